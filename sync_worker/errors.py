@@ -1,0 +1,88 @@
+"""Every error the worker raises on purpose, sorted by what is to be done next.
+
+    SyncError
+    ├── TransientError          try again: the same request may succeed later
+    ├── SourcePaused            pause this source, mark nothing done; others go on
+    │   └── CredentialsRefused  ... because a key was refused (401, 403)
+    ├── RecordRefused           set this one record aside as a dead letter, go on
+    └── Stop                    stop the program: nothing can be done without the operator
+        ├── ConfigError         a setting or an argument is wrong
+        ├── StateError          the state file cannot be used
+        └── LeaseHeld           another run is at work on the same state file
+
+A message is one line: what happened, where, and what to try.
+"""
+
+from __future__ import annotations
+
+
+class ExitCode:
+    """What the process answers to its caller; `docs/` and the README print this table."""
+
+    OK = 0  # everything that was due is done
+    TRANSIENT = 1  # a fault that may pass: run again, nothing is lost
+    USAGE = 2  # usage or configuration
+    DEAD_LETTERS = 3  # done, and dead letters were made in this run
+    CREDENTIALS = 4  # credentials refused
+    LEASE = 5  # another run holds the lease
+    GAPS = 6  # gaps found
+    PAUSED = 75  # paused safely: the other side refuses for a reason that retrying does not cure
+    SIGINT = 130  # stopped by Ctrl-C after finishing what was in flight
+    SIGTERM = 143  # stopped by SIGTERM after finishing what was in flight
+
+
+class SyncError(Exception):
+    """Base of all errors raised on purpose; `exit_code` is what a command ends with when nobody handles it."""
+
+    exit_code: int = ExitCode.TRANSIENT
+
+
+class TransientError(SyncError):
+    """A fault that may pass. `retry_after` is the wait in seconds the other side asked for, if it did."""
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class SourcePaused(SyncError):
+    """This source cannot go on until somebody acts; what was not answered stays undone."""
+
+    exit_code = ExitCode.PAUSED
+
+
+class CredentialsRefused(SourcePaused):
+    """A key was refused, by Langfuse or by Kelet."""
+
+    exit_code = ExitCode.CREDENTIALS
+
+
+class RecordRefused(SyncError):
+    """One record cannot be understood or delivered for what it is."""
+
+    exit_code = ExitCode.DEAD_LETTERS
+
+
+class Stop(SyncError):
+    """Nothing can be done before the operator acts."""
+
+    exit_code = ExitCode.USAGE
+
+
+class ConfigError(Stop):
+    """A setting or an argument is wrong."""
+
+
+class StateError(Stop):
+    """The state file cannot be used."""
+
+    def __init__(self, message: str, *, transient: bool = False) -> None:
+        super().__init__(message)
+        if transient:
+            self.exit_code = ExitCode.TRANSIENT
+
+
+class LeaseHeld(Stop):
+    """Another run is at work on the same state file."""
+
+    exit_code = ExitCode.LEASE

@@ -1,0 +1,72 @@
+"""What Langfuse says, in one shape for every API generation: the input of the conversion.
+
+Empty strings and null mean the same to Langfuse (its store has no null strings), so both are None here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+#: Prefix of the synthetic root row that Langfuse makes from a trace when old SDKs wrote it (dual write mode).
+SYNTHETIC_ROOT_PREFIX = "t-"
+
+
+@dataclass(slots=True)
+class Observation:
+    """One Langfuse observation, called a row. Times are Unix milliseconds (Langfuse keeps no more)."""
+
+    id: str
+    trace_id: str | None
+    project_id: str
+    type: str  # SPAN, GENERATION, EVENT, AGENT, TOOL, … ; unknown types are kept as they came
+    start_ms: int
+    end_ms: int | None = None
+    parent_id: str | None = None
+    name: str | None = None
+    level: str = "DEFAULT"  # DEBUG, DEFAULT, WARNING, ERROR; unknown levels are kept
+    status_message: str | None = None
+    version: str | None = None
+    environment: str | None = None
+    user_id: str | None = None
+    session_id: str | None = None
+    is_root: bool = False
+    public: bool = False
+    completion_start_ms: int | None = None
+    created_ms: int | None = None
+    updated_ms: int | None = None
+    input: str | None = None  # raw text; JSON stays JSON text
+    output: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)  # values as JSON-parsed by Langfuse
+    model: str | None = None
+    model_parameters: dict[str, Any] = field(default_factory=dict)
+    usage: dict[str, float] = field(default_factory=dict)
+    cost: dict[str, float] = field(default_factory=dict)
+    prompt_name: str | None = None
+    prompt_version: int | None = None
+    tags: tuple[str, ...] = ()
+    release: str | None = None
+    trace_name: str | None = None
+    trace_input: str | None = None  # the trace's own input, where a generation of the API shows it
+    trace_output: str | None = None
+    complete: bool = True  # False: input and output could not be read, see the dead letter
+
+    @property
+    def is_synthetic_root(self) -> bool:
+        """Whether Langfuse made this row from a trace; it ends with its trace's last row."""
+        return self.trace_id is not None and self.id == SYNTHETIC_ROOT_PREFIX + self.trace_id
+
+    @property
+    def is_trace_root(self) -> bool:
+        """Whether this row is a root of its trace: Langfuse says so, or it has no parent."""
+        return self.is_root or self.parent_id is None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the row still waits for its end (events and synthetic roots never have one)."""
+        return self.end_ms is None and self.type != "EVENT" and not self.is_synthetic_root
+
+    @property
+    def last_ms(self) -> int:
+        """When the row was last heard of: the latest of its start, end and last update."""
+        return max(self.start_ms, self.end_ms or 0, self.updated_ms or 0)
