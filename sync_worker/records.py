@@ -49,7 +49,6 @@ class Observation:
     trace_name: str | None = None
     trace_input: str | None = None  # the trace's own input, where a generation of the API shows it
     trace_output: str | None = None
-    complete: bool = True  # False: input and output could not be read, see the dead letter
 
     @property
     def is_synthetic_root(self) -> bool:

@@ -1,0 +1,94 @@
+"""`backfill`: history, once, from one time to another; a rerun goes on where it stopped."""
+
+from __future__ import annotations
+
+import argparse
+
+from sync_worker.cli.commands.once import tell
+from sync_worker.cli.common import (
+    Subparsers,
+    add_common_options,
+    chosen_sources,
+    held_lease,
+    run_async,
+    settings_for,
+    state_file,
+    with_beats,
+)
+from sync_worker.cli.output import say
+from sync_worker.clock import Stopped, SystemClock
+from sync_worker.errors import ConfigError, ExitCode
+from sync_worker.ledger import Ledger
+from sync_worker.ledger.lease import BACKFILL
+from sync_worker.settings import Settings, Source, WrongValueError, parse_duration, parse_time
+from sync_worker.sync.engine import Engine
+from sync_worker.times import iso_time, moment_ms, span_ms
+from sync_worker.watch.progress import ProgressLine
+from sync_worker.windows import Window
+
+
+def add_to(subparsers: Subparsers) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser("backfill", help="history, once; a rerun goes on where it stopped")
+    when = "an ISO time (2026-01-31T00:00:00Z) or a duration back from now (30d)"
+    parser.add_argument("--from", dest="start", metavar="TIME", required=True, help=f"{when}")
+    parser.add_argument("--to", dest="end", metavar="TIME", required=True, help=f"{when}, or `now`")
+    add_common_options(parser, source=True)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command."""
+    clock = SystemClock()
+    stretch = stretch_of(arguments.start, arguments.end, clock.now_ms())
+    settings = settings_for(arguments)
+    sources = chosen_sources(settings, arguments)
+    with state_file(settings, clock) as ledger:
+        return run_async(lambda: _work(settings, sources, ledger, clock, stretch, as_json=arguments.json), clock)
+
+
+def stretch_of(start: str, end: str, now_ms: int) -> Window:
+    """Return what `--from` and `--to` mean; a future end is cut to now. Raises ConfigError."""
+    stretch = Window(_moment("--from", start, now_ms), min(_moment("--to", end, now_ms), now_ms))
+    if stretch.length <= 0:
+        raise ConfigError(
+            f"--from {start} is not before --to {end} ({iso_time(stretch.start)} to {iso_time(stretch.end)}). "
+            "Try: an earlier --from"
+        )
+    return stretch
+
+
+def _moment(option: str, text: str, now_ms: int) -> int:
+    if text == "now":
+        return now_ms
+    try:
+        return now_ms - span_ms(parse_duration(text))
+    except WrongValueError:
+        pass
+    try:
+        return moment_ms(parse_time(text))
+    except WrongValueError as fault:
+        raise ConfigError(f"{option} {text!r}: {fault}. Try: 2026-01-31T00:00:00Z, 30d or now") from None
+
+
+async def _work(
+    settings: Settings, sources: tuple[Source, ...], ledger: Ledger, clock: SystemClock, stretch: Window, *,
+    as_json: bool,
+) -> int:  # fmt: skip
+    engine = Engine(settings, ledger, clock, settings.patience.total_seconds())
+    started = clock.now_ms()
+    line = ProgressLine("backfill")
+    with held_lease(ledger, BACKFILL, stretch.start, stretch.end) as lease:
+        try:
+            reports, code = await with_beats(
+                ledger, lease, engine.each(sources, lambda source: engine.backfill(source, stretch, line))
+            )
+        except Stopped:
+            line.close()
+            say("sync-worker: stopped; the same command goes on from here")
+            return ExitCode.OK
+        finally:
+            line.close()
+        ledger.note_run("backfill", started, code, {"sources": [report.as_json() for report in reports]})
+    tell(reports, code, as_json=as_json)
+    return code

@@ -1,0 +1,30 @@
+"""`config show`: every setting, its value (secrets masked) and where it came from."""
+
+from __future__ import annotations
+
+import argparse
+
+from sync_worker.cli.common import Subparsers, add_common_options
+from sync_worker.cli.output import print_json, print_table, say
+from sync_worker.settings import load
+
+
+def add_to(subparsers: Subparsers) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser("config", help="every setting, its value and where it came from")
+    show = parser.add_subparsers(metavar="show", required=True).add_parser("show", help="print the settings")
+    add_common_options(show)
+    show.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command."""
+    settings = load(overrides={"--state": arguments.state} if arguments.state else {}, need_sources=False)
+    for warning in settings.warnings:
+        say(f"sync-worker: {warning}")
+    rows = settings.rows()
+    if arguments.json:
+        print_json({"settings": [row._asdict() for row in rows]})
+    else:
+        print_table(("setting", "value", "from"), rows)
+    return 0

@@ -1,0 +1,68 @@
+"""`demo`: the whole way on recorded data, with a local receiver and no account."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from sync_worker.cli.commands.once import cycle
+from sync_worker.cli.common import Subparsers, run_async, state_file
+from sync_worker.cli.output import print_line, say
+from sync_worker.clock import SystemClock
+from sync_worker.demo.langfuse_server import RecordedLangfuse
+from sync_worker.demo.receiver import OtlpReceiver
+from sync_worker.demo.rows import load_rows
+from sync_worker.demo.tree import render
+from sync_worker.settings import load
+from sync_worker.watch import logs
+
+_SHOWN_TRACES = 12
+
+
+def add_to(subparsers: Subparsers) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser("demo", help="the whole way on recorded data, with no account")
+    parser.add_argument("--all", action="store_true", help=f"show every trace, not only {_SHOWN_TRACES}")
+    parser.add_argument("--json", action="store_true", help="print the run's report as a JSON object on stdout")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command."""
+    rows = load_rows()
+    with (
+        tempfile.TemporaryDirectory(prefix="sync-worker-demo-") as folder,
+        RecordedLangfuse(rows) as langfuse,
+        OtlpReceiver(api_key="demo-key") as receiver,
+    ):
+        settings = load(
+            environ={
+                "LANGFUSE_BASE_URL": langfuse.url,
+                "LANGFUSE_PUBLIC_KEY": langfuse.public_key,
+                "LANGFUSE_SECRET_KEY": langfuse.secret_key,
+                "KELET_API_URL": receiver.url,
+                "KELET_API_KEY": "demo-key",
+                "KELET_PROJECT": "demo",
+                "SYNC_STATE_PATH": str(Path(folder) / "state.db"),
+                "SYNC_START": min(row["startTime"] for row in rows),
+            },
+            directory=Path(folder),
+        )
+        logs.set_up(settings.log_level, settings.log_format)
+        say(f"{len(rows)} rows recorded from a Langfuse server are served at {langfuse.url},")
+        say(
+            f"a receiver that decodes OTLP listens at {receiver.url}; the sync runs between them as with your accounts:"
+        )
+        clock = SystemClock()
+        with state_file(settings, clock) as ledger:
+            code = run_async(lambda: cycle(settings, settings.sources, ledger, clock, as_json=arguments.json), clock)
+        if not arguments.json:
+            limit = None if arguments.all else _SHOWN_TRACES
+            print_line(render(receiver.spans, limit_traces=limit, color=sys.stdout.isatty()))
+            traces = len({span.trace_id for span in receiver.spans})
+            say(
+                f"{len(receiver.spans)} spans of {traces} traces arrived. With your own keys in .env: scripts/sync once"
+            )
+    return code

@@ -1,0 +1,54 @@
+"""`run`: cycles on a schedule, until SIGTERM."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+
+from sync_worker.cli.common import (
+    Subparsers,
+    add_common_options,
+    chosen_sources,
+    held_lease,
+    run_async,
+    settings_for,
+    state_file,
+)
+from sync_worker.clock import SystemClock
+from sync_worker.errors import ExitCode
+from sync_worker.ledger import Ledger
+from sync_worker.ledger.lease import LIVE
+from sync_worker.settings import Settings, format_duration
+from sync_worker.sync.engine import Engine
+
+log = logging.getLogger(__name__)
+
+
+def add_to(subparsers: Subparsers) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser("run", help="cycles on a schedule, until SIGTERM")
+    add_common_options(parser, source=True)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command."""
+    settings = settings_for(arguments)
+    chosen_sources(settings, arguments)
+    clock = SystemClock()
+    with state_file(settings, clock) as ledger:
+        return run_async(lambda: _work(settings, arguments, ledger, clock), clock, graceful=ExitCode.OK)
+
+
+async def _work(settings: Settings, arguments: argparse.Namespace, ledger: Ledger, clock: SystemClock) -> int:
+    from sync_worker.sync.schedule import Worker  # noqa: PLC0415 - only this command needs the scheduler
+
+    sources = chosen_sources(settings, arguments)
+    with held_lease(ledger, LIVE) as lease:
+        log.info(
+            "syncing %d source(s) every %s; state in %s",
+            len(sources), format_duration(settings.interval), settings.state_path, extra={"action": "start"},
+        )  # fmt: skip
+        code = await Worker(Engine(settings, ledger, clock, patience=None), sources, clock, lease).run()
+        log.info("stopped", extra={"action": "stop"})
+        return code

@@ -1,0 +1,113 @@
+"""`status`: how far each source is, what waits and what was set aside. Asks nobody, reads only the state file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from datetime import timedelta
+from typing import Any
+
+from sync_worker.cli.common import Subparsers, add_common_options, settings_for, state_file
+from sync_worker.cli.output import print_json, print_line
+from sync_worker.clock import SystemClock
+from sync_worker.ledger import Ledger, SourceState
+from sync_worker.ledger.lease import BACKFILL, LIVE, holder
+from sync_worker.times import iso_time
+from sync_worker.windows import Window, contiguous_end, gaps
+
+
+def add_to(subparsers: Subparsers) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser("status", help="edge, lag, parked traces, dead letters; asks nobody")
+    add_common_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command."""
+    settings = settings_for(arguments, need_sources=False)
+    clock = SystemClock()
+    with state_file(settings, clock, must_exist=True) as ledger:
+        state = describe(ledger, clock.now_ms())
+    if arguments.json:
+        print_json(state)
+    else:
+        _print(state)
+    return 0
+
+
+def describe(ledger: Ledger, now_ms: int) -> dict[str, Any]:
+    """Return the state as a JSON object; times in ISO 8601, durations in seconds, sizes in bytes."""
+    last = ledger.last_run()
+    return {
+        "state_file": str(ledger.path),
+        "size_bytes": ledger.size_bytes(),
+        "held_by": {role: _holder(ledger, role) for role in (LIVE, BACKFILL)},
+        "last_run": None if last is None else {
+            "command": last["command"],
+            "ended": iso_time(last["ended_ms"]),
+            "exit_code": last["exit_code"],
+            "errors": [part["error"] for part in json.loads(last["report"])["sources"] if part["error"]],
+        },
+        "sources": [_source(ledger, source, now_ms) for source in ledger.sources()],
+    }  # fmt: skip
+
+
+def _holder(ledger: Ledger, role: str) -> dict[str, Any] | None:
+    held = holder(ledger, role)
+    if held is None:
+        return None
+    return {"host": held["host"], "pid": held["pid"], "since": iso_time(int(str(held["taken_ms"])))}
+
+
+def _source(ledger: Ledger, source: SourceState, now_ms: int) -> dict[str, Any]:
+    live = ledger.coverage(source.id, LIVE)
+    first = source.first_edge_ms
+    edge = None if first is None else contiguous_end(first, live)
+    parked = ledger.parked(source.id)
+    return {
+        "langfuse_url": source.langfuse_url,
+        "project_id": source.project_id,
+        "project_name": source.project_name,
+        "first_edge": None if first is None else iso_time(first),
+        "edge": None if edge is None else iso_time(edge),
+        "lag_seconds": None if edge is None else max(0, (now_ms - edge) // 1000),
+        "gaps": [] if first is None or not live else [_stretch(gap) for gap in gaps(Window(first, live[-1].end), live)],
+        "backfilled": [_stretch(window) for window in ledger.coverage(source.id, BACKFILL)],
+        "parked_traces": parked.count,
+        "oldest_parked": None if parked.oldest_ms is None else iso_time(parked.oldest_ms),
+        "dead_letters": ledger.count_dead_letters(source.id),
+    }
+
+
+def _stretch(window: Window) -> dict[str, str]:
+    return {"from": iso_time(window.start), "to": iso_time(window.end)}
+
+
+def _print(state: dict[str, Any]) -> None:
+    print_line(f"state file  {state['state_file']}, {state['size_bytes'] / 1024:,.0f} KiB")
+    for role, held in state["held_by"].items():
+        if held is not None:
+            print_line(f"at work     {role}: pid {held['pid']} on {held['host']} since {held['since']}")
+    last = state["last_run"]
+    if last is not None:
+        print_line(f"last run    {last['command']} ended {last['ended']} with {last['exit_code']}")
+        for error in last["errors"]:
+            print_line(f"            {error}")
+    if not state["sources"]:
+        print_line("no source was synced yet")
+    for source in state["sources"]:
+        print_line()
+        print_line(f"{source['project_name']} ({source['project_id']}) at {source['langfuse_url']}")
+        if source["edge"] is None:
+            print_line("  live          not begun")
+        else:
+            print_line(f"  live          from {source['first_edge']} complete to {source['edge']}")
+            print_line(f"  lag           {timedelta(seconds=source['lag_seconds'])}")
+        for gap in source["gaps"]:
+            print_line(f"  gap           {gap['from']} to {gap['to']}")
+        for window in source["backfilled"]:
+            print_line(f"  backfilled    {window['from']} to {window['to']}")
+        oldest = f", the oldest since {source['oldest_parked']}" if source["oldest_parked"] else ""
+        print_line(f"  parked        {source['parked_traces']} traces{oldest}")
+        print_line(f"  dead letters  {source['dead_letters']}")

@@ -1,0 +1,130 @@
+"""What several commands share: options, settings, the state file and its lease, signals."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, Protocol, TypeVar
+
+from sync_worker.cli.output import say
+from sync_worker.clock import Stopped, SystemClock
+from sync_worker.errors import ConfigError, ExitCode, StateError
+from sync_worker.ledger import Ledger, open_ledger
+from sync_worker.ledger import lease as leases
+from sync_worker.settings import Settings, Source, load
+from sync_worker.watch import logs
+
+_T = TypeVar("_T")
+
+log = logging.getLogger(__name__)
+
+
+class Subparsers(Protocol):
+    """Where a command adds itself (argparse does not name this type)."""
+
+    def add_parser(self, name: str, **options: Any) -> argparse.ArgumentParser:
+        """Add a command."""
+
+
+def add_common_options(parser: argparse.ArgumentParser, *, source: bool = False) -> None:
+    """Add `--state` and `--json`, and `--source` where the command can be told one."""
+    parser.add_argument("--state", metavar="FILE", help="the state file (SYNC_STATE_PATH)")
+    parser.add_argument("--json", action="store_true", help="print the result as a JSON object on stdout")
+    if source:
+        parser.add_argument("--source", metavar="NAME", help="only this source of sync.toml")
+
+
+def settings_for(arguments: argparse.Namespace, *, need_sources: bool = True) -> Settings:
+    """Load the settings and set up logs. Raises ConfigError."""
+    overrides = {"--state": arguments.state} if arguments.state else {}
+    settings = load(overrides=overrides, need_sources=need_sources)
+    logs.set_up(settings.log_level, settings.log_format)
+    for warning in settings.warnings:
+        log.warning("%s", warning, extra={"action": "settings"})
+    return settings
+
+
+def chosen_sources(settings: Settings, arguments: argparse.Namespace) -> tuple[Source, ...]:
+    """Return the sources a command is to work on. Raises ConfigError."""
+    if not arguments.source:
+        return settings.sources
+    chosen = tuple(source for source in settings.sources if source.name == arguments.source)
+    if not chosen:
+        names = ", ".join(source.name for source in settings.sources)
+        raise ConfigError(f"--source {arguments.source}: there is no such source. Try: one of {names}")
+    return chosen
+
+
+@contextlib.contextmanager
+def state_file(settings: Settings, clock: SystemClock, *, must_exist: bool = False) -> Iterator[Ledger]:
+    """Open the state file for a command. Raises StateError."""
+    ledger = open_ledger(settings.state_path, clock, must_exist=must_exist)
+    try:
+        yield ledger
+    finally:
+        ledger.close()
+
+
+@contextlib.contextmanager
+def held_lease(
+    ledger: Ledger, role: str, start_ms: int | None = None, end_ms: int | None = None
+) -> Iterator[leases.Lease]:
+    """Hold the lease of a role. Raises LeaseHeld."""
+    lease = leases.take(ledger, role, start_ms, end_ms)
+    try:
+        yield lease
+    finally:
+        leases.release(ledger, lease)
+
+
+async def with_beats(ledger: Ledger, lease: leases.Lease, work: Awaitable[_T]) -> _T:
+    """Do work while giving signs of life for its lease."""
+
+    async def beats() -> None:
+        while True:
+            await asyncio.sleep(leases.BEAT)
+            with contextlib.suppress(StateError):  # a full disk is told by the work itself
+                leases.beat(ledger, lease)
+
+    beating = asyncio.create_task(beats())
+    try:
+        return await work
+    finally:
+        beating.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await beating
+
+
+def run_async(work: Callable[[], Awaitable[int]], clock: SystemClock, *, graceful: int | None = None) -> int:
+    """Run a command's work with signals: the first finishes what is in flight, the second stops at once.
+
+    `graceful` is the exit code after the first signal; None means the signal's own (130, 143).
+    """
+    received: list[int] = []
+
+    def on_signal(number: int) -> None:
+        code = ExitCode.SIGINT if number == signal.SIGINT else ExitCode.SIGTERM
+        if received:
+            os._exit(code)
+        received.append(code)
+        say("sync-worker: finishing what is in flight; again to stop at once")
+        clock.stop()
+
+    async def main() -> int:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, on_signal, number)
+        return await work()
+
+    try:
+        code = asyncio.run(main())
+    except Stopped:
+        code = ExitCode.OK
+    if received and code in {ExitCode.OK, ExitCode.DEAD_LETTERS}:
+        return received[0] if graceful is None else graceful
+    return code

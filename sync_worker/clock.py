@@ -1,0 +1,85 @@
+"""Time, waiting and chance, passed in so that tests own them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from typing import Protocol
+
+from sync_worker.errors import SyncError
+
+
+class Stopped(SyncError):
+    """The run was asked to stop; what was in flight is finished and committed."""
+
+
+class Clock(Protocol):
+    """What the worker asks of the world's time."""
+
+    def now_ms(self) -> int:
+        """Return wall-clock time in Unix milliseconds."""
+
+    def monotonic(self) -> float:
+        """Return seconds that never run backwards."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait; raises Stopped when the run is asked to stop meanwhile."""
+
+    def jitter(self) -> float:
+        """Return a number from 0 to 1."""
+
+    def check(self) -> None:
+        """Raise Stopped when the run was asked to stop."""
+
+
+class SystemClock:
+    """The machine's clock, whose waits end when the run is asked to stop."""
+
+    def __init__(self) -> None:
+        self._stop: asyncio.Event | None = None
+        self._stopped = False
+
+    def now_ms(self) -> int:
+        """Return wall-clock time in Unix milliseconds."""
+        return time.time_ns() // 1_000_000
+
+    def monotonic(self) -> float:
+        """Return seconds that never run backwards."""
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait; raises Stopped when the run is asked to stop meanwhile."""
+        self.check()
+        try:
+            await asyncio.wait_for(self.stopped(), seconds)
+        except TimeoutError:
+            return
+        self.check()
+
+    def jitter(self) -> float:
+        """Return a number from 0 to 1."""
+        return random.random()  # noqa: S311 - spreads retries, guards nothing
+
+    def check(self) -> None:
+        """Raise Stopped when the run was asked to stop."""
+        if self._stopped:
+            raise Stopped("asked to stop")
+
+    def stop(self) -> None:
+        """Ask the run to stop: waits end, and the next check raises."""
+        self._stopped = True
+        if self._stop is not None:
+            self._stop.set()
+
+    async def stopped(self) -> None:
+        """Wait until the run is asked to stop."""
+        if self._stop is None:
+            self._stop = asyncio.Event()
+        if not self._stopped:
+            await self._stop.wait()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the run was asked to stop."""
+        return self._stopped

@@ -1,0 +1,182 @@
+"""A Langfuse 4.16.0 server that holds recorded rows: the endpoints that the worker reads, and how they say no.
+
+What it answers was taken from a real server of that version in its own default, `events_only`, down to the bodies of
+errors, the order of rows and the form of a cursor.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import gzip
+import hmac
+import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from sync_worker.demo import query as queries
+from sync_worker.demo.rowstore import Row, RowStore
+from sync_worker.demo.serving import Reply, Request, Server, json_reply
+
+MAX_TARGET_BYTES = 17_000  # of the request line; a bare server took 16.2 KB and refused 17.7 KB
+MIN_GZIP_BYTES = 1024
+METADATA_CUT = 200  # characters of a metadata value in a light listing
+
+_WRONG_HOST = "Confirm that you've configured the correct host."
+_GONE = (
+    "This endpoint is not available on deployments running in Langfuse v4 events_only mode."
+    " Learn more about Langfuse v4 at: https://langfuse.com/docs/v4"
+)
+_GONE_PATHS = re.compile(r"/api/public/(traces|observations|sessions|scores|v2/scores|metrics/daily)(/.*)?")
+_WRITE_ONLY_PATHS = ("/api/public/spans", "/api/public/generations", "/api/public/events")
+
+#: Every key of a row in the order of the wire, with the group of fields that brings it.
+_GROUPS_OF_KEYS = (
+    ("core", "id traceId startTime endTime projectId parentObservationId type"),
+    ("basic", "name level statusMessage version environment"),
+    ("time", "completionStartTime createdAt updatedAt"),
+    ("io", "input output"),
+    ("metadata", "metadata"),
+    ("model", "model internalModelId modelParameters"),
+    ("usage", "usageDetails inputUsage outputUsage totalUsage costDetails inputCost outputCost totalCost"),
+    ("prompt", "promptId promptName promptVersion"),
+    ("usage", "usagePricingTierId usagePricingTierName"),
+    ("core", "latency timeToFirstToken"),
+    ("basic", "userId sessionId isRootObservation"),
+    ("trace_context", "traceName release tags"),
+    ("basic", "bookmarked public"),
+    ("core", "modelId inputPrice outputPrice totalPrice"),
+)
+
+
+class RecordedLangfuse(Server[Request]):
+    """Serves rows as a Langfuse server would; `rows` may be changed while it runs."""
+
+    def __init__(
+        self,
+        rows: Iterable[Mapping[str, Any]] = (),
+        *,
+        project_id: str = "h1-proj-a",
+        project_name: str = "H1 Project A",
+        public_key: str = "pk-lf-demo",
+        secret_key: str = "sk-lf-demo",  # noqa: S107
+        version: str = "4.16.0",
+    ) -> None:
+        super().__init__()
+        self.rows = RowStore(rows)
+        self.project_id = project_id
+        self.project_name = project_name
+        self.public_key = public_key
+        self.secret_key = secret_key
+        self.version = version
+
+    def understand(self, request: Request) -> Request:
+        """Keep the request as it is."""
+        return request
+
+    def answer(self, request: Request, scripted: Reply | None) -> Reply:
+        """Answer as the recorded server does: endpoints that are gone first, then the method, then the key."""
+        if len(request.target) > MAX_TARGET_BYTES:
+            return Reply(431, {"Connection": "close"})
+        path = re.sub(r"/+", "/", request.path).rstrip("/")
+        if path in ("/api/public/health", "/api/public/ready"):
+            return json_reply(200, {"status": "OK", "version": self.version})
+        if _GONE_PATHS.fullmatch(path):
+            return json_reply(404, {"message": _GONE})
+        if path not in ("/api/public/projects", "/api/public/v2/observations", *_WRITE_ONLY_PATHS):
+            return Reply(404, {"Content-Type": "text/html; charset=utf-8"}, _NOT_FOUND_PAGE)
+        if request.method != "GET" or path in _WRITE_ONLY_PATHS:
+            return json_reply(405, {"message": "Method not allowed", "error": "MethodNotAllowedError"})
+        refused = self._refuse_key(request.headers.get("authorization"), path)
+        if refused is not None:
+            return refused
+        if path == "/api/public/projects":
+            return self._projects()
+        try:
+            reply = self._observations(queries.parse(request.params))
+        except queries.Refused as no:
+            return json_reply(no.status, no.body)
+        return _zipped(reply) if "gzip" in request.headers.get("accept-encoding", "") else reply
+
+    def _refuse_key(self, header: str | None, path: str) -> Reply | None:
+        if header is None:
+            return json_reply(401, {"message": "No authorization header"})
+        scheme, _, content = header.partition(" ")
+        if scheme.lower() == "bearer":
+            if content != self.public_key:
+                return json_reply(401, {"message": f"Invalid public key. {_WRONG_HOST}"})
+            if path == "/api/public/projects":
+                return json_reply(403, {"message": "Invalid API key. Are you using an organization key?"})
+            return json_reply(403, {"message": "Access denied - insufficient permissions for this endpoint"})
+        try:
+            pair = base64.b64decode(content, validate=True)
+        except binascii.Error:
+            return json_reply(401, {"message": f"Invalid character. {_WRONG_HOST}"})
+        # The real server looks at the secret key alone: a wrong public key beside it passes.
+        if not hmac.compare_digest(pair.partition(b":")[2], self.secret_key.encode()):
+            return json_reply(401, {"message": f"Invalid credentials. {_WRONG_HOST}"})
+        return None
+
+    def _projects(self) -> Reply:
+        organization = {"id": "h1-org", "name": "H1 Org"}
+        project = {"id": self.project_id, "name": self.project_name, "organization": organization, "metadata": {}}
+        return json_reply(200, {"data": [project]})
+
+    def _observations(self, query: queries.Query) -> Reply:
+        page: list[Row] = []
+        more = False
+        if query.limit:
+            for entry in self.rows.newest_first(from_ms=query.from_ms, to_ms=query.to_ms, below=query.below):
+                if query.matches(entry):
+                    more = len(page) == query.limit
+                    if more:
+                        break
+                    page.append(entry.row)
+        meta = {"cursor": queries.cursor_after(page[-1])} if more else {}
+        full_metadata = query.expand_metadata or "io" in query.groups
+        data = [_wire(row, query.groups, full_metadata=full_metadata) for row in page]
+        return json_reply(200, {"data": data, "meta": meta})
+
+
+@lru_cache(maxsize=128)
+def _keys(groups: frozenset[str]) -> tuple[str, ...]:
+    return tuple(key for group, keys in _GROUPS_OF_KEYS if group in groups for key in keys.split())
+
+
+def _wire(row: Row, groups: frozenset[str], *, full_metadata: bool) -> Row:
+    """Return a row as it is listed with these groups of fields."""
+    shown = {key: row.get(key) for key in _keys(groups)}
+    if "metrics" in groups:
+        shown["latency"] = shown["latency"] or None
+    elif shown["latency"] is None and row.get("endTime") is not None:
+        shown["latency"] = 0
+    if "metrics" not in groups:
+        measured = row.get("timeToFirstToken") or (None if row.get("completionStartTime") is None else 0)
+        shown["timeToFirstToken"] = measured if "time" in groups else None
+    if "model" not in groups:
+        shown.update(modelId=None, inputPrice=None, outputPrice=None, totalPrice=None)
+    if "metadata" in groups and not full_metadata:
+        shown["metadata"] = {key: _cut(value) for key, value in (row.get("metadata") or {}).items()}
+    return shown
+
+
+def _cut(value: object) -> object:
+    """Cut a metadata value as the server's light store does: a value that is not text is cut as its JSON text."""
+    text = value if isinstance(value, str) else orjson.dumps(value).decode()
+    return value if len(text) <= METADATA_CUT else text[:METADATA_CUT]
+
+
+def _zipped(reply: Reply) -> Reply:
+    if len(reply.body) <= MIN_GZIP_BYTES:
+        return reply
+    headers = {**reply.headers, "Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
+    return Reply(reply.status, headers, gzip.compress(reply.body, compresslevel=1, mtime=0))
+
+
+_NOT_FOUND_PAGE = (
+    b'<!DOCTYPE html><html lang="en"><head><meta charSet="utf-8"/>'
+    b"<title>404: This page could not be found</title></head><body></body></html>"
+)

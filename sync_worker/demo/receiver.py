@@ -1,0 +1,179 @@
+"""An OTLP traces endpoint like Kelet's, on the loopback address, that keeps what it was sent.
+
+How Kelet answers a refused key is known and reproduced; what else it may answer is left to the `script`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from sync_worker.demo.serving import Reply, Request, Server, json_reply
+
+TRACES_PATH = "/api/traces"
+PROTOBUF = "application/x-protobuf"
+
+Attributes = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ReceivedSpan:
+    """A span as it came, with the resource, scope and request that it came in."""
+
+    trace_id: str
+    span_id: str
+    parent_id: str  # '' for a root
+    name: str
+    kind: int
+    start_ns: int
+    end_ns: int
+    status_code: int
+    status_message: str
+    attributes: Attributes
+    resource: Attributes
+    scope_name: str
+    scope_version: str
+    scope_attributes: Attributes
+    events: list[tuple[str, int, Attributes]]
+    dropped_attributes_count: int
+    project: str  # of the request's X-Kelet-Project header
+    raw: Span = field(repr=False, compare=False)
+
+
+@dataclass
+class TraceRequest(Request):
+    """A request to the receiver. `problem` says why its body could not be read."""
+
+    decoded_size: int = 0
+    spans: list[ReceivedSpan] = field(default_factory=list)
+    problem: str = ""
+
+    @property
+    def raw_size(self) -> int:
+        """Bytes of the body as sent."""
+        return len(self.body)
+
+    @property
+    def project(self) -> str:
+        """The project that the request names."""
+        return self.headers.get("x-kelet-project", "")
+
+
+@dataclass(frozen=True)
+class PartialSuccess(Reply):
+    """A script's word to take a request in without its last `rejected` spans, and to answer so."""
+
+    rejected: int = 0
+    message: str = ""
+
+
+class OtlpReceiver(Server[TraceRequest]):
+    """Takes spans at `{url}/api/traces`; `spans` are those it accepted, in the order of arrival."""
+
+    def __init__(self, api_key: str | None = None) -> None:
+        super().__init__()
+        self.api_key = api_key
+        self.spans: list[ReceivedSpan] = []
+
+    @property
+    def trace_requests(self) -> list[TraceRequest]:
+        """The requests that carried spans."""
+        return [request for request in self.requests if request.spans]
+
+    def clear(self) -> None:
+        """Forget what was received so far."""
+        with self._lock:
+            self.spans.clear()
+            self.requests.clear()
+
+    def understand(self, request: Request) -> TraceRequest:
+        """Decode the body, so that a script may look into it."""
+        told = TraceRequest(request.method, request.target, request.headers, request.body)
+        if told.method != "POST" or told.path != TRACES_PATH:
+            return told
+        try:
+            zipped = told.headers.get("content-encoding", "").lower() == "gzip"
+            decoded = gzip.decompress(told.body) if zipped else told.body
+            told.decoded_size = len(decoded)
+            told.spans = list(decode(ExportTraceServiceRequest.FromString(decoded), told.project))
+        except (OSError, EOFError, zlib.error, DecodeError) as error:
+            told.problem = f"the body cannot be read: {error}"
+        return told
+
+    def answer(self, request: TraceRequest, scripted: Reply | None) -> Reply:
+        """Take the spans in, or say why not."""
+        if request.path != TRACES_PATH:
+            return json_reply(404, {"detail": "Not Found"})
+        if request.method != "POST":
+            return json_reply(405, {"detail": "Method Not Allowed"}, {"Allow": "POST"})
+        if self.api_key is not None and request.headers.get("authorization") != self.api_key:
+            return json_reply(401, {"detail": "Not authenticated"})
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != PROTOBUF:
+            return json_reply(415, {"detail": "Unsupported Media Type"})
+        if request.problem:
+            return json_reply(400, {"detail": request.problem})
+        response = ExportTraceServiceResponse()
+        taken = request.spans
+        if isinstance(scripted, PartialSuccess):
+            response.partial_success.rejected_spans = scripted.rejected
+            response.partial_success.error_message = scripted.message
+            taken = taken[: max(len(taken) - scripted.rejected, 0)]
+        with self._lock:
+            self.spans.extend(taken)
+        return Reply(200, {"Content-Type": PROTOBUF}, response.SerializeToString())
+
+
+def decode(export: ExportTraceServiceRequest, project: str = "") -> Iterator[ReceivedSpan]:
+    """Iterate over the spans of an OTLP request."""
+    for resource_spans in export.resource_spans:
+        resource = _attributes(resource_spans.resource.attributes)
+        for scope_spans in resource_spans.scope_spans:
+            scope = scope_spans.scope
+            scope_attributes = _attributes(scope.attributes)
+            for span in scope_spans.spans:
+                yield ReceivedSpan(
+                    trace_id=span.trace_id.hex(),
+                    span_id=span.span_id.hex(),
+                    parent_id=span.parent_span_id.hex(),
+                    name=span.name,
+                    kind=span.kind,
+                    start_ns=span.start_time_unix_nano,
+                    end_ns=span.end_time_unix_nano,
+                    status_code=span.status.code,
+                    status_message=span.status.message,
+                    attributes=_attributes(span.attributes),
+                    resource=resource,
+                    scope_name=scope.name,
+                    scope_version=scope.version,
+                    scope_attributes=scope_attributes,
+                    events=[(event.name, event.time_unix_nano, _attributes(event.attributes)) for event in span.events],
+                    dropped_attributes_count=span.dropped_attributes_count,
+                    project=project,
+                    raw=span,
+                )
+
+
+def _attributes(pairs: Iterable[KeyValue]) -> Attributes:
+    return {pair.key: _value(pair.value) for pair in pairs}
+
+
+def _value(value: AnyValue) -> Any:
+    which = value.WhichOneof("value")
+    if which is None:
+        return None
+    if which == "array_value":
+        return [_value(item) for item in value.array_value.values]
+    if which == "kvlist_value":
+        return _attributes(value.kvlist_value.values)
+    return getattr(value, which)

@@ -1,0 +1,103 @@
+"""Rows in the order in which Langfuse lists them, safe to change while a server reads them."""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sync_worker.demo.xxh32 import trace_hash
+
+Row = dict[str, Any]
+
+#: Start in milliseconds, hash of the trace id, id: what a page's cursor names. The least key lists last.
+Position = tuple[int, int, str]
+
+
+def to_ms(time: str) -> int:
+    """Return the Unix milliseconds of an ISO time with an offset, floored."""
+    return _epoch_us(datetime.fromisoformat(time)) // 1000
+
+
+def _epoch_us(moment: datetime) -> int:
+    if moment.tzinfo is None:
+        raise ValueError(f"a time without an offset: {moment}")
+    since = moment - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+_EPOCH = datetime.fromisoformat("1970-01-01T00:00:00Z")
+
+
+class Entry(NamedTuple):
+    """A row with what it is sorted and filtered by."""
+
+    key: tuple[int, int, str, int]  # its position, then newer additions below older ones
+    row: Row
+    end_ms: int | None
+
+
+def _key(entry: Entry) -> tuple[Any, ...]:
+    return entry.key
+
+
+class RowStore:
+    """A bag of rows; the same id may be in it more than once, as on a server before its store has merged."""
+
+    def __init__(self, rows: Iterable[Mapping[str, Any]] = ()) -> None:
+        self._lock = threading.Lock()
+        self._added = 0
+        self._entries: list[Entry] = []  # oldest first; a change makes a new list, so that readers need no lock
+        self.extend(rows)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[Row]:
+        """Iterate over the rows as they are listed, newest first."""
+        return (entry.row for entry in reversed(self._entries))
+
+    def add(self, *rows: Mapping[str, Any]) -> None:
+        """Add rows, beside any of the same id."""
+        self.extend(rows)
+
+    def extend(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Add many rows."""
+        with self._lock:
+            new = [self._entry(row) for row in rows]
+            self._entries = sorted([*self._entries, *new], key=_key)
+
+    def replace(self, *rows: Mapping[str, Any]) -> None:
+        """Put rows in the place of those with the same trace and id."""
+        which = {(row.get("traceId"), row["id"]) for row in rows}
+        with self._lock:
+            kept = [entry for entry in self._entries if (entry.row.get("traceId"), entry.row["id"]) not in which]
+            self._entries = sorted([*kept, *(self._entry(row) for row in rows)], key=_key)
+
+    def remove(self, doomed: Callable[[Row], bool]) -> int:
+        """Take out the rows that `doomed` is true of; return how many."""
+        with self._lock:
+            before = len(self._entries)
+            self._entries = [entry for entry in self._entries if not doomed(entry.row)]
+            return before - len(self._entries)
+
+    def clear(self) -> None:
+        """Take out all rows."""
+        self.remove(lambda _: True)
+
+    def newest_first(self, *, from_ms: int | None, to_ms: int | None, below: Position | None) -> Iterator[Entry]:
+        """Iterate over what starts in `[from_ms, to_ms)` and is listed after the position `below`."""
+        entries = self._entries
+        low = 0 if from_ms is None else bisect_left(entries, (from_ms,), key=_key)
+        high = len(entries) if to_ms is None else bisect_left(entries, (to_ms,), key=_key)
+        if below is not None:
+            high = min(high, bisect_left(entries, below, key=_key))
+        return (entries[at] for at in range(high - 1, low - 1, -1))
+
+    def _entry(self, row: Mapping[str, Any]) -> Entry:
+        self._added += 1
+        end = row.get("endTime")
+        key = (to_ms(row["startTime"]), trace_hash(row.get("traceId")), str(row["id"]), -self._added)
+        return Entry(key, dict(row), None if end is None else to_ms(end))

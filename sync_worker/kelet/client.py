@@ -1,0 +1,180 @@
+"""One POST to Kelet's traces endpoint, and what its answer means."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import httpx
+from google.protobuf.json_format import Parse, ParseError
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+from sync_worker import __version__
+from sync_worker.errors import CredentialsRefused, SourcePaused, TransientError
+from sync_worker.http import describe, redirect_target, retry_after, shown
+from sync_worker.kelet.batches import body
+from sync_worker.spans.model import EncodedSpan
+
+PATH = "/api/traces"
+CONNECT_TIMEOUT = 10.0  # seconds
+READ_TIMEOUT = 60.0  # seconds
+#: Bodies below this gain nothing from compression.
+_MIN_COMPRESSED = 1024  # bytes
+_GZIP_LEVEL = 5
+
+Compression = Literal["auto", "gzip", "none"]
+
+log = logging.getLogger(__name__)
+
+
+class Refused(Exception):
+    """Kelet refused a batch for what is in it (400, 413, 422); `status` says which."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A batch was taken; `rejected` spans of it were not (partial success), which ones is not known."""
+
+    rejected: int = 0
+    message: str = ""
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What went to Kelet."""
+
+    requests: int = 0
+    bytes_sent: int = 0  # as they went over the wire
+    bytes_plain: int = 0  # before compression
+
+
+class KeletClient:
+    """Posts OTLP to one Kelet account. Follows no redirect: it would carry the key elsewhere."""
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str,
+        *,
+        compression: Compression = "auto",
+        gzip_refused: bool = False,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.url = base_url + PATH
+        self.traffic = Traffic()
+        self.gzip_refused = gzip_refused
+        self._compression = compression
+        self._http = httpx.AsyncClient(
+            headers={
+                "Authorization": api_key,  # raw, no scheme: what Kelet's own SDKs send
+                "Content-Type": "application/x-protobuf",
+                "User-Agent": f"langfuse-kelet-sync/{__version__}",
+            },
+            timeout=httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
+            limits=httpx.Limits(max_connections=8, max_keepalive_connections=4),
+            follow_redirects=False,
+            transport=transport,
+        )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def post(self, batch: Sequence[EncodedSpan]) -> Accepted:
+        """Send a batch of one project once.
+
+        Raises Refused (400, 413, 422), CredentialsRefused, SourcePaused or TransientError.
+        """
+        return await self.post_body(body(batch), batch[0].project, len(batch))
+
+    async def post_body(self, plain: bytes, project: str, spans: int) -> Accepted:
+        """Send a serialised request once; compressed where that is not refused. Raises as `post`."""
+        if self._compresses(plain):
+            response = await self._post(
+                gzip.compress(plain, _GZIP_LEVEL, mtime=0), len(plain), project, spans, zipped=True
+            )
+            if response.status_code in {400, 415} and self._compression == "auto":
+                response = await self._post(plain, len(plain), project, spans, zipped=False)
+                if response.is_success:
+                    self.gzip_refused = True
+                    log.warning("Kelet takes no gzip: requests go uncompressed from now on", extra={"action": "gzip"})
+        else:
+            response = await self._post(plain, len(plain), project, spans, zipped=False)
+        return self._meaning(response, project)
+
+    def _compresses(self, plain: bytes) -> bool:
+        if self._compression == "none" or (self._compression == "auto" and self.gzip_refused):
+            return False
+        return self._compression == "gzip" or len(plain) >= _MIN_COMPRESSED
+
+    async def _post(self, content: bytes, plain: int, project: str, spans: int, *, zipped: bool) -> httpx.Response:
+        headers = {"X-Kelet-Project": project}
+        if zipped:
+            headers["Content-Encoding"] = "gzip"
+        started = time.perf_counter()
+        self.traffic.requests += 1
+        self.traffic.bytes_sent += len(content)
+        self.traffic.bytes_plain += plain
+        try:
+            response = await self._http.post(self.url, content=content, headers=headers)
+        except httpx.HTTPError as fault:
+            raise TransientError(f"Kelet cannot be reached at {self.url}: {describe(fault)}") from fault
+        log.debug(
+            "POST %s: %d, %d spans, %d bytes in %.0f ms", PATH, response.status_code, spans, len(content),
+            (time.perf_counter() - started) * 1000, extra={"action": "request"},
+        )  # fmt: skip
+        return response
+
+    def _meaning(self, response: httpx.Response, project: str) -> Accepted:
+        status = response.status_code
+        if 200 <= status < 300:
+            return _accepted(response)
+        where = f"{status} at {self.url}: {shown(response)}"
+        if status in {400, 413, 422}:
+            raise Refused(status, f"Kelet refused it ({where})")
+        if status in {401, 403}:
+            raise CredentialsRefused(f"Kelet refused the key ({where}). Try: KELET_API_KEY, a secret key that may send")
+        if status == 404:
+            raise SourcePaused(
+                f"Kelet does not know the project {project!r}, or the address ({where}). Try: create the project at "
+                "console.kelet.ai, or check KELET_PROJECT and KELET_API_URL; nothing was marked as sent"
+            )
+        if status in {408, 429} or status >= 500:
+            raise TransientError(f"Kelet answered {where}", retry_after=retry_after(response))
+        if 300 <= status < 400:
+            raise SourcePaused(
+                f"{self.url} redirects, which is not followed with a key. Try: set KELET_API_URL to the address it "
+                f"redirects to ({redirect_target(response)})"
+            )
+        raise SourcePaused(
+            f"Kelet answered {where}, which is no answer of its traces endpoint. Try: check KELET_API_URL"
+        )
+
+
+def _accepted(response: httpx.Response) -> Accepted:
+    """Read a partial success; a body that cannot be read means success, as for every OTLP exporter."""
+    if not response.content:
+        return Accepted()
+    answer = ExportTraceServiceResponse()
+    try:
+        if "json" in response.headers.get("Content-Type", ""):
+            Parse(response.text, answer, ignore_unknown_fields=True)
+        else:
+            answer.ParseFromString(response.content)
+    except (ParseError, DecodeError, UnicodeDecodeError):
+        return Accepted()
+    partial = answer.partial_success
+    if partial.rejected_spans > 0:
+        return Accepted(partial.rejected_spans, partial.error_message)
+    if partial.error_message:
+        log.warning("Kelet took all spans, with a warning: %s", partial.error_message, extra={"action": "warning"})
+    return Accepted()

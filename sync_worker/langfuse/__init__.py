@@ -1,0 +1,1 @@
+"""Langfuse's side: its public API read into `records`. Knows nothing of OTLP."""

@@ -1,0 +1,165 @@
+"""One connection pool to a Langfuse server: authentication, budget, and what each answer means.
+
+Retrying is the caller's business, except for 429, which is waited out here because it concerns every request of the
+organisation.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from sync_worker.backoff import Backoff
+from sync_worker.clock import Clock
+from sync_worker.errors import ConfigError, CredentialsRefused, SourcePaused, TransientError
+from sync_worker.http import describe, redirect_target, retry_after, shown
+from sync_worker.langfuse.budget import Budget
+from sync_worker.spans.messages import parse
+
+CONNECT_TIMEOUT = 10.0  # seconds
+READ_TIMEOUT = 60.0  # seconds; Langfuse gives its store 30 s, and an edge in front of it up to 100 s
+_DEFAULT_RETRY_AFTER = 60.0  # seconds; the length of Langfuse's rate-limit window
+
+log = logging.getLogger(__name__)
+
+
+class PageTooHeavy(TransientError):
+    """The server could not serve so much at once: ask for a smaller page."""
+
+
+class ServerFault(TransientError):
+    """The server answered 5xx: it is down, or it cannot serve this very page."""
+
+
+class EndpointMissing(SourcePaused):
+    """The server does not have this endpoint: another generation of the API, or not Langfuse at all."""
+
+
+class RequestRejected(SourcePaused):
+    """The server does not understand the request (400): a fault of ours or of a setting, not cured by retrying."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A decoded JSON answer; `size` is its length in bytes before decoding."""
+
+    body: Any
+    size: int
+    headers: httpx.Headers
+
+
+class LangfuseClient:
+    """Speaks to one Langfuse project. Never follows a redirect: it would carry the credentials elsewhere."""
+
+    def __init__(
+        self,
+        base_url: str,
+        public_key: str,
+        secret_key: str,
+        *,
+        budget: Budget,
+        backoff: Backoff,
+        clock: Clock,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.base_url = base_url
+        self.budget = budget
+        self.backoff = backoff
+        self.clock = clock
+        self.requests = 0
+        self.keys = (public_key, secret_key)
+        self.http = httpx.AsyncClient(
+            auth=httpx.BasicAuth(public_key, secret_key),
+            timeout=httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
+            limits=httpx.Limits(max_connections=8, max_keepalive_connections=4),
+            headers={"Accept": "application/json", "User-Agent": "langfuse-kelet-sync"},
+            follow_redirects=False,
+            transport=transport,
+        )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.http.aclose()
+
+    async def admitted(self) -> None:
+        """Wait until the budget admits one more request, and count it. Raises Stopped."""
+        await self.budget.acquire()
+        self.requests += 1
+
+    async def get(self, path: str, params: Mapping[str, str]) -> Answer:
+        """GET a path below the base URL, once but for 429s.
+
+        Raises PageTooHeavy, ServerFault, EndpointMissing, RequestRejected, CredentialsRefused, TransientError, or
+        ConfigError for a redirect.
+        """
+        while True:
+            await self.admitted()
+            started = time.perf_counter()
+            try:
+                response = await self.http.get(self.base_url + path, params=dict(params))
+            except (httpx.ReadTimeout, httpx.WriteTimeout) as fault:
+                raise ServerFault(f"Langfuse did not answer in time ({type(fault).__name__}) at {path}") from fault
+            except httpx.HTTPError as fault:
+                raise TransientError(f"Langfuse cannot be reached at {self.base_url}: {describe(fault)}") from fault
+            log.debug(
+                "GET %s: %d, %d bytes in %.0f ms", path, response.status_code, len(response.content),
+                (time.perf_counter() - started) * 1000, extra={"action": "request"},
+            )  # fmt: skip
+            if response.status_code != httpx.codes.TOO_MANY_REQUESTS:
+                return self._answer(path, response)
+            await self._wait_for_limit(response)
+
+    def _answer(self, path: str, response: httpx.Response) -> Answer:
+        if response.status_code != httpx.codes.OK:
+            raise failure(self.base_url, path, response)
+        is_json, body = parse(response.text)
+        if not is_json:
+            raise TransientError(
+                f"{self.base_url}{path} answered 200 with something other than JSON ({shown(response)!r}). "
+                "Try: is LANGFUSE_BASE_URL the address of Langfuse itself, not of a login page or proxy?"
+            )
+        return Answer(body, len(response.content), response.headers)
+
+    async def _wait_for_limit(self, response: httpx.Response) -> None:
+        limit = response.headers.get("X-RateLimit-Limit", "")
+        if limit.isdigit():
+            self.budget.learn(int(limit))
+        asked = retry_after(response)
+        seconds = _DEFAULT_RETRY_AFTER if asked is None else asked
+        self.budget.block(seconds)
+        await self.backoff.wait(
+            TransientError(
+                f"Langfuse's rate limit is reached ({limit or 'unknown'} requests a minute for the organisation)",
+                retry_after=seconds,
+            )
+        )
+
+
+def failure(base_url: str, path: str, response: httpx.Response) -> Exception:
+    """Return the error that an answer other than 200 means."""
+    status = response.status_code
+    where = f"{base_url}{path}"
+    if status in {413, 422, 524}:
+        return PageTooHeavy(f"Langfuse answered {status} at {path}: {shown(response)}")
+    if status in {401, 403}:
+        return CredentialsRefused(
+            f"Langfuse refused the keys ({status} at {where}: {shown(response)}). "
+            "Try: LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY of a project of this server and region"
+        )
+    if status in {404, 405, 410, 501}:
+        return EndpointMissing(f"{where} is not there ({status}: {shown(response)})")
+    if 300 <= status < 400:
+        return ConfigError(
+            f"{where} redirects to {redirect_target(response)}, which is not followed with credentials. "
+            "Try: set LANGFUSE_BASE_URL to the address it redirects to"
+        )
+    if status == 408 or status >= 500:
+        return ServerFault(
+            f"Langfuse answered {status} at {path}: {shown(response)}", retry_after=retry_after(response)
+        )
+    return RequestRejected(f"Langfuse did not accept the request ({status} at {path}: {shown(response)})")

@@ -1,0 +1,92 @@
+"""Which project a pair of keys belongs to, and how the server is: the edges, by the Langfuse SDK's typed client."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import httpx
+from langfuse.api.client import AsyncLangfuseAPI
+from langfuse.api.core import ApiError
+from langfuse.api.core.request_options import RequestOptions
+from pydantic import ValidationError
+
+from sync_worker.errors import CredentialsRefused, TransientError
+from sync_worker.http import describe
+from sync_worker.langfuse.client import LangfuseClient, failure
+
+_OPTIONS: RequestOptions = {"max_retries": 0, "timeout_in_seconds": 30}
+_PROJECTS = "/api/public/projects"
+_HEALTH = "/api/public/health"
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A Langfuse project and its organisation, whose request limit it shares."""
+
+    id: str
+    name: str
+    organization_id: str
+
+
+async def project_of(client: LangfuseClient) -> Project:
+    """Return the project of the client's keys; waits out transient faults as the client's back-off allows.
+
+    Raises CredentialsRefused, EndpointMissing, ConfigError or TransientError.
+    """
+    while True:
+        try:
+            return await _project(client)
+        except TransientError as fault:
+            await client.backoff.wait(fault)
+
+
+async def _project(client: LangfuseClient) -> Project:
+    await client.admitted()
+    try:
+        answer = await _api(client).projects.get(request_options=_OPTIONS)
+    except ApiError as refusal:
+        raise _failure(client, _PROJECTS, refusal) from None
+    except ValidationError:
+        raise TransientError(f"{client.base_url}{_PROJECTS} answered something unknown: not Langfuse's API") from None
+    except httpx.HTTPError as fault:
+        raise TransientError(f"Langfuse cannot be reached at {client.base_url}: {describe(fault)}") from None
+    client.backoff.success()
+    if not answer.data:
+        raise CredentialsRefused(
+            "Langfuse knows no project for these keys. Try: keys of a project, not of an organisation"
+        )
+    first = answer.data[0]
+    return Project(first.id, first.name, first.organization.id)
+
+
+async def server_version(client: LangfuseClient) -> str:
+    """Return the version the server gives at its health endpoint. Raises as `project_of`."""
+    try:
+        return str((await _api(client).health.health(request_options=_OPTIONS)).version)
+    except ApiError as refusal:
+        raise _failure(client, _HEALTH, refusal) from None
+    except (httpx.HTTPError, ValidationError) as fault:
+        raise TransientError(f"Langfuse cannot be reached at {client.base_url}: {describe(fault)}") from None
+
+
+def _api(client: LangfuseClient) -> AsyncLangfuseAPI:
+    username, password = client.keys
+    return AsyncLangfuseAPI(
+        base_url=client.base_url,
+        username=username,
+        password=password,
+        httpx_client=client.http,
+        follow_redirects=False,
+    )
+
+
+def _failure(client: LangfuseClient, path: str, refusal: ApiError) -> Exception:
+    body = refusal.body if isinstance(refusal.body, dict | list) else None
+    status = refusal.status_code or 0
+    headers = {key: value for key, value in (refusal.headers or {}).items() if key.lower() != "content-encoding"}
+    response = (
+        httpx.Response(status, headers=headers, json=body)
+        if body is not None
+        else httpx.Response(status, headers=headers, text=str(refusal.body or ""))
+    )
+    return failure(client.base_url, path, response)

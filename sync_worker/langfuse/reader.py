@@ -1,0 +1,45 @@
+"""What the sync asks of Langfuse, whatever generation of the API answers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from sync_worker.records import Observation
+from sync_worker.windows import Window
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A row that could not be understood or served: why, and as much of it as there is."""
+
+    reason: str
+    row_id: str | None = None
+    trace_id: str | None = None
+    raw: str | None = None
+
+
+@dataclass(slots=True)
+class Page:
+    """Some rows of a walk, in the order they came; `size` is the decoded answer's length in bytes."""
+
+    rows: list[Observation] = field(default_factory=list)
+    unreadable: list[Unreadable] = field(default_factory=list)
+    size: int = 0
+
+
+class Reader(Protocol):
+    """Reads rows. Walks may repeat rows; every walk ends, or raises what `errors` says."""
+
+    def window(self, window: Window, *, light: bool = False) -> AsyncIterator[Page]:
+        """Walk all rows that start in the window; `light` leaves out content."""
+
+    def traces(self, trace_ids: Sequence[str], window: Window, *, light: bool = False) -> AsyncIterator[Page]:
+        """Walk all rows of these traces that start in the window; `light` leaves out content."""
+
+    def roots(self, trace_ids: Sequence[str], window: Window) -> AsyncIterator[Page]:
+        """Walk the root rows of these traces that start in the window, with metadata but without content."""
+
+    def rows(self, row_ids: Sequence[str], window: Window) -> AsyncIterator[Page]:
+        """Walk the rows with these ids that start in the window, with their content."""

@@ -1,0 +1,90 @@
+"""A row of the v2 observations endpoint as an Observation; whatever can be understood is.
+
+Unknown types, levels and keys pass; a wrong type of an unimportant field becomes nothing; only a row without an id or
+a start cannot be understood.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sync_worker.errors import RecordRefused
+from sync_worker.records import Observation
+from sync_worker.spans.messages import dump
+from sync_worker.times import unix_ms
+
+
+def parse_row(row: Any) -> Observation:
+    """Return the row as an Observation. Raises RecordRefused with the reason when it has no id or start."""
+    if not isinstance(row, Mapping):
+        raise RecordRefused(f"a row is {type(row).__name__}, not an object")
+    row_id = row.get("id")
+    if not isinstance(row_id, str) or not row_id:
+        raise RecordRefused("a row has no id")
+    start = unix_ms(row.get("startTime"))
+    if start is None:
+        raise RecordRefused(f"row {row_id!r} has no start time that can be read ({row.get('startTime')!r})")
+    metadata = row.get("metadata")
+    parameters = row.get("modelParameters")
+    return Observation(
+        id=row_id,
+        trace_id=_text(row.get("traceId")),
+        project_id=_text(row.get("projectId")) or "",
+        type=(_text(row.get("type")) or "SPAN").upper(),
+        start_ms=start,
+        end_ms=unix_ms(row.get("endTime")),
+        parent_id=_text(row.get("parentObservationId")),
+        name=_text(row.get("name")),
+        level=_text(row.get("level")) or "DEFAULT",
+        status_message=_text(row.get("statusMessage")),
+        version=_text(row.get("version")),
+        environment=_text(row.get("environment")),
+        user_id=_text(row.get("userId")),
+        session_id=_text(row.get("sessionId")),
+        is_root=row.get("isRootObservation") is True,
+        public=row.get("public") is True,
+        completion_start_ms=unix_ms(row.get("completionStartTime")),
+        created_ms=unix_ms(row.get("createdAt")),
+        updated_ms=unix_ms(row.get("updatedAt")),
+        input=_payload(row.get("input")),
+        output=_payload(row.get("output")),
+        metadata=dict(metadata) if isinstance(metadata, Mapping) else {} if metadata in (None, "") else {"": metadata},
+        model=_text(row.get("model")) or _text(row.get("providedModelName")),
+        model_parameters=dict(parameters) if isinstance(parameters, Mapping) else {},
+        usage=_numbers(row.get("usageDetails")),
+        cost=_numbers(row.get("costDetails")),
+        prompt_name=_text(row.get("promptName")),
+        prompt_version=_integer(row.get("promptVersion")),
+        tags=_tags(row.get("tags")),
+        release=_text(row.get("release")),
+        trace_name=_text(row.get("traceName")),
+    )
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, str):
+        return value or None
+    return None if value is None or isinstance(value, list | dict) else dump(value)
+
+
+def _payload(value: Any) -> str | None:
+    if isinstance(value, str):
+        return value or None
+    return None if value is None else dump(value)
+
+
+def _integer(value: Any) -> int | None:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _numbers(value: Any) -> dict[str, float]:
+    if not isinstance(value, Mapping):
+        return {}
+    return {key: item for key, item in value.items() if isinstance(item, int | float) and not isinstance(item, bool)}
+
+
+def _tags(value: Any) -> tuple[str, ...]:
+    return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list) else ()

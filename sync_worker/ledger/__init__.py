@@ -1,0 +1,7 @@
+"""What has been proven done, in one SQLite file. Nothing else in the worker writes SQLite."""
+
+from sync_worker.ledger.file import open_ledger
+from sync_worker.ledger.ledger import Ledger
+from sync_worker.ledger.records import DeadLetter, Parked, SentRow, SourceState, TraceNote
+
+__all__ = ["DeadLetter", "Ledger", "Parked", "SentRow", "SourceState", "TraceNote", "open_ledger"]

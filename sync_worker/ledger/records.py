@@ -1,0 +1,68 @@
+"""What the ledger gives and takes. Times are Unix milliseconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class SourceState:
+    """A Langfuse project as the ledger knows it."""
+
+    id: int
+    langfuse_url: str
+    project_id: str
+    project_name: str
+    organization_id: str
+    first_edge_ms: int | None
+    checked_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SentRow:
+    """A row that is done: accepted by Kelet, or set aside as a dead letter in this very state."""
+
+    updated_ms: int
+    fingerprint: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TraceNote:
+    """What is remembered of a trace. `context` is JSON as `TraceContext.as_json` gives it."""
+
+    trace_id: str
+    parked: bool
+    earliest_ms: int
+    newest_ms: int
+    check_ms: int = 0
+    parked_ms: int | None = None
+    project: str | None = None
+    context: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """How many traces are parked, and since when the oldest."""
+
+    count: int
+    oldest_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A span or row set aside, and why. `id` is None until it is stored."""
+
+    source_id: int
+    kind: str  # refused, unreadable, partial
+    reason: str
+    made_ms: int
+    trace_id: str | None = None
+    row_id: str | None = None
+    status: int | None = None
+    project: str | None = None
+    start_ms: int | None = None
+    fingerprint: bytes | None = None
+    raw: str | None = None
+    spans: int = 1
+    id: int | None = None

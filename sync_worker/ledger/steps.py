@@ -1,0 +1,112 @@
+"""The schema, as steps from one version to the next. A step that has been released is never changed.
+
+Each step runs in a transaction together with the note that it ran, so a kill in the middle leaves the file as it was.
+"""
+
+from __future__ import annotations
+
+from sqlite_utils import Database
+from sqlite_utils.migrations import Migrations
+
+#: Marks a file as ours in SQLite's header ("LfKl").
+APPLICATION_ID = 0x4C664B6C
+
+steps = Migrations("sync_worker")
+
+
+@steps()
+def step_1(db: Database) -> None:
+    """Make the tables of version 1. Times are Unix milliseconds."""
+    db.table("sources").create(
+        {
+            "id": int,
+            "langfuse_url": str,
+            "project_id": str,
+            "project_name": str,
+            "organization_id": str,
+            "first_edge_ms": int,  # nothing that starts before is sent by the live sync; set once
+            "created_ms": int,
+        },
+        pk="id",
+        not_null={"langfuse_url", "project_id", "created_ms"},
+    )
+    db.table("sources").create_index(["langfuse_url", "project_id"], unique=True)
+    # Which source a pair of keys opened, so that an idle run need not ask: a hash of address and public key.
+    db.table("keys").create({"hash": str, "source_id": int, "checked_ms": int}, pk="hash")
+    db.table("facts").create({"scope": str, "name": str, "value": str}, pk=("scope", "name"))
+    # Stretches of start times proven done, by role ("live", "backfill"); merged when they touch.
+    db.table("coverage").create(
+        {"source_id": int, "role": str, "from_ms": int, "to_ms": int}, pk=("source_id", "role", "from_ms")
+    )
+    db.conn.execute(
+        """CREATE TABLE traces (
+             source_id INTEGER NOT NULL, trace_id TEXT NOT NULL,
+             parked INTEGER NOT NULL,       -- 1: some of its rows still wait
+             earliest_ms INTEGER NOT NULL,  -- start of the first row that waits, or was seen
+             newest_ms INTEGER NOT NULL,    -- latest start, end or update of any row seen
+             parked_ms INTEGER,             -- when it was first parked
+             check_ms INTEGER NOT NULL,     -- not looked at again before
+             project TEXT,                  -- the Kelet project it was routed to, decided once
+             context TEXT NOT NULL,         -- what its rows said of the whole trace, JSON
+             PRIMARY KEY (source_id, trace_id)) WITHOUT ROWID"""
+    )
+    db.conn.execute("CREATE INDEX traces_parked ON traces (source_id, check_ms) WHERE parked = 1")
+    db.conn.execute("CREATE INDEX traces_newest ON traces (source_id, newest_ms)")
+    db.conn.execute(
+        """CREATE TABLE sent (
+             source_id INTEGER NOT NULL, trace_id TEXT NOT NULL, row_id TEXT NOT NULL,
+             start_ms INTEGER NOT NULL, updated_ms INTEGER NOT NULL, fingerprint BLOB NOT NULL,
+             sent_ms INTEGER NOT NULL,
+             PRIMARY KEY (source_id, trace_id, row_id)) WITHOUT ROWID"""
+    )
+    db.table("dead_letters").create(
+        {
+            "id": int,
+            "source_id": int,
+            "trace_id": str,
+            "row_id": str,
+            "kind": str,  # refused, unreadable, partial
+            "status": int,  # Kelet's answer, where one was given
+            "reason": str,
+            "project": str,
+            "start_ms": int,
+            "fingerprint": bytes,
+            "raw": str,  # only of a row that cannot be fetched again
+            "spans": int,  # more than 1 only for a partial success
+            "made_ms": int,
+        },
+        pk="id",
+        not_null={"source_id", "kind", "reason", "made_ms"},
+    )
+    db.table("dead_letters").create_index(["source_id", "trace_id", "row_id"])
+    db.table("leases").create(
+        {
+            "role": str,
+            "token": str,
+            "host": str,
+            "boot": str,
+            "pid": int,
+            "taken_ms": int,
+            "beat_ms": int,
+            "from_ms": int,  # the stretch a backfill works on
+            "to_ms": int,
+        },
+        pk="role",
+    )
+    db.table("runs").create(
+        {
+            "id": int,
+            "command": str,
+            "started_ms": int,
+            "ended_ms": int,
+            "exit_code": int,
+            "report": str,  # JSON
+        },
+        pk="id",
+    )
+    db.conn.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    db.conn.execute("PRAGMA user_version = 1")
+
+
+#: The version this program writes.
+SCHEMA_VERSION = 1

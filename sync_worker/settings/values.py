@@ -1,0 +1,172 @@
+"""Text to value: keys, projects, numbers, choices, paths. Every function here is pure and raises WrongValueError."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from pydantic import SecretStr
+
+from sync_worker.settings.wrong import WrongValueError
+
+LANGFUSE_KEYS_ARE_AT: Final = "in Langfuse under Project settings → API keys"
+KELET_KEYS_ARE_AT: Final = "at console.kelet.ai → API keys"
+
+_SWITCH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+
+
+def parse_langfuse_public_key(value: str | SecretStr) -> SecretStr:
+    """Return the public key of a Langfuse project; raises WrongValueError."""
+    key = _key(value, "the public key of a Langfuse project (pk-lf-…)")
+    if key.startswith("sk-lf-"):
+        raise WrongValueError(
+            "this is a Langfuse secret key",
+            expected="the public key (pk-lf-…)",
+            hint="swap LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY",
+        )
+    _refuse_kelet_key(key)
+    if ":" in key:
+        # HTTP Basic ends the user name at the first colon.
+        raise WrongValueError("holds a colon", expected="the public key alone (pk-lf-…)")
+    return SecretStr(key)
+
+
+def parse_langfuse_secret_key(value: str | SecretStr) -> SecretStr:
+    """Return the secret key of a Langfuse project; raises WrongValueError."""
+    key = _key(value, "the secret key of a Langfuse project (sk-lf-…)")
+    if key.startswith("pk-lf-"):
+        raise WrongValueError(
+            "this is a Langfuse public key",
+            expected="the secret key (sk-lf-…)",
+            hint="swap LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY",
+        )
+    _refuse_kelet_key(key)
+    return SecretStr(key)
+
+
+def parse_kelet_key(value: str | SecretStr) -> SecretStr:
+    """Return the secret key of a Kelet organisation; raises WrongValueError.
+
+    The prefix is not checked, since Kelet has used several.
+    """
+    key = _key(value, "the secret key of your Kelet organisation")
+    if key.startswith(("sk-lf-", "pk-lf-")):
+        raise WrongValueError(
+            "this is a Langfuse key, which must not be sent to Kelet",
+            expected="the secret key of your Kelet organisation",
+            hint=f"find it {KELET_KEYS_ARE_AT}",
+        )
+    return SecretStr(key)
+
+
+def is_publishable_kelet_key(key: str) -> bool:
+    """Whether `key` looks like one that may be published, which Kelet takes for signals but not for traces."""
+    return key.lower().startswith(("pk", "kelet_pk"))
+
+
+def parse_project(text: str) -> str:
+    """Return the name of a Kelet project; raises WrongValueError.
+
+    Whether `default` is allowed is decided where that is known.
+    """
+    project = text.strip()
+    if not project:
+        raise WrongValueError(
+            "empty; a wrong project is silent loss on Kelet's side",
+            expected="the name of a Kelet project",
+            hint="take it from the console's address bar",
+        )
+    if not re.fullmatch(r"[\x20-\x7e]+", project):
+        raise WrongValueError(
+            "holds characters that an HTTP header cannot carry", expected="printable ASCII characters in one line"
+        )
+    return project
+
+
+def is_default_project(project: str) -> bool:
+    """Whether `project` is the one into which Kelet puts what names no project."""
+    return project.strip().lower() == "default"
+
+
+def parse_switch(text: str) -> bool:
+    """Return `true` or `false`, and the usual other words for them; raises WrongValueError."""
+    value = _SWITCH.get(text.strip().lower())
+    if value is None:
+        raise WrongValueError("neither true nor false", expected="true or false")
+    return value
+
+
+def parse_scores(text: str) -> bool:
+    """Return the switch for scores, which only `false` can be until scores are sent; raises WrongValueError."""
+    if parse_switch(text):
+        raise WrongValueError("scores are not sent by this version", expected="false", hint="remove the setting")
+    return False
+
+
+def parse_path(text: str) -> Path:
+    """Return a path, `~` resolved, not yet made absolute; raises WrongValueError."""
+    text = text.strip()
+    if not text or "\0" in text:
+        raise WrongValueError("empty" if not text else "not a path", expected="a path")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise WrongValueError("the home folder is not known", expected="a path without ~") from None
+
+
+def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
+    """Make a parser for a whole number from `least` to `most`, both included; it raises WrongValueError."""
+    expected = f"a whole number, at least {least}" if most is None else f"a whole number from {least} to {most}"
+
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[+-]?[0-9]{1,18}", text.strip()):
+            raise WrongValueError("not a whole number", expected=expected)
+        number = int(text)
+        if number < least:
+            raise WrongValueError("too small", expected=expected)
+        if most is not None and number > most:
+            raise WrongValueError("too large", expected=expected)
+        return number
+
+    return parse
+
+
+def choice(*words: str) -> Callable[[str], str]:
+    """Make a parser for one of `words`, in any case; it raises WrongValueError with the nearest word."""
+
+    def parse(text: str) -> str:
+        word = text.strip().lower()
+        if word not in words:
+            near = difflib.get_close_matches(word, words, 1)
+            raise WrongValueError("not one of the choices", expected=" or ".join(words), hint=near[0] if near else "")
+        return word
+
+    return parse
+
+
+def _refuse_kelet_key(key: str) -> None:
+    if re.match(r"[sp]k[-_]kelet[-_]|kelet_[sp]k_", key):
+        raise WrongValueError(
+            "this is a Kelet key, which must not be sent to Langfuse",
+            expected="a key of a Langfuse project",
+            hint=f"find it {LANGFUSE_KEYS_ARE_AT}",
+        )
+
+
+def _key(value: str | SecretStr, expected: str) -> str:
+    key = (value if isinstance(value, str) else value.get_secret_value()).strip()
+    if not key:
+        raise WrongValueError("empty", expected=expected)
+    if len(key) > 2 and key[0] == key[-1] and key[0] in "\"'":
+        raise WrongValueError("stands in quotes that belong to the value", expected=expected, hint="remove the quotes")
+    # A key that is no plain ASCII breaks in the HTTP client, whose error would then repeat it.
+    if not re.fullmatch(r"[\x21-\x7e]+", key):
+        raise WrongValueError(
+            "holds spaces, control characters or characters outside ASCII",
+            expected=expected,
+            hint="copy the key again, alone and in one line",
+        )
+    return key

@@ -1,0 +1,94 @@
+"""What a trace's rows say of the trace as a whole, gathered so that every span can carry it.
+
+Langfuse keeps session, user, tags, trace name and the like on the rows that set them, which may be only the root or
+only a child. Kelet wants them on every span.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from sync_worker.records import Observation
+from sync_worker.spans.ids import is_otel_span_id, is_otel_trace_id, source_trace_id
+from sync_worker.spans.restore import take_apart
+
+#: Kelet's own recursion gate: spans that carry such a key are not analysed.
+_RESERVED_METADATA = "$kelet"
+_MAX_AGENTS = 64
+
+
+@dataclass(slots=True)
+class TraceContext:
+    """The trace-level fields of one trace; None and empty mean not seen yet."""
+
+    trace_id: str
+    session_id: str | None = None
+    user_id: str | None = None
+    trace_name: str | None = None
+    environment: str | None = None
+    release: str | None = None
+    version: str | None = None
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, Any] = field(default_factory=dict)
+    agents: dict[str, str] = field(default_factory=dict)  # row id → name, for rows that come without their ancestors
+    root_name: str | None = None
+    root_seen: bool = False
+    rows_are: str = ""  # "otel" while all rows but the synthetic root have OpenTelemetry's ids, else "other"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what is worth keeping, as plain JSON values."""
+        return {name: value for name, value in asdict(self).items() if name != "trace_id" and value}
+
+    @classmethod
+    def from_json(cls, trace_id: str, stored: Mapping[str, Any]) -> TraceContext:
+        """Read back what `as_json` gave; keys of another version are passed over."""
+        known = {item.name for item in fields(cls)} - {"trace_id"}
+        values = {name: value for name, value in stored.items() if name in known}
+        values["tags"] = tuple(values.get("tags", ()))
+        return cls(trace_id=trace_id, **values)
+
+
+def gather(trace_id: str, rows: Iterable[Observation], known: TraceContext | None = None) -> TraceContext:
+    """Merge what rows say into what was known of their trace.
+
+    Roots speak first, then the others in the order of their start; what was known already stays, so that all spans
+    of a trace say the same however its rows arrive.
+    """
+    context = TraceContext(trace_id) if known is None else TraceContext.from_json(trace_id, known.as_json())
+    for row in sorted(rows, key=_speaking_order):
+        context.session_id = context.session_id or row.session_id
+        context.user_id = context.user_id or row.user_id
+        context.trace_name = context.trace_name or row.trace_name
+        context.environment = context.environment or row.environment
+        context.release = context.release or row.release
+        context.version = context.version or row.version
+        context.tags = context.tags or row.tags
+        if not row.is_synthetic_root:
+            otel = is_otel_trace_id(trace_id) and is_otel_span_id(row.id) and context.rows_are != "other"
+            context.rows_are = "otel" if otel else "other"
+        if row.is_trace_root:
+            context.root_seen = True
+            context.root_name = context.root_name or row.name
+            if not context.metadata:
+                context.metadata = _trace_metadata(row)
+        if row.type == "AGENT" and row.name and len(context.agents) < _MAX_AGENTS:
+            context.agents.setdefault(row.id, row.name)
+    return context
+
+
+def _speaking_order(row: Observation) -> tuple[int, int, str]:
+    rank = 0 if row.is_synthetic_root else 1 if row.parent_id is None else 2 if row.is_root else 3
+    return rank, row.start_ms, row.id
+
+
+def _trace_metadata(row: Observation) -> dict[str, Any]:
+    return {
+        key: value for key, value in take_apart(row.metadata).user.items() if not key.startswith(_RESERVED_METADATA)
+    }
+
+
+def trace_of(row: Observation) -> str:
+    """Return the Langfuse trace id of a row, made up where it has none."""
+    return source_trace_id(row.trace_id, row.id)

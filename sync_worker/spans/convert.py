@@ -1,0 +1,308 @@
+"""One trace's rows become spans: ids, parents, times, status, attributes, resource and scope."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sync_worker.records import Observation
+from sync_worker.spans.context import TraceContext, trace_of
+from sync_worker.spans.genai import genai_attributes
+from sync_worker.spans.ids import otlp_span_id, otlp_trace_id, source_parent_id
+from sync_worker.spans.instrumentations import ERROR, kind_of, status_of
+from sync_worker.spans.langfuse_attributes import (
+    identity_attributes,
+    metadata_attributes,
+    observation_attributes,
+    trace_attributes,
+)
+from sync_worker.spans.model import Attributes, Conversion, Event, Scope, Span
+from sync_worker.spans.restore import Originals, take_apart
+from sync_worker.spans.sizes import within
+
+#: Attributes of our own, for what the worker did to a row.
+SOURCE = "kelet.source.langfuse."
+
+#: Scope names that would send a span down Kelet's path for Claude Code.
+_RESERVED_SCOPES = ("com.anthropic.claude_code", "kelet.claude_agent_sdk")
+_DEFAULT_SCOPE = "langfuse-sdk"
+_RESERVED_KEY = "$kelet"
+
+_ERROR_TYPE = re.compile(r"\s*((?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*(?:Error|Exception))\b(?::\s*(.*))?", re.DOTALL)
+_NS_PER_MS = 1_000_000
+
+
+@dataclass(slots=True)
+class Converted:
+    """The spans of one trace, root first, beside the rows they came from, and what was noticed on the way."""
+
+    spans: list[tuple[Observation, Span]] = field(default_factory=list)
+    dropped: list[Observation] = field(default_factory=list)  # synthetic roots that a direct export would not have
+    notes: Counter[str] = field(default_factory=Counter)
+
+
+def convert(
+    rows: Sequence[Observation],
+    context: TraceContext,
+    project: str,
+    options: Conversion,
+    ancestors: Sequence[Observation] = (),
+) -> Converted:
+    """Convert rows of one trace; `ancestors` are rows of it that are at hand but not to be sent."""
+    result = Converted()
+    everything = {row.id: row for row in (*ancestors, *rows)}
+    hidden = _hidden_root(everything.values(), context)
+    if hidden is not None:
+        _pass_on_trace_io(hidden, everything)
+    parents = _parents(context.trace_id, everything, result.notes)
+    for row in _in_tree_order(rows, parents):
+        if hidden is not None and row.id == hidden.id:
+            result.dropped.append(row)
+            continue
+        agent = _nearest_agent(row, everything, parents, context)
+        end_ms = _end_of(row, everything, parents)
+        result.spans.append((row, _span(row, parents[row.id], end_ms, agent, context, project, options, result.notes)))
+    return result
+
+
+def _span(
+    row: Observation,
+    parent: str | None,
+    end_ms: int,
+    agent: str | None,
+    context: TraceContext,
+    project: str,
+    options: Conversion,
+    notes: Counter[str],
+) -> Span:
+    originals = take_apart(row.metadata, row.version)
+    trace_id = otlp_trace_id(row.project_id, context.trace_id)
+    span_id = otlp_span_id(row.project_id, context.trace_id, row.id)
+    marks = _marks(row, trace_id, span_id, context, end_ms, notes)
+    status = status_of(row, originals.scope)
+    attributes = _attributes(row, originals, marks, agent, context, project, options)
+    kept, dropped = within(attributes, max_value_bytes=options.max_value_bytes, max_attributes=options.max_attributes)
+    if dropped:
+        notes["attributes dropped"] += dropped
+    span = Span(
+        trace_id=trace_id,
+        span_id=span_id,
+        parent_id="" if parent is None else otlp_span_id(row.project_id, context.trace_id, parent),
+        name=row.name or row.type.lower(),
+        kind=kind_of(row, originals.scope),
+        start_ns=row.start_ms * _NS_PER_MS,
+        end_ns=max(end_ms, row.start_ms) * _NS_PER_MS,
+        attributes=kept,
+        resource=_resource(originals, project, context),
+        scope=_scope(originals.scope),
+        status_code=status,
+        status_message=row.status_message or "" if status == ERROR else "",
+        dropped_attributes=dropped,
+    )
+    if status == ERROR:
+        _add_exception(span, row)
+    return span
+
+
+def _attributes(
+    row: Observation,
+    originals: Originals,
+    marks: Attributes,
+    agent: str | None,
+    context: TraceContext,
+    project: str,
+    options: Conversion,
+) -> Attributes:
+    """Return all attributes, the most wanted first: what is over the limit falls off the end."""
+    own = {
+        key: value
+        for key, value in originals.attributes.items()
+        if not key.removeprefix("metadata.").startswith(_RESERVED_KEY) and key != "kelet.project"
+    }
+    derived = genai_attributes(row, own, agent) if options.attributes != "langfuse" else {}
+    fields = observation_attributes(row, originals)
+    if options.attributes == "genai":
+        fields = _without_home(fields, own | derived)
+    first: Attributes = {"kelet.project": project}
+    first |= {key: value for key, value in own.items() if key.startswith("gen_ai.")}
+    first |= derived
+    layers = (
+        {key: value for key, value in identity_attributes(row, context).items() if key not in own},
+        _error_type(row) if "error.type" not in own else {},
+        fields,
+        own,
+        marks,
+        trace_attributes(row, context) if options.attributes != "genai" else {},
+        metadata_attributes(row, context, _trace_url(row, context, options)),
+    )
+    for layer in layers:
+        for key, value in layer.items():
+            first.setdefault(key, value)
+    return first
+
+
+def _without_home(fields: Attributes, elsewhere: Attributes) -> Attributes:
+    """Keep input and output of a row under Langfuse's names where GenAI has no name for them: nothing is dropped."""
+    homes = {
+        "langfuse.observation.input": ("gen_ai.input.messages", "gen_ai.tool.call.arguments",
+                                       "gen_ai.retrieval.query.text"),
+        "langfuse.observation.output": ("gen_ai.output.messages", "gen_ai.tool.call.result"),
+    }  # fmt: skip
+    return {
+        key: fields[key]
+        for key, names in homes.items()
+        if key in fields and not any(name in elsewhere for name in names)
+    }
+
+
+def _marks(
+    row: Observation, trace_id: str, span_id: str, context: TraceContext, end_ms: int, notes: Counter[str]
+) -> Attributes:
+    marks: Attributes = {}
+    if trace_id != context.trace_id:
+        marks[SOURCE + "trace_id"] = context.trace_id
+    if span_id != row.id:
+        marks[SOURCE + "observation_id"] = row.id
+    if row.is_open:
+        marks[SOURCE + "incomplete"] = True
+        notes["incomplete"] += 1
+    if end_ms < row.start_ms:
+        marks[SOURCE + "end_before_start"] = True
+        notes["end before start"] += 1
+    return marks
+
+
+def _resource(originals: Originals, project: str, context: TraceContext) -> Attributes:
+    resource = dict(originals.resource)
+    if not resource.get("service.name"):
+        resource["service.name"] = project
+    if not originals.resource:
+        known = (("langfuse.environment", context.environment), ("langfuse.release", context.release))
+        resource |= {key: value for key, value in known if value}
+    resource["kelet.project"] = project
+    return resource
+
+
+def _scope(scope: Scope | None) -> Scope:
+    if scope is None:
+        return Scope(_DEFAULT_SCOPE)
+    if scope.name.startswith(_RESERVED_SCOPES):
+        return Scope(_DEFAULT_SCOPE, "", {SOURCE + "scope": scope.name})
+    return scope
+
+
+def _error_type(row: Observation) -> Attributes:
+    if row.level != "ERROR":
+        return {}
+    match = _ERROR_TYPE.match(row.status_message or "")
+    return {"error.type": match.group(1) if match else "_OTHER"}
+
+
+def _add_exception(span: Span, row: Observation) -> None:
+    match = _ERROR_TYPE.match(row.status_message or "")
+    if match is not None:
+        attributes: Attributes = {"exception.type": match.group(1)}
+        if match.group(2):
+            attributes["exception.message"] = match.group(2)
+        span.events.append(Event("exception", span.end_ns, attributes))
+
+
+def _trace_url(row: Observation, context: TraceContext, options: Conversion) -> str | None:
+    if options.langfuse_url is None or row.trace_id is None:
+        return None
+    return f"{options.langfuse_url}/project/{row.project_id}/traces/{context.trace_id}"
+
+
+def _hidden_root(rows: Iterable[Observation], context: TraceContext) -> Observation | None:
+    """Return the synthetic root of a trace that OpenTelemetry wrote: a direct export had no such span."""
+    if context.rows_are != "otel":
+        return None
+    return next((row for row in rows if row.is_synthetic_root), None)
+
+
+def _pass_on_trace_io(hidden: Observation, rows: Mapping[str, Observation]) -> None:
+    """Give the trace's input and output to the real root, where the hidden one held them."""
+    real = [row for row in rows.values() if row.parent_id in {None, hidden.id} and row.id != hidden.id]
+    if real:
+        first = min(real, key=lambda row: (row.start_ms, row.id))
+        first.trace_input = first.trace_input or hidden.input
+        first.trace_output = first.trace_output or hidden.output
+
+
+def _parents(trace_id: str, rows: Mapping[str, Observation], notes: Counter[str]) -> dict[str, str | None]:
+    """Return each row's parent; rows in a cycle lose the link that closes it."""
+    parents = {row.id: source_parent_id(trace_id, row.id, row.parent_id) for row in rows.values()}
+    notes["parent cut"] += sum(1 for row in rows.values() if row.parent_id == row.id)
+    safe: set[str] = set()
+    for start in sorted(parents):
+        path: dict[str, None] = {}
+        here: str | None = start
+        while here is not None and here in parents and here not in safe:
+            if here in path:
+                parents[here] = None
+                notes["parent cut"] += 1
+                break
+            path[here] = None
+            here = parents[here]
+        safe.update(path)
+    return parents
+
+
+def _in_tree_order(rows: Sequence[Observation], parents: Mapping[str, str | None]) -> list[Observation]:
+    """Return rows root first, then by start; a parent never stands behind its child when they tie."""
+    depths: dict[str, int] = {}
+    for row in rows:
+        path: list[str] = []
+        here: str | None = row.id
+        while here is not None and here not in depths:
+            path.append(here)
+            here = parents.get(here)
+        depth = depths[here] if here is not None else -1
+        for member in reversed(path):
+            depth += 1
+            depths[member] = depth
+    return sorted(rows, key=lambda row: (parents[row.id] is not None, row.start_ms, depths[row.id], row.id))
+
+
+def _nearest_agent(
+    row: Observation, rows: Mapping[str, Observation], parents: Mapping[str, str | None], context: TraceContext
+) -> str | None:
+    """Return the agent a row works for: itself, the nearest above, else the trace's only one, else the trace."""
+    here: str | None = row.id
+    while here is not None:
+        member = rows.get(here)
+        if member is None:
+            break
+        if member.type == "AGENT" and member.name:
+            return member.name
+        here = parents[here]
+    if here is not None:
+        if here in context.agents:
+            return context.agents[here]
+        names = set(context.agents.values())
+        if len(names) == 1:
+            return names.pop()
+    return context.trace_name or context.root_name
+
+
+def _end_of(row: Observation, rows: Mapping[str, Observation], parents: Mapping[str, str | None]) -> int:
+    """Return a row's end in Unix ms: its own; for an event its start; for an open row its last child's."""
+    if row.end_ms is not None:
+        return row.end_ms
+    if row.type == "EVENT":
+        return row.start_ms
+    if row.is_synthetic_root:
+        below = [other for other in rows.values() if other.id != row.id]
+    else:
+        below = [other for other in rows.values() if parents[other.id] == row.id]
+    return max((max(other.end_ms or 0, other.start_ms) for other in below), default=row.start_ms)
+
+
+def trace_rows(rows: Sequence[Observation]) -> dict[str, list[Observation]]:
+    """Group rows by their trace, in the order the traces turn up."""
+    traces: dict[str, list[Observation]] = {}
+    for row in rows:
+        traces.setdefault(trace_of(row), []).append(row)
+    return traces

@@ -1,0 +1,92 @@
+"""The span before it is bytes, and the bytes that are sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+#: What an attribute may hold: a scalar or a list of scalars of one kind.
+AttributeValue = str | bool | int | float | list[str] | list[bool] | list[int] | list[float]
+Attributes = dict[str, AttributeValue]
+
+AttributeProfile = Literal["both", "genai", "langfuse"]
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """What the conversion needs to know beside the rows. Sizes in bytes of UTF-8."""
+
+    attributes: AttributeProfile = "both"
+    max_value_bytes: int = 1_048_576
+    max_attributes: int = 256
+    langfuse_url: str | None = None  # base address, for a link back to the trace
+
+
+@dataclass(slots=True)
+class Scope:
+    """An instrumentation scope."""
+
+    name: str
+    version: str = ""
+    attributes: Attributes = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Event:
+    """A span event; time in Unix nanoseconds."""
+
+    name: str
+    time_ns: int
+    attributes: Attributes = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Span:
+    """An OTLP span with its resource and scope. Ids in lower-case hex, times in Unix nanoseconds."""
+
+    trace_id: str
+    span_id: str
+    parent_id: str  # "" for a root
+    name: str
+    kind: int
+    start_ns: int
+    end_ns: int
+    attributes: Attributes
+    resource: Attributes
+    scope: Scope
+    status_code: int = 0
+    status_message: str = ""
+    events: list[Event] = field(default_factory=list)
+    dropped_attributes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RowKey:
+    """Names a row within its source: Langfuse's trace id (made up where there is none) and observation id."""
+
+    trace: str
+    row: str
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedSpan:
+    """A span as it goes out: serialised protobuf of resource, scope and span, and what to remember when it arrived."""
+
+    key: RowKey
+    project: str
+    trace_id: str
+    resource: bytes
+    scope: bytes
+    span: bytes
+    start_ms: int
+    updated_ms: int
+    fingerprint: bytes
+
+    @property
+    def size(self) -> int:
+        """Bytes this span adds to a request, its envelope not counted."""
+        return len(self.span)
+
+
+JsonObject = Mapping[str, Any]

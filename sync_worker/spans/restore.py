@@ -1,0 +1,146 @@
+"""What Langfuse folded into `metadata` at ingestion goes back to where it came from.
+
+A row's metadata holds three things: the original resource and scope, the original span attributes that Langfuse did
+not consume, and the user's own keys. Written directly over OTLP they come as flat dotted keys in reverse order
+(`attributes.gen_ai.system`), from older write paths as nested objects in order. Values were turned to text and parsed
+as JSON again on the way, so a few types are rules of thumb; they were checked against spans exported directly.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sync_worker.spans.messages import dump
+from sync_worker.spans.model import Attributes, AttributeValue, Scope
+
+_INT64 = 2**63
+
+#: Keys whose numbers were doubles: JSON text drops the ".0" of a whole one.
+_DOUBLE = re.compile(
+    r"(?:temperature|top_p|topP|penalty|Penalty|_cost|score|PerSecond|_per_second|ratio|time_to_first_chunk)\Z"
+    r"|msTo[A-Z]\w*\Z"
+)
+#: Keys whose numbers were text that only looked like a number.
+_VERSION = re.compile(r"(?:\A|[._])(?:version|release)\Z")
+_EMPTY_ARRAY: dict[str, dict[str, Any]] = {"arrayValue": {}}
+
+
+@dataclass(slots=True)
+class Originals:
+    """A row's metadata taken apart. `scope` is None when the row did not come over OTLP."""
+
+    scope: Scope | None = None
+    resource: Attributes = field(default_factory=dict)
+    attributes: Attributes = field(default_factory=dict)
+    user: dict[str, Any] = field(default_factory=dict)
+
+
+def take_apart(metadata: Mapping[str, Any], row_version: str | None = None) -> Originals:
+    """Split metadata into what it was made of; `row_version` gives a resource's `service.version` its text back."""
+    found = Originals()
+    scope_name, scope_version = "", ""
+    scope_attributes: Attributes = {}
+    has_scope = False
+    for key, value in _in_original_order(metadata):
+        head, _, rest = key.partition(".")
+        if head == "resourceAttributes" and rest:
+            found.resource[rest] = attribute_value(rest, value)
+        elif head == "attributes" and rest:
+            found.attributes[rest] = attribute_value(rest, value)
+        elif key == "scope.name":
+            has_scope, scope_name = True, _text(value)
+        elif key == "scope.version":
+            has_scope, scope_version = True, _text(value)
+        elif head == "scope" and rest.startswith("attributes."):
+            has_scope = True
+            name = rest.removeprefix("attributes.")
+            scope_attributes[name] = attribute_value(name, value)
+        else:
+            found.user[key] = value
+    if has_scope and scope_name:
+        found.scope = Scope(scope_name, scope_version, scope_attributes)
+    service_version = found.resource.get("service.version")
+    if service_version is not None and row_version and _same_number(str(service_version), row_version):
+        found.resource["service.version"] = row_version
+    return found
+
+
+def attribute_value(key: str, value: Any) -> AttributeValue:
+    """Return the OTLP value that most likely stood under `key` before Langfuse turned it to JSON."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int | float):
+        if _VERSION.search(key):
+            return _text(value)
+        if isinstance(value, float) or _DOUBLE.search(key):
+            return float(value)
+        return value if -_INT64 <= value < _INT64 else str(value)
+    if value is None:
+        return "null"
+    if value == _EMPTY_ARRAY:
+        return []
+    if isinstance(value, list):
+        return scalars(value) if is_scalar_list(value) else dump(value)
+    return dump(value)
+
+
+def is_scalar_list(value: list[Any]) -> bool:
+    """Whether a list can be an OTLP array: scalars of one kind."""
+    return bool(value) and (
+        all(isinstance(item, str) for item in value)
+        or all(isinstance(item, bool) for item in value)
+        or all(isinstance(item, int | float) and not isinstance(item, bool) for item in value)
+    )
+
+
+def scalars(value: list[Any]) -> AttributeValue:
+    """Return a list of scalars as an attribute value; numbers of mixed kind become doubles."""
+    if any(isinstance(item, float) for item in value):
+        return [float(item) for item in value]
+    return value
+
+
+def _in_original_order(metadata: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    """Yield flat keys in the order they were written; nested groups are flattened by one level."""
+    nested = {
+        group: metadata[group]
+        for group in ("scope", "resourceAttributes", "attributes")
+        if isinstance(metadata.get(group), Mapping)
+    }
+    if "scope" in nested and not isinstance(nested["scope"].get("name"), str):
+        del nested["scope"]  # a user's own key of that name
+    if not nested:
+        yield from reversed(list(metadata.items()))
+        return
+    for key, value in metadata.items():
+        group = nested.get(key)
+        if group is None:
+            yield key, value
+        elif key == "scope":
+            yield "scope.name", group["name"]
+            yield "scope.version", group.get("version") or ""
+            attributes = group.get("attributes")
+            if isinstance(attributes, Mapping):
+                for name, item in attributes.items():
+                    yield f"scope.attributes.{name}", item
+        else:
+            for name, item in group.items():
+                yield f"{key}.{name}", item
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return "" if value is None else dump(value)
+
+
+def _same_number(left: str, right: str) -> bool:
+    try:
+        return float(left) == float(right)
+    except ValueError:
+        return False

@@ -1,0 +1,77 @@
+"""Rows of one walk, by trace, each once; and whether a trace may go. Pure but for what it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from sync_worker.records import Observation
+from sync_worker.spans.context import trace_of
+
+#: Content held while a walk goes on; more goes out in part, since bounded memory wins over whole traces.
+MAX_HELD_BYTES = 32 * 1024 * 1024
+
+
+class Assembly:
+    """Holds rows by trace. `size` estimates the bytes they take, by what their pages weighed."""
+
+    def __init__(self) -> None:
+        self.traces: dict[str, dict[str, Observation]] = {}
+        self.size = 0
+
+    def add(self, rows: Sequence[Observation], size: int) -> None:
+        """Take in the rows of a page; of a row that repeats, its newest and most complete state stays."""
+        for row in rows:
+            trace = self.traces.setdefault(trace_of(row), {})
+            held = trace.get(row.id)
+            trace[row.id] = row if held is None else newer(held, row)
+        self.size += size
+
+    def take(self) -> dict[str, list[Observation]]:
+        """Hand over all that is held."""
+        taken = {trace: list(rows.values()) for trace, rows in self.traces.items()}
+        self.traces, self.size = {}, 0
+        return taken
+
+
+def newer(left: Observation, right: Observation) -> Observation:
+    """Return the state that was written later; on a tie the more complete one."""
+    return max(left, right, key=_weight)
+
+
+def _weight(row: Observation) -> tuple[int, bool, int, int]:
+    content = sum(len(text) for text in (row.input, row.output) if text) + len(row.metadata)
+    return row.updated_ms or 0, row.end_ms is not None, content, -row.start_ms
+
+
+class Verdict(Enum):
+    """What happens to a trace now."""
+
+    RELEASE = "release"  # it is whole and settled
+    FORCED = "forced"  # it has waited long enough
+    PARK = "park"
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long traces wait, in milliseconds."""
+
+    settle: int
+    max_open: int
+
+
+def verdict(rows: Iterable[Observation], earliest_ms: int, newest_ms: int, now_ms: int, patience: Patience) -> Verdict:
+    """Say whether a trace may go: its root has ended and it has been quiet, or it began too long ago to wait.
+
+    `earliest_ms` and `newest_ms` cover rows seen before that are not among `rows`.
+    """
+    if now_ms - earliest_ms >= patience.max_open:
+        return Verdict.FORCED
+    ended = any(row.is_trace_root and not row.is_open for row in rows)
+    return Verdict.RELEASE if ended and now_ms - newest_ms >= patience.settle else Verdict.PARK
+
+
+def withheld(rows: Iterable[Observation], now_ms: int, patience: Patience) -> list[Observation]:
+    """Return the rows of a trace that goes which still wait for their own end."""
+    return [row for row in rows if row.is_open and now_ms - row.start_ms < patience.max_open]

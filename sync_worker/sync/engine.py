@@ -1,0 +1,104 @@
+"""Runs cycles and backfills over all sources: one failing source stops no other."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+
+from sync_worker.clock import Clock, Stopped
+from sync_worker.errors import ExitCode, Stop, SyncError
+from sync_worker.langfuse.budget import Budgets
+from sync_worker.ledger import DeadLetter, Ledger
+from sync_worker.settings import Settings, Source
+from sync_worker.sync.report import SourceReport
+from sync_worker.sync.source import Progress, SourceSync, Transports, open_source
+from sync_worker.windows import Window
+
+#: Sources worked on at once.
+SOURCES_AT_ONCE = 4
+
+#: Which exit code tells more, when sources end differently.
+_RANK = (ExitCode.CREDENTIALS, ExitCode.USAGE, ExitCode.PAUSED, ExitCode.TRANSIENT, ExitCode.DEAD_LETTERS, ExitCode.OK)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Engine:
+    """What a run of any kind needs. `patience` is how long an outage may last, in seconds; None means for ever."""
+
+    settings: Settings
+    ledger: Ledger
+    clock: Clock
+    patience: float | None
+    transports: Transports = field(default_factory=Transports)
+    budgets: Budgets = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.budgets = Budgets(self.clock, self.settings.requests_per_minute)
+
+    def open(self, source: Source, report: SourceReport) -> AbstractAsyncContextManager[SourceSync]:
+        """Connect a source."""
+        return open_source(
+            source, self.settings, self.ledger, self.clock, report,
+            patience=self.patience, budgets=self.budgets, transports=self.transports,
+        )  # fmt: skip
+
+    async def live(self, source: Source, progress: Progress | None = None) -> tuple[SourceReport, int]:
+        """Do one live cycle of a source; return its report and exit code."""
+        return await self._work(source, lambda sync: sync.live_cycle(progress))
+
+    async def backfill(
+        self, source: Source, stretch: Window, progress: Progress | None = None
+    ) -> tuple[SourceReport, int]:
+        """Backfill a source; return its report and exit code."""
+        return await self._work(source, lambda sync: sync.backfill(stretch, progress))
+
+    async def retry(self, source: Source, letters: Sequence[DeadLetter]) -> tuple[SourceReport, int]:
+        """Fetch a source's dead letters again and send them; return its report and exit code."""
+        return await self._work(source, lambda sync: sync.retry(letters))
+
+    async def each(
+        self, sources: Iterable[Source], work: Callable[[Source], Awaitable[tuple[SourceReport, int]]]
+    ) -> tuple[list[SourceReport], int]:
+        """Do the same with several sources, a few at once; return all reports and the exit code that tells most."""
+        slots = asyncio.Semaphore(SOURCES_AT_ONCE)
+
+        async def one(source: Source) -> tuple[SourceReport, int]:
+            async with slots:
+                return await work(source)
+
+        results = await asyncio.gather(*(one(source) for source in sources), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        done = [result for result in results if not isinstance(result, BaseException)]
+        return [report for report, _ in done], overall(code for _, code in done)
+
+    async def _work(self, source: Source, work: Callable[[SourceSync], Awaitable[None]]) -> tuple[SourceReport, int]:
+        """Run work on a source. Raises Stopped and Stop; what concerns the source alone ends in its report."""
+        report = SourceReport(source.name)
+        try:
+            async with self.open(source, report) as sync:
+                try:
+                    await work(sync)
+                finally:
+                    sync.finish()
+        except (Stop, Stopped) as fault:
+            if not isinstance(fault, Stopped):
+                report.error = str(fault)
+            raise
+        except SyncError as fault:
+            report.error = str(fault)
+            log.error("%s: %s", source.name, fault, extra={"action": "stop", "source": source.name})  # noqa: TRY400
+            return report, fault.exit_code
+        return report, ExitCode.DEAD_LETTERS if report.dead_letters else ExitCode.OK
+
+
+def overall(codes: Iterable[int]) -> int:
+    """Return the exit code that tells most among those of several sources."""
+    found = set(codes)
+    return next((code for code in _RANK if code in found), ExitCode.OK)

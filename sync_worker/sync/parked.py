@@ -1,0 +1,124 @@
+"""Parked traces: looked at many at a time, fetched whole when they are settled or have waited long enough."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from sync_worker.ledger import TraceNote
+from sync_worker.records import Observation
+from sync_worker.spans.context import TraceContext, gather, trace_of
+from sync_worker.sync.assemble import MAX_HELD_BYTES, Assembly, Patience, Verdict, verdict
+from sync_worker.sync.release import Releaser, released
+from sync_worker.sync.window import held_back, still_waiting
+from sync_worker.windows import Window
+
+#: Parked traces looked at in one go: what one request's list of ids holds.
+_AT_ONCE = 150
+
+
+class ParkedSync:
+    """Looks after the parked traces of one source."""
+
+    def __init__(self, releaser: Releaser, patience: Patience, first_edge_ms: int) -> None:
+        self._releaser = releaser
+        self._patience = patience
+        self._first_edge = first_edge_ms
+
+    async def look_after(self) -> None:
+        """Release each parked trace that may go now; look at each that is due once."""
+        releaser = self._releaser
+        now = releaser.clock.now_ms()
+        while True:
+            releaser.clock.check()
+            due = releaser.ledger.parked_due(releaser.source_id, now, _AT_ONCE)
+            if not due:
+                return
+            forced = [note for note in due if now - note.earliest_ms >= self._patience.max_open]
+            waiting = [note for note in due if now - note.earliest_ms < self._patience.max_open]
+            settled = await self._settled(waiting, now)
+            await self._fetch_and_send([*forced, *settled], now)
+            chosen = {note.trace_id for note in (*forced, *settled)}
+            later = [replace(note, check_ms=now + 1) for note in waiting if note.trace_id not in chosen]
+            releaser.ledger.note_traces(releaser.source_id, later)
+
+    async def _settled(self, notes: Sequence[TraceNote], now: int) -> list[TraceNote]:
+        """Return the traces whose root is there and that have been quiet; one light request looks up many roots."""
+        quiet = {note.trace_id: note for note in notes if now - note.newest_ms >= self._patience.settle}
+        if not quiet:
+            return []
+        roots: dict[str, list[Observation]] = {}
+        async for page in self._releaser.reader.roots(list(quiet), self._around(quiet.values(), now)):
+            self._releaser.report.rows_read += len(page.rows)
+            for row in page.rows:
+                roots.setdefault(trace_of(row), []).append(row)
+        return [
+            note
+            for trace_id, note in quiet.items()
+            if trace_id in roots and self._may_go(roots[trace_id], note, now) is not Verdict.PARK
+        ]
+
+    def _may_go(self, rows: Sequence[Observation], note: TraceNote, now: int) -> Verdict:
+        newest = max(note.newest_ms, *(row.last_ms for row in rows))
+        return verdict(rows, note.earliest_ms, newest, now, self._patience)
+
+    async def _fetch_and_send(self, notes: Sequence[TraceNote], now: int) -> None:
+        if not notes:
+            return
+        by_id = {note.trace_id: note for note in notes}
+        assembly = Assembly()
+        after: dict[str, TraceNote] = {}
+        async for page in self._releaser.reader.traces(list(by_id), self._around(notes, now)):
+            self._releaser.report.rows_read += len(page.rows)
+            assembly.add([row for row in page.rows if trace_of(row) in by_id], page.size)
+            if assembly.size > MAX_HELD_BYTES:
+                after |= await self._send(assembly.take(), by_id, now)
+        if not after:  # all rows are at hand: what was decided by roots and times can be decided by them
+            moved = dict(self._still_moving(assembly.traces, by_id, now))
+            after |= moved
+            for trace_id in moved:
+                del assembly.traces[trace_id]
+        after |= await self._send(assembly.take(), by_id, now)
+        after |= self._vanished([note for note in notes if note.trace_id not in after], now)
+        self._releaser.ledger.note_traces(self._releaser.source_id, after.values())
+
+    async def _send(
+        self, taken: Mapping[str, list[Observation]], notes: Mapping[str, TraceNote], now: int
+    ) -> dict[str, TraceNote]:
+        """Send what of these traces is to be sent; return what to note of them once all their rows are settled."""
+        releaser = self._releaser
+        traces = await releaser.introduce(taken, Window(self._first_edge, now + 1))
+        held = [(trace, held_back(trace, now, self._patience)) for trace in traces]
+        await releaser.send([trace for trace in traces if trace.fresh], parked=True)
+        releaser.delivery.finish()
+        after = {trace_id: released(notes[trace_id]) for trace_id in taken}
+        for trace, rows in held:
+            if rows:
+                after[trace.trace_id] = still_waiting(releaser, trace, rows, now, self._patience)
+            elif trace.note is not None:
+                after[trace.trace_id] = released(trace.note)
+        return after
+
+    def _still_moving(
+        self, taken: Mapping[str, Mapping[str, Observation]], notes: Mapping[str, TraceNote], now: int
+    ) -> Iterator[tuple[str, TraceNote]]:
+        """Yield traces that turn out, seen whole, not to be settled yet."""
+        for trace_id, by_row in taken.items():
+            note, rows = notes[trace_id], list(by_row.values())
+            if self._may_go(rows, note, now) is Verdict.PARK:
+                context = gather(trace_id, rows, TraceContext.from_json(trace_id, note.context))
+                newest = max(note.newest_ms, *(row.last_ms for row in rows))
+                yield trace_id, replace(note, newest_ms=newest, check_ms=now + 1, context=context.as_json())
+
+    def _vanished(self, notes: Iterable[TraceNote], now: int) -> dict[str, TraceNote]:
+        """Close traces that are gone at the source; one that is merely not there yet waits on."""
+        after: dict[str, TraceNote] = {}
+        for note in notes:
+            gone = now - note.earliest_ms >= self._patience.max_open
+            after[note.trace_id] = released(note) if gone else replace(note, check_ms=now + 1)
+            self._releaser.report.traces_vanished += gone
+        return after
+
+    def _around(self, notes: Iterable[TraceNote], now: int) -> Window:
+        """Return where rows of these traces may start: a root may start long before what was seen of its trace."""
+        return Window(min(note.earliest_ms for note in notes) - self._releaser.policy.deepest_ms, now + 1)

@@ -1,0 +1,41 @@
+"""Which stretches of time are due, cut into windows whose size follows the density met so far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from sync_worker.windows import Window, gaps
+
+#: Rows a window should hold at least, where that many are due: fewer make more requests and cut more traces.
+TARGET_ROWS = 10_000
+_FIRST_LENGTH = 3_600_000  # milliseconds, while no density is known
+_MAX_GROWTH = 16  # a window is at most so many times as long as the one before
+
+
+class Cutter:
+    """Cuts stretches into windows; `learn` tells it how many rows each held."""
+
+    def __init__(self, length_ms: int | None = None) -> None:
+        self.length = length_ms or _FIRST_LENGTH
+
+    def cut(self, stretches: Sequence[Window]) -> Iterator[Window]:
+        """Yield windows, oldest first; a rest of less than half a window goes with the last one."""
+        for stretch in stretches:
+            here = stretch.start
+            while here < stretch.end:
+                end = here + self.length
+                if stretch.end - end < self.length // 2:
+                    end = stretch.end
+                yield Window(here, end)
+                here = end
+
+    def learn(self, window: Window, rows: int) -> None:
+        """Take note of a finished window: the next ones grow or shrink towards the target."""
+        wanted = window.length * TARGET_ROWS // max(rows, 1)
+        grown = max(window.length, self.length) * _MAX_GROWTH
+        self.length = max(1_000, min(wanted, grown))
+
+
+def due(first_ms: int, end_ms: int, covered: Sequence[Window], taken: Sequence[Window] = ()) -> list[Window]:
+    """Return the gaps of coverage in `[first_ms, end_ms)`, without what another run is at work on (`taken`)."""
+    return gaps(Window(first_ms, end_ms), [*covered, *taken]) if end_ms > first_ms else []

@@ -1,0 +1,243 @@
+"""Rows at hand become spans that arrive: context, project, conversion, batches, sending."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from sync_worker.clock import Clock
+from sync_worker.kelet.batches import pack
+from sync_worker.kelet.delivery import Delivery
+from sync_worker.langfuse.reader import Page, Reader
+from sync_worker.ledger import DeadLetter, Ledger, SentRow, TraceNote
+from sync_worker.records import Observation
+from sync_worker.settings import Route
+from sync_worker.spans.context import TraceContext, gather, trace_of
+from sync_worker.spans.convert import convert
+from sync_worker.spans.encode import encode
+from sync_worker.spans.fingerprint import fingerprint
+from sync_worker.spans.model import Conversion, EncodedSpan
+from sync_worker.spans.routing import project_for
+from sync_worker.sync.report import SourceReport
+from sync_worker.windows import Window
+
+#: How long after a row its trace's root may start and still be found (clocks of several machines), in milliseconds.
+_ROOT_AFTER = 3_600_000
+
+_Read = Callable[[Sequence[str], Window], AsyncIterator[Page]]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Trace:
+    """A trace with the rows at hand: `fresh` are to be sent, `others` only tell of the trace."""
+
+    trace_id: str
+    fresh: list[Observation]
+    others: list[Observation] = field(default_factory=list)
+    note: TraceNote | None = None
+    context: TraceContext = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.context = TraceContext(self.trace_id)
+
+    @property
+    def rows(self) -> list[Observation]:
+        """All rows at hand."""
+        return [*self.fresh, *self.others]
+
+    @property
+    def earliest_ms(self) -> int:
+        """Start of the first row seen, now or before."""
+        starts = [row.start_ms for row in self.rows]
+        return min(starts if self.note is None else [*starts, self.note.earliest_ms])
+
+    @property
+    def newest_ms(self) -> int:
+        """Latest start, end or update of a row seen, now or before."""
+        moments = [row.last_ms for row in self.rows]
+        return max(moments if self.note is None else [*moments, self.note.newest_ms])
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the settings say of sending. Times in milliseconds, sizes in bytes."""
+
+    project: str
+    routes: Sequence[Route]
+    conversion: Conversion
+    resend_changed: bool
+    max_batch_spans: int
+    max_batch_bytes: int
+    deepest_ms: int  # the deepest look-back
+
+
+class Releaser:
+    """Sends rows of one source and keeps what is known of their traces."""
+
+    def __init__(
+        self,
+        source_id: int,
+        policy: Policy,
+        ledger: Ledger,
+        reader: Reader,
+        delivery: Delivery,
+        report: SourceReport,
+        clock: Clock,
+    ) -> None:
+        self.source_id = source_id
+        self.policy = policy
+        self.ledger = ledger
+        self.reader = reader
+        self.delivery = delivery
+        self.report = report
+        self.clock = clock
+
+    async def introduce(
+        self, taken: Mapping[str, Sequence[Observation]], sends: Window, *, again: bool = False
+    ) -> list[Trace]:
+        """Return the traces with something to send, with all that is known of them.
+
+        Rows that are done, and rows that start outside `sends`, only tell of their trace. Roots that are not at hand
+        are looked up, many at a time. `again` sends rows that are done too. Raises as the reader does.
+        """
+        notes = self.ledger.traces(self.source_id, taken)
+        done = {} if again else self.ledger.done_rows(self.source_id, taken)
+        traces = []
+        for trace_id, rows in taken.items():
+            fresh = [row for row in rows if sends.holds(row.start_ms) and not self._is_done(row, done)]
+            if fresh:
+                keep = {row.id for row in fresh}
+                others = [row for row in rows if row.id not in keep]
+                traces.append(Trace(trace_id, fresh, others, notes.get(trace_id)))
+        await self._look_up(traces)
+        for trace in traces:
+            note = trace.note
+            known = None if note is None else TraceContext.from_json(trace.trace_id, note.context)
+            trace.context = gather(trace.trace_id, trace.rows, known)
+        return traces
+
+    async def send(self, traces: Sequence[Trace], *, parked: bool = False) -> None:
+        """Send the fresh rows of traces, and return when each is accepted or set aside.
+
+        `parked` says that the traces stay parked until that is done. Raises as `Delivery.send_all`.
+        """
+        for trace in traces:
+            trace.note = self.noted(trace, parked=parked, going=True)
+        self.ledger.note_traces(self.source_id, [trace.note for trace in traces if trace.note is not None])
+        await self.delivery.send_all(
+            pack(self._encoded(traces), self.policy.max_batch_spans, self.policy.max_batch_bytes)
+        )
+
+    def noted(self, trace: Trace, *, parked: bool, check_ms: int = 0, going: bool = False) -> TraceNote:
+        """Return what to remember of a trace; its project is decided once, when it first goes."""
+        before = trace.note
+        project = before.project if before is not None else None
+        if project is None and going:
+            project = project_for(trace.context, self.policy.routes, self.policy.project)
+        return TraceNote(
+            trace.trace_id,
+            parked=parked,
+            earliest_ms=trace.earliest_ms,
+            newest_ms=trace.newest_ms,
+            check_ms=check_ms,
+            parked_ms=(before.parked_ms if before is not None else None) or (self.clock.now_ms() if parked else None),
+            project=project,
+            context=trace.context.as_json(),
+        )
+
+    def _is_done(self, row: Observation, done: Mapping[tuple[str, str], SentRow]) -> bool:
+        sent = done.get((trace_of(row), row.id))
+        if sent is None:
+            return False
+        stale = row.updated_ms is not None and row.updated_ms < sent.updated_ms
+        if stale or fingerprint(row) == sent.fingerprint:
+            self.report.rows_unchanged += 1
+            return True
+        if not self.policy.resend_changed:
+            self.report.notes["changed rows left as sent"] += 1
+            return True
+        self.report.spans_changed += 1
+        return False
+
+    async def _look_up(self, traces: Sequence[Trace]) -> None:
+        """Fetch the roots of traces whose root is neither at hand nor known."""
+        rootless = {
+            trace.trace_id: trace
+            for trace in traces
+            if not any(row.is_trace_root for row in trace.rows)
+            and any(row.trace_id is not None for row in trace.fresh)
+            and not (trace.note is not None and trace.note.context.get("root_seen"))
+        }
+        await self._fetch_into(rootless, self.reader.roots)
+        # A synthetic root alone does not tell whether its trace came over OpenTelemetry, which decides if it is sent.
+        lonely = {
+            trace.trace_id: trace
+            for trace in traces
+            if all(row.is_synthetic_root for row in trace.rows)
+            and not (trace.note is not None and trace.note.context.get("rows_are"))
+        }
+        await self._fetch_into(lonely, lambda ids, around: self.reader.traces(ids, around, light=True))
+
+    async def _fetch_into(self, traces: Mapping[str, Trace], read: _Read) -> None:
+        if not traces:
+            return
+        starts = [row.start_ms for trace in traces.values() for row in trace.fresh]
+        around = Window(min(starts) - self.policy.deepest_ms, max(starts) + _ROOT_AFTER)
+        async for page in read(list(traces), around):
+            self.report.rows_read += len(page.rows)
+            for row in page.rows:
+                trace = traces.get(trace_of(row))
+                if trace is not None and all(row.id != held.id for held in trace.rows):
+                    trace.others.append(row)
+
+    def _encoded(self, traces: Iterable[Trace]) -> Iterator[list[EncodedSpan]]:
+        for trace in traces:
+            project = (trace.note.project if trace.note is not None else None) or self.policy.project
+            spans = self._converted(trace, project)
+            if spans:
+                self.report.traces_released += 1
+                yield spans
+
+    def _converted(self, trace: Trace, project: str) -> list[EncodedSpan]:
+        """Convert a trace; a row that breaks the conversion is set aside alone."""
+        try:
+            return self._convert(trace.fresh, trace, project)
+        except Exception:
+            log.exception("trace %s cannot be converted as a whole", trace.trace_id, extra={"action": "convert"})
+        spans: list[EncodedSpan] = []
+        for row in trace.fresh:
+            try:
+                spans += self._convert([row], trace, project)
+            except Exception as fault:  # noqa: BLE001 - whatever it is, it concerns this row alone
+                self._set_aside(row, f"it cannot be converted: {type(fault).__name__}: {fault}")
+        return spans
+
+    def _convert(self, rows: Sequence[Observation], trace: Trace, project: str) -> list[EncodedSpan]:
+        own = {row.id for row in rows}
+        others = [row for row in trace.rows if row.id not in own]
+        converted = convert(rows, trace.context, project, self.policy.conversion, others)
+        encoded = [encode(row, span, project) for row, span in converted.spans]
+        self.report.notes.update(converted.notes)
+        return encoded
+
+    def _set_aside(self, row: Observation, reason: str) -> None:
+        letter = DeadLetter(
+            source_id=self.source_id,
+            kind="unreadable",
+            reason=reason,
+            made_ms=self.clock.now_ms(),
+            trace_id=trace_of(row),
+            row_id=row.id,
+            start_ms=row.start_ms,
+            fingerprint=fingerprint(row),
+        )
+        self.ledger.commit_answer(self.source_id, (), [letter])
+        self.report.dead_letters += 1
+
+
+def released(note: TraceNote) -> TraceNote:
+    """Return the note of a trace that waits no longer."""
+    return replace(note, parked=False, parked_ms=None, check_ms=0)

@@ -1,0 +1,50 @@
+"""What a run did, in numbers: the body of `--json` and of the closing line."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(slots=True)
+class SourceReport:
+    """Counts of one source in one run."""
+
+    source: str
+    windows: int = 0  # windows of time finished
+    rows_read: int = 0
+    spans_sent: int = 0
+    spans_changed: int = 0  # of those sent, sent before in another state
+    rows_unchanged: int = 0  # read again, sent before
+    traces_released: int = 0
+    traces_parked: int = 0  # still waiting at the end of the run
+    traces_vanished: int = 0  # parked, then gone at the source
+    dead_letters: int = 0
+    langfuse_requests: int = 0
+    kelet_requests: int = 0
+    bytes_sent: int = 0  # to Kelet, as they went over the wire
+    complete_to_ms: int | None = None  # end of the contiguous live coverage, Unix ms
+    error: str | None = None  # what ended the source's part of the run, if anything did
+    notes: Counter[str] = field(default_factory=Counter)  # oddities met in the data, by kind
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the counts as a JSON object."""
+        values = asdict(self)
+        values["notes"] = {key: count for key, count in sorted(self.notes.items()) if count}
+        return values
+
+    def line(self) -> str:
+        """Return the counts as one line for people."""
+        parts = [f"{self.spans_sent} spans sent in {self.kelet_requests} requests"]
+        for count, words in (
+            (self.spans_changed, "of them changed since sent before"),
+            (self.rows_unchanged, "rows known already"),
+            (self.traces_parked, "traces parked until they end"),
+            (self.traces_vanished, "traces gone at the source"),
+            (self.dead_letters, "dead letters"),
+        ):
+            if count:
+                parts.append(f"{count} {words}")
+        parts.append(f"{self.rows_read} rows read in {self.langfuse_requests} requests")
+        return f"{self.source}: " + ", ".join(parts)

@@ -1,0 +1,122 @@
+"""Cycles on a schedule, until the worker is asked to stop. A cycle that fails is followed by the next one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+from sync_worker.clock import Stopped, SystemClock
+from sync_worker.errors import ExitCode, LeaseHeld, Stop
+from sync_worker.ledger import lease as leases
+from sync_worker.settings import Source
+from sync_worker.sync.engine import Engine
+
+#: A source whose keys were refused is tried again after so long, in seconds.
+_REFUSED_PAUSE = 300.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Worker:
+    """The long-running worker: one job a source, so that an outage of one delays no other."""
+
+    engine: Engine
+    sources: Sequence[Source]
+    clock: SystemClock
+    lease: leases.Lease
+    _refused_at: dict[str, float] = field(default_factory=dict)
+    _ended: asyncio.Event = field(default_factory=asyncio.Event)
+    _fault: Stop | None = None
+    _running: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def run(self) -> int:
+        """Run until stopped; returns the exit code. Raises Stop when nothing can be done without the operator."""
+        interval = self.engine.settings.interval.total_seconds()
+        scheduler = AsyncIOScheduler(timezone=UTC)
+        # One cycle of a source at a time; cycles missed while one ran long, or while the machine slept, become one.
+        for source in self.sources:
+            scheduler.add_job(
+                self._cycle, "interval", seconds=interval, args=[source], id=f"source {source.name}",
+                max_instances=1, coalesce=True, misfire_grace_time=None, next_run_time=datetime.now(UTC),
+            )  # fmt: skip
+        scheduler.add_job(
+            self._beat, "interval", seconds=leases.BEAT, id="lease", max_instances=1, coalesce=True,
+            misfire_grace_time=None,
+        )  # fmt: skip
+        logging.getLogger("apscheduler").setLevel(logging.ERROR)  # a cycle longer than its interval is no warning
+        scheduler.start()
+        try:
+            while not self.clock.stopping and not self._ended.is_set():
+                stop = asyncio.create_task(self.clock.stopped())
+                end = asyncio.create_task(self._ended.wait())
+                await asyncio.wait((stop, end), return_when=asyncio.FIRST_COMPLETED)
+                stop.cancel()
+                end.cancel()
+        finally:
+            scheduler.pause()
+            self.clock.stop()
+            if self._running:
+                await asyncio.wait(self._running)
+            scheduler.shutdown(wait=False)
+        if self._fault is not None:
+            raise self._fault
+        return ExitCode.CREDENTIALS if self._all_refused() else ExitCode.OK
+
+    async def _cycle(self, source: Source) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            self._running.add(task)
+        try:
+            await self._guarded(source)
+        finally:
+            if task is not None:
+                self._running.discard(task)
+
+    async def _guarded(self, source: Source) -> None:
+        refused = self._refused_at.get(source.name)
+        if self.clock.stopping or (refused is not None and self.clock.monotonic() - refused < _REFUSED_PAUSE):
+            return
+        started = self.clock.now_ms()
+        try:
+            report, code = await self.engine.live(source)
+        except Stopped:
+            return
+        except Stop as fault:
+            if fault.exit_code == ExitCode.TRANSIENT:  # such as a full disk: the next cycle tries again
+                log.error("%s", fault, extra={"action": "cycle", "source": source.name})  # noqa: TRY400
+            else:
+                self._fault = self._fault or fault
+                self._ended.set()
+            return
+        except Exception:
+            log.exception("the cycle of %s failed", source.name, extra={"action": "cycle", "source": source.name})
+            return
+        if code == ExitCode.CREDENTIALS:
+            self._refused_at[source.name] = self.clock.monotonic()
+            if self._all_refused():
+                self._ended.set()
+        else:
+            self._refused_at.pop(source.name, None)
+        if report.spans_sent or report.dead_letters or report.error:
+            log.info("%s", report.line(), extra={"action": "cycle", "source": source.name})
+        else:
+            log.debug("%s", report.line(), extra={"action": "cycle", "source": source.name})
+        self.engine.ledger.note_run("run", started, code, {"sources": [report.as_json()]})
+
+    async def _beat(self) -> None:
+        try:
+            leases.beat(self.engine.ledger, self.lease)
+        except LeaseHeld as fault:
+            self._fault = fault
+            self._ended.set()
+        except Stop as fault:
+            log.error("%s", fault, extra={"action": "lease"})  # noqa: TRY400
+
+    def _all_refused(self) -> bool:
+        return all(source.name in self._refused_at for source in self.sources)

@@ -1,0 +1,53 @@
+"""Keeps what each of Kelet's answers settled: one transaction an answer."""
+
+from __future__ import annotations
+
+from sync_worker.clock import Clock
+from sync_worker.kelet.delivery import Settled
+from sync_worker.ledger import DeadLetter, Ledger
+from sync_worker.sync.report import SourceReport
+
+
+class LedgerSink:
+    """Writes accepted spans and dead letters of one source into the ledger, and counts them."""
+
+    def __init__(self, ledger: Ledger, source_id: int, report: SourceReport, clock: Clock) -> None:
+        self._ledger = ledger
+        self._source_id = source_id
+        self._report = report
+        self._clock = clock
+
+    def settle(self, settled: Settled) -> None:
+        """Keep what an answer settled; durable when it returns. Raises StateError or LeaseHeld."""
+        now = self._clock.now_ms()
+        letters = [
+            DeadLetter(
+                source_id=self._source_id,
+                kind="refused",
+                reason=refused.reason,
+                made_ms=now,
+                trace_id=refused.span.key.trace,
+                row_id=refused.span.key.row,
+                status=refused.status,
+                project=refused.span.project,
+                start_ms=refused.span.start_ms,
+                fingerprint=refused.span.fingerprint,
+            )
+            for refused in settled.refused
+        ]
+        if settled.rejected:
+            letters.append(
+                DeadLetter(
+                    source_id=self._source_id,
+                    kind="partial",
+                    reason=f"Kelet took a request and rejected {settled.rejected} of its {len(settled.accepted)} spans "
+                    f"without saying which: {settled.rejected_reason or 'no reason given'}",
+                    made_ms=now,
+                    project=settled.accepted[0].project,
+                    start_ms=min(span.start_ms for span in settled.accepted),
+                    spans=settled.rejected,
+                )
+            )
+        self._ledger.commit_answer(self._source_id, settled.accepted, letters)
+        self._report.spans_sent += len(settled.accepted)
+        self._report.dead_letters += len(settled.refused) + settled.rejected

@@ -1,0 +1,310 @@
+"""One source, ready to work: its clients, its place in the ledger, and one live cycle or a backfill of it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import httpx
+
+from sync_worker.backoff import Backoff
+from sync_worker.clock import Clock
+from sync_worker.errors import ConfigError
+from sync_worker.kelet.client import KeletClient
+from sync_worker.kelet.delivery import Delivery
+from sync_worker.langfuse.budget import Budgets
+from sync_worker.langfuse.client import LangfuseClient
+from sync_worker.langfuse.identity import project_of
+from sync_worker.langfuse.v2 import V2Reader
+from sync_worker.ledger import DeadLetter, Ledger, SourceState
+from sync_worker.ledger.lease import BACKFILL, LIVE, holder
+from sync_worker.settings import Settings, Source
+from sync_worker.spans.context import trace_of
+from sync_worker.spans.model import Conversion
+from sync_worker.sync.assemble import MAX_HELD_BYTES, Assembly, Patience
+from sync_worker.sync.parked import ParkedSync
+from sync_worker.sync.plan import Cutter, due
+from sync_worker.sync.release import Policy, Releaser
+from sync_worker.sync.report import SourceReport
+from sync_worker.sync.sink import LedgerSink
+from sync_worker.sync.window import WindowSync
+from sync_worker.times import iso_time, moment_ms, span_ms
+from sync_worker.windows import Window, contiguous_end, merged
+
+#: Which project the keys open is asked again after so long, in milliseconds.
+_IDENTITY_AGE = 24 * 3_600_000
+#: Windows of a backfill worked on at once: one is read while others are sent.
+BACKFILL_WINDOWS = 3
+_FORGOTTEN_AT_ONCE = 5_000
+
+log = logging.getLogger(__name__)
+
+#: Hears how far a stretch of time is done: (done up to Unix ms, the whole stretch).
+Progress = Callable[[int, Window], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Transports:
+    """HTTP transports to use instead of the network; None means the network."""
+
+    langfuse: httpx.AsyncBaseTransport | None = None
+    kelet: httpx.AsyncBaseTransport | None = None
+
+
+class SourceSync:
+    """Works on one source. Made by `open_source`."""
+
+    def __init__(
+        self, source: Source, settings: Settings, state: SourceState, ledger: Ledger, client: LangfuseClient,
+        kelet: KeletClient, delivery: Delivery, report: SourceReport, clock: Clock,
+    ) -> None:  # fmt: skip
+        self.source = source
+        self.state = state
+        self.report = report
+        self._settings = settings
+        self._ledger = ledger
+        self._client = client
+        self._kelet = kelet
+        self._delivery = delivery
+        self._clock = clock
+        self._patience = Patience(span_ms(settings.settle), span_ms(settings.max_open))
+        self._deepest = span_ms(max(settings.late_horizons))
+        policy = Policy(
+            project=source.kelet_project,
+            routes=source.routes,
+            conversion=Conversion(
+                attributes=settings.attributes,
+                max_value_bytes=settings.max_value_bytes,
+                max_attributes=settings.max_attributes,
+                langfuse_url=source.langfuse_base_url,
+            ),
+            resend_changed=settings.updates == "resend",
+            max_batch_spans=settings.max_batch_spans,
+            max_batch_bytes=settings.max_batch_bytes,
+            deepest_ms=self._deepest,
+        )
+        self._releaser = Releaser(state.id, policy, ledger, V2Reader(client), delivery, report, clock)
+
+    async def live_cycle(self, progress: Progress | None = None) -> None:
+        """Do one cycle: what is due, what is parked, what may be forgotten."""
+        now = self._clock.now_ms()
+        first = self._first_edge(now)
+        end = now - self._patience.settle
+        windows = WindowSync(self._releaser, LIVE, self._patience)
+        cutter = Cutter(self._learnt_length())
+        stretches = due(first, end, self._live_view(now), self._taken_by_backfill())
+        for window in cutter.cut(stretches):
+            self._clock.check()
+            cutter.learn(window, await windows.bring_over(window))
+            if progress is not None:
+                progress(window.end, Window(stretches[0].start, end))
+        self._ledger.learn(self._scope, "window_ms", str(cutter.length))
+        await ParkedSync(self._releaser, self._patience, first).look_after()
+        self._forget(now)
+
+    async def backfill(self, stretch: Window, progress: Progress | None = None) -> None:
+        """Bring over what of the stretch is not covered, several windows at once; a rerun goes on where it stopped."""
+        windows = WindowSync(self._releaser, BACKFILL, self._patience, MAX_HELD_BYTES // BACKFILL_WINDOWS)
+        stretch = self._without_live_worker(stretch)
+        stretches = due(stretch.start, stretch.end, [*self._covered(LIVE), *self._covered(BACKFILL)])
+        cutter = Cutter()
+        todo = cutter.cut(stretches)
+        done = 0
+        error: BaseException | None = None
+        tasks: dict[asyncio.Task[int], Window] = {}
+        while tasks or error is None:
+            while error is None and len(tasks) < (BACKFILL_WINDOWS if done else 1):
+                window = next(todo, None)
+                if window is None:
+                    break
+                tasks[asyncio.create_task(windows.bring_over(window))] = window
+            if not tasks:
+                break
+            finished, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in finished:
+                window = tasks.pop(task)
+                fault = task.exception()
+                error = error or fault
+                if fault is None:
+                    done += 1
+                    cutter.learn(window, task.result())
+                    if progress is not None:
+                        progress(window.end, stretch)
+        if error is not None:
+            raise error
+        self._forget(self._clock.now_ms())
+
+    async def retry(self, letters: Sequence[DeadLetter]) -> None:
+        """Fetch dead letters of this source again by id, and send them whatever was noted of them."""
+        own = {item.row_id: item for item in letters if item.source_id == self.state.id and item.row_id is not None}
+        if not own:
+            return
+        starts = [item.start_ms for item in own.values() if item.start_ms is not None]
+        known = len(starts) == len(own)
+        around = Window(min(starts) if known else 0, (max(starts) if known else self._clock.now_ms()) + 1)
+        assembly = Assembly()
+        async for page in V2Reader(self._client).rows(list(own), around):
+            self.report.rows_read += len(page.rows)
+            wanted = [row for row in page.rows if own[row.id].trace_id in {None, trace_of(row)}]
+            assembly.add(wanted, page.size)
+        traces = await self._releaser.introduce(assembly.take(), Window(0, 2**62), again=True)
+        await self._releaser.send(traces, parked=False)
+        self._delivery.finish()
+
+    def finish(self) -> None:
+        """Complete the report, and store what was learnt for the next run."""
+        self._learn()
+        self.report.langfuse_requests = self._client.requests
+        self.report.kelet_requests = self._kelet.traffic.requests
+        self.report.bytes_sent = self._kelet.traffic.bytes_sent
+        self.report.traces_parked = self._ledger.parked(self.state.id).count
+        self.report.complete_to_ms = self.edge_ms()
+
+    def edge_ms(self) -> int | None:
+        """Return the end of the contiguous live coverage; None before the first live cycle."""
+        first = self.state.first_edge_ms
+        return None if first is None else contiguous_end(first, self._live_view(self._clock.now_ms()))
+
+    def _learn(self) -> None:
+        limit = self._client.budget.learnt
+        if limit is not None:
+            self._ledger.learn(self._organization, "requests_per_minute", str(limit))
+        if self._kelet.gzip_refused:
+            self._ledger.learn(self._destination, "gzip_refused", "1")
+        self._ledger.learn(self._scope, "refused_in_a_row", str(self._delivery.refused_in_a_row))
+
+    @property
+    def _scope(self) -> str:
+        return f"source {self.state.id}"
+
+    @property
+    def _organization(self) -> str:
+        return organization_scope(self.state)
+
+    @property
+    def _destination(self) -> str:
+        return f"kelet {self.source.kelet_api_url}"
+
+    def _first_edge(self, now: int) -> int:
+        """Return where the live sync begins: stored before the first request, and never computed again."""
+        if self.state.first_edge_ms is not None:
+            return self.state.first_edge_ms
+        start = self._settings.start
+        first = now - span_ms(start) if isinstance(start, timedelta) else moment_ms(start)
+        if first > now:
+            raise ConfigError(f"SYNC_START lies in the future ({iso_time(first)}). Try: a duration such as 24h")
+        first = self._ledger.set_first_edge(self.state.id, first)
+        self.state = next(state for state in self._ledger.sources() if state.id == self.state.id)
+        log.info("%s: syncing what starts at or after %s", self.source.name, iso_time(first), extra={"action": "start"})
+        return first
+
+    def _learnt_length(self) -> int | None:
+        stored = self._ledger.fact(self._scope, "window_ms")
+        return int(stored) if stored else None
+
+    def _covered(self, role: str) -> list[Window]:
+        return self._ledger.coverage(self.state.id, role)
+
+    def _live_view(self, now: int) -> list[Window]:
+        """Return what the live sync need not read: its own coverage, and a backfill's old windows.
+
+        A backfill's recent windows are read again, since it takes rows as it finds them and late ones follow.
+        """
+        final = now - self._deepest - self._deepest // 12
+        old = [Window(window.start, min(window.end, final)) for window in self._covered(BACKFILL)]
+        return merged([*self._covered(LIVE), *old])
+
+    def _taken_by_backfill(self) -> list[Window]:
+        held = holder(self._ledger, BACKFILL)
+        if held is None or held["from_ms"] is None or held["to_ms"] is None:
+            return []
+        return [Window(int(str(held["from_ms"])), int(str(held["to_ms"])))]
+
+    def _without_live_worker(self, stretch: Window) -> Window:
+        """Leave to a live sync that is at work what lies before it."""
+        edge = self.edge_ms()
+        if edge is None or edge >= stretch.end or holder(self._ledger, LIVE) is None:
+            return stretch
+        log.info(
+            "%s: a live sync is at work from %s on: the backfill ends there",
+            self.source.name, iso_time(edge), extra={"action": "plan"},
+        )  # fmt: skip
+        return Window(stretch.start, max(stretch.start, edge))
+
+    def _forget(self, now: int) -> None:
+        before = now - self._deepest - self._deepest // 12
+        covered = merged([*self._covered(LIVE), *self._covered(BACKFILL)])
+        while self._ledger.forget(self.state.id, before, covered, _FORGOTTEN_AT_ONCE) == _FORGOTTEN_AT_ONCE:
+            self._clock.check()
+
+
+@asynccontextmanager
+async def open_source(
+    source: Source,
+    settings: Settings,
+    ledger: Ledger,
+    clock: Clock,
+    report: SourceReport,
+    *,
+    patience: float | None,
+    budgets: Budgets,
+    transports: Transports,
+) -> AsyncIterator[SourceSync]:
+    """Connect a source. `patience` is how long an outage may last, in seconds; None means for ever.
+
+    Raises CredentialsRefused, SourcePaused, ConfigError or TransientError.
+    """
+    client = LangfuseClient(
+        source.langfuse_base_url,
+        source.langfuse_public_key,
+        source.langfuse_secret_key.get_secret_value(),
+        budget=budgets.of(f"{source.langfuse_base_url} {source.langfuse_public_key}"),
+        backoff=Backoff("Langfuse", clock, patience),
+        clock=clock,
+        transport=transports.langfuse,
+    )
+    kelet = KeletClient(
+        source.kelet_api_url,
+        source.kelet_api_key.get_secret_value(),
+        compression=settings.compression,
+        gzip_refused=ledger.fact(f"kelet {source.kelet_api_url}", "gzip_refused") is not None,
+        transport=transports.kelet,
+    )
+    try:
+        state = await identify(source, client, ledger, clock)
+        client.budget = budgets.of(organization_scope(state))
+        limit = ledger.fact(organization_scope(state), "requests_per_minute")
+        if limit:
+            client.budget.learn(int(limit))
+        refused = ledger.fact(f"source {state.id}", "refused_in_a_row")
+        delivery = Delivery(
+            kelet,
+            LedgerSink(ledger, state.id, report, clock),
+            Backoff("Kelet", clock, patience),
+            clock,
+            refused_before=int(refused or 0),
+        )
+        yield SourceSync(source, settings, state, ledger, client, kelet, delivery, report, clock)
+    finally:
+        await client.close()
+        await kelet.close()
+
+
+async def identify(source: Source, client: LangfuseClient, ledger: Ledger, clock: Clock) -> SourceState:
+    """Return the source's place in the ledger; Langfuse is asked once a day which project the keys open."""
+    keys = hashlib.sha256(f"{source.langfuse_base_url}\n{source.langfuse_public_key}".encode()).hexdigest()
+    known = ledger.source_by_key(keys)
+    if known is not None and clock.now_ms() - known.checked_ms < _IDENTITY_AGE:
+        return known
+    project = await project_of(client)
+    return ledger.remember_source(keys, source.langfuse_base_url, project.id, project.name, project.organization_id)
+
+
+def organization_scope(state: SourceState) -> str:
+    """Return the ledger's name for what all sources of an organisation share."""
+    return f"organization {state.langfuse_url} {state.organization_id}"

@@ -1,0 +1,118 @@
+"""One window's way: read, assemble, send what may go, park the rest, and only then count the window as covered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from sync_worker.langfuse.reader import Unreadable
+from sync_worker.ledger import DeadLetter, TraceNote
+from sync_worker.ledger.lease import BACKFILL
+from sync_worker.records import Observation
+from sync_worker.sync.assemble import MAX_HELD_BYTES, Assembly, Patience, Verdict, verdict, withheld
+from sync_worker.sync.release import Releaser, Trace
+from sync_worker.windows import Window
+
+#: A trace that still waits for single rows is looked at again after this share of its age.
+_RECHECK_SHARE = 4
+_RECHECK_MS = 60_000
+
+
+class WindowSync:
+    """Brings windows of one source over, for the live sync or for a backfill."""
+
+    def __init__(self, releaser: Releaser, role: str, patience: Patience, max_held: int = MAX_HELD_BYTES) -> None:
+        self._releaser = releaser
+        self._role = role
+        self._patience = patience
+        self._max_held = max_held
+
+    async def bring_over(self, window: Window) -> int:
+        """Do a whole window and return how many rows it held. Raises as reader and delivery do.
+
+        Nothing is noted as covered unless all of it is settled: a fault in the middle repeats the reading, and skips
+        what was sent.
+        """
+        releaser = self._releaser
+        assembly = Assembly()
+        notes: list[TraceNote] = []
+        letters: list[DeadLetter] = []
+        count = 0
+        async for page in releaser.reader.window(window):
+            count += len(page.rows)
+            releaser.report.rows_read += len(page.rows)
+            assembly.add([row for row in page.rows if window.holds(row.start_ms)], page.size)
+            letters += [self._letter(item) for item in page.unreadable]
+            if assembly.size > self._max_held:
+                notes += await self._settle(assembly.take(), window)
+        notes += await self._settle(assembly.take(), window)
+        releaser.delivery.finish()
+        releaser.ledger.commit_window(releaser.source_id, self._role, window, notes, letters)
+        releaser.report.dead_letters += len(letters)
+        releaser.report.windows += 1
+        return count
+
+    async def _settle(self, taken: Mapping[str, Sequence[Observation]], window: Window) -> list[TraceNote]:
+        """Send what may go; return what is to be noted of traces once the window is covered."""
+        releaser = self._releaser
+        traces = await releaser.introduce(taken, window)
+        if self._role == BACKFILL:
+            await releaser.send(traces)
+            return []
+        now = releaser.clock.now_ms()
+        going, notes = list[Trace](), list[TraceNote]()
+        for trace in traces:
+            decided = self._decide(trace, now)
+            if decided is None:
+                going.append(trace)
+            else:
+                notes.append(decided)
+        waiting = [(trace, held_back(trace, now, self._patience)) for trace in going]
+        await releaser.send([trace for trace in going if trace.fresh])
+        notes += [still_waiting(releaser, trace, rows, now, self._patience) for trace, rows in waiting if rows]
+        return notes
+
+    def _decide(self, trace: Trace, now: int) -> TraceNote | None:
+        """Return the note of a trace that has to wait, or None when it goes now."""
+        note = trace.note
+        if all(row.trace_id is None for row in trace.fresh):
+            return None
+        if note is not None and not note.parked:
+            return None  # released before: its rows go as they come
+        said = verdict(trace.rows, trace.earliest_ms, trace.newest_ms, now, self._patience)
+        if said is Verdict.PARK:
+            return self._releaser.noted(trace, parked=True, check_ms=now + self._patience.settle)
+        if note is not None:
+            return self._releaser.noted(trace, parked=True)  # fetched whole, and sent, at the end of this cycle
+        return None
+
+    def _letter(self, item: Unreadable) -> DeadLetter:
+        return DeadLetter(
+            source_id=self._releaser.source_id,
+            kind="unreadable",
+            reason=item.reason,
+            made_ms=self._releaser.clock.now_ms(),
+            trace_id=item.trace_id,
+            row_id=item.row_id,
+            raw=item.raw,
+        )
+
+
+def held_back(trace: Trace, now_ms: int, patience: Patience) -> list[Observation]:
+    """Take the rows out of a trace that still wait for their own end, and return them."""
+    rows = withheld(trace.fresh, now_ms, patience)
+    if rows:
+        waiting = {row.id for row in rows}
+        trace.fresh = [row for row in trace.fresh if row.id not in waiting]
+        trace.others += rows
+    return rows
+
+
+def still_waiting(
+    releaser: Releaser, trace: Trace, rows: Sequence[Observation], now_ms: int, patience: Patience
+) -> TraceNote:
+    """Return the note of a trace that went but for these rows."""
+    first = min(row.start_ms for row in rows)
+    wait = max(_RECHECK_MS, (now_ms - first) // _RECHECK_SHARE)
+    check = min(now_ms + wait, first + patience.max_open)
+    return replace(releaser.noted(trace, parked=True, check_ms=check), earliest_ms=first)

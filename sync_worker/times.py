@@ -1,0 +1,36 @@
+"""Times as Langfuse writes them, to and from Unix milliseconds."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+def iso_time(unix_ms: int) -> str:
+    """Return Unix milliseconds as ISO 8601, UTC, with three decimals and a Z."""
+    moment = _EPOCH + timedelta(milliseconds=unix_ms)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def unix_ms(value: Any) -> int | None:
+    """Return an ISO 8601 time with an offset as Unix milliseconds, floored; None for anything else."""
+    if not isinstance(value, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return None if moment.tzinfo is None else moment_ms(moment)
+
+
+def moment_ms(moment: datetime) -> int:
+    """Return a time that knows its offset as Unix milliseconds, floored."""
+    return (moment - _EPOCH) // _MILLISECOND
+
+
+def span_ms(length: timedelta) -> int:
+    """Return a duration in milliseconds."""
+    return length // _MILLISECOND

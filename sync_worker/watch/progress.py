@@ -1,0 +1,46 @@
+"""How far a long run is, with a time to go: one line on a terminal, nothing anywhere else."""
+
+from __future__ import annotations
+
+import sys
+import time
+from datetime import timedelta
+from typing import TextIO
+
+from sync_worker.times import iso_time
+from sync_worker.windows import Window
+
+_EVERY = 0.2  # seconds between two drawings
+
+
+class ProgressLine:
+    """Draws `name 42 % to 2026-11-01T00:00:00.000Z, 0:03:10 to go` and keeps drawing over it."""
+
+    def __init__(self, name: str, stream: TextIO | None = None) -> None:
+        self._name = name
+        self._stream = sys.stderr if stream is None else stream
+        self._shown = self._stream.isatty()
+        self._started = time.monotonic()
+        self._drawn = 0.0
+        self._done = 0
+
+    def __call__(self, done_to_ms: int, stretch: Window) -> None:
+        """Note that the stretch is done up to a moment; windows that end out of order do not move it back."""
+        if not self._shown or stretch.length <= 0:
+            return
+        self._done = max(self._done, done_to_ms)
+        now = time.monotonic()
+        share = min(1.0, (self._done - stretch.start) / stretch.length)
+        if now - self._drawn < _EVERY and share < 1:
+            return
+        self._drawn = now
+        elapsed = now - self._started
+        left = timedelta(seconds=round(elapsed / share - elapsed)) if share > 0 else "?"
+        self._stream.write(f"\r\x1b[K{self._name} {share:.0%} to {iso_time(self._done)}, {left} to go")
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Clear the line."""
+        if self._shown and self._drawn:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()

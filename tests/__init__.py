@@ -1,0 +1,1 @@
+"""The tests, in folders by the part of the worker that they hold."""

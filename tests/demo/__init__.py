@@ -1,0 +1,1 @@
+"""The demo's two servers and what it prints."""

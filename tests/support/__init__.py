@@ -1,0 +1,1 @@
+"""What tests share: rows to make, faults to script."""
