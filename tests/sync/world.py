@@ -1,0 +1,144 @@
+"""A Langfuse, a Kelet and a state file, and the program between them: in this process, or as a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sync_worker.demo.langfuse_server import RecordedLangfuse
+from sync_worker.demo.receiver import OtlpReceiver, ReceivedSpan
+from sync_worker.ledger import open_ledger
+from sync_worker.ledger.lease import LIVE, release, take
+from sync_worker.settings import Settings, load
+from sync_worker.spans.ids import otlp_span_id, otlp_trace_id, source_trace_id
+from sync_worker.sync.engine import Engine
+from sync_worker.sync.report import SourceReport
+from sync_worker.windows import Window
+from tests.support.clock import VirtualClock
+
+ROOT = Path(__file__).parents[2]
+KEY = "kelet-secret-key-of-the-test"
+
+
+@dataclass
+class World:
+    """Both servers and the settings between them; `environ` may be changed before a run."""
+
+    langfuse: RecordedLangfuse
+    kelet: OtlpReceiver
+    folder: Path
+    clock: VirtualClock
+    environ: dict[str, str] = field(default_factory=dict)
+
+    def settings(self) -> Settings:
+        """Load the settings as the program does."""
+        return load(environ=self.environ, directory=self.folder)
+
+    @property
+    def state(self) -> Path:
+        """Where the state file is."""
+        return Path(self.environ["SYNC_STATE_PATH"])
+
+    def once(self, patience: float = 60.0) -> tuple[SourceReport, int]:
+        """Do one live cycle in this process, by the virtual clock."""
+        return self._run(lambda engine, source: engine.live(source), patience)
+
+    def backfill(self, start_ms: int, end_ms: int) -> tuple[SourceReport, int]:
+        """Do a backfill in this process, by the virtual clock."""
+        return self._run(lambda engine, source: engine.backfill(source, Window(start_ms, end_ms)), 60.0)
+
+    def _run(self, work: Any, patience: float) -> tuple[SourceReport, int]:
+        settings = self.settings()
+        ledger = open_ledger(settings.state_path, self.clock)
+        try:
+            lease = take(ledger, LIVE)
+            try:
+                engine = Engine(settings, ledger, self.clock, patience)
+                result: tuple[SourceReport, int] = asyncio.run(work(engine, settings.sources[0]))
+                return result
+            finally:
+                release(ledger, lease)
+        finally:
+            ledger.close()
+
+    def start(self, *arguments: str, environ: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+        """Start the program as a process of its own."""
+        return subprocess.Popen(
+            [sys.executable, "-W", "error", "-m", "sync_worker", *arguments],
+            cwd=self.folder,
+            env=self._process_environ(environ or {}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def program(self, *arguments: str, environ: Mapping[str, str] | None = None) -> tuple[int, str, str]:
+        """Run the program as a process of its own; returns exit code, stdout and stderr."""
+        with self.start(*arguments, environ=environ) as process:
+            out, err = process.communicate(timeout=60)
+        return process.returncode, out, err
+
+    def program_json(self, *arguments: str) -> tuple[int, Any]:
+        """Run the program with `--json`; returns exit code and the object printed."""
+        code, out, err = self.program(*arguments, "--json")
+        assert out, err
+        return code, json.loads(out)
+
+    def _process_environ(self, more: Mapping[str, str]) -> dict[str, str]:
+        kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        return {**kept, "PYTHONPATH": str(ROOT), **self.environ, **more}
+
+    def arrived(self) -> Counter[tuple[str, str]]:
+        """Return how often each span (trace id, span id) was accepted."""
+        return Counter((span.trace_id, span.span_id) for span in self.kelet.spans)
+
+    def span(self, name: str) -> ReceivedSpan:
+        """Return the one span of that name."""
+        (found,) = [span for span in self.kelet.spans if span.name == name]
+        return found
+
+    def langfuse_requests(self) -> int:
+        """Return how many requests Langfuse was asked."""
+        return len(self.langfuse.requests)
+
+
+def identity(row: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the ids a row's span must have."""
+    trace = source_trace_id(row["traceId"], row["id"])
+    return otlp_trace_id(row["projectId"], trace), otlp_span_id(row["projectId"], trace, row["id"])
+
+
+def identities(rows: Iterable[Mapping[str, Any]]) -> Counter[tuple[str, str]]:
+    """Return the ids that rows must arrive with, once each."""
+    return Counter({identity(row): 1 for row in rows})
+
+
+@contextmanager
+def world(folder: Path, rows: Iterable[dict[str, Any]], now: int, **environ: str) -> Iterator[World]:
+    """Start both servers; the virtual clock stands at `now`, Unix milliseconds."""
+    with RecordedLangfuse(rows) as langfuse, OtlpReceiver(api_key=KEY) as kelet:
+        yield World(
+            langfuse,
+            kelet,
+            folder,
+            VirtualClock(now),
+            {
+                "LANGFUSE_BASE_URL": langfuse.url,
+                "LANGFUSE_PUBLIC_KEY": langfuse.public_key,
+                "LANGFUSE_SECRET_KEY": langfuse.secret_key,
+                "KELET_API_URL": kelet.url,
+                "KELET_API_KEY": KEY,
+                "KELET_PROJECT": "support_test",
+                "SYNC_STATE_PATH": str(folder / "state.db"),
+                **environ,
+            },
+        )
