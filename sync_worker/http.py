@@ -8,7 +8,7 @@ import time
 
 import httpx
 
-from sync_worker.spans.messages import parse
+from sync_worker.json_text import parse
 
 _SHOWN = 200  # characters of an answer shown in a message
 

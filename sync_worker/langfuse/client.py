@@ -18,8 +18,8 @@ from sync_worker.backoff import Backoff
 from sync_worker.clock import Clock
 from sync_worker.errors import ConfigError, CredentialsRefused, SourcePaused, TransientError
 from sync_worker.http import describe, redirect_target, retry_after, shown
+from sync_worker.json_text import parse
 from sync_worker.langfuse.budget import Budget
-from sync_worker.spans.messages import parse
 
 CONNECT_TIMEOUT = 10.0  # seconds
 READ_TIMEOUT = 60.0  # seconds; Langfuse gives its store 30 s, and an edge in front of it up to 100 s

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from sync_worker.errors import RecordRefused
+from sync_worker.json_text import dump
 from sync_worker.records import Observation
-from sync_worker.spans.messages import dump
 from sync_worker.times import unix_ms
 
 

@@ -13,10 +13,10 @@ from typing import Any
 from urllib.parse import quote
 
 from sync_worker.errors import RecordRefused, TransientError
+from sync_worker.json_text import dump
 from sync_worker.langfuse.client import LangfuseClient, PageTooHeavy, ServerFault
 from sync_worker.langfuse.reader import Page, Unreadable
 from sync_worker.langfuse.rows import parse_row
-from sync_worker.spans.messages import dump
 from sync_worker.times import iso_time
 from sync_worker.windows import Window
 

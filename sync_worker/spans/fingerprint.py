@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 
+from sync_worker.json_text import dump
 from sync_worker.records import Observation
-from sync_worker.spans.messages import dump
 
 SIZE_BYTES = 8
 

@@ -10,8 +10,9 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from sync_worker.json_text import dump
 from sync_worker.records import Observation
-from sync_worker.spans.messages import Conversation, dump, read_input, read_output
+from sync_worker.spans.messages import Conversation, read_input, read_output
 from sync_worker.spans.model import Attributes, AttributeValue
 from sync_worker.spans.usage import token_counts
 

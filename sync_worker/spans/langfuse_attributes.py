@@ -6,10 +6,10 @@ from typing import Any
 
 from langfuse import LangfuseOtelSpanAttributes as Names
 
+from sync_worker.json_text import dump
 from sync_worker.records import Observation
 from sync_worker.spans.context import TraceContext
 from sync_worker.spans.instrumentations import sdk_major
-from sync_worker.spans.messages import dump
 from sync_worker.spans.model import Attributes, AttributeValue
 from sync_worker.spans.restore import Originals
 from sync_worker.times import iso_time

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sync_worker.spans.messages import dump
+from sync_worker.json_text import dump
 from sync_worker.spans.model import Attributes, AttributeValue, Scope
 
 _INT64 = 2**63

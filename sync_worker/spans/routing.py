@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Protocol
 
+from sync_worker.json_text import dump
 from sync_worker.spans.context import TraceContext
-from sync_worker.spans.messages import dump
 
 
 class Rule(Protocol):

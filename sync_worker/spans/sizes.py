@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from sync_worker.spans.messages import dump, parse
+from sync_worker.json_text import dump, parse
 from sync_worker.spans.model import Attributes, AttributeValue
 
 #: Attributes whose value is JSON that a reader parses: they are cut inside their texts, so that they stay JSON.

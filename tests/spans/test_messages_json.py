@@ -5,7 +5,8 @@ import math
 
 import pytest
 
-from sync_worker.spans.messages import dump, parse, read_output
+from sync_worker.json_text import dump, parse
+from sync_worker.spans.messages import read_output
 
 
 @pytest.mark.parametrize(

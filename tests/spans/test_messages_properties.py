@@ -6,7 +6,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sync_worker.spans.messages import Conversation, dump, parse, read_input, read_output
+from sync_worker.json_text import dump, parse
+from sync_worker.spans.messages import Conversation, read_input, read_output
 
 # Words that the readers look for, so that generated values come near to messages.
 KEY_TEXT = """

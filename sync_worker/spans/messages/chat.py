@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from sync_worker.json_text import parse
 from sync_worker.spans.messages.blocks import block_parts, to_parts
 from sync_worker.spans.messages.conversation import Message, Part
-from sync_worker.spans.messages.json_text import parse
 from sync_worker.spans.messages.parts import (
     CALL_ID_KEYS,
     carries,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from sync_worker.json_text import dump, parse_strictly
 from sync_worker.spans.messages.conversation import Part
-from sync_worker.spans.messages.json_text import dump, parse_strictly
 
 #: Where a call's id stands, in a call and in its answer; a plain "id" next to another of them is the item's own.
 CALL_ID_KEYS = ("call_id", "tool_call_id", "toolCallId", "tool_use_id", "toolUseId", "id")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from sync_worker.json_text import parse
 from sync_worker.spans.messages.bodies import read_body
 from sync_worker.spans.messages.conversation import Conversation, Draft, Message
-from sync_worker.spans.messages.json_text import parse
 from sync_worker.spans.messages.lists import read_list
 from sync_worker.spans.messages.parts import text_part
 
