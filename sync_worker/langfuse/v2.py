@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from sync_worker.errors import RecordRefused, TransientError
 from sync_worker.json_text import dump
-from sync_worker.langfuse.client import LangfuseClient, PageTooHeavy, ServerFault
+from sync_worker.langfuse.client import EndpointMissing, LangfuseClient, PageTooHeavy, ServerFault
 from sync_worker.langfuse.reader import Page, Unreadable
 from sync_worker.langfuse.rows import parse_row
 from sync_worker.times import iso_time
@@ -119,7 +119,13 @@ class V2Reader:
         asked = {"fields": fields, "limit": str(limit), **params}
         if cursor is not None:
             asked["cursor"] = cursor
-        answer = await self._client.get(PATH, asked)
+        try:
+            answer = await self._client.get(PATH, asked)
+        except EndpointMissing as missing:
+            raise EndpointMissing(
+                f"{missing}. The worker reads Langfuse Cloud and self-hosted v4; self-hosted v2 and v3, and v4 in legacy "
+                "write mode, do not have this endpoint. Try: is LANGFUSE_BASE_URL right? Else upgrade the server"
+            ) from missing
         body = answer.body
         data = body.get("data") if isinstance(body, Mapping) else None
         if not isinstance(data, list):

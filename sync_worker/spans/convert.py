@@ -234,7 +234,7 @@ def _pass_on_trace_io(hidden: Observation, rows: Mapping[str, Observation]) -> N
 def _parents(trace_id: str, rows: Mapping[str, Observation], notes: Counter[str]) -> dict[str, str | None]:
     """Return each row's parent; rows in a cycle lose the link that closes it."""
     parents = {row.id: source_parent_id(trace_id, row.id, row.parent_id) for row in rows.values()}
-    notes["parent cut"] += sum(1 for row in rows.values() if row.parent_id == row.id)
+    notes.update("parent cut" for row in rows.values() if row.parent_id == row.id)
     safe: set[str] = set()
     for start in sorted(parents):
         path: dict[str, None] = {}

@@ -73,5 +73,7 @@ def verdict(rows: Iterable[Observation], earliest_ms: int, newest_ms: int, now_m
 
 
 def withheld(rows: Iterable[Observation], now_ms: int, patience: Patience) -> list[Observation]:
-    """Return the rows of a trace that goes which still wait for their own end."""
-    return [row for row in rows if row.is_open and now_ms - row.start_ms < patience.max_open]
+    """Return the rows of a trace that goes which still wait for their own end; a row without a trace never does."""
+    return [
+        row for row in rows if row.is_open and row.trace_id is not None and now_ms - row.start_ms < patience.max_open
+    ]

@@ -259,6 +259,10 @@ async def open_source(
 
     Raises CredentialsRefused, SourcePaused, ConfigError or TransientError.
     """
+    if settings.langfuse_api == "v1":
+        raise ConfigError(
+            "SYNC_LANGFUSE_API=v1: this version reads the v2 observations API only. Try: SYNC_LANGFUSE_API=auto"
+        )
     client = LangfuseClient(
         source.langfuse_base_url,
         source.langfuse_public_key,

@@ -43,7 +43,7 @@ TOOL = {"type": "function", "function": {"name": "get_weather", "parameters": {"
 
 def test_public_names() -> None:
     """Callers would break, or inner helpers would become promises, if the public names changed unseen."""
-    assert sorted(messages.__all__) == ["Conversation", "dump", "parse", "read_input", "read_output"]
+    assert sorted(messages.__all__) == ["Conversation", "read_input", "read_output"]
 
 
 @pytest.mark.parametrize("nothing", [None, ""])

@@ -1,0 +1,336 @@
+"""The program as a process: exit codes, signals, kills, what it prints."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import sqlite3
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from sync_worker.errors import ExitCode
+from tests.support import faults
+from tests.support.rows import Row, iso, trace
+from tests.sync.conftest import MakeWorld
+from tests.sync.world import KEY, World, identities
+
+#: Long before the clock of any machine that runs this.
+LONG_AGO = {"SYNC_START": "2026-11-20T00:00:00Z"}
+
+
+def _rows(traces: int = 30) -> list[Row]:
+    return [row for number in range(traces) for row in trace(3, start=float(number), seconds=5.0)]
+
+
+def _until(made: World, spans: int) -> None:
+    deadline = time.monotonic() + 20
+    while len(made.kelet.spans) < spans:
+        assert time.monotonic() < deadline, "nothing arrived"
+        time.sleep(0.01)
+
+
+def test_once_json(make_world: MakeWorld) -> None:
+    """A script that reads the result finds other words, or talk on stdout."""
+    made = make_world(_rows(), **LONG_AGO)
+    code, result = made.program_json("once")
+    (source,) = result["sources"]
+    assert (code, result["exit_code"], source["spans_sent"], source["error"]) == (0, 0, 120, None)
+    assert identities(_rows_of(made)) == made.arrived()
+
+
+def _rows_of(made: World) -> list[Row]:
+    return list(made.langfuse.rows)
+
+
+def test_nothing_secret_is_printed_or_stored(make_world: MakeWorld) -> None:
+    """A key stands in a log, an error, the state file or the output of a command."""
+    made = make_world(_rows(), **LONG_AGO, SYNC_LOG_LEVEL="debug")
+    made.kelet.script = faults.in_turn(faults.status(503), faults.status(429, retry_after=0))
+    printed = ""
+    for command in (["once"], ["check"], ["status"], ["config", "show"], ["dead-letters", "list"]):
+        code, out, err = made.program(*command)
+        assert code == 0, err
+        printed += out + err
+    stored = b"".join(file.read_bytes() for file in made.folder.iterdir() if file.is_file())
+    for secret in (made.langfuse.secret_key, KEY):
+        assert secret not in printed
+        assert secret.encode() not in stored
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected", "code"),
+    [
+        ("LANGFUSE_SECRET_KEY", "", "LANGFUSE_SECRET_KEY", ExitCode.USAGE),
+        ("KELET_PROJECT", "default", "KELET_PROJECT", ExitCode.USAGE),
+        ("SYNC_SETTLE", "soon", "SYNC_SETTLE", ExitCode.USAGE),
+        ("LANGFUSE_SECRET_KEY", "sk-lf-wrong", "LANGFUSE_SECRET_KEY", ExitCode.CREDENTIALS),
+        ("KELET_API_KEY", "wrong-key", "KELET_API_KEY", ExitCode.CREDENTIALS),
+        ("SYNC_STATE_PATH", "/nowhere/at/all/state.db", "/nowhere/at/all", ExitCode.USAGE),
+        ("SYNC_START", "2099-01-01T00:00:00Z", "SYNC_START", ExitCode.USAGE),
+        ("SYNC_LANGFUSE_API", "v1", "SYNC_LANGFUSE_API", ExitCode.USAGE),
+    ],
+)
+def test_wrong_setting_gives_a_line(make_world: MakeWorld, name: str, value: str, expected: str, code: int) -> None:
+    """A wrong setting ends in a traceback, in another exit code, or in a message that does not name it."""
+    made = make_world(_rows(1), **LONG_AGO)
+    found, out, err = made.program("once", environ={name: value})
+    assert found == code
+    assert expected in err
+    assert "Traceback" not in err
+    assert out == ""
+    if value.endswith("wrong"):
+        assert value not in err
+
+
+def test_unknown_command_is_usage(make_world: MakeWorld) -> None:
+    """A mistyped command ends in another exit code than 2."""
+    made = make_world([])
+    code, _, err = made.program("onec")
+    assert (code, "Traceback" in err) == (2, False)
+
+
+def test_second_run_at_the_same_time(make_world: MakeWorld) -> None:
+    """Two runs work on one state file at once."""
+    made = make_world(_rows(), **LONG_AGO)
+    made.kelet.script = faults.always(faults.slow(1.0))
+    with made.start("once") as first:
+        deadline = time.monotonic() + 20
+        while not made.kelet.requests and time.monotonic() < deadline:
+            time.sleep(0.01)
+        code, _, err = made.program("once")
+        assert code == ExitCode.LEASE
+        assert "another run" in err
+        first.communicate(timeout=30)
+    assert first.returncode == 0
+    assert identities(_rows_of(made)) == made.arrived()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_signal_finishes_what_is_in_flight(make_world: MakeWorld, number: int, code: int) -> None:
+    """A stop in the middle loses the answer of a batch in flight, or goes on with what is not."""
+    rows = _rows(60)
+    made = make_world(rows, **LONG_AGO, SYNC_MAX_BATCH_SPANS="8")
+    made.kelet.script = faults.always(faults.slow(0.2))
+    with made.start("once") as process:
+        _until(made, 8)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == code, err
+    assert "Traceback" not in err
+    arrived = sum(made.arrived().values())
+    assert arrived < len(rows)
+    made.kelet.script = None
+    assert made.program("once")[0] == 0
+    assert identities(rows) == made.arrived()
+
+
+def test_second_signal_stops_at_once(make_world: MakeWorld) -> None:
+    """A second Ctrl-C waits for a server that does not answer."""
+    made = make_world(_rows(), **LONG_AGO)
+    made.kelet.script = faults.always(faults.slow(8.0))
+    with made.start("once") as process:
+        deadline = time.monotonic() + 20
+        while not made.kelet.requests and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        started = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert time.monotonic() - started < 3
+
+
+def test_run_syncs_what_comes_and_stops_with_0(make_world: MakeWorld) -> None:
+    """`run` misses a row that comes later, dies of a failing cycle, or ends a SIGTERM with another code than 0."""
+    first = _rows(5)
+    made = make_world(first, **LONG_AGO, SYNC_INTERVAL="200ms", SYNC_SETTLE="100ms")
+    made.kelet.script = faults.in_turn(faults.status(503), faults.drop())
+    with made.start("run") as process:
+        _until(made, 20)
+        later = trace(1, start=iso_now(), seconds=0.0)
+        for row in later:
+            row["endTime"] = row["updatedAt"] = row["startTime"]
+        made.langfuse.script = faults.in_turn(faults.status(500))
+        made.langfuse.rows.extend(later)
+        _until(made, 22)
+        process.terminate()
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 0, err
+    assert identities([*first, *later]) == made.arrived()
+    assert "Traceback" not in err
+
+
+def iso_now() -> str:
+    """Return the present time in the form of the wire."""
+    from datetime import UTC, datetime
+
+    return iso(datetime.now(UTC))
+
+
+def test_run_ends_with_4_when_no_key_is_left(make_world: MakeWorld) -> None:
+    """A worker whose only key is refused runs on for ever without a word."""
+    made = make_world([], SYNC_INTERVAL="200ms")
+    code, _, err = made.program("run", environ={"LANGFUSE_SECRET_KEY": "sk-lf-revoked"})
+    assert code == ExitCode.CREDENTIALS, err
+
+
+def test_kill_at_any_moment_loses_nothing(make_world: MakeWorld) -> None:
+    """A `kill -9` loses a row, or repeats more than the batches in flight."""
+    rows = _rows(150)
+    chance = random.Random(7)
+    made = make_world(rows, **LONG_AGO, SYNC_MAX_BATCH_SPANS="16")
+    made.kelet.script = faults.always(faults.slow(0.02))
+    kills = 0
+    for _ in range(8):
+        seen = len(made.kelet.spans)
+        with made.start("once") as process:
+            deadline = time.monotonic() + 20
+            wanted = seen + chance.randrange(1, 90)
+            while len(made.kelet.spans) < wanted and process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.002)
+            killed = process.poll() is None
+            process.kill()
+            process.communicate(timeout=20)
+        kills += killed
+    made.kelet.script = None
+    code, _, err = made.program("once")
+    assert code == 0, err
+    assert kills >= 3
+    arrived = made.arrived()
+    assert set(identities(rows)) == set(arrived)
+    assert sum(arrived.values()) - len(rows) <= kills * 4 * 16
+    check = sqlite3.connect(made.state).execute("PRAGMA quick_check").fetchone()[0]
+    assert check == "ok"
+
+
+def test_dead_letters(make_world: MakeWorld) -> None:
+    """A dead letter cannot be seen, sent again once the fault is mended, or dropped for good."""
+    rows = _rows(10)
+    rows[5]["name"] = rows[9]["name"] = "poison"
+    made = make_world(rows, **LONG_AGO)
+    made.kelet.script = faults.refuse_span("poison")
+    assert made.program("once")[0] == ExitCode.DEAD_LETTERS
+    code, listed = made.program_json("dead-letters", "list")
+    letters = listed["dead_letters"]
+    assert (code, [letter["kind"] for letter in letters]) == (0, ["refused", "refused"])
+    assert {letter["row_id"] for letter in letters} == {rows[5]["id"], rows[9]["id"]}
+    first, second = (str(letter["id"]) for letter in letters)
+
+    code, result = made.program_json("dead-letters", "retry", first)
+    assert (code, result["sent"], result["refused_again"]) == (ExitCode.DEAD_LETTERS, 0, 1)
+    made.kelet.script = None
+    assert made.program("dead-letters", "drop", second)[0] == 0
+    code, result = made.program_json("dead-letters", "retry", "--all")
+    assert (code, result["sent"]) == (0, 1)
+    assert made.program_json("dead-letters", "list")[1] == {"dead_letters": []}
+    assert made.program("once")[0] == 0
+    assert sum(made.arrived().values()) == len(rows) - 1
+    assert made.program("dead-letters", "drop", "99")[0] == ExitCode.USAGE
+
+
+def test_backfill_goes_on_where_it_stopped(make_world: MakeWorld) -> None:
+    """An interrupted backfill begins anew, repeats what arrived, or moves the edge of the live sync."""
+    rows = _rows(150)
+    made = make_world(rows, SYNC_MAX_BATCH_SPANS="16")
+    made.kelet.script = faults.always(faults.slow(0.05))
+    command = ("backfill", "--from", "2026-11-19T00:00:00Z", "--to", "2026-11-21T00:00:00Z")
+    with made.start(*command) as process:
+        _until(made, 64)
+        process.terminate()
+        process.communicate(timeout=20)
+    assert process.returncode == 143
+    made.kelet.script = None
+    code, result = made.program_json(*command)
+    assert (code, result["sources"][0]["complete_to_ms"]) == (0, None)
+    assert identities(rows) == made.arrived()
+    before = made.langfuse_requests()
+    code, result = made.program_json(*command)
+    assert (code, result["sources"][0]["spans_sent"]) == (0, 0)
+    assert made.langfuse_requests() - before == 0
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "expected"),
+    [("2026-11-21T00:00:00Z", "2026-11-20T00:00:00Z", "--from"), ("yesterday", "now", "--from"),
+     ("30d", "2026-11-20 00:00", "--to")],
+)  # fmt: skip
+def test_backfill_times(make_world: MakeWorld, start: str, end: str, expected: str) -> None:
+    """A wrong time gives a traceback, or a backfill of something else."""
+    code, _, err = make_world([]).program("backfill", "--from", start, "--to", end)
+    assert (code, "Traceback" in err) == (2, False)
+    assert expected in err
+
+
+def test_status_tells_how_far_it_is(make_world: MakeWorld) -> None:
+    """`status` asks a server, or does not tell the edge, the lag and what waits."""
+    made = make_world(_rows(2), **LONG_AGO)
+    assert made.program("status")[0] == ExitCode.USAGE
+    made.program("once")
+    before = made.langfuse_requests()
+    code, state = made.program_json("status")
+    (source,) = state["sources"]
+    assert (code, source["parked_traces"], source["dead_letters"], source["gaps"]) == (0, 0, 0, [])
+    assert source["first_edge"] == "2026-11-20T00:00:00.000Z"
+    assert 30 <= source["lag_seconds"] < 90
+    assert made.langfuse_requests() == before
+
+
+def test_check_finds_what_is_wrong(make_world: MakeWorld) -> None:
+    """`check` says all is well with a key that is refused, or ends at the first thing that is not."""
+    made = make_world(_rows(2), **LONG_AGO)
+    assert made.program("check")[0] == 0
+    code, result = made.program_json("check")
+    assert (code, all(line["ok"] for line in result["checks"])) == (0, True)
+    made.environ["KELET_API_KEY"] = "revoked-key"
+    code, result = made.program_json("check")
+    assert code == ExitCode.CREDENTIALS
+    assert [line["ok"] for line in result["checks"]].count(False) == 1
+    assert not made.kelet.spans
+
+
+def test_demo_needs_nothing(make_world: MakeWorld) -> None:
+    """The first command a new user types fails without an account, or shows no tree."""
+    made = make_world([])
+    made.environ.clear()
+    code, out, err = made.program("demo")
+    assert code == 0, err
+    assert "├─ llm" in out
+    assert "spans of 37 traces arrived" in err or "traces arrived" in err
+
+
+def test_state_file_of_another_program(make_world: MakeWorld, tmp_path: Path) -> None:
+    """A file that is not the worker's is written to."""
+    made = make_world(_rows(1), **LONG_AGO)
+    made.state.write_text("this is somebody's letter, and it is long enough to be taken for a database file\n" * 30)
+    before = made.state.read_bytes()
+    code, _, err = made.program("once")
+    assert (code, made.state.read_bytes() == before) == (ExitCode.USAGE, True)
+    assert "Traceback" not in err
+
+
+def test_json_errors(make_world: MakeWorld) -> None:
+    """A script that asked for JSON gets no object when the command fails."""
+    made = make_world([])
+    made.environ["KELET_PROJECT"] = ""
+    code, out, _ = made.program("once", "--json")
+    assert code == ExitCode.USAGE
+    assert json.loads(out)["exit_code"] == ExitCode.USAGE
+
+
+def test_closed_pipe_is_no_fault(make_world: MakeWorld) -> None:
+    """`sync-worker demo | head -1` ends in a traceback."""
+    made = make_world([])
+    with made.start("demo") as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr is not None
+        err = process.stderr.read()
+        process.wait(timeout=20)
+    assert "Traceback" not in err
+    assert isinstance(process, subprocess.Popen)
