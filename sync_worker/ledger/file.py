@@ -7,21 +7,25 @@ write-ahead log does not work, since it needs shared memory; there the rollback 
 
 from __future__ import annotations
 
+import shlex
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+import struct
+import time
 from pathlib import Path
 
 from sqlite_utils import Database
 
 from sync_worker.clock import Clock
 from sync_worker.errors import StateError
+from sync_worker.ledger.faults import damaged, explained, not_sqlite
 from sync_worker.ledger.ledger import Ledger
 from sync_worker.ledger.steps import APPLICATION_ID, SCHEMA_VERSION, steps
 
 #: How long a writer waits for another process's transaction, in seconds; transactions here last milliseconds.
 BUSY_TIMEOUT = 30.0
 _NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre"})
+_MAGIC = b"SQLite format 3\x00"
+_HEADER_BYTES = 100
 
 
 def open_ledger(path: Path, clock: Clock, *, must_exist: bool = False, busy_timeout: float = BUSY_TIMEOUT) -> Ledger:
@@ -29,29 +33,74 @@ def open_ledger(path: Path, clock: Clock, *, must_exist: bool = False, busy_time
 
     A file that is not ours, is newer than this program or is damaged is left untouched.
     """
-    if must_exist and not path.exists():
-        raise StateError(f"there is no state file at {path}. Try: another SYNC_STATE_PATH, or run `once` first")
+    try:
+        _check_place(path, must_exist=must_exist)
+        with explained(path):
+            checked = _look(path, busy_timeout)
+            connection = sqlite3.connect(path, isolation_level=None, timeout=busy_timeout, check_same_thread=False)
+            try:
+                return _prepared(path, connection, clock, busy_timeout, checked=checked)
+            except BaseException:
+                connection.close()
+                raise
+    except OSError as fault:
+        raise StateError(
+            f"the state file {path} cannot be opened: {fault.strerror or fault}. Try: give the user of this process "
+            "permission to the file and its folder, or another SYNC_STATE_PATH"
+        ) from fault
+
+
+def _check_place(path: Path, *, must_exist: bool) -> None:
     if path.is_dir():
-        raise StateError(f"{path} is a folder. Try: SYNC_STATE_PATH={path / 'sync-state.db'}")
+        raise StateError(f"{path} is a folder. Try: SYNC_STATE_PATH={shlex.quote(str(path / 'sync-state.db'))}")
+    if path.exists():
+        if not path.is_file():
+            raise StateError(f"{path} is not a file that can be written to and kept. Try: another SYNC_STATE_PATH")
+        return
+    if must_exist:
+        raise StateError(f"there is no state file at {path}. Try: another SYNC_STATE_PATH, or run `once` first")
     if not path.parent.is_dir():
-        raise StateError(f"the folder of the state file does not exist: {path.parent}. Try: mkdir -p {path.parent}")
-    with explained(path):
-        connection = sqlite3.connect(path, isolation_level=None, timeout=busy_timeout, check_same_thread=False)
-        try:
-            return _prepared(path, connection, clock)
-        except BaseException:
-            connection.close()
-            raise
+        raise StateError(
+            f"the folder of the state file does not exist: {path.parent}. Try: mkdir -p {shlex.quote(str(path.parent))}"
+        )
 
 
-def _prepared(path: Path, connection: sqlite3.Connection, clock: Clock) -> Ledger:
+def _look(path: Path, busy_timeout: float) -> bool:
+    """Recognise an existing file before anything can change it; returns whether its pages were checked too.
+
+    Opening a database for writing folds a write-ahead log into it on closing. So the header is read by hand, and
+    where a log holds the latest word, through a connection that can only read.
+    """
+    if not path.exists():
+        return False
+    with path.open("rb") as file:
+        header = file.read(_HEADER_BYTES)
+    if not header:
+        return False
+    if not header.startswith(_MAGIC):
+        raise not_sqlite(path)
+    real = path.resolve()
+    log = real.with_name(real.name + "-wal")
+    if not log.exists() or log.stat().st_size == 0:
+        if len(header) == _HEADER_BYTES:
+            changes, version, application = (struct.unpack_from(">i", header, at)[0] for at in (40, 60, 68))
+            _judge(path, application, version, used=changes != 0)
+        return False
+    connection = sqlite3.connect(f"{real.as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=busy_timeout)
+    try:
+        _recognise(path, connection)
+        _check_pages(path, connection)
+    finally:
+        connection.close()
+    return True
+
+
+def _prepared(
+    path: Path, connection: sqlite3.Connection, clock: Clock, busy_timeout: float, *, checked: bool
+) -> Ledger:
     _recognise(path, connection)
-    damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-    if damage != "ok":
-        raise StateError(_damaged(path, damage))
-    journal = "TRUNCATE" if file_system(path) in _NETWORK_FILE_SYSTEMS else "WAL"
-    connection.execute(f"PRAGMA journal_mode = {journal}")
-    connection.execute("PRAGMA synchronous = FULL")
+    if not checked:
+        _check_pages(path, connection)
     db = Database(connection, execute_plugins=False)
     if connection.execute("PRAGMA user_version").fetchone()[0] < SCHEMA_VERSION:
         connection.execute("BEGIN IMMEDIATE")  # two first starts at once: the second finds the steps done
@@ -62,20 +111,51 @@ def _prepared(path: Path, connection: sqlite3.Connection, clock: Clock) -> Ledge
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+    _set_journal(connection, "truncate" if on_network(path) else "wal", busy_timeout)
+    connection.execute("PRAGMA synchronous = FULL")
     return Ledger(db, clock, path)
 
 
 def _recognise(path: Path, connection: sqlite3.Connection) -> None:
-    application = connection.execute("PRAGMA application_id").fetchone()[0]
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if application != APPLICATION_ID and (tables or application or version):
+    connection.execute("BEGIN")  # one moment for all three: another process may be making the tables
+    try:
+        application = connection.execute("PRAGMA application_id").fetchone()[0]
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+    _judge(path, application, version, used=tables > 0)
+
+
+def _judge(path: Path, application: int, version: int, *, used: bool) -> None:
+    if application != APPLICATION_ID and (used or application or version):
         raise StateError(f"{path} is a SQLite file of another program. Try: another SYNC_STATE_PATH")
     if version > SCHEMA_VERSION:
         raise StateError(
             f"{path} was written by a newer version of the worker (schema {version}, this one knows {SCHEMA_VERSION}). "
             "Try: the newer version; the file was not changed"
         )
+
+
+def _check_pages(path: Path, connection: sqlite3.Connection) -> None:
+    damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if damage != "ok":
+        raise damaged(path, damage)
+
+
+def _set_journal(connection: sqlite3.Connection, wanted: str, busy_timeout: float) -> None:
+    """Choose how commits are written. SQLite does not wait for other processes here, so this does."""
+    end = time.monotonic() + busy_timeout
+    while connection.execute("PRAGMA journal_mode").fetchone()[0] != wanted:
+        try:
+            connection.execute(f"PRAGMA journal_mode = {wanted}")
+        except sqlite3.OperationalError as fault:
+            if not str(fault.sqlite_errorname).startswith("SQLITE_BUSY") or time.monotonic() >= end:
+                raise
+            time.sleep(0.01)
+        else:
+            return  # where the file system cannot do it, SQLite keeps the way it has, which is as safe
 
 
 def file_system(path: Path) -> str:
@@ -98,47 +178,3 @@ def file_system(path: Path) -> str:
 def on_network(path: Path) -> bool:
     """Whether the path stands on a network file system."""
     return file_system(path) in _NETWORK_FILE_SYSTEMS
-
-
-def _damaged(path: Path, damage: str) -> str:
-    return (
-        f"the state file {path} is damaged ({damage}). Nothing was changed. Try: restore it from a backup; or "
-        f"`sqlite3 {path} .recover | sqlite3 recovered.db` and use that; or start anew with another SYNC_STATE_PATH "
-        "and a SYNC_START after what has arrived already"
-    )
-
-
-@contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into StateErrors that say what to try."""
-    try:
-        yield
-    except sqlite3.Error as fault:
-        raise explanation(path, fault) from fault
-
-
-def explanation(path: Path, fault: sqlite3.Error) -> StateError:
-    """Return what an error of SQLite means for the operator."""
-    text = str(fault)
-    code = getattr(fault, "sqlite_errorname", "")
-    if code.startswith("SQLITE_NOTADB"):
-        return StateError(f"{path} is not a SQLite file. Try: another SYNC_STATE_PATH; the file was not changed")
-    if code.startswith("SQLITE_CORRUPT"):
-        return StateError(_damaged(path, text))
-    if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return StateError(
-            f"the state file {path} is locked by another program ({text}). Try: again when it is done; nothing is lost",
-            transient=True,
-        )
-    if code.startswith("SQLITE_FULL") or code in {"SQLITE_IOERR_WRITE", "SQLITE_IOERR_FSYNC", "SQLITE_IOERR_SHMSIZE"}:
-        return StateError(
-            f"the disk of the state file {path} is full or failing ({text}). Try: make room and run again; nothing "
-            "that was not answered counts as done",
-            transient=True,
-        )
-    if code.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
-        return StateError(
-            f"the state file {path} cannot be written ({text}). Try: give the user of this process write permission to "
-            "the file and its folder, or another SYNC_STATE_PATH"
-        )
-    return StateError(f"the state file {path} cannot be used ({code or type(fault).__name__}: {text})")

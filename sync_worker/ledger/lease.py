@@ -2,8 +2,8 @@
 
 Within one running kernel (other containers on the same node included) the operating system's lock on a file beside the
 state file decides: it is freed the moment its holder dies. Against a holder on another machine only time helps: a lease
-whose beat is older than `LIMIT` is taken over. Each transaction of the holder checks that the lease is still its own,
-so a run that slept through its own lease commits nothing.
+whose beat is older than `LIMIT` is taken over. The same goes where the file system has no locks. Each transaction of
+the holder checks that the lease is still its own, so a run that slept through its own lease commits nothing.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ import fcntl
 import os
 import secrets
 import socket
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from sync_worker.errors import LeaseHeld, StateError
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 LIVE, BACKFILL, RETRY = "live", "backfill", "retry"
 BEAT = 20.0  # seconds between two signs of life
 LIMIT = 120.0  # seconds without one after which another machine's lease counts as abandoned
+#: Whoever looks who holds a lease has its lock for an instant, so a lock is asked for again before it counts as held.
+_LOCK_TRIES, _LOCK_PAUSE = 5, 0.02
 
 
 @dataclass(slots=True)
@@ -38,15 +42,14 @@ class Lease:
 
 def take(ledger: Ledger, role: str, start_ms: int | None = None, end_ms: int | None = None) -> Lease:
     """Take the lease of a role; a backfill says the stretch it works on. Raises LeaseHeld."""
-    lock = _lock(ledger.path, role)
+    lock, locked = _lock_at_last(ledger.path, role)
     try:
         token = secrets.token_hex(8)
         now = ledger.clock.now_ms()
         host, boot = socket.gethostname(), _boot_id()
         with ledger.transaction(fenced=False):
-            held = next(iter(ledger.db.table("leases").rows_where("role = ?", [role])), None)
-            elsewhere = held is not None and held["boot"] != boot and held["host"] != host
-            if held is not None and elsewhere and now - held["beat_ms"] < LIMIT * 1000:
+            held = _noted(ledger, role)
+            if held is not None and _may_live(held, now, locked=locked):
                 raise LeaseHeld(
                     f"another run ({role}, pid {held['pid']} on {held['host']}) holds the state file {ledger.path}. "
                     f"Try: again when it is done; if it died, its lease ends {LIMIT:.0f} s after its last beat"
@@ -87,35 +90,56 @@ def release(ledger: Ledger, lease: Lease) -> None:
 
 def holder(ledger: Ledger, role: str) -> dict[str, object] | None:
     """Return who holds the lease of a role now, or None; a dead holder on this machine counts as none."""
-    held = next(iter(ledger.db.table("leases").rows_where("role = ?", [role])), None)
+    held = _noted(ledger, role)
     if held is None:
         return None
-    if held["boot"] == _boot_id():
-        try:
-            _lock(ledger.path, role).close()
-        except LeaseHeld:
-            return dict(held)
-        return None
-    fresh = ledger.clock.now_ms() - held["beat_ms"] < LIMIT * 1000
-    return dict(held) if fresh and held["host"] != socket.gethostname() else None
-
-
-def _lock(state: Path, role: str) -> IO[str]:
-    path = state.with_name(f"{state.name}.{role}.lock")
     try:
-        lock = path.open("a", encoding="ascii")
+        lock, locked = _lock(ledger.path, role, fcntl.LOCK_SH)
+    except LeaseHeld:
+        return held
+    lock.close()
+    return held if _may_live(held, ledger.clock.now_ms(), locked=locked) else None
+
+
+def _noted(ledger: Ledger, role: str) -> dict[str, Any] | None:
+    return next(iter(ledger.records("SELECT * FROM leases WHERE role = ?", [role])), None)
+
+
+def _may_live(held: Mapping[str, Any], now_ms: int, *, locked: bool) -> bool:
+    """Whether a noted holder may be alive although nobody's lock was met; `locked`: locks work here.
+
+    A beat that lies further ahead than `LIMIT` is a clock that was wrong, and would hold the lease for as long.
+    """
+    here = held["boot"] == _boot_id() or held["host"] == socket.gethostname()
+    return not (here and locked) and abs(now_ms - int(held["beat_ms"])) < LIMIT * 1000
+
+
+def _lock_at_last(state: Path, role: str) -> tuple[IO[str], bool]:
+    for _ in range(_LOCK_TRIES - 1):
+        with contextlib.suppress(LeaseHeld):
+            return _lock(state, role, fcntl.LOCK_EX)
+        time.sleep(_LOCK_PAUSE)
+    return _lock(state, role, fcntl.LOCK_EX)
+
+
+def _lock(state: Path, role: str, kind: int) -> tuple[IO[str], bool]:
+    """Lock a role's file; also returns whether the file system has locks at all. Raises LeaseHeld or StateError."""
+    real = state.resolve()  # the same lock by whatever links the state file is reached
+    path = real.with_name(f"{real.name}.{role}.lock")
+    try:
+        lock = path.open("a+", encoding="ascii")
     except OSError as fault:
         raise StateError(f"the lock file {path} cannot be opened: {fault.strerror}. Try: write permission") from fault
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.close()
         raise LeaseHeld(
             f"another run ({role}) is at work on the state file {state}. Try: again when it is done"
         ) from None
     except OSError:
-        pass  # a file system without locks: the lease's time limit decides
-    return lock
+        return lock, False  # a file system without locks: the lease's time limit decides
+    return lock, True
 
 
 def _boot_id() -> str:

@@ -25,6 +25,7 @@ class SentRow:
 
     updated_ms: int
     fingerprint: bytes
+    set_aside: bool = False  # a dead letter stands for it; without a fingerprint when it could not be read
 
 
 @dataclass(frozen=True, slots=True)

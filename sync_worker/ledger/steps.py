@@ -108,5 +108,14 @@ def step_1(db: Database) -> None:
     db.conn.execute("PRAGMA user_version = 1")
 
 
+@steps()
+def step_2(db: Database) -> None:
+    """Keep which request brought a row over, and how many rows of each hour were done and forgotten."""
+    db.table("deliveries").create({"id": int, "source_id": int, "sent_ms": int, "spans": int, "project": str}, pk="id")
+    db.table("sent").add_column("delivery", int)
+    db.table("tallies").create({"source_id": int, "hour": int, "rows": int}, pk=("source_id", "hour"))
+    db.conn.execute("PRAGMA user_version = 2")
+
+
 #: The version this program writes.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2

@@ -1,0 +1,93 @@
+"""Sources, facts learnt on the way, and notes of what runs did."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sync_worker.ledger.records import SourceState
+from sync_worker.ledger.store import Store
+
+_KEPT_RUNS = 200
+
+
+class Sources(Store):
+    """The part of the ledger about Langfuse projects and runs."""
+
+    def source_by_key(self, key_hash: str) -> SourceState | None:
+        """Return the source that a pair of keys opened before."""
+        rows = self.query(
+            "SELECT s.id, langfuse_url, project_id, project_name, organization_id, first_edge_ms, checked_ms "
+            "FROM keys k JOIN sources s ON s.id = k.source_id WHERE k.hash = ?",
+            [key_hash],
+        )
+        return SourceState(*rows[0]) if rows else None
+
+    def sources(self) -> list[SourceState]:
+        """Return all sources ever opened."""
+        rows = self.query(
+            "SELECT id, langfuse_url, project_id, project_name, organization_id, first_edge_ms, "
+            "coalesce((SELECT max(checked_ms) FROM keys WHERE source_id = sources.id), 0) FROM sources ORDER BY id"
+        )
+        return [SourceState(*row) for row in rows]
+
+    def remember_source(
+        self, key_hash: str, langfuse_url: str, project_id: str, name: str, organization_id: str
+    ) -> SourceState:
+        """Store which project a pair of keys opens, and return it."""
+        now = self.clock.now_ms()
+        with self.transaction():
+            self.db.execute(
+                "INSERT INTO sources (langfuse_url, project_id, project_name, organization_id, created_ms) "
+                "VALUES (?, ?, ?, ?, ?) ON CONFLICT (langfuse_url, project_id) DO UPDATE SET "
+                "project_name = excluded.project_name, organization_id = excluded.organization_id",
+                [langfuse_url, project_id, name, organization_id, now],
+            )
+            source_id = self.db.execute(
+                "SELECT id FROM sources WHERE langfuse_url = ? AND project_id = ?", [langfuse_url, project_id]
+            ).fetchone()[0]
+            self.db.table("keys").upsert({"hash": key_hash, "source_id": source_id, "checked_ms": now}, pk="hash")
+        found = self.source_by_key(key_hash)
+        if found is None:
+            raise AssertionError("a source that was just stored is not there")
+        return found
+
+    def set_first_edge(self, source_id: int, first_edge_ms: int) -> int:
+        """Store where the live sync of a source begins, once; return what stands."""
+        with self.transaction():
+            self.db.execute(
+                "UPDATE sources SET first_edge_ms = ? WHERE id = ? AND first_edge_ms IS NULL",
+                [first_edge_ms, source_id],
+            )
+        return int(self.query("SELECT first_edge_ms FROM sources WHERE id = ?", [source_id])[0][0])
+
+    # Facts learnt on the way
+
+    def fact(self, scope: str, name: str) -> str | None:
+        """Return a fact learnt earlier."""
+        rows = self.query("SELECT value FROM facts WHERE scope = ? AND name = ?", [scope, name])
+        return str(rows[0][0]) if rows else None
+
+    def learn(self, scope: str, name: str, value: str) -> None:
+        """Store a fact, such as a limit the server told."""
+        if self.fact(scope, name) != value:
+            with self.transaction():
+                self.db.table("facts").upsert({"scope": scope, "name": name, "value": value}, pk=("scope", "name"))
+
+    # Runs
+
+    def note_run(self, command: str, started_ms: int, exit_code: int, report: dict[str, Any]) -> None:
+        """Store what a run did; the oldest notes go."""
+        with self.transaction(fenced=False):
+            self.db.table("runs").insert(
+                {
+                    "command": command, "started_ms": started_ms, "ended_ms": self.clock.now_ms(),
+                    "exit_code": exit_code, "report": json.dumps(report),
+                }
+            )  # fmt: skip
+            self.db.execute(f"DELETE FROM runs WHERE id <= (SELECT max(id) FROM runs) - {_KEPT_RUNS}")
+
+    def last_run(self, command: str | None = None) -> dict[str, Any] | None:
+        """Return the note of the last run."""
+        where, values = ("", []) if command is None else ("WHERE command = ?", [command])
+        return next(iter(self.records(f"SELECT * FROM runs {where} ORDER BY id DESC LIMIT 1", values)), None)

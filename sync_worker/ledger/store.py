@@ -1,0 +1,99 @@
+"""The open state file: reading, and changing several things at once or none."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlite_utils import Database
+
+from sync_worker.clock import Clock
+from sync_worker.errors import LeaseHeld
+from sync_worker.ledger.faults import explained, explanation
+
+if TYPE_CHECKING:
+    from sync_worker.ledger.lease import Lease
+
+SENT_COLUMNS = "source_id, trace_id, row_id, start_ms, updated_ms, fingerprint, sent_ms, delivery"
+
+_IN_LIST = 500  # values in one IN (...): SQLite's limit on variables is 32,766, plans are cached by text
+
+
+class Store:
+    """The state file, open. Not for use by two threads at once."""
+
+    def __init__(self, db: Database, clock: Clock, path: Path) -> None:
+        self.db = db
+        self.clock = clock
+        self.path = path
+        self.lease: Lease | None = None
+
+    def close(self) -> None:
+        """Close the file."""
+        self.db.conn.close()
+
+    def query(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+        """Return all rows of a SELECT. Raises StateError."""
+        with explained(self.path):
+            return self.db.conn.execute(sql, values).fetchall()
+
+    def records(self, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """Return all rows of a SELECT as dictionaries. Raises StateError."""
+        with explained(self.path):
+            cursor = self.db.conn.execute(sql, values)
+            names = [column[0] for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor]
+
+    @contextmanager
+    def transaction(self, *, fenced: bool = True) -> Iterator[None]:
+        """Do several changes at once or none. Raises StateError, or LeaseHeld when the lease was taken over."""
+        connection = self.db.conn
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                if fenced:
+                    self._check_lease()
+                yield
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as fault:
+            raise explanation(self.path, fault) from fault
+
+    def _check_lease(self) -> None:
+        if self.lease is None:
+            return
+        row = self.db.conn.execute("SELECT token FROM leases WHERE role = ?", [self.lease.role]).fetchone()
+        if row is None or row[0] != self.lease.token:
+            raise LeaseHeld(
+                f"another run took over the lease ({self.lease.role}) of {self.path} while this one slept; "
+                "nothing more is written by this one"
+            )
+
+    def size_bytes(self) -> int:
+        """Return the size of the state file, its write-ahead log included."""
+        total = 0
+        for file in (self.path, self.path.with_name(self.path.name + "-wal")):
+            try:
+                total += file.stat().st_size
+            except FileNotFoundError:  # the log goes when its last user closes the file
+                continue
+        return total
+
+
+def storable(text: str) -> str:
+    """Return text with what UTF-8 cannot hold (half a surrogate pair) replaced: SQLite would not take it."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def in_lists(values: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
+    """Yield question marks for an IN (...) with their values; values that cannot be stored are in no list."""
+    kept = [value for value in values if storable(value) == value]
+    for start in range(0, len(kept), _IN_LIST):
+        part = kept[start : start + _IN_LIST]
+        yield ",".join("?" * len(part)), part

@@ -1,0 +1,87 @@
+"""What is remembered of traces: which wait, where they went, what their rows said of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sync_worker.ledger.lease import LIVE
+from sync_worker.ledger.records import Parked, TraceNote
+from sync_worker.ledger.store import Store, in_lists, storable
+
+_COLUMNS = "trace_id, parked, earliest_ms, newest_ms, check_ms, parked_ms, project, context"
+_INSERT = f"INSERT INTO traces (source_id, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "
+#: The project is decided once: what stands first stays, also when two runs decide at the same moment.
+_REPLACE = (
+    "ON CONFLICT (source_id, trace_id) DO UPDATE SET parked = excluded.parked, earliest_ms = excluded.earliest_ms, "
+    "newest_ms = excluded.newest_ms, check_ms = excluded.check_ms, parked_ms = excluded.parked_ms, "
+    "project = coalesce(project, excluded.project), context = excluded.context"
+)
+#: Only the live sync knows which rows of a parked trace still wait: whoever else meets the trace leaves it parked.
+_ADD_TO = (
+    "ON CONFLICT (source_id, trace_id) DO UPDATE SET parked = max(parked, excluded.parked), "
+    "earliest_ms = min(earliest_ms, excluded.earliest_ms), newest_ms = max(newest_ms, excluded.newest_ms), "
+    "check_ms = CASE WHEN parked THEN check_ms ELSE excluded.check_ms END, "
+    "parked_ms = coalesce(parked_ms, excluded.parked_ms), project = coalesce(project, excluded.project), "
+    "context = excluded.context"
+)
+
+
+class Traces(Store):
+    """The part of the ledger about traces."""
+
+    def traces(self, source_id: int, trace_ids: Iterable[str]) -> dict[str, TraceNote]:
+        """Return what is remembered of these traces."""
+        found: dict[str, TraceNote] = {}
+        for marks, part in in_lists(trace_ids):
+            rows = self.query(
+                f"SELECT {_COLUMNS} FROM traces WHERE source_id = ? AND trace_id IN ({marks})", [source_id, *part]
+            )
+            found |= {row[0]: _note(row) for row in rows}
+        return found
+
+    def parked_due(self, source_id: int, now_ms: int, limit: int) -> list[TraceNote]:
+        """Return parked traces that are to be looked at now, those that waited longest first."""
+        rows = self.query(
+            f"SELECT {_COLUMNS} FROM traces WHERE source_id = ? AND parked = 1 AND check_ms <= ? "
+            "ORDER BY check_ms, trace_id LIMIT ?",
+            [source_id, now_ms, limit],
+        )
+        return [_note(row) for row in rows]
+
+    def parked(self, source_id: int) -> Parked:
+        """Return how many traces are parked."""
+        ((count, oldest),) = self.query(
+            "SELECT count(*), min(parked_ms) FROM traces WHERE source_id = ? AND parked = 1", [source_id]
+        )
+        return Parked(count, oldest)
+
+    def note_traces(self, source_id: int, notes: Iterable[TraceNote]) -> None:
+        """Store what is known of traces. Under another lease than the live one, a parked trace stays parked."""
+        with self.transaction():
+            self._note_traces(source_id, notes)
+
+    def _note_traces(self, source_id: int, notes: Iterable[TraceNote]) -> None:
+        own = self.lease is None or self.lease.role == LIVE
+        self.db.conn.executemany(
+            _INSERT + (_REPLACE if own else _ADD_TO),
+            [
+                (
+                    source_id, storable(note.trace_id), int(note.parked), note.earliest_ms, note.newest_ms,
+                    note.check_ms, note.parked_ms, note.project, json.dumps(note.context, ensure_ascii=True),
+                )
+                for note in notes
+            ],
+        )  # fmt: skip
+
+    def _note_unknown(self, source_id: int, traces: Iterable[tuple[str, int, str | None]]) -> None:
+        """Note traces (id, start of a row, project) of which nothing is remembered, so that they can be forgotten."""
+        self.db.conn.executemany(
+            _INSERT + "ON CONFLICT (source_id, trace_id) DO NOTHING",
+            [(source_id, trace, 0, start, start, 0, None, project, "{}") for trace, start, project in traces],
+        )
+
+
+def _note(row: Sequence[Any]) -> TraceNote:
+    return TraceNote(row[0], bool(row[1]), row[2], row[3], row[4], row[5], row[6], json.loads(row[7]))
