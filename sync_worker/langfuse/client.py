@@ -1,11 +1,12 @@
 """One connection pool to a Langfuse server: authentication, budget, and what each answer means.
 
-Retrying is the caller's business, except for 429, which is waited out here because it concerns every request of the
+Retrying is the caller's business; `get` alone waits out a 429 by itself, since it concerns every request of the
 organisation.
 """
 
 from __future__ import annotations
 
+import base64
 import logging
 import time
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ import httpx
 
 from sync_worker.backoff import Backoff
 from sync_worker.clock import Clock
-from sync_worker.errors import ConfigError, CredentialsRefused, SourcePaused, TransientError
+from sync_worker.errors import CredentialsRefused, SourcePaused, TransientError
 from sync_worker.http import describe, redirect_target, retry_after, shown
 from sync_worker.json_text import parse
 from sync_worker.langfuse.budget import Budget
@@ -33,7 +34,11 @@ class PageTooHeavy(TransientError):
 
 
 class ServerFault(TransientError):
-    """The server answered 5xx: it is down, or it cannot serve this very page."""
+    """The server answered 5xx, broke off or was too slow: it is down, or it cannot serve this very page."""
+
+
+class RateLimited(TransientError):
+    """The organisation's request limit is reached (429)."""
 
 
 class EndpointMissing(SourcePaused):
@@ -73,6 +78,11 @@ class LangfuseClient:
         self.clock = clock
         self.requests = 0
         self.keys = (public_key, secret_key)
+        self._unspeakable = (
+            base64.b64encode(f"{public_key}:{secret_key}".encode()).decode(),
+            secret_key,
+            public_key,
+        )
         self.http = httpx.AsyncClient(
             auth=httpx.BasicAuth(public_key, secret_key),
             timeout=httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
@@ -92,74 +102,92 @@ class LangfuseClient:
         self.requests += 1
 
     async def get(self, path: str, params: Mapping[str, str]) -> Answer:
-        """GET a path below the base URL, once but for 429s.
-
-        Raises PageTooHeavy, ServerFault, EndpointMissing, RequestRejected, CredentialsRefused, TransientError, or
-        ConfigError for a redirect.
-        """
+        """GET a path below the base URL, once but for 429s, which are waited out. Raises as `attempt`."""
         while True:
-            await self.admitted()
-            started = time.perf_counter()
             try:
-                response = await self.http.get(self.base_url + path, params=dict(params))
-            except (httpx.ReadTimeout, httpx.WriteTimeout) as fault:
-                raise ServerFault(f"Langfuse did not answer in time ({type(fault).__name__}) at {path}") from fault
-            except httpx.HTTPError as fault:
-                raise TransientError(f"Langfuse cannot be reached at {self.base_url}: {describe(fault)}") from fault
-            log.debug(
-                "GET %s: %d, %d bytes in %.0f ms", path, response.status_code, len(response.content),
-                (time.perf_counter() - started) * 1000, extra={"action": "request"},
-            )  # fmt: skip
-            if response.status_code != httpx.codes.TOO_MANY_REQUESTS:
-                return self._answer(path, response)
-            await self._wait_for_limit(response)
+                return await self.attempt(path, params)
+            except RateLimited as fault:
+                await self.backoff.wait(fault)
+
+    async def attempt(self, path: str, params: Mapping[str, str]) -> Answer:
+        """GET a path below the base URL, once.
+
+        Raises RateLimited, PageTooHeavy, ServerFault, TransientError, EndpointMissing, RequestRejected,
+        CredentialsRefused, or SourcePaused for a redirect.
+        """
+        await self.admitted()
+        started = time.perf_counter()
+        try:
+            response = await self.http.get(self.base_url + path, params=dict(params))
+        except (httpx.ReadTimeout, httpx.WriteTimeout) as fault:
+            raise ServerFault(f"Langfuse did not answer in time ({type(fault).__name__}) at {path}") from fault
+        except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError) as fault:
+            # The connection stood: a server, or what is in front of it, may break down over this very page.
+            raise ServerFault(f"Langfuse broke off its answer at {path}: {describe(fault)}") from fault
+        except httpx.HTTPError as fault:
+            raise TransientError(f"Langfuse cannot be reached at {self.base_url}: {describe(fault)}") from fault
+        log.debug(
+            "GET %s: %d, %d bytes in %.0f ms", path, response.status_code, len(response.content),
+            (time.perf_counter() - started) * 1000, extra={"action": "request"},
+        )  # fmt: skip
+        return self._answer(path, response)
 
     def _answer(self, path: str, response: httpx.Response) -> Answer:
         if response.status_code != httpx.codes.OK:
-            raise failure(self.base_url, path, response)
+            raise self.failure(path, response)
         is_json, body = parse(response.text)
-        if not is_json:
-            raise TransientError(
-                f"{self.base_url}{path} answered 200 with something other than JSON ({shown(response)!r}). "
-                "Try: is LANGFUSE_BASE_URL the address of Langfuse itself, not of a login page or proxy?"
-            )
-        return Answer(body, len(response.content), response.headers)
+        if is_json:
+            return Answer(body, len(response.content), response.headers)
+        if "json" in response.headers.get("Content-Type", ""):
+            raise ServerFault(f"Langfuse answered with JSON that cannot be read at {path}: {self._said(response)!r}")
+        raise TransientError(
+            f"{self.base_url}{path} answered 200 with something other than JSON ({self._said(response)!r}). "
+            "Try: is LANGFUSE_BASE_URL the address of Langfuse itself, not of a login page or proxy?"
+        )
 
-    async def _wait_for_limit(self, response: httpx.Response) -> None:
+    def failure(self, path: str, response: httpx.Response) -> Exception:
+        """Return the error that an answer other than 200 means; a 429 also holds further requests back."""
+        status = response.status_code
+        said = self._said(response)
+        where = f"{self.base_url}{path}"
+        if status == 429:
+            return self._limited(response)
+        if status in {413, 422, 524}:
+            return PageTooHeavy(f"Langfuse answered {status} at {path}: {said}")
+        if status in {401, 403}:
+            return CredentialsRefused(
+                f"Langfuse refused the keys ({status} at {where}: {said}). "
+                "Try: LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY of a project of this server and region"
+            )
+        if status in {404, 405, 410, 501}:
+            return EndpointMissing(f"{where} is not there ({status}: {said})")
+        if 200 <= status < 300:
+            return TransientError(f"{where} answered {status} with something unknown, not Langfuse's API: {said}")
+        if 300 <= status < 400:
+            return SourcePaused(
+                f"{where} redirects to {redirect_target(response)}, which is not followed with credentials. "
+                "Try: set LANGFUSE_BASE_URL to the address it redirects to"
+            )
+        if status == 408 or status >= 500:
+            return ServerFault(f"Langfuse answered {status} at {path}: {said}", retry_after=retry_after(response))
+        return RequestRejected(f"Langfuse did not accept the request ({status} at {path}: {said})")
+
+    def _limited(self, response: httpx.Response) -> RateLimited:
         limit = response.headers.get("X-RateLimit-Limit", "")
-        if limit.isdigit():
+        known = limit.isascii() and limit.isdigit()
+        if known:
             self.budget.learn(int(limit))
         asked = retry_after(response)
         seconds = _DEFAULT_RETRY_AFTER if asked is None else asked
         self.budget.block(seconds)
-        await self.backoff.wait(
-            TransientError(
-                f"Langfuse's rate limit is reached ({limit or 'unknown'} requests a minute for the organisation)",
-                retry_after=seconds,
-            )
+        count = limit if known else "unknown"
+        return RateLimited(
+            f"Langfuse's rate limit is reached ({count} requests a minute for the organisation)", retry_after=seconds
         )
 
-
-def failure(base_url: str, path: str, response: httpx.Response) -> Exception:
-    """Return the error that an answer other than 200 means."""
-    status = response.status_code
-    where = f"{base_url}{path}"
-    if status in {413, 422, 524}:
-        return PageTooHeavy(f"Langfuse answered {status} at {path}: {shown(response)}")
-    if status in {401, 403}:
-        return CredentialsRefused(
-            f"Langfuse refused the keys ({status} at {where}: {shown(response)}). "
-            "Try: LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY of a project of this server and region"
-        )
-    if status in {404, 405, 410, 501}:
-        return EndpointMissing(f"{where} is not there ({status}: {shown(response)})")
-    if 300 <= status < 400:
-        return ConfigError(
-            f"{where} redirects to {redirect_target(response)}, which is not followed with credentials. "
-            "Try: set LANGFUSE_BASE_URL to the address it redirects to"
-        )
-    if status == 408 or status >= 500:
-        return ServerFault(
-            f"Langfuse answered {status} at {path}: {shown(response)}", retry_after=retry_after(response)
-        )
-    return RequestRejected(f"Langfuse did not accept the request ({status} at {path}: {shown(response)})")
+    def _said(self, response: httpx.Response) -> str:
+        """Return the beginning of an answer's message, without the keys should a server repeat them."""
+        text = response.text
+        for word in self._unspeakable:
+            text = text.replace(word, "***")
+        return shown(httpx.Response(response.status_code, text=text))

@@ -8,11 +8,10 @@ import httpx
 from langfuse.api.client import AsyncLangfuseAPI
 from langfuse.api.core import ApiError
 from langfuse.api.core.request_options import RequestOptions
-from pydantic import ValidationError
 
 from sync_worker.errors import CredentialsRefused, TransientError
 from sync_worker.http import describe
-from sync_worker.langfuse.client import LangfuseClient, failure
+from sync_worker.langfuse.client import LangfuseClient
 
 _OPTIONS: RequestOptions = {"max_retries": 0, "timeout_in_seconds": 30}
 _PROJECTS = "/api/public/projects"
@@ -31,7 +30,7 @@ class Project:
 async def project_of(client: LangfuseClient) -> Project:
     """Return the project of the client's keys; waits out transient faults as the client's back-off allows.
 
-    Raises CredentialsRefused, EndpointMissing, ConfigError or TransientError.
+    Raises CredentialsRefused, EndpointMissing, SourcePaused or TransientError.
     """
     while True:
         try:
@@ -46,7 +45,7 @@ async def _project(client: LangfuseClient) -> Project:
         answer = await _api(client).projects.get(request_options=_OPTIONS)
     except ApiError as refusal:
         raise _failure(client, _PROJECTS, refusal) from None
-    except ValidationError:
+    except ValueError:  # no text, no JSON, or another shape
         raise TransientError(f"{client.base_url}{_PROJECTS} answered something unknown: not Langfuse's API") from None
     except httpx.HTTPError as fault:
         raise TransientError(f"Langfuse cannot be reached at {client.base_url}: {describe(fault)}") from None
@@ -65,7 +64,9 @@ async def server_version(client: LangfuseClient) -> str:
         return str((await _api(client).health.health(request_options=_OPTIONS)).version)
     except ApiError as refusal:
         raise _failure(client, _HEALTH, refusal) from None
-    except (httpx.HTTPError, ValidationError) as fault:
+    except ValueError:
+        raise TransientError(f"{client.base_url}{_HEALTH} answered something unknown: not Langfuse's API") from None
+    except httpx.HTTPError as fault:
         raise TransientError(f"Langfuse cannot be reached at {client.base_url}: {describe(fault)}") from None
 
 
@@ -89,4 +90,4 @@ def _failure(client: LangfuseClient, path: str, refusal: ApiError) -> Exception:
         if body is not None
         else httpx.Response(status, headers=headers, text=str(refusal.body or ""))
     )
-    return failure(client.base_url, path, response)
+    return client.failure(path, response)

@@ -32,8 +32,13 @@ class Page:
 class Reader(Protocol):
     """Reads rows. Walks may repeat rows; every walk ends, or raises what `errors` says."""
 
-    def window(self, window: Window, *, light: bool = False) -> AsyncIterator[Page]:
-        """Walk all rows that start in the window; `light` leaves out content."""
+    def window(
+        self, window: Window, *, light: bool = False, ended_since_ms: int | None = None
+    ) -> AsyncIterator[Page]:
+        """Walk all rows that start in the window, newest first; `light` leaves out content.
+
+        `ended_since_ms` leaves out rows that ended before it, and those that have no end.
+        """
 
     def traces(self, trace_ids: Sequence[str], window: Window, *, light: bool = False) -> AsyncIterator[Page]:
         """Walk all rows of these traces that start in the window; `light` leaves out content."""

@@ -14,6 +14,10 @@ from sync_worker.json_text import dump
 from sync_worker.records import Observation
 from sync_worker.times import unix_ms
 
+#: Numbers beyond what OTLP can carry are no counts.
+_MAX_NUMBER = 2**63
+_SHOWN = 100  # characters of a value shown in a reason
+
 
 def parse_row(row: Any) -> Observation:
     """Return the row as an Observation. Raises RecordRefused with the reason when it has no id or start."""
@@ -24,7 +28,8 @@ def parse_row(row: Any) -> Observation:
         raise RecordRefused("a row has no id")
     start = unix_ms(row.get("startTime"))
     if start is None:
-        raise RecordRefused(f"row {row_id!r} has no start time that can be read ({row.get('startTime')!r})")
+        shown = dump(row.get("startTime"))[:_SHOWN]
+        raise RecordRefused(f"row {row_id[:_SHOWN]!r} has no start time that can be read ({shown})")
     metadata = row.get("metadata")
     parameters = row.get("modelParameters")
     return Observation(
@@ -75,15 +80,19 @@ def _payload(value: Any) -> str | None:
 
 
 def _integer(value: Any) -> int | None:
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, float) and value.is_integer() and _is_number(value):
         return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    return value if isinstance(value, int) and _is_number(value) else None
 
 
 def _numbers(value: Any) -> dict[str, float]:
     if not isinstance(value, Mapping):
         return {}
-    return {key: item for key, item in value.items() if isinstance(item, int | float) and not isinstance(item, bool)}
+    return {key: item for key, item in value.items() if isinstance(item, int | float) and _is_number(item)}
+
+
+def _is_number(value: float) -> bool:
+    return not isinstance(value, bool) and -_MAX_NUMBER <= value < _MAX_NUMBER
 
 
 def _tags(value: Any) -> tuple[str, ...]:

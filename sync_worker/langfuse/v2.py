@@ -15,27 +15,34 @@ from urllib.parse import quote
 from sync_worker.errors import RecordRefused, TransientError
 from sync_worker.json_text import dump
 from sync_worker.langfuse.client import EndpointMissing, LangfuseClient, PageTooHeavy, ServerFault
+from sync_worker.langfuse.page_size import HEAVY_PAGE_BYTES, MAX_LIMIT, PageSize
 from sync_worker.langfuse.reader import Page, Unreadable
 from sync_worker.langfuse.rows import parse_row
 from sync_worker.times import iso_time
 from sync_worker.windows import Window
 
+__all__ = ["CONTEXT", "FULL", "HEAVY_PAGE_BYTES", "LIGHT", "MAX_FILTER_BYTES", "MAX_LIMIT", "PATH", "V2Reader"]
+
 PATH = "/api/public/v2/observations"
-MAX_LIMIT = 1000  # rows a page; the server refuses more
 
 FULL = "core,basic,time,io,metadata,model,usage,prompt,trace_context"
 LIGHT = "core,basic,time"
 CONTEXT = "core,basic,time,metadata,trace_context"
 
-#: A page whose decoded answer passes this many bytes is halved, so that memory stays bounded by the page.
-HEAVY_PAGE_BYTES = 16 * 1024 * 1024
 #: Bytes that a list of ids may take in an address: bare servers took 16 KB, an edge in front may take less.
 MAX_FILTER_BYTES = 6_400
 #: What a page is divided by when the server fails or times out on it: each such try is slow, so few are made.
 _SHRINK_ON_FAULT = 8
+#: While the server has not served any content yet: how often a row is tried alone before it is to blame, and how many
+#: rows may be to blame one after the other.
+_TRIES_ALONE = 3
+_MAX_UNPROVEN = 8
 #: Asking for any key makes the server return all metadata uncut where input and output are not asked for.
 _WHOLE_METADATA = {"expandMetadata": "langfuse"}
 _MAX_RAW = 20_000  # characters of a row that cannot be understood, kept for a look
+
+#: Filters and cursor of a page.
+_Place = tuple[Mapping[str, str], str | None]
 
 log = logging.getLogger(__name__)
 
@@ -45,11 +52,20 @@ class V2Reader:
 
     def __init__(self, client: LangfuseClient) -> None:
         self._client = client
-        self._limits = {FULL: MAX_LIMIT, LIGHT: MAX_LIMIT, CONTEXT: MAX_LIMIT}
+        self._sizes = {FULL: PageSize(), LIGHT: PageSize(), CONTEXT: PageSize()}
+        self._served: dict[str, _Place] = {}  # by fields, where a page with rows was served last
+        self._unproven = 0  # rows stepped over before any was served
 
-    def window(self, window: Window, *, light: bool = False) -> AsyncIterator[Page]:
-        """Walk all rows that start in the window."""
-        return self._walk(LIGHT if light else FULL, _bounds(window))
+    def window(
+        self, window: Window, *, light: bool = False, ended_since_ms: int | None = None
+    ) -> AsyncIterator[Page]:
+        """Walk all rows that start in the window, newest first."""
+        params = _bounds(window)
+        if ended_since_ms is not None:
+            params |= _filter(
+                {"type": "datetime", "column": "endTime", "operator": ">=", "value": iso_time(ended_since_ms)}
+            )
+        return self._walk(LIGHT if light else FULL, params)
 
     async def traces(self, trace_ids: Sequence[str], window: Window, *, light: bool = False) -> AsyncIterator[Page]:
         """Walk all rows of these traces that start in the window."""
@@ -88,29 +104,31 @@ class V2Reader:
 
     async def _page(self, fields: str, params: Mapping[str, str], cursor: str | None) -> tuple[Page, str | None]:
         """Fetch one page, smaller and smaller while the server cannot serve it; Stopped may be raised between."""
+        size = self._sizes[fields]
         faults = 0
         while True:
             self._client.clock.check()
             await self._client.backoff.ready()
-            limit = self._limits[fields]
+            limit = size.limit
             try:
                 page, after = await self._fetch(fields, params, cursor, limit)
             except PageTooHeavy as fault:
                 if limit == 1:
-                    return await self._without_content(fields, params, cursor, fault)
-                self._shrink(fields, limit // 2, fault)
+                    return await self._alone(fields, params, cursor, fault)
+                self._shrink(fields, limit, 2, fault)
             except ServerFault as fault:
                 faults += 1
-                if faults > 1 and limit == 1:
-                    return await self._without_content(fields, params, cursor, fault)
                 await self._client.backoff.wait(fault)
                 if faults > 1:
-                    self._shrink(fields, limit // _SHRINK_ON_FAULT, fault)
+                    if limit == 1:
+                        return await self._alone(fields, params, cursor, fault)
+                    self._shrink(fields, limit, _SHRINK_ON_FAULT, fault)
             except TransientError as fault:
                 await self._client.backoff.wait(fault)
             else:
                 self._client.backoff.success()
-                self._grow(fields, limit, page)
+                size.served(limit, page.size)
+                self._remember(fields, params, cursor, page)
                 return page, after
 
     async def _fetch(
@@ -120,54 +138,97 @@ class V2Reader:
         if cursor is not None:
             asked["cursor"] = cursor
         try:
-            answer = await self._client.get(PATH, asked)
+            answer = await self._client.attempt(PATH, asked)
         except EndpointMissing as missing:
             raise EndpointMissing(
-                f"{missing}. The worker reads Langfuse Cloud and self-hosted v4; self-hosted v2 and v3, and v4 in legacy "
+                f"{missing}. The worker reads Langfuse Cloud and self-hosted v4; v2 and v3, and v4 in legacy "
                 "write mode, do not have this endpoint. Try: is LANGFUSE_BASE_URL right? Else upgrade the server"
             ) from missing
         body = answer.body
-        data = body.get("data") if isinstance(body, Mapping) else None
-        if not isinstance(data, list):
-            raise TransientError(f"{PATH} answered 200 without a list of rows under `data`: not Langfuse's API")
-        meta = body.get("meta")
-        after = meta.get("cursor") if isinstance(meta, Mapping) else None
+        data, meta = (body.get("data"), body.get("meta")) if isinstance(body, Mapping) else (None, None)
+        if not isinstance(data, list) or not isinstance(meta, Mapping):
+            raise TransientError(f"{PATH} answered 200 without `data` and `meta`: not Langfuse's API")
+        after = meta.get("cursor")
+        if after is not None and not isinstance(after, str):  # to end the walk here would lose what follows
+            raise TransientError(f"{PATH} gave a page cursor that is no text ({type(after).__name__})")
         page = Page(size=answer.size)
         for item in data:
             try:
                 page.rows.append(parse_row(item))
             except RecordRefused as refusal:
                 page.unreadable.append(_unreadable(item, str(refusal)))
-        return page, after if isinstance(after, str) and after else None
+        return page, after or None
 
-    async def _without_content(
+    async def _alone(
         self, fields: str, params: Mapping[str, str], cursor: str | None, fault: TransientError
     ) -> tuple[Page, str | None]:
-        """Step over a row that cannot be served even alone: list it without content, as a dead letter."""
+        """Settle a row that was not served even alone: list it without content, as a dead letter, and step over it.
+
+        It is only to blame when the server does list it, fails on it once more, and serves the content of another row
+        then: else the server is at fault, which is waited out.
+        """
+        tries = 0
         while True:
+            self._client.clock.check()
+            await self._client.backoff.ready()
             try:
                 listed, after = await self._fetch(LIGHT, params, cursor, 1)
-            except TransientError as down:  # not this row's fault: the server serves nothing now
+                served = await self._fetch_content(fields, params, cursor)
+                if not isinstance(served, TransientError):
+                    self._client.backoff.success()
+                    self._remember(fields, params, cursor, served[0])
+                    return served
+                fault = served
+                tries += 1
+                if not await self._is_to_blame(fields, tries):
+                    raise fault
+            except TransientError as down:
                 await self._client.backoff.wait(down)
                 continue
+            rows = len(listed.rows) + len(listed.unreadable)
+            if rows > 1:
+                raise TransientError(f"{fault}; and a page of one row holds {rows}, so that none can be stepped over")
             self._client.backoff.success()
-            self._limits[fields] = 2
+            self._sizes[fields].stepped_over()
             page = Page(unreadable=listed.unreadable)
             for row in listed.rows:
                 log.warning("row %s cannot be served: %s", row.id, fault, extra={"action": "dead-letter"})
                 page.unreadable.append(Unreadable(f"Langfuse cannot serve it: {fault}", row.id, row.trace_id))
             return page, after
 
-    def _shrink(self, fields: str, limit: int, fault: TransientError) -> None:
-        self._limits[fields] = max(1, limit)
-        log.info("%s: the page becomes %d rows", fault, self._limits[fields], extra={"action": "shrink"})
+    async def _fetch_content(
+        self, fields: str, params: Mapping[str, str], cursor: str | None
+    ) -> tuple[Page, str | None] | TransientError:
+        """Fetch one row, or return the fault that may lie in it."""
+        try:
+            return await self._fetch(fields, params, cursor, 1)
+        except (PageTooHeavy, ServerFault) as fault:
+            return fault
 
-    def _grow(self, fields: str, limit: int, page: Page) -> None:
-        """Set the size of the next page by what this one weighed."""
-        if page.size > HEAVY_PAGE_BYTES:
-            self._limits[fields] = max(1, limit // 2)
-        elif limit < MAX_LIMIT and page.size * 2 <= HEAVY_PAGE_BYTES:
-            self._limits[fields] = min(MAX_LIMIT, limit * 2)
+    async def _is_to_blame(self, fields: str, tries: int) -> bool:
+        """Whether the server serves other content now: what it served last, or, where there is none, a guess."""
+        place = self._served.get(fields)
+        if place is not None:
+            other = await self._fetch_content(fields, *place)
+            if isinstance(other, TransientError):
+                return False
+            if other[0].rows:
+                return True
+            del self._served[fields]  # those rows are gone
+        if tries < _TRIES_ALONE or self._unproven >= _MAX_UNPROVEN:
+            return False
+        self._unproven += 1
+        return True
+
+    def _remember(self, fields: str, params: Mapping[str, str], cursor: str | None, page: Page) -> None:
+        if page.rows:
+            self._served[fields] = (params, cursor)
+            self._unproven = 0
+
+    def _shrink(self, fields: str, limit: int, divisor: int, fault: TransientError) -> None:
+        size = self._sizes[fields]
+        size.refused(limit, divisor)
+        log.info("%s: the page becomes %d rows", fault, size.limit, extra={"action": "shrink"})
 
 
 def _bounds(window: Window) -> dict[str, str]:
@@ -187,7 +248,7 @@ def _parts(ids: Sequence[str]) -> Iterator[list[str]]:
     part: list[str] = []
     used = 0
     for item in ids:
-        cost = len(quote(dump(item))) + 3
+        cost = len(quote(dump(item), safe="")) + 3
         if part and used + cost > MAX_FILTER_BYTES:
             yield part
             part, used = [], 0
@@ -202,7 +263,7 @@ def _unreadable(item: Any, reason: str) -> Unreadable:
     row_id, trace_id = row.get("id"), row.get("traceId")
     return Unreadable(
         reason,
-        row_id if isinstance(row_id, str) else None,
-        trace_id if isinstance(trace_id, str) else None,
+        row_id if isinstance(row_id, str) and row_id else None,
+        trace_id if isinstance(trace_id, str) and trace_id else None,
         dump(item)[:_MAX_RAW],
     )

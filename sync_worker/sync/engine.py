@@ -21,7 +21,15 @@ from sync_worker.windows import Window
 SOURCES_AT_ONCE = 4
 
 #: Which exit code tells more, when sources end differently.
-_RANK = (ExitCode.CREDENTIALS, ExitCode.USAGE, ExitCode.PAUSED, ExitCode.TRANSIENT, ExitCode.DEAD_LETTERS, ExitCode.OK)
+_RANK = (
+    ExitCode.CREDENTIALS,
+    ExitCode.USAGE,
+    ExitCode.PAUSED,
+    ExitCode.TRANSIENT,
+    ExitCode.GAPS,
+    ExitCode.DEAD_LETTERS,
+    ExitCode.OK,
+)
 
 log = logging.getLogger(__name__)
 
@@ -49,17 +57,17 @@ class Engine:
 
     async def live(self, source: Source, progress: Progress | None = None) -> tuple[SourceReport, int]:
         """Do one live cycle of a source; return its report and exit code."""
-        return await self._work(source, lambda sync: sync.live_cycle(progress))
+        return await self.work(source, lambda sync: sync.live_cycle(progress))
 
     async def backfill(
         self, source: Source, stretch: Window, progress: Progress | None = None
     ) -> tuple[SourceReport, int]:
         """Backfill a source; return its report and exit code."""
-        return await self._work(source, lambda sync: sync.backfill(stretch, progress))
+        return await self.work(source, lambda sync: sync.backfill(stretch, progress))
 
     async def retry(self, source: Source, letters: Sequence[DeadLetter]) -> tuple[SourceReport, int]:
         """Fetch a source's dead letters again and send them; return its report and exit code."""
-        return await self._work(source, lambda sync: sync.retry(letters))
+        return await self.work(source, lambda sync: sync.retry(letters))
 
     async def each(
         self, sources: Iterable[Source], work: Callable[[Source], Awaitable[tuple[SourceReport, int]]]
@@ -78,7 +86,7 @@ class Engine:
         done = [result for result in results if not isinstance(result, BaseException)]
         return [report for report, _ in done], overall(code for _, code in done)
 
-    async def _work(self, source: Source, work: Callable[[SourceSync], Awaitable[None]]) -> tuple[SourceReport, int]:
+    async def work(self, source: Source, work: Callable[[SourceSync], Awaitable[None]]) -> tuple[SourceReport, int]:
         """Run work on a source. Raises Stopped and Stop; what concerns the source alone ends in its report."""
         report = SourceReport(source.name)
         try:

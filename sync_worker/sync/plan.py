@@ -9,6 +9,7 @@ from sync_worker.windows import Window, gaps
 #: Rows a window should hold at least, where that many are due: fewer make more requests and cut more traces.
 TARGET_ROWS = 10_000
 _FIRST_LENGTH = 3_600_000  # milliseconds, while no density is known
+_SHORTEST = 1_000  # milliseconds
 _MAX_GROWTH = 16  # a window is at most so many times as long as the one before
 
 
@@ -16,7 +17,7 @@ class Cutter:
     """Cuts stretches into windows; `learn` tells it how many rows each held."""
 
     def __init__(self, length_ms: int | None = None) -> None:
-        self.length = length_ms or _FIRST_LENGTH
+        self.length = max(_SHORTEST, length_ms or _FIRST_LENGTH)
 
     def cut(self, stretches: Sequence[Window]) -> Iterator[Window]:
         """Yield windows, oldest first; a rest of less than half a window goes with the last one."""
@@ -33,7 +34,7 @@ class Cutter:
         """Take note of a finished window: the next ones grow or shrink towards the target."""
         wanted = window.length * TARGET_ROWS // max(rows, 1)
         grown = max(window.length, self.length) * _MAX_GROWTH
-        self.length = max(1_000, min(wanted, grown))
+        self.length = max(_SHORTEST, min(wanted, grown))
 
 
 def due(first_ms: int, end_ms: int, covered: Sequence[Window], taken: Sequence[Window] = ()) -> list[Window]:

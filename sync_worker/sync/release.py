@@ -104,14 +104,17 @@ class Releaser:
         are looked up, many at a time. `again` sends rows that are done too. Raises as the reader does.
         """
         notes = self.ledger.traces(self.source_id, taken)
+        touched: list[tuple[str, str, int]] = []
         done = {} if again else self.ledger.done_rows(self.source_id, taken)
         traces = []
         for trace_id, rows in taken.items():
-            fresh = [row for row in rows if sends.holds(row.start_ms) and not self._is_done(row, done)]
+            fresh = [row for row in rows if sends.holds(row.start_ms) and not self._is_done(row, done, touched)]
             if fresh:
                 keep = {row.id for row in fresh}
                 others = [row for row in rows if row.id not in keep]
                 traces.append(Trace(trace_id, fresh, others, notes.get(trace_id)))
+        if touched:
+            self.ledger.touch(self.source_id, touched)
         await self._look_up(traces)
         for trace in traces:
             note = trace.note
@@ -148,13 +151,18 @@ class Releaser:
             context=trace.context.as_json(),
         )
 
-    def _is_done(self, row: Observation, done: Mapping[tuple[str, str], SentRow]) -> bool:
+    def _is_done(
+        self, row: Observation, done: Mapping[tuple[str, str], SentRow], touched: list[tuple[str, str, int]]
+    ) -> bool:
+        """Whether a row is settled in this state; one written again with nothing new in it is added to `touched`."""
         sent = done.get((trace_of(row), row.id))
         if sent is None:
             return False
         stale = row.updated_ms is not None and row.updated_ms < sent.updated_ms
         if stale or fingerprint(row) == sent.fingerprint:
             self.report.rows_unchanged += 1
+            if row.updated_ms is not None and row.updated_ms > sent.updated_ms and not sent.set_aside:
+                touched.append((trace_of(row), row.id, row.updated_ms))
             return True
         if not self.policy.resend_changed:
             self.report.notes["changed rows left as sent"] += 1

@@ -22,6 +22,7 @@ class SourceReport:
     traces_vanished: int = 0  # parked, then gone at the source
     dead_letters: int = 0
     langfuse_requests: int = 0
+    langfuse_requests_of_late_scans: int = 0  # of these; lookups of roots not counted
     kelet_requests: int = 0
     bytes_sent: int = 0  # to Kelet, as they went over the wire
     complete_to_ms: int | None = None  # end of the contiguous live coverage, Unix ms

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import httpx
 
@@ -27,11 +28,15 @@ from sync_worker.settings import Settings, Source
 from sync_worker.spans.context import trace_of
 from sync_worker.spans.model import Conversion
 from sync_worker.sync.assemble import MAX_HELD_BYTES, Assembly, Patience
+from sync_worker.sync.estimate import Estimate, estimate
+from sync_worker.sync.explain import Explanation
+from sync_worker.sync.late import PERIODS, LateScans
 from sync_worker.sync.parked import ParkedSync
 from sync_worker.sync.plan import Cutter, due
 from sync_worker.sync.release import Policy, Releaser
 from sync_worker.sync.report import SourceReport
 from sync_worker.sync.sink import LedgerSink
+from sync_worker.sync.verify import Verdict, Verification
 from sync_worker.sync.window import WindowSync
 from sync_worker.times import iso_time, moment_ms, span_ms
 from sync_worker.windows import Window, contiguous_end, merged
@@ -95,6 +100,7 @@ class SourceSync:
         now = self._clock.now_ms()
         first = self._first_edge(now)
         end = now - self._patience.settle
+        self._take_back(end)
         windows = WindowSync(self._releaser, LIVE, self._patience)
         cutter = Cutter(self._learnt_length())
         stretches = due(first, end, self._live_view(now), self._taken_by_backfill())
@@ -104,6 +110,7 @@ class SourceSync:
             if progress is not None:
                 progress(window.end, Window(stretches[0].start, end))
         self._ledger.learn(self._scope, "window_ms", str(cutter.length))
+        await self._look_again(windows, now, first)
         await ParkedSync(self._releaser, self._patience, first).look_after()
         self._forget(now)
 
@@ -156,6 +163,24 @@ class SourceSync:
         await self._releaser.send(traces, parked=False)
         self._delivery.finish()
 
+    async def verify(self, stretch: Window | None, *, repair: bool) -> Verdict:
+        """Compare covered time with Langfuse; see `verify`."""
+        look_back = self._deepest + self._deepest // PERIODS
+        check = Verification(self.source.name, self.state, self._ledger, self._releaser.reader, self._clock, look_back)
+        return await check.run(stretch, repair=repair)
+
+    async def explain(self, trace_id: str) -> dict[str, Any]:
+        """Say where a trace stands; see `explain`."""
+        now = self._clock.now_ms()
+        told = Explanation(self.state, self._ledger, self._releaser.reader, self._patience, now, self._settings.updates)
+        return await told.of(trace_id)
+
+    async def estimate(self, stretch: Window) -> Estimate:
+        """Say what a backfill of the stretch would cost; see `estimate`."""
+        stretches = due(stretch.start, stretch.end, [*self._covered(LIVE), *self._covered(BACKFILL)])
+        batch = (self._settings.max_batch_spans, self._settings.max_batch_bytes)
+        return await estimate(self.source.name, self._client, self._releaser.reader, stretches, batch)
+
     def finish(self) -> None:
         """Complete the report, and store what was learnt for the next run."""
         self._learn()
@@ -190,6 +215,24 @@ class SourceSync:
     def _destination(self) -> str:
         return f"kelet {self.source.kelet_api_url}"
 
+    def _take_back(self, end: int) -> None:
+        """Take back coverage of what is yet to come: it was noted while this machine's clock ran ahead."""
+        covered = self._covered(LIVE)
+        if covered and covered[-1].end > end:
+            self._ledger.uncover(self.state.id, LIVE, Window(end, covered[-1].end))
+
+    async def _look_again(self, windows: WindowSync, now: int, first: int) -> None:
+        edge = contiguous_end(first, self._live_view(now))
+        scans = LateScans(
+            self._releaser,
+            windows,
+            [span_ms(horizon) for horizon in self._settings.late_horizons],
+            first,
+            self._client.budget.per_minute,
+            span_ms(self._settings.interval),
+        )
+        await scans.look(now, edge)
+
     def _first_edge(self, now: int) -> int:
         """Return where the live sync begins: stored before the first request, and never computed again."""
         if self.state.first_edge_ms is not None:
@@ -215,7 +258,7 @@ class SourceSync:
 
         A backfill's recent windows are read again, since it takes rows as it finds them and late ones follow.
         """
-        final = now - self._deepest - self._deepest // 12
+        final = now - self._deepest - self._deepest // PERIODS
         old = [Window(window.start, min(window.end, final)) for window in self._covered(BACKFILL)]
         return merged([*self._covered(LIVE), *old])
 
@@ -237,7 +280,7 @@ class SourceSync:
         return Window(stretch.start, max(stretch.start, edge))
 
     def _forget(self, now: int) -> None:
-        before = now - self._deepest - self._deepest // 12
+        before = now - self._deepest - self._deepest // PERIODS
         covered = merged([*self._covered(LIVE), *self._covered(BACKFILL)])
         while self._ledger.forget(self.state.id, before, covered, _FORGOTTEN_AT_ONCE) == _FORGOTTEN_AT_ONCE:
             self._clock.check()

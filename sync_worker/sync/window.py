@@ -31,26 +31,41 @@ class WindowSync:
         """Do a whole window and return how many rows it held. Raises as reader and delivery do.
 
         Nothing is noted as covered unless all of it is settled: a fault in the middle repeats the reading, and skips
-        what was sent.
+        what was sent. Rows come newest first, so when more is held than may be, what is held goes out, and the time
+        after the oldest row read is covered: a window of millions of rows is not begun anew.
         """
         releaser = self._releaser
         assembly = Assembly()
-        notes: list[TraceNote] = []
         letters: list[DeadLetter] = []
-        count = 0
+        count, upper, oldest = 0, window.end, window.end
         async for page in releaser.reader.window(window):
             count += len(page.rows)
             releaser.report.rows_read += len(page.rows)
-            assembly.add([row for row in page.rows if window.holds(row.start_ms)], page.size)
+            rows = [row for row in page.rows if window.holds(row.start_ms)]
+            oldest = min([oldest, *(row.start_ms for row in rows)])
+            assembly.add(rows, page.size)
             letters += [self._letter(item) for item in page.unreadable]
             if assembly.size > self._max_held:
-                notes += await self._settle(assembly.take(), window)
-        notes += await self._settle(assembly.take(), window)
-        releaser.delivery.finish()
-        releaser.ledger.commit_window(releaser.source_id, self._role, window, notes, letters)
-        releaser.report.dead_letters += len(letters)
+                upper = await self._cover(Window(min(oldest + 1, upper), upper), assembly, letters, window)
+                letters = []
+        await self._cover(Window(window.start, upper), assembly, letters, window)
         releaser.report.windows += 1
         return count
+
+    async def _cover(self, done: Window, assembly: Assembly, letters: Sequence[DeadLetter], window: Window) -> int:
+        """Settle what is held of a window, note `done` of it as covered, and return where that begins."""
+        releaser = self._releaser
+        notes = await self._settle(assembly.take(), window)
+        releaser.delivery.finish()
+        releaser.ledger.commit_window(releaser.source_id, self._role, done, notes, letters)
+        releaser.report.dead_letters += len(letters)
+        return done.start
+
+    async def settle_late(self, taken: Mapping[str, Sequence[Observation]], around: Window) -> None:
+        """Send rows that turned up in time that is covered, or park their traces."""
+        notes = await self._settle(taken, around)
+        self._releaser.delivery.finish()
+        self._releaser.ledger.note_traces(self._releaser.source_id, notes)
 
     async def _settle(self, taken: Mapping[str, Sequence[Observation]], window: Window) -> list[TraceNote]:
         """Send what may go; return what is to be noted of traces once the window is covered."""

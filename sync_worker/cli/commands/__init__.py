@@ -1,5 +1,17 @@
 """The commands, in the order in which help lists them."""
 
-from sync_worker.cli.commands import backfill, check, config, dead_letters, demo, once, run, status
+from sync_worker.cli.commands import (
+    backfill,
+    check,
+    config,
+    dead_letters,
+    demo,
+    explain,
+    once,
+    plan,
+    run,
+    status,
+    verify,
+)
 
-COMMANDS = (demo, check, once, run, backfill, status, dead_letters, config)
+COMMANDS = (demo, check, once, run, plan, backfill, status, verify, explain, dead_letters, config)

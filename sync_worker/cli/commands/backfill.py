@@ -30,11 +30,16 @@ from sync_worker.windows import Window
 def add_to(subparsers: Subparsers) -> None:
     """Add the command."""
     parser = subparsers.add_parser("backfill", help="history, once; a rerun goes on where it stopped")
-    when = "an ISO time (2026-01-31T00:00:00Z) or a duration back from now (30d)"
-    parser.add_argument("--from", dest="start", metavar="TIME", required=True, help=f"{when}")
-    parser.add_argument("--to", dest="end", metavar="TIME", required=True, help=f"{when}, or `now`")
+    add_stretch_options(parser, required=True)
     add_common_options(parser, source=True)
     parser.set_defaults(run=run)
+
+
+def add_stretch_options(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    """Add `--from` and `--to`."""
+    when = "an ISO time (2026-01-31T00:00:00Z), a duration back from now (30d) or `now`"
+    parser.add_argument("--from", dest="start", metavar="TIME", required=required, help=when)
+    parser.add_argument("--to", dest="end", metavar="TIME", required=required, help=when)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,0 +1,69 @@
+"""`explain TRACE`: why a trace is, or is not, in Kelet."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from sync_worker.cli.common import Subparsers, add_common_options, chosen_sources, run_async, settings_for, state_file
+from sync_worker.cli.output import print_json, print_line, print_table
+from sync_worker.clock import SystemClock
+from sync_worker.sync.engine import Engine
+from sync_worker.sync.source import SourceSync
+
+
+def add_to(subparsers: Subparsers) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser("explain", help="why a trace is, or is not, in Kelet")
+    parser.add_argument("trace", metavar="TRACE", help="a Langfuse trace id")
+    add_common_options(parser, source=True)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command."""
+    settings = settings_for(arguments)
+    sources = chosen_sources(settings, arguments)
+    clock = SystemClock()
+    found: list[dict[str, Any]] = []
+
+    async def look(sync: SourceSync) -> None:
+        found.append(await sync.explain(arguments.trace))
+
+    with state_file(settings, clock, must_exist=True) as ledger:
+        engine = Engine(settings, ledger, clock, settings.patience.total_seconds())
+
+        async def work() -> int:
+            _, code = await engine.each(sources, lambda source: engine.work(source, look))
+            return code
+
+        code = run_async(work, clock)
+    known = [one for one in found if one["known"] or one["in_langfuse"]] or found
+    if arguments.json:
+        print_json({"exit_code": code, "sources": known})
+    else:
+        for one in known:
+            _print(one)
+    return code
+
+
+def _print(one: dict[str, Any]) -> None:
+    print_line(f"trace {one['trace_id']} (OTLP {one['otlp_trace_id']}) in {one['source']}")
+    print_line(f"  {one['why']}" + (f", since {one['parked_since']}" if one["parked_since"] else ""))
+    if one["project"]:
+        print_line(f"  Kelet project {one['project']}")
+    if one["rows"]:
+        head = ("row", "name", "start", "state", "sent", "request")
+        print_table(
+            head,
+            [
+                (
+                    row["row_id"], row["name"] or "", row["start"],
+                    row["state"] + (f": {row['reason']}" if row["reason"] else ""),
+                    row["sent"] or "", "" if row["request"] is None else str(row["request"]),
+                )
+                for row in one["rows"]
+            ],
+        )  # fmt: skip
+    for row in one["sent_but_gone_from_langfuse"]:
+        print_line(f"  row {row} was sent and is not in Langfuse any more")

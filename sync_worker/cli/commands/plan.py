@@ -1,0 +1,57 @@
+"""`plan`: what a backfill would cost, without doing it."""
+
+from __future__ import annotations
+
+import argparse
+
+from sync_worker.cli.commands.backfill import add_stretch_options, stretch_of
+from sync_worker.cli.common import Subparsers, add_common_options, chosen_sources, run_async, settings_for, state_file
+from sync_worker.cli.output import print_json, print_line
+from sync_worker.clock import SystemClock
+from sync_worker.sync.engine import Engine
+from sync_worker.sync.estimate import Estimate
+from sync_worker.sync.source import SourceSync
+
+
+def add_to(subparsers: Subparsers) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser("plan", help="what a backfill would cost: rows, requests, minutes, bytes")
+    add_stretch_options(parser, required=True)
+    add_common_options(parser, source=True)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command."""
+    clock = SystemClock()
+    stretch = stretch_of(arguments.start, arguments.end, clock.now_ms())
+    settings = settings_for(arguments)
+    sources = chosen_sources(settings, arguments)
+    estimates: list[Estimate] = []
+
+    async def look(sync: SourceSync) -> None:
+        estimates.append(await sync.estimate(stretch))
+
+    with state_file(settings, clock) as ledger:
+        engine = Engine(settings, ledger, clock, settings.patience.total_seconds())
+
+        async def work() -> int:
+            _, code = await engine.each(sources, lambda source: engine.work(source, look))
+            return code
+
+        code = run_async(work, clock)
+    if arguments.json:
+        print_json({"exit_code": code, "sources": [one.as_json() for one in estimates]})
+    else:
+        for one in estimates:
+            _print(one)
+    return code
+
+
+def _print(one: Estimate) -> None:
+    limit = f"at {one.requests_per_minute} a minute" if one.requests_per_minute else "no limit is known yet"
+    how = "counted by Langfuse" if one.counted else "estimated from samples"
+    print_line(f"{one.source}: {one.rows:,} rows ({how}) in {one.windows_open} stretches not covered yet")
+    print_line(f"  Langfuse  {one.langfuse_requests:,} requests ({limit}), {one.bytes_read / 1e6:,.1f} MB")
+    print_line(f"  Kelet     {one.kelet_requests:,} requests, {one.bytes_sent / 1e6:,.1f} MB before compression")
+    print_line(f"  time      about {one.minutes:,.1f} minutes")

@@ -1,0 +1,52 @@
+"""How many rows to ask for at once: as many as the server bears, found by trying."""
+
+from __future__ import annotations
+
+MAX_LIMIT = 1000  # rows a page; the server refuses more
+
+#: A page whose decoded answer passes this many bytes is halved, so that memory stays bounded by the page.
+HEAVY_PAGE_BYTES = 16 * 1024 * 1024
+
+#: Pages that must have come well before a size that was too much is tried again; doubled each time it still is.
+_FIRST_PROBATION = 8
+_LONGEST_PROBATION = 256
+
+
+class PageSize:
+    """The size of the next page of one kind: shrinks on trouble, grows back, and seldom tries what was too much."""
+
+    def __init__(self) -> None:
+        self.limit = MAX_LIMIT
+        self._too_much = MAX_LIMIT + 1
+        self._probation = _FIRST_PROBATION
+        self._served = 0
+
+    def refused(self, limit: int, divisor: int) -> None:
+        """Take note that a page of `limit` rows could not be served."""
+        if limit >= self._too_much:
+            self._probation = min(_LONGEST_PROBATION, self._probation * 2)
+        self._too_much = limit
+        self._served = 0
+        self.limit = max(1, limit // divisor)
+
+    def served(self, limit: int, size: int) -> None:
+        """Take note that a page of `limit` rows came, of `size` bytes."""
+        if size > HEAVY_PAGE_BYTES:
+            self.limit = max(1, limit // 2)
+            return
+        larger = min(MAX_LIMIT, limit * 2)
+        if limit >= MAX_LIMIT or size * 2 > HEAVY_PAGE_BYTES:
+            return
+        if larger >= self._too_much:
+            self._served += 1
+            if self._served < self._probation:
+                return
+        self._served = 0
+        self.limit = larger
+
+    def stepped_over(self) -> None:
+        """Take note that a single row was to blame, which is behind."""
+        self._too_much = MAX_LIMIT + 1
+        self._probation = _FIRST_PROBATION
+        self._served = 0
+        self.limit = 2

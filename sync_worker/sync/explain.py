@@ -1,0 +1,130 @@
+"""Where one trace stands: in the ledger, and in Langfuse, asked live."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sync_worker.langfuse.reader import Reader
+from sync_worker.ledger import DeadLetter, Ledger, SentRow, SourceState, TraceNote
+from sync_worker.ledger.lease import BACKFILL, LIVE
+from sync_worker.records import Observation
+from sync_worker.spans.context import trace_of
+from sync_worker.spans.ids import otlp_span_id, otlp_trace_id
+from sync_worker.sync.assemble import Patience
+from sync_worker.times import iso_time
+from sync_worker.windows import Window
+
+
+class Explanation:
+    """Says why the rows of a trace are, or are not, in Kelet."""
+
+    def __init__(
+        self, state: SourceState, ledger: Ledger, reader: Reader, patience: Patience, now_ms: int, updates: str
+    ) -> None:
+        self._state = state
+        self._ledger = ledger
+        self._reader = reader
+        self._patience = patience
+        self._now = now_ms
+        self._updates = updates
+
+    async def of(self, trace_id: str) -> dict[str, Any]:
+        """Return what is known of a trace as a JSON object. Raises as the reader does."""
+        source = self._state.id
+        note = self._ledger.traces(source, [trace_id]).get(trace_id)
+        rows = await self._rows(trace_id)
+        done = self._ledger.done_rows(source, [trace_id])
+        sent = self._ledger.deliveries_of(source, trace_id)
+        letters = {letter.row_id: letter for letter in self._ledger.dead_letters(source) if letter.trace_id == trace_id}
+        covered = {role: self._ledger.coverage(source, role) for role in (LIVE, BACKFILL)}
+        listed = [
+            self._row(row, note, done.get((trace_id, row.id)), sent.get(row.id), letters.get(row.id), covered)
+            for row in sorted(rows, key=lambda row: (row.start_ms, row.id))
+        ]
+        here = {row.id for row in rows}
+        return {
+            "trace_id": trace_id,
+            "otlp_trace_id": otlp_trace_id(self._state.project_id, trace_id),
+            "source": self._state.project_name,
+            "in_langfuse": bool(rows),
+            "known": note is not None,
+            "parked": bool(note is not None and note.parked),
+            "parked_since": _time(note.parked_ms if note is not None else None),
+            "why": self._why(note, rows),
+            "project": note.project if note is not None else None,
+            "rows": listed,
+            "sent_but_gone_from_langfuse": sorted(row for _, row in done if row not in here),
+        }
+
+    async def _rows(self, trace_id: str) -> list[Observation]:
+        found: dict[str, Observation] = {}
+        async for page in self._reader.traces([trace_id], Window(0, self._now + 1), light=True):
+            found.update({row.id: row for row in page.rows if trace_of(row) == trace_id})
+        return list(found.values())
+
+    def _why(self, note: TraceNote | None, rows: Sequence[Observation]) -> str:
+        if not rows:
+            return "Langfuse has no rows of this trace" + ("" if note is None else " any more")
+        if note is None:
+            return "the worker has not met it, or has forgotten it since: see its rows"
+        if not note.parked:
+            return "it was released"
+        roots = [row for row in rows if row.is_trace_root]
+        waits_until = iso_time(note.earliest_ms + self._patience.max_open)
+        if not roots:
+            return f"parked: its root is not in Langfuse yet; without one it goes at {waits_until}"
+        if all(row.is_open for row in roots):
+            return f"parked: its root has not ended; it goes at {waits_until} at the latest"
+        if any(row.is_open for row in rows):
+            return f"parked: some of its rows have not ended; they go at {waits_until} at the latest"
+        return "parked: it has not been quiet for SYNC_SETTLE, or the next cycle has yet to look at it"
+
+    def _row(
+        self,
+        row: Observation,
+        note: TraceNote | None,
+        done: SentRow | None,
+        sent: tuple[int, int | None] | None,
+        letter: DeadLetter | None,
+        covered: dict[str, list[Window]],
+    ) -> dict[str, Any]:
+        return {
+            "row_id": row.id,
+            "span_id": otlp_span_id(row.project_id, trace_of(row), row.id),
+            "name": row.name,
+            "start": iso_time(row.start_ms),
+            "end": _time(row.end_ms),
+            "state": self._state_of(row, note, done, letter, covered),
+            "sent": None if sent is None else iso_time(sent[0]),
+            "request": None if sent is None else sent[1],
+            "reason": None if letter is None else letter.reason,
+        }
+
+    def _state_of(
+        self,
+        row: Observation,
+        note: TraceNote | None,
+        done: SentRow | None,
+        letter: DeadLetter | None,
+        covered: dict[str, list[Window]],
+    ) -> str:
+        first = self._state.first_edge_ms
+        if letter is not None:
+            return "set aside: Kelet refused it, or it could not be read"
+        if done is not None:
+            changed = row.updated_ms is not None and row.updated_ms > done.updated_ms
+            return "sent" + (f", changed since (SYNC_UPDATES={self._updates})" if changed else "")
+        if note is not None and note.parked:
+            return "waits with its trace"
+        if row.is_synthetic_root and note is not None and note.context.get("rows_are") == "otel":
+            return "left out: Langfuse made it up, a direct export has no such span"
+        if any(window.holds(row.start_ms) for window in (*covered[LIVE], *covered[BACKFILL])):
+            return "forgotten after it was sent, or late: the next late scan of its time sends it if it was not"
+        if first is None or row.start_ms < first:
+            return "before the first edge of the live sync: a backfill would send it"
+        return "not due yet: its time is not covered"
+
+
+def _time(moment_ms: int | None) -> str | None:
+    return None if moment_ms is None else iso_time(moment_ms)

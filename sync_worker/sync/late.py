@@ -1,0 +1,220 @@
+"""Late scans: a cheap second look at time that is covered already.
+
+Langfuse lists rows by their start and has no order of arrival, so a row can turn up in time that was read long ago: a
+span shows up when it ends, a row of an old SDK 10 to 15 minutes later, a restored queue hours later. Two kinds of look:
+
+- each cycle, rows that ended lately but started longer ago than the first horizon: the roots of long agents;
+- for each horizon H, every H/12, all rows that started since the last completed scan minus H. Horizons that are due
+  together are one listing, and what an outage made wait is caught up with, not skipped.
+
+Listings take light fields, a thousand rows a request. What is new or changed is fetched by id and goes the way of every
+row. A scan takes a bounded number of requests in a cycle and goes on in the next one, also in the next process.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+
+from sync_worker.ledger import SentRow, TraceNote
+from sync_worker.records import Observation
+from sync_worker.spans.context import trace_of
+from sync_worker.sync.assemble import MAX_HELD_BYTES, Assembly
+from sync_worker.sync.lateness import Lateness
+from sync_worker.sync.plan import Cutter
+from sync_worker.sync.release import Releaser
+from sync_worker.sync.window import WindowSync
+from sync_worker.windows import Window
+
+#: A horizon is due after this part of its length.
+PERIODS = 12
+#: Share of the requests a minute that late scans may take, and the limit that is assumed while none is known.
+BUDGET_SHARE = 4
+_ASSUMED_PER_MINUTE = 1_000
+_LEAST_REQUESTS = 8
+#: When more than this share of a stretch is missing, it is read whole instead of by ids.
+_READ_WHOLE_SHARE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """A scan under way: what is left of it is `[start, end)`; it began at `began_ms` and serves these horizons."""
+
+    start: int
+    end: int
+    began_ms: int
+    horizons: tuple[int, ...]  # milliseconds
+
+
+class LateScans:
+    """Looks again at the covered time of one source."""
+
+    def __init__(
+        self,
+        releaser: Releaser,
+        windows: WindowSync,
+        horizons: Sequence[int],
+        first_edge_ms: int,
+        requests_per_minute: int | None,
+        interval_ms: int,
+    ) -> None:
+        self._releaser = releaser
+        self._windows = windows
+        self._horizons = tuple(sorted(horizons))
+        self._first_edge = first_edge_ms
+        per_minute = requests_per_minute or _ASSUMED_PER_MINUTE
+        self._allowed = max(_LEAST_REQUESTS, per_minute * max(interval_ms, 60_000) // 60_000 // BUDGET_SHARE)
+        self._scope = f"source {releaser.source_id}"
+        self._lateness = Lateness.from_text(releaser.ledger.fact(self._scope, "lateness"))
+
+    async def look(self, now: int, edge: int) -> None:
+        """Do what is due of both kinds, up to the edge of what is covered. Raises as reader and delivery do."""
+        used = self._releaser.report.langfuse_requests_of_late_scans
+        self._begin(now)
+        await self._ended_lately(now, edge)
+        scan = self._stored_scan() or self._due_scan(now, edge)
+        cutter = Cutter(self._stored_length())
+        while scan is not None and self._releaser.report.langfuse_requests_of_late_scans - used < self._allowed:
+            self._releaser.clock.check()
+            part = Window(max(scan.start, scan.end - cutter.length), scan.end)
+            cutter.learn(part, await self._listing(part))
+            scan = self._advance(scan, part)
+        self._releaser.ledger.learn(self._scope, "late_window_ms", str(cutter.length))
+
+    def _begin(self, now: int) -> None:
+        """Count horizons from the first cycle on: before it nothing was covered."""
+        for horizon in self._horizons:
+            if self._fact(f"late {horizon}") is None:
+                self._learn(f"late {horizon}", now)
+        if self._fact("late ended") is None:
+            self._learn("late ended", now)
+
+    async def _ended_lately(self, now: int, edge: int) -> None:
+        """List rows that ended since the last such look, less the first horizon, but started longer ago."""
+        first, deepest = self._horizons[0], self._horizons[-1]
+        since = (self._fact("late ended") or now) - first
+        window = Window(max(self._first_edge, since - deepest), min(edge, now - first))
+        if window.length > 0:
+            await self._compare(window, ended_since_ms=since)
+        self._learn("late ended", now)
+
+    def _due_scan(self, now: int, edge: int) -> Scan | None:
+        due = {
+            horizon: last
+            for horizon in self._horizons
+            if (last := self._fact(f"late {horizon}")) is not None and now - last >= horizon // PERIODS
+        }
+        if not due:
+            return None
+        start = max(self._first_edge, min(last - horizon for horizon, last in due.items()))
+        if start < edge:
+            return self._store(Scan(start, edge, now, tuple(due)))
+        self._complete(tuple(due), now)
+        return None
+
+    def _advance(self, scan: Scan, done: Window) -> Scan | None:
+        """Note a finished part, newest first; a finished scan counts from when it began."""
+        rest = replace(scan, end=done.start)
+        if rest.start < rest.end:
+            return self._store(rest)
+        self._complete(scan.horizons, scan.began_ms)
+        return None
+
+    def _complete(self, horizons: Sequence[int], began_ms: int) -> None:
+        for horizon in horizons:
+            self._learn(f"late {horizon}", began_ms)
+        self._releaser.ledger.learn(self._scope, "late scan", "")
+
+    async def _listing(self, window: Window) -> int:
+        return await self._compare(window, ended_since_ms=None)
+
+    async def _compare(self, window: Window, ended_since_ms: int | None) -> int:
+        """List a stretch in light fields and send what it shows to be new or changed; return how many rows it held."""
+        releaser = self._releaser
+        listed = 0
+        missing: list[Observation] = []
+        async for page in releaser.reader.window(window, light=True, ended_since_ms=ended_since_ms):
+            releaser.report.langfuse_requests_of_late_scans += 1
+            releaser.report.rows_read += len(page.rows)
+            listed += len(page.rows)
+            missing += self._unknown([row for row in page.rows if window.holds(row.start_ms)])
+        if missing:
+            whole = ended_since_ms is None and len(missing) * _READ_WHOLE_SHARE > listed
+            await self._bring_over(missing, whole=whole)
+        return listed
+
+    def _unknown(self, rows: Sequence[Observation]) -> list[Observation]:
+        """Return rows that are new, or changed since they were sent; rows of parked traces update their trace."""
+        releaser = self._releaser
+        traces = {trace_of(row) for row in rows}
+        notes = releaser.ledger.traces(releaser.source_id, traces)
+        done = releaser.ledger.done_rows(releaser.source_id, traces)
+        now = releaser.clock.now_ms()
+        unknown: list[Observation] = []
+        waiting: dict[str, TraceNote] = {}
+        for row in rows:
+            trace = trace_of(row)
+            if not self._differs(row, done.get((trace, row.id))):
+                continue
+            note = waiting.get(trace) or notes.get(trace)
+            if note is not None and note.parked:
+                if row.last_ms > note.newest_ms or row.start_ms < note.earliest_ms:
+                    waiting[trace] = replace(
+                        note,
+                        newest_ms=max(note.newest_ms, row.last_ms),
+                        earliest_ms=min(note.earliest_ms, row.start_ms),
+                        check_ms=0,
+                    )
+                continue
+            unknown.append(row)
+            if (trace, row.id) not in done and row.end_ms is not None:
+                self._lateness.add(max(0, now - row.end_ms) / 1000)
+        releaser.ledger.note_traces(releaser.source_id, waiting.values())
+        return unknown
+
+    def _differs(self, row: Observation, sent: SentRow | None) -> bool:
+        if sent is None:
+            return True
+        if sent.set_aside or not self._releaser.policy.resend_changed:
+            return False
+        return row.updated_ms is not None and row.updated_ms > sent.updated_ms
+
+    async def _bring_over(self, missing: Sequence[Observation], *, whole: bool) -> None:
+        releaser = self._releaser
+        starts = [row.start_ms for row in missing]
+        around = Window(min(starts), max(starts) + 1)
+        wanted = {(trace_of(row), row.id) for row in missing}
+        ids = list(dict.fromkeys(row.id for row in missing))
+        walk = releaser.reader.window(around) if whole else releaser.reader.rows(ids, around)
+        assembly = Assembly()
+        async for page in walk:
+            releaser.report.langfuse_requests_of_late_scans += 1
+            releaser.report.rows_read += len(page.rows)
+            assembly.add([row for row in page.rows if (trace_of(row), row.id) in wanted], page.size)
+            if assembly.size > MAX_HELD_BYTES:
+                await self._windows.settle_late(assembly.take(), around)
+        await self._windows.settle_late(assembly.take(), around)
+        releaser.ledger.learn(self._scope, "lateness", self._lateness.as_text())
+
+    def _fact(self, name: str) -> int | None:
+        stored = self._releaser.ledger.fact(self._scope, name)
+        return int(stored) if stored else None
+
+    def _learn(self, name: str, moment_ms: int) -> None:
+        self._releaser.ledger.learn(self._scope, name, str(moment_ms))
+
+    def _stored_length(self) -> int | None:
+        return self._fact("late_window_ms")
+
+    def _stored_scan(self) -> Scan | None:
+        stored = self._releaser.ledger.fact(self._scope, "late scan")
+        if not stored:
+            return None
+        values = json.loads(stored)
+        values["horizons"] = tuple(values["horizons"])
+        return Scan(**values)
+
+    def _store(self, scan: Scan) -> Scan:
+        self._releaser.ledger.learn(self._scope, "late scan", json.dumps(asdict(scan)))
+        return scan
