@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 import email.utils
-import math
+import functools
+import ssl
 import time
+from datetime import UTC
 
 import httpx
 
 from sync_worker.json_text import parse
 
 _SHOWN = 200  # characters of an answer shown in a message
+_FURTHEST = 86_400.0  # seconds: a quota of the day ends within it
+
+
+@functools.cache
+def tls() -> ssl.SSLContext:
+    """Return the process's TLS settings; reading the certificates costs more than a request, so it is done once."""
+    return httpx.create_ssl_context()
+
+
+def server_time_ms(response: httpx.Response) -> int | None:
+    """Return the server's clock at its answer, in Unix milliseconds, exact to a second; None where it does not tell."""
+    date = response.headers.get("Date")
+    moment = _http_date(date) if date else None
+    return None if moment is None else round(moment * 1000)
 
 
 def retry_after(response: httpx.Response) -> float | None:
-    """Return the seconds a server asked to wait; None where it did not ask, or not in a form that can be read.
+    """Return the seconds a server asked to wait; None where it did not ask, or not in a form that can be believed.
 
-    A date is compared with the server's own clock where it tells it.
+    A date is compared with the server's own clock where it tells it. What lies further off than `_FURTHEST` is no
+    wish but a fault (a date of another century), and would stop the worker for good.
     """
     value = response.headers.get("Retry-After", "").strip()
     if not value:
@@ -24,17 +41,21 @@ def retry_after(response: httpx.Response) -> float | None:
     try:
         seconds = float(value)
     except ValueError:
-        try:
-            moment = email.utils.parsedate_to_datetime(value).timestamp()
-            seconds = moment - _server_time(response)
-        except (ValueError, OverflowError):
+        moment = _http_date(value)
+        if moment is None:
             return None
-    return max(0.0, seconds) if math.isfinite(seconds) else None
+        told = _http_date(response.headers.get("Date", ""))
+        seconds = moment - (time.time() if told is None else told)
+    return max(0.0, seconds) if seconds <= _FURTHEST else None  # not a number is not at most anything
 
 
-def _server_time(response: httpx.Response) -> float:
-    date = response.headers.get("Date")
-    return email.utils.parsedate_to_datetime(date).timestamp() if date else time.time()
+def _http_date(text: str) -> float | None:
+    """Return a date of HTTP, in any of its three forms, as Unix seconds."""
+    try:
+        moment = email.utils.parsedate_to_datetime(text)
+        return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def shown(response: httpx.Response) -> str:

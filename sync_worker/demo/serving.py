@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -70,6 +71,7 @@ class Server(ABC, Generic[R]):
 
     def __init__(self) -> None:
         self.script: Callable[[R], Reply | None] | None = None
+        self.now: Callable[[], float] = time.time  # Unix seconds, told in each answer's Date
         self.requests: list[R] = []
         self.in_flight = 0
         self.max_in_flight = 0
@@ -185,6 +187,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         """Keep quiet."""
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """Return the server's own time as a date of HTTP."""
+        return super().date_time_string(self.server.owner.now() if timestamp is None else timestamp)
 
     def _serve(self) -> None:
         length = self.headers.get("Content-Length")

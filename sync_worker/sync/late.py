@@ -17,11 +17,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
-from sync_worker.ledger import SentRow, TraceNote
+from sync_worker.ledger import Ledger, SentRow, TraceNote
 from sync_worker.records import Observation
 from sync_worker.spans.context import trace_of
 from sync_worker.sync.assemble import MAX_HELD_BYTES, Assembly
-from sync_worker.sync.lateness import Lateness
+from sync_worker.sync.lateness import Lateness, last_look_name, source_scope
 from sync_worker.sync.plan import Cutter
 from sync_worker.sync.release import Releaser
 from sync_worker.sync.window import WindowSync
@@ -47,6 +47,18 @@ class Scan:
     horizons: tuple[int, ...]  # milliseconds
 
 
+def looks_back_to(ledger: Ledger, source_id: int, horizons: Sequence[int]) -> int | None:
+    """Return how old the rows are that a scan may still list; None before the first scan.
+
+    After an outage, and while a scan is under way, that is longer ago than the horizons: what is forgotten before
+    the scan has passed would look new to it.
+    """
+    scope = f"source {source_id}"
+    looks = [(ledger.fact(scope, f"late {horizon}"), horizon) for horizon in horizons]
+    looks.append((ledger.fact(scope, "late ended"), min(horizons)))
+    return min((int(last) - length for last, length in looks if last), default=None)
+
+
 class LateScans:
     """Looks again at the covered time of one source."""
 
@@ -58,6 +70,7 @@ class LateScans:
         first_edge_ms: int,
         requests_per_minute: int | None,
         interval_ms: int,
+        lateness: Lateness,
     ) -> None:
         self._releaser = releaser
         self._windows = windows
@@ -65,8 +78,8 @@ class LateScans:
         self._first_edge = first_edge_ms
         per_minute = requests_per_minute or _ASSUMED_PER_MINUTE
         self._allowed = max(_LEAST_REQUESTS, per_minute * max(interval_ms, 60_000) // 60_000 // BUDGET_SHARE)
-        self._scope = f"source {releaser.source_id}"
-        self._lateness = Lateness.from_text(releaser.ledger.fact(self._scope, "lateness"))
+        self._scope = source_scope(releaser.source_id)
+        self._lateness = lateness
 
     async def look(self, now: int, edge: int) -> None:
         """Do what is due of both kinds, up to the edge of what is covered. Raises as reader and delivery do."""
@@ -83,12 +96,19 @@ class LateScans:
         self._releaser.ledger.learn(self._scope, "late_window_ms", str(cutter.length))
 
     def _begin(self, now: int) -> None:
-        """Count horizons from the first cycle on: before it nothing was covered."""
-        for horizon in self._horizons:
-            if self._fact(f"late {horizon}") is None:
-                self._learn(f"late {horizon}", now)
-        if self._fact("late ended") is None:
-            self._learn("late ended", now)
+        """Count horizons from the first cycle on, before which nothing was covered.
+
+        A look that lies ahead was made by a clock that has been set back since: all horizons are due at once, since
+        what that clock covered may not have happened yet.
+        """
+        looks = {last_look_name(horizon): horizon // PERIODS for horizon in self._horizons} | {"late ended": 0}
+        for name, period in looks.items():
+            last = self._fact(name)
+            if last is None:
+                self._learn(name, now)
+            elif last > now:
+                self._learn(name, now - period)
+                self._releaser.ledger.learn(self._scope, "late scan", "")
 
     async def _ended_lately(self, now: int, edge: int) -> None:
         """List rows that ended since the last such look, less the first horizon, but started longer ago."""
@@ -103,7 +123,7 @@ class LateScans:
         due = {
             horizon: last
             for horizon in self._horizons
-            if (last := self._fact(f"late {horizon}")) is not None and now - last >= horizon // PERIODS
+            if (last := self._fact(last_look_name(horizon))) is not None and now - last >= horizon // PERIODS
         }
         if not due:
             return None
@@ -123,7 +143,7 @@ class LateScans:
 
     def _complete(self, horizons: Sequence[int], began_ms: int) -> None:
         for horizon in horizons:
-            self._learn(f"late {horizon}", began_ms)
+            self._learn(last_look_name(horizon), began_ms)
         self._releaser.ledger.learn(self._scope, "late scan", "")
 
     async def _listing(self, window: Window) -> int:
@@ -195,7 +215,6 @@ class LateScans:
             if assembly.size > MAX_HELD_BYTES:
                 await self._windows.settle_late(assembly.take(), around)
         await self._windows.settle_late(assembly.take(), around)
-        releaser.ledger.learn(self._scope, "lateness", self._lateness.as_text())
 
     def _fact(self, name: str) -> int | None:
         stored = self._releaser.ledger.fact(self._scope, name)

@@ -6,6 +6,10 @@ import bisect
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
+
+from sync_worker.ledger import Ledger
+from sync_worker.times import iso_time
 
 #: Upper bounds of the classes, in seconds; the last class has none.
 BOUNDS = (30, 60, 120, 300, 660, 1_200, 3_600, 7_200, 21_600, 86_400, 172_800)
@@ -44,3 +48,27 @@ class Lateness:
         """Read back stored counts; those of other classes are begun anew."""
         stored: Sequence[int] = json.loads(text) if text else []
         return cls(list(stored)) if len(stored) == len(BOUNDS) + 1 else cls()
+
+
+def source_scope(source_id: int) -> str:
+    """Return the ledger's name for what is learnt of one source."""
+    return f"source {source_id}"
+
+
+def last_look_name(horizon_ms: int) -> str:
+    """Return the ledger's name for when the last completed look back over a horizon began."""
+    return f"late {horizon_ms}"
+
+
+def describe(ledger: Ledger, source_id: int, horizons_ms: Sequence[int]) -> dict[str, Any]:
+    """Return as JSON values how late rows turn up, and how far back was looked again; durations in seconds."""
+    scope = source_scope(source_id)
+    found = Lateness.from_text(ledger.fact(scope, "lateness"))
+    looks = {horizon: ledger.fact(scope, last_look_name(horizon)) for horizon in horizons_ms}
+    done = {horizon // 1000: iso_time(int(moment)) for horizon, moment in looks.items() if moment}
+    return {
+        "rows": found.total,
+        "within_seconds": {f"{share:.1%}": found.within(share) for share in (0.5, 0.99, 0.999)} if found.total else {},
+        "checked_back_seconds": max(done, default=None),
+        "last_looks": {str(horizon): moment for horizon, moment in sorted(done.items())},
+    }

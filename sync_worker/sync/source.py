@@ -30,7 +30,8 @@ from sync_worker.spans.model import Conversion
 from sync_worker.sync.assemble import MAX_HELD_BYTES, Assembly, Patience
 from sync_worker.sync.estimate import Estimate, estimate
 from sync_worker.sync.explain import Explanation
-from sync_worker.sync.late import PERIODS, LateScans
+from sync_worker.sync.late import PERIODS, LateScans, looks_back_to
+from sync_worker.sync.lateness import Lateness, source_scope
 from sync_worker.sync.parked import ParkedSync
 from sync_worker.sync.plan import Cutter, due
 from sync_worker.sync.release import Policy, Releaser
@@ -101,7 +102,8 @@ class SourceSync:
         first = self._first_edge(now)
         end = now - self._patience.settle
         self._take_back(end)
-        windows = WindowSync(self._releaser, LIVE, self._patience)
+        seen = Lateness.from_text(self._ledger.fact(self._scope, "lateness"))
+        windows = WindowSync(self._releaser, LIVE, self._patience, lateness=seen)
         cutter = Cutter(self._learnt_length())
         stretches = due(first, end, self._live_view(now), self._taken_by_backfill())
         for window in cutter.cut(stretches):
@@ -110,7 +112,8 @@ class SourceSync:
             if progress is not None:
                 progress(window.end, Window(stretches[0].start, end))
         self._ledger.learn(self._scope, "window_ms", str(cutter.length))
-        await self._look_again(windows, now, first)
+        await self._look_again(windows, now, first, seen)
+        self._ledger.learn(self._scope, "lateness", seen.as_text())
         await ParkedSync(self._releaser, self._patience, first).look_after()
         self._forget(now)
 
@@ -205,7 +208,7 @@ class SourceSync:
 
     @property
     def _scope(self) -> str:
-        return f"source {self.state.id}"
+        return source_scope(self.state.id)
 
     @property
     def _organization(self) -> str:
@@ -221,7 +224,7 @@ class SourceSync:
         if covered and covered[-1].end > end:
             self._ledger.uncover(self.state.id, LIVE, Window(end, covered[-1].end))
 
-    async def _look_again(self, windows: WindowSync, now: int, first: int) -> None:
+    async def _look_again(self, windows: WindowSync, now: int, first: int, seen: Lateness) -> None:
         edge = contiguous_end(first, self._live_view(now))
         scans = LateScans(
             self._releaser,
@@ -230,6 +233,7 @@ class SourceSync:
             first,
             self._client.budget.per_minute,
             span_ms(self._settings.interval),
+            seen,
         )
         await scans.look(now, edge)
 
@@ -281,6 +285,9 @@ class SourceSync:
 
     def _forget(self, now: int) -> None:
         before = now - self._deepest - self._deepest // PERIODS
+        horizons = [span_ms(horizon) for horizon in self._settings.late_horizons]
+        scanned = looks_back_to(self._ledger, self.state.id, horizons)
+        before = before if scanned is None else min(before, scanned)
         covered = merged([*self._covered(LIVE), *self._covered(BACKFILL)])
         while self._ledger.forget(self.state.id, before, covered, _FORGOTTEN_AT_ONCE) == _FORGOTTEN_AT_ONCE:
             self._clock.check()
@@ -328,7 +335,7 @@ async def open_source(
         limit = ledger.fact(organization_scope(state), "requests_per_minute")
         if limit:
             client.budget.learn(int(limit))
-        refused = ledger.fact(f"source {state.id}", "refused_in_a_row")
+        refused = ledger.fact(source_scope(state.id), "refused_in_a_row")
         delivery = Delivery(
             kelet,
             LedgerSink(ledger, state.id, report, clock),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -10,22 +11,37 @@ from sync_worker.ledger import DeadLetter, TraceNote
 from sync_worker.ledger.lease import BACKFILL
 from sync_worker.records import Observation
 from sync_worker.sync.assemble import MAX_HELD_BYTES, Assembly, Patience, Verdict, verdict, withheld
+from sync_worker.sync.lateness import Lateness
 from sync_worker.sync.release import Releaser, Trace
 from sync_worker.windows import Window
 
 #: A trace that still waits for single rows is looked at again after this share of its age.
 _RECHECK_SHARE = 4
 _RECHECK_MS = 60_000
+#: Rows of a window that begins no longer ago than this were seen about as soon as they could be.
+_FRESH_MS = 600_000
+#: Clocks this close to each other are as good as one; SYNC_SETTLE covers what is between them.
+_CLOCK_TOLERANCE_MS = 5_000
+
+log = logging.getLogger(__name__)
 
 
 class WindowSync:
     """Brings windows of one source over, for the live sync or for a backfill."""
 
-    def __init__(self, releaser: Releaser, role: str, patience: Patience, max_held: int = MAX_HELD_BYTES) -> None:
+    def __init__(
+        self,
+        releaser: Releaser,
+        role: str,
+        patience: Patience,
+        max_held: int = MAX_HELD_BYTES,
+        lateness: Lateness | None = None,
+    ) -> None:
         self._releaser = releaser
         self._role = role
         self._patience = patience
         self._max_held = max_held
+        self._lateness = lateness
 
     async def bring_over(self, window: Window) -> int:
         """Do a whole window and return how many rows it held. Raises as reader and delivery do.
@@ -44,6 +60,7 @@ class WindowSync:
             rows = [row for row in page.rows if window.holds(row.start_ms)]
             oldest = min([oldest, *(row.start_ms for row in rows)])
             assembly.add(rows, page.size)
+            self._count_lateness(rows, window)
             letters += [self._letter(item) for item in page.unreadable]
             if assembly.size > self._max_held:
                 upper = await self._cover(Window(min(oldest + 1, upper), upper), assembly, letters, window)
@@ -52,14 +69,38 @@ class WindowSync:
         releaser.report.windows += 1
         return count
 
+    def _count_lateness(self, rows: Sequence[Observation], window: Window) -> None:
+        """Count how soon after their end rows were seen; a window that waited long itself tells nothing of that."""
+        now = self._releaser.clock.now_ms()
+        if self._lateness is None or now - window.start > _FRESH_MS:
+            return
+        for row in rows:
+            if row.end_ms is not None:
+                self._lateness.add(max(0, now - row.end_ms) / 1000)
+
     async def _cover(self, done: Window, assembly: Assembly, letters: Sequence[DeadLetter], window: Window) -> int:
         """Settle what is held of a window, note `done` of it as covered, and return where that begins."""
         releaser = self._releaser
         notes = await self._settle(assembly.take(), window)
         releaser.delivery.finish()
-        releaser.ledger.commit_window(releaser.source_id, self._role, done, notes, letters)
+        releaser.ledger.commit_window(releaser.source_id, self._role, self._certain(done), notes, letters)
         releaser.report.dead_letters += len(letters)
         return done.start
+
+    def _certain(self, done: Window) -> Window:
+        """Return what of a window has passed by the server's clock too: rows of the rest are yet to come.
+
+        A clock that runs ahead would else cover time in which rows then turn up. An empty window covers nothing.
+        """
+        ahead = self._releaser.reader.ahead_ms
+        if ahead < _CLOCK_TOLERANCE_MS:
+            return done
+        log.warning(
+            "this machine's clock runs %.0f s ahead of Langfuse's: time counts as covered by Langfuse's. "
+            "Try: time synchronisation", ahead / 1000, extra={"action": "clock"},
+        )  # fmt: skip
+        passed = self._releaser.clock.now_ms() - ahead - self._patience.settle
+        return Window(done.start, max(done.start, min(done.end, passed)))
 
     async def settle_late(self, taken: Mapping[str, Sequence[Observation]], around: Window) -> None:
         """Send rows that turned up in time that is covered, or park their traces."""

@@ -175,3 +175,32 @@ def test_scan_takes_a_bounded_part_of_the_budget(make_world: MakeWorld) -> None:
 
 def _over_100(request: Request) -> bool:
     return request.query.get("fields") == "core,basic,time" and int(request.query["limit"]) > 100
+
+
+def test_clock_that_runs_ahead_covers_nothing_to_come(make_world: MakeWorld) -> None:
+    """A machine whose clock is an hour fast counts an hour as covered whose rows are yet to come."""
+    made = make_world(_base(), after_noon=HOUR)
+    present = made.clock.now_ms() / 1000
+    made.langfuse.now = lambda: present
+    made.clock.jump(HOUR)
+    made.once()
+    fresh = trace(1, start=HOUR + 20, seconds=5.0)
+    made.langfuse.rows.extend(fresh)
+    made.clock.jump(-HOUR)
+    made.clock.advance(120)
+    present += 120
+    report, _ = made.once()
+    assert report.spans_sent == 2
+
+
+def test_coverage_of_a_clock_that_was_set_back_is_taken_back(make_world: MakeWorld) -> None:
+    """What was covered by a clock that was fast, unseen, stays covered once it is set right."""
+    made = make_world(_base(), after_noon=HOUR)
+    made.clock.jump(HOUR)
+    made.once()
+    fresh = trace(1, start=HOUR + 20, seconds=5.0)
+    made.langfuse.rows.extend(fresh)
+    made.clock.jump(-HOUR)
+    made.clock.advance(120)
+    report, _ = made.once()
+    assert report.spans_sent == 2

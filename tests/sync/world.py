@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -71,7 +72,8 @@ class World:
             ledger.close()
 
     def start(self, *arguments: str, environ: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-        """Start the program as a process of its own."""
+        """Start the program as a process of its own, by the clock of this machine."""
+        self.langfuse.now = time.time
         return subprocess.Popen(
             [sys.executable, "-W", "error", "-m", "sync_worker", *arguments],
             cwd=self.folder,
@@ -126,11 +128,13 @@ def identities(rows: Iterable[Mapping[str, Any]]) -> Counter[tuple[str, str]]:
 def world(folder: Path, rows: Iterable[dict[str, Any]], now: int, **environ: str) -> Iterator[World]:
     """Start both servers; the virtual clock stands at `now`, Unix milliseconds."""
     with RecordedLangfuse(rows) as langfuse, OtlpReceiver(api_key=KEY) as kelet:
+        clock = VirtualClock(now)
+        langfuse.now = lambda: clock.now_ms() / 1000
         yield World(
             langfuse,
             kelet,
             folder,
-            VirtualClock(now),
+            clock,
             {
                 "LANGFUSE_BASE_URL": langfuse.url,
                 "LANGFUSE_PUBLIC_KEY": langfuse.public_key,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -12,7 +13,8 @@ from sync_worker.cli.output import print_json, print_line
 from sync_worker.clock import SystemClock
 from sync_worker.ledger import Ledger, SourceState
 from sync_worker.ledger.lease import BACKFILL, LIVE, holder
-from sync_worker.times import iso_time
+from sync_worker.sync import lateness
+from sync_worker.times import iso_time, span_ms
 from sync_worker.windows import Window, contiguous_end, gaps
 
 
@@ -28,7 +30,8 @@ def run(arguments: argparse.Namespace) -> int:
     settings = settings_for(arguments, need_sources=False)
     clock = SystemClock()
     with state_file(settings, clock, must_exist=True) as ledger:
-        state = describe(ledger, clock.now_ms())
+        horizons = [span_ms(horizon) for horizon in settings.late_horizons]
+        state = describe(ledger, clock.now_ms(), horizons)
     if arguments.json:
         print_json(state)
     else:
@@ -36,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def describe(ledger: Ledger, now_ms: int) -> dict[str, Any]:
+def describe(ledger: Ledger, now_ms: int, horizons_ms: Sequence[int]) -> dict[str, Any]:
     """Return the state as a JSON object; times in ISO 8601, durations in seconds, sizes in bytes."""
     last = ledger.last_run()
     return {
@@ -49,7 +52,7 @@ def describe(ledger: Ledger, now_ms: int) -> dict[str, Any]:
             "exit_code": last["exit_code"],
             "errors": [part["error"] for part in json.loads(last["report"])["sources"] if part["error"]],
         },
-        "sources": [_source(ledger, source, now_ms) for source in ledger.sources()],
+        "sources": [_source(ledger, source, now_ms, horizons_ms) for source in ledger.sources()],
     }  # fmt: skip
 
 
@@ -60,7 +63,7 @@ def _holder(ledger: Ledger, role: str) -> dict[str, Any] | None:
     return {"host": held["host"], "pid": held["pid"], "since": iso_time(int(str(held["taken_ms"])))}
 
 
-def _source(ledger: Ledger, source: SourceState, now_ms: int) -> dict[str, Any]:
+def _source(ledger: Ledger, source: SourceState, now_ms: int, horizons_ms: Sequence[int]) -> dict[str, Any]:
     live = ledger.coverage(source.id, LIVE)
     first = source.first_edge_ms
     edge = None if first is None else contiguous_end(first, live)
@@ -74,6 +77,7 @@ def _source(ledger: Ledger, source: SourceState, now_ms: int) -> dict[str, Any]:
         "lag_seconds": None if edge is None else max(0, (now_ms - edge) // 1000),
         "gaps": [] if first is None or not live else [_stretch(gap) for gap in gaps(Window(first, live[-1].end), live)],
         "backfilled": [_stretch(window) for window in ledger.coverage(source.id, BACKFILL)],
+        "lateness": lateness.describe(ledger, source.id, horizons_ms),
         "parked_traces": parked.count,
         "oldest_parked": None if parked.oldest_ms is None else iso_time(parked.oldest_ms),
         "dead_letters": ledger.count_dead_letters(source.id),
@@ -108,6 +112,18 @@ def _print(state: dict[str, Any]) -> None:
             print_line(f"  gap           {gap['from']} to {gap['to']}")
         for window in source["backfilled"]:
             print_line(f"  backfilled    {window['from']} to {window['to']}")
+        _print_lateness(source["lateness"])
         oldest = f", the oldest since {source['oldest_parked']}" if source["oldest_parked"] else ""
         print_line(f"  parked        {source['parked_traces']} traces{oldest}")
         print_line(f"  dead letters  {source['dead_letters']}")
+
+
+def _print_lateness(late: dict[str, Any]) -> None:
+    if late["rows"]:
+        words = ", ".join(
+            f"{share} within {timedelta(seconds=bound)}" if bound else f"{share} later still"
+            for share, bound in late["within_seconds"].items()
+        )
+        print_line(f"  rows seen     {words} of their end")
+    if late["checked_back_seconds"]:
+        print_line(f"  checked back  {timedelta(seconds=late['checked_back_seconds'])} for late rows")
