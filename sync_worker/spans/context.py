@@ -15,7 +15,7 @@ from sync_worker.spans.ids import is_otel_span_id, is_otel_trace_id, source_trac
 from sync_worker.spans.restore import take_apart
 
 #: Kelet's own recursion gate: spans that carry such a key are not analysed.
-_RESERVED_METADATA = "$kelet"
+RESERVED_KEY = "$kelet"
 _MAX_AGENTS = 64
 
 
@@ -84,9 +84,7 @@ def _speaking_order(row: Observation) -> tuple[int, int, str]:
 
 
 def _trace_metadata(row: Observation) -> dict[str, Any]:
-    return {
-        key: value for key, value in take_apart(row.metadata).user.items() if not key.startswith(_RESERVED_METADATA)
-    }
+    return {key: value for key, value in take_apart(row.metadata).user.items() if not key.startswith(RESERVED_KEY)}
 
 
 def trace_of(row: Observation) -> str:

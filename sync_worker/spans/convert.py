@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from urllib.parse import quote
 
 from sync_worker.records import Observation
-from sync_worker.spans.context import TraceContext, trace_of
+from sync_worker.spans.context import RESERVED_KEY, TraceContext, trace_of
 from sync_worker.spans.genai import genai_attributes
-from sync_worker.spans.ids import otlp_span_id, otlp_trace_id, source_parent_id
-from sync_worker.spans.instrumentations import ERROR, kind_of, status_of
+from sync_worker.spans.ids import is_same_span, otlp_span_id, otlp_trace_id, source_parent_id
+from sync_worker.spans.instrumentations import ERROR, kind_of, name_of, status_of
 from sync_worker.spans.langfuse_attributes import (
+    TRACE_INPUT,
+    TRACE_OUTPUT,
     identity_attributes,
     metadata_attributes,
     observation_attributes,
@@ -20,7 +23,7 @@ from sync_worker.spans.langfuse_attributes import (
 )
 from sync_worker.spans.model import Attributes, Conversion, Event, Scope, Span
 from sync_worker.spans.restore import Originals, take_apart
-from sync_worker.spans.sizes import within
+from sync_worker.spans.sizes import cut_text, cut_value, within
 
 #: Attributes of our own, for what the worker did to a row.
 SOURCE = "kelet.source.langfuse."
@@ -28,7 +31,6 @@ SOURCE = "kelet.source.langfuse."
 #: Scope names that would send a span down Kelet's path for Claude Code.
 _RESERVED_SCOPES = ("com.anthropic.claude_code", "kelet.claude_agent_sdk")
 _DEFAULT_SCOPE = "langfuse-sdk"
-_RESERVED_KEY = "$kelet"
 
 _ERROR_TYPE = re.compile(r"\s*((?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*(?:Error|Exception))\b(?::\s*(.*))?", re.DOTALL)
 _NS_PER_MS = 1_000_000
@@ -54,16 +56,18 @@ def convert(
     result = Converted()
     everything = {row.id: row for row in (*ancestors, *rows)}
     hidden = _hidden_root(everything.values(), context)
-    if hidden is not None:
-        _pass_on_trace_io(hidden, everything)
     parents = _parents(context.trace_id, everything, result.notes)
-    for row in _in_tree_order(rows, parents):
+    depths = _depths(everything.values(), parents)
+    ends = _ends(everything, parents, depths)
+    heir = None if hidden is None else _heir(hidden, everything, parents)
+    for row in _in_tree_order(rows, parents, depths):
         if hidden is not None and row.id == hidden.id:
             result.dropped.append(row)
             continue
         agent = _nearest_agent(row, everything, parents, context)
-        end_ms = _end_of(row, everything, parents)
-        result.spans.append((row, _span(row, parents[row.id], end_ms, agent, context, project, options, result.notes)))
+        told = row if hidden is None or row.id != heir else _with_trace_io(row, hidden)
+        span = _span(told, parents[row.id], ends[row.id], agent, context, project, options, result.notes)
+        result.spans.append((row, span))
     return result
 
 
@@ -90,19 +94,19 @@ def _span(
         trace_id=trace_id,
         span_id=span_id,
         parent_id="" if parent is None else otlp_span_id(row.project_id, context.trace_id, parent),
-        name=row.name or row.type.lower(),
+        name=cut_text(name_of(row, originals.scope, originals.attributes), options.max_value_bytes),
         kind=kind_of(row, originals.scope),
         start_ns=row.start_ms * _NS_PER_MS,
         end_ns=max(end_ms, row.start_ms) * _NS_PER_MS,
         attributes=kept,
-        resource=_resource(originals, project, context),
-        scope=_scope(originals.scope),
+        resource=_cut(_resource(originals, project, context), options),
+        scope=_scope(originals.scope, options),
         status_code=status,
-        status_message=row.status_message or "" if status == ERROR else "",
+        status_message=cut_text(row.status_message or "", options.max_value_bytes) if status == ERROR else "",
         dropped_attributes=dropped,
     )
     if status == ERROR:
-        _add_exception(span, row)
+        _add_exception(span, row, options)
     return span
 
 
@@ -118,22 +122,22 @@ def _attributes(
     """Return all attributes, the most wanted first: what is over the limit falls off the end."""
     own = {
         key: value
-        for key, value in originals.attributes.items()
-        if not key.removeprefix("metadata.").startswith(_RESERVED_KEY) and key != "kelet.project"
+        for key, value in _allowed(originals.attributes).items()
+        if key != "kelet.project" and not key.startswith(SOURCE)
     }
     derived = genai_attributes(row, own, agent) if options.attributes != "langfuse" else {}
     fields = observation_attributes(row, originals)
     if options.attributes == "genai":
         fields = _without_home(fields, own | derived)
     first: Attributes = {"kelet.project": project}
-    first |= {key: value for key, value in own.items() if key.startswith("gen_ai.")}
-    first |= derived
     layers = (
-        {key: value for key, value in identity_attributes(row, context).items() if key not in own},
-        _error_type(row) if "error.type" not in own else {},
-        fields,
-        own,
+        {key: own.get(key, value) for key, value in identity_attributes(row, context).items()},
         marks,
+        derived,
+        {key: value for key, value in own.items() if key.startswith("gen_ai.")},
+        _error_type(row) if "error.type" not in own else {},
+        {key: value for key, value in fields.items() if key not in own},
+        own,
         trace_attributes(row, context) if options.attributes != "genai" else {},
         metadata_attributes(row, context, _trace_url(row, context, options)),
     )
@@ -145,10 +149,12 @@ def _attributes(
 
 def _without_home(fields: Attributes, elsewhere: Attributes) -> Attributes:
     """Keep input and output of a row under Langfuse's names where GenAI has no name for them: nothing is dropped."""
-    homes = {
+    homes: dict[str, tuple[str, ...]] = {
         "langfuse.observation.input": ("gen_ai.input.messages", "gen_ai.tool.call.arguments",
                                        "gen_ai.retrieval.query.text"),
         "langfuse.observation.output": ("gen_ai.output.messages", "gen_ai.tool.call.result"),
+        TRACE_INPUT: (),
+        TRACE_OUTPUT: (),
     }  # fmt: skip
     return {
         key: fields[key]
@@ -175,7 +181,7 @@ def _marks(
 
 
 def _resource(originals: Originals, project: str, context: TraceContext) -> Attributes:
-    resource = dict(originals.resource)
+    resource = _allowed(originals.resource)
     if not resource.get("service.name"):
         resource["service.name"] = project
     if not originals.resource:
@@ -185,12 +191,23 @@ def _resource(originals: Originals, project: str, context: TraceContext) -> Attr
     return resource
 
 
-def _scope(scope: Scope | None) -> Scope:
+def _allowed(attributes: Attributes) -> Attributes:
+    """Return attributes without Kelet's own gate: a span that carries it is not analysed."""
+    return {
+        key: value for key, value in attributes.items() if not key.removeprefix("metadata.").startswith(RESERVED_KEY)
+    }
+
+
+def _cut(attributes: Attributes, options: Conversion) -> Attributes:
+    return {key: cut_value(key, value, options.max_value_bytes) for key, value in attributes.items()}
+
+
+def _scope(scope: Scope | None, options: Conversion) -> Scope:
     if scope is None:
         return Scope(_DEFAULT_SCOPE)
     if scope.name.startswith(_RESERVED_SCOPES):
         return Scope(_DEFAULT_SCOPE, "", {SOURCE + "scope": scope.name})
-    return scope
+    return Scope(scope.name, scope.version, _cut(_allowed(scope.attributes), options))
 
 
 def _error_type(row: Observation) -> Attributes:
@@ -200,19 +217,19 @@ def _error_type(row: Observation) -> Attributes:
     return {"error.type": match.group(1) if match else "_OTHER"}
 
 
-def _add_exception(span: Span, row: Observation) -> None:
+def _add_exception(span: Span, row: Observation, options: Conversion) -> None:
     match = _ERROR_TYPE.match(row.status_message or "")
     if match is not None:
         attributes: Attributes = {"exception.type": match.group(1)}
         if match.group(2):
             attributes["exception.message"] = match.group(2)
-        span.events.append(Event("exception", span.end_ns, attributes))
+        span.events.append(Event("exception", span.end_ns, _cut(attributes, options)))
 
 
 def _trace_url(row: Observation, context: TraceContext, options: Conversion) -> str | None:
     if options.langfuse_url is None or row.trace_id is None:
         return None
-    return f"{options.langfuse_url}/project/{row.project_id}/traces/{context.trace_id}"
+    return f"{options.langfuse_url}/project/{quote(row.project_id, safe='')}/traces/{quote(context.trace_id, safe='')}"
 
 
 def _hidden_root(rows: Iterable[Observation], context: TraceContext) -> Observation | None:
@@ -222,26 +239,28 @@ def _hidden_root(rows: Iterable[Observation], context: TraceContext) -> Observat
     return next((row for row in rows if row.is_synthetic_root), None)
 
 
-def _pass_on_trace_io(hidden: Observation, rows: Mapping[str, Observation]) -> None:
-    """Give the trace's input and output to the real root, where the hidden one held them."""
-    real = [row for row in rows.values() if row.parent_id in {None, hidden.id} and row.id != hidden.id]
-    if real:
-        first = min(real, key=lambda row: (row.start_ms, row.id))
-        first.trace_input = first.trace_input or hidden.input
-        first.trace_output = first.trace_output or hidden.output
+def _heir(hidden: Observation, rows: Mapping[str, Observation], parents: Mapping[str, str | None]) -> str | None:
+    """Return the id of the real root, which takes over the trace's input and output from the hidden one."""
+    real = [row for row in rows.values() if parents[row.id] is None and row.id != hidden.id]
+    return min(real, key=lambda row: (row.start_ms, row.id)).id if real else None
+
+
+def _with_trace_io(row: Observation, hidden: Observation) -> Observation:
+    return replace(row, trace_input=row.trace_input or hidden.input, trace_output=row.trace_output or hidden.output)
 
 
 def _parents(trace_id: str, rows: Mapping[str, Observation], notes: Counter[str]) -> dict[str, str | None]:
-    """Return each row's parent; rows in a cycle lose the link that closes it."""
+    """Return each row's parent; of rows in a cycle the one with the least id becomes a root."""
     parents = {row.id: source_parent_id(trace_id, row.id, row.parent_id) for row in rows.values()}
-    notes.update("parent cut" for row in rows.values() if row.parent_id == row.id)
+    notes.update("parent cut" for row in rows.values() if row.parent_id and is_same_span(row.id, row.parent_id))
     safe: set[str] = set()
     for start in sorted(parents):
         path: dict[str, None] = {}
         here: str | None = start
         while here is not None and here in parents and here not in safe:
             if here in path:
-                parents[here] = None
+                members = list(path)
+                parents[min(members[members.index(here) :])] = None
                 notes["parent cut"] += 1
                 break
             path[here] = None
@@ -250,8 +269,8 @@ def _parents(trace_id: str, rows: Mapping[str, Observation], notes: Counter[str]
     return parents
 
 
-def _in_tree_order(rows: Sequence[Observation], parents: Mapping[str, str | None]) -> list[Observation]:
-    """Return rows root first, then by start; a parent never stands behind its child when they tie."""
+def _depths(rows: Iterable[Observation], parents: Mapping[str, str | None]) -> dict[str, int]:
+    """Return how far below its root each row stands."""
     depths: dict[str, int] = {}
     for row in rows:
         path: list[str] = []
@@ -263,7 +282,19 @@ def _in_tree_order(rows: Sequence[Observation], parents: Mapping[str, str | None
         for member in reversed(path):
             depth += 1
             depths[member] = depth
-    return sorted(rows, key=lambda row: (parents[row.id] is not None, row.start_ms, depths[row.id], row.id))
+    return depths
+
+
+def _in_tree_order(
+    rows: Sequence[Observation], parents: Mapping[str, str | None], depths: Mapping[str, int]
+) -> list[Observation]:
+    """Return rows root first, then by start; a parent never stands behind its child when they tie."""
+
+    def place(row: Observation) -> tuple[int, int, int, str]:
+        rank = 0 if parents[row.id] is None else 1 if row.is_root else 2
+        return rank, row.start_ms, depths[row.id], row.id
+
+    return sorted(rows, key=place)
 
 
 def _nearest_agent(
@@ -287,17 +318,27 @@ def _nearest_agent(
     return context.trace_name or context.root_name
 
 
-def _end_of(row: Observation, rows: Mapping[str, Observation], parents: Mapping[str, str | None]) -> int:
-    """Return a row's end in Unix ms: its own; for an event its start; for an open row its last child's."""
-    if row.end_ms is not None:
-        return row.end_ms
-    if row.type == "EVENT":
-        return row.start_ms
-    if row.is_synthetic_root:
-        below = [other for other in rows.values() if other.id != row.id]
-    else:
-        below = [other for other in rows.values() if parents[other.id] == row.id]
-    return max((max(other.end_ms or 0, other.start_ms) for other in below), default=row.start_ms)
+def _ends(
+    rows: Mapping[str, Observation], parents: Mapping[str, str | None], depths: Mapping[str, int]
+) -> dict[str, int]:
+    """Return each row's end in Unix ms: its own; an event's start; for an open row the end of what is below it."""
+    below: dict[str, int] = {}
+    ends: dict[str, int] = {}
+    for row in sorted(rows.values(), key=lambda row: depths[row.id], reverse=True):
+        if row.end_ms is not None:
+            end = row.end_ms
+        elif row.type == "EVENT":
+            end = row.start_ms
+        else:
+            end = max(row.start_ms, below.get(row.id, row.start_ms))
+        ends[row.id] = end
+        parent = parents[row.id]
+        if parent is not None:
+            below[parent] = max(below.get(parent, end), end, row.start_ms)
+    for row in rows.values():
+        if row.is_synthetic_root and row.end_ms is None:
+            ends[row.id] = max(max(end, rows[other].start_ms) for other, end in ends.items())
+    return ends
 
 
 def trace_rows(rows: Sequence[Observation]) -> dict[str, list[Observation]]:

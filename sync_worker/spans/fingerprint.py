@@ -7,6 +7,9 @@ happen to be at hand, and what is not exported (bookmarks, the time of the last 
 from __future__ import annotations
 
 import hashlib
+from typing import Any
+
+import orjson
 
 from sync_worker.json_text import dump
 from sync_worker.records import Observation
@@ -22,14 +25,15 @@ def fingerprint(row: Observation) -> bytes:
         row.start_ms,
         row.end_ms,
         row.parent_id,
+        row.is_root,
         row.level,
         row.status_message,
         row.version,
         row.environment,
         row.input,
         row.output,
-        sorted((key, dump(value)) for key, value in row.metadata.items()),
-        sorted((key, dump(value)) for key, value in row.model_parameters.items()),
+        sorted((key, _canonical(value)) for key, value in row.metadata.items()),
+        sorted((key, _canonical(value)) for key, value in row.model_parameters.items()),
         sorted(row.usage.items()),
         sorted(row.cost.items()),
         row.model,
@@ -38,3 +42,11 @@ def fingerprint(row: Observation) -> bytes:
         row.prompt_version,
     ]
     return hashlib.blake2b(dump(own).encode("utf-8", "replace"), digest_size=SIZE_BYTES).digest()
+
+
+def _canonical(value: Any) -> str:
+    """Return JSON text in which the order of keys does not show."""
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+    except TypeError:  # integers of more than 64 bits, lone surrogates
+        return dump(value)

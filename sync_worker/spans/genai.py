@@ -6,11 +6,11 @@ GenAI conventions; `gen_ai.system` is their older name for the provider, which K
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from sync_worker.json_text import dump
+from sync_worker.json_text import dump, parse
 from sync_worker.records import Observation
 from sync_worker.spans.messages import Conversation, read_input, read_output
 from sync_worker.spans.model import Attributes, AttributeValue
@@ -44,7 +44,7 @@ _PROVIDERS = (
 def _number(value: Any) -> float | None:
     try:
         return float(value) if not isinstance(value, bool) else None
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 
@@ -55,11 +55,8 @@ def _integer(value: Any) -> int | None:
 
 def _strings(value: Any) -> list[str] | None:
     if isinstance(value, str):
-        try:
-            parsed = json.loads(value)
-        except ValueError:
-            return [value]
-        return _strings(parsed) if isinstance(parsed, list) else [value]
+        is_json, parsed = parse(value)
+        return _strings(parsed) if is_json and isinstance(parsed, list) else [value]
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return value or None
     return None
@@ -70,6 +67,18 @@ def _boolean(value: Any) -> bool | None:
         return value
     return {"true": True, "false": False}.get(value) if isinstance(value, str) else None
 
+
+#: Keys of which a message's part has one, by its type; other frameworks' parts have other keys.
+_PART_KEYS: dict[str, set[str]] = {
+    "text": {"content"},
+    "reasoning": {"content"},
+    "thinking": {"content"},
+    "tool_call": {"name"},
+    "tool_call_response": {"response", "result"},
+    "blob": {"content"},
+    "uri": {"uri"},
+    "file": {"file_id"},
+}
 
 _Reader = Callable[[Any], AttributeValue | None]
 
@@ -166,8 +175,12 @@ def _messages(row: Observation, originals: Mapping[str, AttributeValue], derived
     """Chat messages of a model call, always; of an agent, where its input and output are messages."""
     if "gen_ai.input.messages" not in originals:
         asked = _kept(row, read_input(row.input))
+        written = _as_written(row.input)
         if asked is not None:
-            if asked.messages:
+            if written is not None:
+                asked = replace(asked, system=written[0])
+                derived["gen_ai.input.messages"] = written[1]
+            elif asked.messages:
                 derived["gen_ai.input.messages"] = dump(asked.messages)
             if asked.system:
                 derived["gen_ai.system_instructions"] = dump(asked.system)
@@ -176,7 +189,10 @@ def _messages(row: Observation, originals: Mapping[str, AttributeValue], derived
     if "gen_ai.output.messages" not in originals:
         answered = _kept(row, read_output(row.output))
         if answered is not None:
-            derived["gen_ai.output.messages"] = dump([*_system_turns(answered), *answered.messages])
+            system, text = _as_written(row.output) or ([], None)
+            if text is None or system:
+                text = dump([*_system_turns(answered), *answered.messages])
+            derived["gen_ai.output.messages"] = text
             if answered.finish_reasons:
                 derived["gen_ai.response.finish_reasons"] = answered.finish_reasons
 
@@ -185,6 +201,44 @@ def _kept(row: Observation, conversation: Conversation | None) -> Conversation |
     if conversation is not None and row.type == "AGENT" and not conversation.recognised:
         return None
     return conversation
+
+
+def _as_written(text: str | None) -> tuple[list[Any], str] | None:
+    """Return system parts and messages of a text that holds GenAI's own messages: they stay as their maker wrote them.
+
+    Langfuse puts system instructions before them, as plain messages, and tools beside them.
+    """
+    is_json, value = parse(text) if text and text.lstrip()[:1] in {"[", "{"} else (False, None)
+    if is_json and isinstance(value, dict) and value.keys() == {"messages", "tools"}:
+        value, text = value["messages"], None
+    if not isinstance(value, list):
+        return None
+    first = next((at for at, item in enumerate(value) if not _is_plain_system(item)), len(value))
+    if first == len(value) or not all(_is_genai_message(item) for item in value[first:]):
+        return None
+    system = [{"type": "text", "content": item["content"]} for item in value[:first]]
+    return system, dump(value[first:]) if text is None or first else text
+
+
+def _is_plain_system(item: Any) -> bool:
+    return (
+        isinstance(item, dict)
+        and item.keys() == {"role", "content"}
+        and item["role"] == "system"
+        and isinstance(item["content"], str)
+    )
+
+
+def _is_genai_message(item: Any) -> bool:
+    return (
+        isinstance(item, dict)
+        and isinstance(item.get("role"), str)
+        and isinstance(item.get("parts"), list)
+        and all(
+            isinstance(part, dict) and part.keys() & _PART_KEYS.get(str(part.get("type")), set())
+            for part in item["parts"]
+        )
+    )
 
 
 def _system_turns(conversation: Conversation) -> list[dict[str, Any]]:

@@ -55,13 +55,18 @@ def is_otel_span_id(row_id: str) -> bool:
     return _HEX_SPAN.match(row_id) is not None and bool(row_id.strip("0"))
 
 
+def is_same_span(row_id: str, other_id: str) -> bool:
+    """Whether two observation ids of a trace become one span id: sloppy exporters write hex in both cases."""
+    return row_id == other_id or (is_otel_span_id(row_id) and row_id.lower() == other_id.lower())
+
+
 def source_parent_id(trace_id: str, row_id: str, parent_id: str | None) -> str | None:
     """Return the parent's Langfuse id, or None for a root.
 
     A row that is its own parent is a root. So is an OpenTelemetry row below the synthetic root that Langfuse makes of
     its trace (`t-<trace id>`): a direct export had no such span.
     """
-    if not parent_id or parent_id == row_id:
+    if not parent_id or is_same_span(row_id, parent_id):
         return None
     if parent_id == SYNTHETIC_ROOT_PREFIX + trace_id and is_otel_trace_id(trace_id) and is_otel_span_id(row_id):
         return None

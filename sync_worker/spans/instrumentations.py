@@ -1,15 +1,16 @@
 """What is known of the instrumentations whose spans reach Langfuse, by the name of their scope.
 
-Langfuse drops a span's kind and the difference between OK and UNSET. Both follow from who made the span; the table was
-read off spans exported directly by each of them.
+Langfuse drops a span's kind and the difference between OK and UNSET, and shows some spans under another name. All
+follow from who made the span; the rules were read off spans exported directly by each of them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sync_worker.records import Observation
-from sync_worker.spans.model import Scope
+from sync_worker.spans.model import AttributeValue, Scope
 
 INTERNAL, CLIENT = 1, 3
 UNSET, OK, ERROR = 0, 1, 2
@@ -72,8 +73,38 @@ def status_of(row: Observation, scope: Scope | None) -> int:
     return ERROR if row.level == "ERROR" else habits_of(scope).fine_status
 
 
+def name_of(row: Observation, scope: Scope | None, originals: Mapping[str, AttributeValue]) -> str:
+    """Return the span's original name where Langfuse shows another one, else the name that it shows."""
+    maker = "" if scope is None else scope.name
+    shown = row.name or row.type.lower()
+    if maker == "ai":
+        original = originals.get("ai.operationId")
+        return original if isinstance(original, str) and original else shown
+    if scope is not None and maker == "pydantic-ai":
+        return _pydantic_name(row, shown, _major(scope.version), originals)
+    if maker == "traceloop.tracer" and originals.get("traceloop.span.kind") == "tool":
+        return shown if shown.endswith(".tool") else shown + ".tool"
+    return _tool_call_name(row, shown, originals)
+
+
+def _pydantic_name(row: Observation, shown: str, major: int, originals: Mapping[str, AttributeValue]) -> str:
+    if row.type == "TOOL":
+        return _tool_call_name(row, shown, originals) if major >= 2 else "running tool"
+    if shown == originals.get("logfire.msg"):
+        if shown.endswith(" run"):
+            return "invoke_agent " + shown.removesuffix(" run") if major >= 2 else "agent run"
+        if shown.startswith("running ") and shown.endswith((" tool", " tools")):
+            return "running tools"
+    return shown
+
+
+def _tool_call_name(row: Observation, shown: str, originals: Mapping[str, AttributeValue]) -> str:
+    is_call = originals.get("gen_ai.operation.name") == "execute_tool"
+    return f"execute_tool {shown}" if is_call and originals.get("gen_ai.tool.name") == shown else shown
+
+
 def sdk_major(scope: Scope | None) -> int:
-    """Return the major version of the Langfuse SDK that made a span; 0 when it was not made by it."""
+    """Return the major version of Langfuse's Python SDK that made a span; 0 when no Langfuse SDK made it."""
     return _major(scope.version) if scope is not None and scope.name.startswith("langfuse-sdk") else 0
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from langfuse import LangfuseOtelSpanAttributes as Names
 
-from sync_worker.json_text import dump
+from sync_worker.json_text import dump, parse
 from sync_worker.records import Observation
-from sync_worker.spans.context import TraceContext
+from sync_worker.spans.context import RESERVED_KEY, TraceContext
 from sync_worker.spans.instrumentations import sdk_major
 from sync_worker.spans.model import Attributes, AttributeValue
 from sync_worker.spans.restore import Originals
+from sync_worker.spans.sizes import utf8
 from sync_worker.times import iso_time
 
 #: Set by the SDK's versions before 5, which still had a trace-level input and output.
@@ -30,7 +32,7 @@ def observation_attributes(row: Observation, originals: Originals) -> Attributes
         Names.OBSERVATION_INPUT: row.input,
         Names.OBSERVATION_OUTPUT: row.output,
         Names.OBSERVATION_MODEL: row.model,
-        Names.OBSERVATION_MODEL_PARAMETERS: dump(row.model_parameters) if row.model_parameters else None,
+        Names.OBSERVATION_MODEL_PARAMETERS: dump(_typed(row.model_parameters)) if row.model_parameters else None,
         Names.OBSERVATION_USAGE_DETAILS: dump(row.usage) if row.usage else None,
         Names.OBSERVATION_COST_DETAILS: dump(row.cost) if row.cost else None,
         Names.OBSERVATION_COMPLETION_START_TIME: (
@@ -43,7 +45,8 @@ def observation_attributes(row: Observation, originals: Originals) -> Attributes
         TRACE_OUTPUT: row.trace_output,
     }
     for key, value in originals.user.items():
-        found[f"{Names.OBSERVATION_METADATA}.{key}"] = _metadata_value(value, sdk_major(originals.scope))
+        if not key.startswith(RESERVED_KEY):
+            found[f"{Names.OBSERVATION_METADATA}.{key}"] = _metadata_value(value, originals)
     return {key: value for key, value in found.items() if value is not None}
 
 
@@ -87,20 +90,35 @@ def metadata_attributes(row: Observation, context: TraceContext, trace_url: str 
     left = METADATA_BUDGET_BYTES
     for key, value in ({key: value for key, value in own.items() if value} | context.metadata).items():
         kept = value if isinstance(value, str | bool | int | float) and _fits(value) else dump(value)
-        left -= len(key) + (len(kept) if isinstance(kept, str) else 8)
-        if left < 0:
-            break
-        found[f"metadata.{key}"] = kept
+        size = len(utf8(key).encode()) + (len(utf8(kept).encode()) if isinstance(kept, str) else 8)
+        if size <= left:
+            left -= size
+            found[f"metadata.{key}"] = kept
     return found
 
 
-def _metadata_value(value: Any, major: int) -> AttributeValue:
-    """Write a metadata value as the SDK of that major version does; 4 is taken where the version is unknown."""
+def _metadata_value(value: Any, originals: Originals) -> AttributeValue:
+    """Write a metadata value as the SDK that made the span does; Python's version 4 where that is unknown."""
+    major = sdk_major(originals.scope)
+    if major and originals.resource.get("telemetry.sdk.language") in {"nodejs", "webjs"}:
+        return value if isinstance(value, str) else dump(value)
     if major >= 5:
         return dump(value)
     if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool) and _fits(value)):
         return value
     return value if isinstance(value, bool) and major == 3 else dump(value)
+
+
+def _typed(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return model parameters with the types that Langfuse turned to text: booleans, lists and objects."""
+    return {key: _untold(value) if isinstance(value, str) else value for key, value in parameters.items()}
+
+
+def _untold(text: str) -> Any:
+    if text in {"true", "false"}:
+        return text == "true"
+    is_json, value = parse(text) if text[:1] in {"[", "{"} else (False, None)
+    return value if is_json else text
 
 
 def _fits(value: str | float) -> bool:

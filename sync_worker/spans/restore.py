@@ -21,7 +21,7 @@ _INT64 = 2**63
 #: Keys whose numbers were doubles: JSON text drops the ".0" of a whole one.
 _DOUBLE = re.compile(
     r"(?:temperature|top_p|topP|penalty|Penalty|_cost|score|PerSecond|_per_second|ratio|time_to_first_chunk)\Z"
-    r"|msTo[A-Z]\w*\Z"
+    r"|msTo[A-Z]\w*\Z|(?:\A|\.)cost(?:\.|\Z)"
 )
 #: Keys whose numbers were text that only looked like a number.
 _VERSION = re.compile(r"(?:\A|[._])(?:version|release)\Z")
@@ -41,6 +41,7 @@ class Originals:
 def take_apart(metadata: Mapping[str, Any], row_version: str | None = None) -> Originals:
     """Split metadata into what it was made of; `row_version` gives a resource's `service.version` its text back."""
     found = Originals()
+    attributes: dict[str, Any] = {}
     scope_name, scope_version = "", ""
     scope_attributes: Attributes = {}
     has_scope = False
@@ -49,7 +50,7 @@ def take_apart(metadata: Mapping[str, Any], row_version: str | None = None) -> O
         if head == "resourceAttributes" and rest:
             found.resource[rest] = attribute_value(rest, value)
         elif head == "attributes" and rest:
-            found.attributes[rest] = attribute_value(rest, value)
+            attributes[rest] = value
         elif key == "scope.name":
             has_scope, scope_name = True, _text(value)
         elif key == "scope.version":
@@ -62,10 +63,19 @@ def take_apart(metadata: Mapping[str, Any], row_version: str | None = None) -> O
             found.user[key] = value
     if has_scope and scope_name:
         found.scope = Scope(scope_name, scope_version, scope_attributes)
+    if _keeps_attributes(found):
+        found.attributes = {name: attribute_value(name, value) for name, value in attributes.items()}
+    else:
+        found.user |= {f"attributes.{name}": value for name, value in attributes.items()}
     service_version = found.resource.get("service.version")
     if service_version is not None and row_version and _same_number(str(service_version), row_version):
         found.resource["service.version"] = row_version
     return found
+
+
+def _keeps_attributes(found: Originals) -> bool:
+    """Whether Langfuse keeps attributes of such a span; of its own SDK's it does not, and the keys are the user's."""
+    return bool(found.resource) if found.scope is None else not found.scope.name.startswith("langfuse-sdk")
 
 
 def attribute_value(key: str, value: Any) -> AttributeValue:
@@ -77,15 +87,15 @@ def attribute_value(key: str, value: Any) -> AttributeValue:
     if isinstance(value, int | float):
         if _VERSION.search(key):
             return _text(value)
-        if isinstance(value, float) or _DOUBLE.search(key):
-            return float(value)
-        return value if -_INT64 <= value < _INT64 else str(value)
+        if isinstance(value, int) and not -_INT64 <= value < _INT64:
+            return dump(value)
+        return float(value) if isinstance(value, float) or _DOUBLE.search(key) else value
     if value is None:
         return "null"
     if value == _EMPTY_ARRAY:
         return []
-    if isinstance(value, list):
-        return scalars(value) if is_scalar_list(value) else dump(value)
+    if isinstance(value, list) and is_scalar_list(value):
+        return scalars(value)
     return dump(value)
 
 
@@ -94,7 +104,7 @@ def is_scalar_list(value: list[Any]) -> bool:
     return bool(value) and (
         all(isinstance(item, str) for item in value)
         or all(isinstance(item, bool) for item in value)
-        or all(isinstance(item, int | float) and not isinstance(item, bool) for item in value)
+        or all(isinstance(item, int | float) and not isinstance(item, bool) and abs(item) < _INT64 for item in value)
     )
 
 
@@ -124,6 +134,9 @@ def _in_original_order(metadata: Mapping[str, Any]) -> Iterable[tuple[str, Any]]
         elif key == "scope":
             yield "scope.name", group["name"]
             yield "scope.version", group.get("version") or ""
+            for name, item in group.items():
+                if name not in {"name", "version", "attributes"}:
+                    yield f"scope.{name}", item
             attributes = group.get("attributes")
             if isinstance(attributes, Mapping):
                 for name, item in attributes.items():

@@ -12,7 +12,8 @@ from sync_worker.spans.model import Attributes, AttributeValue
 _JSON_MESSAGES = frozenset({"gen_ai.input.messages", "gen_ai.output.messages", "gen_ai.system_instructions"})
 
 #: A reference that Langfuse left in place of media or of a field over its own limit; it is never cut in half.
-_MEDIA_TOKEN = re.compile(r"@@@langfuseMedia:[^@]{1,512}\Z|@@@langfuseMedia:[^@]{1,512}@{1,2}\Z|@{1,3}\Z")
+_MEDIA_TOKEN = re.compile(r"@@@langfuseMedia:[^@]{1,512}@@@")
+_MAX_TOKEN_LENGTH = 1024  # characters; more than any token takes
 
 _MIN_LEAF_BYTES = 64
 
@@ -22,30 +23,33 @@ def mark(size: int) -> str:
     return f" …[cut by the sync worker: {size} bytes in all]"
 
 
+def utf8(text: str) -> str:
+    """Return the text with lone surrogates, which UTF-8 cannot hold, replaced."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
 def cut_text(text: str, limit: int) -> str:
     """Return the text, cut on a character so that it is at most `limit` bytes of UTF-8 with its mark."""
     if len(text) * 4 <= limit:
         return text
-    encoded = text.encode("utf-8", "replace")
-    if len(encoded) <= limit:
-        return text
-    ending = mark(len(encoded))
-    head = encoded[: max(0, limit - len(ending.encode()))].decode("utf-8", "ignore")
-    return _MEDIA_TOKEN.sub("", head) + ending
+    text = utf8(text)
+    encoded = text.encode()
+    return text if len(encoded) <= limit else _head(text, encoded, limit, mark(len(encoded)))
 
 
 def cut_value(key: str, value: AttributeValue, limit: int) -> AttributeValue:
-    """Return the value within `limit` bytes; messages stay JSON, lists are cut item by item."""
+    """Return the value within `limit` bytes; messages stay JSON, lists lose their end."""
     if isinstance(value, str):
-        if len(value) * 4 <= limit:
-            return value
         cut = cut_text(value, limit)
         return _cut_messages(value, limit) or cut if cut is not value and key in _JSON_MESSAGES else cut
     if isinstance(value, list) and value and isinstance(value[0], str):
-        texts = [str(item) for item in value]
-        size = sum(len(item.encode("utf-8", "replace")) for item in texts)
-        if size > limit:
-            return [cut_text(item, max(_MIN_LEAF_BYTES * 2, limit // len(texts))) for item in texts[: limit // 8]]
+        texts = [utf8(str(item)) for item in value]
+        size = sum(len(item.encode()) for item in texts)
+        return _cut_list(texts, limit, mark(size)) if size > limit else value
     return value
 
 
@@ -58,17 +62,58 @@ def within(attributes: Attributes, *, max_value_bytes: int, max_attributes: int)
     return kept, len(attributes) - len(kept)
 
 
+def _head(text: str, encoded: bytes, limit: int, ending: str) -> str:
+    """Return the beginning of a text with an ending, in `limit` bytes; a token on the cut is left out as a whole."""
+    head = encoded[: max(0, limit - len(ending.encode()))].decode("utf-8", "ignore")
+    around = max(0, len(head) - _MAX_TOKEN_LENGTH)
+    for token in _MEDIA_TOKEN.finditer(text, around, len(head) + _MAX_TOKEN_LENGTH):
+        if token.start() < len(head) < token.end():
+            return head[: token.start()] + ending
+    return head + ending
+
+
+def _cut_list(texts: list[str], limit: int, ending: str) -> list[str]:
+    kept: list[str] = []
+    left = limit - len(ending.encode())
+    for text in texts:
+        encoded = text.encode()
+        if len(encoded) > left:
+            return [*kept, _head(text, encoded, max(0, left) + len(ending.encode()), ending)]
+        kept.append(text)
+        left -= len(encoded)
+    return kept
+
+
 def _cut_messages(text: str, limit: int) -> str | None:
     is_json, value = parse(text)
     if not is_json:
         return None
     leaf = limit
-    while leaf >= _MIN_LEAF_BYTES:
-        shorter = dump(_cut_leaves(value, leaf))
-        if len(shorter.encode("utf-8", "replace")) <= limit:
-            return shorter
-        leaf //= 2
-    return None
+    try:
+        while leaf >= _MIN_LEAF_BYTES:
+            shorter = dump(_cut_leaves(value, leaf))
+            if len(shorter.encode()) <= limit:
+                return shorter
+            leaf //= 2
+    except RecursionError:  # nested deeper than Python follows
+        value = []
+    return _last_of(value, limit, len(utf8(text).encode())) if isinstance(value, list) else None
+
+
+def _last_of(items: list[Any], limit: int, size: int) -> str:
+    """Return the last messages that fit beside the mark, for a conversation too long to be cut inside its texts."""
+    said: dict[str, Any] = {"type": "text", "content": mark(size).strip()}
+    is_message = bool(items) and isinstance(items[0], dict) and "role" in items[0]
+    note = dump({"role": "system", "parts": [said]} if is_message else said)
+    left = limit - len(note.encode()) - len("[]")
+    kept: list[str] = []
+    for item in reversed(items):
+        shorter = dump(_cut_leaves(item, _MIN_LEAF_BYTES))
+        left -= len(shorter.encode()) + len(",")
+        if left < 0:
+            break
+        kept.append(shorter)
+    return f"[{','.join([note, *reversed(kept)])}]"
 
 
 def _cut_leaves(value: Any, limit: int) -> Any:

@@ -9,20 +9,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 _CACHE_READ = ("input_cached_tokens", "input_cache_read", "input_cache_read_tokens", "cache_read_input_tokens",
-               "cached_tokens", "prompt_tokens_details.cached_tokens")  # fmt: skip
+               "cached_tokens", "prompt_tokens_details.cached_tokens",
+               "input_tokens_details.cached_tokens")  # fmt: skip
 _CACHE_CREATION = ("cache_creation_input_tokens", "cache_write_input_tokens")
 _REASONING = ("output_reasoning_tokens", "output_reasoning", "reasoning_tokens",
-              "completion_tokens_details.reasoning_tokens")  # fmt: skip
+              "completion_tokens_details.reasoning_tokens", "output_tokens_details.reasoning_tokens")  # fmt: skip
 _PLAIN_INPUT = ("input", "prompt_tokens", "input_tokens", "promptTokens", "prompt")
 _PLAIN_OUTPUT = ("output", "completion_tokens", "output_tokens", "completionTokens", "completion")
 _TOTAL = ("total", "total_tokens", "totalTokens")
+_INT64 = 2**63
 
 
 def token_counts(usage: Mapping[str, float]) -> dict[str, int]:
     """Return `gen_ai.usage.*` counts; keys that the usage says nothing about are absent."""
     counts: dict[str, int] = {}
     read = _first(usage, _CACHE_READ)
-    creation = _sum(usage, "input_cache_creation") or _first(usage, _CACHE_CREATION)
+    creation = _sum(usage, "input_cache_creation")
+    if creation is None:
+        creation = _first(usage, _CACHE_CREATION)
     reasoning = _first(usage, _REASONING)
     plain_in, plain_out = _first(usage, _PLAIN_INPUT), _first(usage, _PLAIN_OUTPUT)
     total = _first(usage, _TOTAL)
@@ -37,7 +41,7 @@ def token_counts(usage: Mapping[str, float]) -> dict[str, int]:
         ("gen_ai.usage.cache_creation.input_tokens", creation),
         ("gen_ai.usage.reasoning.output_tokens", reasoning),
     ):
-        if value is not None:
+        if value is not None and abs(value) < _INT64:  # not for infinity either
             counts[key] = int(value)
     return counts
 
@@ -52,8 +56,11 @@ def _sum(usage: Mapping[str, float], prefix: str) -> float | None:
 
 
 def _containing(usage: Mapping[str, float], word: str, plain: float | None) -> float | None:
-    """Sum as Langfuse does, all keys that contain the word; a count under a name of its own stands for itself."""
+    """Sum as Langfuse does, all keys that contain the word; a count under a name of its own stands for itself.
+
+    Details of a count, as OpenAI nests them, are in it already.
+    """
     if plain is not None and word not in usage and f"{word}_tokens" not in usage:
         return plain
-    values = [value for key, value in usage.items() if word in key]
+    values = [value for key, value in usage.items() if word in key and "_details." not in key]
     return sum(values) if values else None

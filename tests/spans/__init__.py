@@ -1,0 +1,1 @@
+"""The pure conversion: ids, trees, attributes, sizes, and spans exported directly beside what became of them."""
