@@ -20,8 +20,8 @@ _SCOPE_SPANS = ResourceSpans.DESCRIPTOR.fields_by_name["scope_spans"].number
 _SCOPE = ScopeSpans.DESCRIPTOR.fields_by_name["scope"].number
 _SPANS = ScopeSpans.DESCRIPTOR.fields_by_name["spans"].number
 
-#: Bytes counted for a span's share of tags and lengths.
-_OVERHEAD = 24
+#: The most bytes that tag and length of one field take.
+_HEAD = 6
 
 
 def pack(traces: Iterable[Sequence[EncodedSpan]], max_spans: int, max_bytes: int) -> Iterator[list[EncodedSpan]]:
@@ -29,23 +29,50 @@ def pack(traces: Iterable[Sequence[EncodedSpan]], max_spans: int, max_bytes: int
 
     `max_bytes` counts the request before compression. A span that is larger alone goes alone.
     """
-    open_batches: dict[str, tuple[list[EncodedSpan], int]] = {}
+    open_batches: dict[str, _Batch] = {}
     for trace in traces:
         for project, members in groupby(trace, key=lambda span: span.project):
             spans = list(members)
-            cost = sum(_cost(span) for span in spans)
-            batch, used = open_batches.get(project, ([], 0))
-            if batch and (len(batch) + len(spans) > max_spans or used + cost > max_bytes):
-                yield batch
-                batch, used = [], 0
+            batch = open_batches.setdefault(project, _Batch(max_spans, max_bytes))
+            if not batch.fits(spans):
+                yield batch.spans
+                batch = open_batches[project] = _Batch(max_spans, max_bytes)
             for span in spans:
-                if batch and (len(batch) >= max_spans or used + _cost(span) > max_bytes):
-                    yield batch
-                    batch, used = [], 0
-                batch.append(span)
-                used += _cost(span)
-            open_batches[project] = (batch, used)
-    yield from (batch for batch, _ in open_batches.values() if batch)
+                if not batch.fits([span]):
+                    yield batch.spans
+                    batch = open_batches[project] = _Batch(max_spans, max_bytes)
+                batch.add(span)
+    yield from (batch.spans for batch in open_batches.values() if batch.spans)
+
+
+class _Batch:
+    """A batch in the making, and at most how large its request will be. Anything fits an empty one."""
+
+    def __init__(self, max_spans: int, max_bytes: int) -> None:
+        self.spans: list[EncodedSpan] = []
+        self._max_spans = max_spans
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._envelopes: set[tuple[bytes, ...]] = set()
+
+    def fits(self, spans: Sequence[EncodedSpan]) -> bool:
+        if not self.spans:
+            return True
+        return len(self.spans) + len(spans) <= self._max_spans and self._bytes + self._cost(spans) <= self._max_bytes
+
+    def add(self, span: EncodedSpan) -> None:
+        self._bytes += self._cost([span])
+        self._envelopes |= _envelopes(span)
+        self.spans.append(span)
+
+    def _cost(self, spans: Sequence[EncodedSpan]) -> int:
+        new = set[tuple[bytes, ...]]().union(*(_envelopes(span) for span in spans)) - self._envelopes
+        return sum(_HEAD + len(span.span) for span in spans) + sum(2 * _HEAD + len(envelope[-1]) for envelope in new)
+
+
+def _envelopes(span: EncodedSpan) -> set[tuple[bytes, ...]]:
+    """Return what goes around a span, once for all spans that share it."""
+    return {(span.resource,), (span.resource, span.scope)}
 
 
 def body(batch: Sequence[EncodedSpan]) -> bytes:
@@ -66,10 +93,6 @@ def body(batch: Sequence[EncodedSpan]) -> bytes:
         request += _head(_RESOURCE_SPANS, len(inner))
         request += inner
     return bytes(request)
-
-
-def _cost(span: EncodedSpan) -> int:
-    return len(span.span) + _OVERHEAD + (len(span.resource) + len(span.scope)) // 8
 
 
 def _field(number: int, value: bytes) -> bytes:

@@ -12,11 +12,14 @@ from typing import Literal
 import httpx
 from google.protobuf.json_format import Parse, ParseError
 from google.protobuf.message import DecodeError
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTracePartialSuccess,
+    ExportTraceServiceResponse,
+)
 
 from sync_worker import __version__
 from sync_worker.errors import CredentialsRefused, SourcePaused, TransientError
-from sync_worker.http import describe, redirect_target, retry_after, shown
+from sync_worker.http import describe, redirect_target, retry_after, shown, tls
 from sync_worker.kelet.batches import body
 from sync_worker.spans.model import EncodedSpan
 
@@ -72,6 +75,7 @@ class KeletClient:
         self.url = base_url + PATH
         self.traffic = Traffic()
         self.gzip_refused = gzip_refused
+        self._key = api_key
         self._compression = compression
         self._http = httpx.AsyncClient(
             headers={
@@ -83,6 +87,7 @@ class KeletClient:
             limits=httpx.Limits(max_connections=8, max_keepalive_connections=4),
             follow_redirects=False,
             transport=transport,
+            verify=tls(),
         )
 
     async def close(self) -> None:
@@ -104,7 +109,7 @@ class KeletClient:
             )
             if response.status_code in {400, 415} and self._compression == "auto":
                 response = await self._post(plain, len(plain), project, spans, zipped=False)
-                if response.is_success:
+                if response.is_success and not self.gzip_refused:
                     self.gzip_refused = True
                     log.warning("Kelet takes no gzip: requests go uncompressed from now on", extra={"action": "gzip"})
         else:
@@ -137,8 +142,8 @@ class KeletClient:
     def _meaning(self, response: httpx.Response, project: str) -> Accepted:
         status = response.status_code
         if 200 <= status < 300:
-            return _accepted(response)
-        where = f"{status} at {self.url}: {shown(response)}"
+            return self._accepted(response)
+        where = f"{status} at {self.url}: {self._said(response.text)}"
         if status in {400, 413, 422}:
             raise Refused(status, f"Kelet refused it ({where})")
         if status in {401, 403}:
@@ -159,22 +164,28 @@ class KeletClient:
             f"Kelet answered {where}, which is no answer of its traces endpoint. Try: check KELET_API_URL"
         )
 
-
-def _accepted(response: httpx.Response) -> Accepted:
-    """Read a partial success; a body that cannot be read means success, as for every OTLP exporter."""
-    if not response.content:
+    def _accepted(self, response: httpx.Response) -> Accepted:
+        """Read a partial success; a body that cannot be read means success, as for every OTLP exporter."""
+        partial = _partial_success(response)
+        message = self._said(partial.error_message)
+        if partial.rejected_spans > 0:
+            return Accepted(partial.rejected_spans, message)
+        if message:
+            log.warning("Kelet took all spans, with a warning: %s", message, extra={"action": "warning"})
         return Accepted()
+
+    def _said(self, text: str) -> str:
+        """Return the beginning of what the server said, without the key should it repeat it."""
+        return shown(httpx.Response(200, text=text.replace(self._key, "***")))
+
+
+def _partial_success(response: httpx.Response) -> ExportTracePartialSuccess:
     answer = ExportTraceServiceResponse()
     try:
         if "json" in response.headers.get("Content-Type", ""):
             Parse(response.text, answer, ignore_unknown_fields=True)
         else:
             answer.ParseFromString(response.content)
-    except (ParseError, DecodeError, UnicodeDecodeError):
-        return Accepted()
-    partial = answer.partial_success
-    if partial.rejected_spans > 0:
-        return Accepted(partial.rejected_spans, partial.error_message)
-    if partial.error_message:
-        log.warning("Kelet took all spans, with a warning: %s", partial.error_message, extra={"action": "warning"})
-    return Accepted()
+    except (ParseError, DecodeError, ValueError, RecursionError):
+        return ExportTracePartialSuccess()
+    return answer.partial_success

@@ -18,7 +18,7 @@ import httpx
 from sync_worker.backoff import Backoff
 from sync_worker.clock import Clock
 from sync_worker.errors import CredentialsRefused, SourcePaused, TransientError
-from sync_worker.http import describe, redirect_target, retry_after, shown
+from sync_worker.http import describe, redirect_target, retry_after, server_time_ms, shown, tls
 from sync_worker.json_text import parse
 from sync_worker.langfuse.budget import Budget
 
@@ -77,6 +77,7 @@ class LangfuseClient:
         self.backoff = backoff
         self.clock = clock
         self.requests = 0
+        self.ahead_ms = 0  # how far this machine's clock runs ahead of the server's, as far as is certain
         self.keys = (public_key, secret_key)
         self._unspeakable = (
             base64.b64encode(f"{public_key}:{secret_key}".encode()).decode(),
@@ -90,6 +91,7 @@ class LangfuseClient:
             headers={"Accept": "application/json", "User-Agent": "langfuse-kelet-sync"},
             follow_redirects=False,
             transport=transport,
+            verify=tls(),
         )
 
     async def close(self) -> None:
@@ -116,7 +118,7 @@ class LangfuseClient:
         CredentialsRefused, or SourcePaused for a redirect.
         """
         await self.admitted()
-        started = time.perf_counter()
+        started, asked_ms = time.perf_counter(), self.clock.now_ms()
         try:
             response = await self.http.get(self.base_url + path, params=dict(params))
         except (httpx.ReadTimeout, httpx.WriteTimeout) as fault:
@@ -126,6 +128,9 @@ class LangfuseClient:
             raise ServerFault(f"Langfuse broke off its answer at {path}: {describe(fault)}") from fault
         except httpx.HTTPError as fault:
             raise TransientError(f"Langfuse cannot be reached at {self.base_url}: {describe(fault)}") from fault
+        server_ms = server_time_ms(response)
+        if server_ms is not None:  # the answer is younger than the question, and its date leaves out the milliseconds
+            self.ahead_ms = max(0, asked_ms - server_ms - 1000)
         log.debug(
             "GET %s: %d, %d bytes in %.0f ms", path, response.status_code, len(response.content),
             (time.perf_counter() - started) * 1000, extra={"action": "request"},

@@ -32,9 +32,11 @@ class Page:
 class Reader(Protocol):
     """Reads rows. Walks may repeat rows; every walk ends, or raises what `errors` says."""
 
-    def window(
-        self, window: Window, *, light: bool = False, ended_since_ms: int | None = None
-    ) -> AsyncIterator[Page]:
+    @property
+    def ahead_ms(self) -> int:
+        """How far this machine's clock runs ahead of the server's, in milliseconds; 0 when it does not."""
+
+    def window(self, window: Window, *, light: bool = False, ended_since_ms: int | None = None) -> AsyncIterator[Page]:
         """Walk all rows that start in the window, newest first; `light` leaves out content.
 
         `ended_since_ms` leaves out rows that ended before it, and those that have no end.

@@ -18,6 +18,7 @@ from sync_worker.langfuse.client import EndpointMissing, LangfuseClient, PageToo
 from sync_worker.langfuse.page_size import HEAVY_PAGE_BYTES, MAX_LIMIT, PageSize
 from sync_worker.langfuse.reader import Page, Unreadable
 from sync_worker.langfuse.rows import parse_row
+from sync_worker.records import Observation
 from sync_worker.times import iso_time
 from sync_worker.windows import Window
 
@@ -41,9 +42,6 @@ _MAX_UNPROVEN = 8
 _WHOLE_METADATA = {"expandMetadata": "langfuse"}
 _MAX_RAW = 20_000  # characters of a row that cannot be understood, kept for a look
 
-#: Filters and cursor of a page.
-_Place = tuple[Mapping[str, str], str | None]
-
 log = logging.getLogger(__name__)
 
 
@@ -53,12 +51,15 @@ class V2Reader:
     def __init__(self, client: LangfuseClient) -> None:
         self._client = client
         self._sizes = {FULL: PageSize(), LIGHT: PageSize(), CONTEXT: PageSize()}
-        self._served: dict[str, _Place] = {}  # by fields, where a page with rows was served last
+        self._served: dict[str, Observation] = {}  # by fields, a row that was served last, without its content
         self._unproven = 0  # rows stepped over before any was served
 
-    def window(
-        self, window: Window, *, light: bool = False, ended_since_ms: int | None = None
-    ) -> AsyncIterator[Page]:
+    @property
+    def ahead_ms(self) -> int:
+        """How far this machine's clock runs ahead of the server's, in milliseconds; 0 when it does not."""
+        return self._client.ahead_ms
+
+    def window(self, window: Window, *, light: bool = False, ended_since_ms: int | None = None) -> AsyncIterator[Page]:
         """Walk all rows that start in the window, newest first."""
         params = _bounds(window)
         if ended_since_ms is not None:
@@ -128,7 +129,7 @@ class V2Reader:
             else:
                 self._client.backoff.success()
                 size.served(limit, page.size)
-                self._remember(fields, params, cursor, page)
+                self._remember(fields, page)
                 return page, after
 
     async def _fetch(
@@ -176,11 +177,11 @@ class V2Reader:
                 served = await self._fetch_content(fields, params, cursor)
                 if not isinstance(served, TransientError):
                     self._client.backoff.success()
-                    self._remember(fields, params, cursor, served[0])
+                    self._remember(fields, served[0])
                     return served
                 fault = served
                 tries += 1
-                if not await self._is_to_blame(fields, tries):
+                if not await self._is_to_blame(fields, listed, tries):
                     raise fault
             except TransientError as down:
                 await self._client.backoff.wait(down)
@@ -205,24 +206,26 @@ class V2Reader:
         except (PageTooHeavy, ServerFault) as fault:
             return fault
 
-    async def _is_to_blame(self, fields: str, tries: int) -> bool:
-        """Whether the server serves other content now: what it served last, or, where there is none, a guess."""
-        place = self._served.get(fields)
-        if place is not None:
-            other = await self._fetch_content(fields, *place)
-            if isinstance(other, TransientError):
+    async def _is_to_blame(self, fields: str, listed: Page, tries: int) -> bool:
+        """Whether the server serves other content now: a row that it served before, or, for want of one, a guess."""
+        other = self._served.get(fields)
+        if other is not None and all(row.id != other.id for row in listed.rows):
+            there = _bounds(Window(other.start_ms, other.start_ms + 1)) | _filter(_any_of("id", [other.id]))
+            again = await self._fetch_content(fields, there, None)
+            if isinstance(again, TransientError):
                 return False
-            if other[0].rows:
+            if again[0].rows:
                 return True
-            del self._served[fields]  # those rows are gone
+            self._served.pop(fields, None)  # it is gone
         if tries < _TRIES_ALONE or self._unproven >= _MAX_UNPROVEN:
             return False
         self._unproven += 1
         return True
 
-    def _remember(self, fields: str, params: Mapping[str, str], cursor: str | None, page: Page) -> None:
+    def _remember(self, fields: str, page: Page) -> None:
         if page.rows:
-            self._served[fields] = (params, cursor)
+            row = page.rows[-1]
+            self._served[fields] = Observation(row.id, row.trace_id, row.project_id, row.type, row.start_ms)
             self._unproven = 0
 
     def _shrink(self, fields: str, limit: int, divisor: int, fault: TransientError) -> None:

@@ -9,11 +9,15 @@ A constructor in lower case makes either a `Reply` (what happens) or a script (w
 
 from __future__ import annotations
 
+import gzip
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
+import orjson
+
+from sync_worker.demo.langfuse_server import RecordedLangfuse
 from sync_worker.demo.receiver import PartialSuccess, ReceivedSpan, TraceRequest
 from sync_worker.demo.serving import Reply, Request, json_reply
 
@@ -136,6 +140,22 @@ def asks(**params: str) -> Callable[[Request], bool]:
     """Return a condition: the query has these values."""
     wanted: Mapping[str, str] = params
     return lambda request: wanted.items() <= request.query.items()
+
+
+def shows_row(server: RecordedLangfuse, *row_ids: str, content: bool = True) -> Callable[[Request], bool]:
+    """Return a condition: the page that the server would answer holds one of these rows, with its input and output."""
+
+    def holds(request: Request) -> bool:
+        if content and "io" not in request.query.get("fields", "").split(","):
+            return False
+        usual = server.answer(request, None)
+        if usual.status != 200:
+            return False
+        body = gzip.decompress(usual.body) if usual.headers.get("Content-Encoding") == "gzip" else usual.body
+        shown = {item["id"] for item in orjson.loads(body).get("data", [])}
+        return not shown.isdisjoint(row_ids)
+
+    return holds
 
 
 def has_span(predicate: Callable[[ReceivedSpan], bool] | str) -> Callable[[TraceRequest], bool]:

@@ -1,0 +1,158 @@
+"""A client of Kelet and a delivery, connected to a receiver on the loopback address, in time that passes at once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+
+from sync_worker.backoff import Backoff
+from sync_worker.clock import Clock
+from sync_worker.demo.receiver import OtlpReceiver
+from sync_worker.kelet.client import KeletClient
+from sync_worker.kelet.delivery import Delivery, Settled
+from sync_worker.spans.model import EncodedSpan, RowKey
+from tests.support import otlp
+from tests.support.clock import VirtualClock
+
+KEY = "sk-kelet-very-secret"
+PROJECT = "proj"
+
+
+def encoded(
+    name: str = "good",
+    number: int = 1,
+    *,
+    trace: int = 1,
+    project: str = PROJECT,
+    resource: str = "svc",
+    scope: str = "scope",
+    attributes: Mapping[str, Any] | None = None,
+) -> EncodedSpan:
+    """Return a span as it goes out; its row is called by its trace and number."""
+    made = otlp.span(name, id=number, trace=trace, **(attributes or {}))
+    return EncodedSpan(
+        key=RowKey(str(trace), str(number)),
+        project=project,
+        trace_id=made.trace_id.hex(),
+        resource=Resource(attributes=otlp.pairs({"service.name": resource})).SerializeToString(),
+        scope=InstrumentationScope(name=scope).SerializeToString(),
+        span=made.SerializeToString(),
+        start_ms=1,
+        updated_ms=2,
+        fingerprint=b"f",
+    )
+
+
+def spans(count: int, poison: Sequence[int] = (), *, trace: int = 1) -> list[EncodedSpan]:
+    """Return a trace of so many spans, some of them called poison."""
+    return [encoded("poison" if n in poison else "good", n + 1, trace=trace) for n in range(count)]
+
+
+def numbers(of: Sequence[EncodedSpan]) -> list[int]:
+    """Return where spans stood in `spans`."""
+    return [int(one.key.row) - 1 for one in of]
+
+
+@dataclass
+class Kept:
+    """A sink that keeps what is settled and refuses to hear of a span twice."""
+
+    settled: list[Settled] = field(default_factory=list)
+    keys: set[RowKey] = field(default_factory=set)
+
+    def settle(self, settled: Settled) -> None:
+        keys = [one.key for one in settled.accepted] + [one.span.key for one in settled.refused]
+        assert len(set(keys)) == len(keys)
+        assert self.keys.isdisjoint(keys)
+        self.keys.update(keys)
+        self.settled.append(settled)
+
+    @property
+    def accepted(self) -> list[EncodedSpan]:
+        """Spans that were accepted, in order."""
+        return [one for settled in self.settled for one in settled.accepted]
+
+    @property
+    def refused(self) -> list[EncodedSpan]:
+        """Spans that were set aside, in order."""
+        return [one.span for settled in self.settled for one in settled.refused]
+
+    @property
+    def statuses(self) -> set[int]:
+        """With which answers spans were set aside."""
+        return {one.status for settled in self.settled for one in settled.refused}
+
+
+@dataclass
+class Sending:
+    """A delivery and all that belongs to it."""
+
+    delivery: Delivery
+    client: KeletClient
+    kept: Kept
+    clock: VirtualClock
+
+
+MakeClient = Callable[..., KeletClient]
+Send = Callable[..., Sending]
+
+
+@pytest.fixture
+def kelet() -> Iterator[OtlpReceiver]:
+    """A receiver of the test's own."""
+    with OtlpReceiver(api_key=KEY) as server:
+        yield server
+
+
+@pytest.fixture
+async def make_client(kelet: OtlpReceiver) -> AsyncIterator[MakeClient]:
+    """Connect to the receiver, or to another address; all connections are closed after the test."""
+    async with AsyncExitStack() as stack:
+
+        def make(url: str | None = None, *, timeout: float = 5.0, **options: Any) -> KeletClient:
+            transport = httpx.AsyncHTTPTransport(verify=False)  # reading certificates takes longer than most tests
+            client = KeletClient(url or kelet.url, KEY, transport=transport, **options)
+            client._http.timeout = httpx.Timeout(timeout)
+            stack.push_async_callback(client.close)
+            return client
+
+        yield make
+
+
+@pytest.fixture
+def client(make_client: MakeClient) -> KeletClient:
+    """A client that does not compress."""
+    return make_client(compression="none")
+
+
+@pytest.fixture
+def send(make_client: MakeClient) -> Send:
+    """Make a delivery to the receiver."""
+
+    def make(
+        *,
+        patience: float | None = 300.0,
+        refused_before: int = 0,
+        clock: VirtualClock | None = None,
+        compression: str = "none",
+        timeout: float = 5.0,
+    ) -> Sending:
+        clock = clock or VirtualClock()
+        kept = Kept()
+        client = make_client(compression=compression, timeout=timeout)
+        delivery = Delivery(client, kept, backoff(clock, patience), clock, refused_before=refused_before)
+        return Sending(delivery, client, kept, clock)
+
+    return make
+
+
+def backoff(clock: Clock, patience: float | None = 300.0) -> Backoff:
+    """Return a back-off against Kelet."""
+    return Backoff("Kelet", clock, patience)

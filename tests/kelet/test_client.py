@@ -1,0 +1,296 @@
+"""One request to Kelet: its headers, its compression, and what each answer means."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import logging
+import traceback
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+from sync_worker import __version__
+from sync_worker.demo.receiver import OtlpReceiver, TraceRequest
+from sync_worker.demo.serving import Reply, json_reply
+from sync_worker.errors import CredentialsRefused, SourcePaused, SyncError, TransientError
+from sync_worker.kelet.batches import body
+from sync_worker.kelet.client import Accepted, KeletClient, Refused
+from sync_worker.spans.model import EncodedSpan
+from tests.kelet.conftest import KEY, PROJECT, MakeClient, encoded, spans
+from tests.support import faults
+
+LARGE = spans(40)
+
+
+async def test_headers(kelet: OtlpReceiver, client: KeletClient) -> None:
+    """Kelet takes the key for another scheme, puts spans into another project, or cannot read the body."""
+    await client.post(spans(2))
+    (request,) = kelet.requests
+    assert (request.method, request.target, request.status) == ("POST", "/api/traces", 200)
+    assert request.headers["authorization"] == KEY
+    assert request.headers["x-kelet-project"] == PROJECT
+    assert request.headers["content-type"] == "application/x-protobuf"
+    assert request.headers["user-agent"] == f"langfuse-kelet-sync/{__version__}"
+    assert "content-encoding" not in request.headers
+    assert len(kelet.spans) == 2
+
+
+async def test_project_is_that_of_the_batch(kelet: OtlpReceiver, client: KeletClient) -> None:
+    """Spans that a rule routes elsewhere end up in the default project."""
+    await client.post([encoded(project="other")])
+    assert [one.project for one in kelet.spans] == ["other"]
+
+
+async def test_gzip(kelet: OtlpReceiver, make_client: MakeClient) -> None:
+    """A compressed body is another one than the plain body, or bytes are not counted."""
+    client = make_client()
+    await client.post(LARGE)
+    (request,) = kelet.requests
+    assert request.headers["content-encoding"] == "gzip"
+    assert gzip.decompress(request.body) == body(LARGE)
+    assert len(kelet.spans) == len(LARGE)
+    traffic = client.traffic
+    assert (traffic.requests, traffic.bytes_sent, traffic.bytes_plain) == (1, len(request.body), len(body(LARGE)))
+
+
+@pytest.mark.parametrize(
+    ("compression", "batch", "zipped"),
+    [
+        ("auto", LARGE, True),
+        ("auto", spans(1), False),
+        ("gzip", LARGE, True),
+        ("gzip", spans(1), True),
+        ("none", LARGE, False),
+    ],
+)
+async def test_when_to_compress(
+    compression: str,
+    batch: list[EncodedSpan],
+    zipped: bool,
+    kelet: OtlpReceiver,
+    make_client: MakeClient,
+) -> None:
+    """The setting for compression is not obeyed."""
+    await make_client(compression=compression).post(batch)
+    assert ("content-encoding" in kelet.requests[0].headers) is zipped
+
+
+@pytest.mark.parametrize("code", [400, 415])
+async def test_gzip_refused(
+    code: int, kelet: OtlpReceiver, make_client: MakeClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At a receiver without gzip nothing arrives, or each request is sent twice for ever."""
+    kelet.script = faults.refuse_gzip(code)
+    client = make_client()
+    assert await client.post(LARGE) == Accepted()
+    assert client.gzip_refused
+    await client.post(LARGE)
+    assert [request.status for request in kelet.requests] == [code, 200, 200]
+    again = make_client(gzip_refused=True)
+    await again.post(LARGE)
+    assert [request.status for request in kelet.requests] == [code, 200, 200, 200]
+    assert [record.levelname for record in caplog.records if record.levelno >= logging.WARNING] == ["WARNING"]
+
+
+async def test_gzip_refused_is_said_once(
+    kelet: OtlpReceiver, make_client: MakeClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Requests in flight together each warn of the same."""
+    kelet.script = faults.refuse_gzip()
+    client = make_client()
+    await asyncio.gather(*(client.post(LARGE) for _ in range(4)))
+    assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) == 1
+
+
+async def test_bad_batch_does_not_end_gzip(kelet: OtlpReceiver, make_client: MakeClient) -> None:
+    """One poison span turns compression off for good."""
+    kelet.script = faults.refuse_span("poison")
+    client = make_client()
+    with pytest.raises(Refused) as caught:
+        await client.post(spans(40, [3]))
+    assert caught.value.status == 400
+    assert not client.gzip_refused
+    await client.post(LARGE)
+    assert [request.status for request in kelet.requests] == [400, 400, 200]
+    assert "content-encoding" in kelet.requests[-1].headers
+
+
+async def test_fault_of_the_plain_try_is_no_word_on_gzip(kelet: OtlpReceiver, make_client: MakeClient) -> None:
+    """A moment's outage after a refusal is taken for a refusal of the batch, or for a success without gzip."""
+    kelet.script = faults.in_turn(faults.status(400), faults.status(503))
+    client = make_client()
+    with pytest.raises(TransientError):
+        await client.post(LARGE)
+    assert not client.gzip_refused
+
+
+@pytest.mark.parametrize("code", [400, 415])
+async def test_gzip_by_order_has_no_second_try(code: int, kelet: OtlpReceiver, make_client: MakeClient) -> None:
+    """A body goes out plain although the operator forbade it."""
+    kelet.script = faults.refuse_gzip(code)
+    client = make_client(compression="gzip", gzip_refused=True)
+    with pytest.raises((Refused, SourcePaused)):
+        await client.post(LARGE)
+    assert len(kelet.requests) == 1
+
+
+def _partial(rejected: int, message: str) -> bytes:
+    answer = ExportTraceServiceResponse()
+    answer.partial_success.rejected_spans = rejected
+    answer.partial_success.error_message = message
+    return answer.SerializeToString()
+
+
+PROTOBUF = {"Content-Type": "application/x-protobuf"}
+JSON = {"Content-Type": "application/json; charset=utf-8"}
+SUCCESSES: list[tuple[Reply, Accepted]] = [
+    (Reply(200, PROTOBUF, b""), Accepted()),
+    (Reply(202, {}, b""), Accepted()),
+    (Reply(204), Accepted()),
+    (Reply(200, PROTOBUF, _partial(3, "too old")), Accepted(3, "too old")),
+    (Reply(200, {}, _partial(3, "too old")), Accepted(3, "too old")),
+    (Reply(200, PROTOBUF, _partial(0, "slow down")), Accepted()),
+    (Reply(200, PROTOBUF, _partial(-2, "odd")), Accepted()),
+    (Reply(200, PROTOBUF, b"\xff\xff\xff"), Accepted()),
+    (faults.unreadable_success(), Accepted()),
+    (json_reply(200, {"partialSuccess": {"rejectedSpans": "2", "errorMessage": "bad"}}), Accepted(2, "bad")),
+    (json_reply(200, {"partialSuccess": {"rejectedSpans": 2}, "unknown": 1}), Accepted(2)),
+    (json_reply(200, {"partial_success": {"rejected_spans": 2}}), Accepted(2)),
+    (json_reply(200, {"partialSuccess": {}}), Accepted()),
+    (json_reply(200, {"partialSuccess": "many"}), Accepted()),
+    (json_reply(200, {"partialSuccess": {"rejectedSpans": "many"}}), Accepted()),
+    (json_reply(200, ["ok"]), Accepted()),
+    (json_reply(200, None), Accepted()),
+    (Reply(200, JSON, b"\xff{"), Accepted()),
+    (Reply(200, JSON, b"[" * 50_000), Accepted()),
+    (Reply(200, PROTOBUF, _partial(1, "a\nb\x1b[31m" + "c" * 5000)), Accepted(1, "a b [31m" + "c" * 192 + "…")),
+]
+
+
+@pytest.mark.parametrize(("reply", "meaning"), SUCCESSES, ids=range(len(SUCCESSES)))
+async def test_success(reply: Reply, meaning: Accepted, kelet: OtlpReceiver, client: KeletClient) -> None:
+    """Spans that Kelet took are sent again, or those that it rejected are counted as sent."""
+    kelet.script = faults.always(reply)
+    assert await client.post(spans(3)) == meaning
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@given(
+    st.binary(max_size=40)
+    | st.builds(lambda value: json.dumps(value).encode(), st.recursive(
+        st.none() | st.integers() | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+            st.sampled_from(["partialSuccess", "rejectedSpans", "errorMessage", "x"]), inner, max_size=3
+        ),
+    )),
+    st.sampled_from(["application/json", "application/x-protobuf", "text/html", ""]),
+)  # fmt: skip
+def test_any_body_is_a_success(content: bytes, kind: str) -> None:
+    """An answer that nobody thought of makes spans that arrived go out again, for ever."""
+    client = object.__new__(KeletClient)
+    client._key = KEY
+    response = httpx.Response(200, headers={"Content-Type": kind}, content=content)
+    assert client._accepted(response).rejected >= 0
+
+
+MEANINGS: list[tuple[Reply, type[Exception], str]] = [
+    (faults.status(400), Refused, "400"),
+    (faults.status(413), Refused, "413"),
+    (faults.status(422), Refused, "422"),
+    (faults.status(401), CredentialsRefused, "KELET_API_KEY"),
+    (faults.status(403), CredentialsRefused, "KELET_API_KEY"),
+    (faults.no_such_project(), SourcePaused, "create the project"),
+    (faults.status(405), SourcePaused, "KELET_API_URL"),
+    (faults.status(409), SourcePaused, "KELET_API_URL"),
+    (faults.status(415), SourcePaused, "KELET_API_URL"),
+    (faults.redirect("/other"), SourcePaused, "redirects"),
+    (faults.status(408), TransientError, "408"),
+    (faults.status(429), TransientError, "429"),
+    (faults.status(500), TransientError, "500"),
+    (faults.status(503), TransientError, "503"),
+    (faults.status(529), TransientError, "529"),
+    (faults.drop(), TransientError, "cannot be reached"),
+]
+
+
+@pytest.mark.parametrize(("reply", "kind", "words"), MEANINGS, ids=[str(reply.status) for reply, *_ in MEANINGS])
+async def test_meaning(
+    reply: Reply, kind: type[Exception], words: str, kelet: OtlpReceiver, client: KeletClient
+) -> None:
+    """What passes is given up, what does not is tried for ever, or spans pay for a wrong setting."""
+    kelet.script = faults.always(reply)
+    with pytest.raises(kind, match=words) as caught:
+        await client.post(spans(2))
+    assert type(caught.value) is kind
+    assert "\n" not in str(caught.value)
+    assert len(kelet.requests) == 1
+
+
+@pytest.mark.parametrize("code", [408, 429, 500, 503])
+async def test_wait_that_kelet_asks_for(code: int, kelet: OtlpReceiver, client: KeletClient) -> None:
+    """A wait that Kelet asks for is not handed on."""
+    kelet.script = faults.always(faults.status(code, retry_after=17))
+    with pytest.raises(TransientError) as caught:
+        await client.post(spans(2))
+    assert caught.value.retry_after == 17.0
+
+
+async def test_slow_answer_passes(kelet: OtlpReceiver, make_client: MakeClient) -> None:
+    """A receiver that hangs holds the worker for ever."""
+    kelet.script = faults.always(faults.slow(0.5))
+    with pytest.raises(TransientError, match="ReadTimeout"):
+        await make_client(timeout=0.05).post(spans(2))
+
+
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+async def test_redirect_is_not_followed(code: int, kelet: OtlpReceiver, client: KeletClient) -> None:
+    """The key and the spans go to wherever a server sends its callers."""
+    with OtlpReceiver() as elsewhere:
+        kelet.script = faults.always(faults.redirect(f"{elsewhere.url}/api/traces?token=abc", code))
+        with pytest.raises(SourcePaused, match="KELET_API_URL") as caught:
+            await client.post(spans(2))
+        assert elsewhere.url in str(caught.value)
+        assert "abc" not in str(caught.value)
+        assert elsewhere.requests == []
+
+
+def _echo(request: TraceRequest) -> Reply:
+    return json_reply(int(request.headers["x-kelet-project"]), {"detail": f"{'x' * 185} {request.headers}"})
+
+
+@pytest.mark.parametrize("code", [200, 302, 400, 401, 403, 404, 405, 413, 422, 429, 500, 503])
+async def test_no_key_in_any_message(
+    code: int, kelet: OtlpReceiver, client: KeletClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The key lands in an error, its traceback, a dead letter or a log, at a server that repeats what it was sent."""
+    caplog.set_level(logging.DEBUG)
+    batch = [encoded(project=str(code))]
+    told = ""
+    for script in (_echo, faults.always(Reply(code, PROTOBUF, _partial(code % 3, f"bad key {KEY}")))):
+        kelet.script = script
+        try:
+            told += repr(await client.post(batch))
+        except (SyncError, Refused) as fault:
+            told += "".join(traceback.format_exception(fault))
+    assert told
+    assert KEY not in told + caplog.text + repr(client)
+
+
+async def test_one_connection_for_many_requests(kelet: OtlpReceiver, client: KeletClient) -> None:
+    """Every request pays for a new connection, TLS handshake and all."""
+    accepted = []
+    accept = kelet._http.get_request
+
+    def counting() -> tuple[object, object]:
+        accepted.append(1)
+        return accept()
+
+    kelet._http.get_request = counting  # type: ignore[method-assign,assignment]
+    for _ in range(20):
+        await client.post(spans(1))
+    assert len(accepted) == 1

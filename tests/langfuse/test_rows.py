@@ -1,0 +1,76 @@
+"""Whatever a row holds, it is read or refused with a reason."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from sync_worker.errors import RecordRefused
+from sync_worker.langfuse.rows import parse_row
+from sync_worker.records import Observation
+from tests.support.rows import row
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=10,
+)
+TIMES = st.sampled_from([
+    "2026-11-20T12:00:00.000Z", "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59.999-23:59", "1969-12-31T23:59:59Z",
+    "2026-11-20", "2026-11-20T12:00:00", "20261120T120000Z", "2026-W47-5T12:00:00Z", "", "\ud800", "٢٠٢٦-١١-٢٠T١٢:٠٠Z",
+])  # fmt: skip
+KEYS = sorted(row())
+ANY_ROW = st.fixed_dictionaries(
+    {"id": st.just("an-id") | JSON, "startTime": TIMES | JSON},
+    optional={key: TIMES | JSON for key in KEYS if key not in {"id", "startTime"}},
+)
+
+
+@given(JSON | st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=8), JSON, max_size=8) | ANY_ROW)
+@example({"id": "x", "startTime": [[[["deep"] * 9] * 9] * 9] * 9})
+@example({"id": "x", "startTime": 10**4000})
+def test_every_value_is_read_or_refused(value: Any) -> None:
+    """A row that nobody thought of ends the walk instead of becoming a dead letter."""
+    reason = None
+    try:
+        assert_types(parse_row(value))
+    except RecordRefused as refusal:
+        reason = str(refusal)
+    assert reason is None or 0 < len(reason) < 1000
+
+
+@given(ANY_ROW)
+def test_row_with_id_and_start_is_always_read(value: dict[str, Any]) -> None:
+    """A wrong type in a field that matters little makes the whole row unreadable."""
+    read = parse_row(value | {"id": "an-id", "startTime": "2026-11-20T12:00:00.123Z"})
+    assert (read.id, read.start_ms) == ("an-id", 1_795_176_000_123)
+    assert_types(read)
+
+
+def assert_types(read: Observation) -> None:
+    for item in fields(read):
+        value = getattr(read, item.name)
+        kinds: dict[str, tuple[type, ...]] = {
+            "id": (str,), "project_id": (str,), "type": (str,), "level": (str,), "start_ms": (int,),
+            "is_root": (bool,), "public": (bool,), "metadata": (dict,), "model_parameters": (dict,), "usage": (dict,),
+            "cost": (dict,), "tags": (tuple,), "prompt_version": (int, type(None)),
+        }  # fmt: skip
+        times = (int, type(None)) if item.name.endswith("_ms") else (str, type(None))
+        assert isinstance(value, kinds.get(item.name, times)), item.name
+        assert value != "" or item.name == "project_id", item.name
+    for number in [*read.usage.values(), *read.cost.values(), read.prompt_version or 0]:
+        assert math.isfinite(number)
+        assert -(2**63) <= number < 2**63
+        assert not isinstance(number, bool)
+
+
+@pytest.mark.parametrize("key", ["userId", "sessionId", "version", "release", "statusMessage", "model", "promptName"])
+def test_empty_means_absent(key: str) -> None:
+    """An empty string of Langfuse's store, which has no null, becomes an empty attribute."""
+    made = row()
+    assert parse_row(made | {key: ""}) == parse_row(made | {key: None})
