@@ -44,8 +44,7 @@ class Backoff:
 
     async def ready(self) -> None:
         """Wait as long as the other side asked every caller to wait. Raises Stopped."""
-        wait = self._not_before - self._clock.monotonic()
-        if wait > 0:
+        while (wait := self._not_before - self._clock.monotonic()) > 0:  # it may be asked for more meanwhile
             await self._clock.sleep(wait)
 
     async def wait(self, fault: TransientError) -> None:
@@ -55,7 +54,8 @@ class Backoff:
         self._tries += 1
         wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(self._tries - 1, 10)) * (0.5 + self._clock.jitter() / 2)
         if fault.retry_after is not None:
-            wait = max(fault.retry_after, wait if fault.retry_after == 0 else 0.0)
+            # Less than the shortest wait is "at once", and at once over and over is no kindness.
+            wait = max(fault.retry_after, wait if fault.retry_after < FIRST_WAIT else 0.0)
             self._not_before = max(self._not_before, self._clock.monotonic() + wait)
         if self._patience is not None and self.age + wait > self._patience:
             raise TransientError(

@@ -15,6 +15,7 @@ class VirtualClock:
         self.seconds = 1_000.0
         self.waits: list[float] = []
         self.stopping = False
+        self.chance = 1.0
 
     def now_ms(self) -> int:
         """Return wall-clock time in Unix milliseconds."""
@@ -33,8 +34,8 @@ class VirtualClock:
         self.check()
 
     def jitter(self) -> float:
-        """Return 1: waits are as long as they can be."""
-        return 1.0
+        """Return what the test says; 1, as long as it says nothing: waits are as long as they can be."""
+        return self.chance
 
     def check(self) -> None:
         """Raise Stopped when the test asked for it."""

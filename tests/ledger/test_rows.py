@@ -1,0 +1,282 @@
+"""What was sent, what was set aside, and what may be forgotten."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sync_worker.errors import StateError
+from sync_worker.ledger import DeadLetter, Ledger, open_ledger
+from sync_worker.ledger.lease import BACKFILL, release, take
+from sync_worker.windows import Window
+from tests.ledger.made import letter, note, sent_rows, span
+
+
+def _send(ledger: Ledger, trace: str, *starts: int, newest_ms: int | None = None, parked: bool = False) -> None:
+    newest = max(starts) if newest_ms is None else newest_ms
+    ledger.note_traces(1, [note(trace, min(starts), newest, parked=parked)])
+    ledger.commit_answer(1, [span(trace, f"r{start}", start) for start in starts], [])
+
+
+def _remembered(ledger: Ledger) -> set[str]:
+    found = {trace for (trace,) in ledger.query("SELECT trace_id FROM traces")}
+    assert {trace for trace, _ in sent_rows(ledger)} <= found
+    return found
+
+
+def test_done_rows_of_many_traces(ledger: Ledger) -> None:
+    """SQLite takes only so many values in one statement: a large window would end in an error."""
+    for number in range(0, 2500, 500):
+        ledger.commit_answer(1, [span(f"t{n}", "r", n, n.to_bytes(2)) for n in range(number, number + 500)], [])
+    done = ledger.done_rows(1, (f"t{number}" for number in range(40_000)))
+    assert len(done) == 2500
+    assert (done["t0", "r"].fingerprint, done["t2499", "r"].fingerprint) == (b"\x00\x00", b"\x09\xc3")
+    assert done["t7", "r"].updated_ms == 7
+    assert ledger.done_rows(2, ["t0"]) == {}
+    assert ledger.done_rows(1, []) == {}
+
+
+def test_answer_is_committed_whole_or_not_at_all(ledger: Ledger) -> None:
+    """Accepted spans without their dead letters, or the other way round, would be sent again or lost."""
+    ledger.db.conn.execute(
+        "CREATE TEMP TRIGGER fail BEFORE INSERT ON dead_letters BEGIN SELECT RAISE(ABORT, 'no more'); END"
+    )
+    with pytest.raises(StateError, match="no more"):
+        ledger.commit_answer(1, [span("t", "r")], [letter("t", "bad")])
+    assert (sent_rows(ledger), ledger.traces(1, ["t"]), ledger.dead_letters()) == (set(), {}, [])
+
+
+def test_latest_state_of_a_row_counts(ledger: Ledger) -> None:
+    """A row that was sent, changed and was then refused would be refused again at every reading."""
+    ledger.commit_answer(1, [span("t", "r", fingerprint=b"first")], [])
+    ledger.commit_answer(1, [], [letter("t", "r", fingerprint=b"second")])
+    assert ledger.done_rows(1, ["t"])["t", "r"].fingerprint == b"second"
+    assert ledger.done_rows(1, ["t"])["t", "r"].updated_ms == 7
+
+    ledger.drop_dead_letters(ledger.dead_letters())
+    assert ledger.done_rows(1, ["t"])["t", "r"].fingerprint == b"second"
+
+    ledger.commit_answer(1, [span("t", "r", fingerprint=b"third")], [])
+    assert ledger.done_rows(1, ["t"])["t", "r"].fingerprint == b"third"
+
+
+@pytest.mark.parametrize("trace", ["t", None])
+def test_row_has_one_dead_letter(ledger: Ledger, trace: str | None) -> None:
+    """Each reading of a window would add one more for the same row."""
+    for reason in ("one", "two", "three"):
+        ledger.commit_window(1, "live", Window(0, 1), [], [letter(trace, "r", reason=reason)])
+    (kept,) = ledger.dead_letters()
+    assert (kept.reason, kept.trace_id, kept.row_id) == ("three", trace, "r")
+    assert ledger.count_dead_letters(1) == 1
+
+
+@pytest.mark.parametrize("trace", ["t", None])
+def test_row_that_is_accepted_leaves_the_dead_letters(ledger: Ledger, trace: str | None) -> None:
+    """A retry that succeeded would stand there as refused for ever."""
+    ledger.commit_answer(
+        1, [], [letter(trace, "r"), letter("t", "other"), letter("u", "r"), letter("t", "r", source_id=2)]
+    )
+    ledger.commit_answer(1, [span("t", "r")], [])
+    assert [(kept.source_id, kept.trace_id, kept.row_id) for kept in ledger.dead_letters()] == [
+        (1, "t", "other"), (1, "u", "r"), (2, "t", "r"),
+    ]  # fmt: skip
+
+
+def test_dead_letter_comes_back_as_it_went_in(ledger: Ledger) -> None:
+    """`dead-letters list` would tell something else than what happened."""
+    whole = DeadLetter(1, "unreadable", "why\nso", 11, "t", "r", 400, "p", 12, b"\x00\xff", '{"a": "\\u0000é"}', 1)
+    note_of_answer = DeadLetter(1, "partial", "3 of 9", 12, spans=3)
+    ledger.commit_answer(1, [], [whole, note_of_answer, note_of_answer])
+    kept = ledger.dead_letters(1)
+    assert [item.id for item in kept] == [1, 2, 3]
+    assert [tuple(getattr(item, name) for name in DeadLetter.__slots__ if name != "id") for item in kept] == [
+        tuple(getattr(item, name) for name in DeadLetter.__slots__ if name != "id")
+        for item in (whole, note_of_answer, note_of_answer)
+    ]
+    assert (ledger.count_dead_letters(1), ledger.count_dead_letters(2)) == (7, 0)
+    assert [item.id for item in ledger.dead_letters(ids=[3, 1, 9])] == [1, 3]
+
+
+def test_half_characters_do_not_stop_a_window(ledger: Ledger) -> None:
+    """A row with half of a surrogate pair in its ids or its error would keep its window open for ever."""
+    bad = "\ud800x"
+    ledger.commit_window(1, "live", Window(0, 1), [note(bad)], [letter(bad, bad, reason=bad, raw=bad)])
+    (kept,) = ledger.dead_letters()
+    assert (kept.trace_id, kept.row_id, kept.reason, kept.raw) == ("?x", "?x", "?x", "?x")
+    assert (ledger.done_rows(1, [bad]), ledger.traces(1, [bad])) == ({}, {})
+    assert ledger.coverage(1, "live") == [Window(0, 1)]
+
+
+def test_dropped_rows_count_as_done(ledger: Ledger) -> None:
+    """What the operator gave up would be sent, and refused, again."""
+    ledger.commit_answer(1, [], [letter("t", "r"), letter("t", "kept"), letter(None, None, fingerprint=None, spans=3)])
+    first, kept, partial = ledger.dead_letters()
+    ledger.drop_dead_letters([first, partial])
+    assert ledger.dead_letters() == [kept]
+    done = ledger.done_rows(1, ["t"])
+    assert {key: state.fingerprint for key, state in done.items()} == {("t", "r"): b"bad", ("t", "kept"): b"bad"}
+    assert not done["t", "r"].set_aside
+    assert ledger.forget(1, 100, [Window(0, 100)]) == 1  # what was dropped does not stay for ever
+    assert sent_rows(ledger) == set()
+
+
+def test_drop_of_a_row_that_was_accepted_meanwhile(ledger: Ledger) -> None:
+    """The older state would be noted over the newer one, and the row sent once more."""
+    ledger.commit_answer(1, [], [letter("t", "r", fingerprint=b"old")])
+    letters = ledger.dead_letters()
+    ledger.commit_answer(1, [span("t", "r", fingerprint=b"new")], [])
+    ledger.drop_dead_letters(letters)
+    assert ledger.done_rows(1, ["t"])["t", "r"].fingerprint == b"new"
+
+
+def test_forget_takes_what_is_old_and_covered(ledger: Ledger) -> None:
+    """The file would grow without end."""
+    _send(ledger, "old", 10, 20)
+    _send(ledger, "other source", 10)
+    ledger.db.conn.execute("UPDATE traces SET source_id = 2 WHERE trace_id = 'other source'")
+    ledger.db.conn.execute("UPDATE sent SET source_id = 2 WHERE trace_id = 'other source'")
+    assert ledger.forget(1, 100, [Window(0, 50)]) == 1
+    assert _remembered(ledger) == {"other source"}
+    assert ledger.rows_done_by_hour(1) == {0: 2}
+
+
+@pytest.mark.parametrize(
+    ("name", "starts", "newest_ms", "parked"),
+    [
+        ("written lately", (10, 20), 100, False),
+        ("parked", (10, 20), 20, True),
+        ("sent beyond the coverage", (10, 60), 60, False),
+        ("sent where coverage ends", (10, 50), 50, False),
+        ("sent before the coverage", (-1, 10), 10, False),
+        ("on both sides of a gap", (10, 75), 75, False),
+    ],
+)
+def test_forget_leaves(ledger: Ledger, name: str, starts: tuple[int, ...], newest_ms: int, parked: bool) -> None:
+    """A row that is read again would be sent again."""
+    _send(ledger, name, *starts, newest_ms=newest_ms, parked=parked)
+    assert ledger.forget(1, 100, [Window(0, 50), Window(70, 80)]) == 0
+    assert _remembered(ledger) == {name}
+
+
+def test_forget_of_a_trace_that_began_before_all_coverage(ledger: Ledger) -> None:
+    """Every trace that stood open at the first edge would be remembered for ever."""
+    ledger.note_traces(1, [note("t", -500, 20)])
+    ledger.commit_answer(1, [span("t", "r", 10)], [])
+    assert ledger.forget(1, 100, [Window(0, 50)]) == 1
+
+
+def test_forget_is_bounded_and_gets_past_what_must_stay(ledger: Ledger) -> None:
+    """Traces of a backfill that was broken off are older than all others: nothing would ever be forgotten again."""
+    for number in range(30):
+        _send(ledger, f"stays {number}", 1000 + number, newest_ms=1)
+        _send(ledger, f"goes {number}", 10, newest_ms=2 + number)
+    covered = [Window(0, 50)]
+    assert ledger.forget(1, 100, covered, limit=20) == 20
+    assert {f"goes {number}" for number in range(20, 30)} <= _remembered(ledger)
+    assert ledger.forget(1, 100, covered, limit=20) == 10
+    assert ledger.forget(1, 100, covered, limit=20) == 0
+    assert _remembered(ledger) == {f"stays {number}" for number in range(30)}
+    assert len(sent_rows(ledger)) == 30
+
+
+_TRACES = st.lists(
+    st.tuples(st.lists(st.integers(0, 60), min_size=1, max_size=3), st.integers(0, 120), st.booleans()), max_size=8
+)
+_COVERED = st.lists(
+    st.tuples(st.integers(0, 60), st.integers(1, 30)).map(lambda pair: Window(pair[0], sum(pair))), max_size=3
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(traces=_TRACES, covered=_COVERED, before=st.integers(0, 120))
+def test_forget_never_takes_the_young_or_uncovered(
+    ledger: Ledger, traces: list[tuple[list[int], int, bool]], covered: list[Window], before: int
+) -> None:
+    """A row that is forgotten while its time may be read again is sent twice."""
+    ledger.db.conn.execute("PRAGMA synchronous = OFF")
+    ledger.db.conn.execute("DELETE FROM sent")
+    ledger.db.conn.execute("DELETE FROM traces")
+    for number, (starts, late, parked) in enumerate(traces):
+        _send(ledger, f"t{number}", *set(starts), newest_ms=max(*starts, late), parked=parked)
+    done = {moment for window in covered for moment in range(window.start, window.end)}
+    ledger.forget(1, before, covered)
+    for number, (starts, late, parked) in enumerate(traces):
+        stretch = set(range(min(starts), max(starts) + 1))
+        gone = stretch <= done and max(*starts, late) < before and not parked
+        assert (f"t{number}" in _remembered(ledger)) is not gone
+
+
+def test_forget_beside_a_backfill_that_sends(ledger: Ledger) -> None:
+    """Rows accepted while their trace was forgotten would stay in the file for ever."""
+    _send(ledger, "t", 10)
+    beside = open_ledger(ledger.path, ledger.clock)
+    lease = take(beside, BACKFILL, 0, 100)
+    assert ledger.forget(1, 100, [Window(0, 50)]) == 1
+    beside.commit_answer(1, [span("t", "r60", 60, project="chosen")], [])
+    beside.commit_window(1, BACKFILL, Window(50, 100), [], [])
+    assert beside.traces(1, ["t"])["t"].project == "chosen"
+    assert ledger.forget(1, 100, [Window(0, 100)]) == 1
+    assert sent_rows(ledger) == set()
+    release(beside, lease)
+    beside.close()
+
+
+def test_source_of_a_pair_of_keys(ledger: Ledger) -> None:
+    """New keys of a project would begin it anew, or a project of the same name on another server go on in its place."""
+    one = ledger.remember_source("k1", "https://a", "p1", "Name", "org")
+    ledger.set_first_edge(one.id, 500)
+    again = ledger.remember_source("k2", "https://a", "p1", "New name", "org 2")
+    other = ledger.remember_source("k3", "https://b", "p1", "Name", "org")
+    assert (again.id, again.project_name, again.organization_id, again.first_edge_ms) == (
+        one.id,
+        "New name",
+        "org 2",
+        500,
+    )
+    assert (other.id != one.id, other.first_edge_ms) == (True, None)
+    found = ledger.source_by_key("k1")
+    assert found is not None
+    assert found.id == one.id
+    assert ledger.source_by_key("unknown") is None
+    assert [state.id for state in ledger.sources()] == [one.id, other.id]
+    moved = ledger.remember_source("k1", "https://b", "p1", "Name", "org")
+    assert moved.id == other.id
+
+
+def test_first_edge_is_set_once(ledger: Ledger) -> None:
+    """A restart with another SYNC_START would leave a hole, or send what lies before."""
+    source = ledger.remember_source("k", "https://a", "p", "Name", "org")
+    assert [ledger.set_first_edge(source.id, edge) for edge in (500, 400, 600)] == [500, 500, 500]
+
+
+def test_facts(ledger: Ledger) -> None:
+    """What a server once told would be asked, or learnt the hard way, at each run."""
+    assert ledger.fact("scope", "name") is None
+    ledger.learn("scope", "name", "1")
+    ledger.learn("scope", "name", "2")
+    ledger.learn("scope", "other", "")
+    ledger.learn("scope 2", "name", "3")
+    assert [ledger.fact(*key) for key in (("scope", "name"), ("scope", "other"), ("scope 2", "name"))] == ["2", "", "3"]
+    before = ledger.query("PRAGMA data_version"), ledger.db.conn.total_changes
+    ledger.learn("scope", "name", "2")
+    assert (ledger.query("PRAGMA data_version"), ledger.db.conn.total_changes) == before  # an idle cycle writes nothing
+
+
+def test_notes_of_runs_are_bounded(ledger: Ledger) -> None:
+    """A note a minute would be half a million a year."""
+    ledger.note_run("backfill", 1, 0, {"sources": ["ü"]})
+    for number in range(250):
+        ledger.note_run("once", number, number % 4, {"sources": []})
+    assert ledger.query("SELECT count(*), min(started_ms), max(started_ms) FROM runs") == [(200, 50, 249)]
+    last = ledger.last_run()
+    assert last is not None
+    assert (last["command"], last["started_ms"], last["exit_code"]) == ("once", 249, 1)
+    assert ledger.last_run("backfill") is None
+    assert ledger.last_run("once") == last
+
+
+def test_size_counts_the_log(ledger: Ledger) -> None:
+    """A log that grows would not be seen."""
+    ledger.learn("scope", "name", "x" * 100_000)
+    assert ledger.size_bytes() > 100_000

@@ -1,0 +1,112 @@
+"""What is remembered of traces, and who may say that one waits no longer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sync_worker.ledger import Ledger, Parked, TraceNote, open_ledger
+from sync_worker.ledger.lease import BACKFILL, LIVE, RETRY, release, take
+from sync_worker.windows import Window
+from tests.ledger.made import note
+
+_MOMENTS = st.integers(-(2**40), 2**44)
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.builds(
+        TraceNote,
+        st.text(st.characters(exclude_categories=["Cs"]), min_size=1),
+        st.booleans(), _MOMENTS, _MOMENTS, _MOMENTS, st.none() | _MOMENTS, st.none() | st.just("project"),
+        st.dictionaries(st.text(), _JSON, max_size=4),
+    )
+)  # fmt: skip
+def test_note_comes_back_as_it_went_in(ledger: Ledger, stored: TraceNote) -> None:
+    """Spans of one trace would differ in what they say of it, by the run that sent them."""
+    ledger.db.conn.execute("PRAGMA synchronous = OFF")
+    ledger.db.conn.execute("DELETE FROM traces")
+    ledger.note_traces(1, [stored])
+    assert ledger.traces(1, [stored.trace_id, "other"]) == {stored.trace_id: stored}
+    assert ledger.traces(2, [stored.trace_id]) == {}
+    json.loads(ledger.query("SELECT context FROM traces")[0][0])
+
+
+def test_parked_traces_are_due_in_turn(ledger: Ledger) -> None:
+    """Some would never be looked at, or each in every cycle."""
+    ledger.note_traces(
+        1,
+        [
+            note("later", parked=True, check_ms=30, parked_ms=3),
+            note("first", parked=True, check_ms=10, parked_ms=2),
+            note("second", parked=True, check_ms=20, parked_ms=1),
+            note("gone", parked=False, check_ms=0),
+        ],
+    )
+    assert [due.trace_id for due in ledger.parked_due(1, 20, 10)] == ["first", "second"]
+    assert [due.trace_id for due in ledger.parked_due(1, 30, 1)] == ["first"]
+    assert (ledger.parked(1), ledger.parked(2)) == (Parked(3, 1), Parked(0, None))
+    ledger.note_traces(1, [note("first", parked=False)])
+    assert ledger.parked(1) == Parked(2, 1)
+
+
+def test_project_is_decided_once(ledger: Ledger) -> None:
+    """Spans of one trace would go to two projects, when two runs meet it or a rule changes."""
+    ledger.note_traces(1, [note("t")])
+    ledger.note_traces(1, [note("t", project="first")])
+    ledger.note_traces(1, [note("t", project="second")])
+    assert ledger.traces(1, ["t"])["t"].project == "first"
+    ledger.note_traces(1, [note("t", newest_ms=9)])
+    assert (ledger.traces(1, ["t"])["t"].project, ledger.traces(1, ["t"])["t"].newest_ms) == ("first", 9)
+
+
+@pytest.fixture
+def beside(ledger: Ledger) -> Iterator[Callable[[str], Ledger]]:
+    """Open the same file again under the lease of a role."""
+    opened: list[Ledger] = []
+
+    def under(role: str) -> Ledger:
+        other = open_ledger(ledger.path, ledger.clock)
+        take(other, role)
+        opened.append(other)
+        return other
+
+    yield under
+    for other in opened:
+        assert other.lease is not None
+        release(other, other.lease)
+        other.close()
+
+
+@pytest.mark.parametrize("role", [BACKFILL, RETRY])
+def test_only_the_live_sync_releases(ledger: Ledger, beside: Callable[[str], Ledger], role: str) -> None:
+    """A backfill or a retry that sends one row of a parked trace would lose all its rows that wait."""
+    parked = note("t", 100, 200, parked=True, check_ms=300, parked_ms=150, context={"root_seen": False})
+    ledger.commit_window(1, LIVE, Window(0, 1000), [parked], [])
+    other = beside(role)
+    sent = note("t", 50, 180, project="p", context={"session_id": "s"})
+    other.note_traces(1, [sent])
+    other.commit_window(1, BACKFILL, Window(1000, 2000), [sent], [])
+    assert ledger.traces(1, ["t"])["t"] == note(
+        "t", 50, 200, parked=True, check_ms=300, parked_ms=150, project="p", context={"session_id": "s"}
+    )
+    live = beside(LIVE)
+    live.note_traces(1, [note("t", 50, 200)])
+    assert ledger.parked(1).count == 0
+
+
+def test_backfill_notes_traces_of_its_own(beside: Callable[[str], Ledger]) -> None:
+    """What a backfill learns of traces that nobody waits for would not be remembered."""
+    other = beside(BACKFILL)
+    other.note_traces(1, [note("t", 50, 180, project="p")])
+    other.note_traces(1, [note("t", 40, 170, check_ms=5, context={"session_id": "s"})])
+    assert other.traces(1, ["t"])["t"] == note("t", 40, 180, check_ms=5, project="p", context={"session_id": "s"})

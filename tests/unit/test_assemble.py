@@ -1,0 +1,127 @@
+"""Rows by trace, each once; and whether a trace may go."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sync_worker.records import Observation
+from sync_worker.sync.assemble import Assembly, Patience, Verdict, newer, verdict, withheld
+
+_PATIENCE = Patience(settle=30, max_open=1800)
+
+
+def _row(id: str = "r", start: int = 0, end: int | None = 10, **values: Any) -> Observation:  # noqa: A002
+    return Observation(id, values.pop("trace_id", "t"), "p", values.pop("type", "SPAN"), start, end, **values)
+
+
+@pytest.mark.parametrize(
+    ("better", "worse"),
+    [
+        ({"updated_ms": 2, "end": None}, {"updated_ms": 1, "input": "text", "output": "text"}),
+        ({"updated_ms": 1}, {"updated_ms": None, "input": "text"}),
+        ({"updated_ms": 1, "end": 10}, {"updated_ms": 1, "end": None, "input": "text"}),
+        ({"updated_ms": 1, "input": "longer"}, {"updated_ms": 1, "input": "text"}),
+        ({"updated_ms": 1, "output": "text"}, {"updated_ms": 1}),
+        ({"updated_ms": 1, "metadata": {"a": 1}}, {"updated_ms": 1}),
+        ({"updated_ms": 1, "start": 1}, {"updated_ms": 1, "start": 2}),
+    ],
+)
+def test_newest_and_most_complete_state_stays(better: dict[str, Any], worse: dict[str, Any]) -> None:
+    """A row that repeats within a walk would go in an older state, or without its content."""
+    assert newer(_row(**better), _row(**worse)) == _row(**better)
+    assert newer(_row(**worse), _row(**better)) == _row(**better)
+
+
+_STATES = st.builds(
+    _row,
+    start=st.integers(0, 3),
+    end=st.none() | st.integers(0, 3),
+    updated_ms=st.none() | st.integers(0, 3),
+    input=st.none() | st.text(max_size=2),
+    metadata=st.dictionaries(st.text(max_size=1), st.none(), max_size=2),
+)
+
+
+@given(st.lists(_STATES, min_size=1, max_size=5), st.randoms())
+def test_state_that_stays_does_not_hang_on_pages(states: list[Observation], chance: Any) -> None:
+    """The same walk, paged otherwise, would send another state."""
+    shuffled = list(states)
+    chance.shuffle(shuffled)
+    kept = []
+    for order in (states, shuffled):
+        assembly = Assembly()
+        for state in order:
+            assembly.add([state], 1)
+        ((row,),) = assembly.take().values()
+        kept.append(
+            (row.updated_ms or 0, row.end_ms is not None, len(row.input or "") + len(row.metadata), row.start_ms)
+        )
+    assert kept[0] == kept[1]
+    assert kept[0][0] == max(state.updated_ms or 0 for state in states)
+
+
+def test_assembly_keeps_rows_by_trace() -> None:
+    """Rows of two traces with the same id would be one, or rows without a trace would be one trace."""
+    assembly = Assembly()
+    assembly.add([_row("a"), _row("b"), _row("a", trace_id="u")], 100)
+    assembly.add([_row("x", trace_id=None), _row("y", trace_id=None), _row("a")], 50)
+    assert assembly.size == 150
+    taken = assembly.take()
+    assert sorted(sorted(row.id for row in rows) for rows in taken.values()) == [["a"], ["a", "b"], ["x"], ["y"]]
+    assert (assembly.size, assembly.take()) == (0, {})
+
+
+_ROOT = _row("root", 0, 100)
+_OPEN_ROOT = _row("root", 0, None)
+_CHILD = _row("child", 5, 50, parent_id="root")
+_OPEN_CHILD = _row("child", 5, None, parent_id="root")
+
+
+@pytest.mark.parametrize(
+    ("rows", "newest", "now", "expected"),
+    [
+        ([_ROOT, _CHILD], 100, 130, Verdict.RELEASE),
+        ([_ROOT, _CHILD], 100, 129, Verdict.PARK),
+        ([_ROOT, _CHILD], 120, 149, Verdict.PARK),
+        ([_ROOT, _CHILD], 120, 150, Verdict.RELEASE),
+        ([_ROOT, _OPEN_CHILD], 100, 130, Verdict.RELEASE),
+        ([_CHILD], 50, 500, Verdict.PARK),
+        ([_OPEN_ROOT, _CHILD], 50, 500, Verdict.PARK),
+        ([], 50, 500, Verdict.PARK),
+        ([_CHILD], 50, 1799, Verdict.PARK),
+        ([_CHILD], 50, 1800, Verdict.FORCED),
+        ([_OPEN_ROOT, _CHILD], 1799, 1800, Verdict.FORCED),
+        ([_ROOT, _CHILD], 1799, 1800, Verdict.FORCED),
+        ([_row("e", 0, None, type="EVENT")], 0, 30, Verdict.RELEASE),
+        ([_row("t-t", 0, None), _CHILD], 50, 80, Verdict.RELEASE),
+        ([_row("child", 5, 50, parent_id="gone", is_root=True)], 50, 80, Verdict.RELEASE),
+        ([_ROOT], 1000, 500, Verdict.PARK),
+    ],
+)
+def test_verdict(rows: list[Observation], newest: int, now: int, expected: Verdict) -> None:
+    """A trace would go in pieces while it is being written, or wait although it is whole."""
+    assert verdict(rows, 0, newest, now, _PATIENCE) is expected
+
+
+def test_verdict_counts_rows_that_were_seen_before() -> None:
+    """A trace that began long ago would wait anew with each of its rows."""
+    assert verdict([_row("late", 5000, 5100, parent_id="root")], 0, 5100, 5110, _PATIENCE) is Verdict.FORCED
+
+
+def test_withheld_rows_are_those_that_still_run() -> None:
+    """A row would go out before it has ended, and again after, or wait for an end that never comes."""
+    rows = [
+        _row("ended", 100, 200),
+        _row("running", 100, None),
+        _row("lost", -1000, None),
+        _row("event", 100, None, type="EVENT"),
+        _row("t-t", 100, None),
+        _row("alone", 100, None, trace_id=None),
+    ]
+    assert [row.id for row in withheld(rows, 800, _PATIENCE)] == ["running"]
+    assert [row.id for row in withheld(rows, 799, _PATIENCE)] == ["running", "lost"]
+    assert withheld(rows, 1900, _PATIENCE) == []
