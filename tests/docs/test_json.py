@@ -1,0 +1,135 @@
+"""docs/json.md, held to what the program prints."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from sync_worker.clock import SystemClock
+from sync_worker.ledger import open_ledger
+from sync_worker.ledger.lease import BACKFILL, LIVE, release, take
+from sync_worker.sync.estimate import Estimate
+from sync_worker.sync.report import SourceReport
+from tests.docs.tables import ROOT
+from tests.support import faults
+from tests.support.rows import Row, row, trace
+from tests.sync.world import World, world
+
+PAGE = (ROOT / "docs" / "json.md").read_text(encoding="utf-8")
+
+#: Objects whose keys are no names: kinds of oddities, shares, horizons, sources.
+OPEN = {"notes", "within_seconds", "last_looks", "errors"}
+
+
+def documented(section: str) -> set[str]:
+    """Return the fields in a section's table."""
+    (found,) = re.findall(rf"^## {re.escape(section)}\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
+    return set(re.findall(r"^\| `([^`]+)` \|", found, re.MULTILINE))
+
+
+def fields(value: Any, name: str = "") -> Iterator[str]:
+    """Yield the fields of an object as the page names them: every object within another has a name of its own."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            here = f"{name}.{key}" if name else key
+            if isinstance(inner, dict) and key in OPEN:
+                yield from {f"{here}.*" for _ in inner}
+            else:
+                if not isinstance(inner, list | dict) or _is_optional(here):
+                    yield here
+                yield from fields(inner, here)
+    elif isinstance(value, list):
+        if not value or not isinstance(value[0], dict):
+            yield name
+        for inner in value:
+            yield from fields(inner, name + "[]")
+
+
+def _is_optional(name: str) -> bool:
+    return re.search(rf"^\| `{re.escape(name)}` \| object\? \|", PAGE, re.MULTILINE) is not None
+
+
+def _without_empty_lists(found: set[str], section: str) -> set[str]:
+    """Leave out names of lists that happened to be empty, of which the page names what is in them."""
+    known = documented(section)
+    return {name for name in found if name in known or not any(other.startswith(name + "[]") for other in known)}
+
+
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, set[str]]]:
+    """Run every command between the demo servers, so that each part of each object has something in it."""
+    now = datetime.now(UTC)
+    noon = (now - timedelta(hours=20)).replace(minute=10)
+    rows = trace(3, start=noon, seconds=5.0, session="s") + trace(1, start=noon, seconds=5.0, name="poison")
+    before = trace(1, start=now - timedelta(days=3), seconds=5.0)
+    waits = [row(start=now - timedelta(minutes=2), seconds=None, name="waits")]
+    odd = [row(start=noon, seconds=-5.0, name="odd")]
+    folder = tmp_path_factory.mktemp("json")
+    with world(folder, [*rows, *before, *waits, *odd], 0, SYNC_SETTLE="0s") as made:
+        made.kelet.script = faults.refuse_span("poison")
+        yield dict(_say_all(made, rows))
+
+
+def _say_all(made: World, rows: list[Row]) -> Iterator[tuple[str, set[str]]]:
+    def say(section: str, *words: str) -> tuple[str, set[str]]:
+        out = made.program(*words, "--json")[1]
+        return section, _without_empty_lists(set(fields(json.loads(out))), section)
+
+    yield say("error", "status")  # there is no state file yet
+    yield say("plan", "plan", "--from", "4d", "--to", "2d")
+    once = say("once, backfill", "once")
+    yield once[0], once[1] | say("once, backfill", "backfill", "--from", "4d", "--to", "2d")[1]
+    made.langfuse.rows.extend([row(start=datetime.now(UTC), seconds=0.0)])
+    made.program("once")  # a window that did not wait long shows how late rows are
+    yield say("check", "check")
+    yield say("dead-letters list", "dead-letters", "list")
+    made.langfuse.rows.extend([dict(rows[0], id=f"{0xFACE:016x}", name="missing")])
+    repair = say("verify", "verify", "--repair")
+    yield repair[0], repair[1] | say("verify", "verify")[1] | {"errors.*"}
+    yield say("explain", "explain", rows[0]["traceId"])
+    yield "status", _status(made)
+    yield say("dead-letters retry", "dead-letters", "retry", "--all")
+    yield say("dead-letters drop", "dead-letters", "drop", "--all")
+    yield say("config show", "config", "show")
+
+
+def _status(made: World) -> set[str]:
+    """Return the fields of `status` while both leases are held, and after both were given back."""
+    found: set[str] = set()
+    for roles in ((LIVE, BACKFILL), ()):
+        ledger = open_ledger(made.state, SystemClock())
+        held = [take(ledger, role) for role in roles]
+        found |= set(fields(json.loads(made.program("status", "--json")[1])))
+        for lease in held:
+            release(ledger, lease)
+        ledger.close()
+    return _without_empty_lists(found, "status")
+
+
+SECTIONS = re.findall(r"^## (.+)$", PAGE, re.MULTILINE)
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_page_says_what_is_printed(printed: dict[str, set[str]], section: str) -> None:
+    """Somebody who reads the result by the page would look for a field that is not there, or miss one that is."""
+    assert documented(section) == printed[section]
+
+
+def test_every_object_is_on_the_page(printed: dict[str, set[str]]) -> None:
+    """A command would print an object that no section describes."""
+    assert set(SECTIONS) == set(printed)
+    files = sorted((ROOT / "sync_worker" / "cli").rglob("*.py"))
+    printing = {path.stem for path in files if re.search(r"(?<!def )print_json\(", path.read_text(encoding="utf-8"))}
+    assert printing == {"__init__", "once", "plan", "status", "check", "verify", "explain", "dead_letters", "config"}
+
+
+def test_dataclasses_that_are_printed_are_whole() -> None:
+    """A count would be added to a report and to no page, because no run of this test makes it."""
+    report = SourceReport("x").as_json()
+    assert {f"sources[].{name}" for name in report} - {"sources[].notes"} <= documented("once, backfill")
+    assert {f"sources[].{name}" for name in Estimate.__dataclass_fields__} <= documented("plan")
