@@ -19,10 +19,14 @@ class Assembly:
     def __init__(self) -> None:
         self.traces: dict[str, dict[str, Observation]] = {}
         self.size = 0
+        self._pages = 0
+        self._touched: dict[str, int] = {}  # by trace, the page that brought a row of it last
 
     def add(self, rows: Sequence[Observation], size: int) -> None:
         """Take in the rows of a page; of a row that repeats, its newest and most complete state stays."""
+        self._pages += 1
         for row in rows:
+            self._touched[trace_of(row)] = self._pages
             trace = self.traces.setdefault(trace_of(row), {})
             held = trace.get(row.id)
             trace[row.id] = row if held is None else newer(held, row)
@@ -31,7 +35,23 @@ class Assembly:
     def take(self) -> dict[str, list[Observation]]:
         """Hand over all that is held."""
         taken = {trace: list(rows.values()) for trace, rows in self.traces.items()}
-        self.traces, self.size = {}, 0
+        self.traces, self.size, self._touched = {}, 0, {}
+        return taken
+
+    def take_whole(self) -> dict[str, list[Observation]]:
+        """Hand over traces that are whole, as far as a walk from new to old can tell: those whose root is at hand.
+
+        A trace that the last page still added to is kept: several machines' clocks put rows a little before their root.
+        """
+        rows = sum(len(trace) for trace in self.traces.values())
+        whole = [
+            trace_id
+            for trace_id, trace in self.traces.items()
+            if self._touched[trace_id] < self._pages and any(row.is_trace_root for row in trace.values())
+        ]
+        taken = {trace_id: list(self.traces.pop(trace_id).values()) for trace_id in whole}
+        if rows:
+            self.size -= self.size * sum(len(trace) for trace in taken.values()) // rows
         return taken
 
 

@@ -25,7 +25,7 @@ from sync_worker.sync.lateness import Lateness, last_look_name, source_scope
 from sync_worker.sync.plan import Cutter
 from sync_worker.sync.release import Releaser
 from sync_worker.sync.window import WindowSync
-from sync_worker.windows import Window
+from sync_worker.windows import Window, merged
 
 #: A horizon is due after this part of its length.
 PERIODS = 12
@@ -80,11 +80,16 @@ class LateScans:
         self._allowed = max(_LEAST_REQUESTS, per_minute * max(interval_ms, 60_000) // 60_000 // BUDGET_SHARE)
         self._scope = source_scope(releaser.source_id)
         self._lateness = lateness
+        self._covered: list[Window] = []
 
-    async def look(self, now: int, edge: int) -> None:
-        """Do what is due of both kinds, up to the edge of what is covered. Raises as reader and delivery do."""
+    async def look(self, now: int, covered: Sequence[Window]) -> None:
+        """Do what is due of both kinds in the time that is covered. Raises as reader and delivery do.
+
+        What a running backfill has yet to cover is passed over, and does not hide what is covered behind it.
+        """
+        self._covered = merged(covered)
+        edge = max([self._first_edge, *(window.end for window in self._covered)])
         used = self._releaser.report.langfuse_requests_of_late_scans
-        self._begin(now)
         await self._ended_lately(now, edge)
         scan = self._stored_scan() or self._due_scan(now, edge)
         cutter = Cutter(self._stored_length())
@@ -95,8 +100,8 @@ class LateScans:
             scan = self._advance(scan, part)
         self._releaser.ledger.learn(self._scope, "late_window_ms", str(cutter.length))
 
-    def _begin(self, now: int) -> None:
-        """Count horizons from the first cycle on, before which nothing was covered.
+    def begin(self, now: int) -> None:
+        """Count horizons from before the first window is read: what shows up behind it is late, however the run ends.
 
         A look that lies ahead was made by a clock that has been set back since: all horizons are due at once, since
         what that clock covered may not have happened yet.
@@ -142,9 +147,10 @@ class LateScans:
         return None
 
     def _complete(self, horizons: Sequence[int], began_ms: int) -> None:
+        # In this order: after a kill in between, the scan is made again from where its horizons still stand.
+        self._releaser.ledger.learn(self._scope, "late scan", "")
         for horizon in horizons:
             self._learn(last_look_name(horizon), began_ms)
-        self._releaser.ledger.learn(self._scope, "late scan", "")
 
     async def _listing(self, window: Window) -> int:
         return await self._compare(window, ended_since_ms=None)
@@ -158,11 +164,14 @@ class LateScans:
             releaser.report.langfuse_requests_of_late_scans += 1
             releaser.report.rows_read += len(page.rows)
             listed += len(page.rows)
-            missing += self._unknown([row for row in page.rows if window.holds(row.start_ms)])
+            missing += self._unknown([row for row in page.rows if window.holds(row.start_ms) and self._is_covered(row)])
         if missing:
             whole = ended_since_ms is None and len(missing) * _READ_WHOLE_SHARE > listed
             await self._bring_over(missing, whole=whole)
         return listed
+
+    def _is_covered(self, row: Observation) -> bool:
+        return any(window.holds(row.start_ms) for window in self._covered)
 
     def _unknown(self, rows: Sequence[Observation]) -> list[Observation]:
         """Return rows that are new, or changed since they were sent; rows of parked traces update their trace."""
@@ -212,6 +221,7 @@ class LateScans:
             releaser.report.langfuse_requests_of_late_scans += 1
             releaser.report.rows_read += len(page.rows)
             assembly.add([row for row in page.rows if (trace_of(row), row.id) in wanted], page.size)
+            releaser.set_aside_unreadable(item for item in page.unreadable if item.row_id in ids)
             if assembly.size > MAX_HELD_BYTES:
                 await self._windows.settle_late(assembly.take(), around)
         await self._windows.settle_late(assembly.take(), around)

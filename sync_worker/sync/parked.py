@@ -71,6 +71,7 @@ class ParkedSync:
         async for page in self._releaser.reader.traces(list(by_id), self._around(notes, now)):
             self._releaser.report.rows_read += len(page.rows)
             assembly.add([row for row in page.rows if trace_of(row) in by_id], page.size)
+            self._releaser.set_aside_unreadable(page.unreadable)
             if assembly.size > MAX_HELD_BYTES:
                 after |= await self._send(assembly.take(), by_id, now)
         if not after:  # all rows are at hand: what was decided by roots and times can be decided by them

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from sync_worker.clock import Clock
 from sync_worker.kelet.batches import pack
 from sync_worker.kelet.delivery import Delivery
-from sync_worker.langfuse.reader import Page, Reader
+from sync_worker.langfuse.reader import Page, Reader, Unreadable
 from sync_worker.ledger import DeadLetter, Ledger, SentRow, TraceNote
 from sync_worker.records import Observation
 from sync_worker.settings import Route
@@ -17,6 +17,7 @@ from sync_worker.spans.context import TraceContext, gather, trace_of
 from sync_worker.spans.convert import convert
 from sync_worker.spans.encode import encode
 from sync_worker.spans.fingerprint import fingerprint
+from sync_worker.spans.ids import source_trace_id
 from sync_worker.spans.model import Conversion, EncodedSpan
 from sync_worker.spans.routing import project_for
 from sync_worker.sync.report import SourceReport
@@ -127,6 +128,8 @@ class Releaser:
 
         `parked` says that the traces stay parked until that is done. Raises as `Delivery.send_all`.
         """
+        if not traces:
+            return
         for trace in traces:
             trace.note = self.noted(trace, parked=parked, going=True)
         self.ledger.note_traces(self.source_id, [trace.note for trace in traces if trace.note is not None])
@@ -150,6 +153,27 @@ class Releaser:
             project=project,
             context=trace.context.as_json(),
         )
+
+    def letter_of(self, item: Unreadable) -> DeadLetter:
+        """Return the dead letter of a row that cannot be read."""
+        return DeadLetter(
+            source_id=self.source_id,
+            kind="unreadable",
+            reason=item.reason,
+            made_ms=self.clock.now_ms(),
+            trace_id=item.trace_id if item.row_id is None else source_trace_id(item.trace_id, item.row_id),
+            row_id=item.row_id,
+            raw=item.raw,
+        )
+
+    def set_aside_unreadable(self, items: Iterable[Unreadable]) -> None:
+        """Keep rows that cannot be read as dead letters, where they are not yet: no walk of a window will meet them."""
+        letters = [self.letter_of(item) for item in items if item.row_id is not None]
+        done = self.ledger.done_rows(self.source_id, {letter.trace_id for letter in letters if letter.trace_id})
+        new = [letter for letter in letters if (letter.trace_id, letter.row_id) not in done]
+        if new:
+            self.ledger.commit_answer(self.source_id, (), new)
+            self.report.dead_letters += len(new)
 
     def _is_done(
         self, row: Observation, done: Mapping[tuple[str, str], SentRow], touched: list[tuple[str, str, int]]

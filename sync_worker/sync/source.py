@@ -104,6 +104,8 @@ class SourceSync:
         self._take_back(end)
         seen = Lateness.from_text(self._ledger.fact(self._scope, "lateness"))
         windows = WindowSync(self._releaser, LIVE, self._patience, lateness=seen)
+        scans = self._late_scans(windows, first, seen)
+        scans.begin(now)
         cutter = Cutter(self._learnt_length())
         stretches = due(first, end, self._live_view(now), self._taken_by_backfill())
         for window in cutter.cut(stretches):
@@ -112,7 +114,7 @@ class SourceSync:
             if progress is not None:
                 progress(window.end, Window(stretches[0].start, end))
         self._ledger.learn(self._scope, "window_ms", str(cutter.length))
-        await self._look_again(windows, now, first, seen)
+        await scans.look(now, self._live_view(now))
         self._ledger.learn(self._scope, "lateness", seen.as_text())
         await ParkedSync(self._releaser, self._patience, first).look_after()
         self._forget(now)
@@ -224,9 +226,8 @@ class SourceSync:
         if covered and covered[-1].end > end:
             self._ledger.uncover(self.state.id, LIVE, Window(end, covered[-1].end))
 
-    async def _look_again(self, windows: WindowSync, now: int, first: int, seen: Lateness) -> None:
-        edge = contiguous_end(first, self._live_view(now))
-        scans = LateScans(
+    def _late_scans(self, windows: WindowSync, first: int, seen: Lateness) -> LateScans:
+        return LateScans(
             self._releaser,
             windows,
             [span_ms(horizon) for horizon in self._settings.late_horizons],
@@ -235,7 +236,6 @@ class SourceSync:
             span_ms(self._settings.interval),
             seen,
         )
-        await scans.look(now, edge)
 
     def _first_edge(self, now: int) -> int:
         """Return where the live sync begins: stored before the first request, and never computed again."""

@@ -6,18 +6,20 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from sync_worker.langfuse.reader import Unreadable
 from sync_worker.ledger import DeadLetter, TraceNote
 from sync_worker.ledger.lease import BACKFILL
 from sync_worker.records import Observation
 from sync_worker.sync.assemble import MAX_HELD_BYTES, Assembly, Patience, Verdict, verdict, withheld
 from sync_worker.sync.lateness import Lateness
+from sync_worker.sync.plan import TARGET_ROWS
 from sync_worker.sync.release import Releaser, Trace
 from sync_worker.windows import Window
 
 #: A trace that still waits for single rows is looked at again after this share of its age.
 _RECHECK_SHARE = 4
 _RECHECK_MS = 60_000
+#: After so many rows of a window, what was read of it is settled and covered.
+_ROWS_BEGUN_ANEW = 2 * TARGET_ROWS
 #: Rows of a window that begins no longer ago than this were seen about as soon as they could be.
 _FRESH_MS = 600_000
 #: Clocks this close to each other are as good as one; SYNC_SETTLE covers what is between them.
@@ -47,25 +49,30 @@ class WindowSync:
         """Do a whole window and return how many rows it held. Raises as reader and delivery do.
 
         Nothing is noted as covered unless all of it is settled: a fault in the middle repeats the reading, and skips
-        what was sent. Rows come newest first, so when more is held than may be, what is held goes out, and the time
-        after the oldest row read is covered: a window of millions of rows is not begun anew.
+        what was sent. Rows come newest first, so a trace whose root was read is whole and goes while the walk goes on.
+        When more is held than may be, or many rows were read, what is held goes too, and the time after the oldest row
+        read is covered: a window of millions of rows is not begun anew.
         """
         releaser = self._releaser
         assembly = Assembly()
         letters: list[DeadLetter] = []
-        count, upper, oldest = 0, window.end, window.end
+        notes: list[TraceNote] = []
+        count, since, upper, oldest = 0, 0, window.end, window.end
         async for page in releaser.reader.window(window):
             count += len(page.rows)
+            since += len(page.rows)
             releaser.report.rows_read += len(page.rows)
             rows = [row for row in page.rows if window.holds(row.start_ms)]
             oldest = min([oldest, *(row.start_ms for row in rows)])
             assembly.add(rows, page.size)
             self._count_lateness(rows, window)
-            letters += [self._letter(item) for item in page.unreadable]
-            if assembly.size > self._max_held:
-                upper = await self._cover(Window(min(oldest + 1, upper), upper), assembly, letters, window)
-                letters = []
-        await self._cover(Window(window.start, upper), assembly, letters, window)
+            letters += [releaser.letter_of(item) for item in page.unreadable]
+            if assembly.size > self._max_held or since > _ROWS_BEGUN_ANEW:
+                upper = await self._cover(Window(min(oldest + 1, upper), upper), assembly, notes, letters, window)
+                notes, letters, since = [], [], 0
+            else:
+                notes += await self._settle(assembly.take_whole(), window)
+        await self._cover(Window(window.start, upper), assembly, notes, letters, window)
         releaser.report.windows += 1
         return count
 
@@ -78,10 +85,17 @@ class WindowSync:
             if row.end_ms is not None:
                 self._lateness.add(max(0, now - row.end_ms) / 1000)
 
-    async def _cover(self, done: Window, assembly: Assembly, letters: Sequence[DeadLetter], window: Window) -> int:
+    async def _cover(
+        self,
+        done: Window,
+        assembly: Assembly,
+        notes: Sequence[TraceNote],
+        letters: Sequence[DeadLetter],
+        window: Window,
+    ) -> int:
         """Settle what is held of a window, note `done` of it as covered, and return where that begins."""
         releaser = self._releaser
-        notes = await self._settle(assembly.take(), window)
+        notes = [*notes, *await self._settle(assembly.take(), window)]
         releaser.delivery.finish()
         releaser.ledger.commit_window(releaser.source_id, self._role, self._certain(done), notes, letters)
         releaser.report.dead_letters += len(letters)
@@ -111,6 +125,8 @@ class WindowSync:
     async def _settle(self, taken: Mapping[str, Sequence[Observation]], window: Window) -> list[TraceNote]:
         """Send what may go; return what is to be noted of traces once the window is covered."""
         releaser = self._releaser
+        if not taken:
+            return []
         traces = await releaser.introduce(taken, window)
         if self._role == BACKFILL:
             await releaser.send(traces)
@@ -141,17 +157,6 @@ class WindowSync:
         if note is not None:
             return self._releaser.noted(trace, parked=True)  # fetched whole, and sent, at the end of this cycle
         return None
-
-    def _letter(self, item: Unreadable) -> DeadLetter:
-        return DeadLetter(
-            source_id=self._releaser.source_id,
-            kind="unreadable",
-            reason=item.reason,
-            made_ms=self._releaser.clock.now_ms(),
-            trace_id=item.trace_id,
-            row_id=item.row_id,
-            raw=item.raw,
-        )
 
 
 def held_back(trace: Trace, now_ms: int, patience: Patience) -> list[Observation]:
