@@ -1,0 +1,213 @@
+"""A Kelet that remembers every span it accepted, and whether the worker can know."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from dataclasses import dataclass, field
+
+import httpx
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from tests.simulation.history import History
+from tests.simulation.moments import Moments
+from tests.simulation.plan import Plan
+from tests.simulation.weather import Weather
+
+URL = "http://127.0.0.1:2"
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """A request that was accepted. It is settled when the worker has noted it; lost when it cannot know of it."""
+
+    moment: int
+    role: str
+    names: frozenset[str]
+    cycle: int  # when the cycle that sent it began
+    settled: bool = False
+    lost: bool = False
+
+
+@dataclass(slots=True)
+class Arrival:
+    """A span as it was accepted."""
+
+    name: str
+    trace_id: str
+    span_id: str
+    parent_id: str
+    start_ms: int
+    end_ms: int
+    session: str
+    incomplete: bool
+    batch: Batch
+
+
+@dataclass(slots=True)
+class Book:
+    """All that was accepted, and what is wrong with it at first sight."""
+
+    arrivals: list[Arrival] = field(default_factory=list)
+    batches: list[Batch] = field(default_factory=list)
+    last: dict[str, Arrival] = field(default_factory=dict)  # by name
+    settled: set[str] = field(default_factory=set)  # names that the worker has noted as accepted
+    rejected: set[str] = field(default_factory=set)  # names that a partial success left out
+    repeats: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+    def settle(self, names: frozenset[str]) -> None:
+        """Take note that the worker's note of these is durable."""
+        self.settled |= names
+        for batch in self.open:
+            batch.settled = batch.names <= self.settled
+
+    def lose(self, role: str | None = None) -> int:
+        """Take note that what is not settled cannot be any more; return how many requests that are."""
+        lost = [batch for batch in self.open if role is None or batch.role == role]
+        for batch in lost:
+            batch.lost = True
+        return len(lost)
+
+    @property
+    def open(self) -> list[Batch]:
+        """Requests of which the worker may still note that they were accepted."""
+        return [batch for batch in self.batches[-50:] if not batch.settled and not batch.lost]
+
+
+class Kelet:
+    """The server, seen by all processes."""
+
+    def __init__(self, plan: Plan, history: History, weather: Weather, moments: Moments) -> None:
+        self._plan = plan
+        self._history = history
+        self._weather = weather
+        self._moments = moments
+        self.book = Book()
+        self.cycles: dict[str, int] = {}  # when the present run of a role began
+
+    def transport(self, role: str) -> httpx.AsyncBaseTransport:
+        """Return the way of one process to the server."""
+        return _Way(self, role)
+
+    async def answer(self, request: httpx.Request, role: str) -> httpx.Response:
+        """Answer a request, or do not."""
+        self._weather.point("before a request to Kelet")
+        await asyncio.sleep(self._weather.chance.uniform(0.01, 0.5))
+        self._weather.alive()
+        response = self._answered(request, role)
+        self._weather.point("before an answer of Kelet")
+        await asyncio.sleep(self._weather.chance.uniform(0.01, 0.5))
+        self._weather.alive()
+        return response
+
+    def _answered(self, request: httpx.Request, role: str) -> httpx.Response:
+        refusal = self._refusal(request)
+        if refusal is not None:
+            self._moments.note(f"Kelet says {refusal.status_code}")
+            return refusal
+        content = request.content
+        if request.headers.get("Content-Encoding") == "gzip":
+            content = gzip.decompress(content)
+        limit = self._plan.body_limit
+        if (limit is not None and len(content) > limit) or (len(content) > 4_000 and self._weather.hits("kelet 413")):
+            self._moments.note(f"Kelet says 413 to {len(content)} bytes")
+            return httpx.Response(413)
+        spans = _spans(content)
+        names = [span.name for _, span in spans]
+        if self._history.poison.intersection(names):
+            self._moments.note(f"Kelet says 400 to {names}")
+            return httpx.Response(400, text="bad span")
+        return self._take(spans, role)
+
+    def _refusal(self, request: httpx.Request) -> httpx.Response | None:
+        hits, spell = self._weather.hits, self._weather.spell
+        if spell("kelet unreachable") or hits("kelet dropped before"):
+            self._moments.note("Kelet cannot be reached")
+            raise httpx.ConnectError("refused")
+        if spell("kelet 401"):
+            return httpx.Response(401)
+        if spell("kelet 404"):
+            return httpx.Response(404)
+        if spell("kelet 503") or hits("kelet 503"):
+            return httpx.Response(503)
+        if hits("kelet 429"):
+            return httpx.Response(429, headers={"Retry-After": str(self._weather.chance.choice([0, 2, 30]))})
+        if self._plan.gzip_status is not None and request.headers.get("Content-Encoding") == "gzip":
+            return httpx.Response(self._plan.gzip_status)
+        return None
+
+    def _take(self, spans: list[tuple[str, Span]], role: str) -> httpx.Response:
+        answer = ExportTraceServiceResponse()
+        names = frozenset(span.name for _, span in spans)
+        if self._weather.hits("kelet partial"):
+            count = self._weather.chance.randint(1, len(spans))
+            for _, span in spans[:count]:
+                self.book.rejected.add(span.name)
+            spans = spans[count:]
+            answer.partial_success.rejected_spans = count
+            answer.partial_success.error_message = "some"
+        batch = Batch(self._moments.true_ms(), role, names, self.cycles.get(role, 0))
+        self.book.batches.append(batch)
+        for session, span in spans:
+            self._enter(span, session, batch)
+        self._moments.note(f"Kelet takes from {role}: {[span.name for _, span in spans]}")
+        if self._weather.hits("kelet dropped after"):
+            batch.lost = True
+            self._moments.note("... and drops the line")
+            raise httpx.RemoteProtocolError("dropped")
+        if self._weather.hits("kelet timeout after"):
+            batch.lost = True
+            self._moments.note("... and does not answer")
+            raise httpx.ReadTimeout("slow")
+        if self._weather.hits("kelet odd body") and not answer.partial_success.rejected_spans:
+            return httpx.Response(200, content=b"\xff\xff\xff")
+        return httpx.Response(
+            200, content=answer.SerializeToString(), headers={"Content-Type": "application/x-protobuf"}
+        )
+
+    def _enter(self, span: Span, session: str, batch: Batch) -> None:
+        arrival = Arrival(
+            name=span.name,
+            trace_id=span.trace_id.hex(),
+            span_id=span.span_id.hex(),
+            parent_id=span.parent_span_id.hex(),
+            start_ms=span.start_time_unix_nano // 1_000_000,
+            end_ms=span.end_time_unix_nano // 1_000_000,
+            session=session,
+            incomplete=any(pair.key == "kelet.source.langfuse.incomplete" for pair in span.attributes),
+            batch=batch,
+        )
+        before = self.book.last.get(span.name)
+        if before is not None:
+            self.book.repeats += 1
+        if span.name in self.book.settled:
+            self.book.wrong.append(f"{span.name} was sent again though it was noted as accepted")
+        elif before is not None and not before.batch.lost:
+            self.book.wrong.append(f"{span.name} was sent again while it was on its way")
+        self.book.last[span.name] = arrival
+        self.book.arrivals.append(arrival)
+
+
+class _Way(httpx.AsyncBaseTransport):
+    def __init__(self, server: Kelet, role: str) -> None:
+        self._server = server
+        self._role = role
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        await request.aread()
+        return await self._server.answer(request, self._role)
+
+
+def _spans(content: bytes) -> list[tuple[str, Span]]:
+    request = ExportTraceServiceRequest.FromString(content)
+    return [
+        (next((pair.value.string_value for pair in span.attributes if pair.key == "session.id"), ""), span)
+        for resource in request.resource_spans
+        for scope in resource.scope_spans
+        for span in scope.spans
+    ]

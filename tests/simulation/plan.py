@@ -1,0 +1,144 @@
+"""What one seed stands for: settings, times, the weather. All of it is drawn before anything runs."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+from tests.simulation.moments import DAY, HOUR, MINUTE, SECOND
+
+#: A Sunday's noon; each seed begins some whole minutes after it.
+NOON = 1_795_348_800_000
+
+
+@dataclass(frozen=True, slots=True)
+class Spell:
+    """A time in which one thing goes wrong for everybody."""
+
+    kind: str
+    start: int
+    end: int
+
+
+@dataclass(slots=True)
+class Plan:
+    """The draw of a seed. Times in Unix milliseconds, lengths in milliseconds."""
+
+    seed: int
+    begin: int = 0
+    horizons: tuple[int, ...] = ()
+    look_back: int = 0  # what the first run reaches back
+    span: int = 0  # how long rows keep coming
+    settle: int = 30 * SECOND
+    max_open: int = 30 * MINUTE
+    resend: bool = True
+    traces: int = 10
+    batch_spans: int = 512
+    requests_per_minute: int | None = None
+    patience: float | None = None
+    page_limit: int = 1000  # the server answers 422 above it
+    body_limit: int | None = None  # Kelet answers 413 above it, bytes
+    gzip_status: int | None = None  # what Kelet says to gzip, if it takes none
+    small: bool = False  # memory and look-ups scaled down to the size of the history
+    backfill: str = ""  # before, beside
+    stretch: tuple[int, int] = (0, 0)
+    cycles: list[int] = field(default_factory=list)
+    quiet_step: int = 10 * MINUTE
+    rates: dict[str, float] = field(default_factory=dict)
+    spells: list[Spell] = field(default_factory=list)
+    deaths: float = 0.0  # how many deaths to expect in a hundred commits and requests
+    stops: float = 0.0  # share of the cycles that are asked to stop
+    jumps: float = 0.0  # share of the cycles before which the clock jumps
+
+    @property
+    def deepest(self) -> int:
+        """The deepest look-back."""
+        return max(self.horizons)
+
+    @property
+    def end(self) -> int:
+        """When the last trace begins at the latest."""
+        return self.begin + self.span
+
+    def holds(self, kind: str, moment: int) -> bool:
+        """Whether a spell of a kind is on."""
+        return any(spell.kind == kind and spell.start <= moment < spell.end for spell in self.spells)
+
+
+_LANGFUSE_RATES = (
+    ("langfuse 429", 0.05), ("langfuse 500", 0.05), ("langfuse timeout", 0.04), ("langfuse dropped", 0.04),
+    ("langfuse unreachable", 0.03), ("short page", 0.3), ("empty page", 0.1), ("same cursor", 0.01),
+    ("langfuse no json", 0.02), ("langfuse 524", 0.03),
+)  # fmt: skip
+_KELET_RATES = (
+    ("kelet 429", 0.08), ("kelet 503", 0.08), ("kelet dropped before", 0.05), ("kelet dropped after", 0.06),
+    ("kelet timeout after", 0.04), ("kelet partial", 0.04), ("kelet odd body", 0.1), ("kelet 413", 0.04),
+)  # fmt: skip
+_SPELLS = (
+    "langfuse 401", "langfuse 503", "langfuse unreachable", "projects 500", "kelet 401", "kelet 404", "kelet 503",
+    "kelet unreachable", "disk full",
+)  # fmt: skip
+
+
+def draw(seed: int) -> Plan:
+    """Draw the plan of a seed."""
+    chance = random.Random(f"plan {seed}")
+    plan = Plan(seed)
+    plan.begin = NOON + chance.randrange(0, 5_000) * MINUTE
+    plan.horizons, plan.span, plan.look_back = chance.choice(
+        [
+            ((10 * MINUTE, HOUR), chance.randint(60, 180) * MINUTE, HOUR),
+            ((20 * MINUTE, 2 * HOUR), chance.randint(2, 6) * HOUR, 2 * HOUR),
+            ((20 * MINUTE, 2 * HOUR, 12 * HOUR), chance.randint(4, 24) * HOUR, 6 * HOUR),
+            ((20 * MINUTE, 2 * HOUR, 48 * HOUR), chance.randint(12, 72) * HOUR, 24 * HOUR),
+        ]
+    )
+    plan.max_open = chance.choice([10, 30]) * MINUTE
+    plan.resend = chance.random() < 0.8
+    plan.traces = chance.choice([3, 8, 15, 25])
+    plan.batch_spans = chance.choice([1, 2, 3, 8, 512])
+    plan.requests_per_minute = chance.choice([None, None, None, 20, 60])
+    plan.patience = chance.choice([None, None, 60.0, 300.0])
+    plan.page_limit = chance.choice([1000, 1000, 1000, 1000, 1000, 1000, 300, 60, 7, 2 if plan.traces < 15 else 7])
+    plan.body_limit = chance.choice([None, None, 24_000, 12_000])
+    plan.gzip_status = chance.choice([None, None, None, 400, 415])
+    plan.small = chance.random() < 0.4
+    _draw_cycles(plan, chance)
+    _draw_backfill(plan, chance)
+    _draw_weather(plan, chance)
+    return plan
+
+
+def _draw_cycles(plan: Plan, chance: random.Random) -> None:
+    count = chance.randint(12, 40)
+    step = max(MINUTE, plan.span // count)
+    moment = plan.begin
+    longest = 3 * DAY if plan.deepest > 12 * HOUR else 2 * plan.deepest
+    outage_at = chance.randrange(count) if chance.random() < 0.4 else None
+    for number in range(count):
+        plan.cycles.append(moment)
+        gap = MINUTE if chance.random() < 0.3 else round(step * chance.uniform(0.3, 1.7))
+        if number == outage_at:
+            gap += chance.randrange(longest)
+        moment += max(5, gap // SECOND) * SECOND
+    plan.quiet_step = max(MINUTE, plan.deepest // chance.choice([4, 8, 12]))
+
+
+def _draw_backfill(plan: Plan, chance: random.Random) -> None:
+    plan.backfill = chance.choice(["", "", "before", "beside"])
+    first = plan.begin - plan.look_back
+    start = first - chance.choice([1, 2, 4]) * HOUR
+    plan.stretch = (start, chance.choice([first, first, first - 20 * MINUTE, first + 20 * MINUTE]))
+
+
+def _draw_weather(plan: Plan, chance: random.Random) -> None:
+    calm = chance.random() < 0.15
+    for kind, highest in (*_LANGFUSE_RATES, *_KELET_RATES):
+        if not calm and chance.random() < 0.35:
+            plan.rates[kind] = highest * chance.random()
+    for _ in range(0 if calm else chance.choice([0, 0, 1, 2, 3])):
+        start = plan.begin + chance.randrange(plan.span)
+        plan.spells.append(Spell(chance.choice(_SPELLS), start, start + chance.choice([2, 10, 45]) * MINUTE))
+    plan.deaths = 0.0 if calm else chance.choice([0.0, 0.5, 1.5, 4.0])
+    plan.stops = 0.0 if calm else chance.choice([0.0, 0.0, 0.1])
+    plan.jumps = 0.0 if calm else chance.choice([0.0, 0.0, 0.1])

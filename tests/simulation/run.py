@@ -1,0 +1,52 @@
+"""One seed and its outcome."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.simulation.driver import Simulation
+from tests.simulation.moments import readable
+
+_MEMORY = Path("/dev/shm")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a seed came to."""
+
+    seed: int
+    wrong: tuple[str, ...]
+    trail: tuple[tuple[int, str], ...]
+    rows: int
+    arrived: int
+    repeats: int
+    lives: int
+    requests: int
+
+    def told(self) -> str:
+        """Return the trail for people."""
+        return "\n".join(f"{readable(moment)}  {event}" for moment, event in self.trail)
+
+
+def simulate(seed: int) -> Outcome:
+    """Run a seed in a folder of its own, in memory where there is such a place."""
+    with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None, prefix="simulation-") as folder:
+        logging.disable(logging.CRITICAL)
+        try:
+            simulation = Simulation(seed, Path(folder))
+            wrong = tuple(simulation.run())
+        finally:
+            logging.disable(logging.NOTSET)
+        book = simulation.kelet.book
+        return Outcome(
+            seed, wrong, tuple(simulation.moments.trail), len(simulation.history.rows), len(book.arrivals),
+            book.repeats, simulation.lives, simulation.langfuse.requests,
+        )  # fmt: skip
+
+
+def replay(seed: int) -> str:
+    """Return the command that runs a seed alone."""
+    return f"scripts/simulate --seed {seed} --trace"

@@ -1,0 +1,139 @@
+"""The simulation notices a worker that breaks its promises: each break below is found by one of a few seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from sync_worker.langfuse.v2 import V2Reader
+from sync_worker.ledger import Ledger, SentRow, TraceNote
+from sync_worker.records import Observation
+from sync_worker.spans.model import EncodedSpan
+from sync_worker.sync import window
+from sync_worker.sync.late import LateScans
+from sync_worker.sync.parked import ParkedSync
+from sync_worker.sync.release import Releaser, Trace
+from sync_worker.sync.window import WindowSync
+from sync_worker.windows import Window
+from tests.simulation.run import simulate
+
+SEEDS = range(40)
+
+Break = Callable[[pytest.MonkeyPatch], None]
+
+
+def _covers_before_it_sends(patch: pytest.MonkeyPatch) -> None:
+    usual = WindowSync.bring_over
+
+    async def bring_over(self: WindowSync, stretch: Window) -> int:
+        releaser = self._releaser
+        async for _ in releaser.reader.window(stretch):
+            pass
+        releaser.ledger.commit_window(releaser.source_id, self._role, stretch, [], [])
+        return await usual(self, stretch)
+
+    patch.setattr(WindowSync, "bring_over", bring_over)
+
+
+def _skips_late_scans(patch: pytest.MonkeyPatch) -> None:
+    async def look(self: LateScans, *_: Any) -> None:
+        return None
+
+    patch.setattr(LateScans, "look", look)
+
+
+def _forgets_parked_traces(patch: pytest.MonkeyPatch) -> None:
+    usual = Ledger.commit_window
+
+    def commit_window(
+        self: Ledger, source_id: int, role: str, stretch: Window, notes: Sequence[TraceNote], letters: Sequence[Any]
+    ) -> None:
+        usual(self, source_id, role, stretch, [note for note in notes if not note.parked], letters)
+
+    patch.setattr(Ledger, "commit_window", commit_window)
+
+
+def _forgets_what_it_sent(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Ledger, "done_rows", lambda *_: dict[tuple[str, str], SentRow]())
+
+
+def _leaves_out_the_last_millisecond(patch: pytest.MonkeyPatch) -> None:
+    usual = V2Reader.window
+
+    def read(self: V2Reader, stretch: Window, **options: Any) -> Any:
+        return usual(self, Window(stretch.start, stretch.end - 1), **options)
+
+    patch.setattr(V2Reader, "window", read)
+
+
+def _notes_before_it_sends(patch: pytest.MonkeyPatch) -> None:
+    usual = Releaser.send
+
+    async def send(self: Releaser, traces: Sequence[Trace], *, parked: bool = False) -> None:
+        for trace in traces:
+            trace.note = self.noted(trace, parked=parked, going=True)
+        for spans in list(self._encoded(traces)):
+            self.ledger.commit_answer(self.source_id, spans, [])
+        await usual(self, traces, parked=parked)
+
+    patch.setattr(Releaser, "send", send)
+
+
+def _never_waits(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(window, "withheld", lambda *_: list[Observation]())
+
+
+def _never_looks_after_parked_traces(patch: pytest.MonkeyPatch) -> None:
+    async def look_after(self: ParkedSync) -> None:
+        return None
+
+    patch.setattr(ParkedSync, "look_after", look_after)
+
+
+def _reaches_out_of_its_windows(patch: pytest.MonkeyPatch) -> None:
+    usual = Window.holds
+    patch.setattr(Window, "holds", lambda self, moment: usual(self, moment) or usual(self, moment + 60_000))
+
+
+def _drops_the_last_batch(patch: pytest.MonkeyPatch) -> None:
+    usual = Ledger.commit_answer
+
+    def commit_answer(self: Ledger, source_id: int, accepted: Sequence[EncodedSpan], letters: Sequence[Any]) -> None:
+        usual(self, source_id, accepted[:-1] if len(accepted) > 1 else accepted, letters)
+
+    patch.setattr(Ledger, "commit_answer", commit_answer)
+
+
+def _loses_the_session(patch: pytest.MonkeyPatch) -> None:
+    async def look_up(self: Releaser, traces: Sequence[Trace]) -> None:
+        return None
+
+    patch.setattr(Releaser, "_look_up", look_up)
+
+
+BREAKS: Mapping[str, tuple[Break, str]] = {
+    "counts a window as covered before it is sent": (_covers_before_it_sends, "covered"),
+    "makes no late scans": (_skips_late_scans, "LOST"),
+    "forgets parked traces": (_forgets_parked_traces, "covered"),
+    "does not ask what was sent": (_forgets_what_it_sent, "sent again"),
+    "leaves out the last millisecond of a window": (_leaves_out_the_last_millisecond, "covered"),
+    "notes spans before it sends them": (_notes_before_it_sends, "noted as accepted"),
+    "sends rows that have not ended": (_never_waits, "too early"),
+    "keeps traces parked for ever": (_never_looks_after_parked_traces, "parked at the end"),
+    "takes rows from outside of its windows": (_reaches_out_of_its_windows, ""),
+    "notes all but the last span of a batch": (_drops_the_last_batch, "sent again"),
+    "looks up no roots": (_loses_the_session, "without the session"),
+}
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_a_break_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The simulation passes whatever the worker does, at least when it breaks in this way."""
+    break_it, told = BREAKS[name]
+    break_it(monkeypatch)
+    for seed in SEEDS:
+        if any(told in finding for finding in simulate(seed).wrong):
+            return
+    pytest.fail(f"a worker that {name} went unnoticed in {len(SEEDS)} seeds")
