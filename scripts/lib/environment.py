@@ -23,7 +23,7 @@ MADE_FROM = ".made-from"  # empty while the environment is being made; then a co
 OWN_PARTS = ("bin", "include", "lib", "lib64", "share", "etc", "pyvenv.cfg")  # all that is ever deleted
 
 
-class Refused(Exception):  # noqa: N818 - reads as what happened
+class Refused(Exception):
     """The environment cannot be made before somebody acts."""
 
 

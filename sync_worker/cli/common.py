@@ -31,10 +31,11 @@ class Subparsers(Protocol):
         """Add a command."""
 
 
-def add_common_options(parser: argparse.ArgumentParser, *, source: bool = False) -> None:
-    """Add `--state` and `--json`, and `--source` where the command can be told one."""
+def add_common_options(parser: argparse.ArgumentParser, *, source: bool = False, json: bool = True) -> None:
+    """Add `--state`, `--json` where the command has a result, and `--source` where it can be told one."""
     parser.add_argument("--state", metavar="FILE", help="the state file (SYNC_STATE_PATH)")
-    parser.add_argument("--json", action="store_true", help="print the result as a JSON object on stdout")
+    if json:
+        parser.add_argument("--json", action="store_true", help="print the result as a JSON object on stdout")
     if source:
         parser.add_argument("--source", metavar="NAME", help="only this source of sync.toml")
 

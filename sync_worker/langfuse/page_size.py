@@ -15,8 +15,8 @@ _LONGEST_PROBATION = 256
 class PageSize:
     """The size of the next page of one kind: shrinks on trouble, grows back, and seldom tries what was too much."""
 
-    def __init__(self) -> None:
-        self.limit = MAX_LIMIT
+    def __init__(self, limit: int = MAX_LIMIT) -> None:
+        self.limit = max(1, min(limit, MAX_LIMIT))
         self._too_much = MAX_LIMIT + 1
         self._probation = _FIRST_PROBATION
         self._served = 0

@@ -48,11 +48,17 @@ log = logging.getLogger(__name__)
 class V2Reader:
     """Walks the v2 endpoint with pages as large as the server bears."""
 
-    def __init__(self, client: LangfuseClient) -> None:
+    def __init__(self, client: LangfuseClient, limits: Mapping[str, int] | None = None) -> None:
         self._client = client
-        self._sizes = {FULL: PageSize(), LIGHT: PageSize(), CONTEXT: PageSize()}
+        learnt = limits or {}
+        self._sizes = {fields: PageSize(learnt.get(fields, MAX_LIMIT)) for fields in (FULL, LIGHT, CONTEXT)}
         self._served: dict[str, Observation] = {}  # by fields, a row that was served last, without its content
         self._unproven = 0  # rows stepped over before any was served
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """Rows a page by kind of fields, as found out so far: what the next reader of this server begins with."""
+        return {fields: size.limit for fields, size in self._sizes.items()}
 
     @property
     def ahead_ms(self) -> int:

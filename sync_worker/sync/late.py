@@ -22,17 +22,17 @@ from sync_worker.records import Observation
 from sync_worker.spans.context import trace_of
 from sync_worker.sync.assemble import MAX_HELD_BYTES, Assembly
 from sync_worker.sync.lateness import Lateness, last_look_name, source_scope
-from sync_worker.sync.plan import Cutter
+from sync_worker.sync.plan import PERIODS, Cutter
 from sync_worker.sync.release import Releaser
 from sync_worker.sync.window import WindowSync
 from sync_worker.windows import Window, merged
 
-#: A horizon is due after this part of its length.
-PERIODS = 12
 #: Share of the requests a minute that late scans may take, and the limit that is assumed while none is known.
 BUDGET_SHARE = 4
 _ASSUMED_PER_MINUTE = 1_000
 _LEAST_REQUESTS = 8
+#: The ledger's name for the start of rows, in Unix ms, before which what was sent may be forgotten.
+FORGOTTEN = "forgotten before"
 #: When more than this share of a stretch is missing, it is read whole instead of by ids.
 _READ_WHOLE_SHARE = 3
 
@@ -115,11 +115,15 @@ class LateScans:
                 self._learn(name, now - period)
                 self._releaser.ledger.learn(self._scope, "late scan", "")
 
+    def _bound(self) -> int:
+        """Return where no look goes beyond: the first edge, and what was forgotten, which would seem new."""
+        return max(self._first_edge, self._fact(FORGOTTEN) or 0)
+
     async def _ended_lately(self, now: int, edge: int) -> None:
         """List rows that ended since the last such look, less the first horizon, but started longer ago."""
         first, deepest = self._horizons[0], self._horizons[-1]
         since = (self._fact("late ended") or now) - first
-        window = Window(max(self._first_edge, since - deepest), min(edge, now - first))
+        window = Window(max(self._bound(), since - deepest), min(edge, now - first))
         if window.length > 0:
             await self._compare(window, ended_since_ms=since)
         self._learn("late ended", now)
@@ -132,7 +136,7 @@ class LateScans:
         }
         if not due:
             return None
-        start = max(self._first_edge, min(last - horizon for horizon, last in due.items()))
+        start = max(self._bound(), min(last - horizon for horizon, last in due.items()))
         if start < edge:
             return self._store(Scan(start, edge, now, tuple(due)))
         self._complete(tuple(due), now)

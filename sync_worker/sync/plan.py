@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from sync_worker.windows import Window, gaps
+from sync_worker.windows import Window, gaps, merged
 
 #: Rows a window should hold at least, where that many are due: fewer make more requests and cut more traces.
 TARGET_ROWS = 10_000
+#: A look back over a horizon is due after this part of its length.
+PERIODS = 12
 _FIRST_LENGTH = 3_600_000  # milliseconds, while no density is known
 _SHORTEST = 1_000  # milliseconds
 _MAX_GROWTH = 16  # a window is at most so many times as long as the one before
@@ -40,3 +42,12 @@ class Cutter:
 def due(first_ms: int, end_ms: int, covered: Sequence[Window], taken: Sequence[Window] = ()) -> list[Window]:
     """Return the gaps of coverage in `[first_ms, end_ms)`, without what another run is at work on (`taken`)."""
     return gaps(Window(first_ms, end_ms), [*covered, *taken]) if end_ms > first_ms else []
+
+
+def live_view(live: Sequence[Window], backfilled: Sequence[Window], now_ms: int, deepest_ms: int) -> list[Window]:
+    """Return what the live sync need not read: its own coverage, and a backfill's where nothing late comes any more.
+
+    A backfill's recent windows are read again: it takes rows as it finds them, and late ones follow.
+    """
+    final = now_ms - deepest_ms - deepest_ms // PERIODS
+    return merged([*live, *(Window(window.start, min(window.end, final)) for window in backfilled)])

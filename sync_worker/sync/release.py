@@ -95,6 +95,7 @@ class Releaser:
         self.delivery = delivery
         self.report = report
         self.clock = clock
+        self.taken: Sequence[Window] = ()  # stretches that another run is sending: its rows only tell of their trace
 
     async def introduce(
         self, taken: Mapping[str, Sequence[Observation]], sends: Window, *, again: bool = False
@@ -109,7 +110,7 @@ class Releaser:
         done = {} if again else self.ledger.done_rows(self.source_id, taken)
         traces = []
         for trace_id, rows in taken.items():
-            fresh = [row for row in rows if sends.holds(row.start_ms) and not self._is_done(row, done, touched)]
+            fresh = [row for row in rows if self._is_ours(row, sends) and not self._is_done(row, done, touched)]
             if fresh:
                 keep = {row.id for row in fresh}
                 others = [row for row in rows if row.id not in keep]
@@ -175,6 +176,9 @@ class Releaser:
             self.ledger.commit_answer(self.source_id, (), new)
             self.report.dead_letters += len(new)
 
+    def _is_ours(self, row: Observation, sends: Window) -> bool:
+        return sends.holds(row.start_ms) and not any(stretch.holds(row.start_ms) for stretch in self.taken)
+
     def _is_done(
         self, row: Observation, done: Mapping[tuple[str, str], SentRow], touched: list[tuple[str, str, int]]
     ) -> bool:
@@ -188,7 +192,8 @@ class Releaser:
             if row.updated_ms is not None and row.updated_ms > sent.updated_ms and not sent.set_aside:
                 touched.append((trace_of(row), row.id, row.updated_ms))
             return True
-        if not self.policy.resend_changed:
+        unread = sent.set_aside and not sent.fingerprint
+        if not (self.policy.resend_changed or unread):
             self.report.notes["changed rows left as sent"] += 1
             return True
         self.report.spans_changed += 1

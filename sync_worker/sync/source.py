@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -30,10 +31,10 @@ from sync_worker.spans.model import Conversion
 from sync_worker.sync.assemble import MAX_HELD_BYTES, Assembly, Patience
 from sync_worker.sync.estimate import Estimate, estimate
 from sync_worker.sync.explain import Explanation
-from sync_worker.sync.late import PERIODS, LateScans, looks_back_to
+from sync_worker.sync.late import FORGOTTEN, LateScans, looks_back_to
 from sync_worker.sync.lateness import Lateness, source_scope
 from sync_worker.sync.parked import ParkedSync
-from sync_worker.sync.plan import Cutter, due
+from sync_worker.sync.plan import PERIODS, Cutter, due, live_view
 from sync_worker.sync.release import Policy, Releaser
 from sync_worker.sync.report import SourceReport
 from sync_worker.sync.sink import LedgerSink
@@ -94,7 +95,9 @@ class SourceSync:
             max_batch_bytes=settings.max_batch_bytes,
             deepest_ms=self._deepest,
         )
-        self._releaser = Releaser(state.id, policy, ledger, V2Reader(client), delivery, report, clock)
+        stored = ledger.fact(self._scope, "page limits")
+        self._reader = V2Reader(client, json.loads(stored) if stored else None)
+        self._releaser = Releaser(state.id, policy, ledger, self._reader, delivery, report, clock)
 
     async def live_cycle(self, progress: Progress | None = None) -> None:
         """Do one cycle: what is due, what is parked, what may be forgotten."""
@@ -107,7 +110,8 @@ class SourceSync:
         scans = self._late_scans(windows, first, seen)
         scans.begin(now)
         cutter = Cutter(self._learnt_length())
-        stretches = due(first, end, self._live_view(now), self._taken_by_backfill())
+        self._releaser.taken = self._taken_by_backfill()
+        stretches = due(first, end, self._live_view(now), self._releaser.taken)
         for window in cutter.cut(stretches):
             self._clock.check()
             cutter.learn(window, await windows.bring_over(window))
@@ -160,7 +164,7 @@ class SourceSync:
         known = len(starts) == len(own)
         around = Window(min(starts) if known else 0, (max(starts) if known else self._clock.now_ms()) + 1)
         assembly = Assembly()
-        async for page in V2Reader(self._client).rows(list(own), around):
+        async for page in self._reader.rows(list(own), around):
             self.report.rows_read += len(page.rows)
             wanted = [row for row in page.rows if own[row.id].trace_id in {None, trace_of(row)}]
             assembly.add(wanted, page.size)
@@ -206,6 +210,7 @@ class SourceSync:
             self._ledger.learn(self._organization, "requests_per_minute", str(limit))
         if self._kelet.gzip_refused:
             self._ledger.learn(self._destination, "gzip_refused", "1")
+        self._ledger.learn(self._scope, "page limits", json.dumps(self._reader.limits))
         self._ledger.learn(self._scope, "refused_in_a_row", str(self._delivery.refused_in_a_row))
 
     @property
@@ -258,13 +263,8 @@ class SourceSync:
         return self._ledger.coverage(self.state.id, role)
 
     def _live_view(self, now: int) -> list[Window]:
-        """Return what the live sync need not read: its own coverage, and a backfill's old windows.
-
-        A backfill's recent windows are read again, since it takes rows as it finds them and late ones follow.
-        """
-        final = now - self._deepest - self._deepest // PERIODS
-        old = [Window(window.start, min(window.end, final)) for window in self._covered(BACKFILL)]
-        return merged([*self._covered(LIVE), *old])
+        """Return what the live sync need not read: its own coverage, and a backfill's old windows."""
+        return live_view(self._covered(LIVE), self._covered(BACKFILL), now, self._deepest)
 
     def _taken_by_backfill(self) -> list[Window]:
         held = holder(self._ledger, BACKFILL)
@@ -284,11 +284,14 @@ class SourceSync:
         return Window(stretch.start, max(stretch.start, edge))
 
     def _forget(self, now: int) -> None:
+        """Forget what no look to come can meet: one that an outage made wait still needs what was sent before it."""
         before = now - self._deepest - self._deepest // PERIODS
         horizons = [span_ms(horizon) for horizon in self._settings.late_horizons]
         scanned = looks_back_to(self._ledger, self.state.id, horizons)
         before = before if scanned is None else min(before, scanned)
         covered = merged([*self._covered(LIVE), *self._covered(BACKFILL)])
+        if before > int(self._ledger.fact(self._scope, FORGOTTEN) or 0):
+            self._ledger.learn(self._scope, FORGOTTEN, str(before))
         while self._ledger.forget(self.state.id, before, covered, _FORGOTTEN_AT_ONCE) == _FORGOTTEN_AT_ONCE:
             self._clock.check()
 

@@ -98,7 +98,7 @@ class Verification:
         """
         found = Verdict(self._name)
         live, backfilled = self._coverage(LIVE), self._coverage(BACKFILL)
-        edge = contiguous_end(self._state.first_edge_ms or 0, live)
+        edge = contiguous_end(self._state.first_edge_ms or 0, [*live, *backfilled])
         stretch = stretch or self._default_stretch(live, backfilled)
         found.gaps = self._live_gaps(live, backfilled, stretch)
         hours: dict[int, Hour] = {}

@@ -76,12 +76,14 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, set[
 
 
 def _say_all(made: World, rows: list[Row]) -> Iterator[tuple[str, set[str]]]:
-    def say(section: str, *words: str) -> tuple[str, set[str]]:
-        out = made.program(*words, "--json")[1]
+    def say(section: str, *words: str, **environ: str) -> tuple[str, set[str]]:
+        out = made.program(*words, "--json", environ=environ)[1]
         return section, _without_empty_lists(set(fields(json.loads(out))), section)
 
     yield say("error", "status")  # there is no state file yet
-    yield say("plan", "plan", "--from", "4d", "--to", "2d")
+    refused = {"LANGFUSE_SECRET_KEY": "sk-lf-revoked"}
+    plan = ("plan", "--from", "4d", "--to", "2d")
+    yield "plan", say("plan", *plan)[1] | say("plan", *plan, **refused)[1]
     once = say("once, backfill", "once")
     yield once[0], once[1] | say("once, backfill", "backfill", "--from", "4d", "--to", "2d")[1]
     made.langfuse.rows.extend([row(start=datetime.now(UTC), seconds=0.0)])
@@ -90,8 +92,9 @@ def _say_all(made: World, rows: list[Row]) -> Iterator[tuple[str, set[str]]]:
     yield say("dead-letters list", "dead-letters", "list")
     made.langfuse.rows.extend([dict(rows[0], id=f"{0xFACE:016x}", name="missing")])
     repair = say("verify", "verify", "--repair")
-    yield repair[0], repair[1] | say("verify", "verify")[1] | {"errors.*"}
-    yield say("explain", "explain", rows[0]["traceId"])
+    yield repair[0], repair[1] | say("verify", "verify")[1] | say("verify", "verify", **refused)[1]
+    explain = ("explain", rows[0]["traceId"])
+    yield "explain", say("explain", *explain)[1] | say("explain", *explain, **refused)[1]
     yield "status", _status(made)
     yield say("dead-letters retry", "dead-letters", "retry", "--all")
     yield say("dead-letters drop", "dead-letters", "drop", "--all")
@@ -125,7 +128,7 @@ def test_every_object_is_on_the_page(printed: dict[str, set[str]]) -> None:
     assert set(SECTIONS) == set(printed)
     files = sorted((ROOT / "sync_worker" / "cli").rglob("*.py"))
     printing = {path.stem for path in files if re.search(r"(?<!def )print_json\(", path.read_text(encoding="utf-8"))}
-    assert printing == {"__init__", "once", "plan", "status", "check", "verify", "explain", "dead_letters", "config"}
+    assert printing == {"__init__", "working", "plan", "status", "check", "verify", "explain", "dead_letters", "config"}
 
 
 def test_dataclasses_that_are_printed_are_whole() -> None:

@@ -204,3 +204,22 @@ def test_coverage_of_a_clock_that_was_set_back_is_taken_back(make_world: MakeWor
     made.clock.advance(120)
     report, _ = made.once()
     assert report.spans_sent == 2
+
+
+def test_deeper_horizon_sends_nothing_again(make_world: MakeWorld) -> None:
+    """A horizon that is set deeper later lists rows that were forgotten meanwhile, and sends them again."""
+    made = make_world(_base(), after_noon=2 * HOUR, SYNC_LATE_HORIZONS="10m,1h")
+    made.once()
+    _cycles(made, 6 * HOUR, every=HOUR)
+    made.environ["SYNC_LATE_HORIZONS"] = "10m,7d"
+    assert _cycles(made, 48 * HOUR, every=4 * HOUR) == 0
+
+
+def test_long_outage_sends_nothing_again(make_world: MakeWorld) -> None:
+    """What an outage made wait is looked for with what was sent before it forgotten."""
+    rows = [made for number in range(60) for made in trace(2, start=number * 600.0, seconds=5.0)]
+    made = make_world(rows, after_noon=11 * HOUR, SYNC_START="2026-11-20T11:00:00Z", SYNC_LATE_HORIZONS="10m,4h")
+    made.once()
+    made.clock.advance(9 * 24 * HOUR)
+    assert _cycles(made, 6 * HOUR, every=HOUR) == 0
+    assert max(made.arrived().values()) == 1

@@ -177,3 +177,23 @@ def test_row_that_cannot_be_served_is_set_aside(make_world: MakeWorld) -> None:
     report, code = made.once(patience=300)
     assert (report.dead_letters, code) == (1, ExitCode.DEAD_LETTERS)
     assert identities(row for row in rows if row["id"] != poison) == made.arrived()
+
+
+def test_page_size_a_server_bears_is_remembered(make_world: MakeWorld) -> None:
+    """Each run finds out anew, by failing, how large a page a weak server can serve."""
+    made = make_world(_rows())
+    made.langfuse.script = faults.when(_over_50, faults.status(422))
+    made.once()
+    made.clock.advance(60)
+    before = made.langfuse_requests()
+    made.once()
+    assert made.langfuse_requests() - before <= 5
+    made.langfuse.script = None
+    for _ in range(8):
+        made.clock.advance(60)
+        made.once()
+    assert made.langfuse.requests[-1].query["limit"] == "1000"
+
+
+def _over_50(request: Request) -> bool:
+    return int(request.query.get("limit", "0")) > 50

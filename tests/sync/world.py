@@ -18,7 +18,7 @@ from typing import Any
 from sync_worker.demo.langfuse_server import RecordedLangfuse
 from sync_worker.demo.receiver import OtlpReceiver, ReceivedSpan
 from sync_worker.ledger import open_ledger
-from sync_worker.ledger.lease import LIVE, release, take
+from sync_worker.ledger.lease import BACKFILL, LIVE, release, take
 from sync_worker.settings import Settings, load
 from sync_worker.spans.ids import otlp_span_id, otlp_trace_id, source_trace_id
 from sync_worker.sync.engine import Engine
@@ -51,17 +51,17 @@ class World:
 
     def once(self, patience: float = 60.0) -> tuple[SourceReport, int]:
         """Do one live cycle in this process, by the virtual clock."""
-        return self._run(lambda engine, source: engine.live(source), patience)
+        return self._run(lambda engine, source: engine.live(source), patience, LIVE)
 
     def backfill(self, start_ms: int, end_ms: int) -> tuple[SourceReport, int]:
         """Do a backfill in this process, by the virtual clock."""
-        return self._run(lambda engine, source: engine.backfill(source, Window(start_ms, end_ms)), 60.0)
+        return self._run(lambda engine, source: engine.backfill(source, Window(start_ms, end_ms)), 60.0, BACKFILL)
 
-    def _run(self, work: Any, patience: float) -> tuple[SourceReport, int]:
+    def _run(self, work: Any, patience: float, role: str) -> tuple[SourceReport, int]:
         settings = self.settings()
         ledger = open_ledger(settings.state_path, self.clock)
         try:
-            lease = take(ledger, LIVE)
+            lease = take(ledger, role)
             try:
                 engine = Engine(settings, ledger, self.clock, patience)
                 result: tuple[SourceReport, int] = asyncio.run(work(engine, settings.sources[0]))

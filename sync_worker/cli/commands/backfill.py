@@ -4,26 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from sync_worker.cli.commands.once import tell
-from sync_worker.cli.common import (
-    Subparsers,
-    add_common_options,
-    chosen_sources,
-    held_lease,
-    run_async,
-    settings_for,
-    state_file,
-    with_beats,
-)
-from sync_worker.cli.output import say
-from sync_worker.clock import Stopped, SystemClock
-from sync_worker.errors import ConfigError, ExitCode
-from sync_worker.ledger import Ledger
+from sync_worker.cli.common import Subparsers, add_common_options, chosen_sources, run_async, settings_for, state_file
+from sync_worker.cli.working import Job, do
+from sync_worker.clock import SystemClock
+from sync_worker.errors import ConfigError
 from sync_worker.ledger.lease import BACKFILL
-from sync_worker.settings import Settings, Source, WrongValueError, parse_duration, parse_time
-from sync_worker.sync.engine import Engine
+from sync_worker.settings import WrongValueError, parse_duration, parse_time
 from sync_worker.times import iso_time, moment_ms, span_ms
-from sync_worker.watch.progress import ProgressLine
 from sync_worker.windows import Window
 
 
@@ -48,8 +35,9 @@ def run(arguments: argparse.Namespace) -> int:
     stretch = stretch_of(arguments.start, arguments.end, clock.now_ms())
     settings = settings_for(arguments)
     sources = chosen_sources(settings, arguments)
+    job = Job("backfill", BACKFILL, lambda engine, source, line: engine.backfill(source, stretch, line), stretch)
     with state_file(settings, clock) as ledger:
-        return run_async(lambda: _work(settings, sources, ledger, clock, stretch, as_json=arguments.json), clock)
+        return run_async(lambda: do(job, settings, sources, ledger, clock, as_json=arguments.json), clock)
 
 
 def stretch_of(start: str, end: str, now_ms: int) -> Window:
@@ -74,26 +62,3 @@ def _moment(option: str, text: str, now_ms: int) -> int:
         return moment_ms(parse_time(text))
     except WrongValueError as fault:
         raise ConfigError(f"{option} {text!r}: {fault}. Try: 2026-01-31T00:00:00Z, 30d or now") from None
-
-
-async def _work(
-    settings: Settings, sources: tuple[Source, ...], ledger: Ledger, clock: SystemClock, stretch: Window, *,
-    as_json: bool,
-) -> int:  # fmt: skip
-    engine = Engine(settings, ledger, clock, settings.patience.total_seconds())
-    started = clock.now_ms()
-    line = ProgressLine("backfill")
-    with held_lease(ledger, BACKFILL, stretch.start, stretch.end) as lease:
-        try:
-            reports, code = await with_beats(
-                ledger, lease, engine.each(sources, lambda source: engine.backfill(source, stretch, line))
-            )
-        except Stopped:
-            line.close()
-            say("sync-worker: stopped; the same command goes on from here")
-            return ExitCode.OK
-        finally:
-            line.close()
-        ledger.note_run("backfill", started, code, {"sources": [report.as_json() for report in reports]})
-    tell(reports, code, as_json=as_json)
-    return code

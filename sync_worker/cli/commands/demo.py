@@ -7,9 +7,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from sync_worker.cli.commands.once import cycle
+from sync_worker.cli.commands.once import ONE_CYCLE
 from sync_worker.cli.common import Subparsers, run_async, state_file
 from sync_worker.cli.output import print_line, say
+from sync_worker.cli.working import do
 from sync_worker.clock import SystemClock
 from sync_worker.demo.langfuse_server import RecordedLangfuse
 from sync_worker.demo.receiver import OtlpReceiver
@@ -57,7 +58,9 @@ def run(arguments: argparse.Namespace) -> int:
         )
         clock = SystemClock()
         with state_file(settings, clock) as ledger:
-            code = run_async(lambda: cycle(settings, settings.sources, ledger, clock, as_json=arguments.json), clock)
+            code = run_async(
+                lambda: do(ONE_CYCLE, settings, settings.sources, ledger, clock, as_json=arguments.json), clock
+            )
         if not arguments.json:
             limit = None if arguments.all else _SHOWN_TRACES
             print_line(render(receiver.spans, limit_traces=limit, color=sys.stdout.isatty()))

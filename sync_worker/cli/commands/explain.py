@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from sync_worker.cli.common import Subparsers, add_common_options, chosen_sources, run_async, settings_for, state_file
+from sync_worker.cli.common import Subparsers, add_common_options
 from sync_worker.cli.output import print_json, print_line, print_table
-from sync_worker.clock import SystemClock
-from sync_worker.sync.engine import Engine
+from sync_worker.cli.working import ask
 from sync_worker.sync.source import SourceSync
 
 
@@ -22,25 +21,15 @@ def add_to(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    settings = settings_for(arguments)
-    sources = chosen_sources(settings, arguments)
-    clock = SystemClock()
     found: list[dict[str, Any]] = []
 
     async def look(sync: SourceSync) -> None:
         found.append(await sync.explain(arguments.trace))
 
-    with state_file(settings, clock, must_exist=True) as ledger:
-        engine = Engine(settings, ledger, clock, settings.patience.total_seconds())
-
-        async def work() -> int:
-            _, code = await engine.each(sources, lambda source: engine.work(source, look))
-            return code
-
-        code = run_async(work, clock)
+    code, errors = ask(arguments, look, must_exist=True)
     known = [one for one in found if one["known"] or one["in_langfuse"]] or found
     if arguments.json:
-        print_json({"exit_code": code, "sources": known})
+        print_json({"exit_code": code, "sources": known, "errors": errors})
     else:
         for one in known:
             _print(one)

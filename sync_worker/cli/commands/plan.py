@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 
 from sync_worker.cli.commands.backfill import add_stretch_options, stretch_of
-from sync_worker.cli.common import Subparsers, add_common_options, chosen_sources, run_async, settings_for, state_file
+from sync_worker.cli.common import Subparsers, add_common_options
 from sync_worker.cli.output import print_json, print_line
+from sync_worker.cli.working import ask
 from sync_worker.clock import SystemClock
-from sync_worker.sync.engine import Engine
 from sync_worker.sync.estimate import Estimate
 from sync_worker.sync.source import SourceSync
 
@@ -23,25 +23,15 @@ def add_to(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    clock = SystemClock()
-    stretch = stretch_of(arguments.start, arguments.end, clock.now_ms())
-    settings = settings_for(arguments)
-    sources = chosen_sources(settings, arguments)
+    stretch = stretch_of(arguments.start, arguments.end, SystemClock().now_ms())
     estimates: list[Estimate] = []
 
     async def look(sync: SourceSync) -> None:
         estimates.append(await sync.estimate(stretch))
 
-    with state_file(settings, clock) as ledger:
-        engine = Engine(settings, ledger, clock, settings.patience.total_seconds())
-
-        async def work() -> int:
-            _, code = await engine.each(sources, lambda source: engine.work(source, look))
-            return code
-
-        code = run_async(work, clock)
+    code, errors = ask(arguments, look, must_exist=False)
     if arguments.json:
-        print_json({"exit_code": code, "sources": [one.as_json() for one in estimates]})
+        print_json({"exit_code": code, "sources": [one.as_json() for one in estimates], "errors": errors})
     else:
         for one in estimates:
             _print(one)

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 def add_to(subparsers: Subparsers) -> None:
     """Add the command."""
     parser = subparsers.add_parser("run", help="cycles on a schedule, until SIGTERM")
-    add_common_options(parser, source=True)
+    add_common_options(parser, source=True, json=False)
     parser.set_defaults(run=run)
 
 

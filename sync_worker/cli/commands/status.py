@@ -14,6 +14,7 @@ from sync_worker.clock import SystemClock
 from sync_worker.ledger import Ledger, SourceState
 from sync_worker.ledger.lease import BACKFILL, LIVE, holder
 from sync_worker.sync import lateness
+from sync_worker.sync.plan import live_view
 from sync_worker.times import iso_time, span_ms
 from sync_worker.windows import Window, contiguous_end, gaps
 
@@ -66,7 +67,10 @@ def _holder(ledger: Ledger, role: str) -> dict[str, Any] | None:
 def _source(ledger: Ledger, source: SourceState, now_ms: int, horizons_ms: Sequence[int]) -> dict[str, Any]:
     live = ledger.coverage(source.id, LIVE)
     first = source.first_edge_ms
-    edge = None if first is None else contiguous_end(first, live)
+    deepest = max(horizons_ms)
+    covered = live_view(live, ledger.coverage(source.id, BACKFILL), now_ms, deepest)
+    edge = None if first is None else contiguous_end(first, covered)
+    open_gaps = [] if first is None or not live else gaps(Window(first, live[-1].end), covered)
     parked = ledger.parked(source.id)
     return {
         "langfuse_url": source.langfuse_url,
@@ -75,7 +79,7 @@ def _source(ledger: Ledger, source: SourceState, now_ms: int, horizons_ms: Seque
         "first_edge": None if first is None else iso_time(first),
         "edge": None if edge is None else iso_time(edge),
         "lag_seconds": None if edge is None else max(0, (now_ms - edge) // 1000),
-        "gaps": [] if first is None or not live else [_stretch(gap) for gap in gaps(Window(first, live[-1].end), live)],
+        "gaps": [_stretch(gap) for gap in open_gaps],
         "backfilled": [_stretch(window) for window in ledger.coverage(source.id, BACKFILL)],
         "lateness": lateness.describe(ledger, source.id, horizons_ms),
         "parked_traces": parked.count,

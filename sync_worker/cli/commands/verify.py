@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 
 from sync_worker.cli.commands.backfill import add_stretch_options, stretch_of
-from sync_worker.cli.common import Subparsers, add_common_options, chosen_sources, run_async, settings_for, state_file
+from sync_worker.cli.common import Subparsers, add_common_options
 from sync_worker.cli.output import print_json, print_line
+from sync_worker.cli.working import ask
 from sync_worker.clock import SystemClock
 from sync_worker.errors import ConfigError, ExitCode
-from sync_worker.sync.engine import Engine, overall
-from sync_worker.sync.report import SourceReport
+from sync_worker.sync.engine import overall
 from sync_worker.sync.source import SourceSync
 from sync_worker.sync.verify import Verdict
 from sync_worker.times import iso_time
@@ -29,30 +29,17 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
     if (arguments.start is None) != (arguments.end is None):
         raise ConfigError("--from and --to go together. Try: both, or neither for the whole look-back")
-    clock = SystemClock()
-    stretch = None if arguments.start is None else stretch_of(arguments.start, arguments.end, clock.now_ms())
-    settings = settings_for(arguments)
-    sources = chosen_sources(settings, arguments)
+    now = SystemClock().now_ms()
+    stretch = None if arguments.start is None else stretch_of(arguments.start, arguments.end, now)
     verdicts: list[Verdict] = []
 
-    async def check(sync: SourceSync) -> None:
+    async def look(sync: SourceSync) -> None:
         verdicts.append(await sync.verify(stretch, repair=arguments.repair))
 
-    with state_file(settings, clock, must_exist=True) as ledger:
-        engine = Engine(settings, ledger, clock, settings.patience.total_seconds())
-
-        async def work() -> int:
-            reports, code = await engine.each(sources, lambda source: engine.work(source, check))
-            return _finish(verdicts, reports, code, as_json=arguments.json)
-
-        return run_async(work, clock)
-
-
-def _finish(verdicts: list[Verdict], reports: list[SourceReport], code: int, *, as_json: bool) -> int:
+    code, errors = ask(arguments, look, must_exist=True)
     complete = all(verdict.complete for verdict in verdicts)
     code = overall([code, ExitCode.OK if complete else ExitCode.GAPS])
-    if as_json:
-        errors = {report.source: report.error for report in reports if report.error}
+    if arguments.json:
         print_json({"exit_code": code, "sources": [verdict.as_json() for verdict in verdicts], "errors": errors})
     else:
         for verdict in verdicts:

@@ -1,0 +1,79 @@
+"""Commands that work on every source: under a lease and telling what was sent, or only asking."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from sync_worker.cli.common import chosen_sources, held_lease, run_async, settings_for, state_file, with_beats
+from sync_worker.cli.output import print_json, say
+from sync_worker.clock import Stopped, SystemClock
+from sync_worker.errors import ExitCode
+from sync_worker.ledger import Ledger
+from sync_worker.settings import Settings, Source
+from sync_worker.sync.engine import Engine
+from sync_worker.sync.report import SourceReport
+from sync_worker.sync.source import Progress, SourceSync
+from sync_worker.watch.progress import ProgressLine
+from sync_worker.windows import Window
+
+#: Does one source's part: (engine, source, progress) to its report and exit code.
+Work = Callable[[Engine, Source, Progress], Awaitable[tuple[SourceReport, int]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A command that sends: its name, the lease it needs, and the stretch it works on, if it is told one."""
+
+    command: str
+    role: str
+    work: Work
+    stretch: Window | None = None
+
+
+async def do(
+    job: Job, settings: Settings, sources: Sequence[Source], ledger: Ledger, clock: SystemClock, *, as_json: bool
+) -> int:
+    """Do a job on sources under its lease, tell what it did, and return the exit code."""
+    engine = Engine(settings, ledger, clock, settings.patience.total_seconds())
+    started = clock.now_ms()
+    line = ProgressLine(job.command)
+    stretch = (None, None) if job.stretch is None else (job.stretch.start, job.stretch.end)
+    with held_lease(ledger, job.role, *stretch) as lease:
+        try:
+            reports, code = await with_beats(
+                ledger, lease, engine.each(sources, lambda source: job.work(engine, source, line))
+            )
+        except Stopped:
+            line.close()
+            say("sync-worker: stopped; what was answered is kept, the same command goes on from there")
+            return ExitCode.OK
+        finally:
+            line.close()
+        ledger.note_run(job.command, started, code, {"sources": [report.as_json() for report in reports]})
+    if as_json:
+        print_json({"exit_code": code, "sources": [report.as_json() for report in reports]})
+    else:
+        for report in reports:
+            say(report.line())
+    return code
+
+
+def ask(
+    arguments: argparse.Namespace, look: Callable[[SourceSync], Awaitable[None]], *, must_exist: bool
+) -> tuple[int, dict[str, str]]:
+    """Connect each source and look at it, sending nothing; return the exit code and, by source, what went wrong."""
+    settings = settings_for(arguments)
+    sources = chosen_sources(settings, arguments)
+    clock = SystemClock()
+    errors: dict[str, str] = {}
+    with state_file(settings, clock, must_exist=must_exist) as ledger:
+        engine = Engine(settings, ledger, clock, settings.patience.total_seconds())
+
+        async def work() -> int:
+            reports, code = await engine.each(sources, lambda source: engine.work(source, look))
+            errors.update({report.source: report.error for report in reports if report.error})
+            return code
+
+        return run_async(work, clock), errors
