@@ -33,7 +33,6 @@ class Observation:
     is_root: bool = False
     public: bool = False
     completion_start_ms: int | None = None
-    created_ms: int | None = None
     updated_ms: int | None = None
     input: str | None = None  # raw text; JSON stays JSON text
     output: str | None = None

@@ -57,7 +57,6 @@ class Traffic:
 
     requests: int = 0
     bytes_sent: int = 0  # as they went over the wire
-    bytes_plain: int = 0  # before compression
 
 
 class KeletClient:
@@ -104,16 +103,14 @@ class KeletClient:
     async def post_body(self, plain: bytes, project: str, spans: int) -> Accepted:
         """Send a serialised request once; compressed where that is not refused. Raises as `post`."""
         if self._compresses(plain):
-            response = await self._post(
-                gzip.compress(plain, _GZIP_LEVEL, mtime=0), len(plain), project, spans, zipped=True
-            )
+            response = await self._post(gzip.compress(plain, _GZIP_LEVEL, mtime=0), project, spans, zipped=True)
             if response.status_code in {400, 415} and self._compression == "auto":
-                response = await self._post(plain, len(plain), project, spans, zipped=False)
+                response = await self._post(plain, project, spans, zipped=False)
                 if response.is_success and not self.gzip_refused:
                     self.gzip_refused = True
                     log.warning("Kelet takes no gzip: requests go uncompressed from now on", extra={"action": "gzip"})
         else:
-            response = await self._post(plain, len(plain), project, spans, zipped=False)
+            response = await self._post(plain, project, spans, zipped=False)
         return self._meaning(response, project)
 
     def _compresses(self, plain: bytes) -> bool:
@@ -121,14 +118,13 @@ class KeletClient:
             return False
         return self._compression == "gzip" or len(plain) >= _MIN_COMPRESSED
 
-    async def _post(self, content: bytes, plain: int, project: str, spans: int, *, zipped: bool) -> httpx.Response:
+    async def _post(self, content: bytes, project: str, spans: int, *, zipped: bool) -> httpx.Response:
         headers = {"X-Kelet-Project": project}
         if zipped:
             headers["Content-Encoding"] = "gzip"
         started = time.perf_counter()
         self.traffic.requests += 1
         self.traffic.bytes_sent += len(content)
-        self.traffic.bytes_plain += plain
         try:
             response = await self._http.post(self.url, content=content, headers=headers)
         except httpx.HTTPError as fault:

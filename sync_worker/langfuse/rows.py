@@ -50,7 +50,6 @@ def parse_row(row: Any) -> Observation:
         is_root=row.get("isRootObservation") is True,
         public=row.get("public") is True,
         completion_start_ms=unix_ms(row.get("completionStartTime")),
-        created_ms=unix_ms(row.get("createdAt")),
         updated_ms=unix_ms(row.get("updatedAt")),
         input=_payload(row.get("input")),
         output=_payload(row.get("output")),

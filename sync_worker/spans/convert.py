@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import quote
 
 from sync_worker.records import Observation
-from sync_worker.spans.context import RESERVED_KEY, TraceContext, trace_of
+from sync_worker.spans.context import RESERVED_KEY, TraceContext
 from sync_worker.spans.genai import genai_attributes
 from sync_worker.spans.ids import is_same_span, otlp_span_id, otlp_trace_id, source_parent_id
 from sync_worker.spans.instrumentations import ERROR, kind_of, name_of, status_of
@@ -339,11 +339,3 @@ def _ends(
         if row.is_synthetic_root and row.end_ms is None:
             ends[row.id] = max(max(end, rows[other].start_ms) for other, end in ends.items())
     return ends
-
-
-def trace_rows(rows: Sequence[Observation]) -> dict[str, list[Observation]]:
-    """Group rows by their trace, in the order the traces turn up."""
-    traces: dict[str, list[Observation]] = {}
-    for row in rows:
-        traces.setdefault(trace_of(row), []).append(row)
-    return traces

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 #: What an attribute may hold: a scalar or a list of scalars of one kind.
 AttributeValue = str | bool | int | float | list[str] | list[bool] | list[int] | list[float]
@@ -87,6 +86,3 @@ class EncodedSpan:
     def size(self) -> int:
         """Bytes this span adds to a request, its envelope not counted."""
         return len(self.span)
-
-
-JsonObject = Mapping[str, Any]

@@ -16,7 +16,7 @@ import httpx
 
 from sync_worker.backoff import Backoff
 from sync_worker.clock import Clock
-from sync_worker.errors import ConfigError
+from sync_worker.errors import ConfigError, StateError
 from sync_worker.kelet.client import KeletClient
 from sync_worker.kelet.delivery import Delivery
 from sync_worker.langfuse.budget import Budgets
@@ -27,6 +27,7 @@ from sync_worker.ledger import DeadLetter, Ledger, SourceState
 from sync_worker.ledger.lease import BACKFILL, LIVE, holder
 from sync_worker.settings import Settings, Source
 from sync_worker.spans.context import trace_of
+from sync_worker.spans.ids import ID_MAP_VERSION
 from sync_worker.spans.model import Conversion
 from sync_worker.sync.assemble import MAX_HELD_BYTES, Assembly, Patience
 from sync_worker.sync.estimate import Estimate, estimate
@@ -356,10 +357,27 @@ async def identify(source: Source, client: LangfuseClient, ledger: Ledger, clock
     """Return the source's place in the ledger; Langfuse is asked once a day which project the keys open."""
     keys = hashlib.sha256(f"{source.langfuse_base_url}\n{source.langfuse_public_key}".encode()).hexdigest()
     known = ledger.source_by_key(keys)
+    if known is not None:
+        _check_ids(ledger, known)
     if known is not None and clock.now_ms() - known.checked_ms < _IDENTITY_AGE:
         return known
     project = await project_of(client)
-    return ledger.remember_source(keys, source.langfuse_base_url, project.id, project.name, project.organization_id)
+    state = ledger.remember_source(keys, source.langfuse_base_url, project.id, project.name, project.organization_id)
+    _check_ids(ledger, state)
+    return state
+
+
+def _check_ids(ledger: Ledger, state: SourceState) -> None:
+    """Refuse a state file whose spans went out under another mapping of ids: they would all be sent again as others."""
+    scope, mapping = source_scope(state.id), str(ID_MAP_VERSION)
+    stored = ledger.fact(scope, "id mapping")
+    if stored is None:
+        ledger.learn(scope, "id mapping", mapping)
+    elif stored != mapping:
+        raise StateError(
+            f"{ledger.path} belongs to version {stored} of the mapping of ids, this program makes version {mapping}. "
+            "Try: the version of the worker that wrote it, or a new SYNC_STATE_PATH and a SYNC_START after what arrived"
+        )
 
 
 def organization_scope(state: SourceState) -> str:

@@ -17,7 +17,15 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCK = ROOT / "requirements" / "runtime.txt"
-SHELL_SCRIPTS = ["scripts/sync", "scripts/test", "scripts/lint", "scripts/lock", "scripts/docs", "scripts/simulate", ".ci/run"]
+SHELL_SCRIPTS = [
+    "scripts/sync",
+    "scripts/test",
+    "scripts/lint",
+    "scripts/lock",
+    "scripts/docs",
+    "scripts/simulate",
+    ".ci/run",
+]
 
 # Stands in for the environment's Python: tells, as JSON on stdout, how it was started.
 REPORTER = f"""#!{sys.executable} -S

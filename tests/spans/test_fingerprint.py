@@ -44,7 +44,6 @@ NOT_OWN: dict[str, Any] = {
     "user_id": "u",
     "session_id": "s",
     "public": True,
-    "created_ms": 1,
     "updated_ms": 1,
     "tags": ("a",),
     "release": "r",

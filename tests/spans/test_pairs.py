@@ -15,8 +15,9 @@ import pytest
 
 from sync_worker.langfuse.rows import parse_row
 from sync_worker.spans.context import gather
-from sync_worker.spans.convert import convert, trace_rows
+from sync_worker.spans.convert import convert
 from sync_worker.spans.model import Conversion, Span
+from sync_worker.sync.assemble import Assembly
 
 DATA = Path(__file__).parent / "data" / "pairs"
 
@@ -47,7 +48,9 @@ def pair(name: str) -> tuple[tuple[dict[str, Any], Span], ...]:
     """Return each direct span, with its resource, beside the converted one."""
     stored = json.loads(gzip.decompress((DATA / f"{name}.json.gz").read_bytes()))
     made: dict[tuple[str, str], Span] = {}
-    for trace_id, rows in trace_rows([parse_row(row) for row in stored["rows"]]).items():
+    assembly = Assembly()
+    assembly.add([parse_row(row) for row in stored["rows"]], 0)
+    for trace_id, rows in assembly.take().items():
         result = convert(rows, gather(trace_id, rows), "shop", Conversion())
         assert not result.notes
         made |= {(span.trace_id, span.span_id): span for _, span in result.spans}

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gzip
 
+import pytest
+
 from sync_worker.demo.serving import Reply, Request
-from sync_worker.errors import ExitCode
+from sync_worker.errors import ExitCode, StateError
+from sync_worker.ledger import open_ledger
 from tests.support import faults
 from tests.support.rows import Row, recorded_rows, trace
 from tests.sync.conftest import MakeWorld
@@ -197,3 +200,14 @@ def test_page_size_a_server_bears_is_remembered(make_world: MakeWorld) -> None:
 
 def _over_50(request: Request) -> bool:
     return int(request.query.get("limit", "0")) > 50
+
+
+def test_state_of_another_mapping_of_ids_is_refused(make_world: MakeWorld) -> None:
+    """After a change of the ids, everything is sent once more under new ones."""
+    made = make_world(_rows(2))
+    made.once()
+    ledger = open_ledger(made.state, made.clock)
+    ledger.learn("source 1", "id mapping", "0")
+    ledger.close()
+    with pytest.raises(StateError, match="mapping of ids"):
+        made.once()
