@@ -13,7 +13,7 @@ from sync_worker.errors import CredentialsRefused, TransientError
 from sync_worker.http import describe
 from sync_worker.langfuse.client import LangfuseClient
 
-_OPTIONS: RequestOptions = {"max_retries": 0, "timeout_in_seconds": 30}
+OPTIONS: RequestOptions = {"max_retries": 0, "timeout_in_seconds": 30}
 _PROJECTS = "/api/public/projects"
 _HEALTH = "/api/public/health"
 
@@ -42,9 +42,9 @@ async def project_of(client: LangfuseClient) -> Project:
 async def _project(client: LangfuseClient) -> Project:
     await client.admitted()
     try:
-        answer = await _api(client).projects.get(request_options=_OPTIONS)
+        answer = await api(client).projects.get(request_options=OPTIONS)
     except ApiError as refusal:
-        raise _failure(client, _PROJECTS, refusal) from None
+        raise failure_of(client, _PROJECTS, refusal) from None
     except ValueError:  # no text, no JSON, or another shape
         raise TransientError(f"{client.base_url}{_PROJECTS} answered something unknown: not Langfuse's API") from None
     except httpx.HTTPError as fault:
@@ -61,16 +61,17 @@ async def _project(client: LangfuseClient) -> Project:
 async def server_version(client: LangfuseClient) -> str:
     """Return the version the server gives at its health endpoint. Raises as `project_of`."""
     try:
-        return str((await _api(client).health.health(request_options=_OPTIONS)).version)
+        return str((await api(client).health.health(request_options=OPTIONS)).version)
     except ApiError as refusal:
-        raise _failure(client, _HEALTH, refusal) from None
+        raise failure_of(client, _HEALTH, refusal) from None
     except ValueError:
         raise TransientError(f"{client.base_url}{_HEALTH} answered something unknown: not Langfuse's API") from None
     except httpx.HTTPError as fault:
         raise TransientError(f"Langfuse cannot be reached at {client.base_url}: {describe(fault)}") from None
 
 
-def _api(client: LangfuseClient) -> AsyncLangfuseAPI:
+def api(client: LangfuseClient) -> AsyncLangfuseAPI:
+    """Return the SDK's typed client over the connections of ours; it retries nothing and follows no redirect."""
     username, password = client.keys
     return AsyncLangfuseAPI(
         base_url=client.base_url,
@@ -81,7 +82,8 @@ def _api(client: LangfuseClient) -> AsyncLangfuseAPI:
     )
 
 
-def _failure(client: LangfuseClient, path: str, refusal: ApiError) -> Exception:
+def failure_of(client: LangfuseClient, path: str, refusal: ApiError) -> Exception:
+    """Return what an answer means that the SDK refused, as for every other request."""
     body = refusal.body if isinstance(refusal.body, dict | list) else None
     status = refusal.status_code or 0
     headers = {key: value for key, value in (refusal.headers or {}).items() if key.lower() != "content-encoding"}

@@ -48,5 +48,8 @@ class Reader(Protocol):
     def roots(self, trace_ids: Sequence[str], window: Window) -> AsyncIterator[Page]:
         """Walk the root rows of these traces that start in the window, with metadata but without content."""
 
+    async def whole(self, row: Observation) -> Observation:
+        """Return the row with input and output that the server keeps elsewhere put in; the same row where none is."""
+
     def rows(self, row_ids: Sequence[str], window: Window) -> AsyncIterator[Page]:
         """Walk the rows with these ids that start in the window, with their content."""

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
 from sync_worker.errors import RecordRefused, TransientError
 from sync_worker.json_text import dump
 from sync_worker.langfuse.client import EndpointMissing, LangfuseClient, PageTooHeavy, ServerFault
+from sync_worker.langfuse.media import is_shortened, whole
 from sync_worker.langfuse.page_size import HEAVY_PAGE_BYTES, MAX_LIMIT, PageSize
 from sync_worker.langfuse.reader import Page, Unreadable
 from sync_worker.langfuse.rows import parse_row
@@ -93,6 +95,14 @@ class V2Reader:
         for part in _parts(row_ids):
             async for page in self._walk(FULL, _bounds(window) | _filter(_any_of("id", part))):
                 yield page
+
+    async def whole(self, row: Observation) -> Observation:
+        """Return the row with input and output that the server keeps elsewhere put in; the same row where none is."""
+        if not (is_shortened(row.input) or is_shortened(row.output)):
+            return row
+        asked = None if row.input is None else await whole(self._client, row.input)
+        answered = None if row.output is None else await whole(self._client, row.output)
+        return replace(row, input=asked, output=answered)
 
     async def _walk(self, fields: str, params: Mapping[str, str]) -> AsyncIterator[Page]:
         cursor: str | None = None

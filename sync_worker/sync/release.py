@@ -39,6 +39,7 @@ class Trace:
     fresh: list[Observation]
     others: list[Observation] = field(default_factory=list)
     note: TraceNote | None = None
+    whole: dict[str, Observation] = field(default_factory=dict)  # rows with what the server keeps elsewhere put in
     context: TraceContext = field(init=False)
 
     def __post_init__(self) -> None:
@@ -134,6 +135,11 @@ class Releaser:
         for trace in traces:
             trace.note = self.noted(trace, parked=parked, going=True)
         self.ledger.note_traces(self.source_id, [trace.note for trace in traces if trace.note is not None])
+        for trace in traces:
+            for row in trace.fresh:
+                whole = await self.reader.whole(row)
+                if whole is not row:
+                    trace.whole[row.id] = whole
         await self.delivery.send_all(
             pack(self._encoded(traces), self.policy.max_batch_spans, self.policy.max_batch_bytes)
         )
@@ -253,10 +259,12 @@ class Releaser:
         return spans
 
     def _convert(self, rows: Sequence[Observation], trace: Trace, project: str) -> list[EncodedSpan]:
-        own = {row.id for row in rows}
+        own = {row.id: row for row in rows}
         others = [row for row in trace.rows if row.id not in own]
-        converted = convert(rows, trace.context, project, self.policy.conversion, others)
-        encoded = [encode(row, span, project) for row, span in converted.spans]
+        sent = [trace.whole.get(row.id, row) for row in rows]
+        converted = convert(sent, trace.context, project, self.policy.conversion, others)
+        # What is remembered is the row as it is read, not as it was made whole: so it is known again.
+        encoded = [encode(own[row.id], span, project) for row, span in converted.spans]
         self.report.notes.update(converted.notes)
         return encoded
 
