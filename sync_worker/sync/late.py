@@ -33,6 +33,8 @@ _ASSUMED_PER_MINUTE = 1_000
 _LEAST_REQUESTS = 8
 #: The ledger's name for the start of rows, in Unix ms, before which what was sent may be forgotten.
 FORGOTTEN = "forgotten before"
+#: The ledger's names for when the last look for rows that ended lately began, and for a scan under way.
+_ENDED, _SCAN = "late ended", "late scan"
 #: When more than this share of a stretch is missing, it is read whole instead of by ids.
 _READ_WHOLE_SHARE = 3
 
@@ -53,9 +55,9 @@ def looks_back_to(ledger: Ledger, source_id: int, horizons: Sequence[int]) -> in
     After an outage, and while a scan is under way, that is longer ago than the horizons: what is forgotten before
     the scan has passed would look new to it.
     """
-    scope = f"source {source_id}"
-    looks = [(ledger.fact(scope, f"late {horizon}"), horizon) for horizon in horizons]
-    looks.append((ledger.fact(scope, "late ended"), min(horizons)))
+    scope = source_scope(source_id)
+    looks = [(ledger.fact(scope, last_look_name(horizon)), horizon) for horizon in horizons]
+    looks.append((ledger.fact(scope, _ENDED), min(horizons)))
     return min((int(last) - length for last, length in looks if last), default=None)
 
 
@@ -92,11 +94,11 @@ class LateScans:
         used = self._releaser.report.langfuse_requests_of_late_scans
         await self._ended_lately(now, edge)
         scan = self._stored_scan() or self._due_scan(now, edge)
-        cutter = Cutter(self._stored_length())
+        cutter = Cutter(self._fact("late_window_ms"))
         while scan is not None and self._releaser.report.langfuse_requests_of_late_scans - used < self._allowed:
             self._releaser.clock.check()
             part = Window(max(scan.start, scan.end - cutter.length), scan.end)
-            cutter.learn(part, await self._listing(part))
+            cutter.learn(part, await self._compare(part, ended_since_ms=None))
             scan = self._advance(scan, part)
         self._releaser.ledger.learn(self._scope, "late_window_ms", str(cutter.length))
 
@@ -106,14 +108,14 @@ class LateScans:
         A look that lies ahead was made by a clock that has been set back since: all horizons are due at once, since
         what that clock covered may not have happened yet.
         """
-        looks = {last_look_name(horizon): horizon // PERIODS for horizon in self._horizons} | {"late ended": 0}
+        looks = {last_look_name(horizon): horizon // PERIODS for horizon in self._horizons} | {_ENDED: 0}
         for name, period in looks.items():
             last = self._fact(name)
             if last is None:
                 self._learn(name, now)
             elif last > now:
                 self._learn(name, now - period)
-                self._releaser.ledger.learn(self._scope, "late scan", "")
+                self._releaser.ledger.learn(self._scope, _SCAN, "")
 
     def _bound(self) -> int:
         """Return where no look goes beyond: the first edge, and what was forgotten, which would seem new."""
@@ -122,11 +124,11 @@ class LateScans:
     async def _ended_lately(self, now: int, edge: int) -> None:
         """List rows that ended since the last such look, less the first horizon, but started longer ago."""
         first, deepest = self._horizons[0], self._horizons[-1]
-        since = (self._fact("late ended") or now) - first
+        since = (self._fact(_ENDED) or now) - first
         window = Window(max(self._bound(), since - deepest), min(edge, now - first))
         if window.length > 0:
             await self._compare(window, ended_since_ms=since)
-        self._learn("late ended", now)
+        self._learn(_ENDED, now)
 
     def _due_scan(self, now: int, edge: int) -> Scan | None:
         due = {
@@ -152,12 +154,9 @@ class LateScans:
 
     def _complete(self, horizons: Sequence[int], began_ms: int) -> None:
         # In this order: after a kill in between, the scan is made again from where its horizons still stand.
-        self._releaser.ledger.learn(self._scope, "late scan", "")
+        self._releaser.ledger.learn(self._scope, _SCAN, "")
         for horizon in horizons:
             self._learn(last_look_name(horizon), began_ms)
-
-    async def _listing(self, window: Window) -> int:
-        return await self._compare(window, ended_since_ms=None)
 
     async def _compare(self, window: Window, ended_since_ms: int | None) -> int:
         """List a stretch in light fields and send what it shows to be new or changed; return how many rows it held."""
@@ -218,8 +217,8 @@ class LateScans:
         starts = [row.start_ms for row in missing]
         around = Window(min(starts), max(starts) + 1)
         wanted = {(trace_of(row), row.id) for row in missing}
-        ids = list(dict.fromkeys(row.id for row in missing))
-        walk = releaser.reader.window(around) if whole else releaser.reader.rows(ids, around)
+        ids = dict.fromkeys(row.id for row in missing)
+        walk = releaser.reader.window(around) if whole else releaser.reader.rows(list(ids), around)
         assembly = Assembly()
         async for page in walk:
             releaser.report.langfuse_requests_of_late_scans += 1
@@ -237,11 +236,8 @@ class LateScans:
     def _learn(self, name: str, moment_ms: int) -> None:
         self._releaser.ledger.learn(self._scope, name, str(moment_ms))
 
-    def _stored_length(self) -> int | None:
-        return self._fact("late_window_ms")
-
     def _stored_scan(self) -> Scan | None:
-        stored = self._releaser.ledger.fact(self._scope, "late scan")
+        stored = self._releaser.ledger.fact(self._scope, _SCAN)
         if not stored:
             return None
         values = json.loads(stored)
@@ -249,5 +245,5 @@ class LateScans:
         return Scan(**values)
 
     def _store(self, scan: Scan) -> Scan:
-        self._releaser.ledger.learn(self._scope, "late scan", json.dumps(asdict(scan)))
+        self._releaser.ledger.learn(self._scope, _SCAN, json.dumps(asdict(scan)))
         return scan

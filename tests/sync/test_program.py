@@ -33,6 +33,13 @@ def _until(made: World, spans: int) -> None:
         time.sleep(0.01)
 
 
+def _until_asked(made: World) -> None:
+    deadline = time.monotonic() + 20
+    while not made.kelet.requests:
+        assert time.monotonic() < deadline, "Kelet was not asked"
+        time.sleep(0.01)
+
+
 def test_once_json(make_world: MakeWorld) -> None:
     """A script that reads the result finds other words, or talk on stdout."""
     made = make_world(_rows(), **LONG_AGO)
@@ -98,9 +105,7 @@ def test_second_run_at_the_same_time(make_world: MakeWorld) -> None:
     made = make_world(_rows(), **LONG_AGO)
     made.kelet.script = faults.always(faults.slow(1.0))
     with made.start("once") as first:
-        deadline = time.monotonic() + 20
-        while not made.kelet.requests and time.monotonic() < deadline:
-            time.sleep(0.01)
+        _until_asked(made)
         code, _, err = made.program("once")
         assert code == ExitCode.LEASE
         assert "another run" in err
@@ -133,9 +138,7 @@ def test_second_signal_stops_at_once(make_world: MakeWorld) -> None:
     made = make_world(_rows(), **LONG_AGO)
     made.kelet.script = faults.always(faults.slow(8.0))
     with made.start("once") as process:
-        deadline = time.monotonic() + 20
-        while not made.kelet.requests and time.monotonic() < deadline:
-            time.sleep(0.01)
+        _until_asked(made)
         process.send_signal(signal.SIGINT)
         time.sleep(0.3)
         started = time.monotonic()
