@@ -6,6 +6,7 @@ import email.utils
 import functools
 import ssl
 import time
+from collections.abc import Iterable
 from datetime import UTC
 
 import httpx
@@ -58,10 +59,11 @@ def _http_date(text: str) -> float | None:
         return None
 
 
-def shown(response: httpx.Response) -> str:
-    """Return the beginning of an answer's message, on one line."""
-    is_json, body = parse(response.text)
-    text = response.text
+def shown(text: str, secrets: Iterable[str] = ()) -> str:
+    """Return the beginning of what a server said, on one line, and without the secrets should it repeat them."""
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    is_json, body = parse(text)
     if is_json and isinstance(body, dict):
         parts = [body.get(key) for key in ("message", "error", "detail")]
         text = "; ".join(dict.fromkeys(str(part) for part in parts if part)) or text
