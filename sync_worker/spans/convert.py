@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from sync_worker.records import Observation
 from sync_worker.spans.context import RESERVED_KEY, TraceContext
-from sync_worker.spans.genai import genai_attributes
+from sync_worker.spans.genai import GUESSED, genai_attributes
 from sync_worker.spans.ids import is_same_span, otlp_span_id, otlp_trace_id, source_parent_id
 from sync_worker.spans.instrumentations import ERROR, kind_of, name_of, status_of
 from sync_worker.spans.langfuse_attributes import (
@@ -24,6 +24,7 @@ from sync_worker.spans.langfuse_attributes import (
 from sync_worker.spans.model import Attributes, Conversion, Event, Scope, Span
 from sync_worker.spans.restore import Originals, take_apart
 from sync_worker.spans.sizes import cut_text, cut_value, within
+from sync_worker.spans.vocabularies import rebuilt
 
 #: Attributes of our own, for what the worker did to a row.
 SOURCE = "kelet.source.langfuse."
@@ -120,13 +121,18 @@ def _attributes(
     options: Conversion,
 ) -> Attributes:
     """Return all attributes, the most wanted first: what is over the limit falls off the end."""
+    back = rebuilt(row, originals, context)
     own = {
         key: value
-        for key, value in _allowed(originals.attributes).items()
+        for key, value in _allowed(back.attributes | originals.attributes).items()
         if key != "kelet.project" and not key.startswith(SOURCE)
     }
     derived = genai_attributes(row, own, agent) if options.attributes != "langfuse" else {}
-    fields = observation_attributes(row, originals)
+    guesses = derived.pop(GUESSED, [])
+    guessed = {*(map(str, guesses) if isinstance(guesses, list) else ()), *(back.guessed & own.keys())}
+    if guessed:
+        marks[GUESSED] = sorted(guessed)
+    fields = observation_attributes(row, originals, back.claimed)
     if options.attributes == "genai":
         fields = _without_home(fields, own | derived)
     first: Attributes = {"kelet.project": project}

@@ -16,6 +16,9 @@ from sync_worker.spans.messages import Conversation, read_input, read_output
 from sync_worker.spans.model import Attributes, AttributeValue
 from sync_worker.spans.usage import token_counts
 
+#: Names the keys of a span whose values were guessed.
+GUESSED = "kelet.source.langfuse.guessed"
+
 OPERATIONS = {
     "GENERATION": "chat",
     "EMBEDDING": "embeddings",
@@ -101,8 +104,7 @@ _PARAMETERS: tuple[tuple[str, tuple[str, ...], _Reader], ...] = (
 def genai_attributes(row: Observation, originals: Mapping[str, AttributeValue], agent: str | None) -> Attributes:
     """Return the GenAI attributes of a row that `originals` lacks.
 
-    `agent` is the name of the nearest agent at or above the row. Guessed keys are named in
-    `kelet.source.langfuse.guessed`.
+    `agent` is the name of the nearest agent at or above the row. Guessed keys are named under `GUESSED`.
     """
     derived: Attributes = {}
     guessed: list[str] = []
@@ -127,7 +129,7 @@ def genai_attributes(row: Observation, originals: Mapping[str, AttributeValue], 
     missing = {key: value for key, value in derived.items() if key not in originals}
     guessed = [key for key in guessed if key in missing]
     if guessed:
-        missing["kelet.source.langfuse.guessed"] = guessed
+        missing[GUESSED] = guessed
     return missing
 
 

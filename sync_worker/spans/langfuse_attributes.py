@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from langfuse import LangfuseOtelSpanAttributes as Names
@@ -23,8 +23,11 @@ TRACE_INPUT, TRACE_OUTPUT = "langfuse.trace.input", "langfuse.trace.output"
 METADATA_BUDGET_BYTES = 16 * 1024
 
 
-def observation_attributes(row: Observation, originals: Originals) -> Attributes:
-    """Return what the Langfuse SDK would have written for the row's own fields."""
+def observation_attributes(row: Observation, originals: Originals, claimed: Container[str] = ()) -> Attributes:
+    """Return what the Langfuse SDK would have written for the row's own fields.
+
+    `claimed` holds the keys of its metadata that go out under another name.
+    """
     found: dict[str, AttributeValue | None] = {
         Names.OBSERVATION_TYPE: row.type.lower(),
         Names.OBSERVATION_LEVEL: None if row.level == "DEFAULT" else row.level,
@@ -45,7 +48,7 @@ def observation_attributes(row: Observation, originals: Originals) -> Attributes
         TRACE_OUTPUT: row.trace_output,
     }
     for key, value in originals.user.items():
-        if not key.startswith(RESERVED_KEY):
+        if key not in claimed and not key.startswith(RESERVED_KEY):
             found[f"{Names.OBSERVATION_METADATA}.{key}"] = _metadata_value(value, originals)
     return {key: value for key, value in found.items() if value is not None}
 

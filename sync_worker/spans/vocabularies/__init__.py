@@ -1,0 +1,21 @@
+"""Attributes that Langfuse consumed at ingestion, put back in the words of the instrumentation that wrote the span.
+
+Langfuse takes messages, models, usage and the like out of a span's attributes into fields of its own. Who wrote the
+span shows in its scope, or in an attribute that only one vocabulary has; each vocabulary is a module of its own.
+"""
+
+from __future__ import annotations
+
+from sync_worker.records import Observation
+from sync_worker.spans.context import TraceContext
+from sync_worker.spans.restore import Originals
+from sync_worker.spans.vocabularies.vocabulary import Rebuilt, Vocabulary
+
+#: The first one that a span speaks counts.
+VOCABULARIES: tuple[Vocabulary, ...] = ()
+
+
+def rebuilt(row: Observation, originals: Originals, context: TraceContext) -> Rebuilt:
+    """Return what Langfuse consumed of a row's original attributes; nothing where its vocabulary is unknown."""
+    spoken = next((vocabulary for vocabulary in VOCABULARIES if vocabulary.speaks(originals)), None)
+    return Rebuilt() if spoken is None else spoken.rebuild(row, originals, context)

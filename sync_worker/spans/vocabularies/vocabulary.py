@@ -1,0 +1,33 @@
+"""What a vocabulary is: who speaks it, and how its attributes are rebuilt from what Langfuse made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from sync_worker.records import Observation
+from sync_worker.spans.context import TraceContext
+from sync_worker.spans.model import Attributes
+from sync_worker.spans.restore import Originals
+
+
+@dataclass(slots=True)
+class Rebuilt:
+    """Original attributes that Langfuse consumed, put back.
+
+    `guessed` names those of them that may have been written otherwise. `claimed` names the keys of the row's own
+    metadata (`Originals.user`) that went back under another name, so that they are not told twice.
+    """
+
+    attributes: Attributes = field(default_factory=dict)
+    guessed: set[str] = field(default_factory=set)
+    claimed: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """One way of naming attributes. `speaks` says whether a span is written in it."""
+
+    name: str
+    speaks: Callable[[Originals], bool]
+    rebuild: Callable[[Observation, Originals, TraceContext], Rebuilt]
