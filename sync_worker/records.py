@@ -6,7 +6,10 @@ Empty strings and null mean the same to Langfuse (its store has no null strings)
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
+
+#: Generations of Langfuse's API: v2 observations (Cloud, v4), or v1 traces and observations (self-hosted v2 and v3).
+Api = Literal["v2", "v1"]
 
 #: Prefix of the synthetic root row that Langfuse makes from a trace when old SDKs wrote it (dual write mode).
 SYNTHETIC_ROOT_PREFIX = "t-"
@@ -48,6 +51,7 @@ class Observation:
     trace_name: str | None = None
     trace_input: str | None = None  # the trace's own input, where a generation of the API shows it
     trace_output: str | None = None
+    api: Api = "v2"  # which generation told it
 
     @property
     def is_synthetic_root(self) -> bool:

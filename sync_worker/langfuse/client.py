@@ -21,6 +21,7 @@ from sync_worker.errors import CredentialsRefused, SourcePaused, TransientError
 from sync_worker.http import describe, redirect_target, retry_after, server_time_ms, shown, tls
 from sync_worker.json_text import parse
 from sync_worker.langfuse.budget import Budget
+from sync_worker.langfuse.pace import Pace
 
 CONNECT_TIMEOUT = 10.0  # seconds
 READ_TIMEOUT = 60.0  # seconds; Langfuse gives its store 30 s, and an edge in front of it up to 100 s
@@ -70,9 +71,11 @@ class LangfuseClient:
         budget: Budget,
         backoff: Backoff,
         clock: Clock,
+        pace: Pace | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.base_url = base_url
+        self._pace = pace or Pace(clock, None)
         self.budget = budget
         self.backoff = backoff
         self.clock = clock
@@ -118,6 +121,16 @@ class LangfuseClient:
         CredentialsRefused, or SourcePaused for a redirect.
         """
         await self.admitted()
+        await self._pace.begin()
+        began, failed = self.clock.monotonic(), True
+        try:
+            response = await self._send(path, params)
+            failed = response.status_code >= 500
+        finally:
+            self._pace.end(self.clock.monotonic() - began, failed=failed)
+        return self._answer(path, response)
+
+    async def _send(self, path: str, params: Mapping[str, str]) -> httpx.Response:
         started, asked_ms = time.perf_counter(), self.clock.now_ms()
         try:
             response = await self.http.get(self.base_url + path, params=dict(params))
@@ -135,7 +148,7 @@ class LangfuseClient:
             "GET %s: %d, %d bytes in %.0f ms", path, response.status_code, len(response.content),
             (time.perf_counter() - started) * 1000, extra={"action": "request"},
         )  # fmt: skip
-        return self._answer(path, response)
+        return response
 
     def _answer(self, path: str, response: httpx.Response) -> Answer:
         if response.status_code != httpx.codes.OK:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import re
+from dataclasses import replace
 
 import httpx
 from langfuse.api.core import ApiError
@@ -18,6 +19,7 @@ from sync_worker.errors import CredentialsRefused, TransientError
 from sync_worker.http import describe
 from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.identity import OPTIONS, api, failure_of
+from sync_worker.records import Observation
 
 _MARK = "source=field_size_limit@@@"
 _TOKEN = re.compile(r"@@@langfuseMedia:type=[^|@]{0,200}\|id=([A-Za-z0-9_-]{1,200})\|source=field_size_limit@@@")
@@ -38,6 +40,15 @@ class _NotToBeHadError(Exception):
 def is_shortened(text: str | None) -> bool:
     """Whether some of the text stands elsewhere."""
     return text is not None and _MARK in text
+
+
+async def whole_row(client: LangfuseClient, row: Observation) -> Observation:
+    """Return the row with what stands elsewhere put in; the same row where nothing does. Raises as `whole`."""
+    if not (is_shortened(row.input) or is_shortened(row.output)):
+        return row
+    asked = None if row.input is None else await whole(client, row.input)
+    answered = None if row.output is None else await whole(client, row.output)
+    return replace(row, input=asked, output=answered)
 
 
 async def whole(client: LangfuseClient, text: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-MAX_LIMIT = 1000  # rows a page; the server refuses more
+MAX_LIMIT = 1000  # rows a page of v2; the server refuses more
 
 #: A page whose decoded answer passes this many bytes is halved, so that memory stays bounded by the page.
 HEAVY_PAGE_BYTES = 16 * 1024 * 1024
@@ -15,9 +15,10 @@ _LONGEST_PROBATION = 256
 class PageSize:
     """The size of the next page of one kind: shrinks on trouble, grows back, and seldom tries what was too much."""
 
-    def __init__(self, limit: int = MAX_LIMIT) -> None:
-        self.limit = max(1, min(limit, MAX_LIMIT))
-        self._too_much = MAX_LIMIT + 1
+    def __init__(self, limit: int = MAX_LIMIT, most: int = MAX_LIMIT) -> None:
+        self._most = most
+        self.limit = max(1, min(limit, most))
+        self._too_much = most + 1
         self._probation = _FIRST_PROBATION
         self._served = 0
 
@@ -34,8 +35,8 @@ class PageSize:
         if size > HEAVY_PAGE_BYTES:
             self.limit = max(1, limit // 2)
             return
-        larger = min(MAX_LIMIT, limit * 2)
-        if limit >= MAX_LIMIT or size * 2 > HEAVY_PAGE_BYTES:
+        larger = min(self._most, limit * 2)
+        if limit >= self._most or size * 2 > HEAVY_PAGE_BYTES:
             return
         if larger >= self._too_much:
             self._served += 1
@@ -46,7 +47,7 @@ class PageSize:
 
     def stepped_over(self) -> None:
         """Take note that a single row was to blame, which is behind."""
-        self._too_much = MAX_LIMIT + 1
+        self._too_much = self._most + 1
         self._probation = _FIRST_PROBATION
         self._served = 0
-        self.limit = 2
+        self.limit = min(2, self._most)

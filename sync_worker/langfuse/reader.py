@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from sync_worker.records import Observation
+from sync_worker.records import Api, Observation
 from sync_worker.windows import Window
 
 
@@ -32,6 +32,14 @@ class Page:
 class Reader(Protocol):
     """Reads rows. Walks may repeat rows; every walk ends, or raises what `errors` says."""
 
+    api: Api
+    #: Whether a listing without content costs the server and the wire little; else counts are compared first.
+    lists_lightly: bool
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """Rows a page by kind of page, as found out so far: what the next reader of this server begins with."""
+
     @property
     def ahead_ms(self) -> int:
         """How far this machine's clock runs ahead of the server's, in milliseconds; 0 when it does not."""
@@ -47,6 +55,9 @@ class Reader(Protocol):
 
     def roots(self, trace_ids: Sequence[str], window: Window) -> AsyncIterator[Page]:
         """Walk the root rows of these traces that start in the window, with metadata but without content."""
+
+    async def count(self, window: Window) -> int | None:
+        """Return how many rows the server counts in the window; None where it does not count them."""
 
     async def whole(self, row: Observation) -> Observation:
         """Return the row with input and output that the server keeps elsewhere put in; the same row where none is."""

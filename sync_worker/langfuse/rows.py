@@ -1,4 +1,4 @@
-"""A row of the v2 observations endpoint as an Observation; whatever can be understood is.
+"""A row of either observations endpoint as an Observation; whatever can be understood is.
 
 Unknown types, levels and keys pass; a wrong type of an unimportant field becomes nothing; only a row without an id or
 a start cannot be understood.
@@ -11,11 +11,13 @@ from typing import Any
 
 from sync_worker.errors import RecordRefused
 from sync_worker.json_text import dump
+from sync_worker.langfuse.reader import Unreadable
 from sync_worker.records import Observation
 from sync_worker.times import unix_ms
 
 #: Numbers beyond what OTLP can carry are no counts.
 _MAX_NUMBER = 2**63
+_MAX_RAW = 20_000  # characters of a row that cannot be understood, kept for a look
 _SHOWN = 100  # characters of a value shown in a reason
 
 
@@ -53,7 +55,11 @@ def parse_row(row: Any) -> Observation:
         updated_ms=unix_ms(row.get("updatedAt")),
         input=_payload(row.get("input")),
         output=_payload(row.get("output")),
-        metadata=dict(metadata) if isinstance(metadata, Mapping) else {} if metadata in (None, "") else {"": metadata},
+        metadata=dict(metadata)
+        if isinstance(metadata, Mapping)
+        else {}
+        if metadata in (None, "")
+        else {"metadata": metadata},
         model=_text(row.get("model")) or _text(row.get("providedModelName")),
         model_parameters=dict(parameters) if isinstance(parameters, Mapping) else {},
         usage=_numbers(row.get("usageDetails")),
@@ -96,3 +102,15 @@ def _is_number(value: float) -> bool:
 
 def _tags(value: Any) -> tuple[str, ...]:
     return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list) else ()
+
+
+def unreadable(item: Any, reason: str) -> Unreadable:
+    """Return what there is of a row that cannot be understood."""
+    row = item if isinstance(item, Mapping) else {}
+    row_id, trace_id = row.get("id"), row.get("traceId")
+    return Unreadable(
+        reason,
+        row_id if isinstance(row_id, str) and row_id else None,
+        trace_id if isinstance(trace_id, str) and trace_id else None,
+        dump(item)[:_MAX_RAW],
+    )

@@ -31,6 +31,7 @@ class TraceContext:
     release: str | None = None
     version: str | None = None
     tags: tuple[str, ...] = ()
+    public: bool = False
     metadata: dict[str, Any] = field(default_factory=dict)
     agents: dict[str, str] = field(default_factory=dict)  # row id → name, for rows that come without their ancestors
     root_name: str | None = None
@@ -65,6 +66,7 @@ def gather(trace_id: str, rows: Iterable[Observation], known: TraceContext | Non
         context.release = context.release or row.release
         context.version = context.version or row.version
         context.tags = context.tags or row.tags
+        context.public = context.public or row.public
         if not row.is_synthetic_root:
             otel = is_otel_trace_id(trace_id) and is_otel_span_id(row.id) and context.rows_are != "other"
             context.rows_are = "otel" if otel else "other"

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import quote
 
+from sync_worker.json_text import parse
 from sync_worker.records import Observation
 from sync_worker.spans.context import RESERVED_KEY, TraceContext
 from sync_worker.spans.genai import GUESSED, genai_attributes
@@ -252,7 +253,16 @@ def _heir(hidden: Observation, rows: Mapping[str, Observation], parents: Mapping
 
 
 def _with_trace_io(row: Observation, hidden: Observation) -> Observation:
-    return replace(row, trace_input=row.trace_input or hidden.input, trace_output=row.trace_output or hidden.output)
+    """Give a root what its trace says; Langfuse shows a root's own input and output there when the trace has none."""
+    asked = None if _is_same_json(hidden.input, row.input) else hidden.input
+    answered = None if _is_same_json(hidden.output, row.output) else hidden.output
+    return replace(row, trace_input=row.trace_input or asked, trace_output=row.trace_output or answered)
+
+
+def _is_same_json(left: str | None, right: str | None) -> bool:
+    if left is None or right is None or left == right:
+        return left == right
+    return parse(left) == parse(right) != (False, None)
 
 
 def _parents(trace_id: str, rows: Mapping[str, Observation], notes: Counter[str]) -> dict[str, str | None]:

@@ -1,7 +1,8 @@
 """A short hash of what a row itself exports, to see whether it changed since it was sent.
 
 It leaves out what a row inherits from its trace (session, user, tags, names), which would change with the rows that
-happen to be at hand, and what is not exported (bookmarks, the time of the last write).
+happen to be at hand, and what is not exported (bookmarks, the time of the last write). The generations of Langfuse's
+API tell the same row a little differently, so their fingerprints are not compared: those of v1 have one byte more.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from sync_worker.json_text import dump
 from sync_worker.records import Observation
 
 SIZE_BYTES = 8
+_OF_V1 = b"1"
 
 
 def fingerprint(row: Observation) -> bytes:
-    """Return 8 bytes that differ, for all that matters, when two states of a row differ in what is exported."""
+    """Return 8 bytes (9 of v1) that differ, for all that matters, when what two states of a row export differs."""
     own = [
         row.type,
         row.name,
@@ -41,7 +43,13 @@ def fingerprint(row: Observation) -> bytes:
         row.prompt_name,
         row.prompt_version,
     ]
-    return hashlib.blake2b(dump(own).encode("utf-8", "replace"), digest_size=SIZE_BYTES).digest()
+    digest = hashlib.blake2b(dump(own).encode("utf-8", "replace"), digest_size=SIZE_BYTES).digest()
+    return digest + _OF_V1 if row.api == "v1" else digest
+
+
+def are_comparable(left: bytes, right: bytes) -> bool:
+    """Whether two fingerprints were made of rows that the same generation of the API told."""
+    return len(left) == len(right)
 
 
 def _canonical(value: Any) -> str:

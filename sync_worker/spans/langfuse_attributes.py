@@ -58,7 +58,7 @@ def trace_attributes(row: Observation, context: TraceContext) -> Attributes:
     found: dict[str, AttributeValue | None] = {
         Names.TRACE_NAME: row.trace_name or context.trace_name or context.root_name,
         Names.TRACE_TAGS: list(row.tags or context.tags) or None,
-        Names.TRACE_PUBLIC: True if row.public else None,
+        Names.TRACE_PUBLIC: True if row.public or context.public else None,
         Names.ENVIRONMENT: row.environment or context.environment,
         Names.RELEASE: row.release or context.release,
         Names.VERSION: row.version or context.version,

@@ -1,9 +1,10 @@
 """What Langfuse folded into `metadata` at ingestion goes back to where it came from.
 
 A row's metadata holds three things: the original resource and scope, the original span attributes that Langfuse did
-not consume, and the user's own keys. Written directly over OTLP they come as flat dotted keys in reverse order
-(`attributes.gen_ai.system`), from older write paths as nested objects in order. Values were turned to text and parsed
-as JSON again on the way, so a few types are rules of thumb; they were checked against spans exported directly.
+not consume, and the user's own keys, in reverse order. Written directly over OTLP they come as flat dotted keys
+(`attributes.gen_ai.system`), and values were turned to text and parsed as JSON again on the way. From older write
+paths, and from v2 and v3, they come as nested objects, whose attributes are all text still. Either way a few types are
+rules of thumb; they were checked against spans exported directly.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sync_worker.json_text import dump
+from sync_worker.json_text import dump, parse
 from sync_worker.spans.model import Attributes, AttributeValue, Scope
 
 _INT64 = 2**63
@@ -25,6 +26,7 @@ _DOUBLE = re.compile(
 )
 #: Keys whose numbers were text that only looked like a number.
 _VERSION = re.compile(r"(?:\A|[._])(?:version|release)\Z")
+_JSON_STARTS = frozenset("-0123456789tf[{")
 _EMPTY_ARRAY: dict[str, dict[str, Any]] = {"arrayValue": {}}
 
 
@@ -124,10 +126,7 @@ def _in_original_order(metadata: Mapping[str, Any]) -> Iterable[tuple[str, Any]]
     }
     if "scope" in nested and not isinstance(nested["scope"].get("name"), str):
         del nested["scope"]  # a user's own key of that name
-    if not nested:
-        yield from reversed(list(metadata.items()))
-        return
-    for key, value in metadata.items():
+    for key, value in reversed(list(metadata.items())):
         group = nested.get(key)
         if group is None:
             yield key, value
@@ -143,7 +142,22 @@ def _in_original_order(metadata: Mapping[str, Any]) -> Iterable[tuple[str, Any]]
                     yield f"scope.attributes.{name}", item
         else:
             for name, item in group.items():
-                yield f"{key}.{name}", item
+                yield f"{key}.{name}", _untold(name, item) if key == "attributes" else item
+
+
+def _untold(key: str, value: Any) -> Any:
+    """Return the value that a nested attribute's text stands for, as Langfuse tells those of a flat one.
+
+    Text that says more than the value does (a version, the spaces of an object) stays text.
+    """
+    if not isinstance(value, str) or _VERSION.search(key):
+        return value
+    is_json, parsed = parse(value) if value[:1] in _JSON_STARTS else (False, None)
+    if not is_json or parsed is None or isinstance(parsed, str):
+        return value
+    if isinstance(parsed, Mapping):
+        return parsed if parsed == _EMPTY_ARRAY else value
+    return value if isinstance(parsed, list) and not is_scalar_list(parsed) else parsed
 
 
 def _text(value: Any) -> str:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from sync_worker.clock import Clock, Stopped
 from sync_worker.errors import ExitCode, Stop, SyncError
 from sync_worker.langfuse.budget import Budgets
+from sync_worker.langfuse.client import EndpointMissing
+from sync_worker.langfuse.pace import Paces
 from sync_worker.ledger import DeadLetter, Ledger
 from sync_worker.settings import Settings, Source
 from sync_worker.sync.report import SourceReport
@@ -44,15 +46,17 @@ class Engine:
     patience: float | None
     transports: Transports = field(default_factory=Transports)
     budgets: Budgets = field(init=False)
+    paces: Paces = field(init=False)
 
     def __post_init__(self) -> None:
         self.budgets = Budgets(self.clock, self.settings.requests_per_minute)
+        self.paces = Paces(self.clock)
 
     def open(self, source: Source, report: SourceReport) -> AbstractAsyncContextManager[SourceSync]:
         """Connect a source."""
         return open_source(
             source, self.settings, self.ledger, self.clock, report,
-            patience=self.patience, budgets=self.budgets, transports=self.transports,
+            patience=self.patience, budgets=self.budgets, paces=self.paces, transports=self.transports,
         )  # fmt: skip
 
     async def live(self, source: Source, progress: Progress | None = None) -> tuple[SourceReport, int]:
@@ -87,14 +91,14 @@ class Engine:
         return [report for report, _ in done], overall(code for _, code in done)
 
     async def work(self, source: Source, work: Callable[[SourceSync], Awaitable[None]]) -> tuple[SourceReport, int]:
-        """Run work on a source. Raises Stopped and Stop; what concerns the source alone ends in its report."""
+        """Run work on a source. Raises Stopped and Stop; what concerns the source alone ends in its report.
+
+        Where what was read is gone because the server speaks another generation of the API now, the work is begun anew.
+        """
         report = SourceReport(source.name)
         try:
-            async with self.open(source, report) as sync:
-                try:
-                    await work(sync)
-                finally:
-                    sync.finish()
+            if not await self._attempt(source, report, work):
+                await self._attempt(source, report, work)
         except (Stop, Stopped) as fault:
             if not isinstance(fault, Stopped):
                 report.error = str(fault)
@@ -104,6 +108,21 @@ class Engine:
             log.error("%s: %s", source.name, fault, extra={"action": "stop", "source": source.name})  # noqa: TRY400
             return report, fault.exit_code
         return report, ExitCode.DEAD_LETTERS if report.dead_letters else ExitCode.OK
+
+    async def _attempt(
+        self, source: Source, report: SourceReport, work: Callable[[SourceSync], Awaitable[None]]
+    ) -> bool:
+        """Run work once; False when it ended because the source is to be read by another generation of the API."""
+        async with self.open(source, report) as sync:
+            try:
+                await work(sync)
+            except EndpointMissing:
+                if not await sync.speaks_another():
+                    raise
+                return False
+            finally:
+                sync.finish()
+        return True
 
 
 def overall(codes: Iterable[int]) -> int:

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from sync_worker.langfuse.client import LangfuseClient
-from sync_worker.langfuse.metrics import count_rows
 from sync_worker.langfuse.reader import Reader
 from sync_worker.langfuse.v2 import HEAVY_PAGE_BYTES, MAX_LIMIT
 from sync_worker.sync.plan import TARGET_ROWS
@@ -47,7 +46,7 @@ async def estimate(
     max_batch: tuple[int, int],
 ) -> Estimate:
     """Estimate what bringing over these stretches takes; `max_batch` is spans and bytes of a request to Kelet."""
-    counts = [await count_rows(client, stretch) for stretch in stretches]
+    counts = [await reader.count(stretch) for stretch in stretches]
     counted = all(count is not None for count in counts)
     sampled_rows, sampled_bytes, covered_ms = await _sample(reader, stretches)
     whole_ms = sum(stretch.length for stretch in stretches)

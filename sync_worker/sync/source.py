@@ -22,7 +22,8 @@ from sync_worker.kelet.delivery import Delivery
 from sync_worker.langfuse.budget import Budgets
 from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.identity import project_of
-from sync_worker.langfuse.v2 import V2Reader
+from sync_worker.langfuse.pace import Paces
+from sync_worker.langfuse.reader import Reader
 from sync_worker.ledger import DeadLetter, Ledger, SourceState
 from sync_worker.ledger.lease import BACKFILL, LIVE, holder
 from sync_worker.settings import Settings, Source
@@ -32,6 +33,7 @@ from sync_worker.spans.model import Conversion
 from sync_worker.sync.assemble import MAX_HELD_BYTES, Assembly, Patience
 from sync_worker.sync.estimate import Estimate, estimate
 from sync_worker.sync.explain import Explanation
+from sync_worker.sync.generation import Generations
 from sync_worker.sync.late import FORGOTTEN, LateScans, looks_back_to
 from sync_worker.sync.lateness import Lateness, source_scope
 from sync_worker.sync.parked import ParkedSync
@@ -69,7 +71,8 @@ class SourceSync:
 
     def __init__(
         self, source: Source, settings: Settings, state: SourceState, ledger: Ledger, client: LangfuseClient,
-        kelet: KeletClient, delivery: Delivery, report: SourceReport, clock: Clock,
+        kelet: KeletClient, delivery: Delivery, generations: Generations, reader: Reader, report: SourceReport,
+        clock: Clock,
     ) -> None:  # fmt: skip
         self.source = source
         self.state = state
@@ -96,9 +99,9 @@ class SourceSync:
             max_batch_bytes=settings.max_batch_bytes,
             deepest_ms=self._deepest,
         )
-        stored = ledger.fact(self._scope, "page limits")
-        self._reader = V2Reader(client, json.loads(stored) if stored else None)
-        self._releaser = Releaser(state.id, policy, ledger, self._reader, delivery, report, clock)
+        self._generations = generations
+        self._reader = reader
+        self._releaser = Releaser(state.id, policy, ledger, reader, delivery, report, clock)
 
     async def live_cycle(self, progress: Progress | None = None) -> None:
         """Do one cycle: what is due, what is parked, what may be forgotten."""
@@ -191,12 +194,16 @@ class SourceSync:
         batch = (self._settings.max_batch_spans, self._settings.max_batch_bytes)
         return await estimate(self.source.name, self._client, self._releaser.reader, stretches, batch)
 
+    async def speaks_another(self) -> bool:
+        """Whether the server, asked anew, is to be read by another generation of the API. Raises as the reader does."""
+        return await self._generations.is_another(self._client, self._reader.api)
+
     def finish(self) -> None:
         """Complete the report, and store what was learnt for the next run."""
         self._learn()
-        self.report.langfuse_requests = self._client.requests
-        self.report.kelet_requests = self._kelet.traffic.requests
-        self.report.bytes_sent = self._kelet.traffic.bytes_sent
+        self.report.langfuse_requests += self._client.requests
+        self.report.kelet_requests += self._kelet.traffic.requests
+        self.report.bytes_sent += self._kelet.traffic.bytes_sent
         self.report.traces_parked = self._ledger.parked(self.state.id).count
         self.report.complete_to_ms = self.edge_ms()
 
@@ -307,16 +314,13 @@ async def open_source(
     *,
     patience: float | None,
     budgets: Budgets,
+    paces: Paces,
     transports: Transports,
 ) -> AsyncIterator[SourceSync]:
     """Connect a source. `patience` is how long an outage may last, in seconds; None means for ever.
 
     Raises CredentialsRefused, SourcePaused, ConfigError or TransientError.
     """
-    if settings.langfuse_api == "v1":
-        raise ConfigError(
-            "SYNC_LANGFUSE_API=v1: this version reads the v2 observations API only. Try: SYNC_LANGFUSE_API=auto"
-        )
     client = LangfuseClient(
         source.langfuse_base_url,
         source.langfuse_public_key,
@@ -324,6 +328,7 @@ async def open_source(
         budget=budgets.of(f"{source.langfuse_base_url} {source.langfuse_public_key}"),
         backoff=Backoff("Langfuse", clock, patience),
         clock=clock,
+        pace=paces.of(source.langfuse_base_url),
         transport=transports.langfuse,
     )
     kelet = KeletClient(
@@ -347,7 +352,14 @@ async def open_source(
             clock,
             refused_before=int(refused or 0),
         )
-        yield SourceSync(source, settings, state, ledger, client, kelet, delivery, report, clock)
+        look_back = span_ms(max(settings.late_horizons)) + span_ms(settings.max_open)
+        scope = source_scope(state.id)
+        generations = Generations(ledger, scope, settings.langfuse_api, look_back, clock)
+        limits = ledger.fact(scope, "page limits")
+        reader = (await generations.known(client)).reader(client, json.loads(limits) if limits else None)
+        yield SourceSync(
+            source, settings, state, ledger, client, kelet, delivery, generations, reader, report, clock
+        )  # fmt: skip
     finally:
         await client.close()
         await kelet.close()

@@ -1,0 +1,106 @@
+"""One of the v1 lists: where it is, how it is bounded in time, and one page of it.
+
+`GET /api/public/traces` and `GET /api/public/observations` page by number, newest first, with no order between rows of
+the same time, and say how many rows there are in all. (Langfuse v3.225.4; v2.95 the same with fewer parameters.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sync_worker.errors import RecordRefused, TransientError
+from sync_worker.langfuse.client import LangfuseClient
+from sync_worker.langfuse.filters import before, filtered, not_before
+from sync_worker.langfuse.reader import Unreadable
+from sync_worker.langfuse.rows import unreadable
+from sync_worker.langfuse.v1_rows import parse_observation, parse_trace
+from sync_worker.records import Observation
+from sync_worker.times import iso_time
+from sync_worker.windows import Window
+
+MAX_ROWS = 100  # rows a page of v1; the server refuses more
+
+_TYPES = ("SPAN", "GENERATION", "EVENT", "AGENT", "TOOL", "CHAIN", "RETRIEVER", "EMBEDDING", "EVALUATOR", "GUARDRAIL")
+_LEVELS = ("DEFAULT", "DEBUG", "WARNING", "ERROR")
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A list of v1. `facets` split what shares one millisecond: parameters and all values they may have."""
+
+    path: str
+    column: str  # of the start, in filters
+    bounds: tuple[str, str]  # parameters
+    params: Mapping[str, str]
+    parse: Callable[[Any], Observation]
+    facets: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    by_trace: bool = False  # whether rows can be asked for by their trace
+    stable: Mapping[str, str] = field(default_factory=dict)  # parameters that put rows in an order without ties
+
+    def query(self, window: Window, conditions: Iterable[Mapping[str, Any]] = ()) -> dict[str, str]:
+        """Return the parameters for a window; beside conditions the bounds stand among them too.
+
+        Newer servers let a filter take the place of the bounds.
+        """
+        since, until = self.bounds
+        asked = {**self.params, since: iso_time(window.start), until: iso_time(window.end)}
+        wanted = list(conditions)
+        if wanted:
+            asked |= filtered(*wanted, not_before(self.column, window.start), before(self.column, window.end))
+        return asked
+
+
+OBSERVATIONS = Listing(
+    path="/api/public/observations",
+    column="startTime",
+    bounds=("fromStartTime", "toStartTime"),
+    params={},
+    parse=parse_observation,
+    facets=(("type", _TYPES), ("level", _LEVELS)),
+    by_trace=True,
+)
+TRACES = Listing(
+    path="/api/public/traces",
+    column="timestamp",
+    bounds=("fromTimestamp", "toTimestamp"),
+    params={"fields": "core,io", "orderBy": "timestamp.desc"},
+    parse=parse_trace,
+    stable={"orderBy": "id.asc"},
+)
+
+
+@dataclass(slots=True)
+class Part:
+    """One page: its rows, how many rows there are in all, and how many were asked for; `size` in bytes."""
+
+    rows: list[Observation]
+    unreadable: list[Unreadable]
+    total: int
+    limit: int
+    size: int
+
+    @property
+    def is_all(self) -> bool:
+        """Whether all rows that match stand on this page."""
+        return self.total <= self.limit
+
+
+async def fetch_part(
+    client: LangfuseClient, listing: Listing, query: Mapping[str, str], limit: int, page: int = 1
+) -> Part:
+    """Fetch a page, once. Raises as the client does, or TransientError when the answer is no such list."""
+    answer = await client.attempt(listing.path, {**query, "limit": str(limit), "page": str(page)})
+    body = answer.body
+    data, meta = (body.get("data"), body.get("meta")) if isinstance(body, Mapping) else (None, None)
+    total = meta.get("totalItems") if isinstance(meta, Mapping) else None
+    if not isinstance(data, list) or not isinstance(total, int) or isinstance(total, bool):
+        raise TransientError(f"{listing.path} answered 200 without `data` and `meta.totalItems`: not Langfuse's API")
+    part = Part([], [], total, limit, answer.size)
+    for item in data:
+        try:
+            part.rows.append(listing.parse(item))
+        except RecordRefused as refusal:
+            part.unreadable.append(unreadable(item, str(refusal)))
+    return part

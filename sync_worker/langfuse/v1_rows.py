@@ -1,0 +1,71 @@
+"""Traces and observations of the v1 endpoints as rows, in the shape in which v2 tells the same data.
+
+A v4 server that writes both generations shows what a trace says of itself as one more row, `t-<trace id>`, and puts
+every row of an old SDK that has no parent below it. Here that row is made of the trace, so that ids and trees come out
+the same from both. (Langfuse v3.225.4 and v4.16.0 in dual mode; v2.95 has fewer fields and tells usage in other ones.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sync_worker.errors import RecordRefused
+from sync_worker.langfuse.rows import parse_row
+from sync_worker.records import SYNTHETIC_ROOT_PREFIX, Observation
+from sync_worker.spans.ids import is_otel_span_id, is_otel_trace_id
+
+#: Names of v1's counts and costs where it has no `usageDetails` and `costDetails` (v2.95), by v2's key.
+_USAGE = {"input": "promptTokens", "output": "completionTokens", "total": "totalTokens"}
+_COST = {"input": "calculatedInputCost", "output": "calculatedOutputCost", "total": "calculatedTotalCost"}
+
+
+def parse_observation(item: Any) -> Observation:
+    """Return an observation of v1 as a row. Raises RecordRefused when it has no id or start."""
+    row = parse_row(item)
+    row.api = "v1"
+    row.metadata = dict(reversed(row.metadata.items()))  # v2 tells the keys in reverse
+    if "usageDetails" not in item:
+        row.usage = _counts(item, _USAGE)
+    if "costDetails" not in item:
+        row.cost = _counts(item, _COST)
+    if row.parent_id is None and row.trace_id is not None:
+        if is_otel_trace_id(row.trace_id) and is_otel_span_id(row.id):
+            row.is_root = True
+        else:
+            row.parent_id = SYNTHETIC_ROOT_PREFIX + row.trace_id
+    return row
+
+
+def parse_trace(item: Any) -> Observation:
+    """Return a trace of v1 as its synthetic root row. Raises RecordRefused when it has no id or time."""
+    if not isinstance(item, Mapping):
+        raise RecordRefused(f"a trace is {type(item).__name__}, not an object")
+    trace_id = item.get("id")
+    if not isinstance(trace_id, str) or not trace_id:
+        raise RecordRefused("a trace has no id")
+    row = parse_row(
+        {
+            **item,
+            "id": SYNTHETIC_ROOT_PREFIX + trace_id,
+            "traceId": trace_id,
+            "type": "SPAN",
+            "startTime": item.get("timestamp"),
+            "endTime": None,
+            "parentObservationId": None,
+            "isRootObservation": True,
+            "traceName": item.get("name"),
+        }
+    )
+    row.api = "v1"
+    row.metadata = dict(reversed(row.metadata.items()))
+    return row
+
+
+def _counts(item: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, float]:
+    found = {key: item.get(name) for key, name in names.items()}
+    return {
+        key: value
+        for key, value in found.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and value
+    }

@@ -1,0 +1,103 @@
+"""Which generation of the API a source is read by: remembered, and asked for again when it is time.
+
+Without anything known, v2 is read: every read of it is a probe, and a server that lacks it says so. A source that was
+found to need v1 is asked again once a day, and whenever what it was read by is gone: customers upgrade while the
+worker runs.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import asdict, dataclass, replace
+from typing import Literal
+
+from sync_worker.clock import Clock
+from sync_worker.langfuse.client import LangfuseClient
+from sync_worker.langfuse.generation import Answers, ask
+from sync_worker.langfuse.reader import Reader
+from sync_worker.langfuse.v1 import V1Reader
+from sync_worker.langfuse.v2 import V2Reader
+from sync_worker.ledger import Ledger
+from sync_worker.records import Api
+from sync_worker.times import iso_time
+
+#: What was found is asked again after so long, in milliseconds.
+_AGE = 24 * 3_600_000
+_FACT = "api"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What a source is read by, and why. Times in Unix milliseconds."""
+
+    api: Api
+    why: str
+    version: str | None = None
+    checked_ms: int | None = None
+    v2_since_ms: int | None = None  # when v2 was first found beside v1
+
+    def reader(self, client: LangfuseClient, limits: dict[str, int] | None) -> Reader:
+        """Return a reader of this generation."""
+        return V1Reader(client, limits, self.version) if self.api == "v1" else V2Reader(client, limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Generations:
+    """Finds the generation of one source. `look_back_ms` is how long rows are looked at again after they were read."""
+
+    ledger: Ledger
+    scope: str  # the ledger's name for what is learnt of the source
+    wanted: Literal["auto", "v2", "v1"]
+    look_back_ms: int
+    clock: Clock
+
+    async def known(self, client: LangfuseClient) -> Generation:
+        """Return what to read now; the server is only asked when that is due. Raises as `ask`."""
+        stored = self._stored()
+        if self.wanted == "v2" or (stored is None and self.wanted == "auto"):
+            return Generation("v2", f"SYNC_LANGFUSE_API={self.wanted}")
+        if stored is None or self._is_old(stored) or self.wanted not in {"auto", stored.api}:
+            return await self.find(client)
+        return stored
+
+    async def find(self, client: LangfuseClient) -> Generation:
+        """Ask the server, remember what was found, and return it. Raises as `ask`."""
+        stored = self._stored()
+        answers = await ask(client)
+        found = self._decided(answers, stored)
+        self.ledger.learn(self.scope, _FACT, json.dumps(asdict(found)))
+        if stored is None or stored.api != found.api:
+            log.info("reading Langfuse's %s API: %s", found.api, found.why, extra={"action": "api"})
+        return found
+
+    async def is_another(self, client: LangfuseClient, read: Api) -> bool:
+        """Whether the server, asked anew, is to be read by another generation than it was. Raises as `ask`."""
+        return self.wanted == "auto" and (await self.find(client)).api != read
+
+    def _decided(self, answers: Answers, stored: Generation | None) -> Generation:
+        now = self.clock.now_ms()
+        found = Generation(answers.api, answers.why, answers.version, now)
+        if self.wanted == "v1":
+            return replace(found, api="v1", why="SYNC_LANGFUSE_API=v1")
+        if stored is None or stored.api != "v1" or not (answers.v1 and answers.v2):
+            return found
+        # A server that was just upgraded may show only under v1 what was written before.
+        since = stored.v2_since_ms or now
+        until = since + self.look_back_ms
+        if now >= until:
+            return found
+        why = (
+            f"v2 observations answer since {iso_time(since)}; v1 is read until {iso_time(until)}, so that nothing that "
+            "was written before the upgrade is missed"
+        )
+        return replace(found, api="v1", why=why, v2_since_ms=since)
+
+    def _is_old(self, stored: Generation) -> bool:
+        return stored.checked_ms is None or not 0 <= self.clock.now_ms() - stored.checked_ms < _AGE
+
+    def _stored(self) -> Generation | None:
+        text = self.ledger.fact(self.scope, _FACT)
+        return Generation(**json.loads(text)) if text else None
