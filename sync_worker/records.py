@@ -5,6 +5,7 @@ Empty strings and null mean the same to Langfuse (its store has no null strings)
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -13,6 +14,9 @@ Api = Literal["v2", "v1"]
 
 #: Prefix of the synthetic root row that Langfuse makes from a trace when old SDKs wrote it (dual write mode).
 SYNTHETIC_ROOT_PREFIX = "t-"
+
+_HEX_TRACE = re.compile(r"[0-9a-fA-F]{32}\Z")
+_HEX_SPAN = re.compile(r"[0-9a-fA-F]{16}\Z")
 
 
 @dataclass(slots=True)
@@ -59,6 +63,11 @@ class Observation:
         return self.trace_id is not None and self.id == SYNTHETIC_ROOT_PREFIX + self.trace_id
 
     @property
+    def came_over_otel(self) -> bool:
+        """Whether both ids are OpenTelemetry's own, as Langfuse received them."""
+        return self.trace_id is not None and is_otel_trace_id(self.trace_id) and is_otel_span_id(self.id)
+
+    @property
     def is_trace_root(self) -> bool:
         """Whether this row is a root of its trace: Langfuse says so, or it has no parent but itself."""
         return self.is_root or self.parent_id in {None, self.id}
@@ -72,3 +81,13 @@ class Observation:
     def last_ms(self) -> int:
         """When the row was last heard of: the latest of its start, end and last update."""
         return max(self.start_ms, self.end_ms or 0, self.updated_ms or 0)
+
+
+def is_otel_trace_id(trace_id: str) -> bool:
+    """Whether the trace id is OpenTelemetry's own, as Langfuse received it."""
+    return _HEX_TRACE.match(trace_id) is not None and bool(trace_id.strip("0"))
+
+
+def is_otel_span_id(row_id: str) -> bool:
+    """Whether the observation id is OpenTelemetry's own, as Langfuse received it."""
+    return _HEX_SPAN.match(row_id) is not None and bool(row_id.strip("0"))

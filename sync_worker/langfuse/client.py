@@ -80,7 +80,7 @@ class LangfuseClient:
         self.backoff = backoff
         self.clock = clock
         self.requests = 0
-        self.ahead_ms = 0  # how far this machine's clock runs ahead of the server's, as far as is certain
+        self.apart_ms: int | None = None  # this machine's clock less the server's, as the last answer told it
         self.keys = (public_key, secret_key)
         self._unspeakable = (
             base64.b64encode(f"{public_key}:{secret_key}".encode()).decode(),
@@ -96,6 +96,14 @@ class LangfuseClient:
             transport=transport,
             verify=tls(),
         )
+
+    @property
+    def ahead_ms(self) -> int:
+        """How far this machine's clock is sure to run ahead of the server's, in milliseconds.
+
+        An answer is younger than its question, and its date leaves out the milliseconds.
+        """
+        return 0 if self.apart_ms is None else max(0, self.apart_ms - 1000)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -142,8 +150,8 @@ class LangfuseClient:
         except httpx.HTTPError as fault:
             raise TransientError(f"Langfuse cannot be reached at {self.base_url}: {describe(fault)}") from fault
         server_ms = server_time_ms(response)
-        if server_ms is not None:  # the answer is younger than the question, and its date leaves out the milliseconds
-            self.ahead_ms = max(0, asked_ms - server_ms - 1000)
+        if server_ms is not None:
+            self.apart_ms = asked_ms - server_ms
         log.debug(
             "GET %s: %d, %d bytes in %.0f ms", path, response.status_code, len(response.content),
             (time.perf_counter() - started) * 1000, extra={"action": "request"},

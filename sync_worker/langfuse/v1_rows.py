@@ -13,7 +13,6 @@ from typing import Any
 from sync_worker.errors import RecordRefused
 from sync_worker.langfuse.rows import parse_row
 from sync_worker.records import SYNTHETIC_ROOT_PREFIX, Observation
-from sync_worker.spans.ids import is_otel_span_id, is_otel_trace_id
 
 #: Names of v1's counts and costs where it has no `usageDetails` and `costDetails` (v2.95), by v2's key.
 _USAGE = {"input": "promptTokens", "output": "completionTokens", "total": "totalTokens"}
@@ -30,7 +29,7 @@ def parse_observation(item: Any) -> Observation:
     if "costDetails" not in item:
         row.cost = _counts(item, _COST)
     if row.parent_id is None and row.trace_id is not None:
-        if is_otel_trace_id(row.trace_id) and is_otel_span_id(row.id):
+        if row.came_over_otel:
             row.is_root = True
         else:
             row.parent_id = SYNTHETIC_ROOT_PREFIX + row.trace_id

@@ -12,12 +12,12 @@ from sync_worker.ledger.coverage import Coverage
 from sync_worker.ledger.dead_letters import DeadLetters
 from sync_worker.ledger.records import DeadLetter, SentRow, TraceNote
 from sync_worker.ledger.sources import Sources
-from sync_worker.ledger.store import SENT_COLUMNS, in_lists
+from sync_worker.ledger.store import SENT_COLUMNS, in_lists, storable
 from sync_worker.ledger.tallies import add_forgotten, rows_done_by_hour
 from sync_worker.windows import Window, merged
 
 if TYPE_CHECKING:
-    from sync_worker.spans.model import EncodedSpan
+    from sync_worker.spans.model import EncodedSpan, RowKey
 
 _SENT_OF = "FROM sent s WHERE s.source_id = t.source_id AND s.trace_id = t.trace_id"
 
@@ -88,12 +88,24 @@ class Ledger(Sources, Coverage, DeadLetters):
         )
         return {row: (sent, delivery) for row, sent, delivery in rows}
 
-    def touch(self, source_id: int, rows: Iterable[tuple[str, str, int]]) -> None:
-        """Note that sent rows (trace id, row id, update in Unix ms) were written again with nothing new in them."""
+    def touch(self, source_id: int, rows: Iterable[tuple[RowKey, int, bytes]]) -> None:
+        """Note of sent rows that they stand as they are, with their update in Unix ms and their fingerprint now."""
         with self.transaction():
             self.db.conn.executemany(
-                "UPDATE sent SET updated_ms = ? WHERE source_id = ? AND trace_id = ? AND row_id = ?",
-                [(updated, source_id, trace, row) for trace, row, updated in rows],
+                "UPDATE sent SET updated_ms = ?, fingerprint = ? WHERE source_id = ? AND trace_id = ? AND row_id = ?",
+                [(updated, fingerprint, source_id, key.trace, key.row) for key, updated, fingerprint in rows],
+            )
+
+    def leave_out(self, source_id: int, rows: Iterable[tuple[RowKey, int, int, bytes]]) -> None:
+        """Note rows (with start and update in Unix ms, and fingerprint) as done that are never sent."""
+        now = self.clock.now_ms()
+        with self.transaction():
+            self.db.conn.executemany(
+                f"INSERT OR REPLACE INTO sent ({SENT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, NULL)",
+                [
+                    (source_id, storable(key.trace), storable(key.row), start, updated, fingerprint, now)
+                    for key, start, updated, fingerprint in rows
+                ],
             )
 
     def rows_done_by_hour(self, source_id: int) -> Counter[int]:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from sync_worker.records import Observation
-from sync_worker.spans.ids import is_otel_span_id, is_otel_trace_id, source_trace_id
+from sync_worker.spans.ids import source_parent_id, source_trace_id
 from sync_worker.spans.restore import take_apart
 
 #: Kelet's own recursion gate: spans that carry such a key are not analysed.
@@ -68,8 +68,7 @@ def gather(trace_id: str, rows: Iterable[Observation], known: TraceContext | Non
         context.tags = context.tags or row.tags
         context.public = context.public or row.public
         if not row.is_synthetic_root:
-            otel = is_otel_trace_id(trace_id) and is_otel_span_id(row.id) and context.rows_are != "other"
-            context.rows_are = "otel" if otel else "other"
+            context.rows_are = "otel" if row.came_over_otel and context.rows_are != "other" else "other"
         if row.is_trace_root:
             context.root_seen = True
             context.root_name = context.root_name or row.name
@@ -78,6 +77,20 @@ def gather(trace_id: str, rows: Iterable[Observation], known: TraceContext | Non
         if row.type == "AGENT" and row.name and len(context.agents) < _MAX_AGENTS:
             context.agents.setdefault(row.id, row.name)
     return context
+
+
+def roots_of(rows: Iterable[Observation], rows_are: str = "") -> list[Observation]:
+    """Return the rows whose end ends their trace.
+
+    A synthetic root is one unless the trace came over OpenTelemetry, which shows in the rows or is known (`rows_are`):
+    it is there as soon as the first span arrives, long before the real root.
+    """
+    real, synthetic = list[Observation](), list[Observation]()
+    for row in rows:
+        (synthetic if row.is_synthetic_root else real).append(row)
+    if rows_are == "otel" or any(row.came_over_otel for row in real):
+        return [row for row in real if row.is_root or source_parent_id(trace_of(row), row.id, row.parent_id) is None]
+    return [row for row in (*synthetic, *real) if row.is_trace_root]
 
 
 def _speaking_order(row: Observation) -> tuple[int, int, str]:

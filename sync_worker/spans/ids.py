@@ -10,13 +10,11 @@ from __future__ import annotations
 import hashlib
 import re
 
-from sync_worker.records import SYNTHETIC_ROOT_PREFIX
+from sync_worker.records import SYNTHETIC_ROOT_PREFIX, is_otel_span_id, is_otel_trace_id
 
 #: Version of the mapping, kept with the state: ids of another version are not the same spans.
 ID_MAP_VERSION = 1
 
-_HEX_TRACE = re.compile(r"[0-9a-fA-F]{32}\Z")
-_HEX_SPAN = re.compile(r"[0-9a-fA-F]{16}\Z")
 _UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\Z")
 
 
@@ -27,7 +25,7 @@ def source_trace_id(trace_id: str | None, row_id: str) -> str:
 
 def otlp_trace_id(project_id: str, trace_id: str) -> str:
     """Return 32 lower-case hex digits, never all zero, for a Langfuse trace id."""
-    if _HEX_TRACE.match(trace_id):
+    if is_otel_trace_id(trace_id):
         kept = trace_id.lower()
     elif _UUID.match(trace_id):
         kept = trace_id.replace("-", "").lower()
@@ -43,16 +41,6 @@ def otlp_span_id(project_id: str, trace_id: str, row_id: str) -> str:
     if is_otel_span_id(row_id):
         return row_id.lower()
     return _hashed(f"lf:span:{project_id}:{trace_id}:{row_id}", 8)
-
-
-def is_otel_trace_id(trace_id: str) -> bool:
-    """Whether the trace id is OpenTelemetry's own, as Langfuse received it."""
-    return _HEX_TRACE.match(trace_id) is not None and bool(trace_id.strip("0"))
-
-
-def is_otel_span_id(row_id: str) -> bool:
-    """Whether the observation id is OpenTelemetry's own, as Langfuse received it."""
-    return _HEX_SPAN.match(row_id) is not None and bool(row_id.strip("0"))
 
 
 def is_same_span(row_id: str, other_id: str) -> bool:

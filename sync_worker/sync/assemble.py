@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from sync_worker.records import Observation
-from sync_worker.spans.context import trace_of
+from sync_worker.spans.context import roots_of, trace_of
 
 #: Content held while a walk goes on; more goes out in part, since bounded memory wins over whole traces.
 MAX_HELD_BYTES = 32 * 1024 * 1024
@@ -47,7 +47,7 @@ class Assembly:
         whole = [
             trace_id
             for trace_id, trace in self.traces.items()
-            if self._touched[trace_id] < self._pages and any(row.is_trace_root for row in trace.values())
+            if self._touched[trace_id] < self._pages and roots_of(trace.values())
         ]
         taken = {trace_id: list(self.traces.pop(trace_id).values()) for trace_id in whole}
         if rows:
@@ -81,14 +81,16 @@ class Patience:
     max_open: int
 
 
-def verdict(rows: Iterable[Observation], earliest_ms: int, newest_ms: int, now_ms: int, patience: Patience) -> Verdict:
+def verdict(
+    rows: Iterable[Observation], earliest_ms: int, newest_ms: int, now_ms: int, patience: Patience, rows_are: str = ""
+) -> Verdict:
     """Say whether a trace may go: its root has ended and it has been quiet, or it began too long ago to wait.
 
-    `earliest_ms` and `newest_ms` cover rows seen before that are not among `rows`.
+    `earliest_ms` and `newest_ms` cover rows seen before that are not among `rows`; `rows_are` is what is known of them.
     """
     if now_ms - earliest_ms >= patience.max_open:
         return Verdict.FORCED
-    ended = any(row.is_trace_root and not row.is_open for row in rows)
+    ended = any(not row.is_open for row in roots_of(rows, rows_are))
     return Verdict.RELEASE if ended and now_ms - newest_ms >= patience.settle else Verdict.PARK
 
 

@@ -9,7 +9,7 @@ from sync_worker.langfuse.reader import Reader
 from sync_worker.ledger import DeadLetter, Ledger, SentRow, SourceState, TraceNote
 from sync_worker.ledger.lease import BACKFILL, LIVE
 from sync_worker.records import Observation
-from sync_worker.spans.context import trace_of
+from sync_worker.spans.context import roots_of, trace_of
 from sync_worker.spans.ids import otlp_span_id, otlp_trace_id
 from sync_worker.sync.assemble import Patience
 from sync_worker.times import iso_time
@@ -70,7 +70,7 @@ class Explanation:
             return "the worker has not met it, or has forgotten it since: see its rows"
         if not note.parked:
             return "it was released"
-        roots = [row for row in rows if row.is_trace_root]
+        roots = roots_of(rows, str(note.context.get("rows_are", "")))
         waits_until = iso_time(note.earliest_ms + self._patience.max_open)
         if not roots:
             return f"parked: its root is not in Langfuse yet; without one it goes at {waits_until}"
@@ -89,6 +89,7 @@ class Explanation:
         letter: DeadLetter | None,
         covered: dict[str, list[Window]],
     ) -> dict[str, Any]:
+        left_out = _is_left_out(row, note)
         return {
             "row_id": row.id,
             "span_id": otlp_span_id(row.project_id, trace_of(row), row.id),
@@ -96,7 +97,7 @@ class Explanation:
             "start": iso_time(row.start_ms),
             "end": _time(row.end_ms),
             "state": self._state_of(row, note, done, letter, covered),
-            "sent": None if sent is None else iso_time(sent[0]),
+            "sent": None if sent is None or left_out else iso_time(sent[0]),
             "request": None if sent is None else sent[1],
             "reason": None if letter is None else letter.reason,
         }
@@ -112,18 +113,22 @@ class Explanation:
         first = self._state.first_edge_ms
         if letter is not None:
             return "set aside: Kelet refused it, or it could not be read"
+        if _is_left_out(row, note):
+            return "left out: Langfuse made it up, a direct export has no such span"
         if done is not None:
             changed = row.updated_ms is not None and row.updated_ms > done.updated_ms
             return "sent" + (f", changed since (SYNC_UPDATES={self._updates})" if changed else "")
         if note is not None and note.parked:
             return "waits with its trace"
-        if row.is_synthetic_root and note is not None and note.context.get("rows_are") == "otel":
-            return "left out: Langfuse made it up, a direct export has no such span"
         if any(window.holds(row.start_ms) for window in (*covered[LIVE], *covered[BACKFILL])):
             return "forgotten after it was sent, or late: the next late scan of its time sends it if it was not"
         if first is None or row.start_ms < first:
             return "before the first edge of the live sync: a backfill would send it"
         return "not due yet: its time is not covered"
+
+
+def _is_left_out(row: Observation, note: TraceNote | None) -> bool:
+    return row.is_synthetic_root and note is not None and note.context.get("rows_are") == "otel"
 
 
 def _time(moment_ms: int | None) -> str | None:

@@ -7,8 +7,9 @@ span shows up when it ends, a row of an old SDK 10 to 15 minutes later, a restor
 - for each horizon H, every H/12, all rows that started since the last completed scan minus H. Horizons that are due
   together are one listing, and what an outage made wait is caught up with, not skipped.
 
-Listings take light fields, a thousand rows a request. What is new or changed is fetched by id and goes the way of every
-row. A scan takes a bounded number of requests in a cycle and goes on in the next one, also in the next process.
+Listings take light fields, a thousand rows a request (v1 has none: there, counts are compared first). What is new or
+changed is fetched by id and goes the way of every row. A scan takes a bounded number of requests in a cycle and goes on
+in the next one, also in the next process.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from sync_worker.spans.context import trace_of
 from sync_worker.sync.assemble import MAX_HELD_BYTES, Assembly
 from sync_worker.sync.lateness import Lateness, last_look_name, source_scope
 from sync_worker.sync.plan import PERIODS, Cutter
+from sync_worker.sync.recount import Recount
 from sync_worker.sync.release import Releaser
 from sync_worker.sync.window import WindowSync
 from sync_worker.windows import Window, merged
@@ -83,6 +85,9 @@ class LateScans:
         self._scope = source_scope(releaser.source_id)
         self._lateness = lateness
         self._covered: list[Window] = []
+        self._recount = Recount(
+            releaser.ledger, self._scope, releaser.reader, self._horizons, releaser.clock, releaser.report
+        )
 
     async def look(self, now: int, covered: Sequence[Window]) -> None:
         """Do what is due of both kinds in the time that is covered. Raises as reader and delivery do.
@@ -98,7 +103,7 @@ class LateScans:
         while scan is not None and self._releaser.report.langfuse_requests_of_late_scans - used < self._allowed:
             self._releaser.clock.check()
             part = Window(max(scan.start, scan.end - cutter.length), scan.end)
-            cutter.learn(part, await self._compare(part, ended_since_ms=None))
+            cutter.learn(part, await self._compare_changed(part))
             scan = self._advance(scan, part)
         self._releaser.ledger.learn(self._scope, "late_window_ms", str(cutter.length))
 
@@ -157,6 +162,13 @@ class LateScans:
         self._releaser.ledger.learn(self._scope, _SCAN, "")
         for horizon in horizons:
             self._learn(last_look_name(horizon), began_ms)
+
+    async def _compare_changed(self, part: Window) -> int:
+        """Compare of a stretch what may hold something new; return how many rows were listed."""
+        stretches = await self._recount.parts_to_list(part)
+        listed = [await self._compare(stretch, ended_since_ms=None) for stretch in stretches]
+        self._recount.store()
+        return sum(listed)
 
     async def _compare(self, window: Window, ended_since_ms: int | None) -> int:
         """List a stretch in light fields and send what it shows to be new or changed; return how many rows it held."""

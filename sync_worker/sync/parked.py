@@ -60,7 +60,7 @@ class ParkedSync:
 
     def _may_go(self, rows: Sequence[Observation], note: TraceNote, now: int) -> Verdict:
         newest = max(note.newest_ms, *(row.last_ms for row in rows))
-        return verdict(rows, note.earliest_ms, newest, now, self._patience)
+        return verdict(rows, note.earliest_ms, newest, now, self._patience, str(note.context.get("rows_are", "")))
 
     async def _fetch_and_send(self, notes: Sequence[TraceNote], now: int) -> None:
         if not notes:

@@ -16,9 +16,9 @@ from sync_worker.settings import Route
 from sync_worker.spans.context import TraceContext, gather, trace_of
 from sync_worker.spans.convert import convert
 from sync_worker.spans.encode import encode
-from sync_worker.spans.fingerprint import fingerprint
+from sync_worker.spans.fingerprint import are_comparable, fingerprint
 from sync_worker.spans.ids import source_trace_id
-from sync_worker.spans.model import Conversion, EncodedSpan
+from sync_worker.spans.model import Conversion, EncodedSpan, RowKey
 from sync_worker.spans.routing import project_for
 from sync_worker.sync.report import SourceReport
 from sync_worker.windows import Window
@@ -40,6 +40,7 @@ class Trace:
     others: list[Observation] = field(default_factory=list)
     note: TraceNote | None = None
     whole: dict[str, Observation] = field(default_factory=dict)  # rows with what the server keeps elsewhere put in
+    left_out: list[Observation] = field(default_factory=list)  # rows that a direct export would not have
     context: TraceContext = field(init=False)
 
     def __post_init__(self) -> None:
@@ -107,7 +108,7 @@ class Releaser:
         are looked up, many at a time. `again` sends rows that are done too. Raises as the reader does.
         """
         notes = self.ledger.traces(self.source_id, taken)
-        touched: list[tuple[str, str, int]] = []
+        touched: list[tuple[RowKey, int, bytes]] = []
         done = {} if again else self.ledger.done_rows(self.source_id, taken)
         traces = []
         for trace_id, rows in taken.items():
@@ -143,6 +144,12 @@ class Releaser:
         await self.delivery.send_all(
             pack(self._encoded(traces), self.policy.max_batch_spans, self.policy.max_batch_bytes)
         )
+        left_out = [row for trace in traces for row in trace.left_out]
+        if left_out:
+            done = (
+                (RowKey(trace_of(row), row.id), row.start_ms, row.updated_ms or 0, fingerprint(row)) for row in left_out
+            )
+            self.ledger.leave_out(self.source_id, done)
 
     def noted(self, trace: Trace, *, parked: bool, check_ms: int = 0, going: bool = False) -> TraceNote:
         """Return what to remember of a trace; its project is decided once, when it first goes."""
@@ -186,17 +193,23 @@ class Releaser:
         return sends.holds(row.start_ms) and not any(stretch.holds(row.start_ms) for stretch in self.taken)
 
     def _is_done(
-        self, row: Observation, done: Mapping[tuple[str, str], SentRow], touched: list[tuple[str, str, int]]
+        self, row: Observation, done: Mapping[tuple[str, str], SentRow], touched: list[tuple[RowKey, int, bytes]]
     ) -> bool:
-        """Whether a row is settled in this state; one written again with nothing new in it is added to `touched`."""
+        """Whether a row is settled in this state; one written again with nothing new in it is added to `touched`.
+
+        So is one that was read by another generation of the API when it was sent: what changed cannot be told.
+        """
         sent = done.get((trace_of(row), row.id))
         if sent is None:
             return False
-        stale = row.updated_ms is not None and row.updated_ms < sent.updated_ms
-        if stale or fingerprint(row) == sent.fingerprint:
+        updated = row.updated_ms or 0
+        stale = row.updated_ms is not None and updated < sent.updated_ms
+        now = fingerprint(row)
+        adopted = bool(sent.fingerprint) and not are_comparable(now, sent.fingerprint)
+        if stale or adopted or now == sent.fingerprint:
             self.report.rows_unchanged += 1
-            if row.updated_ms is not None and row.updated_ms > sent.updated_ms and not sent.set_aside:
-                touched.append((trace_of(row), row.id, row.updated_ms))
+            if not sent.set_aside and (adopted or (not stale and updated > sent.updated_ms)):
+                touched.append((RowKey(trace_of(row), row.id), max(updated, sent.updated_ms), now))
             return True
         unread = sent.set_aside and not sent.fingerprint
         if not (self.policy.resend_changed or unread):
@@ -263,6 +276,7 @@ class Releaser:
         others = [row for row in trace.rows if row.id not in own]
         sent = [trace.whole.get(row.id, row) for row in rows]
         converted = convert(sent, trace.context, project, self.policy.conversion, others)
+        trace.left_out += converted.dropped
         # What is remembered is the row as it is read, not as it was made whole: so it is known again.
         encoded = [encode(own[row.id], span, project) for row, span in converted.spans]
         self.report.notes.update(converted.notes)

@@ -151,7 +151,7 @@ class WindowSync:
             return None
         if note is not None and not note.parked:
             return None  # released before: its rows go as they come
-        said = verdict(trace.rows, trace.earliest_ms, trace.newest_ms, now, self._patience)
+        said = verdict(trace.rows, trace.earliest_ms, trace.newest_ms, now, self._patience, trace.context.rows_are)
         if said is Verdict.PARK:
             return self._releaser.noted(trace, parked=True, check_ms=now + self._patience.settle)
         if note is not None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from sync_worker.records import Observation
-from sync_worker.spans.fingerprint import SIZE_BYTES, fingerprint
+from sync_worker.spans.fingerprint import SIZE_BYTES, are_comparable, fingerprint
 from tests.spans.made import T0, generation
 
 FULL = generation(
@@ -55,7 +55,7 @@ NOT_OWN: dict[str, Any] = {
 
 def test_every_field_is_judged() -> None:
     """A new field of a row that nobody thought of would change unseen, or make every row look changed."""
-    assert {item.name for item in fields(Observation)} == OWN.keys() | NOT_OWN.keys()
+    assert {item.name for item in fields(Observation)} == OWN.keys() | NOT_OWN.keys() | {"api"}
 
 
 @pytest.mark.parametrize("name", OWN)
@@ -83,6 +83,13 @@ def test_inherited_field_does_not_count(name: str) -> None:
 def test_order_does_not_count(changes: dict[str, Any]) -> None:
     """Langfuse returns keys in whatever order its store likes."""
     assert fingerprint(replace(FULL, **changes)) == fingerprint(FULL)
+
+
+def test_generations_are_not_compared() -> None:
+    """An upgraded server tells every row a little differently: compared, all of the look-back would be sent again."""
+    legacy = fingerprint(replace(FULL, api="v1"))
+    assert not are_comparable(legacy, fingerprint(FULL))
+    assert are_comparable(legacy, fingerprint(replace(FULL, api="v1", name="another")))
 
 
 def test_fields_do_not_run_together() -> None:

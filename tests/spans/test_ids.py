@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sync_worker.records import is_otel_span_id, is_otel_trace_id
 from sync_worker.spans import ids
 from sync_worker.spans.ids import otlp_span_id, otlp_trace_id, source_parent_id, source_trace_id
 
@@ -84,7 +85,7 @@ def test_any_text_becomes_an_id(project_id: str, trace_id: str, row_id: str) -> 
 @given(TEXT, st.sets(TEXT, min_size=2, max_size=20))
 def test_distinct_rows_get_distinct_spans(trace_id: str, row_ids: set[str]) -> None:
     """Two rows of a trace under one span id would overwrite each other."""
-    distinct = {row_id.lower() if ids.is_otel_span_id(row_id) else row_id for row_id in row_ids}
+    distinct = {row_id.lower() if is_otel_span_id(row_id) else row_id for row_id in row_ids}
     assert len(distinct) == len({otlp_span_id("p1", trace_id, row_id) for row_id in row_ids})
 
 
@@ -107,7 +108,7 @@ def test_hex_is_kept_in_lower_case(text: str) -> None:
 def test_nearly_hex_is_hashed(near: str) -> None:
     """A text that only looks like an OpenTelemetry id would become bytes of the wrong length."""
     assert re.fullmatch("[0-9a-f]{32}", otlp_trace_id("p1", near))
-    assert not ids.is_otel_trace_id(near)
+    assert not is_otel_trace_id(near)
     assert otlp_trace_id("p1", near) != otlp_trace_id("p2", near)
 
 

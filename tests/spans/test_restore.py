@@ -37,12 +37,25 @@ def test_flat_shape() -> None:
 
 
 def test_nested_shape() -> None:
-    """Dual writes and version 3 nest the same things, in their original order."""
+    """Dual writes and version 3 nest the same things, attributes as text."""
     found = take_apart(
         {
             "resourceAttributes": {"service.name": "shop", "team.size": 7},
             "scope": {"name": "my.app", "version": "1.2.3", "attributes": {"public_key": "pk"}},
-            "attributes": {"a": "x", "b": "2"},
+            "attributes": {
+                "a": "x",
+                "b": "2",
+                "c": "0.50",
+                "d": "true",
+                "e": '["p","q"]',
+                "f": '{"k": 1}',
+                "g": '[{"k":  1}]',
+                "h": "null",
+                "app.version": "1.10",
+                "i": "007",
+                "j": '"quoted"',
+                "k": "",
+            },
             "tenant": {"name": "acme"},
         }
     )
@@ -50,7 +63,20 @@ def test_nested_shape() -> None:
     assert (found.scope.name, found.scope.version) == ("my.app", "1.2.3")
     assert found.scope.attributes == {"public_key": "pk"}
     assert list(found.resource.items()) == [("service.name", "shop"), ("team.size", 7)]
-    assert list(found.attributes.items()) == [("a", "x"), ("b", "2")]
+    assert list(found.attributes.items()) == [
+        ("a", "x"),
+        ("b", 2),
+        ("c", 0.5),
+        ("d", True),
+        ("e", ["p", "q"]),
+        ("f", '{"k": 1}'),
+        ("g", '[{"k":  1}]'),
+        ("h", "null"),
+        ("app.version", "1.10"),
+        ("i", "007"),
+        ("j", '"quoted"'),
+        ("k", ""),
+    ]
     assert found.user == {"tenant": {"name": "acme"}}
 
 

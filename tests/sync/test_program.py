@@ -78,7 +78,7 @@ def test_nothing_secret_is_printed_or_stored(make_world: MakeWorld) -> None:
         ("KELET_API_KEY", "wrong-key", "KELET_API_KEY", ExitCode.CREDENTIALS),
         ("SYNC_STATE_PATH", "/nowhere/at/all/state.db", "/nowhere/at/all", ExitCode.USAGE),
         ("SYNC_START", "2099-01-01T00:00:00Z", "SYNC_START", ExitCode.USAGE),
-        ("SYNC_LANGFUSE_API", "v1", "SYNC_LANGFUSE_API", ExitCode.USAGE),
+        ("SYNC_LANGFUSE_API", "v3", "SYNC_LANGFUSE_API", ExitCode.USAGE),
     ],
 )
 def test_wrong_setting_gives_a_line(make_world: MakeWorld, name: str, value: str, expected: str, code: int) -> None:

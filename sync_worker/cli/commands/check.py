@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import email.utils
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -12,17 +11,22 @@ from sync_worker.backoff import Backoff
 from sync_worker.cli.common import Subparsers, add_common_options, chosen_sources, run_async, settings_for
 from sync_worker.cli.output import print_json, print_line
 from sync_worker.clock import SystemClock
-from sync_worker.errors import ExitCode, SyncError
+from sync_worker.errors import ConfigError, ExitCode, SyncError
 from sync_worker.kelet.client import KeletClient
 from sync_worker.langfuse.budget import Budget
 from sync_worker.langfuse.client import LangfuseClient
+from sync_worker.langfuse.generation import ask
 from sync_worker.langfuse.identity import Project, project_of, server_version
-from sync_worker.langfuse.v2 import LIGHT, MAX_LIMIT, PATH
+from sync_worker.langfuse.page_size import MAX_LIMIT
+from sync_worker.langfuse.v1 import V1Reader
+from sync_worker.langfuse.v2 import V2Reader
 from sync_worker.ledger import open_ledger
 from sync_worker.ledger.file import file_system, on_network
+from sync_worker.records import Api
 from sync_worker.settings import Settings, Source
 from sync_worker.sync.engine import overall
 from sync_worker.times import iso_time, moment_ms, span_ms
+from sync_worker.windows import Window
 
 #: Clocks further apart than this make traces settle too early or too late.
 _CLOCK_TOLERANCE = 10.0  # seconds
@@ -114,7 +118,8 @@ async def _check_source(
         if await findings.attempt(f"{name}: Langfuse server", lambda: _server(client)) and await findings.attempt(
             f"{name}: Langfuse keys", lambda: _keys(client)
         ):
-            await findings.attempt(f"{name}: Langfuse API", lambda: _due(client, settings, clock, findings, name))
+            await findings.attempt(f"{name}: Langfuse API", lambda: _due(client, settings, clock))
+            _compare_clocks(client.apart_ms, findings, name)
         if skip_kelet:
             findings.note(f"{name}: Kelet key", "not tried")
         else:
@@ -133,25 +138,39 @@ async def _keys(client: LangfuseClient) -> str:
     return f"open project {project.name!r} ({project.id})"
 
 
-async def _due(client: LangfuseClient, settings: Settings, clock: SystemClock, findings: Findings, name: str) -> str:
+async def _api(client: LangfuseClient, settings: Settings) -> tuple[Api, str | None, str]:
+    """Return which generation would be read, the server's version, and why."""
+    found = await ask(client)
+    if settings.langfuse_api == "auto":
+        return found.api, found.version, found.why
+    if not (found.v2 if settings.langfuse_api == "v2" else found.v1):
+        raise ConfigError(
+            f"SYNC_LANGFUSE_API={settings.langfuse_api}, which this server does not have ({found.why}). "
+            "Try: SYNC_LANGFUSE_API=auto"
+        )
+    return settings.langfuse_api, found.version, f"SYNC_LANGFUSE_API={settings.langfuse_api}"
+
+
+async def _due(client: LangfuseClient, settings: Settings, clock: SystemClock) -> str:
+    api, version, why = await _api(client, settings)
     now = clock.now_ms()
     start = now - span_ms(settings.start) if isinstance(settings.start, timedelta) else moment_ms(settings.start)
-    params = {"fields": LIGHT, "limit": str(MAX_LIMIT), "fromStartTime": iso_time(start), "toStartTime": iso_time(now)}
-    answer = await client.get(PATH, params)
-    _compare_clocks(answer.headers.get("Date"), clock.now_ms(), findings, name)
-    rows = answer.body.get("data", []) if isinstance(answer.body, dict) else []
-    more = isinstance(answer.body, dict) and bool((answer.body.get("meta") or {}).get("cursor"))
-    count = f"at least {len(rows)}" if more else str(len(rows))
-    return f"v2 observations answer; a first run would read {count} rows that start from {iso_time(start)} on"
+    window = Window(start, max(start + 1, now))
+    if api == "v1":
+        return (
+            f"v1 is read ({why}); a first run would read {await V1Reader(client, version=version).count(window)} "
+            f"observations and traces that start from {iso_time(start)} on"
+        )
+    async for page in V2Reader(client).window(window, light=True):
+        count = str(len(page.rows)) if len(page.rows) < MAX_LIMIT else f"at least {len(page.rows)}"
+        return f"v2 is read ({why}); a first run would read {count} rows that start from {iso_time(start)} on"
+    return f"v2 is read ({why}); nothing starts from {iso_time(start)} on"
 
 
-def _compare_clocks(date: str | None, now_ms: int, findings: Findings, name: str) -> None:
-    if not date:
+def _compare_clocks(apart_ms: int | None, findings: Findings, name: str) -> None:
+    if apart_ms is None:
         return
-    try:
-        apart = now_ms / 1000 - email.utils.parsedate_to_datetime(date).timestamp()
-    except ValueError:
-        return
+    apart = apart_ms / 1000
     fine = abs(apart) <= _CLOCK_TOLERANCE
     words = f"{abs(apart):.0f} s {'ahead of' if apart > 0 else 'behind'} Langfuse's"
     findings.note(f"{name}: clock", words if fine else f"{words}. Try: time synchronisation on this machine", ok=fine)
