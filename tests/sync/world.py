@@ -125,9 +125,10 @@ def identities(rows: Iterable[Mapping[str, Any]]) -> Counter[tuple[str, str]]:
 
 
 @contextmanager
-def world(folder: Path, rows: Iterable[dict[str, Any]], now: int, **environ: str) -> Iterator[World]:
-    """Start both servers; the virtual clock stands at `now`, Unix milliseconds."""
-    with RecordedLangfuse(rows) as langfuse, OtlpReceiver(api_key=KEY) as kelet:
+def world(folder: Path, rows: Iterable[dict[str, Any]] | RecordedLangfuse, now: int, **environ: str) -> Iterator[World]:
+    """Start both servers, `rows` or another Langfuse; the virtual clock stands at `now`, Unix milliseconds."""
+    server = rows if isinstance(rows, RecordedLangfuse) else RecordedLangfuse(rows)
+    with server as langfuse, OtlpReceiver(api_key=KEY) as kelet:
         clock = VirtualClock(now)
         langfuse.now = lambda: clock.now_ms() / 1000
         yield World(

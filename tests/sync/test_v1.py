@@ -1,0 +1,237 @@
+"""The whole way from a server that has only the v1 endpoints, and through its upgrade."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from sync_worker.errors import ExitCode
+from sync_worker.ledger import open_ledger
+from sync_worker.spans.ids import otlp_span_id, otlp_trace_id
+from tests.support.langfuse_v1 import LangfuseV1, Mode
+from tests.support.v1_items import Item, observation_item, trace_item, v2_rows, whole_trace
+from tests.sync.conftest import MakeWorld
+from tests.sync.world import World
+
+HOUR = 3600.0
+
+
+def _spans(observations: list[Item], roots: list[Item] | None = None) -> Counter[tuple[str, str]]:
+    """Return the ids that observations, and the synthetic roots of these traces, arrive with."""
+    keys = [(item["projectId"], item["traceId"], item["id"]) for item in observations]
+    keys += [(item["projectId"], item["id"], f"t-{item['id']}") for item in roots or []]
+    return Counter(
+        {(otlp_trace_id(project, trace), otlp_span_id(project, trace, row)): 1 for project, trace, row in keys}
+    )
+
+
+def _many(count: int, start: float = 0.0, apart: float = 7.0) -> tuple[list[Item], list[Item]]:
+    """Return traces of an agent and two calls each, so many seconds apart."""
+    made = [whole_trace(2, start=start + number * apart, sessionId=f"s{number}") for number in range(count)]
+    return [one for one, _ in made], [item for _, items in made for item in items]
+
+
+def _legacy(name: str, start: float) -> tuple[Item, list[Item]]:
+    """Return a trace of an old SDK, whose ids are free text."""
+    of_trace = trace_item(name, start=start, name=name, sessionId="s-old", userId="u-old", tags=["t"], input={"q": 1})
+    root = observation_item(name, id=f"{name} root/1", start=start, name="begin")
+    child = observation_item(name, id=f"{name} child", parent=root["id"], start=start + 0.2, type="GENERATION")
+    return of_trace, [root, child]
+
+
+def _cycles(made: World, seconds: float, every: float = 60.0) -> int:
+    sent = 0
+    for _ in range(int(seconds / every)):
+        made.clock.advance(every)
+        report, code = made.once()
+        assert (report.error, code) == (None, 0)
+        sent += report.spans_sent
+    return sent
+
+
+@pytest.mark.parametrize("mode", ["v3", "v2"])
+@pytest.mark.parametrize("seed", range(3))
+def test_everything_arrives_once(make_world: MakeWorld, mode: Mode, seed: int) -> None:
+    """Rows that tie in time are lost between pages, or sent once for each page that repeats them."""
+    traces, observations = _many(60)
+    crowd, crowded = whole_trace(250, start=100.0, seconds=0.1)
+    for item in crowded[1:]:
+        item["startTime"] = item["endTime"] = crowded[1]["startTime"]
+    old, older = _legacy("chat_42", 50.0)
+    server = LangfuseV1([*traces, crowd, old], [*observations, *crowded, *older], mode=mode, seed=seed)
+    made = make_world(server, after_noon=2 * HOUR)
+    report, code = made.once()
+    assert (report.error, code) == (None, ExitCode.OK)
+    assert made.arrived() == _spans([*observations, *crowded, *older], [old])
+    assert _cycles(made, 600.0, every=150.0) == 0
+
+
+def test_what_a_trace_says_reaches_its_spans(make_world: MakeWorld) -> None:
+    """v1 keeps session, user, tags and the like on the trace alone."""
+    of_trace, items = whole_trace(
+        1, sessionId="s1", userId="u1", tags=["a", "b"], release="r1", version="v9", name="checkout", public=True,
+        metadata={"tenant": "acme"}, input={"question": "why?"}, output="because",
+    )  # fmt: skip
+    made = make_world(LangfuseV1([of_trace], items), after_noon=2 * HOUR)
+    made.once()
+    assert made.arrived() == _spans(items)
+    for span in made.kelet.spans:
+        told = span.attributes
+        assert (told["session.id"], told["user.id"]) == ("s1", "u1")
+        assert (told["langfuse.trace.name"], told["langfuse.trace.tags"]) == ("checkout", ["a", "b"])
+        assert (told["langfuse.release"], told["langfuse.version"], told["langfuse.trace.public"]) == ("r1", "v9", True)
+        assert told["metadata.tenant"] == "acme"
+    root = made.span("agent")
+    assert root.attributes["langfuse.trace.input"] == '{"question":"why?"}'
+    assert root.attributes["langfuse.trace.output"] == "because"
+
+
+def test_legacy_trace_keeps_its_root(make_world: MakeWorld) -> None:
+    """A trace of an old SDK has a root of its own, below which its rows without a parent stand."""
+    of_trace, items = _legacy("chat_42", 0.0)
+    lone = trace_item("no rows", start=5.0, name="lonely")
+    orphan = observation_item("never created", id="o1", start=6.0, name="orphan")
+    made = make_world(LangfuseV1([of_trace, lone], [*items, orphan]), after_noon=2 * HOUR)
+    made.once()
+    assert made.arrived() == _spans([*items, orphan], [of_trace, lone])
+    root, step = made.span("chat_42"), made.span("begin")
+    assert (root.parent_id, step.parent_id) == ("", root.span_id)
+    assert root.end_ns == max(span.end_ns for span in made.kelet.spans if span.trace_id == root.trace_id)
+    assert made.span("orphan").attributes["gen_ai.conversation.id"] == "never created"
+
+
+def test_observation_long_before_its_trace(make_world: MakeWorld) -> None:
+    """A trace's own page leaves out what began more than an hour before it."""
+    of_trace, items = whole_trace(1, start=2 * HOUR)
+    early = observation_item(of_trace["id"], parent=items[0]["id"], start=0.0, name="early")
+    made = make_world(LangfuseV1([of_trace], [*items, early]), after_noon=3 * HOUR)
+    made.once()
+    assert made.arrived() == _spans([*items, early])
+
+
+def test_root_that_ends_late_keeps_its_trace_together(make_world: MakeWorld) -> None:
+    """The trace is there with its first span, so it would go in part at every pause of a working agent."""
+    of_trace, items = whole_trace(2, start=HOUR, seconds=300.0)
+    root, children = items[0], items[1:]
+    server = LangfuseV1([of_trace], children[:1])
+    made = make_world(server, after_noon=HOUR + 250)
+    made.once()
+    assert _cycles(made, 120.0) == 0
+    server.add([], [children[1], root])
+    assert _cycles(made, 180.0) == 3
+    assert made.arrived() == _spans(items)
+
+
+def test_open_row_goes_once_it_has_ended(make_world: MakeWorld) -> None:
+    """Old SDKs write a row when it begins and once more when it ends."""
+    of_trace, items = _legacy("chat_7", HOUR)
+    still = {**items[1], "endTime": None}
+    server = LangfuseV1([of_trace], [items[0], still])
+    made = make_world(server, after_noon=HOUR + 60)
+    made.once()
+    ended = {**items[1], "updatedAt": "2026-11-20T13:05:00.000Z"}
+    server.observations.replace(ended)
+    _cycles(made, 900.0)
+    assert made.arrived() == _spans(items, [of_trace])
+
+
+def test_late_rows_are_found_by_their_count(make_world: MakeWorld) -> None:
+    """A listing of v1 carries all content: looked at every few minutes, it would be read over and over."""
+    traces, observations = _many(120, apart=30.0)
+    server = LangfuseV1(traces, observations)
+    made = make_world(server, after_noon=HOUR + 60)
+    made.once()
+    _cycles(made, 900.0)
+    before = made.langfuse_requests()
+    _cycles(made, 900.0)
+    assert made.langfuse_requests() - before < 250
+    late_trace, late = whole_trace(2, start=HOUR - 600)
+    server.add([late_trace], late)
+    assert _cycles(made, 900.0) == 3
+    assert made.arrived() == _spans([*observations, *late])
+
+
+def _upgraded_rows(server: LangfuseV1) -> list[Item]:
+    """Return what v2 shows of all that was written, as Langfuse's own migration would."""
+    return v2_rows(server.traces, server.observations)
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["v1 gone", "both for a while"])
+def test_upgrade_under_a_running_worker(make_world: MakeWorld, *, at_once: bool) -> None:
+    """An upgraded server shows every row anew: sent again, each trace is there twice; not read, some are lost."""
+    traces, observations = _many(40, apart=60.0)
+    old, older = _legacy("chat_42", 2000.0)
+    server = LangfuseV1([*traces, old], [*observations, *older])
+    made = make_world(server, after_noon=1800.0)
+    made.once()
+    _cycles(made, 300.0)
+    assert made.arrived()
+    server.rows.extend(one | {"updatedAt": "2026-11-20T12:50:00.000Z"} for one in _upgraded_rows(server))
+    server.become("events_only" if at_once else "dual")
+    _cycles(made, 2 * HOUR)
+    later, latest = _many(5, start=9000.0)
+    if at_once:
+        server.rows.extend(v2_rows(later, latest))
+    else:
+        server.add(later, latest)
+    _cycles(made, HOUR)
+    if not at_once:
+        for _ in range(2):  # found on the first day, read once the look-back has passed since
+            made.clock.advance(49 * HOUR)
+            _cycles(made, 1800.0, every=600.0)
+        assert "/v2/observations" in server.requests[-1].target
+    assert made.arrived() == _spans([*observations, *older, *latest], [old])
+
+
+def test_changes_are_seen_again_after_an_upgrade(make_world: MakeWorld) -> None:
+    """What is taken over as it is must not stay so for good."""
+    of_trace, items = _legacy("chat_42", 0.0)
+    server = LangfuseV1([of_trace], items)
+    made = make_world(server, after_noon=HOUR)
+    made.once()
+    rows = [one | {"updatedAt": "2026-11-20T13:00:00.000Z"} for one in _upgraded_rows(server)]
+    server.rows.extend(rows)
+    server.become("events_only")
+    assert _cycles(made, HOUR) == 0
+    changed = next(one for one in rows if one["type"] == "GENERATION")
+    server.rows.replace(changed | {"output": "another", "updatedAt": "2026-11-20T14:10:00.000Z"})
+    assert _cycles(made, HOUR) == 1
+
+
+def test_rollback_is_found_out(make_world: MakeWorld) -> None:
+    """A server that is set back to v3 has no v2 observations any more."""
+    traces, observations = _many(3)
+    server = LangfuseV1(mode="dual")
+    server.add(traces, observations)
+    made = make_world(server, after_noon=HOUR)
+    made.once()
+    server.become("v3")
+    later, latest = _many(2, start=HOUR)
+    server.add(later, latest)
+    _cycles(made, 600.0)
+    assert made.arrived() == _spans([*observations, *latest])
+
+
+def test_generation_is_remembered(make_world: MakeWorld) -> None:
+    """Asked for in each run, it costs an idle cycle as much as the work."""
+    made = make_world(LangfuseV1(*_many(2)), after_noon=HOUR)
+    made.once()
+    before = made.langfuse_requests()
+    made.clock.advance(60.0)
+    made.once()
+    asked = [request.target for request in made.langfuse.requests[before:]]
+    assert not [target for target in asked if "/v2/" in target or "health" in target]
+    ledger = open_ledger(made.state, made.clock)
+    assert '"api": "v1"' in (ledger.fact("source 1", "api") or "")
+    ledger.close()
+
+
+def test_check_says_what_is_read_and_why(make_world: MakeWorld) -> None:
+    """Nobody can tell from outside which of two ways a source is read."""
+    made = make_world(LangfuseV1(*_many(2)), after_noon=HOUR)
+    _, found = made.program_json("check")
+    (line,) = [line["found"] for line in found["checks"] if "API" in line["check"]]
+    assert line.startswith("v1 is read (v1 traces answer, v2 observations do not")
+    code, _, _ = made.program("check", environ={"SYNC_LANGFUSE_API": "v2"})
+    assert code == ExitCode.USAGE
