@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sync_worker.json_text import dump, parse
+from sync_worker.spans.json_texts import JsonTexts
 from sync_worker.spans.model import Attributes, AttributeValue, Scope
 
 _INT64 = 2**63
@@ -26,8 +27,11 @@ _DOUBLE = re.compile(
 )
 #: Keys whose numbers were text that only looked like a number.
 _VERSION = re.compile(r"(?:\A|[._])(?:version|release)\Z")
-_JSON_STARTS = frozenset("-0123456789tf[{")
+_JSON_STARTS = frozenset('-0123456789tfn[{"')
 _EMPTY_ARRAY: dict[str, dict[str, Any]] = {"arrayValue": {}}
+#: JavaScript has one kind of number, and OpenTelemetry's exporter (`@opentelemetry/otlp-transformer` 0.223) writes
+#: every whole one as an integer.
+_JAVASCRIPT = frozenset({"nodejs", "webjs"})
 
 
 @dataclass(slots=True)
@@ -66,7 +70,7 @@ def take_apart(metadata: Mapping[str, Any], row_version: str | None = None) -> O
     if has_scope and scope_name:
         found.scope = Scope(scope_name, scope_version, scope_attributes)
     if _keeps_attributes(found):
-        found.attributes = {name: attribute_value(name, value) for name, value in attributes.items()}
+        found.attributes = _typed(found, attributes)
     else:
         found.user |= {f"attributes.{name}": value for name, value in attributes.items()}
     service_version = found.resource.get("service.version")
@@ -80,8 +84,24 @@ def _keeps_attributes(found: Originals) -> bool:
     return bool(found.resource) if found.scope is None else not found.scope.name.startswith("langfuse-sdk")
 
 
-def attribute_value(key: str, value: Any) -> AttributeValue:
-    """Return the OTLP value that most likely stood under `key` before Langfuse turned it to JSON."""
+def has_whole_doubles(resource: Attributes) -> bool:
+    """Whether a double without a fraction may have been written as one: not by JavaScript."""
+    return resource.get("telemetry.sdk.language") not in _JAVASCRIPT
+
+
+def _typed(found: Originals, attributes: Mapping[str, Any]) -> Attributes:
+    texts, doubles = JsonTexts(attributes), has_whole_doubles(found.resource)
+    return {
+        name: dump(value) if texts.hold(name, value) else attribute_value(name, value, doubles=doubles)
+        for name, value in attributes.items()
+    }
+
+
+def attribute_value(key: str, value: Any, *, doubles: bool = True) -> AttributeValue:
+    """Return the OTLP value that most likely stood under `key` before Langfuse turned it to JSON.
+
+    `doubles` says whether a whole number may have been one.
+    """
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -91,14 +111,25 @@ def attribute_value(key: str, value: Any) -> AttributeValue:
             return _text(value)
         if isinstance(value, int) and not -_INT64 <= value < _INT64:
             return dump(value)
-        return float(value) if isinstance(value, float) or _DOUBLE.search(key) else value
+        return float(value) if isinstance(value, float) or (doubles and _DOUBLE.search(key)) else value
     if value is None:
         return "null"
     if value == _EMPTY_ARRAY:
         return []
+    if isinstance(value, dict) and value.keys() == {"intValue"} and isinstance(value["intValue"], int | str):
+        return _integer(value["intValue"])
     if isinstance(value, list) and is_scalar_list(value):
         return scalars(value)
     return dump(value)
+
+
+def _integer(value: int | str) -> AttributeValue:
+    """Return a number that Langfuse's versions before 4 took for an object: zero, or one of 64 bits."""
+    try:
+        number = int(value)
+    except ValueError:
+        return dump({"intValue": value})
+    return number if -_INT64 <= number < _INT64 else dump(number)
 
 
 def is_scalar_list(value: list[Any]) -> bool:
@@ -148,16 +179,12 @@ def _in_original_order(metadata: Mapping[str, Any]) -> Iterable[tuple[str, Any]]
 def _untold(key: str, value: Any) -> Any:
     """Return the value that a nested attribute's text stands for, as Langfuse tells those of a flat one.
 
-    Text that says more than the value does (a version, the spaces of an object) stays text.
+    A version stays text, since the number would say less.
     """
-    if not isinstance(value, str) or _VERSION.search(key):
+    if not isinstance(value, str) or value[:1] not in _JSON_STARTS or _VERSION.search(key):
         return value
-    is_json, parsed = parse(value) if value[:1] in _JSON_STARTS else (False, None)
-    if not is_json or parsed is None or isinstance(parsed, str):
-        return value
-    if isinstance(parsed, Mapping):
-        return parsed if parsed == _EMPTY_ARRAY else value
-    return value if isinstance(parsed, list) and not is_scalar_list(parsed) else parsed
+    is_json, parsed = parse(value)
+    return parsed if is_json else value
 
 
 def _text(value: Any) -> str:

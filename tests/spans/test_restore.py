@@ -215,3 +215,23 @@ def test_attributes_beside_an_overwritten_scope() -> None:
     assert found.scope is None
     assert found.user == {"scope": "mine"}
     assert found.attributes == {"a": 1}
+
+
+def test_whole_doubles_are_not_javascripts() -> None:
+    """JavaScript's exporter writes every whole number as an integer; Python's keeps a double one."""
+    metadata = {"attributes.gen_ai.request.temperature": 1, "scope.name": "x"}
+    language = "resourceAttributes.telemetry.sdk.language"
+    python = take_apart(metadata | {language: "python"}).attributes["gen_ai.request.temperature"]
+    assert (python, type(python)) == (1.0, float)
+    for name in ("nodejs", "webjs"):
+        found = take_apart(metadata | {language: name}).attributes["gen_ai.request.temperature"]
+        assert (found, type(found)) == (1, int)
+
+
+def test_numbers_that_earlier_servers_took_for_objects() -> None:
+    """Zero and 64-bit numbers came through as their OTLP JSON; they are numbers, and other objects are text."""
+    there = {"zero": {"intValue": 0}, "text": {"intValue": "9007199254740993"}, "odd": {"intValue": "x"}}
+    metadata = {f"attributes.{key}": value for key, value in there.items()} | {"scope.name": "x"}
+    assert take_apart(metadata).attributes == {
+        "zero": 0, "text": 9007199254740993, "odd": '{"intValue":"x"}',
+    }  # fmt: skip
