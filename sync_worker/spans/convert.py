@@ -97,7 +97,7 @@ def _span(
         span_id=span_id,
         parent_id="" if parent is None else otlp_span_id(row.project_id, context.trace_id, parent),
         name=cut_text(name_of(row, originals.scope, originals.attributes), options.max_value_bytes),
-        kind=kind_of(row, originals.scope),
+        kind=kind_of(row, originals.scope, originals.attributes),
         start_ns=row.start_ms * _NS_PER_MS,
         end_ns=max(end_ms, row.start_ms) * _NS_PER_MS,
         attributes=kept,
@@ -125,7 +125,7 @@ def _attributes(
     back = rebuilt(row, originals, context)
     own = {
         key: value
-        for key, value in _allowed(back.attributes | originals.attributes).items()
+        for key, value in _allowed(back.attributes | originals.attributes | back.amended).items()
         if key != "kelet.project" and not key.startswith(SOURCE)
     }
     derived = genai_attributes(row, own, agent) if options.attributes != "langfuse" else {}

@@ -37,7 +37,7 @@ class Shares(NamedTuple):
 MEASURED = {
     "langfuse-sdk5": Shares(spans=18, attributes=0.795, resource=0.895, kind=1, status=1),
     "openinference-openai": Shares(spans=13, attributes=0.564, resource=1, kind=0.923, status=0.769),
-    "pydantic-ai": Shares(spans=22, attributes=0.956, resource=1, kind=1, status=1),
+    "pydantic-ai": Shares(spans=22, attributes=0.98, resource=1, kind=1, status=1),
     "vercel-ai-7": Shares(spans=36, attributes=1, resource=1, kind=1, status=1),
 }
 each_pair = pytest.mark.parametrize("name", MEASURED)

@@ -9,10 +9,22 @@ from __future__ import annotations
 from sync_worker.records import Observation
 from sync_worker.spans.context import TraceContext
 from sync_worker.spans.restore import Originals
+from sync_worker.spans.vocabularies import fixed, genkit, logfire, mastra, pydantic_ai, semconv, vercel
 from sync_worker.spans.vocabularies.vocabulary import Rebuilt, Vocabulary
 
 #: The first one that a span speaks counts.
-VOCABULARIES: tuple[Vocabulary, ...] = ()
+VOCABULARIES: tuple[Vocabulary, ...] = (
+    vercel.VERCEL,
+    semconv.VERCEL_7,
+    pydantic_ai.VOCABULARY,
+    mastra.VOCABULARY,
+    genkit.VOCABULARY,
+    fixed.MLFLOW,
+    fixed.LIVEKIT,
+    fixed.PIPECAT,
+    logfire.VOCABULARY,
+    fixed.WITH_MIME_TYPES,
+)
 
 
 def rebuilt(row: Observation, originals: Originals, context: TraceContext) -> Rebuilt:

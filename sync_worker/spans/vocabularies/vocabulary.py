@@ -15,11 +15,13 @@ from sync_worker.spans.restore import Originals
 class Rebuilt:
     """Original attributes that Langfuse consumed, put back.
 
-    `guessed` names those of them that may have been written otherwise. `claimed` names the keys of the row's own
-    metadata (`Originals.user`) that went back under another name, so that they are not told twice.
+    `amended` holds originals of which Langfuse kept a part only, whole again: they win over what it kept. `guessed`
+    names attributes that may have been written otherwise. `claimed` names the keys of the row's own metadata
+    (`Originals.user`) that went back under another name, so that they are not told twice.
     """
 
     attributes: Attributes = field(default_factory=dict)
+    amended: Attributes = field(default_factory=dict)
     guessed: set[str] = field(default_factory=set)
     claimed: set[str] = field(default_factory=set)
 

@@ -1,0 +1,77 @@
+"""Vocabularies that have one attribute for the input of a span, one for its output, and nothing else of note."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from sync_worker.json_text import parse
+from sync_worker.records import Observation
+from sync_worker.spans.context import TraceContext
+from sync_worker.spans.restore import Originals
+from sync_worker.spans.vocabularies import semconv
+from sync_worker.spans.vocabularies.vocabulary import Rebuilt, Vocabulary
+
+Keys = tuple[str | None, str | None]
+
+#: `livekit-agents` 1.2 to 1.4, by span name; later ones write `lk.pii.*`, which Langfuse 4.16 leaves alone.
+_LIVEKIT: Mapping[str, Keys] = {
+    "agent_turn": (None, "lk.response.text"),
+    "eou_detection": ("lk.chat_ctx", None),
+    "function_tool": (None, "lk.function_tool.output"),
+    "llm_node": ("lk.chat_ctx", "lk.response.text"),
+    "tts_request_run": ("lk.input_text", None),
+    "user_turn": ("lk.user_transcript", None),
+}
+
+
+def _put(row: Observation, keys: Keys) -> Rebuilt:
+    texts = zip(keys, (row.input, row.output), strict=True)
+    return Rebuilt({key: text for key, text in texts if key is not None and text})
+
+
+def _fixed(keys: Keys) -> Callable[[Observation, Originals, TraceContext], Rebuilt]:
+    return lambda row, originals, context: _put(row, keys)
+
+
+def _livekit(row: Observation, originals: Originals, context: TraceContext) -> Rebuilt:
+    """Put back what a span of that name had; later versions speak the conventions on model calls and tools."""
+    if any(key.startswith("lk.pii.") for key in originals.attributes):
+        named = originals.attributes.get("gen_ai.operation.name")
+        return semconv.rebuild(row, originals, context) if named == "execute_tool" or _has_parts(row) else Rebuilt()
+    return _put(row, _LIVEKIT.get(row.name or "", (None, None)))
+
+
+def _has_parts(row: Observation) -> bool:
+    """Whether input and output are the conventions' messages; earlier model calls had events, which look alike."""
+    return _are_messages(semconv.take_system(row.input)[1]) and _are_messages(row.output)
+
+
+def _are_messages(text: str | None) -> bool:
+    if text is None:
+        return True
+    is_json, value = parse(text)
+    return is_json and isinstance(value, list) and all(isinstance(item, dict) and "parts" in item for item in value)
+
+
+def _of_scope(*prefixes: str) -> Callable[[Originals], bool]:
+    return lambda originals: originals.scope is not None and originals.scope.name.startswith(prefixes)
+
+
+LIVEKIT = Vocabulary("livekit", _of_scope("livekit-agents"), _livekit)
+
+#: `mlflow` 3.17: every span of its own has the id of its trace.
+MLFLOW = Vocabulary(
+    "mlflow",
+    lambda originals: "mlflow.traceRequestId" in originals.attributes,
+    _fixed(("mlflow.spanInputs", "mlflow.spanOutputs")),
+)
+
+#: `pipecat-ai` 1.14, model calls; speech has its text under names that Langfuse leaves alone.
+PIPECAT = Vocabulary("pipecat", _of_scope("pipecat"), _fixed(("input", "output")))
+
+#: The mime types of input and output, which OpenInference has too: Langfuse leaves them where it takes the values.
+WITH_MIME_TYPES = Vocabulary(
+    "input.value",
+    lambda originals: bool({"input.mime_type", "output.mime_type"} & originals.attributes.keys()),
+    _fixed(("input.value", "output.value")),
+)

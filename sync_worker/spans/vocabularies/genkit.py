@@ -1,0 +1,31 @@
+"""Genkit: scope `genkit-tracer`.
+
+Read in `@genkit-ai/core` 1.42: `genkit:input` is always JSON text, `genkit:output` is where it is no plain text. Of a
+model's input Langfuse shows the messages only, and of its output the message: what stood around them is lost.
+"""
+
+from __future__ import annotations
+
+from sync_worker.json_text import dump, parse
+from sync_worker.records import Observation
+from sync_worker.spans.context import TraceContext
+from sync_worker.spans.restore import Originals
+from sync_worker.spans.vocabularies.vocabulary import Rebuilt, Vocabulary
+
+_IN_PARTS = frozenset({"model", "background-model"})
+
+
+def _rebuild(row: Observation, originals: Originals, context: TraceContext) -> Rebuilt:
+    found = Rebuilt()
+    if originals.attributes.get("genkit:metadata:subtype") in _IN_PARTS:
+        return found
+    if row.input:
+        found.attributes["genkit:input"] = row.input if parse(row.input)[0] else dump(row.input)
+    if row.output:
+        found.attributes["genkit:output"] = row.output
+    return found
+
+
+VOCABULARY = Vocabulary(
+    "genkit", lambda originals: originals.scope is not None and originals.scope.name == "genkit-tracer", _rebuild
+)

@@ -1,0 +1,43 @@
+"""Mastra's exporter for OpenTelemetry (`@mastra/otel-exporter` 0.3 and 1.0 to 1.4).
+
+The spans of agents and workflows keep input and output under names of their own (`mastra.agent_run.input`), which
+Langfuse leaves alone; of model calls and tools it consumes them. Mastra's exporter for Langfuse uses Langfuse's SDK.
+"""
+
+from __future__ import annotations
+
+from sync_worker.json_text import dump
+from sync_worker.records import Observation
+from sync_worker.spans.context import TraceContext
+from sync_worker.spans.restore import Originals
+from sync_worker.spans.vocabularies import semconv
+from sync_worker.spans.vocabularies.tools import take_tools
+from sync_worker.spans.vocabularies.vocabulary import Rebuilt, Vocabulary
+
+_TYPE = "mastra.span.type"
+#: Written by 0.3 only.
+_FIRST_VERSIONS = "mastra.trace_id"
+
+
+def _rebuild(row: Observation, originals: Originals, context: TraceContext) -> Rebuilt:
+    found = Rebuilt()
+    kind = str(originals.attributes[_TYPE])
+    if _FIRST_VERSIONS in originals.attributes:
+        for text, key, of_model in ((row.input, "input", "gen_ai.prompt"), (row.output, "output", "gen_ai.completion")):
+            if text:
+                found.attributes[key] = text
+                if kind == "model_generation":
+                    found.attributes[of_model] = text
+    elif originals.attributes.get("gen_ai.operation.name") == "execute_tool":
+        semconv.put_tool_call(row, found)
+    else:
+        text, tools = take_tools(row.input)
+        if tools is not None:
+            found.attributes[semconv.TOOL_DEFINITIONS] = dump(tools)
+        semconv.put_input(text, found, write=str)  # instructions are plain text there
+        if row.output:
+            found.attributes[semconv.OUTPUT_MESSAGES] = row.output
+    return found
+
+
+VOCABULARY = Vocabulary("mastra", lambda originals: _TYPE in originals.attributes, _rebuild)

@@ -1,0 +1,126 @@
+"""The Vercel AI SDK, versions 3.2 to 6, and 7 with its older telemetry: scope `ai`.
+
+Read in `ai` 3.2.45, 3.3.44, 3.4.33, 4.3.19, 5.0.277, 6.0.326 and `@ai-sdk/otel` 1.0.173. Each operation is a span, and
+each model call below it another one whose name ends in `.doGenerate` or `.doStream`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sync_worker.json_text import dump, parse
+from sync_worker.records import Observation
+from sync_worker.spans.context import TraceContext
+from sync_worker.spans.model import AttributeValue
+from sync_worker.spans.restore import Originals, attribute_value, has_whole_doubles
+from sync_worker.spans.vocabularies.tools import take_tools
+from sync_worker.spans.vocabularies.vocabulary import Rebuilt, Vocabulary
+
+_METADATA = "ai.telemetry.metadata."
+_TOOLS = "ai.prompt.tools"
+_MODEL_CALLS = (".doGenerate", ".doStream")
+
+#: What Langfuse reads a row's field from before it looks into the SDK's metadata.
+_USER = ("langfuse.user.id", "user.id")
+_SESSION = ("langfuse.session.id", "session.id", "gen_ai.conversation.id")
+_TAGS = ("langfuse.trace.tags", "langfuse.tags")
+#: What a span processor writes on all spans of a trace; metadata may then have come from it instead.
+_PROPAGATED = ("langfuse.trace.", *_USER, "session.id")
+
+
+def operation_of(attributes: dict[str, AttributeValue]) -> str:
+    """Return the operation, which is the span's name too; before 3.3 it stood only before the function's id."""
+    operation = attributes.get("ai.operationId")
+    if isinstance(operation, str) and operation:
+        return operation
+    named = attributes.get("operation.name")
+    return named.split(" ", 1)[0] if isinstance(named, str) and named.startswith("ai.") else ""
+
+
+def _rebuild(row: Observation, originals: Originals, context: TraceContext) -> Rebuilt:
+    found = Rebuilt()
+    operation = operation_of(originals.attributes)
+    if operation == "ai.toolCall":
+        _put(found, "ai.toolCall.args", row.input)
+        _put(found, "ai.toolCall.result", row.output)
+    else:
+        _input(row, operation, found)
+        _output(row, operation, originals, found)
+    _metadata(row, originals, found)
+    return found
+
+
+def _put(found: Rebuilt, key: str, value: str | None) -> None:
+    if value:
+        found.attributes[key] = value
+
+
+def _input(row: Observation, operation: str, found: Rebuilt) -> None:
+    if not operation.endswith(_MODEL_CALLS):
+        _put(found, "ai.prompt", row.input)
+        return
+    text, tools = take_tools(row.input)
+    _put(found, "ai.prompt.messages", text)
+    if tools is not None:
+        found.attributes[_TOOLS] = [dump(tool) for tool in tools]
+
+
+def _output(row: Observation, operation: str, originals: Originals, found: Rebuilt) -> None:
+    if not row.output:
+        return
+    said = {"object": row.output} if "Object" in operation else _answer(row.output)
+    for family in _families(originals):
+        for key, value in said.items():
+            found.attributes[f"{family}.{key}"] = value
+
+
+def _families(originals: Originals) -> tuple[str, ...]:
+    """Return the names that answers have: `ai.result` until 3.2, both in 3.3 and 3.4, `ai.response` from 4 on."""
+    if "ai.finishReason" not in originals.attributes:
+        return ("ai.response",)
+    return ("ai.response", "ai.result") if "ai.response.finishReason" in originals.attributes else ("ai.result",)
+
+
+def _answer(output: str) -> dict[str, str]:
+    """Return text and tool calls, of which Langfuse makes one message when a span has both."""
+    is_json, value = parse(output) if output[:1] in {"{", "["} and _hints_at_calls(output) else (False, None)
+    if is_json and isinstance(value, dict) and value.keys() == {"role", "content", "tool_calls"}:
+        calls = value["tool_calls"]
+        if value["role"] == "assistant" and isinstance(value["content"], str):
+            return {"text": value["content"], "toolCalls": calls if isinstance(calls, str) else dump(calls)}
+    if is_json and isinstance(value, list) and all(_is_call(item) for item in value):
+        return {"toolCalls": output}
+    return {"text": output}
+
+
+def _hints_at_calls(output: str) -> bool:
+    return "toolCallId" in output or '"tool_calls"' in output or output == "[]"
+
+
+def _is_call(item: Any) -> bool:
+    return isinstance(item, dict) and "toolCallId" in item and "toolName" in item
+
+
+def _metadata(row: Observation, originals: Originals, found: Rebuilt) -> None:
+    """Put the caller's metadata back, of which Langfuse made the row's own metadata, its user, session and tags."""
+    there = originals.attributes
+    doubles = has_whole_doubles(originals.resource)
+    for key, value in originals.user.items():
+        found.claimed.add(key)
+        if key != "tools" or _TOOLS not in there:  # earlier servers show the prompt's tools beside the metadata
+            found.attributes[_METADATA + key] = attribute_value(key, value, doubles=doubles)
+    if row.user_id and not any(key in there for key in _USER):
+        found.attributes[_METADATA + "userId"] = row.user_id
+    if row.session_id and not any(key in there for key in _SESSION):
+        found.attributes[_METADATA + "sessionId"] = row.session_id
+    if row.tags and not any(key in there for key in _TAGS):
+        found.attributes[_METADATA + "tags"] = list(row.tags)
+        if len(row.tags) == 1:
+            found.guessed.add(_METADATA + "tags")  # may have been plain text
+    if any(key.startswith(_PROPAGATED) for key in there):
+        found.guessed |= {key for key in found.attributes if key.startswith(_METADATA)}
+
+
+VERCEL = Vocabulary(
+    "vercel-ai", lambda originals: originals.scope is not None and originals.scope.name == "ai", _rebuild
+)
