@@ -55,6 +55,8 @@ _BY_SCOPE: dict[str, Habits] = {
     "genkit-tracer": Habits(),
     "livekit-agents": Habits(),
     "mlflow.": Habits(fine_status=OK),
+    "@mastra/otel": Habits(fine_status=OK),
+    "@mastra/otel-bridge": Habits(),
     "pipecat": Habits(),
     "traceloop.tracer": Habits(),
     "opentelemetry.instrumentation.": Habits(client_types=_MODEL_CALLS),
