@@ -69,12 +69,12 @@ def test_nested_shape() -> None:
         ("c", 0.5),
         ("d", True),
         ("e", ["p", "q"]),
-        ("f", '{"k": 1}'),
-        ("g", '[{"k":  1}]'),
+        ("f", '{"k":1}'),
+        ("g", '[{"k":1}]'),
         ("h", "null"),
         ("app.version", "1.10"),
         ("i", "007"),
-        ("j", '"quoted"'),
+        ("j", "quoted"),
         ("k", ""),
     ]
     assert found.user == {"tenant": {"name": "acme"}}
