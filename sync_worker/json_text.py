@@ -6,50 +6,30 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import orjson
 
-_FIRST_INEXACT_INTEGER = 2.0**63  # from here on orjson turns integers into floats
 
-
-def parse(text: str) -> tuple[bool, Any]:
+def parse(text: str | bytes) -> tuple[bool, Any]:
     """Return whether the text is JSON, and its value.
 
-    orjson refuses lone surrogates and NaN, and rounds integers of more than 64 bits; the standard library reads them.
+    msgspec refuses lone surrogates and NaN, and follows no deep nesting; the standard library reads some of it.
     """
     is_json, value = parse_strictly(text)
-    return (True, value) if is_json else _parse_leniently(text)
-
-
-def parse_strictly(text: str) -> tuple[bool, Any]:
-    """Return the same for text that can be written again as valid JSON with the same numbers; other text is none."""
-    try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return False, None
-    if _has_rounded_integer(value):
-        exact, exact_value = _parse_leniently(text)
-        return True, exact_value if exact else value
-    return True, value
-
-
-def _parse_leniently(text: str) -> tuple[bool, Any]:
+    if is_json:
+        return True, value
     try:
         return True, json.loads(text)
     except (ValueError, RecursionError):
         return False, None
 
 
-def _has_rounded_integer(value: object) -> bool:
-    pending = [value]
-    while pending:
-        item = pending.pop()
-        if isinstance(item, dict):
-            pending.extend(item.values())
-        elif isinstance(item, list):
-            pending.extend(item)
-        elif isinstance(item, float) and abs(item) >= _FIRST_INEXACT_INTEGER:
-            return True
-    return False
+def parse_strictly(text: str | bytes) -> tuple[bool, Any]:
+    """Return the same for text that can be written again as valid JSON with the same numbers; other text is none."""
+    try:
+        return True, msgspec.json.decode(text)
+    except (ValueError, RecursionError):  # of ValueError are its own error and that of lone surrogates
+        return False, None
 
 
 def dump(value: object) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import logging
 import time
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from sync_worker import __version__
 from sync_worker.errors import CredentialsRefused, SourcePaused, TransientError
 from sync_worker.http import describe, redirect_target, retry_after, shown, tls
 from sync_worker.kelet.batches import body
+from sync_worker.kelet.compression import compress
 from sync_worker.spans.model import EncodedSpan
 
 PATH = "/api/traces"
@@ -28,7 +28,6 @@ CONNECT_TIMEOUT = 10.0  # seconds
 READ_TIMEOUT = 60.0  # seconds
 #: Bodies below this gain nothing from compression.
 _MIN_COMPRESSED = 1024  # bytes
-_GZIP_LEVEL = 5
 
 Compression = Literal["auto", "gzip", "none"]
 
@@ -103,7 +102,7 @@ class KeletClient:
     async def post_body(self, plain: bytes, project: str, spans: int) -> Accepted:
         """Send a serialised request once; compressed where that is not refused. Raises as `post`."""
         if self._compresses(plain):
-            response = await self._post(gzip.compress(plain, _GZIP_LEVEL, mtime=0), project, spans, zipped=True)
+            response = await self._post(compress(plain), project, spans, zipped=True)
             if response.status_code in {400, 415} and self._compression == "auto":
                 response = await self._post(plain, project, spans, zipped=False)
                 if response.is_success and not self.gzip_refused:

@@ -161,7 +161,7 @@ class LangfuseClient:
     def _answer(self, path: str, response: httpx.Response) -> Answer:
         if response.status_code != httpx.codes.OK:
             raise self.failure(path, response)
-        is_json, body = parse(response.text)
+        is_json, body = parse(response.content)
         if is_json:
             return Answer(body, len(response.content), response.headers)
         if "json" in response.headers.get("Content-Type", ""):

@@ -11,6 +11,7 @@ import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 from sync_worker.errors import RecordRefused, TransientError
+from sync_worker.langfuse.ahead import walk_ahead
 from sync_worker.langfuse.client import LangfuseClient, PageTooHeavy, ServerFault
 from sync_worker.langfuse.filters import MAX_FILTER_BYTES, any_of, filtered, not_before, parts
 from sync_worker.langfuse.media import whole_row
@@ -99,20 +100,8 @@ class V2Reader:
         """Return the row with input and output that the server keeps elsewhere put in; the same row where none is."""
         return await whole_row(self._client, row)
 
-    async def _walk(self, fields: str, params: Mapping[str, str]) -> AsyncIterator[Page]:
-        cursor: str | None = None
-        seen: set[str] = set()
-        while True:
-            page, cursor = await self._page(fields, params, cursor)
-            yield page
-            if cursor is None:
-                return
-            if cursor in seen:
-                raise TransientError(
-                    "Langfuse gave the same page cursor twice: the walk would never end, so the window stays open. "
-                    "Try: run again; if it stays, report the server's version"
-                )
-            seen.add(cursor)
+    def _walk(self, fields: str, params: Mapping[str, str]) -> AsyncIterator[Page]:
+        return walk_ahead(lambda cursor: self._page(fields, params, cursor), self._client.clock.check)
 
     async def _page(self, fields: str, params: Mapping[str, str], cursor: str | None) -> tuple[Page, str | None]:
         """Fetch one page, as large as the server bears; Stopped may be raised between tries."""

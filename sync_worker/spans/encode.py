@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, InstrumentationScope, KeyValue
+from functools import lru_cache
+from typing import Any, Protocol
+
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as ProtoSpan
-from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 from sync_worker.records import Observation
 from sync_worker.spans.context import trace_of
 from sync_worker.spans.fingerprint import fingerprint
-from sync_worker.spans.model import Attributes, AttributeValue, EncodedSpan, RowKey, Scope, Span
+from sync_worker.spans.model import Attributes, AttributeValue, EncodedSpan, RowKey, Span
 from sync_worker.spans.sizes import cut_text, cut_value, utf8
 
 _INT64 = 2**63
+_CACHED = 512  # serialised resources, and scopes, that are remembered
+
+_Key = tuple[tuple[str, type, Any], ...]
+
+
+class _Repeated(Protocol):
+    """A repeated field of key-values."""
+
+    def add(self) -> KeyValue:
+        """Add an empty one and return it."""
 
 
 def encode(row: Observation, span: Span, project: str) -> EncodedSpan:
@@ -22,8 +34,8 @@ def encode(row: Observation, span: Span, project: str) -> EncodedSpan:
         key=RowKey(trace_of(row), row.id),
         project=project,
         trace_id=span.trace_id,
-        resource=Resource(attributes=_key_values(span.resource)).SerializeToString(deterministic=True),
-        scope=_scope(span.scope).SerializeToString(deterministic=True),
+        resource=_resource(_as_key(span.resource)),
+        scope=_scope(span.scope.name, span.scope.version, _as_key(span.scope.attributes)),
         span=to_proto(span).SerializeToString(),
         start_ms=row.start_ms,
         updated_ms=row.updated_ms or 0,
@@ -41,15 +53,15 @@ def to_proto(span: Span) -> ProtoSpan:
         kind=span.kind,  # type: ignore[arg-type]
         start_time_unix_nano=span.start_ns,
         end_time_unix_nano=span.end_ns,
-        attributes=_key_values(span.attributes),
         dropped_attributes_count=span.dropped_attributes,
     )
+    _fill(message.attributes, span.attributes)
     if span.status_code:
-        message.status.CopyFrom(Status(code=span.status_code, message=utf8(span.status_message)))  # type: ignore[arg-type]
+        message.status.code = span.status_code  # type: ignore[assignment]
+        message.status.message = utf8(span.status_message)
     for event in span.events:
-        message.events.add(
-            name=utf8(event.name), time_unix_nano=event.time_ns, attributes=_key_values(event.attributes)
-        )
+        added = message.events.add(name=utf8(event.name), time_unix_nano=event.time_ns)
+        _fill(added.attributes, event.attributes)
     return message
 
 
@@ -78,31 +90,67 @@ def shrink(span: EncodedSpan, max_value_bytes: int) -> EncodedSpan:
 def _shrink(attribute: KeyValue, max_value_bytes: int) -> None:
     if attribute.value.HasField("string_value"):
         text = attribute.value.string_value
-        attribute.value.CopyFrom(_any_value(cut_value(attribute.key, text, max_value_bytes)))
+        _set(attribute.value, cut_value(attribute.key, text, max_value_bytes))
     elif attribute.value.HasField("array_value"):
         values = attribute.value.array_value.values
         if all(item.HasField("string_value") for item in values):
             texts = [item.string_value for item in values]
-            attribute.value.CopyFrom(_any_value(cut_value(attribute.key, texts, max_value_bytes)))
+            attribute.value.Clear()
+            _set(attribute.value, cut_value(attribute.key, texts, max_value_bytes))
 
 
-def _scope(scope: Scope) -> InstrumentationScope:
-    return InstrumentationScope(
-        name=utf8(scope.name), version=utf8(scope.version), attributes=_key_values(scope.attributes)
+def _as_key(attributes: Attributes) -> _Key:
+    """Return attributes as what a cache can tell apart: 1, 1.0 and true are not the same."""
+    return tuple(
+        (name, type(value), tuple(value)) if isinstance(value, list) else (name, type(value), value)
+        for name, value in attributes.items()
     )
 
 
-def _key_values(attributes: Attributes) -> list[KeyValue]:
-    return [KeyValue(key=utf8(key), value=_any_value(value)) for key, value in attributes.items()]
+def _attributes_of(key: _Key) -> Attributes:
+    return {name: list(value) if kind is list else value for name, kind, value in key}
 
 
-def _any_value(value: AttributeValue) -> AnyValue:
+@lru_cache(maxsize=_CACHED)
+def _resource(key: _Key) -> bytes:
+    """Return a serialised resource; a thousand spans in a row share one."""
+    resource = Resource()
+    _fill(resource.attributes, _attributes_of(key))
+    return resource.SerializeToString(deterministic=True)
+
+
+@lru_cache(maxsize=_CACHED)
+def _scope(name: str, version: str, key: _Key) -> bytes:
+    scope = InstrumentationScope(name=utf8(name), version=utf8(version))
+    _fill(scope.attributes, _attributes_of(key))
+    return scope.SerializeToString(deterministic=True)
+
+
+def _fill(target: _Repeated, attributes: Attributes) -> None:
+    """Add attributes to a message in place: copies of messages made elsewhere cost several times as much."""
+    for key, value in attributes.items():
+        added = target.add()
+        try:
+            added.key = key
+            _set(added.value, value)
+        except UnicodeEncodeError:  # a lone surrogate
+            added.key = utf8(key)
+            _set(added.value, [utf8(str(item)) for item in value] if isinstance(value, list) else utf8(str(value)))
+
+
+def _set(target: AnyValue, value: AttributeValue) -> None:
     if isinstance(value, str):
-        return AnyValue(string_value=utf8(value))
-    if isinstance(value, bool):
-        return AnyValue(bool_value=value)
-    if isinstance(value, int):
-        return AnyValue(int_value=value) if -_INT64 <= value < _INT64 else AnyValue(string_value=str(value))
-    if isinstance(value, float):
-        return AnyValue(double_value=value)
-    return AnyValue(array_value=ArrayValue(values=[_any_value(item) for item in value]))
+        target.string_value = value
+    elif isinstance(value, bool):
+        target.bool_value = value
+    elif isinstance(value, int):
+        if -_INT64 <= value < _INT64:
+            target.int_value = value
+        else:
+            target.string_value = str(value)
+    elif isinstance(value, float):
+        target.double_value = value
+    else:
+        target.array_value.SetInParent()
+        for item in value:
+            _set(target.array_value.values.add(), item)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import Any
 
 from sync_worker.json_text import dump, parse
@@ -55,10 +56,11 @@ def cut_value(key: str, value: AttributeValue, limit: int) -> AttributeValue:
 
 def within(attributes: Attributes, *, max_value_bytes: int, max_attributes: int) -> tuple[Attributes, int]:
     """Return the first `max_attributes` attributes with their values cut, and how many were dropped."""
-    kept = {
-        key: cut_value(key, value, max_value_bytes)
-        for _, (key, value) in zip(range(max_attributes), attributes.items(), strict=False)
-    }
+    short = max_value_bytes // 4  # characters that take no more bytes than may be, whichever they are
+    kept: Attributes = {}
+    for key, value in islice(attributes.items(), max_attributes):
+        is_short = len(value) <= short if isinstance(value, str) else not isinstance(value, list)
+        kept[key] = value if is_short else cut_value(key, value, max_value_bytes)
     return kept, len(attributes) - len(kept)
 
 

