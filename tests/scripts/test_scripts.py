@@ -24,6 +24,7 @@ SHELL_SCRIPTS = [
     "scripts/lock",
     "scripts/docs",
     "scripts/simulate",
+    "scripts/bench",
     ".ci/run",
 ]
 
@@ -48,7 +49,9 @@ def start(
 ) -> subprocess.CompletedProcess[str]:
     """Run a script with a few variables set and the ones that it reads otherwise unset."""
     kept = {
-        k: v for k, v in os.environ.items() if k not in {"PYTHON", "PYTHONPATH", "SYNC_VENV", "SYNC_VENV_DEV", "UV"}
+        k: v
+        for k, v in os.environ.items()
+        if k not in {"PYTHON", "PYTHONPATH", "SYNC_VENV", "SYNC_VENV_DEV", "SYNC_VENV_BENCH", "UV"}
     }
     environ = kept | {name: str(value) for name, value in variables.items()}
     return subprocess.run(

@@ -1,0 +1,55 @@
+"""Live cycles of the worker at times to come, in one process: `python -m bench.live '[0, 60, 120]'`.
+
+The settings come from the environment. Each number is by how many seconds the worker's clock is put forward for a
+cycle. Prints, as JSON, what each cycle took.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from typing import Any
+
+from sync_worker.clock import SystemClock
+from sync_worker.ledger import open_ledger
+from sync_worker.settings import load
+from sync_worker.sync.engine import Engine
+from sync_worker.watch import logs
+
+
+class ShiftedClock(SystemClock):
+    """A clock that can be put forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ahead_ms = 0
+
+    def now_ms(self) -> int:
+        """Return the time that the worker is to believe."""
+        return super().now_ms() + self.ahead_ms
+
+
+async def cycles(offsets: list[float]) -> list[dict[str, Any]]:
+    """Do a cycle at each of these times from now, in seconds."""
+    settings = load()
+    logs.set_up(settings.log_level, settings.log_format)
+    clock = ShiftedClock()
+    ledger = open_ledger(settings.state_path, clock)
+    engine = Engine(settings, ledger, clock, settings.patience.total_seconds())
+    told: list[dict[str, Any]] = []
+    try:
+        for offset in offsets:
+            clock.ahead_ms = int(offset * 1000)
+            started, cpu = time.perf_counter(), time.process_time()
+            report, code = await engine.live(settings.sources[0])
+            took = {"seconds": time.perf_counter() - started, "cpu": time.process_time() - cpu}
+            told.append({"offset": offset, "code": int(code), **took, **report.as_json()})
+    finally:
+        ledger.close()
+    return told
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(cycles(json.loads(sys.argv[1])))))

@@ -1,0 +1,112 @@
+"""A tiny benchmark: its servers serve all rows, its receiver counts right, and its programs do the same work."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from bench.langfuse_server import Langfuse
+from bench.otlp_sink import Sink
+from bench.serving import Request
+from bench.shape import DAY_MS, HOUR_MS, Shape, iso, recent, unix_ms
+from bench.speed import speed
+from sync_worker.langfuse.v2 import CONTEXT, FULL, LIGHT
+
+SHAPE = Shape(blocks=3, block_rows=200, period_ms=HOUR_MS, first_ms=unix_ms("2026-03-01T22:00:00.000Z"))
+
+
+@pytest.fixture(scope="module")
+def langfuse() -> Langfuse:
+    return Langfuse(SHAPE)
+
+
+def listed(langfuse: Langfuse, fields: str = FULL, **asked: str) -> list[dict[str, Any]]:
+    """Walk pages as a client does."""
+    rows: list[dict[str, Any]] = []
+    query = "&".join(f"{name}={value}" for name, value in {"fields": fields, "limit": "70", **asked}.items())
+    cursor = ""
+    while True:
+        target = f"/api/public/v2/observations?{query}{cursor}"
+        reply = langfuse.answer(Request("GET", target, {"authorization": "x", "accept-encoding": "gzip"}, b""))
+        page = json.loads(gzip.decompress(reply.body))
+        rows += page["data"]
+        if "cursor" not in page["meta"]:
+            return rows
+        assert page["data"]
+        cursor = f"&cursor={page['meta']['cursor']}"
+
+
+def condition(column: str, value: Any) -> str:
+    return json.dumps([{"type": "x", "column": column, "operator": "any of", "value": value}], separators=(",", ":"))
+
+
+class TestLangfuse:
+    def test_all_rows_newest_first(self, langfuse: Langfuse) -> None:
+        """Rows would be missing or repeated at the borders of pages and blocks, and every measurement would fail."""
+        rows = listed(langfuse)
+        assert len({(row["traceId"], row["id"]) for row in rows}) == len(rows) == SHAPE.rows
+        starts = [row["startTime"] for row in rows]
+        assert starts == sorted(starts, reverse=True)
+        assert min(starts) >= iso(SHAPE.first_ms)
+        assert max(starts) < iso(SHAPE.end_ms)
+        parents = {(row["traceId"], row["parentObservationId"]) for row in rows if row["parentObservationId"]}
+        assert parents <= {(row["traceId"], row["id"]) for row in rows}
+
+    def test_windows_meet(self, langfuse: Langfuse) -> None:
+        """A window would repeat what its neighbour holds, or leave a row out between them."""
+        rows = listed(langfuse)
+        cuts = [SHAPE.first_ms - DAY_MS, unix_ms(rows[450]["startTime"]), SHAPE.start_of(2), SHAPE.end_ms + DAY_MS]
+        parts: list[dict[str, Any]] = []
+        for start, end in pairwise(cuts):
+            parts = listed(langfuse, fromStartTime=iso(start), toStartTime=iso(end)) + parts
+        assert parts == rows
+
+    def test_filters(self, langfuse: Langfuse) -> None:
+        """Roots would not be found, and late rows would be fetched again and again."""
+        rows = listed(langfuse)
+        some = rows[::97]
+        ids = [row["id"] for row in some]
+        traces = sorted({row["traceId"] for row in some})
+        assert listed(langfuse, filter=condition("id", ids)) == some
+        assert listed(langfuse, filter=condition("traceId", traces)) == [r for r in rows if r["traceId"] in traces]
+        roots = json.loads(condition("traceId", traces)) + json.loads(condition("isRootObservation", value=True))
+        found = listed(langfuse, CONTEXT, filter=json.dumps(roots, separators=(",", ":")))
+        assert {row["traceId"] for row in found} == set(traces)
+        assert all(row["parentObservationId"] is None and "input" not in row for row in found)
+        since = rows[300]["startTime"]
+        late = listed(langfuse, LIGHT, filter=condition("endTime", since))
+        assert [row["id"] for row in late] == [r["id"] for r in rows if r["endTime"] and r["endTime"] >= since]
+        assert "metadata" not in late[0]
+
+
+def test_sink_tells_lost_repeated_and_strange_spans(langfuse: Langfuse) -> None:
+    """A worker that loses spans or sends them twice would pass as a fast one."""
+    ids = [row["id"] for row in listed(langfuse)]
+    request = ExportTraceServiceRequest()
+    spans = request.resource_spans.add().scope_spans.add().spans
+    for row_id in [*ids[:-2], ids[0], "00" * 8]:
+        spans.add(trace_id=b"\x07" * 16, span_id=bytes.fromhex(row_id), name="x" * 300)
+    sink = Sink(SHAPE)
+    headers = {"content-encoding": "gzip"}
+    reply = sink.answer(Request("POST", "/api/traces", headers, gzip.compress(request.SerializeToString())))
+    assert reply.afterwards is not None
+    reply.afterwards()
+    counts = json.loads(sink.answer(Request("GET", "/bench/told", {}, b"")).body)["counts"]
+    wanted = {"requests": 1, "spans": SHAPE.rows, "unique": SHAPE.rows - 2, "repeated": 1, "strange": 1}
+    assert {name: counts[name] for name in wanted} == wanted
+
+
+def test_every_program_does_the_whole_work(tmp_path: Path) -> None:
+    """The benchmark would not run, or compare programs that do not bring over the same rows."""
+    report = speed(recent(240), tmp_path, rounds=1)
+    assert [row[0] for row in report.rows] == ["backfill", "once", "SDK client", "bare work"]
+    assert "SDK client" in report.as_text()
+    report.write(tmp_path / "report.json")
+    told = json.loads((tmp_path / "report.json").read_text())
+    assert told["details"]["backfill"]["counts"]["kelet"]["unique"] == 240
