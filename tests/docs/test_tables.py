@@ -16,7 +16,7 @@ from tests.docs.tables import README, ROOT, MarkerError, exit_codes, main, with_
 
 VARIABLES = re.compile(r"\b(?:SYNC|LANGFUSE|KELET)_[A-Z_]*[A-Z]\b")
 #: Variables of the scripts and of Langfuse's own SDK, which are no settings of the worker.
-OTHER_VARIABLES = {"SYNC_VENV", "SYNC_VENV_DEV"}
+OTHER_VARIABLES = {"SYNC_VENV", "SYNC_VENV_DEV", "SYNC_VENV_BENCH"}
 
 
 def _name(path: Path) -> str:
