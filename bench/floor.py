@@ -17,7 +17,7 @@ from urllib.parse import urlencode, urlsplit
 
 from sync_worker.json_text import parse
 from sync_worker.kelet.batches import body, pack
-from sync_worker.kelet.client import _GZIP_LEVEL
+from sync_worker.kelet.compression import compress
 from sync_worker.langfuse.rows import parse_row
 from sync_worker.langfuse.v2 import FULL
 from sync_worker.records import Observation
@@ -52,13 +52,13 @@ def fetch(url: str, stretch: str) -> Iterator[bytes]:
 def requests(pages: Iterable[bytes], options: Conversion) -> Iterator[bytes]:
     """Yield the requests that bring the rows of the pages over."""
     for batch in pack(_traces(pages, options), _MAX_BATCH_SPANS, _MAX_BATCH_BYTES):
-        yield gzip.compress(body(batch), _GZIP_LEVEL, mtime=0)
+        yield compress(body(batch))
 
 
 def _traces(pages: Iterable[bytes], options: Conversion) -> Iterator[list[EncodedSpan]]:
     assembly = Assembly()
     for page in pages:
-        _, content = parse(gzip.decompress(page).decode())
+        _, content = parse(gzip.decompress(page))
         assembly.add([parse_row(row) for row in content["data"]], len(page))
         for trace_id, rows in assembly.take_whole().items():
             yield _spans(trace_id, rows, options)
