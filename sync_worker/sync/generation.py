@@ -100,4 +100,7 @@ class Generations:
 
     def _stored(self) -> Generation | None:
         text = self.ledger.fact(self.scope, _FACT)
-        return Generation(**json.loads(text)) if text else None
+        try:
+            return Generation(**json.loads(text)) if text else None
+        except (TypeError, ValueError):  # another version of the program wrote it
+            return None

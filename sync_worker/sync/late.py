@@ -4,12 +4,12 @@ Langfuse lists rows by their start and has no order of arrival, so a row can tur
 span shows up when it ends, a row of an old SDK 10 to 15 minutes later, a restored queue hours later. Two kinds of look:
 
 - each cycle, rows that ended lately but started longer ago than the first horizon: the roots of long agents;
-- for each horizon H, every H/12, all rows that started since the last completed scan minus H. Horizons that are due
-  together are one listing, and what an outage made wait is caught up with, not skipped.
+- for each horizon H, every H/12, all rows that started since the last completed scan minus H.
 
 Listings take light fields, a thousand rows a request (v1 has none: there, counts are compared first). What is new or
-changed is fetched by id and goes the way of every row. A scan takes a bounded number of requests in a cycle and goes on
-in the next one, also in the next process.
+changed is fetched by id and goes the way of every row. A scan has half of its period to come to its end: it takes a few
+requests in a cycle, more where time runs short, and goes on in the next one, also in the next process. Shorter
+horizons go first, so that none waits behind a longer one.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
+from sync_worker.langfuse.listing import MAX_ROWS
+from sync_worker.langfuse.page_size import MAX_LIMIT
 from sync_worker.ledger import Ledger, SentRow, TraceNote
 from sync_worker.records import Observation
 from sync_worker.spans.context import trace_of
 from sync_worker.sync.assemble import MAX_HELD_BYTES, Assembly
 from sync_worker.sync.lateness import Lateness, last_look_name, source_scope
-from sync_worker.sync.plan import PERIODS, Cutter
+from sync_worker.sync.plan import PERIODS, TARGET_ROWS
 from sync_worker.sync.recount import Recount
 from sync_worker.sync.release import Releaser
 from sync_worker.sync.window import WindowSync
@@ -35,20 +37,27 @@ _ASSUMED_PER_MINUTE = 1_000
 _LEAST_REQUESTS = 8
 #: The ledger's name for the start of rows, in Unix ms, before which what was sent may be forgotten.
 FORGOTTEN = "forgotten before"
-#: The ledger's names for when the last look for rows that ended lately began, and for a scan under way.
-_ENDED, _SCAN = "late ended", "late scan"
+#: The ledger's name for when the last look for rows that ended lately began.
+_ENDED = "late ended"
+#: Requests that scans take in a cycle while they have time.
+_GENTLE = 2
+#: Milliseconds of rows that one request is expected to list while nothing is known.
+_FIRST_REACH = 3_600_000
+_SHORTEST = 1_000
+_MAX_GROWTH = 16
+#: Requests after which how far a scan is is noted.
+_MOST_AT_ONCE = 10
 #: When more than this share of a stretch is missing, it is read whole instead of by ids.
 _READ_WHOLE_SHARE = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """A scan under way: what is left of it is `[start, end)`; it began at `began_ms` and serves these horizons."""
+    """A scan over a horizon: what is left of it is `[start, end)`, newest first; it began at `began_ms`."""
 
     start: int
     end: int
     began_ms: int
-    horizons: tuple[int, ...]  # milliseconds
 
 
 def looks_back_to(ledger: Ledger, source_id: int, horizons: Sequence[int]) -> int | None:
@@ -82,6 +91,7 @@ class LateScans:
         self._first_edge = first_edge_ms
         per_minute = requests_per_minute or _ASSUMED_PER_MINUTE
         self._allowed = max(_LEAST_REQUESTS, per_minute * max(interval_ms, 60_000) // 60_000 // BUDGET_SHARE)
+        self._interval = max(1, interval_ms)
         self._scope = source_scope(releaser.source_id)
         self._lateness = lateness
         self._covered: list[Window] = []
@@ -96,16 +106,38 @@ class LateScans:
         """
         self._covered = merged(covered)
         edge = max([self._first_edge, *(window.end for window in self._covered)])
-        used = self._releaser.report.langfuse_requests_of_late_scans
+        every = max(self._interval, now - (self._fact(_ENDED) or now))
         await self._ended_lately(now, edge)
-        scan = self._stored_scan() or self._due_scan(now, edge)
-        cutter = Cutter(self._fact("late_window_ms"))
-        while scan is not None and self._releaser.report.langfuse_requests_of_late_scans - used < self._allowed:
-            self._releaser.clock.check()
-            part = Window(max(scan.start, scan.end - cutter.length), scan.end)
-            cutter.learn(part, await self._compare_changed(part))
-            scan = self._advance(scan, part)
-        self._releaser.ledger.learn(self._scope, "late_window_ms", str(cutter.length))
+        asked_before = self._asked()
+        listed_from = await self._look_at_once(now, edge, every, asked_before)
+        for horizon in self._horizons:
+            scan = self._stored(horizon) or self._due(horizon, now, listed_from)
+            if scan is None:
+                continue
+            scan = await self._go_on(scan, horizon, now, every, asked_before)
+            if scan.start >= scan.end:
+                self._complete(horizon, scan.began_ms)
+                listed_from = scan.start if scan.began_ms == now else listed_from
+            else:
+                self._store(horizon, scan)
+
+    async def _look_at_once(self, now: int, edge: int, every: int, asked_before: int) -> int:
+        """Serve all horizons that are due with one listing where that takes few requests; return where it began."""
+        due = {
+            horizon: scan.start
+            for horizon in self._horizons
+            if self._stored(horizon) is None and (scan := self._due(horizon, now, edge)) is not None
+        }
+        if len(due) < 2 or edge - min(due.values()) > self._reach() * _GENTLE:
+            return edge
+        deepest = max(due)
+        scan = await self._go_on(Scan(min(due.values()), edge, now), deepest, now, every, asked_before)
+        if scan.start < scan.end:
+            self._store(deepest, scan)
+            return edge
+        for horizon in due:
+            self._complete(horizon, now)
+        return scan.start
 
     def begin(self, now: int) -> None:
         """Count horizons from before the first window is read: what shows up behind it is late, however the run ends.
@@ -120,7 +152,8 @@ class LateScans:
                 self._learn(name, now)
             elif last > now:
                 self._learn(name, now - period)
-                self._releaser.ledger.learn(self._scope, _SCAN, "")
+                for horizon in self._horizons:
+                    self._releaser.ledger.learn(self._scope, _scan_name(horizon), "")
 
     def _bound(self) -> int:
         """Return where no look goes beyond: the first edge, and what was forgotten, which would seem new."""
@@ -135,33 +168,56 @@ class LateScans:
             await self._compare(window, ended_since_ms=since)
         self._learn(_ENDED, now)
 
-    def _due_scan(self, now: int, edge: int) -> Scan | None:
-        due = {
-            horizon: last
-            for horizon in self._horizons
-            if (last := self._fact(last_look_name(horizon))) is not None and now - last >= horizon // PERIODS
-        }
-        if not due:
+    def _due(self, horizon: int, now: int, listed_from: int) -> Scan | None:
+        """Return a new scan, without what a shorter one has just listed; None where none is due."""
+        last = self._fact(last_look_name(horizon))
+        if last is None or now - last < horizon // PERIODS:
             return None
-        start = max(self._bound(), min(last - horizon for horizon, last in due.items()))
-        if start < edge:
-            return self._store(Scan(start, edge, now, tuple(due)))
-        self._complete(tuple(due), now)
-        return None
+        start = max(self._bound(), last - horizon)
+        return Scan(start, max(start, listed_from), now)
 
-    def _advance(self, scan: Scan, done: Window) -> Scan | None:
-        """Note a finished part, newest first; a finished scan counts from when it began."""
-        rest = replace(scan, end=done.start)
-        if rest.start < rest.end:
-            return self._store(rest)
-        self._complete(scan.horizons, scan.began_ms)
-        return None
+    async def _go_on(self, scan: Scan, horizon: int, now: int, every: int, asked_before: int) -> Scan:
+        """List what of a scan is due in this cycle, and return what is left of it."""
+        reach = self._reach()
+        cycles_left = max(0, scan.began_ms + horizon // PERIODS // 2 - now) // every
+        left = -(-(scan.end - scan.start) // reach)
+        share = left if cycles_left < 1 else max(_GENTLE - (self._asked() - asked_before), left // cycles_left)
+        until = self._asked() + share if cycles_left else None
+        while scan.start < scan.end:
+            before = self._asked()
+            may = self._allowed - (before - asked_before)
+            may = may if until is None else min(may, until - before)
+            if may <= 0:
+                break
+            self._releaser.clock.check()
+            part = Window(max(scan.start, scan.end - reach * min(may, _MOST_AT_ONCE)), scan.end)
+            listed = await self._compare_changed(part)
+            reach = self._measured(part, listed, self._asked() - before, reach)
+            scan = replace(scan, end=part.start)
+            self._store(horizon, scan)
+        self._learn("late reach", reach)
+        return scan
 
-    def _complete(self, horizons: Sequence[int], began_ms: int) -> None:
-        # In this order: after a kill in between, the scan is made again from where its horizons still stand.
-        self._releaser.ledger.learn(self._scope, _SCAN, "")
-        for horizon in horizons:
-            self._learn(last_look_name(horizon), began_ms)
+    def _reach(self) -> int:
+        """Return how many milliseconds of rows one request is expected to list."""
+        window = self._fact("window_ms") or _FIRST_REACH
+        return self._fact("late reach") or max(_SHORTEST, window * MAX_LIMIT // TARGET_ROWS)
+
+    def _measured(self, part: Window, listed: int, spent: int, before: int) -> int:
+        """Return how many milliseconds of rows one request lists, as a part of so many rows and requests shows it."""
+        page = MAX_LIMIT if self._releaser.reader.lists_lightly else MAX_ROWS
+        reach = part.length * page // max(1, listed)
+        if spent > 1 + listed // page:  # the server bears smaller pages only
+            reach = min(reach, part.length // spent)
+        return max(_SHORTEST, min(reach, before * _MAX_GROWTH))
+
+    def _asked(self) -> int:
+        return self._releaser.report.langfuse_requests_of_late_scans
+
+    def _complete(self, horizon: int, began_ms: int) -> None:
+        # In this order: after a kill in between, the scan is made again from where its horizon still stands.
+        self._releaser.ledger.learn(self._scope, _scan_name(horizon), "")
+        self._learn(last_look_name(horizon), began_ms)
 
     async def _compare_changed(self, part: Window) -> int:
         """Compare of a stretch what may hold something new; return how many rows were listed."""
@@ -248,14 +304,13 @@ class LateScans:
     def _learn(self, name: str, moment_ms: int) -> None:
         self._releaser.ledger.learn(self._scope, name, str(moment_ms))
 
-    def _stored_scan(self) -> Scan | None:
-        stored = self._releaser.ledger.fact(self._scope, _SCAN)
-        if not stored:
-            return None
-        values = json.loads(stored)
-        values["horizons"] = tuple(values["horizons"])
-        return Scan(**values)
+    def _stored(self, horizon: int) -> Scan | None:
+        stored = self._releaser.ledger.fact(self._scope, _scan_name(horizon))
+        return Scan(**json.loads(stored)) if stored else None
 
-    def _store(self, scan: Scan) -> Scan:
-        self._releaser.ledger.learn(self._scope, _SCAN, json.dumps(asdict(scan)))
-        return scan
+    def _store(self, horizon: int, scan: Scan) -> None:
+        self._releaser.ledger.learn(self._scope, _scan_name(horizon), json.dumps(asdict(scan)))
+
+
+def _scan_name(horizon: int) -> str:
+    return f"late scan {horizon}"

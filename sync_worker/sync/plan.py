@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from sync_worker.windows import Window, gaps, merged
 
 #: Rows a window should hold at least, where that many are due: fewer make more requests and cut more traces.
-TARGET_ROWS = 10_000
+TARGET_ROWS = 20_000
 #: A look back over a horizon is due after this part of its length.
 PERIODS = 12
 _FIRST_LENGTH = 3_600_000  # milliseconds, while no density is known

@@ -19,7 +19,7 @@ from sync_worker.windows import Window
 _RECHECK_SHARE = 4
 _RECHECK_MS = 60_000
 #: After so many rows of a window, what was read of it is settled and covered.
-_ROWS_BEGUN_ANEW = 2 * TARGET_ROWS
+_ROWS_BEGUN_ANEW = TARGET_ROWS
 #: Rows of a window that begins no longer ago than this were seen about as soon as they could be.
 _FRESH_MS = 600_000
 #: Clocks this close to each other are as good as one; SYNC_SETTLE covers what is between them.
