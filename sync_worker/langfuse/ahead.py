@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from sync_worker.errors import TransientError
 from sync_worker.langfuse.page_size import HEAVY_PAGE_BYTES
@@ -17,8 +17,8 @@ _TURNS = 5
 Fetch = Callable[[str | None], Awaitable[tuple[Page, str | None]]]
 
 
-async def walk_ahead(fetch: Fetch, check: Callable[[], None]) -> AsyncIterator[Page]:
-    """Yield pages until one comes without a cursor.
+async def walk_ahead(fetch: Fetch, check: Callable[[], None], *, ahead: bool = True) -> AsyncGenerator[Page, None]:
+    """Yield pages until one comes without a cursor; without `ahead` each is only asked for when it is wanted.
 
     Raises as `fetch`, as `check` before each page, or TransientError for a cursor seen twice.
     """
@@ -29,8 +29,8 @@ async def walk_ahead(fetch: Fetch, check: Callable[[], None]) -> AsyncIterator[P
             check()
             page, cursor = await coming
             goes_on = cursor is not None and cursor not in seen
-            ahead = goes_on and page.size <= _MOST_BYTES
-            if ahead:
+            begun = ahead and goes_on and page.size <= _MOST_BYTES
+            if begun:
                 coming = asyncio.ensure_future(fetch(cursor))
                 for _ in range(_TURNS):
                     await asyncio.sleep(0)
@@ -43,7 +43,7 @@ async def walk_ahead(fetch: Fetch, check: Callable[[], None]) -> AsyncIterator[P
                     "Try: run again; if it stays, report the server's version"
                 )
             seen.add(cursor)
-            if not ahead:
+            if not begun:
                 coming = asyncio.ensure_future(fetch(cursor))
     finally:
         coming.cancel()

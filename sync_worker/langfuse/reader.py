@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -44,7 +44,9 @@ class Reader(Protocol):
     def ahead_ms(self) -> int:
         """How far this machine's clock runs ahead of the server's, in milliseconds; 0 when it does not."""
 
-    def window(self, window: Window, *, light: bool = False, ended_since_ms: int | None = None) -> AsyncIterator[Page]:
+    def window(
+        self, window: Window, *, light: bool = False, ended_since_ms: int | None = None
+    ) -> AsyncGenerator[Page, None]:
         """Walk all rows that start in the window, newest first; `light` leaves out content.
 
         `ended_since_ms` leaves out rows that ended before it, and those that have no end.

@@ -8,7 +8,7 @@ carries no filters, so each request repeats them. (Langfuse v4.16.0, and its cha
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 
 from sync_worker.errors import RecordRefused, TransientError
 from sync_worker.langfuse.ahead import walk_ahead
@@ -69,7 +69,9 @@ class V2Reader:
         """Return how many rows the server counts in the window; None where it does not count them."""
         return await count_rows(self._client, window)
 
-    def window(self, window: Window, *, light: bool = False, ended_since_ms: int | None = None) -> AsyncIterator[Page]:
+    def window(
+        self, window: Window, *, light: bool = False, ended_since_ms: int | None = None
+    ) -> AsyncGenerator[Page, None]:
         """Walk all rows that start in the window, newest first."""
         params = _bounds(window)
         if ended_since_ms is not None:
@@ -100,8 +102,9 @@ class V2Reader:
         """Return the row with input and output that the server keeps elsewhere put in; the same row where none is."""
         return await whole_row(self._client, row)
 
-    def _walk(self, fields: str, params: Mapping[str, str]) -> AsyncIterator[Page]:
-        return walk_ahead(lambda cursor: self._page(fields, params, cursor), self._client.clock.check)
+    def _walk(self, fields: str, params: Mapping[str, str]) -> AsyncGenerator[Page, None]:
+        ahead = fields != LIGHT  # light walks may end before their last page
+        return walk_ahead(lambda cursor: self._page(fields, params, cursor), self._client.clock.check, ahead=ahead)
 
     async def _page(self, fields: str, params: Mapping[str, str], cursor: str | None) -> tuple[Page, str | None]:
         """Fetch one page, as large as the server bears; Stopped may be raised between tries."""

@@ -16,16 +16,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
 
-from sync_worker.langfuse.listing import MAX_ROWS
-from sync_worker.langfuse.page_size import MAX_LIMIT
 from sync_worker.ledger import Ledger, SentRow, TraceNote
 from sync_worker.records import Observation
 from sync_worker.spans.context import trace_of
 from sync_worker.sync.assemble import MAX_HELD_BYTES, Assembly
 from sync_worker.sync.lateness import Lateness, last_look_name, source_scope
-from sync_worker.sync.plan import PERIODS, TARGET_ROWS
+from sync_worker.sync.plan import PERIODS
 from sync_worker.sync.recount import Recount
 from sync_worker.sync.release import Releaser
 from sync_worker.sync.window import WindowSync
@@ -35,6 +34,7 @@ from sync_worker.windows import Window, merged
 BUDGET_SHARE = 4
 _ASSUMED_PER_MINUTE = 1_000
 _LEAST_REQUESTS = 8
+_LONGEST_CYCLE = 300_000  # milliseconds: what an outage made wait is not asked for all at once
 #: The ledger's name for the start of rows, in Unix ms, before which what was sent may be forgotten.
 FORGOTTEN = "forgotten before"
 #: The ledger's name for when the last look for rows that ended lately began.
@@ -43,8 +43,6 @@ _ENDED = "late ended"
 _GENTLE = 2
 #: Milliseconds of rows that one request is expected to list while nothing is known.
 _FIRST_REACH = 3_600_000
-_SHORTEST = 1_000
-_MAX_GROWTH = 16
 #: Requests after which how far a scan is is noted.
 _MOST_AT_ONCE = 10
 #: When more than this share of a stretch is missing, it is read whole instead of by ids.
@@ -53,11 +51,23 @@ _READ_WHOLE_SHARE = 3
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """A scan over a horizon: what is left of it is `[start, end)`, newest first; it began at `began_ms`."""
+    """A scan that began at `began_ms`: `[end, top)` is done in so many requests, `[start, end)` is left."""
 
     start: int
     end: int
     began_ms: int
+    top: int
+    requests: int = 0
+
+    @property
+    def reach(self) -> int:
+        """How many milliseconds of rows a request has listed so far; a guess before the first."""
+        return max(1, (self.top - self.end) // self.requests) if self.requests else _FIRST_REACH
+
+    @property
+    def left(self) -> int:
+        """How many requests are left, as far as can be told."""
+        return -(-(self.end - self.start) // self.reach) if self.requests else _GENTLE
 
 
 def looks_back_to(ledger: Ledger, source_id: int, horizons: Sequence[int]) -> int | None:
@@ -89,8 +99,8 @@ class LateScans:
         self._windows = windows
         self._horizons = tuple(sorted(horizons))
         self._first_edge = first_edge_ms
-        per_minute = requests_per_minute or _ASSUMED_PER_MINUTE
-        self._allowed = max(_LEAST_REQUESTS, per_minute * max(interval_ms, 60_000) // 60_000 // BUDGET_SHARE)
+        self._per_minute = requests_per_minute or _ASSUMED_PER_MINUTE
+        self._allowed = _LEAST_REQUESTS
         self._interval = max(1, interval_ms)
         self._scope = source_scope(releaser.source_id)
         self._lateness = lateness
@@ -107,6 +117,8 @@ class LateScans:
         self._covered = merged(covered)
         edge = max([self._first_edge, *(window.end for window in self._covered)])
         every = max(self._interval, now - (self._fact(_ENDED) or now))
+        minutes = min(max(every, 60_000), _LONGEST_CYCLE) // 60_000
+        self._allowed = max(_LEAST_REQUESTS, self._per_minute * minutes // BUDGET_SHARE)
         await self._ended_lately(now, edge)
         asked_before = self._asked()
         listed_from = await self._look_at_once(now, edge, every, asked_before)
@@ -122,22 +134,22 @@ class LateScans:
                 self._store(horizon, scan)
 
     async def _look_at_once(self, now: int, edge: int, every: int, asked_before: int) -> int:
-        """Serve all horizons that are due with one listing where that takes few requests; return where it began."""
+        """Begin all scans that are due as one, and return down to where time is listed."""
         due = {
             horizon: scan.start
             for horizon in self._horizons
             if self._stored(horizon) is None and (scan := self._due(horizon, now, edge)) is not None
         }
-        if len(due) < 2 or edge - min(due.values()) > self._reach() * _GENTLE:
+        if len(due) < 2:
             return edge
-        deepest = max(due)
-        scan = await self._go_on(Scan(min(due.values()), edge, now), deepest, now, every, asked_before)
+        deepest, start = max(due), min(due.values())
+        scan = await self._go_on(Scan(start, max(start, edge), now, edge), deepest, now, every, asked_before)
+        for horizon, begun in due.items():
+            if scan.end <= begun:
+                self._complete(horizon, now)
         if scan.start < scan.end:
             self._store(deepest, scan)
-            return edge
-        for horizon in due:
-            self._complete(horizon, now)
-        return scan.start
+        return scan.end
 
     def begin(self, now: int) -> None:
         """Count horizons from before the first window is read: what shows up behind it is late, however the run ends.
@@ -174,14 +186,12 @@ class LateScans:
         if last is None or now - last < horizon // PERIODS:
             return None
         start = max(self._bound(), last - horizon)
-        return Scan(start, max(start, listed_from), now)
+        return Scan(start, max(start, listed_from), now, max(start, listed_from))
 
     async def _go_on(self, scan: Scan, horizon: int, now: int, every: int, asked_before: int) -> Scan:
         """List what of a scan is due in this cycle, and return what is left of it."""
-        reach = self._reach()
         cycles_left = max(0, scan.began_ms + horizon // PERIODS // 2 - now) // every
-        left = -(-(scan.end - scan.start) // reach)
-        share = left if cycles_left < 1 else max(_GENTLE - (self._asked() - asked_before), left // cycles_left)
+        share = max(_GENTLE - (self._asked() - asked_before), scan.left // max(1, cycles_left))
         until = self._asked() + share if cycles_left else None
         while scan.start < scan.end:
             before = self._asked()
@@ -190,26 +200,10 @@ class LateScans:
             if may <= 0:
                 break
             self._releaser.clock.check()
-            part = Window(max(scan.start, scan.end - reach * min(may, _MOST_AT_ONCE)), scan.end)
-            listed = await self._compare_changed(part)
-            reach = self._measured(part, listed, self._asked() - before, reach)
-            scan = replace(scan, end=part.start)
+            done_to = await self._compare_changed(scan, min(may, _MOST_AT_ONCE))
+            scan = replace(scan, end=done_to, requests=scan.requests + max(1, self._asked() - before))
             self._store(horizon, scan)
-        self._learn("late reach", reach)
         return scan
-
-    def _reach(self) -> int:
-        """Return how many milliseconds of rows one request is expected to list."""
-        window = self._fact("window_ms") or _FIRST_REACH
-        return self._fact("late reach") or max(_SHORTEST, window * MAX_LIMIT // TARGET_ROWS)
-
-    def _measured(self, part: Window, listed: int, spent: int, before: int) -> int:
-        """Return how many milliseconds of rows one request lists, as a part of so many rows and requests shows it."""
-        page = MAX_LIMIT if self._releaser.reader.lists_lightly else MAX_ROWS
-        reach = part.length * page // max(1, listed)
-        if spent > 1 + listed // page:  # the server bears smaller pages only
-            reach = min(reach, part.length // spent)
-        return max(_SHORTEST, min(reach, before * _MAX_GROWTH))
 
     def _asked(self) -> int:
         return self._releaser.report.langfuse_requests_of_late_scans
@@ -219,27 +213,40 @@ class LateScans:
         self._releaser.ledger.learn(self._scope, _scan_name(horizon), "")
         self._learn(last_look_name(horizon), began_ms)
 
-    async def _compare_changed(self, part: Window) -> int:
-        """Compare of a stretch what may hold something new; return how many rows were listed."""
-        stretches = await self._recount.parts_to_list(part)
-        listed = [await self._compare(stretch, ended_since_ms=None) for stretch in stretches]
+    async def _compare_changed(self, scan: Scan, most: int) -> int:
+        """Compare the newest part of a scan, in about `most` requests; return down to where it is done."""
+        if self._releaser.reader.lists_lightly:
+            return await self._compare(Window(scan.start, scan.end), most=most)
+        part = Window(max(scan.start, scan.end - scan.reach * most), scan.end)
+        for stretch in await self._recount.parts_to_list(part):
+            await self._compare(stretch)
         self._recount.store()
-        return sum(listed)
+        return part.start
 
-    async def _compare(self, window: Window, ended_since_ms: int | None) -> int:
-        """List a stretch in light fields and send what it shows to be new or changed; return how many rows it held."""
+    async def _compare(self, window: Window, ended_since_ms: int | None = None, most: int | None = None) -> int:
+        """List a stretch in light fields, and send what it shows to be new or changed.
+
+        Rows come newest first. Returns down to where the stretch is done: its start, or less far after `most` pages.
+        """
         releaser = self._releaser
-        listed = 0
+        listed, pages, oldest = 0, 0, window.end
         missing: list[Observation] = []
-        async for page in releaser.reader.window(window, light=True, ended_since_ms=ended_since_ms):
-            releaser.report.langfuse_requests_of_late_scans += 1
-            releaser.report.rows_read += len(page.rows)
-            listed += len(page.rows)
-            missing += self._unknown([row for row in page.rows if window.holds(row.start_ms) and self._is_covered(row)])
+        async with aclosing(releaser.reader.window(window, light=True, ended_since_ms=ended_since_ms)) as walk:
+            async for page in walk:
+                releaser.report.langfuse_requests_of_late_scans += 1
+                releaser.report.rows_read += len(page.rows)
+                rows = [row for row in page.rows if window.holds(row.start_ms)]
+                missing += self._unknown([row for row in rows if self._is_covered(row)])
+                listed, pages = listed + len(page.rows), pages + 1
+                oldest = min([oldest, *(row.start_ms for row in rows)])
+                if most is not None and pages >= most and oldest + 1 < window.end:
+                    break
+            else:
+                oldest = window.start - 1
         if missing:
             whole = ended_since_ms is None and len(missing) * _READ_WHOLE_SHARE > listed
             await self._bring_over(missing, whole=whole)
-        return listed
+        return oldest + 1
 
     def _is_covered(self, row: Observation) -> bool:
         return any(window.holds(row.start_ms) for window in self._covered)
