@@ -50,6 +50,12 @@ def gaps(within: Window, covered: Iterable[Window]) -> list[Window]:
     return result
 
 
+def within(windows: Iterable[Window], stretch: Window) -> list[Window]:
+    """Return what of the windows lies in a stretch, in their order; what does not is left out."""
+    cut = (Window(max(window.start, stretch.start), min(window.end, stretch.end)) for window in windows)
+    return [window for window in cut if window.length > 0]
+
+
 def contiguous_end(start: int, covered: Iterable[Window]) -> int:
     """Return where the coverage that holds `start` ends; `start` itself when nothing covers it."""
     for window in merged(covered):

@@ -24,19 +24,23 @@ Work = Callable[[Engine, Source, Progress], Awaitable[tuple[SourceReport, int]]]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A command that sends: its name, the lease it needs, and the stretch it works on, if it is told one."""
+    """A command that sends: its name, the lease it needs, and the stretch it works on, if it is told one.
+
+    `parts` is how many processes share the limit of requests to Langfuse.
+    """
 
     command: str
     role: str
     work: Work
     stretch: Window | None = None
+    parts: int = 1
 
 
 async def do(
     job: Job, settings: Settings, sources: Sequence[Source], ledger: Ledger, clock: SystemClock, *, as_json: bool
 ) -> int:
     """Do a job on sources under its lease, tell what it did, and return the exit code."""
-    engine = Engine(settings, ledger, clock, settings.patience.total_seconds())
+    engine = Engine(settings, ledger, clock, settings.patience.total_seconds(), parts=job.parts)
     started = clock.now_ms()
     line = ProgressLine(job.command)
     stretch = (None, None) if job.stretch is None else (job.stretch.start, job.stretch.end)

@@ -19,9 +19,10 @@ SHARE_OF_LEARNT_LIMIT = 0.8
 class Budget:
     """Spaces requests so that no 60 seconds hold more than the limit; without one, requests go out at once."""
 
-    def __init__(self, clock: Clock, per_minute: int | None = None) -> None:
+    def __init__(self, clock: Clock, per_minute: int | None = None, parts: int = 1) -> None:
         self._clock = clock
         self._set = per_minute
+        self._parts = parts
         self.learnt: int | None = None
         self._sent: deque[float] = deque()
         self._blocked_until = 0.0
@@ -29,9 +30,10 @@ class Budget:
     @property
     def per_minute(self) -> int | None:
         """Requests this worker allows itself in 60 seconds; None while no limit is known."""
-        if self._set is not None:
-            return self._set
-        return None if self.learnt is None else max(1, math.floor(self.learnt * SHARE_OF_LEARNT_LIMIT))
+        whole = self._set
+        if whole is None and self.learnt is not None:
+            whole = math.floor(self.learnt * SHARE_OF_LEARNT_LIMIT)
+        return None if whole is None else max(1, whole // self._parts)
 
     def learn(self, limit: int) -> None:
         """Take note of the organisation's limit in requests a minute."""
@@ -59,13 +61,17 @@ class Budget:
 
 
 class Budgets:
-    """The budgets of a process, one an organisation: all of its sources share it."""
+    """The budgets of a process, one an organisation: all of its sources share it.
 
-    def __init__(self, clock: Clock, per_minute: int | None) -> None:
+    `parts` is how many processes share each limit: this one takes its part.
+    """
+
+    def __init__(self, clock: Clock, per_minute: int | None, parts: int = 1) -> None:
         self._clock = clock
         self._per_minute = per_minute
+        self._parts = parts
         self._budgets: dict[str, Budget] = {}
 
     def of(self, organization: str) -> Budget:
         """Return the budget of an organisation, made on first use."""
-        return self._budgets.setdefault(organization, Budget(self._clock, self._per_minute))
+        return self._budgets.setdefault(organization, Budget(self._clock, self._per_minute, self._parts))

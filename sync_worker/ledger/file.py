@@ -65,6 +65,21 @@ def _check_place(path: Path, *, must_exist: bool) -> None:
         )
 
 
+def recognise(path: Path) -> None:
+    """Say why a file is no state file that this program can read, if so; nothing is changed. Raises StateError."""
+    if path.is_dir():
+        raise StateError(f"{path} is a folder. Try: the state files in it")
+    if not path.exists():
+        raise StateError(f"there is no file {path}. Try: `ls {shlex.quote(str(path.parent))}`")
+    try:
+        if path.stat().st_size == 0:
+            raise StateError(f"{path} is empty, and no state file. Try: the file that the run wrote")
+        with explained(path):
+            _look(path, BUSY_TIMEOUT)
+    except OSError as fault:
+        raise StateError(f"{path} cannot be read: {fault.strerror or fault}. Try: read and write permission") from fault
+
+
 def _look(path: Path, busy_timeout: float) -> bool:
     """Recognise an existing file before anything can change it; returns whether its pages were checked too.
 
@@ -102,7 +117,9 @@ def _prepared(
     if not checked:
         _check_pages(path, connection)
     db = Database(connection, execute_plugins=False)
-    if connection.execute("PRAGMA user_version").fetchone()[0] < SCHEMA_VERSION:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    is_new = version == 0
+    if version < SCHEMA_VERSION:
         connection.execute("BEGIN IMMEDIATE")  # two first starts at once: the second finds the steps done
         try:
             steps.apply(db)
@@ -113,7 +130,10 @@ def _prepared(
             raise
     _set_journal(connection, "truncate" if on_network(path) else "wal", busy_timeout)
     connection.execute("PRAGMA synchronous = FULL")
-    return Ledger(db, clock, path)
+    ledger = Ledger(db, clock, path)
+    if is_new:
+        ledger.file_id()
+    return ledger
 
 
 def _recognise(path: Path, connection: sqlite3.Connection) -> None:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import secrets
 from typing import Any
 
 from sync_worker.ledger.records import SourceState
 from sync_worker.ledger.store import Store
 
 _KEPT_RUNS = 200
+
+
+def source_scope(source_id: int) -> str:
+    """Return the scope of the facts of one source."""
+    return f"source {source_id}"
 
 
 class Sources(Store):
@@ -73,6 +79,13 @@ class Sources(Store):
         if self.fact(scope, name) != value:
             with self.transaction():
                 self.db.table("facts").upsert({"scope": scope, "name": name, "value": value}, pk=("scope", "name"))
+
+    def file_id(self) -> str:
+        """Return what tells this state file, and copies of it, from others; a file of an older version gets it here."""
+        if self.fact("file", "id") is None:
+            with self.transaction(fenced=False):
+                self.db.execute("INSERT OR IGNORE INTO facts VALUES ('file', 'id', ?)", [secrets.token_hex(16)])
+        return str(self.fact("file", "id"))
 
     # Runs
 

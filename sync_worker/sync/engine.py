@@ -38,18 +38,22 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Engine:
-    """What a run of any kind needs. `patience` is how long an outage may last, in seconds; None means for ever."""
+    """What a run of any kind needs. `patience` is how long an outage may last, in seconds; None means for ever.
+
+    `parts` is how many processes share the limit of requests to Langfuse; this one takes its part.
+    """
 
     settings: Settings
     ledger: Ledger
     clock: Clock
     patience: float | None
     transports: Transports = field(default_factory=Transports)
+    parts: int = 1
     budgets: Budgets = field(init=False)
     paces: Paces = field(init=False)
 
     def __post_init__(self) -> None:
-        self.budgets = Budgets(self.clock, self.settings.requests_per_minute)
+        self.budgets = Budgets(self.clock, self.settings.requests_per_minute, self.parts)
         self.paces = Paces(self.clock)
 
     def open(self, source: Source, report: SourceReport) -> AbstractAsyncContextManager[SourceSync]:
@@ -64,10 +68,10 @@ class Engine:
         return await self.work(source, lambda sync: sync.live_cycle(progress))
 
     async def backfill(
-        self, source: Source, stretch: Window, progress: Progress | None = None
+        self, source: Source, stretch: Window, progress: Progress | None = None, parts: Sequence[Window] | None = None
     ) -> tuple[SourceReport, int]:
-        """Backfill a source; return its report and exit code."""
-        return await self.work(source, lambda sync: sync.backfill(stretch, progress))
+        """Backfill a source, or only these parts of the stretch; return its report and exit code."""
+        return await self.work(source, lambda sync: sync.backfill(stretch, progress, parts))
 
     async def retry(self, source: Source, letters: Sequence[DeadLetter]) -> tuple[SourceReport, int]:
         """Fetch a source's dead letters again and send them; return its report and exit code."""

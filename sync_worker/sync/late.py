@@ -19,11 +19,11 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
 
-from sync_worker.ledger import Ledger, SentRow, TraceNote
+from sync_worker.ledger import Ledger, SentRow, TraceNote, source_scope
 from sync_worker.records import Observation
 from sync_worker.spans.context import trace_of
 from sync_worker.sync.assemble import MAX_HELD_BYTES, Assembly
-from sync_worker.sync.lateness import Lateness, last_look_name, source_scope
+from sync_worker.sync.lateness import Lateness, last_look_name
 from sync_worker.sync.plan import PERIODS
 from sync_worker.sync.recount import Recount
 from sync_worker.sync.release import Releaser

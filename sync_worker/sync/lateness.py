@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sync_worker.ledger import Ledger
+from sync_worker.ledger import Ledger, source_scope
 from sync_worker.times import iso_time
 
 #: Upper bounds of the classes, in seconds; the last class has none.
@@ -48,11 +48,6 @@ class Lateness:
         """Read back stored counts; those of other classes are begun anew."""
         stored: Sequence[int] = json.loads(text) if text else []
         return cls(list(stored)) if len(stored) == len(BOUNDS) + 1 else cls()
-
-
-def source_scope(source_id: int) -> str:
-    """Return the ledger's name for what is learnt of one source."""
-    return f"source {source_id}"
 
 
 def last_look_name(horizon_ms: int) -> str:

@@ -24,7 +24,7 @@ from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.identity import project_of
 from sync_worker.langfuse.pace import Paces
 from sync_worker.langfuse.reader import Reader
-from sync_worker.ledger import DeadLetter, Ledger, SourceState
+from sync_worker.ledger import DeadLetter, Ledger, SourceState, source_scope
 from sync_worker.ledger.lease import BACKFILL, LIVE, holder
 from sync_worker.settings import Settings, Source
 from sync_worker.spans.context import trace_of
@@ -35,7 +35,7 @@ from sync_worker.sync.estimate import Estimate, estimate
 from sync_worker.sync.explain import Explanation
 from sync_worker.sync.generation import Generations
 from sync_worker.sync.late import FORGOTTEN, LateScans, looks_back_to
-from sync_worker.sync.lateness import Lateness, source_scope
+from sync_worker.sync.lateness import Lateness
 from sync_worker.sync.parked import ParkedSync
 from sync_worker.sync.plan import PERIODS, Cutter, due, live_view
 from sync_worker.sync.release import Policy, Releaser
@@ -44,7 +44,7 @@ from sync_worker.sync.sink import LedgerSink
 from sync_worker.sync.verify import Verdict, Verification
 from sync_worker.sync.window import WindowSync
 from sync_worker.times import iso_time, moment_ms, span_ms
-from sync_worker.windows import Window, contiguous_end, merged
+from sync_worker.windows import Window, contiguous_end, merged, within
 
 #: Which project the keys open is asked again after so long, in milliseconds.
 _IDENTITY_AGE = 24 * 3_600_000
@@ -127,11 +127,18 @@ class SourceSync:
         await ParkedSync(self._releaser, self._patience, first).look_after()
         self._forget(now)
 
-    async def backfill(self, stretch: Window, progress: Progress | None = None) -> None:
-        """Bring over what of the stretch is not covered, several windows at once; a rerun goes on where it stopped."""
+    async def backfill(
+        self, stretch: Window, progress: Progress | None = None, parts: Sequence[Window] | None = None
+    ) -> None:
+        """Bring over what of the stretch is not covered, several windows at once; a rerun goes on where it stopped.
+
+        With `parts`, only what of the stretch lies in them.
+        """
         windows = WindowSync(self._releaser, BACKFILL, self._patience, MAX_HELD_BYTES // BACKFILL_WINDOWS)
         stretch = self._without_live_worker(stretch)
-        stretches = due(stretch.start, stretch.end, [*self._covered(LIVE), *self._covered(BACKFILL)])
+        covered = [*self._covered(LIVE), *self._covered(BACKFILL)]
+        own = [stretch] if parts is None else within(parts, stretch)
+        stretches = [gap for part in own for gap in due(part.start, part.end, covered)]
         cutter = Cutter()
         todo = cutter.cut(stretches)
         done = 0

@@ -19,7 +19,7 @@ from sync_worker.ledger.tallies import HOUR_MS
 from sync_worker.records import Observation
 from sync_worker.spans.context import trace_of
 from sync_worker.times import iso_time
-from sync_worker.windows import Window, contiguous_end, gaps, merged
+from sync_worker.windows import Window, contiguous_end, gaps, merged, within
 
 _EXAMPLES = 5  # rows named for an hour
 
@@ -102,7 +102,7 @@ class Verification:
         stretch = stretch or self._default_stretch(live, backfilled)
         found.gaps = self._live_gaps(live, backfilled, stretch)
         hours: dict[int, Hour] = {}
-        for window in _within(merged([*live, *backfilled]), stretch):
+        for window in within(merged([*live, *backfilled]), stretch):
             await self._list(window, hours, found)
         found.hours = sorted((hour for hour in hours.values() if hour.missing), key=lambda hour: hour.start_ms)
         found.missing = sum(hour.missing for hour in found.hours)
@@ -128,8 +128,8 @@ class Verification:
         first = self._state.first_edge_ms
         if first is None or not live:
             return []
-        within = Window(max(first, stretch.start), min(live[-1].end, stretch.end))
-        return gaps(within, [*live, *backfilled])
+        shown = Window(max(first, stretch.start), min(live[-1].end, stretch.end))
+        return gaps(shown, [*live, *backfilled])
 
     async def _list(self, window: Window, hours: dict[int, Hour], found: Verdict) -> None:
         seen: Counter[int] = Counter()
@@ -183,17 +183,12 @@ class Verification:
             part
             for hour in hours
             if not hour.forgotten
-            for part in _within(covered, Window(hour.start_ms, hour.start_ms + HOUR_MS))
+            for part in within(covered, Window(hour.start_ms, hour.start_ms + HOUR_MS))
         ]
         for window in reopened:
             for role in (LIVE, BACKFILL):
                 self._ledger.uncover(self._state.id, role, window)
         return reopened
-
-
-def _within(windows: Sequence[Window], stretch: Window) -> list[Window]:
-    cut = (Window(max(window.start, stretch.start), min(window.end, stretch.end)) for window in windows)
-    return [window for window in cut if window.length > 0]
 
 
 def _stretch(window: Window) -> dict[str, str]:

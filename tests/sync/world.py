@@ -23,6 +23,7 @@ from sync_worker.settings import Settings, load
 from sync_worker.spans.ids import otlp_span_id, otlp_trace_id, source_trace_id
 from sync_worker.sync.engine import Engine
 from sync_worker.sync.report import SourceReport
+from sync_worker.sync.shards import Shard
 from sync_worker.windows import Window
 from tests.support.clock import VirtualClock
 
@@ -57,13 +58,28 @@ class World:
         """Do a backfill in this process, by the virtual clock."""
         return self._run(lambda engine, source: engine.backfill(source, Window(start_ms, end_ms)), 60.0, BACKFILL)
 
-    def _run(self, work: Any, patience: float, role: str) -> tuple[SourceReport, int]:
+    def shard(self, shard: Shard, start_ms: int, end_ms: int) -> tuple[SourceReport, int]:
+        """Do one machine's share of a backfill in this process, with a state file of its own."""
+        whole = Window(start_ms, end_ms)
+        stretch = Window(start_ms, min(end_ms, self.clock.now_ms()))
+        return self._run(
+            lambda engine, source: engine.backfill(source, stretch, None, shard.parts(whole)),
+            60.0, BACKFILL, self.shard_state(shard), shard.of,
+        )  # fmt: skip
+
+    def shard_state(self, shard: Shard) -> Path:
+        """Return where the state file of a shard is."""
+        return self.folder / f"shard-{shard.index}-{shard.of}.db"
+
+    def _run(
+        self, work: Any, patience: float, role: str, state: Path | None = None, parts: int = 1
+    ) -> tuple[SourceReport, int]:
         settings = self.settings()
-        ledger = open_ledger(settings.state_path, self.clock)
+        ledger = open_ledger(state or settings.state_path, self.clock)
         try:
             lease = take(ledger, role)
             try:
-                engine = Engine(settings, ledger, self.clock, patience)
+                engine = Engine(settings, ledger, self.clock, patience, parts=parts)
                 result: tuple[SourceReport, int] = asyncio.run(work(engine, settings.sources[0]))
                 return result
             finally:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from sync_worker.cli.common import Subparsers, add_common_options, chosen_sources, run_async, settings_for, state_file
+from sync_worker.cli.shard import INDEX_VARIABLE, shard_of, whole_range
 from sync_worker.cli.working import Job, do
 from sync_worker.clock import SystemClock
 from sync_worker.errors import ConfigError
@@ -18,6 +20,12 @@ def add_to(subparsers: Subparsers) -> None:
     """Add the command."""
     parser = subparsers.add_parser("backfill", help="history, once; a rerun goes on where it stopped")
     add_stretch_options(parser, required=True)
+    parser.add_argument(
+        "--shard",
+        metavar="I/N",
+        help=f"only the I-th of N shares of the range, counted from 0, on a machine and state file of its own; "
+        f"`auto/N` takes I from {INDEX_VARIABLE}",
+    )
     add_common_options(parser, source=True)
     parser.set_defaults(run=run)
 
@@ -32,10 +40,17 @@ def add_stretch_options(parser: argparse.ArgumentParser, *, required: bool) -> N
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
     clock = SystemClock()
-    stretch = stretch_of(arguments.start, arguments.end, clock.now_ms())
+    now = clock.now_ms()
+    shard = shard_of(arguments.shard, os.environ)
+    if shard is None:
+        stretch, parts, of = stretch_of(arguments.start, arguments.end, now), None, 1
+    else:
+        whole = whole_range(arguments.start, arguments.end, now)
+        stretch, parts, of = Window(whole.start, min(whole.end, now)), shard.parts(whole), shard.of
     settings = settings_for(arguments)
     sources = chosen_sources(settings, arguments)
-    job = Job("backfill", BACKFILL, lambda engine, source, line: engine.backfill(source, stretch, line), stretch)
+    job = Job("backfill", BACKFILL, lambda engine, source, line: engine.backfill(source, stretch, line, parts),
+              stretch, of)  # fmt: skip
     with state_file(settings, clock) as ledger:
         return run_async(lambda: do(job, settings, sources, ledger, clock, as_json=arguments.json), clock)
 
