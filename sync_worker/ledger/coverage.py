@@ -14,7 +14,7 @@ class Coverage(Store):
         rows = self.query("SELECT from_ms, to_ms FROM coverage WHERE source_id = ? AND role = ?", [source_id, role])
         return merged(Window(*row) for row in rows)
 
-    def _cover(self, source_id: int, role: str, window: Window) -> None:
+    def cover(self, source_id: int, role: str, window: Window) -> None:
         """Add a window within the transaction at hand; what it touches becomes one row with it."""
         touching = self.query(
             "SELECT from_ms, to_ms FROM coverage WHERE source_id = ? AND role = ? AND from_ms <= ? AND to_ms >= ?",

@@ -122,7 +122,7 @@ class Ledger(Sources, Coverage, DeadLetters):
     ) -> None:
         """Note in one transaction that a window is done, with the traces it parked and the rows it set aside."""
         with self.transaction():
-            self._cover(source_id, role, window)
+            self.cover(source_id, role, window)
             self._note_traces(source_id, notes)
             self._add_dead_letters(dead_letters)
 

@@ -88,7 +88,7 @@ def _needed(parser: argparse.ArgumentParser) -> Iterator[str]:
     for action in parser._actions:
         if not action.option_strings:
             metavar = str(action.metavar or action.dest)
-            yield f"[{metavar} ...]" if action.nargs == "*" else metavar
+            yield {"*": f"[{metavar} ...]", "+": f"{metavar} [{metavar} ...]"}.get(str(action.nargs), metavar)
         elif action.required:
             yield f"{action.option_strings[-1]} {action.metavar}"
 

@@ -10,8 +10,9 @@ from sync_worker.cli.commands import (
     once,
     plan,
     run,
+    state,
     status,
     verify,
 )
 
-COMMANDS = (demo, check, once, run, plan, backfill, status, verify, explain, dead_letters, config)
+COMMANDS = (demo, check, once, run, plan, backfill, status, verify, explain, dead_letters, state, config)

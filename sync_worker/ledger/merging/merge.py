@@ -1,0 +1,167 @@
+"""One state file into another, in one transaction: all of it is in, or nothing.
+
+What is in both files stays as it is, so taking a file in again changes nothing, and takes in only what it has learnt
+since. The other file is read where it lies (`ATTACH`), by statements that stream, so its size costs no memory.
+
+What another file's live sync covered is done as well, but its edge is its own. Where this file has no live sync of the
+source, or the same one (by its first edge), it is taken over with all that belongs to it. Where it has another, the
+stretches count as a backfill's, without those in which a trace still waited: nobody would send what it waited for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sync_worker.errors import StateError
+from sync_worker.ledger.faults import explained
+from sync_worker.ledger.lease import BACKFILL, LIVE
+from sync_worker.ledger.ledger import Ledger
+from sync_worker.ledger.merging.memory import Memory
+from sync_worker.ledger.merging.rows import Pair, take_dead_letters, take_deliveries, take_sent, take_traces
+from sync_worker.ledger.merging.tallies import done_by_hour, known_by_hour, take_tallies
+from sync_worker.ledger.records import SourceState
+from sync_worker.ledger.sources import source_scope
+from sync_worker.spans.ids import ID_MAP_VERSION
+from sync_worker.windows import Window, gaps
+
+_ID_MAPPING = "id mapping"
+#: Facts that hold wherever a source is read from; the others of it belong to its live sync.
+_OF_SOURCE = (_ID_MAPPING, "page limits", "api")
+#: Facts of one file's own past.
+_OWN = ("lateness", "refused_in_a_row")
+#: Rows that start before this may be forgotten: the latest such moment of both files holds.
+_FORGOTTEN = "forgotten before"
+
+
+@dataclass(slots=True)
+class Merged:
+    """What a state file brought that was not known."""
+
+    file: Path
+    sources: int = 0  # in the file, known or not
+    rows: int = 0  # sent
+    rows_forgotten: int = 0  # sent, and known by their count alone
+    dead_letters: int = 0
+    covered_ms: int = 0
+
+
+def merge(ledger: Ledger, other: Ledger) -> Merged:
+    """Take in what another state file knows. Neither may be used by a run meanwhile. Raises StateError or LeaseHeld."""
+    found = Merged(other.path)
+    file_id = other.file_id()
+    with _attached(ledger, other.path), ledger.transaction():
+        _take_facts_of_all(ledger)
+        for source in other.sources():
+            found.sources += 1
+            _take_source(ledger, other, source, file_id, found)
+    return found
+
+
+@contextmanager
+def _attached(ledger: Ledger, path: Path) -> Iterator[None]:
+    connection = ledger.db.conn
+    with explained(path):
+        connection.execute("ATTACH DATABASE ? AS other", [str(path.resolve())])
+    try:
+        yield
+    finally:
+        connection.execute("DETACH DATABASE other")
+
+
+def _take_facts_of_all(ledger: Ledger) -> None:
+    """Take in what an organisation or Kelet was found to be like, where nothing is known of it."""
+    ledger.db.execute(
+        "INSERT OR IGNORE INTO facts SELECT * FROM other.facts "
+        "WHERE scope GLOB 'organization *' OR scope GLOB 'kelet *'"
+    )
+
+
+def _take_source(ledger: Ledger, other: Ledger, source: SourceState, file_id: str, found: Merged) -> None:
+    own = _own_source(ledger, source)
+    _check_mapping(ledger, own.id, other, source.id)
+    pair = Pair(ledger, own.id, source.id)
+    as_own = source.first_edge_ms is not None and own.first_edge_ms in {None, source.first_edge_ms}
+    if as_own:
+        ledger.db.execute("UPDATE sources SET first_edge_ms = ? WHERE id = ?", [source.first_edge_ms, own.id])
+    _take_facts(ledger, pair, as_own=as_own)
+
+    name = f"{source.langfuse_url} {source.project_id}"
+    memory = Memory.read(ledger, "main", name)
+    told = Memory.read(ledger, "other", name)
+    before = memory.of(file_id)
+    done, known = done_by_hour(other, source.id), known_by_hour(pair)
+    take_deliveries(pair)
+    found.rows += take_sent(pair)
+    take_traces(pair, parked=as_own)
+    found.dead_letters += take_dead_letters(pair, before.letters_ms)
+    found.rows_forgotten += take_tallies(pair, done, known, before.hours, memory.shared(told))
+    ((letters_ms,),) = other.query(
+        "SELECT coalesce(max(made_ms), 0) FROM dead_letters WHERE source_id = ?", [source.id]
+    )
+    memory.add(file_id, done, letters_ms)
+    memory.take(told)
+    memory.write(ledger, name)
+    found.covered_ms += _take_coverage(ledger, other, pair, as_own=as_own)
+
+
+def _own_source(ledger: Ledger, source: SourceState) -> SourceState:
+    key = [source.langfuse_url, source.project_id]
+    ledger.db.execute(
+        "INSERT INTO sources (langfuse_url, project_id, project_name, organization_id, created_ms) "
+        "SELECT langfuse_url, project_id, project_name, organization_id, created_ms FROM other.sources WHERE id = ? "
+        "ON CONFLICT (langfuse_url, project_id) DO NOTHING",
+        [source.id],
+    )
+    (own,) = (one for one in ledger.sources() if [one.langfuse_url, one.project_id] == key)
+    ledger.db.execute(
+        "INSERT OR IGNORE INTO keys SELECT hash, ?, checked_ms FROM other.keys WHERE source_id = ?", [own.id, source.id]
+    )
+    return own
+
+
+def _check_mapping(ledger: Ledger, own_id: int, other: Ledger, other_id: int) -> None:
+    """Refuse files whose spans went out under another mapping of ids: the same row has two names in Kelet."""
+    for one, source_id in ((ledger, own_id), (other, other_id)):
+        stored = one.fact(source_scope(source_id), _ID_MAPPING)
+        if stored not in {None, str(ID_MAP_VERSION)}:
+            raise StateError(
+                f"{one.path} belongs to version {stored} of the mapping of ids, this program makes version "
+                f"{ID_MAP_VERSION}: files of both cannot be joined. Try: the version of the worker that wrote it"
+            )
+
+
+def _take_facts(ledger: Ledger, pair: Pair, *, as_own: bool) -> None:
+    scopes = [source_scope(pair.own), source_scope(pair.other)]
+    names, chosen = (_OWN, "NOT IN") if as_own else (_OF_SOURCE, "IN")
+    ledger.db.execute(
+        "INSERT OR IGNORE INTO facts SELECT ?, name, value FROM other.facts "
+        f"WHERE scope = ? AND name {chosen} ({','.join('?' * len(names))})",
+        [*scopes, *names],
+    )
+    ledger.db.execute(
+        "INSERT INTO facts SELECT ?, name, value FROM other.facts WHERE scope = ? AND name = ? "
+        "ON CONFLICT (scope, name) DO UPDATE SET value = max(CAST(value AS INTEGER), CAST(excluded.value AS INTEGER))",
+        [*scopes, _FORGOTTEN],
+    )
+
+
+def _take_coverage(ledger: Ledger, other: Ledger, pair: Pair, *, as_own: bool) -> int:
+    """Add what the other file covered; returns how much of it is new, in milliseconds."""
+    before = _covered(ledger, pair.own)
+    for role in (LIVE, BACKFILL):
+        windows = other.coverage(pair.other, role)
+        if role == LIVE and not as_own:
+            waits = [Window(*row) for row in other.query(
+                "SELECT earliest_ms, newest_ms + 1 FROM traces WHERE source_id = ? AND parked = 1", [pair.other]
+            )]  # fmt: skip
+            windows = [part for window in windows for part in gaps(window, waits)]
+        for window in windows:
+            ledger.cover(pair.own, role if as_own else BACKFILL, window)
+    return sum(part.length for window in _covered(ledger, pair.own) for part in gaps(window, before))
+
+
+def _covered(ledger: Ledger, source_id: int) -> Sequence[Window]:
+    return [*ledger.coverage(source_id, LIVE), *ledger.coverage(source_id, BACKFILL)]

@@ -1,0 +1,117 @@
+"""Rows, their traces, deliveries and dead letters of the attached file, source by source, by statements that stream."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sync_worker.ledger.ledger import Ledger
+from sync_worker.ledger.records import DeadLetter
+from sync_worker.ledger.store import SENT_COLUMNS
+
+_LETTER_COLUMNS = ", ".join(name for name in DeadLetter.__slots__ if name not in {"id", "source_id"})
+_SAME_ROW = "{0}.trace_id IS {1}.trace_id AND {0}.row_id = {1}.row_id"
+
+#: What both know of a trace; where they differ, what stood here stays.
+_JOINED = "json_patch(json_patch(context, excluded.context), context)"
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A source in this file, and the same one in the file that is attached as `other`."""
+
+    ledger: Ledger
+    own: int
+    other: int
+
+    def change(self, sql: str, **values: int) -> int:
+        """Run a statement with `:own` and `:other`; returns how many rows it changed."""
+        return int(self.ledger.db.conn.execute(sql, {"own": self.own, "other": self.other, **values}).rowcount)
+
+
+def take_deliveries(pair: Pair) -> None:
+    """Take in requests that Kelet took, and note in a table of this connection which number each has here.
+
+    Numbers are each file's own, so requests are known again by what they were; of several alike, by their order.
+    """
+    connection = pair.ledger.db.conn
+    connection.execute("CREATE TEMP TABLE IF NOT EXISTS numbers (old INTEGER PRIMARY KEY, new INTEGER NOT NULL)")
+    connection.execute("DELETE FROM temp.numbers")
+    alike = "row_number() OVER (PARTITION BY sent_ms, spans, project ORDER BY id) AS place"
+    listed = f"SELECT id, sent_ms, spans, project, {alike} FROM {{}}.deliveries WHERE source_id = :{{}}"
+    pair.change(
+        f"INSERT INTO temp.numbers SELECT o.id, m.id FROM ({listed.format('other', 'other')}) o "
+        f"JOIN ({listed.format('main', 'own')}) m ON m.sent_ms = o.sent_ms AND m.spans = o.spans "
+        "AND m.project IS o.project AND m.place = o.place"
+    )
+    pair.change(
+        "INSERT INTO temp.numbers SELECT id, row_number() OVER (ORDER BY id) + "
+        "(SELECT coalesce(max(id), 0) FROM main.deliveries) FROM other.deliveries "
+        "WHERE source_id = :other AND id NOT IN (SELECT old FROM temp.numbers)"
+    )
+    pair.change(
+        "INSERT INTO main.deliveries (id, source_id, sent_ms, spans, project) "
+        "SELECT n.new, :own, o.sent_ms, o.spans, o.project FROM temp.numbers n JOIN other.deliveries o ON o.id = n.old "
+        "WHERE n.new NOT IN (SELECT id FROM main.deliveries)"
+    )
+
+
+def take_sent(pair: Pair) -> int:
+    """Take in sent rows, of a row that both know its later state; returns how many were not known in that state."""
+    return pair.change(
+        f"INSERT INTO main.sent ({SENT_COLUMNS}) SELECT :own, trace_id, row_id, start_ms, updated_ms, fingerprint, "
+        "sent_ms, (SELECT new FROM temp.numbers WHERE old = delivery) FROM other.sent WHERE source_id = :other "
+        "ON CONFLICT (source_id, trace_id, row_id) DO UPDATE SET start_ms = excluded.start_ms, "
+        "updated_ms = excluded.updated_ms, fingerprint = excluded.fingerprint, sent_ms = excluded.sent_ms, "
+        "delivery = excluded.delivery WHERE excluded.updated_ms > updated_ms"
+    )
+
+
+def take_traces(pair: Pair, *, parked: bool) -> None:
+    """Take in what is known of traces. What this file knows of a trace stays, and is added to; so does one that waits.
+
+    With `parked`, traces that wait in the other file wait here too.
+    """
+    waits = "parked, {}, check_ms, parked_ms" if parked else "0, {}, 0, NULL"
+    pair.change(
+        "INSERT INTO main.traces (source_id, trace_id, parked, earliest_ms, newest_ms, check_ms, parked_ms, project, "
+        f"context) SELECT :own, trace_id, {waits.format('earliest_ms, newest_ms')}, project, context "
+        "FROM other.traces WHERE source_id = :other "
+        "ON CONFLICT (source_id, trace_id) DO UPDATE SET parked = max(parked, excluded.parked), "
+        "earliest_ms = min(earliest_ms, excluded.earliest_ms), newest_ms = max(newest_ms, excluded.newest_ms), "
+        "check_ms = CASE WHEN parked THEN check_ms ELSE excluded.check_ms END, "
+        "parked_ms = coalesce(parked_ms, excluded.parked_ms), project = coalesce(project, excluded.project), "
+        f"context = CASE WHEN {_JOINED} = json(context) THEN context ELSE {_JOINED} END"
+    )
+
+
+def take_dead_letters(pair: Pair, taken_to_ms: int) -> int:
+    """Take in what was set aside later than `taken_to_ms`; returns how many spans that are.
+
+    What was set aside and then accepted, in either file, is settled.
+    """
+    accepted = (
+        f"SELECT 1 FROM main.sent s WHERE s.source_id = :own AND {_SAME_ROW.format('s', '{0}')} AND s.sent_ms >= "
+    )
+    pair.change(
+        f"DELETE FROM main.dead_letters AS d WHERE source_id = :own AND EXISTS ({accepted.format('d')} d.made_ms) "
+        f"AND EXISTS (SELECT 1 FROM other.sent o WHERE o.source_id = :other AND {_SAME_ROW.format('o', 'd')})"
+    )
+    first_new = int(pair.ledger.db.conn.execute("SELECT coalesce(max(id), 0) FROM main.dead_letters").fetchone()[0])
+    pair.change(
+        f"INSERT INTO main.dead_letters (source_id, {_LETTER_COLUMNS}) SELECT :own, {_LETTER_COLUMNS} "
+        "FROM other.dead_letters d WHERE source_id = :other AND made_ms > :taken "
+        f"AND NOT EXISTS ({accepted.format('d')} d.made_ms) "
+        "AND NOT EXISTS (SELECT 1 FROM main.dead_letters m WHERE m.source_id = :own "
+        f"AND {_SAME_ROW.format('m', 'd')} AND m.made_ms >= d.made_ms) "
+        "AND NOT EXISTS (SELECT 1 FROM main.dead_letters m WHERE d.row_id IS NULL AND m.source_id = :own "
+        "AND m.row_id IS NULL AND m.made_ms = d.made_ms AND m.reason = d.reason AND m.spans IS d.spans) ORDER BY id",
+        taken=taken_to_ms,
+    )
+    pair.change(
+        "DELETE FROM main.dead_letters AS d WHERE source_id = :own AND id <= :first AND EXISTS ("
+        "SELECT 1 FROM main.dead_letters m WHERE m.source_id = :own AND m.id > :first "
+        f"AND {_SAME_ROW.format('m', 'd')})",
+        first=first_new,
+    )
+    counted = "SELECT coalesce(sum(spans), 0) FROM main.dead_letters WHERE id > ?"
+    return int(pair.ledger.db.conn.execute(counted, [first_new]).fetchone()[0])
