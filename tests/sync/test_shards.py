@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sqlite3
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -122,6 +123,7 @@ def test_an_end_in_the_future(make_world: MakeWorld) -> None:
     made.shard(first, START, END)
     made.clock.advance(1234)
     made.shard(second, START, END)
+    assert max(span.start_ns for span in made.kelet.spans) < made.clock.now_ms() * 1_000_000
     made.clock.advance(86_400)
     for shard in (third, second, first):
         made.shard(shard, START, END)
@@ -152,6 +154,57 @@ def test_a_shard_goes_on_where_it_was_stopped(make_world: MakeWorld) -> None:
     for other in (Shard(0, 3), Shard(2, 3)):
         made.shard(other, START, END)
     assert made.arrived() == identities(rows)
+
+
+def test_a_killed_shard_goes_on(make_world: MakeWorld) -> None:
+    """A `kill -9` loses rows of a share, or repeats more than the requests in flight."""
+    rows = history(120.0)
+    made = make_world(rows, SYNC_MAX_BATCH_SPANS="8")
+    made.kelet.script = faults.always(faults.slow(0.02))
+    words = ("backfill", *RANGE, "--shard", "1/2", "--state", str(made.shard_state(Shard(1, 2))))
+    kills = 0
+    for wanted in (20, 90, 160):
+        with made.start(*words) as process:
+            deadline = time.monotonic() + 20
+            while len(made.kelet.spans) < wanted and process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.002)
+            kills += process.poll() is None
+            process.kill()
+            process.communicate(timeout=20)
+    made.kelet.script = None
+    assert kills >= 2
+    assert made.program(*words)[0] == 0
+    made.program("backfill", *RANGE, "--shard", "0/2", "--state", str(made.shard_state(Shard(0, 2))))
+    assert set(made.arrived()) == set(identities(rows))
+    assert sum(made.arrived().values()) - len(rows) <= kills * 4 * 8
+    assert sum(file["rows"] + file["rows_forgotten"] for file in merged(made, 2)["files"]) == len(rows)
+
+
+def test_a_killed_merge_leaves_nothing_half(make_world: MakeWorld) -> None:
+    """A `kill -9` leaves rows without the time that they cover, or a file that cannot be read."""
+    made = make_world(trace(1), after_noon=HOURS * 3600.0 + 60)
+    all_shards(made, 1)
+    file = made.shard_state(Shard(0, 1))
+    connection = sqlite3.connect(file)
+    with connection:
+        connection.execute(
+            "INSERT INTO sent WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200000) "
+            "SELECT 1, 'many', printf('%x', i), i * 1000, 1, x'01', 1, NULL FROM n"
+        )
+    connection.close()
+    log = made.state.with_name(made.state.name + "-wal")
+    for size in (0, 1_000_000, 4_000_000):
+        with made.start("state", "merge", str(file)) as process:
+            deadline = time.monotonic() + 20
+            while process.poll() is None and time.monotonic() < deadline:
+                if log.exists() and log.stat().st_size > size:
+                    break
+            process.kill()
+            process.communicate(timeout=20)
+        known = content(made)
+        assert (len(known["sent"]), len(known["coverage"])) in {(0, 0), (200_002, 1)}
+    assert merged(made, 1)["files"][0]["file"] == str(file)
+    assert len(content(made)["sent"]) == 200_002
 
 
 def test_two_shards_on_one_state_file(make_world: MakeWorld) -> None:

@@ -1,0 +1,301 @@
+"""One state file into another: what is known twice stays once, and nobody's live sync is invented or moved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from sqlite_utils import Database
+from sqlite_utils.migrations import Migrations
+
+from sync_worker.errors import StateError
+from sync_worker.ledger import Ledger, open_ledger
+from sync_worker.ledger.lease import BACKFILL, LIVE
+from sync_worker.ledger.merging import merge
+from sync_worker.ledger.steps import step_1, steps
+from sync_worker.windows import Window
+from tests.ledger.made import letter, note, picture, sent_rows, span
+from tests.support.clock import VirtualClock
+
+Make = Callable[..., Ledger]
+HOUR = 3_600_000
+URL = "https://lf.example"
+
+
+@pytest.fixture
+def make(tmp_path: Path, clock: VirtualClock) -> Iterator[Make]:
+    """Make a state file that knows these projects, in this order."""
+    with ExitStack() as stack:
+
+        def made(name: str, *projects: str) -> Ledger:
+            ledger = open_ledger(tmp_path / f"{name}.db", clock)
+            stack.callback(ledger.close)
+            for project in projects:
+                ledger.remember_source(f"key of {project}", URL, project, project.upper(), "org")
+            return ledger
+
+        yield made
+
+
+def _all(ledger: Ledger) -> dict[str, list[object]]:
+    tables = ("sources", "keys", "facts", "coverage", "traces", "sent", "deliveries", "tallies", "dead_letters")
+    return {table: ledger.query(f"SELECT * FROM {table} ORDER BY 1, 2, 3") for table in tables}
+
+
+def test_sources_are_matched_by_what_they_are(make: Make) -> None:
+    """Rows of one project would count as sent of another, whose number in the other file is the same."""
+    own, other = make("own", "a"), make("other", "b", "a")
+    other.commit_answer(1, [span("t", "of b")], [letter("t", "bad b")])
+    other.commit_answer(2, [span("t", "of a")], [])
+    other.commit_window(2, BACKFILL, Window(0, 10), [note("t")], [])
+    merge(own, other)
+    assert [(source.id, source.project_id, source.project_name) for source in own.sources()] == [
+        (1, "a", "A"),
+        (2, "b", "B"),
+    ]
+    assert set(own.done_rows(1, ["t"])) == {("t", "of a")}
+    assert set(own.done_rows(2, ["t"])) == {("t", "of b"), ("t", "bad b")}
+    assert (own.coverage(1, BACKFILL), own.coverage(2, BACKFILL)) == ([Window(0, 10)], [])
+    known = own.source_by_key("key of b")
+    assert known is not None
+    assert known.id == 2
+
+
+def test_a_live_sync_is_taken_over_where_there_is_none(make: Make) -> None:
+    """The live sync would begin anew at SYNC_START, and what was parked would never be sent."""
+    own, other = make("own"), make("other", "a")
+    other.set_first_edge(1, 100)
+    other.commit_window(1, LIVE, Window(100, 500), [note("waits", 200, parked=True, check_ms=7, parked_ms=3)], [])
+    other.learn("source 1", "late 7200000", "450")
+    other.learn("source 1", "lateness", "[1]")
+    merge(own, other)
+    assert own.sources()[0].first_edge_ms == 100
+    assert (own.coverage(1, LIVE), own.coverage(1, BACKFILL)) == ([Window(100, 500)], [])
+    assert own.traces(1, ["waits"])["waits"].parked
+    assert [own.fact("source 1", name) for name in ("late 7200000", "lateness")] == ["450", None]
+    before = _all(own)
+    merge(own, other)
+    assert _all(own) == before
+
+
+def test_another_live_sync_counts_as_backfilled(make: Make) -> None:
+    """The edge would move over time that nobody read, or rows that a trace waited for would never be sent."""
+    own, other = make("own", "a"), make("other", "a")
+    own.set_first_edge(1, 1_000)
+    own.commit_window(1, LIVE, Window(1_000, 2_000), [], [])
+    other.set_first_edge(1, 100)
+    other.commit_window(1, LIVE, Window(100, 500), [note("waits", 200, 250, parked=True, parked_ms=3)], [])
+    other.learn("source 1", "late 7200000", "450")
+    merge(own, other)
+    assert own.sources()[0].first_edge_ms == 1_000
+    assert own.coverage(1, LIVE) == [Window(1_000, 2_000)]
+    assert own.coverage(1, BACKFILL) == [Window(100, 200), Window(251, 500)]
+    assert own.parked(1).count == 0
+    assert own.fact("source 1", "late 7200000") is None
+
+
+def test_a_trace_that_waits_here_waits_on(make: Make) -> None:
+    """The live sync would never send the rows that it parked, because a backfill has sent others of the trace."""
+    own, other = make("own", "a"), make("other", "a")
+    own.set_first_edge(1, 0)
+    parked = note("t", 50, 60, parked=True, check_ms=9, parked_ms=8, context={"user_id": "u", "agents": {"x": "X"}})
+    own.commit_window(1, LIVE, Window(0, 100), [parked], [])
+    session = {"session_id": "s", "user_id": "other", "agents": {"y": "Y"}}
+    other.note_traces(1, [note("t", 10, 70, project="p", context=session)])
+    merge(own, other)
+    found = own.traces(1, ["t"])["t"]
+    assert (found.parked, found.check_ms, found.parked_ms) == (True, 9, 8)
+    assert (found.earliest_ms, found.newest_ms, found.project) == (10, 70, "p")
+    assert found.context == {"user_id": "u", "session_id": "s", "agents": {"x": "X", "y": "Y"}}
+
+
+def test_what_was_learnt(make: Make) -> None:
+    """The limit would be run into again, or what is known here be replaced by what another machine saw."""
+    own, other = make("own", "a"), make("other", "a")
+    own.learn("organization x", "requests_per_minute", "30")
+    for scope, name, value in (
+        ("organization x", "requests_per_minute", "20"),
+        ("organization y", "requests_per_minute", "10"),
+        ("kelet k", "gzip_refused", "1"),
+        ("source 1", "id mapping", "1"),
+        ("source 1", "lateness", "[1]"),
+        ("source 1", "refused_in_a_row", "7"),
+        ("source 1", "window_ms", "5"),
+        ("source 1", "forgotten before", "900"),
+    ):
+        other.learn(scope, name, value)
+    own.learn("source 1", "forgotten before", "1000")
+    merge(own, other)
+    assert own.query("SELECT scope, name, value FROM facts WHERE scope != 'file' AND scope NOT GLOB 'merged*'") == [
+        ("organization x", "requests_per_minute", "30"),
+        ("source 1", "forgotten before", "1000"),
+        ("organization y", "requests_per_minute", "10"),
+        ("kelet k", "gzip_refused", "1"),
+        ("source 1", "id mapping", "1"),
+    ]
+
+
+def test_requests_keep_their_rows(make: Make, clock: VirtualClock) -> None:
+    """`explain` would tell that a row came by a request that brought another one."""
+    own, other = make("own", "a"), make("other", "a")
+    own.commit_answer(1, [span("t", "first")], [])
+    clock.advance(1)
+    for name in ("second", "third", "fourth"):
+        other.commit_answer(1, [span("t", name)], [])
+    clock.advance(1)
+    other.commit_answer(1, [span("t", "fifth"), span("t", "sixth")], [])
+    for _ in range(2):
+        merge(own, other)
+        rows = own.deliveries_of(1, "t")
+        assert [rows[name][1] for name in ("first", "second", "third", "fourth", "fifth", "sixth")] == [
+            1,
+            2,
+            3,
+            4,
+            5,
+            5,
+        ]
+        requests = dict(own.query("SELECT id, sent_ms FROM deliveries"))
+        assert all(requests[number] == sent for sent, number in rows.values() if number is not None)
+        assert len(requests) == 5
+
+
+def test_the_later_state_of_a_row_stays(make: Make) -> None:
+    """A row that changed would be sent again, though its later state is in Kelet."""
+    own, other = make("own", "a"), make("other", "a")
+    insert = "INSERT INTO sent VALUES (1, 't', ?, 0, ?, ?, 0, NULL)"
+    for ledger, states in ((own, (("old", 1), ("new", 2))), (other, (("old", 2), ("new", 1)))):
+        for row, updated in states:
+            ledger.db.conn.execute(insert, [row, updated, str(updated).encode()])
+    merge(own, other)
+    assert {row: (state.updated_ms, state.fingerprint) for (_, row), state in own.done_rows(1, ["t"]).items()} == {
+        "old": (2, b"2"),
+        "new": (2, b"2"),
+    }
+
+
+def test_what_was_set_aside_and_accepted_is_settled(make: Make, clock: VirtualClock) -> None:
+    """A dead letter would come back whose row one of the files knows as accepted, or be lost though it is newer."""
+    own, other = make("own", "a"), make("other", "a")
+    own.commit_answer(1, [], [letter("t", "accepted there", made_ms=1), letter("t", "older here", made_ms=1)])
+    own.commit_answer(1, [], [letter("t", "newer here", made_ms=3)])
+    other.commit_answer(1, [], [letter("t", "newer here", made_ms=2)])
+    other.commit_answer(1, [span("t", "accepted there")], [letter("t", "accepted here", made_ms=1)])
+    own.commit_answer(1, [span("t", "accepted here"), span("t", "refused later")], [])
+    after = clock.now_ms() + 1
+    other.commit_answer(1, [], [letter("t", "older here", made_ms=2), letter("t", "refused later", made_ms=after)])
+    other.commit_answer(1, [], [letter(None, None, kind="partial", made_ms=9, spans=4)])
+    found = merge(own, other)
+    assert [(item.row_id, item.made_ms) for item in own.dead_letters()] == [
+        ("newer here", 3),
+        ("older here", 2),
+        ("refused later", after),
+        (None, 9),
+    ]
+    assert found.dead_letters == 6
+    merge(own, other)
+    assert len(own.dead_letters()) == 4
+
+
+def _forget_all(ledger: Ledger) -> None:
+    ledger.forget(1, 2**62, [Window(0, 2**62)])
+
+
+def test_counts_of_forgotten_rows(make: Make) -> None:
+    """Rows of an hour would count twice, however and in whatever order files are joined, and hide missing ones."""
+    parts = []
+    for name in ("one", "two", "three"):
+        part = make(name, "a")
+        part.commit_answer(1, [span(name, f"{number}", number * HOUR // 2) for number in range(6)], [])
+        parts.append(part)
+    one, two, three = parts
+    _forget_all(two)
+    whole = {0: 6, 1: 6, 2: 6}
+    joined, more = make("joined"), make("more")
+    for part in parts:
+        merge(joined, part)
+    assert joined.rows_done_by_hour(1) == whole
+    _forget_all(joined)
+    for part in (one, two, three):
+        merge(joined, part)
+        assert joined.rows_done_by_hour(1) == whole
+    _forget_all(one)
+    one.commit_answer(1, [span("one", "more", 0)], [])
+    merge(joined, one)
+    assert joined.rows_done_by_hour(1) == {**whole, 0: 7}
+    merge(more, one)
+    merge(more, joined)
+    merge(more, two)
+    assert more.rows_done_by_hour(1) == {**whole, 0: 7}
+
+
+def test_rows_that_both_have_sent_count_once(make: Make) -> None:
+    """An hour in which two machines sent the same row would seem to have one more, and hide one that is missing."""
+    own, other = make("own", "a"), make("other", "a")
+    own.commit_answer(1, [span("t", "both"), span("t", "own")], [])
+    other.commit_answer(1, [span("t", "both"), span("t", "other")], [])
+    for _ in range(2):
+        merge(own, other)
+        assert own.rows_done_by_hour(1) == {0: 3}
+
+
+def test_a_file_is_in_as_a_whole_or_not_at_all(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault in the middle would leave rows without the time they cover, or time without its rows."""
+    own, other = make("own", "a"), make("other", "a", "b")
+    other.commit_answer(1, [span("t", "r")], [letter("t", "bad")])
+    other.commit_window(1, BACKFILL, Window(0, 10), [note("t")], [])
+    before = _all(own)
+
+    def fail(*_: object, **__: object) -> int:
+        raise StateError("in the middle")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sync_worker.ledger.merging.files._take_coverage", fail)
+        with pytest.raises(StateError, match="in the middle"):
+            merge(own, other)
+    assert _all(own) == before
+    merge(own, other)
+    assert sent_rows(own) == {("t", "r")}
+
+
+def test_another_mapping_of_ids_is_refused(make: Make) -> None:
+    """Rows would count as sent that are in Kelet under other ids."""
+    own, other = make("own", "a"), make("other", "a")
+    own.learn("source 1", "id mapping", "1")
+    other.learn("source 1", "id mapping", "0")
+    other.commit_answer(1, [span("t", "r")], [])
+    with pytest.raises(StateError, match=r"other\.db belongs to version 0"):
+        merge(own, other)
+    assert sent_rows(own) == set()
+
+
+def test_file_of_an_older_version(make: Make, tmp_path: Path, clock: VirtualClock) -> None:
+    """A file that an older version wrote could not be joined, or would be read as what it is not."""
+    path = tmp_path / "old.db"
+    db = Database(path, execute_plugins=False)
+    first = Migrations(steps.name)
+    first(name="step_1")(step_1)
+    first.apply(db)
+    db.conn.execute("INSERT INTO sources VALUES (1, ?, 'a', 'A', 'org', NULL, 0)", [URL])
+    db.conn.execute("INSERT INTO sent VALUES (1, 't', 'r', 0, 0, x'00', 0)")
+    db.conn.commit()
+    db.close()
+    own = make("own", "a")
+    other = open_ledger(path, clock)
+    merge(own, other)
+    merge(own, other)
+    other.close()
+    assert sent_rows(own) == {("t", "r")}
+    assert own.rows_done_by_hour(1) == {0: 1}
+
+
+def test_the_file_that_is_read_stays_as_it_is(make: Make, tmp_path: Path) -> None:
+    """What a shard knows would change with where it is merged to."""
+    own, other = make("own", "b"), make("other", "a")
+    other.commit_answer(1, [span("t", "r")], [letter("t", "bad")])
+    before = _all(other)
+    merge(own, other)
+    assert _all(other) == before
+    assert set(picture(tmp_path)) >= {"own.db", "other.db"}
