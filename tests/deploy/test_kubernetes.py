@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fnmatch
+import itertools
 import re
 import tomllib
 from pathlib import Path
@@ -10,13 +12,14 @@ from typing import Any, Final
 import pytest
 import yaml
 
+from sync_worker.cli.shard import INDEX_VARIABLE, shard_of, whole_range
 from sync_worker.errors import ExitCode
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "deploy" / "kubernetes"
 EXIT_CODES = {value for name, value in vars(ExitCode).items() if name.isupper()}
-RUNNING = ("cronjob.yaml", "worker.yaml", "backfill-job.yaml")
-JOBS = ("cronjob.yaml", "backfill-job.yaml")
+JOBS = ("cronjob.yaml", "backfill-job.yaml", "backfill-shards.yaml", "merge-job.yaml")
+RUNNING = (*JOBS, "worker.yaml")
 VERSIONS: Final = {
     "ConfigMap": "v1",
     "Secret": "v1",
@@ -95,7 +98,7 @@ class TestObjects:
         resources = set(kustomization["resources"])
         assert all((FOLDER / name).is_file() for name in resources)
         assert len(resources & {"cronjob.yaml", "worker.yaml"}) == 1
-        assert not resources & {"secret.yaml", "backfill-job.yaml"}
+        assert not resources & {"secret.yaml", "backfill-job.yaml", "backfill-shards.yaml", "merge-job.yaml"}
 
     def test_image(self) -> None:
         """A manifest would start another version than the one that it belongs to, or the newest of the day."""
@@ -131,10 +134,10 @@ class TestPods:
         state = Path(dockerfile_value(r"SYNC_STATE_PATH=(\S+)"))
         (mount,) = [m for m in container(name)["volumeMounts"] if m["mountPath"] == str(state.parent)]
         (volume,) = [v for v in pod(name)["volumes"] if v["name"] == mount["name"]]
-        source = name if name == "backfill-job.yaml" else "claim.yaml"
+        source = name if name.startswith("backfill") else "claim.yaml"
         claim = of_kind(source, "PersistentVolumeClaim")
         assert volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
-        assert claim["spec"]["accessModes"] == ["ReadWriteOnce"]
+        assert claim["spec"]["accessModes"] == ["ReadWriteMany" if name == "backfill-shards.yaml" else "ReadWriteOnce"]
 
     def test_settings_are_found(self, name: str) -> None:
         """The pod would wait for ever for a ConfigMap or Secret that has another name."""
@@ -161,7 +164,8 @@ class TestJobs:
         assert pod(name)["restartPolicy"] == "Never"
         assert 1 <= len(policy) <= 20
         for rule in policy:
-            assert rule["action"] in {"FailJob", "Ignore", "Count"}
+            actions = {"FailJob", "Ignore", "Count"} | ({"FailIndex"} if "backoffLimitPerIndex" in job(name) else set())
+            assert rule["action"] in actions
             assert len({"onExitCodes", "onPodConditions"} & set(rule)) == 1
             for condition in rule.get("onPodConditions", []):
                 assert condition == {"type": "DisruptionTarget", "status": "True"}
@@ -176,6 +180,8 @@ class TestJobs:
         [
             ("cronjob.yaml", {ExitCode.USAGE, ExitCode.CREDENTIALS}),
             ("backfill-job.yaml", {ExitCode.USAGE, ExitCode.DEAD_LETTERS, ExitCode.CREDENTIALS, ExitCode.PAUSED}),
+            ("backfill-shards.yaml", {ExitCode.USAGE, ExitCode.CREDENTIALS}),
+            ("merge-job.yaml", {ExitCode.USAGE}),
         ],
     )
     def test_exit_codes(self, name: str, at_once: set[int]) -> None:
@@ -211,3 +217,54 @@ class TestJobs:
         assert claim != of_kind("claim.yaml", "PersistentVolumeClaim")["metadata"]["name"]
         assert {"--from", "--to"} <= set(container("backfill-job.yaml")["args"])
         assert [variable["name"] for variable in container("backfill-job.yaml")["env"]] == ["SYNC_REQUESTS_PER_MINUTE"]
+
+
+class TestShards:
+    NAME = "backfill-shards.yaml"
+
+    def test_valid_as_an_indexed_job(self) -> None:
+        """The API server would refuse the Job: each of these is a rule of its validation."""
+        spec = job(self.NAME)
+        assert spec["completionMode"] == "Indexed"
+        assert 1 <= spec["parallelism"] <= spec["completions"] <= 1_000
+        assert spec["backoffLimitPerIndex"] >= 1
+        assert "backoffLimit" not in spec, "one share that fails often would end all others"
+        assert spec["podReplacementPolicy"] == "Failed", "the only one that podFailurePolicy allows"
+        assert spec.get("maxFailedIndexes", 0) <= spec["completions"]
+
+    def test_each_pod_takes_one_share(self) -> None:
+        """Shares would be left out, or two pods would send the same rows, or work on one state file."""
+        arguments = container(self.NAME)["args"]
+        options = dict(itertools.pairwise(arguments))
+        shard = shard_of(options["--shard"], {INDEX_VARIABLE: "0"})
+        assert shard is not None
+        assert shard.of == job(self.NAME)["completions"]
+        assert whole_range(options["--from"], options["--to"], 2**42).length > 0
+        state = Path(dockerfile_value(r"SYNC_STATE_PATH=(\S+)"))
+        assert options["--state"] == f"{state.parent}/shard-$({INDEX_VARIABLE}).db"
+        assert [variable["name"] for variable in container(self.NAME)["env"]] == ["SYNC_REQUESTS_PER_MINUTE"]
+
+    def test_what_ends_one_share_alone(self) -> None:
+        """A share with dead letters would be done again and again, or end all others."""
+        rules = job(self.NAME)["podFailurePolicy"]["rules"]
+        (codes,) = [rule["onExitCodes"]["values"] for rule in rules if rule["action"] == "FailIndex"]
+        assert set(codes) == {ExitCode.DEAD_LETTERS, ExitCode.PAUSED}
+
+    def test_what_they_leave_is_merged(self) -> None:
+        """The state files of the shards would not be found, or the live sync's would be taken for one of them."""
+        (claim,) = (of_kind(name, "PersistentVolumeClaim")["metadata"]["name"] for name in (self.NAME,))
+        volumes = {
+            v["name"]: v.get("persistentVolumeClaim", {}).get("claimName") for v in pod("merge-job.yaml")["volumes"]
+        }
+        mounts = {volumes[m["name"]]: m["mountPath"] for m in container("merge-job.yaml")["volumeMounts"]}
+        pattern = container("merge-job.yaml")["command"][-1].split()[-1]
+        own = Path(dict(itertools.pairwise(container(self.NAME)["args"]))["--state"]).name
+        assert fnmatch.fnmatch(f"{mounts[claim]}/{own}", pattern)
+        assert not fnmatch.fnmatch(f"{mounts[claim]}/{own}-wal", pattern)
+
+    def test_spread_over_machines(self) -> None:
+        """All shares would be done on one node."""
+        (spread,) = pod(self.NAME)["topologySpreadConstraints"]
+        labels = job(self.NAME)["template"]["metadata"]["labels"]
+        assert spread["labelSelector"]["matchLabels"].items() <= labels.items()
+        assert spread["whenUnsatisfiable"] == "ScheduleAnyway"

@@ -13,9 +13,11 @@ ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted(path for path in (ROOT / "deploy").rglob("*") if path.is_file())
 COMMANDS = {
     *("demo", "check", "once", "run", "backfill", "plan", "status", "verify", "explain"),
-    *("dead-letters list", "dead-letters retry", "dead-letters drop", "config show"),
+    *("dead-letters list", "dead-letters retry", "dead-letters drop", "config show", "state merge"),
 }
-STARTS = re.compile(r"(?:scripts/sync|-m sync_worker|sync-worker:[\d.]+) ((?:dead-letters |config )?[a-z][\w-]*)")
+STARTS = re.compile(
+    r"(?:scripts/sync|-m sync_worker|sync-worker:[\d.]+) ((?:dead-letters |config |state )?[a-z][\w-]*)"
+)
 VARIABLES = re.compile(r"\b(?:SYNC|LANGFUSE|KELET)_[A-Z_]*[A-Z]\b")
 
 
@@ -25,6 +27,7 @@ def started(path: Path) -> set[str]:
     words = set(STARTS.findall(text))
     if path.suffix == ".yaml":
         words |= {args.split(",")[0].strip() for args in re.findall(r"^ *args: \[(.*)\]$", text, re.MULTILINE)}
+        words |= set(re.findall(r"^ *args:\n *- ([a-z-]+)$", text, re.MULTILINE))
     if path.name == "Dockerfile":
         words |= {json.loads(found)[0] for found in re.findall(r"^CMD (.*)$", text, re.MULTILINE)}
     return words
@@ -52,7 +55,15 @@ def test_every_way_starts_something() -> None:
     """The patterns above would match nothing, and let every mistake pass."""
     assert set().union(*map(started, FILES)) >= {"once", "run", "backfill", "check", "demo", "status"}
     starting = {path.name for path in FILES if started(path)}
-    assert {"Dockerfile", "cronjob.yaml", "worker.yaml", "backfill-job.yaml", "README.md"} <= starting
+    assert {
+        "Dockerfile",
+        "cronjob.yaml",
+        "worker.yaml",
+        "backfill-job.yaml",
+        "backfill-shards.yaml",
+        "merge-job.yaml",
+        "README.md",
+    } <= starting
     assert {"sync-worker", "sync-worker.service", "sync-worker-run.service"} <= starting
 
 
