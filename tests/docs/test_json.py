@@ -99,6 +99,8 @@ def _say_all(made: World, rows: list[Row]) -> Iterator[tuple[str, set[str]]]:
     yield say("dead-letters retry", "dead-letters", "retry", "--all")
     yield say("dead-letters drop", "dead-letters", "drop", "--all")
     yield say("config show", "config", "show")
+    made.program("backfill", "--from", "4d", "--to", "3d", "--state", "shard.db")
+    yield say("state merge", "state", "merge", "shard.db")
 
 
 def _status(made: World) -> set[str]:
@@ -128,7 +130,18 @@ def test_every_object_is_on_the_page(printed: dict[str, set[str]]) -> None:
     assert set(SECTIONS) == set(printed)
     files = sorted((ROOT / "sync_worker" / "cli").rglob("*.py"))
     printing = {path.stem for path in files if re.search(r"(?<!def )print_json\(", path.read_text(encoding="utf-8"))}
-    assert printing == {"__init__", "working", "plan", "status", "check", "verify", "explain", "dead_letters", "config"}
+    assert printing == {
+        "__init__",
+        "working",
+        "plan",
+        "status",
+        "check",
+        "verify",
+        "explain",
+        "dead_letters",
+        "config",
+        "state",
+    }
 
 
 def test_dataclasses_that_are_printed_are_whole() -> None:

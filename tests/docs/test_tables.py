@@ -95,8 +95,8 @@ def test_command_lines_for_deployment_are_accepted(path: Path, capsys: pytest.Ca
         if not line.lstrip().startswith("#"):
             for words in started(line):
                 assert complaint(words, capsys) == "", line
-    for arguments in re.findall(r"^ *args: (\[.*\])$", text, re.MULTILINE):
-        assert complaint(yaml.safe_load(arguments), capsys) == "", arguments
+    for arguments in re.findall(r"^ *args: (\[.*\])$|^ *args:\n((?: *- .*\n)+)", text, re.MULTILINE):
+        assert complaint(yaml.safe_load("".join(arguments)), capsys) == "", arguments
 
 
 def test_command_lines_are_found() -> None:
