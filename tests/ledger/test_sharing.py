@@ -64,7 +64,7 @@ def test_two_first_starts_at_once_both_succeed(path: Path, clock: VirtualClock) 
         second.go_on()
         assert (first.line(), second.line()) == ("done", "done")
     ledger = open_ledger(path.with_name(f"0-{path.name}"), clock)
-    assert ledger.query("SELECT count(*) FROM facts") == [(1,)]
+    assert ledger.query("SELECT count(*) FROM facts GROUP BY scope") == [(1,), (1,)]
     ledger.close()
 
 

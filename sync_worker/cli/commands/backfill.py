@@ -49,8 +49,9 @@ def run(arguments: argparse.Namespace) -> int:
         stretch, parts, of = Window(whole.start, min(whole.end, now)), shard.parts(whole), shard.of
     settings = settings_for(arguments)
     sources = chosen_sources(settings, arguments)
-    job = Job("backfill", BACKFILL, lambda engine, source, line: engine.backfill(source, stretch, line, parts),
-              stretch, of)  # fmt: skip
+    job = Job(
+        "backfill", BACKFILL, lambda engine, source, line: engine.backfill(source, stretch, line, parts), stretch, of
+    )
     with state_file(settings, clock) as ledger:
         return run_async(lambda: do(job, settings, sources, ledger, clock, as_json=arguments.json), clock)
 
