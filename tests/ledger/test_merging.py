@@ -118,6 +118,7 @@ def test_what_was_learnt(make: Make) -> None:
     for scope, name, value in (
         ("organization x", "requests_per_minute", "20"),
         ("organization y", "requests_per_minute", "10"),
+        ("organization y", "of this minute", "1"),
         ("kelet k", "gzip_refused", "1"),
         ("source 1", "id mapping", "1"),
         ("source 1", "lateness", "[1]"),

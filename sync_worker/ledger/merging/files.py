@@ -72,10 +72,10 @@ def _attached(ledger: Ledger, path: Path) -> Iterator[None]:
 
 
 def _take_facts_of_all(ledger: Ledger) -> None:
-    """Take in what an organisation or Kelet was found to be like, where nothing is known of it."""
+    """Take in an organisation's limit and what Kelet was found to be like, where nothing is known of it."""
     ledger.db.execute(
         "INSERT OR IGNORE INTO facts SELECT * FROM other.facts "
-        "WHERE scope GLOB 'organization *' OR scope GLOB 'kelet *'"
+        "WHERE scope GLOB 'organization *' AND name = 'requests_per_minute' OR scope GLOB 'kelet *'"
     )
 
 
