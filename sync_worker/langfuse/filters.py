@@ -23,6 +23,16 @@ def any_of(column: str, values: Sequence[str]) -> dict[str, Any]:
     return {"type": "stringOptions", "column": column, "operator": "any of", "value": list(values)}
 
 
+def is_text(column: str, value: str) -> dict[str, Any]:
+    """Return the condition that a column has this value."""
+    return {"type": "string", "column": column, "operator": "=", "value": value}
+
+
+def ends_with(column: str, ending: str) -> dict[str, Any]:
+    """Return the condition that a column ends like this."""
+    return {"type": "string", "column": column, "operator": "ends with", "value": ending}
+
+
 def not_before(column: str, moment_ms: int) -> dict[str, Any]:
     """Return the condition that a time is there and not before a moment."""
     return {"type": "datetime", "column": column, "operator": ">=", "value": iso_time(moment_ms)}

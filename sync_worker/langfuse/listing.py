@@ -7,7 +7,7 @@ the same time, and say how many rows there are in all. (Langfuse v3.225.4; v2.95
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sync_worker.errors import RecordRefused, TransientError
@@ -16,7 +16,7 @@ from sync_worker.langfuse.filters import before, filtered, not_before
 from sync_worker.langfuse.reader import Unreadable
 from sync_worker.langfuse.rows import unreadable
 from sync_worker.langfuse.v1_rows import parse_observation, parse_trace
-from sync_worker.records import Observation
+from sync_worker.records import SYNTHETIC_ROOT_PREFIX, Observation
 from sync_worker.times import iso_time
 from sync_worker.windows import Window
 
@@ -38,6 +38,11 @@ class Listing:
     facets: tuple[tuple[str, tuple[str, ...]], ...] = ()
     by_trace: bool = False  # whether rows can be asked for by their trace
     stable: Mapping[str, str] = field(default_factory=dict)  # parameters that put rows in an order without ties
+    light: Mapping[str, str] = field(default_factory=dict)  # parameters that leave out content
+
+    def ids(self, item_id: str) -> tuple[str, str | None]:
+        """Return row id and trace id of an item, as far as its own id tells them."""
+        return (item_id, None) if self.by_trace else (SYNTHETIC_ROOT_PREFIX + item_id, item_id)
 
     def query(self, window: Window, conditions: Iterable[Mapping[str, Any]] = ()) -> dict[str, str]:
         """Return the parameters for a window; beside conditions the bounds stand among them too.
@@ -68,7 +73,35 @@ TRACES = Listing(
     params={"fields": "core,io", "orderBy": "timestamp.desc"},
     parse=parse_trace,
     stable={"orderBy": "id.asc"},
+    light={"fields": "core"},
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked of a list: a window, conditions for `filter`, and parameters."""
+
+    listing: Listing
+    window: Window
+    conditions: tuple[Mapping[str, Any], ...] = ()
+    params: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The parameters of the request, without limit and page."""
+        return {**self.listing.query(self.window, self.conditions), **self.params}
+
+    def within(self, window: Window) -> Question:
+        """Return the same question of another window."""
+        return replace(self, window=window)
+
+    def where(self, condition: Mapping[str, Any]) -> Question:
+        """Return the question with one condition more."""
+        return replace(self, conditions=(*self.conditions, condition))
+
+    def by(self, params: Mapping[str, str]) -> Question:
+        """Return the question with more parameters."""
+        return replace(self, params={**self.params, **params})
 
 
 @dataclass(slots=True)
@@ -87,10 +120,9 @@ class Part:
         return self.total <= self.limit
 
 
-async def fetch_part(
-    client: LangfuseClient, listing: Listing, query: Mapping[str, str], limit: int, page: int = 1
-) -> Part:
+async def fetch_part(client: LangfuseClient, question: Question, limit: int, page: int = 1) -> Part:
     """Fetch a page, once. Raises as the client does, or TransientError when the answer is no such list."""
+    listing, query = question.listing, question.query
     answer = await client.attempt(listing.path, {**query, "limit": str(limit), "page": str(page)})
     body = answer.body
     data, meta = (body.get("data"), body.get("meta")) if isinstance(body, Mapping) else (None, None)

@@ -7,17 +7,18 @@ stand on; what a trace says of itself comes as its synthetic root row. Lists alw
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
 from sync_worker.errors import RecordRefused, TransientError
-from sync_worker.langfuse.client import Answer, EndpointMissing, LangfuseClient, RequestRejected
+from sync_worker.langfuse.client import EndpointMissing, LangfuseClient, PageTooHeavy, RequestRejected, ServerFault
 from sync_worker.langfuse.filters import any_of, not_before, parts
-from sync_worker.langfuse.listing import MAX_ROWS, OBSERVATIONS, TRACES, Listing, fetch_part
+from sync_worker.langfuse.listing import MAX_ROWS, OBSERVATIONS, TRACES, Listing
 from sync_worker.langfuse.media import whole_row
-from sync_worker.langfuse.reader import Page
+from sync_worker.langfuse.paging import Trial
+from sync_worker.langfuse.reader import Page, Unreadable
 from sync_worker.langfuse.rows import unreadable
 from sync_worker.langfuse.walk import Stretch, Walk
 from sync_worker.records import SYNTHETIC_ROOT_PREFIX, Api, Observation
@@ -26,6 +27,7 @@ from sync_worker.windows import Window
 #: The first version whose v1 lists take `filter`; older ones pass over it without a word. (Changelog of 2025-11-03.)
 _FILTERS_SINCE = (3, 120)
 _NO_PARENT: dict[str, Any] = {"type": "null", "column": "parentObservationId", "operator": "is null", "value": ""}
+_RECENT_MS = 60_000  # a question whether a list is there looks at no more than this
 _VERSION = re.compile(r"v?(\d+)\.(\d+)")
 
 
@@ -40,9 +42,12 @@ class V1Reader:
     ) -> None:
         self._client = client
         learnt = limits or {}
-        self._observations = Walk(client, OBSERVATIONS, learnt.get(OBSERVATIONS.path, MAX_ROWS))
-        self._traces = Walk(client, TRACES, learnt.get(TRACES.path, MAX_ROWS))
         self._filters = takes_filters(version)
+        self._observations = self._made(OBSERVATIONS, learnt)
+        self._traces = self._made(TRACES, learnt)
+
+    def _made(self, listing: Listing, learnt: Mapping[str, int]) -> Walk:
+        return Walk(self._client, listing, learnt.get(listing.path, MAX_ROWS), filters=self._filters)
 
     @property
     def limits(self) -> dict[str, int]:
@@ -60,7 +65,7 @@ class V1Reader:
 
     async def window(
         self, window: Window, *, light: bool = False, ended_since_ms: int | None = None
-    ) -> AsyncIterator[Page]:
+    ) -> AsyncGenerator[Page, None]:
         """Walk all rows that start in the window, newest first.
 
         Older servers cannot be asked for what ended lately: to them, nothing did.
@@ -85,21 +90,20 @@ class V1Reader:
         async for page in self._trace_rows(trace_ids, window):
             yield _lightened(page)
         async for page in self._rows_of(trace_ids, window, [_NO_PARENT]):
-            yield _lightened(page)
+            yield _lightened(Page([row for row in page.rows if _has_no_parent(row)], page.unreadable))
 
     async def rows(self, row_ids: Sequence[str], window: Window) -> AsyncIterator[Page]:
         """Walk the rows with these ids that start in the window, with their content."""
         roots = [row_id for row_id in row_ids if row_id.startswith(SYNTHETIC_ROOT_PREFIX)]
         async for page in self._trace_rows([row_id.removeprefix(SYNTHETIC_ROOT_PREFIX) for row_id in roots], window):
             yield page
-        others = [row_id for row_id in row_ids if not row_id.startswith(SYNTHETIC_ROOT_PREFIX)]
         if self._filters:
-            for part in parts(others):
+            for part in parts(row_ids):  # roots among them: observations may have any id
                 async for page in self._walk(OBSERVATIONS, window, [any_of("id", part)]):
                     yield page
             return
-        for row_id in others:
-            yield await self._one(OBSERVATIONS, row_id)
+        async for page in self._one_by_one(OBSERVATIONS, row_ids, window):
+            yield page
 
     async def whole(self, row: Observation) -> Observation:
         """Return the row with input and output that the server keeps elsewhere put in; the same row where none is."""
@@ -125,8 +129,8 @@ class V1Reader:
                 async for page in self._walk(TRACES, window, [any_of("id", part)]):
                     yield page
             return
-        for trace_id in trace_ids:
-            yield await self._one(TRACES, trace_id)
+        async for page in self._one_by_one(TRACES, trace_ids, window):
+            yield page
 
     async def _walk(
         self,
@@ -135,34 +139,48 @@ class V1Reader:
         conditions: Sequence[Mapping[str, Any]] = (),
         extra: Mapping[str, str] | None = None,
     ) -> AsyncIterator[Page]:
-        walk = self._observations if listing is OBSERVATIONS else self._traces
-        async for found in walk.walk(window, conditions, extra):
+        async for found in self._walk_of(listing).walk(window, conditions, extra):
             yield Page(found.rows, found.unreadable, found.size)
 
-    async def _one(self, listing: Listing, item_id: str) -> Page:
-        """Fetch a single row by its id; a page without rows where it is not there."""
-        answer = await self._get_or_none(f"{listing.path}/{quote(item_id, safe='')}", listing)
-        if answer is None:
-            return Page()
+    async def _one_by_one(self, listing: Listing, item_ids: Sequence[str], window: Window) -> AsyncIterator[Page]:
+        """Fetch single rows by their ids; EndpointMissing when one is not there, and its list is not there either."""
+        some_missing = False
+        for item_id in item_ids:
+            page = await self._one(listing, item_id)
+            if page is None:
+                some_missing = True
+            elif page.unreadable or window.holds(page.rows[0].start_ms):
+                yield page
+        if some_missing:
+            now = self._client.clock.now_ms()
+            await self._walk_of(listing).count(Window(now - _RECENT_MS, now))
+
+    async def _one(self, listing: Listing, item_id: str) -> Page | None:
+        """Fetch a single row by its id; None where it is not there."""
+        path = f"{listing.path}/{quote(item_id, safe='')}"
+        paging, trial = self._walk_of(listing).paging, Trial()
+        while True:
+            try:
+                answer = await self._client.attempt(path, {"fields": "core,io"} if listing is TRACES else {})
+            except (EndpointMissing, RequestRejected):
+                return None
+            except (PageTooHeavy, ServerFault) as fault:
+                now = self._client.clock.now_ms()
+                if await paging.is_to_blame(trial, Window(now, now)):
+                    return Page(unreadable=[Unreadable(f"Langfuse cannot serve it: {fault}", *listing.ids(item_id))])
+                await self._client.backoff.wait(fault)
+            except TransientError as fault:
+                await self._client.backoff.wait(fault)
+            else:
+                self._client.backoff.success()
+                break
         try:
             return Page([listing.parse(answer.body)], size=answer.size)
         except RecordRefused as refusal:
             return Page(unreadable=[unreadable(answer.body, str(refusal))], size=answer.size)
 
-    async def _get_or_none(self, path: str, listing: Listing) -> Answer | None:
-        """GET one thing; None where it is not there but its list is, else EndpointMissing is raised."""
-        fields = {"fields": "core,io"} if listing is TRACES else {}
-        while True:
-            try:
-                answer = await self._client.attempt(path, fields)
-            except (EndpointMissing, RequestRejected):
-                await fetch_part(self._client, listing, listing.params, 1)
-                return None
-            except TransientError as fault:
-                await self._client.backoff.wait(fault)
-            else:
-                self._client.backoff.success()
-                return answer
+    def _walk_of(self, listing: Listing) -> Walk:
+        return self._observations if listing is OBSERVATIONS else self._traces
 
 
 def takes_filters(version: str | None) -> bool:
@@ -199,6 +217,11 @@ async def _side_by_side(
 async def _nothing() -> AsyncIterator[Page]:
     for page in list[Page]():
         yield page
+
+
+def _has_no_parent(row: Observation) -> bool:
+    """Whether the server gives no parent: older ones cannot be asked for these alone."""
+    return row.is_trace_root or row.parent_id == f"{SYNTHETIC_ROOT_PREFIX}{row.trace_id}"
 
 
 def _lightened(page: Page) -> Page:

@@ -11,13 +11,19 @@ import pytest
 
 from sync_worker.backoff import Backoff
 from sync_worker.demo.langfuse_server import RecordedLangfuse
+from sync_worker.demo.serving import Request
 from sync_worker.langfuse.budget import Budget
 from sync_worker.langfuse.client import LangfuseClient
+from sync_worker.langfuse.listing import OBSERVATIONS, TRACES
+from sync_worker.langfuse.pace import Pace
+from sync_worker.langfuse.page_size import PageSize
 from sync_worker.langfuse.reader import Page
+from sync_worker.langfuse.v1 import V1Reader
 from sync_worker.langfuse.v2 import V2Reader
 from sync_worker.times import unix_ms
 from sync_worker.windows import Window
 from tests.support.clock import VirtualClock
+from tests.support.langfuse_v1 import LangfuseV1
 from tests.support.rows import Row, at, row
 
 PUBLIC_KEY = "pk-lf-demo"
@@ -128,3 +134,57 @@ def newest_first(rows: list[Row]) -> list[str]:
 def moment(seconds: float) -> int:
     """Return a time after noon in Unix milliseconds."""
     return unix_ms(at(seconds)) or 0
+
+
+@dataclass
+class ConnectedV1:
+    """A client of a simulated v1 server and all that belongs to it."""
+
+    client: LangfuseClient
+    reader: V1Reader
+    clock: VirtualClock
+    server: LangfuseV1
+
+    @property
+    def asked(self) -> int:
+        """How many requests the server was asked."""
+        return len(self.server.requests)
+
+
+ConnectV1 = Callable[..., ConnectedV1]
+
+
+@pytest.fixture
+async def connect_v1() -> AsyncIterator[ConnectV1]:
+    """Connect to a simulated v1 server without a socket; rows a page may be bounded by `limit`."""
+    async with AsyncExitStack() as stack:
+
+        def make(
+            server: LangfuseV1,
+            *,
+            limit: int | None = None,
+            patience: float | None = PATIENCE,
+            pace: bool = False,
+            seconds: float | Callable[[Request], float] = 0.0,
+        ) -> ConnectedV1:
+            clock = VirtualClock()
+            client = LangfuseClient(
+                "http://langfuse.test",
+                PUBLIC_KEY,
+                SECRET_KEY,
+                budget=Budget(clock),
+                backoff=Backoff("Langfuse", clock, patience),
+                clock=clock,
+                pace=Pace(clock) if pace else None,
+                transport=server.transport(clock, seconds),
+            )
+            stack.push_async_callback(client.close)
+            stack.callback(server.stop)
+            server.now = lambda: clock.now_ms() / 1000
+            limits = {} if limit is None else {OBSERVATIONS.path: limit, TRACES.path: limit}
+            reader = V1Reader(client, limits, server.version)
+            for walk_of in () if limit is None else (reader._observations, reader._traces):
+                walk_of.paging.size = PageSize(limit or 1, limit or 1)
+            return ConnectedV1(client, reader, clock, server)
+
+        yield make

@@ -1,0 +1,178 @@
+"""Pages of a v1 list, as large as the server bears, and which rows it cannot serve at all."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from dataclasses import dataclass
+from itertools import chain, repeat
+
+from sync_worker.errors import TransientError
+from sync_worker.langfuse.client import LangfuseClient, PageTooHeavy, ServerFault
+from sync_worker.langfuse.listing import MAX_ROWS, Listing, Part, Question, fetch_part
+from sync_worker.langfuse.page_size import PageSize
+from sync_worker.langfuse.reader import Page, Unreadable
+from sync_worker.langfuse.shrinking import fetch_fitting
+from sync_worker.times import iso_time
+from sync_worker.windows import Window
+
+#: How often a page of several rows is tried before it is read in smaller ones.
+_TRIES = 2
+#: How often a row must fail, and another be served after it, before the row is to blame.
+_PROOFS = 3
+#: While nothing was served that could prove it: how often a row must fail, and how many rows in a row may be to blame.
+_TRIES_UNPROVEN = 3
+_MAX_UNPROVEN = 8
+#: Where no row that was served is known, one is looked for behind the one that is not, and so many ms before it.
+_BEHIND = (2, 3, 5, 9)
+_DAY = 24 * 3_600_000
+#: A page behind the last one: it holds no row, so it tells how many there are though none may be served.
+_BEYOND = 1_000_000
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Trial:
+    """How often one row failed, and how often in a row another was served after that."""
+
+    tries: int = 0
+    proofs: int = 0
+
+
+class Paging:
+    """Asks one v1 list for pages. A row that the server cannot serve while it serves others is to blame for itself."""
+
+    def __init__(self, client: LangfuseClient, listing: Listing, limit: int = MAX_ROWS) -> None:
+        self.client = client
+        self.listing = listing
+        self.size = PageSize(limit, MAX_ROWS)
+        self._served: deque[int] = deque(maxlen=4)  # starts of rows that were served lately
+        self._unproven = 0
+        self.faults = 0  # answers to pages by their number that may lie in a row
+        self._fault: TransientError | None = None  # on the row that was to blame last
+        self._is_certain = False  # whether that was proven
+
+    async def first(self, question: Question) -> Part | None:
+        """Return the first page, or None when the first row on it is not served. Raises when patience ends."""
+
+        async def fetch(limit: int) -> Part | None:
+            part = await fetch_part(self.client, question, limit)
+            self.size.served(limit, part.size)
+            self._remember(part)
+            return part
+
+        async def alone(_: TransientError) -> Part | None:
+            return await self.numbered(question, 1, 1)
+
+        return await fetch_fitting(self.client, self.size, fetch, alone)
+
+    async def numbered(self, question: Question, limit: int, page: int) -> Part | None:
+        """Return a page by its number; None when it is too much, or, for one row, when that row is to blame."""
+        trial = Trial()
+        while True:
+            self.client.clock.check()
+            await self.client.backoff.ready()
+            try:
+                part = await fetch_part(self.client, question, limit, page)
+            except (PageTooHeavy, ServerFault) as fault:
+                self.faults += 1
+                self._fault = fault
+                if limit > 1:
+                    trial.tries += 1
+                    if trial.tries >= _TRIES or isinstance(fault, PageTooHeavy):
+                        return None
+                    await self.client.backoff.wait(fault)
+                    continue
+                if await self.is_to_blame(trial, question.window):
+                    self.size.stepped_over()
+                    return None
+                await self.client.backoff.wait(fault)
+            except TransientError as fault:
+                await self.client.backoff.wait(fault)
+            else:
+                self.client.backoff.success()
+                self._remember(part)
+                return part
+
+    async def total(self, question: Question, *, beyond: bool = False) -> int:
+        """Return how many rows the server counts, whether or not it serves them. Raises when patience ends.
+
+        A page `beyond` the last one is sure to hold no row that is not served, but dear where there are many rows.
+        """
+        pages = chain(() if beyond else (1, 2), repeat(_BEYOND))
+        page = next(pages)
+        while True:
+            self.client.clock.check()
+            await self.client.backoff.ready()
+            try:
+                part = await fetch_part(self.client, question, 1, page)
+            except (PageTooHeavy, ServerFault) as fault:
+                page = next(pages)
+                await self.client.backoff.wait(fault)
+            except TransientError as fault:
+                await self.client.backoff.wait(fault)
+            else:
+                self.client.backoff.success()
+                return part.total
+
+    async def alone(self, question: Question) -> Page:
+        """Return the only row of a question, which was to blame: as it is after all, or as what is known of it."""
+        if not self._is_certain:  # the server may have been down, and be back
+            part = await self.numbered(question, 1, 1)
+            if part is not None:
+                return Page(part.rows, part.unreadable, part.size)
+        found: Part | None = None
+        if self.listing.light:
+            found = await self.numbered(question.by(self.listing.light), 1, 1)
+        row = found.rows[0] if found is not None and found.rows else None
+        ids = (None, None) if row is None else (row.id, row.trace_id)
+        return Page(unreadable=[self.not_served(question.window, *ids)])
+
+    async def is_to_blame(self, trial: Trial, window: Window) -> bool:
+        """Whether a row of a window, which failed once more, is to blame: others are served, again and again."""
+        trial.tries += 1
+        proven = await self._serves_another(window)
+        trial.proofs = trial.proofs + 1 if proven else 0
+        self._is_certain = bool(proven)
+        return trial.proofs >= _PROOFS or (proven is None and self._may_be_blamed(trial.tries))
+
+    async def _serves_another(self, than: Window) -> bool | None:
+        """Whether another row than the newest of a window is served now; None when there is none to ask for."""
+        moments = {moment for moment in self._served if not than.holds(moment)}
+        places: list[tuple[Window, tuple[int, ...]]] = [
+            (Window(moment, moment + 1), (1, 2)) for moment in sorted(moments)
+        ]
+        if not places:
+            places = [(than, _BEHIND), (Window(than.start - _DAY, than.start), (1, 2))]
+        proven: bool | None = None
+        for there, pages in places:
+            for page in pages:  # rows of one moment come in any order, and one of them may not be served itself
+                try:
+                    part = await fetch_part(self.client, Question(self.listing, there), 1, page)
+                except TransientError:
+                    proven = False
+                    continue
+                if part.rows:
+                    self.client.backoff.success()
+                    self._remember(part)
+                    return True
+                break  # it is gone, or alone
+        return proven
+
+    def not_served(self, window: Window, row_id: str | None = None, trace_id: str | None = None) -> Unreadable:
+        """Return the row of a window that is to blame, as far as it is known."""
+        where = iso_time(window.start) if window.length <= 1 else f"{iso_time(window.start)} to {iso_time(window.end)}"
+        log.warning("a row cannot be served (%s): %s", where, self._fault, extra={"action": "dead-letter"})
+        return Unreadable(f"Langfuse cannot serve it ({where}): {self._fault}", row_id, trace_id)
+
+    def _remember(self, part: Part) -> None:
+        if part.rows:
+            self._served += dict.fromkeys((part.rows[0].start_ms, part.rows[-1].start_ms))
+            self._unproven = 0
+
+    def _may_be_blamed(self, tries: int) -> bool:
+        if tries < _TRIES_UNPROVEN or self._unproven >= _MAX_UNPROVEN:
+            return False
+        self._unproven += 1
+        return True
