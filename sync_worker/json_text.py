@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 import orjson
 
+#: JSON strings, of which white space is a part.
+_STRINGS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_SPACE = re.compile(r"\s")
 
 def parse(text: str | bytes) -> tuple[bool, Any]:
     """Return whether the text is JSON, and its value.
@@ -30,6 +34,11 @@ def parse_strictly(text: str | bytes) -> tuple[bool, Any]:
         return True, msgspec.json.decode(text)
     except (ValueError, RecursionError):  # of ValueError are its own error and that of lone surrogates
         return False, None
+
+
+def is_compact(text: str) -> bool:
+    """Whether JSON text has no white space around its parts; Python's `json` writes some, JavaScript's does not."""
+    return _SPACE.search(_STRINGS.sub("", text)) is None
 
 
 def dump(value: object) -> str:

@@ -130,7 +130,8 @@ def _attributes(
     }
     derived = genai_attributes(row, own, agent) if options.attributes != "langfuse" else {}
     guesses = derived.pop(GUESSED, [])
-    guessed = {*(map(str, guesses) if isinstance(guesses, list) else ()), *(back.guessed & own.keys())}
+    derived = {key: value for key, value in derived.items() if key not in back.lost}
+    guessed = {*(map(str, guesses) if isinstance(guesses, list) else ()), *(back.guessed & own.keys())} - back.lost
     if guessed:
         marks[GUESSED] = sorted(guessed)
     fields = observation_attributes(row, originals, back.claimed)

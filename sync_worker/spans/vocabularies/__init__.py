@@ -9,13 +9,23 @@ from __future__ import annotations
 from sync_worker.records import Observation
 from sync_worker.spans.context import TraceContext
 from sync_worker.spans.restore import Originals
-from sync_worker.spans.vocabularies import fixed, genkit, logfire, mastra, pydantic_ai, semconv, vercel
+from sync_worker.spans.vocabularies import (
+    conventions,
+    fixed,
+    genkit,
+    google_adk,
+    litellm,
+    logfire,
+    mastra,
+    pydantic_ai,
+    traceloop,
+    vercel,
+)
 from sync_worker.spans.vocabularies.vocabulary import Rebuilt, Vocabulary
 
-#: The first one that a span speaks counts.
+#: The first one that a span speaks counts: makers by their scope, then words that several makers share.
 VOCABULARIES: tuple[Vocabulary, ...] = (
-    vercel.VERCEL,
-    semconv.VERCEL_7,
+    vercel.VOCABULARY,
     pydantic_ai.VOCABULARY,
     mastra.VOCABULARY,
     genkit.VOCABULARY,
@@ -23,7 +33,11 @@ VOCABULARIES: tuple[Vocabulary, ...] = (
     fixed.LIVEKIT,
     fixed.PIPECAT,
     logfire.VOCABULARY,
+    litellm.VOCABULARY,
+    google_adk.VOCABULARY,
+    traceloop.VOCABULARY,
     fixed.WITH_MIME_TYPES,
+    conventions.VOCABULARY,  # last: others write its names too
 )
 
 

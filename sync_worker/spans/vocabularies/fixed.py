@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from sync_worker.json_text import parse
 from sync_worker.records import Observation
 from sync_worker.spans.context import TraceContext
 from sync_worker.spans.restore import Originals
-from sync_worker.spans.vocabularies import semconv
+from sync_worker.spans.vocabularies import conventions
 from sync_worker.spans.vocabularies.vocabulary import Rebuilt, Vocabulary
 
 Keys = tuple[str | None, str | None]
@@ -24,33 +23,28 @@ _LIVEKIT: Mapping[str, Keys] = {
 }
 
 
-def _put(row: Observation, keys: Keys) -> Rebuilt:
-    texts = zip(keys, (row.input, row.output), strict=True)
-    return Rebuilt({key: text for key, text in texts if key is not None and text})
-
-
 def _fixed(keys: Keys) -> Callable[[Observation, Originals, TraceContext], Rebuilt]:
-    return lambda row, originals, context: _put(row, keys)
+    return lambda row, originals, context: Rebuilt.of(row, *keys)
 
 
 def _livekit(row: Observation, originals: Originals, context: TraceContext) -> Rebuilt:
     """Put back what a span of that name had; later versions speak the conventions on model calls and tools."""
     if any(key.startswith("lk.pii.") for key in originals.attributes):
         named = originals.attributes.get("gen_ai.operation.name")
-        return semconv.rebuild(row, originals, context) if named == "execute_tool" or _has_parts(row) else Rebuilt()
-    return _put(row, _LIVEKIT.get(row.name or "", (None, None)))
+        return conventions.rebuild(row, originals, context) if named == "execute_tool" or _has_parts(row) else Rebuilt()
+    return Rebuilt.of(row, *_LIVEKIT.get(row.name or "", (None, None)))
 
 
 def _has_parts(row: Observation) -> bool:
     """Whether input and output are the conventions' messages; earlier model calls had events, which look alike."""
-    return _are_messages(semconv.take_system(row.input)[1]) and _are_messages(row.output)
+    return _are_in_parts(row.input) and _are_in_parts(row.output)
 
 
-def _are_messages(text: str | None) -> bool:
-    if text is None:
-        return True
-    is_json, value = parse(text)
-    return is_json and isinstance(value, list) and all(isinstance(item, dict) and "parts" in item for item in value)
+def _are_in_parts(text: str | None) -> bool:
+    messages = [] if text is None else conventions.conversation(text)
+    if text is None or messages is None:
+        return messages is not None
+    return all("parts" in item for item in messages[len(conventions.prepended(text, messages)) :])
 
 
 def _of_scope(*prefixes: str) -> Callable[[Originals], bool]:

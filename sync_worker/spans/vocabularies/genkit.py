@@ -21,8 +21,7 @@ def _rebuild(row: Observation, originals: Originals, context: TraceContext) -> R
         return found
     if row.input:
         found.attributes["genkit:input"] = row.input if parse(row.input)[0] else dump(row.input)
-    if row.output:
-        found.attributes["genkit:output"] = row.output
+    found.put("genkit:output", row.output)
     return found
 
 

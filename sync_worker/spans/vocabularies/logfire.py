@@ -12,7 +12,7 @@ from sync_worker.json_text import dump, parse
 from sync_worker.records import Observation
 from sync_worker.spans.context import TraceContext
 from sync_worker.spans.restore import Originals
-from sync_worker.spans.vocabularies import semconv
+from sync_worker.spans.vocabularies import conventions
 from sync_worker.spans.vocabularies.vocabulary import Rebuilt, Vocabulary
 
 _EVENT = "event.name"
@@ -25,7 +25,7 @@ _PAIRS = (
     (_EVENTS, _EVENTS),
     ("input", "output"),
     ("tool_arguments", "tool_response"),
-    (semconv.INPUT_MESSAGES, semconv.OUTPUT_MESSAGES),
+    (conventions.INPUT, conventions.OUTPUT),
 )
 
 
@@ -63,19 +63,17 @@ def _rebuild(row: Observation, originals: Originals, context: TraceContext) -> R
     pair = next((pair for pair in _PAIRS if not missing.isdisjoint(pair)), None)
     if pair is None:
         return Rebuilt()
-    if pair[0] == semconv.INPUT_MESSAGES:
-        return semconv.rebuild(row, originals, context)
-    found = Rebuilt()
+    if pair[0] == conventions.INPUT:
+        return conventions.rebuild(row, originals, context)
     if pair[0] == _EVENTS:
+        found = Rebuilt()
         events = events_of(row.input, row.output)
         if events is not None:
             found.attributes[_EVENTS] = dump(events)
             found.guessed.add(_EVENTS)  # of several answers Langfuse keeps the first
         return found
-    for key, text in zip(pair, (row.input, row.output), strict=True):
-        if text and key in missing:
-            found.attributes[key] = text
-    return found
+    asked, answered = (key if key in missing else None for key in pair)
+    return Rebuilt.of(row, asked, answered)
 
 
 def _described(originals: Originals) -> set[str]:

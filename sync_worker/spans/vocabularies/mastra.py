@@ -10,7 +10,7 @@ from sync_worker.json_text import dump
 from sync_worker.records import Observation
 from sync_worker.spans.context import TraceContext
 from sync_worker.spans.restore import Originals
-from sync_worker.spans.vocabularies import semconv
+from sync_worker.spans.vocabularies import conventions
 from sync_worker.spans.vocabularies.tools import take_tools
 from sync_worker.spans.vocabularies.vocabulary import Rebuilt, Vocabulary
 
@@ -24,19 +24,17 @@ def _rebuild(row: Observation, originals: Originals, context: TraceContext) -> R
     kind = str(originals.attributes[_TYPE])
     if _FIRST_VERSIONS in originals.attributes:
         for text, key, of_model in ((row.input, "input", "gen_ai.prompt"), (row.output, "output", "gen_ai.completion")):
-            if text:
-                found.attributes[key] = text
-                if kind == "model_generation":
-                    found.attributes[of_model] = text
+            found.put(key, text)
+            if kind == "model_generation":
+                found.put(of_model, text)
     elif originals.attributes.get("gen_ai.operation.name") == "execute_tool":
-        semconv.put_tool_call(row, found)
+        conventions.put_tool_call(row, found)
     else:
         text, tools = take_tools(row.input)
         if tools is not None:
-            found.attributes[semconv.TOOL_DEFINITIONS] = dump(tools)
-        semconv.put_input(text, found, write=str)  # instructions are plain text there
-        if row.output:
-            found.attributes[semconv.OUTPUT_MESSAGES] = row.output
+            found.attributes[conventions.TOOLS] = dump(tools)
+        conventions.put_input(text, found, write=conventions.as_text)
+        found.put(conventions.OUTPUT, row.output)
     return found
 
 

@@ -14,7 +14,7 @@ from sync_worker.records import Observation
 from sync_worker.spans.context import TraceContext
 from sync_worker.spans.instrumentations import PYDANTIC_AI, runs_tool_by_conventions
 from sync_worker.spans.restore import Originals
-from sync_worker.spans.vocabularies import semconv
+from sync_worker.spans.vocabularies import conventions
 from sync_worker.spans.vocabularies.logfire import events_of, is_events
 from sync_worker.spans.vocabularies.tools import take_tools
 from sync_worker.spans.vocabularies.vocabulary import Rebuilt, Vocabulary
@@ -35,7 +35,7 @@ def _rebuild(row: Observation, originals: Originals, context: TraceContext) -> R
 
 def _tool(row: Observation, originals: Originals, found: Rebuilt) -> None:
     if runs_tool_by_conventions(originals.scope, originals.attributes):
-        semconv.put_tool_call(row, found)
+        conventions.put_tool_call(row, found)
         return
     for key, text in (("tool_arguments", row.input), ("tool_response", row.output)):
         if text:
@@ -43,9 +43,8 @@ def _tool(row: Observation, originals: Originals, found: Rebuilt) -> None:
 
 
 def _agent(row: Observation, found: Rebuilt) -> None:
-    semconv.put_input(row.input, found, key="pydantic_ai.all_messages")
-    if row.output:
-        found.attributes["all_messages_events" if is_events(row.output) else "final_result"] = row.output
+    conventions.put_input(row.input, found, key="pydantic_ai.all_messages")
+    found.put("all_messages_events" if is_events(row.output) else "final_result", row.output)
 
 
 def _chat(row: Observation, originals: Originals, found: Rebuilt) -> None:
@@ -56,9 +55,8 @@ def _chat(row: Observation, originals: Originals, found: Rebuilt) -> None:
         found.attributes["events"] = dump(events)
         found.guessed.add("events")  # of several answers Langfuse keeps the first
         return
-    semconv.put_input(text, found)
-    if row.output:
-        found.attributes[semconv.OUTPUT_MESSAGES] = row.output
+    conventions.put_input(text, found)
+    found.put(conventions.OUTPUT, row.output)
 
 
 def _tools(tools: list[Any] | None, originals: Originals, found: Rebuilt) -> None:
@@ -70,7 +68,7 @@ def _tools(tools: list[Any] | None, originals: Originals, found: Rebuilt) -> Non
     of_request = [tool for tool in tools or () if _is_of_request(tool)]
     defined = [tool for tool in tools or () if not _is_of_request(tool)]
     if defined:
-        found.attributes[semconv.TOOL_DEFINITIONS] = dump(defined)
+        found.attributes[conventions.TOOLS] = dump(defined)
     kept = originals.attributes.get(_PARAMETERS)
     is_json, parameters = parse(kept) if isinstance(kept, str) else (False, None)
     if not is_json or not isinstance(parameters, dict) or "function_tools" in parameters or not tools:

@@ -9,14 +9,9 @@ last key, nothing becomes `{"tools": […]}`, and other text s becomes `{"prompt
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-from sync_worker.json_text import dump, parse
-
-#: JSON strings, of which white space is a part.
-_STRINGS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-_SPACE = re.compile(r"\s")
+from sync_worker.json_text import dump, is_compact, parse
 
 
 def merged_input(text: str | None) -> dict[str, Any] | None:
@@ -24,7 +19,7 @@ def merged_input(text: str | None) -> dict[str, Any] | None:
     if text is None or not text.startswith("{") or not text.endswith("}") or '"tools":[' not in text:
         return None
     is_json, value = parse(text)
-    if not is_json or not isinstance(value, dict) or _SPACE.search(_STRINGS.sub("", text)):
+    if not is_json or not isinstance(value, dict) or not is_compact(text):
         return None
     tools = value.get("tools")
     return value if isinstance(tools, list) and tools else None

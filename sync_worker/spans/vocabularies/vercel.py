@@ -41,8 +41,8 @@ def _rebuild(row: Observation, originals: Originals, context: TraceContext) -> R
     found = Rebuilt()
     operation = operation_of(originals.attributes)
     if operation == "ai.toolCall":
-        _put(found, "ai.toolCall.args", row.input)
-        _put(found, "ai.toolCall.result", row.output)
+        found.put("ai.toolCall.args", row.input)
+        found.put("ai.toolCall.result", row.output)
     else:
         _input(row, operation, found)
         _output(row, operation, originals, found)
@@ -50,17 +50,12 @@ def _rebuild(row: Observation, originals: Originals, context: TraceContext) -> R
     return found
 
 
-def _put(found: Rebuilt, key: str, value: str | None) -> None:
-    if value:
-        found.attributes[key] = value
-
-
 def _input(row: Observation, operation: str, found: Rebuilt) -> None:
     if not operation.endswith(_MODEL_CALLS):
-        _put(found, "ai.prompt", row.input)
+        found.put("ai.prompt", row.input)
         return
     text, tools = take_tools(row.input)
-    _put(found, "ai.prompt.messages", text)
+    found.put("ai.prompt.messages", text)
     if tools is not None:
         found.attributes[_TOOLS] = [dump(tool) for tool in tools]
 
@@ -121,6 +116,6 @@ def _metadata(row: Observation, originals: Originals, found: Rebuilt) -> None:
         found.guessed |= {key for key in found.attributes if key.startswith(_METADATA)}
 
 
-VERCEL = Vocabulary(
+VOCABULARY = Vocabulary(
     "vercel-ai", lambda originals: originals.scope is not None and originals.scope.name == "ai", _rebuild
 )

@@ -17,13 +17,29 @@ class Rebuilt:
 
     `amended` holds originals of which Langfuse kept a part only, whole again: they win over what it kept. `guessed`
     names attributes that may have been written otherwise. `claimed` names the keys of the row's own metadata
-    (`Originals.user`) that went back under another name, so that they are not told twice.
+    (`Originals.user`) that went back under another name, so that they are not told twice. `lost` names attributes that
+    the span had with a value that Langfuse did not keep: nothing is made up in their place.
     """
 
     attributes: Attributes = field(default_factory=dict)
     amended: Attributes = field(default_factory=dict)
     guessed: set[str] = field(default_factory=set)
     claimed: set[str] = field(default_factory=set)
+    lost: set[str] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, row: Observation, asked: str | None, answered: str | None) -> Rebuilt:
+        """Return a row's input and output under these keys."""
+        found = cls()
+        for key, text in ((asked, row.input), (answered, row.output)):
+            if key is not None:
+                found.put(key, text)
+        return found
+
+    def put(self, key: str, text: str | None) -> None:
+        """Put an input or output back under its key; an empty one was none."""
+        if text:
+            self.attributes[key] = text
 
 
 @dataclass(frozen=True, slots=True)

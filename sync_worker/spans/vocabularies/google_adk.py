@@ -1,0 +1,61 @@
+"""Google's Agent Development Kit, which names content `gcp.vertex.agent.*` or follows GenAI's conventions.
+
+Sources: google-adk 1.10, 1.16, 1.28, 2.0, 2.6, 2.10, 2.12 and 2.13, telemetry. Up to 2.12 a span `call_llm` holds
+request and response; a tool's span has its own attributes and an empty request and response beside them. From 2.13 on
+there is no such span by default, and content, where it is captured at all, goes by the conventions.
+"""
+
+from __future__ import annotations
+
+import re
+
+from sync_worker.records import Observation
+from sync_worker.spans.context import TraceContext
+from sync_worker.spans.restore import Originals
+from sync_worker.spans.vocabularies import conventions
+from sync_worker.spans.vocabularies.vocabulary import Rebuilt, Vocabulary
+
+SCOPE = "gcp.vertex.agent"
+REQUEST, RESPONSE = f"{SCOPE}.llm_request", f"{SCOPE}.llm_response"
+ARGUMENTS, ANSWER = f"{SCOPE}.tool_call_args", f"{SCOPE}.tool_response"
+
+#: The first version whose spans follow the conventions by default, and the first that could be told to.
+_ALIGNED, _CHOOSES = (2, 13), (2, 6)
+
+_VERSION = re.compile(r"(\d{1,6})\.(\d{1,6})")
+
+
+def rebuild(row: Observation, originals: Originals, context: TraceContext) -> Rebuilt:
+    """Put request and response, or arguments and answer of a tool, back."""
+    if row.name == "call_llm":
+        return Rebuilt.of(row, REQUEST, RESPONSE)
+    if originals.attributes.get("gen_ai.operation.name") == "execute_tool" and (row.input or row.output):
+        return _tool(row, originals, context)
+    return conventions.rebuild(row, originals, context)
+
+
+def _tool(row: Observation, originals: Originals, context: TraceContext) -> Rebuilt:
+    version = _version(originals)
+    older_trace = context.root_name == "invocation"
+    if version >= _ALIGNED and not older_trace:
+        return conventions.rebuild(row, originals, context)
+    found = Rebuilt.of(row, ARGUMENTS, ANSWER)
+    found.attributes |= {REQUEST: "{}", RESPONSE: "{}"}
+    if version >= _CHOOSES and not older_trace:
+        found.guessed |= found.attributes.keys()
+    return found
+
+
+def _version(originals: Originals) -> tuple[int, int]:
+    """Return the version of the kit; the first ones did not name it."""
+    match = _VERSION.match("" if originals.scope is None else originals.scope.version)
+    return (int(match[1]), int(match[2])) if match else (1, 0)
+
+
+def speaks(originals: Originals) -> bool:
+    """Whether the kit made a span; an instrumentation of OpenInference may have rewritten it."""
+    made = originals.scope is not None and originals.scope.name == SCOPE
+    return made and "openinference.span.kind" not in originals.attributes
+
+
+VOCABULARY = Vocabulary("google_adk", speaks, rebuild)

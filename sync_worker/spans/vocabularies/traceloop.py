@@ -1,0 +1,51 @@
+"""Traceloop's entities: workflows, tasks, agents and tools, with `traceloop.entity.input` and `.output`.
+
+Written by the decorators of its SDKs and by OpenLLMetry's instrumentations of frameworks (langchain, llamaindex,
+crewai, haystack, agno, mcp). Langfuse reads them before any messages that such a span has too, which are lost then.
+"""
+
+from __future__ import annotations
+
+from sync_worker.records import Observation
+from sync_worker.spans.context import TraceContext
+from sync_worker.spans.restore import Originals
+from sync_worker.spans.vocabularies import conventions
+from sync_worker.spans.vocabularies.vocabulary import Rebuilt, Vocabulary
+
+INPUT, OUTPUT = "traceloop.entity.input", "traceloop.entity.output"
+
+_KIND = "traceloop.span.kind"
+
+#: Marks its spans as entities but writes their content in GenAI's conventions, old or new (opentelemetry-
+#: instrumentation-openai-agents 0.47 to 0.62).
+_CONVENTIONAL = "opentelemetry.instrumentation.openai_agents"
+
+
+def rebuild(row: Observation, originals: Originals, context: TraceContext) -> Rebuilt:
+    """Put input and output of an entity back."""
+    scope = "" if originals.scope is None else originals.scope.name
+    if scope.startswith(_CONVENTIONAL):
+        return conventions.rebuild(row, originals, context)
+    sides = [conventions.conversation(text) for text in (row.input, row.output)]
+    if any(side and conventions.has_parts(side) for side in sides):
+        return conventions.rebuild(row, originals, context)
+    found = Rebuilt.of(row, INPUT, OUTPUT)
+    if scope.startswith("opentelemetry.instrumentation.langchain") and originals.attributes.get(_KIND) == "tool":
+        _as_tool_call(originals, found)
+    return found
+
+
+def _as_tool_call(originals: Originals, found: Rebuilt) -> None:
+    """Repeat a tool's input and output as arguments and result (opentelemetry-instrumentation-langchain 0.62.4)."""
+    if originals.attributes.get("gen_ai.operation.name") == "execute_tool":
+        for entity, call in ((INPUT, conventions.ARGUMENTS), (OUTPUT, conventions.RESULT)):
+            if entity in found.attributes:
+                found.attributes[call] = found.attributes[entity]
+
+
+def speaks(originals: Originals) -> bool:
+    """Whether a span is one of Traceloop's entities."""
+    return _KIND in originals.attributes and "openinference.span.kind" not in originals.attributes
+
+
+VOCABULARY = Vocabulary("traceloop", speaks, rebuild)
