@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,9 +10,11 @@ from urllib.parse import quote
 from sync_worker.json_text import parse
 from sync_worker.records import Observation
 from sync_worker.spans.context import RESERVED_KEY, TraceContext
+from sync_worker.spans.exceptions import error_type, exception
 from sync_worker.spans.genai import GUESSED, genai_attributes
 from sync_worker.spans.ids import is_same_span, otlp_span_id, otlp_trace_id, source_parent_id
-from sync_worker.spans.instrumentations import ERROR, kind_of, name_of, status_of
+from sync_worker.spans.instrumentations import ERROR, status_of
+from sync_worker.spans.kinds import kind_of
 from sync_worker.spans.langfuse_attributes import (
     TRACE_INPUT,
     TRACE_OUTPUT,
@@ -23,6 +24,7 @@ from sync_worker.spans.langfuse_attributes import (
     trace_attributes,
 )
 from sync_worker.spans.model import Attributes, Conversion, Event, Scope, Span
+from sync_worker.spans.names import name_of
 from sync_worker.spans.restore import Originals, take_apart
 from sync_worker.spans.sizes import cut_text, cut_value, within
 from sync_worker.spans.vocabularies import rebuilt
@@ -34,7 +36,6 @@ SOURCE = "kelet.source.langfuse."
 _RESERVED_SCOPES = ("com.anthropic.claude_code", "kelet.claude_agent_sdk")
 _DEFAULT_SCOPE = "langfuse-sdk"
 
-_ERROR_TYPE = re.compile(r"\s*((?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*(?:Error|Exception))\b(?::\s*(.*))?", re.DOTALL)
 _NS_PER_MS = 1_000_000
 
 
@@ -87,7 +88,7 @@ def _span(
     trace_id = otlp_trace_id(row.project_id, context.trace_id)
     span_id = otlp_span_id(row.project_id, context.trace_id, row.id)
     marks = _marks(row, trace_id, span_id, context, end_ms, notes)
-    status = status_of(row, originals.scope)
+    status = status_of(row, originals.scope, originals.attributes)
     attributes = _attributes(row, originals, marks, agent, context, project, options)
     kept, dropped = within(attributes, max_value_bytes=options.max_value_bytes, max_attributes=options.max_attributes)
     if dropped:
@@ -108,7 +109,9 @@ def _span(
         dropped_attributes=dropped,
     )
     if status == ERROR:
-        _add_exception(span, row, options)
+        said = exception(row, originals)
+        if said:
+            span.events.append(Event("exception", span.end_ns, _cut(said, options)))
     return span
 
 
@@ -143,7 +146,7 @@ def _attributes(
         marks,
         derived,
         {key: value for key, value in own.items() if key.startswith("gen_ai.")},
-        _error_type(row) if "error.type" not in own else {},
+        error_type(row) if "error.type" not in own else {},
         {key: value for key, value in fields.items() if key not in own},
         own,
         trace_attributes(row, context) if options.attributes != "genai" else {},
@@ -216,22 +219,6 @@ def _scope(scope: Scope | None, options: Conversion) -> Scope:
     if scope.name.startswith(_RESERVED_SCOPES):
         return Scope(_DEFAULT_SCOPE, "", {SOURCE + "scope": scope.name})
     return Scope(scope.name, scope.version, _cut(_allowed(scope.attributes), options))
-
-
-def _error_type(row: Observation) -> Attributes:
-    if row.level != "ERROR":
-        return {}
-    match = _ERROR_TYPE.match(row.status_message or "")
-    return {"error.type": match.group(1) if match else "_OTHER"}
-
-
-def _add_exception(span: Span, row: Observation, options: Conversion) -> None:
-    match = _ERROR_TYPE.match(row.status_message or "")
-    if match is not None:
-        attributes: Attributes = {"exception.type": match.group(1)}
-        if match.group(2):
-            attributes["exception.message"] = match.group(2)
-        span.events.append(Event("exception", span.end_ns, _cut(attributes, options)))
 
 
 def _trace_url(row: Observation, context: TraceContext, options: Conversion) -> str | None:

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sync_worker.json_text import dump, parse
-from sync_worker.spans.json_texts import JsonTexts
 from sync_worker.spans.model import Attributes, AttributeValue, Scope
+from sync_worker.spans.written_types import WrittenTypes
 
 _INT64 = 2**63
 
@@ -70,7 +70,7 @@ def take_apart(metadata: Mapping[str, Any], row_version: str | None = None) -> O
     if has_scope and scope_name:
         found.scope = Scope(scope_name, scope_version, scope_attributes)
     if _keeps_attributes(found):
-        found.attributes = _typed(found, attributes)
+        found.attributes = _typed(found, scope_name, attributes)
     else:
         found.user |= {f"attributes.{name}": value for name, value in attributes.items()}
     service_version = found.resource.get("service.version")
@@ -89,12 +89,13 @@ def has_whole_doubles(resource: Attributes) -> bool:
     return resource.get("telemetry.sdk.language") not in _JAVASCRIPT
 
 
-def _typed(found: Originals, attributes: Mapping[str, Any]) -> Attributes:
-    texts, doubles = JsonTexts(attributes), has_whole_doubles(found.resource)
-    return {
-        name: dump(value) if texts.hold(name, value) else attribute_value(name, value, doubles=doubles)
-        for name, value in attributes.items()
-    }
+def _typed(found: Originals, scope_name: str, attributes: Mapping[str, Any]) -> Attributes:
+    written, doubles = WrittenTypes(scope_name, attributes), has_whole_doubles(found.resource)
+    typed: Attributes = {}
+    for name, value in attributes.items():
+        known = written.give_back(name, value)
+        typed[name] = attribute_value(name, value, doubles=doubles) if known is None else known
+    return typed
 
 
 def attribute_value(key: str, value: Any, *, doubles: bool = True) -> AttributeValue:

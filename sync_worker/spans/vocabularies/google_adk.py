@@ -7,11 +7,10 @@ there is no such span by default, and content, where it is captured at all, goes
 
 from __future__ import annotations
 
-import re
-
 from sync_worker.records import Observation
 from sync_worker.spans.context import TraceContext
 from sync_worker.spans.restore import Originals
+from sync_worker.spans.versions import version_of
 from sync_worker.spans.vocabularies import conventions
 from sync_worker.spans.vocabularies.vocabulary import Rebuilt, Vocabulary
 
@@ -21,8 +20,6 @@ ARGUMENTS, ANSWER = f"{SCOPE}.tool_call_args", f"{SCOPE}.tool_response"
 
 #: The first version whose spans follow the conventions by default, and the first that could be told to.
 _ALIGNED, _CHOOSES = (2, 13), (2, 6)
-
-_VERSION = re.compile(r"(\d{1,6})\.(\d{1,6})")
 
 
 def rebuild(row: Observation, originals: Originals, context: TraceContext) -> Rebuilt:
@@ -35,7 +32,7 @@ def rebuild(row: Observation, originals: Originals, context: TraceContext) -> Re
 
 
 def _tool(row: Observation, originals: Originals, context: TraceContext) -> Rebuilt:
-    version = _version(originals)
+    version = version_of(originals.scope)  # the first ones did not name it
     older_trace = context.root_name == "invocation"
     if version >= _ALIGNED and not older_trace:
         return conventions.rebuild(row, originals, context)
@@ -44,12 +41,6 @@ def _tool(row: Observation, originals: Originals, context: TraceContext) -> Rebu
     if version >= _CHOOSES and not older_trace:
         found.guessed |= found.attributes.keys()
     return found
-
-
-def _version(originals: Originals) -> tuple[int, int]:
-    """Return the version of the kit; the first ones did not name it."""
-    match = _VERSION.match("" if originals.scope is None else originals.scope.version)
-    return (int(match[1]), int(match[2])) if match else (1, 0)
 
 
 def speaks(originals: Originals) -> bool:

@@ -1,0 +1,78 @@
+"""A span's original name, where Langfuse shows another one: a tool's, an operation's or a message for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sync_worker.records import Observation
+from sync_worker.spans.instrumentations import PYDANTIC_AI, is_pydantic_by_conventions, runs_tool_by_conventions
+from sync_worker.spans.model import AttributeValue, Scope
+
+_TOOL = "gen_ai.tool.name"
+
+
+def name_of(row: Observation, scope: Scope | None, originals: Mapping[str, AttributeValue]) -> str:
+    """Return the span's original name where Langfuse shows another one, else the name that it shows."""
+    maker = "" if scope is None else scope.name
+    shown = row.name or row.type.lower()
+    if maker == "ai" or originals.get("ai.toolCall.name") == shown or _ends_with_operation(shown, originals):
+        return _of_vercel(shown, originals)
+    if maker == PYDANTIC_AI:
+        return _of_pydantic(row, shown, scope, originals)
+    if maker.startswith("logfire") and shown == originals.get("logfire.msg"):
+        template = originals.get("logfire.msg_template")
+        return template if isinstance(template, str) and template else shown
+    if originals.get("traceloop.span.kind") == "tool":
+        return _of_traceloop_tool(maker, shown, originals)
+    return _of_tool_call(shown, originals)
+
+
+def _ends_with_operation(shown: str, originals: Mapping[str, AttributeValue]) -> bool:
+    operation = originals.get("ai.operationId")
+    return isinstance(operation, str) and shown in {
+        operation,
+        f"{originals.get('ai.telemetry.functionId')}:{operation}",
+    }
+
+
+def _of_vercel(shown: str, originals: Mapping[str, AttributeValue]) -> str:
+    """Return the operation; before `ai` 3.3 it stood only in `operation.name`, before the function's id."""
+    operation = originals.get("ai.operationId")
+    if isinstance(operation, str) and operation:
+        return operation
+    named = originals.get("operation.name")
+    return named.partition(" ")[0] if isinstance(named, str) and named.startswith("ai.") else shown
+
+
+def _of_pydantic(row: Observation, shown: str, scope: Scope | None, originals: Mapping[str, AttributeValue]) -> str:
+    told = originals.get("logfire.msg")
+    if row.type == "TOOL":
+        if runs_tool_by_conventions(scope, originals):
+            return f"execute_tool {originals.get(_TOOL, shown)}"
+        return "running output function" if str(told).startswith("running output function") else "running tool"
+    if shown == told:
+        if shown.endswith(" run"):
+            return "invoke_agent " + shown.removesuffix(" run") if is_pydantic_by_conventions(scope) else "agent run"
+        if shown.startswith("running ") and shown.endswith((" tool", " tools")):
+            return "running tools"
+    return shown
+
+
+def _of_traceloop_tool(maker: str, shown: str, originals: Mapping[str, AttributeValue]) -> str:
+    """Return a tool's name as OpenLLMetry writes it; Langfuse shows the tool's where the span names it."""
+    if originals.get(_TOOL) == shown:
+        # langchain's instrumentation has no suffix since it names the tool (0.62.4)
+        langchain = maker.startswith("opentelemetry.instrumentation.langchain")
+        return f"execute_tool {shown}" if langchain else f"{shown}.tool"
+    return shown if maker != "traceloop.tracer" or shown.endswith(".tool") else f"{shown}.tool"
+
+
+def _of_tool_call(shown: str, originals: Mapping[str, AttributeValue]) -> str:
+    if originals.get(_TOOL) != shown:
+        return shown
+    method = originals.get("mcp.method.name")  # OpenTelemetry's conventions for MCP: `tools/call {tool}`
+    if isinstance(method, str) and method:
+        return f"{method} {shown}"
+    if "mastra.trace_id" in originals:
+        return f"tool.execute {shown}"
+    return f"execute_tool {shown}" if originals.get("gen_ai.operation.name") == "execute_tool" else shown

@@ -1,0 +1,23 @@
+"""Versions of the makers of spans, as numbers that can be compared."""
+
+from __future__ import annotations
+
+import re
+from typing import TypeAlias
+
+from sync_worker.spans.model import Scope
+
+Version: TypeAlias = tuple[int, ...]
+
+_NUMBER = re.compile(r"[0-9]{1,9}")
+_MAX_CHARS = 100
+
+
+def numbers_of(text: str) -> Version:
+    """Return a version's numbers, the main one first; none where it tells none."""
+    return tuple(int(number) for number in _NUMBER.findall(text[:_MAX_CHARS]))
+
+
+def version_of(scope: Scope | None) -> Version:
+    """Return the version of a span's maker; one that names none counts as the first."""
+    return () if scope is None else numbers_of(scope.version)
