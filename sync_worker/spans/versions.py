@@ -9,7 +9,7 @@ from sync_worker.spans.model import Scope
 
 Version: TypeAlias = tuple[int, ...]
 
-_NUMBER = re.compile(r"[0-9]{1,9}")
+_NUMBER = re.compile(r"(?<![0-9])[0-9]{1,9}(?![0-9])")
 _MAX_CHARS = 100
 
 

@@ -235,3 +235,24 @@ def test_numbers_that_earlier_servers_took_for_objects() -> None:
     assert take_apart(metadata).attributes == {
         "zero": 0, "text": 9007199254740993, "odd": '{"intValue":"x"}',
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("scope", "key", "value", "expected"),
+    [
+        ("opentelemetry.instrumentation.mcp.instrumentation", "mcp.request.id", 7, "7"),
+        ("my.app", "mcp.request.id", 7, 7),
+        ("traceloop.tracer", "traceloop.entity.version", 2, 2),
+        ("traceloop.tracer", "traceloop.entity.version", 2**63, "9223372036854775808"),
+        ("traceloop.tracer", "app.version", 2, "2"),
+        ("opentelemetry.instrumentation.google_genai", "gen_ai.request.top_k", 40, 40.0),
+        ("opentelemetry.instrumentation.bedrock", "gen_ai.request.top_k", 40, 40),
+        ("litellm", "gen_ai.response.finish_reasons", ["stop"], '["stop"]'),
+        ("litellm", "error.code", True, True),
+        ("my.app", "gen_ai.response.finish_reasons", ["stop"], ["stop"]),
+    ],
+)
+def test_types_by_maker(scope: str, key: str, value: Any, expected: Any) -> None:
+    """A maker that writes a value in one way only gives its type back, whatever JSON made of it."""
+    found = take_apart({"scope.name": scope, f"attributes.{key}": value}).attributes[key]
+    assert (type(found), found) == (type(expected), expected)

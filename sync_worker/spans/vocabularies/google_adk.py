@@ -7,11 +7,15 @@ there is no such span by default, and content, where it is captured at all, goes
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from sync_worker.json_text import dump
 from sync_worker.records import Observation
 from sync_worker.spans.context import TraceContext
 from sync_worker.spans.restore import Originals
 from sync_worker.spans.versions import version_of
 from sync_worker.spans.vocabularies import conventions
+from sync_worker.spans.vocabularies.tools import take_tools
 from sync_worker.spans.vocabularies.vocabulary import Rebuilt, Vocabulary
 
 SCOPE = "gcp.vertex.agent"
@@ -21,9 +25,14 @@ ARGUMENTS, ANSWER = f"{SCOPE}.tool_call_args", f"{SCOPE}.tool_response"
 #: The first version whose spans follow the conventions by default, and the first that could be told to.
 _ALIGNED, _CHOOSES = (2, 13), (2, 6)
 
+#: Marks spans that OpenInference's instrumentation of the kit wrote into.
+_REWRITTEN = "openinference.span.kind"
+
 
 def rebuild(row: Observation, originals: Originals, context: TraceContext) -> Rebuilt:
     """Put request and response, or arguments and answer of a tool, back."""
+    if _REWRITTEN in originals.attributes:
+        return _rewritten(row)
     if row.name == "call_llm":
         return Rebuilt.of(row, REQUEST, RESPONSE)
     if originals.attributes.get("gen_ai.operation.name") == "execute_tool" and (row.input or row.output):
@@ -43,10 +52,21 @@ def _tool(row: Observation, originals: Originals, context: TraceContext) -> Rebu
     return found
 
 
+def _rewritten(row: Observation) -> Rebuilt:
+    """Put back what OpenInference's instrumentation wrote into the kit's own span, beside the kit's list of tools.
+
+    Source: openinference-instrumentation-google-adk 1.0.5. Langfuse adds the list to the request, after its last key.
+    """
+    asked, tools = take_tools(row.input)
+    found = Rebuilt.of(replace(row, input=asked), "input.value", "output.value")
+    if tools is not None:
+        found.attributes[conventions.TOOLS] = dump(tools)
+    return found
+
+
 def speaks(originals: Originals) -> bool:
-    """Whether the kit made a span; an instrumentation of OpenInference may have rewritten it."""
-    made = originals.scope is not None and originals.scope.name == SCOPE
-    return made and "openinference.span.kind" not in originals.attributes
+    """Whether the kit made a span."""
+    return originals.scope is not None and originals.scope.name == SCOPE
 
 
 VOCABULARY = Vocabulary("google_adk", speaks, rebuild)

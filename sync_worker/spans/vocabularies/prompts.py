@@ -16,8 +16,9 @@ from sync_worker.spans.vocabularies.vocabulary import Rebuilt
 
 PROMPT, COMPLETION = "gen_ai.prompt", "gen_ai.completion"
 
-#: More attributes than a span sends are not worth making, nor are names deeper than any instrumentation writes.
-MAX_KEYS, MAX_DEPTH = 256, 12
+#: OpenTelemetry's SDKs keep 128 attributes of a span unless told otherwise, and no instrumentation writes deep names.
+#: The bound leaves room for the span's other attributes among those that are sent.
+MAX_KEYS, MAX_DEPTH = 160, 12
 
 _INT64 = 2**63
 
@@ -47,9 +48,9 @@ def holds(asked: str | None, answered: str | None, originals: Originals) -> bool
 
 
 def flattened(asked: str | None, answered: str | None) -> Rebuilt:
-    """Return the attributes that both sides were made of."""
+    """Return the attributes that both sides were made of, the answer's first: a long question must not crowd it out."""
     found = Rebuilt()
-    for prefix, text in ((PROMPT, asked), (COMPLETION, answered)):
+    for prefix, text in ((COMPLETION, answered), (PROMPT, asked)):
         value = None if text is None else _nested(text)
         if value is not None:
             _flatten(prefix, value, found)
