@@ -111,6 +111,19 @@ def test_tool_call() -> None:
     }  # fmt: skip
 
 
+def test_tool_call_in_messages() -> None:
+    """A maker may tell arguments and result in messages as well, which Langfuse takes first."""
+    asked = json.dumps([{"role": "tool", "parts": [{"type": "tool_call", "arguments": {"city": "Zürich"}}]}])
+    answered = json.dumps([{"role": "tool", "parts": [{"type": "tool_call_response", "response": "21.5"}]}])
+    made = row(type="TOOL", input=asked, output=answered, metadata=otlp(gen_ai__operation__name="execute_tool"))
+    found = back(made)
+    assert found.attributes == {
+        "gen_ai.input.messages": asked, "gen_ai.tool.call.arguments": '{"city":"Zürich"}',
+        "gen_ai.output.messages": answered, "gen_ai.tool.call.result": "21.5",
+    }  # fmt: skip
+    assert found.guessed == {"gen_ai.tool.call.arguments", "gen_ai.tool.call.result"}
+
+
 def test_embeddings() -> None:
     """OpenLLMetry writes messages for embeddings too, which no rule for chats restores."""
     known = otlp(gen_ai__operation__name="embeddings") | {"scope.name": "opentelemetry.instrumentation.openai.v1"}

@@ -27,7 +27,8 @@ def test_undone(text: str, before: str | None, tools: list[object]) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        None, "", "tools", '{"tools":[]}', '{"a": 1, "tools": [1]}', "[]", '{"a":1}', '{"tools":[1],"a":1}', '{"a":1,"tools":{"b":1}}', '{"a":1,"tools":"none"}',
+        None, "", "tools", '{"tools":[]}', '{"a": 1, "tools": [1]}',
+        "[]", '{"a":1}', '{"tools":[1],"a":1}', '{"a":1,"tools":{"b":1}}', '{"a":1,"tools":"none"}',
         '{"a":{"tools":[1]}}', '{"a":1,"tools":[1]', '"tools"', '{"tools":' * 10_000,
     ],
     ids=lambda text: str(text)[:20],
