@@ -17,6 +17,7 @@ from sync_worker.spans.vocabularies import (
     litellm,
     logfire,
     mastra,
+    openinference,
     pydantic_ai,
     traceloop,
     vercel,
@@ -35,6 +36,7 @@ VOCABULARIES: tuple[Vocabulary, ...] = (
     logfire.VOCABULARY,
     litellm.VOCABULARY,
     google_adk.VOCABULARY,
+    openinference.VOCABULARY,
     traceloop.VOCABULARY,
     fixed.WITH_MIME_TYPES,
     conventions.VOCABULARY,  # last: others write its names too

@@ -1,0 +1,89 @@
+"""OpenInference: what Langfuse consumed of it is input, output, tools and messages.
+
+Langfuse takes `input.value` and `output.value` as they are, and throws `llm.input_messages.*` and
+`llm.output_messages.*` away beside them; these are made again from the two, as the instrumentation made them from the
+same objects. Tools it moves into the input (see `tools`). Everything else stays among the original attributes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sync_worker.json_text import parse
+from sync_worker.records import Observation
+from sync_worker.spans.context import TraceContext
+from sync_worker.spans.model import Attributes
+from sync_worker.spans.restore import Originals
+from sync_worker.spans.vocabularies.openinference.makers import Maker, maker_of
+from sync_worker.spans.vocabularies.openinference.tooling import moved_tools, tool_attributes
+from sync_worker.spans.vocabularies.openinference.unread import pairs, unread
+from sync_worker.spans.vocabularies.openinference.writing import Version, flat
+from sync_worker.spans.vocabularies.tools import take_tools
+from sync_worker.spans.vocabularies.vocabulary import Rebuilt, Vocabulary
+
+KIND = "openinference.span.kind"
+_INPUT, _OUTPUT = "llm.input_messages", "llm.output_messages"
+
+#: Makers whose own input and output Langfuse prefers to those of OpenInference, where a span has both.
+_PREFERRED = ("traceloop.tracer", "langfuse-sdk")
+
+
+def _speaks(originals: Originals) -> bool:
+    scope = "" if originals.scope is None else originals.scope.name
+    named = scope.startswith(("openinference.", "@arizeai/openinference-"))
+    return named or (KIND in originals.attributes and not scope.startswith(_PREFERRED))
+
+
+def _rebuild(row: Observation, originals: Originals, _: TraceContext) -> Rebuilt:
+    bare = _without_values(row, originals)
+    if bare is not None:
+        return Rebuilt(bare)
+    maker, version = maker_of(originals)
+    text, tools = moved_tools(row.input, maker.tools, originals)
+    found: Attributes = {}
+    if text:
+        found["input.value"] = text
+    if row.output:
+        found["output.value"] = row.output
+    has_messages = not maker.only_llm or originals.attributes.get(KIND) == "LLM"
+    if not tools and not (has_messages and (maker.reads_input or maker.reads_output)):
+        return Rebuilt(found)
+    asked, answered = _json(text), _json(row.output)
+    derived = tool_attributes(tools, originals, asked, answered)
+    if has_messages:
+        derived |= _messages(maker, version, asked, answered)
+    guessed = set() if maker.sure else {*derived, *(("input.value",) if tools and maker.tools != "kept" else ())}
+    return Rebuilt(found | derived, guessed)
+
+
+def _messages(maker: Maker, version: Version, asked: Any, answered: Any) -> Attributes:
+    found: Attributes = {}
+    for prefix, reads, value in (
+        (_INPUT, maker.reads_system, answered),
+        (_INPUT, maker.reads_input, asked),
+        (_OUTPUT, maker.reads_output, answered),
+    ):
+        if reads is not None and isinstance(value, dict | list):
+            found |= flat(prefix, reads(value, version))
+    return found
+
+
+def _without_values(row: Observation, originals: Originals) -> Attributes | None:
+    """Return the messages of a span that had no `input.value`: they are the row's input and output."""
+    if originals.attributes.keys() & {"input.mime_type", "output.mime_type"}:
+        return None
+    text, tools = take_tools(row.input)
+    asked, answered = unread(text), unread(row.output)
+    if (asked is None and text) or (answered is None and row.output) or (asked is None and answered is None):
+        return None
+    found = flat(_INPUT, pairs(asked or []))
+    return found | flat(_OUTPUT, pairs(answered or [])) | tool_attributes(tools, originals, None, None)
+
+
+def _json(text: str | None) -> Any:
+    """Return what a text says that is JSON and an object or a list."""
+    is_json, value = parse(text) if text and text.lstrip()[:1] in {"{", "["} else (False, None)
+    return value if is_json else None
+
+
+VOCABULARY = Vocabulary("openinference", _speaks, _rebuild)

@@ -1,0 +1,84 @@
+"""Gemini's contents, as openinference-instrumentation-google-adk writes them (1.0.5; text parts alike since 0.1.0)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sync_worker.spans.vocabularies.openinference.writing import Pairs, content, fields, image, items, json_of, objects
+
+
+def adk_input(value: Any) -> Pairs:
+    """Yield the messages of an LlmRequest: its system instruction, then its contents."""
+    value = fields(value)
+    at = 0
+    system = fields(value.get("config")).get("system_instruction")
+    if system:
+        yield "0.message.role", "system"
+        if isinstance(system, str):
+            yield "0.message.content", system
+        elif isinstance(system, dict):
+            yield from _parts(0, items(system.get("parts")), text_only=True)
+        at = 1
+    for place, told in enumerate(items(value.get("contents")), at):
+        yield from _content(place, fields(told))
+
+
+def adk_output(value: Any) -> Pairs:
+    """Yield the one message of an LlmResponse."""
+    said = fields(value).get("content")
+    if isinstance(said, dict) and said:
+        yield from _content(0, said)
+
+
+def declarations(value: Any) -> list[Any]:
+    """Return the functions that an LlmRequest declares."""
+    tools = items(fields(fields(value).get("config")).get("tools"))
+    return [item for tool in tools for item in items(fields(tool).get("function_declarations"))]
+
+
+def _content(at: int, told: Any) -> Pairs:
+    yield f"{at}.message.role", told.get("role") or "user"
+    yield from _parts(at, items(told.get("parts")))
+
+
+def _parts(at: int, parts: list[Any], *, text_only: bool = False) -> Pairs:
+    """Yield parts; behind an answer of a function the instrumentation counts on with the next message."""
+    for place, part in enumerate(objects(parts)):
+        prefix = f"{at}.message.contents.{place}"
+        if isinstance(part.get("text"), str):
+            yield from content(prefix, "reasoning" if part.get("thought") else "text", part["text"])
+            if part.get("thought_signature"):
+                yield f"{prefix}.message_content.signature", _signature(part["thought_signature"])
+        elif text_only:
+            continue
+        elif isinstance(part.get("function_call"), dict):
+            yield from _call(f"{at}.message.tool_calls.{place}.tool_call", part)
+        elif isinstance(part.get("function_response"), dict):
+            answer = part["function_response"]
+            yield f"{at}.message.role", "tool"
+            for name, key in (("name", "name"), ("tool_call_id", "id")):
+                if answer.get(key):
+                    yield f"{at}.message.{name}", answer[key]
+            if answer.get("response"):
+                yield f"{at}.message.content", json_of(answer["response"])
+            at += 1
+        elif "image" in str(fields(part.get("inline_data")).get("mime_type")):
+            inline = part["inline_data"]
+            yield from image(prefix, f"data:{inline['mime_type']};base64,{_signature(inline.get('data'))}")
+
+
+def _call(prefix: str, part: Any) -> Pairs:
+    asked = part["function_call"]
+    if asked.get("id"):
+        yield f"{prefix}.id", asked["id"]
+    if asked.get("name"):
+        yield f"{prefix}.function.name", asked["name"]
+    if asked.get("args"):
+        yield f"{prefix}.function.arguments", json_of(asked["args"])
+    if part.get("thought_signature"):
+        yield f"{prefix}.reasoning_signature", _signature(part["thought_signature"])
+
+
+def _signature(value: Any) -> Any:
+    """Return bytes as the instrumentation writes them; pydantic puts them into JSON in the other base64 alphabet."""
+    return value.replace("-", "+").replace("_", "/") if isinstance(value, str) else value

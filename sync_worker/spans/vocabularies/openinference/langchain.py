@@ -1,0 +1,108 @@
+"""LangChain's messages, as openinference-instrumentation-langchain writes them (0.1.29 to 0.1.80)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sync_worker.spans.vocabularies.openinference.chat import function_call
+from sync_worker.spans.vocabularies.openinference.writing import Pairs, call, content, fields, image, items, objects
+
+_ROLES = {
+    "HumanMessage": "user",
+    "AIMessage": "assistant",
+    "SystemMessage": "system",
+    "FunctionMessage": "function",
+    "ToolMessage": "tool",
+    "human": "user",
+    "ai": "assistant",
+    "system": "system",
+    "function": "function",
+    "tool": "tool",
+}
+
+
+def langchain_input(value: Any) -> Pairs:
+    """Yield the first row of messages of a model call; of a chain, whose messages are one row, the first message."""
+    messages = items(fields(value).get("messages"))
+    if messages:
+        first = messages[0]
+        row = first if isinstance(first, list) else [first]
+        if len(row) == 2 and all(isinstance(item, str) for item in row):  # ("user", "Hello")
+            yield from (("0.message.role", row[0]), ("0.message.content", row[1]))
+            return
+        for at, message in enumerate(row):
+            for key, told in _message(message):
+                yield f"{at}.{key}", told
+
+
+def langchain_output(value: Any) -> Pairs:
+    """Yield the messages of the first row of generations."""
+    generations = items(fields(value).get("generations"))
+    told = [message for item in items(generations[0] if generations else None) if (message := _said(item))]
+    for at, message in enumerate(told):
+        for key, item in _message(message):
+            yield f"{at}.{key}", item
+
+
+def _said(generation: Any) -> dict[str, Any] | None:
+    message = fields(generation).get("message")
+    return message if isinstance(message, dict) and message else None
+
+
+def _message(message: Any) -> Pairs:
+    """Yield a message: serialised by LangChain, as {"type", "data"}, as its bare fields, or a user's own object."""
+    message = fields(message)
+    if isinstance(message.get("kwargs"), dict):
+        path = message.get("id")
+        kind = str(path[-1]) if isinstance(path, list) and path else ""
+        kwargs = message["kwargs"]
+    elif isinstance(message.get("data"), dict):
+        kind, kwargs = str(message.get("type")), message["data"]
+    elif "additional_kwargs" in message:
+        kind, kwargs = str(message.get("type")), message
+    else:
+        kind, kwargs = str(message.get("type")), {}
+    role = _role(kind, kwargs) or message.get("role")
+    if isinstance(role, str) and role:
+        yield "message.role", role
+    yield from _said_in(kwargs)
+    yield from _calls(message, kwargs)
+
+
+def _role(kind: str, kwargs: Any) -> Any:
+    for start, role in _ROLES.items():
+        if kind in {start, start + "Chunk"}:
+            return role
+    return kwargs.get("role") if kind.lower().startswith("chat") else None
+
+
+def _said_in(kwargs: Any) -> Pairs:
+    said = kwargs.get("content")
+    if isinstance(said, str) and said:
+        yield "message.content", said
+    for at, block in enumerate(items(said)):
+        prefix = f"message.contents.{at}"
+        if isinstance(block, str):
+            yield f"{prefix}.message_content.text", block
+        elif fields(block).get("type") == "text":
+            yield from content(prefix, "text", block.get("text") or None)
+        elif fields(block).get("type") == "image_url":
+            yield from image(prefix, fields(block.get("image_url")).get("url"))
+    for key in ("tool_call_id", "name"):
+        if isinstance(kwargs.get(key), str) and kwargs[key]:
+            yield f"message.{key}", kwargs[key]
+    yield from function_call(fields(kwargs.get("additional_kwargs")).get("function_call"))
+
+
+def _calls(message: Any, kwargs: Any) -> Pairs:
+    """Yield the calls of the last place that has some."""
+    places = (message, kwargs, fields(kwargs.get("additional_kwargs")))
+    found = next((told for place in reversed(places) if (told := items(place.get("tool_calls")))), [])
+    for at, item in enumerate(objects(found)):
+        function = fields(item.get("function")) or item
+        yield from call(
+            f"message.tool_calls.{at}",
+            item.get("id"),
+            function.get("name"),
+            function.get("arguments", item.get("args")),
+        )
