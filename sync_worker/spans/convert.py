@@ -28,6 +28,7 @@ from sync_worker.spans.names import name_of
 from sync_worker.spans.restore import Originals, take_apart
 from sync_worker.spans.sizes import cut_text, cut_value, within
 from sync_worker.spans.vocabularies import rebuilt
+from sync_worker.spans.vocabularies.vocabulary import Rebuilt
 
 #: Attributes of our own, for what the worker did to a row.
 SOURCE = "kelet.source.langfuse."
@@ -128,7 +129,7 @@ def _attributes(
     back = rebuilt(row, originals, context)
     own = {
         key: value
-        for key, value in _allowed(back.attributes | originals.attributes | back.amended).items()
+        for key, value in _allowed(originals.attributes | _beside(originals.attributes, back)).items()
         if key != "kelet.project" and not key.startswith(SOURCE)
     }
     derived = genai_attributes(row, own, agent) if options.attributes != "langfuse" else {}
@@ -148,14 +149,20 @@ def _attributes(
         {key: value for key, value in own.items() if key.startswith("gen_ai.")},
         error_type(row) if "error.type" not in own else {},
         {key: value for key, value in fields.items() if key not in own},
-        own,
+        {key: value for key, value in own.items() if key in originals.attributes},
         trace_attributes(row, context) if options.attributes != "genai" else {},
         metadata_attributes(row, context, _trace_url(row, context, options)),
+        own,  # what was rebuilt can be hundreds of keys, which are in the row's input and output as well
     )
     for layer in layers:
         for key, value in layer.items():
             first.setdefault(key, value)
     return first
+
+
+def _beside(known: Attributes, back: Rebuilt) -> Attributes:
+    """Return what was rebuilt of attributes that Langfuse did not keep, or kept in part."""
+    return {key: value for key, value in back.attributes.items() if key not in known} | back.amended
 
 
 def _without_home(fields: Attributes, elsewhere: Attributes) -> Attributes:

@@ -24,6 +24,8 @@ PYDANTIC_AI = "pydantic-ai"
 GOOGLE_ADK = "gcp.vertex.agent"
 #: Marks a span as written in OpenInference's words.
 OPENINFERENCE_KIND = "openinference.span.kind"
+#: OpenInference's instrumentation of Google's kit, which writes into the kit's own spans.
+OPENINFERENCE_ADK = "openinference.instrumentation.google_adk"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,10 @@ class Habits:
 _BY_SCOPE: dict[str, Habits] = {
     "langfuse-sdk": Habits(),
     "openinference.": Habits(fine_status=OK),
+    "openinference.instrumentation.autogen": Habits(),
+    "openinference.instrumentation.autogen_agentchat": Habits(fine_status=OK),
+    "openinference.instrumentation.agentspec": Habits(),
+    "@arizeai/openinference-": Habits(fine_status=OK),
     "litellm": Habits(fine_status=OK),
     "ai": Habits(),
     GOOGLE_ADK: Habits(),
@@ -61,30 +67,40 @@ _WHOLE_NAMES = frozenset({"ai", "gen_ai"})
 
 #: Where nothing is known of the maker, GenAI's conventions: calls that leave the process are CLIENT.
 UNKNOWN = Habits(client_types=_REMOTE_CALLS)
+#: A program's own spans in OpenInference's words: its tracer makes them INTERNAL, its decorators end them with OK.
+_OPENINFERENCE = Habits(fine_status=OK)
 
 
-def habits_of(scope: Scope | None) -> Habits:
+def habits_of(scope: Scope | None, originals: Mapping[str, AttributeValue]) -> Habits:
     """Return what is known of the maker of a span; the conventions where its scope is unknown."""
     if scope is None:
         return UNKNOWN
+    speaks_openinference = OPENINFERENCE_KIND in originals
+    if scope.name == GOOGLE_ADK and speaks_openinference:  # its instrumentation ends the span
+        return _OPENINFERENCE
+    if scope.name == OPENINFERENCE_ADK and _is_adk_workflow(originals):
+        return Habits()
     best = ""
     for prefix in _BY_SCOPE:
         fits = scope.name == prefix if prefix in _WHOLE_NAMES else scope.name.startswith(prefix)
         if fits and len(prefix) > len(best):
             best = prefix
-    return _BY_SCOPE[best] if best else UNKNOWN
+    return _BY_SCOPE[best] if best else _OPENINFERENCE if speaks_openinference else UNKNOWN
+
+
+def _is_adk_workflow(originals: Mapping[str, AttributeValue]) -> bool:
+    """Whether a span is one of Google's kit itself, made with the instrumentation's tracer but not ended by it."""
+    return str(originals.get("gen_ai.operation.name")) in {"invoke_workflow", "invoke_node"}
 
 
 def status_of(row: Observation, scope: Scope | None, originals: Mapping[str, AttributeValue]) -> int:
     """Return the OTLP status code of a row: ERROR for level ERROR, else what its maker sets on a span without fault."""
     if row.level == "ERROR":
         return ERROR
-    if OPENINFERENCE_KIND in originals and scope is not None and scope.name == GOOGLE_ADK:
-        return OK  # OpenInference's instrumentation of the kit writes into the kit's own spans
     marks = marks_of(scope, originals)
     if marks is not None:
         return UNSET if marks.unset.match(row.name or "") else OK
-    return habits_of(scope).fine_status
+    return habits_of(scope, originals).fine_status
 
 
 def runs_tool_by_conventions(scope: Scope | None, originals: Mapping[str, AttributeValue]) -> bool:

@@ -52,7 +52,7 @@ def kind_of(row: Observation, scope: Scope | None, originals: Mapping[str, Attri
     marks = marks_of(scope, originals)
     if marks is not None:
         return CLIENT if (marks.calls and row.type in MODEL_CALLS) or marks.client.match(row.name or "") else INTERNAL
-    habits = habits_of(scope)
+    habits = habits_of(scope, originals)
     if row.type in habits.client_types:
         return CLIENT
     return _by_attributes(row, originals) if _may_be_any(maker, habits) else INTERNAL

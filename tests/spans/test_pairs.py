@@ -33,10 +33,10 @@ class Shares(NamedTuple):
 
 
 #: What was measured; a rule that restores more may raise them, nothing may lower them. Lost for good are number texts
-#: ("1.10"), the spaces of JSON text, and what Langfuse consumed of OpenInference's attributes.
+#: ("1.10") and the spaces of JSON text.
 MEASURED = {
     "langfuse-sdk5": Shares(spans=18, attributes=0.795, resource=0.895, kind=1, status=1),
-    "openinference-openai": Shares(spans=13, attributes=0.564, resource=1, kind=0.923, status=0.769),
+    "openinference-openai": Shares(spans=13, attributes=0.858, resource=1, kind=1, status=1),
     "pydantic-ai": Shares(spans=22, attributes=0.98, resource=1, kind=1, status=1),
     "vercel-ai-7": Shares(spans=36, attributes=1, resource=1, kind=1, status=1),
 }

@@ -13,6 +13,7 @@ from typing import Any
 from sync_worker.json_text import dump, is_compact, parse
 from sync_worker.records import Observation
 from sync_worker.spans.context import TraceContext
+from sync_worker.spans.instrumentations import OPENINFERENCE_KIND
 from sync_worker.spans.restore import Originals
 from sync_worker.spans.vocabularies import prompts
 from sync_worker.spans.vocabularies.tools import take_tools
@@ -158,7 +159,7 @@ def _is_attribute(text: str, messages: list[Any], *, newer: bool) -> bool:
 
 def speaks(originals: Originals) -> bool:
     """Whether a span has attributes of the conventions, and no mark of another vocabulary."""
-    if "openinference.span.kind" in originals.attributes:
+    if OPENINFERENCE_KIND in originals.attributes:
         return False
     return any(key.startswith("gen_ai.") for key in originals.attributes)
 

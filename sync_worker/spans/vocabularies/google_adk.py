@@ -12,26 +12,23 @@ from dataclasses import replace
 from sync_worker.json_text import dump
 from sync_worker.records import Observation
 from sync_worker.spans.context import TraceContext
+from sync_worker.spans.instrumentations import GOOGLE_ADK, OPENINFERENCE_KIND
 from sync_worker.spans.restore import Originals
 from sync_worker.spans.versions import version_of
 from sync_worker.spans.vocabularies import conventions
 from sync_worker.spans.vocabularies.tools import take_tools
 from sync_worker.spans.vocabularies.vocabulary import Rebuilt, Vocabulary
 
-SCOPE = "gcp.vertex.agent"
-REQUEST, RESPONSE = f"{SCOPE}.llm_request", f"{SCOPE}.llm_response"
-ARGUMENTS, ANSWER = f"{SCOPE}.tool_call_args", f"{SCOPE}.tool_response"
+REQUEST, RESPONSE = f"{GOOGLE_ADK}.llm_request", f"{GOOGLE_ADK}.llm_response"
+ARGUMENTS, ANSWER = f"{GOOGLE_ADK}.tool_call_args", f"{GOOGLE_ADK}.tool_response"
 
 #: The first version whose spans follow the conventions by default, and the first that could be told to.
 _ALIGNED, _CHOOSES = (2, 13), (2, 6)
 
-#: Marks spans that OpenInference's instrumentation of the kit wrote into.
-_REWRITTEN = "openinference.span.kind"
-
 
 def rebuild(row: Observation, originals: Originals, context: TraceContext) -> Rebuilt:
     """Put request and response, or arguments and answer of a tool, back."""
-    if _REWRITTEN in originals.attributes:
+    if OPENINFERENCE_KIND in originals.attributes:
         return _rewritten(row)
     if row.name == "call_llm":
         return Rebuilt.of(row, REQUEST, RESPONSE)
@@ -66,7 +63,7 @@ def _rewritten(row: Observation) -> Rebuilt:
 
 def speaks(originals: Originals) -> bool:
     """Whether the kit made a span."""
-    return originals.scope is not None and originals.scope.name == SCOPE
+    return originals.scope is not None and originals.scope.name == GOOGLE_ADK
 
 
 VOCABULARY = Vocabulary("google_adk", speaks, rebuild)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from sync_worker.records import Observation
 from sync_worker.spans.context import TraceContext
+from sync_worker.spans.instrumentations import OPENINFERENCE_KIND
 from sync_worker.spans.restore import Originals
 from sync_worker.spans.vocabularies import conventions, prompts
 from sync_worker.spans.vocabularies.vocabulary import Rebuilt, Vocabulary
@@ -32,7 +33,7 @@ def speaks(originals: Originals) -> bool:
     """Whether LiteLLM made a span, and not in the words of OpenInference, which its callback for Arize uses."""
     if originals.scope is None or not originals.scope.name.startswith("litellm"):
         return False
-    return "openinference.span.kind" not in originals.attributes or _LANGFUSE_TYPE in originals.attributes
+    return OPENINFERENCE_KIND not in originals.attributes or _LANGFUSE_TYPE in originals.attributes
 
 
 VOCABULARY = Vocabulary("litellm", speaks, rebuild)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from sync_worker.records import Observation
 from sync_worker.spans.context import TraceContext
+from sync_worker.spans.instrumentations import OPENINFERENCE_KIND
 from sync_worker.spans.restore import Originals
 from sync_worker.spans.vocabularies import conventions
 from sync_worker.spans.vocabularies.vocabulary import Rebuilt, Vocabulary
@@ -44,8 +45,9 @@ def _as_tool_call(originals: Originals, found: Rebuilt) -> None:
 
 
 def speaks(originals: Originals) -> bool:
-    """Whether a span is one of Traceloop's entities."""
-    return _KIND in originals.attributes and "openinference.span.kind" not in originals.attributes
+    """Whether a span is one of Traceloop's entities, and not told in OpenInference's words by somebody else."""
+    is_own = originals.scope is not None and originals.scope.name.startswith("traceloop.")
+    return _KIND in originals.attributes and (is_own or OPENINFERENCE_KIND not in originals.attributes)
 
 
 VOCABULARY = Vocabulary("traceloop", speaks, rebuild)

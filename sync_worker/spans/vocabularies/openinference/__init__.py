@@ -12,6 +12,7 @@ from typing import Any
 from sync_worker.json_text import parse
 from sync_worker.records import Observation
 from sync_worker.spans.context import TraceContext
+from sync_worker.spans.instrumentations import OPENINFERENCE_KIND
 from sync_worker.spans.model import Attributes
 from sync_worker.spans.restore import Originals
 from sync_worker.spans.vocabularies.openinference.makers import Maker, maker_of
@@ -21,7 +22,6 @@ from sync_worker.spans.vocabularies.openinference.writing import Version, flat
 from sync_worker.spans.vocabularies.tools import take_tools
 from sync_worker.spans.vocabularies.vocabulary import Rebuilt, Vocabulary
 
-KIND = "openinference.span.kind"
 _INPUT, _OUTPUT = "llm.input_messages", "llm.output_messages"
 
 #: Makers whose own input and output Langfuse prefers to those of OpenInference, where a span has both.
@@ -31,27 +31,29 @@ _PREFERRED = ("traceloop.tracer", "langfuse-sdk")
 def _speaks(originals: Originals) -> bool:
     scope = "" if originals.scope is None else originals.scope.name
     named = scope.startswith(("openinference.", "@arizeai/openinference-"))
-    return named or (KIND in originals.attributes and not scope.startswith(_PREFERRED))
+    return named or (OPENINFERENCE_KIND in originals.attributes and not scope.startswith(_PREFERRED))
 
 
 def _rebuild(row: Observation, originals: Originals, _: TraceContext) -> Rebuilt:
     bare = _without_values(row, originals)
     if bare is not None:
         return Rebuilt(bare)
-    maker, version = maker_of(originals)
+    maker, version = maker_of(row, originals)
     text, tools = moved_tools(row.input, maker.tools, originals)
     found: Attributes = {}
     if text:
         found["input.value"] = text
     if row.output:
         found["output.value"] = row.output
-    has_messages = not maker.only_llm or originals.attributes.get(KIND) == "LLM"
+    has_messages = not maker.only_llm or originals.attributes.get(OPENINFERENCE_KIND) == "LLM"
     if not tools and not (has_messages and (maker.reads_input or maker.reads_output)):
         return Rebuilt(found)
     asked, answered = _json(text), _json(row.output)
     derived = tool_attributes(tools, originals, asked, answered)
     if has_messages:
         derived |= _messages(maker, version, asked, answered)
+        if maker.answers_text and row.output and not (isinstance(answered, dict) and "choices" in answered):
+            derived |= flat(_OUTPUT, (("0.message.role", "assistant"), ("0.message.content", row.output)))
     guessed = set() if maker.sure else {*derived, *(("input.value",) if tools and maker.tools != "kept" else ())}
     return Rebuilt(found | derived, guessed)
 

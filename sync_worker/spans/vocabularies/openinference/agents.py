@@ -13,6 +13,7 @@ from sync_worker.spans.vocabularies.openinference.writing import (
     fields,
     image,
     items,
+    kind_of,
     objects,
 )
 
@@ -22,7 +23,7 @@ _JOINED = "\n\n"
 def agno_input(value: Any) -> Pairs:
     """Yield Agno's messages (openinference-instrumentation-agno 1.0.15)."""
     for at, message in enumerate(items(fields(value).get("messages"))):
-        if fields(message).get("role") in {"system", "user", "assistant", "tool"}:
+        if fields(message).get("role") in ("system", "user", "assistant", "tool"):
             yield f"{at}.message.role", message["role"]
             if message.get("tool_call_id"):
                 yield f"{at}.message.tool_call_id", message["tool_call_id"]
@@ -74,6 +75,20 @@ def dspy_output(value: Any) -> Pairs:
             yield f"{at}.message.content", text
 
 
+def smolagents_output(value: Any) -> Pairs:
+    """Yield the answer of a model of smolagents, its text as contents."""
+    value = fields(value)
+    if isinstance(value.get("role"), str):
+        yield "0.message.role", value["role"]
+    said = value.get("content")
+    blocks = [{"type": "text", "text": said}] if isinstance(said, str) else items(said)
+    texts = [block["text"] for block in blocks if fields(block).get("type") == "text" and block.get("text") is not None]
+    for at, text in enumerate(texts):
+        yield from content(f"0.message.contents.{at}", "text", text)
+    for key, told in calls(value.get("tool_calls")):
+        yield f"0.{key}", told
+
+
 def litellm_input(value: Any) -> Pairs:
     """Yield LiteLLM's messages, which have neither names nor the ids of calls answered (litellm 0.1.51)."""
     for at, message in enumerate(items(fields(value).get("messages"))):
@@ -105,25 +120,17 @@ def _litellm_message(at: int, message: Any) -> Pairs:
 
 
 def agents_input(value: Any) -> Pairs:
-    """Yield what the OpenAI Agents SDK sent: a list of Responses' items, objects, or of chat messages (2.6.0)."""
-    told = items(value)
-    is_chat = all(set(fields(item)) & {"role", "tool_calls"} and "type" not in item for item in told)
-    if is_chat and any("tool_calls" in item or item.get("role") == "tool" for item in told):
-        yield from _agents_chat(told)
-        return
-    for at, item in enumerate(told, 1):
-        for key, said in _agents_item(fields(item)):
+    """Yield what the OpenAI Agents SDK sent to Responses, a list of items (2.6.0)."""
+    for at, item in enumerate(objects(value), 1):
+        for key, said in _agents_item(item):
             yield f"{at}.{key}", said
 
 
 def agents_output(value: Any) -> Pairs:
     """Yield what came back: calls are gathered in one message until an item of another kind follows."""
-    if isinstance(value, list):
-        yield from _agents_chat(value)
-        return
     at = calls_so_far = 0
     for item in items(fields(value).get("output")):
-        kind = fields(item).get("type")
+        kind = kind_of(item)
         if kind == "message":
             yield from _agents_answer(at, item)
         elif kind in {"function_call", "custom_tool_call"}:
@@ -150,9 +157,10 @@ def agents_system(value: Any) -> Pairs:
         yield "0.message.content", told
 
 
-def _agents_chat(messages: list[Any]) -> Pairs:
+def agents_chat(value: Any) -> Pairs:
+    """Yield chat messages, which the SDK sends to models that do not speak Responses; calls are counted throughout."""
     so_far = 0
-    for at, message in enumerate(objects(messages)):
+    for at, message in enumerate(objects(value)):
         said = message.get("content")
         if isinstance(message.get("role"), str):
             yield f"{at}.message.role", message["role"]
@@ -172,7 +180,7 @@ def _agents_chat(messages: list[Any]) -> Pairs:
 
 
 def _agents_item(item: Any) -> Pairs:
-    kind = item.get("type", "message" if "content" in item else None)
+    kind = "message" if "type" not in item and "content" in item else kind_of(item)
     if kind == "message":
         if item.get("role"):
             yield "message.role", item["role"]
@@ -195,7 +203,7 @@ def _agents_item(item: Any) -> Pairs:
 
 
 def _agents_block(prefix: str, block: Any) -> Pairs:
-    kind = block.get("type")
+    kind = kind_of(block)
     if kind in {"input_text", "output_text"}:
         yield from content(prefix, "text", block.get("text"))
     elif kind == "refusal":

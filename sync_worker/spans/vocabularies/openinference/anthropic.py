@@ -14,6 +14,7 @@ from sync_worker.spans.vocabularies.openinference.writing import (
     image,
     items,
     json_of,
+    kind_of,
 )
 
 #: From these versions on: the system prompt is the first message; a message has contents; a tool's result is a
@@ -73,7 +74,7 @@ def _contents(at: int, blocks: list[Any], version: Version, *, ids: bool = True)
     for place, block in enumerate(blocks):
         if not isinstance(block, dict):  # an object of the SDK, which older versions wrote as Python shows it
             continue
-        kind = block.get("type")
+        kind = kind_of(block)
         prefix = f"{at}.message.contents.{place}"
         if kind == "tool_use" or (kind in _TOOL_CALLS and version >= _WHOLE):
             asked = block.get("id") if ids else None, block.get("name"), json_of(block.get("input"))
@@ -94,7 +95,7 @@ def _contents(at: int, blocks: list[Any], version: Version, *, ids: bool = True)
 
 
 def _block(prefix: str, block: Any, version: Version) -> Pairs:
-    kind = block.get("type")
+    kind = kind_of(block)
     if kind == "image":
         yield from _image(prefix, block, version)
     elif version < _CONTENTS:
@@ -109,7 +110,7 @@ def _block(prefix: str, block: Any, version: Version) -> Pairs:
         yield from content(prefix, "reasoning")
         yield f"{prefix}.message_content.data", block.get("data")
     elif version >= _WHOLE and kind not in {"compaction", "fallback"}:
-        yield from content(prefix, str(kind or "unknown"), json_of(_hidden(block)))
+        yield from content(prefix, kind or "unknown", json_of(_hidden(block)))
 
 
 def _image(prefix: str, block: Any, version: Version) -> Pairs:

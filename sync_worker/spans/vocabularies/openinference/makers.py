@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from sync_worker.records import Observation
 from sync_worker.spans.restore import Originals
 from sync_worker.spans.vocabularies.openinference import agents, chat, gemini, langchain, responses
 from sync_worker.spans.vocabularies.openinference.anthropic import anthropic_input, anthropic_output
@@ -35,6 +36,7 @@ class Maker:
     tools: Literal["kept", "added", "wrapped"] = "added"
     only_llm: bool = True  # whether only model calls have messages
     sure: bool = True  # whether messages are known to be made like that
+    answers_text: bool = False  # whether the output is the answer's text alone, where there is one
 
 
 def _any_version(read: Callable[[Any], Pairs]) -> Reader:
@@ -58,6 +60,13 @@ _ANTHROPIC = Maker(anthropic_input, anthropic_output, tools="kept")
 _LANGCHAIN = Maker(_any_version(langchain.langchain_input), _any_version(langchain.langchain_output), only_llm=False)
 _ADK = Maker(_any_version(gemini.adk_input), _any_version(gemini.adk_output))
 _UNKNOWN = Maker(sure=False)
+_AGENTS = Maker(
+    _any_version(agents.agents_input),
+    _any_version(agents.agents_output),
+    _any_version(agents.agents_system),
+    tools="wrapped",
+)
+_AGENTS_CHAT = Maker(_any_version(agents.agents_chat), _any_version(agents.agents_chat), tools="wrapped")
 
 #: By the last part of the scope's name. Makers that are not here have no messages: their input holds objects as Python
 #: shows them (LlamaIndex, Haystack, CrewAI), or what they make of it differs by version and model (Bedrock, Vertex AI).
@@ -72,14 +81,11 @@ _MAKERS: dict[str, Maker] = {
     "google_genai": Maker(tools="kept"),
     "agno": Maker(_any_version(agents.agno_input), _any_version(agents.agno_output)),
     "dspy": Maker(_any_version(agents.plain_input), _any_version(agents.dspy_output)),
-    "smolagents": Maker(_any_version(agents.plain_input), None, sure=False),
-    "litellm": Maker(_any_version(agents.litellm_input), _any_version(agents.litellm_output), sure=False),
-    "openai_agents": Maker(
-        _any_version(agents.agents_input),
-        _any_version(agents.agents_output),
-        _any_version(agents.agents_system),
-        tools="wrapped",
+    "smolagents": Maker(_any_version(agents.plain_input), _any_version(agents.smolagents_output), sure=False),
+    "litellm": Maker(
+        _any_version(agents.litellm_input), _any_version(agents.litellm_output), sure=False, answers_text=True
     ),
+    "openai_agents": _AGENTS,
     "instructor": Maker(tools="kept"),
     "bedrock": Maker(tools="kept"),
     "vertexai": Maker(tools="kept"),
@@ -92,7 +98,7 @@ _IN_JAVASCRIPT: dict[str, Maker] = {
 }
 
 
-def maker_of(originals: Originals) -> tuple[Maker, Version]:
+def maker_of(row: Observation, originals: Originals) -> tuple[Maker, Version]:
     """Return what is known of the maker of a span, and its version."""
     if originals.scope is None:
         return _UNKNOWN, ()
@@ -101,6 +107,8 @@ def maker_of(originals: Originals) -> tuple[Maker, Version]:
         return _IN_JAVASCRIPT.get(name.removeprefix(_JAVASCRIPT), _UNKNOWN), version
     if name == "gcp.vertex.agent":  # Google's own spans, which the instrumentation of its kit adds to
         return _ADK, version
+    if name == _PYTHON + "openai_agents" and row.name == "generation":
+        return _AGENTS_CHAT, version
     return _MAKERS.get(name.removeprefix(_PYTHON), _UNKNOWN) if name.startswith(_PYTHON) else _UNKNOWN, version
 
 

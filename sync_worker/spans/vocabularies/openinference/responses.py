@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sync_worker.spans.vocabularies.openinference.writing import Pairs, as_text, content, fields, image, items
+from sync_worker.spans.vocabularies.openinference.writing import Pairs, as_text, content, fields, image, items, kind_of
 
 #: Items that stand for a call of one of OpenAI's own tools: they carry an id and nothing of what was asked.
 _OWN_TOOLS = frozenset({"file_search_call", "web_search_call"})
@@ -33,7 +33,9 @@ def responses_output(value: Any, *, reasoning_whole: bool) -> Pairs:
 
 
 def _item(item: Any, *, asked: bool, reasoning_whole: bool) -> Pairs:
-    kind = item.get("type", "message" if asked and "role" in item and "content" in item else None)
+    kind = kind_of(item)
+    if asked and "type" not in item and "role" in item and "content" in item:
+        kind = "message"
     if kind == "message":
         if item.get("role") is not None:
             yield "message.role", item["role"]
@@ -43,7 +45,7 @@ def _item(item: Any, *, asked: bool, reasoning_whole: bool) -> Pairs:
             yield from _block(f"message.contents.{at}", fields(block))
     elif kind in {"function_call", "custom_tool_call"} or kind in _OWN_TOOLS:
         yield "message.role", "assistant"
-        yield from _call("message.tool_calls.0", item, str(kind))
+        yield from _call("message.tool_calls.0", item, kind)
     elif kind == "computer_call":
         yield "message.role", "assistant"
         yield "message.tool_calls.0.message.role", "tool"
@@ -78,7 +80,7 @@ def _call(prefix: str, item: Any, kind: str) -> Pairs:
 
 
 def _block(prefix: str, block: Any) -> Pairs:
-    kind = block.get("type")
+    kind = kind_of(block)
     if kind in {"input_text", "output_text"} and block.get("text") is not None:
         yield from content(prefix, "text", block["text"])
     elif kind == "refusal" and block.get("refusal") is not None:

@@ -39,6 +39,12 @@ def items(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
+def kind_of(value: Any) -> str:
+    """Return an object's type, "" where it has none."""
+    kind = fields(value).get("type")
+    return kind if isinstance(kind, str) else ""
+
+
 def objects(value: Any) -> list[Mapping[str, Any]]:
     """Return the items of a list; those that are no objects as empty ones, so that the others keep their places."""
     return [fields(item) for item in items(value)]
