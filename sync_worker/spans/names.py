@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sync_worker.records import Observation
-from sync_worker.spans.instrumentations import PYDANTIC_AI, is_pydantic_by_conventions, runs_tool_by_conventions
+from sync_worker.spans.instrumentations import (
+    OPENINFERENCE_ADK,
+    PYDANTIC_AI,
+    is_pydantic_by_conventions,
+    runs_tool_by_conventions,
+)
 from sync_worker.spans.model import AttributeValue, Scope
 
 _TOOL = "gen_ai.tool.name"
@@ -24,6 +29,8 @@ def name_of(row: Observation, scope: Scope | None, originals: Mapping[str, Attri
         return template if isinstance(template, str) and template else shown
     if originals.get("traceloop.span.kind") == "tool":
         return _of_traceloop_tool(maker, shown, originals)
+    if maker.startswith("openinference.") and maker != OPENINFERENCE_ADK:  # they name tools' spans in ways of their own
+        return shown
     return _of_tool_call(shown, originals)
 
 

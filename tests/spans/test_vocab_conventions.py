@@ -153,7 +153,7 @@ def test_nothing_to_put_back(text: str | None) -> None:
 def test_other_vocabularies_are_left_alone() -> None:
     """OpenInference's spans may carry attributes of the conventions as well: they are its own."""
     metadata = otlp(gen_ai__system="x", openinference__span__kind="LLM")
-    assert back(row(input=json.dumps([USER]), metadata=metadata)).attributes == {}
+    assert "gen_ai.input.messages" not in back(row(input=json.dumps([USER]), metadata=metadata)).attributes
     assert back(row(input=json.dumps([USER]), metadata=OTLP)).attributes == {}
 
 

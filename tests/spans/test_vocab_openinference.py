@@ -12,7 +12,7 @@ from sync_worker.records import Observation
 from sync_worker.spans.context import gather
 from sync_worker.spans.genai import GUESSED
 from sync_worker.spans.restore import take_apart
-from sync_worker.spans.vocabularies.openinference import OPENINFERENCE
+from sync_worker.spans.vocabularies.openinference import VOCABULARY
 from tests.spans.made import TRACE, attributes, row, span
 
 GET_WEATHER = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}
@@ -267,6 +267,21 @@ def test_langchain_model() -> None:
     assert messages(made, "out") == {"0.message.role": "assistant", "0.message.content": "ja"}
 
 
+def test_langchain_before_it_read_parsed_calls() -> None:
+    """Older versions read a message's calls as the provider wrote them, and no role of a user's own object."""
+    called = [{"name": "f", "args": {"a": 1}, "id": "c1"}]
+    raw = {"tool_calls": [{"id": "c2", "function": {"name": "g", "arguments": "{}"}}]}
+    asked = {"messages": [[constructed("AIMessage", tool_calls=called, additional_kwargs=raw), {"role": "user"}]]}
+    assert messages(llm("langchain", asked, version="0.1.43"), "in") == {
+        "0.message.role": "assistant",
+        "0.message.tool_calls.0.tool_call.id": "c2",
+        "0.message.tool_calls.0.tool_call.function.name": "g",
+        "0.message.tool_calls.0.tool_call.function.arguments": "{}",
+    }
+    only_parsed = {"messages": [[constructed("AIMessage", tool_calls=called)]]}
+    assert messages(llm("langchain", only_parsed, version="0.1.43"), "in") == {"0.message.role": "assistant"}
+
+
 @pytest.mark.parametrize(
     ("first", "expected"),
     [
@@ -487,6 +502,13 @@ def test_a_workflow_of_adk_is_not_ended_by_its_instrumentation() -> None:
     assert span(made).status_code == 0
 
 
+@pytest.mark.parametrize(("scope", "name"), [("google_adk", "execute_tool f"), ("langchain", "f")])
+def test_names_of_tools(scope: str, name: str) -> None:
+    """Langfuse shows the tool's name; Google's kit named the span by the conventions, other makers by the tool."""
+    kept = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "f"}
+    assert span(llm(scope, "{}", "x", kind="TOOL", name="f", kept=kept)).name == name
+
+
 def test_an_original_attribute_wins() -> None:
     made = llm("openai", {"messages": [{"role": "user"}]}, kept={"llm.input_messages.0.message.role": "kept"})
     assert attributes(made)["llm.input_messages.0.message.role"] == "kept"
@@ -539,7 +561,7 @@ def test_many_messages(scope: str) -> None:
     originals = take_apart(made.metadata)
     context = gather(TRACE, [made])
     start = perf_counter()
-    found = OPENINFERENCE.rebuild(made, originals, context).attributes
+    found = VOCABULARY.rebuild(made, originals, context).attributes
     assert perf_counter() - start < 2
     assert len(found) < 2000
 

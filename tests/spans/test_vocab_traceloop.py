@@ -64,4 +64,11 @@ def test_tools_of_openai_agents() -> None:
 
 def test_openinference_is_left_alone() -> None:
     """A span of OpenInference that a Traceloop processor marked is still OpenInference's."""
-    assert entity(ARGS, "2", openinference__span__kind="CHAIN").attributes == {}
+    found = entity(ARGS, "2", "my.app", openinference__span__kind="CHAIN").attributes
+    assert found == {"input.value": ARGS, "output.value": "2"}
+
+
+def test_own_entities_that_openinference_tells_again() -> None:
+    """Langfuse takes Traceloop's input first, whatever a processor wrote beside it."""
+    found = entity(ARGS, "2", openinference__span__kind="CHAIN").attributes
+    assert found == {"traceloop.entity.input": ARGS, "traceloop.entity.output": "2"}

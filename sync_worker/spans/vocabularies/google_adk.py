@@ -7,16 +7,12 @@ there is no such span by default, and content, where it is captured at all, goes
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from sync_worker.json_text import dump
 from sync_worker.records import Observation
 from sync_worker.spans.context import TraceContext
 from sync_worker.spans.instrumentations import GOOGLE_ADK, OPENINFERENCE_KIND
 from sync_worker.spans.restore import Originals
 from sync_worker.spans.versions import version_of
 from sync_worker.spans.vocabularies import conventions
-from sync_worker.spans.vocabularies.tools import take_tools
 from sync_worker.spans.vocabularies.vocabulary import Rebuilt, Vocabulary
 
 REQUEST, RESPONSE = f"{GOOGLE_ADK}.llm_request", f"{GOOGLE_ADK}.llm_response"
@@ -28,8 +24,6 @@ _ALIGNED, _CHOOSES = (2, 13), (2, 6)
 
 def rebuild(row: Observation, originals: Originals, context: TraceContext) -> Rebuilt:
     """Put request and response, or arguments and answer of a tool, back."""
-    if OPENINFERENCE_KIND in originals.attributes:
-        return _rewritten(row)
     if row.name == "call_llm":
         return Rebuilt.of(row, REQUEST, RESPONSE)
     if originals.attributes.get("gen_ai.operation.name") == "execute_tool" and (row.input or row.output):
@@ -49,21 +43,10 @@ def _tool(row: Observation, originals: Originals, context: TraceContext) -> Rebu
     return found
 
 
-def _rewritten(row: Observation) -> Rebuilt:
-    """Put back what OpenInference's instrumentation wrote into the kit's own span, beside the kit's list of tools.
-
-    Source: openinference-instrumentation-google-adk 1.0.5. Langfuse adds the list to the request, after its last key.
-    """
-    asked, tools = take_tools(row.input)
-    found = Rebuilt.of(replace(row, input=asked), "input.value", "output.value")
-    if tools is not None:
-        found.attributes[conventions.TOOLS] = dump(tools)
-    return found
-
-
 def speaks(originals: Originals) -> bool:
-    """Whether the kit made a span."""
-    return originals.scope is not None and originals.scope.name == GOOGLE_ADK
+    """Whether the kit made a span, and OpenInference's instrumentation did not write into it."""
+    is_own = originals.scope is not None and originals.scope.name == GOOGLE_ADK
+    return is_own and OPENINFERENCE_KIND not in originals.attributes
 
 
 VOCABULARY = Vocabulary("google_adk", speaks, rebuild)

@@ -15,10 +15,11 @@ from sync_worker.spans.context import TraceContext
 from sync_worker.spans.instrumentations import OPENINFERENCE_KIND
 from sync_worker.spans.model import Attributes
 from sync_worker.spans.restore import Originals
+from sync_worker.spans.versions import Version
 from sync_worker.spans.vocabularies.openinference.makers import Maker, maker_of
 from sync_worker.spans.vocabularies.openinference.tooling import moved_tools, tool_attributes
 from sync_worker.spans.vocabularies.openinference.unread import pairs, unread
-from sync_worker.spans.vocabularies.openinference.writing import Version, flat
+from sync_worker.spans.vocabularies.openinference.writing import flat
 from sync_worker.spans.vocabularies.tools import take_tools
 from sync_worker.spans.vocabularies.vocabulary import Rebuilt, Vocabulary
 
@@ -49,13 +50,13 @@ def _rebuild(row: Observation, originals: Originals, _: TraceContext) -> Rebuilt
     if not tools and not (has_messages and (maker.reads_input or maker.reads_output)):
         return Rebuilt(found)
     asked, answered = _json(text), _json(row.output)
-    derived = tool_attributes(tools, originals, asked, answered)
+    derived = tool_attributes(tools, maker.tools, originals, asked, answered)
     if has_messages:
         derived |= _messages(maker, version, asked, answered)
         if maker.answers_text and row.output and not (isinstance(answered, dict) and "choices" in answered):
             derived |= flat(_OUTPUT, (("0.message.role", "assistant"), ("0.message.content", row.output)))
     guessed = set() if maker.sure else {*derived, *(("input.value",) if tools and maker.tools != "kept" else ())}
-    return Rebuilt(found | derived, guessed)
+    return Rebuilt(found | derived, guessed=guessed)
 
 
 def _messages(maker: Maker, version: Version, asked: Any, answered: Any) -> Attributes:
@@ -79,7 +80,7 @@ def _without_values(row: Observation, originals: Originals) -> Attributes | None
     if (asked is None and text) or (answered is None and row.output) or (asked is None and answered is None):
         return None
     found = flat(_INPUT, pairs(asked or []))
-    return found | flat(_OUTPUT, pairs(answered or [])) | tool_attributes(tools, originals, None, None)
+    return found | flat(_OUTPUT, pairs(answered or [])) | tool_attributes(tools, "added", originals, None, None)
 
 
 def _json(text: str | None) -> Any:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from sync_worker.spans.versions import Version
 from sync_worker.spans.vocabularies.openinference.writing import (
     Pairs,
-    Version,
     as_text,
     call,
     content,
@@ -17,9 +17,9 @@ from sync_worker.spans.vocabularies.openinference.writing import (
     kind_of,
 )
 
-#: From these versions on: the system prompt is the first message; a message has contents; a tool's result is a
-#: message of its own, and blocks of unknown types are told as JSON.
-_SYSTEM, _CONTENTS, _WHOLE = (1, 0, 3), (1, 1), (3, 1)
+#: From these versions on: images are told; the system prompt is the first message; a message has contents; a tool's
+#: result is a message of its own, and blocks of unknown types are told as JSON.
+_IMAGES, _SYSTEM, _CONTENTS, _WHOLE = (0, 1, 19), (1, 0, 3), (1, 1), (3, 1)
 _TOOL_CALLS = frozenset({"tool_use", "server_tool_use", "mcp_tool_use"})
 
 
@@ -96,7 +96,7 @@ def _contents(at: int, blocks: list[Any], version: Version, *, ids: bool = True)
 
 def _block(prefix: str, block: Any, version: Version) -> Pairs:
     kind = kind_of(block)
-    if kind == "image":
+    if kind == "image" and version >= _IMAGES:
         yield from _image(prefix, block, version)
     elif version < _CONTENTS:
         return

@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from sync_worker.spans.versions import Version
 from sync_worker.spans.vocabularies.openinference.chat import function_call
-from sync_worker.spans.vocabularies.openinference.writing import Pairs, call, content, fields, image, items, objects
+from sync_worker.spans.vocabularies.openinference.writing import (
+    Pairs,
+    call,
+    content,
+    fields,
+    image,
+    items,
+    objects,
+)
+
+#: From these versions on: calls as LangChain has parsed them count; the role of a user's own object is taken.
+_PARSED_CALLS, _BARE_ROLE = (0, 1, 50), (0, 1, 56)
 
 _ROLES = {
     "HumanMessage": "user",
@@ -21,7 +33,7 @@ _ROLES = {
 }
 
 
-def langchain_input(value: Any) -> Pairs:
+def langchain_input(value: Any, version: Version) -> Pairs:
     """Yield the first row of messages of a model call; of a chain, whose messages are one row, the first message."""
     messages = items(fields(value).get("messages"))
     if messages:
@@ -31,16 +43,16 @@ def langchain_input(value: Any) -> Pairs:
             yield from (("0.message.role", row[0]), ("0.message.content", row[1]))
             return
         for at, message in enumerate(row):
-            for key, told in _message(message):
+            for key, told in _message(message, version):
                 yield f"{at}.{key}", told
 
 
-def langchain_output(value: Any) -> Pairs:
+def langchain_output(value: Any, version: Version) -> Pairs:
     """Yield the messages of the first row of generations."""
     generations = items(fields(value).get("generations"))
     told = [message for item in items(generations[0] if generations else None) if (message := _said(item))]
     for at, message in enumerate(told):
-        for key, item in _message(message):
+        for key, item in _message(message, version):
             yield f"{at}.{key}", item
 
 
@@ -49,7 +61,7 @@ def _said(generation: Any) -> dict[str, Any] | None:
     return message if isinstance(message, dict) and message else None
 
 
-def _message(message: Any) -> Pairs:
+def _message(message: Any, version: Version) -> Pairs:
     """Yield a message: serialised by LangChain, as {"type", "data"}, as its bare fields, or a user's own object."""
     message = fields(message)
     if isinstance(message.get("kwargs"), dict):
@@ -62,11 +74,11 @@ def _message(message: Any) -> Pairs:
         kind, kwargs = str(message.get("type")), message
     else:
         kind, kwargs = str(message.get("type")), {}
-    role = _role(kind, kwargs) or message.get("role")
+    role = _role(kind, kwargs) or (message.get("role") if version >= _BARE_ROLE else None)
     if isinstance(role, str) and role:
         yield "message.role", role
     yield from _said_in(kwargs)
-    yield from _calls(message, kwargs)
+    yield from _calls(message, kwargs, version)
 
 
 def _role(kind: str, kwargs: Any) -> Any:
@@ -94,9 +106,9 @@ def _said_in(kwargs: Any) -> Pairs:
     yield from function_call(fields(kwargs.get("additional_kwargs")).get("function_call"))
 
 
-def _calls(message: Any, kwargs: Any) -> Pairs:
+def _calls(message: Any, kwargs: Any, version: Version) -> Pairs:
     """Yield the calls of the last place that has some."""
-    places = (message, kwargs, fields(kwargs.get("additional_kwargs")))
+    places = (message, kwargs if version >= _PARSED_CALLS else {}, fields(kwargs.get("additional_kwargs")))
     found = next((told for place in reversed(places) if (told := items(place.get("tool_calls")))), [])
     for at, item in enumerate(objects(found)):
         function = fields(item.get("function")) or item

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any
 
 from sync_worker.records import Observation
+from sync_worker.spans.instrumentations import GOOGLE_ADK
 from sync_worker.spans.restore import Originals
+from sync_worker.spans.versions import Version, version_of
 from sync_worker.spans.vocabularies.openinference import agents, chat, gemini, langchain, responses
 from sync_worker.spans.vocabularies.openinference.anthropic import anthropic_input, anthropic_output
-from sync_worker.spans.vocabularies.openinference.writing import Pairs, Version, fields
+from sync_worker.spans.vocabularies.openinference.tooling import Place
+from sync_worker.spans.vocabularies.openinference.writing import Pairs, fields
 
 Reader = Callable[[Any, Version], Pairs]
 
 _PYTHON, _JAVASCRIPT = "openinference.instrumentation.", "@arizeai/openinference-instrumentation-"
-_NUMBER = re.compile(r"\d+")
-
 #: openinference-instrumentation-openai tells reasoning as one content from here on.
 _REASONING_WHOLE = (0, 1, 52)
+
+
+#: Who names no version counts as the newest.
+_NEWEST: Version = (1_000_000,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +31,14 @@ class Maker:
     """How an instrumentation writes.
 
     `tools` says where tools stand in the input that it wrote: `kept` inside, as the request has them; `added` by
-    Langfuse to an object; `wrapped` by Langfuse together with a list.
+    Langfuse to an object; `wrapped` by Langfuse together with a list; `joined` to an object from an attribute of
+    another maker, and from those of OpenInference only what that lacks.
     """
 
     reads_input: Reader | None = None
     reads_output: Reader | None = None
     reads_system: Reader | None = None  # finds the first message of the input in the output
-    tools: Literal["kept", "added", "wrapped"] = "added"
+    tools: Place = "added"
     only_llm: bool = True  # whether only model calls have messages
     sure: bool = True  # whether messages are known to be made like that
     answers_text: bool = False  # whether the output is the answer's text alone, where there is one
@@ -57,7 +62,7 @@ def _openai_output(value: Any, version: Version) -> Pairs:
 
 _OPENAI = Maker(_openai_input, _openai_output, tools="kept")
 _ANTHROPIC = Maker(anthropic_input, anthropic_output, tools="kept")
-_LANGCHAIN = Maker(_any_version(langchain.langchain_input), _any_version(langchain.langchain_output), only_llm=False)
+_LANGCHAIN = Maker(langchain.langchain_input, langchain.langchain_output, only_llm=False)
 _ADK = Maker(_any_version(gemini.adk_input), _any_version(gemini.adk_output))
 _UNKNOWN = Maker(sure=False)
 _AGENTS = Maker(
@@ -102,17 +107,11 @@ def maker_of(row: Observation, originals: Originals) -> tuple[Maker, Version]:
     """Return what is known of the maker of a span, and its version."""
     if originals.scope is None:
         return _UNKNOWN, ()
-    name, version = originals.scope.name, version_of(originals.scope.version)
+    name, version = originals.scope.name, version_of(originals.scope) or _NEWEST
     if name.startswith(_JAVASCRIPT):
         return _IN_JAVASCRIPT.get(name.removeprefix(_JAVASCRIPT), _UNKNOWN), version
-    if name == "gcp.vertex.agent":  # Google's own spans, which the instrumentation of its kit adds to
-        return _ADK, version
+    if name == GOOGLE_ADK:  # Google's own spans, which the instrumentation of its kit adds to
+        return replace(_ADK, tools="joined"), version
     if name == _PYTHON + "openai_agents" and row.name == "generation":
         return _AGENTS_CHAT, version
     return _MAKERS.get(name.removeprefix(_PYTHON), _UNKNOWN) if name.startswith(_PYTHON) else _UNKNOWN, version
-
-
-def version_of(text: str) -> Version:
-    """Return a version's numbers; the newest where it tells none."""
-    numbers = tuple(int(number[:9]) for number in _NUMBER.findall(text[:100]))
-    return numbers or (1_000_000,)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from sync_worker.json_text import dump, parse
 from sync_worker.spans.model import Attributes
@@ -12,12 +12,13 @@ from sync_worker.spans.vocabularies.openinference import gemini
 from sync_worker.spans.vocabularies.openinference.writing import MAX_KEYS, fields, items, json_of
 from sync_worker.spans.vocabularies.tools import merged_input, take_tools, tool_name
 
+#: Where Langfuse found and left tools, see `Maker`.
+Place: TypeAlias = Literal["kept", "added", "wrapped", "joined"]
+
 _TOOL = re.compile(r"llm\.tools\.(\d{1,6})\.tool\.json_schema\Z")
 
 
-def moved_tools(
-    text: str | None, stand: Literal["kept", "added", "wrapped"], originals: Originals
-) -> tuple[str | None, list[Any] | None]:
+def moved_tools(text: str | None, stand: Place, originals: Originals) -> tuple[str | None, list[Any] | None]:
     """Return the input as the instrumentation wrote it, and the tools that Langfuse took out of the attributes."""
     if stand == "kept":
         value = merged_input(text)
@@ -27,12 +28,14 @@ def moved_tools(
     return take_tools(text, lists=stand == "wrapped")
 
 
-def tool_attributes(tools: list[Any] | None, originals: Originals, asked: Any, answered: Any) -> Attributes:
+def tool_attributes(
+    tools: list[Any] | None, stand: Place, originals: Originals, asked: Any, answered: Any
+) -> Attributes:
     """Return the attributes for moved tools; those without a name have stayed at their places."""
     if not tools:
         return {}
     functions = gemini.declarations(asked)
-    if functions:
+    if functions or stand == "joined":
         return _declared(tools, functions)
     shown = items(fields(answered).get("tools"))
     if shown and "input" in fields(asked):
@@ -53,10 +56,10 @@ def _declared(tools: list[Any], functions: list[Any]) -> Attributes:
     Langfuse keeps the first tool of a name, and Google's come before those of OpenInference.
     """
     own: Attributes = {}
-    if any(tool not in functions for tool in tools):
+    declared = {tool_name(function): function for function in functions}
+    if any(declared.get(tool_name(tool)) != tool for tool in tools):
         own["gen_ai.tool.definitions"] = dump(tools)
-    known = {name for tool in tools if (name := tool_name(tool))}
-    if {tool_name(function) for function in functions} != known:
+    if declared.keys() != {name for tool in tools if (name := tool_name(tool))}:
         return own
     return own | {f"llm.tools.{at}.tool.json_schema": dump(tool) for at, tool in enumerate(functions[:MAX_KEYS])}
 

@@ -13,9 +13,6 @@ from sync_worker.spans.model import Attributes
 #: Keys below `llm.input_messages.` or `llm.output_messages.` with their values.
 Pairs: TypeAlias = Iterator[tuple[str, Any]]
 
-#: The numbers of an instrumentation's version.
-Version: TypeAlias = tuple[int, ...]
-
 #: Flattened keys that one side of a conversation gets. A span sends fewer than that in all.
 MAX_KEYS = 512
 
