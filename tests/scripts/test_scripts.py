@@ -23,6 +23,7 @@ SHELL_SCRIPTS = [
     "scripts/lint",
     "scripts/lock",
     "scripts/docs",
+    "scripts/fidelity",
     "scripts/simulate",
     "scripts/bench",
     ".ci/run",

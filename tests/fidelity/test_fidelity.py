@@ -1,0 +1,163 @@
+"""docs/fidelity.md, held to the pairs; the spans, held to docs/fidelity.md."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.fidelity import page
+from tests.fidelity.__main__ import main
+from tests.fidelity.compare import verdict_on
+from tests.fidelity.lost import REASONS, reason_for
+from tests.fidelity.pairs import GENERATIONS, NAMES, Direct, load
+
+FIRST_TOKEN = "langfuse.observation.completion_start_time"
+TEXT = page.PAGE.read_text(encoding="utf-8")
+each_pair = pytest.mark.parametrize("name", NAMES)
+each_generation = pytest.mark.parametrize("generation", GENERATIONS)
+
+
+@each_generation
+@each_pair
+def test_nothing_falls(name: str, generation: str) -> None:
+    """A rule that restored something was broken: a figure is lower than the page says."""
+    made = page.with_figures(TEXT)
+    assert [line for line in page.falls(TEXT, made) if line.startswith(f"{name} ({generation})")] == []
+
+
+def test_the_page_is_as_the_pairs_say() -> None:
+    """The page would promise less, or something else, than what is so (run scripts/fidelity)."""
+    assert page.with_figures(TEXT) == TEXT
+
+
+def test_the_page_has_every_pair() -> None:
+    """A pair that is measured nowhere would look as if it were restored."""
+    for generation in GENERATIONS:
+        assert set(page.lines_of(TEXT, f"figures {generation}")) == set(NAMES)
+
+
+@each_generation
+@each_pair
+def test_what_langfuse_keeps_exactly(name: str, generation: str) -> None:
+    """Ids, parents, times, errors and scopes are all there in the rows: a difference is the conversion's mistake."""
+    found = page.scores(generation)[name]
+    assert found.unexpected == 0
+    assert {found.same[what] for what in ("id", "parent", "times", "scope")} == {found.of}
+
+
+@each_generation
+@each_pair
+def test_no_error_is_lost(name: str, generation: str) -> None:
+    """A failed span would look as if it had gone well."""
+    for direct, span in page.matched(name, generation):
+        assert direct.status != 2 or span.status_code == 2
+
+
+def direct(**attributes: object) -> Direct:
+    """Return a direct span with nothing but attributes."""
+    return Direct(("", ""), "", "", 1, 0, 0, 0, "", "", "", {}, {}, attributes, [], 0)
+
+
+@pytest.mark.parametrize(
+    ("key", "here", "there", "excused"),
+    [
+        ("app.version", "1.10", "1.1", True),
+        ("app.version", "1.10", 1.1, True),
+        ("app.version", "1.10", "1.2", False),
+        ("app.version", "1.10", None, False),
+        ("app.name", "ten", 10, False),
+        ("flag", "true", True, True),
+        ("flag", "true", False, False),
+        ("flag", "yes", True, False),
+        ("said", '"Zürich"', "Zürich", True),
+        ("said", '"Zürich"', "Genf", False),
+        ("size", 2.0, 2, True),
+        ("size", 2.5, 2, False),
+        ("size", 2, 2.0, False),
+        ("count", 9007199254740993, 9007199254740992, True),
+        ("count", 9007199254740993, 9007199254740990, False),
+        ("count", 12, 13, False),
+        ("langfuse.trace.input", "x", None, True),
+        ("langfuse.trace.input", "x", "y", False),
+        ("langfuse.observation.input", "x", None, False),
+        (FIRST_TOKEN, '"2026-11-22T16:51:53.784634Z"', '"2026-11-22T16:51:53.784Z"', True),
+        (FIRST_TOKEN, '"2026-11-22T16:51:53.784634Z"', '"2026-11-22T16:51:53.785Z"', False),
+    ],
+)  # fmt: skip
+def test_excuses_are_narrow(key: str, here: object, there: object, excused: bool) -> None:
+    """A mistake of the conversion would pass as a loss that nobody can help."""
+    assert (reason_for(direct(), key, here, there, "v2") is not None) == excused
+
+
+def test_an_excuse_by_neighbour_needs_it() -> None:
+    """Messages that could be rebuilt would count as lost."""
+    for key, neighbour in (
+        ("gen_ai.input.messages", "gen_ai.prompt.0.role"),
+        ("input.value", "langfuse.observation.input"),
+        ("all_messages_events", "final_result"),
+        ("llm.input_messages.0.message.role", "input.value"),
+    ):
+        assert reason_for(direct(**{neighbour: "ChatMessage(role='user')"}), key, "x", None, "v2") is not None
+        assert reason_for(direct(**{neighbour: "ChatMessage(role='user')"}), key, "x", "y", "v2") is None
+    assert reason_for(direct(), "gen_ai.input.messages", "x", None, "v2") is None
+    assert (
+        reason_for(direct(**{"input.value": '{"messages":[]}'}), "llm.input_messages.0.message.role", "x", None, "v2")
+        is None
+    )
+
+
+def test_what_the_older_api_keeps_is_no_loss_there() -> None:
+    """The older API's rows keep the text of numbers and the trace's input: rules for them would go unmeasured."""
+    assert reason_for(direct(), "langfuse.trace.input", "x", None, "v1") is None
+    assert reason_for(direct(), "app.version", "1.10", "1.1", "v1") is None
+    assert {name for reason in REASONS for name in reason.api} <= {"v1", "v2"}
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "verdict"),
+    [
+        ("a", "a", "exact"),
+        (1, 1, "exact"),
+        (1, 1.0, "type"),
+        (True, 1, "type"),
+        ("1", 1, "type"),
+        (["a"], '["a"]', "type"),
+        ('{"a": 1}', '{"a":1}', "json"),
+        ('"a"', "a", "wrong"),
+        ("1.10", "1.1", "wrong"),
+        ("a", "b", "wrong"),
+        (["a"], ["b"], "wrong"),
+        ("a", None, "missing"),
+    ],
+)
+def test_verdicts(here: object, there: object, verdict: str) -> None:
+    """A value of another type, or another value, would count as restored."""
+    assert verdict_on(here, there) == verdict
+
+
+def test_a_fall_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Lower figures would be written over higher ones without a word, and `--check` would let them pass."""
+    path = tmp_path / "fidelity.md"
+    name = NAMES[0]
+    figure = page.lines_of(TEXT, "figures v2")[name]["attributes"]
+    path.write_text(TEXT.replace(f"| {figure} |", "| 9999/9999 |"), encoding="utf-8")
+    assert main(["--check"], path) == 1
+    assert f"fell: {name} (v2), attributes: {figure}, was 9999/9999" in capsys.readouterr().err
+    assert [main([], path), main(["--check"], path)] == [0, 0]
+    assert path.read_text(encoding="utf-8") == TEXT
+
+
+def test_show_names_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever mends a vocabulary would not see which attribute is wrong."""
+    name = max(NAMES, key=lambda name: len(page.scores("v2")[name].findings))
+    assert main(["--show", name]) == 0
+    assert page.scores("v2")[name].findings[0].key in capsys.readouterr().out
+
+
+def test_both_generations_hold_the_same_spans() -> None:
+    """A pair whose older answers were lost in packing would leave the older reader without its measure."""
+    for name in NAMES:
+        pair = load(name)
+        assert {row["id"] for row in pair.v2} <= {row["id"] for row in pair.v1["observations"]}
+        assert {row["traceId"] for row in pair.v1["observations"]} == {trace["id"] for trace in pair.v1["traces"]}
