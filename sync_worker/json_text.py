@@ -14,6 +14,7 @@ import orjson
 _STRINGS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _SPACE = re.compile(r"\s")
 
+
 def parse(text: str | bytes) -> tuple[bool, Any]:
     """Return whether the text is JSON, and its value.
 

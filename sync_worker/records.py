@@ -48,6 +48,7 @@ class Observation:
     model_parameters: dict[str, Any] = field(default_factory=dict)
     usage: dict[str, float] = field(default_factory=dict)
     cost: dict[str, float] = field(default_factory=dict)
+    prices: dict[str, float] = field(default_factory=dict)  # of the model, a unit: input, output, total
     prompt_name: str | None = None
     prompt_version: int | None = None
     tags: tuple[str, ...] = ()

@@ -64,6 +64,7 @@ def parse_row(row: Any) -> Observation:
         model_parameters=dict(parameters) if isinstance(parameters, Mapping) else {},
         usage=_numbers(row.get("usageDetails")),
         cost=_numbers(row.get("costDetails")),
+        prices=_prices(row),
         prompt_name=_text(row.get("promptName")),
         prompt_version=_integer(row.get("promptVersion")),
         tags=_tags(row.get("tags")),
@@ -94,6 +95,20 @@ def _numbers(value: Any) -> dict[str, float]:
     if not isinstance(value, Mapping):
         return {}
     return {key: item for key, item in value.items() if isinstance(item, int | float) and _is_number(item)}
+
+
+def _prices(row: Mapping[str, Any]) -> dict[str, float]:
+    """Return the prices that are known; this endpoint writes them as text ("1.5e-7")."""
+    found: dict[str, float] = {}
+    for key in ("input", "output", "total"):
+        price = row.get(f"{key}Price")
+        try:
+            number = None if price is None or isinstance(price, bool) else float(price)
+        except (TypeError, ValueError, OverflowError):
+            continue
+        if number is not None and _is_number(number):
+            found[key] = number
+    return found
 
 
 def _is_number(value: float) -> bool:

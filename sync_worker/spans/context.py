@@ -10,8 +10,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from sync_worker.json_text import dump
 from sync_worker.records import Observation
 from sync_worker.spans.ids import source_parent_id, source_trace_id
+from sync_worker.spans.langfuse_sdk.propagation import HandedDown, handed_down
 from sync_worker.spans.restore import take_apart
 
 #: Kelet's own recursion gate: spans that carry such a key are not analysed.
@@ -34,13 +36,17 @@ class TraceContext:
     public: bool = False
     metadata: dict[str, Any] = field(default_factory=dict)
     agents: dict[str, str] = field(default_factory=dict)  # row id → name, for rows that come without their ancestors
+    handed_down: HandedDown = field(default_factory=HandedDown)  # metadata of spans that Langfuse's SDKs wrote
     root_name: str | None = None
     root_seen: bool = False
     rows_are: str = ""  # "otel" while all rows but the synthetic root have OpenTelemetry's ids, else "other"
 
     def as_json(self) -> dict[str, Any]:
         """Return what is worth keeping, as plain JSON values."""
-        return {name: value for name, value in asdict(self).items() if name != "trace_id" and value}
+        stored = {name: value for name, value in asdict(self).items() if name != "trace_id" and value}
+        if not self.handed_down.values:
+            del stored["handed_down"]
+        return stored
 
     @classmethod
     def from_json(cls, trace_id: str, stored: Mapping[str, Any]) -> TraceContext:
@@ -48,6 +54,7 @@ class TraceContext:
         known = {item.name for item in fields(cls)} - {"trace_id"}
         values = {name: value for name, value in stored.items() if name in known}
         values["tags"] = tuple(values.get("tags", ()))
+        values["handed_down"] = HandedDown(**values.get("handed_down", {}))
         return cls(trace_id=trace_id, **values)
 
 
@@ -58,9 +65,10 @@ def gather(trace_id: str, rows: Iterable[Observation], known: TraceContext | Non
     of a trace say the same however its rows arrive.
     """
     context = TraceContext(trace_id) if known is None else TraceContext.from_json(trace_id, known.as_json())
-    for row in sorted(rows, key=_speaking_order):
-        context.session_id = context.session_id or row.session_id
-        context.user_id = context.user_id or row.user_id
+    rows = sorted(rows, key=_speaking_order)
+    for row in rows:
+        context.session_id = context.session_id or session_of(row)
+        context.user_id = context.user_id or user_of(row)
         context.trace_name = context.trace_name or row.trace_name
         context.environment = context.environment or row.environment
         context.release = context.release or row.release
@@ -76,6 +84,7 @@ def gather(trace_id: str, rows: Iterable[Observation], known: TraceContext | Non
                 context.metadata = _trace_metadata(row)
         if row.type == "AGENT" and row.name and len(context.agents) < _MAX_AGENTS:
             context.agents.setdefault(row.id, row.name)
+    context.handed_down = handed_down(rows, context.handed_down)
     return context
 
 
@@ -91,6 +100,21 @@ def roots_of(rows: Iterable[Observation], rows_are: str = "") -> list[Observatio
     if rows_are == "otel" or any(row.came_over_otel for row in real):
         return [row for row in real if row.is_root or source_parent_id(trace_of(row), row.id, row.parent_id) is None]
     return [row for row in (*synthetic, *real) if row.is_trace_root]
+
+
+def session_of(row: Observation) -> str | None:
+    """Return the session that a row names."""
+    return _unquoted(row.session_id, row.metadata.get("langfuse_session_id"))
+
+
+def user_of(row: Observation) -> str | None:
+    """Return the user that a row names."""
+    return _unquoted(row.user_id, row.metadata.get("langfuse_user_id"))
+
+
+def _unquoted(text: str | None, said: Any) -> str | None:
+    """Take off the quotes that Langfuse leaves on an id from metadata, which Python's SDK 5 writes as JSON."""
+    return said if isinstance(said, str) and said and text == dump(said) else text
 
 
 def _speaking_order(row: Observation) -> tuple[int, int, str]:

@@ -15,14 +15,8 @@ from sync_worker.spans.genai import GUESSED, genai_attributes
 from sync_worker.spans.ids import is_same_span, otlp_span_id, otlp_trace_id, source_parent_id
 from sync_worker.spans.instrumentations import ERROR, status_of
 from sync_worker.spans.kinds import kind_of
-from sync_worker.spans.langfuse_attributes import (
-    TRACE_INPUT,
-    TRACE_OUTPUT,
-    identity_attributes,
-    metadata_attributes,
-    observation_attributes,
-    trace_attributes,
-)
+from sync_worker.spans.langfuse_attributes import identity_attributes, langfuse_fields, metadata_attributes
+from sync_worker.spans.langfuse_sdk.attributes import TRACE_INPUT, TRACE_OUTPUT
 from sync_worker.spans.model import Attributes, Conversion, Event, Scope, Span
 from sync_worker.spans.names import name_of
 from sync_worker.spans.restore import Originals, take_apart
@@ -36,6 +30,9 @@ SOURCE = "kelet.source.langfuse."
 #: Scope names that would send a span down Kelet's path for Claude Code.
 _RESERVED_SCOPES = ("com.anthropic.claude_code", "kelet.claude_agent_sdk")
 _DEFAULT_SCOPE = "langfuse-sdk"
+
+#: What Kelet groups spans by: sent with every profile.
+_ALWAYS_DERIVED = frozenset({"gen_ai.agent.name"})
 
 _NS_PER_MS = 1_000_000
 
@@ -132,15 +129,19 @@ def _attributes(
         for key, value in _allowed(originals.attributes | _beside(originals.attributes, back)).items()
         if key != "kelet.project" and not key.startswith(SOURCE)
     }
-    derived = genai_attributes(row, own, agent) if options.attributes != "langfuse" else {}
+    derived = genai_attributes(row, own, agent)
     guesses = derived.pop(GUESSED, [])
     derived = {key: value for key, value in derived.items() if key not in back.lost}
-    guessed = {*(map(str, guesses) if isinstance(guesses, list) else ()), *(back.guessed & own.keys())} - back.lost
+    if options.attributes == "langfuse":
+        derived = {key: value for key, value in derived.items() if key in _ALWAYS_DERIVED}
+    langfuse = langfuse_fields(row, originals, context, back.claimed)
+    fields, trace_fields = langfuse.row, langfuse.trace
+    if options.attributes == "genai":
+        fields, trace_fields = _without_home(fields, own | derived), {}
+    guessed = {*(map(str, guesses) if isinstance(guesses, list) else ())} & derived.keys()
+    guessed |= (back.guessed & own.keys()) | (langfuse.guessed & fields.keys() - own.keys())
     if guessed:
         marks[GUESSED] = sorted(guessed)
-    fields = observation_attributes(row, originals, back.claimed)
-    if options.attributes == "genai":
-        fields = _without_home(fields, own | derived)
     first: Attributes = {"kelet.project": project}
     layers = (
         {key: own.get(key, value) for key, value in identity_attributes(row, context).items()},
@@ -150,7 +151,7 @@ def _attributes(
         error_type(row) if "error.type" not in own else {},
         {key: value for key, value in fields.items() if key not in own},
         {key: value for key, value in own.items() if key in originals.attributes},
-        trace_attributes(row, context) if options.attributes != "genai" else {},
+        trace_fields,
         metadata_attributes(row, context, _trace_url(row, context, options)),
         own,  # what was rebuilt can be hundreds of keys, which are in the row's input and output as well
     )

@@ -119,8 +119,3 @@ def runs_tool_by_conventions(scope: Scope | None, originals: Mapping[str, Attrib
 def is_pydantic_by_conventions(scope: Scope | None) -> bool:
     """Whether pydantic-ai's names follow the conventions by default."""
     return version_of(scope) >= (2, 0)
-
-
-def sdk_major(scope: Scope | None) -> int:
-    """Return the major version of Langfuse's Python SDK that made a span; 0 when no Langfuse SDK made it."""
-    return next(iter(version_of(scope)), 0) if scope is not None and scope.name.startswith("langfuse-sdk") else 0

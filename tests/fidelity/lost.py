@@ -78,6 +78,12 @@ def _has(*prefixes: str) -> Test:
     )
 
 
+def _hidden(span: Direct, key: str, here: Any, there: Any) -> bool:
+    """Whether the trace's metadata has another value under the key, which Langfuse prefers."""
+    other = span.attributes.get(key.replace(".observation.", ".trace.", 1), here)
+    return other != here and there in (None, other)
+
+
 def _no_json_in(source: str) -> Test:
     """Whether the text that messages would be rebuilt from is no JSON, such as what Python's repr() writes."""
     return lambda span, _, __, there: there is None and not _is_json(span.attributes.get(source))
@@ -97,6 +103,8 @@ REASONS: tuple[Reason, ...] = (
     Reason("an integer beyond 2^53", r".*", _inexact),
     Reason("the trace's own input and output, which the v2 API does not return", r"langfuse\.trace\.(?:input|output)",
            _always, frozenset({"v2"})),
+    Reason("an observation's metadata under a key for which the trace's metadata has another value",
+           r"langfuse\.observation\.metadata\..*", _hidden, frozenset({"v2"})),
     Reason("a time's microseconds", r"langfuse\.observation\.completion_start_time", _same_millisecond),
     Reason("messages on a span that has them under the older names as well, which Langfuse prefers",
            r"gen_ai\.(?:input|output)\.messages", _has("gen_ai.prompt.", "gen_ai.completion.")),

@@ -58,12 +58,12 @@ def assert_types(read: Observation) -> None:
         kinds: dict[str, tuple[type, ...]] = {
             "id": (str,), "project_id": (str,), "type": (str,), "level": (str,), "start_ms": (int,),
             "is_root": (bool,), "public": (bool,), "metadata": (dict,), "model_parameters": (dict,), "usage": (dict,),
-            "cost": (dict,), "tags": (tuple,), "prompt_version": (int, type(None)),
+            "cost": (dict,), "prices": (dict,), "tags": (tuple,), "prompt_version": (int, type(None)),
         }  # fmt: skip
         times = (int, type(None)) if item.name.endswith("_ms") else (str, type(None))
         assert isinstance(value, kinds.get(item.name, times)), item.name
         assert value != "" or item.name == "project_id", item.name
-    for number in [*read.usage.values(), *read.cost.values(), read.prompt_version or 0]:
+    for number in [*read.usage.values(), *read.cost.values(), *read.prices.values(), read.prompt_version or 0]:
         assert math.isfinite(number)
         assert -(2**63) <= number < 2**63
         assert not isinstance(number, bool)
@@ -74,3 +74,11 @@ def test_empty_means_absent(key: str) -> None:
     """An empty string of Langfuse's store, which has no null, becomes an empty attribute."""
     made = row()
     assert parse_row(made | {key: ""}) == parse_row(made | {key: None})
+
+
+def test_prices() -> None:
+    """The endpoint writes prices as text; one that is none must not become zero, which would explain any cost away."""
+    told = {"inputPrice": "1.5e-7", "outputPrice": 6e-7, "totalPrice": None}
+    assert parse_row(row() | told).prices == {"input": 1.5e-7, "output": 6e-7}
+    odd = {"inputPrice": "free", "outputPrice": "inf", "totalPrice": True}
+    assert parse_row(row() | odd).prices == {}

@@ -50,6 +50,7 @@ NOT_OWN: dict[str, Any] = {
     "trace_name": "t",
     "trace_input": "i",
     "trace_output": "o",
+    "prices": {"input": 1e-6},
 }
 
 

@@ -1,0 +1,181 @@
+"""The attributes of a span as the SDK that made it wrote them."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from langfuse import LangfuseOtelSpanAttributes as Names
+
+from sync_worker.json_text import dump, parse
+from sync_worker.records import Observation
+from sync_worker.spans.context import RESERVED_KEY, TraceContext
+from sync_worker.spans.langfuse_sdk.sdks import Sdk
+from sync_worker.spans.langfuse_sdk.usage import is_cost_computed, usage_as_given
+from sync_worker.spans.model import Attributes, AttributeValue
+from sync_worker.spans.restore import Originals
+from sync_worker.times import iso_time
+
+#: Set by SDKs that still have a trace-level input and output.
+TRACE_INPUT, TRACE_OUTPUT = "langfuse.trace.input", "langfuse.trace.output"
+
+#: What Langfuse calls an environment that nobody named.
+_NO_ENVIRONMENT = "default"
+_PYTHON_REPR = ("[", "{", "(")
+
+
+@dataclass(slots=True)
+class Written:
+    """Attributes of the observation itself, those of its trace, and which of them may have been written otherwise."""
+
+    row: Attributes = field(default_factory=dict)
+    trace: Attributes = field(default_factory=dict)
+    guessed: set[str] = field(default_factory=set)
+
+
+def written(
+    row: Observation, originals: Originals, context: TraceContext, sdk: Sdk, claimed: Container[str] = ()
+) -> Written:
+    """Return what the SDK wrote; `claimed` holds the keys of the row's metadata that go out under another name."""
+    usage, is_guess = usage_as_given(row, sdk)
+    given_cost = row.cost and (sdk.is_legacy or not is_cost_computed(row))
+    found = Written(
+        row=present(
+            common(row)
+            | {
+                Names.OBSERVATION_MODEL_PARAMETERS: _parameters(row, originals),
+                Names.OBSERVATION_USAGE_DETAILS: dump(usage) if usage else None,
+                Names.OBSERVATION_COST_DETAILS: dump(row.cost) if given_cost else None,
+                Names.IS_APP_ROOT: True if row.is_root and sdk.marks_roots else None,
+            }
+            | (trace_io(row) if sdk.has_trace_io else {})
+        ),
+        trace=present(of_any_row(row, context) if sdk.is_legacy else _of_trace(row, originals, sdk)),
+    )
+    if is_guess:
+        found.guessed.add(Names.OBSERVATION_USAGE_DETAILS)
+    for key, value in originals.user.items():
+        if key not in claimed and not key.startswith(RESERVED_KEY):
+            _metadata(key, value, row, context, sdk, found)
+    return found
+
+
+def common(row: Observation) -> dict[str, AttributeValue | None]:
+    """Return the fields that all SDKs write alike."""
+    return {
+        Names.OBSERVATION_TYPE: row.type.lower(),
+        Names.OBSERVATION_LEVEL: None if row.level == "DEFAULT" else row.level,
+        Names.OBSERVATION_STATUS_MESSAGE: row.status_message,
+        Names.OBSERVATION_INPUT: row.input,
+        Names.OBSERVATION_OUTPUT: row.output,
+        Names.OBSERVATION_MODEL: row.model,
+        Names.OBSERVATION_MODEL_PARAMETERS: dump(typed(row.model_parameters)) if row.model_parameters else None,
+        Names.OBSERVATION_USAGE_DETAILS: dump(row.usage) if row.usage else None,
+        Names.OBSERVATION_COST_DETAILS: dump(row.cost) if row.cost else None,
+        Names.OBSERVATION_COMPLETION_START_TIME: (
+            None if row.completion_start_ms is None else f'"{iso_time(row.completion_start_ms)}"'
+        ),
+        Names.OBSERVATION_PROMPT_NAME: row.prompt_name,
+        Names.OBSERVATION_PROMPT_VERSION: row.prompt_version,
+    }
+
+
+def trace_io(row: Observation) -> dict[str, AttributeValue | None]:
+    """Return the trace's own input and output, where they are not the row's: Langfuse shows a root's as its trace's."""
+    return {
+        TRACE_INPUT: row.trace_input if row.trace_input != row.input else None,
+        TRACE_OUTPUT: row.trace_output if row.trace_output != row.output else None,
+    }
+
+
+def typed(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return model parameters with the types that Langfuse turned to text: booleans, lists and objects."""
+    return {key: _untold(value) if isinstance(value, str) else value for key, value in parameters.items()}
+
+
+def _untold(text: str) -> Any:
+    if text in {"true", "false"}:
+        return text == "true"
+    is_json, value = parse(text) if text[:1] in {"[", "{"} else (False, None)
+    return value if is_json else text
+
+
+def _parameters(row: Observation, originals: Originals) -> str | None:
+    if row.model_parameters:
+        return dump(typed(row.model_parameters))
+    is_langchain_call = row.type == "GENERATION" and "ls_model_type" in originals.user
+    return "{}" if is_langchain_call or _is_openai_embedding(row) else None  # both write what they were not given
+
+
+def _is_openai_embedding(row: Observation) -> bool:
+    """Whether the OpenAI drop-in wrote an embedding: it tells the size of the answer instead of the answer."""
+    if row.type != "EMBEDDING" or not row.output or row.output[:1] != "{":
+        return False
+    is_json, value = parse(row.output)
+    return is_json and isinstance(value, dict) and value.keys() == {"dimensions", "count"}
+
+
+def _of_trace(row: Observation, originals: Originals, sdk: Sdk) -> dict[str, AttributeValue | None]:
+    resource = originals.resource
+    named_by_server = row.is_trace_root and row.trace_name == row.name
+    on_resource = sdk.language == "python" and sdk.major < 4 and row.release == resource.get(Names.RELEASE)
+    return {
+        Names.TRACE_NAME: None if named_by_server else row.trace_name,
+        Names.TRACE_TAGS: list(row.tags) or None if "langfuse_tags" not in originals.user else None,
+        Names.TRACE_PUBLIC: True if row.public else None,
+        Names.ENVIRONMENT: None if row.environment == _NO_ENVIRONMENT else row.environment,
+        Names.RELEASE: None if on_resource else row.release,
+        Names.VERSION: None if row.version == resource.get("service.version") else row.version,
+    }
+
+
+def of_any_row(row: Observation, context: TraceContext) -> dict[str, AttributeValue | None]:
+    """Return the trace's fields for a row that may not hold them itself: its trace does."""
+    return {
+        Names.TRACE_NAME: row.trace_name or context.trace_name or context.root_name,
+        Names.TRACE_TAGS: list(row.tags or context.tags) or None,
+        Names.TRACE_PUBLIC: True if row.public or context.public else None,
+        Names.ENVIRONMENT: row.environment or context.environment,
+        Names.RELEASE: row.release or context.release,
+        Names.VERSION: row.version or context.version,
+    }
+
+
+def _metadata(key: str, value: Any, row: Observation, context: TraceContext, sdk: Sdk, found: Written) -> None:
+    own_key, trace_key = (
+        f"{prefix}.{key}" if key else prefix for prefix in (Names.OBSERVATION_METADATA, Names.TRACE_METADATA)
+    )  # metadata that is no object stands under the empty key
+    handed_down = context.handed_down
+    if sdk.is_legacy and row.is_synthetic_root:  # its metadata is the trace's
+        found.row[trace_key] = sdk.propagated(value)
+    elif handed_down.holds(key, value):
+        found.row[trace_key] = sdk.propagated(value)
+        if key in handed_down.both and _shows_own(key, value, row, sdk):
+            found.row[own_key] = sdk.metadata(value)
+    else:
+        found.row[own_key] = sdk.metadata(value)
+        if sdk.major == 3 and not sdk.is_legacy and _tells_of_trace(row):
+            found.row[trace_key] = sdk.metadata(value)
+            found.guessed |= {own_key, trace_key}
+
+
+def _shows_own(key: str, value: Any, row: Observation, sdk: Sdk) -> bool:
+    """Whether the value that was handed down is the observation's own too, which it hides.
+
+    LangChain sets `ls_…` anew for each model call. Python's SDK 4 hands down str() of a value, which is not its own.
+    """
+    if key.startswith("ls_") and row.type == "GENERATION":
+        return False
+    as_python = isinstance(value, str) and (value in {"True", "False", "None"} or value.startswith(_PYTHON_REPR))
+    return sdk.major >= 5 or not as_python
+
+
+def _tells_of_trace(row: Observation) -> bool:
+    """Whether a span of SDK 3 told its trace's fields: its metadata may be the trace's as well as its own."""
+    return bool(row.user_id or row.session_id or row.tags or row.public)
+
+
+def present(found: Mapping[str, AttributeValue | None]) -> Attributes:
+    """Return what has a value."""
+    return {key: value for key, value in found.items() if value is not None}

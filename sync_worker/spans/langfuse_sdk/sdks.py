@@ -1,0 +1,74 @@
+"""Which SDK wrote a span, and the forms in which it writes values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sync_worker.json_text import dump
+from sync_worker.spans.model import AttributeValue
+from sync_worker.spans.restore import Originals
+from sync_worker.spans.versions import Version, version_of
+
+_SCOPE = "langfuse-sdk"
+_JAVASCRIPT = frozenset({"nodejs", "webjs"})
+_INT64 = 2**63
+
+
+@dataclass(frozen=True, slots=True)
+class Sdk:
+    """One of Langfuse's SDKs by language and version. `is_legacy`: the row came by the ingestion API, without spans."""
+
+    language: Literal["python", "js"]
+    version: Version
+    is_legacy: bool = False
+
+    @property
+    def major(self) -> int:
+        """The first number of the version."""
+        return self.version[0]
+
+    @property
+    def marks_roots(self) -> bool:
+        """Whether it marks the first span of an application in a trace: Python from 4.7, JavaScript from 5.4."""
+        return self.version >= ((4, 7) if self.language == "python" else (5, 4))
+
+    @property
+    def has_trace_io(self) -> bool:
+        """Whether it can give a trace an input and an output of its own; Python's 5 no longer does."""
+        return self.language == "js" or self.major < 5
+
+    def metadata(self, value: Any) -> AttributeValue:
+        """Write a value of an observation's metadata."""
+        if self.language == "js":
+            return value if isinstance(value, str) else dump(value)
+        if self.major >= 5 or self.version < (3, 2):
+            return dump(value)
+        if isinstance(value, str | bool) or (isinstance(value, int) and -_INT64 <= value < _INT64):
+            return value
+        return dump(value)
+
+    def propagated(self, value: Any) -> str:
+        """Write a value of metadata that is handed down to all spans below: before Python's 5 it is always text."""
+        if self.language == "python" and self.major >= 5:
+            return dump(value)
+        return value if isinstance(value, str) else dump(value)
+
+
+#: Rows of the ingestion API go out as the last Python SDK would have written them that still took plain values.
+LEGACY = Sdk("python", (4, 18), is_legacy=True)
+
+
+def sdk_of(originals: Originals) -> Sdk | None:
+    """Return the SDK of Langfuse that wrote a row; None for spans of other instrumentations."""
+    scope = originals.scope
+    if scope is None:
+        return None if originals.resource else LEGACY
+    if not scope.name.startswith(_SCOPE):
+        return None
+    language = originals.resource.get("telemetry.sdk.language")
+    if language is None:  # only Python's SDK names the project's key on its scope
+        is_js = "public_key" not in scope.attributes and bool(scope.version)
+    else:
+        is_js = language in _JAVASCRIPT
+    return Sdk("js" if is_js else "python", version_of(scope) or LEGACY.version)
