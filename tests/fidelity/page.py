@@ -42,7 +42,7 @@ def pairs_table() -> str:
 def figures_table(generation: str) -> str:
     """A line for each pair: what agrees, of how many; and what became of the attributes."""
     heads = ("pair", "spans", *_AGREEMENTS, "resource", "attributes", "of these as JSON", "other type", "wrong",
-             "missing", "lost for good", "extra")  # fmt: skip
+             "missing", "lost for good", "extra", "held back")  # fmt: skip
     lines = [f"| {' | '.join(heads)} |", "| --- |" + " ---: |" * (len(heads) - 1)]
     lines += [f"| {' | '.join((name, *_cells(found)))} |" for name, found in scores(generation).items()]
     return "\n".join(lines) + "\n"
@@ -58,6 +58,7 @@ def _cells(found: Score) -> list[str]:
         *(str(attributes.verdicts[verdict]) for verdict in ("json", "type", "wrong", "missing")),
         str(attributes.lost.total()),
         str(found.extra),
+        str(found.direct - found.of),
     ]
 
 
