@@ -137,10 +137,9 @@ def chain(version: str, **marks: Any) -> list[Observation]:
     ]
 
 
-@pytest.mark.parametrize("marks", [{"is_langchain_root": True}, {}])
-def test_langchain_hands_down_under_both_names(marks: dict[str, Any]) -> None:
+def test_langchain_hands_down_under_both_names() -> None:
     """The handler writes the outermost chain's metadata as the trace's and, through LangChain, as each run's."""
-    found = spans(*chain("5.0.4", **marks))
+    found = spans(*chain("5.0.4", is_langchain_root=True))
     keys = [f"langfuse.trace.metadata.{key}" for key in ("tenant", "tags", "langgraph_node")]
     for made in found.values():
         assert held(made.attributes, *keys) == {"langfuse.trace.metadata.tenant": '"acme"'}
@@ -151,9 +150,10 @@ def test_langchain_hands_down_under_both_names(marks: dict[str, Any]) -> None:
     assert [hidden in made.attributes for made in found.values()] == [True, True, False]
 
 
-def test_langchain_of_sdk_4() -> None:
+@pytest.mark.parametrize(("version", "marks"), [("4.18.0", {"is_langchain_root": True}), ("4.0.0", {})])
+def test_langchain_of_sdk_4(version: str, marks: dict[str, Any]) -> None:
     """SDK 4 hands down Python's text of a value, which says nothing certain of the value itself."""
-    rows = chain("4.18.0", is_langchain_root=True)
+    rows = chain(version, **marks)
     for one in rows:
         one.metadata["tools"] = "['a']"
     found = spans(*rows)[CHILD].attributes
@@ -163,6 +163,18 @@ def test_langchain_of_sdk_4() -> None:
     assert held(found, "langfuse.trace.metadata.tier", "langfuse.observation.metadata.tier") == {
         "langfuse.trace.metadata.tier": "2", "langfuse.observation.metadata.tier": 2,
     }  # fmt: skip
+
+
+def test_langchain_below_a_span_of_the_application() -> None:
+    """What the application handed down itself is the trace's alone, and not LangChain's."""
+    above = row("00000000000000d4", type="AGENT", metadata=sdk("5.0.4", region="eu"))
+    rows = chain("5.0.4", is_langchain_root=True)
+    rows[0].parent_id = above.id
+    for one in rows:
+        one.metadata["region"] = "eu"
+    for made in spans(above, *rows).values():
+        assert made.attributes["langfuse.trace.metadata.region"] == '"eu"'
+        assert "langfuse.observation.metadata.region" not in made.attributes
 
 
 @pytest.mark.parametrize("metadata", [sdk("3.15.0"), js()])

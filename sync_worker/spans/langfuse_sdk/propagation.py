@@ -53,7 +53,7 @@ def handed_down(rows: Iterable[Observation], known: HandedDown) -> HandedDown:
                 members.append((row, sdk))
                 own[row.id] = _texts(originals.user)
                 is_langchain = is_langchain or not _LANGCHAIN.isdisjoint(originals.user)
-    chains = _chains([row for row, _ in members], own) if is_langchain else set()
+    chains = _chains(members, own) if is_langchain else set()
     for row, sdk in members:
         above = own.get(row.parent_id or "", {})
         shared = {key: text for key, text in own[row.id].items() if above.get(key) == text}
@@ -67,13 +67,13 @@ def handed_down(rows: Iterable[Observation], known: HandedDown) -> HandedDown:
     return found
 
 
-def _chains(members: Sequence[Observation], own: Mapping[str, Mapping[str, str]]) -> set[str]:
+def _chains(members: Sequence[tuple[Observation, Sdk]], own: Mapping[str, Mapping[str, str]]) -> set[str]:
     """Return the rows at or below LangChain's outermost chains."""
     below: dict[str, list[str]] = {}
-    for row in members:
+    for row, _ in members:
         below.setdefault(row.parent_id or "", []).append(row.id)
     found: set[str] = set()
-    pending = [row.id for row in members if _is_outermost(row, own[row.id])]
+    pending = [row.id for row, sdk in members if _is_outermost(row, own[row.id], sdk)]
     while pending:
         row_id = pending.pop()
         if row_id not in found:
@@ -82,9 +82,10 @@ def _chains(members: Sequence[Observation], own: Mapping[str, Mapping[str, str]]
     return found
 
 
-def _is_outermost(row: Observation, own: Mapping[str, str]) -> bool:
-    """Whether a row is LangChain's outermost chain; handlers before 4.5 did not mark it."""
-    return row.type in _CHAINS and (own.get("is_langchain_root") == "true" or row.is_trace_root)
+def _is_outermost(row: Observation, own: Mapping[str, str], sdk: Sdk) -> bool:
+    """Whether a row is LangChain's outermost chain; before 4.5 the handler did not mark it."""
+    is_marked = own.get("is_langchain_root") == "true" or (sdk.version < (4, 5) and row.is_trace_root)
+    return is_marked and row.type in _CHAINS
 
 
 def _texts(metadata: Mapping[str, object]) -> dict[str, str]:
