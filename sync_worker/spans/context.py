@@ -44,7 +44,7 @@ class TraceContext:
     def as_json(self) -> dict[str, Any]:
         """Return what is worth keeping, as plain JSON values."""
         stored = {name: value for name, value in asdict(self).items() if name != "trace_id" and value}
-        if not self.handed_down.values:
+        if self.handed_down == HandedDown():
             del stored["handed_down"]
         return stored
 

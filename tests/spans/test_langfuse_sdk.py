@@ -188,16 +188,21 @@ def test_langchain_that_hands_down_nothing(metadata: dict[str, Any]) -> None:
         assert "langfuse.observation.metadata.tenant" in made.attributes
 
 
-def test_metadata_of_a_trace_that_sdk_3_updated() -> None:
+@pytest.mark.parametrize("metadata", [sdk("3.15.0"), js("4.0.0")])
+def test_metadata_of_a_span_that_updated_its_trace(metadata: dict[str, Any]) -> None:
     """The span that told the trace's user may have told its metadata too: Langfuse does not say whose it is."""
-    found = spans(
-        row(ROOT, user_id="u", metadata=sdk("3.15.0", tier=2)), row(CHILD, parent_id=ROOT, metadata=sdk("3.15.0", n=1))
-    )
+    rows = [
+        row(ROOT, user_id="u", metadata={"tier": "x"} | metadata),
+        row(CHILD, parent_id=ROOT, metadata={"n": 1} | metadata),
+    ]
+    found = spans(*rows)
     keys = ["langfuse.observation.metadata.tier", "langfuse.trace.metadata.tier"]
-    assert [found[ROOT].attributes[key] for key in keys] == [2, 2]
+    assert [found[ROOT].attributes[key] for key in keys] == ["x", "x"]
     assert found[ROOT].attributes[GUESSED] == keys
     assert "langfuse.trace.metadata.n" not in found[CHILD].attributes
     assert GUESSED not in found[CHILD].attributes
+    rows[1].user_id = "u"  # handed down
+    assert not [key for made in spans(*rows).values() for key in made.attributes if ".trace.metadata." in key]
 
 
 @pytest.mark.parametrize(

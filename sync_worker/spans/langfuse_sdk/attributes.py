@@ -155,7 +155,7 @@ def _metadata(key: str, value: Any, row: Observation, context: TraceContext, sdk
             found.row[own_key] = sdk.metadata(value)
     else:
         found.row[own_key] = sdk.metadata(value)
-        if sdk.major == 3 and not sdk.is_legacy and _tells_of_trace(row):
+        if sdk.updates_traces and not handed_down.fields and _tells_of_trace(row):
             found.row[trace_key] = sdk.metadata(value)
             found.guessed |= {own_key, trace_key}
 
@@ -172,7 +172,7 @@ def _shows_own(key: str, value: Any, row: Observation, sdk: Sdk) -> bool:
 
 
 def _tells_of_trace(row: Observation) -> bool:
-    """Whether a span of SDK 3 told its trace's fields: its metadata may be the trace's as well as its own."""
+    """Whether a span told its trace's fields: its metadata may be the trace's as well as its own."""
     return bool(row.user_id or row.session_id or row.tags or row.public)
 
 

@@ -29,10 +29,14 @@ _CHAINS = frozenset({"CHAIN", "AGENT"})
 
 @dataclass(slots=True)
 class HandedDown:
-    """By key, the values (as JSON text) that were handed down; `both` names the keys that stand under both names."""
+    """By key, the values (as JSON text) that were handed down; `both` names the keys that stand under both names.
+
+    `fields` says whether a session, user or tags were: then a span that has them need not have told them itself.
+    """
 
     values: dict[str, list[str]] = field(default_factory=dict)
     both: list[str] = field(default_factory=list)
+    fields: bool = False
 
     def holds(self, key: str, value: object) -> bool:
         """Whether this value of this key was handed down."""
@@ -41,7 +45,8 @@ class HandedDown:
 
 def handed_down(rows: Iterable[Observation], known: HandedDown) -> HandedDown:
     """Return what the rows of a trace show to be handed down, added to what was known."""
-    found = HandedDown({key: list(texts) for key, texts in known.values.items()}, list(known.both))
+    found = HandedDown({key: list(texts) for key, texts in known.values.items()}, list(known.both), known.fields)
+    told: dict[str, Observation] = {}
     own: dict[str, dict[str, str]] = {}
     members: list[tuple[Observation, Sdk]] = []
     is_langchain = False
@@ -52,10 +57,12 @@ def handed_down(rows: Iterable[Observation], known: HandedDown) -> HandedDown:
             if sdk is not None and not sdk.is_legacy:
                 members.append((row, sdk))
                 own[row.id] = _texts(originals.user)
+                told[row.id] = row
                 is_langchain = is_langchain or not _LANGCHAIN.isdisjoint(originals.user)
     chains = _chains(members, own) if is_langchain else set()
     for row, sdk in members:
         above = own.get(row.parent_id or "", {})
+        found.fields = found.fields or _share_fields(row, told.get(row.parent_id or ""))
         shared = {key: text for key, text in own[row.id].items() if above.get(key) == text}
         if row.parent_id in chains or (is_langchain and (sdk.language != "python" or sdk.major < 4)):
             continue  # LangChain's own inheritance
@@ -65,6 +72,13 @@ def handed_down(rows: Iterable[Observation], known: HandedDown) -> HandedDown:
             _add(found, given)
         _add(found, shared)
     return found
+
+
+def _share_fields(row: Observation, parent: Observation | None) -> bool:
+    if parent is None or parent is row:
+        return False
+    pairs = ((row.session_id, parent.session_id), (row.user_id, parent.user_id), (row.tags, parent.tags))
+    return any(one and one == other for one, other in pairs)
 
 
 def _chains(members: Sequence[tuple[Observation, Sdk]], own: Mapping[str, Mapping[str, str]]) -> set[str]:

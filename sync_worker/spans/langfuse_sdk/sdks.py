@@ -34,6 +34,11 @@ class Sdk:
         return self.version >= ((4, 7) if self.language == "python" else (5, 4))
 
     @property
+    def updates_traces(self) -> bool:
+        """Whether one span could tell its trace's fields: those of Python's 3 and JavaScript's 4 could."""
+        return self.major == (3 if self.language == "python" else 4)
+
+    @property
     def has_trace_io(self) -> bool:
         """Whether it can give a trace an input and an output of its own; Python's 5 no longer does."""
         return self.language == "js" or self.major < 5
