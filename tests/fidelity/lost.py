@@ -44,6 +44,11 @@ def _word(_: Direct, __: str, here: Any, there: Any) -> bool:
     return isinstance(here, str) and there is not None and _WORDS.get(here) is there
 
 
+def _as_text(_: Direct, __: str, here: Any, there: Any) -> bool:
+    """Whether a number, a boolean or a list came back as its JSON text."""
+    return not isinstance(here, str) and isinstance(there, str) and there == json.dumps(here, separators=(",", ":"))
+
+
 def _quoted(_: Direct, __: str, here: Any, there: Any) -> bool:
     """Whether a text is a JSON string, and what stands in its quotes came back."""
     return (
@@ -98,6 +103,10 @@ REASONS: tuple[Reason, ...] = (
            frozenset({"v2"})),
     Reason("text that reads as `true` or `false`: Langfuse returns the value", r".*", _word,
            frozenset({"v2"})),
+    Reason("text that reads as a number in Langfuse's own fields: the older API returns the number", r"langfuse\..*",
+           _number_text, frozenset({"v1"})),
+    Reason("the type of an attribute that is no text: the older API returns its text", r"(?!langfuse\.).*", _as_text,
+           frozenset({"v1"})),
     Reason("text that is a JSON string: Langfuse returns what stands in the quotes", r".*", _quoted, frozenset({"v2"})),
     Reason("a double without decimals under a key that does not tell: `2.0` becomes 2", r".*", _whole_double),
     Reason("an integer beyond 2^53", r".*", _inexact),

@@ -66,7 +66,7 @@ def lost_table() -> str:
     """Each reason for an attribute that is lost for good, with how many it cost in all pairs, by generation."""
     lines = [f"| lost for good | {' | '.join(GENERATIONS)} |", "| --- |" + " ---: |" * len(GENERATIONS)]
     counts = {generation: _lost(generation) for generation in GENERATIONS}
-    for reason in REASONS:
+    for reason in (reason for reason in REASONS if reason.api & GENERATIONS.keys()):
         cells = [str(counts[name][reason.text]) if name in reason.api else "kept" for name in GENERATIONS]
         lines.append(f"| {reason.text} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

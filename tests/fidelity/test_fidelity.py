@@ -125,6 +125,10 @@ def test_what_the_older_api_keeps_is_no_loss_there() -> None:
     """The older API's rows keep the text of numbers and the trace's input: rules for them would go unmeasured."""
     assert reason_for(direct(), "langfuse.trace.input", "x", None, "v1") is None
     assert reason_for(direct(), "app.version", "1.10", "1.1", "v1") is None
+    assert reason_for(direct(), "langfuse.observation.input", "1.10", "1.1", "v1") is not None
+    assert reason_for(direct(), "app.port", 8080, "8080", "v1") is not None
+    assert reason_for(direct(), "app.port", 8080, "8081", "v1") is None
+    assert reason_for(direct(), "app.port", 8080, "8080", "v2") is None
     assert {name for reason in REASONS for name in reason.api} <= {"v1", "v2"}
 
 
