@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from sync_worker.records import Observation
@@ -34,7 +33,6 @@ _REMOTE_OPERATIONS = frozenset({"retrieval", "create_agent", "fetch_response"})
 _ONLY_SERVERS = frozenset({"http.route", "url.path", "http.target", "http.server_name"})
 _ONLY_CLIENTS = frozenset({"url.full", "http.url"})
 _METHODS = frozenset({"http.request.method", "http.method"})
-_SERVER_NAME = re.compile(r"[A-Z]+ /")
 _DATABASES = frozenset({"db.system", "db.system.name"})
 _MESSAGING = {"publish": PRODUCER, "send": PRODUCER, "create": PRODUCER, "receive": CONSUMER, "process": CONSUMER}
 
@@ -95,4 +93,4 @@ def _of_http(row: Observation, originals: Mapping[str, AttributeValue]) -> int:
         return SERVER
     if originals.keys() & _ONLY_CLIENTS:
         return CLIENT
-    return SERVER if _SERVER_NAME.match(row.name or "") or not row.parent_id else CLIENT
+    return CLIENT if row.parent_id else SERVER

@@ -46,14 +46,8 @@ def test_what_langfuse_keeps_exactly(name: str, generation: str) -> None:
     assert {found.same[what] for what in ("id", "parent", "times", "scope")} == {found.of}
 
 
-#: Pairs with wrong values that no reason excuses: to become none, by a rule or by a reason in `lost.py`.
-WRONG = ("google-adk-openinference", "litellm", "pydantic-ai-1.20-v2")
-
-
 @each_generation
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.xfail) if name in WRONG else name for name in NAMES]
-)
+@each_pair
 def test_nothing_is_wrong(name: str, generation: str) -> None:
     """A wrong value is worse than none: whoever reads it in Kelet has no means to see that it is."""
     found = page.scores(generation)[name].findings

@@ -76,4 +76,4 @@ def sdk_of(originals: Originals) -> Sdk | None:
         is_js = "public_key" not in scope.attributes and bool(scope.version)
     else:
         is_js = language in _JAVASCRIPT
-    return Sdk("js" if is_js else "python", version_of(scope) or LEGACY.version)
+    return Sdk("js" if is_js else "python", version_of(scope)[:2] or LEGACY.version)
