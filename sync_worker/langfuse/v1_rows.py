@@ -24,6 +24,7 @@ def parse_observation(item: Any) -> Observation:
     row = parse_row(item)
     row.api = "v1"
     row.metadata = dict(reversed(row.metadata.items()))  # v2 tells the keys in reverse
+    row.prices = {key: price for key, price in row.prices.items() if price}  # an unknown one is zero here
     if "usageDetails" not in item:
         row.usage = _counts(item, _USAGE)
     if "costDetails" not in item:

@@ -7,7 +7,7 @@ only a child. Kelet wants them on every span.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from sync_worker.json_text import dump
@@ -54,7 +54,7 @@ class TraceContext:
         known = {item.name for item in fields(cls)} - {"trace_id"}
         values = {name: value for name, value in stored.items() if name in known}
         values["tags"] = tuple(values.get("tags", ()))
-        values["handed_down"] = HandedDown(**values.get("handed_down", {}))
+        values["handed_down"] = HandedDown.from_json(values.get("handed_down", {}))
         return cls(trace_id=trace_id, **values)
 
 
@@ -66,6 +66,10 @@ def gather(trace_id: str, rows: Iterable[Observation], known: TraceContext | Non
     """
     context = TraceContext(trace_id) if known is None else TraceContext.from_json(trace_id, known.as_json())
     rows = sorted(rows, key=_speaking_order)
+    real = [row for row in rows if not row.is_synthetic_root]
+    if real:
+        is_otel = context.rows_are != "other" and all(row.came_over_otel for row in real)
+        context.rows_are = "otel" if is_otel else "other"
     for row in rows:
         context.session_id = context.session_id or session_of(row)
         context.user_id = context.user_id or user_of(row)
@@ -75,11 +79,10 @@ def gather(trace_id: str, rows: Iterable[Observation], known: TraceContext | Non
         context.version = context.version or row.version
         context.tags = context.tags or row.tags
         context.public = context.public or row.public
-        if not row.is_synthetic_root:
-            context.rows_are = "otel" if row.came_over_otel and context.rows_are != "other" else "other"
         if row.is_trace_root:
             context.root_seen = True
-            context.root_name = context.root_name or row.name
+            if not (row.is_synthetic_root and context.rows_are == "otel"):  # that one bears the trace's name
+                context.root_name = context.root_name or row.name
             if not context.metadata:
                 context.metadata = _trace_metadata(row)
         if row.type == "AGENT" and row.name and len(context.agents) < _MAX_AGENTS:
@@ -100,6 +103,22 @@ def roots_of(rows: Iterable[Observation], rows_are: str = "") -> list[Observatio
     if rows_are == "otel" or any(row.came_over_otel for row in real):
         return [row for row in real if row.is_root or source_parent_id(trace_of(row), row.id, row.parent_id) is None]
     return [row for row in (*synthetic, *real) if row.is_trace_root]
+
+
+def with_fields_of_trace(row: Observation, context: TraceContext) -> Observation:
+    """Return a row with what its trace says of session, user, tags and the like, which v1 does not repeat on rows."""
+    if row.api != "v1":
+        return row
+    return replace(
+        row,
+        session_id=row.session_id or context.session_id,
+        user_id=row.user_id or context.user_id,
+        trace_name=row.trace_name or context.trace_name,
+        release=row.release or context.release,
+        version=row.version or context.version,
+        tags=row.tags or context.tags,
+        public=row.public or context.public,
+    )
 
 
 def session_of(row: Observation) -> str | None:

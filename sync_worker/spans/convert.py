@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from sync_worker.json_text import parse
 from sync_worker.records import Observation
-from sync_worker.spans.context import RESERVED_KEY, TraceContext
+from sync_worker.spans.context import RESERVED_KEY, TraceContext, with_fields_of_trace
 from sync_worker.spans.exceptions import error_type, exception
 from sync_worker.spans.genai import GUESSED, genai_attributes
 from sync_worker.spans.ids import is_same_span, otlp_span_id, otlp_trace_id, source_parent_id
@@ -66,7 +66,7 @@ def convert(
             result.dropped.append(row)
             continue
         agent = _nearest_agent(row, everything, parents, context)
-        told = row if hidden is None or row.id != heir else _with_trace_io(row, hidden)
+        told = with_fields_of_trace(row if hidden is None or row.id != heir else _with_trace_io(row, hidden), context)
         span = _span(told, parents[row.id], ends[row.id], agent, context, project, options, result.notes)
         result.spans.append((row, span))
     return result

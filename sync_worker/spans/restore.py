@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sync_worker.json_text import dump, parse
+from sync_worker.json_text import dump, is_compact, parse
 from sync_worker.spans.model import Attributes, AttributeValue, Scope
 from sync_worker.spans.written_types import WrittenTypes
 
@@ -27,11 +27,20 @@ _DOUBLE = re.compile(
 )
 #: Keys whose numbers were text that only looked like a number.
 _VERSION = re.compile(r"(?:\A|[._])(?:version|release)\Z")
+#: Numbers as JavaScript writes them, without needless zeros.
+_AS_JAVASCRIPT = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d*[1-9])?(?:e[+-]?\d+)?\Z")
 _JSON_STARTS = frozenset('-0123456789tfn[{"')
 _EMPTY_ARRAY: dict[str, dict[str, Any]] = {"arrayValue": {}}
 #: JavaScript has one kind of number, and OpenTelemetry's exporter (`@opentelemetry/otlp-transformer` 0.223) writes
 #: every whole one as an integer.
 _JAVASCRIPT = frozenset({"nodejs", "webjs"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """A nested attribute: text as it was written, or as JavaScript writes a value of another type."""
+
+    text: str
 
 
 @dataclass(slots=True)
@@ -72,7 +81,10 @@ def take_apart(metadata: Mapping[str, Any], row_version: str | None = None) -> O
     if _keeps_attributes(found):
         found.attributes = _typed(found, scope_name, attributes)
     else:
-        found.user |= {f"attributes.{name}": value for name, value in attributes.items()}
+        found.user |= {
+            f"attributes.{name}": _read(value.text) if isinstance(value, _Text) else value
+            for name, value in attributes.items()
+        }
     service_version = found.resource.get("service.version")
     if service_version is not None and row_version and _same_number(str(service_version), row_version):
         found.resource["service.version"] = row_version
@@ -90,11 +102,16 @@ def has_whole_doubles(resource: Attributes) -> bool:
 
 
 def _typed(found: Originals, scope_name: str, attributes: Mapping[str, Any]) -> Attributes:
-    written, doubles = WrittenTypes(scope_name, attributes), has_whole_doubles(found.resource)
+    read = {name: _read(said.text) if isinstance(said, _Text) else said for name, said in attributes.items()}
+    written, doubles = WrittenTypes(scope_name, read), has_whole_doubles(found.resource)
     typed: Attributes = {}
-    for name, value in attributes.items():
+    for name, said in attributes.items():
+        value = read[name]
         known = written.give_back(name, value)
-        typed[name] = attribute_value(name, value, doubles=doubles) if known is None else known
+        if isinstance(said, _Text) and (isinstance(value, str) or isinstance(known, str)):
+            typed[name] = said.text
+        else:
+            typed[name] = attribute_value(name, value, doubles=doubles) if known is None else known
     return typed
 
 
@@ -174,18 +191,24 @@ def _in_original_order(metadata: Mapping[str, Any]) -> Iterable[tuple[str, Any]]
                     yield f"scope.attributes.{name}", item
         else:
             for name, item in group.items():
-                yield f"{key}.{name}", _untold(name, item) if key == "attributes" else item
+                yield f"{key}.{name}", _Text(item) if key == "attributes" and isinstance(item, str) else item
 
 
-def _untold(key: str, value: Any) -> Any:
-    """Return the value that a nested attribute's text stands for, as Langfuse tells those of a flat one.
+def _read(text: str) -> Any:
+    """Return the value that a nested attribute's text stands for; the text itself where it was one.
 
-    A version stays text, since the number would say less.
+    JavaScript writes numbers in one way and lists without white space: whatever looks otherwise was text. So was an
+    object, but for two in which earlier servers kept a value of OTLP.
     """
-    if not isinstance(value, str) or value[:1] not in _JSON_STARTS or _VERSION.search(key):
+    is_json, value = parse(text) if text[:1] in _JSON_STARTS else (False, None)
+    if isinstance(value, bool):
         return value
-    is_json, parsed = parse(value)
-    return parsed if is_json else value
+    if isinstance(value, int | float):
+        return value if _AS_JAVASCRIPT.match(text) else text
+    if isinstance(value, list):
+        return value if is_scalar_list(value) and is_compact(text) else text
+    is_of_otlp = isinstance(value, dict) and (value == _EMPTY_ARRAY or value.keys() == {"intValue"})
+    return value if is_json and is_of_otlp else text
 
 
 def _text(value: Any) -> str:

@@ -101,10 +101,9 @@ def _tools_apart(span: Direct, _: str, here: Any, there: Any) -> bool:
 REASONS: tuple[Reason, ...] = (
     Reason('text that reads as a number: Langfuse returns the number, `"1.10"` becomes 1.1', r".*", _number_text,
            frozenset({"v2"})),
-    Reason("text that reads as `true` or `false`: Langfuse returns the value", r".*", _word,
-           frozenset({"v2"})),
-    Reason("text that reads as a number in Langfuse's own fields: the older API returns the number", r"langfuse\..*",
-           _number_text, frozenset({"v1"})),
+    Reason("text that reads as `true` or `false`: Langfuse returns the value", r".*", _word),
+    Reason("text that reads as a number in metadata of Langfuse's own: the older API returns the number",
+           r"langfuse\..*|ai\.telemetry\.metadata\..*", _number_text, frozenset({"v1"})),
     Reason("the type of an attribute that is no text: the older API returns its text", r"(?!langfuse\.).*", _as_text,
            frozenset({"v1"})),
     Reason("text that is a JSON string: Langfuse returns what stands in the quotes", r".*", _quoted, frozenset({"v2"})),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sync_worker.langfuse.rows import parse_row
+from sync_worker.langfuse.v1_rows import parse_observation, parse_trace
 from sync_worker.records import Observation
 from sync_worker.spans.context import gather
 from sync_worker.spans.convert import convert
@@ -61,8 +62,12 @@ def _rows_v2(pair: Pair) -> list[Observation]:
     return [parse_row(row) for row in pair.v2]
 
 
+def _rows_v1(pair: Pair) -> list[Observation]:
+    return [*map(parse_trace, pair.v1["traces"]), *map(parse_observation, pair.v1["observations"])]
+
+
 #: Each generation of Langfuse's API that is compared: by its name, how its answers become rows.
-GENERATIONS: dict[str, Callable[[Pair], list[Observation]]] = {"v2": _rows_v2}
+GENERATIONS: dict[str, Callable[[Pair], list[Observation]]] = {"v2": _rows_v2, "v1": _rows_v1}
 
 
 def spans_of(rows: Iterable[Observation]) -> dict[SpanKey, Span]:

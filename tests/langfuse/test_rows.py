@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from sync_worker.errors import RecordRefused
 from sync_worker.langfuse.rows import parse_row
+from sync_worker.langfuse.v1_rows import parse_observation
 from sync_worker.records import Observation
 from tests.support.rows import row
 
@@ -82,3 +83,8 @@ def test_prices() -> None:
     assert parse_row(row() | told).prices == {"input": 1.5e-7, "output": 6e-7}
     odd = {"inputPrice": "free", "outputPrice": "inf", "totalPrice": True}
     assert parse_row(row() | odd).prices == {}
+
+
+def test_prices_of_v1() -> None:
+    """The older endpoints write zero for a price that nobody knows: a cost would look given that the server computed."""
+    assert parse_observation(row() | {"inputPrice": 2e-6, "outputPrice": 0, "totalPrice": 0}).prices == {"input": 2e-6}

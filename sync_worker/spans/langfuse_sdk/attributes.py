@@ -11,6 +11,7 @@ from langfuse import LangfuseOtelSpanAttributes as Names
 from sync_worker.json_text import dump, parse
 from sync_worker.records import Observation
 from sync_worker.spans.context import RESERVED_KEY, TraceContext
+from sync_worker.spans.ids import source_parent_id
 from sync_worker.spans.langfuse_sdk.sdks import Sdk
 from sync_worker.spans.langfuse_sdk.usage import is_cost_computed, usage_as_given
 from sync_worker.spans.model import Attributes, AttributeValue
@@ -51,13 +52,16 @@ def written(
             }
             | (trace_io(row) if sdk.has_trace_io else {})
         ),
-        trace=present(of_any_row(row, context) if sdk.is_legacy else _of_trace(row, originals, sdk)),
+        trace=present(of_any_row(row, context) if sdk.is_legacy else _trace_fields(row, originals, context, sdk)),
     )
     if is_guess:
         found.guessed.add(Names.OBSERVATION_USAGE_DETAILS)
     for key, value in originals.user.items():
         if key not in claimed and not key.startswith(RESERVED_KEY):
             _metadata(key, value, row, context, sdk, found)
+    for key in context.handed_down.told:
+        if key in context.metadata:
+            found.row.setdefault(_name(Names.TRACE_METADATA, key), _of_trace(key, context.metadata[key], context, sdk))
     return found
 
 
@@ -116,9 +120,11 @@ def _is_openai_embedding(row: Observation) -> bool:
     return is_json and isinstance(value, dict) and value.keys() == {"dimensions", "count"}
 
 
-def _of_trace(row: Observation, originals: Originals, sdk: Sdk) -> dict[str, AttributeValue | None]:
+def _trace_fields(
+    row: Observation, originals: Originals, context: TraceContext, sdk: Sdk
+) -> dict[str, AttributeValue | None]:
     resource = originals.resource
-    named_by_server = row.is_trace_root and row.trace_name == row.name
+    named_by_server = row.trace_name in _names_by_server(row, context)
     on_resource = sdk.language == "python" and sdk.major < 4 and row.release == resource.get(Names.RELEASE)
     return {
         Names.TRACE_NAME: None if named_by_server else row.trace_name,
@@ -128,6 +134,13 @@ def _of_trace(row: Observation, originals: Originals, sdk: Sdk) -> dict[str, Att
         Names.RELEASE: None if on_resource else row.release,
         Names.VERSION: None if row.version == resource.get("service.version") else row.version,
     }
+
+
+def _names_by_server(row: Observation, context: TraceContext) -> set[str | None]:
+    """Return the names that Langfuse gives the trace of a row by itself, the root's; v1 tells them of every row."""
+    if row.is_trace_root or source_parent_id(context.trace_id, row.id, row.parent_id) is None:
+        return {row.name}
+    return {context.root_name or row.name} if row.api == "v1" else set()
 
 
 def of_any_row(row: Observation, context: TraceContext) -> dict[str, AttributeValue | None]:
@@ -143,14 +156,14 @@ def of_any_row(row: Observation, context: TraceContext) -> dict[str, AttributeVa
 
 
 def _metadata(key: str, value: Any, row: Observation, context: TraceContext, sdk: Sdk, found: Written) -> None:
-    own_key, trace_key = (
-        f"{prefix}.{key}" if key else prefix for prefix in (Names.OBSERVATION_METADATA, Names.TRACE_METADATA)
-    )  # metadata that is no object stands under the empty key
+    own_key, trace_key = _name(Names.OBSERVATION_METADATA, key), _name(Names.TRACE_METADATA, key)
     handed_down = context.handed_down
     if sdk.is_legacy and row.is_synthetic_root:  # its metadata is the trace's
-        found.row[trace_key] = sdk.propagated(value)
+        found.row[trace_key] = _of_trace(key, value, context, sdk)
+    elif row.api == "v1":  # the trace tells its own, which is not among this
+        found.row[own_key] = sdk.metadata(value)
     elif handed_down.holds(key, value):
-        found.row[trace_key] = sdk.propagated(value)
+        found.row[trace_key] = _of_trace(key, value, context, sdk)
         if key in handed_down.both and _shows_own(key, value, row, sdk):
             found.row[own_key] = sdk.metadata(value)
     else:
@@ -158,6 +171,16 @@ def _metadata(key: str, value: Any, row: Observation, context: TraceContext, sdk
         if sdk.updates_traces and not handed_down.fields and _tells_of_trace(row):
             found.row[trace_key] = sdk.metadata(value)
             found.guessed |= {own_key, trace_key}
+
+
+def _of_trace(key: str, value: Any, context: TraceContext, sdk: Sdk) -> AttributeValue:
+    """Write a value of the trace's metadata: one span may have told it, which writes it as its own."""
+    return sdk.metadata(value) if sdk.updates_traces and key in context.handed_down.told else sdk.propagated(value)
+
+
+def _name(prefix: str, key: str) -> str:
+    """Return the name for a key of metadata; metadata that is no object stands under the empty key."""
+    return f"{prefix}.{key}" if key else prefix
 
 
 def _shows_own(key: str, value: Any, row: Observation, sdk: Sdk) -> bool:

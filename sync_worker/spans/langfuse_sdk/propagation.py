@@ -1,14 +1,18 @@
 """Metadata that an SDK hands down from a span to all below it.
 
-Langfuse merges it with the observations' own, so a row does not tell which is which. What a span has in common with
-its parent was handed down. LangChain hands its own metadata down as well: the Python handler writes what its outermost
-chain is given under both names, the others only as the observation's.
+The v2 API shows it merged with the observations' own, so a row does not tell which is which: what a span has in common
+with its parent was handed down. The v1 API shows it on the trace alone, that is on the synthetic root, together with
+the real root's own; rows of the ingestion API have no other root, and v2 merges its metadata into each of them.
+LangChain hands its own metadata down as well: the Python handler writes what its outermost chain is given under both
+names, the others only as the observation's.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from sync_worker.json_text import dump
 from sync_worker.records import Observation
@@ -29,23 +33,37 @@ _CHAINS = frozenset({"CHAIN", "AGENT"})
 
 @dataclass(slots=True)
 class HandedDown:
-    """By key, the values (as JSON text) that were handed down; `both` names the keys that stand under both names.
+    """By key, the values (as JSON text, long ones by their hash) that were handed down.
 
-    `fields` says whether a session, user or tags were: then a span that has them need not have told them itself.
+    `both` names the keys that stand under both names; `told` those that the trace tells, whether or not a row shows
+    them. `fields` says whether a session, user or tags were handed down: then a span that has them need not have told
+    them itself.
     """
 
     values: dict[str, list[str]] = field(default_factory=dict)
     both: list[str] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
     fields: bool = False
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> HandedDown:
+        """Read back what was kept; keys of another version are passed over."""
+        return cls(**{item.name: stored[item.name] for item in fields(cls) if item.name in stored})
 
     def holds(self, key: str, value: object) -> bool:
         """Whether this value of this key was handed down."""
-        return key in self.values and dump(value) in self.values[key]
+        return key in self.values and _short(dump(value)) in self.values[key]
 
 
 def handed_down(rows: Iterable[Observation], known: HandedDown) -> HandedDown:
     """Return what the rows of a trace show to be handed down, added to what was known."""
-    found = HandedDown({key: list(texts) for key, texts in known.values.items()}, list(known.both), known.fields)
+    found = HandedDown(
+        {key: list(texts) for key, texts in known.values.items()}, list(known.both), list(known.told), known.fields
+    )
+    rows = list(rows)
+    synthetic = next((row for row in rows if row.is_synthetic_root), None)
+    said = {} if synthetic is None else _texts(take_apart(synthetic.metadata).user, any_length=True)
+    _add_told(found, _of_trace_alone(said, rows))
     told: dict[str, Observation] = {}
     own: dict[str, dict[str, str]] = {}
     members: list[tuple[Observation, Sdk]] = []
@@ -56,7 +74,7 @@ def handed_down(rows: Iterable[Observation], known: HandedDown) -> HandedDown:
             sdk = sdk_of(originals)
             if sdk is not None and not sdk.is_legacy:
                 members.append((row, sdk))
-                own[row.id] = _texts(originals.user)
+                own[row.id] = _texts(originals.user, any_length=sdk.updates_traces)
                 told[row.id] = row
                 is_langchain = is_langchain or not _LANGCHAIN.isdisjoint(originals.user)
     chains = _chains(members, own) if is_langchain else set()
@@ -69,9 +87,32 @@ def handed_down(rows: Iterable[Observation], known: HandedDown) -> HandedDown:
         if row.id in chains:
             given = {key: text for key, text in own[row.id].items() if key not in _PER_RUN and key not in shared}
             found.both += [key for key in given if key not in found.both][: _MAX_KEYS - len(found.both)]
+            if row.api == "v1":
+                _add_told(found, given)
             _add(found, given)
-        _add(found, shared)
+        if row.api != "v1":
+            _add(found, shared)
+    _add_told(found, {key: text for key, text in said.items() if text in found.values.get(key, ())})
     return found
+
+
+def _of_trace_alone(said: Mapping[str, str], rows: Sequence[Observation]) -> Mapping[str, str]:
+    """Return what the synthetic root says that is not the real root's own; nothing where that cannot be told.
+
+    Rows of v2 that came over OpenTelemetry show it all, their real root too.
+    """
+    if not any(row.came_over_otel for row in rows):
+        return said
+    roots = [row for row in rows if row.is_trace_root and not row.is_synthetic_root]
+    if not said or not roots or any(row.api != "v1" for row in roots):
+        return {}
+    theirs = [_texts(take_apart(row.metadata).user, any_length=True) for row in roots]
+    return {key: text for key, text in said.items() if all(own.get(key) != text for own in theirs)}
+
+
+def _add_told(found: HandedDown, given: Mapping[str, str]) -> None:
+    found.told += [key for key in given if key not in found.told][: _MAX_KEYS - len(found.told)]
+    _add(found, given)
 
 
 def _share_fields(row: Observation, parent: Observation | None) -> bool:
@@ -102,10 +143,22 @@ def _is_outermost(row: Observation, own: Mapping[str, str], sdk: Sdk) -> bool:
     return is_marked and row.type in _CHAINS
 
 
-def _texts(metadata: Mapping[str, object]) -> dict[str, str]:
-    short = ((key, value) for key, value in metadata.items() if not isinstance(value, str) or len(value) <= _MAX_CHARS)
-    texts = ((key, dump(value)) for key, value in short)
-    return {key: text for key, text in texts if len(text) <= _MAX_CHARS}
+def _texts(metadata: Mapping[str, object], *, any_length: bool) -> dict[str, str]:
+    """Return metadata as JSON texts, without long ones or with their hashes."""
+    found: dict[str, str] = {}
+    for key, value in metadata.items():
+        if any_length or not isinstance(value, str) or len(value) <= _MAX_CHARS:
+            text = dump(value)
+            if any_length or len(text) <= _MAX_CHARS:
+                found[key] = _short(text)
+    return found
+
+
+def _short(text: str) -> str:
+    """Return a text that can be kept in place of it, and tells as much."""
+    if len(text) <= _MAX_CHARS:
+        return text
+    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).hexdigest()
 
 
 def _add(found: HandedDown, given: Mapping[str, str]) -> None:

@@ -6,6 +6,9 @@ crewai, haystack, agno, mcp). Langfuse reads them before any messages that such 
 
 from __future__ import annotations
 
+import json
+
+from sync_worker.json_text import parse
 from sync_worker.records import Observation
 from sync_worker.spans.context import TraceContext
 from sync_worker.spans.instrumentations import OPENINFERENCE_KIND
@@ -16,6 +19,8 @@ from sync_worker.spans.vocabularies.vocabulary import Rebuilt, Vocabulary
 INPUT, OUTPUT = "traceloop.entity.input", "traceloop.entity.output"
 
 _KIND = "traceloop.span.kind"
+
+_DECORATORS = "traceloop.tracer"
 
 #: Marks its spans as entities but writes their content in GenAI's conventions, old or new (opentelemetry-
 #: instrumentation-openai-agents 0.47 to 0.62).
@@ -31,9 +36,19 @@ def rebuild(row: Observation, originals: Originals, context: TraceContext) -> Re
     if any(side and conventions.has_parts(side) for side in sides):
         return conventions.rebuild(row, originals, context)
     found = Rebuilt.of(row, INPUT, OUTPUT)
+    if row.api == "v1" and scope == _DECORATORS:
+        _quote_again(found)
     if scope.startswith("opentelemetry.instrumentation.langchain") and originals.attributes.get(_KIND) == "tool":
         _as_tool_call(originals, found)
     return found
+
+
+def _quote_again(found: Rebuilt) -> None:
+    """Write as JSON again what v1 tells parsed: the SDK's decorators write JSON whatever it is (0.47 to 0.62)."""
+    for key, text in found.attributes.items():
+        if isinstance(text, str) and not parse(text)[0]:
+            found.attributes[key] = json.dumps(text)
+            found.guessed.add(key)  # long JSON may have been cut, which is plain text
 
 
 def _as_tool_call(originals: Originals, found: Rebuilt) -> None:

@@ -40,13 +40,16 @@ def _rebuild(row: Observation, originals: Originals, _: TraceContext) -> Rebuilt
     if bare is not None:
         return Rebuilt(bare)
     maker, version = maker_of(row, originals)
-    text, tools = moved_tools(row.input, maker.tools, originals)
+    is_model_call = originals.attributes.get(OPENINFERENCE_KIND) == "LLM"
+    text, tools = row.input, None
+    if row.api != "v1" or is_model_call or maker.tools == "joined":  # in v1 others' own tools look no other
+        text, tools = moved_tools(row.input, maker.tools, originals)
     found: Attributes = {}
     if text:
         found["input.value"] = text
     if row.output:
         found["output.value"] = row.output
-    has_messages = not maker.only_llm or originals.attributes.get(OPENINFERENCE_KIND) == "LLM"
+    has_messages = is_model_call or not maker.only_llm
     if not tools and not (has_messages and (maker.reads_input or maker.reads_output)):
         return Rebuilt(found)
     asked, answered = _json(text), _json(row.output)
