@@ -83,6 +83,9 @@ _PART_KEYS: dict[str, set[str]] = {
     "file": {"file_id"},
 }
 
+#: What Langfuse makes of prompts where a span has only answers: nobody said that.
+_NO_PROMPTS = "{}"
+
 _Reader = Callable[[Any], AttributeValue | None]
 
 #: Langfuse's model parameters (which come back as text where they were not numbers), by GenAI name.
@@ -176,7 +179,7 @@ def _tool(row: Observation, derived: Attributes) -> None:
 def _messages(row: Observation, originals: Mapping[str, AttributeValue], derived: Attributes) -> None:
     """Chat messages of a model call, always; of an agent, where its input and output are messages."""
     if "gen_ai.input.messages" not in originals:
-        asked = _kept(row, read_input(row.input))
+        asked = None if row.input == _NO_PROMPTS else _kept(row, read_input(row.input))
         written = _as_written(row.input)
         if asked is not None:
             if written is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
@@ -90,16 +91,48 @@ def _cut_messages(text: str, limit: int) -> str | None:
     is_json, value = parse(text)
     if not is_json:
         return None
-    leaf = limit
+    size = len(utf8(text).encode())
     try:
-        while leaf >= _MIN_LEAF_BYTES:
+        for leaf in _leaf_sizes(value, limit):
             shorter = dump(_cut_leaves(value, leaf))
             if len(shorter.encode()) <= limit:
                 return shorter
-            leaf //= 2
+        return _last_of(value, limit, size) if isinstance(value, list) else None
     except RecursionError:  # nested deeper than Python follows
-        value = []
-    return _last_of(value, limit, len(utf8(text).encode())) if isinstance(value, list) else None
+        return _last_of([], limit, size) if isinstance(value, list) else None
+
+
+def _leaf_sizes(value: Any, limit: int) -> Iterator[int]:
+    """Yield sizes, halved each time, that may make a value fit when its texts are cut to them.
+
+    To cut a text takes no more than it holds beyond the mark: sizes with which that is too little are passed over, so
+    that a conversation of many short messages is not written anew for each of them.
+    """
+    whole = len(dump(value).encode())
+    leaves = sorted((len(utf8(text).encode()), len(dump(text).encode())) for text in _long_texts(value))
+    mark_size = len(mark(0).encode())
+    saved = 0  # at most, by cutting the leaves that are longer than the size
+    leaf = limit
+    while leaf >= _MIN_LEAF_BYTES:
+        while leaves and leaves[-1][0] > leaf:
+            saved += leaves.pop()[1] - mark_size
+        if whole - saved <= limit:
+            yield leaf
+        leaf //= 2
+
+
+def _long_texts(value: Any) -> Iterator[str]:
+    """Yield the texts that are long enough to be cut, wherever they stand."""
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, str):
+            if len(item) * 4 > _MIN_LEAF_BYTES:
+                yield item
+        elif isinstance(item, dict):
+            pending.extend(item.values())
+        elif isinstance(item, list):
+            pending.extend(item)
 
 
 def _last_of(items: list[Any], limit: int, size: int) -> str:

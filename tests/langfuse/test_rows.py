@@ -86,5 +86,5 @@ def test_prices() -> None:
 
 
 def test_prices_of_v1() -> None:
-    """The older endpoints write zero for a price that nobody knows: a cost would look given that the server computed."""
+    """The older endpoints write zero for a price that nobody knows: a computed cost would look given."""
     assert parse_observation(row() | {"inputPrice": 2e-6, "outputPrice": 0, "totalPrice": 0}).prices == {"input": 2e-6}

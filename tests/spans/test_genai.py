@@ -190,6 +190,12 @@ def test_agent_without_messages() -> None:
     assert list(held(derived(generation(type="AGENT", input="hi", output="ho")), ASKED, ANSWERED)) == [ASKED, ANSWERED]
 
 
+def test_no_prompts() -> None:
+    """Langfuse writes an empty object where a span has answers but no prompts: no user said that."""
+    found = derived(generation(input="{}", output="ho"))
+    assert list(held(found, SYSTEM, ASKED, ANSWERED)) == [ANSWERED]
+
+
 @pytest.mark.parametrize("text", [
     '[{"role":"user","parts":[{"type":"text","content":"hi"}]}]',
     '[{"role": "system", "parts": [{"type": "text", "content": "be \\u00fc"}]}, {"role": "user", "parts": []}]',

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sync_worker.spans import sizes
 from sync_worker.spans.model import Attributes
 from sync_worker.spans.sizes import cut_text, cut_value, mark, utf8, within
 
@@ -136,6 +137,21 @@ def test_many_messages_stay_json() -> None:
     }
     assert [message["parts"][0]["content"] for message in found[-2:]] == ["number 1998", "number 1999"]
     assert len(found) > 10
+
+
+def test_many_messages_are_written_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut to each size in turn, twenty thousand messages took seconds, though no size could have made them fit."""
+    cut: list[object] = []
+    cut_leaves = sizes._cut_leaves
+
+    def counting(value: Any, limit: int) -> Any:
+        cut.append(value)
+        return cut_leaves(value, limit)
+
+    monkeypatch.setattr(sizes, "_cut_leaves", counting)
+    text = messages(*["number"] * 20_000)
+    assert size(str(cut_value("gen_ai.input.messages", text, 100_000))) <= 100_000
+    assert len(cut) < 20_000  # of the messages that are kept, each with what it holds
 
 
 def test_many_instructions_stay_json() -> None:
