@@ -12,7 +12,7 @@ from sync_worker.records import Observation
 from sync_worker.spans.context import RESERVED_KEY, TraceContext, with_fields_of_trace
 from sync_worker.spans.exceptions import error_type, exception
 from sync_worker.spans.genai import GUESSED, genai_attributes
-from sync_worker.spans.ids import is_same_span, otlp_span_id, otlp_trace_id, source_parent_id
+from sync_worker.spans.ids import otlp_span_id, otlp_trace_id
 from sync_worker.spans.instrumentations import ERROR, status_of
 from sync_worker.spans.kinds import kind_of
 from sync_worker.spans.langfuse_attributes import identity_attributes, langfuse_fields, metadata_attributes
@@ -21,6 +21,7 @@ from sync_worker.spans.model import Attributes, Conversion, Event, Scope, Span
 from sync_worker.spans.names import name_of
 from sync_worker.spans.restore import Originals, take_apart
 from sync_worker.spans.sizes import cut_text, cut_value, within
+from sync_worker.spans.tree import depths_of, ends_of, in_tree_order, nearest_agent, parents_of
 from sync_worker.spans.vocabularies import rebuilt
 from sync_worker.spans.vocabularies.vocabulary import Rebuilt
 
@@ -57,15 +58,15 @@ def convert(
     result = Converted()
     everything = {row.id: row for row in (*ancestors, *rows)}
     hidden = _hidden_root(everything.values(), context)
-    parents = _parents(context.trace_id, everything, result.notes)
-    depths = _depths(everything.values(), parents)
-    ends = _ends(everything, parents, depths)
+    parents = parents_of(context.trace_id, everything, result.notes)
+    depths = depths_of(everything.values(), parents)
+    ends = ends_of(everything, parents, depths)
     heir = None if hidden is None else _heir(hidden, everything, parents)
-    for row in _in_tree_order(rows, parents, depths):
+    for row in in_tree_order(rows, parents, depths):
         if hidden is not None and row.id == hidden.id:
             result.dropped.append(row)
             continue
-        agent = _nearest_agent(row, everything, parents, context)
+        agent = nearest_agent(row, everything, parents, context)
         told = with_fields_of_trace(row if hidden is None or row.id != heir else _with_trace_io(row, hidden), context)
         span = _span(told, parents[row.id], ends[row.id], agent, context, project, options, result.notes)
         result.spans.append((row, span))
@@ -259,95 +260,3 @@ def _is_same_json(left: str | None, right: str | None) -> bool:
     if left is None or right is None or left == right:
         return left == right
     return parse(left) == parse(right) != (False, None)
-
-
-def _parents(trace_id: str, rows: Mapping[str, Observation], notes: Counter[str]) -> dict[str, str | None]:
-    """Return each row's parent; of rows in a cycle the one with the least id becomes a root."""
-    parents = {row.id: source_parent_id(trace_id, row.id, row.parent_id) for row in rows.values()}
-    notes.update("parent cut" for row in rows.values() if row.parent_id and is_same_span(row.id, row.parent_id))
-    safe: set[str] = set()
-    for start in sorted(parents):
-        path: dict[str, None] = {}
-        here: str | None = start
-        while here is not None and here in parents and here not in safe:
-            if here in path:
-                members = list(path)
-                parents[min(members[members.index(here) :])] = None
-                notes["parent cut"] += 1
-                break
-            path[here] = None
-            here = parents[here]
-        safe.update(path)
-    return parents
-
-
-def _depths(rows: Iterable[Observation], parents: Mapping[str, str | None]) -> dict[str, int]:
-    """Return how far below its root each row stands."""
-    depths: dict[str, int] = {}
-    for row in rows:
-        path: list[str] = []
-        here: str | None = row.id
-        while here is not None and here not in depths:
-            path.append(here)
-            here = parents.get(here)
-        depth = depths[here] if here is not None else -1
-        for member in reversed(path):
-            depth += 1
-            depths[member] = depth
-    return depths
-
-
-def _in_tree_order(
-    rows: Sequence[Observation], parents: Mapping[str, str | None], depths: Mapping[str, int]
-) -> list[Observation]:
-    """Return rows root first, then by start; a parent never stands behind its child when they tie."""
-
-    def place(row: Observation) -> tuple[int, int, int, str]:
-        rank = 0 if parents[row.id] is None else 1 if row.is_root else 2
-        return rank, row.start_ms, depths[row.id], row.id
-
-    return sorted(rows, key=place)
-
-
-def _nearest_agent(
-    row: Observation, rows: Mapping[str, Observation], parents: Mapping[str, str | None], context: TraceContext
-) -> str | None:
-    """Return the agent a row works for: itself, the nearest above, else the trace's only one, else the trace."""
-    here: str | None = row.id
-    while here is not None:
-        member = rows.get(here)
-        if member is None:
-            break
-        if member.type == "AGENT" and member.name:
-            return member.name
-        here = parents[here]
-    if here is not None:
-        if here in context.agents:
-            return context.agents[here]
-        names = set(context.agents.values())
-        if len(names) == 1:
-            return names.pop()
-    return context.trace_name or context.root_name
-
-
-def _ends(
-    rows: Mapping[str, Observation], parents: Mapping[str, str | None], depths: Mapping[str, int]
-) -> dict[str, int]:
-    """Return each row's end in Unix ms: its own; an event's start; for an open row the end of what is below it."""
-    below: dict[str, int] = {}
-    ends: dict[str, int] = {}
-    for row in sorted(rows.values(), key=lambda row: depths[row.id], reverse=True):
-        if row.end_ms is not None:
-            end = row.end_ms
-        elif row.type == "EVENT":
-            end = row.start_ms
-        else:
-            end = max(row.start_ms, below.get(row.id, row.start_ms))
-        ends[row.id] = end
-        parent = parents[row.id]
-        if parent is not None:
-            below[parent] = max(below.get(parent, end), end, row.start_ms)
-    for row in rows.values():
-        if row.is_synthetic_root and row.end_ms is None:
-            ends[row.id] = max(max(end, rows[other].start_ms) for other, end in ends.items())
-    return ends

@@ -1,0 +1,102 @@
+"""The tree that the rows of a trace make: parents, depths, order, ends, and the agent that a row works for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from sync_worker.records import Observation
+from sync_worker.spans.context import TraceContext
+from sync_worker.spans.ids import is_same_span, source_parent_id
+
+
+def parents_of(trace_id: str, rows: Mapping[str, Observation], notes: Counter[str]) -> dict[str, str | None]:
+    """Return each row's parent; of rows in a cycle the one with the least id becomes a root."""
+    parents = {row.id: source_parent_id(trace_id, row.id, row.parent_id) for row in rows.values()}
+    notes.update("parent cut" for row in rows.values() if row.parent_id and is_same_span(row.id, row.parent_id))
+    safe: set[str] = set()
+    for start in sorted(parents):
+        path: dict[str, None] = {}
+        here: str | None = start
+        while here is not None and here in parents and here not in safe:
+            if here in path:
+                members = list(path)
+                parents[min(members[members.index(here) :])] = None
+                notes["parent cut"] += 1
+                break
+            path[here] = None
+            here = parents[here]
+        safe.update(path)
+    return parents
+
+
+def depths_of(rows: Iterable[Observation], parents: Mapping[str, str | None]) -> dict[str, int]:
+    """Return how far below its root each row stands."""
+    depths: dict[str, int] = {}
+    for row in rows:
+        path: list[str] = []
+        here: str | None = row.id
+        while here is not None and here not in depths:
+            path.append(here)
+            here = parents.get(here)
+        depth = depths[here] if here is not None else -1
+        for member in reversed(path):
+            depth += 1
+            depths[member] = depth
+    return depths
+
+
+def in_tree_order(
+    rows: Sequence[Observation], parents: Mapping[str, str | None], depths: Mapping[str, int]
+) -> list[Observation]:
+    """Return rows root first, then by start; a parent never stands behind its child when they tie."""
+
+    def place(row: Observation) -> tuple[int, int, int, str]:
+        rank = 0 if parents[row.id] is None else 1 if row.is_root else 2
+        return rank, row.start_ms, depths[row.id], row.id
+
+    return sorted(rows, key=place)
+
+
+def nearest_agent(
+    row: Observation, rows: Mapping[str, Observation], parents: Mapping[str, str | None], context: TraceContext
+) -> str | None:
+    """Return the agent a row works for: itself, the nearest above, else the trace's only one, else the trace."""
+    here: str | None = row.id
+    while here is not None:
+        member = rows.get(here)
+        if member is None:
+            break
+        if member.type == "AGENT" and member.name:
+            return member.name
+        here = parents[here]
+    if here is not None:
+        if here in context.agents:
+            return context.agents[here]
+        names = set(context.agents.values())
+        if len(names) == 1:
+            return names.pop()
+    return context.trace_name or context.root_name
+
+
+def ends_of(
+    rows: Mapping[str, Observation], parents: Mapping[str, str | None], depths: Mapping[str, int]
+) -> dict[str, int]:
+    """Return each row's end in Unix ms: its own; an event's start; for an open row the end of what is below it."""
+    below: dict[str, int] = {}
+    ends: dict[str, int] = {}
+    for row in sorted(rows.values(), key=lambda row: depths[row.id], reverse=True):
+        if row.end_ms is not None:
+            end = row.end_ms
+        elif row.type == "EVENT":
+            end = row.start_ms
+        else:
+            end = max(row.start_ms, below.get(row.id, row.start_ms))
+        ends[row.id] = end
+        parent = parents[row.id]
+        if parent is not None:
+            below[parent] = max(below.get(parent, end), end, row.start_ms)
+    for row in rows.values():
+        if row.is_synthetic_root and row.end_ms is None:
+            ends[row.id] = max(max(end, rows[other].start_ms) for other, end in ends.items())
+    return ends
