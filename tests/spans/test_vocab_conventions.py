@@ -4,16 +4,13 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from sync_worker.records import Observation
 from sync_worker.spans.context import TraceContext
-from sync_worker.spans.encode import to_proto
 from sync_worker.spans.restore import take_apart
 from sync_worker.spans.vocabularies import rebuilt
 from sync_worker.spans.vocabularies.vocabulary import Rebuilt
-from tests.spans.made import OTLP, attributes, otlp, row, span
+from tests.spans.made import OTLP, attributes, otlp, row
 
 USER = {"role": "user", "parts": [{"type": "text", "content": "Zürich?"}]}
 ANSWER = {"role": "assistant", "parts": [{"type": "text", "content": "Regen"}], "finish_reason": "stop"}
@@ -161,33 +158,3 @@ def test_ten_thousand_messages() -> None:
     """A long conversation comes back whole."""
     asked = compact([{"role": "system", "content": "Kurz."}, *[USER] * 10_000])
     assert chat(asked).attributes["gen_ai.input.messages"] == compact([USER] * 10_000)
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=4),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["role", "content", "parts", "tools", "messages", "0", "a.b"]), inner)
-    ),
-    max_leaves=8,
-)
-TEXTS = st.none() | st.text(st.characters(), max_size=4) | JSON.map(json.dumps) | JSON.map(compact)
-
-
-@settings(max_examples=300, deadline=None)
-@given(
-    sides=st.tuples(TEXTS, TEXTS),
-    scope=st.sampled_from(["litellm", "gcp.vertex.agent", "traceloop.tracer", "langsmith", "my.app",
-                           "opentelemetry.instrumentation.openai.v1"]),
-    known=st.dictionaries(
-        st.sampled_from(["gen_ai.provider.name", "gen_ai.system", "gen_ai.operation.name", "traceloop.span.kind",
-                         "openinference.span.kind", "error.type", "gen_ai.tool.name", "mcp.method.name"]),
-        st.sampled_from(["execute_tool", "tool", "chat", 1, None, ["x"], [1.5], {}]),
-    ),
-    kind=st.sampled_from(["GENERATION", "TOOL", "AGENT", "SPAN", "EMBEDDING"]),
-)  # fmt: skip
-def test_any_span_passes(sides: tuple[str | None, str | None], scope: str, known: dict[str, Any], kind: str) -> None:
-    """Whatever stands in input, output and attributes: no vocabulary may lose a row over it."""
-    metadata = {f"attributes.{key}": value for key, value in known.items()} | OTLP | {"scope.name": scope}
-    made = row(type=kind, input=sides[0], output=sides[1], metadata=metadata, level="ERROR", status_message=sides[1])
-    to_proto(span(made)).SerializeToString()

@@ -17,7 +17,7 @@ _IN_PARTS = frozenset({"model", "background-model"})
 
 def _rebuild(row: Observation, originals: Originals, context: TraceContext) -> Rebuilt:
     found = Rebuilt()
-    if originals.attributes.get("genkit:metadata:subtype") in _IN_PARTS:
+    if str(originals.attributes.get("genkit:metadata:subtype")) in _IN_PARTS:
         return found
     if row.input:
         found.attributes["genkit:input"] = row.input if parse(row.input)[0] else dump(row.input)

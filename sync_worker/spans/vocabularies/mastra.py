@@ -9,6 +9,7 @@ from __future__ import annotations
 from sync_worker.json_text import dump
 from sync_worker.records import Observation
 from sync_worker.spans.context import TraceContext
+from sync_worker.spans.instrumentations import OPENINFERENCE_KIND
 from sync_worker.spans.restore import Originals
 from sync_worker.spans.vocabularies import conventions
 from sync_worker.spans.vocabularies.tools import take_tools
@@ -38,4 +39,9 @@ def _rebuild(row: Observation, originals: Originals, context: TraceContext) -> R
     return found
 
 
-VOCABULARY = Vocabulary("mastra", lambda originals: _TYPE in originals.attributes, _rebuild)
+def _speaks(originals: Originals) -> bool:
+    """Whether Mastra made a span, and does not tell it in OpenInference's words, as its exporter for Arize does."""
+    return _TYPE in originals.attributes and OPENINFERENCE_KIND not in originals.attributes
+
+
+VOCABULARY = Vocabulary("mastra", _speaks, _rebuild)

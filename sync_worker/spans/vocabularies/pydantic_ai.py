@@ -12,7 +12,7 @@ from typing import Any
 from sync_worker.json_text import dump, parse
 from sync_worker.records import Observation
 from sync_worker.spans.context import TraceContext
-from sync_worker.spans.instrumentations import PYDANTIC_AI, runs_tool_by_conventions
+from sync_worker.spans.instrumentations import OPENINFERENCE_KIND, PYDANTIC_AI, runs_tool_by_conventions
 from sync_worker.spans.restore import Originals
 from sync_worker.spans.vocabularies import conventions
 from sync_worker.spans.vocabularies.logfire import events_of, is_events
@@ -83,6 +83,10 @@ def _is_of_request(tool: Any) -> bool:
     return isinstance(tool, dict) and "parameters_json_schema" in tool
 
 
-VOCABULARY = Vocabulary(
-    "pydantic-ai", lambda originals: originals.scope is not None and originals.scope.name == PYDANTIC_AI, _rebuild
-)
+def _speaks(originals: Originals) -> bool:
+    """Whether pydantic-ai made a span; Langfuse prefers the words that a processor of OpenInference adds."""
+    is_own = originals.scope is not None and originals.scope.name == PYDANTIC_AI
+    return is_own and OPENINFERENCE_KIND not in originals.attributes
+
+
+VOCABULARY = Vocabulary("pydantic-ai", _speaks, _rebuild)

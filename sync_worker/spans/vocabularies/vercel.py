@@ -10,7 +10,7 @@ from typing import Any
 
 from sync_worker.json_text import dump, parse
 from sync_worker.records import Observation
-from sync_worker.spans.context import TraceContext
+from sync_worker.spans.context import RESERVED_KEY, TraceContext
 from sync_worker.spans.model import AttributeValue
 from sync_worker.spans.restore import Originals, attribute_value, has_whole_doubles
 from sync_worker.spans.vocabularies.tools import take_tools
@@ -101,6 +101,8 @@ def _metadata(row: Observation, originals: Originals, found: Rebuilt) -> None:
     there = originals.attributes
     doubles = has_whole_doubles(originals.resource)
     for key, value in originals.user.items():
+        if key.startswith(RESERVED_KEY):
+            continue
         found.claimed.add(key)
         if key != "tools" or _TOOLS not in there:  # earlier servers show the prompt's tools beside the metadata
             found.attributes[_METADATA + key] = attribute_value(key, value, doubles=doubles)
