@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from sync_worker.ledger.coverage import Coverage
 from sync_worker.ledger.dead_letters import DeadLetters
 from sync_worker.ledger.records import DeadLetter, SentRow, TraceNote
+from sync_worker.ledger.requests import Requests
 from sync_worker.ledger.sources import Sources
 from sync_worker.ledger.store import SENT_COLUMNS, in_lists, storable
 from sync_worker.ledger.tallies import add_forgotten, rows_done_by_hour
@@ -24,6 +25,10 @@ _SENT_OF = "FROM sent s WHERE s.source_id = t.source_id AND s.trace_id = t.trace
 
 class Ledger(Sources, Coverage, DeadLetters):
     """All of the state file: what each part says of itself, and what changes several parts at once."""
+
+    def requests(self, organization: str) -> Requests:
+        """Return what the processes on this file tell each other of an organisation's requests."""
+        return Requests(self, organization)
 
     def done_rows(self, source_id: int, trace_ids: Iterable[str]) -> dict[tuple[str, str], SentRow]:
         """Return what is done of these traces, by (trace id, row id): sent rows and dead letters.

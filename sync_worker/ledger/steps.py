@@ -117,5 +117,17 @@ def step_2(db: Database) -> None:
     db.conn.execute("PRAGMA user_version = 2")
 
 
+@steps()
+def step_3(db: Database) -> None:
+    """Keep which requests went to Langfuse lately, so that all processes keep to one limit together."""
+    db.conn.execute(
+        """CREATE TABLE requests (
+             id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never given twice: who read up to one reads on behind it
+             organization TEXT NOT NULL, sent_ms INTEGER NOT NULL,
+             live INTEGER NOT NULL)                 -- 1: of the live sync"""
+    )
+    db.conn.execute("PRAGMA user_version = 3")
+
+
 #: The version this program writes.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 SENT_COLUMNS = "source_id, trace_id, row_id, start_ms, updated_ms, fingerprint, sent_ms, delivery"
 
+#: How long a light connection waits for another process's transaction, in seconds.
+LIGHT_TIMEOUT = 0.1
 _IN_LIST = 500  # values in one IN (...): SQLite's limit on variables is 32,766, plans are cached by text
 
 
@@ -30,10 +32,27 @@ class Store:
         self.clock = clock
         self.path = path
         self.lease: Lease | None = None
+        self._light: sqlite3.Connection | None = None
 
     def close(self) -> None:
         """Close the file."""
+        if self._light is not None:
+            self._light.close()
+            self._light = None
         self.db.conn.close()
+
+    def light(self) -> sqlite3.Connection:
+        """Return a second connection for what may be lost: its commits are not flushed, its waits for locks are short.
+
+        With a write-ahead log, losing the latest commits in a power cut is all that can happen. A rollback journal that
+        is not flushed may damage the file, so there they are flushed as all others.
+        """
+        if self._light is None:
+            light = sqlite3.connect(self.path, isolation_level=None, timeout=LIGHT_TIMEOUT, check_same_thread=False)
+            if light.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+                light.execute("PRAGMA synchronous = NORMAL")
+            self._light = light
+        return self._light
 
     def query(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
         """Return all rows of a SELECT. Raises StateError."""

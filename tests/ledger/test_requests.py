@@ -1,0 +1,119 @@
+"""What processes tell each other of requests: light to write, and never the cause of damage."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+from sqlite_utils import Database
+
+from sync_worker.errors import StateError
+from sync_worker.ledger import Ledger, file, open_ledger
+from sync_worker.ledger.steps import SCHEMA_VERSION, steps
+from tests.ledger.made import span
+from tests.support.clock import VirtualClock
+
+SCOPE = "organization https://cloud.langfuse.com o"
+
+
+def test_file_of_the_second_version_is_brought_up(path: Path, clock: VirtualClock) -> None:
+    """An update of the worker would lose what was done, or forget the limit that was learnt."""
+    old = sqlite3.connect(path, isolation_level=None)
+    steps.apply(Database(old), stop_before="step_3")
+    old.execute("INSERT INTO sent VALUES (1, 't', 'r', 10, 7, x'00', 20, NULL)")
+    old.execute("INSERT INTO facts VALUES (?, 'requests_per_minute', '30')", [SCOPE])
+    assert old.execute("PRAGMA user_version").fetchone() == (2,)
+    old.close()
+    ledger = open_ledger(path, clock)
+    assert ledger.query("PRAGMA user_version") == [(SCHEMA_VERSION,)]
+    assert set(ledger.done_rows(1, ["t"])) == {("t", "r")}
+    requests = ledger.requests(SCOPE)
+    assert (requests.news(0).limit, requests.news(0).sent) == (30, [])
+    with requests.turn():
+        requests.note_sent([5])
+    assert requests.news(0).sent == [(5, False)]
+    ledger.close()
+
+
+def test_only_requests_are_written_without_a_flush(ledger: Ledger) -> None:
+    """A request would cost a flush to disk; or what was sent would be lost in a power cut, and sent again."""
+    assert ledger.light().execute("PRAGMA synchronous").fetchone() == (1,)
+    assert ledger.query("PRAGMA synchronous") == [(2,)]
+
+
+def test_rollback_journal_is_always_flushed(path: Path, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a write-ahead log a power cut in a commit that is not flushed may damage the file."""
+    monkeypatch.setattr(file, "file_system", lambda _: "nfs4")
+    ledger = open_ledger(path, clock)
+    assert ledger.light().execute("PRAGMA synchronous").fetchone() == (2,)
+    requests = ledger.requests(SCOPE)
+    with requests.turn():
+        requests.note_sent([5])
+    ledger.learn("scope", "name", "value")
+    assert requests.news(0).sent == [(5, False)]
+    ledger.close()
+
+
+def test_number_is_never_given_twice(ledger: Ledger) -> None:
+    """A process that read up to a number would miss what another one writes under it after a tidying."""
+    requests = ledger.requests(SCOPE)
+    with requests.turn():
+        last = requests.note_sent([1, 2, 3])
+    with requests.turn():
+        requests.forget_outside(10, 20)
+        assert requests.note_sent([11]) > last
+    assert requests.news(last).sent == [(11, False)]
+
+
+def test_organisations_do_not_count_for_each_other(ledger: Ledger) -> None:
+    """A busy organisation would hold up all others on the same state file."""
+    with ledger.requests("organization a").turn():
+        ledger.requests("organization a").note_sent([1])
+        ledger.requests("organization a").keep_limit(30)
+        ledger.requests("organization a").keep_block(1, 2)
+    news = ledger.requests("organization b").news(0)
+    assert (news.sent, news.limit, news.blocked) == ([], None, None)
+
+
+def test_turn_that_fails_wrote_nothing(ledger: Ledger) -> None:
+    """Requests that were never sent would count, or everybody be locked out."""
+    requests = ledger.requests(SCOPE)
+
+    def fail() -> None:
+        with requests.turn():
+            requests.note_sent([1])
+            ledger.light().execute("no SQL")
+
+    with pytest.raises(StateError):
+        fail()
+    assert requests.news(0).sent == []
+    ledger.learn("scope", "name", "value")
+
+
+def test_lock_is_told_soon(ledger: Ledger, path: Path) -> None:
+    """A request would wait for half a minute, and all that the process does with it."""
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    ledger.light().execute("PRAGMA busy_timeout = 1")
+    with pytest.raises(StateError, match="locked by another program"), ledger.requests(SCOPE).turn():
+        pass
+    other.close()
+
+
+def test_file_left_by_a_kill_is_whole(ledger: Ledger, path: Path, clock: VirtualClock) -> None:
+    """What is not flushed and what is stand in one log: a kill between them would cost the latter."""
+    requests = ledger.requests(SCOPE)
+    for number in range(50):
+        with requests.turn():
+            requests.note_sent([number])
+        ledger.commit_answer(1, [span("t", f"r{number}", number)], [])
+    killed = path.parent / "killed"
+    killed.mkdir()
+    for name in (path.name, path.name + "-wal"):
+        shutil.copyfile(path.with_name(name), killed / name)
+    left = open_ledger(killed / path.name, clock)
+    assert len(left.done_rows(1, ["t"])) == 50
+    assert len(left.requests(SCOPE).news(0).sent) == 50
+    left.close()
