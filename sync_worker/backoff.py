@@ -35,6 +35,11 @@ class Backoff:
         """Seconds since the present outage began; 0 when there is none."""
         return 0.0 if self._since is None else self._clock.monotonic() - self._since
 
+    @property
+    def left(self) -> float | None:
+        """Seconds of patience that are left; None means for ever."""
+        return None if self._patience is None else self._patience - self.age
+
     def success(self) -> None:
         """Note that the other side answered as it should: the outage, if there was one, is over."""
         if self._since is not None and self._tries >= _LOG_FIRST:

@@ -2,76 +2,322 @@
 
 Langfuse Cloud counts requests per organisation in windows of 60 s, denied ones included, and tells the limit only with
 a 429. What was learnt stays, and the worker keeps below it, since the customer's own application shares the limit.
+
+All processes on one state file share it too. Each remembers by its steady clock what it sent and what it read of the
+others; the file, in which times are by the wall clock, is where they read of each other. So a clock that is set
+disturbs no more than what has not been read yet. While no limit is known, nothing is written.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import math
-from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Protocol
 
 from sync_worker.clock import Clock
+from sync_worker.errors import StateError, TransientError
+from sync_worker.langfuse.sent import WINDOW, Sent
 
-WINDOW = 60.0  # seconds
-#: Of a limit learnt from the server, this share is taken; a limit set by the operator is taken whole.
-SHARE_OF_LEARNT_LIMIT = 0.8
+#: Beside a live sync at work, all others together take at most this share of what is allowed, and leave it at least
+#: one request a minute.
+_SHARE_BESIDE = Fraction(3, 4)
+#: What both wait for, the end of a 429's wait among it, the live sync has so many seconds earlier.
+LEAD = 2.0
+#: While the state file is busy: tries and seconds between them, before a request goes by what is known here.
+_TRIES, _PAUSE = 10, 0.4
+
+log = logging.getLogger(__name__)
+
+
+class RateLimited(TransientError):
+    """The organisation's request limit is reached (429)."""
+
+
+class News(Protocol):
+    """What stands in the state file, times in Unix milliseconds."""
+
+    @property
+    def sent(self) -> Sequence[tuple[int, bool]]:
+        """Requests not read before: when, and whether of the live sync."""
+
+    @property
+    def last(self) -> int:
+        """The number to read on behind."""
+
+    @property
+    def limit(self) -> int | None:
+        """Requests a minute, as Langfuse told them."""
+
+    @property
+    def blocked(self) -> tuple[int, int] | None:
+        """From when until when Langfuse told to wait, last."""
+
+    @property
+    def live_beside(self) -> bool:
+        """Whether a live sync is at work in another process."""
+
+
+class Book(Protocol):
+    """Where the processes on one state file tell each other of an organisation's requests. Raises StateError."""
+
+    @property
+    def is_live(self) -> bool:
+        """Whether this process is the live sync."""
+
+    def news(self, last: int) -> News:
+        """Return what was written behind a number, and what stands."""
+
+    def turn(self) -> AbstractContextManager[None]:
+        """Keep all other processes from writing; what is written in a turn that fails was never written."""
+
+    def note_sent(self, times: Iterable[int]) -> int:
+        """Write down requests of this process, within a turn; return the number of the last one."""
+
+    def keep_limit(self, limit: int) -> None:
+        """Write down the limit that Langfuse told, within a turn."""
+
+    def keep_block(self, since: int, until: int) -> None:
+        """Write down that Langfuse told to wait, within a turn."""
+
+    def forget_outside(self, start: int, end: int) -> None:
+        """Remove requests from before or after a time, within a turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """How much of an organisation's limit a process may take.
+
+    `per_minute` is a limit set by the operator, taken whole; without one, `share` is taken of what Langfuse tells.
+    `parts` divides either: a process that is one of so many with state files of their own, which cannot know of each
+    other, takes one part of it, and at least one request a minute.
+    """
+
+    per_minute: int | None
+    share: Fraction
+    parts: int = 1
+
+    def of(self, learnt: int | None) -> int | None:
+        """Return the requests in 60 seconds; None while no limit is known."""
+        limit = self.per_minute if self.per_minute is not None or learnt is None else math.floor(learnt * self.share)
+        return None if limit is None else max(1, limit // self.parts)
 
 
 class Budget:
     """Spaces requests so that no 60 seconds hold more than the limit; without one, requests go out at once."""
 
-    def __init__(self, clock: Clock, per_minute: int | None = None, parts: int = 1) -> None:
+    def __init__(self, clock: Clock, allowance: Allowance, book: Book | None = None) -> None:
         self._clock = clock
-        self._set = per_minute
-        self._parts = parts
+        self._allowance = allowance
+        self._book = book
         self.learnt: int | None = None
-        self._sent: deque[float] = deque()
-        self._blocked_until = 0.0
+        self._all = Sent()
+        self._beside = Sent()  # those that are not of the live sync
+        self._unwritten = Sent()  # those of this process that do not stand in the book
+        self._blocked_until = -math.inf
+        self._live_beside = False
+        self._last = 0
+        self._heard_block: tuple[int, int] | None = None
+        self._cleaned = -math.inf
+        self._limit_is_told = self._block_is_told = True
+        self._alone = False  # the book could not be used lately
 
     @property
     def per_minute(self) -> int | None:
         """Requests this worker allows itself in 60 seconds; None while no limit is known."""
-        whole = self._set
-        if whole is None and self.learnt is not None:
-            whole = math.floor(self.learnt * SHARE_OF_LEARNT_LIMIT)
-        return None if whole is None else max(1, whole // self._parts)
+        return self._allowance.of(self.learnt)
 
     def learn(self, limit: int) -> None:
-        """Take note of the organisation's limit in requests a minute."""
-        if limit > 0:
+        """Take note of the organisation's limit in requests a minute, and tell the other processes."""
+        if limit > 0 and limit != self.learnt:
             self.learnt = limit
+            self._limit_is_told = False
+            self._tell_if_possible()
 
     def block(self, seconds: float) -> None:
-        """Send nothing for so long: the server asked for it."""
-        self._blocked_until = max(self._blocked_until, self._clock.monotonic() + seconds)
+        """Send nothing for so long, in no process: the server asked for it."""
+        until = self._clock.monotonic() + seconds
+        if until > self._blocked_until:
+            self._blocked_until = until
+            self._block_is_told = False
+            self._tell_if_possible()
 
-    async def acquire(self) -> None:
-        """Wait until one more request may go out. Raises Stopped."""
+    def hear(self) -> None:
+        """Read what the other processes learnt and were told; nothing when the state file is busy."""
+        if self._book is not None:
+            with contextlib.suppress(StateError):
+                self._read(self._book)
+
+    def adopt(self, before: Budget) -> None:
+        """Take over what went out, and what was told, before it was known whose budget it was."""
+        for time in before._unwritten.times:
+            self._count(time, live=self._is_live)
+            self._unwritten.add(time)
+        before._unwritten = Sent()
+        if before.learnt is not None:
+            self.learn(before.learnt)
+        self.block(before._blocked_until - self._clock.monotonic())
+
+    async def acquire(self, longest: float | None = None) -> None:
+        """Wait until one more request may go out.
+
+        Raises Stopped, and RateLimited when Langfuse asked for a wait of more than `longest` seconds.
+        """
+        tries = 0
         while True:
-            now = self._clock.monotonic()
-            while self._sent and self._sent[0] <= now - WINDOW:
-                self._sent.popleft()
-            wait = self._blocked_until - now
-            limit = self.per_minute
-            if limit is not None and len(self._sent) >= limit:
-                wait = max(wait, self._sent[-limit] + WINDOW - now)
+            try:
+                wait = self._attempt()
+                self._alone = False
+            except StateError as fault:
+                tries += 1
+                wait = _PAUSE
+                if self._alone or tries == _TRIES:
+                    self._go_alone(fault)
+                    wait = self._attempt_alone()
             if wait <= 0:
-                self._sent.append(now)
                 return
+            blocked = self._blocked_until - self._clock.monotonic()
+            if longest is not None and blocked > max(0.0, longest):
+                raise RateLimited("Langfuse's rate limit is reached, and it told to wait", retry_after=blocked)
             await self._clock.sleep(wait)
+
+    def _attempt(self) -> float:
+        """Take a request if there is one left; else return how many seconds to wait. Raises StateError."""
+        book = self._book
+        if book is None:
+            return self._attempt_alone()
+        if not (self._limit_is_told and self._block_is_told):
+            self._tell(book)
+        elif self.per_minute is None:
+            self._read(book)
+        wait = self._wait()
+        if self.per_minute is None or wait > 0:
+            return self._attempt_alone()
+        with book.turn():
+            self._read(book)
+            wait = self._wait()
+            if wait > 0:
+                return wait
+            now = self._clock.monotonic()
+            last = book.note_sent(self._wall_ms(time) for time in (*self._unwritten.times, now))
+            self._clean(book, now)
+        self._last = last
+        self._unwritten = Sent()
+        self._count(now, live=self._is_live)
+        return 0.0
+
+    def _attempt_alone(self) -> float:
+        """Take a request by what is known here; else return how many seconds to wait."""
+        wait = self._wait()
+        if wait <= 0:
+            now = self._clock.monotonic()
+            self._count(now, live=self._is_live)
+            self._unwritten.add(now)
+            self._unwritten.forget(now - WINDOW)
+        return wait
+
+    def _wait(self) -> float:
+        now = self._clock.monotonic()
+        self._all.forget(now - WINDOW - LEAD)
+        self._beside.forget(now - WINDOW)
+        lead = LEAD if self._live_beside else 0.0
+        wait = self._blocked_until + lead - now
+        limit = self.per_minute
+        if limit is not None:
+            wait = max(wait, self._all.wait(now, limit, WINDOW + lead))
+            if self._live_beside:
+                wait = max(wait, self._beside.wait(now, most_beside(limit)))
+        return wait
+
+    def _read(self, book: Book) -> None:
+        news = book.news(self._last)
+        self._last = news.last
+        self._live_beside = news.live_beside
+        now, wall = self._clock.monotonic(), self._clock.now_ms()
+        for sent, live in news.sent:
+            age = (wall - sent) / 1000
+            if -WINDOW <= age < WINDOW + LEAD:  # what lies further ahead was written by a clock that was wrong
+                self._count(now - max(0.0, age), live=live)
+        if news.limit is not None and self._limit_is_told:
+            self.learnt = news.limit
+        if news.blocked is not None and news.blocked != self._heard_block:
+            self._heard_block = since, until = news.blocked
+            left = min(until - wall, until - since) / 1000
+            if since - wall <= WINDOW * 1000 and now + left > self._blocked_until:
+                self._blocked_until = now + left
+                if left > 0:
+                    log.info("another run was told to wait: %.0f s", left, extra={"action": "rate limit"})
+
+    def _tell_if_possible(self) -> None:
+        """Tell the other processes at once; what cannot be told now is told before the next request."""
+        if self._book is not None:
+            with contextlib.suppress(StateError):
+                self._tell(self._book)
+
+    def _tell(self, book: Book) -> None:
+        with book.turn():
+            self._read(book)  # another one may have been told to wait for longer
+            now, wall = self._clock.monotonic(), self._clock.now_ms()
+            if not self._limit_is_told and self.learnt is not None:
+                book.keep_limit(self.learnt)
+            if not self._block_is_told and self._blocked_until > now:
+                book.keep_block(wall, wall + math.ceil((self._blocked_until - now) * 1000))
+        self._limit_is_told = self._block_is_told = True
+
+    def _count(self, time: float, *, live: bool) -> None:
+        self._all.add(time)
+        if not live:
+            self._beside.add(time)
+
+    def _clean(self, book: Book, now: float) -> None:
+        if now - self._cleaned >= WINDOW:
+            wall = self._clock.now_ms()
+            book.forget_outside(wall - round((WINDOW + LEAD) * 1000), wall + round(WINDOW * 1000))
+            self._cleaned = now
+
+    def _go_alone(self, fault: StateError) -> None:
+        if not self._alone:
+            log.warning(
+                "requests of other runs are not known for now, so the limit is kept by this run alone: %s",
+                fault, extra={"action": "rate limit"},
+            )  # fmt: skip
+        self._alone = True
+
+    @property
+    def _is_live(self) -> bool:
+        return self._book is not None and self._book.is_live
+
+    def _wall_ms(self, time: float) -> int:
+        return self._clock.now_ms() - round((self._clock.monotonic() - time) * 1000)
 
 
 class Budgets:
-    """The budgets of a process, one an organisation: all of its sources share it.
+    """The budgets of a process, one an organisation: all of its sources share it."""
 
-    `parts` is how many processes share each limit: this one takes its part.
-    """
-
-    def __init__(self, clock: Clock, per_minute: int | None, parts: int = 1) -> None:
+    def __init__(self, clock: Clock, allowance: Allowance, book: Callable[[str], Book] | None = None) -> None:
         self._clock = clock
-        self._per_minute = per_minute
-        self._parts = parts
+        self._allowance = allowance
+        self._book = book
         self._budgets: dict[str, Budget] = {}
+        self._of_keys: dict[str, Budget] = {}
 
     def of(self, organization: str) -> Budget:
         """Return the budget of an organisation, made on first use."""
-        return self._budgets.setdefault(organization, Budget(self._clock, self._per_minute, self._parts))
+        if organization not in self._budgets:
+            book = None if self._book is None else self._book(organization)
+            self._budgets[organization] = Budget(self._clock, self._allowance, book)
+            self._budgets[organization].hear()
+        return self._budgets[organization]
+
+    def of_keys(self, keys: str) -> Budget:
+        """Return the budget of keys whose organisation is not known yet; only this process knows of it."""
+        return self._of_keys.setdefault(keys, Budget(self._clock, self._allowance))
+
+
+def most_beside(limit: int) -> int:
+    """Return how many of so many requests a minute all others may take beside a live sync at work."""
+    return max(1, min(math.floor(limit * _SHARE_BESIDE), limit - 1))

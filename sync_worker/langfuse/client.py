@@ -20,7 +20,7 @@ from sync_worker.clock import Clock
 from sync_worker.errors import CredentialsRefused, SourcePaused, TransientError
 from sync_worker.http import describe, redirect_target, retry_after, server_time_ms, shown, tls
 from sync_worker.json_text import parse
-from sync_worker.langfuse.budget import Budget
+from sync_worker.langfuse.budget import Budget, RateLimited
 from sync_worker.langfuse.pace import Pace
 
 CONNECT_TIMEOUT = 10.0  # seconds
@@ -36,10 +36,6 @@ class PageTooHeavy(TransientError):
 
 class ServerFault(TransientError):
     """The server answered 5xx, broke off or was too slow: it is down, or it cannot serve this very page."""
-
-
-class RateLimited(TransientError):
-    """The organisation's request limit is reached (429)."""
 
 
 class EndpointMissing(SourcePaused):
@@ -110,8 +106,11 @@ class LangfuseClient:
         await self.http.aclose()
 
     async def admitted(self) -> None:
-        """Wait until the budget admits one more request, and count it. Raises Stopped."""
-        await self.budget.acquire()
+        """Wait until the budget admits one more request, and count it.
+
+        Raises Stopped, and RateLimited when Langfuse told this or another run to wait beyond patience.
+        """
+        await self.budget.acquire(self.backoff.left)
         self.requests += 1
 
     async def get(self, path: str, params: Mapping[str, str]) -> Answer:

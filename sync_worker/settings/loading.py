@@ -82,6 +82,7 @@ def load(
         updates=variables.sync_updates,
         langfuse_api=variables.sync_langfuse_api,
         requests_per_minute=variables.sync_requests_per_minute,
+        budget_share=variables.sync_budget_share,
         compression=variables.sync_compression,
         attributes=variables.sync_attributes,
         max_value_bytes=variables.sync_max_value_bytes,

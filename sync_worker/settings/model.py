@@ -7,6 +7,7 @@ the same parsers, so what the documentation prints is what works.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -88,6 +89,10 @@ class Variables(BaseSettings):
     )
     sync_requests_per_minute: Annotated[int | None, PlainValidator(values.whole_number(1))] = _unset(
         "Most requests a minute to Langfuse; if unset, the limit is learnt from the server."
+    )
+    sync_budget_share: Annotated[Fraction, PlainValidator(values.parse_share)] = _setting(
+        "80%",
+        "How much of a limit that is learnt is taken, from `1%` to `100%`; the rest is left to your own application.",
     )
     sync_compression: Annotated[Compression, PlainValidator(values.choice("auto", "gzip", "none"))] = _setting(
         "auto", "Compression of what is sent: `auto` is gzip until the server refuses it, or `gzip`, or `none`."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,6 +71,7 @@ class Settings:
     updates: Updates
     langfuse_api: LangfuseApi
     requests_per_minute: int | None  # None: learnt from the server
+    budget_share: Fraction  # of a limit that is learnt
     compression: Compression
     attributes: Attributes
     max_value_bytes: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Final
 
@@ -132,6 +133,27 @@ def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
         return number
 
     return parse
+
+
+def parse_share(text: str) -> Fraction:
+    """Return a share written as a whole percentage, from 1% to 100%; raises WrongValueError."""
+    text, expected = text.strip(), "a whole percentage from 1% to 100%"
+    found = re.fullmatch(r"([0-9]{1,18}) ?%", text)
+    if found is None:
+        raise WrongValueError("not a share", expected=expected, hint=_percent_of(text))
+    percent = int(found[1])
+    if not 1 <= percent <= 100:
+        raise WrongValueError("too small" if percent < 1 else "too large", expected=expected)
+    return Fraction(percent, 100)
+
+
+def _percent_of(text: str) -> str:
+    """Return how a number that was probably meant as a share is written, or an empty text."""
+    if re.fullmatch(r"[1-9][0-9]?|100", text):
+        return f"write {text}%"
+    if re.fullmatch(r"0?\.[0-9]{1,2}", text) and float(text) > 0:
+        return f"write {round(float(text) * 100)}%"
+    return ""
 
 
 def choice(*words: str) -> Callable[[str], str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from sync_worker.clock import Clock, Stopped
 from sync_worker.errors import ExitCode, Stop, SyncError
-from sync_worker.langfuse.budget import Budgets
+from sync_worker.langfuse.budget import Allowance, Budgets
 from sync_worker.langfuse.client import EndpointMissing
 from sync_worker.langfuse.pace import Paces
 from sync_worker.ledger import DeadLetter, Ledger
@@ -40,7 +40,8 @@ log = logging.getLogger(__name__)
 class Engine:
     """What a run of any kind needs. `patience` is how long an outage may last, in seconds; None means for ever.
 
-    `parts` is how many processes share the limit of requests to Langfuse; this one takes its part.
+    `parts` is given where a piece of work is divided over so many processes with a state file each, which cannot know
+    of each other's requests: each takes that part of the limit, be it set or learnt.
     """
 
     settings: Settings
@@ -53,7 +54,8 @@ class Engine:
     paces: Paces = field(init=False)
 
     def __post_init__(self) -> None:
-        self.budgets = Budgets(self.clock, self.settings.requests_per_minute, self.parts)
+        allowance = Allowance(self.settings.requests_per_minute, self.settings.budget_share, self.parts)
+        self.budgets = Budgets(self.clock, allowance, self.ledger.requests)
         self.paces = Paces(self.clock)
 
     def open(self, source: Source, report: SourceReport) -> AbstractAsyncContextManager[SourceSync]:
@@ -68,10 +70,10 @@ class Engine:
         return await self.work(source, lambda sync: sync.live_cycle(progress))
 
     async def backfill(
-        self, source: Source, stretch: Window, progress: Progress | None = None, parts: Sequence[Window] | None = None
+        self, source: Source, stretch: Window, progress: Progress | None = None
     ) -> tuple[SourceReport, int]:
-        """Backfill a source, or only these parts of the stretch; return its report and exit code."""
-        return await self.work(source, lambda sync: sync.backfill(stretch, progress, parts))
+        """Backfill a source; return its report and exit code."""
+        return await self.work(source, lambda sync: sync.backfill(stretch, progress))
 
     async def retry(self, source: Source, letters: Sequence[DeadLetter]) -> tuple[SourceReport, int]:
         """Fetch a source's dead letters again and send them; return its report and exit code."""

@@ -220,9 +220,6 @@ class SourceSync:
         return None if first is None else contiguous_end(first, self._live_view(self._clock.now_ms()))
 
     def _learn(self) -> None:
-        limit = self._client.budget.learnt
-        if limit is not None:
-            self._ledger.learn(self._organization, "requests_per_minute", str(limit))
         if self._kelet.gzip_refused:
             self._ledger.learn(self._destination, "gzip_refused", "1")
         self._ledger.learn(self._scope, "page limits", json.dumps(self._reader.limits))
@@ -231,10 +228,6 @@ class SourceSync:
     @property
     def _scope(self) -> str:
         return source_scope(self.state.id)
-
-    @property
-    def _organization(self) -> str:
-        return organization_scope(self.state)
 
     @property
     def _destination(self) -> str:
@@ -328,11 +321,13 @@ async def open_source(
 
     Raises CredentialsRefused, SourcePaused, ConfigError or TransientError.
     """
+    keys = keys_hash(source)
+    known = ledger.source_by_key(keys)
     client = LangfuseClient(
         source.langfuse_base_url,
         source.langfuse_public_key,
         source.langfuse_secret_key.get_secret_value(),
-        budget=budgets.of(f"{source.langfuse_base_url} {source.langfuse_public_key}"),
+        budget=budgets.of_keys(keys) if known is None else budgets.of(organization_scope(known)),
         backoff=Backoff("Langfuse", clock, patience),
         clock=clock,
         pace=paces.of(source.langfuse_base_url),
@@ -347,10 +342,10 @@ async def open_source(
     )
     try:
         state = await identify(source, client, ledger, clock)
-        client.budget = budgets.of(organization_scope(state))
-        limit = ledger.fact(organization_scope(state), "requests_per_minute")
-        if limit:
-            client.budget.learn(int(limit))
+        budget = budgets.of(organization_scope(state))
+        if known is None:
+            budget.adopt(client.budget)
+        client.budget = budget
         refused = ledger.fact(source_scope(state.id), "refused_in_a_row")
         delivery = Delivery(
             kelet,
@@ -374,7 +369,7 @@ async def open_source(
 
 async def identify(source: Source, client: LangfuseClient, ledger: Ledger, clock: Clock) -> SourceState:
     """Return the source's place in the ledger; Langfuse is asked once a day which project the keys open."""
-    keys = hashlib.sha256(f"{source.langfuse_base_url}\n{source.langfuse_public_key}".encode()).hexdigest()
+    keys = keys_hash(source)
     known = ledger.source_by_key(keys)
     if known is not None:
         _check_ids(ledger, known)
@@ -397,6 +392,11 @@ def _check_ids(ledger: Ledger, state: SourceState) -> None:
             f"{ledger.path} belongs to version {stored} of the mapping of ids, this program makes version {mapping}. "
             "Try: the version of the worker that wrote it, or a new SYNC_STATE_PATH and a SYNC_START after what arrived"
         )
+
+
+def keys_hash(source: Source) -> str:
+    """Return the ledger's name for a pair of keys."""
+    return hashlib.sha256(f"{source.langfuse_base_url}\n{source.langfuse_public_key}".encode()).hexdigest()
 
 
 def organization_scope(state: SourceState) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,7 @@ def test_defaults(tmp_path: Path) -> None:
         settings.compression,
         settings.attributes,
     ) == ("resend", "auto", None, "auto", "both")
+    assert (settings.budget_share, shown(settings, "SYNC_BUDGET_SHARE")) == (Fraction(4, 5), "80%")
     assert (
         settings.max_value_bytes,
         settings.max_attributes,

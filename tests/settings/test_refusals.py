@@ -94,6 +94,13 @@ def test_all_problems_are_told_at_once_in_one_line_each(tmp_path: Path) -> None:
         ("SYNC_LANGFUSE_API", "v3", "auto or v2 or v1"),
         ("SYNC_REQUESTS_PER_MINUTE", "0", "at least 1"),
         ("SYNC_REQUESTS_PER_MINUTE", "1e3", "not a whole number"),
+        ("SYNC_BUDGET_SHARE", "0.8", "Try: write 80%"),
+        ("SYNC_BUDGET_SHARE", "80", "Try: write 80%"),
+        ("SYNC_BUDGET_SHARE", "0%", "from 1% to 100%"),
+        ("SYNC_BUDGET_SHARE", "101%", "too large"),
+        ("SYNC_BUDGET_SHARE", "12.5%", "a whole percentage"),
+        ("SYNC_BUDGET_SHARE", "-5%", "not a share"),
+        ("SYNC_BUDGET_SHARE", "most", "not a share"),
         ("SYNC_COMPRESSION", "zstd", "auto or gzip or none"),
         ("SYNC_ATTRIBUTES", "all", "both or genai or langfuse"),
         ("SYNC_SCORES", "true", "scores are not sent by this version"),
@@ -130,6 +137,8 @@ def test_refused_values_name_the_setting_the_value_and_what_to_do(
         ("SYNC_MAX_BATCH_SPANS", "4096"),
         ("SYNC_SETTLE", "0s"),
         ("SYNC_REQUESTS_PER_MINUTE", "1"),
+        ("SYNC_BUDGET_SHARE", "1%"),
+        ("SYNC_BUDGET_SHARE", "100 %"),
     ],
 )
 def test_values_at_the_edge_are_accepted(tmp_path: Path, name: str, text: str) -> None:

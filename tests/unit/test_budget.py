@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from fractions import Fraction
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sync_worker.clock import Stopped, SystemClock
-from sync_worker.langfuse.budget import Budget, Budgets
+from sync_worker.langfuse.budget import Allowance, Budget, Budgets
 from tests.support.clock import VirtualClock
+
+#: What is taken where nothing is set.
+USUAL = Allowance(None, Fraction(4, 5))
+
+
+def _set_to(limit: int | None) -> Allowance:
+    return Allowance(limit, Fraction(4, 5))
+
 
 _STEPS = st.lists(
     st.one_of(
@@ -28,7 +37,7 @@ _STEPS = st.lists(
 def test_no_minute_holds_more_than_the_limit(steps: list[tuple[str, float]], limit: int | None) -> None:
     """The customer's own application would be refused because of this worker."""
     clock = VirtualClock()
-    budget = Budget(clock, limit)
+    budget = Budget(clock, _set_to(limit))
     times: list[float] = []
     free_at = 0.0
 
@@ -55,7 +64,7 @@ def test_no_minute_holds_more_than_the_limit(steps: list[tuple[str, float]], lim
 
 async def test_limit_is_used_up(clock: VirtualClock) -> None:
     """A backfill would take longer than the limit asks for."""
-    budget = Budget(clock, 30)
+    budget = Budget(clock, _set_to(30))
     began = clock.monotonic()
     for _ in range(90):
         await budget.acquire()
@@ -70,7 +79,7 @@ def clock() -> VirtualClock:
 
 async def test_many_at_once_share_it(clock: VirtualClock) -> None:
     """Windows that are read in parallel would each take the whole limit."""
-    budget = Budget(clock, 5)
+    budget = Budget(clock, _set_to(5))
     times: list[float] = []
 
     async def one() -> None:
@@ -86,14 +95,39 @@ async def test_many_at_once_share_it(clock: VirtualClock) -> None:
 )
 def test_share_of_a_limit_that_was_learnt(clock: VirtualClock, learnt: int, own: int) -> None:
     """Nothing of the organisation's limit would be left for the customer's application."""
-    budget = Budget(clock)
+    budget = Budget(clock, USUAL)
     budget.learn(learnt)
     assert (budget.learnt, budget.per_minute) == (learnt, own)
 
 
+@pytest.mark.parametrize(
+    ("share", "learnt", "own"),
+    [("1/100", 1000, 10), ("29/100", 100, 29), ("1/2", 15, 7), ("1", 30, 30), ("1/100", 30, 1)],
+)
+def test_share_is_the_operators_choice(clock: VirtualClock, share: str, learnt: int, own: int) -> None:
+    """SYNC_BUDGET_SHARE would not mean what it says, or a share of less than one request would stop the worker."""
+    budget = Budget(clock, Allowance(None, Fraction(share)))
+    budget.learn(learnt)
+    assert budget.per_minute == own
+
+
+@pytest.mark.parametrize(
+    ("limit", "learnt", "parts", "own"), [(30, None, 4, 7), (None, 30, 4, 6), (None, 1000, 3, 266), (3, None, 8, 1)]
+)
+def test_one_of_several_takes_its_part(
+    clock: VirtualClock, limit: int | None, learnt: int | None, parts: int, own: int
+) -> None:
+    """Shards of a backfill on several machines, which cannot know of each other, would each take the whole limit."""
+    budget = Budget(clock, Allowance(limit, Fraction(4, 5), parts))
+    assert budget.per_minute == (None if limit is None else own)
+    if learnt is not None:
+        budget.learn(learnt)
+    assert budget.per_minute == own
+
+
 def test_limit_of_the_operator_is_taken_whole(clock: VirtualClock) -> None:
     """SYNC_REQUESTS_PER_MINUTE would not mean what it says."""
-    budget = Budget(clock, 10)
+    budget = Budget(clock, _set_to(10))
     budget.learn(1000)
     assert (budget.learnt, budget.per_minute) == (1000, 10)
 
@@ -101,7 +135,7 @@ def test_limit_of_the_operator_is_taken_whole(clock: VirtualClock) -> None:
 @pytest.mark.parametrize("nonsense", [0, -5])
 def test_limit_of_nothing_is_not_believed(clock: VirtualClock, nonsense: int) -> None:
     """A server without a limit that says 0 would stop the worker."""
-    budget = Budget(clock)
+    budget = Budget(clock, USUAL)
     budget.learn(nonsense)
     assert budget.learnt is None
     assert budget.per_minute is None
@@ -109,7 +143,7 @@ def test_limit_of_nothing_is_not_believed(clock: VirtualClock, nonsense: int) ->
 
 async def test_lower_limit_counts_what_went_out_before(clock: VirtualClock) -> None:
     """After the first 429 the worker would send a whole limit more within the same minute."""
-    budget = Budget(clock)
+    budget = Budget(clock, USUAL)
     for _ in range(30):
         await budget.acquire()
         clock.advance(1.0)
@@ -122,7 +156,7 @@ async def test_lower_limit_counts_what_went_out_before(clock: VirtualClock) -> N
 
 async def test_block_holds_everybody(clock: VirtualClock) -> None:
     """Denied requests count too: the limit's window would never end."""
-    budget = Budget(clock)
+    budget = Budget(clock, USUAL)
     budget.block(30.0)
     budget.block(10.0)
     await budget.acquire()
@@ -135,7 +169,7 @@ async def test_block_holds_everybody(clock: VirtualClock) -> None:
 async def test_stop_ends_a_wait_for_the_budget() -> None:
     """SIGTERM would have to wait for a minute."""
     clock = SystemClock()
-    budget = Budget(clock)
+    budget = Budget(clock, USUAL)
     budget.block(60.0)
     asyncio.get_running_loop().call_later(0.02, clock.stop)
     with pytest.raises(Stopped):
@@ -144,7 +178,7 @@ async def test_stop_ends_a_wait_for_the_budget() -> None:
 
 def test_sources_of_an_organisation_share_one_budget(clock: VirtualClock) -> None:
     """Ten projects of one organisation would take ten times its limit."""
-    budgets = Budgets(clock, 7)
+    budgets = Budgets(clock, _set_to(7))
     assert budgets.of("a") is budgets.of("a")
     assert budgets.of("a") is not budgets.of("b")
     assert budgets.of("b").per_minute == 7
