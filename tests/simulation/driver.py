@@ -49,6 +49,7 @@ class Process:
         self.clock = SimulatedClock(simulation.moments, simulation.weather.chance, simulation.weather.alive)
         with mock.patch.object(sqlite3, "connect", simulation.connect):
             self.ledger = open_ledger(simulation.state, self.clock)
+            self.ledger.light()  # its commits are subject to the weather too
         stretch = plan.stretch if role == BACKFILL else (None, None)
         self.lease: lease.Lease | None = None
         try:

@@ -10,6 +10,7 @@ A constructor in lower case makes either a `Reply` (what happens) or a script (w
 from __future__ import annotations
 
 import gzip
+import math
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -50,6 +51,25 @@ def rate_limited_plainly(retry_after: int | None = None) -> Reply:
     """Answer 429 as older servers do: plain text, and no more than one header."""
     headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
     return Reply(429, {"Content-Type": "text/plain", **headers}, b"429 - rate limit exceeded")
+
+
+def limited(limit: int, now: Callable[[], float], *, window: float = 60.0) -> Script[Request]:
+    """Return a script that counts as Langfuse Cloud does, and answers 429 where the limit is reached.
+
+    A window lasts from its first request; denied ones count, and one less than the limit is served. `now` is seconds.
+    """
+    began, count = -window, 0
+    lock = threading.Lock()
+
+    def script(_: Request) -> Reply | None:
+        nonlocal began, count
+        with lock:
+            if now() - began >= window:
+                began, count = now(), 0
+            count += 1
+            return rate_limited(math.ceil(began + window - now()), limit=limit) if count >= limit else None
+
+    return script
 
 
 def query_timed_out() -> Reply:
