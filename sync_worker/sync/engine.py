@@ -70,10 +70,10 @@ class Engine:
         return await self.work(source, lambda sync: sync.live_cycle(progress))
 
     async def backfill(
-        self, source: Source, stretch: Window, progress: Progress | None = None
+        self, source: Source, stretch: Window, progress: Progress | None = None, parts: Sequence[Window] | None = None
     ) -> tuple[SourceReport, int]:
-        """Backfill a source; return its report and exit code."""
-        return await self.work(source, lambda sync: sync.backfill(stretch, progress))
+        """Backfill a source, or only these parts of the stretch; return its report and exit code."""
+        return await self.work(source, lambda sync: sync.backfill(stretch, progress, parts))
 
     async def retry(self, source: Source, letters: Sequence[DeadLetter]) -> tuple[SourceReport, int]:
         """Fetch a source's dead letters again and send them; return its report and exit code."""

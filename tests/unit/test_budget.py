@@ -182,13 +182,3 @@ def test_sources_of_an_organisation_share_one_budget(clock: VirtualClock) -> Non
     assert budgets.of("a") is budgets.of("a")
     assert budgets.of("a") is not budgets.of("b")
     assert budgets.of("b").per_minute == 7
-
-
-def test_parts_of_a_limit(clock: VirtualClock) -> None:
-    """Machines that share a backfill would together take several times the limit, or one would wait for ever."""
-    assert Budgets(clock, 30, 4).of("org").per_minute == 7
-    assert Budgets(clock, 3, 4).of("org").per_minute == 1
-    learning = Budgets(clock, None, 4).of("org")
-    learning.learn(100)
-    assert [learning.per_minute, learning.learnt] == [20, 100]
-    assert Budgets(clock, None, 4).of("org").per_minute is None
