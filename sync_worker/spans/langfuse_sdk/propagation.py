@@ -16,7 +16,7 @@ from typing import Any
 
 from sync_worker.json_text import dump
 from sync_worker.records import Observation
-from sync_worker.spans.langfuse_sdk.sdks import Sdk, sdk_of
+from sync_worker.spans.langfuse_sdk.sdks import Sdk, names_sdk, sdk_of
 from sync_worker.spans.restore import take_apart
 
 #: The SDKs refuse to hand down longer values; quotes and escapes of the JSON text come on top.
@@ -69,7 +69,7 @@ def handed_down(rows: Iterable[Observation], known: HandedDown) -> HandedDown:
     members: list[tuple[Observation, Sdk]] = []
     is_langchain = False
     for row in rows:
-        if "scope.name" in row.metadata or "scope" in row.metadata:
+        if names_sdk(row.metadata):
             originals = take_apart(row.metadata)
             sdk = sdk_of(originals)
             if sdk is not None and not sdk.is_legacy:

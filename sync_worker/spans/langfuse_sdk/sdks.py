@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -62,6 +63,13 @@ class Sdk:
 
 #: Rows of the ingestion API go out as the last Python SDK would have written them that still took plain values.
 LEGACY = Sdk("python", (4, 18), is_legacy=True)
+
+
+def names_sdk(metadata: Mapping[str, Any]) -> bool:
+    """Whether metadata tells the scope of one of these SDKs, flat or nested: a look before it is taken apart."""
+    nested = metadata.get("scope")
+    name = metadata.get("scope.name", nested.get("name") if isinstance(nested, Mapping) else None)
+    return isinstance(name, str) and name.startswith(_SCOPE)
 
 
 def sdk_of(originals: Originals) -> Sdk | None:
