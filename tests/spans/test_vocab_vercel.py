@@ -1,7 +1,7 @@
 """What the Vercel AI SDK wrote and Langfuse consumed comes back under the SDK's names."""
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -199,3 +199,14 @@ def test_version_7_tools_and_kinds() -> None:
     }  # fmt: skip
     assert found.kind == 1
     assert span(generation(metadata={"scope.name": "gen_ai"})).kind == 3
+
+
+def test_user_and_session_from_v1() -> None:
+    """v1 tells user, session and tags of the whole trace: a span of another maker may have said so."""
+    changes: dict[str, Any] = {"input": "hi", "user_id": "u", "session_id": "s", "tags": ("a", "b")}
+    keys = [f"ai.telemetry.metadata.{key}" for key in ("sessionId", "tags", "userId")]
+    of_v1 = said("ai.generateText", api="v1", **changes)
+    assert [key for key in cast("list[str]", of_v1[GUESSED]) if key in of_v1 and "telemetry" in key] == keys
+    of_v2 = said("ai.generateText", **changes)
+    assert not set(keys) & set(cast("list[str]", of_v2.get(GUESSED, [])))
+    assert held(of_v2, *keys) == held(of_v1, *keys)

@@ -116,6 +116,8 @@ def _metadata(row: Observation, originals: Originals, found: Rebuilt) -> None:
             found.guessed.add(_METADATA + "tags")  # may have been plain text
     if any(key.startswith(_PROPAGATED) for key in there):
         found.guessed |= {key for key in found.attributes if key.startswith(_METADATA)}
+    if row.api == "v1":  # it tells them of the trace: another span may have said so
+        found.guessed |= {_METADATA + key for key in ("userId", "sessionId", "tags")} & found.attributes.keys()
 
 
 VOCABULARY = Vocabulary(
