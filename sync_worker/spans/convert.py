@@ -37,6 +37,29 @@ _ALWAYS_DERIVED = frozenset({"gen_ai.agent.name"})
 
 _NS_PER_MS = 1_000_000
 
+#: What `metadata.<key>` of a row follows from, beside its trace.
+_Stamp = tuple[str | None, str | None, str | None, tuple[str, ...], str]
+
+
+@dataclass(slots=True)
+class _Trace:
+    """What all rows of a conversion share."""
+
+    context: TraceContext
+    project: str
+    options: Conversion
+    notes: Counter[str]
+    stamps: dict[_Stamp, Attributes] = field(default_factory=dict)
+
+    def metadata(self, row: Observation) -> Attributes:
+        """Return `metadata.<key>` of a row, which most rows of a trace have in common."""
+        key = (row.environment, row.release, row.version, row.tags, row.project_id)
+        found = self.stamps.get(key)
+        if found is None:
+            url = _trace_url(row, self.context, self.options)
+            found = self.stamps[key] = metadata_attributes(row, self.context, url)
+        return found
+
 
 @dataclass(slots=True)
 class Converted:
@@ -62,36 +85,29 @@ def convert(
     depths = depths_of(everything.values(), parents)
     ends = ends_of(everything, parents, depths)
     heir = None if hidden is None else _heir(hidden, everything, parents)
+    trace = _Trace(context, project, options, result.notes)
     for row in in_tree_order(rows, parents, depths):
         if hidden is not None and row.id == hidden.id:
             result.dropped.append(row)
             continue
         agent = nearest_agent(row, everything, parents, context)
         told = with_fields_of_trace(row if hidden is None or row.id != heir else _with_trace_io(row, hidden), context)
-        span = _span(told, parents[row.id], ends[row.id], agent, context, project, options, result.notes)
+        span = _span(told, parents[row.id], ends[row.id], agent, trace)
         result.spans.append((row, span))
     return result
 
 
-def _span(
-    row: Observation,
-    parent: str | None,
-    end_ms: int,
-    agent: str | None,
-    context: TraceContext,
-    project: str,
-    options: Conversion,
-    notes: Counter[str],
-) -> Span:
+def _span(row: Observation, parent: str | None, end_ms: int, agent: str | None, trace: _Trace) -> Span:
+    context, options = trace.context, trace.options
     originals = take_apart(row.metadata, row.version)
     trace_id = otlp_trace_id(row.project_id, context.trace_id)
     span_id = otlp_span_id(row.project_id, context.trace_id, row.id)
-    marks = _marks(row, trace_id, span_id, context, end_ms, notes)
+    marks = _marks(row, trace_id, span_id, context, end_ms, trace.notes)
     status = status_of(row, originals.scope, originals.attributes)
-    attributes = _attributes(row, originals, marks, agent, context, project, options)
+    attributes = _attributes(row, originals, marks, agent, trace)
     kept, dropped = within(attributes, max_value_bytes=options.max_value_bytes, max_attributes=options.max_attributes)
     if dropped:
-        notes["attributes dropped"] += dropped
+        trace.notes["attributes dropped"] += dropped
     span = Span(
         trace_id=trace_id,
         span_id=span_id,
@@ -101,7 +117,7 @@ def _span(
         start_ns=row.start_ms * _NS_PER_MS,
         end_ns=max(end_ms, row.start_ms) * _NS_PER_MS,
         attributes=kept,
-        resource=_cut(_resource(originals, project, context), options),
+        resource=_cut(_resource(originals, trace.project, context), options),
         scope=_scope(originals.scope, options),
         status_code=status,
         status_message=cut_text(row.status_message or "", options.max_value_bytes) if status == ERROR else "",
@@ -115,15 +131,10 @@ def _span(
 
 
 def _attributes(
-    row: Observation,
-    originals: Originals,
-    marks: Attributes,
-    agent: str | None,
-    context: TraceContext,
-    project: str,
-    options: Conversion,
+    row: Observation, originals: Originals, marks: Attributes, agent: str | None, trace: _Trace
 ) -> Attributes:
     """Return all attributes, the most wanted first: what is over the limit falls off the end."""
+    context, options = trace.context, trace.options
     back = rebuilt(row, originals, context)
     own = {
         key: value
@@ -143,7 +154,7 @@ def _attributes(
     guessed |= (back.guessed & own.keys()) | (langfuse.guessed & fields.keys() - own.keys())
     if guessed:
         marks[GUESSED] = sorted(guessed)
-    first: Attributes = {"kelet.project": project}
+    first: Attributes = {"kelet.project": trace.project}
     layers = (
         {key: own.get(key, value) for key, value in identity_attributes(row, context).items()},
         marks,
@@ -153,12 +164,12 @@ def _attributes(
         {key: value for key, value in fields.items() if key not in own},
         {key: value for key, value in own.items() if key in originals.attributes},
         trace_fields,
-        metadata_attributes(row, context, _trace_url(row, context, options)),
+        trace.metadata(row),
         own,  # what was rebuilt can be hundreds of keys, which are in the row's input and output as well
     )
     for layer in layers:
-        for key, value in layer.items():
-            first.setdefault(key, value)
+        if layer:
+            first.update([(key, value) for key, value in layer.items() if key not in first])
     return first
 
 
@@ -214,7 +225,9 @@ def _resource(originals: Originals, project: str, context: TraceContext) -> Attr
 def _allowed(attributes: Attributes) -> Attributes:
     """Return attributes without Kelet's own gate: a span that carries it is not analysed."""
     return {
-        key: value for key, value in attributes.items() if not key.removeprefix("metadata.").startswith(RESERVED_KEY)
+        key: value
+        for key, value in attributes.items()
+        if RESERVED_KEY not in key or not key.removeprefix("metadata.").startswith(RESERVED_KEY)
     }
 
 

@@ -12,11 +12,12 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span as ProtoSpan
 from sync_worker.records import Observation
 from sync_worker.spans.context import trace_of
 from sync_worker.spans.fingerprint import fingerprint
-from sync_worker.spans.model import Attributes, AttributeValue, EncodedSpan, RowKey, Span
+from sync_worker.spans.model import Attributes, AttributeValue, EncodedSpan, RowKey, Scope, Span
 from sync_worker.spans.sizes import cut_text, cut_value, utf8
 
 _INT64 = 2**63
 _CACHED = 512  # serialised resources, and scopes, that are remembered
+_SMALL = 4_096  # characters of one that is
 
 _Key = tuple[tuple[str, type, Any], ...]
 
@@ -34,8 +35,8 @@ def encode(row: Observation, span: Span, project: str) -> EncodedSpan:
         key=RowKey(trace_of(row), row.id),
         project=project,
         trace_id=span.trace_id,
-        resource=_resource(_as_key(span.resource)),
-        scope=_scope(span.scope.name, span.scope.version, _as_key(span.scope.attributes)),
+        resource=_resource(span.resource),
+        scope=_scope(span.scope),
         span=to_proto(span).SerializeToString(),
         start_ms=row.start_ms,
         updated_ms=row.updated_ms or 0,
@@ -111,19 +112,44 @@ def _attributes_of(key: _Key) -> Attributes:
     return {name: list(value) if kind is list else value for name, kind, value in key}
 
 
-@lru_cache(maxsize=_CACHED)
-def _resource(key: _Key) -> bytes:
+def _resource(attributes: Attributes) -> bytes:
     """Return a serialised resource; a thousand spans in a row share one."""
+    key = _as_key(attributes)
+    return _small_resource(key) if _is_small(key) else _resource_of(attributes)
+
+
+def _scope(scope: Scope) -> bytes:
+    key = _as_key(scope.attributes)
+    if len(scope.name) + len(scope.version) <= _SMALL and _is_small(key):
+        return _small_scope(scope.name, scope.version, key)
+    return _scope_of(scope)
+
+
+def _is_small(key: _Key) -> bool:
+    """Whether it may be remembered: memory must not depend on what strangers write."""
+    return sum(len(name) + (len(value) if isinstance(value, str | tuple) else 0) for name, _, value in key) <= _SMALL
+
+
+@lru_cache(maxsize=_CACHED)
+def _small_resource(key: _Key) -> bytes:
+    return _resource_of(_attributes_of(key))
+
+
+@lru_cache(maxsize=_CACHED)
+def _small_scope(name: str, version: str, key: _Key) -> bytes:
+    return _scope_of(Scope(name, version, _attributes_of(key)))
+
+
+def _resource_of(attributes: Attributes) -> bytes:
     resource = Resource()
-    _fill(resource.attributes, _attributes_of(key))
+    _fill(resource.attributes, attributes)
     return resource.SerializeToString(deterministic=True)
 
 
-@lru_cache(maxsize=_CACHED)
-def _scope(name: str, version: str, key: _Key) -> bytes:
-    scope = InstrumentationScope(name=utf8(name), version=utf8(version))
-    _fill(scope.attributes, _attributes_of(key))
-    return scope.SerializeToString(deterministic=True)
+def _scope_of(scope: Scope) -> bytes:
+    message = InstrumentationScope(name=utf8(scope.name), version=utf8(scope.version))
+    _fill(message.attributes, scope.attributes)
+    return message.SerializeToString(deterministic=True)
 
 
 def _fill(target: _Repeated, attributes: Attributes) -> None:

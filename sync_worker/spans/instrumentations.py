@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from sync_worker.records import Observation
 from sync_worker.spans.model import AttributeValue, Scope
@@ -64,6 +65,7 @@ _BY_SCOPE: dict[str, Habits] = {
 }
 #: Scopes whose whole name must fit: a prefix this short would take in strangers.
 _WHOLE_NAMES = frozenset({"ai", "gen_ai"})
+_MAX_NAME = 200  # characters of a scope's name that are looked at, and remembered
 
 #: Where nothing is known of the maker, GenAI's conventions: calls that leave the process are CLIENT.
 UNKNOWN = Habits(client_types=_REMOTE_CALLS)
@@ -80,12 +82,17 @@ def habits_of(scope: Scope | None, originals: Mapping[str, AttributeValue]) -> H
         return _OPENINFERENCE
     if scope.name == OPENINFERENCE_ADK and _is_adk_workflow(originals):
         return Habits()
+    return _by_name(scope.name[:_MAX_NAME]) or (_OPENINFERENCE if speaks_openinference else UNKNOWN)
+
+
+@lru_cache(maxsize=1024)
+def _by_name(scope_name: str) -> Habits | None:
     best = ""
     for prefix in _BY_SCOPE:
-        fits = scope.name == prefix if prefix in _WHOLE_NAMES else scope.name.startswith(prefix)
+        fits = scope_name == prefix if prefix in _WHOLE_NAMES else scope_name.startswith(prefix)
         if fits and len(prefix) > len(best):
             best = prefix
-    return _BY_SCOPE[best] if best else _OPENINFERENCE if speaks_openinference else UNKNOWN
+    return _BY_SCOPE[best] if best else None
 
 
 def _is_adk_workflow(originals: Mapping[str, AttributeValue]) -> bool:

@@ -61,18 +61,18 @@ def take_apart(metadata: Mapping[str, Any], row_version: str | None = None) -> O
     scope_attributes: Attributes = {}
     has_scope = False
     for key, value in _in_original_order(metadata):
-        head, _, rest = key.partition(".")
-        if head == "resourceAttributes" and rest:
-            found.resource[rest] = attribute_value(rest, value)
-        elif head == "attributes" and rest:
-            attributes[rest] = value
+        if key.startswith("attributes.") and key != "attributes.":
+            attributes[key[11:]] = value
+        elif key.startswith("resourceAttributes.") and key != "resourceAttributes.":
+            name = key[19:]
+            found.resource[name] = value if isinstance(value, str) else attribute_value(name, value)
         elif key == "scope.name":
             has_scope, scope_name = True, _text(value)
         elif key == "scope.version":
             has_scope, scope_version = True, _text(value)
-        elif head == "scope" and rest.startswith("attributes."):
+        elif key.startswith("scope.attributes."):
             has_scope = True
-            name = rest.removeprefix("attributes.")
+            name = key[17:]
             scope_attributes[name] = attribute_value(name, value)
         else:
             found.user[key] = value
@@ -167,7 +167,7 @@ def scalars(value: list[Any]) -> AttributeValue:
 
 
 def _in_original_order(metadata: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
-    """Yield flat keys in the order they were written; nested groups are flattened by one level."""
+    """Return flat keys in the order they were written; nested groups are flattened by one level."""
     nested = {
         group: metadata[group]
         for group in ("scope", "resourceAttributes", "attributes")
@@ -175,7 +175,14 @@ def _in_original_order(metadata: Mapping[str, Any]) -> Iterable[tuple[str, Any]]
     }
     if "scope" in nested and not isinstance(nested["scope"].get("name"), str):
         del nested["scope"]  # a user's own key of that name
-    for key, value in reversed(list(metadata.items())):
+    in_order = reversed(list(metadata.items()))
+    return _flattened(in_order, nested) if nested else in_order
+
+
+def _flattened(
+    in_order: Iterable[tuple[str, Any]], nested: Mapping[str, Mapping[str, Any]]
+) -> Iterable[tuple[str, Any]]:
+    for key, value in in_order:
         group = nested.get(key)
         if group is None:
             yield key, value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TypeAlias
 
 from sync_worker.spans.model import Scope
@@ -15,7 +16,12 @@ _MAX_CHARS = 100
 
 def numbers_of(text: str) -> Version:
     """Return a version's numbers, the main one first; none where it tells none."""
-    return tuple(int(number) for number in _NUMBER.findall(text[:_MAX_CHARS]))
+    return _numbers_of(text[:_MAX_CHARS])
+
+
+@lru_cache(maxsize=1024)
+def _numbers_of(text: str) -> Version:
+    return tuple(int(number) for number in _NUMBER.findall(text))
 
 
 def version_of(scope: Scope | None) -> Version:
