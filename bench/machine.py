@@ -60,11 +60,13 @@ def pinned(where: set[int]) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def run(command: Sequence[str], *, folder: Path, environ: Mapping[str, str] | None = None) -> Used:
-    """Run a program to its end on the client's core, and return what it used. Raises ClientFailed."""
+def run(
+    command: Sequence[str], *, folder: Path, environ: Mapping[str, str] | None = None, core: int | None = None
+) -> Used:
+    """Run a program to its end on the client's core, or another one, and return what it used. Raises ClientFailed."""
     outcome = folder / "stdout"
     errors = folder / "stderr"
-    with outcome.open("wb") as out, errors.open("wb") as err, pinned(client_core()):
+    with outcome.open("wb") as out, errors.open("wb") as err, pinned(client_core() if core is None else {core}):
         started = time.monotonic()
         process = subprocess.Popen(
             command, cwd=folder, env=plain_environ() | dict(environ or {}), stdin=subprocess.DEVNULL, stdout=out,

@@ -43,10 +43,13 @@ class Worker:
         }
         return own | dict(self.settings or {}) | more
 
-    def backfill(self, start_ms: int | None = None, end_ms: int | None = None) -> Used:
-        """Run `backfill` over all rows, or over a stretch of time."""
-        return run([*PYTHON, "sync_worker", *self.backfill_words(start_ms, end_ms)],
-                   folder=self.folder, environ=self.environ())  # fmt: skip
+    def backfill(
+        self, start_ms: int | None = None, end_ms: int | None = None, *, shard: str | None = None,
+        core: int | None = None,
+    ) -> Used:  # fmt: skip
+        """Run `backfill` over all rows, or over a stretch of time; as one shard, and on another core, where told."""
+        words = [*self.backfill_words(start_ms, end_ms), *(["--shard", shard] if shard else [])]
+        return run([*PYTHON, "sync_worker", *words], folder=self.folder, environ=self.environ(), core=core)
 
     def backfill_words(self, start_ms: int | None = None, end_ms: int | None = None) -> list[str]:
         """Return what is typed for a backfill."""

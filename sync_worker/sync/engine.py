@@ -15,8 +15,9 @@ from sync_worker.langfuse.client import EndpointMissing
 from sync_worker.langfuse.pace import Paces
 from sync_worker.ledger import DeadLetter, Ledger
 from sync_worker.settings import Settings, Source
+from sync_worker.sync.opening import Transports, open_source
 from sync_worker.sync.report import SourceReport
-from sync_worker.sync.source import Progress, SourceSync, Transports, open_source
+from sync_worker.sync.source import Progress, SourceSync
 from sync_worker.windows import Window
 
 #: Sources worked on at once.

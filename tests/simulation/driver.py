@@ -24,8 +24,8 @@ from sync_worker.sync import plan as planning
 from sync_worker.sync import source as sources
 from sync_worker.sync.assemble import MAX_HELD_BYTES
 from sync_worker.sync.engine import Engine
+from sync_worker.sync.opening import Transports
 from sync_worker.sync.report import SourceReport
-from sync_worker.sync.source import Transports
 from sync_worker.windows import Window
 from tests.simulation import kelet as receiver
 from tests.simulation import langfuse as server
