@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from sync_worker.langfuse.client import LangfuseClient
+from sync_worker.langfuse.listing import MAX_ROWS
+from sync_worker.langfuse.page_size import HEAVY_PAGE_BYTES, MAX_LIMIT
 from sync_worker.langfuse.reader import Reader
-from sync_worker.langfuse.v2 import HEAVY_PAGE_BYTES, MAX_LIMIT
 from sync_worker.sync.plan import TARGET_ROWS
 from sync_worker.windows import Window
 
@@ -52,7 +53,8 @@ async def estimate(
     whole_ms = sum(stretch.length for stretch in stretches)
     rows = sum(count or 0 for count in counts) if counted else math.ceil(sampled_rows * whole_ms / max(covered_ms, 1))
     row_bytes = sampled_bytes / sampled_rows if sampled_rows else 0.0
-    page_rows = min(MAX_LIMIT, max(1, int(HEAVY_PAGE_BYTES / row_bytes))) if row_bytes else MAX_LIMIT
+    most = MAX_LIMIT if reader.api == "v2" else MAX_ROWS
+    page_rows = min(most, max(1, int(HEAVY_PAGE_BYTES / row_bytes))) if row_bytes else most
     windows = max(len(stretches), math.ceil(rows / TARGET_ROWS))
     reading = math.ceil(rows / page_rows) + 2 * windows
     spans, size = max_batch
@@ -73,7 +75,7 @@ async def _sample(reader: Reader, stretches: Sequence[Window]) -> tuple[int, int
         async for page in reader.window(stretch):
             rows += len(page.rows)
             size += page.size
-            whole = len(page.rows) < MAX_LIMIT
+            whole = len(page.rows) < (MAX_LIMIT if reader.api == "v2" else MAX_ROWS)
             oldest = min((row.start_ms for row in page.rows), default=stretch.start)
             covered += stretch.length if whole else stretch.end - oldest
             break

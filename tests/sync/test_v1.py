@@ -9,7 +9,9 @@ import pytest
 from sync_worker.errors import ExitCode
 from sync_worker.ledger import open_ledger
 from sync_worker.spans.ids import otlp_span_id, otlp_trace_id
+from sync_worker.times import moment_ms
 from tests.support.langfuse_v1 import LangfuseV1, Mode
+from tests.support.rows import NOON
 from tests.support.v1_items import Item, observation_item, trace_item, v2_rows, whole_trace
 from tests.sync.conftest import MakeWorld
 from tests.sync.world import World
@@ -235,3 +237,16 @@ def test_check_says_what_is_read_and_why(make_world: MakeWorld) -> None:
     assert line.startswith("v1 is read (v1 traces answer, v2 observations do not")
     code, _, _ = made.program("check", environ={"SYNC_LANGFUSE_API": "v2"})
     assert code == ExitCode.USAGE
+
+
+def test_plan_counts_the_requests_of_v1(make_world: MakeWorld) -> None:
+    """A page of v1 holds a tenth of what one of v2 does: a plan by v2's would be ten times too cheap."""
+    traces, observations = _many(400)
+    made = make_world(LangfuseV1(traces, observations), after_noon=HOUR)
+    code, found = made.program_json("plan", "--from", "2026-11-20T11:00:00Z", "--to", "2026-11-20T14:00:00Z")
+    (plan,) = found["sources"]
+    assert (code, plan["rows"], plan["counted"]) == (0, 1600, True)
+    before = made.langfuse_requests()
+    made.backfill(moment_ms(NOON) - 3_600_000, moment_ms(NOON) + 7_200_000)
+    taken = made.langfuse_requests() - before
+    assert taken / 2 <= plan["langfuse_requests"] <= taken * 2
