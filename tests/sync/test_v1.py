@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import gzip
+import json
+from collections import Counter, defaultdict
 
 import pytest
 
 from sync_worker.errors import ExitCode
 from sync_worker.ledger import open_ledger
+from sync_worker.records import is_otel_span_id, is_otel_trace_id
 from sync_worker.spans.ids import otlp_span_id, otlp_trace_id
 from sync_worker.times import moment_ms
 from tests.support.langfuse_v1 import LangfuseV1, Mode
-from tests.support.rows import NOON
+from tests.support.rows import DATA, NOON
 from tests.support.v1_items import Item, observation_item, trace_item, v2_rows, whole_trace
 from tests.sync.conftest import MakeWorld
 from tests.sync.world import World
@@ -250,3 +253,37 @@ def test_plan_counts_the_requests_of_v1(make_world: MakeWorld) -> None:
     made.backfill(moment_ms(NOON) - 3_600_000, moment_ms(NOON) + 7_200_000)
     taken = made.langfuse_requests() - before
     assert taken / 2 <= plan["langfuse_requests"] <= taken * 2
+
+
+def _recorded() -> dict[str, list[Item]]:
+    data: dict[str, list[Item]] = json.loads(gzip.decompress((DATA / "v3.225.4-items.json.gz").read_bytes()))
+    return data
+
+
+def test_recorded_v3_arrives_once_with_its_tree(make_world: MakeWorld) -> None:
+    """What a real v3 held would arrive in part, twice, or below other parents."""
+    data = _recorded()
+    made = make_world(LangfuseV1(data["traces"], data["observations"]), after_noon=1_000 * HOUR)
+    report, code = made.backfill(0, made.clock.now_ms())
+    assert (report.error, code) == (None, 0)
+    rows: dict[str, list[Item]] = defaultdict(list)
+    for item in data["observations"]:
+        rows[item["traceId"]].append(item)
+    expected: dict[tuple[str, str], str] = {}
+    for trace in {*rows, *(item["id"] for item in data["traces"])}:
+        ids = [item["id"] for item in rows[trace]]
+        over_otel = is_otel_trace_id(trace) and bool(ids) and all(is_otel_span_id(one) for one in ids)
+        created = any(item["id"] == trace for item in data["traces"])
+        project = "h1-proj-a"
+        root = otlp_span_id(project, trace, f"t-{trace}")
+        if created and not over_otel:
+            expected[otlp_trace_id(project, trace), root] = ""
+        for item in rows[trace]:
+            parent = item["parentObservationId"]
+            is_free = not parent or parent == item["id"]
+            is_own = is_otel_trace_id(trace) and is_otel_span_id(item["id"])
+            above = ("" if is_own or parent else root) if is_free else otlp_span_id(project, trace, parent)
+            expected[otlp_trace_id(project, trace), otlp_span_id(project, trace, item["id"])] = above
+    assert len(expected) > 150
+    assert made.arrived() == Counter(dict.fromkeys(expected, 1))
+    assert {(span.trace_id, span.span_id): span.parent_id for span in made.kelet.spans} == expected
