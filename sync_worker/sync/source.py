@@ -36,7 +36,7 @@ from sync_worker.times import iso_time, moment_ms, span_ms
 from sync_worker.windows import Window, contiguous_end, merged, within
 
 #: Windows of a backfill worked on at once: one is read while others are sent.
-BACKFILL_WINDOWS = 3
+BACKFILL_WINDOWS = 2
 _FORGOTTEN_AT_ONCE = 5_000
 
 log = logging.getLogger(__name__)
