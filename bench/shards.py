@@ -19,7 +19,8 @@ _SHARDS = 2
 
 def shards(shape: Shape, folder: Path, rounds: int) -> Report:
     """Run one backfill, then two shards of it at once, in turns. Raises ClientFailed when a row is not there once."""
-    report = Report("shards", {"rows": shape.rows, "rounds": rounds, "cores": len(cores())},
+    own = cores()  # before the servers are started, which are kept to some of them
+    report = Report("shards", {"rows": shape.rows, "rounds": rounds, "cores": len(own)},
                     ("backfill", "spans/s", "CPU s/1,000 spans"))  # fmt: skip
     speeds: dict[int, list[float]] = {1: [], _SHARDS: []}
     cpu: dict[int, list[float]] = {1: [], _SHARDS: []}
@@ -28,7 +29,7 @@ def shards(shape: Shape, folder: Path, rounds: int) -> Report:
             for count in (1, _SHARDS):
                 both.told()
                 started = time.monotonic()
-                used = _run(both, folder / f"{number} {count}", count)
+                used = _run(both, folder / f"{number} {count}", count, own)
                 seconds = time.monotonic() - started
                 if not both.told().exactly_once(shape.rows):
                     raise ClientFailed(f"not every one of {shape.rows} rows arrived exactly once from {count} shards")
@@ -40,9 +41,8 @@ def shards(shape: Shape, folder: Path, rounds: int) -> Report:
     return report
 
 
-def _run(both: Servers, folder: Path, count: int) -> list[Used]:
+def _run(both: Servers, folder: Path, count: int, own: list[int]) -> list[Used]:
     """Run so many shards at once, each on a core of its own as far as there are any."""
-    own = cores()
 
     def one(index: int) -> Used:
         room = folder / str(index)
