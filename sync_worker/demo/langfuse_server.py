@@ -55,23 +55,15 @@ _GROUPS_OF_KEYS = (
 class RecordedLangfuse(Server[Request]):
     """Serves rows as a Langfuse server would; `rows` may be changed while it runs."""
 
-    def __init__(
-        self,
-        rows: Iterable[Mapping[str, Any]] = (),
-        *,
-        project_id: str = "h1-proj-a",
-        project_name: str = "H1 Project A",
-        public_key: str = "pk-lf-demo",
-        secret_key: str = "sk-lf-demo",  # noqa: S107
-        version: str = "4.16.0",
-    ) -> None:
+    project_name = "H1 Project A"
+    public_key = "pk-lf-demo"
+    secret_key = "sk-lf-demo"  # noqa: S105
+    version = "4.16.0"
+
+    def __init__(self, rows: Iterable[Mapping[str, Any]] = (), *, project_id: str = "h1-proj-a") -> None:
         super().__init__()
         self.rows = RowStore(rows)
         self.project_id = project_id
-        self.project_name = project_name
-        self.public_key = public_key
-        self.secret_key = secret_key
-        self.version = version
 
     def understand(self, request: Request) -> Request:
         """Keep the request as it is."""

@@ -17,7 +17,6 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from sync_worker.demo.serving import Reply, Request, Server, json_reply
 
@@ -48,7 +47,6 @@ class ReceivedSpan:
     events: list[tuple[str, int, Attributes]]
     dropped_attributes_count: int
     project: str  # of the request's X-Kelet-Project header
-    raw: Span = field(repr=False, compare=False)
 
 
 @dataclass
@@ -58,11 +56,6 @@ class TraceRequest(Request):
     decoded_size: int = 0
     spans: list[ReceivedSpan] = field(default_factory=list)
     problem: str = ""
-
-    @property
-    def raw_size(self) -> int:
-        """Bytes of the body as sent."""
-        return len(self.body)
 
     @property
     def project(self) -> str:
@@ -160,7 +153,6 @@ def decode(export: ExportTraceServiceRequest, project: str = "") -> Iterator[Rec
                     events=[(event.name, event.time_unix_nano, _attributes(event.attributes)) for event in span.events],
                     dropped_attributes_count=span.dropped_attributes_count,
                     project=project,
-                    raw=span,
                 )
 
 

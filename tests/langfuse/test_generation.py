@@ -31,7 +31,6 @@ V2 = "/api/public/v2/observations"
 V1 = "/api/public/traces"
 HTML = Reply(404, {"Content-Type": "text/html"}, b"<!DOCTYPE html><html><title>404</title></html>")
 ONLY_CLOUD = "v2 APIs are currently in beta and only available on Langfuse Cloud"
-GONE = json_reply(404, {"message": "This endpoint is not available on deployments running in Langfuse v4 events_only"})
 
 Script = Callable[[Request], Reply | None]
 

@@ -41,7 +41,6 @@ class Checks:
         self._rows = history.rows
         self._states = {version.name: version for row in self._rows for version in row.versions}
         self._filling_since: int | None = None
-        self._filled_at: int | None = None
         self._roles = 1
         self.wrong: list[str] = []
 

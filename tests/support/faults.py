@@ -195,7 +195,7 @@ def refuse_span(predicate: Callable[[ReceivedSpan], bool] | str, code: int = 400
 def too_large(max_bytes: int) -> Script[TraceRequest]:
     """Return a script that answers 413 to bodies of more than `max_bytes` before compression."""
     return when(
-        lambda request: max(request.decoded_size, request.raw_size) > max_bytes,
+        lambda request: max(request.decoded_size, len(request.body)) > max_bytes,
         status(413, message="Request Entity Too Large"),
     )
 

@@ -125,9 +125,9 @@ class LangfuseV1(RecordedLangfuse):
         seed: int = 0,
         duplicates: Duplicates = "merged",
         rows: Iterable[Mapping[str, Any]] = (),
-        **identity: str,
     ) -> None:
-        super().__init__(rows, **{"version": VERSIONS[mode], **identity})
+        super().__init__(rows)
+        self.version = VERSIONS[mode]
         self.mode: Mode = mode
         self.random = random.Random(seed)
         self.duplicates: Duplicates = duplicates
