@@ -52,7 +52,6 @@ class Answer:
 
     body: Any
     size: int
-    headers: httpx.Headers
 
 
 class LangfuseClient:
@@ -162,7 +161,7 @@ class LangfuseClient:
             raise self.failure(path, response)
         is_json, body = parse(response.content)
         if is_json:
-            return Answer(body, len(response.content), response.headers)
+            return Answer(body, len(response.content))
         if "json" in response.headers.get("Content-Type", ""):
             raise ServerFault(f"Langfuse answered with JSON that cannot be read at {path}: {self._said(response)!r}")
         raise TransientError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Iterable
 
 WINDOW = 60.0  # seconds; the length of Langfuse's rate-limit window
 
@@ -12,8 +11,8 @@ WINDOW = 60.0  # seconds; the length of Langfuse's rate-limit window
 class Sent:
     """Times of requests by the steady clock, in order."""
 
-    def __init__(self, times: Iterable[float] = ()) -> None:
-        self.times = sorted(times)
+    def __init__(self) -> None:
+        self.times: list[float] = []
 
     def add(self, time: float) -> None:
         """Note a request; it may be older than others."""

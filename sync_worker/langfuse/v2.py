@@ -13,18 +13,16 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from sync_worker.errors import RecordRefused, TransientError
 from sync_worker.langfuse.ahead import walk_ahead
 from sync_worker.langfuse.client import LangfuseClient, PageTooHeavy, ServerFault
-from sync_worker.langfuse.filters import MAX_FILTER_BYTES, any_of, filtered, not_before, parts
+from sync_worker.langfuse.filters import any_of, filtered, not_before, parts
 from sync_worker.langfuse.media import whole_row
 from sync_worker.langfuse.metrics import count_rows
-from sync_worker.langfuse.page_size import HEAVY_PAGE_BYTES, MAX_LIMIT, PageSize
+from sync_worker.langfuse.page_size import MAX_LIMIT, PageSize
 from sync_worker.langfuse.reader import Page, Unreadable
 from sync_worker.langfuse.rows import parse_row, unreadable
 from sync_worker.langfuse.shrinking import fetch_fitting
 from sync_worker.records import Api, Observation
 from sync_worker.times import iso_time
 from sync_worker.windows import Window
-
-__all__ = ["CONTEXT", "FULL", "HEAVY_PAGE_BYTES", "LIGHT", "MAX_FILTER_BYTES", "MAX_LIMIT", "PATH", "V2Reader"]
 
 PATH = "/api/public/v2/observations"
 

@@ -100,7 +100,6 @@ class Sources(Store):
             )  # fmt: skip
             self.db.execute(f"DELETE FROM runs WHERE id <= (SELECT max(id) FROM runs) - {_KEPT_RUNS}")
 
-    def last_run(self, command: str | None = None) -> dict[str, Any] | None:
+    def last_run(self) -> dict[str, Any] | None:
         """Return the note of the last run."""
-        where, values = ("", []) if command is None else ("WHERE command = ?", [command])
-        return next(iter(self.records(f"SELECT * FROM runs {where} ORDER BY id DESC LIMIT 1", values)), None)
+        return next(iter(self.records("SELECT * FROM runs ORDER BY id DESC LIMIT 1")), None)

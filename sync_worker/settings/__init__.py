@@ -23,7 +23,7 @@ from sync_worker.settings.durations import format_duration, parse_duration, pars
 from sync_worker.settings.loading import load
 from sync_worker.settings.reference import dotenv_example, table
 from sync_worker.settings.result import Route, SettingRow, Settings, Source
-from sync_worker.settings.wrong import WrongValueError, mask
+from sync_worker.settings.wrong import WrongValueError
 
 __all__ = [
     "Route",
@@ -34,7 +34,6 @@ __all__ = [
     "dotenv_example",
     "format_duration",
     "load",
-    "mask",
     "parse_duration",
     "parse_time",
     "table",

@@ -41,8 +41,6 @@ class Recount:
 
     async def parts_to_list(self, stretch: Window) -> list[Window]:
         """Return the parts of a stretch that may hold something new. Raises as the reader does."""
-        if self._reader.lists_lightly:
-            return [stretch]
         parts, run, whole = list[Window](), list[int](), list[int]()
         for piece in _pieces(stretch):
             if piece.length < BUCKET_MS:
@@ -64,8 +62,6 @@ class Recount:
 
     def store(self) -> None:
         """Keep the counts for the next run, as far back as looks reach."""
-        if self._reader.lists_lightly:
-            return
         oldest = self._clock.now_ms() - 2 * self._horizons[-1]
         self._known = {start: values for start, values in self._known.items() if start >= oldest}
         self._ledger.learn(self._scope, _FACT, json.dumps(self._known, separators=(",", ":")))

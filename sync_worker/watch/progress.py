@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from datetime import timedelta
-from typing import TextIO
 
 from sync_worker.times import iso_time
 from sync_worker.windows import Window
@@ -16,9 +15,9 @@ _EVERY = 0.2  # seconds between two drawings
 class ProgressLine:
     """Draws `name 42 % to 2026-11-01T00:00:00.000Z, 0:03:10 to go` and keeps drawing over it."""
 
-    def __init__(self, name: str, stream: TextIO | None = None) -> None:
+    def __init__(self, name: str) -> None:
         self._name = name
-        self._stream = sys.stderr if stream is None else stream
+        self._stream = sys.stderr
         self._shown = self._stream.isatty()
         self._started = time.monotonic()
         self._drawn = 0.0

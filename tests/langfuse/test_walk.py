@@ -12,8 +12,9 @@ from sync_worker.clock import Stopped
 from sync_worker.demo.langfuse_server import RecordedLangfuse
 from sync_worker.demo.serving import Reply, Request, json_reply
 from sync_worker.errors import TransientError
+from sync_worker.langfuse.filters import MAX_FILTER_BYTES
 from sync_worker.langfuse.page_size import HEAVY_PAGE_BYTES, MAX_LIMIT
-from sync_worker.langfuse.v2 import FULL, MAX_FILTER_BYTES
+from sync_worker.langfuse.v2 import FULL
 from sync_worker.windows import Window
 from tests.langfuse.conftest import (
     ALWAYS,
