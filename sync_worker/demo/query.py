@@ -48,7 +48,8 @@ class Refused(Exception):
         self.body = {"message": message, "error": error}
 
 
-def _invalid(*issues: dict[str, Any]) -> Refused:
+def invalid(*issues: dict[str, Any]) -> Refused:
+    """Return the refusal of a query that does not fit what the server expects."""
     return Refused(400, "Invalid request data", list(issues))
 
 
@@ -88,11 +89,11 @@ def parse(params: Sequence[tuple[str, str]]) -> Query:
     if single.get("fields"):
         query.groups = frozenset(single["fields"].split(",")) | {"core"}
     if single.get("parseIoAsJson", "false") != "false":
-        raise _invalid({"code": "custom", "path": ["parseIoAsJson"], "message": _PARSE_IO})
+        raise invalid({"code": "custom", "path": ["parseIoAsJson"], "message": _PARSE_IO})
     query.expand_metadata = bool(single.get("expandMetadata"))
     query.limit = _limit(single["limit"]) if "limit" in single else 50
     query.below = _cursor(single["cursor"]) if "cursor" in single else None
-    times = {name: _time(single[name], name) for name in ("fromStartTime", "toStartTime") if name in single}
+    times = {name: read_time(single[name], name) for name in ("fromStartTime", "toStartTime") if name in single}
     _check_choices(single)
     filtered = _read_filter(query, single["filter"]) if single.get("filter") else set()
     if "startTime" not in filtered:
@@ -122,13 +123,13 @@ def _limit(text: str) -> int:
     path: dict[str, Any] = {"path": ["limit"]}
     if value != value:  # noqa: PLR0124
         message = "Invalid input: expected number, received NaN"
-        raise _invalid({"expected": "number", "code": "invalid_type", "received": "NaN", **path, "message": message})
+        raise invalid({"expected": "number", "code": "invalid_type", "received": "NaN", **path, "message": message})
     if value > MAX_LIMIT:
         bound = {"origin": "number", "code": "too_big", "maximum": MAX_LIMIT, "inclusive": True}
-        raise _invalid({**bound, **path, "message": f"Too big: expected number to be <={MAX_LIMIT}"})
+        raise invalid({**bound, **path, "message": f"Too big: expected number to be <={MAX_LIMIT}"})
     if value < 0:
         bound = {"origin": "number", "code": "too_small", "minimum": 0, "inclusive": True}
-        raise _invalid({**bound, **path, "message": "Too small: expected number to be >=0"})
+        raise invalid({**bound, **path, "message": "Too small: expected number to be >=0"})
     if not value.is_integer():
         asked = f"{value + 1:g}"  # the server asks its store for one row more
         whole = asked.split(".", maxsplit=1)[0]
@@ -164,7 +165,7 @@ def _cursor(text: str) -> Position:
             message = "Invalid input: expected string, received undefined"
             issues.append({"expected": "string", "code": "invalid_type", "path": ["cursor", name], "message": message})
     if start_ms is None or issues:
-        raise _invalid(*issues)
+        raise invalid(*issues)
     return start_ms, trace_hash(content["lastTraceId"]), content["lastId"]
 
 
@@ -174,10 +175,11 @@ def cursor_after(row: dict[str, Any]) -> str:
     return base64.b64encode(json.dumps(last, separators=(",", ":"), ensure_ascii=False).encode()).decode()
 
 
-def _time(text: str, *path: str) -> int:
+def read_time(text: str, *path: str) -> int:
+    """Return a time of the query in Unix milliseconds; `path` names its place. Raises Refused."""
     if not _TIME.fullmatch(text):
         what = {"origin": "string", "code": "invalid_format", "format": "datetime", "pattern": _TIME_PATTERN}
-        raise _invalid({**what, "path": list(path), "message": "Invalid ISO datetime"})
+        raise invalid({**what, "path": list(path), "message": "Invalid ISO datetime"})
     return to_ms(text)
 
 
@@ -187,17 +189,23 @@ def _check_choices(single: dict[str, str]) -> None:
         if name in single and single[name] not in values:
             quoted = "|".join(f'"{value}"' for value in values)
             message = f"Invalid option: expected one of {quoted}"
-            raise _invalid({"code": "invalid_value", "values": list(values), "path": [name], "message": message})
+            raise invalid({"code": "invalid_value", "values": list(values), "path": [name], "message": message})
 
 
-def _read_filter(query: Query, text: str) -> set[str]:
-    """Take in the conditions of a `filter`; return the columns that it names."""
+def conditions_of(text: str) -> list[dict[str, Any]]:
+    """Read the JSON text of a `filter`. Raises Refused."""
     try:
         conditions = json.loads(text)
     except ValueError:
         raise Refused(400, "Invalid JSON in filter parameter", "InvalidRequestError") from None
     if not isinstance(conditions, list) or not all(isinstance(condition, dict) for condition in conditions):
-        raise _invalid({"code": "invalid_type", "expected": "array", "path": ["filter"], "message": "Invalid input"})
+        raise invalid({"code": "invalid_type", "expected": "array", "path": ["filter"], "message": "Invalid input"})
+    return conditions
+
+
+def _read_filter(query: Query, text: str) -> set[str]:
+    """Take in the conditions of a `filter`; return the columns that it names."""
+    conditions = conditions_of(text)
     for condition in conditions:
         _take_in(query, condition)
     return {condition["column"] for condition in conditions}
@@ -209,7 +217,7 @@ def _take_in(query: Query, condition: dict[str, Any]) -> None:
         raise Refused(400, f"Column {column} does not match a UI / CH table mapping.", "InvalidRequestError")
     match condition.get("type"), operator, value:
         case "datetime", (">" | ">=" | "<" | "<=") as compare, str() if column in _TIMES:
-            ms = _time(value, "filter", "value")
+            ms = read_time(value, "filter", "value")
             if column == "startTime":
                 query.narrow(compare, ms)
             else:
@@ -227,7 +235,7 @@ def _take_in(query: Query, condition: dict[str, Any]) -> None:
             query.predicates.append(_metadata_is(condition.get("key"), value))
         case _:
             what = {"code": "invalid_union", "path": ["filter"]}
-            raise _invalid({**what, "message": f"Invalid input: {operator!r} does not go with the column {column}"})
+            raise invalid({**what, "message": f"Invalid input: {operator!r} does not go with the column {column}"})
 
 
 def _one_of(key: str, values: Iterable[str]) -> Predicate:

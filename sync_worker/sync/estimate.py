@@ -53,7 +53,7 @@ async def estimate(
     whole_ms = sum(stretch.length for stretch in stretches)
     rows = sum(count or 0 for count in counts) if counted else math.ceil(sampled_rows * whole_ms / max(covered_ms, 1))
     row_bytes = sampled_bytes / sampled_rows if sampled_rows else 0.0
-    most = MAX_LIMIT if reader.api == "v2" else MAX_ROWS
+    most = _most_rows(reader)
     page_rows = min(most, max(1, int(HEAVY_PAGE_BYTES / row_bytes))) if row_bytes else most
     windows = max(len(stretches), math.ceil(rows / TARGET_ROWS))
     reading = math.ceil(rows / page_rows) + 2 * windows
@@ -67,6 +67,11 @@ async def estimate(
     )  # fmt: skip
 
 
+def _most_rows(reader: Reader) -> int:
+    """Return how many rows a page may hold."""
+    return MAX_LIMIT if reader.api == "v2" else MAX_ROWS
+
+
 async def _sample(reader: Reader, stretches: Sequence[Window]) -> tuple[int, int, int]:
     """Read one page of a few stretches: rows, bytes, and the milliseconds of start times that they span."""
     rows, size, covered = 0, 0, 0
@@ -75,7 +80,7 @@ async def _sample(reader: Reader, stretches: Sequence[Window]) -> tuple[int, int
         async for page in reader.window(stretch):
             rows += len(page.rows)
             size += page.size
-            whole = len(page.rows) < (MAX_LIMIT if reader.api == "v2" else MAX_ROWS)
+            whole = len(page.rows) < _most_rows(reader)
             oldest = min((row.start_ms for row in page.rows), default=stretch.start)
             covered += stretch.length if whole else stretch.end - oldest
             break

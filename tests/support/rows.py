@@ -41,7 +41,8 @@ def iso(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _moment(value: str | float | datetime) -> datetime:
+def moment_of(value: str | float | datetime) -> datetime:
+    """Return the time that a test names: itself, ISO text, or seconds after noon."""
     if isinstance(value, datetime):
         return value
     if isinstance(value, str):
@@ -63,7 +64,7 @@ def row(
     `start` is a time or a number of seconds after noon, `seconds` how long it took (None: not ended). A `trace` of ''
     is a new one. `changes` are keys of the wire; a row is a root when it has no parent, unless they say otherwise.
     """
-    begun = _moment(start)
+    begun = moment_of(start)
     ended = None if seconds is None else begun + timedelta(seconds=seconds)
     written = iso((ended or begun) + timedelta(seconds=1))
     made: Row = {
@@ -136,7 +137,7 @@ def trace(
 
     Session and user stand on the root alone, as an old SDK leaves them; `changes` go to every row.
     """
-    begun = _moment(start)
+    begun = moment_of(start)
     trace_id = trace or new_trace_id()
     own = {"name": "agent", "type": "AGENT", "sessionId": session, "userId": user, "traceName": "agent"}
     root = row(trace=trace_id, start=begun, seconds=seconds, **(own | changes))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from tests.support.rows import NOON, iso, new_span_id, new_trace_id, row
+from tests.support.rows import iso, moment_of, new_span_id, new_trace_id, row
 
 Item = dict[str, Any]
 
@@ -22,17 +22,9 @@ NOT_IN_2_95 = {
 }
 
 
-def _moment(value: str | float | datetime) -> datetime:
-    if isinstance(value, datetime):
-        return value
-    if isinstance(value, str):
-        return datetime.fromisoformat(value)
-    return NOON + timedelta(seconds=value)
-
-
 def trace_item(trace_id: str | None = None, *, start: str | float | datetime = 0.0, **changes: Any) -> Item:
     """Return a trace as `GET /api/public/traces` lists it; `start` is a time or a number of seconds after noon."""
-    begun = _moment(start)
+    begun = moment_of(start)
     made_id = trace_id or new_trace_id()
     made: Item = {
         "id": made_id,
@@ -67,7 +59,7 @@ def observation_item(
     **changes: Any,
 ) -> Item:
     """Return an observation as `GET /api/public/observations` lists it; `seconds` is how long it took (None: open)."""
-    begun = _moment(start)
+    begun = moment_of(start)
     ended = None if seconds is None else begun + timedelta(seconds=seconds)
     written = iso((ended or begun) + timedelta(seconds=1))
     made: Item = {
@@ -123,7 +115,7 @@ def whole_trace(
 
     `changes` go to the trace.
     """
-    begun = _moment(start)
+    begun = moment_of(start)
     of_trace = trace_item(start=begun, **changes)
     root = observation_item(of_trace["id"], start=begun, seconds=seconds, type="AGENT", name="agent")
     each = seconds / (n_children + 1)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sync_worker.demo.query import LEVELS, TYPES, Refused
-from sync_worker.demo.query import _time as to_ms_or_refuse
+from sync_worker.demo.query import LEVELS, TYPES, Refused, conditions_of, invalid, read_time
 from tests.support.v1_items import Item
 
 Predicate = Callable[[Item], bool]
@@ -83,24 +81,20 @@ def parse(kind: Kind, params: Sequence[tuple[str, str]], *, old: bool, filter_re
 
 def _read_params(query: Query, kind: Kind, single: Mapping[str, str], *, old: bool, replaced: set[str]) -> None:
     since, until = kind.bounds
-    bounds = {name: to_ms_or_refuse(single[name], name) for name in kind.bounds if name in single}
+    bounds = {name: read_time(single[name], name) for name in kind.bounds if name in single}
     if kind.start not in replaced:
         if since in bounds:
             query.predicates.append(_time_is(kind.start, ">=", bounds[since]))
         if until in bounds:
             query.predicates.append(_time_is(kind.start, "<", bounds[until]))
     if "type" in single and kind is OBSERVATIONS and single["type"] not in (OLD_TYPES if old else TYPES):
-        raise _invalid({"code": "invalid_value", "path": ["type"], "message": "Invalid option"})
+        raise invalid({"code": "invalid_value", "path": ["type"], "message": "Invalid option"})
     if "level" in single and kind is OBSERVATIONS and not old and single["level"] not in LEVELS:
-        raise _invalid({"code": "invalid_value", "path": ["level"], "message": "Invalid option"})
+        raise invalid({"code": "invalid_value", "path": ["level"], "message": "Invalid option"})
     unknown = {"level", "environment"} if old else set[str]()
     for name in kind.exact:
         if name in single and name not in unknown and name not in replaced:
             query.predicates.append(_any_of(name, [single[name]]))
-
-
-def _invalid(*issues: dict[str, Any]) -> Refused:
-    return Refused(400, "Invalid request data", list(issues))
 
 
 def _number(single: Mapping[str, str], name: str, default: int, *, least: int, most: int | None = None) -> int:
@@ -109,24 +103,19 @@ def _number(single: Mapping[str, str], name: str, default: int, *, least: int, m
         return default
     if not text.lstrip("-").isdigit():
         bad = {"expected": "number", "code": "invalid_type", "received": "NaN", "path": [name]}
-        raise _invalid({**bad, "message": "Invalid input: expected number, received NaN"})
+        raise invalid({**bad, "message": "Invalid input: expected number, received NaN"})
     value = int(text)
     if value < least:
         bound = {"origin": "number", "code": "too_small", "minimum": least, "inclusive": True, "path": [name]}
-        raise _invalid({**bound, "message": f"Too small: expected number to be >={least}"})
+        raise invalid({**bound, "message": f"Too small: expected number to be >={least}"})
     if most is not None and value > most:
         bound = {"origin": "number", "code": "too_big", "maximum": most, "inclusive": True, "path": [name]}
-        raise _invalid({**bound, "message": f"Too big: expected number to be <={most}"})
+        raise invalid({**bound, "message": f"Too big: expected number to be <={most}"})
     return value
 
 
 def _read_filter(query: Query, kind: Kind, text: str) -> set[str]:
-    try:
-        conditions = json.loads(text)
-    except ValueError:
-        raise Refused(400, "Invalid JSON in filter parameter", "InvalidRequestError") from None
-    if not isinstance(conditions, list) or not all(isinstance(condition, dict) for condition in conditions):
-        raise _invalid({"code": "invalid_type", "expected": "array", "path": ["filter"], "message": "Invalid input"})
+    conditions = conditions_of(text)
     for condition in conditions:
         query.predicates.append(_condition(kind, condition))
     return {condition["column"] for condition in conditions}
@@ -139,7 +128,7 @@ def _condition(kind: Kind, condition: Mapping[str, Any]) -> Predicate:
     is_time = column in ("timestamp", "startTime", "endTime")
     match condition.get("type"), operator, value:
         case "datetime", (">" | ">=" | "<" | "<="), str() if is_time:
-            return _time_is(column, operator, to_ms_or_refuse(value, "filter", "value"))
+            return _time_is(column, operator, read_time(value, "filter", "value"))
         case "null", ("is null" | "is not null"), "":
             return _absent(column, wanted=operator == "is null")
         case "stringOptions", ("any of" | "none of"), [_, *_] if not is_time:
@@ -149,7 +138,7 @@ def _condition(kind: Kind, condition: Mapping[str, Any]) -> Predicate:
             return _text_is(column, operator, value)
         case _:
             what = {"code": "invalid_union", "path": ["filter"]}
-            raise _invalid({**what, "message": f"Invalid input: {operator!r} does not go with the column {column}"})
+            raise invalid({**what, "message": f"Invalid input: {operator!r} does not go with the column {column}"})
 
 
 def _any_of(key: str, values: Sequence[str]) -> Predicate:

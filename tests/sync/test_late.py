@@ -18,17 +18,6 @@ def _base() -> list[Row]:
     return [made for number in range(5) for made in trace(2, start=float(number), seconds=5.0)]
 
 
-def _cycles(made: World, seconds: float, every: float = MINUTE) -> int:
-    """Run cycles for so long; return how many spans they sent."""
-    sent = 0
-    for _ in range(int(seconds / every)):
-        made.clock.advance(every)
-        report, code = made.once()
-        assert (report.error, code) == (None, 0)
-        sent += report.spans_sent
-    return sent
-
-
 def _visible(rows: list[Row], seconds: float) -> list[Row]:
     """Return rows as a server shows them that were written so many seconds after noon."""
     return [one | {"createdAt": at(seconds), "updatedAt": at(seconds)} for one in rows]
@@ -39,9 +28,9 @@ def test_row_a_quarter_of_an_hour_late(make_world: MakeWorld) -> None:
     made = make_world(_base(), after_noon=2 * HOUR)
     made.once()
     late = _visible(trace(2, start=2 * HOUR - 60, seconds=5.0), 2 * HOUR + 900)
-    _cycles(made, 900)
+    made.cycles(900)
     made.langfuse.rows.extend(late)
-    assert _cycles(made, 300) == 3
+    assert made.cycles(300) == 3
     assert identities([*_base_of(made)]) == made.arrived()
 
 
@@ -55,13 +44,13 @@ def test_root_of_a_long_agent_joins_its_children(make_world: MakeWorld) -> None:
     root["endTime"], root["updatedAt"] = at(4 * HOUR), at(4 * HOUR + 1)
     made = make_world(children, after_noon=HOUR + 60)
     made.once()
-    assert _cycles(made, 2400, every=300) == 3
+    assert made.cycles(2400, every=300) == 3
     later = row(trace=root["traceId"], parent=root["id"], start=2 * HOUR, seconds=5.0, name="later", sessionId="s-long")
     made.langfuse.rows.add(later)
-    assert _cycles(made, 2 * HOUR, every=300) == 1
+    assert made.cycles(2 * HOUR, every=300) == 1
     made.clock.advance(HOUR - 2400 + 60)
     made.langfuse.rows.add(root)
-    assert _cycles(made, 600, every=300) == 1
+    assert made.cycles(600, every=300) == 1
     assert identities([root, *children, later]) == made.arrived()
     assert made.span("agent").attributes["session.id"] == "s-long"
     assert made.span("later").parent_id == root["id"]
@@ -72,9 +61,9 @@ def test_row_a_day_late(make_world: MakeWorld) -> None:
     made = make_world(_base(), after_noon=2 * HOUR)
     made.once()
     late = _visible(trace(1, start=2 * HOUR - 90, seconds=5.0), 26 * HOUR)
-    _cycles(made, 24 * HOUR, every=HOUR)
+    made.cycles(24 * HOUR, every=HOUR)
     made.langfuse.rows.extend(late)
-    assert _cycles(made, 5 * HOUR, every=HOUR) == 2
+    assert made.cycles(5 * HOUR, every=HOUR) == 2
 
 
 def test_outage_is_caught_up_with(make_world: MakeWorld) -> None:
@@ -109,7 +98,7 @@ def test_changed_row_is_sent_again(make_world: MakeWorld) -> None:
     made = make_world([root, child], after_noon=HOUR + 120)
     made.once()
     made.langfuse.rows.replace(child | {"output": "a better answer", "updatedAt": at(HOUR + 130)})
-    assert _cycles(made, 600) == 1
+    assert made.cycles(600) == 1
     (first, second) = [span for span in made.kelet.spans if span.span_id == child["id"]]
     assert first.span_id == second.span_id
     assert second.attributes["langfuse.observation.output"] == "a better answer"
@@ -121,7 +110,7 @@ def test_changed_row_is_left_when_told_so(make_world: MakeWorld) -> None:
     made = make_world([root, child], after_noon=HOUR + 120, SYNC_UPDATES="ignore")
     made.once()
     made.langfuse.rows.replace(child | {"output": "a better answer", "updatedAt": at(HOUR + 130)})
-    assert _cycles(made, 600) == 0
+    assert made.cycles(600) == 0
 
 
 def test_touched_row_is_fetched_once(make_world: MakeWorld) -> None:
@@ -130,7 +119,7 @@ def test_touched_row_is_fetched_once(make_world: MakeWorld) -> None:
     made = make_world([root, child], after_noon=HOUR + 120)
     made.once()
     made.langfuse.rows.replace(child | {"bookmarked": True, "updatedAt": at(HOUR + 130)})
-    assert _cycles(made, 600) == 0
+    assert made.cycles(600) == 0
     fetched = [request for request in made.langfuse.requests if '"column":"id"' in request.query.get("filter", "")]
     assert len(fetched) <= 1
 
@@ -151,7 +140,7 @@ def test_lateness_is_measured(make_world: MakeWorld) -> None:
     made = make_world(_base(), after_noon=2 * HOUR)
     made.once()
     made.langfuse.rows.extend(_visible(trace(1, start=2 * HOUR - 60, seconds=5.0), 2 * HOUR + 500))
-    _cycles(made, 600)
+    made.cycles(600)
     ledger = open_ledger(made.state, made.clock)
     stored = ledger.fact("source 1", "lateness")
     ledger.close()
@@ -170,7 +159,7 @@ def test_scan_takes_a_bounded_part_of_the_budget(make_world: MakeWorld) -> None:
     report, _ = made.once()
     first = report.langfuse_requests_of_late_scans
     assert first <= 40
-    assert _cycles(made, 20 * MINUTE) + report.spans_sent == 2
+    assert made.cycles(20 * MINUTE) + report.spans_sent == 2
 
 
 def _over_100(request: Request) -> bool:
@@ -210,9 +199,9 @@ def test_deeper_horizon_sends_nothing_again(make_world: MakeWorld) -> None:
     """A horizon that is set deeper later lists rows that were forgotten meanwhile, and sends them again."""
     made = make_world(_base(), after_noon=2 * HOUR, SYNC_LATE_HORIZONS="10m,1h")
     made.once()
-    _cycles(made, 6 * HOUR, every=HOUR)
+    made.cycles(6 * HOUR, every=HOUR)
     made.environ["SYNC_LATE_HORIZONS"] = "10m,7d"
-    assert _cycles(made, 48 * HOUR, every=4 * HOUR) == 0
+    assert made.cycles(48 * HOUR, every=4 * HOUR) == 0
 
 
 def test_long_outage_sends_nothing_again(make_world: MakeWorld) -> None:
@@ -221,5 +210,5 @@ def test_long_outage_sends_nothing_again(make_world: MakeWorld) -> None:
     made = make_world(rows, after_noon=11 * HOUR, SYNC_START="2026-11-20T11:00:00Z", SYNC_LATE_HORIZONS="10m,4h")
     made.once()
     made.clock.advance(9 * 24 * HOUR)
-    assert _cycles(made, 6 * HOUR, every=HOUR) == 0
+    assert made.cycles(6 * HOUR, every=HOUR) == 0
     assert max(made.arrived().values()) == 1

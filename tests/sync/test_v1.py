@@ -17,7 +17,6 @@ from tests.support.langfuse_v1 import LangfuseV1, Mode
 from tests.support.rows import DATA, NOON
 from tests.support.v1_items import Item, observation_item, trace_item, v2_rows, whole_trace
 from tests.sync.conftest import MakeWorld
-from tests.sync.world import World
 
 HOUR = 3600.0
 
@@ -45,16 +44,6 @@ def _legacy(name: str, start: float) -> tuple[Item, list[Item]]:
     return of_trace, [root, child]
 
 
-def _cycles(made: World, seconds: float, every: float = 60.0) -> int:
-    sent = 0
-    for _ in range(int(seconds / every)):
-        made.clock.advance(every)
-        report, code = made.once()
-        assert (report.error, code) == (None, 0)
-        sent += report.spans_sent
-    return sent
-
-
 @pytest.mark.parametrize("mode", ["v3", "v2"])
 @pytest.mark.parametrize("seed", range(3))
 def test_everything_arrives_once(make_world: MakeWorld, mode: Mode, seed: int) -> None:
@@ -69,7 +58,7 @@ def test_everything_arrives_once(make_world: MakeWorld, mode: Mode, seed: int) -
     report, code = made.once()
     assert (report.error, code) == (None, ExitCode.OK)
     assert made.arrived() == _spans([*observations, *crowded, *older], [old])
-    assert _cycles(made, 600.0, every=150.0) == 0
+    assert made.cycles(600.0, every=150.0) == 0
 
 
 def test_what_a_trace_says_reaches_its_spans(make_world: MakeWorld) -> None:
@@ -122,9 +111,9 @@ def test_root_that_ends_late_keeps_its_trace_together(make_world: MakeWorld) -> 
     server = LangfuseV1([of_trace], children[:1])
     made = make_world(server, after_noon=HOUR + 250)
     made.once()
-    assert _cycles(made, 120.0) == 0
+    assert made.cycles(120.0) == 0
     server.add([], [children[1], root])
-    assert _cycles(made, 180.0) == 3
+    assert made.cycles(180.0) == 3
     assert made.arrived() == _spans(items)
 
 
@@ -137,7 +126,7 @@ def test_open_row_goes_once_it_has_ended(make_world: MakeWorld) -> None:
     made.once()
     ended = {**items[1], "updatedAt": "2026-11-20T13:05:00.000Z"}
     server.observations.replace(ended)
-    _cycles(made, 900.0)
+    made.cycles(900.0)
     assert made.arrived() == _spans(items, [of_trace])
 
 
@@ -147,13 +136,13 @@ def test_late_rows_are_found_by_their_count(make_world: MakeWorld) -> None:
     server = LangfuseV1(traces, observations)
     made = make_world(server, after_noon=HOUR + 60)
     made.once()
-    _cycles(made, 900.0)
+    made.cycles(900.0)
     before = made.langfuse_requests()
-    _cycles(made, 900.0)
+    made.cycles(900.0)
     assert made.langfuse_requests() - before < 250
     late_trace, late = whole_trace(2, start=HOUR - 600)
     server.add([late_trace], late)
-    assert _cycles(made, 900.0) == 3
+    assert made.cycles(900.0) == 3
     assert made.arrived() == _spans([*observations, *late])
 
 
@@ -170,21 +159,21 @@ def test_upgrade_under_a_running_worker(make_world: MakeWorld, *, at_once: bool)
     server = LangfuseV1([*traces, old], [*observations, *older])
     made = make_world(server, after_noon=1800.0)
     made.once()
-    _cycles(made, 300.0)
+    made.cycles(300.0)
     assert made.arrived()
     server.rows.extend(one | {"updatedAt": "2026-11-20T12:50:00.000Z"} for one in _upgraded_rows(server))
     server.become("events_only" if at_once else "dual")
-    _cycles(made, 2 * HOUR)
+    made.cycles(2 * HOUR)
     later, latest = _many(5, start=9000.0)
     if at_once:
         server.rows.extend(v2_rows(later, latest))
     else:
         server.add(later, latest)
-    _cycles(made, HOUR)
+    made.cycles(HOUR)
     if not at_once:
         for _ in range(2):  # found on the first day, read once the look-back has passed since
             made.clock.advance(49 * HOUR)
-            _cycles(made, 1800.0, every=600.0)
+            made.cycles(1800.0, every=600.0)
         assert "/v2/observations" in server.requests[-1].target
     assert made.arrived() == _spans([*observations, *older, *latest], [old])
 
@@ -198,10 +187,10 @@ def test_changes_are_seen_again_after_an_upgrade(make_world: MakeWorld) -> None:
     rows = [one | {"updatedAt": "2026-11-20T13:00:00.000Z"} for one in _upgraded_rows(server)]
     server.rows.extend(rows)
     server.become("events_only")
-    assert _cycles(made, HOUR) == 0
+    assert made.cycles(HOUR) == 0
     changed = next(one for one in rows if one["type"] == "GENERATION")
     server.rows.replace(changed | {"output": "another", "updatedAt": "2026-11-20T14:10:00.000Z"})
-    assert _cycles(made, HOUR) == 1
+    assert made.cycles(HOUR) == 1
 
 
 def test_rollback_is_found_out(make_world: MakeWorld) -> None:
@@ -214,7 +203,7 @@ def test_rollback_is_found_out(make_world: MakeWorld) -> None:
     server.become("v3")
     later, latest = _many(2, start=HOUR)
     server.add(later, latest)
-    _cycles(made, 600.0)
+    made.cycles(600.0)
     assert made.arrived() == _spans([*observations, *latest])
 
 

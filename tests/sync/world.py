@@ -54,6 +54,16 @@ class World:
         """Do one live cycle in this process, by the virtual clock."""
         return self._run(lambda engine, source: engine.live(source), patience, LIVE)
 
+    def cycles(self, seconds: float, every: float = 60.0) -> int:
+        """Do live cycles for so long, each without an error; return how many spans they sent."""
+        sent = 0
+        for _ in range(int(seconds / every)):
+            self.clock.advance(every)
+            report, code = self.once()
+            assert (report.error, code) == (None, 0)
+            sent += report.spans_sent
+        return sent
+
     def backfill(self, start_ms: int, end_ms: int) -> tuple[SourceReport, int]:
         """Do a backfill in this process, by the virtual clock."""
         return self._run(lambda engine, source: engine.backfill(source, Window(start_ms, end_ms)), 60.0, BACKFILL)
