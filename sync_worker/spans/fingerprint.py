@@ -1,8 +1,9 @@
 """A short hash of what a row itself exports, to see whether it changed since it was sent.
 
-It leaves out what a row inherits from its trace (session, user, tags, names), which would change with the rows that
-happen to be at hand, and what is not exported (bookmarks, the time of the last write). The generations of Langfuse's
-API tell the same row a little differently, so their fingerprints are not compared: those of v1 have one byte more.
+It leaves out what a row inherits from its trace (session, user, tags, the trace's name), which would change with the
+rows that happen to be at hand, and what is not exported (bookmarks, the time of the last write). The generations of
+Langfuse's API tell the same row a little differently, so their fingerprints are not compared: those of v1 have one byte
+more.
 """
 
 from __future__ import annotations

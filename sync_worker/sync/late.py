@@ -30,7 +30,7 @@ from sync_worker.sync.release import Releaser
 from sync_worker.sync.window import WindowSync
 from sync_worker.windows import Window, merged
 
-#: Share of the requests a minute that late scans may take, and the limit that is assumed while none is known.
+#: Late scans may take one in so many of the requests a minute; and the limit that is assumed while none is known.
 BUDGET_SHARE = 4
 _ASSUMED_PER_MINUTE = 1_000
 _LEAST_REQUESTS = 8
@@ -43,7 +43,7 @@ _ENDED = "late ended"
 _GENTLE = 2
 #: Milliseconds of rows that one request is expected to list while nothing is known.
 _FIRST_REACH = 3_600_000
-#: Requests after which how far a scan is is noted.
+#: Requests after which it is noted how far a scan is.
 _MOST_AT_ONCE = 10
 #: When more than this share of a stretch is missing, it is read whole instead of by ids.
 _READ_WHOLE_SHARE = 3
@@ -71,7 +71,7 @@ class Scan:
 
 
 def looks_back_to(ledger: Ledger, source_id: int, horizons: Sequence[int]) -> int | None:
-    """Return how old the rows are that a scan may still list; None before the first scan.
+    """Return the earliest start of rows that a scan may still list; None before the first scan.
 
     After an outage, and while a scan is under way, that is longer ago than the horizons: what is forgotten before
     the scan has passed would look new to it.

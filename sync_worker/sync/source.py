@@ -83,7 +83,7 @@ class SourceSync:
         self._releaser = Releaser(state.id, policy, ledger, reader, delivery, report, clock)
 
     async def live_cycle(self, progress: Progress | None = None) -> None:
-        """Do one cycle: what is due, what is parked, what may be forgotten."""
+        """Do one cycle: what is due, what may be late, what is parked, what may be forgotten."""
         now = self._clock.now_ms()
         first = self._first_edge(now)
         end = now - self._patience.settle
