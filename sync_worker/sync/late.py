@@ -313,7 +313,10 @@ class LateScans:
 
     def _stored(self, horizon: int) -> Scan | None:
         stored = self._releaser.ledger.fact(self._scope, _scan_name(horizon))
-        return Scan(**json.loads(stored)) if stored else None
+        try:
+            return Scan(**json.loads(stored)) if stored else None
+        except (TypeError, ValueError):  # another version of the program wrote it: the scan is made anew
+            return None
 
     def _store(self, horizon: int, scan: Scan) -> None:
         self._releaser.ledger.learn(self._scope, _scan_name(horizon), json.dumps(asdict(scan)))

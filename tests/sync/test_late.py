@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from sync_worker.demo.serving import Request
 from sync_worker.ledger import open_ledger
 from tests.support import faults
@@ -212,3 +214,17 @@ def test_long_outage_sends_nothing_again(make_world: MakeWorld) -> None:
     made.clock.advance(9 * 24 * HOUR)
     assert made.cycles(6 * HOUR, every=HOUR) == 0
     assert max(made.arrived().values()) == 1
+
+
+@pytest.mark.parametrize("stored", ['{"start": 1, "end": 2, "began_ms": 3}', '{"start": 1, "hours": 2}', "[1", "7"])
+def test_scan_of_another_version_is_begun_anew(make_world: MakeWorld, stored: str) -> None:
+    """After an upgrade of the worker, or back, each cycle fails on what the version before had under way."""
+    made = make_world(_base(), after_noon=2 * HOUR)
+    made.once()
+    ledger = open_ledger(made.state, made.clock)
+    for minutes in (20, 120, 2880):
+        ledger.learn("source 1", f"late scan {minutes * 60_000}", stored)
+    ledger.close()
+    late = _visible(trace(2, start=2 * HOUR - 60, seconds=5.0), 2 * HOUR + 30)
+    made.langfuse.rows.extend(late)
+    assert _cycles(made, 300) == 3
