@@ -236,6 +236,7 @@ class LateScans:
                 releaser.report.langfuse_requests_of_late_scans += 1
                 releaser.report.rows_read += len(page.rows)
                 rows = [row for row in page.rows if window.holds(row.start_ms)]
+                releaser.set_aside_unreadable(page.unreadable)
                 missing += self._unknown([row for row in rows if self._is_covered(row)])
                 listed, pages = listed + len(page.rows), pages + 1
                 oldest = min([oldest, *(row.start_ms for row in rows)])

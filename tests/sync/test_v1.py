@@ -276,3 +276,24 @@ def test_recorded_v3_arrives_once_with_its_tree(make_world: MakeWorld) -> None:
     assert len(expected) > 150
     assert made.arrived() == Counter(dict.fromkeys(expected, 1))
     assert {(span.trace_id, span.span_id): span.parent_id for span in made.kelet.spans} == expected
+
+
+def test_late_trace_that_is_not_served_is_set_aside(make_world: MakeWorld) -> None:
+    """A trace whose content the server cannot give is met by a look alone: passed over there, nobody hears of it."""
+    made_before, observations = _many(20, apart=60.0)
+    server = LangfuseV1(made_before, observations)
+    made = make_world(server, after_noon=1800.0)
+    made.once()
+    _cycles(made, 300.0)
+    late, rows = _legacy("chat_9", 1500.0)
+    server.unserved = {late["id"]}
+    server.add([late], rows)
+    made_letters = 0
+    for _ in range(15):
+        made.clock.advance(60.0)
+        report, _ = made.once()
+        made_letters += report.dead_letters
+    assert made_letters == 1
+    ledger = open_ledger(made.state, made.clock)
+    assert [(letter.trace_id, letter.row_id) for letter in ledger.dead_letters()] == [("chat_9", "t-chat_9")]
+    ledger.close()
