@@ -227,4 +227,4 @@ def test_scan_of_another_version_is_begun_anew(make_world: MakeWorld, stored: st
     ledger.close()
     late = _visible(trace(2, start=2 * HOUR - 60, seconds=5.0), 2 * HOUR + 30)
     made.langfuse.rows.extend(late)
-    assert _cycles(made, 300) == 3
+    assert made.cycles(300) == 3

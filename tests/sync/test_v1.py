@@ -284,7 +284,7 @@ def test_late_trace_that_is_not_served_is_set_aside(make_world: MakeWorld) -> No
     server = LangfuseV1(made_before, observations)
     made = make_world(server, after_noon=1800.0)
     made.once()
-    _cycles(made, 300.0)
+    made.cycles(300.0)
     late, rows = _legacy("chat_9", 1500.0)
     server.unserved = {late["id"]}
     server.add([late], rows)
