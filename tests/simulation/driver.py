@@ -15,7 +15,7 @@ from unittest import mock
 
 from sync_worker.clock import Stopped
 from sync_worker.errors import ExitCode, Stop
-from sync_worker.langfuse import v2
+from sync_worker.langfuse import filters
 from sync_worker.ledger import lease, open_ledger
 from sync_worker.ledger.lease import BACKFILL, LIVE
 from sync_worker.settings import Settings, load
@@ -305,7 +305,7 @@ def _scaled(*, small: bool) -> Iterator[None]:
         for module, name, value in (
             (late, "MAX_HELD_BYTES", held), (parked, "MAX_HELD_BYTES", held), (sources, "MAX_HELD_BYTES", held),
             (parked, "_AT_ONCE", 3), (planning, "TARGET_ROWS", 12), (sources, "_FORGOTTEN_AT_ONCE", 2),
-            (late, "_LEAST_REQUESTS", 3), (late, "_ASSUMED_PER_MINUTE", 8), (v2, "MAX_FILTER_BYTES", 150),
+            (late, "_LEAST_REQUESTS", 3), (late, "_ASSUMED_PER_MINUTE", 8), (filters, "MAX_FILTER_BYTES", 150),
         ):  # fmt: skip
             stack.enter_context(mock.patch.object(module, name, value))
         usual: tuple[Any, ...] = window.WindowSync.__init__.__defaults__ or ()
