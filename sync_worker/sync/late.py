@@ -25,7 +25,7 @@ from sync_worker.spans.context import trace_of
 from sync_worker.sync.assemble import MAX_HELD_BYTES, Assembly
 from sync_worker.sync.lateness import Lateness, last_look_name
 from sync_worker.sync.plan import PERIODS
-from sync_worker.sync.recount import Recount
+from sync_worker.sync.recount import BUCKET_MS, Recount
 from sync_worker.sync.release import Releaser
 from sync_worker.sync.window import WindowSync
 from sync_worker.windows import Window, merged
@@ -217,7 +217,9 @@ class LateScans:
         """Compare the newest part of a scan, in about `most` requests; return down to where it is done."""
         if self._releaser.reader.lists_lightly:
             return await self._compare(Window(scan.start, scan.end), most=most)
-        part = Window(max(scan.start, scan.end - scan.reach * most), scan.end)
+        begin = scan.end - scan.reach * most
+        # Where a bucket begins: what is listed of a part of one is not remembered, and would be listed by each scan.
+        part = Window(max(scan.start, begin - begin % BUCKET_MS), scan.end)
         for stretch in await self._recount.parts_to_list(part):
             await self._compare(stretch)
         self._recount.store()

@@ -297,3 +297,17 @@ def test_late_trace_that_is_not_served_is_set_aside(make_world: MakeWorld) -> No
     ledger = open_ledger(made.state, made.clock)
     assert [(letter.trace_id, letter.row_id) for letter in ledger.dead_letters()] == [("chat_9", "t-chat_9")]
     ledger.close()
+
+
+def test_deep_look_lists_again_only_what_may_differ(make_world: MakeWorld) -> None:
+    """Each look over two days reads half of them once more, all content included."""
+    traces, observations = _many(150, apart=1200.0)
+    made = make_world(LangfuseV1(traces, observations), after_noon=50 * HOUR, SYNC_START="49h")
+    made.once()
+    _cycles(made, 7 * HOUR, every=1200.0)
+    read = 0
+    for _ in range(12):
+        made.clock.advance(1200.0)
+        report, _ = made.once()
+        read += report.rows_read
+    assert read == 0
