@@ -3,7 +3,7 @@
 It leaves out what a row inherits from its trace (session, user, tags, the trace's name), which would change with the
 rows that happen to be at hand, and what is not exported (bookmarks, the time of the last write). The generations of
 Langfuse's API tell the same row a little differently, so their fingerprints are not compared: those of v1 have one byte
-more.
+more. Those of rows that have not ended have two more.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from sync_worker.json_text import dump
 from sync_worker.records import Observation
 
 SIZE_BYTES = 8
-_OF_V1 = b"1"
+_OF_V1, _OPEN = b"1", b".."
+_LONGEST_ENDED = SIZE_BYTES + len(_OF_V1)
 
 
 def fingerprint(row: Observation) -> bytes:
-    """Return 8 bytes (9 of v1) that differ, for all that matters, when what two states of a row export differs."""
+    """Return 8 to 11 bytes that differ, for all that matters, when what two states of a row export differs."""
     own = [
         row.type,
         row.name,
@@ -45,12 +46,16 @@ def fingerprint(row: Observation) -> bytes:
         row.prompt_version,
     ]
     digest = hashlib.blake2b(dump(own).encode("utf-8", "replace"), digest_size=SIZE_BYTES).digest()
-    return digest + _OF_V1 if row.api == "v1" else digest
+    return digest + (_OPEN if row.is_open else b"") + (_OF_V1 if row.api == "v1" else b"")
 
 
-def are_comparable(left: bytes, right: bytes) -> bool:
-    """Whether two fingerprints were made of rows that the same generation of the API told."""
-    return len(left) == len(right)
+def is_retold(sent: bytes, now: bytes) -> bool:
+    """Whether the other generation of the API tells a row now, and nothing shows that it changed since it was sent.
+
+    Of a row that was sent without an end, its end does.
+    """
+    other = len(sent) % 2 != len(now) % 2
+    return other and not (len(sent) > _LONGEST_ENDED >= len(now))
 
 
 def _canonical(value: Any) -> str:

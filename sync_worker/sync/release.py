@@ -16,7 +16,7 @@ from sync_worker.settings import Route
 from sync_worker.spans.context import TraceContext, gather, trace_of
 from sync_worker.spans.convert import convert
 from sync_worker.spans.encode import encode
-from sync_worker.spans.fingerprint import are_comparable, fingerprint
+from sync_worker.spans.fingerprint import fingerprint, is_retold
 from sync_worker.spans.ids import source_trace_id
 from sync_worker.spans.model import Conversion, EncodedSpan, RowKey
 from sync_worker.spans.routing import project_for
@@ -205,7 +205,7 @@ class Releaser:
         updated = row.updated_ms or 0
         stale = row.updated_ms is not None and updated < sent.updated_ms
         now = fingerprint(row)
-        adopted = bool(sent.fingerprint) and not are_comparable(now, sent.fingerprint)
+        adopted = bool(sent.fingerprint) and is_retold(sent.fingerprint, now)
         if stale or adopted or now == sent.fingerprint:
             self.report.rows_unchanged += 1
             if not sent.set_aside and (adopted or (not stale and updated > sent.updated_ms)):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from sync_worker.records import Observation
-from sync_worker.spans.fingerprint import SIZE_BYTES, are_comparable, fingerprint
+from sync_worker.spans.fingerprint import SIZE_BYTES, fingerprint, is_retold
 from tests.spans.made import T0, generation
 
 FULL = generation(
@@ -89,8 +89,17 @@ def test_order_does_not_count(changes: dict[str, Any]) -> None:
 def test_generations_are_not_compared() -> None:
     """An upgraded server tells every row a little differently: compared, all of the look-back would be sent again."""
     legacy = fingerprint(replace(FULL, api="v1"))
-    assert not are_comparable(legacy, fingerprint(FULL))
-    assert are_comparable(legacy, fingerprint(replace(FULL, api="v1", name="another")))
+    assert is_retold(legacy, fingerprint(FULL))
+    assert is_retold(fingerprint(FULL), legacy)
+    assert not is_retold(legacy, fingerprint(replace(FULL, api="v1", name="another")))
+
+
+@pytest.mark.parametrize(("before", "after"), [("v1", "v2"), ("v2", "v1")])
+def test_end_after_an_upgrade_is_seen(before: Any, after: Any) -> None:
+    """A row that went out without its end, and ended while its server was upgraded, would never get it."""
+    still = replace(FULL, api=before, end_ms=None)
+    assert not is_retold(fingerprint(still), fingerprint(replace(FULL, api=after)))
+    assert is_retold(fingerprint(still), fingerprint(replace(still, api=after)))
 
 
 def test_fields_do_not_run_together() -> None:

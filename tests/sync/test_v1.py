@@ -304,7 +304,7 @@ def test_deep_look_lists_again_only_what_may_differ(make_world: MakeWorld) -> No
     traces, observations = _many(150, apart=1200.0)
     made = make_world(LangfuseV1(traces, observations), after_noon=50 * HOUR, SYNC_START="49h")
     made.once()
-    _cycles(made, 7 * HOUR, every=1200.0)
+    made.cycles(7 * HOUR, every=1200.0)
     read = 0
     for _ in range(12):
         made.clock.advance(1200.0)
