@@ -123,7 +123,9 @@ class Engine:
         async with self.open(source, report) as sync:
             try:
                 await work(sync)
-            except EndpointMissing:
+            except EndpointMissing as missing:
+                if self.settings.langfuse_api != "auto":
+                    raise EndpointMissing(f"{missing}. Try: SYNC_LANGFUSE_API=auto") from missing
                 if not await sync.speaks_another():
                     raise
                 return False

@@ -24,6 +24,8 @@ from sync_worker.times import iso_time
 
 #: What was found is asked again after so long, in milliseconds.
 _AGE = 24 * 3_600_000
+#: So is a v1 server that did not tell its version, by which it is known what it can be asked for.
+_SOON = 3_600_000
 _FACT = "api"
 
 log = logging.getLogger(__name__)
@@ -79,7 +81,8 @@ class Generations:
 
     def _decided(self, answers: Answers, stored: Generation | None) -> Generation:
         now = self.clock.now_ms()
-        found = Generation(answers.api, answers.why, answers.version, now)
+        is_sure = answers.api == "v2" or answers.version is not None
+        found = Generation(answers.api, answers.why, answers.version, now if is_sure else now - _AGE + _SOON)
         if self.wanted == "v1":
             return replace(found, api="v1", why="SYNC_LANGFUSE_API=v1")
         if stored is None or stored.api != "v1" or not (answers.v1 and answers.v2):

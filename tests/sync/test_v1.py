@@ -8,11 +8,13 @@ from collections import Counter, defaultdict
 
 import pytest
 
+from sync_worker.demo.serving import Request
 from sync_worker.errors import ExitCode
 from sync_worker.ledger import open_ledger
 from sync_worker.records import is_otel_span_id, is_otel_trace_id
 from sync_worker.spans.ids import otlp_span_id, otlp_trace_id
 from sync_worker.times import moment_ms
+from tests.support import faults
 from tests.support.langfuse_v1 import LangfuseV1, Mode
 from tests.support.rows import DATA, NOON
 from tests.support.v1_items import Item, observation_item, trace_item, v2_rows, whole_trace
@@ -221,6 +223,21 @@ def test_generation_is_remembered(make_world: MakeWorld) -> None:
     ledger.close()
 
 
+def test_version_that_was_not_told_is_asked_for_again(make_world: MakeWorld) -> None:
+    """A server of unknown version is taken to be old: for a day each root would cost a request of its own."""
+    made = make_world(LangfuseV1(*_many(2)), after_noon=HOUR)
+    made.langfuse.script = faults.when(_asks_for_health, faults.status(503))
+    made.once()
+    made.langfuse.script = None
+    asked = len([one for one in made.langfuse.requests if _asks_for_health(one)])
+    made.cycles(2 * HOUR, every=1800.0)
+    assert len([one for one in made.langfuse.requests if _asks_for_health(one)]) == asked + 1
+
+
+def _asks_for_health(request: Request) -> bool:
+    return "/health" in request.target
+
+
 def test_check_says_what_is_read_and_why(make_world: MakeWorld) -> None:
     """Nobody can tell from outside which of two ways a source is read."""
     made = make_world(LangfuseV1(*_many(2)), after_noon=HOUR)
@@ -229,6 +246,16 @@ def test_check_says_what_is_read_and_why(make_world: MakeWorld) -> None:
     assert line.startswith("v1 is read (v1 traces answer, v2 observations do not")
     code, _, _ = made.program("check", environ={"SYNC_LANGFUSE_API": "v2"})
     assert code == ExitCode.USAGE
+
+
+@pytest.mark.parametrize(("mode", "insisted"), [("v3", "v2"), ("events_only", "v1")])
+def test_insisting_on_what_is_not_there_is_told(make_world: MakeWorld, mode: Mode, insisted: str) -> None:
+    """The message names an address and a 404, and not the setting that leads there."""
+    made = make_world(LangfuseV1(*_many(2), mode=mode), after_noon=HOUR)
+    code, _, err = made.program("once", environ={"SYNC_LANGFUSE_API": insisted, "SYNC_START": "2026-11-20T11:00:00Z"})
+    assert code == ExitCode.PAUSED
+    assert "Try: SYNC_LANGFUSE_API=auto" in err
+    assert "Traceback" not in err
 
 
 def test_plan_counts_the_requests_of_v1(make_world: MakeWorld) -> None:
