@@ -59,7 +59,7 @@ class Generations:
     async def known(self, client: LangfuseClient) -> Generation:
         """Return what to read now; the server is only asked when that is due. Raises as `ask`."""
         stored = self._stored()
-        if self.wanted == "v2" or (stored is None and self.wanted == "auto"):
+        if self.wanted == "v2" or (self.wanted == "auto" and (stored is None or stored.api == "v2")):
             return Generation("v2", f"SYNC_LANGFUSE_API={self.wanted}")
         if stored is None or self._is_old(stored) or self.wanted not in {"auto", stored.api}:
             return await self.find(client)

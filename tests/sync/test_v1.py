@@ -180,6 +180,18 @@ def test_upgrade_under_a_running_worker(make_world: MakeWorld, *, at_once: bool)
     assert made.arrived() == _spans([*observations, *older, *latest], [old])
 
 
+def test_upgraded_server_is_not_asked_every_day(make_world: MakeWorld) -> None:
+    """Every read of v2 shows that it is there: a question a day more is for nothing."""
+    server = LangfuseV1(*_many(2))
+    made = make_world(server, after_noon=HOUR)
+    made.once()
+    server.become("events_only")
+    made.cycles(120.0)
+    before = made.langfuse_requests()
+    made.cycles(75 * HOUR, every=25 * HOUR)
+    assert not [one for one in server.requests[before:] if "/health" in one.target or "/public/traces" in one.target]
+
+
 def test_changes_are_seen_again_after_an_upgrade(make_world: MakeWorld) -> None:
     """What is taken over as it is must not stay so for good."""
     of_trace, items = _legacy("chat_42", 0.0)
