@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from sync_worker.clock import Clock
 from sync_worker.errors import TransientError
@@ -11,6 +12,8 @@ from sync_worker.errors import TransientError
 FIRST_WAIT = 0.5  # seconds
 LONGEST_WAIT = 60.0  # seconds, unless the other side asked for more
 _LOG_FIRST = 3  # tries that are each logged; afterwards only powers of two, so that a long outage is no flood
+
+_Result = TypeVar("_Result")
 
 log = logging.getLogger(__name__)
 
@@ -76,3 +79,17 @@ class Backoff:
         if self.on_wait is not None:
             self.on_wait(wait, fault)
         await self._clock.sleep(wait)
+
+    async def retry(self, attempt: Callable[[], Awaitable[_Result]]) -> _Result:
+        """Await `attempt` until it succeeds, and return what it returns.
+
+        Raises TransientError when patience ends, Stopped, and at once whatever else `attempt` raises.
+        """
+        while True:
+            try:
+                result = await attempt()
+            except TransientError as fault:
+                await self.wait(fault)
+            else:
+                self.success()
+                return result

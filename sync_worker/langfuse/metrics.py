@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-from sync_worker.errors import TransientError
 from sync_worker.langfuse.client import EndpointMissing, LangfuseClient, RequestRejected
 from sync_worker.times import iso_time
 from sync_worker.windows import Window
@@ -25,16 +24,8 @@ async def count_rows(client: LangfuseClient, window: Window) -> int | None:
         "fromTimestamp": iso_time(window.start),
         "toTimestamp": iso_time(window.end),
     }
-    while True:
-        try:
-            answer = await client.get(PATH, {"query": json.dumps(query)})
-        except (EndpointMissing, RequestRejected):
-            return None
-        except TransientError as fault:
-            await client.backoff.wait(fault)
-            continue
-        client.backoff.success()
-        try:
-            return int(answer.body["data"][0]["count_count"])
-        except (TypeError, ValueError, LookupError):
-            return None
+    try:
+        answer = await client.backoff.retry(lambda: client.get(PATH, {"query": json.dumps(query)}))
+        return int(answer.body["data"][0]["count_count"])
+    except (EndpointMissing, RequestRejected, TypeError, ValueError, LookupError):
+        return None
