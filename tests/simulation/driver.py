@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import random
 import shutil
 import sqlite3
@@ -14,7 +15,7 @@ from typing import Any
 from unittest import mock
 
 from sync_worker.clock import Stopped
-from sync_worker.errors import ExitCode, Stop
+from sync_worker.errors import ExitCode, StateError, Stop
 from sync_worker.langfuse import filters
 from sync_worker.ledger import lease, open_ledger
 from sync_worker.ledger.lease import BACKFILL, LIVE
@@ -26,34 +27,42 @@ from sync_worker.sync.assemble import MAX_HELD_BYTES
 from sync_worker.sync.engine import Engine
 from sync_worker.sync.opening import Transports
 from sync_worker.sync.report import SourceReport
+from sync_worker.sync.source import SourceSync
+from sync_worker.sync.verify import Verdict
 from sync_worker.windows import Window
 from tests.simulation import kelet as receiver
 from tests.simulation import langfuse as server
 from tests.simulation.checks import Checks
 from tests.simulation.history import Author
+from tests.simulation.keys import Keys
 from tests.simulation.moments import DAY, HOUR, MINUTE, SECOND, Loop, Moments, SimulatedClock, Stuck
 from tests.simulation.plan import Plan, draw
 from tests.simulation.weather import Killed, Weather, connection_of
 
 _MOST_TRIES = 200  # of a backfill, before it counts as stuck
 _DONE = (ExitCode.OK, ExitCode.DEAD_LETTERS)
-Result = tuple[SourceReport, int]
+#: The role of a process that holds no lease.
+ASKING = "asking"
+#: A cycle takes no longer, in calm weather and where no more goes wrong than that a limit is reached.
+_LONGEST_CYCLE = 2 * HOUR
+Result = tuple[list[SourceReport], int]
 
 
 class Process:
     """The worker in one role: what dies with the machine."""
 
-    def __init__(self, simulation: Simulation, role: str) -> None:
+    def __init__(self, simulation: Simulation, role: str, clock: SimulatedClock | None = None) -> None:
         self.role = role
         plan = simulation.plan
-        self.clock = SimulatedClock(simulation.moments, simulation.weather.chance, simulation.weather.alive)
+        self.clock = clock or SimulatedClock(simulation.moments, simulation.weather.chance, simulation.weather.alive)
         with mock.patch.object(sqlite3, "connect", simulation.connect):
             self.ledger = open_ledger(simulation.state, self.clock)
             self.ledger.light()  # its commits are subject to the weather too
         stretch = plan.stretch if role == BACKFILL else (None, None)
         self.lease: lease.Lease | None = None
         try:
-            self.lease = lease.take(self.ledger, role, *stretch)
+            if role != ASKING:
+                self.lease = lease.take(self.ledger, role, *stretch)
         except BaseException:
             self.ledger.close()
             raise
@@ -74,13 +83,14 @@ class Process:
 class Simulation:
     """One seed, from the first cycle to the verdict. `checks.wrong` tells what went wrong."""
 
-    def __init__(self, seed: int, folder: Path) -> None:
-        self.plan: Plan = draw(seed)
+    def __init__(self, seed: int, folder: Path, worlds: frozenset[str] | None = None) -> None:
+        self.plan: Plan = draw(seed, worlds)
         self.moments = Moments(self.plan.begin)
         self.history = Author(self.plan).write()
         self.weather = Weather(self.plan, self.moments)
-        self.langfuse = server.Langfuse(self.plan, self.history, self.weather, self.moments)
-        self.kelet = receiver.Kelet(self.plan, self.history, self.weather, self.moments)
+        self.keys = Keys(self.plan, folder, self.moments)
+        self.langfuse = server.Langfuse(self.plan, self.history, self.weather, self.keys, self.moments)
+        self.kelet = receiver.Kelet(self.plan, self.history, self.weather, self.keys, self.moments)
         self.checks = Checks(self.plan, self.history, self.weather, self.langfuse, self.kelet, self.moments)
         self.chance = random.Random(f"driver {seed}")
         self.folder = folder
@@ -89,12 +99,14 @@ class Simulation:
         self.loop: Loop | None = None
         self.processes: dict[str, Process] = {}
         self.lives = 0
-        self.report: SourceReport | None = None
+        self.reports: list[SourceReport] = []
         self._connection = connection_of(self.weather)
         self._connect = sqlite3.connect
         self._filling: asyncio.Task[Result] | None = None
         self._filled = not self.plan.backfill
         self._tries = 0
+        self._may_fill = True
+        self._gone = False  # the state file is taken away in this cycle
         self.weather.on_death = lambda: self.checks.died(self.kelet.book.lose())
 
     def connect(self, *args: Any, **kwargs: Any) -> sqlite3.Connection:
@@ -117,21 +129,33 @@ class Simulation:
             while not self._filled and self._tries < _MOST_TRIES:
                 self._cycle(None)
                 self._pass(self.moments.true_ms() + MINUTE)
-        for moment in self.plan.cycles:
+        for number, moment in enumerate(self.plan.cycles):
             self._pass(moment)
-            if self.chance.random() < self.plan.jumps:
-                self.moments.skew_ms = self.chance.choice([0, self.chance.randint(-120, 120) * SECOND])
-                self.moments.note(f"the machine's clock is wrong by {self.moments.skew_ms} ms")
+            self._jump()
+            self._backups(number)
+            self._may_fill = self.plan.backfill != "now" or number >= self.plan.first_fill
+            self._gone = number in self.plan.gone
             self._cycle(LIVE)
+            if number in self.plan.estimates:
+                self._cycle(ASKING)
         self._calm()
+
+    def _jump(self) -> None:
+        """Let clocks go wrong, or right again."""
+        for process in self.processes.values():
+            if self.plan.has("clocks") and self.chance.random() < 0.3:
+                process.clock.jump(self.chance, far=True)
+            elif self.chance.random() < self.plan.jumps:
+                process.clock.jump(self.chance, far=False)
 
     def _calm(self) -> None:
         self.weather.calm = True
-        self.moments.skew_ms = 0
         self.moments.note("CALM")
         last = max(self.history.last_moment, self.moments.true_ms(), self.plan.end)
         last += self.plan.deepest + self.plan.deepest // 12 + self.plan.max_open + 2 * self.plan.quiet_step
         while self.moments.true_ms() < last or (not self._filled and self._tries < _MOST_TRIES):
+            for process in self.processes.values():
+                process.clock.set_right()
             self._pass(self.moments.true_ms() // SECOND * SECOND + self.plan.quiet_step)
             self._cycle(LIVE)
         if not self._filled:
@@ -139,7 +163,55 @@ class Simulation:
         if self.processes.get(LIVE) is None:
             self.checks.wrong.append("the last cycle, in calm weather, ended the worker")
         else:
-            self.checks.final(self.processes[LIVE].ledger, self.report)
+            self.checks.final(self.processes[LIVE].ledger, self.reports)
+            if not self.checks.wrong:
+                self._verify()
+
+    def _verify(self) -> None:
+        """Ask `verify`, which finds nothing; and once more when something was forgotten."""
+        with self._fates():
+            assert self.loop is not None
+            for forgotten in (False, True):
+                live = self.processes[LIVE]
+                missing = self.checks.take_away(live.ledger) if forgotten else {}
+                if forgotten and not missing:
+                    return
+                found = self.loop.run_until_complete(_verdicts(live.engine))
+                self.checks.verified(found, missing)
+
+    def _backups(self, number: int) -> None:
+        """Make a backup of the state file, or put one back that is old by now."""
+        for backed_up, restored in self.plan.restores:
+            backup = self.folder / f"backup-{backed_up}"
+            if number == backed_up and self.state.exists():
+                self._shut(dead=False)
+                backup.mkdir()
+                shutil.copy(self.state, backup)
+            elif number == restored and backup.exists():
+                self._shut(dead=False)
+                self._restore(backup / self.state.name)
+
+    def _restore(self, backup: Path) -> None:
+        """Put an old state file into the place of the newest one, where the worker notices; then undo it."""
+        before = self.state.with_name("newest.db")
+        if self.state.name != backup.name or not backup.exists() or _size_of(self.state) == 0:
+            return
+        with sqlite3.connect(backup) as old, sqlite3.connect(self.state) as now:
+            is_same = _written(old) == _written(now)
+        old.close()
+        now.close()
+        self.state.rename(before)
+        shutil.copy(backup, self.state)
+        self.moments.note("an old state file is put back")
+        try:
+            process = Process(self, LIVE)
+        except StateError as fault:
+            self.moments.note(f"the worker says: {fault}")
+        else:
+            process.end(dead=False)
+            if not is_same:
+                self.checks.wrong.append("an old state file was taken for the newest")
+        before.rename(self.state)
 
     # One machine
 
@@ -163,14 +235,52 @@ class Simulation:
             live = self._process(LIVE)
             await self._fill(wait=False)
             self.moments.note("cycle")
-            self.kelet.cycles[LIVE] = self.moments.true_ms()
-            if not self.weather.calm and self.chance.random() < self.plan.stops:
-                loop.call_later(self.chance.uniform(0, 3), self._stop, live)
-            self.report, code = await live.engine.live(live.engine.settings.sources[0])
-            self.moments.note(f"cycle done, {code}: {self.report.error or self.report.line()}")
-            self.checks.cycle_done(live.ledger)
+            began = self.kelet.cycles[LIVE] = self.moments.true_ms()
+            self._upset(loop, live)
+            self.reports, code = await live.engine.each(live.engine.settings.sources, live.engine.live)
+            for report in self.reports:
+                self.moments.note(f"cycle done, {code}: {report.error or report.line()}")
+            self.checks.cycle_done()
+            took = self.moments.true_ms() - began
+            if took > _LONGEST_CYCLE and (self.weather.calm or self.plan.rate_limit is not None):
+                self.checks.wrong.append(f"a cycle took {took} ms")
+        elif role == ASKING:
+            await self._estimate()
         else:
             await self._fill(wait=True)
+
+    def _upset(self, loop: Loop, live: Process) -> None:
+        """Plan what happens to a cycle from outside: a stop, a clock, a state file taken away."""
+        if self.weather.calm:
+            return
+        if self.chance.random() < self.plan.stops:
+            loop.call_later(self.chance.uniform(0, 3), self._stop, live)
+        if self.plan.has("clocks") and self.chance.random() < 0.15:
+            loop.call_later(self.chance.uniform(0, 3), functools.partial(live.clock.jump, self.chance, far=True))
+        if self._gone:
+            loop.call_later(self.chance.uniform(0, 2), self._take_state)
+
+    def _take_state(self) -> None:
+        """Take the state file away under the worker, as a cleaning job does."""
+        if self.state.exists() and not self.weather.dead:
+            self.moments.note("the state file is taken away")
+            self.state.rename(self.state.with_name("taken.db"))
+
+    async def _estimate(self) -> None:
+        """Ask beside the others what a backfill would cost."""
+        process = Process(self, ASKING)
+
+        async def look(sync: SourceSync) -> None:
+            start = self.plan.stretch[0]
+            await sync.estimate(Window(start - 40 * DAY, start))
+
+        try:
+            engine = process.engine
+            _, code = await engine.each(engine.settings.sources, lambda source: engine.work(source, look))
+            self.moments.note(f"estimated, {code}")
+        finally:
+            if not self.weather.dead:
+                process.end(dead=False)
 
     def _process(self, role: str) -> Process:
         if role not in self.processes:
@@ -183,15 +293,18 @@ class Simulation:
 
     async def _fill(self, *, wait: bool) -> None:
         """Begin the backfill, or go on with it; note when it is done."""
+        if not self._may_fill:
+            return
         if self._filling is not None and (wait or self._filling.done()):
             filling, self._filling = self._filling, None
             try:
-                report, code = await filling
+                reports, code = await filling
             finally:
                 if not self.weather.dead and BACKFILL in self.processes:
                     self.processes[BACKFILL].end(dead=False)
                     del self.processes[BACKFILL]
-            self.moments.note(f"backfill done, {code}: {report.error or report.line()}")
+            for report in reports:
+                self.moments.note(f"backfill done, {code}: {report.error or report.line()}")
             self._filled = code in _DONE
         if not self._filled and self._filling is None:
             self._tries += 1
@@ -200,7 +313,7 @@ class Simulation:
             self.kelet.cycles[BACKFILL] = self.moments.true_ms()
             engine = process.engine
             self._filling = asyncio.get_running_loop().create_task(
-                engine.backfill(engine.settings.sources[0], Window(*self.plan.stretch))
+                engine.each(engine.settings.sources, lambda source: engine.backfill(source, Window(*self.plan.stretch)))
             )
             if wait:
                 await self._fill(wait=True)
@@ -224,6 +337,11 @@ class Simulation:
             self._shut(dead=False)
         except Stop as fault:
             self.moments.note(f"ended: {fault}")
+            taken = self.state.with_name("taken.db")
+            if taken.exists() and fault.exit_code == ExitCode.USAGE:
+                self.kelet.book.lose()
+                self._shut(dead=True)
+                return
             if not self.weather.disk_failed or fault.exit_code != ExitCode.TRANSIENT:
                 self.checks.wrong.append(f"the worker gave up: {fault}")
             self.kelet.book.lose()
@@ -263,6 +381,9 @@ class Simulation:
             self.weather.dead = False
 
     def _rescue(self) -> None:
+        taken = self.state.with_name("taken.db")
+        if taken.exists():
+            taken.rename(self.state)
         self.folder.joinpath(str(self.lives)).mkdir(exist_ok=True)
         left = self.folder / str(self.lives) / "state.db"
         for ending in ("", "-wal"):
@@ -274,9 +395,8 @@ class Simulation:
     def _settings(self) -> Settings:
         plan = self.plan
         environ = {
-            "LANGFUSE_BASE_URL": server.URL, "LANGFUSE_PUBLIC_KEY": "pk-lf-simulated",
-            "LANGFUSE_SECRET_KEY": "sk-lf-simulated", "KELET_API_URL": receiver.URL,
-            "KELET_API_KEY": "secret-of-the-simulation", "KELET_PROJECT": "simulated",
+            "LANGFUSE_BASE_URL": server.URL, "KELET_API_URL": receiver.URL, "KELET_PROJECT": "simulated",
+            "KELET_API_KEY_FILE": str(self.keys.file("kelet")),
             "SYNC_STATE_PATH": str(self.state), "SYNC_START": _seconds(plan.look_back),
             "SYNC_SETTLE": _seconds(plan.settle), "SYNC_MAX_OPEN": _seconds(plan.max_open),
             "SYNC_LATE_HORIZONS": ",".join(_seconds(horizon) for horizon in plan.horizons),
@@ -284,7 +404,40 @@ class Simulation:
         }  # fmt: skip
         if plan.requests_per_minute is not None:
             environ["SYNC_REQUESTS_PER_MINUTE"] = str(plan.requests_per_minute)
+        if plan.sources == 1:
+            environ["LANGFUSE_PUBLIC_KEY"] = "pk-lf-simulated-0"
+            environ["LANGFUSE_SECRET_KEY_FILE"] = str(self.keys.file("langfuse-0"))
+        else:
+            lines = [
+                f'[[sources]]\nname = "source-{number}"\nlangfuse_public_key = "pk-lf-simulated-{number}"\n'
+                f'langfuse_secret_key_file = "{self.keys.file(f"langfuse-{number}")}"\n'
+                for number in range(plan.sources)
+            ]
+            self.folder.joinpath("sync.toml").write_text("\n".join(lines))
         return load(environ=environ, directory=self.folder)
+
+
+async def _verdicts(engine: Engine) -> dict[str, Verdict]:
+    """Return what `verify` finds, by source."""
+    found: dict[str, Verdict] = {}
+
+    async def look(sync: SourceSync) -> None:
+        found[sync.source.name] = await sync.verify(None, repair=False)
+
+    await engine.each(engine.settings.sources, lambda source: engine.work(source, look))
+    return found
+
+
+def _size_of(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
+
+
+def _written(state: sqlite3.Connection) -> list[Any]:
+    """Return what tells how far a state file is: what was sent, and when the last run ended."""
+    tables = {name for (name,) in state.execute("SELECT name FROM sqlite_master")}
+    if "sent" not in tables:
+        return []
+    return state.execute("SELECT count(*), max(sent_ms) FROM sent").fetchall()
 
 
 async def _until(task: asyncio.Task[Result], seconds: float) -> None:

@@ -18,6 +18,33 @@ from tests.support import rows as wire
 _MARGIN = 15 * MINUTE
 
 
+def _nested(depth: int) -> Any:
+    value: Any = "deep"
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
+#: What of a row is replaced to make it odd.
+_ODDITIES: dict[str, dict[str, Any]] = {
+    "metadata nested 200 deep": {"metadata": {"deep": _nested(200)}},
+    "metadata nested 490 deep": {"metadata": {"deep": _nested(490)}},
+    "metadata nested 700 deep": {"metadata": {"deep": _nested(700)}},
+    "a start that is no time": {"startTime": "yesterday"},
+    "half a character in the session": {"sessionId": "chat-\ud83d"},
+    "half a character in the user": {"userId": "\udc00"},
+    "half a character in the content": {"output": "\ud83d"},
+    "values of other types": {"level": 17, "tags": "none", "usageDetails": {"input": "many"}, "modelParameters": "x"},
+    "an end in another form": {"endTime": {"seconds": 1}},
+    "input nested deep": {"input": "[" * 5_000 + "]" * 5_000},
+}
+
+
+def label(name: str, output: str) -> str:
+    """Return what tells a state of a span from others: its name, and what it answered."""
+    return f"{name} {output}".rstrip()
+
+
 @dataclass(slots=True, eq=False)
 class Version:
     """A state of a row. Its name, which is exported, is that of no other state unless nothing exported changed."""
@@ -29,9 +56,27 @@ class Version:
     gone: int | None = None  # when it cannot be seen any more
     copies: int = 1
 
+    @property
+    def label(self) -> str:
+        """Return what tells a span of this state from others."""
+        return label(self.name, self.row["output"] or "")
+
     def seen(self, moment: int) -> bool:
         """Whether the server lists it."""
         return self.shown <= moment and (self.gone is None or moment < self.gone)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A state in a listing; a copy of one is merged with it at `merged`."""
+
+    entry: Entry
+    version: Version
+    merged: int | None = None
+
+    def seen(self, moment: int) -> bool:
+        """Whether the server lists it."""
+        return self.version.seen(moment) and (self.merged is None or moment < self.merged)
 
 
 @dataclass(slots=True, eq=False)
@@ -47,9 +92,16 @@ class RowStory:
     hidden: bool = False  # the made-up root of a trace that came over OpenTelemetry
     unservable: bool = False  # the server breaks over its content
 
+    odd: str = ""  # in what way it breaks parsers
+
     def latest(self, moment: int) -> Version | None:
         """Return the newest state shown by then."""
         return next((version for version in reversed(self.versions) if version.shown <= moment), None)
+
+    @property
+    def is_trace(self) -> bool:
+        """Whether it stands for what a trace says of itself."""
+        return self.trace.id is not None and self.id == "t-" + self.trace.id
 
     @property
     def key(self) -> tuple[str, str]:
@@ -64,6 +116,7 @@ class TraceStory:
     id: str | None
     start: int
     limit: int  # nothing of it shows up later
+    source: int = 0
     session: str = ""
     deleted: int | None = None
     rows: list[RowStory] = field(default_factory=list)
@@ -74,8 +127,9 @@ class History:
     """All traces; `listed` is every state in the order of the server, newest first."""
 
     traces: list[TraceStory] = field(default_factory=list)
-    listed: list[tuple[Entry, Version]] = field(default_factory=list)
+    listed: list[Listed] = field(default_factory=list)
     poison: set[str] = field(default_factory=set)  # names of states that Kelet refuses
+    stuck: set[str] = field(default_factory=set)  # names of states on which Kelet answers 500
 
     @property
     def rows(self) -> list[RowStory]:
@@ -97,20 +151,32 @@ class Author:
         self._plan = plan
         self._chance = random.Random(f"history {plan.seed}")
         self._number = 0
+        self._source = 0
         self.history = History()
 
     def write(self) -> History:
         """Write the whole history."""
-        shapes = (
+        shapes = [
             self._short, self._short, self._short, self._long, self._orphans, self._roots, self._events, self._open,
-            self._no_trace, self._dual, self._gaps, self._on_the_edge,
-        )  # fmt: skip
-        for _ in range(self._plan.traces):
-            self._chance.choice(shapes)()
+            self._no_trace, self._gaps, self._on_the_edge,
+        ]  # fmt: skip
+        if not self._plan.has("v1"):
+            shapes.append(self._dual)
+        for source in range(self._plan.sources):
+            self._source = source
+            for _ in range(self._plan.traces):
+                self._chance.choice(shapes)()
+        if self._plan.has("v1"):
+            for trace in self.history.traces:
+                self._say_of_itself(trace)
         for trace in self.history.traces:
             self._change(trace)
             self._delete(trace)
+        if self._plan.has("odd rows"):
+            self._make_odd()
         self._poison()
+        if self._plan.has("stuck"):
+            self._make_stuck()
         self._list()
         return self.history
 
@@ -158,7 +224,7 @@ class Author:
     def _no_trace(self) -> None:
         for _ in range(self._chance.randint(1, 3)):
             start = self._start()
-            trace = TraceStory(None, start, self._limit(start))
+            trace = TraceStory(None, start, self._limit(start), self._source)
             self.history.traces.append(trace)
             ended = self._seconds(60) if self._chance.random() < 0.8 else None
             parent = self._row_id(otel=True) if self._chance.random() < 0.5 else None
@@ -177,6 +243,26 @@ class Author:
         if self._chance.random() < 0.5:
             root.versions[0].row["sessionId"] = ""
             made.versions[0].row["sessionId"] = trace.session
+
+    def _say_of_itself(self, trace: TraceStory) -> None:
+        """Let a trace stand on its own list; it alone bears the session there, and is the root of what has none."""
+        if trace.id is None:
+            return
+        otel = len(trace.id) == 32
+        self._source = trace.source
+        shown = min(row.versions[0].shown for row in trace.rows)
+        made = self._row(
+            trace, otel, min(row.start for row in trace.rows), None, parent=None, id="t-" + trace.id, shown=shown
+        )
+        made.parent, made.hidden = None, otel
+        for row in trace.rows:
+            if row is not made:
+                for version in row.versions:
+                    version.row["sessionId"] = ""
+                    version.row["isRootObservation"] = otel and row.parent is None
+                if row.parent is None and not otel:
+                    row.parent = "t-" + trace.id
+        made.versions[0].row["sessionId"] = trace.session
 
     def _gaps(self) -> None:
         """Children that begin long after their trace's root has gone."""
@@ -202,7 +288,7 @@ class Author:
             "free": f"chat/{self._chance.getrandbits(40)} é%&",
         }[kind]
         begun = self._start() if start is None else start
-        trace = TraceStory(trace_id, begun, self._limit(begun))
+        trace = TraceStory(trace_id, begun, self._limit(begun), self._source)
         if self._chance.random() < 0.6:
             trace.session = f"session-{len(self.history.traces)}"
         self.history.traces.append(trace)
@@ -235,7 +321,7 @@ class Author:
         row = wire.row(
             trace=trace.id, id=story.id, start=moment(start), parent=story.parent, name=f"row{story.number}.1",
             type=type, endTime=None if end is None else iso(end), updatedAt=iso(written), createdAt=iso(written),
-            isRootObservation=parent is None and root, input=self._content(),
+            isRootObservation=parent is None and root, input=self._content(), projectId=f"h1-proj-{self._source}",
         )  # fmt: skip
         version = Version(story, row["name"], row, shown, copies=2 if self._chance.random() < 0.05 else 1)
         story.versions.append(version)
@@ -279,15 +365,34 @@ class Author:
         if self.history.rows and self._chance.random() < 0.1:
             self._chance.choice(self.history.rows).unservable = True
 
+    def _make_odd(self) -> None:
+        """Make some rows such that parsers break over them."""
+        rows = [row for row in self.history.rows if not row.hidden and not row.unservable]
+        for row in self._chance.sample(rows, k=min(len(rows), self._chance.randint(1, 4))):
+            row.odd = self._chance.choice(list(_ODDITIES))
+            for version in row.versions:
+                version.row.update(_ODDITIES[row.odd])
+
+    def _make_stuck(self) -> None:
+        names = [version.name for row in self.history.rows for version in row.versions]
+        self.history.stuck.update(self._chance.choices(names, k=self._chance.randint(1, 2)))
+        for minutes in (20, 60, 100):  # what Kelet takes later proves that it is those spans
+            self._source = self._chance.randrange(self._plan.sources)
+            start = (max(self._plan.end, self.history.last_moment) // SECOND * SECOND) + minutes * MINUTE
+            trace, otel = self._trace(start)
+            self._row(trace, otel, start, SECOND, parent=None, shown=start + 3 * SECOND)
+
     def _list(self) -> None:
-        entries: list[tuple[Entry, Version]] = []
+        listed: list[Listed] = []
         for row in self.history.rows:
             for version in row.versions:
-                end = version.row["endTime"]
-                for _ in range(version.copies):
-                    key = (row.start, trace_hash(row.trace.id), row.id, -len(entries))
-                    entries.append((Entry(key, version.row, None if end is None else to_ms(end)), version))
-        self.history.listed = sorted(entries, key=lambda item: item[0].key, reverse=True)
+                end = None if row.odd else version.row["endTime"]
+                for number in range(version.copies):
+                    key = (row.start, trace_hash(row.trace.id), row.id, -len(listed))
+                    entry = Entry(key, version.row, None if end is None else to_ms(end))
+                    merged = version.shown + self._chance.randint(1, 40) * MINUTE if number else None
+                    listed.append(Listed(entry, version, merged))
+        self.history.listed = sorted(listed, key=lambda item: item.entry.key, reverse=True)
 
     # Chance
 

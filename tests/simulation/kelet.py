@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 from dataclasses import dataclass, field
+from email.utils import format_datetime
 
 import httpx
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
@@ -13,12 +14,22 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from tests.simulation.history import History
+from tests.simulation.history import History, label, moment
+from tests.simulation.keys import Keys
 from tests.simulation.moments import Moments
 from tests.simulation.plan import Plan
 from tests.simulation.weather import Weather
 
 URL = "http://127.0.0.1:2"
+
+#: Answers that do not come from the receiver, though they look like success to some.
+_NOT_ITSELF = (
+    lambda: httpx.Response(200, text="<!DOCTYPE html><title>Sign in</title>", headers={"Content-Type": "text/html"}),
+    lambda: httpx.Response(200, text=" \n<html>blocked</html>"),
+    lambda: httpx.Response(302, headers={"Location": "https://login.example.com/"}),
+    lambda: httpx.Response(200, json={"error": "no such route"}),
+    lambda: httpx.Response(200, text="It works!", headers={"Content-Type": "text/plain"}),
+)
 
 
 @dataclass(slots=True, eq=False)
@@ -27,7 +38,7 @@ class Batch:
 
     moment: int
     role: str
-    names: frozenset[str]
+    labels: frozenset[str]
     cycle: int  # when the cycle that sent it began
     settled: bool = False
     lost: bool = False
@@ -35,8 +46,9 @@ class Batch:
 
 @dataclass(slots=True)
 class Arrival:
-    """A span as it was accepted."""
+    """A span as it was accepted; `label` tells its name and its output."""
 
+    label: str
     name: str
     trace_id: str
     span_id: str
@@ -54,17 +66,18 @@ class Book:
 
     arrivals: list[Arrival] = field(default_factory=list)
     batches: list[Batch] = field(default_factory=list)
-    last: dict[str, Arrival] = field(default_factory=dict)  # by name
-    settled: set[str] = field(default_factory=set)  # names that the worker has noted as accepted
+    last: dict[str, Arrival] = field(default_factory=dict)  # by label
+    settled: set[str] = field(default_factory=set)  # labels that the worker has noted as accepted
     rejected: set[str] = field(default_factory=set)  # names that a partial success left out
+    blocked: set[str] = field(default_factory=set)  # names of spans too large for the gateway even alone
     repeats: int = 0
     wrong: list[str] = field(default_factory=list)
 
-    def settle(self, names: frozenset[str]) -> None:
+    def settle(self, labels: frozenset[str]) -> None:
         """Take note that the worker's note of these is durable."""
-        self.settled |= names
+        self.settled |= labels
         for batch in self.open:
-            batch.settled = batch.names <= self.settled
+            batch.settled = batch.labels <= self.settled
 
     def lose(self, role: str | None = None) -> int:
         """Take note that what is not settled cannot be any more; return how many requests that are."""
@@ -82,10 +95,11 @@ class Book:
 class Kelet:
     """The server, seen by all processes."""
 
-    def __init__(self, plan: Plan, history: History, weather: Weather, moments: Moments) -> None:
+    def __init__(self, plan: Plan, history: History, weather: Weather, keys: Keys, moments: Moments) -> None:
         self._plan = plan
         self._history = history
         self._weather = weather
+        self._keys = keys
         self._moments = moments
         self.book = Book()
         self.cycles: dict[str, int] = {}  # when the present run of a role began
@@ -99,7 +113,9 @@ class Kelet:
         self._weather.point("before a request to Kelet")
         await asyncio.sleep(self._weather.chance.uniform(0.01, 0.5))
         self._weather.alive()
+        self._keys.write()
         response = self._answered(request, role)
+        response.headers["Date"] = format_datetime(moment(self._moments.true_ms()), usegmt=True)
         self._weather.point("before an answer of Kelet")
         await asyncio.sleep(self._weather.chance.uniform(0.01, 0.5))
         self._weather.alive()
@@ -119,6 +135,17 @@ class Kelet:
             return httpx.Response(413)
         spans = _spans(content)
         names = [span.name for _, span in spans]
+        gateway = self._plan.gateway
+        if gateway is not None and len(content) > gateway:
+            self._moments.note(f"a gateway cannot pass on {len(content)} bytes")
+            if len(names) == 1:
+                self.book.blocked.update(names)
+            if self._weather.chance.random() < 0.5:
+                raise httpx.ReadTimeout("too slow")
+            return httpx.Response(504, text="<html>gateway time-out</html>", headers={"Content-Type": "text/html"})
+        if self._history.stuck.intersection(names):
+            self._moments.note(f"Kelet says 500 to {names}")
+            return httpx.Response(500, json={"message": "Internal Server Error"})
         if self._history.poison.intersection(names):
             self._moments.note(f"Kelet says 400 to {names}")
             return httpx.Response(400, text="bad span")
@@ -131,6 +158,10 @@ class Kelet:
             raise httpx.ConnectError("refused")
         if spell("kelet 401"):
             return httpx.Response(401)
+        if not self._keys.accepts("kelet", request.headers.get("Authorization", "")):
+            return httpx.Response(401, json={"message": "unknown key"})
+        if spell("kelet not itself"):
+            return self._weather.chance.choice(_NOT_ITSELF)()
         if spell("kelet 404"):
             return httpx.Response(404)
         if spell("kelet 503") or hits("kelet 503"):
@@ -143,7 +174,7 @@ class Kelet:
 
     def _take(self, spans: list[tuple[str, Span]], role: str) -> httpx.Response:
         answer = ExportTraceServiceResponse()
-        names = frozenset(span.name for _, span in spans)
+        labels = frozenset(label_of(span) for _, span in spans)
         if self._weather.hits("kelet partial"):
             count = self._weather.chance.randint(1, len(spans))
             for _, span in spans[:count]:
@@ -151,7 +182,7 @@ class Kelet:
             spans = spans[count:]
             answer.partial_success.rejected_spans = count
             answer.partial_success.error_message = "some"
-        batch = Batch(self._moments.true_ms(), role, names, self.cycles.get(role, 0))
+        batch = Batch(self._moments.true_ms(), role, labels, self.cycles.get(role, 0))
         self.book.batches.append(batch)
         for session, span in spans:
             self._enter(span, session, batch)
@@ -165,13 +196,15 @@ class Kelet:
             self._moments.note("... and does not answer")
             raise httpx.ReadTimeout("slow")
         if self._weather.hits("kelet odd body") and not answer.partial_success.rejected_spans:
-            return httpx.Response(200, content=b"\xff\xff\xff")
+            return httpx.Response(200, content=b"\xff\xff\xff", headers={"Content-Type": "application/x-protobuf"})
         return httpx.Response(
             200, content=answer.SerializeToString(), headers={"Content-Type": "application/x-protobuf"}
         )
 
     def _enter(self, span: Span, session: str, batch: Batch) -> None:
+        label = label_of(span)
         arrival = Arrival(
+            label=label,
             name=span.name,
             trace_id=span.trace_id.hex(),
             span_id=span.span_id.hex(),
@@ -182,14 +215,14 @@ class Kelet:
             incomplete=any(pair.key == "kelet.source.langfuse.incomplete" for pair in span.attributes),
             batch=batch,
         )
-        before = self.book.last.get(span.name)
+        before = self.book.last.get(label)
         if before is not None:
             self.book.repeats += 1
-        if span.name in self.book.settled:
-            self.book.wrong.append(f"{span.name} was sent again though it was noted as accepted")
+        if label in self.book.settled:
+            self.book.wrong.append(f"{label} was sent again though it was noted as accepted")
         elif before is not None and not before.batch.lost:
-            self.book.wrong.append(f"{span.name} was sent again while it was on its way")
-        self.book.last[span.name] = arrival
+            self.book.wrong.append(f"{label} was sent again while it was on its way")
+        self.book.last[label] = arrival
         self.book.arrivals.append(arrival)
 
 
@@ -201,6 +234,12 @@ class _Way(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         await request.aread()
         return await self._server.answer(request, self._role)
+
+
+def label_of(span: Span) -> str:
+    """Return what tells this state of a span from others."""
+    output = (pair.value.string_value for pair in span.attributes if pair.key == "langfuse.observation.output")
+    return label(span.name, next(output, ""))
 
 
 def _spans(content: bytes) -> list[tuple[str, Span]]:

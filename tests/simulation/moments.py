@@ -14,6 +14,7 @@ from sync_worker.clock import Stopped
 from sync_worker.errors import SyncError
 
 BEGIN = 1_000.0  # seconds on the steady clock when the simulation begins
+_LONGEST = 90 * 86_400.0  # seconds; no seed needs more
 
 SECOND = 1_000
 MINUTE = 60 * SECOND
@@ -22,12 +23,11 @@ DAY = 24 * HOUR
 
 
 class Moments:
-    """True time, which no process sees, and what happened when. `skew_ms` is how wrong the machine's clock is."""
+    """True time, which no process sees, and what happened when."""
 
     def __init__(self, start_ms: int) -> None:
         self.start_ms = start_ms
         self.seconds = BEGIN
-        self.skew_ms = 0
         self.trail: list[tuple[int, str]] = []
 
     def true_ms(self) -> int:
@@ -60,10 +60,27 @@ class SimulatedClock:
         self._chance = chance
         self._guard = guard
         self._stop = asyncio.Event()
+        self.skew_ms = 0  # how wrong it is
+        self.stands_at: int | None = None  # where it stands still
 
     def now_ms(self) -> int:
-        """Return wall-clock time in Unix milliseconds, as wrong as the machine has it."""
-        return self._moments.true_ms() + self._moments.skew_ms
+        """Return wall-clock time in Unix milliseconds, as wrong as this process has it."""
+        return self._moments.true_ms() + self.skew_ms if self.stands_at is None else self.stands_at
+
+    def jump(self, chance: random.Random, *, far: bool) -> None:
+        """Go wrong, or right, in some way."""
+        self.stands_at = None
+        self.skew_ms = chance.choice([0, chance.randint(-120, 120) * SECOND])
+        if far:
+            kinds = (-HOUR, HOUR, -100 * HOUR, 100 * HOUR, 30 * DAY, HOUR - self._moments.true_ms(), 0)
+            self.skew_ms = chance.choice(kinds)
+            if chance.random() < 0.15:
+                self.stands_at = self.now_ms()
+        self._moments.note(f"a clock is wrong by {self.skew_ms} ms{' and stands' * (self.stands_at is not None)}")
+
+    def set_right(self) -> None:
+        """Show true time from now on."""
+        self.skew_ms, self.stands_at = 0, None
 
     def monotonic(self) -> float:
         """Return seconds that never run backwards."""
@@ -107,6 +124,8 @@ class _Sleeper(selectors.SelectSelector):
             raise Stuck("everybody waits for something that will not come")
         if timeout > 0:
             self._moments.advance(timeout)
+        if self._moments.seconds > BEGIN + _LONGEST:
+            raise Stuck("what was begun goes on for months")
         return []
 
 

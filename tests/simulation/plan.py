@@ -49,6 +49,15 @@ class Plan:
     deaths: float = 0.0  # how many deaths to expect in a hundred commits and requests
     stops: float = 0.0  # share of the cycles that are asked to stop
     jumps: float = 0.0  # share of the cycles before which the clock jumps
+    worlds: frozenset[str] = frozenset()  # what is odd about this seed's surroundings, of `WORLDS`
+    sources: int = 1
+    first_fill: int = 0  # of a backfill up to now: the number of the cycle beside which it begins
+    gateway: int | None = None  # Kelet's gateway does not answer bodies above it, bytes
+    rate_limit: int | None = None  # requests a minute that Langfuse answers, where it counts them
+    rotations: list[tuple[int, str]] = field(default_factory=list)  # when which key is replaced
+    gone: list[int] = field(default_factory=list)  # numbers of cycles in which the state file is taken away
+    restores: list[tuple[int, int]] = field(default_factory=list)  # (backed up, restored) before these cycles
+    estimates: list[int] = field(default_factory=list)  # numbers of cycles beside which `plan` is asked
 
     @property
     def deepest(self) -> int:
@@ -59,6 +68,10 @@ class Plan:
     def end(self) -> int:
         """When the last trace begins at the latest."""
         return self.begin + self.span
+
+    def has(self, world: str) -> bool:
+        """Whether the surroundings are odd in this way."""
+        return world in self.worlds
 
     def holds(self, kind: str, moment: int) -> bool:
         """Whether a spell of a kind is on."""
@@ -76,12 +89,27 @@ _KELET_RATES = (
 )  # fmt: skip
 _SPELLS = (
     "langfuse 401", "langfuse 503", "langfuse unreachable", "projects 500", "kelet 401", "kelet 404", "kelet 503",
-    "kelet unreachable", "disk full",
+    "kelet unreachable", "kelet not itself", "disk full",
 )  # fmt: skip
 
+#: What may be odd about a seed's surroundings, and in what share of the seeds it is.
+WORLDS = {
+    "clocks": 0.2,  # the processes' clocks jump far, or stand still
+    "sources": 0.15,  # several Langfuse projects
+    "unmerged": 0.25,  # while two states of a row are listed, the content of either stands in both
+    "odd rows": 0.15,  # rows that break parsers
+    "stuck": 0.12,  # spans on which Kelet answers 500 for ever
+    "gateway": 0.15,  # bodies over a size are not answered
+    "buckets": 0.15,  # Langfuse counts requests by bucket
+    "rotation": 0.12,  # keys are replaced, their files a minute later
+    "restore": 0.1,  # an old state file is put back
+    "v1": 0.15,  # the server has the older API alone
+    "gone": 0.1,  # the state file is taken away under the worker
+}
 
-def draw(seed: int) -> Plan:
-    """Draw the plan of a seed."""
+
+def draw(seed: int, worlds: frozenset[str] | None = None) -> Plan:
+    """Draw the plan of a seed; `worlds` are its odd surroundings, drawn too where they are not given."""
     chance = random.Random(f"plan {seed}")
     plan = Plan(seed)
     plan.begin = NOON + chance.randrange(0, 5_000) * MINUTE
@@ -106,6 +134,7 @@ def draw(seed: int) -> Plan:
     _draw_cycles(plan, chance)
     _draw_backfill(plan, chance)
     _draw_weather(plan, chance)
+    _draw_worlds(plan, random.Random(f"worlds {seed}"), worlds)
     return plan
 
 
@@ -125,10 +154,14 @@ def _draw_cycles(plan: Plan, chance: random.Random) -> None:
 
 
 def _draw_backfill(plan: Plan, chance: random.Random) -> None:
-    plan.backfill = chance.choice(["", "", "before", "beside"])
+    plan.backfill = chance.choice(["", "", "before", "beside", "now"])
     first = plan.begin - plan.look_back
     start = first - chance.choice([1, 2, 4]) * HOUR
     plan.stretch = (start, chance.choice([first, first, first - 20 * MINUTE, first + 20 * MINUTE]))
+    if plan.backfill == "now":
+        plan.first_fill = chance.randrange(len(plan.cycles))
+        now = plan.cycles[plan.first_fill]
+        plan.stretch = (chance.choice([start, start, first, now - (now - first) // 2, now - 5 * MINUTE]), now)
 
 
 def _draw_weather(plan: Plan, chance: random.Random) -> None:
@@ -142,3 +175,31 @@ def _draw_weather(plan: Plan, chance: random.Random) -> None:
     plan.deaths = 0.0 if calm else chance.choice([0.0, 0.5, 1.5, 4.0])
     plan.stops = 0.0 if calm else chance.choice([0.0, 0.0, 0.1])
     plan.jumps = 0.0 if calm else chance.choice([0.0, 0.0, 0.1])
+
+
+def _draw_worlds(plan: Plan, chance: random.Random, worlds: frozenset[str] | None) -> None:
+    drawn = frozenset(world for world, share in WORLDS.items() if chance.random() < share)
+    if worlds is None:
+        worlds = drawn if plan.rates or plan.spells or plan.deaths or chance.random() < 0.5 else frozenset()
+    if "v1" in worlds:
+        worlds -= {"unmerged", "odd rows", "buckets"}  # it merges what it shows, and has neither of the others
+        plan.small, plan.requests_per_minute = False, None  # counting takes more requests than such limits leave
+    plan.worlds = worlds
+    count = len(plan.cycles)
+    if plan.has("sources"):
+        plan.sources = chance.choice([2, 3])
+        plan.traces = max(3, plan.traces // plan.sources)
+    if plan.has("gateway"):
+        plan.gateway = chance.choice([6_000, 12_000, 40_000])
+    if plan.has("buckets"):
+        plan.rate_limit = chance.choice([30, 60])
+        plan.estimates = sorted(chance.sample(range(count), k=min(count, 3)))
+    if plan.has("rotation"):
+        keys = ["kelet", *(f"langfuse-{number}" for number in range(plan.sources))]
+        moments = sorted(plan.begin + chance.randrange(plan.span) for _ in range(chance.choice([1, 2, 4])))
+        plan.rotations = [(moment, chance.choice(keys)) for moment in moments]
+    if plan.has("gone"):
+        plan.gone = chance.sample(range(1, count), k=chance.choice([1, 2]))
+    if plan.has("restore"):
+        backed_up = chance.randrange(1, count - 3)
+        plan.restores = [(backed_up, chance.randrange(backed_up + 1, count))]
