@@ -36,6 +36,11 @@ class SyncError(Exception):
 
     exit_code: int = ExitCode.TRANSIENT
 
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What to tell the person, one line for each problem."""
+        return (str(self),)
+
 
 class TransientError(SyncError):
     """A fault that may pass. `retry_after` is the wait in seconds the other side asked for, if it did."""
@@ -70,7 +75,16 @@ class Stop(SyncError):
 
 
 class ConfigError(Stop):
-    """A setting or an argument is wrong."""
+    """A setting or an argument is wrong; several problems are told at once, each in a line of its own."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What to tell the person, one line for each problem."""
+        return self.problems
 
 
 class StateError(Stop):

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Protocol, TypeVar
 
 from sync_worker.cli.output import say
+from sync_worker.cli.stopping import restored
 from sync_worker.clock import Stopped, SystemClock
 from sync_worker.errors import ConfigError, ExitCode, StateError
 from sync_worker.ledger import Ledger, open_ledger
@@ -123,7 +124,8 @@ def run_async(work: Callable[[], Awaitable[int]], clock: SystemClock, *, gracefu
         return await work()
 
     try:
-        code = asyncio.run(main())
+        with restored():
+            code = asyncio.run(main())
     except Stopped:
         code = ExitCode.OK
     if received and code in {ExitCode.OK, ExitCode.DEAD_LETTERS}:

@@ -14,7 +14,7 @@ from tests.docs.tables import ROOT
 PACKAGE = ROOT / "sync_worker"
 
 #: Modules that stand alone and that every part may import.
-COMMON = frozenset({"__version__", "errors", "records", "json_text", "times", "windows", "clock", "backoff", "http"})
+COMMON = frozenset({"__version__", "errors", "records", "json_text", "times", "windows", "clock", "backoff", "http", "printable"})
 
 #: What each part may import of the others.
 MAY: dict[str, frozenset[str]] = {
@@ -22,7 +22,7 @@ MAY: dict[str, frozenset[str]] = {
     "langfuse": frozenset({"records", "json_text", "times", "windows", "errors", "clock", "backoff", "http"}),
     "kelet": frozenset({"spans", "errors", "clock", "backoff", "http", "__version__"}),
     "ledger": frozenset({"spans", "windows", "errors", "clock"}),
-    "settings": frozenset({"errors"}),
+    "settings": frozenset({"errors", "printable"}),
     "watch": COMMON,
     "demo": COMMON,
     "sync": COMMON | {"spans", "langfuse", "kelet", "ledger", "settings", "watch"},
@@ -32,6 +32,7 @@ MAY: dict[str, frozenset[str]] = {
     "times": frozenset(),
     "errors": frozenset(),
     "json_text": frozenset(),
+    "printable": frozenset(),
     "clock": frozenset({"errors"}),
     "backoff": frozenset({"errors", "clock"}),
     "http": frozenset({"json_text"}),

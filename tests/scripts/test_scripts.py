@@ -79,7 +79,7 @@ class TestStart:
         """A whole environment would be made again, or stdout would carry talk that breaks `--json`."""
         outcome = sync("status", "--json", SYNC_VENV=made, PYTHON="/nowhere/python")
         assert (outcome.returncode, outcome.stderr) == (0, "")
-        assert json.loads(outcome.stdout)["args"] == ["-P", "-m", "sync_worker", "status", "--json"]
+        assert json.loads(outcome.stdout)["args"] == ["-P", "-S", f"{ROOT}/scripts/lib/start.py", "status", "--json"]
 
     def test_arguments_arrive_as_they_were_typed(self, made: Path) -> None:
         """Spaces, empty arguments or stars would be split, dropped or expanded on the way."""

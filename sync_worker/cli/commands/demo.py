@@ -63,7 +63,9 @@ def run(arguments: argparse.Namespace) -> int:
             )
         if not arguments.json:
             limit = None if arguments.all else _SHOWN_TRACES
-            print_line(render(receiver.spans, limit_traces=limit, color=sys.stdout.isatty()))
+            color = sys.stdout is not None and sys.stdout.isatty()
+            for line in render(receiver.spans, limit_traces=limit, color=color).split("\n"):
+                print_line(line, styled=color)
             traces = len({span.trace_id for span in receiver.spans})
             say(
                 f"{len(receiver.spans)} spans of {traces} traces arrived. With your own keys in .env: scripts/sync once"
