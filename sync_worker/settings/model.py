@@ -140,6 +140,9 @@ SECRETS: Final = frozenset({"langfuse_public_key", "langfuse_secret_key", "kelet
 #: Settings without which a source cannot be synced.
 REQUIRED: Final = frozenset({*SECRETS, "kelet_project"})
 
+#: Settings whose values are paths.
+PATHS: Final = frozenset({"sync_config", "sync_secrets_dir", "sync_state_path"})
+
 #: Settings that say where other settings are, and so cannot stand in the file or the folder that they name.
 WHEREABOUTS: Final = frozenset({"sync_config", "sync_secrets_dir"})
 

@@ -40,6 +40,7 @@ class Found:
     text: str = field(repr=False)
     origin: str
     secret: bool = False  # never show it
+    bare: bool = False  # nobody took comments away on the way here
 
 
 def mask(secret: str) -> str:

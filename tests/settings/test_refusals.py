@@ -78,7 +78,7 @@ def test_all_problems_are_told_at_once_in_one_line_each(tmp_path: Path) -> None:
     assert f"got 'warn' from .env line 1 ({tmp_path / '.env'})" in message
     assert (
         "SYNC_INTERVAL: a number without a unit; got '60' from environment variable SYNC_INTERVAL; expected a duration "
-        "such as 500ms, 30s, 20m, 48h, 7d or 1h30m. Try: write 60s."
+        "such as 500ms, 30s, 20m, 48h, 7d or 1h30m. Try: 60s for seconds or 60m for minutes."
     ) in message.splitlines()
 
 
@@ -87,7 +87,10 @@ def test_all_problems_are_told_at_once_in_one_line_each(tmp_path: Path) -> None:
     [
         ("SYNC_START", "2026-01-31T00:00:00", "add Z"),
         ("SYNC_START", "tomorrow", "a duration back from the first run"),
-        ("SYNC_START", "24", "write 24s"),
+        ("SYNC_START", "24", "Try: 24h for hours or 24d for days."),
+        ("SYNC_START", "2026", "Try: write 2026-01-01T00:00:00Z."),
+        ("SYNC_START", "20260131", "Try: write 2026-01-31T00:00:00Z."),
+        ("SYNC_PATIENCE", "5", "Try: 5s for seconds or 5m for minutes."),
         ("SYNC_INTERVAL", "0s", "longer than nothing"),
         ("SYNC_LATE_HORIZONS", "2h,20m", "20m,2h"),
         ("SYNC_UPDATES", "resnd", "Try: resend"),
