@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 from sync_worker.cli.output import say
 from sync_worker.cli.stopping import restored
 from sync_worker.clock import Stopped, SystemClock
+from sync_worker.connections import refuse_unusable
 from sync_worker.errors import ConfigError, ExitCode, StateError
 from sync_worker.ledger import Ledger, open_ledger
 from sync_worker.ledger import lease as leases
@@ -42,12 +43,17 @@ def add_common_options(parser: argparse.ArgumentParser, *, source: bool = False,
 
 
 def settings_for(arguments: argparse.Namespace, *, need_sources: bool = True) -> Settings:
-    """Load the settings and set up logs. Raises ConfigError."""
+    """Load the settings and set up logs; for a command that needs sources, see that they can be reached at all.
+
+    Raises ConfigError.
+    """
     overrides = {"--state": arguments.state} if arguments.state else {}
     settings = load(overrides=overrides, need_sources=need_sources)
     logs.set_up(settings.log_level, settings.log_format)
     for warning in settings.warnings:
         log.warning("%s", warning, extra={"action": "settings"})
+    if need_sources:
+        refuse_unusable(url for one in settings.sources for url in (one.langfuse_base_url, one.kelet_api_url))
     return settings
 
 

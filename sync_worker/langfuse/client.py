@@ -17,8 +17,9 @@ import httpx
 
 from sync_worker.backoff import Backoff
 from sync_worker.clock import Clock
+from sync_worker.connections import Routed
 from sync_worker.errors import CredentialsRefused, SourcePaused, TransientError
-from sync_worker.http import describe, redirect_target, retry_after, server_time_ms, shown, tls
+from sync_worker.http import describe, redirect_target, retry_after, server_time_ms, shown
 from sync_worker.json_text import parse
 from sync_worker.langfuse.budget import Budget, RateLimited
 from sync_worker.langfuse.pace import Pace
@@ -85,11 +86,9 @@ class LangfuseClient:
         self.http = httpx.AsyncClient(
             auth=httpx.BasicAuth(public_key, secret_key),
             timeout=httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
-            limits=httpx.Limits(max_connections=8, max_keepalive_connections=4),
             headers={"Accept": "application/json", "User-Agent": "langfuse-kelet-sync"},
             follow_redirects=False,
-            transport=transport,
-            verify=tls(),
+            transport=transport or Routed(),
         )
 
     @property

@@ -103,7 +103,7 @@ def test_unknown_command_is_usage(make_world: MakeWorld) -> None:
 def test_second_run_at_the_same_time(make_world: MakeWorld) -> None:
     """Two runs work on one state file at once."""
     made = make_world(_rows(), **LONG_AGO)
-    made.kelet.script = faults.always(faults.slow(1.0))
+    made.kelet.script = faults.always(faults.slow(4.0))
     with made.start("once") as first:
         _until_asked(made)
         code, _, err = made.program("once")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -33,6 +34,7 @@ def add_to(subparsers: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
     rows = load_rows()
+    os.environ["no_proxy"] = "*"  # both servers are in this process; no proxy could reach them
     with (
         tempfile.TemporaryDirectory(prefix="sync-worker-demo-") as folder,
         RecordedLangfuse(rows) as langfuse,
