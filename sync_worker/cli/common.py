@@ -8,7 +8,7 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any, Protocol, TypeVar
 
 from sync_worker.cli.output import say
@@ -19,6 +19,8 @@ from sync_worker.errors import ConfigError, ExitCode, StateError
 from sync_worker.ledger import Ledger, open_ledger
 from sync_worker.ledger import lease as leases
 from sync_worker.settings import Settings, Source, load
+from sync_worker.sync.opening import keys_hash
+from sync_worker.sync.start import start_without_effect
 from sync_worker.watch import logs
 
 _T = TypeVar("_T")
@@ -66,6 +68,19 @@ def chosen_sources(settings: Settings, arguments: argparse.Namespace) -> tuple[S
         names = ", ".join(source.name for source in settings.sources)
         raise ConfigError(f"--source {arguments.source}: there is no such source. Try: one of {names}")
     return chosen
+
+
+def start_notices(settings: Settings, sources: Iterable[Source], ledger: Ledger) -> list[str]:
+    """Return a line for each source on which SYNC_START has no effect any more, though it was set or changed."""
+    states = [(source.name, ledger.source_by_key(keys_hash(source))) for source in sources]
+    lines = [start_without_effect(ledger, state, name, settings) for name, state in states if state is not None]
+    return [line for line in lines if line is not None]
+
+
+def warn_of_start(settings: Settings, sources: Iterable[Source], ledger: Ledger) -> None:
+    """Log those lines."""
+    for line in start_notices(settings, sources, ledger):
+        log.warning("%s", line, extra={"action": "settings"})
 
 
 @contextlib.contextmanager

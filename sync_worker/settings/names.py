@@ -38,6 +38,11 @@ _NEAR = 0.8
 _NEAR_WITH_OTHER_PREFIX = 0.9
 
 
+# Some of the JavaScript SDKs call it LANGFUSE_BASEURL. That says where Langfuse is, so it is no matter only where the
+# worker has been told, too: else it would ask another server.
+_ADDRESSES = frozenset({"LANGFUSE_BASE_URL", "LANGFUSE_HOST"})
+
+
 def suggestion(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """Return the one of `known` that is nearest to `name`, in any case, or an empty text."""
     by_folded = {candidate.lower(): candidate for candidate in known}
@@ -50,8 +55,11 @@ def misspelled(names: Iterable[str]) -> Iterator[tuple[str, str]]:
 
     The values of such variables are not looked at: a key under a misspelled name is still a key.
     """
-    for name in sorted(set(names) - KNOWN_VARIABLES):
+    names = set(names)
+    for name in sorted(names - KNOWN_VARIABLES):
         folded = name.upper()
+        if folded == "LANGFUSE_BASEURL" and _ADDRESSES & names:
+            continue
         if folded in SDK_VARIABLES or _SERVICE_VARIABLE.fullmatch(folded):
             continue
         cutoff = _NEAR if folded.startswith(("SYNC_", "LANGFUSE_", "KELET_")) else _NEAR_WITH_OTHER_PREFIX

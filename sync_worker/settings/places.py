@@ -73,7 +73,10 @@ class KeyFiles:
         if path is None:
             return None
         if field not in self._read:
-            refuse_leftovers(path, path=True)
+            try:
+                refuse_leftovers(path, path=True)
+            except WrongValueError as wrong:
+                raise WrongValueError(f"the path in {path.origin} {wrong.problem}", hint=wrong.hint) from None
             file = self._directory / parse_path(path.text)
             shown = str(file)
             if looks_like_key(path.text) or not path.text.strip().startswith(("/", "./", "../", "~")):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Callable
 from fractions import Fraction
@@ -139,10 +140,13 @@ def parse_path(text: str) -> Path:
     # Bytes that are no UTF-8 are half surrogates here; a file system may hold such names.
     if not is_printable(re.sub("[\udc80-\udcff]", "", text)):
         raise WrongValueError("holds characters that cannot be seen", expected="a path", hint="type it again by hand")
+    unknown = WrongValueError("the home folder is not known", expected="a path without ~")
+    if re.match("~(/|$)", text) and not os.environ.get("HOME", "/").startswith("/"):
+        raise unknown  # HOME= would make ~ the root of the file system
     try:
         return Path(text).expanduser()
     except RuntimeError:
-        raise WrongValueError("the home folder is not known", expected="a path without ~") from None
+        raise unknown from None
 
 
 def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:

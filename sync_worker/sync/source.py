@@ -30,6 +30,7 @@ from sync_worker.sync.parked import ParkedSync
 from sync_worker.sync.plan import PERIODS, Cutter, due, live_view
 from sync_worker.sync.release import Policy, Releaser
 from sync_worker.sync.report import SourceReport
+from sync_worker.sync.start import remember_start
 from sync_worker.sync.verify import Verdict, Verification
 from sync_worker.sync.window import WindowSync
 from sync_worker.times import iso_time, moment_ms, span_ms
@@ -238,6 +239,7 @@ class SourceSync:
         if first > now:
             raise ConfigError(f"SYNC_START lies in the future ({iso_time(first)}). Try: a duration such as 24h")
         first = self._ledger.set_first_edge(self.state.id, first)
+        remember_start(self._ledger, self.state.id, self._settings)
         self.state = next(state for state in self._ledger.sources() if state.id == self.state.id)
         log.info("%s: syncing what starts at or after %s", self.source.name, iso_time(first), extra={"action": "start"})
         return first

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from sync_worker.backoff import Backoff
-from sync_worker.cli.common import Subparsers, add_common_options, chosen_sources, run_async, settings_for
+from sync_worker.cli.common import (
+    Subparsers,
+    add_common_options,
+    chosen_sources,
+    run_async,
+    settings_for,
+    start_notices,
+)
 from sync_worker.cli.output import print_json, print_line
 from sync_worker.clock import SystemClock
 from sync_worker.errors import ConfigError, ExitCode, SyncError
@@ -73,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
     findings.note("settings", f"{len(sources)} source(s); `config show` tells where each value comes from")
 
     async def work() -> int:
-        await findings.attempt("state file", lambda: _state_file(settings, clock))
+        await findings.attempt("state file", lambda: _state_file(settings, sources, clock, findings))
         for source in sources:
             await _check_source(source, settings, clock, findings, skip_kelet=arguments.skip_kelet)
         return overall(findings.codes)
@@ -87,13 +94,15 @@ def run(arguments: argparse.Namespace) -> int:
     return code
 
 
-async def _state_file(settings: Settings, clock: SystemClock) -> str:
+async def _state_file(settings: Settings, sources: Sequence[Source], clock: SystemClock, findings: Findings) -> str:
     path = settings.state_path
     existed = path.exists()
     ledger = open_ledger(path, clock)
     try:
         with ledger.transaction(fenced=False):
             pass
+        for line in start_notices(settings, sources, ledger):
+            findings.note("start", line)
         size = ledger.size_bytes()
     finally:
         ledger.close()
