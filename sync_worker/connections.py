@@ -117,7 +117,8 @@ def _proxy(name: str, address: str) -> httpx.Proxy:
     text = address if "://" in address else f"http://{address}"
     try:
         url = httpx.URL(text)
-        usable = bool(url.host) and " " not in text and url.scheme in {*_PROXY_SCHEMES, *_SOCKS}
+        port_fits = url.port is None or 0 < url.port < 65536
+        usable = bool(url.host) and port_fits and " " not in text and url.scheme in {*_PROXY_SCHEMES, *_SOCKS}
         proxy = httpx.Proxy(url) if usable else None
     except (httpx.InvalidURL, ValueError):
         proxy = None

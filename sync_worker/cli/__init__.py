@@ -22,11 +22,11 @@ class Parser(argparse.ArgumentParser):
 
     def _print_message(self, message: str, file: Any = None) -> None:
         if message:
-            print_help(message, on_stdout=file is not None and file is sys.stdout)
+            print_help(message, on_stdout=file is None or file is not sys.stderr)
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong with the arguments, and end with 2."""
-        self.print_usage(sys.stderr)
+        print_help(self.format_usage(), on_stdout=False)
         say(f"{self.prog}: error: {message}")
         self.exit(ExitCode.USAGE)
 
@@ -57,10 +57,13 @@ def _run(arguments: argparse.Namespace) -> int:
     except Exception as fault:
         if log.isEnabledFor(logging.DEBUG):
             log.debug("unexpected", exc_info=True)
-        say(
-            f"sync-worker: unexpected {type(fault).__name__}: {fault}. Nothing that was not answered counts as done. "
+        line = (
+            f"unexpected {type(fault).__name__}: {fault}. Nothing that was not answered counts as done. "
             "Try: again with SYNC_LOG_LEVEL=debug, and report what it prints"
         )
+        say(f"sync-worker: {line}")
+        if getattr(arguments, "json", False):
+            print_json({"error": line, "exit_code": ExitCode.TRANSIENT})
         return ExitCode.TRANSIENT
 
 

@@ -127,7 +127,8 @@ def test_horizons() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "hint"), [("2h,20m", "20m,2h"), ("2h,2h", "2h"), ("20m,", ""), ("0s,1h", ""), ("20", "20m for minutes or 20h for hours")]
+    ("text", "hint"),
+    [("2h,20m", "20m,2h"), ("2h,2h", "2h"), ("20m,", ""), ("0s,1h", ""), ("20", "20m for minutes or 20h for hours")],
 )
 def test_refused_horizons(text: str, hint: str) -> None:
     """The deepest horizon, which bounds the state file, would not be the last."""
