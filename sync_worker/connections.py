@@ -68,11 +68,15 @@ def refuse_unusable(urls: Iterable[str]) -> None:
     problems: dict[str, None] = {}
     for url in dict.fromkeys(urls):
         try:
-            proxy = proxy_of(httpx.URL(url))
+            asked = httpx.URL(url)
+            proxy = proxy_of(asked) if asked.host else None  # the host is decoded here, as it is for each request
             if url.startswith("https:") or (proxy is not None and proxy.url.scheme == "https"):
                 tls()
         except ConfigError as wrong:
             problems |= dict.fromkeys(wrong.lines)
+        except (httpx.InvalidURL, UnicodeError) as wrong:
+            line = f"{url} is no address that can be asked ({wrong}). Try: another LANGFUSE_BASE_URL or KELET_API_URL"
+            problems[line] = None
     if problems:
         raise ConfigError(*problems)
 

@@ -44,13 +44,17 @@ def add_common_options(parser: argparse.ArgumentParser, *, source: bool = False,
         parser.add_argument("--source", metavar="NAME", help="only this source of sync.toml")
 
 
+def overrides_of(arguments: argparse.Namespace) -> dict[str, str]:
+    """Return what the command line says over the settings; an empty `--state` too, which is refused then."""
+    return {} if arguments.state is None else {"--state": arguments.state}
+
+
 def settings_for(arguments: argparse.Namespace, *, need_sources: bool = True) -> Settings:
     """Load the settings and set up logs; for a command that needs sources, see that they can be reached at all.
 
     Raises ConfigError.
     """
-    overrides = {"--state": arguments.state} if arguments.state else {}
-    settings = load(overrides=overrides, need_sources=need_sources)
+    settings = load(overrides=overrides_of(arguments), need_sources=need_sources)
     logs.set_up(settings.log_level, settings.log_format)
     for warning in settings.warnings:
         log.warning("%s", warning, extra={"action": "settings"})

@@ -102,6 +102,12 @@ def test_a_proxy_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch, name: str,
     refuse_unusable(["https://langfuse.example"])
 
 
+@pytest.mark.parametrize("url", ["https://999.1.1.1", "https://xn--a.example"])
+def test_an_address_that_nobody_can_have(url: str) -> None:
+    """The HTTP client would end the command in words of its own, or each request for ever."""
+    assert url in refusal(url)
+
+
 async def test_a_request_goes_through_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     """A proxy that must be used would be passed by."""
     import asyncio

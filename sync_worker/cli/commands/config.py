@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 
-from sync_worker.cli.common import Subparsers, add_common_options, start_notices, state_file
+from sync_worker.cli.common import Subparsers, add_common_options, overrides_of, start_notices, state_file
 from sync_worker.cli.output import print_json, print_table, say
 from sync_worker.clock import SystemClock
 from sync_worker.errors import SyncError
@@ -22,7 +22,7 @@ def add_to(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    settings = load(overrides={"--state": arguments.state} if arguments.state else {}, need_sources=False)
+    settings = load(overrides=overrides_of(arguments), need_sources=False)
     for warning in settings.warnings:
         say(f"sync-worker: {warning}")
     for line in _start_notices(settings):

@@ -37,7 +37,7 @@ def add_to(subparsers: Subparsers) -> None:
         ("drop", run_drop, "forget dead letters; their rows count as done"),
     ):
         verb = verbs.add_parser(name, help=words)
-        verb.add_argument("ids", nargs="*", type=int, metavar="ID", help="as `dead-letters list` shows them")
+        verb.add_argument("ids", nargs="*", type=_id, metavar="ID", help="as `dead-letters list` shows them")
         verb.add_argument("--all", action="store_true", help="every dead letter")
         add_common_options(verb)
         verb.set_defaults(run=run)
@@ -91,6 +91,17 @@ async def _retry(
     result = {"sent": sent, "refused_again": refused, "left": left, "exit_code": code}
     _tell(arguments, result, f"{sent} sent, {refused} refused again, {left} left as they were (nothing to fetch)")
     return overall([code, ExitCode.DEAD_LETTERS if refused else ExitCode.OK])
+
+
+def _id(text: str) -> int:
+    """Return the number of a dead letter; raises ValueError, which argparse tells."""
+    number = int(text)
+    if not 0 < number < 2**63:  # SQLite's numbers end there
+        raise ValueError(text)
+    return number
+
+
+_id.__name__ = "number"  # as argparse names it: `invalid number value`
 
 
 def _chosen(ledger: Ledger, arguments: argparse.Namespace) -> list[DeadLetter]:
