@@ -19,7 +19,7 @@ from sync_worker.backoff import Backoff
 from sync_worker.clock import Clock
 from sync_worker.errors import CredentialsRefused, SourcePaused, TransientError
 from sync_worker.http import describe, redirect_target, retry_after, server_time_ms, shown, tls
-from sync_worker.json_text import parse
+from sync_worker.json_text import parse_answer
 from sync_worker.langfuse.budget import Budget, RateLimited
 from sync_worker.langfuse.pace import Pace
 
@@ -159,7 +159,10 @@ class LangfuseClient:
     def _answer(self, path: str, response: httpx.Response) -> Answer:
         if response.status_code != httpx.codes.OK:
             raise self.failure(path, response)
-        is_json, body = parse(response.content)
+        try:
+            is_json, body = parse_answer(response.content)
+        except MemoryError:
+            raise PageTooHeavy(f"an answer at {path} takes more memory than there is") from None
         if is_json:
             return Answer(body, len(response.content))
         if "json" in response.headers.get("Content-Type", ""):

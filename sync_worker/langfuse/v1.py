@@ -12,14 +12,14 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
-from sync_worker.errors import RecordRefused, TransientError
+from sync_worker.errors import TransientError
 from sync_worker.langfuse.client import EndpointMissing, LangfuseClient, PageTooHeavy, RequestRejected, ServerFault
 from sync_worker.langfuse.filters import any_of, not_before, parts
 from sync_worker.langfuse.listing import MAX_ROWS, OBSERVATIONS, TRACES, Listing
 from sync_worker.langfuse.media import whole_row
 from sync_worker.langfuse.paging import Trial
 from sync_worker.langfuse.reader import Page, Unreadable
-from sync_worker.langfuse.rows import unreadable
+from sync_worker.langfuse.rows import read_rows
 from sync_worker.langfuse.walk import Stretch, Walk
 from sync_worker.records import SYNTHETIC_ROOT_PREFIX, Api, Observation
 from sync_worker.windows import Window
@@ -174,10 +174,7 @@ class V1Reader:
             else:
                 self._client.backoff.success()
                 break
-        try:
-            return Page([listing.parse(answer.body)], size=answer.size)
-        except RecordRefused as refusal:
-            return Page(unreadable=[unreadable(answer.body, str(refusal))], size=answer.size)
+        return Page(*read_rows([answer.body], listing.parse), answer.size)
 
     def _walk_of(self, listing: Listing) -> Walk:
         return self._observations if listing is OBSERVATIONS else self._traces
