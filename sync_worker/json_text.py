@@ -28,19 +28,19 @@ _STRINGS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _SPACE = re.compile(r"\s")
 
 
-def parse(text: str | bytes) -> tuple[bool, Any]:
+def parse(text: str | bytes, *, deep: bool = False) -> tuple[bool, Any]:
     """Return whether the text is JSON that nests no deeper than MAX_DEPTH, and its value.
 
-    msgspec refuses lone surrogates and NaN; the standard library reads them.
+    With `deep`, as deep as Python follows. msgspec refuses lone surrogates and NaN; the standard library reads them.
     """
-    is_json, value = parse_strictly(text)
-    if is_json:
-        return True, value
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return False, None
-    return _unless_deep(text, value)
+        value = msgspec.json.decode(text)
+    except (ValueError, RecursionError):  # of ValueError are its own error and that of lone surrogates
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            return False, None
+    return (True, value) if deep else _unless_deep(text, value)
 
 
 def parse_answer(content: bytes) -> tuple[bool, Any]:
@@ -69,7 +69,7 @@ def parse_strictly(text: str | bytes) -> tuple[bool, Any]:
     """Return the same for text that can be written again as valid JSON with the same numbers; other text is none."""
     try:
         value = msgspec.json.decode(text)
-    except (ValueError, RecursionError):  # of ValueError are its own error and that of lone surrogates
+    except (ValueError, RecursionError):
         return False, None
     return _unless_deep(text, value)
 

@@ -82,7 +82,7 @@ def _cut_list(texts: list[str], limit: int, ending: str) -> list[str]:
 
 
 def _cut_messages(text: str, limit: int) -> str | None:
-    is_json, value = parse(text)
+    is_json, value = parse(text, deep=True)
     if not is_json:
         return None
     size = len(utf8(text).encode())

@@ -112,7 +112,7 @@ class Releaser:
         done = {} if again else self.ledger.done_rows(self.source_id, taken)
         traces = []
         for trace_id, rows in taken.items():
-            fresh = [row for row in rows if self._is_ours(row, sends) and not self._is_done(row, done, touched)]
+            fresh = [row for row in rows if self._is_ours(row, sends) and not self._is_settled(row, done, touched)]
             if fresh:
                 keep = {row.id for row in fresh}
                 others = [row for row in rows if row.id not in keep]
@@ -121,10 +121,28 @@ class Releaser:
             self.ledger.touch(self.source_id, touched)
         await self._look_up(traces)
         for trace in traces:
-            note = trace.note
-            known = None if note is None else TraceContext.from_json(trace.trace_id, note.context)
-            trace.context = gather(trace.trace_id, trace.rows, known)
-        return traces
+            trace.context = self.gathered(trace)
+        return [trace for trace in traces if trace.fresh]
+
+    def gathered(self, trace: Trace) -> TraceContext:
+        """Return what the rows of a trace say of it; a row that cannot be asked is taken out, and set aside."""
+        note = trace.note
+        known = None if note is None else TraceContext.from_json(trace.trace_id, note.context)
+        try:
+            return gather(trace.trace_id, trace.rows, known)
+        except Exception as fault:  # noqa: BLE001 - whatever it is, the rows are tried one by one
+            _log_fault("gather", trace.trace_id, fault)
+        faults = {row.id: fault for row in trace.rows if (fault := _fault_of(row)) is not None}
+        for row in trace.fresh:
+            if row.id in faults:
+                self._set_aside(row, "it breaks what is gathered of its trace", faults[row.id])
+        trace.fresh = [row for row in trace.fresh if row.id not in faults]
+        trace.others = [row for row in trace.others if row.id not in faults]
+        try:
+            return gather(trace.trace_id, trace.rows, known)
+        except Exception as fault:  # noqa: BLE001 - together they break it: the rows go without what they say
+            _log_fault("gather", trace.trace_id, fault)
+            return TraceContext(trace.trace_id)
 
     async def send(self, traces: Sequence[Trace], *, parked: bool = False) -> None:
         """Send the fresh rows of traces, and return when each is accepted or set aside.
@@ -192,6 +210,18 @@ class Releaser:
     def _is_ours(self, row: Observation, sends: Window) -> bool:
         return sends.holds(row.start_ms) and not any(stretch.holds(row.start_ms) for stretch in self.taken)
 
+    def _is_settled(
+        self, row: Observation, done: Mapping[tuple[str, str], SentRow], touched: list[tuple[RowKey, int, bytes]]
+    ) -> bool:
+        """Whether nothing is left to do for a row: it is done, or cannot even be compared and is set aside."""
+        try:
+            return self._is_done(row, done, touched)
+        except Exception as fault:  # noqa: BLE001 - whatever it is, it concerns this row alone
+            sent = done.get((trace_of(row), row.id))
+            if sent is None or not sent.set_aside:
+                self._set_aside(row, "it breaks its comparison with what was sent", fault)
+            return True
+
     def _is_done(
         self, row: Observation, done: Mapping[tuple[str, str], SentRow], touched: list[tuple[RowKey, int, bytes]]
     ) -> bool:
@@ -242,11 +272,13 @@ class Releaser:
             return
         starts = [row.start_ms for trace in traces.values() for row in trace.fresh]
         around = Window(min(starts) - self.policy.deepest_ms, max(starts) + _ROOT_AFTER)
+        held = {trace_id: {row.id for row in trace.rows} for trace_id, trace in traces.items()}
         async for page in read(list(traces), around):
             self.report.rows_read += len(page.rows)
             for row in page.rows:
                 trace = traces.get(trace_of(row))
-                if trace is not None and all(row.id != held.id for held in trace.rows):
+                if trace is not None and row.id not in held[trace.trace_id]:
+                    held[trace.trace_id].add(row.id)
                     trace.others.append(row)
 
     def _encoded(self, traces: Iterable[Trace]) -> Iterator[list[EncodedSpan]]:
@@ -260,38 +292,46 @@ class Releaser:
     def _converted(self, trace: Trace, project: str) -> list[EncodedSpan]:
         """Convert a trace; a row that breaks the conversion is set aside alone."""
         try:
-            return self._convert(trace.fresh, trace, project)
-        except Exception:
-            log.exception("trace %s cannot be converted as a whole", trace.trace_id, extra={"action": "convert"})
+            return self._convert(trace.fresh, trace.others, trace, project)
+        except Exception as fault:  # noqa: BLE001 - whatever it is, the rows are tried one by one
+            _log_fault("convert", trace.trace_id, fault)
         spans: list[EncodedSpan] = []
         for row in trace.fresh:
             try:
-                spans += self._convert([row], trace, project)
+                spans += self._convert([row], (), trace, project)
             except Exception as fault:  # noqa: BLE001 - whatever it is, it concerns this row alone
-                self._set_aside(row, f"it cannot be converted: {type(fault).__name__}: {fault}")
+                self._set_aside(row, "it cannot be converted", fault)
         return spans
 
-    def _convert(self, rows: Sequence[Observation], trace: Trace, project: str) -> list[EncodedSpan]:
+    def _convert(
+        self, rows: Sequence[Observation], others: Sequence[Observation], trace: Trace, project: str
+    ) -> list[EncodedSpan]:
         own = {row.id: row for row in rows}
-        others = [row for row in trace.rows if row.id not in own]
         sent = [trace.whole.get(row.id, row) for row in rows]
         converted = convert(sent, trace.context, project, self.policy.conversion, others)
+        encoded: list[EncodedSpan] = []
+        for row, span in converted.spans:
+            try:  # what is remembered is the row as it is read, not as it was made whole: so it is known again
+                encoded.append(encode(own[row.id], span, project))
+            except Exception as fault:  # noqa: BLE001 - whatever it is, it concerns this row alone
+                self._set_aside(own[row.id], "it cannot be serialised", fault)
+        for row, fault in converted.failed:
+            self._set_aside(own[row.id], "it cannot be converted", fault)
         trace.left_out += converted.dropped
-        # What is remembered is the row as it is read, not as it was made whole: so it is known again.
-        encoded = [encode(own[row.id], span, project) for row, span in converted.spans]
         self.report.notes.update(converted.notes)
         return encoded
 
-    def _set_aside(self, row: Observation, reason: str) -> None:
+    def _set_aside(self, row: Observation, why: str, fault: Exception) -> None:
+        _log_fault("dead-letter", trace_of(row), fault)
         letter = DeadLetter(
             source_id=self.source_id,
             kind="unreadable",
-            reason=reason,
+            reason=f"{why}: {type(fault).__name__}: {fault}",
             made_ms=self.clock.now_ms(),
             trace_id=trace_of(row),
             row_id=row.id,
             start_ms=row.start_ms,
-            fingerprint=fingerprint(row),
+            fingerprint=_fingerprint_of(row),
         )
         self.ledger.commit_answer(self.source_id, (), [letter])
         self.report.dead_letters += 1
@@ -300,3 +340,25 @@ class Releaser:
 def released(note: TraceNote) -> TraceNote:
     """Return the note of a trace that waits no longer."""
     return replace(note, parked=False, parked_ms=None, check_ms=0)
+
+
+def _fault_of(row: Observation) -> Exception | None:
+    """Return what goes wrong when a row alone is asked of its trace."""
+    try:
+        gather(trace_of(row), [row])
+    except Exception as fault:  # noqa: BLE001 - it is handed back
+        return fault
+    return None
+
+
+def _fingerprint_of(row: Observation) -> bytes:
+    """Return a row's fingerprint, or none of a row that has none, which counts as never read."""
+    try:
+        return fingerprint(row)
+    except Exception as fault:  # noqa: BLE001 - the row is set aside for another fault, or for this one, already
+        _log_fault("dead-letter", trace_of(row), fault)
+        return b""
+
+
+def _log_fault(action: str, trace_id: str, fault: Exception) -> None:
+    log.warning("trace %s: %s: %s", trace_id, type(fault).__name__, fault, extra={"action": action})
