@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,9 +67,11 @@ class LangfuseClient:
         backoff: Backoff,
         clock: Clock,
         pace: Pace | None = None,
+        media_hosts: Sequence[str] = (),
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.base_url = base_url
+        self.media_hosts = media_hosts  # hosts, with or without a port, that may keep media wherever they are
         self._pace = pace or Pace(clock, None)
         self.budget = budget
         self.backoff = backoff

@@ -14,7 +14,7 @@ from sync_worker.errors import TransientError
 from sync_worker.langfuse.ahead import walk_ahead
 from sync_worker.langfuse.client import LangfuseClient, PageTooHeavy, ServerFault
 from sync_worker.langfuse.filters import any_of, filtered, not_before, parts
-from sync_worker.langfuse.media import whole_row
+from sync_worker.langfuse.media import Media
 from sync_worker.langfuse.metrics import count_rows
 from sync_worker.langfuse.page_size import MAX_LIMIT, PageSize
 from sync_worker.langfuse.reader import Page, Unreadable
@@ -48,6 +48,7 @@ class V2Reader:
 
     def __init__(self, client: LangfuseClient, limits: Mapping[str, int] | None = None) -> None:
         self._client = client
+        self._media = Media(client)
         learnt = limits or {}
         self._sizes = {fields: PageSize(learnt.get(fields, MAX_LIMIT)) for fields in (FULL, LIGHT, CONTEXT)}
         self._served: dict[str, Observation] = {}  # by fields, a row that was served last, without its content
@@ -98,7 +99,7 @@ class V2Reader:
 
     async def whole(self, row: Observation) -> Observation:
         """Return the row with input and output that the server keeps elsewhere put in; the same row where none is."""
-        return await whole_row(self._client, row)
+        return await self._media.whole_row(row)
 
     def _walk(self, fields: str, params: Mapping[str, str]) -> AsyncGenerator[Page, None]:
         ahead = fields != LIGHT  # light walks may end before their last page

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from sync_worker.clock import Clock
 from sync_worker.kelet.batches import pack
 from sync_worker.kelet.delivery import Delivery
+from sync_worker.langfuse.media import tokens_left
 from sync_worker.langfuse.reader import Page, Reader, Unreadable
 from sync_worker.ledger import DeadLetter, Ledger, SentRow, TraceNote
 from sync_worker.records import Observation
@@ -20,6 +21,7 @@ from sync_worker.spans.fingerprint import fingerprint, is_retold
 from sync_worker.spans.ids import source_trace_id
 from sync_worker.spans.model import Conversion, EncodedSpan, RowKey
 from sync_worker.spans.routing import project_for
+from sync_worker.sync.assemble import MAX_HELD_BYTES
 from sync_worker.sync.report import SourceReport
 from sync_worker.windows import Window
 
@@ -39,8 +41,8 @@ class Trace:
     fresh: list[Observation]
     others: list[Observation] = field(default_factory=list)
     note: TraceNote | None = None
-    whole: dict[str, Observation] = field(default_factory=dict)  # rows with what the server keeps elsewhere put in
     left_out: list[Observation] = field(default_factory=list)  # rows that a direct export would not have
+    is_out: bool = False  # whether a span of it was handed to the delivery
     context: TraceContext = field(init=False)
 
     def __post_init__(self) -> None:
@@ -62,6 +64,21 @@ class Trace:
         """Latest start, end or update of a row seen, now or before."""
         moments = [row.last_ms for row in self.rows]
         return max(moments if self.note is None else [*moments, self.note.newest_ms])
+
+
+@dataclass(slots=True)
+class _Piece:
+    """Fresh rows of a trace that go out together: all of them, unless what the server keeps elsewhere is too much."""
+
+    trace: Trace
+    rows: list[Observation] = field(default_factory=list)
+    whole: dict[str, Observation] = field(default_factory=dict)  # rows with what the server keeps elsewhere put in
+
+    @property
+    def others(self) -> list[Observation]:
+        """All other rows of the trace at hand."""
+        own = {row.id for row in self.rows}
+        return [row for row in self.trace.rows if row.id not in own]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,20 +171,36 @@ class Releaser:
         for trace in traces:
             trace.note = self.noted(trace, parked=parked, going=True)
         self.ledger.note_traces(self.source_id, [trace.note for trace in traces if trace.note is not None])
+        held = 0
+        ready: list[_Piece] = []
         for trace in traces:
+            piece = _Piece(trace)
+            ready.append(piece)
             for row in trace.fresh:
                 whole = await self.reader.whole(row)
+                piece.rows.append(row)
+                left = tokens_left(whole)
+                if left:
+                    self.report.notes["media tokens that stay"] += left
                 if whole is not row:
-                    trace.whole[row.id] = whole
-        await self.delivery.send_all(
-            pack(self._encoded(traces), self.policy.max_batch_spans, self.policy.max_batch_bytes)
-        )
+                    piece.whole[row.id] = whole
+                    held += len(whole.input or "") + len(whole.output or "")
+                if held > MAX_HELD_BYTES:
+                    await self._deliver(ready)
+                    held, piece = 0, _Piece(trace)
+                    ready = [piece]
+        await self._deliver(ready)
         left_out = [row for trace in traces for row in trace.left_out]
         if left_out:
             done = (
                 (RowKey(trace_of(row), row.id), row.start_ms, row.updated_ms or 0, fingerprint(row)) for row in left_out
             )
             self.ledger.leave_out(self.source_id, done)
+
+    async def _deliver(self, pieces: Sequence[_Piece]) -> None:
+        await self.delivery.send_all(
+            pack(self._encoded(pieces), self.policy.max_batch_spans, self.policy.max_batch_bytes)
+        )
 
     def noted(self, trace: Trace, *, parked: bool, check_ms: int = 0, going: bool = False) -> TraceNote:
         """Return what to remember of a trace; its project is decided once, when it first goes."""
@@ -281,34 +314,36 @@ class Releaser:
                     held[trace.trace_id].add(row.id)
                     trace.others.append(row)
 
-    def _encoded(self, traces: Iterable[Trace]) -> Iterator[list[EncodedSpan]]:
-        for trace in traces:
-            project = (trace.note.project if trace.note is not None else None) or self.policy.project
-            spans = self._converted(trace, project)
+    def _encoded(self, pieces: Iterable[_Piece]) -> Iterator[list[EncodedSpan]]:
+        for piece in pieces:
+            note = piece.trace.note
+            project = (note.project if note is not None else None) or self.policy.project
+            spans = self._converted(piece, project)
             if spans:
-                self.report.traces_released += 1
+                self.report.traces_released += not piece.trace.is_out
+                piece.trace.is_out = True
                 yield spans
 
-    def _converted(self, trace: Trace, project: str) -> list[EncodedSpan]:
-        """Convert a trace; a row that breaks the conversion is set aside alone."""
+    def _converted(self, piece: _Piece, project: str) -> list[EncodedSpan]:
+        """Convert rows of a trace; a row that breaks the conversion is set aside alone."""
         try:
-            return self._convert(trace.fresh, trace.others, trace, project)
+            return self._convert(piece.rows, piece.others, piece, project)
         except Exception as fault:  # noqa: BLE001 - whatever it is, the rows are tried one by one
-            _log_fault("convert", trace.trace_id, fault)
+            _log_fault("convert", piece.trace.trace_id, fault)
         spans: list[EncodedSpan] = []
-        for row in trace.fresh:
+        for row in piece.rows:
             try:
-                spans += self._convert([row], (), trace, project)
+                spans += self._convert([row], (), piece, project)
             except Exception as fault:  # noqa: BLE001 - whatever it is, it concerns this row alone
                 self._set_aside(row, "it cannot be converted", fault)
         return spans
 
     def _convert(
-        self, rows: Sequence[Observation], others: Sequence[Observation], trace: Trace, project: str
+        self, rows: Sequence[Observation], others: Sequence[Observation], piece: _Piece, project: str
     ) -> list[EncodedSpan]:
         own = {row.id: row for row in rows}
-        sent = [trace.whole.get(row.id, row) for row in rows]
-        converted = convert(sent, trace.context, project, self.policy.conversion, others)
+        sent = [piece.whole.get(row.id, row) for row in rows]
+        converted = convert(sent, piece.trace.context, project, self.policy.conversion, others)
         encoded: list[EncodedSpan] = []
         for row, span in converted.spans:
             try:  # what is remembered is the row as it is read, not as it was made whole: so it is known again
@@ -317,7 +352,7 @@ class Releaser:
                 self._set_aside(own[row.id], "it cannot be serialised", fault)
         for row, fault in converted.failed:
             self._set_aside(own[row.id], "it cannot be converted", fault)
-        trace.left_out += converted.dropped
+        piece.trace.left_out += converted.dropped
         self.report.notes.update(converted.notes)
         return encoded
 
