@@ -14,8 +14,9 @@ import orjson
 #: Nested deeper than this, JSON counts as text: what works on parsed values may go into them step by step.
 MAX_DEPTH = 100
 
-#: An answer that nests deeper than this cannot be read: each open bracket takes memory.
+#: Of an answer, what nests deeper than this is not even read: each open bracket takes memory.
 _MOST_NESTED = 10_000
+_BRACKETS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
 #: Digits of an integer that Python agrees to read; a longer one stays text.
 _MAX_DIGITS = 4_300
 _CONTAINERS = (dict, list)
@@ -47,7 +48,7 @@ def parse_answer(content: bytes) -> tuple[bool, Any]:
     """Return whether a server's answer is JSON, and its value; of its own oddities it passes all that can be read.
 
     Bytes that are no UTF-8 become lone surrogates (`surrogateescape`), control characters and NaN stay, an integer of
-    more digits than Python reads becomes text, and nesting goes to any depth that a row may have.
+    more digits than Python reads becomes text, and so does what nests deeper than any row has a use for.
     """
     try:
         return True, msgspec.json.decode(content)
@@ -187,17 +188,18 @@ _LENIENT = json.JSONDecoder(strict=False, parse_int=_read_integer)
 
 
 def _nested(text: str) -> Any:
-    """Read JSON with a stack of its own. Raises ValueError when it is none, or nests deeper than any row may."""
+    """Read JSON with a stack of its own, down to _MOST_NESTED. Raises ValueError when it is none."""
     open_: list[Any] = []
     keys: list[str] = []  # of each open object, the key whose value is read
     at = _skip(text, 0)
     while True:
         opener = text[at : at + 1]
-        if opener in ("{", "["):
+        if opener in ("{", "[") and len(open_) >= _MOST_NESTED:
+            end = _end_of(text, at)
+            value, at = text[at:end], end
+        elif opener in ("{", "["):
             inside = _skip(text, at + 1)
             if text[inside : inside + 1] != ("}" if opener == "{" else "]"):
-                if len(open_) >= _MOST_NESTED:
-                    raise ValueError("nested too deep")
                 open_.append({} if opener == "{" else [])
                 at = inside
                 if opener == "{":
@@ -228,6 +230,19 @@ def _nested(text: str) -> Any:
             if _skip(text, at) != len(text):
                 raise ValueError("something follows the JSON")
             return value
+
+
+def _end_of(text: str, at: int) -> int:
+    """Return where what opens at a place is closed again."""
+    level = 0
+    for found in _BRACKETS.finditer(text, at):
+        if found[0] in ("[", "{"):
+            level += 1
+        elif found[0] in ("]", "}"):
+            level -= 1
+            if level == 0:
+                return found.end()
+    raise ValueError(f"what opens at character {at} is not closed")
 
 
 def _skip(text: str, at: int) -> int:

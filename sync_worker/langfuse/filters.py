@@ -21,7 +21,12 @@ def filtered(*conditions: Mapping[str, Any]) -> dict[str, str]:
 
 def any_of(column: str, values: Sequence[str]) -> dict[str, Any]:
     """Return the condition that a column has one of these values."""
-    return {"type": "stringOptions", "column": column, "operator": "any of", "value": [langfuse_id(value) for value in values]}
+    return {
+        "type": "stringOptions",
+        "column": column,
+        "operator": "any of",
+        "value": [langfuse_id(value) for value in values],
+    }
 
 
 def is_text(column: str, value: str) -> dict[str, Any]:

@@ -79,9 +79,7 @@ def parse_row(row: Any) -> Observation:
     )
 
 
-def read_rows(
-    items: Iterable[Any], parse: Callable[[Any], Observation]
-) -> tuple[list[Observation], list[Unreadable]]:
+def read_rows(items: Iterable[Any], parse: Callable[[Any], Observation]) -> tuple[list[Observation], list[Unreadable]]:
     """Return a list's items as rows, and those that cannot be understood; whatever one is, it costs no other."""
     rows, refused = list[Observation](), list[Unreadable]()
     for item in items:

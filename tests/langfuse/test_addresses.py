@@ -134,6 +134,7 @@ async def test_behind_a_proxy_forms_decide(monkeypatch: pytest.MonkeyPatch) -> N
 
 async def test_an_unknown_name_may_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """A resolver that has a bad moment is the end of a text."""
+
     async def resolve(host: str, port: int) -> list[addresses.Address]:
         raise socket.gaierror("no")
 

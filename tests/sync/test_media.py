@@ -135,9 +135,7 @@ def test_texts_in_json_come_back_once_each(make_world: MakeWorld) -> None:
     ],
     ids=["redirect", "longer than told", "compressed", "metadata service", "no address", "other", "picture", "huge"],
 )
-def test_answers_that_are_no_text_of_the_field(
-    answer: dict[str, object], reply: Reply, make_world: MakeWorld
-) -> None:
+def test_answers_that_are_no_text_of_the_field(answer: dict[str, object], reply: Reply, make_world: MakeWorld) -> None:
     """What an answer says, or where it leads, is believed whatever it is."""
     root, child = trace(1, start=0.0, seconds=5.0)
     child["input"] = TOKEN.format("long")

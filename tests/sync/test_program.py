@@ -230,7 +230,7 @@ def test_dead_letters(make_world: MakeWorld) -> None:
     assert made.program("dead-letters", "drop", second)[0] == 0
     code, result = made.program_json("dead-letters", "retry", "--all")
     assert (code, result["sent"]) == (0, 1)
-    assert made.program_json("dead-letters", "list")[1] == {"dead_letters": []}
+    assert made.program_json("dead-letters", "list")[1] == {"dead_letters": [], "next": None}
     assert made.program("once")[0] == 0
     assert sum(made.arrived().values()) == len(rows) - 1
     assert made.program("dead-letters", "drop", "99")[0] == ExitCode.USAGE
