@@ -44,7 +44,7 @@ def reach_of(address: Address) -> Reach:
 
 
 def literal(host: str) -> Address | None:
-    """Return the address that a host spells out, in any form that a resolver takes (`127.1`, `0x7f.1`, `2130706433`)."""
+    """Return the address that a host spells out, in any form that resolvers take (`127.1`, `0x7f.1`, `2130706433`)."""
     try:
         return ipaddress.ip_address(host.strip("[]").partition("%")[0])
     except ValueError:

@@ -1,9 +1,9 @@
 """The store that an answer of Langfuse names an address in: read without keys, and only where an answer may lead.
 
 To any public address by https. By http, or to an address that is not public, only where Langfuse itself is on such a
-network, or the host is in SYNC_MEDIA_HOSTS. The name is resolved once, all its addresses are checked, and the connection
-goes to one of them. Behind a proxy of the environment the connection goes to the proxy, which resolves names itself: then
-addresses are checked, and names by their form.
+network, or the host is in SYNC_MEDIA_HOSTS. The name is resolved once, all its addresses are checked, and the
+connection goes to one of them. Behind a proxy of the environment the connection goes to the proxy, which resolves names
+itself: then addresses are checked, and names by their form.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class NotToBeHadError(Exception):
 
 
 class Store:
-    """Reads texts by addresses that Langfuse gave. `allowed` are hosts, with or without a port, that may be anywhere."""
+    """Reads texts at addresses that Langfuse gave. `allowed` are hosts, each with or without a port, anywhere."""
 
     def __init__(self, langfuse_url: str, allowed: Collection[str] = ()) -> None:
         self._langfuse = httpx.URL(langfuse_url)

@@ -45,7 +45,8 @@ def _resolves(monkeypatch: pytest.MonkeyPatch, **names: str) -> None:
     async def resolve(host: str, port: int) -> list[addresses.Address]:
         await asyncio.sleep(0)
         known = addresses.literal(host)
-        return [known] if known else [ipaddress.ip_address(item) for item in names[host.split(".")[0]].split()]
+        found = names[host.partition(".")[0]] if known is None else ""
+        return [known] if known else [ipaddress.ip_address(item) for item in found.split()]
 
     monkeypatch.setattr("sync_worker.langfuse.store.resolve", resolve)
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):

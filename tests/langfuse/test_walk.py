@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
-
 import json
+from typing import Any
 
 import orjson
 import pytest

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sync_worker.json_text import utf8
 from sync_worker.spans import sizes
 from sync_worker.spans.model import Attributes
-from sync_worker.json_text import utf8
 from sync_worker.spans.sizes import cut_text, cut_value, mark, within
 
 TOKEN = "@@@langfuseMedia:type=image/jpeg|id=abcdefghijklmnopqrstuv|source=base64_data_uri@@@"

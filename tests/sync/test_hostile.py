@@ -163,7 +163,9 @@ def deep(levels: int, inside: str = "1") -> Raw:
 
 TEXTS = (
     st.text(st.characters(), max_size=20)
-    | st.sampled_from(["\ud800", "a\udfffb", "\ud83d\ude00", "\0", "a\0b", "", " ", "x" * 1_100, "\ufdd0d800", "😀", TRACE])
+    | st.sampled_from(
+        ["\ud800", "a\udfffb", "\ud83d\ude00", "\0", "a\0b", "", " ", "x" * 1_100, "\ufdd0d800", "😀", TRACE]
+    )
 )  # fmt: skip
 ODD: st.SearchStrategy[Any] = (
     TEXTS
