@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from json.decoder import scanstring
 from typing import Any
 
 import msgspec
@@ -84,7 +83,7 @@ def is_deep(value: object) -> bool:
         level = [
             inner
             for outer in level
-            for inner in (outer.values() if isinstance(outer, dict) else outer)  # type: ignore[attr-defined]
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
             if isinstance(inner, _CONTAINERS)
         ]
     return bool(level)
@@ -194,6 +193,7 @@ def _nested(text: str) -> Any:
     at = _skip(text, 0)
     while True:
         opener = text[at : at + 1]
+        value: Any
         if opener in ("{", "[") and len(open_) >= _MOST_NESTED:
             end = _end_of(text, at)
             value, at = text[at:end], end
@@ -253,16 +253,22 @@ def _skip(text: str, at: int) -> int:
 def _read_key(text: str, at: int) -> tuple[str, int]:
     if text[at : at + 1] != '"':
         raise ValueError(f"no key at character {at}")
-    key, at = scanstring(text, at + 1, False)  # noqa: FBT003 - not strict: control characters stay
+    key, at = _scan(text, at + 1)
     at = _skip(text, at)
     if text[at : at + 1] != ":":
         raise ValueError(f"no colon at character {at}")
     return key, _skip(text, at + 1)
 
 
+def _scan(text: str, at: int) -> tuple[str, int]:
+    """Read a string behind its quote, control characters and all, and return where it ends."""
+    found: tuple[str, int] = _LENIENT.parse_string(text, at, False)  # type: ignore[attr-defined]  # noqa: FBT003
+    return found
+
+
 def _read_scalar(text: str, at: int) -> tuple[Any, int]:
     if text[at : at + 1] == '"':
-        return scanstring(text, at + 1, False)  # noqa: FBT003 - not strict: control characters stay
+        return _scan(text, at + 1)
     found = _SCALAR.match(text, at)
     if found is None:
         raise ValueError(f"no value at character {at}")

@@ -173,7 +173,7 @@ class Media:
             raise NotToBeHadError(f"it is no text of this field ({answer.content_type})")
         if answer.content_length > limit:
             raise NotToBeHadError(f"it has {answer.content_length} bytes")
-        return answer.url
+        return str(answer.url)
 
 
 def _places(text: str | None) -> list[_Place]:

@@ -129,9 +129,9 @@ async def _get(client: httpx.AsyncClient, at: httpx.URL, url: httpx.URL, limit: 
 
 def _proxy_of(url: httpx.URL) -> str | None:
     """Return the proxy that the environment names for a URL."""
-    proxies = urllib.request.getproxies_environment()
+    proxies = urllib.request.getproxies()
     proxy = proxies.get(url.scheme) or proxies.get("all")
-    if not proxy or urllib.request.proxy_bypass_environment(url.netloc.decode("ascii"), proxies):
+    if not proxy or urllib.request.proxy_bypass(url.netloc.decode("ascii")):
         return None
     return proxy if "://" in proxy else f"http://{proxy}"
 

@@ -67,7 +67,7 @@ class Trace:
 
 
 @dataclass(slots=True)
-class _Piece:
+class Piece:
     """Fresh rows of a trace that go out together: all of them, unless what the server keeps elsewhere is too much."""
 
     trace: Trace
@@ -149,7 +149,7 @@ class Releaser:
             return gather(trace.trace_id, trace.rows, known)
         except Exception as fault:  # noqa: BLE001 - whatever it is, the rows are tried one by one
             _log_fault("gather", trace.trace_id, fault)
-        faults = {row.id: fault for row in trace.rows if (fault := _fault_of(row)) is not None}
+        faults = {row.id: found for row in trace.rows if (found := _fault_of(row)) is not None}
         for row in trace.fresh:
             if row.id in faults:
                 self._set_aside(row, "it breaks what is gathered of its trace", faults[row.id])
@@ -172,9 +172,9 @@ class Releaser:
             trace.note = self.noted(trace, parked=parked, going=True)
         self.ledger.note_traces(self.source_id, [trace.note for trace in traces if trace.note is not None])
         held = 0
-        ready: list[_Piece] = []
+        ready: list[Piece] = []
         for trace in traces:
-            piece = _Piece(trace)
+            piece = Piece(trace)
             ready.append(piece)
             for row in trace.fresh:
                 whole = await self.reader.whole(row)
@@ -187,7 +187,7 @@ class Releaser:
                     held += len(whole.input or "") + len(whole.output or "")
                 if held > MAX_HELD_BYTES:
                     await self._deliver(ready)
-                    held, piece = 0, _Piece(trace)
+                    held, piece = 0, Piece(trace)
                     ready = [piece]
         await self._deliver(ready)
         left_out = [row for trace in traces for row in trace.left_out]
@@ -197,7 +197,7 @@ class Releaser:
             )
             self.ledger.leave_out(self.source_id, done)
 
-    async def _deliver(self, pieces: Sequence[_Piece]) -> None:
+    async def _deliver(self, pieces: Sequence[Piece]) -> None:
         await self.delivery.send_all(
             pack(self._encoded(pieces), self.policy.max_batch_spans, self.policy.max_batch_bytes)
         )
@@ -314,7 +314,7 @@ class Releaser:
                     held[trace.trace_id].add(row.id)
                     trace.others.append(row)
 
-    def _encoded(self, pieces: Iterable[_Piece]) -> Iterator[list[EncodedSpan]]:
+    def _encoded(self, pieces: Iterable[Piece]) -> Iterator[list[EncodedSpan]]:
         for piece in pieces:
             note = piece.trace.note
             project = (note.project if note is not None else None) or self.policy.project
@@ -324,7 +324,7 @@ class Releaser:
                 piece.trace.is_out = True
                 yield spans
 
-    def _converted(self, piece: _Piece, project: str) -> list[EncodedSpan]:
+    def _converted(self, piece: Piece, project: str) -> list[EncodedSpan]:
         """Convert rows of a trace; a row that breaks the conversion is set aside alone."""
         try:
             return self._convert(piece.rows, piece.others, piece, project)
@@ -339,7 +339,7 @@ class Releaser:
         return spans
 
     def _convert(
-        self, rows: Sequence[Observation], others: Sequence[Observation], piece: _Piece, project: str
+        self, rows: Sequence[Observation], others: Sequence[Observation], piece: Piece, project: str
     ) -> list[EncodedSpan]:
         own = {row.id: row for row in rows}
         sent = [piece.whole.get(row.id, row) for row in rows]
@@ -350,8 +350,8 @@ class Releaser:
                 encoded.append(encode(own[row.id], span, project))
             except Exception as fault:  # noqa: BLE001 - whatever it is, it concerns this row alone
                 self._set_aside(own[row.id], "it cannot be serialised", fault)
-        for row, fault in converted.failed:
-            self._set_aside(own[row.id], "it cannot be converted", fault)
+        for row, broken in converted.failed:
+            self._set_aside(own[row.id], "it cannot be converted", broken)
         piece.trace.left_out += converted.dropped
         self.report.notes.update(converted.notes)
         return encoded

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import importlib
 import json
 import tempfile
 from collections import Counter
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from sync_worker.ledger import open_ledger
+from sync_worker.records import Observation
 from sync_worker.settings import load
 from sync_worker.sync.engine import Engine
 from sync_worker.sync.opening import Transports
@@ -226,3 +228,38 @@ def test_a_deep_value_arrives_as_text() -> None:
     """What no library follows is lost, where it could go as the text that it is."""
     _, place = check(row(trace=TRACE, id="00000000000000ee", start=0.0, metadata={"m": deep(490, '"bottom"')}))
     assert place.kelet.spans["00000000000000ee"] == 1
+
+
+def _breaks(usual: Any, fault: BaseException) -> Any:
+    """Return a function that fails on what one row is among."""
+
+    def broken(*arguments: Any, **options: Any) -> Any:
+        for argument in arguments:
+            members = argument if isinstance(argument, list) else [argument]
+            if any(isinstance(item, Observation) and item.name == "culprit" for item in members):
+                raise fault
+        return usual(*arguments, **options)
+
+    return broken
+
+
+@pytest.mark.parametrize("fault", [RecursionError("deep"), MemoryError(), ValueError("odd")], ids=repr)
+@pytest.mark.parametrize(
+    "stage", ["langfuse.v2.parse_row", "sync.release.gather", "sync.release.fingerprint", "sync.release.convert",
+              "sync.release.encode", "spans.convert._span", "spans.encode.fingerprint"]
+)  # fmt: skip
+def test_whatever_a_stage_makes_of_a_row(stage: str, fault: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault in one stage on one row stops the source, takes the trace with it, or comes back at every run."""
+    module, _, name = f"sync_worker.{stage}".rpartition(".")
+    usual = getattr(importlib.import_module(module), name)
+    if name == "parse_row":
+
+        def broken(item: Any) -> Any:
+            if item["name"] == "culprit":
+                raise fault
+            return usual(item)
+    else:
+        broken = _breaks(usual, fault)
+    monkeypatch.setattr(f"{module}.{name}", broken)
+    report, place = check(row(trace=TRACE, id="00000000000000ee", name="culprit", start=0.0, parent="00000000000000ff"))
+    assert (place.kelet.spans["00000000000000ee"], report.dead_letters) == (0, 1)

@@ -39,7 +39,8 @@ def test_answers_are_read_as_the_library_reads_them(value: Any, levels: int, ind
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("9" * 5_000, "9" * 5_000), ('"a\tb"', "a\tb"), ("[]", []), ("{}", {}), ('[1,{"b":[]},"]"]', [1, {"b": []}, "]"]),
+        ("9" * 5_000, "9" * 5_000), ('"a\tb"', "a\tb"), ("[]", []), ("{}", {}),
+        ('[1,{"b":[]},"]"]', [1, {"b": []}, "]"]),
         ("-0.5e3", -500.0), ("-Infinity", -math.inf), ("true", True), ("null", None), ('"\\ud800"', "\ud800"),
     ],
 )  # fmt: skip
