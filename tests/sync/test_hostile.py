@@ -245,7 +245,7 @@ def _breaks(usual: Any, fault: BaseException) -> Any:
 
 @pytest.mark.parametrize("fault", [RecursionError("deep"), MemoryError(), ValueError("odd")], ids=repr)
 @pytest.mark.parametrize(
-    "stage", ["langfuse.v2.parse_row", "sync.release.gather", "sync.release.fingerprint", "sync.release.convert",
+    "stage", ["langfuse.v2.parse_row", "sync.release.gather", "sync.release.convert",
               "sync.release.encode", "spans.convert._span", "spans.encode.fingerprint"]
 )  # fmt: skip
 def test_whatever_a_stage_makes_of_a_row(stage: str, fault: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
