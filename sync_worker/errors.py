@@ -3,7 +3,8 @@
     SyncError
     ├── TransientError          try again: the same request may succeed later
     ├── SourcePaused            pause this source, mark nothing done; others go on
-    │   └── CredentialsRefused  ... because a key was refused (401, 403)
+    │   ├── CredentialsRefused  ... because a key was refused (401, 403)
+    │   └── DeadLettersFull     ... because it has as many dead letters as may be kept
     ├── RecordRefused           set this one record aside as a dead letter, go on
     └── Stop                    stop the program: nothing can be done without the operator
         ├── ConfigError         a setting or an argument is wrong
@@ -60,6 +61,10 @@ class CredentialsRefused(SourcePaused):
     """A key was refused, by Langfuse or by Kelet."""
 
     exit_code = ExitCode.CREDENTIALS
+
+
+class DeadLettersFull(SourcePaused):
+    """A source has as many dead letters as may be kept; what was to be one more stays undone."""
 
 
 class RecordRefused(SyncError):

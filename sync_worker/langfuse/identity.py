@@ -45,7 +45,7 @@ async def _project(client: LangfuseClient) -> Project:
         answer = await api(client).projects.get(request_options=OPTIONS)
     except ApiError as refusal:
         raise failure_of(client, _PROJECTS, refusal) from None
-    except ValueError:  # no text, no JSON, or another shape
+    except (ValueError, RecursionError):  # no text, no JSON, or another shape
         raise TransientError(f"{client.base_url}{_PROJECTS} answered something unknown: not Langfuse's API") from None
     except httpx.HTTPError as fault:
         raise TransientError(f"Langfuse cannot be reached at {client.base_url}: {describe(fault)}") from None
@@ -64,7 +64,7 @@ async def server_version(client: LangfuseClient) -> str:
         return str((await api(client).health.health(request_options=OPTIONS)).version)
     except ApiError as refusal:
         raise failure_of(client, _HEALTH, refusal) from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise TransientError(f"{client.base_url}{_HEALTH} answered something unknown: not Langfuse's API") from None
     except httpx.HTTPError as fault:
         raise TransientError(f"Langfuse cannot be reached at {client.base_url}: {describe(fault)}") from None

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from sync_worker.errors import DeadLettersFull
 from sync_worker.ledger.coverage import Coverage
 from sync_worker.ledger.dead_letters import DeadLetters
 from sync_worker.ledger.records import DeadLetter, SentRow, TraceNote
@@ -51,7 +52,27 @@ class Ledger(Sources, Coverage, DeadLetters):
     def commit_answer(
         self, source_id: int, accepted: Sequence[EncodedSpan], dead_letters: Sequence[DeadLetter]
     ) -> None:
-        """Note in one transaction what one answer settled."""
+        """Note in one transaction what one answer settled.
+
+        Raises DeadLettersFull when there is no room for the dead letters; what was accepted is noted all the same, and
+        with it what was rejected of it, which nobody could tell again.
+        """
+        try:
+            self._commit_answer(source_id, accepted, dead_letters)
+        except DeadLettersFull:
+            if accepted:
+                partial = [letter for letter in dead_letters if letter.kind == "partial"]
+                self._commit_answer(source_id, accepted, partial, beyond_the_limit=True)
+            raise
+
+    def _commit_answer(
+        self,
+        source_id: int,
+        accepted: Sequence[EncodedSpan],
+        dead_letters: Sequence[DeadLetter],
+        *,
+        beyond_the_limit: bool = False,
+    ) -> None:
         now = self.clock.now_ms()
         with self.transaction():
             delivery = self._note_delivery(source_id, accepted, now) if accepted else None
@@ -60,8 +81,8 @@ class Ledger(Sources, Coverage, DeadLetters):
                 [
                     (
                         source_id,
-                        span.key.trace,
-                        span.key.row,
+                        storable(span.key.trace),
+                        storable(span.key.row),
                         span.start_ms,
                         span.updated_ms,
                         span.fingerprint,
@@ -73,10 +94,13 @@ class Ledger(Sources, Coverage, DeadLetters):
             )
             # The trace may have been forgotten while its rows were on their way: sent rows go with their trace.
             self._note_unknown(
-                source_id, {span.key.trace: (span.key.trace, span.start_ms, span.project) for span in accepted}.values()
+                source_id,
+                {span.key.trace: (storable(span.key.trace), span.start_ms, span.project) for span in accepted}.values(),
             )
-            self._drop_dead_letters(source_id, [(span.key.trace, span.key.row) for span in accepted])
-            self._add_dead_letters(dead_letters)
+            self._drop_dead_letters(
+                source_id, [(storable(span.key.trace), storable(span.key.row)) for span in accepted]
+            )
+            self._add_dead_letters(dead_letters, beyond_the_limit=beyond_the_limit)
 
     def _note_delivery(self, source_id: int, accepted: Sequence[EncodedSpan], now_ms: int) -> int:
         """Note a request that was answered; its number tells `explain` which request brought a row over."""

@@ -32,6 +32,7 @@ class Store:
         self.clock = clock
         self.path = path
         self.lease: Lease | None = None
+        self.max_dead_letters: int | None = None  # of a source; None means no limit
         self._light: sqlite3.Connection | None = None
 
     def close(self) -> None:

@@ -18,6 +18,7 @@ from sync_worker.settings.wrong import Found, WrongValueError
 LANGFUSE_KEYS_ARE_AT: Final = "in Langfuse under Project settings → API keys"
 KELET_KEYS_ARE_AT: Final = "at console.kelet.ai → API keys"
 
+_HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
 _SWITCH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 
 
@@ -147,6 +148,18 @@ def parse_path(text: str) -> Path:
         return Path(text).expanduser()
     except RuntimeError:
         raise unknown from None
+
+
+def parse_hosts(text: str) -> tuple[str, ...]:
+    """Return hosts, in lower case and each with its port if one is given; raises WrongValueError."""
+    hosts = [part.strip().lower() for part in text.split(",") if part.strip()]
+    for host in hosts:
+        found = _HOST.fullmatch(host)
+        if found is None or (found["port"] and not 0 < int(found["port"]) < 65_536):
+            raise WrongValueError(
+                f"{host} is no host", expected="hosts such as minio.internal or 10.0.0.5:9000, with commas between them"
+            )
+    return tuple(hosts)
 
 
 def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:

@@ -58,6 +58,7 @@ class Engine:
         allowance = Allowance(self.settings.requests_per_minute, self.settings.budget_share, self.parts)
         self.budgets = Budgets(self.clock, allowance, self.ledger.requests)
         self.paces = Paces(self.clock)
+        self.ledger.max_dead_letters = self.settings.max_dead_letters
 
     def open(self, source: Source, report: SourceReport) -> AbstractAsyncContextManager[SourceSync]:
         """Connect a source."""

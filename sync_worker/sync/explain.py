@@ -36,7 +36,7 @@ class Explanation:
         rows = await self._rows(trace_id)
         done = self._ledger.done_rows(source, [trace_id])
         sent = self._ledger.deliveries_of(source, trace_id)
-        letters = {letter.row_id: letter for letter in self._ledger.dead_letters(source) if letter.trace_id == trace_id}
+        letters = {letter.row_id: letter for letter in self._ledger.dead_letters(source, trace_id=trace_id)}
         covered = {role: self._ledger.coverage(source, role) for role in (LIVE, BACKFILL)}
         listed = [
             self._row(row, note, done.get((trace_id, row.id)), sent.get(row.id), letters.get(row.id), covered)

@@ -67,6 +67,7 @@ async def open_source(
         backoff=Backoff("Langfuse", clock, patience),
         clock=clock,
         pace=paces.of(source.langfuse_base_url),
+        media_hosts=settings.media_hosts,
         transport=transports.langfuse,
     )
     kelet = KeletClient(

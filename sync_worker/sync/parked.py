@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from sync_worker.ledger import TraceNote
 from sync_worker.records import Observation
-from sync_worker.spans.context import TraceContext, gather, trace_of
+from sync_worker.spans.context import trace_of
 from sync_worker.sync.assemble import MAX_HELD_BYTES, Assembly, Patience, Verdict, verdict
-from sync_worker.sync.release import Releaser, released
+from sync_worker.sync.release import Releaser, Trace, released
 from sync_worker.sync.window import held_back, still_waiting
 from sync_worker.windows import Window
 
@@ -107,7 +107,7 @@ class ParkedSync:
         for trace_id, by_row in taken.items():
             note, rows = notes[trace_id], list(by_row.values())
             if self._may_go(rows, note, now) is Verdict.PARK:
-                context = gather(trace_id, rows, TraceContext.from_json(trace_id, note.context))
+                context = self._releaser.gathered(Trace(trace_id, [], rows, note))
                 newest = max(note.newest_ms, *(row.last_ms for row in rows))
                 yield trace_id, replace(note, newest_ms=newest, check_ms=now + 1, context=context.as_json())
 

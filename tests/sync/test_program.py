@@ -230,7 +230,7 @@ def test_dead_letters(make_world: MakeWorld) -> None:
     assert made.program("dead-letters", "drop", second)[0] == 0
     code, result = made.program_json("dead-letters", "retry", "--all")
     assert (code, result["sent"]) == (0, 1)
-    assert made.program_json("dead-letters", "list")[1] == {"dead_letters": []}
+    assert made.program_json("dead-letters", "list")[1] == {"dead_letters": [], "next": None}
     assert made.program("once")[0] == 0
     assert sum(made.arrived().values()) == len(rows) - 1
     assert made.program("dead-letters", "drop", "99")[0] == ExitCode.USAGE
@@ -337,3 +337,31 @@ def test_closed_pipe_is_no_fault(make_world: MakeWorld) -> None:
         process.wait(timeout=20)
     assert "Traceback" not in err
     assert isinstance(process, subprocess.Popen)
+
+
+def test_dead_letters_at_their_limit(make_world: MakeWorld) -> None:
+    """At the limit something is lost, or sent twice; or nobody is told what to type; or all is shown on one page."""
+    rows = [item for number in range(12) for item in trace(1, start=float(number))]
+    for item in rows[::2]:
+        item["name"] = "poison"
+    made = make_world(rows, SYNC_MAX_DEAD_LETTERS="4", SYNC_MAX_BATCH_SPANS="1", **LONG_AGO)
+    made.kelet.script = faults.refuse_span("poison")
+    code, _, err = made.program("once")
+    assert code == ExitCode.PAUSED
+    assert "SYNC_MAX_DEAD_LETTERS" in err
+    assert "dead-letters drop --all" in err
+    assert "Traceback" not in err
+    assert made.program("once")[0] == ExitCode.PAUSED
+    seen: list[int] = []
+    after = "0"
+    while after != "None":
+        code, page = made.program_json("dead-letters", "list", "--limit", "3", "--after", after)
+        seen += [letter["id"] for letter in page["dead_letters"]]
+        after = str(page["next"])
+    assert len(seen) == 4 == len(set(seen))
+    assert f"--after {sorted(seen)[2]}" in made.program("dead-letters", "list", "--limit", "3")[2]
+    assert made.program("dead-letters", "list", "--limit", "0")[0] == ExitCode.USAGE
+    made.kelet.script = None
+    assert made.program("dead-letters", "retry", "--all")[0] == 0
+    assert made.program("once")[0] == 0
+    assert made.arrived() == identities(rows)
