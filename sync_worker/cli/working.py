@@ -43,8 +43,7 @@ async def do(
     engine = Engine(settings, ledger, clock, settings.patience.total_seconds(), parts=job.parts)
     started = clock.now_ms()
     line = ProgressLine(job.command)
-    stretch = (None, None) if job.stretch is None else (job.stretch.start, job.stretch.end)
-    with held_lease(ledger, job.role, *stretch) as lease:
+    with held_lease(ledger, job.role) as lease:
         try:
             reports, code = await with_beats(
                 ledger, lease, engine.each(sources, lambda source: job.work(engine, source, line))

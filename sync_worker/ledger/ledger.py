@@ -8,8 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from sync_worker.ledger.claims import shrink
 from sync_worker.ledger.coverage import Coverage
 from sync_worker.ledger.dead_letters import DeadLetters
+from sync_worker.ledger.lease import BACKFILL
 from sync_worker.ledger.records import DeadLetter, SentRow, TraceNote
 from sync_worker.ledger.requests import Requests
 from sync_worker.ledger.sources import Sources
@@ -125,9 +127,14 @@ class Ledger(Sources, Coverage, DeadLetters):
         notes: Iterable[TraceNote],
         dead_letters: Sequence[DeadLetter],
     ) -> None:
-        """Note in one transaction that a window is done, with the traces it parked and the rows it set aside."""
+        """Note in one transaction that a window is done, with the traces it parked and the rows it set aside.
+
+        A backfill claims it no longer.
+        """
         with self.transaction():
             self.cover(source_id, role, window)
+            if self.lease is not None and self.lease.role == BACKFILL:
+                shrink(self, source_id, window)
             self._note_traces(source_id, notes)
             self._add_dead_letters(dead_letters)
 
@@ -153,7 +160,7 @@ class Ledger(Sources, Coverage, DeadLetters):
         starts = [window.start for window in windows]
         rows = self.db.conn.execute(
             f"SELECT trace_id, earliest_ms, (SELECT min(start_ms) {_SENT_OF}), (SELECT max(start_ms) {_SENT_OF}) "
-            "FROM traces t WHERE source_id = ? AND newest_ms < ? AND parked = 0 ORDER BY newest_ms",
+            "FROM traces t WHERE source_id = ? AND newest_ms < ? AND parked = 0 AND open_ms IS NULL ORDER BY newest_ms",
             [source_id, before_ms],
         )
         for trace, earliest, first, last in rows:

@@ -20,6 +20,7 @@ class SourceReport:
     traces_released: int = 0
     traces_parked: int = 0  # still waiting at the end of the run
     traces_vanished: int = 0  # parked, then gone at the source
+    traces_given_up: int = 0  # sent, but for a root that is looked for no longer
     dead_letters: int = 0
     langfuse_requests: int = 0
     langfuse_requests_of_late_scans: int = 0  # of these; lookups of roots not counted
@@ -43,6 +44,7 @@ class SourceReport:
             (self.rows_unchanged, "rows known already"),
             (self.traces_parked, "traces parked until they end"),
             (self.traces_vanished, "traces gone at the source"),
+            (self.traces_given_up, "open traces whose root is looked for no longer"),
             (self.dead_letters, "dead letters"),
         ):
             if count:

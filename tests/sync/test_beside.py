@@ -6,8 +6,10 @@ import json
 
 from sync_worker.cli.commands.status import describe
 from sync_worker.ledger import open_ledger
+from sync_worker.ledger.claims import claim
 from sync_worker.ledger.lease import BACKFILL, release, take
 from sync_worker.times import moment_ms
+from sync_worker.windows import Window
 from tests.support.rows import NOON, at, trace
 from tests.sync.conftest import MakeWorld
 from tests.sync.world import identities
@@ -34,7 +36,9 @@ def test_live_leaves_a_running_backfill_its_stretch(make_world: MakeWorld) -> No
     rows = [row for number in range(20) for row in trace(2, start=number * 60.0, seconds=5.0)]
     made = make_world(rows, after_noon=HOUR)
     holder = open_ledger(made.state, made.clock)
-    lease = take(holder, BACKFILL, START, START + 600_000)
+    made.backfill(START - 1, START)  # opens the source
+    lease = take(holder, BACKFILL)
+    claim(holder, 1, [Window(START, START + 600_000)])
     report, _ = made.once()
     assert report.spans_sent == 30
     release(holder, lease)
@@ -54,11 +58,14 @@ def test_parked_trace_in_a_backfills_stretch(make_world: MakeWorld) -> None:
     made.langfuse.rows.add(root)
     made.clock.advance(600)
     holder = open_ledger(made.state, made.clock)
-    lease = take(holder, BACKFILL, START, START + 1)
-    made.once()
+    lease = take(holder, BACKFILL)
+    claim(holder, 1, [Window(START, START + 1)])
+    made.cycles(600)
     assert root["id"] not in {span.span_id for span in made.kelet.spans}
     release(holder, lease)
     holder.close()
+    made.cycles(120)
+    assert made.arrived() == identities([root, *children])
 
 
 def test_status_counts_an_old_backfilled_gap_as_done(make_world: MakeWorld) -> None:
