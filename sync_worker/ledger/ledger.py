@@ -119,6 +119,11 @@ class Ledger(Sources, Coverage, DeadLetters):
         """Return how many rows that start in each hour (counted from 1970) are done, forgotten ones included."""
         return rows_done_by_hour(self, source_id)
 
+    def forget_count(self, source_id: int, hour: int) -> None:
+        """Count an hour's (from 1970) forgotten rows no longer: they are sent again, and then known by name."""
+        with self.transaction():
+            self.db.conn.execute("DELETE FROM tallies WHERE source_id = ? AND hour = ?", [source_id, hour])
+
     def commit_window(
         self,
         source_id: int,

@@ -31,6 +31,7 @@ from sync_worker.sync.parked import ParkedSync
 from sync_worker.sync.plan import PERIODS, Cutter, due, live_view
 from sync_worker.sync.release import Policy, Releaser
 from sync_worker.sync.report import SourceReport
+from sync_worker.sync.resend import Resend
 from sync_worker.sync.verify import Verdict, Verification
 from sync_worker.sync.window import WindowSync
 from sync_worker.times import iso_time, moment_ms, span_ms
@@ -147,6 +148,7 @@ class SourceSync:
                         progress(window.end, stretch)
         if error is not None:
             raise error
+        self._tell_unseen(stretch)
         self._forget(self._clock.now_ms())
 
     async def retry(self, letters: Sequence[DeadLetter]) -> None:
@@ -166,11 +168,34 @@ class SourceSync:
         await self._releaser.send(traces, parked=False)
         self._delivery.finish()
 
-    async def verify(self, stretch: Window | None, *, repair: bool) -> Verdict:
-        """Compare covered time with Langfuse; see `verify`."""
+    async def verify(self, stretch: Window | None, *, repair: bool = False) -> Verdict:
+        """Compare covered time with Langfuse; `repair` opens what lacks rows again. See `verify`."""
+        check = self._verification()
+        found = await check.run(stretch)
+        if repair:
+            found.reopened = check.reopen(found.hours)
+        return found
+
+    async def resend(self, stretch: Window | None, found: Verdict, *, again: bool) -> Verdict:
+        """Send what a verification of the same stretch found to be missing, and return what is missing then.
+
+        Hours whose rows were forgotten are sent only with `again`, all of them: see `resend`. Needs a backfill's lease.
+        """
+        hours = [hour for hour in found.hours if again or not hour.forgotten]
+        sent: list[Window] = []
+        if hours:
+            self._claims = True
+            resend = Resend(self._releaser, self._patience, self.state.first_edge_ms)
+            before = self.report.spans_sent
+            sent = await resend.send(hours, self._verification().covered())
+            found = await self._verification().run(stretch)
+            found.spans_sent = self.report.spans_sent - before
+        found.resent, found.refused = sent, 0 if again else sum(hour.forgotten for hour in found.hours)
+        return found
+
+    def _verification(self) -> Verification:
         look_back = self._deepest + self._deepest // PERIODS
-        check = Verification(self.source.name, self.state, self._ledger, self._releaser.reader, self._clock, look_back)
-        return await check.run(stretch, repair=repair)
+        return Verification(self.source.name, self.state, self._ledger, self._releaser.reader, self._clock, look_back)
 
     async def explain(self, trace_id: str) -> dict[str, Any]:
         """Say where a trace stands; see `explain`."""
@@ -187,6 +212,14 @@ class SourceSync:
     async def speaks_another(self) -> bool:
         """Whether the server, asked anew, is to be read by another generation of the API. Raises as the reader does."""
         return await self._generations.is_another(self._client, self._reader.api)
+
+    def _tell_unseen(self, stretch: Window) -> None:
+        """Tell in the report which part of a backfilled stretch no late scan of the live sync goes over."""
+        (first,) = (state.first_edge_ms for state in self._ledger.sources() if state.id == self.state.id)
+        looked_from = stretch.end if first is None else max(first, self._clock.now_ms() - self._deepest)
+        end = min(stretch.end, looked_from)
+        if stretch.start < end:
+            self.report.late_unseen_from_ms, self.report.late_unseen_to_ms = stretch.start, end
 
     def finish(self) -> None:
         """Complete the report, give free what is worked on no longer, and store what was learnt for the next run."""
