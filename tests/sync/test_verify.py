@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 
 from sync_worker.errors import ExitCode
 from sync_worker.times import moment_ms
@@ -165,7 +166,7 @@ def test_resend_of_forgotten_hours_must_be_allowed(make_world: MakeWorld) -> Non
 
 
 def test_resend_repeats_nothing_that_is_remembered(make_world: MakeWorld) -> None:
-    """Where rows are known by name, the others of their hour go again, or it takes another run to send what is missing."""
+    """Where rows are known by name, the others of their hour go again, or what is missing takes another run."""
     rows = _rows()
     made = make_world(rows, **LONG_AGO)
     made.program("once")
@@ -228,3 +229,24 @@ def test_options_that_go_together(make_world: MakeWorld) -> None:
     for options in (["--resend"], ["--repair", "--again"], ["--again"]):
         code, _, err = made.program("verify", *options)
         assert (code, "Try: verify --repair --resend" in err) == (ExitCode.USAGE, True)
+
+
+def test_killed_resend_leaves_no_hour_that_looks_whole(make_world: MakeWorld) -> None:
+    """What a killed resend sent is counted twice: `verify` finds nothing missing, and the late row never goes."""
+    rows = _rows()
+    made = make_world(rows, SYNC_START="2026-11-20T00:00:00Z", SYNC_LATE_HORIZONS="1m,2m", SYNC_MAX_BATCH_SPANS="20")
+    made.program("once")
+    made.program("once")
+    late = _late_into(made, rows)
+    made.kelet.script = faults.in_turn(None, None, None, *[faults.status(503)] * 900)
+    with made.start(*RESEND, "--again") as process:
+        deadline = time.monotonic() + 30
+        while len(made.kelet.spans) < 150:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.kill()
+        process.communicate()
+    made.kelet.script = None
+    assert made.program("verify", *ALL)[0] == ExitCode.GAPS
+    assert made.program(*RESEND, "--again")[0] == 0
+    assert made.arrived().keys() == identities([*rows, late]).keys()
