@@ -98,11 +98,9 @@ def state_file(settings: Settings, clock: SystemClock, *, must_exist: bool = Fal
 
 
 @contextlib.contextmanager
-def held_lease(
-    ledger: Ledger, role: str, start_ms: int | None = None, end_ms: int | None = None
-) -> Iterator[leases.Lease]:
+def held_lease(ledger: Ledger, role: str) -> Iterator[leases.Lease]:
     """Hold the lease of a role. Raises LeaseHeld."""
-    lease = leases.take(ledger, role, start_ms, end_ms)
+    lease = leases.take(ledger, role)
     try:
         yield lease
     finally:

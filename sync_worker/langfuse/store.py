@@ -9,13 +9,13 @@ itself: then addresses are checked, and names by their form.
 from __future__ import annotations
 
 import asyncio
-import urllib.request
 from collections.abc import Collection
 
 import httpx
 
+from sync_worker.connections import proxy_of, tls
 from sync_worker.errors import TransientError
-from sync_worker.http import describe, tls
+from sync_worker.http import describe
 from sync_worker.langfuse.addresses import Reach, is_private_name, literal, reach_of, resolve
 
 _TIMEOUT = httpx.Timeout(30.0, connect=10.0)
@@ -57,7 +57,7 @@ class Store:
         home = Reach.NEVER if self._is_allowed(url) else await self._reach_of_langfuse()
         if url.scheme == "http" and home is Reach.PUBLIC:
             raise NotToBeHadError(f"its store {url.host} is to be read without TLS{_try(url)}")
-        proxy = _proxy_of(url)
+        proxy = proxy_of(url)
         if proxy is not None:
             self._check_unresolved(url, home)
             async with _client(proxy) as client:
@@ -102,7 +102,7 @@ class Store:
         return self._home
 
 
-def _client(proxy: str | None) -> httpx.AsyncClient:
+def _client(proxy: httpx.Proxy | None) -> httpx.AsyncClient:
     return httpx.AsyncClient(
         trust_env=False, follow_redirects=False, timeout=_TIMEOUT, verify=tls(), proxy=proxy,
         headers={"User-Agent": "langfuse-kelet-sync", "Accept-Encoding": "identity"},
@@ -125,15 +125,6 @@ async def _get(client: httpx.AsyncClient, at: httpx.URL, url: httpx.URL, limit: 
             if len(content) > limit:
                 raise NotToBeHadError(f"it has more than {limit} bytes")
         return bytes(content)
-
-
-def _proxy_of(url: httpx.URL) -> str | None:
-    """Return the proxy that the environment names for a URL."""
-    proxies = urllib.request.getproxies()
-    proxy = proxies.get(url.scheme) or proxies.get("all")
-    if not proxy or urllib.request.proxy_bypass(url.netloc.decode("ascii")):
-        return None
-    return proxy if "://" in proxy else f"http://{proxy}"
 
 
 def _try(url: httpx.URL) -> str:

@@ -40,8 +40,8 @@ class Lease:
     lock: IO[str]
 
 
-def take(ledger: Ledger, role: str, start_ms: int | None = None, end_ms: int | None = None) -> Lease:
-    """Take the lease of a role; a backfill says the stretch it works on. Raises LeaseHeld."""
+def take(ledger: Ledger, role: str) -> Lease:
+    """Take the lease of a role; what its last holder claimed is free again. Raises LeaseHeld."""
     lock, locked = _lock_at_last(ledger.path, role)
     try:
         token = secrets.token_hex(8)
@@ -57,10 +57,11 @@ def take(ledger: Ledger, role: str, start_ms: int | None = None, end_ms: int | N
             ledger.db.table("leases").upsert(
                 {
                     "role": role, "token": token, "host": host, "boot": boot, "pid": os.getpid(),
-                    "taken_ms": now, "beat_ms": now, "from_ms": start_ms, "to_ms": end_ms,
+                    "taken_ms": now, "beat_ms": now,
                 },
                 pk="role",
             )  # fmt: skip
+            ledger.db.execute("DELETE FROM claims WHERE role = ?", [role])
     except BaseException:
         lock.close()
         raise
@@ -83,6 +84,7 @@ def release(ledger: Ledger, lease: Lease) -> None:
     try:
         with contextlib.suppress(LeaseHeld, StateError), ledger.transaction():
             ledger.db.execute("DELETE FROM leases WHERE role = ? AND token = ?", [lease.role, lease.token])
+            ledger.db.execute("DELETE FROM claims WHERE role = ?", [lease.role])
     finally:
         ledger.lease = None
         lease.lock.close()

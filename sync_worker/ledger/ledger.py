@@ -9,8 +9,10 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from sync_worker.errors import DeadLettersFull
+from sync_worker.ledger.claims import shrink
 from sync_worker.ledger.coverage import Coverage
 from sync_worker.ledger.dead_letters import DeadLetters
+from sync_worker.ledger.lease import BACKFILL
 from sync_worker.ledger.records import DeadLetter, SentRow, TraceNote
 from sync_worker.ledger.requests import Requests
 from sync_worker.ledger.sources import Sources
@@ -141,6 +143,11 @@ class Ledger(Sources, Coverage, DeadLetters):
         """Return how many rows that start in each hour (counted from 1970) are done, forgotten ones included."""
         return rows_done_by_hour(self, source_id)
 
+    def forget_count(self, source_id: int, hour: int) -> None:
+        """Count an hour's (from 1970) forgotten rows no longer: they are sent again, and then known by name."""
+        with self.transaction():
+            self.db.conn.execute("DELETE FROM tallies WHERE source_id = ? AND hour = ?", [source_id, hour])
+
     def commit_window(
         self,
         source_id: int,
@@ -149,9 +156,14 @@ class Ledger(Sources, Coverage, DeadLetters):
         notes: Iterable[TraceNote],
         dead_letters: Sequence[DeadLetter],
     ) -> None:
-        """Note in one transaction that a window is done, with the traces it parked and the rows it set aside."""
+        """Note in one transaction that a window is done, with the traces it parked and the rows it set aside.
+
+        A backfill claims it no longer.
+        """
         with self.transaction():
             self.cover(source_id, role, window)
+            if self.lease is not None and self.lease.role == BACKFILL:
+                shrink(self, source_id, window)
             self._note_traces(source_id, notes)
             self._add_dead_letters(dead_letters)
 
@@ -177,7 +189,7 @@ class Ledger(Sources, Coverage, DeadLetters):
         starts = [window.start for window in windows]
         rows = self.db.conn.execute(
             f"SELECT trace_id, earliest_ms, (SELECT min(start_ms) {_SENT_OF}), (SELECT max(start_ms) {_SENT_OF}) "
-            "FROM traces t WHERE source_id = ? AND newest_ms < ? AND parked = 0 ORDER BY newest_ms",
+            "FROM traces t WHERE source_id = ? AND newest_ms < ? AND parked = 0 AND open_ms IS NULL ORDER BY newest_ms",
             [source_id, before_ms],
         )
         for trace, earliest, first, last in rows:

@@ -95,8 +95,12 @@ def verdict(
     """
     if now_ms - earliest_ms >= patience.max_open:
         return Verdict.FORCED
-    ended = any(not row.is_open for row in roots_of(rows, rows_are))
-    return Verdict.RELEASE if ended and now_ms - newest_ms >= patience.settle else Verdict.PARK
+    return Verdict.RELEASE if has_ended(rows, rows_are) and now_ms - newest_ms >= patience.settle else Verdict.PARK
+
+
+def has_ended(rows: Iterable[Observation], rows_are: str = "") -> bool:
+    """Whether a root of the trace is among its rows and has ended; `rows_are` is what is known of the others."""
+    return any(not row.is_open for row in roots_of(rows, rows_are))
 
 
 def withheld(rows: Iterable[Observation], now_ms: int, patience: Patience) -> list[Observation]:

@@ -12,6 +12,7 @@ from sync_worker.records import Observation
 from sync_worker.spans.context import roots_of, trace_of
 from sync_worker.spans.ids import otlp_span_id, otlp_trace_id
 from sync_worker.sync.assemble import Patience
+from sync_worker.sync.release import OPEN_FOR_MS
 from sync_worker.times import iso_time
 from sync_worker.windows import Window
 
@@ -68,6 +69,9 @@ class Explanation:
             return "Langfuse has no rows of this trace" + ("" if note is None else " any more")
         if note is None:
             return "the worker has not met it, or has forgotten it since: see its rows"
+        if not note.parked and note.open_ms is not None:
+            until = iso_time(note.open_ms + OPEN_FOR_MS)
+            return f"it was released, but its root had not ended: that is looked for once an hour until {until}"
         if not note.parked:
             return "it was released"
         roots = roots_of(rows, str(note.context.get("rows_are", "")))

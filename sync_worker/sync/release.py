@@ -21,12 +21,17 @@ from sync_worker.spans.fingerprint import fingerprint, is_retold
 from sync_worker.spans.ids import source_trace_id
 from sync_worker.spans.model import Conversion, EncodedSpan, RowKey
 from sync_worker.spans.routing import project_for
-from sync_worker.sync.assemble import MAX_HELD_BYTES
+from sync_worker.sync.assemble import MAX_HELD_BYTES, has_ended
 from sync_worker.sync.report import SourceReport
 from sync_worker.windows import Window
 
 #: How long after a row its trace's root may start and still be found (clocks of several machines), in milliseconds.
 _ROOT_AFTER = 3_600_000
+
+#: How often, and for how long, the root of a trace that went without it is looked for, in milliseconds; so long is
+#: remembered what was sent of it.
+OPEN_EVERY_MS = 3_600_000
+OPEN_FOR_MS = 14 * 24 * 3_600_000
 
 _Read = Callable[[Sequence[str], Window], AsyncIterator[Page]]
 
@@ -43,6 +48,7 @@ class Trace:
     note: TraceNote | None = None
     left_out: list[Observation] = field(default_factory=list)  # rows that a direct export would not have
     is_out: bool = False  # whether a span of it was handed to the delivery
+    is_open: bool = False  # it goes although no root of it has ended
     context: TraceContext = field(init=False)
 
     def __post_init__(self) -> None:
@@ -114,7 +120,7 @@ class Releaser:
         self.delivery = delivery
         self.report = report
         self.clock = clock
-        self.taken: Sequence[Window] = ()  # stretches that another run is sending: its rows only tell of their trace
+        self.taken: Sequence[Window] = ()  # what another run claims: its rows only tell of their trace
 
     async def introduce(
         self, taken: Mapping[str, Sequence[Observation]], sends: Window, *, again: bool = False
@@ -160,6 +166,27 @@ class Releaser:
         except Exception as fault:  # noqa: BLE001 - together they break it: the rows go without what they say
             _log_fault("gather", trace.trace_id, fault)
             return TraceContext(trace.trace_id)
+
+    def left_to_others(self, taken: Mapping[str, Sequence[Observation]], sends: Window) -> dict[str, list[Observation]]:
+        """Return, by trace, the rows in `sends` that are not done and that another run claims; its trace has to wait.
+
+        A row without a trace cannot wait: the other run reads all that it claims.
+        """
+        if not self.taken:
+            return {}
+        done = self.ledger.done_rows(self.source_id, taken)
+        left: dict[str, list[Observation]] = {}
+        for trace_id, rows in taken.items():
+            for row in rows:
+                claimed = any(stretch.holds(row.start_ms) for stretch in self.taken)
+                if (
+                    claimed
+                    and row.trace_id is not None
+                    and sends.holds(row.start_ms)
+                    and (trace_id, row.id) not in done
+                ):
+                    left.setdefault(trace_id, []).append(row)
+        return left
 
     async def send(self, traces: Sequence[Trace], *, parked: bool = False) -> None:
         """Send the fresh rows of traces, and return when each is accepted or set aside.
@@ -208,16 +235,28 @@ class Releaser:
         project = before.project if before is not None else None
         if project is None and going:
             project = project_for(trace.context, self.policy.routes, self.policy.project)
-        return TraceNote(
+        note = TraceNote(
             trace.trace_id,
             parked=parked,
             earliest_ms=trace.earliest_ms,
             newest_ms=trace.newest_ms,
-            check_ms=check_ms,
+            check_ms=before.check_ms if going and before is not None and before.open_ms is not None else check_ms,
             parked_ms=(before.parked_ms if before is not None else None) or (self.clock.now_ms() if parked else None),
             project=project,
             context=trace.context.as_json(),
+            open_ms=None if before is None else before.open_ms,
         )
+        return self.gone(note, trace.rows, was_open=trace.is_open) if going and not parked else note
+
+    def gone(self, note: TraceNote, rows: Sequence[Observation], *, was_open: bool = True) -> TraceNote:
+        """Return the note of a trace that waits no longer; `was_open`: its root is looked for if it has not ended."""
+        if has_ended(rows, str(note.context.get("rows_are", ""))):
+            return replace(released(note), open_ms=None)
+        if not was_open and note.open_ms is None:
+            return released(note)
+        now = self.clock.now_ms()
+        check = note.check_ms if now < note.check_ms else now + OPEN_EVERY_MS
+        return replace(released(note), open_ms=note.open_ms or now, check_ms=check)
 
     def letter_of(self, item: Unreadable) -> DeadLetter:
         """Return the dead letter of a row that cannot be read."""

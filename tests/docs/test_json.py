@@ -90,9 +90,11 @@ def _say_all(made: World, rows: list[Row]) -> Iterator[tuple[str, set[str]]]:
     made.program("once")  # a window that did not wait long shows how late rows are
     yield say("check", "check")
     yield say("dead-letters list", "dead-letters", "list")
-    made.langfuse.rows.extend([dict(rows[0], id=f"{0xFACE:016x}", name="missing")])
+    made.langfuse.rows.extend([dict(rows[0], id=f"{0xFACF:016x}", name="missing")])
+    resend = say("verify", "verify", "--repair", "--resend")
+    made.langfuse.rows.extend([dict(rows[0], id=f"{0xFACE:016x}", name="missing too")])
     repair = say("verify", "verify", "--repair")
-    yield repair[0], repair[1] | say("verify", "verify")[1] | say("verify", "verify", **refused)[1]
+    yield repair[0], resend[1] | repair[1] | say("verify", "verify")[1] | say("verify", "verify", **refused)[1]
     explain = ("explain", rows[0]["traceId"])
     yield "explain", say("explain", *explain)[1] | say("explain", *explain, **refused)[1]
     yield "status", _status(made)

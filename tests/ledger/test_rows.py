@@ -248,7 +248,7 @@ def test_forget_beside_a_backfill_that_sends(ledger: Ledger) -> None:
     """Rows accepted while their trace was forgotten would stay in the file for ever."""
     _send(ledger, "t", 10)
     beside = open_ledger(ledger.path, ledger.clock)
-    lease = take(beside, BACKFILL, 0, 100)
+    lease = take(beside, BACKFILL)
     assert ledger.forget(1, 100, [Window(0, 50)]) == 1
     beside.commit_answer(1, [span("t", "r60", 60, project="chosen")], [])
     beside.commit_window(1, BACKFILL, Window(50, 100), [], [])

@@ -50,10 +50,9 @@ class Process:
         with mock.patch.object(sqlite3, "connect", simulation.connect):
             self.ledger = open_ledger(simulation.state, self.clock)
             self.ledger.light()  # its commits are subject to the weather too
-        stretch = plan.stretch if role == BACKFILL else (None, None)
         self.lease: lease.Lease | None = None
         try:
-            self.lease = lease.take(self.ledger, role, *stretch)
+            self.lease = lease.take(self.ledger, role)
         except BaseException:
             self.ledger.close()
             raise

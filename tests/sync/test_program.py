@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -365,3 +366,35 @@ def test_dead_letters_at_their_limit(make_world: MakeWorld) -> None:
     assert made.program("dead-letters", "retry", "--all")[0] == 0
     assert made.program("once")[0] == 0
     assert made.arrived() == identities(rows)
+
+
+def test_run_beside_a_backfill_to_now(make_world: MakeWorld) -> None:
+    """Beside a backfill up to now, one of both sends what the other does, or each leaves a row to the other."""
+    now = datetime.now(UTC)
+    rows = [made for number in range(120) for made in trace(2, start=now - timedelta(seconds=45 * number), seconds=5.0)]
+    made = make_world(
+        rows,
+        SYNC_START="30m",
+        SYNC_INTERVAL="1s",
+        SYNC_SETTLE="1s",
+        SYNC_MAX_BATCH_SPANS="20",
+        SYNC_LATE_HORIZONS="1m,3h",
+    )
+    made.kelet.script = faults.always(faults.slow(0.05))
+    killed = made.start("backfill", "--from", "1h", "--to", "now")
+    with made.start("run") as run:
+        _until(made, 60)
+        killed.kill()
+        killed.communicate()
+        made.langfuse.rows.extend(trace(2, start=datetime.now(UTC) - timedelta(seconds=20), seconds=5.0))
+        code, _, err = made.program("backfill", "--from", "2h", "--to", "now")
+        assert code == 0, err
+        deadline = time.monotonic() + 30
+        while len(made.arrived()) < len(made.langfuse.rows):
+            assert time.monotonic() < deadline, "some do not arrive"
+            time.sleep(0.05)
+        run.terminate()
+        run.communicate(timeout=20)
+    doubled = [span for span, times in made.arrived().items() if times > 1]
+    assert made.arrived().keys() == identities(_rows_of(made)).keys()
+    assert len(doubled) <= 4 * 20  # what was in flight at the kill
