@@ -13,8 +13,8 @@ from typing import Any, Protocol, TypeVar
 
 from sync_worker.cli.output import say
 from sync_worker.clock import Stopped, SystemClock
-from sync_worker.errors import ConfigError, ExitCode, StateError
-from sync_worker.ledger import Ledger, open_ledger
+from sync_worker.errors import ConfigError, ExitCode, StateError, SyncError
+from sync_worker.ledger import Ledger, copies, open_ledger
 from sync_worker.ledger import lease as leases
 from sync_worker.settings import Settings, Source, load
 from sync_worker.watch import logs
@@ -62,22 +62,35 @@ def chosen_sources(settings: Settings, arguments: argparse.Namespace) -> tuple[S
 
 
 @contextlib.contextmanager
-def state_file(settings: Settings, clock: SystemClock, *, must_exist: bool = False) -> Iterator[Ledger]:
-    """Open the state file for a command. Raises StateError."""
-    ledger = open_ledger(settings.state_path, clock, must_exist=must_exist)
+def state_file(
+    settings: Settings, clock: SystemClock, *, must_exist: bool = False, only_reads: bool = False
+) -> Iterator[Ledger]:
+    """Open the state file for a command; who `only_reads` gets it from a read-only mount too. Raises StateError.
+
+    Where the command breaks over what stands in the file, that is said, and not where it broke.
+    """
+    ledger = open_ledger(settings.state_path, clock, must_exist=must_exist, only_reads=only_reads)
     try:
         yield ledger
+    except SyncError:
+        raise
+    except Exception:
+        ledger.check_damage()
+        raise
     finally:
         ledger.close()
 
 
 @contextlib.contextmanager
 def held_lease(
-    ledger: Ledger, role: str, start_ms: int | None = None, end_ms: int | None = None
+    ledger: Ledger, role: str, start_ms: int | None = None, end_ms: int | None = None, *, sends: bool = True
 ) -> Iterator[leases.Lease]:
-    """Hold the lease of a role. Raises LeaseHeld."""
+    """Hold the lease of a role. Raises LeaseHeld, and StateError where who `sends` has no more than a copy."""
     lease = leases.take(ledger, role, start_ms, end_ms)
     try:
+        if sends:
+            copies.check_latest(ledger)
+            copies.own(ledger)
         yield lease
     finally:
         leases.release(ledger, lease)

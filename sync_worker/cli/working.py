@@ -65,14 +65,18 @@ async def do(
 
 
 def ask(
-    arguments: argparse.Namespace, look: Callable[[SourceSync], Awaitable[None]], *, must_exist: bool
+    arguments: argparse.Namespace,
+    look: Callable[[SourceSync], Awaitable[None]],
+    *,
+    must_exist: bool,
+    only_reads: bool = False,
 ) -> tuple[int, dict[str, str]]:
     """Connect each source and look at it, sending nothing; return the exit code and, by source, what went wrong."""
     settings = settings_for(arguments)
     sources = chosen_sources(settings, arguments)
     clock = SystemClock()
     errors: dict[str, str] = {}
-    with state_file(settings, clock, must_exist=must_exist) as ledger:
+    with state_file(settings, clock, must_exist=must_exist, only_reads=only_reads) as ledger:
         engine = Engine(settings, ledger, clock, settings.patience.total_seconds())
 
         async def work() -> int:

@@ -46,7 +46,7 @@ def add_to(subparsers: Subparsers) -> None:
 def run_list(arguments: argparse.Namespace) -> int:
     """Run `list`."""
     settings = settings_for(arguments, need_sources=False)
-    with state_file(settings, SystemClock(), must_exist=True) as ledger:
+    with state_file(settings, SystemClock(), must_exist=True, only_reads=True) as ledger:
         letters = ledger.dead_letters()
     if arguments.json:
         print_json({"dead_letters": [_as_json(letter) for letter in letters]})

@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     async def look(sync: SourceSync) -> None:
         verdicts.append(await sync.verify(stretch, repair=arguments.repair))
 
-    code, errors = ask(arguments, look, must_exist=True)
+    code, errors = ask(arguments, look, must_exist=True, only_reads=not arguments.repair)
     complete = all(verdict.complete for verdict in verdicts)
     code = overall([code, ExitCode.OK if complete else ExitCode.GAPS])
     if arguments.json:
