@@ -37,6 +37,7 @@ class Worker:
 
     async def run(self) -> int:
         """Run until stopped; returns the exit code. Raises Stop when nothing can be done without the operator."""
+        await self.engine.identities.meet(self.sources)
         interval = self.engine.settings.interval.total_seconds()
         scheduler = AsyncIOScheduler(timezone=UTC)
         # One cycle of a source at a time; cycles missed while one ran long, or while the machine slept, become one.
