@@ -5,9 +5,9 @@ note never runs ahead of the file, wherever a kill or a power cut comes between.
 outage of days is caught up. A copy is proven only
 
 - by a note beside it with a higher number: an older file was put in the place of the latest one;
-- by another inode than the one that its last writer noted in it: it was copied, with or without the note.
+- by another inode, or time of birth, than its last writer noted in it: it was copied, with or without the note.
 
-Inodes count only on file systems that keep them (`_KEEPS_INODES`): others number files anew at each mount. The device
+These count only on file systems that keep them (`_KEEPS_INODES`): others number files anew at each mount. The device
 never counts: a volume may get another one at each start. A snapshot of a whole volume agrees with itself, and cannot
 be told.
 """
@@ -24,14 +24,14 @@ from typing import TYPE_CHECKING
 
 from sync_worker.errors import StateError
 from sync_worker.ledger.file_systems import file_system
-from sync_worker.ledger.place import inode_of, open_private
+from sync_worker.ledger.place import is_same_origin, open_private, origin_of
 
 if TYPE_CHECKING:
     import sqlite3
 
     from sync_worker.ledger.sources import Sources
 
-_SCOPE, _SEQUENCE, _INODE = "file", "sequence", "inode"
+_SCOPE, _SEQUENCE, _ORIGIN = "file", "sequence", "origin"
 #: Local file systems, on which a file has the same inode for as long as it lives.
 _KEEPS_INODES = frozenset(
     {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "jfs", "reiserfs", "tmpfs", "overlay"}
@@ -43,11 +43,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What the last writer left: which state file, how many commits, and the file's inode."""
+    """What the last writer left: which state file, and how many commits."""
 
     file: str
     sequence: int
-    inode: int
 
 
 def note_beside(path: Path) -> Path:
@@ -59,7 +58,7 @@ def note_beside(path: Path) -> Path:
 def check_latest(ledger: Sources) -> None:
     """Raise StateError where the open state file is proven to be a copy. Call it with a lease held."""
     path = ledger.path
-    beside, sequence, inode = _read(path), _number(ledger, _SEQUENCE), _number(ledger, _INODE)
+    beside, sequence, origin = _read(path), _number(ledger), ledger.fact(_SCOPE, _ORIGIN)
     confirm = f"`sync-worker state confirm --state {shlex.quote(str(path))}`"
     again = (
         f"If the latest one is lost, {confirm} goes on with this one, and sends again, under the same span ids, what "
@@ -71,13 +70,14 @@ def check_latest(ledger: Sources) -> None:
             f"{beside.sequence} were noted in {note_beside(path)}. Nothing was sent. Try: put the latest file back. "
             f"{again}"
         )
-    if inode is not None and inode != inode_of(path) and file_system(path) in _KEEPS_INODES:
+    is_moved = origin is not None and not is_same_origin(origin, origin_of(path))
+    if is_moved and file_system(path) in _KEEPS_INODES:
         raise StateError(
             f"the state file {path} is a copy of the one that was last written to. Nothing was sent. If it was moved "
             f"with `cp` and no run has used the old place since, that is harmless: {confirm}, and start again. If it "
             f"was restored from a backup, try: put the latest file back. {again}"
         )
-    if inode is not None and beside is None:
+    if origin is not None and beside is None:
         log.info(
             "no note in %s: whether %s is the latest cannot be told by it",
             note_beside(path), path, extra={"action": "state"},
@@ -95,23 +95,22 @@ def is_latest(ledger: Sources) -> bool:
 
 def own(ledger: Sources) -> None:
     """Take the open file for the latest from here on, whatever was noted: all its commits are counted."""
-    beside, file_id, inode = _read(ledger.path), ledger.file_id(), inode_of(ledger.path)
-    sequence = _number(ledger, _SEQUENCE)
+    beside, file_id, origin = _read(ledger.path), ledger.file_id(), origin_of(ledger.path)
+    sequence = _number(ledger)
     at_least = beside.sequence if beside is not None and beside.file == file_id else 0
-    ledger.counted = Counter(ledger.path, file_id, inode)
-    if sequence is None or sequence < at_least or _number(ledger, _INODE) != inode:
+    ledger.counted = Counter(ledger.path, file_id)
+    if sequence is None or sequence < at_least or ledger.fact(_SCOPE, _ORIGIN) != origin:
         with ledger.transaction(fenced=False):
-            for name, value in ((_SEQUENCE, max(at_least, sequence or 0)), (_INODE, inode)):
-                ledger.db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)", [_SCOPE, name, str(value)])
+            for name, value in ((_SEQUENCE, str(max(at_least, sequence or 0))), (_ORIGIN, origin)):
+                ledger.db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)", [_SCOPE, name, value])
 
 
 class Counter:
     """Counts the commits of a state file that is known to be the latest."""
 
-    def __init__(self, path: Path, file_id: str, inode: int) -> None:
+    def __init__(self, path: Path, file_id: str) -> None:
         self._path = note_beside(path)
         self._file_id = file_id
-        self._inode = inode
 
     def count(self, connection: sqlite3.Connection) -> int:
         """Count a commit, within its transaction; returns its number."""
@@ -122,7 +121,7 @@ class Counter:
 
     def note(self, number: int) -> None:
         """Note a commit that is on disk. A note that cannot be written is missed by nobody but the next restore."""
-        note = Note(self._file_id, number, self._inode)
+        note = Note(self._file_id, number)
         text = json.dumps(asdict(note)).ljust(_NOTE_BYTES - 1)
         try:
             file = open_private(str(self._path), os.O_WRONLY | os.O_CREAT)
@@ -138,14 +137,14 @@ def _read(path: Path) -> Note | None:
     """Return the note beside a state file; None where there is none that can be read: it then proves nothing."""
     try:
         found = json.loads(note_beside(path).read_bytes())
-        return Note(str(found["file"]), int(found["sequence"]), int(found["inode"]))
+        return Note(str(found["file"]), int(found["sequence"]))
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
 
-def _number(ledger: Sources, name: str) -> int | None:
-    stored = ledger.fact(_SCOPE, name)
-    return int(stored) if stored is not None and stored.isdigit() else None
+def _number(ledger: Sources) -> int | None:
+    stored = ledger.fact(_SCOPE, _SEQUENCE)
+    return None if stored is None else int(stored)
 
 
 def _last_run(ledger: Sources) -> str:

@@ -17,7 +17,7 @@ _KINDS: dict[str, tuple[type, ...]] = {"TEXT": (str,), "INTEGER": (int,), "FLOAT
 #: Columns that hold JSON, and names of facts that hold a number.
 _JSON = frozenset({("traces", "context"), ("runs", "report")})
 _NUMBERS = frozenset(
-    {"sequence", "inode", "id mapping", "requests_per_minute", "window_ms", "refused_in_a_row", "forgotten before"}
+    {"sequence", "id mapping", "requests_per_minute", "window_ms", "refused_in_a_row", "forgotten before"}
 )
 
 

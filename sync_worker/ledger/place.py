@@ -6,12 +6,15 @@ lost, and the next run begins with another file: so the name is looked up before
 
 from __future__ import annotations
 
+import ctypes
 import os
+import struct
 from pathlib import Path
 
 from sync_worker.errors import StateError
 
 _OWNER_ALONE = 0o600
+_AT_FDCWD, _STATX_BTIME = -100, 0x800
 
 
 def open_private(path: str, flags: int) -> int:
@@ -35,9 +38,32 @@ def make_private(path: Path) -> None:
     os.close(open_private(str(path), os.O_RDWR | os.O_CREAT))
 
 
-def inode_of(path: Path) -> int:
-    """Return the number of the file that has this name now. Raises OSError."""
-    return path.stat().st_ino
+def origin_of(path: Path) -> str:
+    """Return "inode birth" of the file that has this name now; birth in Unix ns, 0 where nobody tells it.
+
+    The inode of a file that was removed may be given to the next one, but no copy has the birth of another file.
+    Raises OSError.
+    """
+    return f"{path.stat().st_ino} {_birth_ns(path)}"
+
+
+def is_same_origin(one: str, other: str) -> bool:
+    """Whether two origins may be those of one file."""
+    (inode, birth), (other_inode, other_birth) = one.split(), other.split()
+    return inode == other_inode and (birth == other_birth or "0" in {birth, other_birth})
+
+
+def _birth_ns(path: Path) -> int:
+    """Return when a file was made, by statx(2), which Python's `os.stat` does not call on Linux."""
+    try:
+        statx = ctypes.CDLL(None).statx
+    except (OSError, AttributeError):
+        return 0
+    answer = ctypes.create_string_buffer(256)  # struct statx: the mask at 0, the birth at 80 (linux/stat.h)
+    if statx(_AT_FDCWD, os.fsencode(path), 0, _STATX_BTIME, answer) != 0:
+        return 0
+    (mask,), (seconds, nanoseconds) = struct.unpack_from("=I", answer, 0), struct.unpack_from("=qI", answer, 80)
+    return seconds * 1_000_000_000 + nanoseconds if mask & _STATX_BTIME else 0
 
 
 def is_writable(path: Path) -> bool:

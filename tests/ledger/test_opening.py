@@ -314,8 +314,7 @@ def test_network_file_systems_are_known(mounts: list[str]) -> None:
         "tmpfs /srv/local tmpfs rw 0 0",
         "odd",
     ]
-    assert [file_systems.file_system(Path(name)) for name in ("/x.db", "/srv/x.db", "/srv/local/a/x.db", "/srvx/x.db")] == [
-        "ext4", "cifs", "tmpfs", "ext4",
-    ]  # fmt: skip
+    places = ("/x.db", "/srv/x.db", "/srv/local/a/x.db", "/srvx/x.db")
+    assert [file_systems.file_system(Path(name)) for name in places] == ["ext4", "cifs", "tmpfs", "ext4"]
     assert file_systems.on_network(Path("/srv/with space/x.db"))
     assert not file_systems.on_network(Path("/srv/local/x.db"))
