@@ -15,11 +15,11 @@ from sync_worker.cli.output import say
 from sync_worker.cli.stopping import restored
 from sync_worker.clock import Stopped, SystemClock
 from sync_worker.connections import refuse_unusable
-from sync_worker.errors import ConfigError, ExitCode, StateError
-from sync_worker.ledger import Ledger, open_ledger
+from sync_worker.errors import ConfigError, ExitCode, StateError, SyncError
+from sync_worker.ledger import Ledger, copies, open_ledger
 from sync_worker.ledger import lease as leases
 from sync_worker.settings import Settings, Source, load
-from sync_worker.sync.opening import keys_hash
+from sync_worker.sync.identities import keys_of
 from sync_worker.sync.start import start_without_effect
 from sync_worker.watch import logs
 
@@ -76,7 +76,7 @@ def chosen_sources(settings: Settings, arguments: argparse.Namespace) -> tuple[S
 
 def start_notices(settings: Settings, sources: Iterable[Source], ledger: Ledger) -> list[str]:
     """Return a line for each source on which SYNC_START has no effect any more, though it was set or changed."""
-    states = [(source.name, ledger.source_by_key(keys_hash(source))) for source in sources]
+    states = [(source.name, ledger.source_by_key(keys_of(source))) for source in sources]
     lines = [start_without_effect(ledger, state, name, settings) for name, state in states if state is not None]
     return [line for line in lines if line is not None]
 
@@ -88,20 +88,33 @@ def warn_of_start(settings: Settings, sources: Iterable[Source], ledger: Ledger)
 
 
 @contextlib.contextmanager
-def state_file(settings: Settings, clock: SystemClock, *, must_exist: bool = False) -> Iterator[Ledger]:
-    """Open the state file for a command. Raises StateError."""
-    ledger = open_ledger(settings.state_path, clock, must_exist=must_exist)
+def state_file(
+    settings: Settings, clock: SystemClock, *, must_exist: bool = False, only_reads: bool = False
+) -> Iterator[Ledger]:
+    """Open the state file for a command; who `only_reads` gets it from a read-only mount too. Raises StateError.
+
+    Where the command breaks over what stands in the file, that is said, and not where it broke.
+    """
+    ledger = open_ledger(settings.state_path, clock, must_exist=must_exist, only_reads=only_reads)
     try:
         yield ledger
+    except SyncError:
+        raise
+    except Exception:
+        ledger.check_damage()
+        raise
     finally:
         ledger.close()
 
 
 @contextlib.contextmanager
-def held_lease(ledger: Ledger, role: str) -> Iterator[leases.Lease]:
-    """Hold the lease of a role. Raises LeaseHeld."""
+def held_lease(ledger: Ledger, role: str, *, sends: bool = True) -> Iterator[leases.Lease]:
+    """Hold the lease of a role. Raises LeaseHeld, and StateError where who `sends` has no more than a copy."""
     lease = leases.take(ledger, role)
     try:
+        if sends:
+            copies.check_latest(ledger)
+            copies.own(ledger)
         yield lease
     finally:
         leases.release(ledger, lease)

@@ -70,6 +70,7 @@ def ask(
     *,
     must_exist: bool,
     role: str | None = None,
+    only_reads: bool = False,
 ) -> tuple[int, dict[str, str]]:
     """Connect each source and look at it; return the exit code and, by source, what went wrong.
 
@@ -79,7 +80,7 @@ def ask(
     sources = chosen_sources(settings, arguments)
     clock = SystemClock()
     errors: dict[str, str] = {}
-    with state_file(settings, clock, must_exist=must_exist) as ledger:
+    with state_file(settings, clock, must_exist=must_exist, only_reads=only_reads) as ledger:
         engine = Engine(settings, ledger, clock, settings.patience.total_seconds())
 
         async def work() -> int:

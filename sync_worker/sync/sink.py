@@ -18,6 +18,10 @@ class LedgerSink:
         self._report = report
         self._clock = clock
 
+    def check(self) -> None:
+        """Make sure that the next answer can be kept. Raises StateError or LeaseHeld."""
+        self._ledger.check()
+
     def settle(self, settled: Settled) -> None:
         """Keep what an answer settled; durable when it returns. Raises StateError, LeaseHeld or DeadLettersFull."""
         now = self._clock.now_ms()

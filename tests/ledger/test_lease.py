@@ -26,7 +26,9 @@ from tests.support.clock import VirtualClock
 @pytest.fixture
 def elsewhere(ledger: Ledger, path: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:
     """Return the same state file as a machine sees it that shares no locks with this one."""
-    take(ledger, LIVE).lock.close()
+    held = take(ledger, LIVE)
+    held.lock.close()
+    held.locked = False
     monkeypatch.setattr(lease, "_boot_id", lambda: "another boot")
     monkeypatch.setattr(socket, "gethostname", lambda: "another-host")
     return open_ledger(path, ledger.clock)

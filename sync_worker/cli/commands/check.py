@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -28,7 +29,8 @@ from sync_worker.langfuse.page_size import MAX_LIMIT
 from sync_worker.langfuse.v1 import V1Reader
 from sync_worker.langfuse.v2 import V2Reader
 from sync_worker.ledger import open_ledger
-from sync_worker.ledger.file import file_system, on_network
+from sync_worker.ledger.copies import check_latest
+from sync_worker.ledger.file_systems import file_system, on_network
 from sync_worker.records import Api
 from sync_worker.settings import Settings, Source
 from sync_worker.sync.engine import overall
@@ -103,11 +105,16 @@ async def _state_file(settings: Settings, sources: Sequence[Source], clock: Syst
             pass
         for line in start_notices(settings, sources, ledger):
             findings.note("start", line)
+        ledger.check_damage()
+        check_latest(ledger)
         size = ledger.size_bytes()
     finally:
         ledger.close()
     kind = file_system(path) or "an unknown file system"
     words = f"{path} on {kind}, {size / 1024:,.0f} KiB" + ("" if existed else ", made now")
+    mode = path.stat().st_mode & 0o777
+    if mode & 0o077:
+        words += f"; its mode {mode:04o} lets others at it, who need no access. Try: chmod 600 {shlex.quote(str(path))}"
     if on_network(path):
         words += "; a network file system is slow and its locks are not to be trusted: prefer a local disk or volume"
     return words

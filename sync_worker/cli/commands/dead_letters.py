@@ -54,7 +54,7 @@ def add_to(subparsers: Subparsers) -> None:
 def run_list(arguments: argparse.Namespace) -> int:
     """Run `list`."""
     settings = settings_for(arguments, need_sources=False)
-    with state_file(settings, SystemClock(), must_exist=True) as ledger:
+    with state_file(settings, SystemClock(), must_exist=True, only_reads=True) as ledger:
         letters = ledger.dead_letters(after=arguments.after, limit=arguments.limit + 1)
     page = letters[: arguments.limit]
     following = page[-1].id if len(letters) > len(page) else None

@@ -53,7 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
             found = await sync.resend(stretch, found, again=arguments.again)
         verdicts.append(found)
 
-    code, errors = ask(arguments, look, must_exist=True, role=BACKFILL if arguments.resend else None)
+    role = BACKFILL if arguments.resend else None
+    code, errors = ask(arguments, look, must_exist=True, role=role, only_reads=not arguments.repair)
     complete = all(verdict.complete for verdict in verdicts)
     code = overall([code, ExitCode.OK if complete else ExitCode.GAPS])
     if arguments.json:
