@@ -1,7 +1,32 @@
-"""`python -m sync_worker`: the same as the console script `sync-worker`."""
+"""`python -m sync_worker`, and the console script `sync-worker`."""
 
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
 import sys
+from types import FrameType
 
-from sync_worker.cli import main
 
-sys.exit(main())
+def _stop_at_once(number: int, _: FrameType | None) -> None:
+    """End before anything has begun; Python's own way would be a traceback out of some module."""
+    with contextlib.suppress(OSError):
+        os.write(2, b"sync-worker: stopped before it began\n")
+    os._exit(128 + number)
+
+
+def main() -> int:
+    """Run the command of the command line and return its exit code (see `errors.ExitCode`)."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop_at_once)
+    # Loading the libraries takes most of a start, so signals are seen to before.
+    from sync_worker.cli import main as run  # noqa: PLC0415
+    from sync_worker.cli.stopping import handled  # noqa: PLC0415
+
+    with handled():
+        return run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

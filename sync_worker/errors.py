@@ -3,7 +3,8 @@
     SyncError
     ├── TransientError          try again: the same request may succeed later
     ├── SourcePaused            pause this source, mark nothing done; others go on
-    │   └── CredentialsRefused  ... because a key was refused (401, 403)
+    │   ├── CredentialsRefused  ... because a key was refused (401, 403)
+    │   └── DeadLettersFull     ... because it has as many dead letters as may be kept
     ├── RecordRefused           set this one record aside as a dead letter, go on
     └── Stop                    stop the program: nothing can be done without the operator
         ├── ConfigError         a setting or an argument is wrong
@@ -36,6 +37,11 @@ class SyncError(Exception):
 
     exit_code: int = ExitCode.TRANSIENT
 
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What to tell the person, one line for each problem."""
+        return (str(self),)
+
 
 class TransientError(SyncError):
     """A fault that may pass. `retry_after` is the wait in seconds the other side asked for, if it did."""
@@ -57,6 +63,10 @@ class CredentialsRefused(SourcePaused):
     exit_code = ExitCode.CREDENTIALS
 
 
+class DeadLettersFull(SourcePaused):
+    """A source has as many dead letters as may be kept; what was to be one more stays undone."""
+
+
 class RecordRefused(SyncError):
     """One record cannot be understood or delivered for what it is."""
 
@@ -70,7 +80,16 @@ class Stop(SyncError):
 
 
 class ConfigError(Stop):
-    """A setting or an argument is wrong."""
+    """A setting or an argument is wrong; several problems are told at once, each in a line of its own."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What to tell the person, one line for each problem."""
+        return self.problems
 
 
 class StateError(Stop):

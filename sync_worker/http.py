@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import email.utils
-import functools
-import ssl
 import time
 from collections.abc import Iterable
 from datetime import UTC
@@ -15,12 +13,6 @@ from sync_worker.json_text import parse
 
 _SHOWN = 200  # characters of an answer shown in a message
 _FURTHEST = 86_400.0  # seconds: a quota of the day ends within it
-
-
-@functools.cache
-def tls() -> ssl.SSLContext:
-    """Return the process's TLS settings; reading the certificates costs more than a request, so it is done once."""
-    return httpx.create_ssl_context()
 
 
 def server_time_ms(response: httpx.Response) -> int | None:

@@ -15,6 +15,11 @@ Api = Literal["v2", "v1"]
 #: Prefix of the synthetic root row that Langfuse makes from a trace when old SDKs wrote it (dual write mode).
 SYNTHETIC_ROOT_PREFIX = "t-"
 
+#: Stands before a character of an id that UTF-8 cannot hold (`U+FDD0`, which no text has a use for), and before itself.
+_ESCAPE = "\ufdd0"
+_UNSTORABLE = re.compile(f"[\ud800-\udfff{_ESCAPE}]")
+_ESCAPED = re.compile(f"{_ESCAPE}([0-9a-f]{{4}})")
+
 _HEX_TRACE = re.compile(r"[0-9a-fA-F]{32}\Z")
 _HEX_SPAN = re.compile(r"[0-9a-fA-F]{16}\Z")
 
@@ -82,6 +87,19 @@ class Observation:
     def last_ms(self) -> int:
         """When the row was last heard of: the latest of its start, end and last update."""
         return max(self.start_ms, self.end_ms or 0, self.updated_ms or 0)
+
+
+def storable_id(text: str) -> str:
+    """Return an id with half surrogate pairs written as text, so that SQLite, protobuf and an address can hold it.
+
+    Two ids never become one, and `langfuse_id` gives each back.
+    """
+    return text if text.isascii() else _UNSTORABLE.sub(lambda found: f"{_ESCAPE}{ord(found[0]):04x}", text)
+
+
+def langfuse_id(text: str) -> str:
+    """Return the id that Langfuse knows for what `storable_id` made of it."""
+    return text if text.isascii() else _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text)
 
 
 def is_otel_trace_id(trace_id: str) -> bool:

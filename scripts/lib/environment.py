@@ -5,7 +5,7 @@
 
 Standard library only. It works in place, since an environment cannot be moved, under a lock that the operating system
 frees when its holder dies; whoever waited for the lock looks again before doing anything. Exit codes are those of
-sync-worker: 1 run again, 2 something has to be set right first, 130 interrupted.
+sync-worker: 1 run again, 2 something has to be set right first, 130 and 143 stopped by Ctrl-C and SIGTERM.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ import contextlib
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 MADE_FROM = ".made-from"  # empty while the environment is being made; then a copy of the lock
 OWN_PARTS = ("bin", "include", "lib", "lib64", "share", "etc", "pyvenv.cfg")  # all that is ever deleted
@@ -27,10 +29,26 @@ class Refused(Exception):
     """The environment cannot be made before somebody acts."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """SIGTERM came, or Ctrl-C; `number` says which."""
+
+    def __init__(self, number: int = signal.SIGINT) -> None:
+        super().__init__()
+        self.number = number
+
+
+def interrupt(number: int, _: FrameType | None) -> None:
+    """End what was begun; a second signal must not break that off."""
+    for other in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(other, signal.SIG_IGN)
+    raise Interrupted(number)
+
+
 def say(line: str) -> None:
-    """Say one line on stderr."""
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
+    """Say one line on stderr, if there is one."""
+    with contextlib.suppress(OSError, AttributeError):
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
 
 
 def whole(place: Path, lock: bytes) -> bool:
@@ -101,15 +119,17 @@ def main(place: Path, lock: Path, setting: str) -> int:
                 make(place, lock, pins, held)
     except subprocess.CalledProcessError as error:
         step = "pip" if "pip" in error.cmd else "venv"
-        sys.stderr.write((error.stdout or "") + (error.stderr or ""))
+        said = (error.stdout or "") + (error.stderr or "")
+        if said:
+            say(said.rstrip("\n"))
         say(
             f"{step} failed (exit {error.returncode}), see above. Try: once more if it was the network (pip reads "
             "HTTPS_PROXY, PIP_CERT, PIP_INDEX_URL), another PYTHON if there is no file for this one."
         )
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         say(f"Interrupted; the next start makes {place} anew.")
-        return 130
+        return 128 + getattr(stop, "number", signal.SIGINT)
     except Refused as error:
         say(f"{error} Try: {setting}=/another/folder, or remove {place} if nothing in it is needed.")
         return 2
@@ -120,4 +140,6 @@ def main(place: Path, lock: Path, setting: str) -> int:
 
 
 if __name__ == "__main__":
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, interrupt)
     sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]))

@@ -55,5 +55,18 @@ environment() {
         return 0
     fi
     usable_python || return
-    "$found" -I "$root/scripts/lib/environment.py" "$1" "$2" "$3" >&2
+    # Beside this shell, which a signal reaches at once then; what was begun is ended before this shell ends.
+    made=0 stopped=0 maker=
+    trap 'stopped=130; [ -z "$maker" ] || kill -TERM "$maker" 2>/dev/null' INT
+    trap 'stopped=143; [ -z "$maker" ] || kill -TERM "$maker" 2>/dev/null' TERM
+    "$found" -I "$root/scripts/lib/environment.py" "$1" "$2" "$3" >&2 &
+    maker=$!
+    [ "$stopped" = 0 ] || kill -TERM "$maker" 2>/dev/null || :
+    wait "$maker" || made=$?
+    if [ "$stopped" != 0 ]; then
+        wait "$maker" 2>/dev/null || : # the first wait ended with the signal
+        exit "$stopped"
+    fi
+    trap - INT TERM
+    return "$made"
 }

@@ -4,47 +4,72 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
 from collections.abc import Sequence
+from typing import Any, NoReturn
 
 from sync_worker import __version__
 from sync_worker.cli.commands import COMMANDS
-from sync_worker.cli.output import print_json, say
+from sync_worker.cli.output import finish, prepare, print_help, print_json, say
+from sync_worker.cli.stopping import Interrupted
 from sync_worker.errors import ExitCode, SyncError
 
 log = logging.getLogger(__name__)
 
 
+class Parser(argparse.ArgumentParser):
+    """argparse, whose words go the way of all others: arguments that it repeats may hold anything."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        if message:
+            print_help(message, on_stdout=file is None or file is not sys.stderr)
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong with the arguments, and end with 2."""
+        print_help(self.format_usage(), on_stdout=False)
+        say(f"{self.prog}: error: {message}")
+        self.exit(ExitCode.USAGE)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code (see `errors.ExitCode`)."""
-    parser = build_parser()
-    arguments = parser.parse_args(argv)
+    prepare()
+    try:
+        arguments = build_parser().parse_args(argv)
+    except SystemExit as ended:  # after --help, --version or an error that was told
+        return finish(int(ended.code or ExitCode.OK))
+    return finish(_run(arguments))
+
+
+def _run(arguments: argparse.Namespace) -> int:
     try:
         return int(arguments.run(arguments))
     except SyncError as fault:
-        say(f"sync-worker: {fault}")
+        for line in fault.lines:
+            say(f"sync-worker: {line}")
         if getattr(arguments, "json", False):
             print_json({"error": str(fault), "exit_code": fault.exit_code})
         return fault.exit_code
+    except Interrupted as stop:
+        return stop.exit_code
     except KeyboardInterrupt:
         return ExitCode.SIGINT
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.OK
     except Exception as fault:
         if log.isEnabledFor(logging.DEBUG):
             log.debug("unexpected", exc_info=True)
-        say(
-            f"sync-worker: unexpected {type(fault).__name__}: {fault}. Nothing that was not answered counts as done. "
+        line = (
+            f"unexpected {type(fault).__name__}: {fault}. Nothing that was not answered counts as done. "
             "Try: again with SYNC_LOG_LEVEL=debug, and report what it prints"
         )
+        say(f"sync-worker: {line}")
+        if getattr(arguments, "json", False):
+            print_json({"error": line, "exit_code": ExitCode.TRANSIENT})
         return ExitCode.TRANSIENT
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="sync-worker",
         description="Keeps a Kelet project in step with a Langfuse project.",
         epilog="Settings come from the environment, .env or sync.toml; `sync-worker config show` lists them.",

@@ -8,15 +8,19 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any, Protocol, TypeVar
 
 from sync_worker.cli.output import say
+from sync_worker.cli.stopping import restored
 from sync_worker.clock import Stopped, SystemClock
-from sync_worker.errors import ConfigError, ExitCode, StateError
-from sync_worker.ledger import Ledger, open_ledger
+from sync_worker.connections import refuse_unusable
+from sync_worker.errors import ConfigError, ExitCode, StateError, SyncError
+from sync_worker.ledger import Ledger, copies, open_ledger
 from sync_worker.ledger import lease as leases
 from sync_worker.settings import Settings, Source, load
+from sync_worker.sync.identities import keys_of
+from sync_worker.sync.start import start_without_effect
 from sync_worker.watch import logs
 
 _T = TypeVar("_T")
@@ -40,13 +44,22 @@ def add_common_options(parser: argparse.ArgumentParser, *, source: bool = False,
         parser.add_argument("--source", metavar="NAME", help="only this source of sync.toml")
 
 
+def overrides_of(arguments: argparse.Namespace) -> dict[str, str]:
+    """Return what the command line says over the settings; an empty `--state` too, which is refused then."""
+    return {} if arguments.state is None else {"--state": arguments.state}
+
+
 def settings_for(arguments: argparse.Namespace, *, need_sources: bool = True) -> Settings:
-    """Load the settings and set up logs. Raises ConfigError."""
-    overrides = {"--state": arguments.state} if arguments.state else {}
-    settings = load(overrides=overrides, need_sources=need_sources)
+    """Load the settings and set up logs; for a command that needs sources, see that they can be reached at all.
+
+    Raises ConfigError.
+    """
+    settings = load(overrides=overrides_of(arguments), need_sources=need_sources)
     logs.set_up(settings.log_level, settings.log_format)
     for warning in settings.warnings:
         log.warning("%s", warning, extra={"action": "settings"})
+    if need_sources:
+        refuse_unusable(url for one in settings.sources for url in (one.langfuse_base_url, one.kelet_api_url))
     return settings
 
 
@@ -61,23 +74,47 @@ def chosen_sources(settings: Settings, arguments: argparse.Namespace) -> tuple[S
     return chosen
 
 
+def start_notices(settings: Settings, sources: Iterable[Source], ledger: Ledger) -> list[str]:
+    """Return a line for each source on which SYNC_START has no effect any more, though it was set or changed."""
+    states = [(source.name, ledger.source_by_key(keys_of(source))) for source in sources]
+    lines = [start_without_effect(ledger, state, name, settings) for name, state in states if state is not None]
+    return [line for line in lines if line is not None]
+
+
+def warn_of_start(settings: Settings, sources: Iterable[Source], ledger: Ledger) -> None:
+    """Log those lines."""
+    for line in start_notices(settings, sources, ledger):
+        log.warning("%s", line, extra={"action": "settings"})
+
+
 @contextlib.contextmanager
-def state_file(settings: Settings, clock: SystemClock, *, must_exist: bool = False) -> Iterator[Ledger]:
-    """Open the state file for a command. Raises StateError."""
-    ledger = open_ledger(settings.state_path, clock, must_exist=must_exist)
+def state_file(
+    settings: Settings, clock: SystemClock, *, must_exist: bool = False, only_reads: bool = False
+) -> Iterator[Ledger]:
+    """Open the state file for a command; who `only_reads` gets it from a read-only mount too. Raises StateError.
+
+    Where the command breaks over what stands in the file, that is said, and not where it broke.
+    """
+    ledger = open_ledger(settings.state_path, clock, must_exist=must_exist, only_reads=only_reads)
     try:
         yield ledger
+    except SyncError:
+        raise
+    except Exception:
+        ledger.check_damage()
+        raise
     finally:
         ledger.close()
 
 
 @contextlib.contextmanager
-def held_lease(
-    ledger: Ledger, role: str, start_ms: int | None = None, end_ms: int | None = None
-) -> Iterator[leases.Lease]:
-    """Hold the lease of a role. Raises LeaseHeld."""
-    lease = leases.take(ledger, role, start_ms, end_ms)
+def held_lease(ledger: Ledger, role: str, *, sends: bool = True) -> Iterator[leases.Lease]:
+    """Hold the lease of a role. Raises LeaseHeld, and StateError where who `sends` has no more than a copy."""
+    lease = leases.take(ledger, role)
     try:
+        if sends:
+            copies.check_latest(ledger)
+            copies.own(ledger)
         yield lease
     finally:
         leases.release(ledger, lease)
@@ -123,7 +160,8 @@ def run_async(work: Callable[[], Awaitable[int]], clock: SystemClock, *, gracefu
         return await work()
 
     try:
-        code = asyncio.run(main())
+        with restored():
+            code = asyncio.run(main())
     except Stopped:
         code = ExitCode.OK
     if received and code in {ExitCode.OK, ExitCode.DEAD_LETTERS}:

@@ -43,8 +43,7 @@ async def do(
     engine = Engine(settings, ledger, clock, settings.patience.total_seconds(), parts=job.parts)
     started = clock.now_ms()
     line = ProgressLine(job.command)
-    stretch = (None, None) if job.stretch is None else (job.stretch.start, job.stretch.end)
-    with held_lease(ledger, job.role, *stretch) as lease:
+    with held_lease(ledger, job.role) as lease:
         try:
             reports, code = await with_beats(
                 ledger, lease, engine.each(sources, lambda source: job.work(engine, source, line))
@@ -60,19 +59,28 @@ async def do(
         print_json({"exit_code": code, "sources": [report.as_json() for report in reports]})
     else:
         for report in reports:
-            say(report.line())
+            for text in (report.line(), *report.hints()):
+                say(text)
     return code
 
 
 def ask(
-    arguments: argparse.Namespace, look: Callable[[SourceSync], Awaitable[None]], *, must_exist: bool
+    arguments: argparse.Namespace,
+    look: Callable[[SourceSync], Awaitable[None]],
+    *,
+    must_exist: bool,
+    role: str | None = None,
+    only_reads: bool = False,
 ) -> tuple[int, dict[str, str]]:
-    """Connect each source and look at it, sending nothing; return the exit code and, by source, what went wrong."""
+    """Connect each source and look at it; return the exit code and, by source, what went wrong.
+
+    With a `role`, its lease is held meanwhile: without one, nothing may be sent.
+    """
     settings = settings_for(arguments)
     sources = chosen_sources(settings, arguments)
     clock = SystemClock()
     errors: dict[str, str] = {}
-    with state_file(settings, clock, must_exist=must_exist) as ledger:
+    with state_file(settings, clock, must_exist=must_exist, only_reads=only_reads) as ledger:
         engine = Engine(settings, ledger, clock, settings.patience.total_seconds())
 
         async def work() -> int:
@@ -80,4 +88,7 @@ def ask(
             errors.update({report.source: report.error for report in reports if report.error})
             return code
 
-        return run_async(work, clock), errors
+        if role is None:
+            return run_async(work, clock), errors
+        with held_lease(ledger, role) as lease:
+            return run_async(lambda: with_beats(ledger, lease, work()), clock), errors

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from sync_worker.demo.receiver import ReceivedSpan
+from sync_worker.printable import escaped
 
 NAME_CHARS = 60  # of a span's name, before the line is cut to the width
 STATUS_CHARS = 60  # of a status message
@@ -14,7 +15,6 @@ ERROR_STATUS = 2  # STATUS_CODE_ERROR
 ORPHAN = "(parent not in Langfuse)"
 
 _BOLD, _DIM, _RED, _RESET = "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[0m"
-_JOINER = "\u200d"  # holds emoji together; the only unseen character that is let through
 
 
 def render(
@@ -41,7 +41,7 @@ def _trace(members: list[ReceivedSpan], width: int, *, color: bool) -> Iterator[
         ("user", _first(members, "user.id")),
     ):
         if value:
-            parts.append(f"{label} {clean(value)}")
+            parts.append(f"{label} {escaped(str(value))}")
     yield _styled(fit("  ".join(parts), width), _BOLD, color=color)
     for span, lead, orphan in _walk(members, width // 2):
         yield _line(span, lead, width, orphan=orphan, color=color)
@@ -74,12 +74,12 @@ def _walk(members: list[ReceivedSpan], deepest: int) -> Iterator[tuple[ReceivedS
 
 
 def _line(span: ReceivedSpan, lead: str, width: int, *, orphan: bool, color: bool) -> str:
-    name = fit(clean(span.name) or "(no name)", NAME_CHARS)
+    name = fit(escaped(str(span.name)) or "(no name)", NAME_CHARS)
     facts = "  ".join(fact for fact in (_what(span), _duration(span.end_ns - span.start_ns), _model(span)) if fact)
     head = f"{lead}{name}"
     tail = ""
     if span.status_code == ERROR_STATUS:
-        message = fit(clean(span.status_message), STATUS_CHARS)
+        message = fit(escaped(str(span.status_message)), STATUS_CHARS)
         tail += f"  ERROR {message}" if message else "  ERROR"
     if orphan:
         tail += f"  {ORPHAN}"
@@ -91,17 +91,17 @@ def _line(span: ReceivedSpan, lead: str, width: int, *, orphan: bool, color: boo
 
 def _what(span: ReceivedSpan) -> str:
     kind = span.attributes.get("langfuse.observation.type") or span.attributes.get("gen_ai.operation.name")
-    return clean(kind) if kind else ""
+    return escaped(str(kind)) if kind else ""
 
 
 def _model(span: ReceivedSpan) -> str:
     found = span.attributes
     names = ("gen_ai.response.model", "gen_ai.request.model", "langfuse.observation.model.name")
-    model = next((clean(found[name]) for name in names if found.get(name)), "")
+    model = next((escaped(str(found[name])) for name in names if found.get(name)), "")
     tokens = [found.get("gen_ai.usage.input_tokens"), found.get("gen_ai.usage.output_tokens")]
     if all(count is None for count in tokens):
         return model
-    counted = "→".join("?" if count is None else clean(count) for count in tokens)
+    counted = "→".join("?" if count is None else escaped(str(count)) for count in tokens)
     return f"{model}  {counted} tokens".lstrip()
 
 
@@ -114,17 +114,6 @@ def _duration(ns: int) -> str:
 
 def _first(members: Iterable[ReceivedSpan], name: str) -> Any:
     return next((span.attributes[name] for span in members if span.attributes.get(name)), None)
-
-
-def clean(value: object) -> str:
-    """Return a value as text that cannot steer a terminal: control and unseen characters become escapes."""
-    return "".join(_escaped(char) for char in str(value))
-
-
-def _escaped(char: str) -> str:
-    if char == _JOINER or unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"):
-        return char
-    return char.encode("unicode_escape").decode("ascii")
 
 
 def fit(text: str, width: int) -> str:

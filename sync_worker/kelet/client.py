@@ -17,8 +17,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from sync_worker import __version__
+from sync_worker.connections import Routed
 from sync_worker.errors import CredentialsRefused, SourcePaused, TransientError
-from sync_worker.http import describe, redirect_target, retry_after, shown, tls
+from sync_worker.http import describe, redirect_target, retry_after, shown
 from sync_worker.kelet.batches import body
 from sync_worker.kelet.compression import compress
 from sync_worker.spans.model import EncodedSpan
@@ -82,10 +83,8 @@ class KeletClient:
                 "User-Agent": f"langfuse-kelet-sync/{__version__}",
             },
             timeout=httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
-            limits=httpx.Limits(max_connections=8, max_keepalive_connections=4),
             follow_redirects=False,
-            transport=transport,
-            verify=tls(),
+            transport=transport or Routed(),
         )
 
     async def close(self) -> None:

@@ -58,6 +58,9 @@ class Settled:
 class Sink(Protocol):
     """Hears what is settled; it must be durable when `settle` returns."""
 
+    def check(self) -> None:
+        """Raise where what is settled next could not be kept: nothing is sent then."""
+
     def settle(self, settled: Settled) -> None:
         """Keep what an answer settled."""
 
@@ -237,6 +240,7 @@ class Delivery:
                 return answer
 
     async def _once(self, piece: Sequence[EncodedSpan]) -> Accepted:
+        self._sink.check()
         self._in_flight += 1
         try:
             return await self._client.post(piece)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +17,10 @@ import httpx
 
 from sync_worker.backoff import Backoff
 from sync_worker.clock import Clock
+from sync_worker.connections import Routed
 from sync_worker.errors import CredentialsRefused, SourcePaused, TransientError
-from sync_worker.http import describe, redirect_target, retry_after, server_time_ms, shown, tls
-from sync_worker.json_text import parse
+from sync_worker.http import describe, redirect_target, retry_after, server_time_ms, shown
+from sync_worker.json_text import parse_answer
 from sync_worker.langfuse.budget import Budget, RateLimited
 from sync_worker.langfuse.pace import Pace
 
@@ -67,9 +68,11 @@ class LangfuseClient:
         backoff: Backoff,
         clock: Clock,
         pace: Pace | None = None,
+        media_hosts: Sequence[str] = (),
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.base_url = base_url
+        self.media_hosts = media_hosts  # hosts, with or without a port, that may keep media wherever they are
         self._pace = pace or Pace(clock, None)
         self.budget = budget
         self.backoff = backoff
@@ -85,11 +88,9 @@ class LangfuseClient:
         self.http = httpx.AsyncClient(
             auth=httpx.BasicAuth(public_key, secret_key),
             timeout=httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
-            limits=httpx.Limits(max_connections=8, max_keepalive_connections=4),
             headers={"Accept": "application/json", "User-Agent": "langfuse-kelet-sync"},
             follow_redirects=False,
-            transport=transport,
-            verify=tls(),
+            transport=transport or Routed(),
         )
 
     @property
@@ -159,7 +160,10 @@ class LangfuseClient:
     def _answer(self, path: str, response: httpx.Response) -> Answer:
         if response.status_code != httpx.codes.OK:
             raise self.failure(path, response)
-        is_json, body = parse(response.content)
+        try:
+            is_json, body = parse_answer(response.content)
+        except MemoryError:
+            raise PageTooHeavy(f"an answer at {path} takes more memory than there is") from None
         if is_json:
             return Answer(body, len(response.content))
         if "json" in response.headers.get("Content-Type", ""):

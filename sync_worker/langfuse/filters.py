@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from sync_worker.json_text import dump
+from sync_worker.records import langfuse_id
 from sync_worker.times import iso_time
 
 #: Bytes that a list of ids may take in an address: bare servers took 16 KB, an edge in front may take less.
@@ -15,17 +16,22 @@ MAX_FILTER_BYTES = 6_400
 
 def filtered(*conditions: Mapping[str, Any]) -> dict[str, str]:
     """Return the parameter for these conditions, all of which must hold."""
-    return {"filter": dump(conditions)}
+    return {"filter": _json(conditions)}
 
 
 def any_of(column: str, values: Sequence[str]) -> dict[str, Any]:
     """Return the condition that a column has one of these values."""
-    return {"type": "stringOptions", "column": column, "operator": "any of", "value": list(values)}
+    return {
+        "type": "stringOptions",
+        "column": column,
+        "operator": "any of",
+        "value": [langfuse_id(value) for value in values],
+    }
 
 
 def is_text(column: str, value: str) -> dict[str, Any]:
     """Return the condition that a column has this value."""
-    return {"type": "string", "column": column, "operator": "=", "value": value}
+    return {"type": "string", "column": column, "operator": "=", "value": langfuse_id(value)}
 
 
 def ends_with(column: str, ending: str) -> dict[str, Any]:
@@ -48,7 +54,7 @@ def parts(ids: Sequence[str]) -> Iterator[list[str]]:
     part: list[str] = []
     used = 0
     for item in ids:
-        cost = len(quote(dump(item), safe="")) + 3
+        cost = len(quote(_json(langfuse_id(item)), safe="")) + 3
         if part and used + cost > MAX_FILTER_BYTES:
             yield part
             part, used = [], 0
@@ -56,3 +62,13 @@ def parts(ids: Sequence[str]) -> Iterator[list[str]]:
         used += cost
     if part:
         yield part
+
+
+def _json(value: Any) -> str:
+    """Return JSON text; half a surrogate pair is written as its escape, which the server reads as it was."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":"))
+    return text

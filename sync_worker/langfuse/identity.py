@@ -11,6 +11,7 @@ from langfuse.api.core.request_options import RequestOptions
 
 from sync_worker.errors import CredentialsRefused, TransientError
 from sync_worker.http import describe
+from sync_worker.json_text import parse
 from sync_worker.langfuse.client import LangfuseClient
 
 OPTIONS: RequestOptions = {"max_retries": 0, "timeout_in_seconds": 30}
@@ -45,7 +46,7 @@ async def _project(client: LangfuseClient) -> Project:
         answer = await api(client).projects.get(request_options=OPTIONS)
     except ApiError as refusal:
         raise failure_of(client, _PROJECTS, refusal) from None
-    except ValueError:  # no text, no JSON, or another shape
+    except (ValueError, RecursionError):  # no text, no JSON, or another shape
         raise TransientError(f"{client.base_url}{_PROJECTS} answered something unknown: not Langfuse's API") from None
     except httpx.HTTPError as fault:
         raise TransientError(f"Langfuse cannot be reached at {client.base_url}: {describe(fault)}") from None
@@ -64,7 +65,7 @@ async def server_version(client: LangfuseClient) -> str:
         return str((await api(client).health.health(request_options=OPTIONS)).version)
     except ApiError as refusal:
         raise failure_of(client, _HEALTH, refusal) from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise TransientError(f"{client.base_url}{_HEALTH} answered something unknown: not Langfuse's API") from None
     except httpx.HTTPError as fault:
         raise TransientError(f"Langfuse cannot be reached at {client.base_url}: {describe(fault)}") from None
@@ -93,3 +94,33 @@ def failure_of(client: LangfuseClient, path: str, refusal: ApiError) -> Exceptio
         else httpx.Response(status, headers=headers, text=str(refusal.body or ""))
     )
     return client.failure(path, response)
+
+
+async def still_answers(client: LangfuseClient, project_id: str, *, with_keys: bool) -> bool | None:
+    """Return whether an address still answers, or may answer, for a project; None where that cannot be told now.
+
+    It no longer does where nobody listens (refused, no such name, no TLS), and where somebody else answers: a redirect,
+    404, no JSON, another project. Keys that are refused prove nothing: they may have been rotated. Without keys,
+    which are not given to an address that never had them, any Langfuse may hold the project. Asked once.
+    """
+    path = _PROJECTS if with_keys else _HEALTH
+    await client.admitted()
+    try:
+        auth = httpx.USE_CLIENT_DEFAULT if with_keys else None
+        response = await client.http.get(client.base_url + path, auth=auth)
+    except (httpx.ConnectError, httpx.ConnectTimeout):
+        return False
+    except httpx.HTTPError:
+        return None
+    status = response.status_code
+    if status in {408, 429} or status >= 500:
+        return None
+    if status in {401, 403}:
+        return True
+    is_json, body = parse(response.content)
+    if not 200 <= status < 300 or not is_json or not isinstance(body, dict):
+        return False
+    if not with_keys:
+        return "version" in body
+    listed = body.get("data")
+    return isinstance(listed, list) and any(isinstance(one, dict) and one.get("id") == project_id for one in listed)

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sync_worker.errors import RecordRefused, TransientError
+from sync_worker.errors import TransientError
 from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.filters import before, filtered, not_before
 from sync_worker.langfuse.reader import Unreadable
-from sync_worker.langfuse.rows import unreadable
+from sync_worker.langfuse.rows import read_rows
 from sync_worker.langfuse.v1_rows import parse_observation, parse_trace
 from sync_worker.records import SYNTHETIC_ROOT_PREFIX, Observation
 from sync_worker.times import iso_time
@@ -129,10 +129,5 @@ async def fetch_part(client: LangfuseClient, question: Question, limit: int, pag
     total = meta.get("totalItems") if isinstance(meta, Mapping) else None
     if not isinstance(data, list) or not isinstance(total, int) or isinstance(total, bool):
         raise TransientError(f"{listing.path} answered 200 without `data` and `meta.totalItems`: not Langfuse's API")
-    part = Part([], [], total, limit, answer.size)
-    for item in data:
-        try:
-            part.rows.append(listing.parse(item))
-        except RecordRefused as refusal:
-            part.unreadable.append(unreadable(item, str(refusal)))
-    return part
+    rows, refused = read_rows(data, listing.parse)
+    return Part(rows, refused, total, limit, answer.size)

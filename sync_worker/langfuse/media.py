@@ -1,101 +1,204 @@
 """Text that Langfuse took out of a row for being over its own limit, put back.
 
 A field over a server's limit is stored as media, and a token stands in its place:
-`@@@langfuseMedia:type=text/plain|id=…|source=field_size_limit@@@`. The media endpoint answers with an address that is
-signed and short-lived, so it is read at once, without the keys, and never passed on. Other media tokens stay.
-(Langfuse v4.16.0, `LANGFUSE_OBSERVATION_FIELD_OVERFLOW_ENABLED`.)
+`@@@langfuseMedia:type=text/plain|id=…|source=field_size_limit@@@`. Anybody can type one, so only a whole field, or a
+whole text in a field's JSON, is taken for one, and a few in a row; it is asked for with the keys of its project, which
+open no other one's media. The media endpoint answers with an address that is signed and short-lived, so it is read at
+once (`store`) and never passed on. All other tokens stay, and so does one whose text cannot be had.
+(Langfuse v4.16.0, `LANGFUSE_OBSERVATION_FIELD_OVERFLOW_ENABLED`; its answer names no project.)
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from dataclasses import replace
+from collections import OrderedDict
+from dataclasses import dataclass, replace
 
 import httpx
 from langfuse.api.core import ApiError
 
-from sync_worker.errors import CredentialsRefused, TransientError
+from sync_worker.backoff import Backoff
+from sync_worker.errors import CredentialsRefused, SyncError, TransientError
 from sync_worker.http import describe
-from sync_worker.langfuse.client import LangfuseClient
-from sync_worker.langfuse.identity import OPTIONS, api, failure_of
+from sync_worker.json_text import dump, parse
+from sync_worker.langfuse.client import LangfuseClient, ServerFault
+from sync_worker.langfuse.identity import OPTIONS, api, failure_of, server_version
+from sync_worker.langfuse.store import NotToBeHadError, Store
 from sync_worker.records import Observation
+
+#: Tokens of one row that are put back, and bytes that all their texts may have: memory stays bounded.
+MAX_TOKENS = 4
+MAX_TEXT_BYTES = 16 * 1024 * 1024
 
 _MARK = "source=field_size_limit@@@"
 _TOKEN = re.compile(r"@@@langfuseMedia:type=[^|@]{0,200}\|id=([A-Za-z0-9_-]{1,200})\|source=field_size_limit@@@")
+#: A JSON string, and what makes it a key.
+_STRING = re.compile(r'"([^"\\]*(?:\\.[^"\\]*)*)"(\s*:)?', re.DOTALL)
 _PATH = "/api/public/media"
-
-#: A text larger than this stays a token: memory stays bounded by what is held of a window.
-MAX_TEXT_BYTES = 16 * 1024 * 1024
+#: Types of what a field can have held.
+_TEXTS = ("text/", "application/json")
+#: How long a store, or the endpoint while Langfuse is well, may fail before a token stays, in seconds.
+_PATIENCE = 20.0
+_REMEMBERED = 256  # texts, or that there are none, by media id
 
 _ACTION = {"action": "media"}
 
 log = logging.getLogger(__name__)
 
 
-class _NotToBeHadError(Exception):
-    """The text is not there, or cannot be taken; trying again would not help."""
+class _LangfuseDownError(Exception):
+    """Langfuse as a whole did not answer for as long as patience lasts."""
+
+    def __init__(self, fault: TransientError) -> None:
+        super().__init__(str(fault))
+        self.fault = fault
 
 
-def is_shortened(text: str | None) -> bool:
-    """Whether some of the text stands elsewhere."""
-    return text is not None and _MARK in text
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a token stands in a text: all of it, or a JSON string with its quotes."""
+
+    start: int
+    end: int
+    media_id: str
+    quoted: bool
 
 
-async def whole_row(client: LangfuseClient, row: Observation) -> Observation:
-    """Return the row with what stands elsewhere put in; the same row where nothing does. Raises as `whole`."""
-    if not (is_shortened(row.input) or is_shortened(row.output)):
-        return row
-    asked = None if row.input is None else await whole(client, row.input)
-    answered = None if row.output is None else await whole(client, row.output)
-    return replace(row, input=asked, output=answered)
+def tokens_left(row: Observation) -> int:
+    """Return how many texts of a row still stand elsewhere."""
+    return len(_places(row.input)) + len(_places(row.output))
 
 
-async def whole(client: LangfuseClient, text: str) -> str:
-    """Return the text with what stands elsewhere put in; a token whose text cannot be had stays.
+class Media:
+    """Puts back what stands elsewhere in the rows of one source, each text once as far as memory allows."""
 
-    Raises CredentialsRefused, or TransientError when patience ends.
-    """
-    for token in dict.fromkeys(match.group(0) for match in _TOKEN.finditer(text)):
-        found = _TOKEN.fullmatch(token)
-        stored = None if found is None else await _stored(client, found.group(1))
-        if stored is not None:
-            text = text.replace(token, stored)
-    return text
+    def __init__(self, client: LangfuseClient) -> None:
+        self._client = client
+        self._store = Store(client.base_url, client.media_hosts)
+        self._patience = Backoff("Langfuse's media store", client.clock, _PATIENCE)
+        self._known: OrderedDict[str, str | None] = OrderedDict()
+        self._size = 0
 
+    async def whole_row(self, row: Observation) -> Observation:
+        """Return the row with what stands elsewhere put in; the same row where nothing does, or nothing can be had.
 
-async def _stored(client: LangfuseClient, media_id: str) -> str | None:
-    while True:
+        Raises CredentialsRefused, or TransientError when patience with Langfuse ends.
+        """
+        wanted = dict.fromkeys(place.media_id for text in (row.input, row.output) for place in _places(text))
+        texts: dict[str, str] = {}
+        left = MAX_TEXT_BYTES
+        for media_id in list(wanted)[:MAX_TOKENS]:
+            times = sum(place.media_id == media_id for text in (row.input, row.output) for place in _places(text))
+            text = await self._text(media_id, left // times)
+            if text is not None:
+                texts[media_id] = text
+                left -= len(text) * times
+        if not texts:
+            return row
+        return replace(row, input=_filled(row.input, texts), output=_filled(row.output, texts))
+
+    async def _text(self, media_id: str, limit: int) -> str | None:
+        if media_id in self._known:
+            self._known.move_to_end(media_id)
+            known = self._known[media_id]
+            return known if known is None or len(known) <= limit else None
         try:
-            stored = await _fetched(client, media_id)
-        except TransientError as fault:
-            await client.backoff.wait(fault)
-        except _NotToBeHadError as why:
+            text = await self._fetched(media_id, limit)
+        except NotToBeHadError as why:
             log.warning("a field that Langfuse stored as media %s stays a token: %s", media_id, why, extra=_ACTION)
-            return None
-        else:
-            client.backoff.success()
-            return stored
+            text = None
+        self._remember(media_id, text)
+        return text
+
+    def _remember(self, media_id: str, text: str | None) -> None:
+        self._known[media_id] = text
+        self._size += len(text or "")
+        while len(self._known) > _REMEMBERED or self._size > MAX_TEXT_BYTES:
+            _, gone = self._known.popitem(last=False)
+            self._size -= len(gone or "")
+
+    async def _fetched(self, media_id: str, limit: int) -> str:
+        async def attempt() -> str:
+            return await self._store.read(await self._address(media_id, limit), limit)
+
+        try:
+            return await self._patience.retry(attempt)
+        except _LangfuseDownError as down:
+            raise down.fault from None
+        except CredentialsRefused:
+            raise
+        except SyncError as fault:
+            raise NotToBeHadError(str(fault)) from None
+        except (ValueError, RecursionError, MemoryError) as unread:
+            raise NotToBeHadError(f"it cannot be read ({type(unread).__name__})") from None
+
+    async def _address(self, media_id: str, limit: int) -> str:
+        """Return where a text can be read; waits while Langfuse as a whole is not well."""
+        while True:
+            try:
+                address = await self._asked(media_id, limit)
+            except TransientError as fault:
+                if isinstance(fault, ServerFault) and await self._is_well():
+                    raise  # it fails on this one
+                try:
+                    await self._client.backoff.wait(fault)
+                except TransientError as over:
+                    raise _LangfuseDownError(over) from None
+            else:
+                self._client.backoff.success()
+                return address
+
+    async def _is_well(self) -> bool:
+        try:
+            await server_version(self._client)
+        except TransientError:
+            return False
+        return True
+
+    async def _asked(self, media_id: str, limit: int) -> str:
+        await self._client.admitted()
+        try:
+            answer = await api(self._client).media.get(media_id, request_options=OPTIONS)
+        except ApiError as refusal:
+            fault = failure_of(self._client, _PATH, refusal)
+            if isinstance(fault, TransientError | CredentialsRefused):
+                raise fault from None
+            raise NotToBeHadError(str(fault)) from None
+        except (ValueError, RecursionError) as unread:
+            raise NotToBeHadError(f"the answer cannot be read ({type(unread).__name__})") from None
+        except httpx.HTTPError as lost:
+            raise TransientError(f"Langfuse's media cannot be reached: {describe(lost)}") from None
+        if answer.media_id != media_id or not answer.content_type.lower().startswith(_TEXTS):
+            raise NotToBeHadError(f"it is no text of this field ({answer.content_type})")
+        if answer.content_length > limit:
+            raise NotToBeHadError(f"it has {answer.content_length} bytes")
+        return str(answer.url)
 
 
-async def _fetched(client: LangfuseClient, media_id: str) -> str:
-    await client.admitted()
-    try:
-        answer = await api(client).media.get(media_id, request_options=OPTIONS)
-        if answer.content_length > MAX_TEXT_BYTES:
-            raise _NotToBeHadError(f"it has {answer.content_length} bytes")
-        response = await client.http.get(answer.url, auth=None)
-    except ApiError as refusal:
-        fault = failure_of(client, _PATH, refusal)
-        if isinstance(fault, TransientError | CredentialsRefused):
-            raise fault from None
-        raise _NotToBeHadError(str(fault)) from None
-    except (ValueError, httpx.InvalidURL) as unread:
-        raise _NotToBeHadError(f"the answer cannot be read ({type(unread).__name__})") from None
-    except httpx.HTTPError as lost:
-        raise TransientError(f"Langfuse's media cannot be reached: {describe(lost)}") from None
-    if response.status_code >= 500 or response.status_code == httpx.codes.TOO_MANY_REQUESTS:
-        raise TransientError(f"Langfuse's media store answered {response.status_code}")
-    if response.status_code != httpx.codes.OK:
-        raise _NotToBeHadError(f"its store answered {response.status_code}")
-    return response.content.decode("utf-8", "replace")
+def _places(text: str | None) -> list[_Place]:
+    """Return the tokens that stand for a whole field, or for a whole text in its JSON, keys left out."""
+    if text is None or _MARK not in text:
+        return []
+    whole = _TOKEN.fullmatch(text)
+    if whole is not None:
+        return [_Place(0, len(text), whole[1], quoted=False)]
+    if not parse(text)[0]:
+        return []
+    return [
+        _Place(found.start(), found.end(), token[1], quoted=True)
+        for found in _STRING.finditer(text)
+        if found[2] is None and (token := _TOKEN.fullmatch(found[1])) is not None
+    ]
+
+
+def _filled(text: str | None, texts: dict[str, str]) -> str | None:
+    if text is None:
+        return None
+    parts, at = list[str](), 0
+    for place in _places(text):
+        stored = texts.get(place.media_id)
+        if stored is not None:
+            parts += [text[at : place.start], dump(stored) if place.quoted else stored]
+            at = place.end
+    return "".join([*parts, text[at:]])

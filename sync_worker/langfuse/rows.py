@@ -1,23 +1,30 @@
 """A row of either observations endpoint as an Observation; whatever can be understood is.
 
 Unknown types, levels and keys pass; a wrong type of an unimportant field becomes nothing; only a row without an id or
-a start cannot be understood.
+a start cannot be understood. Every text of an Observation can be written as UTF-8, every time as an OTLP time, and what
+nests deeper than `MAX_DEPTH` is text: neither the conversion nor the state file meets anything else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import orjson
+
 from sync_worker.errors import RecordRefused
-from sync_worker.json_text import dump
+from sync_worker.json_text import dump, is_deep, utf8
 from sync_worker.langfuse.reader import Unreadable
-from sync_worker.records import Observation
+from sync_worker.records import Observation, storable_id
 from sync_worker.times import unix_ms
 
 #: Numbers beyond what OTLP can carry are no counts.
 _MAX_NUMBER = 2**63
 _MAX_RAW = 20_000  # characters of a row that cannot be understood, kept for a look
+_MAX_ID = 1_000  # characters; Langfuse takes ids of 800
+#: Milliseconds that OTLP's nanoseconds can hold, from 1970 to 2262.
+_MAX_TIME = 2**63 // 1_000_000
 _SHOWN = 100  # characters of a value shown in a reason
 
 
@@ -25,23 +32,22 @@ def parse_row(row: Any) -> Observation:
     """Return the row as an Observation. Raises RecordRefused with the reason when it has no id or start."""
     if not isinstance(row, Mapping):
         raise RecordRefused(f"a row is {type(row).__name__}, not an object")
-    row_id = row.get("id")
-    if not isinstance(row_id, str) or not row_id:
+    row_id = _id(row.get("id"), "an id")
+    if row_id is None or not isinstance(row.get("id"), str):
         raise RecordRefused("a row has no id")
-    start = unix_ms(row.get("startTime"))
+    start = _moment(row.get("startTime"))
     if start is None:
         shown = dump(row.get("startTime"))[:_SHOWN]
         raise RecordRefused(f"row {row_id[:_SHOWN]!r} has no start time that can be read ({shown})")
     metadata = row.get("metadata")
-    parameters = row.get("modelParameters")
     return Observation(
         id=row_id,
-        trace_id=_text(row.get("traceId")),
-        project_id=_text(row.get("projectId")) or "",
+        trace_id=_id(row.get("traceId"), "a trace id"),
+        project_id=storable_id(_raw(row.get("projectId")) or ""),
         type=(_text(row.get("type")) or "SPAN").upper(),
         start_ms=start,
-        end_ms=unix_ms(row.get("endTime")),
-        parent_id=_text(row.get("parentObservationId")),
+        end_ms=_moment(row.get("endTime")),
+        parent_id=storable_id(_raw(row.get("parentObservationId")) or "") or None,
         name=_text(row.get("name")),
         level=_text(row.get("level")) or "DEFAULT",
         status_message=_text(row.get("statusMessage")),
@@ -51,17 +57,17 @@ def parse_row(row: Any) -> Observation:
         session_id=_text(row.get("sessionId")),
         is_root=row.get("isRootObservation") is True,
         public=row.get("public") is True,
-        completion_start_ms=unix_ms(row.get("completionStartTime")),
-        updated_ms=unix_ms(row.get("updatedAt")),
+        completion_start_ms=_moment(row.get("completionStartTime")),
+        updated_ms=_moment(row.get("updatedAt")),
         input=_payload(row.get("input")),
         output=_payload(row.get("output")),
-        metadata=dict(metadata)
+        metadata=_tidied(metadata)
         if isinstance(metadata, Mapping)
         else {}
         if metadata in (None, "")
-        else {"metadata": metadata},
+        else _tidied({"metadata": metadata}),
         model=_text(row.get("model")) or _text(row.get("providedModelName")),
-        model_parameters=dict(parameters) if isinstance(parameters, Mapping) else {},
+        model_parameters=_tidied(row.get("modelParameters")),
         usage=_numbers(row.get("usageDetails")),
         cost=_numbers(row.get("costDetails")),
         prices=_prices(row),
@@ -73,16 +79,76 @@ def parse_row(row: Any) -> Observation:
     )
 
 
-def _text(value: Any) -> str | None:
+def read_rows(items: Iterable[Any], parse: Callable[[Any], Observation]) -> tuple[list[Observation], list[Unreadable]]:
+    """Return a list's items as rows, and those that cannot be understood; whatever one is, it costs no other."""
+    rows, refused = list[Observation](), list[Unreadable]()
+    for item in items:
+        try:
+            rows.append(parse(item))
+        except RecordRefused as refusal:
+            refused.append(unreadable(item, str(refusal)))
+        except Exception as fault:  # noqa: BLE001 - it concerns this row alone, and is kept with it
+            refused.append(unreadable(item, f"it cannot be parsed ({type(fault).__name__}: {fault})"))
+    return rows, refused
+
+
+def _raw(value: Any) -> str | None:
     if isinstance(value, str):
         return value or None
     return None if value is None or isinstance(value, list | dict) else dump(value)
 
 
+def _text(value: Any) -> str | None:
+    text = _raw(value)
+    return None if text is None else utf8(text)
+
+
+def _id(value: Any, what: str) -> str | None:
+    text = _raw(value)
+    if text is not None and len(text) > _MAX_ID:
+        raise RecordRefused(f"a row has {what} of {len(text)} characters, and Langfuse takes 800")
+    return None if text is None else storable_id(text)
+
+
+def _moment(value: Any) -> int | None:
+    """Return a time that OTLP can carry, in Unix milliseconds; None for anything else."""
+    moment = unix_ms(value)
+    return moment if moment is not None and 0 <= moment < _MAX_TIME else None
+
+
 def _payload(value: Any) -> str | None:
     if isinstance(value, str):
-        return value or None
+        return utf8(value) or None
     return None if value is None else dump(value)
+
+
+def _tidied(value: Any) -> dict[str, Any]:
+    """Return an object's entries with texts that UTF-8 can hold and no depth that a step-by-step walk cannot bear."""
+    if not isinstance(value, Mapping):
+        return {}
+    return {utf8(key): _tidy(item) for key, item in value.items()}
+
+
+def _tidy(value: Any) -> Any:
+    if isinstance(value, str):
+        return utf8(value)
+    if not isinstance(value, list | dict):
+        return value
+    if is_deep(value):
+        return dump(value)
+    try:
+        orjson.dumps(value)
+    except TypeError:  # integers over 64 bits, half surrogate pairs
+        return _rewritten(value)
+    return value
+
+
+def _rewritten(value: Any) -> Any:
+    if isinstance(value, str):
+        return utf8(value)
+    if isinstance(value, list):
+        return [_rewritten(item) for item in value]
+    return {utf8(key): _rewritten(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def _integer(value: Any) -> int | None:
@@ -94,7 +160,7 @@ def _integer(value: Any) -> int | None:
 def _numbers(value: Any) -> dict[str, float]:
     if not isinstance(value, Mapping):
         return {}
-    return {key: item for key, item in value.items() if isinstance(item, int | float) and _is_number(item)}
+    return {utf8(key): item for key, item in value.items() if isinstance(item, int | float) and _is_number(item)}
 
 
 def _prices(row: Mapping[str, Any]) -> dict[str, float]:
@@ -116,7 +182,7 @@ def _is_number(value: float) -> bool:
 
 
 def _tags(value: Any) -> tuple[str, ...]:
-    return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list) else ()
+    return tuple(utf8(item) for item in value if isinstance(item, str)) if isinstance(value, list) else ()
 
 
 def unreadable(item: Any, reason: str) -> Unreadable:
@@ -125,7 +191,15 @@ def unreadable(item: Any, reason: str) -> Unreadable:
     row_id, trace_id = row.get("id"), row.get("traceId")
     return Unreadable(
         reason,
-        row_id if isinstance(row_id, str) and row_id else None,
-        trace_id if isinstance(trace_id, str) and trace_id else None,
+        _short_id(row_id) if isinstance(row_id, str) and row_id else None,
+        _short_id(trace_id) if isinstance(trace_id, str) and trace_id else None,
         dump(item)[:_MAX_RAW],
     )
+
+
+def _short_id(text: str) -> str:
+    """Return an id that can be kept, and of one that is no id as much as tells it from others."""
+    if len(text) <= _MAX_ID:
+        return storable_id(text)
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    return storable_id(f"{text[:_SHOWN]}…{digest}")

@@ -12,14 +12,14 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
-from sync_worker.errors import RecordRefused, TransientError
+from sync_worker.errors import TransientError
 from sync_worker.langfuse.client import EndpointMissing, LangfuseClient, PageTooHeavy, RequestRejected, ServerFault
 from sync_worker.langfuse.filters import any_of, not_before, parts
 from sync_worker.langfuse.listing import MAX_ROWS, OBSERVATIONS, TRACES, Listing
-from sync_worker.langfuse.media import whole_row
+from sync_worker.langfuse.media import Media
 from sync_worker.langfuse.paging import Trial
 from sync_worker.langfuse.reader import Page, Unreadable
-from sync_worker.langfuse.rows import unreadable
+from sync_worker.langfuse.rows import read_rows
 from sync_worker.langfuse.walk import Stretch, Walk
 from sync_worker.records import SYNTHETIC_ROOT_PREFIX, Api, Observation
 from sync_worker.windows import Window
@@ -41,6 +41,7 @@ class V1Reader:
         self, client: LangfuseClient, limits: Mapping[str, int] | None = None, version: str | None = None
     ) -> None:
         self._client = client
+        self._media = Media(client)
         learnt = limits or {}
         self._filters = takes_filters(version)
         self._observations = self._made(OBSERVATIONS, learnt)
@@ -107,7 +108,7 @@ class V1Reader:
 
     async def whole(self, row: Observation) -> Observation:
         """Return the row with input and output that the server keeps elsewhere put in; the same row where none is."""
-        return await whole_row(self._client, row)
+        return await self._media.whole_row(row)
 
     async def _rows_of(
         self, trace_ids: Sequence[str], window: Window, conditions: Sequence[Mapping[str, Any]] = ()
@@ -174,10 +175,7 @@ class V1Reader:
             else:
                 self._client.backoff.success()
                 break
-        try:
-            return Page([listing.parse(answer.body)], size=answer.size)
-        except RecordRefused as refusal:
-            return Page(unreadable=[unreadable(answer.body, str(refusal))], size=answer.size)
+        return Page(*read_rows([answer.body], listing.parse), answer.size)
 
     def _walk_of(self, listing: Listing) -> Walk:
         return self._observations if listing is OBSERVATIONS else self._traces

@@ -10,15 +10,15 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 
-from sync_worker.errors import RecordRefused, TransientError
+from sync_worker.errors import TransientError
 from sync_worker.langfuse.ahead import walk_ahead
 from sync_worker.langfuse.client import LangfuseClient, PageTooHeavy, ServerFault
 from sync_worker.langfuse.filters import any_of, filtered, not_before, parts
-from sync_worker.langfuse.media import whole_row
+from sync_worker.langfuse.media import Media
 from sync_worker.langfuse.metrics import count_rows
 from sync_worker.langfuse.page_size import MAX_LIMIT, PageSize
 from sync_worker.langfuse.reader import Page, Unreadable
-from sync_worker.langfuse.rows import parse_row, unreadable
+from sync_worker.langfuse.rows import parse_row, read_rows
 from sync_worker.langfuse.shrinking import fetch_fitting
 from sync_worker.records import Api, Observation
 from sync_worker.times import iso_time
@@ -48,6 +48,7 @@ class V2Reader:
 
     def __init__(self, client: LangfuseClient, limits: Mapping[str, int] | None = None) -> None:
         self._client = client
+        self._media = Media(client)
         learnt = limits or {}
         self._sizes = {fields: PageSize(learnt.get(fields, MAX_LIMIT)) for fields in (FULL, LIGHT, CONTEXT)}
         self._served: dict[str, Observation] = {}  # by fields, a row that was served last, without its content
@@ -98,7 +99,7 @@ class V2Reader:
 
     async def whole(self, row: Observation) -> Observation:
         """Return the row with input and output that the server keeps elsewhere put in; the same row where none is."""
-        return await whole_row(self._client, row)
+        return await self._media.whole_row(row)
 
     def _walk(self, fields: str, params: Mapping[str, str]) -> AsyncGenerator[Page, None]:
         ahead = fields != LIGHT  # light walks may end before their last page
@@ -133,13 +134,8 @@ class V2Reader:
         after = meta.get("cursor")
         if after is not None and not isinstance(after, str):  # to end the walk here would lose what follows
             raise TransientError(f"{PATH} gave a page cursor that is no text ({type(after).__name__})")
-        page = Page(size=answer.size)
-        for item in data:
-            try:
-                page.rows.append(parse_row(item))
-            except RecordRefused as refusal:
-                page.unreadable.append(unreadable(item, str(refusal)))
-        return page, after or None
+        rows, refused = read_rows(data, parse_row)
+        return Page(rows, refused, answer.size), after or None
 
     async def _alone(
         self, fields: str, params: Mapping[str, str], cursor: str | None, fault: TransientError

@@ -3,6 +3,16 @@
 from sync_worker.ledger.file import open_ledger
 from sync_worker.ledger.ledger import Ledger
 from sync_worker.ledger.records import DeadLetter, Parked, SentRow, SourceState, TraceNote
-from sync_worker.ledger.sources import source_scope
+from sync_worker.ledger.sources import same_address, source_scope
 
-__all__ = ["DeadLetter", "Ledger", "Parked", "SentRow", "SourceState", "TraceNote", "open_ledger", "source_scope"]
+__all__ = [
+    "DeadLetter",
+    "Ledger",
+    "Parked",
+    "SentRow",
+    "SourceState",
+    "TraceNote",
+    "open_ledger",
+    "same_address",
+    "source_scope",
+]

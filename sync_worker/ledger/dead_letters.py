@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from sync_worker.errors import DeadLettersFull
 from sync_worker.ledger.records import DeadLetter
 from sync_worker.ledger.store import SENT_COLUMNS, in_lists, storable
 from sync_worker.ledger.traces import Traces
 
+#: Characters that are kept of a reason, and of what there is of a row.
+_MAX_REASON, _MAX_RAW = 2_000, 20_000
+_IDS_AT_ONCE = 10_000  # of the 32,766 variables that SQLite takes
 #: Of a row that could not be read its trace may be unknown.
 _OF_ROW = "source_id = ? AND row_id = ? AND (trace_id IS NULL OR trace_id = ?)"
 
@@ -16,17 +20,40 @@ _OF_ROW = "source_id = ? AND row_id = ? AND (trace_id IS NULL OR trace_id = ?)"
 class DeadLetters(Traces):
     """The part of the ledger about dead letters."""
 
-    def dead_letters(self, source_id: int | None = None, ids: Sequence[int] = ()) -> list[DeadLetter]:
-        """Return dead letters in the order they were made."""
-        where, values = ["1 = 1"], list[Any]()
-        if source_id is not None:
-            where.append("source_id = ?")
-            values.append(source_id)
-        if ids:
-            where.append(f"id IN ({','.join('?' * len(ids))})")
-            values.extend(ids)
-        rows = self.records(f"SELECT * FROM dead_letters WHERE {' AND '.join(where)} ORDER BY id", values)
-        return [DeadLetter(**row) for row in rows]
+    def dead_letters(
+        self,
+        source_id: int | None = None,
+        ids: Sequence[int] = (),
+        *,
+        trace_id: str | None = None,
+        after: int = 0,
+        limit: int | None = None,
+    ) -> list[DeadLetter]:
+        """Return dead letters by their id: those behind `after`, at most `limit`."""
+        found: list[DeadLetter] = []
+        for start in range(0, max(1, len(ids)), _IDS_AT_ONCE):
+            part = ids[start : start + _IDS_AT_ONCE]
+            where, values = ["id > ?"], list[Any]([after])
+            if source_id is not None:
+                where.append("source_id = ?")
+                values.append(source_id)
+            if trace_id is not None:
+                where.append("trace_id = ?")
+                values.append(storable(trace_id))
+            if part:
+                where.append(f"id IN ({','.join('?' * len(part))})")
+                values.extend(part)
+            rows = self.records(
+                f"SELECT * FROM dead_letters WHERE {' AND '.join(where)} ORDER BY id LIMIT ?",
+                [*values, -1 if limit is None else limit],
+            )
+            found += [DeadLetter(**row) for row in rows]
+        found.sort(key=lambda letter: letter.id or 0)
+        return found if limit is None else found[:limit]
+
+    def last_dead_letter(self) -> int:
+        """Return the greatest id of a dead letter, 0 where there is none."""
+        return int(self.query("SELECT coalesce(max(id), 0) FROM dead_letters")[0][0])
 
     def count_dead_letters(self, source_id: int) -> int:
         """Return how many spans stand in the dead letters of a source."""
@@ -75,10 +102,30 @@ class DeadLetters(Traces):
             f"DELETE FROM dead_letters WHERE {_OF_ROW}", [(source_id, row, trace) for trace, row in rows]
         )
 
-    def _add_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
+    def _add_dead_letters(self, letters: Sequence[DeadLetter], *, beyond_the_limit: bool = False) -> None:
         for letter in letters:
             values = {name: getattr(letter, name) for name in DeadLetter.__slots__ if name != "id"}
             values = {name: storable(value) if isinstance(value, str) else value for name, value in values.items()}
+            values["reason"] = _beginning(values["reason"], _MAX_REASON)
+            values["raw"] = None if values["raw"] is None else values["raw"][:_MAX_RAW]
             if letter.row_id is not None:
                 self._drop_dead_letters(letter.source_id, [(values["trace_id"], values["row_id"])])
             self.db.table("dead_letters").insert(values)
+        for source_id in () if beyond_the_limit else {letter.source_id for letter in letters}:
+            self._check_room(source_id)
+
+    def _check_room(self, source_id: int) -> None:
+        if self.max_dead_letters is None:
+            return
+        ((count,),) = self.query("SELECT count(*) FROM dead_letters WHERE source_id = ?", [source_id])
+        if count > self.max_dead_letters:
+            raise DeadLettersFull(
+                f"{self.path} holds {self.max_dead_letters} dead letters of this source, and no more are kept "
+                "(SYNC_MAX_DEAD_LETTERS), so what was to be one more waits, and with it the source. "
+                "Try: `dead-letters list`; then `dead-letters retry --all`, `dead-letters drop --all`, or a larger "
+                "SYNC_MAX_DEAD_LETTERS"
+            )
+
+
+def _beginning(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"

@@ -19,13 +19,20 @@ def explained(path: Path) -> Iterator[None]:
     """Turn SQLite's errors into StateErrors that say what to try."""
     try:
         yield
-    except sqlite3.Error as fault:
+    except (sqlite3.Error, UnicodeDecodeError) as fault:
         raise explanation(path, fault) from fault
 
 
-def explanation(path: Path, fault: sqlite3.Error) -> StateError:
-    """Return what an error of SQLite means for the operator."""
+def explanation(path: Path, fault: sqlite3.Error | UnicodeDecodeError) -> StateError:
+    """Return what an error of SQLite means for the operator.
+
+    Where the message itself repeats bytes of a damaged page that are no text, Python raises UnicodeDecodeError.
+    """
+    if isinstance(fault, UnicodeDecodeError):
+        return damaged(path, "it holds text that is no UTF-8")
     text = str(fault)
+    if text.startswith("Could not decode to UTF-8"):  # of Python's sqlite3, with the text itself behind it
+        return damaged(path, "it holds text that is no UTF-8")
     code = getattr(fault, "sqlite_errorname", "")
     if code.startswith("SQLITE_NOTADB"):
         return not_sqlite(path)

@@ -17,37 +17,71 @@ from sqlite_utils import Database
 
 from sync_worker.clock import Clock
 from sync_worker.errors import StateError
+from sync_worker.ledger.damage import damage_in
 from sync_worker.ledger.faults import damaged, explained, not_sqlite
+from sync_worker.ledger.file_systems import on_network
 from sync_worker.ledger.ledger import Ledger
+from sync_worker.ledger.place import is_writable, make_private
 from sync_worker.ledger.steps import APPLICATION_ID, SCHEMA_VERSION, steps
 
 #: How long a writer waits for another process's transaction, in seconds; transactions here last milliseconds.
 BUSY_TIMEOUT = 30.0
-_NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre"})
 _MAGIC = b"SQLite format 3\x00"
 _HEADER_BYTES = 100
 
 
-def open_ledger(path: Path, clock: Clock, *, must_exist: bool = False, busy_timeout: float = BUSY_TIMEOUT) -> Ledger:
-    """Open or make the state file. Raises StateError.
+def open_ledger(
+    path: Path, clock: Clock, *, must_exist: bool = False, busy_timeout: float = BUSY_TIMEOUT, only_reads: bool = False
+) -> Ledger:
+    """Open or make the state file, for its owner alone. Raises StateError.
 
-    A file that is not ours, is newer than this program or is damaged is left untouched.
+    A file that is not ours, is newer than this program or is damaged is left untouched. Where the file cannot be
+    written to, as on a read-only mount, who `only_reads` gets it as it is now, in memory: what is written is lost.
     """
     try:
-        _check_place(path, must_exist=must_exist)
+        _check_place(path, must_exist=must_exist or only_reads)
         with explained(path):
+            if only_reads and not is_writable(path):
+                return _prepared(path, _in_memory(path, busy_timeout), clock, busy_timeout, checked=False)
             checked = _look(path, busy_timeout)
+            if not path.exists():
+                make_private(path)
             connection = sqlite3.connect(path, isolation_level=None, timeout=busy_timeout, check_same_thread=False)
-            try:
-                return _prepared(path, connection, clock, busy_timeout, checked=checked)
-            except BaseException:
-                connection.close()
-                raise
+            return _prepared(path, connection, clock, busy_timeout, checked=checked)
     except OSError as fault:
         raise StateError(
             f"the state file {path} cannot be opened: {fault.strerror or fault}. Try: give the user of this process "
             "permission to the file and its folder, or another SYNC_STATE_PATH"
         ) from fault
+
+
+def _in_memory(path: Path, busy_timeout: float) -> sqlite3.Connection:
+    """Return a copy in memory of a file that can only be read. Raises StateError, OSError or sqlite3.Error."""
+    with path.open("rb") as file:
+        if not file.read(len(_MAGIC)).startswith(_MAGIC):
+            raise not_sqlite(path)
+    real = path.resolve()
+    log = real.with_name(real.name + "-wal")
+    # A log is read through an index beside it, which must be there, or be made. Without one the file alone tells all.
+    mode = "mode=ro" if log.exists() and log.stat().st_size else "immutable=1"
+    source = sqlite3.connect(f"{real.as_uri()}?{mode}", uri=True, timeout=busy_timeout)
+    memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    try:
+        source.backup(memory)
+    except sqlite3.OperationalError as fault:
+        memory.close()
+        if not str(fault.sqlite_errorname).startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY")):
+            raise
+        raise StateError(
+            f"the latest commits of the state file {path} are in {log}, which cannot be read where nothing can be "
+            f"written ({fault}). Try: copy both to another folder, and --state with the copy"
+        ) from fault
+    except BaseException:
+        memory.close()
+        raise
+    finally:
+        source.close()
+    return memory
 
 
 def _check_place(path: Path, *, must_exist: bool) -> None:
@@ -113,9 +147,18 @@ def _look(path: Path, busy_timeout: float) -> bool:
 def _prepared(
     path: Path, connection: sqlite3.Connection, clock: Clock, busy_timeout: float, *, checked: bool
 ) -> Ledger:
-    _recognise(path, connection)
-    if not checked:
-        _check_pages(path, connection)
+    """Check an open file, bring it up to date and return its ledger; what is wrong closes it."""
+    try:
+        _recognise(path, connection)
+        if not checked:
+            _check_pages(path, connection)
+        return _up_to_date(path, connection, clock, busy_timeout)
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _up_to_date(path: Path, connection: sqlite3.Connection, clock: Clock, busy_timeout: float) -> Ledger:
     db = Database(connection, execute_plugins=False)
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     is_new = version == 0
@@ -133,6 +176,9 @@ def _prepared(
     ledger = Ledger(db, clock, path)
     if is_new:
         ledger.file_id()
+    damage = damage_in(connection, everything=False)
+    if damage is not None:
+        raise damaged(path, damage)
     return ledger
 
 
@@ -176,25 +222,3 @@ def _set_journal(connection: sqlite3.Connection, wanted: str, busy_timeout: floa
             time.sleep(0.01)
         else:
             return  # where the file system cannot do it, SQLite keeps the way it has, which is as safe
-
-
-def file_system(path: Path) -> str:
-    """Return the kind of file system that holds the path ("ext4", "nfs4"); "" where the system does not say."""
-    try:
-        lines = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
-        where = str(path.resolve().parent)
-    except OSError:
-        return ""
-    best, kind = "", ""
-    for line in lines:
-        fields = line.split(" ")
-        mount = fields[1].replace("\\040", " ") if len(fields) > 2 else ""
-        inside = mount and (where == mount or where.startswith(mount.rstrip("/") + "/"))
-        if inside and len(mount) >= len(best):
-            best, kind = mount, fields[2]
-    return kind
-
-
-def on_network(path: Path) -> bool:
-    """Whether the path stands on a network file system."""
-    return file_system(path) in _NETWORK_FILE_SYSTEMS

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from sync_worker.errors import LeaseHeld, StateError
+from sync_worker.ledger.place import open_private
 
 if TYPE_CHECKING:
     from sync_worker.ledger.ledger import Ledger
@@ -38,10 +39,21 @@ class Lease:
     role: str
     token: str
     lock: IO[str]
+    locked: bool = True  # whether the file system has locks
+
+    def keep_lock(self, state: Path) -> None:
+        """Lock anew where the lock file was removed or replaced: a lock on a file without a name keeps nobody away.
+
+        Raises LeaseHeld when somebody else has it by now, or StateError.
+        """
+        if self.locked and not _is_named(self.lock):
+            lock, self.locked = _lock_at_last(state, self.role)
+            self.lock.close()
+            self.lock = lock
 
 
-def take(ledger: Ledger, role: str, start_ms: int | None = None, end_ms: int | None = None) -> Lease:
-    """Take the lease of a role; a backfill says the stretch it works on. Raises LeaseHeld."""
+def take(ledger: Ledger, role: str) -> Lease:
+    """Take the lease of a role; what its last holder claimed is free again. Raises LeaseHeld."""
     lock, locked = _lock_at_last(ledger.path, role)
     try:
         token = secrets.token_hex(8)
@@ -57,14 +69,15 @@ def take(ledger: Ledger, role: str, start_ms: int | None = None, end_ms: int | N
             ledger.db.table("leases").upsert(
                 {
                     "role": role, "token": token, "host": host, "boot": boot, "pid": os.getpid(),
-                    "taken_ms": now, "beat_ms": now, "from_ms": start_ms, "to_ms": end_ms,
+                    "taken_ms": now, "beat_ms": now,
                 },
                 pk="role",
             )  # fmt: skip
+            ledger.db.execute("DELETE FROM claims WHERE role = ?", [role])
     except BaseException:
         lock.close()
         raise
-    lease = Lease(role, token, lock)
+    lease = Lease(role, token, lock, locked)
     ledger.lease = lease
     return lease
 
@@ -83,6 +96,7 @@ def release(ledger: Ledger, lease: Lease) -> None:
     try:
         with contextlib.suppress(LeaseHeld, StateError), ledger.transaction():
             ledger.db.execute("DELETE FROM leases WHERE role = ? AND token = ?", [lease.role, lease.token])
+            ledger.db.execute("DELETE FROM claims WHERE role = ?", [lease.role])
     finally:
         ledger.lease = None
         lease.lock.close()
@@ -94,10 +108,15 @@ def holder(ledger: Ledger, role: str) -> dict[str, object] | None:
     if held is None:
         return None
     try:
-        lock, locked = _lock(ledger.path, role, fcntl.LOCK_SH)
-    except LeaseHeld:
+        with _lock_path(ledger.path, role).open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        locked = True
+    except BlockingIOError:
         return held
-    lock.close()
+    except FileNotFoundError:
+        locked = True  # nobody has a lock on it
+    except OSError:
+        locked = False
     return held if _may_live(held, ledger.clock.now_ms(), locked=locked) else None
 
 
@@ -117,29 +136,46 @@ def _may_live(held: Mapping[str, Any], now_ms: int, *, locked: bool) -> bool:
 def _lock_at_last(state: Path, role: str) -> tuple[IO[str], bool]:
     for _ in range(_LOCK_TRIES - 1):
         with contextlib.suppress(LeaseHeld):
-            return _lock(state, role, fcntl.LOCK_EX)
+            return _lock(state, role)
         time.sleep(_LOCK_PAUSE)
-    return _lock(state, role, fcntl.LOCK_EX)
+    return _lock(state, role)
 
 
-def _lock(state: Path, role: str, kind: int) -> tuple[IO[str], bool]:
+def _lock(state: Path, role: str) -> tuple[IO[str], bool]:
     """Lock a role's file; also returns whether the file system has locks at all. Raises LeaseHeld or StateError."""
+    path = _lock_path(state, role)
+    while True:
+        try:
+            lock = open(path, "a+", encoding="ascii", opener=open_private)  # noqa: SIM115 - held as long as the lease
+        except OSError as fault:
+            raise StateError(
+                f"the lock file {path} cannot be opened: {fault.strerror}. Try: write permission"
+            ) from fault
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            raise LeaseHeld(
+                f"another run ({role}) is at work on the state file {state}. Try: again when it is done"
+            ) from None
+        except OSError:
+            return lock, False  # a file system without locks: the lease's time limit decides
+        if _is_named(lock):
+            return lock, True
+        lock.close()  # it was removed between the two steps
+
+
+def _lock_path(state: Path, role: str) -> Path:
     real = state.resolve()  # the same lock by whatever links the state file is reached
-    path = real.with_name(f"{real.name}.{role}.lock")
+    return real.with_name(f"{real.name}.{role}.lock")
+
+
+def _is_named(lock: IO[str]) -> bool:
+    """Whether an open file still has the name that it was opened by."""
     try:
-        lock = path.open("a+", encoding="ascii")
-    except OSError as fault:
-        raise StateError(f"the lock file {path} cannot be opened: {fault.strerror}. Try: write permission") from fault
-    try:
-        fcntl.flock(lock, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.close()
-        raise LeaseHeld(
-            f"another run ({role}) is at work on the state file {state}. Try: again when it is done"
-        ) from None
+        return os.path.samestat(Path(lock.name).stat(), os.fstat(lock.fileno()))
     except OSError:
-        return lock, False  # a file system without locks: the lease's time limit decides
-    return lock, True
+        return False
 
 
 def _boot_id() -> str:

@@ -8,8 +8,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from sync_worker.errors import DeadLettersFull
+from sync_worker.ledger.claims import shrink
 from sync_worker.ledger.coverage import Coverage
 from sync_worker.ledger.dead_letters import DeadLetters
+from sync_worker.ledger.lease import BACKFILL
 from sync_worker.ledger.records import DeadLetter, SentRow, TraceNote
 from sync_worker.ledger.requests import Requests
 from sync_worker.ledger.sources import Sources
@@ -51,7 +54,27 @@ class Ledger(Sources, Coverage, DeadLetters):
     def commit_answer(
         self, source_id: int, accepted: Sequence[EncodedSpan], dead_letters: Sequence[DeadLetter]
     ) -> None:
-        """Note in one transaction what one answer settled."""
+        """Note in one transaction what one answer settled.
+
+        Raises DeadLettersFull when there is no room for the dead letters; what was accepted is noted all the same, and
+        with it what was rejected of it, which nobody could tell again.
+        """
+        try:
+            self._commit_answer(source_id, accepted, dead_letters)
+        except DeadLettersFull:
+            if accepted:
+                partial = [letter for letter in dead_letters if letter.kind == "partial"]
+                self._commit_answer(source_id, accepted, partial, beyond_the_limit=True)
+            raise
+
+    def _commit_answer(
+        self,
+        source_id: int,
+        accepted: Sequence[EncodedSpan],
+        dead_letters: Sequence[DeadLetter],
+        *,
+        beyond_the_limit: bool = False,
+    ) -> None:
         now = self.clock.now_ms()
         with self.transaction():
             delivery = self._note_delivery(source_id, accepted, now) if accepted else None
@@ -60,8 +83,8 @@ class Ledger(Sources, Coverage, DeadLetters):
                 [
                     (
                         source_id,
-                        span.key.trace,
-                        span.key.row,
+                        storable(span.key.trace),
+                        storable(span.key.row),
                         span.start_ms,
                         span.updated_ms,
                         span.fingerprint,
@@ -73,10 +96,13 @@ class Ledger(Sources, Coverage, DeadLetters):
             )
             # The trace may have been forgotten while its rows were on their way: sent rows go with their trace.
             self._note_unknown(
-                source_id, {span.key.trace: (span.key.trace, span.start_ms, span.project) for span in accepted}.values()
+                source_id,
+                {span.key.trace: (storable(span.key.trace), span.start_ms, span.project) for span in accepted}.values(),
             )
-            self._drop_dead_letters(source_id, [(span.key.trace, span.key.row) for span in accepted])
-            self._add_dead_letters(dead_letters)
+            self._drop_dead_letters(
+                source_id, [(storable(span.key.trace), storable(span.key.row)) for span in accepted]
+            )
+            self._add_dead_letters(dead_letters, beyond_the_limit=beyond_the_limit)
 
     def _note_delivery(self, source_id: int, accepted: Sequence[EncodedSpan], now_ms: int) -> int:
         """Note a request that was answered; its number tells `explain` which request brought a row over."""
@@ -117,6 +143,11 @@ class Ledger(Sources, Coverage, DeadLetters):
         """Return how many rows that start in each hour (counted from 1970) are done, forgotten ones included."""
         return rows_done_by_hour(self, source_id)
 
+    def forget_count(self, source_id: int, hour: int) -> None:
+        """Count an hour's (from 1970) forgotten rows no longer: they are sent again, and then known by name."""
+        with self.transaction():
+            self.db.conn.execute("DELETE FROM tallies WHERE source_id = ? AND hour = ?", [source_id, hour])
+
     def commit_window(
         self,
         source_id: int,
@@ -125,9 +156,14 @@ class Ledger(Sources, Coverage, DeadLetters):
         notes: Iterable[TraceNote],
         dead_letters: Sequence[DeadLetter],
     ) -> None:
-        """Note in one transaction that a window is done, with the traces it parked and the rows it set aside."""
+        """Note in one transaction that a window is done, with the traces it parked and the rows it set aside.
+
+        A backfill claims it no longer.
+        """
         with self.transaction():
             self.cover(source_id, role, window)
+            if self.lease is not None and self.lease.role == BACKFILL:
+                shrink(self, source_id, window)
             self._note_traces(source_id, notes)
             self._add_dead_letters(dead_letters)
 
@@ -153,7 +189,7 @@ class Ledger(Sources, Coverage, DeadLetters):
         starts = [window.start for window in windows]
         rows = self.db.conn.execute(
             f"SELECT trace_id, earliest_ms, (SELECT min(start_ms) {_SENT_OF}), (SELECT max(start_ms) {_SENT_OF}) "
-            "FROM traces t WHERE source_id = ? AND newest_ms < ? AND parked = 0 ORDER BY newest_ms",
+            "FROM traces t WHERE source_id = ? AND newest_ms < ? AND parked = 0 AND open_ms IS NULL ORDER BY newest_ms",
             [source_id, before_ms],
         )
         for trace, earliest, first, last in rows:

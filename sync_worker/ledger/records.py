@@ -40,6 +40,7 @@ class TraceNote:
     parked_ms: int | None = None
     project: str | None = None
     context: dict[str, Any] = field(default_factory=dict)
+    open_ms: int | None = None  # since when it is sent but for a root that has not ended
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from sync_worker.ledger.records import SourceState
 from sync_worker.ledger.store import Store
@@ -15,6 +17,22 @@ _KEPT_RUNS = 200
 def source_scope(source_id: int) -> str:
     """Return the scope of the facts of one source."""
     return f"source {source_id}"
+
+
+def memory_name(langfuse_url: str, project_id: str) -> str:
+    """Return the name of the facts that hold what of a source was merged from other files."""
+    return f"{langfuse_url} {project_id}"
+
+
+def same_address(one: str, other: str) -> bool:
+    """Whether two base addresses are spellings of one: case and final dot of the host, default port, final slash."""
+    return _address(one) == _address(other)
+
+
+def _address(url: str) -> tuple[str, str, int | None, str]:
+    parts = urlsplit(url)
+    default = {"http": 80, "https": 443}.get(parts.scheme)
+    return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or default, parts.path.rstrip("/")
 
 
 class Sources(Store):
@@ -58,6 +76,34 @@ class Sources(Store):
             raise AssertionError("a source that was just stored is not there")
         return found
 
+    def move_source(self, source_id: int, langfuse_url: str) -> None:
+        """Store that a project is reached at another address from now on; keys opened it at the old one.
+
+        Where nothing of it was ever sent, its time is read anew: nothing can arrive twice by that, and nothing is
+        missed should it be another project of the same id.
+        """
+        with self.transaction():
+            ((was, project_id),) = self.query("SELECT langfuse_url, project_id FROM sources WHERE id = ?", [source_id])
+            self.db.execute("UPDATE sources SET langfuse_url = ? WHERE id = ?", [langfuse_url, source_id])
+            self.db.execute(
+                "UPDATE facts SET name = ? WHERE scope GLOB 'merged *' AND name = ?",
+                [memory_name(langfuse_url, project_id), memory_name(was, project_id)],
+            )
+            self.db.execute("DELETE FROM keys WHERE source_id = ?", [source_id])
+            if not any(
+                self.query(f"SELECT 1 FROM {table} WHERE source_id = ? LIMIT 1", [source_id])
+                for table in ("sent", "tallies", "dead_letters")
+            ):
+                self.db.execute("DELETE FROM coverage WHERE source_id = ?", [source_id])
+
+    def latest_sent(self, source_id: int, count: int) -> Sequence[tuple[str, str, int, bytes]]:
+        """Return trace id, row id, start in Unix ms and fingerprint of what was sent last."""
+        return self.query(
+            "SELECT trace_id, row_id, start_ms, fingerprint FROM sent WHERE source_id = ? "
+            "ORDER BY sent_ms DESC, start_ms DESC LIMIT ?",
+            [source_id, count],
+        )
+
     def set_first_edge(self, source_id: int, first_edge_ms: int) -> int:
         """Store where the live sync of a source begins, once; return what stands."""
         with self.transaction():
@@ -79,6 +125,11 @@ class Sources(Store):
         if self.fact(scope, name) != value:
             with self.transaction():
                 self.db.table("facts").upsert({"scope": scope, "name": name, "value": value}, pk=("scope", "name"))
+
+    def unlearn(self, scope: str, name: str) -> None:
+        """Forget a fact."""
+        with self.transaction():
+            self.db.execute("DELETE FROM facts WHERE scope = ? AND name = ?", [scope, name])
 
     def file_id(self) -> str:
         """Return what tells this state file, and copies of it, from others; a file of an older version gets it here."""

@@ -129,5 +129,19 @@ def step_3(db: Database) -> None:
     db.conn.execute("PRAGMA user_version = 3")
 
 
+@steps()
+def step_4(db: Database) -> None:
+    """Keep which stretches each run is at work on, by source, and which traces went before their root had ended."""
+    db.table("claims").create(
+        {"source_id": int, "role": str, "from_ms": int, "to_ms": int}, pk=("source_id", "role", "from_ms")
+    )
+    db.conn.execute("ALTER TABLE leases DROP COLUMN from_ms")
+    db.conn.execute("ALTER TABLE leases DROP COLUMN to_ms")
+    # Since when a trace's root is looked for, its rows sent; null: it is not.
+    db.conn.execute("ALTER TABLE traces ADD COLUMN open_ms INTEGER")
+    db.conn.execute("CREATE INDEX traces_open ON traces (source_id, check_ms) WHERE open_ms IS NOT NULL")
+    db.conn.execute("PRAGMA user_version = 4")
+
+
 #: The version this program writes.
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4

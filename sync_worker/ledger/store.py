@@ -12,9 +12,12 @@ from sqlite_utils import Database
 
 from sync_worker.clock import Clock
 from sync_worker.errors import LeaseHeld
-from sync_worker.ledger.faults import explained, explanation
+from sync_worker.ledger.damage import damage_in
+from sync_worker.ledger.faults import damaged, explained, explanation
+from sync_worker.ledger.place import Place
 
 if TYPE_CHECKING:
+    from sync_worker.ledger.copies import Counter
     from sync_worker.ledger.lease import Lease
 
 SENT_COLUMNS = "source_id, trace_id, row_id, start_ms, updated_ms, fingerprint, sent_ms, delivery"
@@ -32,6 +35,10 @@ class Store:
         self.clock = clock
         self.path = path
         self.lease: Lease | None = None
+        self.max_dead_letters: int | None = None  # of a source; None means no limit
+        self.counted: Counter | None = None  # counts commits of a file that is known to be the latest
+        self.in_memory = not db.conn.execute("PRAGMA database_list").fetchone()[2]
+        self._place = None if self.in_memory else Place(path)
         self._light: sqlite3.Connection | None = None
 
     def close(self) -> None:
@@ -47,7 +54,10 @@ class Store:
         With a write-ahead log, losing the latest commits in a power cut is all that can happen. A rollback journal that
         is not flushed may damage the file, so there they are flushed as all others.
         """
+        if self.in_memory:
+            return self.db.conn
         if self._light is None:
+            self._check_place()  # to open a name that is gone would make an empty file
             light = sqlite3.connect(self.path, isolation_level=None, timeout=LIGHT_TIMEOUT, check_same_thread=False)
             if light.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
                 light.execute("PRAGMA synchronous = NORMAL")
@@ -70,23 +80,49 @@ class Store:
     def transaction(self, *, fenced: bool = True) -> Iterator[None]:
         """Do several changes at once or none. Raises StateError, or LeaseHeld when the lease was taken over."""
         connection = self.db.conn
+        self._check_place()
         try:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 if fenced:
                     self._check_lease()
                 yield
+                number = None if self.counted is None else self.counted.count(connection)
+                self._check_place()
                 connection.execute("COMMIT")
             except BaseException:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
-        except sqlite3.Error as fault:
+        except (sqlite3.Error, UnicodeDecodeError) as fault:
             raise explanation(self.path, fault) from fault
+        if self.counted is not None and number is not None:
+            self.counted.note(number)
+
+    def check(self) -> None:
+        """Make sure, before something is sent, that its answer can be kept.
+
+        Raises StateError when the file is gone, or LeaseHeld when the lease was taken over.
+        """
+        self._check_place()
+        with explained(self.path):
+            self._check_lease()
+
+    def check_damage(self) -> None:
+        """Read everything, which takes its time. Raises StateError where something cannot be what was written."""
+        with explained(self.path):
+            damage = damage_in(self.db.conn, everything=True)
+        if damage is not None:
+            raise damaged(self.path, damage)
+
+    def _check_place(self) -> None:
+        if self._place is not None:
+            self._place.check()
 
     def _check_lease(self) -> None:
         if self.lease is None:
             return
+        self.lease.keep_lock(self.path)
         row = self.db.conn.execute("SELECT token FROM leases WHERE role = ?", [self.lease.role]).fetchone()
         if row is None or row[0] != self.lease.token:
             raise LeaseHeld(

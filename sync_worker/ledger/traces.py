@@ -10,13 +10,13 @@ from sync_worker.ledger.lease import LIVE
 from sync_worker.ledger.records import Parked, TraceNote
 from sync_worker.ledger.store import Store, in_lists, storable
 
-_COLUMNS = "trace_id, parked, earliest_ms, newest_ms, check_ms, parked_ms, project, context"
-_INSERT = f"INSERT INTO traces (source_id, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "
+_COLUMNS = "trace_id, parked, earliest_ms, newest_ms, check_ms, parked_ms, project, context, open_ms"
+_INSERT = f"INSERT INTO traces (source_id, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
 #: The project is decided once: what stands first stays, also when two runs decide at the same moment.
 _REPLACE = (
     "ON CONFLICT (source_id, trace_id) DO UPDATE SET parked = excluded.parked, earliest_ms = excluded.earliest_ms, "
     "newest_ms = excluded.newest_ms, check_ms = excluded.check_ms, parked_ms = excluded.parked_ms, "
-    "project = coalesce(project, excluded.project), context = excluded.context"
+    "project = coalesce(project, excluded.project), context = excluded.context, open_ms = excluded.open_ms"
 )
 #: Only the live sync knows which rows of a parked trace still wait: whoever else meets the trace leaves it parked.
 _ADD_TO = (
@@ -57,6 +57,34 @@ class Traces(Store):
         )
         return Parked(count, oldest)
 
+    def open_due(self, source_id: int, now_ms: int, limit: int) -> list[TraceNote]:
+        """Return traces whose root is to be looked for now, those that waited longest for it first."""
+        rows = self.query(
+            f"SELECT {_COLUMNS} FROM traces WHERE source_id = ? AND open_ms IS NOT NULL AND parked = 0 "
+            "AND check_ms <= ? ORDER BY check_ms, trace_id LIMIT ?",
+            [source_id, now_ms, limit],
+        )
+        return [_note(row) for row in rows]
+
+    def give_up_open(self, source_id: int, before_ms: int, most: int) -> int:
+        """Look no longer for roots of traces that are open since before a moment, nor for more than so many traces.
+
+        Those that are open longest go first. Returns how many were given up.
+        """
+        open_ones = "FROM traces WHERE source_id = ? AND open_ms IS NOT NULL AND parked = 0"
+        ((count, oldest),) = self.query(f"SELECT count(*), min(open_ms) {open_ones}", [source_id])
+        if not count or (count <= most and oldest >= before_ms):
+            return 0
+        with self.transaction():
+            return int(
+                self.db.conn.execute(
+                    "UPDATE traces SET open_ms = NULL WHERE source_id = ? AND trace_id IN ("
+                    f"SELECT trace_id {open_ones} AND open_ms < ? UNION SELECT * FROM ("
+                    f"SELECT trace_id {open_ones} ORDER BY open_ms LIMIT ?))",
+                    [source_id, source_id, before_ms, source_id, max(0, count - most)],
+                ).rowcount
+            )
+
     def note_traces(self, source_id: int, notes: Iterable[TraceNote]) -> None:
         """Store what is known of traces. Under another lease than the live one, a parked trace stays parked."""
         with self.transaction():
@@ -70,6 +98,7 @@ class Traces(Store):
                 (
                     source_id, storable(note.trace_id), int(note.parked), note.earliest_ms, note.newest_ms,
                     note.check_ms, note.parked_ms, note.project, json.dumps(note.context, ensure_ascii=True),
+                    note.open_ms,
                 )
                 for note in notes
             ],
@@ -79,9 +108,9 @@ class Traces(Store):
         """Note traces (id, start of a row, project) of which nothing is remembered, so that they can be forgotten."""
         self.db.conn.executemany(
             _INSERT + "ON CONFLICT (source_id, trace_id) DO NOTHING",
-            [(source_id, trace, 0, start, start, 0, None, project, "{}") for trace, start, project in traces],
+            [(source_id, trace, 0, start, start, 0, None, project, "{}", None) for trace, start, project in traces],
         )
 
 
 def _note(row: Sequence[Any]) -> TraceNote:
-    return TraceNote(row[0], bool(row[1]), row[2], row[3], row[4], row[5], row[6], json.loads(row[7]))
+    return TraceNote(row[0], bool(row[1]), row[2], row[3], row[4], row[5], row[6], json.loads(row[7]), row[8])

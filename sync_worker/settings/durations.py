@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -20,23 +21,24 @@ _EXPECTED = "a duration such as 500ms, 30s, 20m, 48h, 7d or 1h30m"
 _EXPECTED_START = "a duration back from the first run, such as 24h, or a time such as 2026-01-31T00:00:00Z"
 
 
-def parse_duration(text: str) -> timedelta:
+def parse_duration(text: str, units: str = "s m") -> timedelta:
     """Read `30s`, `20m`, `48h`, `7d`, `500ms` or a combination from the largest unit to the smallest.
 
-    Raises WrongValueError for anything else, a number without a unit and more than ten years among them.
+    Raises WrongValueError for anything else, a number without a unit and more than ten years among them. `units` are
+    those that the number may have been meant in.
     """
     text = text.strip()
     duration = _read(text)
     if duration is None:
-        raise WrongValueError(_problem(text), expected=_EXPECTED, hint=_hint(text))
+        raise WrongValueError(_problem(text), expected=_EXPECTED, hint=_hint(text, units.split()))
     if duration > LONGEST:
         raise WrongValueError("too long", expected=f"at most {LONGEST.days}d")
     return duration
 
 
-def parse_positive_duration(text: str) -> timedelta:
+def parse_positive_duration(text: str, units: str = "s m") -> timedelta:
     """Read a duration longer than nothing; raises WrongValueError."""
-    duration = parse_duration(text)
+    duration = parse_duration(text, units)
     if not duration:
         raise WrongValueError("must be longer than nothing", expected=_EXPECTED)
     return duration
@@ -84,15 +86,18 @@ def parse_start(text: str) -> timedelta | datetime:
     if re.match(r"[0-9]{4}-?[0-9]{2}-?[0-9]{2}", text) and _read(text) is None and not text.isdigit():
         return parse_time(text)
     try:
-        return parse_duration(text)
+        return parse_duration(text, "h d")
     except WrongValueError as wrong:
+        if written := re.fullmatch(r"((?:19|20)[0-9]{2})(?:([01][0-9])([0-3][0-9]))?", text):
+            hint = f"write {written[1]}-{written[2] or '01'}-{written[3] or '01'}T00:00:00Z"
+            raise WrongValueError(wrong.problem, expected=_EXPECTED_START, hint=hint) from None
         expected = _EXPECTED_START if _read(text) is None else wrong.expected
         raise WrongValueError(wrong.problem, expected=expected, hint=wrong.hint) from None
 
 
 def parse_horizons(text: str) -> tuple[timedelta, ...]:
     """Read durations with commas between them, each longer than the one before. Raises WrongValueError."""
-    horizons = tuple(parse_positive_duration(part) for part in text.split(","))
+    horizons = tuple(parse_positive_duration(part, "m h") for part in text.split(","))
     if any(later <= earlier for earlier, later in pairwise(horizons)):
         ascending = ",".join(format_duration(horizon) for horizon in sorted(set(horizons)))
         raise WrongValueError(
@@ -117,9 +122,11 @@ def _problem(text: str) -> str:
     return "a number without a unit" if re.fullmatch(r"[0-9]+", text) else "not a duration"
 
 
-def _hint(text: str) -> str:
-    if re.fullmatch(r"[0-9]{1,9}", text) and timedelta(seconds=int(text)) <= LONGEST:
-        return f"write {text}s"
+def _hint(text: str, units: Sequence[str]) -> str:
+    if re.fullmatch(r"[0-9]{1,9}", text):
+        words = dict(_UNITS)
+        fit = [unit for unit in units if timedelta(**{words[unit]: int(text)}) <= LONGEST]
+        return " or ".join(f"{text}{unit} for {words[unit]}" for unit in fit)
     plain = re.sub(r"\s", "", text).lower()
     if plain != text and _read(plain) is not None:
         return f"write {plain}"

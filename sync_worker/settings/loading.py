@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 from pydantic import SecretStr, ValidationError
 
+from sync_worker.errors import ConfigError
 from sync_worker.settings import places, tomlfile
 from sync_worker.settings.durations import format_duration
 from sync_worker.settings.model import FIELDS, SECRETS, Variables, default_text
-from sync_worker.settings.names import warn_of_unknown_variables
+from sync_worker.settings.names import misspelled
 from sync_worker.settings.result import SettingRow, Settings
 from sync_worker.settings.sources import SourceBuilder
-from sync_worker.settings.values import parse_path
+from sync_worker.settings.values import parse_path, refuse_leftovers
 from sync_worker.settings.wrong import Found, Report, WrongValueError, mask
 
 _DOTENV: Final = ".env"
@@ -38,12 +39,11 @@ def load(
     be read.
     """
     environ = os.environ if environ is None else environ
-    directory = Path.cwd() if directory is None else directory.absolute()
+    directory = _working_directory() if directory is None else directory.absolute()
     report = Report()
 
     dotenv = places.dotenv_texts(directory / _DOTENV, environ, report)
-    warn_of_unknown_variables(environ, "the environment", report)
-    warn_of_unknown_variables(dotenv, str(directory / _DOTENV), report)
+    near_misses = _near_misses({"the environment": environ, str(directory / _DOTENV): dotenv}, report)
     command_line = places.command_line(overrides or {}, report)
     env_values, dotenv_values = places.variables_of(environ), places.dotenv_variables(dotenv)
     whereabouts = [command_line, env_values, dotenv_values]
@@ -63,7 +63,7 @@ def load(
     ]
     plain = places.Resolution(in_order, report, tolerate_unreadable=not need_sources)
     variables = _understand(plain, report)
-    builder = SourceBuilder(variables, plain, places.empty_origins(environ, dotenv), report)
+    builder = SourceBuilder(variables, plain, places.empty_origins(environ, dotenv), near_misses, report)
     if "sources" in data:
         sources = builder.from_file(data["sources"], config, directory, need=need_sources)
     else:
@@ -89,6 +89,8 @@ def load(
         max_attributes=variables.sync_max_attributes,
         max_batch_spans=variables.sync_max_batch_spans,
         max_batch_bytes=variables.sync_max_batch_bytes,
+        max_dead_letters=variables.sync_max_dead_letters,
+        media_hosts=variables.sync_media_hosts,
         log_format=variables.sync_log_format,
         log_level=variables.sync_log_level,
         allow_plain_http=variables.sync_allow_plain_http,
@@ -96,6 +98,29 @@ def load(
         warnings=report.warnings,
         shown=(*_rows(variables, plain, report), *builder.rows),
     )
+
+
+def _near_misses(found: Mapping[str, Iterable[str]], report: Report) -> dict[str, str]:
+    """Warn of names that are no settings, by the place where they stand; return the nearest miss of each setting.
+
+    A setting that is required and has no value is refused with it, by its name in lower case.
+    """
+    nearest: dict[str, str] = {}
+    for place, names in found.items():
+        for name, near in misspelled(names):
+            meant = f" Did you mean {near}?" if near else ""
+            report.warn(f"{name} in {place} is not a setting and is ignored.{meant}")
+            nearest.setdefault(near.lower().removesuffix("_file"), f"{name} in {place}")
+    return nearest
+
+
+def _working_directory() -> Path:
+    try:
+        return Path.cwd()
+    except OSError as error:
+        raise ConfigError(
+            f"the working directory cannot be used ({places.reason(error)}). Try: cd to a folder that exists"
+        ) from None
 
 
 def _path(field: str, whereabouts: list[dict[str, Found]], directory: Path) -> Path | None:
@@ -106,7 +131,10 @@ def _path(field: str, whereabouts: list[dict[str, Found]], directory: Path) -> P
     """
     found = next((texts[field] for texts in whereabouts if field in texts), None)
     try:
-        return None if found is None else directory / parse_path(found.text)
+        if found is None:
+            return None
+        refuse_leftovers(found, path=True)
+        return directory / parse_path(found.text)
     except WrongValueError:
         return None
 

@@ -115,6 +115,14 @@ class Variables(BaseSettings):
     sync_max_batch_bytes: Annotated[int, PlainValidator(values.whole_number(1024, 64 * 1024 * 1024))] = _setting(
         "4194304", "Most bytes in one request to Kelet before compression, from 1024 to 67108864."
     )
+    sync_max_dead_letters: Annotated[int, PlainValidator(values.whole_number(1))] = _setting(
+        "10000", "Most dead letters that are kept of a source; one more pauses the source until some were dealt with."
+    )
+    sync_media_hosts: Annotated[tuple[str, ...], PlainValidator(values.parse_hosts)] = _setting(
+        "",
+        "Hosts, each with or without a port, that fields which Langfuse stored as media may be read from by `http://` "
+        "or at addresses that are not public; unset, only where Langfuse itself is at one.",
+    )
     sync_patience: _Duration = _setting(
         "5m", "How long `once` and `backfill` retry while the other side does not answer; `run` retries without end."
     )
@@ -139,6 +147,9 @@ SECRETS: Final = frozenset({"langfuse_public_key", "langfuse_secret_key", "kelet
 
 #: Settings without which a source cannot be synced.
 REQUIRED: Final = frozenset({*SECRETS, "kelet_project"})
+
+#: Settings whose values are paths.
+PATHS: Final = frozenset({"sync_config", "sync_secrets_dir", "sync_state_path"})
 
 #: Settings that say where other settings are, and so cannot stand in the file or the folder that they name.
 WHEREABOUTS: Final = frozenset({"sync_config", "sync_secrets_dir"})

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from sync_worker.settings.model import FIELDS, SECRETS, file_name_of, names_of
-from sync_worker.settings.wrong import Report
 
 KNOWN_VARIABLES = frozenset(
     name.upper()
@@ -15,12 +14,33 @@ KNOWN_VARIABLES = frozenset(
     for name in (*names_of(field), *((file_name_of(field),) if field in SECRETS else ()))
 )
 
-# Kubernetes describes every service of the namespace in variables; a service named sync-… is no misspelled setting.
-_SERVICE_VARIABLE = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
+# Kubernetes describes every service of the namespace in variables, of which LANGFUSE_WEB_PORT_3000_TCP is one; no
+# setting is named like them. (kubernetes.io: "Accessing the Service", environment variables)
+_SERVICE_VARIABLE = re.compile(r".*_(SERVICE|PORT)(_.*)?")
+
+#: What the SDKs of both sides read themselves, in the application beside which the worker may run: langfuse 4 and 5 for
+#: Python (`langfuse/_client/environment_variables.py`), 3 to 5 for JavaScript; Kelet's SDKs read settings of ours.
+SDK_VARIABLES = frozenset(
+    f"LANGFUSE_{name}"
+    for name in (
+        "AUTH_CHECK", "BAGGAGE_PREFIX", "BLOB_STORAGE_GCS_ALLOWED_BUCKETS", "DEBUG", "ENABLED", "ENVIRONMENT",
+        "FLUSH_AT", "FLUSH_INTERVAL", "LOG_LEVEL", "MAX_BATCH_SIZE_BYTES", "MAX_RETRIES", "MEDIA_UPLOAD_ENABLED",
+        "MEDIA_UPLOAD_THREAD_COUNT", "OBSERVE_DECORATOR_IO_CAPTURE_ENABLED", "OPENAI_SKIP_RAW_RESPONSES",
+        "OTEL_COMPRESSION", "OTEL_MAX_BATCH_SIZE_BYTES", "OTEL_TRACES_EXPORT_PATH",
+        "PROMPT_CACHE_DEFAULT_TTL_SECONDS", "PROJECT_ID", "RELEASE", "SAMPLE_RATE", "SDK_EXPERIMENT_ENVIRONMENT",
+        "SDK_INTEGRATION", "THREADS", "TIMEOUT", "TRACER_NAME", "TRACE_ID_BAGGAGE_KEY", "TRACING_ENABLED",
+        "TRACING_ENVIRONMENT",
+    )
+)  # fmt: skip
 
 # Other variables begin with LANGFUSE_ and KELET_ too, so only those that are hardly another name are spoken of.
 _NEAR = 0.8
 _NEAR_WITH_OTHER_PREFIX = 0.9
+
+
+# Some of the JavaScript SDKs call it LANGFUSE_BASEURL. That says where Langfuse is, so it is no matter only where the
+# worker has been told, too: else it would ask another server.
+_ADDRESSES = frozenset({"LANGFUSE_BASE_URL", "LANGFUSE_HOST"})
 
 
 def suggestion(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
@@ -30,19 +50,19 @@ def suggestion(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     return by_folded[near[0]] if near else ""
 
 
-def warn_of_unknown_variables(names: Iterable[str], place: str, report: Report) -> None:
-    """Warn of each of `names`, found at `place`, that is no setting but was probably meant to be one.
+def misspelled(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield each of `names` that was probably meant to be a setting, with the setting it is nearest to, if to any.
 
     The values of such variables are not looked at: a key under a misspelled name is still a key.
     """
-    for name in sorted(set(names) - KNOWN_VARIABLES):
+    names = set(names)
+    for name in sorted(names - KNOWN_VARIABLES):
         folded = name.upper()
-        ours = folded.startswith("SYNC_")
-        if ours and _SERVICE_VARIABLE.fullmatch(folded):
+        if folded == "LANGFUSE_BASEURL" and _ADDRESSES & names:
+            continue
+        if folded in SDK_VARIABLES or _SERVICE_VARIABLE.fullmatch(folded):
             continue
         cutoff = _NEAR if folded.startswith(("SYNC_", "LANGFUSE_", "KELET_")) else _NEAR_WITH_OTHER_PREFIX
         near = suggestion(name, KNOWN_VARIABLES, cutoff)
-        if near:
-            report.warn(f"{name} in {place} is not a setting and is ignored. Did you mean {near}?")
-        elif ours:
-            report.warn(f"{name} in {place} is not a setting and is ignored.")
+        if near or folded.startswith("SYNC_"):
+            yield name, near

@@ -19,9 +19,18 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
-from sync_worker.settings.model import FIELDS, SECRETS, WHEREABOUTS, Variables, default_text, file_name_of, names_of
+from sync_worker.settings.model import (
+    FIELDS,
+    PATHS,
+    SECRETS,
+    WHEREABOUTS,
+    Variables,
+    default_text,
+    file_name_of,
+    names_of,
+)
 from sync_worker.settings.names import suggestion
-from sync_worker.settings.values import parse_path
+from sync_worker.settings.values import parse_path, refuse_leftovers
 from sync_worker.settings.wrong import Found, Report, WrongValueError, looks_like_key
 
 DEFAULT_ORIGIN = "default"
@@ -64,6 +73,10 @@ class KeyFiles:
         if path is None:
             return None
         if field not in self._read:
+            try:
+                refuse_leftovers(path, path=True)
+            except WrongValueError as wrong:
+                raise WrongValueError(f"the path in {path.origin} {wrong.problem}", hint=wrong.hint) from None
             file = self._directory / parse_path(path.text)
             shown = str(file)
             if looks_like_key(path.text) or not path.text.strip().startswith(("/", "./", "../", "~")):
@@ -132,20 +145,26 @@ class Resolution:
         """Return what `place` has for `field`, unless a place before had it."""
         if field in self.broken:
             return None
+        found = None
         try:
             found = place.find(field)
+            if found is not None:
+                self._keep_secret(found)
+                refuse_leftovers(found, path=field in PATHS)
         except WrongValueError as wrong:
             self.broken.add(field)
             if self._tolerate and field in SECRETS:
                 self._report.warn(f"{field.upper()}: {wrong.problem}.")
             else:
-                self._report.refuse(field.upper(), wrong)
+                self._report.refuse(field.upper(), wrong, found)
             return None
         if found is not None:
             self.found[field] = found
-            if found.secret:
-                self._report.keep_secret(found.text)
         return found
+
+    def _keep_secret(self, found: Found) -> None:
+        if found.secret:
+            self._report.keep_secret(found.text)
 
     def drop(self, field: str) -> None:
         """Go on as if the value of `field`, which turned out wrong, had not been given."""
@@ -196,7 +215,7 @@ def command_line(overrides: Mapping[str, str], report: Report) -> dict[str, Foun
 
 def variables_of(environ: Mapping[str, str]) -> dict[str, Found]:
     """Return what the environment gives, by names in lower case."""
-    return _named({name: (text, f"environment variable {name}") for name, text in environ.items()})
+    return _named({name: (text, f"environment variable {name}") for name, text in environ.items()}, bare=True)
 
 
 def dotenv_texts(file: Path, environ: Mapping[str, str], report: Report) -> dict[str, tuple[str, str]]:
@@ -272,10 +291,10 @@ def _flag(field: str) -> str:
     return "--" + field.removeprefix("sync_").replace("_", "-")
 
 
-def _named(texts: Mapping[str, tuple[str, str]]) -> dict[str, Found]:
+def _named(texts: Mapping[str, tuple[str, str]], *, bare: bool = False) -> dict[str, Found]:
     # Only upper case is ours, as in a shell; a name in another case is warned of as unknown.
     return {
-        name.lower(): Found(text, origin, secret=name.lower() in SECRETS)
+        name.lower(): Found(text, origin, secret=name.lower() in SECRETS, bare=bare)
         for name, (text, origin) in texts.items()
         if name.isupper() and text.strip()
     }

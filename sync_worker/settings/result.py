@@ -80,6 +80,8 @@ class Settings:
     max_batch_bytes: int  # before compression
     log_format: LogFormat
     log_level: LogLevel
+    max_dead_letters: int = 10_000  # of a source
+    media_hosts: tuple[str, ...] = ()  # in lower case, each with or without a port
     allow_plain_http: bool = False
     allow_default_project: bool = False
     warnings: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from sync_worker.settings import tomlfile
 from sync_worker.settings.result import Route
-from sync_worker.settings.values import parse_project
+from sync_worker.settings.values import parse_project, refuse_leftovers
 from sync_worker.settings.wrong import Found, Report, WrongValueError
 
 _PATTERNS: Final = ("environment", "trace_name", "user", "session", "release")
@@ -66,6 +66,7 @@ def _project(value: Any) -> str:
         raise WrongValueError("missing", expected="the name of a Kelet project")
     if not isinstance(value, str):
         raise WrongValueError("not a string", expected="the name of a Kelet project")
+    refuse_leftovers(Found(value, ""))
     return parse_project(value)
 
 

@@ -6,7 +6,7 @@ What a source does not say for itself it takes from the variables and from the t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +28,7 @@ from sync_worker.settings.values import (
     parse_langfuse_public_key,
     parse_langfuse_secret_key,
     parse_project,
+    refuse_leftovers,
 )
 from sync_worker.settings.wrong import Found, Report, WrongValueError, mask
 
@@ -78,10 +79,19 @@ class _Draft:
 class SourceBuilder:
     """Makes the sources out of the variables and the file; problems go to the report."""
 
-    def __init__(self, variables: Variables, plain: Resolution, empty: dict[str, str], report: Report) -> None:
+    def __init__(
+        self,
+        variables: Variables,
+        plain: Resolution,
+        empty: Mapping[str, str],
+        near_misses: Mapping[str, str],
+        report: Report,
+    ) -> None:
+        """`empty` and `near_misses` tell, by setting, where it stands without a value, or under nearly its name."""
         self._variables = variables
         self._plain = plain
         self._empty = empty
+        self._near_misses = near_misses
         self._report = report
         self.rows: list[SettingRow] = []
 
@@ -148,6 +158,7 @@ class SourceBuilder:
         if found.secret:
             self._report.keep_secret(found.text)
         try:
+            refuse_leftovers(found)
             draft.parts[field] = _Part(_plain_text(_PARSERS[field](found.text)), found, label)
         except WrongValueError as wrong:
             draft.broken.add(field)
@@ -242,11 +253,16 @@ class SourceBuilder:
         variable = field.upper()
         ways = f"{variable} or {variable}_FILE" if field in SECRETS else variable
         empty = self._empty.get(field)
+        missed = self._near_misses.get(field)
         problem = f"missing, since {empty} is empty" if empty else "missing"
+        if missed:
+            problem += f"; {missed} is not a setting"
         if field == "kelet_project":
             problem += "; a wrong project is silent loss on Kelet's side"
         label = f"{place} {field}" if place else variable
         hint = f"set {ways}{f', or {field} in the source' if place else ''}; find it {where}"
+        if missed:
+            hint = f"write {variable} there"
         self._report.refuse(label, WrongValueError(problem, expected=expected, hint=hint))
 
     def _refuse_twins(self, entries: Iterable[tuple[str, str, str]]) -> None:

@@ -6,6 +6,7 @@ import ipaddress
 import re
 from urllib.parse import SplitResult, urlsplit
 
+from sync_worker.printable import is_printable
 from sync_worker.settings.wrong import WrongValueError
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -75,7 +76,7 @@ def _parse(text: str, example: str) -> str:
     if not text:
         raise WrongValueError("empty", expected=expected)
     # urlsplit drops tabs and line breaks without a word, so they are looked for before.
-    if re.search(r"[\s\x00-\x1f\x7f\\]", text):
+    if re.search(r"[\s\\]", text) or not is_printable(text):
         raise WrongValueError("not an address: it holds spaces, control characters or backslashes", expected=expected)
     # Both before anything else, so that no other message or hint can repeat what may be a password or a token.
     if "@" in text:

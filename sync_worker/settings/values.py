@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Callable
 from fractions import Fraction
@@ -11,12 +12,37 @@ from typing import Final
 
 from pydantic import SecretStr
 
-from sync_worker.settings.wrong import WrongValueError
+from sync_worker.printable import is_printable
+from sync_worker.settings.wrong import Found, WrongValueError
 
 LANGFUSE_KEYS_ARE_AT: Final = "in Langfuse under Project settings → API keys"
 KELET_KEYS_ARE_AT: Final = "at console.kelet.ai → API keys"
 
+_HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
 _SWITCH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+
+
+#: Pairs of quotes that a shell, an editor or a word processor puts around a value.
+_QUOTES: Final = ('""', "''", "``", "“”", "„“", "‘’", "«»")
+
+
+def refuse_leftovers(found: Found, *, path: bool = False) -> None:
+    """Refuse what a file of variables leaves around a value where nobody reads the file as a shell would.
+
+    `docker run --env-file` and systemd hand on quotes (also around nothing) and, in the environment, what was meant as
+    a comment. No setting begins and ends with quotes. ` #` may be part of a path, ` # ` hardly. Raises WrongValueError.
+    """
+    text = found.text.strip()
+    if any(len(text) > 1 and text[0] == pair[0] and text[-1] == pair[1] for pair in _QUOTES):
+        raise WrongValueError(
+            "stands in quotes that belong to the value", expected="the value alone", hint="remove the quotes"
+        )
+    if found.bare and re.search(r"\s#\s" if path else r"\s#", text):
+        raise WrongValueError(
+            "holds a comment that belongs to the value",
+            expected="the value alone",
+            hint="put the comment on a line of its own",
+        )
 
 
 def parse_langfuse_public_key(value: str | SecretStr) -> SecretStr:
@@ -112,10 +138,28 @@ def parse_path(text: str) -> Path:
     text = text.strip()
     if not text or "\0" in text:
         raise WrongValueError("empty" if not text else "not a path", expected="a path")
+    # Bytes that are no UTF-8 are half surrogates here; a file system may hold such names.
+    if not is_printable(re.sub("[\udc80-\udcff]", "", text)):
+        raise WrongValueError("holds characters that cannot be seen", expected="a path", hint="type it again by hand")
+    unknown = WrongValueError("the home folder is not known", expected="a path without ~")
+    if re.match("~(/|$)", text) and not os.environ.get("HOME", "/").startswith("/"):
+        raise unknown  # HOME= would make ~ the root of the file system
     try:
         return Path(text).expanduser()
     except RuntimeError:
-        raise WrongValueError("the home folder is not known", expected="a path without ~") from None
+        raise unknown from None
+
+
+def parse_hosts(text: str) -> tuple[str, ...]:
+    """Return hosts, in lower case and each with its port if one is given; raises WrongValueError."""
+    hosts = [part.strip().lower() for part in text.split(",") if part.strip()]
+    for host in hosts:
+        found = _HOST.fullmatch(host)
+        if found is None or (found["port"] and not 0 < int(found["port"]) < 65_536):
+            raise WrongValueError(
+                f"{host} is no host", expected="hosts such as minio.internal or 10.0.0.5:9000, with commas between them"
+            )
+    return tuple(hosts)
 
 
 def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
@@ -182,8 +226,6 @@ def _key(value: str | SecretStr, expected: str) -> str:
     key = (value if isinstance(value, str) else value.get_secret_value()).strip()
     if not key:
         raise WrongValueError("empty", expected=expected)
-    if len(key) > 2 and key[0] == key[-1] and key[0] in "\"'":
-        raise WrongValueError("stands in quotes that belong to the value", expected=expected, hint="remove the quotes")
     # A key that is no plain ASCII breaks in the HTTP client, whose error would then repeat it.
     if not re.fullmatch(r"[\x21-\x7e]+", key):
         raise WrongValueError(

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 
 from sync_worker.errors import ConfigError
+from sync_worker.printable import escaped
 
 MASK = "***"
 LONGEST_SHOWN = 80  # characters of a wrong value that a message repeats
@@ -39,6 +40,7 @@ class Found:
     text: str = field(repr=False)
     origin: str
     secret: bool = False  # never show it
+    bare: bool = False  # nobody took comments away on the way here
 
 
 def mask(secret: str) -> str:
@@ -65,7 +67,7 @@ class Report:
 
     def warn(self, line: str) -> None:
         """Note one line that the operator should see, though the worker can run."""
-        self._warnings.append(one_line(line))
+        self._warnings.append(escaped(line))
 
     def keep_secret(self, text: str) -> None:
         """Never show `text`, not even where it was put into a setting that is shown."""
@@ -81,7 +83,7 @@ class Report:
         """Raise ConfigError with one line for each different problem, if there is any."""
         lines = dict.fromkeys(self._line(name, wrong, found) for name, wrong, found in self._problems)
         if lines:
-            raise ConfigError("\n".join(lines))
+            raise ConfigError(*lines)
 
     def show(self, text: str) -> str:
         """`text` as it may appear on a screen: masked if a key is in it."""
@@ -98,14 +100,9 @@ class Report:
         if wrong.expected:
             line += f"; expected {wrong.expected}"
         line += "."
-        return one_line(f"{line} Try: {wrong.hint}." if wrong.hint else line)
+        return escaped(f"{line} Try: {wrong.hint}." if wrong.hint else line)
 
     def _quoted(self, text: str) -> str:
         shown = _USER_PART.sub(r"\1…@", self.show(text)) if "@" in text else self.show(text)
-        # repr() keeps the message on one line and makes invisible characters visible.
+        # repr() shows where the value ends, which white space at its end would hide.
         return repr(shown if len(shown) <= LONGEST_SHOWN else shown[: LONGEST_SHOWN - 1] + "…")
-
-
-def one_line(text: str) -> str:
-    """`text` without line breaks: a path may hold some, a message may not."""
-    return " ".join(text.splitlines())

@@ -6,6 +6,7 @@ only a child. Kelet wants them on every span.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
@@ -19,6 +20,11 @@ from sync_worker.spans.restore import take_apart
 #: Kelet's own recursion gate: spans that carry such a key are not analysed.
 RESERVED_KEY = "$kelet"
 _MAX_AGENTS = 64
+#: Bytes of JSON that are remembered of one trace. What is over is asked of its root again when rows of it come late.
+MAX_STORED_BYTES = 8 * 1024
+#: What is remembered first: without `rows_are` nobody knows which row's end ends the trace.
+_FIRST = ("rows_are", "session_id", "user_id", "trace_name", "root_name", "environment", "release", "version", "public",
+          "tags", "handed_down", "agents", "metadata")  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -42,10 +48,26 @@ class TraceContext:
     rows_are: str = ""  # "otel" while all rows but the synthetic root have OpenTelemetry's ids, else "other"
 
     def as_json(self) -> dict[str, Any]:
-        """Return what is worth keeping, as plain JSON values."""
-        stored = {name: value for name, value in asdict(self).items() if name != "trace_id" and value}
-        if self.handed_down == HandedDown():
-            del stored["handed_down"]
+        """Return what is worth keeping, as plain JSON values, in MAX_STORED_BYTES.
+
+        A field that does not fit is left out whole, and the root then counts as not seen: late rows look it up again,
+        so that all spans of a trace say the same.
+        """
+        stored: dict[str, Any] = {}
+        left, is_whole = MAX_STORED_BYTES, True
+        for name in _FIRST:
+            value = getattr(self, name)
+            if not value or value == HandedDown():
+                continue
+            value = asdict(value) if isinstance(value, HandedDown) else value
+            size = len(json.dumps(value)) + len(name) + len('"": , ')
+            if size > left:
+                is_whole = False
+                continue
+            left -= size
+            stored[name] = value
+        if self.root_seen and is_whole:
+            stored["root_seen"] = True
         return stored
 
     @classmethod
@@ -64,7 +86,7 @@ def gather(trace_id: str, rows: Iterable[Observation], known: TraceContext | Non
     Roots speak first, then the others in the order of their start; what was known already stays, so that all spans
     of a trace say the same however its rows arrive.
     """
-    context = TraceContext(trace_id) if known is None else TraceContext.from_json(trace_id, known.as_json())
+    context = TraceContext(trace_id) if known is None else replace(known, agents=dict(known.agents))
     rows = sorted(rows, key=_speaking_order)
     real = [row for row in rows if not row.is_synthetic_root]
     if real:

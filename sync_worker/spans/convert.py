@@ -20,8 +20,8 @@ from sync_worker.spans.langfuse_sdk.attributes import TRACE_INPUT, TRACE_OUTPUT
 from sync_worker.spans.model import Attributes, Conversion, Event, Scope, Span
 from sync_worker.spans.names import name_of
 from sync_worker.spans.restore import Originals, take_apart
-from sync_worker.spans.sizes import cut_text, cut_value, within
-from sync_worker.spans.tree import depths_of, ends_of, in_tree_order, nearest_agent, parents_of
+from sync_worker.spans.sizes import MAX_KEY_BYTES, cut_text, cut_value, within
+from sync_worker.spans.tree import Agents, depths_of, ends_of, in_tree_order, parents_of
 from sync_worker.spans.vocabularies import rebuilt
 from sync_worker.spans.vocabularies.vocabulary import Rebuilt
 
@@ -67,6 +67,7 @@ class Converted:
 
     spans: list[tuple[Observation, Span]] = field(default_factory=list)
     dropped: list[Observation] = field(default_factory=list)  # synthetic roots that a direct export would not have
+    failed: list[tuple[Observation, Exception]] = field(default_factory=list)  # rows that break the conversion
     notes: Counter[str] = field(default_factory=Counter)
 
 
@@ -86,14 +87,19 @@ def convert(
     ends = ends_of(everything, parents, depths)
     heir = None if hidden is None else _heir(hidden, everything, parents)
     trace = _Trace(context, project, options, result.notes)
+    agents = Agents(everything, parents, context)
     for row in in_tree_order(rows, parents, depths):
         if hidden is not None and row.id == hidden.id:
             result.dropped.append(row)
             continue
-        agent = nearest_agent(row, everything, parents, context)
-        told = with_fields_of_trace(row if hidden is None or row.id != heir else _with_trace_io(row, hidden), context)
-        span = _span(told, parents[row.id], ends[row.id], agent, trace)
-        result.spans.append((row, span))
+        try:
+            told = row if hidden is None or row.id != heir else _with_trace_io(row, hidden)
+            told = with_fields_of_trace(told, context)
+            span = _span(told, parents[row.id], ends[row.id], agents.of(row), trace)
+        except Exception as fault:  # noqa: BLE001 - whatever it is, it concerns this row alone
+            result.failed.append((row, fault))
+        else:
+            result.spans.append((row, span))
     return result
 
 
@@ -232,7 +238,8 @@ def _allowed(attributes: Attributes) -> Attributes:
 
 
 def _cut(attributes: Attributes, options: Conversion) -> Attributes:
-    return {key: cut_value(key, value, options.max_value_bytes) for key, value in attributes.items()}
+    limit = options.max_value_bytes
+    return {cut_text(key, MAX_KEY_BYTES): cut_value(key, value, limit) for key, value in attributes.items()}
 
 
 def _scope(scope: Scope | None, options: Conversion) -> Scope:

@@ -9,11 +9,12 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationSc
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as ProtoSpan
 
+from sync_worker.json_text import utf8
 from sync_worker.records import Observation
 from sync_worker.spans.context import trace_of
 from sync_worker.spans.fingerprint import fingerprint
 from sync_worker.spans.model import Attributes, AttributeValue, EncodedSpan, RowKey, Scope, Span
-from sync_worker.spans.sizes import cut_text, cut_value, utf8
+from sync_worker.spans.sizes import cut_text, cut_value
 
 _INT64 = 2**63
 _CACHED = 512  # serialised resources, and scopes, that are remembered

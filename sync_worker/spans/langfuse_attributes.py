@@ -7,14 +7,13 @@ from typing import Any
 
 from langfuse import LangfuseOtelSpanAttributes as Names
 
-from sync_worker.json_text import dump
+from sync_worker.json_text import dump, utf8
 from sync_worker.records import Observation
 from sync_worker.spans.context import RESERVED_KEY, TraceContext, session_of, user_of
 from sync_worker.spans.langfuse_sdk.attributes import Written, common, of_any_row, present, trace_io, written
 from sync_worker.spans.langfuse_sdk.sdks import LEGACY, sdk_of
 from sync_worker.spans.model import Attributes
 from sync_worker.spans.restore import Originals
-from sync_worker.spans.sizes import utf8
 
 #: Kelet's SDK keeps a span's session metadata below this many bytes, and drops what is over.
 METADATA_BUDGET_BYTES = 16 * 1024

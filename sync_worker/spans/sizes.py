@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from sync_worker.json_text import dump, parse
+from sync_worker.json_text import dump, parse, utf8
 from sync_worker.spans.model import Attributes, AttributeValue
 
 #: Attributes whose value is JSON that a reader parses: they are cut inside their texts, so that they stay JSON.
@@ -18,20 +18,13 @@ _MEDIA_TOKEN = re.compile(r"@@@langfuseMedia:[^@]{1,512}@@@")
 _MAX_TOKEN_LENGTH = 1024  # characters; more than any token takes
 
 _MIN_LEAF_BYTES = 64
+#: Bytes after which the name of an attribute is cut, whatever a value may take.
+MAX_KEY_BYTES = 1024
 
 
 def mark(size: int) -> str:
     """Return the mark that ends a value cut by this worker; `size` is the original size in bytes."""
     return f" …[cut by the sync worker: {size} bytes in all]"
-
-
-def utf8(text: str) -> str:
-    """Return the text with lone surrogates, which UTF-8 cannot hold, replaced."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
 
 
 def cut_text(text: str, limit: int) -> str:
@@ -56,12 +49,13 @@ def cut_value(key: str, value: AttributeValue, limit: int) -> AttributeValue:
 
 
 def within(attributes: Attributes, *, max_value_bytes: int, max_attributes: int) -> tuple[Attributes, int]:
-    """Return the first `max_attributes` attributes with their values cut, and how many were dropped."""
+    """Return the first `max_attributes` attributes with names and values cut, and how many were dropped."""
     short = max_value_bytes // 4  # characters that take no more bytes than may be, whichever they are
     kept: Attributes = {}
     for key, value in islice(attributes.items(), max_attributes):
         is_short = len(value) <= short if isinstance(value, str) else not isinstance(value, list)
-        kept[key] = value if is_short else cut_value(key, value, max_value_bytes)
+        name = key if len(key) * 4 <= MAX_KEY_BYTES else cut_text(key, MAX_KEY_BYTES)
+        kept[name] = value if is_short else cut_value(key, value, max_value_bytes)
     return kept, len(attributes) - len(kept)
 
 
@@ -88,7 +82,7 @@ def _cut_list(texts: list[str], limit: int, ending: str) -> list[str]:
 
 
 def _cut_messages(text: str, limit: int) -> str | None:
-    is_json, value = parse(text)
+    is_json, value = parse(text, deep=True)
     if not is_json:
         return None
     size = len(utf8(text).encode())

@@ -19,7 +19,7 @@ def parents_of(trace_id: str, rows: Mapping[str, Observation], notes: Counter[st
         path: dict[str, None] = {}
         here: str | None = start
         while here is not None and here in parents and here not in safe:
-            if here in path:
+            if here in path:  # a cycle, and what leads into it before
                 members = list(path)
                 parents[min(members[members.index(here) :])] = None
                 notes["parent cut"] += 1
@@ -58,25 +58,36 @@ def in_tree_order(
     return sorted(rows, key=place)
 
 
-def nearest_agent(
-    row: Observation, rows: Mapping[str, Observation], parents: Mapping[str, str | None], context: TraceContext
-) -> str | None:
-    """Return the agent a row works for: itself, the nearest above, else the trace's only one, else the trace."""
-    here: str | None = row.id
-    while here is not None:
-        member = rows.get(here)
-        if member is None:
-            break
-        if member.type == "AGENT" and member.name:
-            return member.name
-        here = parents[here]
-    if here is not None:
-        if here in context.agents:
-            return context.agents[here]
+class Agents:
+    """The agents that rows of a trace work for. Each row is looked at once, however deep it stands."""
+
+    def __init__(
+        self, rows: Mapping[str, Observation], parents: Mapping[str, str | None], context: TraceContext
+    ) -> None:
+        self._rows = rows
+        self._parents = parents
+        self._known = context.agents
         names = set(context.agents.values())
-        if len(names) == 1:
-            return names.pop()
-    return context.trace_name or context.root_name
+        self._only = names.pop() if len(names) == 1 else None
+        self._of_trace = context.trace_name or context.root_name
+        self._found: dict[str, str | None] = {}
+
+    def of(self, row: Observation) -> str | None:
+        """Return the agent a row works for: itself, the nearest above, else the trace's only one, else the trace."""
+        path: list[str] = []
+        here: str | None = row.id
+        while here is not None and here not in self._found:
+            member = self._rows.get(here)
+            path.append(here)
+            if member is None:  # not at hand: what is known of it decides, else the trace's only agent
+                self._found[here] = self._known.get(here) or self._only or self._of_trace
+            elif member.type == "AGENT" and member.name:
+                self._found[here] = member.name
+            else:
+                here = self._parents[here]
+        agent = self._of_trace if here is None else self._found[here]
+        self._found.update(dict.fromkeys(path, agent))
+        return agent
 
 
 def ends_of(

@@ -21,21 +21,26 @@ class Assembly:
         self.size = 0
         self._pages = 0
         self._touched: dict[str, int] = {}  # by trace, the page that brought a row of it last
+        self._asked: set[str] = set()  # traces that were added to since it was asked whether they are whole
+        self._rows = 0
 
     def add(self, rows: Sequence[Observation], size: int) -> None:
         """Take in the rows of a page; of a row that repeats, its newest and most complete state stays."""
         self._pages += 1
         for row in rows:
-            self._touched[trace_of(row)] = self._pages
-            trace = self.traces.setdefault(trace_of(row), {})
+            trace_id = trace_of(row)
+            self._touched[trace_id] = self._pages
+            self._asked.add(trace_id)
+            trace = self.traces.setdefault(trace_id, {})
             held = trace.get(row.id)
+            self._rows += held is None
             trace[row.id] = row if held is None else newer(held, row)
         self.size += size
 
     def take(self) -> dict[str, list[Observation]]:
         """Hand over all that is held."""
         taken = {trace: list(rows.values()) for trace, rows in self.traces.items()}
-        self.traces, self.size, self._touched = {}, 0, {}
+        self.traces, self.size, self._touched, self._asked, self._rows = {}, 0, {}, set(), 0
         return taken
 
     def take_whole(self) -> dict[str, list[Observation]]:
@@ -43,15 +48,15 @@ class Assembly:
 
         A trace that the last page still added to is kept: several machines' clocks put rows a little before their root.
         """
-        rows = sum(len(trace) for trace in self.traces.values())
-        whole = [
-            trace_id
-            for trace_id, trace in self.traces.items()
-            if self._touched[trace_id] < self._pages and roots_of(trace.values())
-        ]
+        # A trace is looked at once after each page that added to it: before that page it had no root, or was touched.
+        quiet = [trace_id for trace_id in self._asked if self._touched[trace_id] < self._pages]
+        self._asked -= set(quiet)
+        whole = [trace_id for trace_id in quiet if roots_of(self.traces[trace_id].values())]
         taken = {trace_id: list(self.traces.pop(trace_id).values()) for trace_id in whole}
-        if rows:
-            self.size -= self.size * sum(len(trace) for trace in taken.values()) // rows
+        count = sum(len(trace) for trace in taken.values())
+        if self._rows:
+            self.size -= self.size * count // self._rows
+        self._rows -= count
         return taken
 
 
@@ -90,8 +95,12 @@ def verdict(
     """
     if now_ms - earliest_ms >= patience.max_open:
         return Verdict.FORCED
-    ended = any(not row.is_open for row in roots_of(rows, rows_are))
-    return Verdict.RELEASE if ended and now_ms - newest_ms >= patience.settle else Verdict.PARK
+    return Verdict.RELEASE if has_ended(rows, rows_are) and now_ms - newest_ms >= patience.settle else Verdict.PARK
+
+
+def has_ended(rows: Iterable[Observation], rows_are: str = "") -> bool:
+    """Whether a root of the trace is among its rows and has ended; `rows_are` is what is known of the others."""
+    return any(not row.is_open for row in roots_of(rows, rows_are))
 
 
 def withheld(rows: Iterable[Observation], now_ms: int, patience: Patience) -> list[Observation]:

@@ -15,6 +15,7 @@ from sync_worker.langfuse.client import EndpointMissing
 from sync_worker.langfuse.pace import Paces
 from sync_worker.ledger import DeadLetter, Ledger
 from sync_worker.settings import Settings, Source
+from sync_worker.sync.identities import Identities
 from sync_worker.sync.opening import Transports, open_source
 from sync_worker.sync.report import SourceReport
 from sync_worker.sync.source import Progress, SourceSync
@@ -53,17 +54,23 @@ class Engine:
     parts: int = 1
     budgets: Budgets = field(init=False)
     paces: Paces = field(init=False)
+    identities: Identities = field(init=False)
 
     def __post_init__(self) -> None:
         allowance = Allowance(self.settings.requests_per_minute, self.settings.budget_share, self.parts)
         self.budgets = Budgets(self.clock, allowance, self.ledger.requests)
         self.paces = Paces(self.clock)
+        self.ledger.max_dead_letters = self.settings.max_dead_letters
+        self.identities = Identities(
+            self.settings, self.ledger, self.clock, self.budgets.of_keys, self.transports.langfuse
+        )
 
     def open(self, source: Source, report: SourceReport) -> AbstractAsyncContextManager[SourceSync]:
         """Connect a source."""
         return open_source(
             source, self.settings, self.ledger, self.clock, report,
             patience=self.patience, budgets=self.budgets, paces=self.paces, transports=self.transports,
+            identities=self.identities,
         )  # fmt: skip
 
     async def live(self, source: Source, progress: Progress | None = None) -> tuple[SourceReport, int]:
@@ -84,6 +91,8 @@ class Engine:
         self, sources: Iterable[Source], work: Callable[[Source], Awaitable[tuple[SourceReport, int]]]
     ) -> tuple[list[SourceReport], int]:
         """Do the same with several sources, a few at once; return all reports and the exit code that tells most."""
+        sources = list(sources)
+        await self.identities.meet(sources)
         slots = asyncio.Semaphore(SOURCES_AT_ONCE)
 
         async def one(source: Source) -> tuple[SourceReport, int]:

@@ -12,6 +12,7 @@ from sync_worker.records import Observation
 from sync_worker.spans.context import roots_of, trace_of
 from sync_worker.spans.ids import otlp_span_id, otlp_trace_id
 from sync_worker.sync.assemble import Patience
+from sync_worker.sync.release import OPEN_FOR_MS
 from sync_worker.times import iso_time
 from sync_worker.windows import Window
 
@@ -36,7 +37,7 @@ class Explanation:
         rows = await self._rows(trace_id)
         done = self._ledger.done_rows(source, [trace_id])
         sent = self._ledger.deliveries_of(source, trace_id)
-        letters = {letter.row_id: letter for letter in self._ledger.dead_letters(source) if letter.trace_id == trace_id}
+        letters = {letter.row_id: letter for letter in self._ledger.dead_letters(source, trace_id=trace_id)}
         covered = {role: self._ledger.coverage(source, role) for role in (LIVE, BACKFILL)}
         listed = [
             self._row(row, note, done.get((trace_id, row.id)), sent.get(row.id), letters.get(row.id), covered)
@@ -68,6 +69,9 @@ class Explanation:
             return "Langfuse has no rows of this trace" + ("" if note is None else " any more")
         if note is None:
             return "the worker has not met it, or has forgotten it since: see its rows"
+        if not note.parked and note.open_ms is not None:
+            until = iso_time(note.open_ms + OPEN_FOR_MS)
+            return f"it was released, but its root had not ended: that is looked for once an hour until {until}"
         if not note.parked:
             return "it was released"
         roots = roots_of(rows, str(note.context.get("rows_are", "")))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,24 +11,19 @@ import httpx
 
 from sync_worker.backoff import Backoff
 from sync_worker.clock import Clock
-from sync_worker.errors import StateError
 from sync_worker.kelet.client import KeletClient
 from sync_worker.kelet.delivery import Delivery
 from sync_worker.langfuse.budget import Budgets
 from sync_worker.langfuse.client import LangfuseClient
-from sync_worker.langfuse.identity import project_of
 from sync_worker.langfuse.pace import Paces
-from sync_worker.ledger import Ledger, SourceState, source_scope
+from sync_worker.ledger import Ledger, source_scope
 from sync_worker.settings import Settings, Source
-from sync_worker.spans.ids import ID_MAP_VERSION
 from sync_worker.sync.generation import Generations
+from sync_worker.sync.identities import Identities, keys_hash, organization_scope
 from sync_worker.sync.report import SourceReport
 from sync_worker.sync.sink import LedgerSink
 from sync_worker.sync.source import SourceSync
 from sync_worker.times import span_ms
-
-#: Which project the keys open is asked again after so long, in milliseconds.
-_IDENTITY_AGE = 24 * 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +46,13 @@ async def open_source(
     budgets: Budgets,
     paces: Paces,
     transports: Transports,
+    identities: Identities,
 ) -> AsyncIterator[SourceSync]:
     """Connect a source. `patience` is how long an outage may last, in seconds; None means for ever.
 
-    Raises CredentialsRefused, SourcePaused, ConfigError or TransientError.
+    Raises CredentialsRefused, SourcePaused, ConfigError, StateError or TransientError.
     """
-    keys = keys_hash(source)
+    keys = keys_hash(source.langfuse_base_url, source.langfuse_public_key)
     known = ledger.source_by_key(keys)
     client = LangfuseClient(
         source.langfuse_base_url,
@@ -67,6 +62,7 @@ async def open_source(
         backoff=Backoff("Langfuse", clock, patience),
         clock=clock,
         pace=paces.of(source.langfuse_base_url),
+        media_hosts=settings.media_hosts,
         transport=transports.langfuse,
     )
     kelet = KeletClient(
@@ -77,7 +73,7 @@ async def open_source(
         transport=transports.kelet,
     )
     try:
-        state = await identify(source, client, ledger, clock)
+        state = await identities.of(source, client)
         budget = budgets.of(organization_scope(state))
         if known is None:
             budget.adopt(client.budget)
@@ -101,40 +97,3 @@ async def open_source(
     finally:
         await client.close()
         await kelet.close()
-
-
-async def identify(source: Source, client: LangfuseClient, ledger: Ledger, clock: Clock) -> SourceState:
-    """Return the source's place in the ledger; Langfuse is asked once a day which project the keys open."""
-    keys = keys_hash(source)
-    known = ledger.source_by_key(keys)
-    if known is not None:
-        _check_ids(ledger, known)
-    if known is not None and clock.now_ms() - known.checked_ms < _IDENTITY_AGE:
-        return known
-    project = await project_of(client)
-    state = ledger.remember_source(keys, source.langfuse_base_url, project.id, project.name, project.organization_id)
-    _check_ids(ledger, state)
-    return state
-
-
-def _check_ids(ledger: Ledger, state: SourceState) -> None:
-    """Refuse a state file whose spans went out under another mapping of ids: they would all be sent again as others."""
-    scope, mapping = source_scope(state.id), str(ID_MAP_VERSION)
-    stored = ledger.fact(scope, "id mapping")
-    if stored is None:
-        ledger.learn(scope, "id mapping", mapping)
-    elif stored != mapping:
-        raise StateError(
-            f"{ledger.path} belongs to version {stored} of the mapping of ids, this program makes version {mapping}. "
-            "Try: the version of the worker that wrote it, or a new SYNC_STATE_PATH and a SYNC_START after what arrived"
-        )
-
-
-def keys_hash(source: Source) -> str:
-    """Return the ledger's name for a pair of keys."""
-    return hashlib.sha256(f"{source.langfuse_base_url}\n{source.langfuse_public_key}".encode()).hexdigest()
-
-
-def organization_scope(state: SourceState) -> str:
-    """Return the ledger's name for what all sources of an organisation share."""
-    return f"organization {state.langfuse_url} {state.organization_id}"

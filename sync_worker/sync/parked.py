@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from sync_worker.ledger import TraceNote
 from sync_worker.records import Observation
-from sync_worker.spans.context import TraceContext, gather, trace_of
+from sync_worker.spans.context import trace_of
 from sync_worker.sync.assemble import MAX_HELD_BYTES, Assembly, Patience, Verdict, verdict
-from sync_worker.sync.release import Releaser, released
-from sync_worker.sync.window import held_back, still_waiting
+from sync_worker.sync.release import OPEN_FOR_MS, Releaser, Trace, released
+from sync_worker.sync.window import held_back, left_waiting, still_waiting
 from sync_worker.windows import Window
 
 #: Parked traces looked at in one go: what one request's list of ids holds.
@@ -37,7 +37,7 @@ class ParkedSync:
             forced = [note for note in due if now - note.earliest_ms >= self._patience.max_open]
             waiting = [note for note in due if now - note.earliest_ms < self._patience.max_open]
             settled = await self._settled(waiting, now)
-            await self._fetch_and_send([*forced, *settled], now)
+            await self.fetch_and_send([*forced, *settled], now)
             chosen = {note.trace_id for note in (*forced, *settled)}
             later = [replace(note, check_ms=now + 1) for note in waiting if note.trace_id not in chosen]
             releaser.ledger.note_traces(releaser.source_id, later)
@@ -48,7 +48,7 @@ class ParkedSync:
         if not quiet:
             return []
         roots: dict[str, list[Observation]] = {}
-        async for page in self._releaser.reader.roots(list(quiet), self._around(quiet.values(), now)):
+        async for page in self._releaser.reader.roots(list(quiet), self.around(quiet.values(), now)):
             self._releaser.report.rows_read += len(page.rows)
             for row in page.rows:
                 roots.setdefault(trace_of(row), []).append(row)
@@ -62,13 +62,14 @@ class ParkedSync:
         newest = max(note.newest_ms, *(row.last_ms for row in rows))
         return verdict(rows, note.earliest_ms, newest, now, self._patience, str(note.context.get("rows_are", "")))
 
-    async def _fetch_and_send(self, notes: Sequence[TraceNote], now: int) -> None:
+    async def fetch_and_send(self, notes: Sequence[TraceNote], now: int) -> None:
+        """Fetch traces whole and send what is new of them. Raises as reader and delivery do."""
         if not notes:
             return
         by_id = {note.trace_id: note for note in notes}
         assembly = Assembly()
         after: dict[str, TraceNote] = {}
-        async for page in self._releaser.reader.traces(list(by_id), self._around(notes, now)):
+        async for page in self._releaser.reader.traces(list(by_id), self.around(notes, now)):
             self._releaser.report.rows_read += len(page.rows)
             assembly.add([row for row in page.rows if trace_of(row) in by_id], page.size)
             self._releaser.set_aside_unreadable(page.unreadable)
@@ -86,19 +87,26 @@ class ParkedSync:
     async def _send(
         self, taken: Mapping[str, list[Observation]], notes: Mapping[str, TraceNote], now: int
     ) -> dict[str, TraceNote]:
-        """Send what of these traces is to be sent; return what to note of them once all their rows are settled."""
+        """Send what of these traces is to be sent; return what to note of them once all their rows are settled.
+
+        A trace of which another run has rows to send waits for them.
+        """
         releaser = self._releaser
-        traces = await releaser.introduce(taken, Window(self._first_edge, now + 1))
+        sends = Window(self._first_edge, now + 1)
+        traces = await releaser.introduce(taken, sends)
+        left = releaser.left_to_others(taken, sends)
+        for trace in traces:
+            trace.is_open = True
         held = [(trace, held_back(trace, now, self._patience)) for trace in traces]
         await releaser.send([trace for trace in traces if trace.fresh], parked=True)
         releaser.delivery.finish()
-        after = {trace_id: released(notes[trace_id]) for trace_id in taken}
+        after = {trace_id: releaser.gone(notes[trace_id], rows) for trace_id, rows in taken.items()}
         for trace, rows in held:
             if rows:
                 after[trace.trace_id] = still_waiting(releaser, trace, rows, now, self._patience)
             elif trace.note is not None:
-                after[trace.trace_id] = released(trace.note)
-        return after
+                after[trace.trace_id] = releaser.gone(trace.note, trace.rows)
+        return after | {trace_id: left_waiting(after[trace_id], rows, now) for trace_id, rows in left.items()}
 
     def _still_moving(
         self, taken: Mapping[str, Mapping[str, Observation]], notes: Mapping[str, TraceNote], now: int
@@ -107,7 +115,7 @@ class ParkedSync:
         for trace_id, by_row in taken.items():
             note, rows = notes[trace_id], list(by_row.values())
             if self._may_go(rows, note, now) is Verdict.PARK:
-                context = gather(trace_id, rows, TraceContext.from_json(trace_id, note.context))
+                context = self._releaser.gathered(Trace(trace_id, [], rows, note))
                 newest = max(note.newest_ms, *(row.last_ms for row in rows))
                 yield trace_id, replace(note, newest_ms=newest, check_ms=now + 1, context=context.as_json())
 
@@ -116,10 +124,11 @@ class ParkedSync:
         after: dict[str, TraceNote] = {}
         for note in notes:
             gone = now - note.earliest_ms >= self._patience.max_open
-            after[note.trace_id] = released(note) if gone else replace(note, check_ms=now + 1)
+            after[note.trace_id] = replace(released(note), open_ms=None) if gone else replace(note, check_ms=now + 1)
             self._releaser.report.traces_vanished += gone
         return after
 
-    def _around(self, notes: Iterable[TraceNote], now: int) -> Window:
+    def around(self, notes: Iterable[TraceNote], now: int) -> Window:
         """Return where rows of these traces may start: a root may start long before what was seen of its trace."""
-        return Window(min(note.earliest_ms for note in notes) - self._releaser.policy.deepest_ms, now + 1)
+        starts = (note.earliest_ms - (0 if note.open_ms is None else OPEN_FOR_MS) for note in notes)
+        return Window(min(starts) - self._releaser.policy.deepest_ms, now + 1)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from sync_worker.clock import Clock
 from sync_worker.kelet.batches import pack
 from sync_worker.kelet.delivery import Delivery
+from sync_worker.langfuse.media import tokens_left
 from sync_worker.langfuse.reader import Page, Reader, Unreadable
 from sync_worker.ledger import DeadLetter, Ledger, SentRow, TraceNote
 from sync_worker.records import Observation
@@ -20,11 +21,17 @@ from sync_worker.spans.fingerprint import fingerprint, is_retold
 from sync_worker.spans.ids import source_trace_id
 from sync_worker.spans.model import Conversion, EncodedSpan, RowKey
 from sync_worker.spans.routing import project_for
+from sync_worker.sync.assemble import MAX_HELD_BYTES, has_ended
 from sync_worker.sync.report import SourceReport
 from sync_worker.windows import Window
 
 #: How long after a row its trace's root may start and still be found (clocks of several machines), in milliseconds.
 _ROOT_AFTER = 3_600_000
+
+#: How often, and for how long, the root of a trace that went without it is looked for, in milliseconds; so long is
+#: remembered what was sent of it.
+OPEN_EVERY_MS = 3_600_000
+OPEN_FOR_MS = 14 * 24 * 3_600_000
 
 _Read = Callable[[Sequence[str], Window], AsyncIterator[Page]]
 
@@ -39,8 +46,9 @@ class Trace:
     fresh: list[Observation]
     others: list[Observation] = field(default_factory=list)
     note: TraceNote | None = None
-    whole: dict[str, Observation] = field(default_factory=dict)  # rows with what the server keeps elsewhere put in
     left_out: list[Observation] = field(default_factory=list)  # rows that a direct export would not have
+    is_out: bool = False  # whether a span of it was handed to the delivery
+    is_open: bool = False  # it goes although no root of it has ended
     context: TraceContext = field(init=False)
 
     def __post_init__(self) -> None:
@@ -62,6 +70,21 @@ class Trace:
         """Latest start, end or update of a row seen, now or before."""
         moments = [row.last_ms for row in self.rows]
         return max(moments if self.note is None else [*moments, self.note.newest_ms])
+
+
+@dataclass(slots=True)
+class Piece:
+    """Fresh rows of a trace that go out together: all of them, unless what the server keeps elsewhere is too much."""
+
+    trace: Trace
+    rows: list[Observation] = field(default_factory=list)
+    whole: dict[str, Observation] = field(default_factory=dict)  # rows with what the server keeps elsewhere put in
+
+    @property
+    def others(self) -> list[Observation]:
+        """All other rows of the trace at hand."""
+        own = {row.id for row in self.rows}
+        return [row for row in self.trace.rows if row.id not in own]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +120,7 @@ class Releaser:
         self.delivery = delivery
         self.report = report
         self.clock = clock
-        self.taken: Sequence[Window] = ()  # stretches that another run is sending: its rows only tell of their trace
+        self.taken: Sequence[Window] = ()  # what another run claims: its rows only tell of their trace
 
     async def introduce(
         self, taken: Mapping[str, Sequence[Observation]], sends: Window, *, again: bool = False
@@ -112,7 +135,7 @@ class Releaser:
         done = {} if again else self.ledger.done_rows(self.source_id, taken)
         traces = []
         for trace_id, rows in taken.items():
-            fresh = [row for row in rows if self._is_ours(row, sends) and not self._is_done(row, done, touched)]
+            fresh = [row for row in rows if self._is_ours(row, sends) and not self._is_settled(row, done, touched)]
             if fresh:
                 keep = {row.id for row in fresh}
                 others = [row for row in rows if row.id not in keep]
@@ -121,10 +144,49 @@ class Releaser:
             self.ledger.touch(self.source_id, touched)
         await self._look_up(traces)
         for trace in traces:
-            note = trace.note
-            known = None if note is None else TraceContext.from_json(trace.trace_id, note.context)
-            trace.context = gather(trace.trace_id, trace.rows, known)
-        return traces
+            trace.context = self.gathered(trace)
+        return [trace for trace in traces if trace.fresh]
+
+    def gathered(self, trace: Trace) -> TraceContext:
+        """Return what the rows of a trace say of it; a row that cannot be asked is taken out, and set aside."""
+        note = trace.note
+        known = None if note is None else TraceContext.from_json(trace.trace_id, note.context)
+        try:
+            return gather(trace.trace_id, trace.rows, known)
+        except Exception as fault:  # noqa: BLE001 - whatever it is, the rows are tried one by one
+            _log_fault("gather", trace.trace_id, fault)
+        faults = {row.id: found for row in trace.rows if (found := _fault_of(row)) is not None}
+        for row in trace.fresh:
+            if row.id in faults:
+                self._set_aside(row, "it breaks what is gathered of its trace", faults[row.id])
+        trace.fresh = [row for row in trace.fresh if row.id not in faults]
+        trace.others = [row for row in trace.others if row.id not in faults]
+        try:
+            return gather(trace.trace_id, trace.rows, known)
+        except Exception as fault:  # noqa: BLE001 - together they break it: the rows go without what they say
+            _log_fault("gather", trace.trace_id, fault)
+            return TraceContext(trace.trace_id)
+
+    def left_to_others(self, taken: Mapping[str, Sequence[Observation]], sends: Window) -> dict[str, list[Observation]]:
+        """Return, by trace, the rows in `sends` that are not done and that another run claims; its trace has to wait.
+
+        A row without a trace cannot wait: the other run reads all that it claims.
+        """
+        if not self.taken:
+            return {}
+        done = self.ledger.done_rows(self.source_id, taken)
+        left: dict[str, list[Observation]] = {}
+        for trace_id, rows in taken.items():
+            for row in rows:
+                claimed = any(stretch.holds(row.start_ms) for stretch in self.taken)
+                if (
+                    claimed
+                    and row.trace_id is not None
+                    and sends.holds(row.start_ms)
+                    and (trace_id, row.id) not in done
+                ):
+                    left.setdefault(trace_id, []).append(row)
+        return left
 
     async def send(self, traces: Sequence[Trace], *, parked: bool = False) -> None:
         """Send the fresh rows of traces, and return when each is accepted or set aside.
@@ -136,14 +198,25 @@ class Releaser:
         for trace in traces:
             trace.note = self.noted(trace, parked=parked, going=True)
         self.ledger.note_traces(self.source_id, [trace.note for trace in traces if trace.note is not None])
+        held = 0
+        ready: list[Piece] = []
         for trace in traces:
+            piece = Piece(trace)
+            ready.append(piece)
             for row in trace.fresh:
                 whole = await self.reader.whole(row)
+                piece.rows.append(row)
+                left = tokens_left(whole)
+                if left:
+                    self.report.notes["media tokens that stay"] += left
                 if whole is not row:
-                    trace.whole[row.id] = whole
-        await self.delivery.send_all(
-            pack(self._encoded(traces), self.policy.max_batch_spans, self.policy.max_batch_bytes)
-        )
+                    piece.whole[row.id] = whole
+                    held += len(whole.input or "") + len(whole.output or "")
+                if held > MAX_HELD_BYTES:
+                    await self._deliver(ready)
+                    held, piece = 0, Piece(trace)
+                    ready = [piece]
+        await self._deliver(ready)
         left_out = [row for trace in traces for row in trace.left_out]
         if left_out:
             done = (
@@ -151,22 +224,39 @@ class Releaser:
             )
             self.ledger.leave_out(self.source_id, done)
 
+    async def _deliver(self, pieces: Sequence[Piece]) -> None:
+        await self.delivery.send_all(
+            pack(self._encoded(pieces), self.policy.max_batch_spans, self.policy.max_batch_bytes)
+        )
+
     def noted(self, trace: Trace, *, parked: bool, check_ms: int = 0, going: bool = False) -> TraceNote:
         """Return what to remember of a trace; its project is decided once, when it first goes."""
         before = trace.note
         project = before.project if before is not None else None
         if project is None and going:
             project = project_for(trace.context, self.policy.routes, self.policy.project)
-        return TraceNote(
+        note = TraceNote(
             trace.trace_id,
             parked=parked,
             earliest_ms=trace.earliest_ms,
             newest_ms=trace.newest_ms,
-            check_ms=check_ms,
+            check_ms=before.check_ms if going and before is not None and before.open_ms is not None else check_ms,
             parked_ms=(before.parked_ms if before is not None else None) or (self.clock.now_ms() if parked else None),
             project=project,
             context=trace.context.as_json(),
+            open_ms=None if before is None else before.open_ms,
         )
+        return self.gone(note, trace.rows, was_open=trace.is_open) if going and not parked else note
+
+    def gone(self, note: TraceNote, rows: Sequence[Observation], *, was_open: bool = True) -> TraceNote:
+        """Return the note of a trace that waits no longer; `was_open`: its root is looked for if it has not ended."""
+        if has_ended(rows, str(note.context.get("rows_are", ""))):
+            return replace(released(note), open_ms=None)
+        if not was_open and note.open_ms is None:
+            return released(note)
+        now = self.clock.now_ms()
+        check = note.check_ms if now < note.check_ms else now + OPEN_EVERY_MS
+        return replace(released(note), open_ms=note.open_ms or now, check_ms=check)
 
     def letter_of(self, item: Unreadable) -> DeadLetter:
         """Return the dead letter of a row that cannot be read."""
@@ -191,6 +281,18 @@ class Releaser:
 
     def _is_ours(self, row: Observation, sends: Window) -> bool:
         return sends.holds(row.start_ms) and not any(stretch.holds(row.start_ms) for stretch in self.taken)
+
+    def _is_settled(
+        self, row: Observation, done: Mapping[tuple[str, str], SentRow], touched: list[tuple[RowKey, int, bytes]]
+    ) -> bool:
+        """Whether nothing is left to do for a row: it is done, or cannot even be compared and is set aside."""
+        try:
+            return self._is_done(row, done, touched)
+        except Exception as fault:  # noqa: BLE001 - whatever it is, it concerns this row alone
+            sent = done.get((trace_of(row), row.id))
+            if sent is None or not sent.set_aside:
+                self._set_aside(row, "it breaks its comparison with what was sent", fault)
+            return True
 
     def _is_done(
         self, row: Observation, done: Mapping[tuple[str, str], SentRow], touched: list[tuple[RowKey, int, bytes]]
@@ -242,56 +344,68 @@ class Releaser:
             return
         starts = [row.start_ms for trace in traces.values() for row in trace.fresh]
         around = Window(min(starts) - self.policy.deepest_ms, max(starts) + _ROOT_AFTER)
+        held = {trace_id: {row.id for row in trace.rows} for trace_id, trace in traces.items()}
         async for page in read(list(traces), around):
             self.report.rows_read += len(page.rows)
             for row in page.rows:
                 trace = traces.get(trace_of(row))
-                if trace is not None and all(row.id != held.id for held in trace.rows):
+                if trace is not None and row.id not in held[trace.trace_id]:
+                    held[trace.trace_id].add(row.id)
                     trace.others.append(row)
 
-    def _encoded(self, traces: Iterable[Trace]) -> Iterator[list[EncodedSpan]]:
-        for trace in traces:
-            project = (trace.note.project if trace.note is not None else None) or self.policy.project
-            spans = self._converted(trace, project)
+    def _encoded(self, pieces: Iterable[Piece]) -> Iterator[list[EncodedSpan]]:
+        for piece in pieces:
+            note = piece.trace.note
+            project = (note.project if note is not None else None) or self.policy.project
+            spans = self._converted(piece, project)
             if spans:
-                self.report.traces_released += 1
+                self.report.traces_released += not piece.trace.is_out
+                piece.trace.is_out = True
                 yield spans
 
-    def _converted(self, trace: Trace, project: str) -> list[EncodedSpan]:
-        """Convert a trace; a row that breaks the conversion is set aside alone."""
+    def _converted(self, piece: Piece, project: str) -> list[EncodedSpan]:
+        """Convert rows of a trace; a row that breaks the conversion is set aside alone."""
         try:
-            return self._convert(trace.fresh, trace, project)
-        except Exception:
-            log.exception("trace %s cannot be converted as a whole", trace.trace_id, extra={"action": "convert"})
+            return self._convert(piece.rows, piece.others, piece, project)
+        except Exception as fault:  # noqa: BLE001 - whatever it is, the rows are tried one by one
+            _log_fault("convert", piece.trace.trace_id, fault)
         spans: list[EncodedSpan] = []
-        for row in trace.fresh:
+        for row in piece.rows:
             try:
-                spans += self._convert([row], trace, project)
+                spans += self._convert([row], (), piece, project)
             except Exception as fault:  # noqa: BLE001 - whatever it is, it concerns this row alone
-                self._set_aside(row, f"it cannot be converted: {type(fault).__name__}: {fault}")
+                self._set_aside(row, "it cannot be converted", fault)
         return spans
 
-    def _convert(self, rows: Sequence[Observation], trace: Trace, project: str) -> list[EncodedSpan]:
+    def _convert(
+        self, rows: Sequence[Observation], others: Sequence[Observation], piece: Piece, project: str
+    ) -> list[EncodedSpan]:
         own = {row.id: row for row in rows}
-        others = [row for row in trace.rows if row.id not in own]
-        sent = [trace.whole.get(row.id, row) for row in rows]
-        converted = convert(sent, trace.context, project, self.policy.conversion, others)
-        trace.left_out += converted.dropped
-        # What is remembered is the row as it is read, not as it was made whole: so it is known again.
-        encoded = [encode(own[row.id], span, project) for row, span in converted.spans]
+        sent = [piece.whole.get(row.id, row) for row in rows]
+        converted = convert(sent, piece.trace.context, project, self.policy.conversion, others)
+        encoded: list[EncodedSpan] = []
+        for row, span in converted.spans:
+            try:  # what is remembered is the row as it is read, not as it was made whole: so it is known again
+                encoded.append(encode(own[row.id], span, project))
+            except Exception as fault:  # noqa: BLE001 - whatever it is, it concerns this row alone
+                self._set_aside(own[row.id], "it cannot be serialised", fault)
+        for row, broken in converted.failed:
+            self._set_aside(own[row.id], "it cannot be converted", broken)
+        piece.trace.left_out += converted.dropped
         self.report.notes.update(converted.notes)
         return encoded
 
-    def _set_aside(self, row: Observation, reason: str) -> None:
+    def _set_aside(self, row: Observation, why: str, fault: Exception) -> None:
+        _log_fault("dead-letter", trace_of(row), fault)
         letter = DeadLetter(
             source_id=self.source_id,
             kind="unreadable",
-            reason=reason,
+            reason=f"{why}: {type(fault).__name__}: {fault}",
             made_ms=self.clock.now_ms(),
             trace_id=trace_of(row),
             row_id=row.id,
             start_ms=row.start_ms,
-            fingerprint=fingerprint(row),
+            fingerprint=_fingerprint_of(row),
         )
         self.ledger.commit_answer(self.source_id, (), [letter])
         self.report.dead_letters += 1
@@ -300,3 +414,25 @@ class Releaser:
 def released(note: TraceNote) -> TraceNote:
     """Return the note of a trace that waits no longer."""
     return replace(note, parked=False, parked_ms=None, check_ms=0)
+
+
+def _fault_of(row: Observation) -> Exception | None:
+    """Return what goes wrong when a row alone is asked of its trace."""
+    try:
+        gather(trace_of(row), [row])
+    except Exception as fault:  # noqa: BLE001 - it is handed back
+        return fault
+    return None
+
+
+def _fingerprint_of(row: Observation) -> bytes:
+    """Return a row's fingerprint, or none of a row that has none, which counts as never read."""
+    try:
+        return fingerprint(row)
+    except Exception as fault:  # noqa: BLE001 - the row is set aside for another fault, or for this one, already
+        _log_fault("dead-letter", trace_of(row), fault)
+        return b""
+
+
+def _log_fault(action: str, trace_id: str, fault: Exception) -> None:
+    log.warning("trace %s: %s: %s", trace_id, type(fault).__name__, fault, extra={"action": action})

@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from sync_worker.times import iso_time
+
 
 @dataclass(slots=True)
 class SourceReport:
@@ -20,12 +22,15 @@ class SourceReport:
     traces_released: int = 0
     traces_parked: int = 0  # still waiting at the end of the run
     traces_vanished: int = 0  # parked, then gone at the source
+    traces_given_up: int = 0  # sent, but for a root that is looked for no longer
     dead_letters: int = 0
     langfuse_requests: int = 0
     langfuse_requests_of_late_scans: int = 0  # of these; lookups of roots not counted
     kelet_requests: int = 0
     bytes_sent: int = 0  # to Kelet, as they went over the wire
     complete_to_ms: int | None = None  # end of the contiguous live coverage, Unix ms
+    late_unseen_from_ms: int | None = None  # of a backfill: rows that turn up late from here on, Unix ms,
+    late_unseen_to_ms: int | None = None  # up to here, are not looked for by any run
     error: str | None = None  # what ended the source's part of the run, if anything did
     notes: Counter[str] = field(default_factory=Counter)  # oddities met in the data, by kind
 
@@ -35,6 +40,18 @@ class SourceReport:
         values["notes"] = {key: count for key, count in sorted(self.notes.items()) if count}
         return values
 
+    def hints(self) -> list[str]:
+        """Return lines for people about what this run leaves open, and how that is done."""
+        if self.late_unseen_from_ms is None or self.late_unseen_to_ms is None:
+            return []
+        start, end = iso_time(self.late_unseen_from_ms), iso_time(self.late_unseen_to_ms)
+        return [
+            (
+                f"{self.source}: observations that turn up late in {start} to {end} are not looked for: no late scan "
+                f"goes there. Try, later: verify --from {start} --to {end}; with --repair --resend it sends them"
+            )
+        ]
+
     def line(self) -> str:
         """Return the counts as one line for people."""
         parts = [f"{self.spans_sent} spans sent in {self.kelet_requests} requests"]
@@ -43,6 +60,7 @@ class SourceReport:
             (self.rows_unchanged, "rows known already"),
             (self.traces_parked, "traces parked until they end"),
             (self.traces_vanished, "traces gone at the source"),
+            (self.traces_given_up, "open traces whose root is looked for no longer"),
             (self.dead_letters, "dead letters"),
         ):
             if count:

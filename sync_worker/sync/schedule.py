@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from sync_worker.clock import Stopped, SystemClock
-from sync_worker.errors import ExitCode, LeaseHeld, Stop
+from sync_worker.errors import ExitCode, Stop
 from sync_worker.ledger import lease as leases
 from sync_worker.settings import Source
 from sync_worker.sync.engine import Engine
@@ -37,6 +37,7 @@ class Worker:
 
     async def run(self) -> int:
         """Run until stopped; returns the exit code. Raises Stop when nothing can be done without the operator."""
+        await self.engine.identities.meet(self.sources)
         interval = self.engine.settings.interval.total_seconds()
         scheduler = AsyncIOScheduler(timezone=UTC)
         # One cycle of a source at a time; cycles missed while one ran long, or while the machine slept, become one.
@@ -88,14 +89,11 @@ class Worker:
         except Stopped:
             return
         except Stop as fault:
-            if fault.exit_code == ExitCode.TRANSIENT:  # such as a full disk: the next cycle tries again
-                log.error("%s", fault, extra={"action": "cycle", "source": source.name})  # noqa: TRY400
-            else:
-                self._fault = self._fault or fault
-                self._ended.set()
+            self._stop_for(fault, "cycle")
             return
         except Exception:
             log.exception("the cycle of %s failed", source.name, extra={"action": "cycle", "source": source.name})
+            self._end_if_damaged()
             return
         if code == ExitCode.CREDENTIALS:
             self._refused_at[source.name] = self.clock.monotonic()
@@ -112,11 +110,23 @@ class Worker:
     async def _beat(self) -> None:
         try:
             leases.beat(self.engine.ledger, self.lease)
-        except LeaseHeld as fault:
-            self._fault = fault
-            self._ended.set()
         except Stop as fault:
-            log.error("%s", fault, extra={"action": "lease"})  # noqa: TRY400
+            self._stop_for(fault, "lease")
+
+    def _end_if_damaged(self) -> None:
+        """End where a cycle broke over what stands in the state file: each one to come would."""
+        try:
+            self.engine.ledger.check_damage()
+        except Stop as fault:
+            self._stop_for(fault, "cycle")
+
+    def _stop_for(self, fault: Stop, action: str) -> None:
+        """End for a fault, unless it may pass, such as a full disk: then the next cycle tries again."""
+        if fault.exit_code == ExitCode.TRANSIENT:
+            log.error("%s", fault, extra={"action": action})
+        else:
+            self._fault = self._fault or fault
+            self._ended.set()
 
     def _all_refused(self) -> bool:
         return all(source.name in self._refused_at for source in self.sources)

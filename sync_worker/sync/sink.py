@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sync_worker.clock import Clock
+from sync_worker.errors import DeadLettersFull
 from sync_worker.kelet.delivery import Settled
 from sync_worker.ledger import DeadLetter, Ledger
 from sync_worker.sync.report import SourceReport
@@ -17,8 +18,12 @@ class LedgerSink:
         self._report = report
         self._clock = clock
 
+    def check(self) -> None:
+        """Make sure that the next answer can be kept. Raises StateError or LeaseHeld."""
+        self._ledger.check()
+
     def settle(self, settled: Settled) -> None:
-        """Keep what an answer settled; durable when it returns. Raises StateError or LeaseHeld."""
+        """Keep what an answer settled; durable when it returns. Raises StateError, LeaseHeld or DeadLettersFull."""
         now = self._clock.now_ms()
         letters = [
             DeadLetter(
@@ -48,6 +53,10 @@ class LedgerSink:
                     spans=settled.rejected,
                 )
             )
-        self._ledger.commit_answer(self._source_id, settled.accepted, letters)
+        try:
+            self._ledger.commit_answer(self._source_id, settled.accepted, letters)
+        except DeadLettersFull:
+            self._report.spans_sent += len(settled.accepted)
+            raise
         self._report.spans_sent += len(settled.accepted)
         self._report.dead_letters += len(settled.refused) + settled.rejected

@@ -15,8 +15,8 @@ from sync_worker.kelet.client import KeletClient
 from sync_worker.kelet.delivery import Delivery
 from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.reader import Reader
-from sync_worker.ledger import DeadLetter, Ledger, SourceState, source_scope
-from sync_worker.ledger.lease import BACKFILL, LIVE, holder
+from sync_worker.ledger import DeadLetter, Ledger, SourceState, claims, source_scope
+from sync_worker.ledger.lease import BACKFILL, LIVE
 from sync_worker.settings import Settings, Source
 from sync_worker.spans.context import trace_of
 from sync_worker.spans.model import Conversion
@@ -26,14 +26,17 @@ from sync_worker.sync.explain import Explanation
 from sync_worker.sync.generation import Generations
 from sync_worker.sync.late import FORGOTTEN, LateScans, looks_back_to
 from sync_worker.sync.lateness import Lateness
+from sync_worker.sync.open_traces import OpenTraces
 from sync_worker.sync.parked import ParkedSync
 from sync_worker.sync.plan import PERIODS, Cutter, due, live_view
 from sync_worker.sync.release import Policy, Releaser
 from sync_worker.sync.report import SourceReport
+from sync_worker.sync.resend import Resend
+from sync_worker.sync.start import remember_start
 from sync_worker.sync.verify import Verdict, Verification
 from sync_worker.sync.window import WindowSync
 from sync_worker.times import iso_time, moment_ms, span_ms
-from sync_worker.windows import Window, contiguous_end, merged, within
+from sync_worker.windows import Window, contiguous_end, gaps, merged, within
 
 #: Windows of a backfill worked on at once: one is read while others are sent.
 BACKFILL_WINDOWS = 2
@@ -78,6 +81,7 @@ class SourceSync:
             max_batch_bytes=settings.max_batch_bytes,
             deepest_ms=self._deepest,
         )
+        self._claims = False  # whether it holds claims of a piece of work
         self._generations = generations
         self._reader = reader
         self._releaser = Releaser(state.id, policy, ledger, reader, delivery, report, clock)
@@ -93,7 +97,8 @@ class SourceSync:
         scans = self._late_scans(windows, first, seen)
         scans.begin(now)
         cutter = Cutter(self._learnt_length())
-        self._releaser.taken = self._taken_by_backfill()
+        self._claim([Window(first, claims.FOR_EVER)])
+        self._releaser.taken = claims.claimed_by_others(self._ledger, self.state.id)
         stretches = due(first, end, self._live_view(now), self._releaser.taken)
         for window in cutter.cut(stretches):
             self._clock.check()
@@ -103,7 +108,9 @@ class SourceSync:
         self._ledger.learn(self._scope, "window_ms", str(cutter.length))
         await scans.look(now, self._live_view(now))
         self._ledger.learn(self._scope, "lateness", seen.as_text())
-        await ParkedSync(self._releaser, self._patience, first).look_after()
+        parked = ParkedSync(self._releaser, self._patience, first)
+        await parked.look_after()
+        await OpenTraces(self._releaser, parked).look_up()
         self._forget(now)
 
     async def backfill(
@@ -114,10 +121,9 @@ class SourceSync:
         With `parts`, only what of the stretch lies in them.
         """
         windows = WindowSync(self._releaser, BACKFILL, self._patience, MAX_HELD_BYTES // BACKFILL_WINDOWS)
-        stretch = self._without_live_worker(stretch)
         covered = [*self._covered(LIVE), *self._covered(BACKFILL)]
         own = [stretch] if parts is None else within(parts, stretch)
-        stretches = [gap for part in own for gap in due(part.start, part.end, covered)]
+        stretches = self._claim_gaps([gap for part in own for gap in due(part.start, part.end, covered)])
         cutter = Cutter()
         todo = cutter.cut(stretches)
         done = 0
@@ -143,6 +149,7 @@ class SourceSync:
                         progress(window.end, stretch)
         if error is not None:
             raise error
+        self._tell_unseen(stretch)
         self._forget(self._clock.now_ms())
 
     async def retry(self, letters: Sequence[DeadLetter]) -> None:
@@ -162,11 +169,34 @@ class SourceSync:
         await self._releaser.send(traces, parked=False)
         self._delivery.finish()
 
-    async def verify(self, stretch: Window | None, *, repair: bool) -> Verdict:
-        """Compare covered time with Langfuse; see `verify`."""
+    async def verify(self, stretch: Window | None, *, repair: bool = False) -> Verdict:
+        """Compare covered time with Langfuse; `repair` opens what lacks rows again. See `verify`."""
+        check = self._verification()
+        found = await check.run(stretch)
+        if repair:
+            found.reopened = check.reopen(found.hours)
+        return found
+
+    async def resend(self, stretch: Window | None, found: Verdict, *, again: bool) -> Verdict:
+        """Send what a verification of the same stretch found to be missing, and return what is missing then.
+
+        Hours whose rows were forgotten are sent only with `again`, all of them: see `resend`. Needs a backfill's lease.
+        """
+        hours = [hour for hour in found.hours if again or not hour.forgotten]
+        sent: list[Window] = []
+        if hours:
+            self._claims = True
+            resend = Resend(self._releaser, self._patience, self.state.first_edge_ms)
+            before = self.report.spans_sent
+            sent = await resend.send(hours, self._verification().covered())
+            found = await self._verification().run(stretch)
+            found.spans_sent = self.report.spans_sent - before
+        found.resent, found.refused = sent, 0 if again else sum(hour.forgotten for hour in found.hours)
+        return found
+
+    def _verification(self) -> Verification:
         look_back = self._deepest + self._deepest // PERIODS
-        check = Verification(self.source.name, self.state, self._ledger, self._releaser.reader, self._clock, look_back)
-        return await check.run(stretch, repair=repair)
+        return Verification(self.source.name, self.state, self._ledger, self._releaser.reader, self._clock, look_back)
 
     async def explain(self, trace_id: str) -> dict[str, Any]:
         """Say where a trace stands; see `explain`."""
@@ -184,8 +214,17 @@ class SourceSync:
         """Whether the server, asked anew, is to be read by another generation of the API. Raises as the reader does."""
         return await self._generations.is_another(self._client, self._reader.api)
 
+    def _tell_unseen(self, stretch: Window) -> None:
+        """Tell in the report which part of a backfilled stretch no late scan of the live sync goes over."""
+        (first,) = (state.first_edge_ms for state in self._ledger.sources() if state.id == self.state.id)
+        looked_from = stretch.end if first is None else max(first, self._clock.now_ms() - self._deepest)
+        end = min(stretch.end, looked_from)
+        if stretch.start < end:
+            self.report.late_unseen_from_ms, self.report.late_unseen_to_ms = stretch.start, end
+
     def finish(self) -> None:
-        """Complete the report, and store what was learnt for the next run."""
+        """Complete the report, give free what is worked on no longer, and store what was learnt for the next run."""
+        self._give_free()
         self._learn()
         self.report.langfuse_requests += self._client.requests
         self.report.kelet_requests += self._kelet.traffic.requests
@@ -238,6 +277,7 @@ class SourceSync:
         if first > now:
             raise ConfigError(f"SYNC_START lies in the future ({iso_time(first)}). Try: a duration such as 24h")
         first = self._ledger.set_first_edge(self.state.id, first)
+        remember_start(self._ledger, self.state.id, self._settings)
         self.state = next(state for state in self._ledger.sources() if state.id == self.state.id)
         log.info("%s: syncing what starts at or after %s", self.source.name, iso_time(first), extra={"action": "start"})
         return first
@@ -253,22 +293,30 @@ class SourceSync:
         """Return what the live sync need not read: its own coverage, and a backfill's old windows."""
         return live_view(self._covered(LIVE), self._covered(BACKFILL), now, self._deepest)
 
-    def _taken_by_backfill(self) -> list[Window]:
-        held = holder(self._ledger, BACKFILL)
-        if held is None or held["from_ms"] is None or held["to_ms"] is None:
-            return []
-        return [Window(int(str(held["from_ms"])), int(str(held["to_ms"])))]
+    def _claim(self, windows: Sequence[Window]) -> list[Window]:
+        self._claims = True
+        return claims.claim(self._ledger, self.state.id, windows)
 
-    def _without_live_worker(self, stretch: Window) -> Window:
-        """Leave to a live sync that is at work what lies before it."""
-        edge = self.edge_ms()
-        if edge is None or edge >= stretch.end or holder(self._ledger, LIVE) is None:
-            return stretch
-        log.info(
-            "%s: a live sync is at work from %s on: the backfill ends there",
-            self.source.name, iso_time(edge), extra={"action": "plan"},
-        )  # fmt: skip
-        return Window(stretch.start, max(stretch.start, edge))
+    def _claim_gaps(self, stretches: Sequence[Window]) -> list[Window]:
+        """Claim gaps for a backfill, but for those that a live sync at work has claimed: it fills them itself."""
+        own = self._claim(stretches)
+        left = [part for stretch in stretches for part in gaps(stretch, own)]
+        if left:
+            log.info(
+                "%s: a live sync is at work from %s on: the backfill leaves that to it",
+                self.source.name, iso_time(left[0].start), extra={"action": "plan"},
+            )  # fmt: skip
+        return own
+
+    def _give_free(self) -> None:
+        """Claim what is still this run's between two pieces of work: for a live sync, what is not covered yet."""
+        lease, first = self._ledger.lease, self.state.first_edge_ms
+        if not self._claims or lease is None:
+            return
+        self._claims = False
+        whole = [] if lease.role != LIVE or first is None else [Window(first, claims.FOR_EVER)]
+        covered = [*self._covered(LIVE), *self._covered(BACKFILL)]
+        claims.claim(self._ledger, self.state.id, [gap for part in whole for gap in gaps(part, covered)])
 
     def _forget(self, now: int) -> None:
         """Forget what no look to come can meet: one that an outage made wait still needs what was sent before it."""

@@ -1,13 +1,14 @@
 """Lists covered time once more and compares it with the ledger, to find what is there and was never sent.
 
 Within the look-back the ledger knows every row by name. What is older it has forgotten, but for how many rows of each
-hour were done; there, hours that hold more rows than were done are told, and cannot be mended without sending twice.
+hour were done; there, hours that hold more rows than were done are told, and cannot be mended without sending others
+of their rows again.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +33,7 @@ class Hour:
     listed: int = 0
     missing: int = 0
     forgotten: bool = False  # compared by count: the rows are not known by name any more
+    again: int = 0  # rows that would go out again with those that are missing, since they are not known by name
     rows: dict[tuple[str, str], None] = field(default_factory=dict)  # what is missing, by (trace id, row id)
 
 
@@ -47,6 +49,9 @@ class Verdict:
     hours: list[Hour] = field(default_factory=list)  # those with differences
     complete_to_ms: int | None = None
     reopened: list[Window] = field(default_factory=list)
+    resent: list[Window] = field(default_factory=list)  # hours, as far as they are covered, whose missing rows went out
+    spans_sent: int = 0  # of them
+    refused: int = 0  # hours that are not sent unless sending other rows again is allowed
 
     @property
     def complete(self) -> bool:
@@ -69,11 +74,15 @@ class Verdict:
                     "listed": hour.listed,
                     "missing": hour.missing,
                     "forgotten": hour.forgotten,
+                    "again": hour.again,
                     "examples": [{"trace_id": trace, "row_id": row} for trace, row in list(hour.rows)[:_EXAMPLES]],
                 }
                 for hour in self.hours
             ],
             "reopened": [_stretch(window) for window in self.reopened],
+            "resent": [_stretch(window) for window in self.resent],
+            "spans_sent": self.spans_sent,
+            "refused": self.refused,
         }
 
 
@@ -87,29 +96,29 @@ class Verification:
         self._state = state
         self._ledger = ledger
         self._reader = reader
-        self._clock = clock
+        self._now = clock.now_ms()  # one moment for all of the listing
         self._look_back = look_back_ms
-        self._done: Counter[int] | None = None
 
-    async def run(self, stretch: Window | None, *, repair: bool) -> Verdict:
+    async def run(self, stretch: Window | None) -> Verdict:
         """List the covered part of a stretch (all of the look-back where none is given) and compare it.
 
-        With `repair`, what lacks rows that the ledger would know is opened again: the next run sends them.
+        Forgotten rows are counted by whole hours, so the stretch is widened to them.
         """
         found = Verdict(self._name)
         live, backfilled = self._coverage(LIVE), self._coverage(BACKFILL)
         edge = contiguous_end(self._state.first_edge_ms or 0, [*live, *backfilled])
-        stretch = stretch or self._default_stretch(live, backfilled)
+        stretch = _whole_hours(stretch) if stretch is not None else self._default_stretch(live, backfilled)
         found.gaps = self._live_gaps(live, backfilled, stretch)
         hours: dict[int, Hour] = {}
+        seen: Counter[int] = Counter()
+        named: Counter[int] = Counter()
         for window in within(merged([*live, *backfilled]), stretch):
-            await self._list(window, hours, found)
+            await self._list(window, hours, found, seen, named)
+        self._compare_counts(seen, named, hours)
         found.hours = sorted((hour for hour in hours.values() if hour.missing), key=lambda hour: hour.start_ms)
         found.missing = sum(hour.missing for hour in found.hours)
         first_wrong = [window.start for window in found.gaps] + [hour.start_ms for hour in found.hours]
         found.complete_to_ms = min([edge, *first_wrong]) if self._state.first_edge_ms is not None else None
-        if repair:
-            found.reopened = self._reopen(found.hours, merged([*live, *backfilled]))
         return found
 
     def _coverage(self, role: str) -> list[Window]:
@@ -119,10 +128,12 @@ class Verification:
         everything = merged([*live, *backfilled])
         if not everything:
             return Window(0, 0)
-        return Window(max(everything[0].start, self._remembered_from()), everything[-1].end)
+        return Window(max(everything[0].start, self._remembered_from), everything[-1].end)
 
+    @property
     def _remembered_from(self) -> int:
-        return self._clock.now_ms() - self._look_back
+        """From which start on rows must be known by name."""
+        return self._now - self._look_back
 
     def _live_gaps(self, live: Sequence[Window], backfilled: Sequence[Window], stretch: Window) -> list[Window]:
         first = self._state.first_edge_ms
@@ -131,20 +142,31 @@ class Verification:
         shown = Window(max(first, stretch.start), min(live[-1].end, stretch.end))
         return gaps(shown, [*live, *backfilled])
 
-    async def _list(self, window: Window, hours: dict[int, Hour], found: Verdict) -> None:
-        seen: Counter[int] = Counter()
+    async def _list(
+        self, window: Window, hours: dict[int, Hour], found: Verdict, seen: Counter[int], named: Counter[int]
+    ) -> None:
         known: set[tuple[str, str]] = set()
         async for page in self._reader.window(window, light=True):
             found.requests += 1
             found.rows_listed += len(page.rows)
             rows = [row for row in page.rows if window.holds(row.start_ms)]
-            self._compare([row for row in rows if row.start_ms >= self._remembered_from()], hours)
-            for row in rows:
-                key = (trace_of(row), row.id)
-                if row.start_ms < self._remembered_from() and key not in known:
-                    seen[row.start_ms // HOUR_MS] += 1
-                    known.add(key)
-        self._compare_counts(window, seen, hours)
+            self._compare([row for row in rows if row.start_ms >= self._remembered_from], hours)
+            old = [row for row in rows if row.start_ms // HOUR_MS * HOUR_MS < self._remembered_from]
+            new = {(trace_of(row), row.id): row for row in old if (trace_of(row), row.id) not in known}
+            known |= new.keys()
+            self._count(new.values(), seen, named)
+
+    def _count(self, rows: Collection[Observation], seen: Counter[int], named: Counter[int]) -> None:
+        """Count rows that may be forgotten by the hour; those of traces that wait are not due yet."""
+        traces = {trace_of(row) for row in rows}
+        done = self._ledger.done_rows(self._state.id, traces)
+        notes = self._ledger.traces(self._state.id, traces)
+        for row in rows:
+            trace = trace_of(row)
+            is_done = (trace, row.id) in done
+            if is_done or trace not in notes or not notes[trace].parked:
+                seen[row.start_ms // HOUR_MS] += 1
+                named[row.start_ms // HOUR_MS] += is_done
 
     def _compare(self, rows: Sequence[Observation], hours: dict[int, Hour]) -> None:
         """Compare rows that the ledger must know by name."""
@@ -166,29 +188,44 @@ class Verification:
             hour.rows[trace, row.id] = None
             hour.missing = len(hour.rows)
 
-    def _compare_counts(self, window: Window, seen: Counter[int], hours: dict[int, Hour]) -> None:
-        """Compare hours whose rows are forgotten by how many were done, where the whole hour was listed."""
+    def _compare_counts(self, seen: Counter[int], named: Counter[int], hours: dict[int, Hour]) -> None:
+        """Compare hours whose rows may be forgotten by how many were done; what is missing by name tells more."""
+        done = self._ledger.rows_done_by_hour(self._state.id) if seen else Counter[int]()
         for number, listed in seen.items():
-            whole = Window(number * HOUR_MS, (number + 1) * HOUR_MS)
-            if whole.start < window.start or whole.end > min(window.end, self._remembered_from()):
-                continue
-            if self._done is None:
-                self._done = self._ledger.rows_done_by_hour(self._state.id)
-            done = self._done[number]
-            if listed > done:
-                hours[number] = Hour(whole.start, listed, listed - done, forgotten=True)
+            missing = listed - done[number]
+            by_name = hours[number].missing if number in hours else 0
+            if missing > by_name:
+                again = listed - missing - named[number]
+                hours[number] = Hour(number * HOUR_MS, listed, missing, forgotten=again > 0, again=max(0, again))
 
-    def _reopen(self, hours: Sequence[Hour], covered: Sequence[Window]) -> list[Window]:
+    def reopen(self, hours: Sequence[Hour]) -> list[Window]:
+        """Open hours again that lack rows that the ledger would know, and return them: the next run sends them."""
         reopened = [
             part
             for hour in hours
             if not hour.forgotten
-            for part in within(covered, Window(hour.start_ms, hour.start_ms + HOUR_MS))
+            for part in within(self.covered(), Window(self._sure_from(hour), hour.start_ms + HOUR_MS))
         ]
         for window in reopened:
             for role in (LIVE, BACKFILL):
                 self._ledger.uncover(self._state.id, role, window)
         return reopened
+
+    def _sure_from(self, hour: Hour) -> int:
+        """Return from where on nothing of an hour was forgotten."""
+        return max(hour.start_ms, self._remembered_from) if hour.rows else hour.start_ms
+
+    def covered(self) -> list[Window]:
+        """Return the time that is covered by either role."""
+        return merged([*self._coverage(LIVE), *self._coverage(BACKFILL)])
+
+
+def _hour_after(moment_ms: int) -> int:
+    return -(-moment_ms // HOUR_MS) * HOUR_MS
+
+
+def _whole_hours(stretch: Window) -> Window:
+    return Window(stretch.start // HOUR_MS * HOUR_MS, _hour_after(stretch.end))
 
 
 def _stretch(window: Window) -> dict[str, str]:

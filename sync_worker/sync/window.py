@@ -117,10 +117,17 @@ class WindowSync:
         return Window(done.start, max(done.start, min(done.end, passed)))
 
     async def settle_late(self, taken: Mapping[str, Sequence[Observation]], around: Window) -> None:
-        """Send rows that turned up in time that is covered, or park their traces."""
-        notes = await self._settle(taken, around)
-        self._releaser.delivery.finish()
-        self._releaser.ledger.note_traces(self._releaser.source_id, notes)
+        """Send rows that turned up in time that is covered, or park their traces, as those that another run claims."""
+        releaser = self._releaser
+        notes = {note.trace_id: note for note in await self._settle(taken, around)}
+        releaser.delivery.finish()
+        now = releaser.clock.now_ms()
+        left = releaser.left_to_others(taken, around)
+        known = releaser.ledger.traces(releaser.source_id, left) | notes
+        for trace_id, rows in left.items():
+            note = known.get(trace_id) or TraceNote(trace_id, parked=True, earliest_ms=now, newest_ms=0)
+            notes[trace_id] = left_waiting(note, rows, now)
+        releaser.ledger.note_traces(releaser.source_id, notes.values())
 
     async def _settle(self, taken: Mapping[str, Sequence[Observation]], window: Window) -> list[TraceNote]:
         """Send what may go; return what is to be noted of traces once the window is covered."""
@@ -136,6 +143,7 @@ class WindowSync:
         for trace in traces:
             decided = self._decide(trace, now)
             if decided is None:
+                trace.is_open = trace.note is None and any(row.trace_id is not None for row in trace.fresh)
                 going.append(trace)
             else:
                 notes.append(decided)
@@ -177,3 +185,15 @@ def still_waiting(
     wait = max(_RECHECK_MS, (now_ms - first) // _RECHECK_SHARE)
     check = min(now_ms + wait, first + patience.max_open)
     return replace(releaser.noted(trace, parked=True, check_ms=check), earliest_ms=first)
+
+
+def left_waiting(note: TraceNote, rows: Sequence[Observation], now_ms: int) -> TraceNote:
+    """Return the note of a trace that waits until another run has done with these rows, which it claims."""
+    return replace(
+        note,
+        parked=True,
+        parked_ms=note.parked_ms or now_ms,
+        earliest_ms=min([note.earliest_ms, *(row.start_ms for row in rows)]),
+        newest_ms=max([note.newest_ms, *(row.last_ms for row in rows)]),
+        check_ms=now_ms + _RECHECK_MS,
+    )

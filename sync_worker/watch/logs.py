@@ -1,7 +1,8 @@
 """Logs on stderr, as text for people or as one JSON object a line for machines.
 
 Each line has an `action` word from a small vocabulary (`retry`, `dead-letter`, `cycle`, `plan`, …), so that a filter
-needs no text. Keys never reach a log: they live in SecretStr and in HTTP headers, and neither is logged.
+needs no text. Keys never reach a log: they live in SecretStr and in HTTP headers, and neither is logged. An entry is
+one line whatever is in it: what came from outside can neither end it nor steer a terminal.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ import json
 import logging
 import sys
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, TextIO
 
+from sync_worker.printable import escaped, escaped_json, takes_unicode
 from sync_worker.times import iso_time
 
 _NOISY = ("httpx", "httpcore", "apscheduler", "asyncio")
@@ -28,15 +30,20 @@ class _JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps({key: value for key, value in line.items() if value is not None}, ensure_ascii=False)
+        told = {key: value for key, value in line.items() if value is not None}
+        return escaped_json(json.dumps(told, ensure_ascii=not takes_unicode(sys.stderr)))
 
 
 class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         moment = datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
-        line = f"{moment} {level}{record.getMessage()}"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        line = f"{moment} {level}{escaped(record.getMessage())}"
+        if not record.exc_info:
+            return line
+        # Set in, so that no line of a traceback can be taken for another entry.
+        traceback = self.formatException(record.exc_info).split("\n")
+        return "\n".join([line, *(f"    {escaped(part)}" for part in traceback)])
 
 
 class _OneLine(logging.Filter):
@@ -52,9 +59,18 @@ class _OneLine(logging.Filter):
         return True
 
 
+class _Stderr(logging.StreamHandler[TextIO]):
+    """Writes to stderr, or nowhere when that is closed or full: a log that cannot be written stops no work."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Say what went wrong, unless it is the stream."""
+        if not isinstance(sys.exc_info()[1], OSError | ValueError | AttributeError):
+            super().handleError(record)
+
+
 def set_up(level: str, form: Literal["text", "json"]) -> None:
     """Send the worker's logs to stderr."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Stderr(sys.stderr)
     handler.setFormatter(_JsonLines() if form == "json" else _Text())
     handler.addFilter(_OneLine())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from datetime import timedelta
+from typing import TextIO
 
 from sync_worker.times import iso_time
 from sync_worker.windows import Window
@@ -17,8 +18,8 @@ class ProgressLine:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._stream = sys.stderr
-        self._shown = self._stream.isatty()
+        self._stream: TextIO | None = sys.stderr
+        self._shown = self._stream is not None and self._stream.isatty()
         self._started = time.monotonic()
         self._drawn = 0.0
         self._done = 0
@@ -35,11 +36,19 @@ class ProgressLine:
         self._drawn = now
         elapsed = now - self._started
         left = timedelta(seconds=round(elapsed / share - elapsed)) if share > 0 else "?"
-        self._stream.write(f"\r\x1b[K{self._name} {share:.0%} to {iso_time(self._done)}, {left} to go")
-        self._stream.flush()
+        self._draw(f"\r\x1b[K{self._name} {share:.0%} to {iso_time(self._done)}, {left} to go")
 
     def close(self) -> None:
         """Clear the line."""
         if self._shown and self._drawn:
-            self._stream.write("\r\x1b[K")
+            self._draw("\r\x1b[K")
+
+    def _draw(self, text: str) -> None:
+        """Write to the terminal; one that is gone (a closed connection) ends the drawing, not the work."""
+        if self._stream is None:
+            return
+        try:
+            self._stream.write(text)
             self._stream.flush()
+        except (OSError, ValueError):
+            self._shown = False

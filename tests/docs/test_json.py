@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from sync_worker.clock import SystemClock
+from sync_worker.demo.langfuse_server import RecordedLangfuse
 from sync_worker.ledger import open_ledger
 from sync_worker.ledger.lease import BACKFILL, LIVE, release, take
 from sync_worker.sync.estimate import Estimate
@@ -90,9 +91,11 @@ def _say_all(made: World, rows: list[Row]) -> Iterator[tuple[str, set[str]]]:
     made.program("once")  # a window that did not wait long shows how late rows are
     yield say("check", "check")
     yield say("dead-letters list", "dead-letters", "list")
-    made.langfuse.rows.extend([dict(rows[0], id=f"{0xFACE:016x}", name="missing")])
+    made.langfuse.rows.extend([dict(rows[0], id=f"{0xFACF:016x}", name="missing")])
+    resend = say("verify", "verify", "--repair", "--resend")
+    made.langfuse.rows.extend([dict(rows[0], id=f"{0xFACE:016x}", name="missing too")])
     repair = say("verify", "verify", "--repair")
-    yield repair[0], repair[1] | say("verify", "verify")[1] | say("verify", "verify", **refused)[1]
+    yield repair[0], resend[1] | repair[1] | say("verify", "verify")[1] | say("verify", "verify", **refused)[1]
     explain = ("explain", rows[0]["traceId"])
     yield "explain", say("explain", *explain)[1] | say("explain", *explain, **refused)[1]
     yield "status", _status(made)
@@ -101,6 +104,11 @@ def _say_all(made: World, rows: list[Row]) -> Iterator[tuple[str, set[str]]]:
     yield say("config show", "config", "show")
     made.program("backfill", "--from", "4d", "--to", "3d", "--state", "shard.db")
     yield say("state merge", "state", "merge", "shard.db")
+    yield say("state confirm", "state", "confirm")
+    with RecordedLangfuse() as moved:
+        elsewhere = {"LANGFUSE_BASE_URL": moved.url}
+        adopted = say("state adopt, state separate", "state", "adopt", **elsewhere)
+        yield adopted[0], adopted[1] | say(adopted[0], "state", "separate", **elsewhere)[1]
 
 
 def _status(made: World) -> set[str]:

@@ -14,15 +14,31 @@ from tests.docs.tables import ROOT
 PACKAGE = ROOT / "sync_worker"
 
 #: Modules that stand alone and that every part may import.
-COMMON = frozenset({"__version__", "errors", "records", "json_text", "times", "windows", "clock", "backoff", "http"})
+COMMON = frozenset(
+    {
+        "__version__",
+        "errors",
+        "records",
+        "json_text",
+        "times",
+        "windows",
+        "clock",
+        "backoff",
+        "http",
+        "printable",
+        "connections",
+    }
+)
 
 #: What each part may import of the others.
 MAY: dict[str, frozenset[str]] = {
     "spans": frozenset({"records", "json_text", "times", "errors"}),
-    "langfuse": frozenset({"records", "json_text", "times", "windows", "errors", "clock", "backoff", "http"}),
-    "kelet": frozenset({"spans", "errors", "clock", "backoff", "http", "__version__"}),
+    "langfuse": frozenset(
+        {"records", "json_text", "times", "windows", "errors", "clock", "backoff", "http", "connections"}
+    ),
+    "kelet": frozenset({"spans", "errors", "clock", "backoff", "http", "connections", "__version__"}),
     "ledger": frozenset({"spans", "windows", "errors", "clock"}),
-    "settings": frozenset({"errors"}),
+    "settings": frozenset({"errors", "printable"}),
     "watch": COMMON,
     "demo": COMMON,
     "sync": COMMON | {"spans", "langfuse", "kelet", "ledger", "settings", "watch"},
@@ -32,6 +48,8 @@ MAY: dict[str, frozenset[str]] = {
     "times": frozenset(),
     "errors": frozenset(),
     "json_text": frozenset(),
+    "printable": frozenset(),
+    "connections": frozenset({"errors"}),
     "clock": frozenset({"errors"}),
     "backoff": frozenset({"errors", "clock"}),
     "http": frozenset({"json_text"}),
@@ -43,7 +61,7 @@ MAY: dict[str, frozenset[str]] = {
 ONLY: dict[str, frozenset[str]] = {
     "sqlite3": frozenset({"ledger"}),
     "sqlite_utils": frozenset({"ledger"}),
-    "httpx": frozenset({"langfuse", "kelet", "http", "sync"}),
+    "httpx": frozenset({"langfuse", "kelet", "http", "connections", "sync"}),
     "apscheduler": frozenset({"sync"}),
     "pydantic": frozenset({"settings"}),
     "pydantic_settings": frozenset({"settings"}),

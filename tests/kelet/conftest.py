@@ -67,6 +67,9 @@ class Kept:
     settled: list[Settled] = field(default_factory=list)
     keys: set[RowKey] = field(default_factory=set)
 
+    def check(self) -> None:
+        """Keep whatever is settled."""
+
     def settle(self, settled: Settled) -> None:
         keys = [one.key for one in settled.accepted] + [one.span.key for one in settled.refused]
         assert len(set(keys)) == len(keys)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import orjson
@@ -201,7 +202,7 @@ async def test_stop_ends_a_wait(server: RecordedLangfuse, langfuse: Connected) -
 
 
 def _filter_ids(request: Request) -> list[str]:
-    return [str(item) for item in orjson.loads(request.query["filter"])[0]["value"]]
+    return [str(item) for item in json.loads(request.query["filter"])[0]["value"]]
 
 
 @pytest.mark.parametrize("unit", ["a", "é", "🚀", "/", "'", '"', "\x01", "&=+# ", "\ud800"], ids=ascii)
@@ -211,7 +212,7 @@ async def test_ids_in_filters_fit_an_address(unit: str, server: RecordedLangfuse
     wanted = [f"{number}:{unit * length}" for number in range(20)] + [f"{number:032x}" for number in range(200)]
     await walk(langfuse.reader.rows(wanted, ALWAYS))
     asked = [item for request in server.requests for item in _filter_ids(request)]
-    assert asked == [item.replace("\ud800", "\ufffd") for item in wanted]
+    assert asked == wanted
     assert {request.status for request in server.requests} == {200}
     for request in server.requests:
         alone = len(_filter_ids(request)) == 1

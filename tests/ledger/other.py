@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sync_worker.clock import SystemClock
 from sync_worker.errors import SyncError
-from sync_worker.ledger import open_ledger
+from sync_worker.ledger import copies, open_ledger
 from sync_worker.ledger.lease import release, take
 from sync_worker.windows import Window
 from tests.ledger.made import letter, note, span
@@ -59,6 +59,18 @@ def commit(path: Path) -> None:
         ledger.commit_answer(1, [span(trace, f"r{number}", number)], [letter(trace, f"bad{number}")])
         ledger.commit_window(1, "live", Window(max(0, number - 1), number + 1), [], [])
         _say(str(number))
+
+
+def own(path: Path) -> None:
+    """Commit without end as a run does, counting the commits; say each number."""
+    ledger = open_ledger(path, SystemClock())
+    held = take(ledger, "live")
+    copies.check_latest(ledger)
+    copies.own(ledger)
+    for number in itertools.count():
+        ledger.learn("scope", "name", str(number))
+        _say(str(number))
+    release(ledger, held)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,9 @@ from tests.support.clock import VirtualClock
 @pytest.fixture
 def elsewhere(ledger: Ledger, path: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:
     """Return the same state file as a machine sees it that shares no locks with this one."""
-    take(ledger, LIVE).lock.close()
+    held = take(ledger, LIVE)
+    held.lock.close()
+    held.locked = False
     monkeypatch.setattr(lease, "_boot_id", lambda: "another boot")
     monkeypatch.setattr(socket, "gethostname", lambda: "another-host")
     return open_ledger(path, ledger.clock)
@@ -64,12 +66,10 @@ def test_roles_do_not_meet(ledger: Ledger, path: Path) -> None:
     """A backfill could not run beside the worker."""
     live = take(ledger, LIVE)
     beside = open_ledger(path, ledger.clock)
-    backfill = take(beside, BACKFILL, 10, 20)
+    backfill = take(beside, BACKFILL)
     beside.commit_window(1, BACKFILL, Window(10, 20), [], [])
     ledger.commit_window(1, LIVE, Window(30, 40), [], [])
-    held = holder(ledger, BACKFILL)
-    assert held is not None
-    assert (held["from_ms"], held["to_ms"]) == (10, 20)
+    assert holder(ledger, BACKFILL) is not None
     release(beside, backfill)
     release(ledger, live)
     beside.close()

@@ -300,3 +300,22 @@ def test_the_file_that_is_read_stays_as_it_is(make: Make, tmp_path: Path) -> Non
     merge(own, other)
     assert _all(other) == before
     assert set(picture(tmp_path)) >= {"own.db", "other.db"}
+
+
+def test_project_at_another_address_is_refused_unless_told(path: Path, clock: VirtualClock) -> None:
+    """Shards that reach the server by another name become a second project: a backfill sends all of it again."""
+    own = open_ledger(path, clock)
+    other = open_ledger(path.with_name("other.db"), clock)
+    own.remember_source("k1", "https://a", "p", "Name", "org")
+    theirs = other.remember_source("k2", "https://b", "p", "Name", "org")
+    other.commit_answer(theirs.id, [span("t", "r", 5)], [])
+    with pytest.raises(StateError, match="--by-id") as caught:
+        merge(own, other)
+    assert caught.value.exit_code == 2
+    assert own.query("SELECT count(*) FROM sent") == [(0,)]
+    assert merge(own, other, by_id=True).rows == 1
+    assert [source.langfuse_url for source in own.sources()] == ["https://a"]
+    assert own.source_by_key("k2") is None  # at the other address it is to be compared first
+    assert merge(own, other, by_id=True).rows == 0
+    own.close()
+    other.close()

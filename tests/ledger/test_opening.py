@@ -13,7 +13,7 @@ from sqlite_utils import Database
 from sqlite_utils.migrations import Migrations
 
 from sync_worker.errors import StateError
-from sync_worker.ledger import Ledger, file, open_ledger
+from sync_worker.ledger import Ledger, file, file_systems, open_ledger
 from sync_worker.ledger.steps import SCHEMA_VERSION, step_1, steps
 from sync_worker.windows import Window
 from tests.ledger.made import another_program, letter, note, picture, span
@@ -60,7 +60,7 @@ def test_network_file_system_gets_no_write_ahead_log(
 ) -> None:
     """The log's shared memory does not work there: the file would be damaged. A file from a local disk changes over."""
     open_ledger(path, clock).close()
-    monkeypatch.setattr(file, "file_system", lambda _: "nfs4")
+    monkeypatch.setattr(file_systems, "file_system", lambda _: "nfs4")
     ledger = open_ledger(path, clock)
     ledger.learn("scope", "name", "value")
     assert ledger.query("PRAGMA journal_mode") == [("truncate",)]
@@ -314,8 +314,7 @@ def test_network_file_systems_are_known(mounts: list[str]) -> None:
         "tmpfs /srv/local tmpfs rw 0 0",
         "odd",
     ]
-    assert [file.file_system(Path(name)) for name in ("/x.db", "/srv/x.db", "/srv/local/a/x.db", "/srvx/x.db")] == [
-        "ext4", "cifs", "tmpfs", "ext4",
-    ]  # fmt: skip
-    assert file.on_network(Path("/srv/with space/x.db"))
-    assert not file.on_network(Path("/srv/local/x.db"))
+    places = ("/x.db", "/srv/x.db", "/srv/local/a/x.db", "/srvx/x.db")
+    assert [file_systems.file_system(Path(name)) for name in places] == ["ext4", "cifs", "tmpfs", "ext4"]
+    assert file_systems.on_network(Path("/srv/with space/x.db"))
+    assert not file_systems.on_network(Path("/srv/local/x.db"))

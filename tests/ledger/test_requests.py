@@ -10,7 +10,7 @@ import pytest
 from sqlite_utils import Database
 
 from sync_worker.errors import StateError
-from sync_worker.ledger import Ledger, file, open_ledger
+from sync_worker.ledger import Ledger, file_systems, open_ledger
 from sync_worker.ledger.steps import SCHEMA_VERSION, steps
 from tests.ledger.made import span
 from tests.support.clock import VirtualClock
@@ -45,7 +45,7 @@ def test_only_requests_are_written_without_a_flush(ledger: Ledger) -> None:
 
 def test_rollback_journal_is_always_flushed(path: Path, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a write-ahead log a power cut in a commit that is not flushed may damage the file."""
-    monkeypatch.setattr(file, "file_system", lambda _: "nfs4")
+    monkeypatch.setattr(file_systems, "file_system", lambda _: "nfs4")
     ledger = open_ledger(path, clock)
     assert ledger.light().execute("PRAGMA synchronous").fetchone() == (2,)
     requests = ledger.requests(SCOPE)

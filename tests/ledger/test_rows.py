@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sync_worker.errors import StateError
+from sync_worker.errors import DeadLettersFull, StateError
 from sync_worker.ledger import DeadLetter, Ledger, open_ledger
 from sync_worker.ledger.lease import BACKFILL, release, take
 from sync_worker.windows import Window
@@ -59,6 +59,43 @@ def test_latest_state_of_a_row_counts(ledger: Ledger) -> None:
 
     ledger.commit_answer(1, [span("t", "r", fingerprint=b"third")], [])
     assert ledger.done_rows(1, ["t"])["t", "r"].fingerprint == b"third"
+
+
+def test_dead_letters_have_a_limit(ledger: Ledger) -> None:
+    """They grow without end; or at their limit one is dropped, or what was accepted beside it is sent again."""
+    ledger.max_dead_letters = 2
+    ledger.commit_answer(1, [], [letter("t", "a"), letter("t", "b")])
+    ledger.commit_answer(2, [], [letter("t", "a", source_id=2)])
+    ledger.commit_answer(1, [], [letter("t", "b", reason="later")])
+    with pytest.raises(DeadLettersFull, match="dead-letters drop --all"):
+        ledger.commit_window(1, "live", Window(0, 1), [], [letter("t", "c")])
+    assert ledger.coverage(1, "live") == []
+    with pytest.raises(DeadLettersFull):
+        ledger.commit_answer(
+            1, [span("t", "sent")], [letter("t", "c"), letter(None, None, kind="partial", reason="some", spans=1)]
+        )
+    assert sent_rows(ledger) == {("t", "sent")}
+    assert [item.reason for item in ledger.dead_letters(1)][1:] == ["later", "some"]
+
+
+def test_what_is_kept_of_a_dead_letter_is_bounded(ledger: Ledger) -> None:
+    """One row of many megabytes, or a server that talks much, fills the state file."""
+    ledger.commit_answer(1, [], [letter(reason="x" * 100_000, raw="y" * 100_000)])
+    (kept,) = ledger.dead_letters()
+    assert (len(kept.reason), len(kept.raw or "")) == (2_000, 20_000)
+
+
+def test_dead_letters_by_page_and_trace(ledger: Ledger) -> None:
+    """Ten thousand of them are read to show ten, or a page repeats or leaves out some."""
+    ledger.commit_answer(1, [], [letter(f"t{number % 3}", f"r{number}") for number in range(10)])
+    pages, after = [], 0
+    while page := ledger.dead_letters(after=after, limit=4):
+        after = page[-1].id or 0
+        pages.append([item.row_id for item in page])
+    assert [len(page) for page in pages] == [4, 4, 2]
+    assert [row_id for page in pages for row_id in page] == [f"r{number}" for number in range(10)]
+    assert [item.row_id for item in ledger.dead_letters(1, trace_id="t1")] == ["r1", "r4", "r7"]
+    assert len(ledger.dead_letters(ids=range(1, 40_000))) == 10
 
 
 @pytest.mark.parametrize("trace", ["t", None])
@@ -211,7 +248,7 @@ def test_forget_beside_a_backfill_that_sends(ledger: Ledger) -> None:
     """Rows accepted while their trace was forgotten would stay in the file for ever."""
     _send(ledger, "t", 10)
     beside = open_ledger(ledger.path, ledger.clock)
-    lease = take(beside, BACKFILL, 0, 100)
+    lease = take(beside, BACKFILL)
     assert ledger.forget(1, 100, [Window(0, 50)]) == 1
     beside.commit_answer(1, [span("t", "r60", 60, project="chosen")], [])
     beside.commit_window(1, BACKFILL, Window(50, 100), [], [])

@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -79,7 +81,7 @@ class TestStart:
         """A whole environment would be made again, or stdout would carry talk that breaks `--json`."""
         outcome = sync("status", "--json", SYNC_VENV=made, PYTHON="/nowhere/python")
         assert (outcome.returncode, outcome.stderr) == (0, "")
-        assert json.loads(outcome.stdout)["args"] == ["-P", "-m", "sync_worker", "status", "--json"]
+        assert json.loads(outcome.stdout)["args"] == ["-P", "-S", f"{ROOT}/scripts/lib/start.py", "status", "--json"]
 
     def test_arguments_arrive_as_they_were_typed(self, made: Path) -> None:
         """Spaces, empty arguments or stars would be split, dropped or expanded on the way."""
@@ -155,6 +157,47 @@ esac
         reporter = program(tmp_path / "reporter", REPORTER)
         outcome = sync("status", SYNC_VENV=tmp_path / "new", PYTHON=maker, REPORTER=reporter, FAIL="1")
         assert (outcome.returncode, outcome.stdout) == (1, "")
+
+    @pytest.mark.parametrize("to", ["the script", "all"])
+    @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+    def test_stopped_while_it_is_made(self, tmp_path: Path, to: str, number: int, code: int) -> None:
+        """A stop would leave pip at work behind a script that is gone, or show a traceback."""
+        maker = program(
+            tmp_path / "maker",
+            f"#!/bin/sh\n[ $1 = -c ] && echo 3.12.4 && exit\nexec {sys.executable} -I -c '\n"
+            "import runpy, subprocess, sys, time\n"
+            'subprocess.run = lambda *_, **__: (print("at work", flush=True), time.sleep(20))\n'
+            "sys.argv = sys.argv[2:]\n"
+            'runpy.run_path(sys.argv[0], run_name="__main__")\' "$@"\n',
+        )
+        environ = {**os.environ, "SYNC_VENV": str(tmp_path / "new"), "PYTHON": str(maker)}
+        with subprocess.Popen(
+            [str(ROOT / "scripts" / "sync"), "once"], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True, start_new_session=True,
+        ) as process:  # fmt: skip
+            assert process.stderr is not None
+            said = process.stderr.readline() + process.stderr.readline()
+            assert said.endswith("at work\n")
+            started = time.monotonic()
+            (os.kill if to == "the script" else os.killpg)(process.pid, number)
+            out, err = process.communicate(timeout=15)
+        assert time.monotonic() - started < 10
+        assert (process.returncode, out) == (code, "")
+        assert err == f"Interrupted; the next start makes {tmp_path / 'new'} anew.\n"
+
+    def test_nobody_to_say_anything_to(self, made: Path, tmp_path: Path) -> None:
+        """Cron jobs with a closed stderr would not start, and nobody would know why."""
+        program(made / "bin" / "python", "#!/bin/sh\necho started >&2\nexit 4\n")
+        script = ["sh", "-c", f'"{ROOT}/scripts/sync" once 2>&-']
+        assert subprocess.run(script, env={**os.environ, "SYNC_VENV": str(made)}, check=False).returncode == 4
+        maker = program(tmp_path / "maker", self.MAKER)
+        environ = {
+            **os.environ,
+            "SYNC_VENV": str(tmp_path / "new"),
+            "PYTHON": str(maker),
+            "REPORTER": str(made / "bin" / "python"),
+        }
+        assert subprocess.run(script, env=environ, check=False).returncode == 4
 
 
 class TestPython:

@@ -51,7 +51,7 @@ def test_units(text: str, expected: timedelta) -> None:
 @pytest.mark.parametrize(
     ("text", "problem", "hint"),
     [
-        ("60", "a number without a unit", "write 60s"),
+        ("60", "a number without a unit", "60s for seconds or 60m for minutes"),
         ("", "empty", ""),
         ("5 m", "not a duration", "write 5m"),
         ("30S", "not a duration", "write 30s"),
@@ -127,7 +127,8 @@ def test_horizons() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "hint"), [("2h,20m", "20m,2h"), ("2h,2h", "2h"), ("20m,", ""), ("0s,1h", ""), ("20", "write 20s")]
+    ("text", "hint"),
+    [("2h,20m", "20m,2h"), ("2h,2h", "2h"), ("20m,", ""), ("0s,1h", ""), ("20", "20m for minutes or 20h for hours")],
 )
 def test_refused_horizons(text: str, hint: str) -> None:
     """The deepest horizon, which bounds the state file, would not be the last."""

@@ -117,6 +117,7 @@ def test_defaults(tmp_path: Path) -> None:
         settings.log_format,
         settings.log_level,
     ) == (1048576, 256, 512, 4194304, "text", "info")
+    assert (settings.max_dead_letters, settings.media_hosts) == (10_000, ())
     assert settings.warnings == ()
     assert (shown(settings, "SYNC_INTERVAL"), origin(settings, "SYNC_INTERVAL")) == ("60s", "default")
     assert (
@@ -396,3 +397,11 @@ def test_a_start_time_is_shown_in_utc(tmp_path: Path) -> None:
     """The operator could not see how an offset was understood."""
     settings = load({**KEYS, "SYNC_START": "2026-01-31T12:00:00+02:00"}, tmp_path)
     assert shown(settings, "SYNC_START") == "2026-01-31T10:00:00Z"
+
+
+def test_media_hosts(tmp_path: Path) -> None:
+    """A host in capitals, with a port or in brackets would never match an address."""
+    hosts = "Minio.Internal, 10.0.0.5:9000,[fd00::1]:443 ,store"
+    assert load({**KEYS, "SYNC_MEDIA_HOSTS": hosts}, tmp_path).media_hosts == (
+        "minio.internal", "10.0.0.5:9000", "[fd00::1]:443", "store",
+    )  # fmt: skip

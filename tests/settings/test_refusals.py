@@ -78,7 +78,7 @@ def test_all_problems_are_told_at_once_in_one_line_each(tmp_path: Path) -> None:
     assert f"got 'warn' from .env line 1 ({tmp_path / '.env'})" in message
     assert (
         "SYNC_INTERVAL: a number without a unit; got '60' from environment variable SYNC_INTERVAL; expected a duration "
-        "such as 500ms, 30s, 20m, 48h, 7d or 1h30m. Try: write 60s."
+        "such as 500ms, 30s, 20m, 48h, 7d or 1h30m. Try: 60s for seconds or 60m for minutes."
     ) in message.splitlines()
 
 
@@ -87,7 +87,10 @@ def test_all_problems_are_told_at_once_in_one_line_each(tmp_path: Path) -> None:
     [
         ("SYNC_START", "2026-01-31T00:00:00", "add Z"),
         ("SYNC_START", "tomorrow", "a duration back from the first run"),
-        ("SYNC_START", "24", "write 24s"),
+        ("SYNC_START", "24", "Try: 24h for hours or 24d for days."),
+        ("SYNC_START", "2026", "Try: write 2026-01-01T00:00:00Z."),
+        ("SYNC_START", "20260131", "Try: write 2026-01-31T00:00:00Z."),
+        ("SYNC_PATIENCE", "5", "Try: 5s for seconds or 5m for minutes."),
         ("SYNC_INTERVAL", "0s", "longer than nothing"),
         ("SYNC_LATE_HORIZONS", "2h,20m", "20m,2h"),
         ("SYNC_UPDATES", "resnd", "Try: resend"),
@@ -107,6 +110,9 @@ def test_all_problems_are_told_at_once_in_one_line_each(tmp_path: Path) -> None:
         ("SYNC_SCORES", "maybe", "true or false"),
         ("SYNC_MAX_VALUE_BYTES", "255", "at least 256"),
         ("SYNC_MAX_ATTRIBUTES", "31", "at least 32"),
+        ("SYNC_MAX_DEAD_LETTERS", "0", "at least 1"),
+        ("SYNC_MEDIA_HOSTS", "https://minio", "is no host"),
+        ("SYNC_MEDIA_HOSTS", "minio:70000", "is no host"),
         ("SYNC_MAX_BATCH_SPANS", "0", "from 1 to 4096"),
         ("SYNC_MAX_BATCH_SPANS", "4097", "from 1 to 4096"),
         ("SYNC_MAX_BATCH_BYTES", "4MiB", "not a whole number"),
@@ -185,6 +191,134 @@ def test_quotes_around_a_key_are_found(tmp_path: Path) -> None:
     message = refusal(tmp_path, KELET_API_KEY='"hidden-key-0001"')
     assert "remove the quotes" in message
     assert "hidden" not in message
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("KELET_PROJECT", '"lab"'),
+        ("KELET_PROJECT", "'lab'\r"),
+        ("KELET_PROJECT", '""'),
+        ("KELET_PROJECT", "“lab”"),
+        ("LANGFUSE_BASE_URL", '"https://langfuse.example"'),
+        ("KELET_API_URL", "'https://kelet.example'"),
+        ("SYNC_STATE_PATH", '"./state.db"'),
+        ("SYNC_CONFIG", '"sync.toml"'),
+        ("SYNC_SECRETS_DIR", "'/run/secrets'"),
+        ("SYNC_START", '"24h"'),
+        ("SYNC_INTERVAL", "`60s`"),
+        ("SYNC_LATE_HORIZONS", '"20m,2h"'),
+        ("SYNC_UPDATES", '"ignore"'),
+        ("SYNC_BUDGET_SHARE", '"80%"'),
+        ("SYNC_MAX_ATTRIBUTES", '"256"'),
+        ("SYNC_SCORES", '"false"'),
+    ],
+)
+def test_quotes_around_any_value_are_found(tmp_path: Path, name: str, text: str) -> None:
+    """Spans would go to a project with quotes in its name, state to a file of such a name; nothing would say why."""
+    message = refusal(tmp_path, **{name: text})
+    assert message.startswith(f"{name}: stands in quotes that belong to the value; got ")
+    assert message.endswith(f"from environment variable {name}; expected the value alone. Try: remove the quotes.")
+
+
+def test_quotes_in_files_are_found(tmp_path: Path) -> None:
+    """A secrets folder, a route or a source could hold what the environment may not."""
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "kelet_project").write_text('"lab"\n')
+    message = refusal(tmp_path, KELET_PROJECT="", SYNC_SECRETS_DIR="secrets", KELET_API_KEY_FILE="'/run/key'")
+    assert f"from secrets folder {tmp_path / 'secrets' / 'kelet_project'}" in message
+    assert "remove the quotes" in message
+    message = refusal(tmp_path, KELET_API_KEY="", KELET_API_KEY_FILE="'/run/key'")
+    assert "the path in environment variable KELET_API_KEY_FILE stands in quotes" in message
+    (tmp_path / "sync.toml").write_text(
+        "[[sources]]\nname = 'a'\nkelet_project = \"'lab'\"\n[[sources.routes]]\nproject = '\"b\"'\nuser = '\"u\"'\n"
+    )
+    message = refusal(tmp_path)
+    assert [line.partition(":")[0] for line in message.splitlines()] == [
+        "sync.toml [[sources]] #1 kelet_project", "sync.toml [[sources]] #1 routes #1 project",
+    ]  # fmt: skip
+    assert message.count("remove the quotes") == 2
+
+
+def test_quotes_that_a_file_reader_takes_away_do_no_harm(tmp_path: Path) -> None:
+    """A correct `.env` would be refused, or a name with quotes within."""
+    (tmp_path / ".env").write_text("SYNC_INTERVAL=\"30s\" # often\nSYNC_STATE_PATH='team #1/state.db'\r\n")
+    assert load({**KEYS, "KELET_PROJECT": 'the "lab"'}, tmp_path).sources[0].kelet_project == 'the "lab"'
+    assert load(KEYS, tmp_path).state_path == tmp_path / "team #1" / "state.db"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("KELET_PROJECT", "lab # mine", "holds a comment"),
+        ("SYNC_START", "24h\t# a day", "holds a comment"),
+        ("SYNC_STATE_PATH", "./state.db # here", "holds a comment"),
+        ("KELET_PROJECT", "\ufefflab", "an HTTP header cannot carry"),
+        ("SYNC_STATE_PATH", "\ufeffstate.db", "cannot be seen"),
+        ("LANGFUSE_BASE_URL", "https://langfuse.example/x\u200b", "control characters"),
+    ],
+)
+def test_what_an_env_file_leaves_is_found(tmp_path: Path, name: str, text: str, words: str) -> None:
+    """A project, a file or an address of another name would be used, and look right in every message."""
+    message = refusal(tmp_path, **{name: text})
+    assert message.startswith(f"{name}: ")
+    assert words in message
+    assert message.isascii()
+
+
+def test_white_space_around_a_value_does_no_harm(tmp_path: Path) -> None:
+    """A file that was written on Windows, or copied from a page, would be refused or taken as it stands."""
+    texts = {
+        "KELET_PROJECT": "lab\r",
+        "SYNC_START": "\xa024h ",
+        "SYNC_STATE_PATH": " state.db\r\n",
+        "SYNC_SCORES": "false\r",
+    }
+    settings = load({**KEYS, **texts}, tmp_path)
+    assert (settings.sources[0].kelet_project, settings.state_path) == ("lab", tmp_path / "state.db")
+    assert load({**KEYS, "SYNC_STATE_PATH": "/data/team #1/state.db"}, tmp_path).state_path.parent.name == "team #1"
+
+
+@pytest.mark.parametrize("name", ["KELET_PROJEKT", "KELET_PROJECTS", "\ufeffKELET_PROJECT", "Kelet_Project"])
+def test_a_near_miss_counts_only_where_its_setting_is_missing(tmp_path: Path, name: str) -> None:
+    """A stray variable would stop the worker, or a missing setting be told without the reason."""
+    (warning,) = accepted(tmp_path, **{name: "lab"})
+    assert warning.endswith("is not a setting and is ignored. Did you mean KELET_PROJECT?")
+    message = refusal(tmp_path, KELET_PROJECT="", **{name: "lab"})
+    assert "in the environment is not a setting" in message
+    assert message.endswith("Try: write KELET_PROJECT there.")
+    assert message.isascii()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "SYNC_WORKER_SERVICE_HOST", "SYNC_SERVICE_PORT_HTTP", "KELET_PORT_443_TCP", "LANGFUSE_WEB_PORT",
+        "LANGFUSE_HOST_PORT", "LANGFUSE_HOSTS_SERVICE_HOST", "KELET_PROJECTS_PORT_80_TCP_ADDR", "KELET_API_PORT",
+        "LANGFUSE_TRACING_ENVIRONMENT", "LANGFUSE_SAMPLE_RATE", "LANGFUSE_RELEASE", "LANGFUSE_DEBUG",
+        "LANGFUSE_MEDIA_UPLOAD_ENABLED", "LANGFUSE_INIT_PROJECT_SECRET_KEY",
+    ],
+)  # fmt: skip
+def test_names_of_others_are_nobody_s_mistake(tmp_path: Path, name: str) -> None:
+    """Each start in a cluster, or beside an application with the SDK, would warn of what is right."""
+    assert accepted(tmp_path, **{name: "tcp://10.0.0.1:80"}) == ()
+
+
+def test_no_name_of_the_sdk_is_a_mistake(tmp_path: Path) -> None:
+    """A newer SDK would have a name that is warned of."""
+    from langfuse._client import environment_variables
+
+    names = [name for name in vars(environment_variables) if name.startswith("LANGFUSE_")]
+    assert len(names) > 15
+    own = {"LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY", "LANGFUSE_BASE_URL", "LANGFUSE_HOST"}
+    assert accepted(tmp_path, **{name: "x" for name in names if name not in own}) == ()
+
+
+def test_where_langfuse_is_by_the_name_of_an_sdk(tmp_path: Path) -> None:
+    """The keys would go to the cloud, as if nobody had said where Langfuse is; or a right setting be warned of."""
+    (warning,) = accepted(tmp_path, LANGFUSE_BASEURL="https://langfuse.example")
+    assert "Did you mean LANGFUSE_BASE_URL?" in warning
+    assert accepted(tmp_path, LANGFUSE_BASEURL="https://a.example", LANGFUSE_BASE_URL="https://a.example") == ()
 
 
 def test_swapped_langfuse_keys_are_found_unseen(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import random
 import shutil
 import sqlite3
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -17,7 +17,7 @@ from unittest import mock
 from sync_worker.clock import Stopped
 from sync_worker.errors import ExitCode, StateError, Stop
 from sync_worker.langfuse import filters
-from sync_worker.ledger import lease, open_ledger
+from sync_worker.ledger import copies, lease, open_ledger
 from sync_worker.ledger.lease import BACKFILL, LIVE
 from sync_worker.settings import Settings, load
 from sync_worker.sync import late, parked, window
@@ -58,12 +58,15 @@ class Process:
         with mock.patch.object(sqlite3, "connect", simulation.connect):
             self.ledger = open_ledger(simulation.state, self.clock)
             self.ledger.light()  # its commits are subject to the weather too
-        stretch = plan.stretch if role == BACKFILL else (None, None)
         self.lease: lease.Lease | None = None
         try:
             if role != ASKING:
-                self.lease = lease.take(self.ledger, role, *stretch)
+                self.lease = lease.take(self.ledger, role)
+                copies.check_latest(self.ledger)
+                copies.own(self.ledger)
         except BaseException:
+            if self.lease is not None:
+                self.lease.lock.close()
             self.ledger.close()
             raise
         simulation.checks.listen(self.ledger, role)
@@ -268,7 +271,7 @@ class Simulation:
 
     async def _estimate(self) -> None:
         """Ask beside the others what a backfill would cost."""
-        process = Process(self, ASKING)
+        process = self._process(ASKING)
 
         async def look(sync: SourceSync) -> None:
             start = self.plan.stretch[0]
@@ -281,6 +284,7 @@ class Simulation:
         finally:
             if not self.weather.dead:
                 process.end(dead=False)
+                del self.processes[ASKING]
 
     def _process(self, role: str) -> Process:
         if role not in self.processes:
@@ -362,8 +366,7 @@ class Simulation:
 
     def _end(self, *, dead: bool) -> None:
         """End the machine. After a death the state file is taken up as it was left, its log not folded in."""
-        if dead:
-            self._rescue()
+        left = self._left() if dead else None
         cut_off = self._filling is not None and not self._filling.done()
         self._filling = None
         loop, self.loop = self.loop, None
@@ -377,20 +380,19 @@ class Simulation:
             role, process = next(iter(self.processes.items()))
             process.end(dead=dead)
             del self.processes[role]
-        if dead:
+        if left is not None:
+            _put_back(left)
             self.weather.dead = False
 
-    def _rescue(self) -> None:
+    def _left(self) -> dict[Path, bytes | None]:
+        """Return what a dead machine leaves on its disk: the state file, its log, the note beside it."""
         taken = self.state.with_name("taken.db")
         if taken.exists():
             taken.rename(self.state)
-        self.folder.joinpath(str(self.lives)).mkdir(exist_ok=True)
-        left = self.folder / str(self.lives) / "state.db"
-        for ending in ("", "-wal"):
-            file = self.state.with_name(self.state.name + ending)
-            if file.exists():
-                shutil.copyfile(file, left.with_name(left.name + ending))
-        self.state = left
+        name = self.state.name
+        files = [self.state.with_name(other) for other in (name, f"{name}-wal", f"{name}-shm", f".{name}.owner")]
+        kept = {file: file.read_bytes() if file.exists() else None for file in files}
+        return kept | {self.state.with_name(f"{name}-shm"): None}
 
     def _settings(self) -> Settings:
         plan = self.plan
@@ -415,6 +417,17 @@ class Simulation:
             ]
             self.folder.joinpath("sync.toml").write_text("\n".join(lines))
         return load(environ=environ, directory=self.folder)
+
+
+def _put_back(left: Mapping[Path, bytes | None]) -> None:
+    """Let files hold what they held, and be the same files."""
+    for file, content in left.items():
+        if content is None:
+            file.unlink(missing_ok=True)
+        else:
+            with file.open("r+b" if file.exists() else "wb") as opened:
+                opened.truncate()
+                opened.write(content)
 
 
 async def _verdicts(engine: Engine) -> dict[str, Verdict]:

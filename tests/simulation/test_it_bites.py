@@ -14,7 +14,7 @@ from sync_worker.spans.model import EncodedSpan
 from sync_worker.sync import window
 from sync_worker.sync.late import LateScans
 from sync_worker.sync.parked import ParkedSync
-from sync_worker.sync.release import Releaser, Trace
+from sync_worker.sync.release import Piece, Releaser, Trace
 from sync_worker.sync.window import WindowSync
 from sync_worker.windows import Window
 from tests.simulation.run import simulate
@@ -74,7 +74,7 @@ def _notes_before_it_sends(patch: pytest.MonkeyPatch) -> None:
     async def send(self: Releaser, traces: Sequence[Trace], *, parked: bool = False) -> None:
         for trace in traces:
             trace.note = self.noted(trace, parked=parked, going=True)
-        for spans in list(self._encoded(traces)):
+        for spans in list(self._encoded([Piece(trace, list(trace.fresh)) for trace in traces])):
             self.ledger.commit_answer(self.source_id, spans, [])
         await usual(self, traces, parked=parked)
 

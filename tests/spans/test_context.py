@@ -2,10 +2,12 @@
 
 import itertools
 import json
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from sync_worker.spans.context import TraceContext, gather, trace_of
+from sync_worker.spans.context import MAX_STORED_BYTES, TraceContext, gather, trace_of
 from tests.spans.made import CHILD, GRANDCHILD, OTLP, ROOT, TRACE, row
 
 FAR = "00000000000000ee"
@@ -106,6 +108,24 @@ def test_json_round_trip() -> None:
         rows_are="otel",
     )  # fmt: skip
     assert TraceContext.from_json(TRACE, json.loads(json.dumps(full.as_json()))) == full
+
+
+@pytest.mark.parametrize(
+    "large",
+    [
+        {"metadata": {"notes": "x" * 100_000}},
+        {"metadata": {f"key {number}": "ü" * 50 for number in range(1_000)}},
+        {"agents": {f"{number:016x}": "a name that goes on " * 20 for number in range(64)}},
+        {"tags": tuple(f"tag {number}" for number in range(10_000))},
+        {"session_id": "s" * 1_000_000},
+    ],
+)
+def test_little_is_stored_of_a_large_context(large: dict[str, Any]) -> None:
+    """Large metadata makes the state file grow with each trace; or a part of it is taken for all there is."""
+    full = TraceContext(TRACE, user_id="u", root_name="x", root_seen=True, rows_are="otel")
+    stored = replace(full, **large).as_json()
+    assert len(json.dumps(stored)) <= MAX_STORED_BYTES
+    assert TraceContext.from_json(TRACE, stored) == replace(full, root_seen=False)
 
 
 def test_json_of_nothing() -> None:

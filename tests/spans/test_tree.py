@@ -1,11 +1,15 @@
 """Trees and times of the conversion: parents, cycles, synthetic roots, odd clocks, order."""
 
 import itertools
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sync_worker.records import Observation
 from sync_worker.spans.context import TraceContext
 from sync_worker.spans.convert import convert
 from sync_worker.spans.model import Conversion
@@ -240,3 +244,47 @@ def test_long_chain() -> None:
     """A chain of thousands of rows must neither overflow the stack nor take minutes."""
     chain = [row(f"{i + 1:016x}", parent_id=f"{i:016x}" if i else None, end=None) for i in range(3000)]
     assert len(converted(chain).spans) == 3000
+
+
+def _calls(work: Callable[[], Any]) -> int:
+    """Return how many functions a piece of work calls, Python's own included."""
+    count = 0
+
+    def seen(_frame: object, event: str, _argument: object) -> None:
+        nonlocal count
+        count += event in {"call", "c_call"}
+
+    before = sys.getprofile()
+    sys.setprofile(seen)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+def _shaped(parent_of: Callable[[int], int | None], count: int) -> Sequence[Observation]:
+    numbers = range(1, count + 1)
+    parents = {number: parent_of(number) for number in numbers}
+    return [
+        row(f"{number:016x}", start=number, parent_id=None if parent is None else f"{parent:016x}")
+        for number, parent in parents.items()
+    ]
+
+
+@pytest.mark.parametrize(
+    "parent_of",
+    [
+        lambda number: number - 1 or None,
+        lambda number: number + 1 if number < 3_000 else None,
+        lambda number: number % 3_000 + 1,
+        lambda number: number + 1 if number < 3_000 else 1_500,
+        lambda number: 5_000 if number == 1 else number - 1,
+    ],
+    ids=["chain", "from its end", "cycle", "chain into a cycle", "below what is not at hand"],
+)
+def test_no_shape_costs_more_than_a_flat_one(parent_of: Callable[[int], int | None]) -> None:
+    """A trace of many spans one below the other takes the square of their number."""
+    deep = _shaped(parent_of, 3_000)
+    flat = _shaped(lambda number: None if number == 1 else 1, 3_000)
+    assert _calls(lambda: converted(deep)) < 1.5 * _calls(lambda: converted(flat))

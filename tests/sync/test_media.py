@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+
+import pytest
+
 from sync_worker.demo.serving import Reply, Request, json_reply
+from sync_worker.langfuse.media import MAX_TEXT_BYTES
 from tests.support import faults
 from tests.support.rows import trace
 from tests.sync.conftest import MakeWorld
@@ -78,3 +84,111 @@ def test_store_that_fails_is_tried_again(make_world: MakeWorld) -> None:
     made.once()
     (span,) = [span for span in made.kelet.spans if span.span_id == child["id"]]
     assert span.attributes["langfuse.observation.input"] == LONG
+
+
+def _media_requests(made: World) -> int:
+    return sum(request.path.startswith(("/api/public/media", "/store")) for request in made.langfuse.requests)
+
+
+def test_tokens_that_a_user_typed_stay(make_world: MakeWorld) -> None:
+    """A chat text full of tokens makes a request each, and pulls other rows' content in."""
+    root, child = trace(1, start=0.0, seconds=5.0)
+    token = TOKEN.format("long")
+    child["input"] = f"what is {token}? " * 5_000
+    child["output"] = json.dumps([{"role": "user", "content": f" {token}"}, {token: 1}, [f'"{token}"', token + token]])
+    made = make_world([root, child])
+    _store(made)
+    report, code = made.once()
+    assert (report.error, report.spans_sent, code, _media_requests(made)) == (None, 2, 0, 0)
+    (span,) = [span for span in made.kelet.spans if span.span_id == child["id"]]
+    assert span.attributes["langfuse.observation.input"] == child["input"]
+    assert LONG not in str(span.attributes)
+
+
+def test_texts_in_json_come_back_once_each(make_world: MakeWorld) -> None:
+    """The same text is fetched for each place it stands at; or more is put into a row than memory has."""
+    root, child = trace(1, start=0.0, seconds=5.0)
+    token = TOKEN.format("long")
+    child["input"] = json.dumps({"a": [token, 1.50, token], "b": {"c": token}}, indent=1)
+    child["output"] = json.dumps([TOKEN.format(f"other-{number}") for number in range(50)] + [token])
+    made = make_world([root, child])
+    _store(made)
+    report, code = made.once()
+    assert (report.error, code) == (None, 0)
+    (span,) = [span for span in made.kelet.spans if span.span_id == child["id"]]
+    assert span.attributes["langfuse.observation.input"] == child["input"].replace(token, LONG)
+    assert _media_requests(made) == 2 + 3  # the text, and three tokens of nothing: four of a row are tried
+    assert report.notes["media tokens that stay"] == 50
+
+
+@pytest.mark.parametrize(
+    ("answer", "reply"),
+    [
+        ({}, Reply(302, {"Location": "/elsewhere"}, b"")),
+        ({"contentLength": 3}, Reply(200, {}, b"x" * (MAX_TEXT_BYTES + 1))),
+        ({}, Reply(200, {"Content-Encoding": "gzip"}, gzip.compress(b"x" * 1_000_000))),
+        ({"url": "http://[::ffff:169.254.169.254]/latest"}, Reply(200, {}, b"secret")),
+        ({"url": "http://[bad"}, Reply(200, {}, b"secret")),
+        ({"mediaId": "another"}, Reply(200, {}, b"secret")),
+        ({"contentType": "image/png"}, Reply(200, {}, b"secret")),
+        ({"contentLength": 10**12}, Reply(200, {}, b"secret")),
+    ],
+    ids=["redirect", "longer than told", "compressed", "metadata service", "no address", "other", "picture", "huge"],
+)
+def test_answers_that_are_no_text_of_the_field(answer: dict[str, object], reply: Reply, make_world: MakeWorld) -> None:
+    """What an answer says, or where it leads, is believed whatever it is."""
+    root, child = trace(1, start=0.0, seconds=5.0)
+    child["input"] = TOKEN.format("long")
+    made = make_world([root, child])
+    _store(made)
+    serve = made.langfuse.script
+    assert serve is not None
+
+    def script(request: Request) -> Reply | None:
+        if request.path == "/store/long":
+            return reply
+        told = serve(request)
+        if told is None or request.path != "/api/public/media/long":
+            return told
+        return json_reply(200, json.loads(told.body) | answer)
+
+    made.langfuse.script = script
+    report, code = made.once()
+    assert (report.error, report.spans_sent, code) == (None, 2, 0)
+    (span,) = [span for span in made.kelet.spans if span.span_id == child["id"]]
+    assert span.attributes["langfuse.observation.input"] == child["input"]
+    assert report.notes["media tokens that stay"] == 1
+    assert all(request.path != "/elsewhere" for request in made.langfuse.requests)
+
+
+@pytest.mark.parametrize("path", ["/store/long", "/api/public/media/long"])
+def test_a_store_that_is_down_for_good_stops_nothing(path: str, make_world: MakeWorld) -> None:
+    """A store that this machine cannot reach holds its source up for ever."""
+    traces = [trace(1, start=float(number), seconds=5.0) for number in range(5)]
+    for number, (_, child) in enumerate(traces):
+        child["input"] = TOKEN.format("long" if number % 2 else f"long{number}")
+    made = make_world([item for one in traces for item in one])
+    _store(made)
+    serve = made.langfuse.script
+    assert serve is not None
+    made.langfuse.script = faults.first_of(faults.on_path(path, faults.always(faults.status(503))), serve)
+    report, code = made.once()
+    assert (report.error, report.spans_sent, code) == (None, 10, 0)
+    assert report.notes["media tokens that stay"] == 5
+    assert _media_requests(made) < 60
+
+
+def test_much_text_goes_out_in_part(make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The texts of all rows of a trace are held at once, whatever they take."""
+    monkeypatch.setattr("sync_worker.sync.release.MAX_HELD_BYTES", 2 * len(LONG))
+    root, *children = trace(7, start=0.0, seconds=9.0)
+    for child in children:
+        child["input"] = TOKEN.format("long")
+    made = make_world([root, *children])
+    _store(made)
+    report, code = made.once()
+    assert (report.error, report.spans_sent, report.traces_released, code) == (None, 8, 1, 0)
+    assert len(made.kelet.spans) == 8
+    parents = {span.parent_id for span in made.kelet.spans if span.span_id != root["id"]}
+    assert parents == {root["id"]}
+    assert made.once()[0].spans_sent == 0

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -103,7 +104,7 @@ def test_unknown_command_is_usage(make_world: MakeWorld) -> None:
 def test_second_run_at_the_same_time(make_world: MakeWorld) -> None:
     """Two runs work on one state file at once."""
     made = make_world(_rows(), **LONG_AGO)
-    made.kelet.script = faults.always(faults.slow(1.0))
+    made.kelet.script = faults.always(faults.slow(4.0))
     with made.start("once") as first:
         _until_asked(made)
         code, _, err = made.program("once")
@@ -230,7 +231,7 @@ def test_dead_letters(make_world: MakeWorld) -> None:
     assert made.program("dead-letters", "drop", second)[0] == 0
     code, result = made.program_json("dead-letters", "retry", "--all")
     assert (code, result["sent"]) == (0, 1)
-    assert made.program_json("dead-letters", "list")[1] == {"dead_letters": []}
+    assert made.program_json("dead-letters", "list")[1] == {"dead_letters": [], "next": None}
     assert made.program("once")[0] == 0
     assert sum(made.arrived().values()) == len(rows) - 1
     assert made.program("dead-letters", "drop", "99")[0] == ExitCode.USAGE
@@ -337,3 +338,63 @@ def test_closed_pipe_is_no_fault(make_world: MakeWorld) -> None:
         process.wait(timeout=20)
     assert "Traceback" not in err
     assert isinstance(process, subprocess.Popen)
+
+
+def test_dead_letters_at_their_limit(make_world: MakeWorld) -> None:
+    """At the limit something is lost, or sent twice; or nobody is told what to type; or all is shown on one page."""
+    rows = [item for number in range(12) for item in trace(1, start=float(number))]
+    for item in rows[::2]:
+        item["name"] = "poison"
+    made = make_world(rows, SYNC_MAX_DEAD_LETTERS="4", SYNC_MAX_BATCH_SPANS="1", **LONG_AGO)
+    made.kelet.script = faults.refuse_span("poison")
+    code, _, err = made.program("once")
+    assert code == ExitCode.PAUSED
+    assert "SYNC_MAX_DEAD_LETTERS" in err
+    assert "dead-letters drop --all" in err
+    assert "Traceback" not in err
+    assert made.program("once")[0] == ExitCode.PAUSED
+    seen: list[int] = []
+    after = "0"
+    while after != "None":
+        code, page = made.program_json("dead-letters", "list", "--limit", "3", "--after", after)
+        seen += [letter["id"] for letter in page["dead_letters"]]
+        after = str(page["next"])
+    assert len(seen) == 4 == len(set(seen))
+    assert f"--after {sorted(seen)[2]}" in made.program("dead-letters", "list", "--limit", "3")[2]
+    assert made.program("dead-letters", "list", "--limit", "0")[0] == ExitCode.USAGE
+    made.kelet.script = None
+    assert made.program("dead-letters", "retry", "--all")[0] == 0
+    assert made.program("once")[0] == 0
+    assert made.arrived() == identities(rows)
+
+
+def test_run_beside_a_backfill_to_now(make_world: MakeWorld) -> None:
+    """Beside a backfill up to now, one of both sends what the other does, or each leaves a row to the other."""
+    now = datetime.now(UTC)
+    rows = [made for number in range(120) for made in trace(2, start=now - timedelta(seconds=45 * number), seconds=5.0)]
+    made = make_world(
+        rows,
+        SYNC_START="30m",
+        SYNC_INTERVAL="1s",
+        SYNC_SETTLE="1s",
+        SYNC_MAX_BATCH_SPANS="20",
+        SYNC_LATE_HORIZONS="1m,3h",
+    )
+    made.kelet.script = faults.always(faults.slow(0.05))
+    killed = made.start("backfill", "--from", "1h", "--to", "now")
+    with made.start("run") as run:
+        _until(made, 60)
+        killed.kill()
+        killed.communicate()
+        made.langfuse.rows.extend(trace(2, start=datetime.now(UTC) - timedelta(seconds=20), seconds=5.0))
+        code, _, err = made.program("backfill", "--from", "2h", "--to", "now")
+        assert code == 0, err
+        deadline = time.monotonic() + 30
+        while len(made.arrived()) < len(made.langfuse.rows):
+            assert time.monotonic() < deadline, "some do not arrive"
+            time.sleep(0.05)
+        run.terminate()
+        run.communicate(timeout=20)
+    doubled = [span for span, times in made.arrived().items() if times > 1]
+    assert made.arrived().keys() == identities(_rows_of(made)).keys()
+    assert len(doubled) <= 4 * 20  # what was in flight at the kill

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 
 from sync_worker.errors import ExitCode
 from sync_worker.times import moment_ms
@@ -126,3 +127,126 @@ def test_plan_counts_before_a_backfill(make_world: MakeWorld) -> None:
     assert one["bytes_read"] > 50_000
     assert not made.kelet.spans
     assert made.program("plan", "--from", "2d", "--to", "now")[0] == 0
+
+
+def _late_into(made: World, rows: list[Row]) -> Row:
+    late = row(trace=rows[0]["traceId"], parent=rows[0]["id"], start=30.0, name="late")
+    made.langfuse.rows.add(late)
+    return late
+
+
+RESEND = ("verify", *ALL, "--repair", "--resend")
+
+
+def test_resend_of_forgotten_hours_must_be_allowed(make_world: MakeWorld) -> None:
+    """Rows that came late into history cannot be sent, or others are sent again without being asked for."""
+    rows = _rows()
+    made = make_world(rows, SYNC_START="2026-11-20T00:00:00Z", SYNC_LATE_HORIZONS="1m,2m")
+    made.program("once")
+    made.program("once")
+    late = _late_into(made, rows)
+    code, out, _ = made.program(*RESEND)
+    assert code == ExitCode.GAPS
+    assert "1 of 121 rows" in out
+    assert "refused" in out
+    code, found = made.program_json(*RESEND)
+    (source,) = found["sources"]
+    assert (code, source["refused"], source["resent"], source["reopened"]) == (ExitCode.GAPS, 1, [], [])
+    assert source["hours"][0]["again"] == 120
+    assert made.arrived() == identities(rows)
+    code, out, err = made.program(*RESEND, "--again")
+    assert code == 0, err
+    assert "sending 1 that are missing, and at most 120 again" in out
+    assert "121 spans sent" in out
+    assert made.arrived() == identities(rows) + identities([*rows, late])
+    made.program("once")
+    made.program("once")
+    assert made.program("verify", *ALL)[0] == 0
+    assert made.arrived() == identities(rows) + identities([*rows, late])
+
+
+def test_resend_repeats_nothing_that_is_remembered(make_world: MakeWorld) -> None:
+    """Where rows are known by name, the others of their hour go again, or what is missing takes another run."""
+    rows = _rows()
+    made = make_world(rows, **LONG_AGO)
+    made.program("once")
+    late = _late_into(made, rows)
+    _change(made, "UPDATE facts SET value = 9e12 WHERE name LIKE 'late %'")
+    code, found = made.program_json(*RESEND)
+    (source,) = found["sources"]
+    assert (code, source["complete"], source["spans_sent"], source["refused"]) == (0, True, 1, 0)
+    assert made.arrived() == identities([*rows, late])
+    assert made.program_json(*RESEND)[1]["sources"][0]["spans_sent"] == 0
+
+
+def test_resend_of_time_that_only_a_backfill_covered(make_world: MakeWorld) -> None:
+    """History of before the first edge cannot be mended: the live sync does not go there."""
+    made = make_world([], SYNC_START="1m", SYNC_LATE_HORIZONS="1m,2m")
+    made.program("backfill", "--from", "2026-11-20T12:00:00Z", "--to", "2026-11-20T14:30:00Z")
+    rows = _rows(3)
+    made.langfuse.rows.extend(rows)
+    waits = row(start=7000.0, seconds=None, name="open")
+    made.langfuse.rows.add(waits)
+    code, found = made.program_json("verify", "--from", "2026-11-20T12:20:00Z", "--to", "2026-11-20T12:40:00Z")
+    assert (code, found["sources"][0]["missing"]) == (ExitCode.GAPS, 12)
+    code, found = made.program_json(*RESEND)
+    assert (code, found["sources"][0]["spans_sent"]) == (0, 13)
+    assert made.arrived() == identities([*rows, waits])
+    made.program("once")
+    assert made.program_json(*RESEND)[1]["sources"][0]["spans_sent"] == 0
+    assert made.arrived() == identities([*rows, waits])
+
+
+def test_resend_that_meets_a_refusal(make_world: MakeWorld) -> None:
+    """A row that Kelet refuses counts as missing for ever, or nobody is told that it did not arrive."""
+    rows = _rows()
+    made = make_world(rows, **LONG_AGO)
+    made.program("once")
+    _late_into(made, rows)
+    made.kelet.script = faults.refuse_span("late")
+    code, found = made.program_json(*RESEND)
+    assert (code, found["sources"][0]["complete"]) == (ExitCode.DEAD_LETTERS, True)
+    assert made.arrived() == identities(rows)
+
+
+def test_resend_beside_a_live_sync(make_world: MakeWorld) -> None:
+    """A resend beside `run` never begins, or both send the same rows."""
+    rows = _rows()
+    made = make_world(rows, **LONG_AGO, SYNC_INTERVAL="1s", SYNC_UPDATES="ignore")
+    made.program("once")
+    late = _late_into(made, rows)
+    with made.start("run") as process:
+        code, found = made.program_json(*RESEND)
+        process.terminate()
+        process.communicate(timeout=20)
+    assert (code, found["sources"][0]["complete"]) == (0, True)
+    assert made.arrived() == identities([*rows, late])
+
+
+def test_options_that_go_together(make_world: MakeWorld) -> None:
+    """`--resend` alone is passed over, and nothing is sent."""
+    made = make_world([])
+    for options in (["--resend"], ["--repair", "--again"], ["--again"]):
+        code, _, err = made.program("verify", *options)
+        assert (code, "Try: verify --repair --resend" in err) == (ExitCode.USAGE, True)
+
+
+def test_killed_resend_leaves_no_hour_that_looks_whole(make_world: MakeWorld) -> None:
+    """What a killed resend sent is counted twice: `verify` finds nothing missing, and the late row never goes."""
+    rows = _rows()
+    made = make_world(rows, SYNC_START="2026-11-20T00:00:00Z", SYNC_LATE_HORIZONS="1m,2m", SYNC_MAX_BATCH_SPANS="20")
+    made.program("once")
+    made.program("once")
+    late = _late_into(made, rows)
+    made.kelet.script = faults.in_turn(None, None, None, *[faults.status(503)] * 900)
+    with made.start(*RESEND, "--again") as process:
+        deadline = time.monotonic() + 30
+        while len(made.kelet.spans) < 150:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.kill()
+        process.communicate()
+    made.kelet.script = None
+    assert made.program("verify", *ALL)[0] == ExitCode.GAPS
+    assert made.program(*RESEND, "--again")[0] == 0
+    assert made.arrived().keys() == identities([*rows, late]).keys()

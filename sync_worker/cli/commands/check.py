@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Awaitable, Callable
+import shlex
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from sync_worker.backoff import Backoff
-from sync_worker.cli.common import Subparsers, add_common_options, chosen_sources, run_async, settings_for
+from sync_worker.cli.common import (
+    Subparsers,
+    add_common_options,
+    chosen_sources,
+    run_async,
+    settings_for,
+    start_notices,
+)
 from sync_worker.cli.output import print_json, print_line
 from sync_worker.clock import SystemClock
 from sync_worker.errors import ConfigError, ExitCode, SyncError
@@ -21,7 +29,8 @@ from sync_worker.langfuse.page_size import MAX_LIMIT
 from sync_worker.langfuse.v1 import V1Reader
 from sync_worker.langfuse.v2 import V2Reader
 from sync_worker.ledger import open_ledger
-from sync_worker.ledger.file import file_system, on_network
+from sync_worker.ledger.copies import check_latest
+from sync_worker.ledger.file_systems import file_system, on_network
 from sync_worker.records import Api
 from sync_worker.settings import Settings, Source
 from sync_worker.sync.engine import overall
@@ -73,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
     findings.note("settings", f"{len(sources)} source(s); `config show` tells where each value comes from")
 
     async def work() -> int:
-        await findings.attempt("state file", lambda: _state_file(settings, clock))
+        await findings.attempt("state file", lambda: _state_file(settings, sources, clock, findings))
         for source in sources:
             await _check_source(source, settings, clock, findings, skip_kelet=arguments.skip_kelet)
         return overall(findings.codes)
@@ -87,18 +96,25 @@ def run(arguments: argparse.Namespace) -> int:
     return code
 
 
-async def _state_file(settings: Settings, clock: SystemClock) -> str:
+async def _state_file(settings: Settings, sources: Sequence[Source], clock: SystemClock, findings: Findings) -> str:
     path = settings.state_path
     existed = path.exists()
     ledger = open_ledger(path, clock)
     try:
         with ledger.transaction(fenced=False):
             pass
+        for line in start_notices(settings, sources, ledger):
+            findings.note("start", line)
+        ledger.check_damage()
+        check_latest(ledger)
         size = ledger.size_bytes()
     finally:
         ledger.close()
     kind = file_system(path) or "an unknown file system"
     words = f"{path} on {kind}, {size / 1024:,.0f} KiB" + ("" if existed else ", made now")
+    mode = path.stat().st_mode & 0o777
+    if mode & 0o077:
+        words += f"; its mode {mode:04o} lets others at it, who need no access. Try: chmod 600 {shlex.quote(str(path))}"
     if on_network(path):
         words += "; a network file system is slow and its locks are not to be trusted: prefer a local disk or volume"
     return words

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 
-from sync_worker.cli.common import Subparsers, add_common_options
+from sync_worker.cli.common import Subparsers, add_common_options, overrides_of, start_notices, state_file
 from sync_worker.cli.output import print_json, print_table, say
-from sync_worker.settings import load
+from sync_worker.clock import SystemClock
+from sync_worker.errors import SyncError
+from sync_worker.settings import Settings, load
 
 
 def add_to(subparsers: Subparsers) -> None:
@@ -19,12 +22,21 @@ def add_to(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    settings = load(overrides={"--state": arguments.state} if arguments.state else {}, need_sources=False)
+    settings = load(overrides=overrides_of(arguments), need_sources=False)
     for warning in settings.warnings:
         say(f"sync-worker: {warning}")
+    for line in _start_notices(settings):
+        say(f"sync-worker: {line}")
     rows = settings.rows()
     if arguments.json:
         print_json({"settings": [row._asdict() for row in rows]})
     else:
         print_table(("setting", "value", "from"), rows)
     return 0
+
+
+def _start_notices(settings: Settings) -> list[str]:
+    """Return what the state file tells of SYNC_START; nothing where it cannot be read: this command needs none."""
+    with contextlib.suppress(SyncError), state_file(settings, SystemClock(), must_exist=True) as ledger:
+        return start_notices(settings, settings.sources, ledger)
+    return []

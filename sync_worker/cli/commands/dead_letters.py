@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sync_worker.cli.common import (
@@ -22,14 +22,22 @@ from sync_worker.ledger import DeadLetter, Ledger
 from sync_worker.ledger.lease import RETRY
 from sync_worker.settings import Settings
 from sync_worker.sync.engine import Engine, overall
+from sync_worker.sync.report import SourceReport
 from sync_worker.times import iso_time
+
+_PAGE = 100  # dead letters that `list` shows at once
+_AT_ONCE = 500  # that `retry` and `drop` work on at once
 
 
 def add_to(subparsers: Subparsers) -> None:
     """Add the command and its three verbs."""
     parser = subparsers.add_parser("dead-letters", help="what was set aside and why; retry or drop it")
     verbs = parser.add_subparsers(metavar="list|retry|drop", required=True)
-    listing = verbs.add_parser("list", help="what was set aside and why")
+    listing = verbs.add_parser("list", help="what was set aside and why, page by page")
+    listing.add_argument(
+        "--limit", type=_positive, default=_PAGE, metavar="N", help=f"most dead letters on a page (default: {_PAGE})"
+    )
+    listing.add_argument("--after", type=int, default=0, metavar="ID", help="only those behind this one")
     add_common_options(listing)
     listing.set_defaults(run=run_list)
     for name, run, words in (
@@ -37,7 +45,7 @@ def add_to(subparsers: Subparsers) -> None:
         ("drop", run_drop, "forget dead letters; their rows count as done"),
     ):
         verb = verbs.add_parser(name, help=words)
-        verb.add_argument("ids", nargs="*", type=int, metavar="ID", help="as `dead-letters list` shows them")
+        verb.add_argument("ids", nargs="*", type=_id, metavar="ID", help="as `dead-letters list` shows them")
         verb.add_argument("--all", action="store_true", help="every dead letter")
         add_common_options(verb)
         verb.set_defaults(run=run)
@@ -46,15 +54,19 @@ def add_to(subparsers: Subparsers) -> None:
 def run_list(arguments: argparse.Namespace) -> int:
     """Run `list`."""
     settings = settings_for(arguments, need_sources=False)
-    with state_file(settings, SystemClock(), must_exist=True) as ledger:
-        letters = ledger.dead_letters()
+    with state_file(settings, SystemClock(), must_exist=True, only_reads=True) as ledger:
+        letters = ledger.dead_letters(after=arguments.after, limit=arguments.limit + 1)
+    page = letters[: arguments.limit]
+    following = page[-1].id if len(letters) > len(page) else None
     if arguments.json:
-        print_json({"dead_letters": [_as_json(letter) for letter in letters]})
-    elif letters:
+        print_json({"dead_letters": [_as_json(letter) for letter in page], "next": following})
+    elif page:
         head = ("id", "made", "kind", "status", "trace", "row", "reason")
-        print_table(head, [_columns(letter) for letter in letters])
+        print_table(head, [_columns(letter) for letter in page])
+        if following is not None:
+            say(f"more: `dead-letters list --after {following}`")
     else:
-        say("no dead letters")
+        say("no dead letters" if not arguments.after else f"no dead letters behind {arguments.after}")
     return ExitCode.OK
 
 
@@ -62,9 +74,11 @@ def run_drop(arguments: argparse.Namespace) -> int:
     """Run `drop`."""
     settings = settings_for(arguments, need_sources=False)
     with state_file(settings, SystemClock(), must_exist=True) as ledger:
-        letters = _chosen(ledger, arguments)
-        ledger.drop_dead_letters(letters)
-    _tell(arguments, {"dropped": len(letters)}, f"{len(letters)} dead letters dropped")
+        dropped = 0
+        for letters in _chosen(ledger, arguments):
+            ledger.drop_dead_letters(letters)
+            dropped += len(letters)
+    _tell(arguments, {"dropped": dropped}, f"{dropped} dead letters dropped")
     return ExitCode.OK
 
 
@@ -73,34 +87,78 @@ def run_retry(arguments: argparse.Namespace) -> int:
     settings = settings_for(arguments)
     clock = SystemClock()
     with state_file(settings, clock, must_exist=True) as ledger:
-        letters = _chosen(ledger, arguments)
-        return run_async(lambda: _retry(settings, ledger, clock, letters, arguments), clock)
+        chosen = _chosen(ledger, arguments)
+        return run_async(lambda: _retry(settings, ledger, clock, chosen, arguments), clock)
 
 
 async def _retry(
-    settings: Settings, ledger: Ledger, clock: SystemClock, letters: Sequence[DeadLetter], arguments: argparse.Namespace
+    settings: Settings,
+    ledger: Ledger,
+    clock: SystemClock,
+    chosen: Iterator[list[DeadLetter]],
+    arguments: argparse.Namespace,
 ) -> int:
     engine = Engine(settings, ledger, clock, settings.patience.total_seconds())
+    left = refused = sent = 0
+    codes: list[int] = []
     with held_lease(ledger, RETRY) as lease:
-        work = engine.each(settings.sources, lambda source: engine.retry(source, letters))
-        reports, code = await with_beats(ledger, lease, work)
-    ids = {letter.id for letter in ledger.dead_letters()}
-    left = sum(1 for letter in letters if letter.id in ids)
-    refused = sum(report.dead_letters for report in reports)
-    sent = sum(report.spans_sent for report in reports)
+        for letters in chosen:
+            reports, code = await with_beats(ledger, lease, _retried(engine, letters))
+            still = ledger.dead_letters(ids=[letter.id for letter in letters if letter.id is not None])
+            left += len(still)
+            refused += sum(report.dead_letters for report in reports)
+            sent += sum(report.spans_sent for report in reports)
+            codes.append(code)
+            if code not in {ExitCode.OK, ExitCode.DEAD_LETTERS}:
+                break
+    code = overall(codes or [ExitCode.OK])
     result = {"sent": sent, "refused_again": refused, "left": left, "exit_code": code}
     _tell(arguments, result, f"{sent} sent, {refused} refused again, {left} left as they were (nothing to fetch)")
     return overall([code, ExitCode.DEAD_LETTERS if refused else ExitCode.OK])
 
 
-def _chosen(ledger: Ledger, arguments: argparse.Namespace) -> list[DeadLetter]:
+def _id(text: str) -> int:
+    """Return the number of a dead letter; raises ValueError, which argparse tells."""
+    number = int(text)
+    if not 0 < number < 2**63:  # SQLite's numbers end there
+        raise ValueError(text)
+    return number
+
+
+_id.__name__ = "number"  # as argparse names it: `invalid number value`
+
+
+async def _retried(engine: Engine, letters: Sequence[DeadLetter]) -> tuple[list[SourceReport], int]:
+    return await engine.each(engine.settings.sources, lambda source: engine.retry(source, letters))
+
+
+def _chosen(ledger: Ledger, arguments: argparse.Namespace) -> Iterator[list[DeadLetter]]:
+    """Return the letters that were named, or all that are there now, some at a time."""
     if arguments.all == bool(arguments.ids):
         raise ConfigError("name the dead letters by their ids, or say --all. Try: `dead-letters list`")
-    letters = ledger.dead_letters(ids=arguments.ids)
-    missing = set(arguments.ids) - {letter.id for letter in letters}
+    if arguments.all:
+        return _all(ledger, ledger.last_dead_letter())
+    ids = sorted(set(arguments.ids))
+    letters = ledger.dead_letters(ids=ids)
+    missing = set(ids) - {letter.id for letter in letters}
     if missing:
         raise ConfigError(f"there is no dead letter {min(missing)}. Try: `dead-letters list`")
-    return letters
+    return iter([letters])
+
+
+def _all(ledger: Ledger, last: int) -> Iterator[list[DeadLetter]]:
+    """Yield all letters up to one, some at a time: those that are made meanwhile are no part of it."""
+    after = 0
+    while letters := [item for item in ledger.dead_letters(after=after, limit=_AT_ONCE) if (item.id or 0) <= last]:
+        after = letters[-1].id or last
+        yield letters
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("a whole number, at least 1")
+    return number
 
 
 def _tell(arguments: argparse.Namespace, result: dict[str, Any], line: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -33,6 +34,7 @@ def add_to(subparsers: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
     rows = load_rows()
+    os.environ["no_proxy"] = "*"  # both servers are in this process; no proxy could reach them
     with (
         tempfile.TemporaryDirectory(prefix="sync-worker-demo-") as folder,
         RecordedLangfuse(rows) as langfuse,
@@ -63,7 +65,9 @@ def run(arguments: argparse.Namespace) -> int:
             )
         if not arguments.json:
             limit = None if arguments.all else _SHOWN_TRACES
-            print_line(render(receiver.spans, limit_traces=limit, color=sys.stdout.isatty()))
+            color = sys.stdout is not None and sys.stdout.isatty()
+            for line in render(receiver.spans, limit_traces=limit, color=color).split("\n"):
+                print_line(line, styled=color)
             traces = len({span.trace_id for span in receiver.spans})
             say(
                 f"{len(receiver.spans)} spans of {traces} traces arrived. With your own keys in .env: scripts/sync once"

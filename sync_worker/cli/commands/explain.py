@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     async def look(sync: SourceSync) -> None:
         found.append(await sync.explain(arguments.trace))
 
-    code, errors = ask(arguments, look, must_exist=True)
+    code, errors = ask(arguments, look, must_exist=True, only_reads=True)
     known = [one for one in found if one["known"] or one["in_langfuse"]] or found
     if arguments.json:
         print_json({"exit_code": code, "sources": known, "errors": errors})

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import argparse
 
-from sync_worker.cli.common import Subparsers, add_common_options, chosen_sources, run_async, settings_for, state_file
+from sync_worker.cli.common import (
+    Subparsers,
+    add_common_options,
+    chosen_sources,
+    run_async,
+    settings_for,
+    state_file,
+    warn_of_start,
+)
 from sync_worker.cli.working import Job, do
 from sync_worker.clock import SystemClock
 from sync_worker.ledger.lease import LIVE
@@ -25,4 +33,5 @@ def run(arguments: argparse.Namespace) -> int:
     sources = chosen_sources(settings, arguments)
     clock = SystemClock()
     with state_file(settings, clock) as ledger:
+        warn_of_start(settings, sources, ledger)
         return run_async(lambda: do(ONE_CYCLE, settings, sources, ledger, clock, as_json=arguments.json), clock)

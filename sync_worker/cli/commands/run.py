@@ -13,6 +13,7 @@ from sync_worker.cli.common import (
     run_async,
     settings_for,
     state_file,
+    warn_of_start,
 )
 from sync_worker.clock import SystemClock
 from sync_worker.errors import ExitCode
@@ -34,9 +35,10 @@ def add_to(subparsers: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
     settings = settings_for(arguments)
-    chosen_sources(settings, arguments)
+    sources = chosen_sources(settings, arguments)
     clock = SystemClock()
     with state_file(settings, clock) as ledger:
+        warn_of_start(settings, sources, ledger)
         return run_async(lambda: _work(settings, arguments, ledger, clock), clock, graceful=ExitCode.OK)
 
 

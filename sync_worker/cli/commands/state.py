@@ -1,32 +1,56 @@
-"""`state merge`: joins the state files of a backfill on several machines into one."""
+"""`state`: joins the state files of several machines, and takes the operator's word on what a file or project is."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from sync_worker.cli.common import Subparsers, add_common_options, held_lease, settings_for, state_file
+from sync_worker.cli.common import (
+    Subparsers,
+    add_common_options,
+    chosen_sources,
+    held_lease,
+    run_async,
+    settings_for,
+    state_file,
+)
 from sync_worker.cli.output import print_json, say
 from sync_worker.clock import SystemClock
 from sync_worker.errors import ConfigError, ExitCode
-from sync_worker.ledger import Ledger, open_ledger
+from sync_worker.ledger import Ledger, SourceState, copies, open_ledger
 from sync_worker.ledger.file import recognise
 from sync_worker.ledger.lease import BACKFILL, LIVE, RETRY
 from sync_worker.ledger.merging import Merged, merge
+from sync_worker.settings import Source
+from sync_worker.sync.engine import Engine
+from sync_worker.sync.identities import Identities
 
 
 def add_to(subparsers: Subparsers) -> None:
-    """Add the command and its verb."""
-    parser = subparsers.add_parser("state", help="join the state files of several machines")
-    verbs = parser.add_subparsers(metavar="merge", required=True)
+    """Add the command and its verbs."""
+    parser = subparsers.add_parser("state", help="join state files; decide what a state file, or a project in it, is")
+    verbs = parser.add_subparsers(metavar="merge|confirm|adopt|separate", required=True)
     verb = verbs.add_parser("merge", help="take what other state files know into this one; again changes nothing")
     verb.add_argument("files", nargs="+", metavar="FILE", help="the state file of a shard")
+    verb.add_argument(
+        "--by-id", action="store_true", help="a project that is known here at another address is the same one"
+    )
     add_common_options(verb)
     verb.set_defaults(run=run_merge)
+    verb = verbs.add_parser("confirm", help="go on with this state file, although it is a copy")
+    add_common_options(verb)
+    verb.set_defaults(run=run_confirm)
+    verb = verbs.add_parser("adopt", help="a source is the project that is known at another address")
+    verb.add_argument("--from", dest="old", metavar="URL", help="that address, where there are several")
+    add_common_options(verb, source=True)
+    verb.set_defaults(run=run_adopt)
+    verb = verbs.add_parser("separate", help="a source is another project than the one of the same id")
+    add_common_options(verb, source=True)
+    verb.set_defaults(run=run_separate)
 
 
 def run_merge(arguments: argparse.Namespace) -> int:
@@ -36,11 +60,13 @@ def run_merge(arguments: argparse.Namespace) -> int:
     clock = SystemClock()
     merged: list[Merged] = []
     with state_file(settings, clock) as ledger, _held(ledger):
+        if copies.is_latest(ledger):
+            copies.own(ledger)
         for file in files:
             other = open_ledger(file, clock, must_exist=True)
             try:
                 with _held(other):
-                    merged.append(merge(ledger, other))
+                    merged.append(merge(ledger, other, by_id=arguments.by_id))
             finally:
                 other.close()
             if not arguments.json:
@@ -54,6 +80,71 @@ def run_merge(arguments: argparse.Namespace) -> int:
             }
         )
     return ExitCode.OK
+
+
+def run_confirm(arguments: argparse.Namespace) -> int:
+    """Run `confirm`."""
+    settings = settings_for(arguments, need_sources=False)
+    with state_file(settings, SystemClock(), must_exist=True) as ledger, _held(ledger):
+        copies.own(ledger)
+    path = settings.state_path
+    if arguments.json:
+        print_json({"exit_code": ExitCode.OK, "state_file": str(path)})
+    else:
+        say(f"{path} counts as the latest state file from now on: the next run goes on with it")
+    return ExitCode.OK
+
+
+def run_adopt(arguments: argparse.Namespace) -> int:
+    """Run `adopt`."""
+    return _decide(arguments, lambda identities, source: identities.adopt(source, arguments.old))
+
+
+def run_separate(arguments: argparse.Namespace) -> int:
+    """Run `separate`."""
+
+    async def separate(identities: Identities, source: Source) -> tuple[SourceState, None]:
+        return await identities.separate(source), None
+
+    return _decide(arguments, separate)
+
+
+def _decide(
+    arguments: argparse.Namespace,
+    decide: Callable[[Identities, Source], Awaitable[tuple[SourceState, str | None]]],
+) -> int:
+    """Ask Langfuse which project a source is, and store what the operator says of it."""
+    settings = settings_for(arguments)
+    sources = chosen_sources(settings, arguments)
+    if len(sources) != 1:
+        names = ", ".join(source.name for source in sources)
+        raise ConfigError(f"which source? Try: --source with one of {names}")
+    clock = SystemClock()
+    found: list[tuple[SourceState, str | None]] = []
+    with state_file(settings, clock, must_exist=True) as ledger, _held(ledger):
+        engine = Engine(settings, ledger, clock, settings.patience.total_seconds())
+
+        async def work() -> int:
+            found.append(await decide(engine.identities, sources[0]))
+            return ExitCode.OK
+
+        code = run_async(work, clock)
+    for state, old in found:
+        if arguments.json:
+            print_json(
+                {
+                    "exit_code": code,
+                    "source": sources[0].name,
+                    "project_id": state.project_id,
+                    "langfuse_url": state.langfuse_url,
+                    "from_url": old,
+                }
+            )
+        elif old is None:
+            say(f"{sources[0].name}: project {state.project_id} at {state.langfuse_url} has a place of its own")
+        else:
+            say(f"{sources[0].name}: project {state.project_id}, known at {old}, is at {state.langfuse_url} now")
+    return code
 
 
 def _checked(names: Sequence[str], into: Path) -> list[Path]:
@@ -74,7 +165,7 @@ def _held(ledger: Ledger) -> Iterator[None]:
     """Keep every run away from a state file. Raises LeaseHeld when one is at work."""
     with ExitStack() as stack:
         for role in (LIVE, RETRY, BACKFILL):
-            stack.enter_context(held_lease(ledger, role))
+            stack.enter_context(held_lease(ledger, role, sends=False))
         yield
 
 

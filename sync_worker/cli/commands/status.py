@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
     settings = settings_for(arguments, need_sources=False)
     clock = SystemClock()
-    with state_file(settings, clock, must_exist=True) as ledger:
+    with state_file(settings, clock, must_exist=True, only_reads=True) as ledger:
         horizons = [span_ms(horizon) for horizon in settings.late_horizons]
         state = describe(ledger, clock.now_ms(), horizons)
     if arguments.json:

@@ -10,9 +10,10 @@ from sync_worker.cli.output import print_json, print_line
 from sync_worker.cli.working import ask
 from sync_worker.clock import SystemClock
 from sync_worker.errors import ConfigError, ExitCode
+from sync_worker.ledger.lease import BACKFILL
 from sync_worker.sync.engine import overall
 from sync_worker.sync.source import SourceSync
-from sync_worker.sync.verify import Verdict
+from sync_worker.sync.verify import Hour, Verdict
 from sync_worker.times import iso_time
 
 
@@ -21,6 +22,13 @@ def add_to(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser("verify", help="list covered time again and compare; exit 6 when rows are missing")
     add_stretch_options(parser, required=False)
     parser.add_argument("--repair", action="store_true", help="open what lacks rows again: the next run sends them")
+    parser.add_argument("--resend", action="store_true", help="with --repair: send what is missing now, in this run")
+    parser.add_argument(
+        "--again",
+        action="store_true",
+        help="with --resend: also where it is forgotten which rows were sent; all rows of such an hour go out again, "
+        "under the same ids",
+    )
     add_common_options(parser, source=True)
     parser.set_defaults(run=run)
 
@@ -29,14 +37,24 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
     if (arguments.start is None) != (arguments.end is None):
         raise ConfigError("--from and --to go together. Try: both, or neither for the whole look-back")
+    if arguments.resend and not arguments.repair:
+        raise ConfigError("--resend goes with --repair. Try: verify --repair --resend")
+    if arguments.again and not arguments.resend:
+        raise ConfigError("--again goes with --resend. Try: verify --repair --resend --again")
     now = SystemClock().now_ms()
     stretch = None if arguments.start is None else stretch_of(arguments.start, arguments.end, now)
     verdicts: list[Verdict] = []
 
     async def look(sync: SourceSync) -> None:
-        verdicts.append(await sync.verify(stretch, repair=arguments.repair))
+        found = await sync.verify(stretch, repair=arguments.repair and not arguments.resend)
+        if arguments.resend and found.hours:
+            if not arguments.json:
+                _announce(found, again=arguments.again)
+            found = await sync.resend(stretch, found, again=arguments.again)
+        verdicts.append(found)
 
-    code, errors = ask(arguments, look, must_exist=True)
+    role = BACKFILL if arguments.resend else None
+    code, errors = ask(arguments, look, must_exist=True, role=role, only_reads=not arguments.repair)
     complete = all(verdict.complete for verdict in verdicts)
     code = overall([code, ExitCode.OK if complete else ExitCode.GAPS])
     if arguments.json:
@@ -47,16 +65,39 @@ def run(arguments: argparse.Namespace) -> int:
     return code
 
 
+def _announce(found: Verdict, *, again: bool) -> None:
+    """Say before anything is sent how much would go out, and how much of it again."""
+    for hour in found.hours:
+        print_line(f"{found.source}: {_hour(hour)}")
+        if hour.forgotten and not again:
+            print_line("  refused: it would send rows again that are forgotten. Try: --again")
+        else:
+            print_line(f"  sending {hour.missing} that are missing, and at most {hour.again} again, under the same ids")
+
+
+def _hour(hour: Hour) -> str:
+    note = f" ({hour.again} of the others are forgotten: compared by count)" if hour.forgotten else ""
+    return f"missing  {hour.missing} of {hour.listed} rows of the hour from {iso_time(hour.start_ms)}{note}"
+
+
 def _print(verdict: Verdict) -> None:
     words = "complete" if verdict.complete else f"{verdict.missing} rows missing, {len(verdict.gaps)} gaps"
     through = "" if verdict.complete_to_ms is None else f", complete through {iso_time(verdict.complete_to_ms)}"
+    for window in verdict.resent:
+        print_line(f"{verdict.source}: sent again {iso_time(window.start)} to {iso_time(window.end)}")
+    if verdict.resent:
+        print_line(f"{verdict.source}: {verdict.spans_sent} spans sent; compared once more:")
     print_line(f"{verdict.source}: {words}{through}; {verdict.rows_listed} rows listed in {verdict.requests} requests")
     for gap in verdict.gaps:
         print_line(f"  gap      {iso_time(gap.start)} to {iso_time(gap.end)}: the next run reads it")
     for hour in verdict.hours:
-        note = " (forgotten rows, compared by count: a backfill would repeat the others)" if hour.forgotten else ""
-        print_line(f"  missing  {hour.missing} of {hour.listed} rows of the hour from {iso_time(hour.start_ms)}{note}")
+        print_line(f"  {_hour(hour)}")
         for trace, row in list(hour.rows)[:3]:
             print_line(f"           trace {trace} row {row}")
     for window in verdict.reopened:
-        print_line(f"  opened   {iso_time(window.start)} to {iso_time(window.end)}: the next run sends what is missing")
+        print_line(
+            f"  opened   {iso_time(window.start)} to {iso_time(window.end)}: the next run sends what is missing, "
+            "of time before the first edge the next backfill does. Try: --resend, which does it now"
+        )
+    if any(hour.forgotten for hour in verdict.hours):
+        print_line("  which rows were sent is forgotten there. Try: --repair --resend --again: all of the hour goes")

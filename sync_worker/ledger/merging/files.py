@@ -23,7 +23,7 @@ from sync_worker.ledger.merging.memory import Memory
 from sync_worker.ledger.merging.rows import Pair, take_dead_letters, take_deliveries, take_sent, take_traces
 from sync_worker.ledger.merging.tallies import done_by_hour, known_by_hour, take_tallies
 from sync_worker.ledger.records import SourceState
-from sync_worker.ledger.sources import source_scope
+from sync_worker.ledger.sources import memory_name, same_address, source_scope
 from sync_worker.spans.ids import ID_MAP_VERSION
 from sync_worker.windows import Window, gaps
 
@@ -48,15 +48,19 @@ class Merged:
     covered_ms: int = 0
 
 
-def merge(ledger: Ledger, other: Ledger) -> Merged:
-    """Take in what another state file knows. Neither may be used by a run meanwhile. Raises StateError or LeaseHeld."""
+def merge(ledger: Ledger, other: Ledger, *, by_id: bool = False) -> Merged:
+    """Take in what another state file knows. Neither may be used by a run meanwhile.
+
+    With `by_id`, a project that is known at another address here is the same; else that is refused, since equal ids
+    do not prove it. Raises StateError or LeaseHeld.
+    """
     found = Merged(other.path)
     file_id = other.file_id()
     with _attached(ledger, other.path), ledger.transaction():
         _take_facts_of_all(ledger)
         for source in other.sources():
             found.sources += 1
-            _take_source(ledger, other, source, file_id, found)
+            _take_source(ledger, other, source, file_id, found, by_id=by_id)
     return found
 
 
@@ -79,8 +83,10 @@ def _take_facts_of_all(ledger: Ledger) -> None:
     )
 
 
-def _take_source(ledger: Ledger, other: Ledger, source: SourceState, file_id: str, found: Merged) -> None:
-    own = _own_source(ledger, source)
+def _take_source(
+    ledger: Ledger, other: Ledger, source: SourceState, file_id: str, found: Merged, *, by_id: bool
+) -> None:
+    own = _own_source(ledger, other, source, by_id=by_id)
     _check_mapping(ledger, own.id, other, source.id)
     pair = Pair(ledger, own.id, source.id)
     as_own = source.first_edge_ms is not None and own.first_edge_ms in {None, source.first_edge_ms}
@@ -88,9 +94,9 @@ def _take_source(ledger: Ledger, other: Ledger, source: SourceState, file_id: st
         ledger.db.execute("UPDATE sources SET first_edge_ms = ? WHERE id = ?", [source.first_edge_ms, own.id])
     _take_facts(ledger, pair, as_own=as_own)
 
-    name = f"{source.langfuse_url} {source.project_id}"
+    name = memory_name(own.langfuse_url, own.project_id)
     memory = Memory.read(ledger, "main", name)
-    told = Memory.read(ledger, "other", name)
+    told = Memory.read(ledger, "other", memory_name(source.langfuse_url, source.project_id))
     before = memory.of(file_id)
     done, known = done_by_hour(other, source.id), known_by_hour(pair)
     take_deliveries(pair)
@@ -107,18 +113,31 @@ def _take_source(ledger: Ledger, other: Ledger, source: SourceState, file_id: st
     found.covered_ms += _take_coverage(ledger, other, pair, as_own=as_own)
 
 
-def _own_source(ledger: Ledger, source: SourceState) -> SourceState:
-    key = [source.langfuse_url, source.project_id]
-    ledger.db.execute(
-        "INSERT INTO sources (langfuse_url, project_id, project_name, organization_id, created_ms) "
-        "SELECT langfuse_url, project_id, project_name, organization_id, created_ms FROM other.sources WHERE id = ? "
-        "ON CONFLICT (langfuse_url, project_id) DO NOTHING",
-        [source.id],
-    )
-    (own,) = (one for one in ledger.sources() if [one.langfuse_url, one.project_id] == key)
-    ledger.db.execute(
-        "INSERT OR IGNORE INTO keys SELECT hash, ?, checked_ms FROM other.keys WHERE source_id = ?", [own.id, source.id]
-    )
+def _own_source(ledger: Ledger, other: Ledger, source: SourceState, *, by_id: bool) -> SourceState:
+    known = [one for one in ledger.sources() if one.project_id == source.project_id]
+    here = [one for one in known if same_address(one.langfuse_url, source.langfuse_url)]
+    told_apart = sum(one.project_id == source.project_id for one in other.sources()) > 1  # there, by the operator
+    if known and not here and not told_apart and (not by_id or len(known) > 1):
+        raise StateError(
+            f"project {source.project_id} is known at {', '.join(one.langfuse_url for one in known)} in {ledger.path}, "
+            f"and at {source.langfuse_url} in {other.path}: equal ids do not prove that it is one. Nothing was taken "
+            "from the file. Try: --by-id if it is the same project; a file of its own if it is another one"
+        )
+    is_new = not here and (told_apart or not known)
+    if is_new:
+        ledger.db.execute(
+            "INSERT INTO sources (langfuse_url, project_id, project_name, organization_id, created_ms) SELECT "
+            "langfuse_url, project_id, project_name, organization_id, created_ms FROM other.sources WHERE id = ?",
+            [source.id],
+        )
+        own = ledger.sources()[-1]
+    else:
+        own = (here or known)[0]
+    if here or is_new:  # keys that open it at another address would pass by the comparison of both
+        ledger.db.execute(
+            "INSERT OR IGNORE INTO keys SELECT hash, ?, checked_ms FROM other.keys WHERE source_id = ?",
+            [own.id, source.id],
+        )
     return own
 
 

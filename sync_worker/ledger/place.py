@@ -1,0 +1,113 @@
+"""Where the state file stands: made for its owner alone, and missed as soon as it is gone.
+
+On Unix a file that was removed or replaced lives on, without a name, for whoever has it open. What is written there is
+lost, and the next run begins with another file: so the name is looked up before anything counts as kept.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from pathlib import Path
+
+from sync_worker.errors import StateError
+
+_OWNER_ALONE = 0o600
+_AT_FDCWD, _STATX_BTIME = -100, 0x800
+
+
+def open_private(path: str, flags: int) -> int:
+    """Open a file; one that is made here is its owner's alone, whatever the umask. For `open(..., opener=)`.
+
+    A file that exists keeps its mode: somebody may have given it to a group on purpose. Raises OSError.
+    """
+    if flags & os.O_CREAT:
+        try:
+            made = os.open(path, flags | os.O_EXCL, _OWNER_ALONE)
+        except FileExistsError:
+            pass
+        else:
+            os.fchmod(made, _OWNER_ALONE)
+            return made
+    return os.open(path, flags, _OWNER_ALONE)
+
+
+def make_private(path: Path) -> None:
+    """Make an empty file where none is; SQLite gives the files beside it the same mode. Raises OSError."""
+    os.close(open_private(str(path), os.O_RDWR | os.O_CREAT))
+
+
+def origin_of(path: Path) -> str:
+    """Return "inode birth" of the file that has this name now; birth in Unix ns, 0 where nobody tells it.
+
+    The inode of a file that was removed may be given to the next one, but no copy has the birth of another file.
+    Raises OSError.
+    """
+    return f"{path.stat().st_ino} {_birth_ns(path)}"
+
+
+def is_same_origin(one: str, other: str) -> bool:
+    """Whether two origins may be those of one file."""
+    (inode, birth), (other_inode, other_birth) = one.split(), other.split()
+    return inode == other_inode and (birth == other_birth or "0" in {birth, other_birth})
+
+
+def _birth_ns(path: Path) -> int:
+    """Return when a file was made, by statx(2), which Python's `os.stat` does not call on Linux."""
+    try:
+        statx = ctypes.CDLL(None).statx
+    except (OSError, AttributeError):
+        return 0
+    answer = ctypes.create_string_buffer(256)  # struct statx: the mask at 0, the birth at 80 (linux/stat.h)
+    if statx(_AT_FDCWD, os.fsencode(path), 0, _STATX_BTIME, answer) != 0:
+        return 0
+    (mask,), (seconds, nanoseconds) = struct.unpack_from("=I", answer, 0), struct.unpack_from("=qI", answer, 80)
+    return seconds * 1_000_000_000 + nanoseconds if mask & _STATX_BTIME else 0
+
+
+def is_writable(path: Path) -> bool:
+    """Whether a file, and its folder, where SQLite puts others beside it, can be written to by this process."""
+    return os.access(path, os.W_OK) and os.access(path.resolve().parent, os.W_OK)
+
+
+class Place:
+    """The name of an open state file, and which file it named when it was opened."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._log = path.resolve().with_name(path.resolve().name + "-wal")
+        self._file = _identity(path)
+        self._log_was: tuple[int, int] | None = None
+
+    def check(self) -> None:
+        """Raise StateError when the name belongs to no file, or to another one, than when it was opened."""
+        try:
+            now, log = _identity(self._path), _identity(self._log)
+        except OSError as fault:
+            raise StateError(
+                f"the state file {self._path} cannot be looked at: {fault.strerror or fault}. "
+                "Try: again when its disk answers; nothing that was not answered counts as done",
+                transient=True,
+            ) from fault
+        if now is None or now != self._file:
+            what = "is gone: it was removed, or its folder was" if now is None else "was replaced by another file"
+            raise StateError(
+                f"the state file {self._path} {what}, while this run had it open. Nothing more is sent, since what is "
+                "sent could not be remembered. Try: end all runs, put the latest file back in its place, start again; "
+                "without it a new one begins at SYNC_START and sends again what starts since then"
+            )
+        if self._log_was is not None and log != self._log_was:
+            raise StateError(
+                f"{self._log} was removed or replaced while this run had it open: it held the latest commits of the "
+                f"state file {self._path}. Nothing more is sent. Try: end all runs, start again, then `verify`"
+            )
+        self._log_was = log
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_dev, found.st_ino

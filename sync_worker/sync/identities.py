@@ -1,0 +1,327 @@
+"""Which place in the state file a source has: that of its Langfuse project, wherever it is reached and by which keys.
+
+A project has an id, but equal ids prove nothing: they can be chosen, and a staging server is often a copy of the other.
+So a project that is known at one address and now answers at another is taken for the same
+
+- when the old address no longer answers for it, and the new one lists what was sent last, with the same content;
+- when the old address no longer answers for it, and nothing that was sent is remembered.
+
+Where the old one still answers and nothing that was sent is remembered, both are asked for their newest rows: what is
+listed by both makes them one project under two names. While neither lists anything they are two, and are compared again
+before each cycle. All else is for the operator to decide (`state adopt`, `state separate`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
+
+import httpx
+
+from sync_worker.backoff import Backoff
+from sync_worker.clock import Clock
+from sync_worker.errors import ConfigError, StateError, Stop, SyncError, TransientError
+from sync_worker.langfuse.budget import Budget
+from sync_worker.langfuse.client import LangfuseClient
+from sync_worker.langfuse.identity import Project, project_of, still_answers
+from sync_worker.ledger import Ledger, SourceState, same_address, source_scope
+from sync_worker.settings import Settings, Source
+from sync_worker.spans.ids import ID_MAP_VERSION
+from sync_worker.sync.comparing import COMPARED, lists_as_sent, share_rows
+
+#: Which project the keys open is asked again after so long, in milliseconds.
+_IDENTITY_AGE = 24 * 3_600_000
+#: How long sources that cannot be reached may keep the others from beginning, in seconds.
+_MEETING = 10.0
+#: The ledger's name, in the scope of a source, for the sources of the same id that it was not told apart from yet.
+_UNDECIDED = "undecided against"
+
+log = logging.getLogger(__name__)
+
+
+class Identities:
+    """Finds the places of one process's sources, and keeps two of them from having the same."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        clock: Clock,
+        budget_of: Callable[[str], Budget],
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._clock = clock
+        self._budget_of = budget_of
+        self._transport = transport
+        self._taken: dict[str, SourceState] = {}  # by the names of sources
+        self._turn = asyncio.Lock()  # so that of two new names of one project the second finds the first
+
+    async def meet(self, sources: Collection[Source]) -> None:
+        """Find the places of several sources before any of them sends; one that cannot be reached is left to itself.
+
+        Raises ConfigError where two are one project, or StateError.
+        """
+        if len(sources) < 2:
+            return
+        meetings = [asyncio.create_task(self._meet(source)) for source in sources]
+        try:
+            await asyncio.wait(meetings, timeout=_MEETING, return_when=asyncio.FIRST_EXCEPTION)
+        finally:
+            for meeting in meetings:
+                meeting.cancel()
+            faults = await asyncio.gather(*meetings, return_exceptions=True)
+        for fault in faults:
+            if isinstance(fault, Stop):
+                raise fault
+
+    async def of(self, source: Source, client: LangfuseClient) -> SourceState:
+        """Return the source's place in the ledger; Langfuse is asked once a day which project the keys open.
+
+        Raises ConfigError where it is for the operator to decide, or another source of this process has the place;
+        StateError, and as `project_of`.
+        """
+        keys = keys_of(source)
+        state = self._ledger.source_by_key(keys)
+        if state is not None:
+            self._check_ids(state)
+        if state is None or self._clock.now_ms() - state.checked_ms >= _IDENTITY_AGE:
+            project = await project_of(client)
+            async with self._turn:
+                place = await self._place(source, project)
+                state = self._remember(keys, place, project)
+        if self._ledger.fact(source_scope(state.id), _UNDECIDED):
+            async with self._turn:
+                await self._decide(source, state)
+        self._check_ids(state)
+        for name, taken in self._taken.items():
+            if name != source.name and taken.id == state.id:
+                raise ConfigError(
+                    f"the sources {name!r} and {source.name!r} are one Langfuse project, {state.project_name!r} "
+                    f"({state.project_id}) at {state.langfuse_url}: all of it would be sent twice. Nothing was sent "
+                    "for the second. Try: remove one of them; routes send parts of one project to several Kelet "
+                    "projects"
+                )
+        self._taken[source.name] = state
+        return state
+
+    async def adopt(self, source: Source, from_url: str | None) -> tuple[SourceState, str]:
+        """Take a source, as it is set now, for the project of the same id that is known at another address.
+
+        Returns its place and the old address. Raises ConfigError where there is none, or more than one to choose from.
+        """
+        project, others, here = await self._found(source)
+        if from_url is not None:
+            others = [other for other in others if same_address(other.langfuse_url, from_url)]
+        if len(others) != 1 or here is not None:
+            known = "; ".join(other.langfuse_url for other in others) or "nowhere else"
+            what = "it has a place of its own here already" if here is not None else f"it is known at: {known}"
+            raise ConfigError(
+                f"{source.name}: project {project.id} at {source.langfuse_base_url} cannot be taken for another one: "
+                f"{what}. Try: `status`, and --from with the address of one of them"
+            )
+        self._ledger.move_source(others[0].id, source.langfuse_base_url)
+        return self._remember(keys_of(source), source.langfuse_base_url, project), others[0].langfuse_url
+
+    async def separate(self, source: Source) -> SourceState:
+        """Give a source, as it is set now, a place of its own, apart from projects of the same id elsewhere."""
+        project, _, here = await self._found(source)
+        state = self._remember(
+            keys_of(source), source.langfuse_base_url if here is None else here.langfuse_url, project
+        )
+        self._ledger.unlearn(source_scope(state.id), _UNDECIDED)
+        return state
+
+    async def _meet(self, source: Source) -> None:
+        try:
+            async with self._connected(source.langfuse_base_url, _pair(source)) as client:
+                await self.of(source, client)
+        except Stop:
+            raise
+        except SyncError as fault:  # the source's own work meets it again, and tells
+            log.debug("%s: %s", source.name, fault, extra={"action": "identify", "source": source.name})
+
+    async def _found(self, source: Source) -> tuple[Project, list[SourceState], SourceState | None]:
+        """Return a source's project, the places of its id at other addresses, and the one at this address."""
+        async with self._connected(source.langfuse_base_url, _pair(source)) as client:
+            project = await project_of(client)
+        here, others = self._known(source, project)
+        return project, others, here
+
+    def _known(self, source: Source, project: Project) -> tuple[SourceState | None, list[SourceState]]:
+        known = [state for state in self._ledger.sources() if state.project_id == project.id]
+        here = [state for state in known if same_address(state.langfuse_url, source.langfuse_base_url)]
+        others = [state for state in known if state not in here]
+        return next(iter(here), None), sorted(others, key=lambda state: -state.checked_ms)
+
+    def _remember(self, keys: str, langfuse_url: str, project: Project) -> SourceState:
+        return self._ledger.remember_source(keys, langfuse_url, project.id, project.name, project.organization_id)
+
+    async def _place(self, source: Source, project: Project) -> str:
+        """Return the address under which the ledger knows, or is to know, a source's project."""
+        here, others = self._known(source, project)
+        if here is not None:
+            return here.langfuse_url
+        undecided, doubts = [], list[ConfigError]()
+        for other in others:
+            sent = self._ledger.latest_sent(other.id, COMPARED)
+            answers = await self._still_answers(source, other)
+            if not answers and (not sent or await self._lists(source, sent)):
+                self._move(source, other, compared=bool(sent))
+                return source.langfuse_base_url
+            same = True if sent else await self._share_rows(source, other)
+            if same:
+                doubts.append(_for_the_operator(source, other, answers=answers))
+            elif same is None:
+                undecided.append(other)
+        if doubts:
+            raise doubts[0]
+        if others:
+            self._keep_apart(source, project, undecided)
+        return source.langfuse_base_url
+
+    def _move(self, source: Source, other: SourceState, *, compared: bool) -> None:
+        self._ledger.move_source(other.id, source.langfuse_base_url)
+        log.warning(
+            "%s: project %r (%s) was read at %s, which no longer answers for it, and is read at %s from now on (%s)",
+            source.name, other.project_name, other.project_id, other.langfuse_url, source.langfuse_base_url,
+            "what was sent last is there" if compared else "nothing that was sent is remembered to compare",
+            extra={"action": "adopt", "source": source.name},
+        )  # fmt: skip
+
+    def _keep_apart(self, source: Source, project: Project, undecided: Sequence[SourceState]) -> None:
+        state = self._remember(keys_of(source), source.langfuse_base_url, project)
+        if undecided:
+            self._ledger.learn(source_scope(state.id), _UNDECIDED, ",".join(str(other.id) for other in undecided))
+        log.warning(
+            "%s: project %s at %s is another one than that of the same id elsewhere: %s",
+            source.name, project.id, source.langfuse_base_url,
+            "neither has rows to compare yet" if undecided else "its rows are others",
+            extra={"action": "identify", "source": source.name},
+        )  # fmt: skip
+
+    async def _decide(self, source: Source, state: SourceState) -> None:
+        """Compare a source again with those of the same id, as long as neither listed anything."""
+        stored = self._ledger.fact(source_scope(state.id), _UNDECIDED) or ""
+        ids = {int(one) for one in stored.split(",") if one}
+        left = []
+        for other in self._ledger.sources():
+            if other.id in ids and other.project_id == state.project_id:
+                same = await self._share_rows(source, other)
+                if same:
+                    raise _for_the_operator(source, other, answers=True)
+                if same is None:
+                    left.append(str(other.id))
+        if left:
+            self._ledger.learn(source_scope(state.id), _UNDECIDED, ",".join(left))
+        else:
+            self._ledger.unlearn(source_scope(state.id), _UNDECIDED)
+
+    async def _still_answers(self, source: Source, other: SourceState) -> bool:
+        """Return whether the address at which a project is known still answers for it. Raises TransientError."""
+        pair = self._pair_for(source, other)
+        async with self._connected(other.langfuse_url, pair or ("", "")) as client:
+            answers = await still_answers(client, other.project_id, with_keys=pair is not None)
+        if answers is None:
+            raise TransientError(
+                f"{source.name}: project {other.project_id} is known at {other.langfuse_url}, which cannot be asked at "
+                f"present whether it still has it. Try: again later, or {_decisions(source)}"
+            )
+        return answers
+
+    async def _lists(self, source: Source, sent: Sequence[tuple[str, str, int, bytes]]) -> bool:
+        async with self._connected(source.langfuse_base_url, _pair(source)) as client:
+            return await lists_as_sent(client, sent, self._settings.langfuse_api)
+
+    async def _share_rows(self, source: Source, other: SourceState) -> bool | None:
+        """Whether two addresses list the same rows among their newest; None while neither lists any."""
+        pair = self._pair_for(source, other)
+        if pair is None:
+            return None
+        async with (
+            self._connected(source.langfuse_base_url, _pair(source)) as here,
+            self._connected(other.langfuse_url, pair) as there,
+        ):
+            return await share_rows(here, there, self._settings.langfuse_api, self._clock.now_ms())
+
+    def _pair_for(self, source: Source, other: SourceState) -> tuple[str, str] | None:
+        """Return keys that opened a project at its known address before; no others are given to that address."""
+        for one in (source, *self._settings.sources):
+            for url in (other.langfuse_url, one.langfuse_base_url):  # which may be another spelling of it
+                known = self._ledger.source_by_key(keys_hash(url, one.langfuse_public_key))
+                if known is not None and known.id == other.id:
+                    return _pair(one)
+        return None
+
+    @asynccontextmanager
+    async def _connected(self, url: str, pair: tuple[str, str]) -> AsyncIterator[LangfuseClient]:
+        """Connect to an address for a few questions, each asked once."""
+        client = LangfuseClient(
+            url, *pair,
+            budget=self._budget_of(keys_hash(url, pair[0])), backoff=Backoff("Langfuse", self._clock, 0.0),
+            clock=self._clock, transport=self._transport,
+        )  # fmt: skip
+        try:
+            yield client
+        finally:
+            await client.close()
+
+    def _check_ids(self, state: SourceState) -> None:
+        """Refuse a state file whose spans went out under another mapping of ids: they would be sent again as others."""
+        scope, mapping = source_scope(state.id), str(ID_MAP_VERSION)
+        stored = self._ledger.fact(scope, "id mapping")
+        if stored is None:
+            self._ledger.learn(scope, "id mapping", mapping)
+        elif stored != mapping:
+            raise StateError(
+                f"{self._ledger.path} belongs to version {stored} of the mapping of ids, this program makes version "
+                f"{mapping}. Try: the version of the worker that wrote it, or a new SYNC_STATE_PATH and a SYNC_START "
+                "after what arrived"
+            )
+
+
+def keys_hash(langfuse_url: str, public_key: str) -> str:
+    """Return the ledger's name for keys at an address: at another one the same keys may open a copy of the project."""
+    return hashlib.sha256(f"{langfuse_url}\n{public_key}".encode()).hexdigest()
+
+
+def organization_scope(state: SourceState) -> str:
+    """Return the ledger's name for what all sources of an organisation share, by whatever address they are reached.
+
+    Organisations of the same id on several servers share what they need not, which costs time and loses nothing.
+    """
+    return f"organization {state.organization_id or state.langfuse_url}"
+
+
+def keys_of(source: Source) -> str:
+    """Return the ledger's name for a source's keys."""
+    return keys_hash(source.langfuse_base_url, source.langfuse_public_key)
+
+
+def _pair(source: Source) -> tuple[str, str]:
+    return source.langfuse_public_key, source.langfuse_secret_key.get_secret_value()
+
+
+def _for_the_operator(source: Source, other: SourceState, *, answers: bool) -> ConfigError:
+    why = (
+        f"{other.langfuse_url} still answers, or may"
+        if answers
+        else "what was sent last is not listed there as it was sent"
+    )
+    return ConfigError(
+        f"the source {source.name!r} is project {other.project_name!r} ({other.project_id}) at "
+        f"{source.langfuse_base_url}, and a project of that id is known at {other.langfuse_url}: one project under two "
+        f"names would be sent twice, and equal ids do not prove that it is one ({why}). Nothing was sent. "
+        f"Try: that address, if it is one; or {_decisions(source)}"
+    )
+
+
+def _decisions(source: Source) -> str:
+    return (
+        f"`sync-worker state adopt --source {source.name}` if it is the same project, at its new address; "
+        f"`sync-worker state separate --source {source.name}` if it is another one, such as a copy"
+    )

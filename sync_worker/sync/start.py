@@ -1,0 +1,34 @@
+"""`SYNC_START` decides once, at a source's first run. Later it has no effect, which whoever changes it should hear."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from sync_worker.ledger import Ledger, SourceState, source_scope
+from sync_worker.settings import Settings, format_duration
+from sync_worker.times import iso_time, moment_ms
+
+_NAME = "sync start"  # of the state key: SYNC_START, in one form, as it stood when the first edge was stored
+
+
+def remember_start(ledger: Ledger, source_id: int, settings: Settings) -> None:
+    """Keep what decided where a source begins."""
+    ledger.learn(source_scope(source_id), _NAME, _text(settings))
+
+
+def start_without_effect(ledger: Ledger, state: SourceState, name: str, settings: Settings) -> str | None:
+    """Return a line for a SYNC_START that was set or changed after the first run of a source; None for any other."""
+    decided = ledger.fact(source_scope(state.id), _NAME)
+    first, now = state.first_edge_ms, _text(settings)
+    given = any(row.name == "SYNC_START" and row.origin != "default" for row in settings.rows())
+    if first is None or decided in {None, now} or not given:
+        return None
+    return (
+        f"{name}: SYNC_START={now} has no effect: the first run, with SYNC_START={decided}, decided that the sync "
+        f"begins at {iso_time(first)}. Try: `backfill --from {now} --to {iso_time(first)}` for what is older"
+    )
+
+
+def _text(settings: Settings) -> str:
+    start = settings.start
+    return format_duration(start) if isinstance(start, timedelta) else iso_time(moment_ms(start))

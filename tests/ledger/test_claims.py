@@ -1,0 +1,91 @@
+"""Which time a run works on: never two at once, and nobody's once its run is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sync_worker.errors import LeaseHeld
+from sync_worker.ledger import Ledger, open_ledger
+from sync_worker.ledger.claims import FOR_EVER, claim, claimed_by_others, demand
+from sync_worker.ledger.lease import BACKFILL, LIVE, release, take
+from sync_worker.windows import Window
+
+WHOLE = Window(100, FOR_EVER)
+
+
+@pytest.fixture
+def live(ledger: Ledger) -> Iterator[Ledger]:
+    """Return the state file under the lease of a live sync."""
+    lease = take(ledger, LIVE)
+    yield ledger
+    release(ledger, lease)
+
+
+@pytest.fixture
+def backfill(live: Ledger, path: Path) -> Iterator[Ledger]:
+    """Return the state file, open in another process, under the lease of a backfill."""
+    opened = open_ledger(path, live.clock)
+    lease = take(opened, BACKFILL)
+    yield opened
+    opened.lease = opened.lease or lease
+    release(opened, opened.lease)
+    opened.close()
+
+
+def _die(ledger: Ledger) -> None:
+    """End as a kill does: the lock goes, what is noted stays."""
+    assert ledger.lease is not None
+    ledger.lease.lock.close()
+
+
+def test_each_leaves_out_what_the_other_claims(live: Ledger, backfill: Ledger) -> None:
+    """Two runs work on the same time, or one leaves more to the other than that one works on."""
+    assert claim(backfill, 1, [Window(50, 150), Window(200, 300)]) == [Window(50, 150), Window(200, 300)]
+    assert claim(live, 1, [WHOLE]) == [Window(150, 200), Window(300, FOR_EVER)]
+    assert claim(live, 2, [WHOLE]) == [WHOLE]
+    assert claimed_by_others(live, 1) == [Window(50, 150), Window(200, 300)]
+    assert backfill.lease is not None
+    release(backfill, backfill.lease)
+    assert claimed_by_others(live, 1) == []
+    assert claim(live, 1, [WHOLE]) == [WHOLE]
+
+
+def test_what_is_done_is_free(live: Ledger, backfill: Ledger) -> None:
+    """A window that a backfill has done stays closed to the live sync until all others are done."""
+    claim(backfill, 1, [Window(0, 1000)])
+    backfill.commit_window(1, BACKFILL, Window(200, 300), [], [])
+    assert claimed_by_others(live, 1) == [Window(0, 200), Window(300, 1000)]
+    claim(live, 1, [WHOLE])
+    live.commit_window(1, LIVE, Window(200, 300), [], [])
+    assert claimed_by_others(backfill, 1) == [Window(200, 300), Window(1000, FOR_EVER)]
+
+
+def test_dead_run_claims_nothing_and_writes_nothing(live: Ledger, backfill: Ledger) -> None:
+    """Time of a killed run is nobody's; or one that only slept goes on with time that is another's by now."""
+    claim(backfill, 1, [Window(0, 1000)])
+    _die(backfill)
+    assert claimed_by_others(live, 1) == []
+    assert claim(live, 1, [WHOLE]) == [WHOLE]
+    with pytest.raises(LeaseHeld):
+        backfill.commit_window(1, BACKFILL, Window(0, 1000), [], [])
+    assert live.coverage(1, BACKFILL) == []
+
+
+def test_next_run_of_a_role_begins_with_nothing(live: Ledger, backfill: Ledger) -> None:
+    """What a killed backfill had claimed counts for the next one, which works on something else."""
+    claim(backfill, 1, [Window(0, 1000)])
+    _die(backfill)
+    take(backfill, BACKFILL)
+    assert claimed_by_others(live, 1) == []
+
+
+def test_demand_is_met_at_the_next_claim(live: Ledger, backfill: Ledger) -> None:
+    """A run that needs time of a live sync takes it while that one is at work on it, or never gets it."""
+    claim(live, 1, [WHOLE])
+    demand(backfill, 1, [Window(200, 300)])
+    assert claimed_by_others(backfill, 1) == [WHOLE]
+    assert claim(live, 1, [WHOLE]) == [Window(100, 200), Window(300, FOR_EVER)]
+    assert claimed_by_others(backfill, 1) == [Window(100, 200), Window(300, FOR_EVER)]
