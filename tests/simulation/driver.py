@@ -206,14 +206,15 @@ class Simulation:
         self.state.rename(before)
         shutil.copy(backup, self.state)
         self.moments.note("an old state file is put back")
+        calm, self.weather.calm = self.weather.calm, True
         try:
-            process = Process(self, LIVE)
-        except StateError as fault:
-            self.moments.note(f"the worker says: {fault}")
-        else:
-            process.end(dead=False)
+            Process(self, LIVE).end(dead=False)
             if not is_same:
                 self.checks.wrong.append("an old state file was taken for the newest")
+        except StateError as fault:
+            self.moments.note(f"the worker says: {fault}")
+        finally:
+            self.weather.calm = calm
         before.rename(self.state)
 
     # One machine
