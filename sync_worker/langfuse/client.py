@@ -15,16 +15,15 @@ from typing import Any
 
 import httpx
 
+from sync_worker.answers import MAX_BYTES, BadAnswer, BoundedClient, TooLarge, TooSlow
 from sync_worker.backoff import Backoff
 from sync_worker.clock import Clock
 from sync_worker.errors import CredentialsRefused, SourcePaused, TransientError
-from sync_worker.http import describe, redirect_target, retry_after, server_time_ms, shown, tls
+from sync_worker.http import describe, redirect_target, retry_after, said, server_time_ms, tls
 from sync_worker.json_text import parse
 from sync_worker.langfuse.budget import Budget, RateLimited
 from sync_worker.langfuse.pace import Pace
 
-CONNECT_TIMEOUT = 10.0  # seconds
-READ_TIMEOUT = 60.0  # seconds; Langfuse gives its store 30 s, and an edge in front of it up to 100 s
 _DEFAULT_RETRY_AFTER = 60.0  # seconds; the length of Langfuse's rate-limit window
 
 log = logging.getLogger(__name__)
@@ -32,6 +31,10 @@ log = logging.getLogger(__name__)
 
 class PageTooHeavy(TransientError):
     """The server could not serve so much at once: ask for a smaller page."""
+
+
+class AnswerTooLarge(PageTooHeavy):
+    """The server served more than is taken at once."""
 
 
 class ServerFault(TransientError):
@@ -67,6 +70,7 @@ class LangfuseClient:
         backoff: Backoff,
         clock: Clock,
         pace: Pace | None = None,
+        max_bytes: int = MAX_BYTES,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.base_url = base_url
@@ -82,12 +86,12 @@ class LangfuseClient:
             secret_key,
             public_key,
         )
-        self.http = httpx.AsyncClient(
+        self.http = BoundedClient(
+            max_bytes=max_bytes,
+            clock=clock,
+            left=lambda: backoff.left,
             auth=httpx.BasicAuth(public_key, secret_key),
-            timeout=httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
-            limits=httpx.Limits(max_connections=8, max_keepalive_connections=4),
             headers={"Accept": "application/json", "User-Agent": "langfuse-kelet-sync"},
-            follow_redirects=False,
             transport=transport,
             verify=tls(),
         )
@@ -124,7 +128,7 @@ class LangfuseClient:
         """GET a path below the base URL, once.
 
         Raises RateLimited, PageTooHeavy, ServerFault, TransientError, EndpointMissing, RequestRejected,
-        CredentialsRefused, or SourcePaused for a redirect.
+        CredentialsRefused, SourcePaused for a redirect, PatienceEnded, or Stopped.
         """
         await self.admitted()
         await self._pace.begin()
@@ -132,6 +136,14 @@ class LangfuseClient:
         try:
             response = await self._send(path, params)
             failed = response.status_code >= 500
+        except AnswerTooLarge:
+            failed = False  # the server did serve it
+            raise
+        except TransientError as fault:
+            fault.took = self.clock.monotonic() - began
+            if isinstance(fault, PageTooHeavy):
+                self.backoff.endure(fault)  # each smaller page may be as slow
+            raise
         finally:
             self._pace.end(self.clock.monotonic() - began, failed=failed)
         return self._answer(path, response)
@@ -145,6 +157,12 @@ class LangfuseClient:
         except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError) as fault:
             # The connection stood: a server, or what is in front of it, may break down over this very page.
             raise ServerFault(f"Langfuse broke off its answer at {path}: {describe(fault)}") from fault
+        except TooLarge as fault:
+            raise AnswerTooLarge(f"Langfuse's answer at {path} {fault}") from fault
+        except TooSlow as fault:
+            raise PageTooHeavy(f"Langfuse's answer at {path} {fault}") from fault
+        except BadAnswer as fault:
+            raise ServerFault(f"Langfuse's answer at {path} {fault}") from fault
         except httpx.HTTPError as fault:
             raise TransientError(f"Langfuse cannot be reached at {self.base_url}: {describe(fault)}") from fault
         server_ms = server_time_ms(response)
@@ -163,9 +181,9 @@ class LangfuseClient:
         if is_json:
             return Answer(body, len(response.content))
         if "json" in response.headers.get("Content-Type", ""):
-            raise ServerFault(f"Langfuse answered with JSON that cannot be read at {path}: {self._said(response)!r}")
+            raise ServerFault(f"Langfuse answered with JSON that cannot be read at {path}: {self._said(response)}")
         raise TransientError(
-            f"{self.base_url}{path} answered 200 with something other than JSON ({self._said(response)!r}). "
+            f"{self.base_url}{path} answered 200 with something other than JSON ({self._said(response)}). "
             "Try: is LANGFUSE_BASE_URL the address of Langfuse itself, not of a login page or proxy?"
         )
 
@@ -210,4 +228,4 @@ class LangfuseClient:
         )
 
     def _said(self, response: httpx.Response) -> str:
-        return shown(response.text, self._unspeakable)
+        return said(response, self._unspeakable)

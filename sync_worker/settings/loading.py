@@ -89,6 +89,7 @@ def load(
         max_attributes=variables.sync_max_attributes,
         max_batch_spans=variables.sync_max_batch_spans,
         max_batch_bytes=variables.sync_max_batch_bytes,
+        max_response_bytes=variables.sync_max_response_bytes,
         log_format=variables.sync_log_format,
         log_level=variables.sync_log_level,
         allow_plain_http=variables.sync_allow_plain_http,

@@ -115,6 +115,10 @@ class Variables(BaseSettings):
     sync_max_batch_bytes: Annotated[int, PlainValidator(values.whole_number(1024, 64 * 1024 * 1024))] = _setting(
         "4194304", "Most bytes in one request to Kelet before compression, from 1024 to 67108864."
     )
+    sync_max_response_bytes: Annotated[int, PlainValidator(values.whole_number(65536, 1024 * 1024 * 1024))] = _setting(
+        "67108864",
+        "Most bytes of one answer after unpacking, from 65536 to 1073741824; a page over it is asked for in parts.",
+    )
     sync_patience: _Duration = _setting(
         "5m", "How long `once` and `backfill` retry while the other side does not answer; `run` retries without end."
     )

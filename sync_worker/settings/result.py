@@ -78,6 +78,7 @@ class Settings:
     max_attributes: int
     max_batch_spans: int
     max_batch_bytes: int  # before compression
+    max_response_bytes: int  # after unpacking
     log_format: LogFormat
     log_level: LogLevel
     allow_plain_http: bool = False

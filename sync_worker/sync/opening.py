@@ -67,13 +67,17 @@ async def open_source(
         backoff=Backoff("Langfuse", clock, patience),
         clock=clock,
         pace=paces.of(source.langfuse_base_url),
+        max_bytes=settings.max_response_bytes,
         transport=transports.langfuse,
     )
+    sending = Backoff("Kelet", clock, patience)
     kelet = KeletClient(
         source.kelet_api_url,
         source.kelet_api_key.get_secret_value(),
         compression=settings.compression,
         gzip_refused=ledger.fact(f"kelet {source.kelet_api_url}", "gzip_refused") is not None,
+        max_bytes=settings.max_response_bytes,
+        left=lambda: sending.left,
         transport=transports.kelet,
     )
     try:
@@ -86,7 +90,7 @@ async def open_source(
         delivery = Delivery(
             kelet,
             LedgerSink(ledger, state.id, report, clock),
-            Backoff("Kelet", clock, patience),
+            sending,
             clock,
             refused_before=int(refused or 0),
         )

@@ -14,13 +14,13 @@ from tests.docs.tables import ROOT
 PACKAGE = ROOT / "sync_worker"
 
 #: Modules that stand alone and that every part may import.
-COMMON = frozenset({"__version__", "errors", "records", "json_text", "times", "windows", "clock", "backoff", "http"})
+COMMON = frozenset({"__version__", "errors", "records", "json_text", "times", "windows", "clock", "backoff", "http", "answers"})
 
 #: What each part may import of the others.
 MAY: dict[str, frozenset[str]] = {
     "spans": frozenset({"records", "json_text", "times", "errors"}),
-    "langfuse": frozenset({"records", "json_text", "times", "windows", "errors", "clock", "backoff", "http"}),
-    "kelet": frozenset({"spans", "errors", "clock", "backoff", "http", "__version__"}),
+    "langfuse": frozenset({"records", "json_text", "times", "windows", "errors", "clock", "backoff", "http", "answers"}),
+    "kelet": frozenset({"spans", "errors", "clock", "backoff", "http", "answers", "__version__"}),
     "ledger": frozenset({"spans", "windows", "errors", "clock"}),
     "settings": frozenset({"errors"}),
     "watch": COMMON,
@@ -35,6 +35,7 @@ MAY: dict[str, frozenset[str]] = {
     "clock": frozenset({"errors"}),
     "backoff": frozenset({"errors", "clock"}),
     "http": frozenset({"json_text"}),
+    "answers": frozenset({"clock"}),
     "__init__": frozenset(),
     "__main__": frozenset({"cli"}),
 }
@@ -43,7 +44,7 @@ MAY: dict[str, frozenset[str]] = {
 ONLY: dict[str, frozenset[str]] = {
     "sqlite3": frozenset({"ledger"}),
     "sqlite_utils": frozenset({"ledger"}),
-    "httpx": frozenset({"langfuse", "kelet", "http", "sync"}),
+    "httpx": frozenset({"langfuse", "kelet", "http", "answers", "sync"}),
     "apscheduler": frozenset({"sync"}),
     "pydantic": frozenset({"settings"}),
     "pydantic_settings": frozenset({"settings"}),

@@ -16,6 +16,7 @@ class VirtualClock:
         self.waits: list[float] = []
         self.stopping = False
         self.chance = 1.0
+        self._stop = asyncio.Event()
 
     def now_ms(self) -> int:
         """Return wall-clock time in Unix milliseconds."""
@@ -54,3 +55,8 @@ class VirtualClock:
     def stop(self) -> None:
         """Ask the run to stop."""
         self.stopping = True
+        self._stop.set()
+
+    async def stopped(self) -> None:
+        """Wait until the run is asked to stop."""
+        await self._stop.wait()

@@ -111,9 +111,15 @@ async def _check_source(
     client = LangfuseClient(
         source.langfuse_base_url, source.langfuse_public_key, source.langfuse_secret_key.get_secret_value(),
         budget=Budget(clock, Allowance(settings.requests_per_minute, settings.budget_share)),
-        backoff=Backoff("Langfuse", clock, patience), clock=clock,
+        backoff=Backoff("Langfuse", clock, patience), clock=clock, max_bytes=settings.max_response_bytes,
     )  # fmt: skip
-    kelet = KeletClient(source.kelet_api_url, source.kelet_api_key.get_secret_value(), compression=settings.compression)
+    kelet = KeletClient(
+        source.kelet_api_url,
+        source.kelet_api_key.get_secret_value(),
+        compression=settings.compression,
+        max_bytes=settings.max_response_bytes,
+        left=lambda: patience,
+    )
     name = source.name
     try:
         if await findings.attempt(f"{name}: Langfuse server", lambda: _server(client)) and await findings.attempt(
