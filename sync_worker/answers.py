@@ -107,13 +107,11 @@ class BoundedClient(httpx.AsyncClient):
         try:
             await body.read(base)
         except TimeoutError:
-            raise TooSlow(f"is too slow: {body.received:,} bytes in {body.seconds:.0f} s") from None
+            raise TooSlow(f"the answer is too slow: {body.received:,} bytes in {body.seconds:.0f} s") from None
         if body.is_over:
-            raise TooLarge(
-                f"is larger than {self._max_bytes:,} bytes when unpacked (SYNC_MAX_RESPONSE_BYTES)"
-                if body.is_packed
-                else f"is larger than {self._max_bytes:,} bytes (SYNC_MAX_RESPONSE_BYTES)"
-            )
+            body.drop()  # the error that follows may be kept for long, and keeps what it was raised from
+            unpacked = " when unpacked" if body.is_packed else ""
+            raise TooLarge(f"the answer is larger than {self._max_bytes:,} bytes{unpacked} (SYNC_MAX_RESPONSE_BYTES)")
         return body.content
 
     async def _beginning(self, response: httpx.Response) -> bytes:
@@ -136,7 +134,7 @@ class _Body:
         named = [name.strip().lower() for name in response.headers.get("Content-Encoding", "").split(",")]
         packings = [name for name in named if name not in {"", "identity"}]
         if any(name not in {"gzip", "x-gzip"} for name in packings) or len(packings) > 1:
-            raise NotUnpacked("is packed in a way that was not asked for")
+            raise NotUnpacked("the answer is packed in a way that was not asked for")
         self.is_packed = bool(packings)
         self.received = 0  # bytes, as they came over the wire
         self.seconds = 0.0
@@ -151,6 +149,10 @@ class _Body:
     def content(self) -> bytes:
         """What was kept of it, unpacked."""
         return self._kept.getvalue()
+
+    def drop(self) -> None:
+        """Let go of what was kept."""
+        self._kept = io.BytesIO()
 
     async def read(self, base: float) -> None:
         """Read to the end, or until there is too much. Raises TimeoutError, NotUnpacked and what httpx raises."""
@@ -171,7 +173,7 @@ class _Body:
         finally:
             self.seconds = loop.time() - began
         if self._unpacker is not None and self.received and not self._unpacker.eof:
-            raise NotUnpacked("broke off: what came is not all of the gzip")
+            raise NotUnpacked("the answer broke off: what came is not all of the gzip")
 
     def _keep(self, chunk: bytes) -> None:
         for piece in self._unpacked(chunk):
@@ -190,7 +192,7 @@ class _Body:
             try:
                 piece = self._unpacker.decompress(chunk, _PIECE)
             except zlib.error:
-                raise NotUnpacked("is not the gzip that it claims to be") from None
+                raise NotUnpacked("the answer is not the gzip that it claims to be") from None
             yield piece
             chunk = self._unpacker.unconsumed_tail
             if not chunk and len(piece) < _PIECE:

@@ -62,6 +62,7 @@ class Backoff:
     async def wait(self, fault: TransientError) -> None:
         """Wait before the next try. Raises PatienceEnded when patience ends before the next try could begin."""
         self._begin(fault)
+        self._tries += 1
         wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(self._tries - 1, 10)) * (0.5 + self._clock.jitter() / 2)
         if fault.retry_after is not None:
             # Less than the shortest wait is "at once", and at once over and over is no kindness.
@@ -90,12 +91,11 @@ class Backoff:
             raise fault
         if self._since is None:
             self._since = self._clock.monotonic() - fault.took
-        self._tries += 1
 
     def _give_up_beyond_patience(self, fault: TransientError, wait: float) -> None:
         if self._patience is not None and self.age + wait > self._patience:
             raise PatienceEnded(
-                f"{fault} (gave up after {self.age:.0f} s and {self._tries} tries; what was not answered stays undone. "
+                f"{fault} (gave up after {self.age:.0f} s and {max(1, self._tries)} tries; what was not answered stays undone. "
                 "Run again, or raise SYNC_PATIENCE)",
                 retry_after=fault.retry_after,
             ) from fault

@@ -9,7 +9,8 @@ from __future__ import annotations
 import base64
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -134,15 +135,12 @@ class LangfuseClient:
         await self._pace.begin()
         began, failed = self.clock.monotonic(), True
         try:
-            response = await self._send(path, params)
+            with self.timed():
+                response = await self._send(path, params)
             failed = response.status_code >= 500
-        except AnswerTooLarge:
-            failed = False  # the server did serve it
-            raise
-        except TransientError as fault:
-            fault.took = self.clock.monotonic() - began
-            if isinstance(fault, PageTooHeavy):
-                self.backoff.endure(fault)  # each smaller page may be as slow
+        except PageTooHeavy as fault:
+            failed = not isinstance(fault, AnswerTooLarge)  # that one the server did serve
+            self.backoff.endure(fault)  # each smaller page may be as slow
             raise
         finally:
             self._pace.end(self.clock.monotonic() - began, failed=failed)
@@ -152,19 +150,8 @@ class LangfuseClient:
         started, asked_ms = time.perf_counter(), self.clock.now_ms()
         try:
             response = await self.http.get(self.base_url + path, params=dict(params))
-        except (httpx.ReadTimeout, httpx.WriteTimeout) as fault:
-            raise ServerFault(f"Langfuse did not answer in time ({type(fault).__name__}) at {path}") from fault
-        except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError) as fault:
-            # The connection stood: a server, or what is in front of it, may break down over this very page.
-            raise ServerFault(f"Langfuse broke off its answer at {path}: {describe(fault)}") from fault
-        except TooLarge as fault:
-            raise AnswerTooLarge(f"Langfuse's answer at {path} {fault}") from fault
-        except TooSlow as fault:
-            raise PageTooHeavy(f"Langfuse's answer at {path} {fault}") from fault
-        except BadAnswer as fault:
-            raise ServerFault(f"Langfuse's answer at {path} {fault}") from fault
         except httpx.HTTPError as fault:
-            raise TransientError(f"Langfuse cannot be reached at {self.base_url}: {describe(fault)}") from fault
+            raise self.lost(path, fault) from fault
         server_ms = server_time_ms(response)
         if server_ms is not None:
             self.apart_ms = asked_ms - server_ms
@@ -186,6 +173,32 @@ class LangfuseClient:
             f"{self.base_url}{path} answered 200 with something other than JSON ({self._said(response)}). "
             "Try: is LANGFUSE_BASE_URL the address of Langfuse itself, not of a login page or proxy?"
         )
+
+    def lost(self, path: str, fault: httpx.HTTPError) -> TransientError:
+        """Return the error that it means when no answer came, or none that can be taken."""
+        match fault:
+            case TooLarge():
+                return AnswerTooLarge(f"Langfuse at {path}: {fault}")
+            case TooSlow():
+                return PageTooHeavy(f"Langfuse at {path}: {fault}")
+            case BadAnswer():
+                return ServerFault(f"Langfuse at {path}: {fault}")
+            case httpx.ReadTimeout() | httpx.WriteTimeout():
+                return ServerFault(f"Langfuse did not answer in time ({type(fault).__name__}) at {path}")
+            case httpx.ReadError() | httpx.WriteError() | httpx.RemoteProtocolError():
+                # The connection stood: a server, or what is in front of it, may break down over this very page.
+                return ServerFault(f"Langfuse broke off its answer at {path}: {describe(fault)}")
+        return TransientError(f"Langfuse cannot be reached at {self.base_url}: {describe(fault)}")
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Have a transient fault that comes out of this tell how long it took."""
+        began = self.clock.monotonic()
+        try:
+            yield
+        except TransientError as fault:
+            fault.took = self.clock.monotonic() - began
+            raise
 
     def failure(self, path: str, response: httpx.Response) -> Exception:
         """Return the error that an answer other than 200 means; a 429 also holds further requests back."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import httpx
@@ -10,7 +12,6 @@ from langfuse.api.core import ApiError
 from langfuse.api.core.request_options import RequestOptions
 
 from sync_worker.errors import CredentialsRefused, TransientError
-from sync_worker.http import describe
 from sync_worker.langfuse.client import LangfuseClient
 
 OPTIONS: RequestOptions = {"max_retries": 0, "timeout_in_seconds": 30}
@@ -32,24 +33,13 @@ async def project_of(client: LangfuseClient) -> Project:
 
     Raises CredentialsRefused, EndpointMissing, SourcePaused or TransientError.
     """
-    while True:
-        try:
-            return await _project(client)
-        except TransientError as fault:
-            await client.backoff.wait(fault)
+    return await client.backoff.retry(lambda: _project(client))
 
 
 async def _project(client: LangfuseClient) -> Project:
     await client.admitted()
-    try:
+    with translated(client, _PROJECTS):
         answer = await api(client).projects.get(request_options=OPTIONS)
-    except ApiError as refusal:
-        raise failure_of(client, _PROJECTS, refusal) from None
-    except ValueError:  # no text, no JSON, or another shape
-        raise TransientError(f"{client.base_url}{_PROJECTS} answered something unknown: not Langfuse's API") from None
-    except httpx.HTTPError as fault:
-        raise TransientError(f"Langfuse cannot be reached at {client.base_url}: {describe(fault)}") from None
-    client.backoff.success()
     if not answer.data:
         raise CredentialsRefused(
             "Langfuse knows no project for these keys. Try: keys of a project, not of an organisation"
@@ -60,14 +50,22 @@ async def _project(client: LangfuseClient) -> Project:
 
 async def server_version(client: LangfuseClient) -> str:
     """Return the version the server gives at its health endpoint. Raises as `project_of`."""
-    try:
+    with translated(client, _HEALTH):
         return str((await api(client).health.health(request_options=OPTIONS)).version)
-    except ApiError as refusal:
-        raise failure_of(client, _HEALTH, refusal) from None
-    except ValueError:
-        raise TransientError(f"{client.base_url}{_HEALTH} answered something unknown: not Langfuse's API") from None
-    except httpx.HTTPError as fault:
-        raise TransientError(f"Langfuse cannot be reached at {client.base_url}: {describe(fault)}") from None
+
+
+@contextmanager
+def translated(client: LangfuseClient, path: str) -> Iterator[None]:
+    """Have what the SDK raises in this become what the client raises for the same."""
+    with client.timed():
+        try:
+            yield
+        except ApiError as refusal:
+            raise failure_of(client, path, refusal) from None
+        except ValueError:  # no text, no JSON, or another shape
+            raise TransientError(f"{client.base_url}{path} answered something unknown: not Langfuse's API") from None
+        except httpx.HTTPError as fault:
+            raise client.lost(path, fault) from None
 
 
 def api(client: LangfuseClient) -> AsyncLangfuseAPI:

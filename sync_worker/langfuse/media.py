@@ -15,6 +15,7 @@ from dataclasses import replace
 import httpx
 from langfuse.api.core import ApiError
 
+from sync_worker.answers import TooLarge
 from sync_worker.errors import CredentialsRefused, TransientError
 from sync_worker.http import describe
 from sync_worker.langfuse.client import LangfuseClient
@@ -90,7 +91,7 @@ async def _fetched(client: LangfuseClient, media_id: str) -> str:
         if isinstance(fault, TransientError | CredentialsRefused):
             raise fault from None
         raise _NotToBeHadError(str(fault)) from None
-    except (ValueError, httpx.InvalidURL) as unread:
+    except (ValueError, httpx.InvalidURL, TooLarge) as unread:
         raise _NotToBeHadError(f"the answer cannot be read ({type(unread).__name__})") from None
     except httpx.HTTPError as lost:
         raise TransientError(f"Langfuse's media cannot be reached: {describe(lost)}") from None

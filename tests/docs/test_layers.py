@@ -14,12 +14,16 @@ from tests.docs.tables import ROOT
 PACKAGE = ROOT / "sync_worker"
 
 #: Modules that stand alone and that every part may import.
-COMMON = frozenset({"__version__", "errors", "records", "json_text", "times", "windows", "clock", "backoff", "http", "answers"})
+COMMON = frozenset(
+    {"__version__", "errors", "records", "json_text", "times", "windows", "clock", "backoff", "http", "answers"}
+)
 
 #: What each part may import of the others.
 MAY: dict[str, frozenset[str]] = {
     "spans": frozenset({"records", "json_text", "times", "errors"}),
-    "langfuse": frozenset({"records", "json_text", "times", "windows", "errors", "clock", "backoff", "http", "answers"}),
+    "langfuse": frozenset(
+        {"records", "json_text", "times", "windows", "errors", "clock", "backoff", "http", "answers"}
+    ),
     "kelet": frozenset({"spans", "errors", "clock", "backoff", "http", "answers", "__version__"}),
     "ledger": frozenset({"spans", "windows", "errors", "clock"}),
     "settings": frozenset({"errors"}),

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import httpx
 import pytest
@@ -58,7 +59,7 @@ async def connect() -> AsyncIterator[Connect]:
     """Connect to an address; all connections are closed after the test."""
     async with AsyncExitStack() as stack:
 
-        def make(url: str, *, patience: float | None = PATIENCE, timeout: float = 5.0) -> Connected:
+        def make(url: str, *, patience: float | None = PATIENCE, timeout: float = 5.0, **options: Any) -> Connected:
             clock = VirtualClock()
             client = LangfuseClient(
                 url,
@@ -68,6 +69,7 @@ async def connect() -> AsyncIterator[Connect]:
                 backoff=Backoff("Langfuse", clock, patience),
                 clock=clock,
                 transport=httpx.AsyncHTTPTransport(verify=False),  # reading certificates takes longer than most tests
+                **options,
             )
             stack.push_async_callback(client.close)
             sent: list[httpx.URL] = []
