@@ -206,6 +206,7 @@ async def unless_stopped(clock: Clock, work: Awaitable[_Result]) -> _Result:
     try:
         await asyncio.wait((task, stop), return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
+            stop.result()
             raise Stopped("asked to stop")
         return task.result()
     finally:

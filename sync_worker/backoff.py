@@ -94,8 +94,9 @@ class Backoff:
 
     def _give_up_beyond_patience(self, fault: TransientError, wait: float) -> None:
         if self._patience is not None and self.age + wait > self._patience:
+            tries = max(1, self._tries)
             raise PatienceEnded(
-                f"{fault} (gave up after {self.age:.0f} s and {max(1, self._tries)} tries; what was not answered stays undone. "
+                f"{fault} (gave up after {self.age:.0f} s and {tries} tries; what was not answered stays undone. "
                 "Run again, or raise SYNC_PATIENCE)",
                 retry_after=fault.retry_after,
             ) from fault

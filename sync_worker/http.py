@@ -8,7 +8,7 @@ import re
 import ssl
 import time
 from collections.abc import Iterable, Iterator
-from datetime import UTC
+from datetime import UTC, datetime
 
 import httpx
 
@@ -52,6 +52,21 @@ def retry_after(response: httpx.Response) -> float | None:
         told = _http_date(response.headers.get("Date", ""))
         seconds = moment - (time.time() if told is None else told)
     return max(0.0, seconds) if seconds <= _FURTHEST else None  # not a number is not at most anything
+
+
+def resets_in(response: httpx.Response) -> float | None:
+    """Return in how many seconds a rate limit's window ends, as `X-RateLimit-Reset` tells it; None where it does not.
+
+    Langfuse writes it as JavaScript does: `Thu Nov 26 2026 11:56:13 GMT+0000 (Coordinated Universal Time)`.
+    """
+    written = response.headers.get("X-RateLimit-Reset", "").partition(" (")[0]
+    try:
+        moment = datetime.strptime(written, "%a %b %d %Y %H:%M:%S GMT%z").timestamp()
+    except (ValueError, OverflowError):
+        return None
+    told = _http_date(response.headers.get("Date", ""))
+    seconds = moment - (time.time() if told is None else told)
+    return seconds if 0 <= seconds <= _FURTHEST else None
 
 
 def _http_date(text: str) -> float | None:

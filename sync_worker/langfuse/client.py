@@ -20,12 +20,14 @@ from sync_worker.answers import MAX_BYTES, BadAnswer, BoundedClient, TooLarge, T
 from sync_worker.backoff import Backoff
 from sync_worker.clock import Clock
 from sync_worker.errors import CredentialsRefused, SourcePaused, TransientError
-from sync_worker.http import describe, redirect_target, retry_after, said, server_time_ms, tls
+from sync_worker.http import describe, redirect_target, resets_in, retry_after, said, server_time_ms, tls
 from sync_worker.json_text import parse
-from sync_worker.langfuse.budget import Budget, RateLimited
+from sync_worker.langfuse.buckets import Buckets, bucket_of
+from sync_worker.langfuse.budget import RateLimited
 from sync_worker.langfuse.pace import Pace
 
-_DEFAULT_RETRY_AFTER = 60.0  # seconds; the length of Langfuse's rate-limit window
+_DEFAULT_RETRY_AFTER = 60.0  # seconds; the length of most of Langfuse's rate-limit windows
+_LONGEST_LIMIT = 10  # digits
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +69,7 @@ class LangfuseClient:
         public_key: str,
         secret_key: str,
         *,
-        budget: Budget,
+        budget: Buckets,
         backoff: Backoff,
         clock: Clock,
         pace: Pace | None = None,
@@ -109,12 +111,13 @@ class LangfuseClient:
         """Close the connections."""
         await self.http.aclose()
 
-    async def admitted(self) -> None:
-        """Wait until the budget admits one more request, and count it.
+    async def admitted(self, path: str, *, at_once: bool = False) -> None:
+        """Wait until the budget admits one more request to a path below the base URL, and count it.
 
-        Raises Stopped, and RateLimited when Langfuse told this or another run to wait beyond patience.
+        Raises Stopped, and RateLimited when Langfuse told this or another run to wait beyond patience, or at all where
+        it is to go out `at_once`.
         """
-        await self.budget.acquire(self.backoff.left)
+        await self.budget.acquire(path, self.backoff.left, at_once=at_once)
         self.requests += 1
 
     async def get(self, path: str, params: Mapping[str, str]) -> Answer:
@@ -125,13 +128,13 @@ class LangfuseClient:
             except RateLimited as fault:
                 await self.backoff.wait(fault)
 
-    async def attempt(self, path: str, params: Mapping[str, str]) -> Answer:
-        """GET a path below the base URL, once.
+    async def attempt(self, path: str, params: Mapping[str, str], *, at_once: bool = False) -> Answer:
+        """GET a path below the base URL, once; see `admitted` for `at_once`.
 
         Raises RateLimited, PageTooHeavy, ServerFault, TransientError, EndpointMissing, RequestRejected,
         CredentialsRefused, SourcePaused for a redirect, PatienceEnded, or Stopped.
         """
-        await self.admitted()
+        await self.admitted(path, at_once=at_once)
         await self._pace.begin()
         began, failed = self.clock.monotonic(), True
         try:
@@ -206,7 +209,7 @@ class LangfuseClient:
         said = self._said(response)
         where = f"{self.base_url}{path}"
         if status == 429:
-            return self._limited(response)
+            return self._limited(path, response)
         if status in {413, 422, 524}:
             return PageTooHeavy(f"Langfuse answered {status} at {path}: {said}")
         if status in {401, 403}:
@@ -227,18 +230,20 @@ class LangfuseClient:
             return ServerFault(f"Langfuse answered {status} at {path}: {said}", retry_after=retry_after(response))
         return RequestRejected(f"Langfuse did not accept the request ({status} at {path}: {said})")
 
-    def _limited(self, response: httpx.Response) -> RateLimited:
-        limit = response.headers.get("X-RateLimit-Limit", "")
-        known = limit.isascii() and limit.isdigit()
-        if known:
-            self.budget.learn(int(limit))
-        asked = retry_after(response)
+    def _limited(self, path: str, response: httpx.Response) -> RateLimited:
+        bucket = bucket_of(path)
+        budget = self.budget.of(bucket)
+        asked = next((wait for wait in (retry_after(response), resets_in(response)) if wait is not None), None)
         seconds = _DEFAULT_RETRY_AFTER if asked is None else asked
-        self.budget.block(seconds)
-        count = limit if known else "unknown"
-        return RateLimited(
-            f"Langfuse's rate limit is reached ({count} requests a minute for the organisation)", retry_after=seconds
-        )
+        limit = response.headers.get("X-RateLimit-Limit", "")
+        known = limit.isascii() and limit.isdigit() and len(limit) < _LONGEST_LIMIT
+        if known:
+            budget.learn(int(limit), seconds)
+        elif budget.limit is not None:
+            budget.learn(budget.limit.requests, seconds)  # it holds after all
+        budget.block(seconds)
+        told = f"{limit} requests in {budget.window:.0f} s" if known else "how many requests is not told"
+        return RateLimited(f"Langfuse's rate limit {bucket.name} is reached ({told})", retry_after=seconds)
 
     def _said(self, response: httpx.Response) -> str:
         return said(response, self._unspeakable)

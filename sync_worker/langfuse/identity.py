@@ -37,7 +37,7 @@ async def project_of(client: LangfuseClient) -> Project:
 
 
 async def _project(client: LangfuseClient) -> Project:
-    await client.admitted()
+    await client.admitted(_PROJECTS)
     with translated(client, _PROJECTS):
         answer = await api(client).projects.get(request_options=OPTIONS)
     if not answer.data:

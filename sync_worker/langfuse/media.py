@@ -80,7 +80,7 @@ async def _stored(client: LangfuseClient, media_id: str) -> str | None:
 
 
 async def _fetched(client: LangfuseClient, media_id: str) -> str:
-    await client.admitted()
+    await client.admitted(_PATH)
     try:
         answer = await api(client).media.get(media_id, request_options=OPTIONS)
         if answer.content_length > MAX_TEXT_BYTES:

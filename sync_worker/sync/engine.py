@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 from sync_worker.clock import Clock, Stopped
 from sync_worker.errors import ExitCode, Stop, SyncError
-from sync_worker.langfuse.budget import Allowance, Budgets
+from sync_worker.langfuse.buckets import Budgets
+from sync_worker.langfuse.budget import Allowance
 from sync_worker.langfuse.client import EndpointMissing
 from sync_worker.langfuse.pace import Paces
 from sync_worker.ledger import DeadLetter, Ledger

@@ -15,7 +15,7 @@ from sync_worker.clock import Clock
 from sync_worker.errors import StateError
 from sync_worker.kelet.client import KeletClient
 from sync_worker.kelet.delivery import Delivery
-from sync_worker.langfuse.budget import Budgets
+from sync_worker.langfuse.buckets import Budgets
 from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.identity import project_of
 from sync_worker.langfuse.pace import Paces

@@ -13,7 +13,8 @@ from sync_worker.cli.output import print_json, print_line
 from sync_worker.clock import SystemClock
 from sync_worker.errors import ConfigError, ExitCode, SyncError
 from sync_worker.kelet.client import KeletClient
-from sync_worker.langfuse.budget import Allowance, Budget
+from sync_worker.langfuse.buckets import Buckets
+from sync_worker.langfuse.budget import Allowance
 from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.generation import ask
 from sync_worker.langfuse.identity import Project, project_of, server_version
@@ -110,7 +111,7 @@ async def _check_source(
     patience = min(settings.patience.total_seconds(), 10.0)
     client = LangfuseClient(
         source.langfuse_base_url, source.langfuse_public_key, source.langfuse_secret_key.get_secret_value(),
-        budget=Budget(clock, Allowance(settings.requests_per_minute, settings.budget_share)),
+        budget=Buckets(clock, Allowance(settings.requests_per_minute, settings.budget_share)),
         backoff=Backoff("Langfuse", clock, patience), clock=clock, max_bytes=settings.max_response_bytes,
     )  # fmt: skip
     kelet = KeletClient(
