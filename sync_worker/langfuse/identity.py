@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 
 import httpx
 from langfuse.api.client import AsyncLangfuseAPI
 from langfuse.api.core import ApiError
 from langfuse.api.core.request_options import RequestOptions
 
-from sync_worker.errors import CredentialsRefused, TransientError
+from sync_worker.errors import CredentialsRefused, SourcePaused, TransientError
 from sync_worker.langfuse.client import LangfuseClient
 
 OPTIONS: RequestOptions = {"max_retries": 0, "timeout_in_seconds": 30}
@@ -52,6 +53,22 @@ async def server_version(client: LangfuseClient) -> str:
     """Return the version the server gives at its health endpoint. Raises as `project_of`."""
     with translated(client, _HEALTH):
         return str((await api(client).health.health(request_options=OPTIONS)).version)
+
+
+async def key_expiry(client: LangfuseClient, project: Project) -> datetime | None:
+    """Return when the client's key expires; None where it never does, or Langfuse does not tell.
+
+    Keys that expire are newer than Langfuse 4.16.0, whose `GET /api/public/projects/{id}/apiKeys` tells of them, but
+    may ask for a key of the organisation.
+    """
+    path = f"{_PROJECTS}/{project.id}/apiKeys"
+    try:
+        await client.admitted(path)
+        with translated(client, path):
+            listed = await api(client).projects.get_api_keys(project.id, request_options=OPTIONS)
+    except (TransientError, SourcePaused):  # it is good to know, and no reason to stop
+        return None
+    return next((key.expires_at for key in listed.api_keys if key.public_key == client.keys[0]), None)
 
 
 @contextmanager

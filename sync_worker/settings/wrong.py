@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from sync_worker.errors import ConfigError
 
@@ -39,6 +40,7 @@ class Found:
     text: str = field(repr=False)
     origin: str
     secret: bool = False  # never show it
+    file: Path | None = None  # which holds the value and nothing else
 
 
 def mask(secret: str) -> str:

@@ -135,8 +135,13 @@ def _check_ids(ledger: Ledger, state: SourceState) -> None:
 
 
 def keys_hash(source: Source) -> str:
-    """Return the ledger's name for a pair of keys."""
-    return hashlib.sha256(f"{source.langfuse_base_url}\n{source.langfuse_public_key}".encode()).hexdigest()
+    """Return the ledger's name for a pair of keys.
+
+    The secret one is part of it: Langfuse goes by that alone, whatever the public one says (v4.16.0), and while keys
+    are replaced one may be new and the other old.
+    """
+    secret = source.langfuse_secret_key.get_secret_value()
+    return hashlib.sha256(f"{source.langfuse_base_url}\n{source.langfuse_public_key}\n{secret}".encode()).hexdigest()
 
 
 def organization_scope(state: SourceState) -> str:

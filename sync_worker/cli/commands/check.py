@@ -17,7 +17,7 @@ from sync_worker.langfuse.buckets import Buckets
 from sync_worker.langfuse.budget import Allowance
 from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.generation import ask
-from sync_worker.langfuse.identity import Project, project_of, server_version
+from sync_worker.langfuse.identity import Project, key_expiry, project_of, server_version
 from sync_worker.langfuse.page_size import MAX_LIMIT
 from sync_worker.langfuse.v1 import V1Reader
 from sync_worker.langfuse.v2 import V2Reader
@@ -143,7 +143,12 @@ async def _server(client: LangfuseClient) -> str:
 
 async def _keys(client: LangfuseClient) -> str:
     project: Project = await project_of(client)
-    return f"open project {project.name!r} ({project.id})"
+    expires = await key_expiry(client, project)
+    end = "Langfuse tells of no end" if expires is None else f"expire at {iso_time(round(expires.timestamp() * 1000))}"
+    return (
+        f"open project {project.name!r} ({project.id}); {end}; "
+        "keys that may only read (Viewer) are enough, where the server has such"
+    )
 
 
 async def _api(client: LangfuseClient, settings: Settings) -> tuple[Api, str | None, str]:
