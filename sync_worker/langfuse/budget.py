@@ -152,7 +152,7 @@ class Budget:
         if self.limit is None:
             return None
         times = max(0, self._clock.now_ms() - self.limit.told_ms) / 1000 // max(_HOUR, self.window)
-        return math.floor(self.limit.requests * _RAISE ** min(times, _MOST_RAISES))
+        return int(self.limit.requests * _RAISE ** min(times, _MOST_RAISES))
 
     @property
     def window(self) -> float:

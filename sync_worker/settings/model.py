@@ -48,7 +48,7 @@ class Variables(BaseSettings):
     )
     langfuse_public_key: Annotated[SecretStr | None, PlainValidator(values.parse_langfuse_public_key)] = _unset(
         "Public key of the Langfuse project, from Project settings → API keys, or `LANGFUSE_PUBLIC_KEY_FILE` with the "
-        "path of a file that holds it."
+        "path of a file that holds it. A read-only (Viewer) key is enough, where the server has such keys."
     )
     langfuse_secret_key: Annotated[SecretStr | None, PlainValidator(values.parse_langfuse_secret_key)] = _unset(
         "Secret key of the Langfuse project, from Project settings → API keys, or `LANGFUSE_SECRET_KEY_FILE` with the "

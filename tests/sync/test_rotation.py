@@ -37,7 +37,7 @@ def _rotate(made: World, files: tuple[str, ...] = NAMES) -> None:
 
 
 def _once_when_asked(made: World, path: str, act: Callable[[], None]) -> None:
-    done = []
+    done: list[int] = []
 
     def script(request: Request) -> Reply | None:
         if request.path.endswith(path) and not done:

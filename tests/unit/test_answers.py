@@ -9,6 +9,7 @@ import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx
 import pytest
@@ -24,7 +25,7 @@ MEBIBYTE = 1024 * 1024
 
 
 @asynccontextmanager
-async def _served(write: Write, **options: object) -> AsyncIterator[tuple[BoundedClient, str]]:
+async def _served(write: Write, **options: Any) -> AsyncIterator[tuple[BoundedClient, str]]:
     """A server that reads the head of each request and then writes what it likes."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
