@@ -47,8 +47,8 @@ class Variables(BaseSettings):
         "https://cloud.langfuse.com", "Base address of Langfuse; `LANGFUSE_HOST` is read too."
     )
     langfuse_public_key: Annotated[SecretStr | None, PlainValidator(values.parse_langfuse_public_key)] = _unset(
-        "Public key of the Langfuse project, from Project settings → API keys, or `LANGFUSE_PUBLIC_KEY_FILE` with the "
-        "path of a file that holds it. A read-only (Viewer) key is enough, where the server has such keys."
+        "Public key of the Langfuse project, from Project settings → API keys (Viewer is enough, where the server has "
+        "it), or `LANGFUSE_PUBLIC_KEY_FILE` with the path of a file that holds it."
     )
     langfuse_secret_key: Annotated[SecretStr | None, PlainValidator(values.parse_langfuse_secret_key)] = _unset(
         "Secret key of the Langfuse project, from Project settings → API keys, or `LANGFUSE_SECRET_KEY_FILE` with the "
