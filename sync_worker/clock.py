@@ -32,6 +32,9 @@ class Clock(Protocol):
     def check(self) -> None:
         """Raise Stopped when the run was asked to stop."""
 
+    async def stopped(self) -> None:
+        """Wait until the run is asked to stop."""
+
 
 class SystemClock:
     """The machine's clock, whose waits end when the run is asked to stop."""

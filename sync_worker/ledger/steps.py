@@ -143,5 +143,24 @@ def step_4(db: Database) -> None:
     db.conn.execute("PRAGMA user_version = 4")
 
 
+@steps()
+def step_5(db: Database) -> None:
+    """Keep requests, limits and waits by Langfuse's bucket; what was known before is of the one that rows fall under.
+
+    A limit has a window of its own and a time at which it was told.
+    """
+    db.conn.execute("ALTER TABLE requests RENAME COLUMN organization TO bucket")
+    db.conn.execute("UPDATE requests SET bucket = bucket || ' public-api'")
+    now_ms = "(CAST(strftime('%s', 'now') AS INTEGER) * 1000)"
+    db.conn.execute(
+        f"""UPDATE facts SET scope = scope || ' public-api', name = 'limit', value = value || ' 60 ' || {now_ms}
+            WHERE name = 'requests_per_minute' AND scope LIKE 'organization %'"""
+    )
+    db.conn.execute(
+        "UPDATE facts SET scope = scope || ' public-api' WHERE name = 'blocked' AND scope LIKE 'organization %'"
+    )
+    db.conn.execute("PRAGMA user_version = 5")
+
+
 #: The version this program writes.
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5

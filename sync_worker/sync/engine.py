@@ -9,12 +9,13 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
 from sync_worker.clock import Clock, Stopped
-from sync_worker.errors import ExitCode, Stop, SyncError
-from sync_worker.langfuse.budget import Allowance, Budgets
+from sync_worker.errors import CredentialsRefused, ExitCode, Stop, SyncError
+from sync_worker.langfuse.buckets import Budgets
+from sync_worker.langfuse.budget import Allowance
 from sync_worker.langfuse.client import EndpointMissing
 from sync_worker.langfuse.pace import Paces
 from sync_worker.ledger import DeadLetter, Ledger
-from sync_worker.settings import Settings, Source
+from sync_worker.settings import Settings, Source, reread
 from sync_worker.sync.identities import Identities
 from sync_worker.sync.opening import Transports, open_source
 from sync_worker.sync.report import SourceReport
@@ -23,6 +24,11 @@ from sync_worker.windows import Window
 
 #: Sources worked on at once.
 SOURCES_AT_ONCE = 4
+
+#: When a key is refused its file is looked at so often, with so many seconds between.
+_LOOKS, _BETWEEN_LOOKS = 5, 1.0
+#: So often in one piece of work keys may be refused and be other ones then.
+_MOST_ROTATIONS = 5
 
 #: Which exit code tells more, when sources end differently.
 _RANK = (
@@ -55,6 +61,7 @@ class Engine:
     budgets: Budgets = field(init=False)
     paces: Paces = field(init=False)
     identities: Identities = field(init=False)
+    _current: dict[str, Source] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         allowance = Allowance(self.settings.requests_per_minute, self.settings.budget_share, self.parts)
@@ -64,6 +71,10 @@ class Engine:
         self.identities = Identities(
             self.settings, self.ledger, self.clock, self.budgets.of_keys, self.transports.langfuse
         )
+
+    def keys_changed(self, source: Source) -> bool:
+        """Whether a file holds another key of the source than was used last."""
+        return bool(reread(self._current.get(source.name, source)).changed)
 
     def open(self, source: Source, report: SourceReport) -> AbstractAsyncContextManager[SourceSync]:
         """Connect a source."""
@@ -109,12 +120,12 @@ class Engine:
     async def work(self, source: Source, work: Callable[[SourceSync], Awaitable[None]]) -> tuple[SourceReport, int]:
         """Run work on a source. Raises Stopped and Stop; what concerns the source alone ends in its report.
 
-        Where what was read is gone because the server speaks another generation of the API now, the work is begun anew.
+        Where what was read is gone because the server speaks another generation of the API now, the work is begun anew;
+        and so it is when a key is refused and its file holds another one now.
         """
         report = SourceReport(source.name)
         try:
-            if not await self._attempt(source, report, work):
-                await self._attempt(source, report, work)
+            await self._attempt_with_new_keys(source, report, work)
         except (Stop, Stopped) as fault:
             if not isinstance(fault, Stopped):
                 report.error = str(fault)
@@ -124,6 +135,39 @@ class Engine:
             log.error("%s: %s", source.name, fault, extra={"action": "stop", "source": source.name})  # noqa: TRY400
             return report, fault.exit_code
         return report, ExitCode.DEAD_LETTERS if report.dead_letters else ExitCode.OK
+
+    async def _attempt_with_new_keys(
+        self, source: Source, report: SourceReport, work: Callable[[SourceSync], Awaitable[None]]
+    ) -> None:
+        current = self._with_keys_of_now(self._current.get(source.name, source))
+        for _ in range(_MOST_ROTATIONS):
+            try:
+                if not await self._attempt(current, report, work):
+                    await self._attempt(current, report, work)
+            except CredentialsRefused:
+                await self._await_other_keys(current)
+                before, current = current, self._with_keys_of_now(current)
+                if current is before:
+                    raise
+            else:
+                return
+        raise CredentialsRefused(f"the keys of {source.name} were refused, and changed, {_MOST_ROTATIONS} times")
+
+    async def _await_other_keys(self, source: Source) -> None:
+        """Wait a little for files to hold other keys than those of the source: they may be being written just now."""
+        for _ in range(_LOOKS if source.key_files else 0):
+            found = reread(source)
+            if found.changed and found.settled:
+                return
+            await self.clock.sleep(_BETWEEN_LOOKS)
+
+    def _with_keys_of_now(self, source: Source) -> Source:
+        found = reread(source)
+        if found.changed:
+            files = ", ".join(str(file) for file in found.changed)
+            log.info("%s: a new key was read from %s", source.name, files, extra={"action": "keys"})
+        self._current[source.name] = found.source
+        return found.source
 
     async def _attempt(
         self, source: Source, report: SourceReport, work: Callable[[SourceSync], Awaitable[None]]

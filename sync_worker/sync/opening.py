@@ -13,13 +13,13 @@ from sync_worker.backoff import Backoff
 from sync_worker.clock import Clock
 from sync_worker.kelet.client import KeletClient
 from sync_worker.kelet.delivery import Delivery
-from sync_worker.langfuse.budget import Budgets
+from sync_worker.langfuse.buckets import Budgets
 from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.pace import Paces
 from sync_worker.ledger import Ledger, source_scope
 from sync_worker.settings import Settings, Source
 from sync_worker.sync.generation import Generations
-from sync_worker.sync.identities import Identities, keys_hash, organization_scope
+from sync_worker.sync.identities import Identities, keys_of, organization_scope
 from sync_worker.sync.report import SourceReport
 from sync_worker.sync.sink import LedgerSink
 from sync_worker.sync.source import SourceSync
@@ -52,7 +52,7 @@ async def open_source(
 
     Raises CredentialsRefused, SourcePaused, ConfigError, StateError or TransientError.
     """
-    keys = keys_hash(source.langfuse_base_url, source.langfuse_public_key)
+    keys = keys_of(source)
     known = ledger.source_by_key(keys)
     client = LangfuseClient(
         source.langfuse_base_url,
@@ -63,13 +63,17 @@ async def open_source(
         clock=clock,
         pace=paces.of(source.langfuse_base_url),
         media_hosts=settings.media_hosts,
+        max_bytes=settings.max_response_bytes,
         transport=transports.langfuse,
     )
+    sending = Backoff("Kelet", clock, patience)
     kelet = KeletClient(
         source.kelet_api_url,
         source.kelet_api_key.get_secret_value(),
         compression=settings.compression,
         gzip_refused=ledger.fact(f"kelet {source.kelet_api_url}", "gzip_refused") is not None,
+        max_bytes=settings.max_response_bytes,
+        left=lambda: sending.left,
         transport=transports.kelet,
     )
     try:
@@ -82,7 +86,7 @@ async def open_source(
         delivery = Delivery(
             kelet,
             LedgerSink(ledger, state.id, report, clock),
-            Backoff("Kelet", clock, patience),
+            sending,
             clock,
             refused_before=int(refused or 0),
         )

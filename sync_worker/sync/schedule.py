@@ -81,7 +81,8 @@ class Worker:
 
     async def _guarded(self, source: Source) -> None:
         refused = self._refused_at.get(source.name)
-        if self.clock.stopping or (refused is not None and self.clock.monotonic() - refused < _REFUSED_PAUSE):
+        waits = refused is not None and self.clock.monotonic() - refused < _REFUSED_PAUSE
+        if self.clock.stopping or (waits and not self.engine.keys_changed(source)):
             return
         started = self.clock.now_ms()
         try:
@@ -96,9 +97,7 @@ class Worker:
             self._end_if_damaged()
             return
         if code == ExitCode.CREDENTIALS:
-            self._refused_at[source.name] = self.clock.monotonic()
-            if self._all_refused():
-                self._ended.set()
+            self._note_refusal(source)
         else:
             self._refused_at.pop(source.name, None)
         if report.spans_sent or report.dead_letters or report.error:
@@ -106,6 +105,16 @@ class Worker:
         else:
             log.debug("%s", report.line(), extra={"action": "cycle", "source": source.name})
         self.engine.ledger.note_run("run", started, code, {"sources": [report.as_json()]})
+
+    def _note_refusal(self, source: Source) -> None:
+        if source.key_files and source.name not in self._refused_at:
+            log.warning(
+                "%s: goes on when a file holds another key; the files are looked at each cycle",
+                source.name, extra={"action": "keys", "source": source.name},
+            )  # fmt: skip
+        self._refused_at[source.name] = self.clock.monotonic()
+        if self._all_refused():
+            self._ended.set()
 
     async def _beat(self) -> None:
         try:
@@ -129,4 +138,5 @@ class Worker:
             self._ended.set()
 
     def _all_refused(self) -> bool:
-        return all(source.name in self._refused_at for source in self.sources)
+        """Whether no source is left that may go on; one whose keys stand in files may, when they are replaced."""
+        return all(source.name in self._refused_at and not source.key_files for source in self.sources)

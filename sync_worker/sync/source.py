@@ -263,7 +263,7 @@ class SourceSync:
             windows,
             [span_ms(horizon) for horizon in self._settings.late_horizons],
             first,
-            self._client.budget.per_minute,
+            self._client.budget.per_minute(self._reader.api),
             span_ms(self._settings.interval),
             seen,
         )

@@ -114,10 +114,10 @@ def test_a_trace_that_waits_here_waits_on(make: Make) -> None:
 def test_what_was_learnt(make: Make) -> None:
     """The limit would be run into again, or what is known here be replaced by what another machine saw."""
     own, other = make("own", "a"), make("other", "a")
-    own.learn("organization x", "requests_per_minute", "30")
+    own.learn("organization x public-api", "limit", "30 60 5")
     for scope, name, value in (
-        ("organization x", "requests_per_minute", "20"),
-        ("organization y", "requests_per_minute", "10"),
+        ("organization x public-api", "limit", "20 60 6"),
+        ("organization y public-api", "limit", "10 60 7"),
         ("organization y", "of this minute", "1"),
         ("kelet k", "gzip_refused", "1"),
         ("source 1", "id mapping", "1"),
@@ -130,9 +130,9 @@ def test_what_was_learnt(make: Make) -> None:
     own.learn("source 1", "forgotten before", "1000")
     merge(own, other)
     assert own.query("SELECT scope, name, value FROM facts WHERE scope != 'file' AND scope NOT GLOB 'merged*'") == [
-        ("organization x", "requests_per_minute", "30"),
+        ("organization x public-api", "limit", "30 60 5"),
         ("source 1", "forgotten before", "1000"),
-        ("organization y", "requests_per_minute", "10"),
+        ("organization y public-api", "limit", "10 60 7"),
         ("kelet k", "gzip_refused", "1"),
         ("source 1", "id mapping", "1"),
     ]

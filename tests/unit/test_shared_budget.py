@@ -29,7 +29,7 @@ def machine(tmp_path: Path) -> Machine:
 def _requests(machine: Machine) -> list[tuple[str, int, int]]:
     """Return what the file says of requests: organisation, milliseconds after the beginning, whether live."""
     with sqlite3.connect(machine.state) as raw:
-        rows = raw.execute("SELECT organization, sent_ms, live FROM requests ORDER BY id").fetchall()
+        rows = raw.execute("SELECT bucket, sent_ms, live FROM requests ORDER BY id").fetchall()
     raw.close()
     return [(organization, sent - NOON, live) for organization, sent, live in rows]
 

@@ -21,10 +21,11 @@ from sync_worker.cli.output import print_json, print_line
 from sync_worker.clock import SystemClock
 from sync_worker.errors import ConfigError, ExitCode, SyncError
 from sync_worker.kelet.client import KeletClient
-from sync_worker.langfuse.budget import Allowance, Budget
+from sync_worker.langfuse.buckets import Buckets
+from sync_worker.langfuse.budget import Allowance
 from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.generation import ask
-from sync_worker.langfuse.identity import Project, project_of, server_version
+from sync_worker.langfuse.identity import Project, key_expiry, project_of, server_version
 from sync_worker.langfuse.page_size import MAX_LIMIT
 from sync_worker.langfuse.v1 import V1Reader
 from sync_worker.langfuse.v2 import V2Reader
@@ -126,10 +127,16 @@ async def _check_source(
     patience = min(settings.patience.total_seconds(), 10.0)
     client = LangfuseClient(
         source.langfuse_base_url, source.langfuse_public_key, source.langfuse_secret_key.get_secret_value(),
-        budget=Budget(clock, Allowance(settings.requests_per_minute, settings.budget_share)),
-        backoff=Backoff("Langfuse", clock, patience), clock=clock,
+        budget=Buckets(clock, Allowance(settings.requests_per_minute, settings.budget_share)),
+        backoff=Backoff("Langfuse", clock, patience), clock=clock, max_bytes=settings.max_response_bytes,
     )  # fmt: skip
-    kelet = KeletClient(source.kelet_api_url, source.kelet_api_key.get_secret_value(), compression=settings.compression)
+    kelet = KeletClient(
+        source.kelet_api_url,
+        source.kelet_api_key.get_secret_value(),
+        compression=settings.compression,
+        max_bytes=settings.max_response_bytes,
+        left=lambda: patience,
+    )
     name = source.name
     try:
         if await findings.attempt(f"{name}: Langfuse server", lambda: _server(client)) and await findings.attempt(
@@ -152,7 +159,12 @@ async def _server(client: LangfuseClient) -> str:
 
 async def _keys(client: LangfuseClient) -> str:
     project: Project = await project_of(client)
-    return f"open project {project.name!r} ({project.id})"
+    expires = await key_expiry(client, project)
+    end = "Langfuse tells of no end" if expires is None else f"expire at {iso_time(round(expires.timestamp() * 1000))}"
+    return (
+        f"open project {project.name!r} ({project.id}); {end}; "
+        "keys that may only read (Viewer) are enough, where the server has such"
+    )
 
 
 async def _api(client: LangfuseClient, settings: Settings) -> tuple[Api, str | None, str]:

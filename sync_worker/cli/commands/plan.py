@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _print(one: Estimate) -> None:
     limit = f"at {one.requests_per_minute} a minute" if one.requests_per_minute else "no limit is known yet"
-    how = "counted by Langfuse" if one.counted else "estimated from samples"
+    how = "counted by Langfuse" if one.counted else "an estimate from samples"
     print_line(f"{one.source}: {one.rows:,} rows ({how}) in {one.windows_open} stretches not covered yet")
     print_line(f"  Langfuse  {one.langfuse_requests:,} requests ({limit}), {one.bytes_read / 1e6:,.1f} MB")
     print_line(f"  Kelet     {one.kelet_requests:,} requests, {one.bytes_sent / 1e6:,.1f} MB before compression")

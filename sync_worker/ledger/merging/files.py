@@ -79,7 +79,7 @@ def _take_facts_of_all(ledger: Ledger) -> None:
     """Take in an organisation's limit and what Kelet was found to be like, where nothing is known of it."""
     ledger.db.execute(
         "INSERT OR IGNORE INTO facts SELECT * FROM other.facts "
-        "WHERE scope GLOB 'organization *' AND name = 'requests_per_minute' OR scope GLOB 'kelet *'"
+        "WHERE scope GLOB 'organization *' AND name = 'limit' OR scope GLOB 'kelet *'"
     )
 
 
