@@ -162,5 +162,22 @@ def step_5(db: Database) -> None:
     db.conn.execute("PRAGMA user_version = 5")
 
 
+@steps()
+def step_6(db: Database) -> None:
+    """Keep what is to be read once more, and when a dead letter is tried again by itself."""
+    db.conn.execute(
+        """CREATE TABLE second_reads (
+             source_id INTEGER NOT NULL, trace_id TEXT NOT NULL, row_id TEXT NOT NULL, start_ms INTEGER NOT NULL,
+             due_ms INTEGER NOT NULL,  -- not read again before
+             tries INTEGER NOT NULL,   -- how often it was read again and was not settled
+             PRIMARY KEY (source_id, trace_id, row_id)) WITHOUT ROWID"""
+    )
+    db.conn.execute("CREATE INDEX second_reads_due ON second_reads (source_id, due_ms)")
+    db.conn.execute("ALTER TABLE dead_letters ADD COLUMN tries INTEGER NOT NULL DEFAULT 0")
+    db.conn.execute("ALTER TABLE dead_letters ADD COLUMN next_try_ms INTEGER")  # NULL: never by itself
+    db.conn.execute("UPDATE dead_letters SET next_try_ms = made_ms WHERE kind = 'unreadable' AND row_id IS NOT NULL")
+    db.conn.execute("PRAGMA user_version = 6")
+
+
 #: The version this program writes.
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6

@@ -25,6 +25,7 @@ from sync_worker.spans.context import trace_of
 from sync_worker.sync.assemble import MAX_HELD_BYTES, Assembly
 from sync_worker.sync.lateness import Lateness, last_look_name
 from sync_worker.sync.plan import PERIODS
+from sync_worker.sync.proving import prove
 from sync_worker.sync.recount import BUCKET_MS, Recount
 from sync_worker.sync.release import Releaser
 from sync_worker.sync.window import WindowSync
@@ -301,10 +302,12 @@ class LateScans:
         async for page in walk:
             releaser.report.langfuse_requests_of_late_scans += 1
             releaser.report.rows_read += len(page.rows)
-            assembly.add([row for row in page.rows if (trace_of(row), row.id) in wanted], page.size)
+            assembly.add_page(page, [row for row in page.rows if (trace_of(row), row.id) in wanted])
             releaser.set_aside_unreadable(item for item in page.unreadable if item.row_id in ids)
             if assembly.size > MAX_HELD_BYTES:
+                releaser.report.langfuse_requests_of_late_scans += await prove(releaser.reader, assembly)
                 await self._windows.settle_late(assembly.take(), around)
+        releaser.report.langfuse_requests_of_late_scans += await prove(releaser.reader, assembly)
         await self._windows.settle_late(assembly.take(), around)
 
     def _fact(self, name: str) -> int | None:

@@ -8,7 +8,8 @@ from dataclasses import replace
 from sync_worker.ledger import TraceNote
 from sync_worker.records import Observation
 from sync_worker.spans.context import trace_of
-from sync_worker.sync.assemble import MAX_HELD_BYTES, Assembly, Patience, Verdict, verdict
+from sync_worker.sync.assemble import MAX_HELD_BYTES, Assembly, Patience, Verdict, verdict, waits_for_merge
+from sync_worker.sync.proving import prove
 from sync_worker.sync.release import OPEN_FOR_MS, Releaser, Trace, released
 from sync_worker.sync.window import held_back, left_waiting, still_waiting
 from sync_worker.windows import Window
@@ -71,10 +72,12 @@ class ParkedSync:
         after: dict[str, TraceNote] = {}
         async for page in self._releaser.reader.traces(list(by_id), self.around(notes, now)):
             self._releaser.report.rows_read += len(page.rows)
-            assembly.add([row for row in page.rows if trace_of(row) in by_id], page.size)
+            assembly.add_page(page, [row for row in page.rows if trace_of(row) in by_id])
             self._releaser.set_aside_unreadable(page.unreadable)
             if assembly.size > MAX_HELD_BYTES:
+                await prove(self._releaser.reader, assembly)
                 after |= await self._send(assembly.take(), by_id, now)
+        await prove(self._releaser.reader, assembly)
         if not after:  # all rows are at hand: what was decided by roots and times can be decided by them
             moved = dict(self._still_moving(assembly.traces, by_id, now))
             after |= moved
@@ -114,7 +117,9 @@ class ParkedSync:
         """Yield traces that turn out, seen whole, not to be settled yet."""
         for trace_id, by_row in taken.items():
             note, rows = notes[trace_id], list(by_row.values())
-            if self._may_go(rows, note, now) is Verdict.PARK:
+            said = self._may_go(rows, note, now)
+            merging = any(waits_for_merge(row, now, self._patience, note.parked_ms) for row in rows)
+            if said is Verdict.PARK or (said is Verdict.RELEASE and merging):
                 context = self._releaser.gathered(Trace(trace_id, [], rows, note))
                 newest = max(note.newest_ms, *(row.last_ms for row in rows))
                 yield trace_id, replace(note, newest_ms=newest, check_ms=now + 1, context=context.as_json())

@@ -16,7 +16,7 @@ from sync_worker.kelet.delivery import Delivery
 from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.reader import Reader
 from sync_worker.ledger import DeadLetter, Ledger, SourceState, claims, source_scope
-from sync_worker.ledger.lease import BACKFILL, LIVE
+from sync_worker.ledger.lease import BACKFILL, LIVE, holder
 from sync_worker.settings import Settings, Source
 from sync_worker.spans.context import trace_of
 from sync_worker.spans.model import Conversion
@@ -32,6 +32,8 @@ from sync_worker.sync.plan import PERIODS, Cutter, due, live_view
 from sync_worker.sync.release import Policy, Releaser
 from sync_worker.sync.report import SourceReport
 from sync_worker.sync.resend import Resend
+from sync_worker.sync.retry import Retries
+from sync_worker.sync.second_read import SecondReads
 from sync_worker.sync.start import remember_start
 from sync_worker.sync.verify import Verdict, Verification
 from sync_worker.sync.window import WindowSync
@@ -108,6 +110,7 @@ class SourceSync:
         self._ledger.learn(self._scope, "window_ms", str(cutter.length))
         await scans.look(now, self._live_view(now))
         self._ledger.learn(self._scope, "lateness", seen.as_text())
+        await self._read_again(windows)
         parked = ParkedSync(self._releaser, self._patience, first)
         await parked.look_after()
         await OpenTraces(self._releaser, parked).look_up()
@@ -150,6 +153,9 @@ class SourceSync:
         if error is not None:
             raise error
         self._tell_unseen(stretch)
+        if holder(self._ledger, LIVE) is None:
+            await self._read_again(windows)
+        self._tell_of_second_reads()
         self._forget(self._clock.now_ms())
 
     async def retry(self, letters: Sequence[DeadLetter]) -> None:
@@ -267,6 +273,24 @@ class SourceSync:
             span_ms(self._settings.interval),
             seen,
         )
+
+    async def _read_again(self, windows: WindowSync) -> None:
+        """Read once more what may have been half old, and try what could not be read."""
+        reads = SecondReads(
+            self._releaser, windows, self._client.budget.per_minute(self._reader.api), self._learnt_length()
+        )
+        await reads.look()
+        await Retries(self._releaser, self._patience).look()
+
+    def _tell_of_second_reads(self) -> None:
+        """Say after a backfill what somebody has yet to read once more."""
+        left = self._ledger.count_second_reads(self.state.id)
+        if left:
+            log.info(
+                "%s: %d rows were written less than ten minutes before they were sent: the next `once`, `run` or "
+                "`backfill` after that time reads them once more",
+                self.source.name, left, extra={"action": "plan"},
+            )  # fmt: skip
 
     def _first_edge(self, now: int) -> int:
         """Return where the live sync begins: stored before the first request, and never computed again."""

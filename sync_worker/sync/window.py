@@ -9,9 +9,10 @@ from dataclasses import replace
 from sync_worker.ledger import DeadLetter, TraceNote
 from sync_worker.ledger.lease import BACKFILL
 from sync_worker.records import Observation
-from sync_worker.sync.assemble import MAX_HELD_BYTES, Assembly, Patience, Verdict, verdict, withheld
+from sync_worker.sync.assemble import MAX_HELD_BYTES, Assembly, Patience, Verdict, verdict, waits_for_merge, withheld
 from sync_worker.sync.lateness import Lateness
 from sync_worker.sync.plan import TARGET_ROWS
+from sync_worker.sync.proving import prove
 from sync_worker.sync.release import Releaser, Trace
 from sync_worker.windows import Window
 
@@ -64,7 +65,7 @@ class WindowSync:
             releaser.report.rows_read += len(page.rows)
             rows = [row for row in page.rows if window.holds(row.start_ms)]
             oldest = min([oldest, *(row.start_ms for row in rows)])
-            assembly.add(rows, page.size)
+            assembly.add_page(page, rows)
             self._count_lateness(rows, window)
             letters += [releaser.letter_of(item) for item in page.unreadable]
             if assembly.size > self._max_held or since > _ROWS_BEGUN_ANEW:
@@ -95,10 +96,12 @@ class WindowSync:
     ) -> int:
         """Settle what is held of a window, note `done` of it as covered, and return where that begins."""
         releaser = self._releaser
+        await prove(releaser.reader, assembly)
         notes = [*notes, *await self._settle(assembly.take(), window)]
         releaser.delivery.finish()
+        new = releaser.ledger.count_new(letters)
         releaser.ledger.commit_window(releaser.source_id, self._role, self._certain(done), notes, letters)
-        releaser.report.dead_letters += len(letters)
+        releaser.report.dead_letters += new
         return done.start
 
     def _certain(self, done: Window) -> Window:
@@ -162,14 +165,22 @@ class WindowSync:
         said = verdict(trace.rows, trace.earliest_ms, trace.newest_ms, now, self._patience, trace.context.rows_are)
         if said is Verdict.PARK:
             return self._releaser.noted(trace, parked=True, check_ms=now + self._patience.settle)
+        if said is Verdict.RELEASE and merging(trace, now, self._patience):
+            return self._releaser.noted(trace, parked=True, check_ms=now + self._patience.settle)
         if note is not None:
             return self._releaser.noted(trace, parked=True)  # fetched whole, and sent, at the end of this cycle
         return None
 
 
+def merging(trace: Trace, now_ms: int, patience: Patience) -> bool:
+    """Whether a trace has rows to be sent that may yet come once: all of it waits for them, to go whole."""
+    since = None if trace.note is None else trace.note.parked_ms
+    return any(waits_for_merge(row, now_ms, patience, since) for row in trace.fresh)
+
+
 def held_back(trace: Trace, now_ms: int, patience: Patience) -> list[Observation]:
-    """Take the rows out of a trace that still wait for their own end, and return them."""
-    rows = withheld(trace.fresh, now_ms, patience)
+    """Take the rows out of a trace that still wait alone, and return them."""
+    rows = withheld(trace.fresh, now_ms, patience, None if trace.note is None else trace.note.parked_ms)
     if rows:
         waiting = {row.id for row in rows}
         trace.fresh = [row for row in trace.fresh if row.id not in waiting]
@@ -182,8 +193,7 @@ def still_waiting(
 ) -> TraceNote:
     """Return the note of a trace that went but for these rows."""
     first = min(row.start_ms for row in rows)
-    wait = max(_RECHECK_MS, (now_ms - first) // _RECHECK_SHARE)
-    check = min(now_ms + wait, first + patience.max_open)
+    check = min(_next_check(row, now_ms, patience) for row in rows)
     return replace(releaser.noted(trace, parked=True, check_ms=check), earliest_ms=first)
 
 
@@ -197,3 +207,11 @@ def left_waiting(note: TraceNote, rows: Sequence[Observation], now_ms: int) -> T
         newest_ms=max([note.newest_ms, *(row.last_ms for row in rows)]),
         check_ms=now_ms + _RECHECK_MS,
     )
+
+
+def _next_check(row: Observation, now_ms: int, patience: Patience) -> int:
+    """Return when a row that waits alone is looked at again: seldom while little may have happened."""
+    is_open = row.is_open and now_ms - row.start_ms < patience.max_open
+    since = row.start_ms if is_open else min(now_ms, row.last_ms)
+    wait = max(_RECHECK_MS, (now_ms - since) // _RECHECK_SHARE)
+    return min(now_ms + wait, max(now_ms + 1, since + patience.max_open))

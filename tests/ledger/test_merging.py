@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -240,6 +241,15 @@ def test_rows_that_both_have_sent_count_once(make: Make) -> None:
     for _ in range(2):
         merge(own, other)
         assert own.rows_done_by_hour(1) == {0: 3}
+
+
+def test_rows_to_be_read_once_more_come_along(make: Make) -> None:
+    """What a shard sent half old would be corrected by nobody once its file was merged."""
+    own, other = make("own", "a"), make("other", "a")
+    other.commit_answer(1, [replace(span("t", "r", 5), read_again_ms=100)], [])
+    merge(own, other)
+    (due,) = own.second_reads_due(1, 100, 10)
+    assert (due.trace_id, due.row_id, due.start_ms) == ("t", "r", 5)
 
 
 def test_a_file_is_in_as_a_whole_or_not_at_all(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,7 +65,7 @@ def run_list(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json({"dead_letters": [_as_json(letter) for letter in page], "next": following})
     elif page:
-        head = ("id", "made", "kind", "status", "trace", "row", "reason")
+        head = ("id", "made", "kind", "status", "trace", "row", "next try", "reason")
         print_table(head, [_columns(letter) for letter in page])
         if following is not None:
             say(f"more: `dead-letters list --after {following}`")
@@ -179,6 +179,8 @@ def _as_json(letter: DeadLetter) -> dict[str, Any]:
         "start": None if letter.start_ms is None else iso_time(letter.start_ms),
         "project": letter.project,
         "spans": letter.spans,
+        "tries": letter.tries,
+        "next_try": None if letter.next_try_ms is None else iso_time(letter.next_try_ms),
     }
 
 
@@ -190,5 +192,6 @@ def _columns(letter: DeadLetter) -> tuple[str, ...]:
         str(letter.status or ""),
         letter.trace_id or "",
         letter.row_id or "",
+        "" if letter.next_try_ms is None else iso_time(letter.next_try_ms),
         " ".join(letter.reason.split()),
     )
