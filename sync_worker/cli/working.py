@@ -41,7 +41,7 @@ async def do(
 ) -> int:
     """Do a job on sources under its lease, tell what it did, and return the exit code."""
     engine = Engine(settings, ledger, clock, settings.patience.total_seconds(), parts=job.parts)
-    started = clock.now_ms()
+    started = clock.monotonic()
     line = ProgressLine(job.command)
     with held_lease(ledger, job.role) as lease:
         try:
@@ -54,7 +54,8 @@ async def do(
             return ExitCode.OK
         finally:
             line.close()
-        ledger.note_run(job.command, started, code, {"sources": [report.as_json() for report in reports]})
+        began_ms = ledger.clock.now_ms() - round((clock.monotonic() - started) * 1000)
+        ledger.note_run(job.command, began_ms, code, {"sources": [report.as_json() for report in reports]})
     if as_json:
         print_json({"exit_code": code, "sources": [report.as_json() for report in reports]})
     else:

@@ -19,7 +19,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from sync_worker import __version__
 from sync_worker.connections import Routed
 from sync_worker.errors import CredentialsRefused, SourcePaused, TransientError
-from sync_worker.http import describe, redirect_target, retry_after, shown
+from sync_worker.http import Hooks, describe, redirect_target, retry_after, shown
 from sync_worker.kelet.batches import body
 from sync_worker.kelet.compression import compress
 from sync_worker.spans.model import EncodedSpan
@@ -27,6 +27,7 @@ from sync_worker.spans.model import EncodedSpan
 PATH = "/api/traces"
 CONNECT_TIMEOUT = 10.0  # seconds
 READ_TIMEOUT = 60.0  # seconds
+_ASK_TIMEOUT = 10.0  # seconds
 #: Bodies below this gain nothing from compression.
 _MIN_COMPRESSED = 1024  # bytes
 
@@ -69,6 +70,7 @@ class KeletClient:
         *,
         compression: Compression = "auto",
         gzip_refused: bool = False,
+        hooks: Hooks | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.url = base_url + PATH
@@ -85,11 +87,20 @@ class KeletClient:
             timeout=httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
             follow_redirects=False,
             transport=transport or Routed(),
+            event_hooks=hooks,
         )
 
     async def close(self) -> None:
         """Close the connections."""
         await self._http.aclose()
+
+    async def ask_time(self) -> None:
+        """Let the server say what time it is, in whatever it answers; that it does not answer is for others to meet."""
+        try:
+            async with self._http.stream("HEAD", self.url, timeout=_ASK_TIMEOUT):
+                pass  # a hook hears the date of the answer
+        except httpx.HTTPError as fault:
+            log.debug("Kelet does not say what time it is: %s", describe(fault), extra={"action": "clock"})
 
     async def post(self, batch: Sequence[EncodedSpan]) -> Accepted:
         """Send a batch of one project once.

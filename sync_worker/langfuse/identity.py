@@ -11,11 +11,10 @@ from langfuse.api.core.request_options import RequestOptions
 
 from sync_worker.errors import CredentialsRefused, TransientError
 from sync_worker.http import describe
-from sync_worker.langfuse.client import LangfuseClient
+from sync_worker.langfuse.client import HEALTH_PATH, LangfuseClient
 
 OPTIONS: RequestOptions = {"max_retries": 0, "timeout_in_seconds": 30}
 _PROJECTS = "/api/public/projects"
-_HEALTH = "/api/public/health"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +62,9 @@ async def server_version(client: LangfuseClient) -> str:
     try:
         return str((await api(client).health.health(request_options=OPTIONS)).version)
     except ApiError as refusal:
-        raise failure_of(client, _HEALTH, refusal) from None
+        raise failure_of(client, HEALTH_PATH, refusal) from None
     except (ValueError, RecursionError):
-        raise TransientError(f"{client.base_url}{_HEALTH} answered something unknown: not Langfuse's API") from None
+        raise TransientError(f"{client.base_url}{HEALTH_PATH} answered something unknown: not Langfuse's API") from None
     except httpx.HTTPError as fault:
         raise TransientError(f"Langfuse cannot be reached at {client.base_url}: {describe(fault)}") from None
 

@@ -12,7 +12,9 @@ import httpx
 
 from sync_worker.backoff import Backoff
 from sync_worker.clock import Clock
+from sync_worker.corrected import CorrectedClock
 from sync_worker.errors import StateError
+from sync_worker.http import date_hooks
 from sync_worker.kelet.client import KeletClient
 from sync_worker.kelet.delivery import Delivery
 from sync_worker.langfuse.budget import Budgets
@@ -45,7 +47,7 @@ async def open_source(
     source: Source,
     settings: Settings,
     ledger: Ledger,
-    clock: Clock,
+    clock: CorrectedClock,
     report: SourceReport,
     *,
     patience: float | None,
@@ -68,6 +70,7 @@ async def open_source(
         clock=clock,
         pace=paces.of(source.langfuse_base_url),
         media_hosts=settings.media_hosts,
+        hooks=date_hooks(clock.monotonic, clock.langfuse.report),
         transport=transports.langfuse,
     )
     kelet = KeletClient(
@@ -75,18 +78,23 @@ async def open_source(
         source.kelet_api_key.get_secret_value(),
         compression=settings.compression,
         gzip_refused=ledger.fact(f"kelet {source.kelet_api_url}", "gzip_refused") is not None,
+        hooks=date_hooks(clock.monotonic, clock.kelet.report),
         transport=transports.kelet,
     )
     try:
-        state = await identify(source, client, ledger, clock)
+        try:
+            state = await identify(source, client, ledger, clock)
+        finally:
+            await _hear_kelet(clock, kelet)  # also where the keys are refused: the sync start goes by what time it is
         budget = budgets.of(organization_scope(state))
         if known is None:
             budget.adopt(client.budget)
         client.budget = budget
+        await _hear_time(clock, client, kelet)
         refused = ledger.fact(source_scope(state.id), "refused_in_a_row")
         delivery = Delivery(
             kelet,
-            LedgerSink(ledger, state.id, report, clock),
+            LedgerSink(ledger, state.id, report, ledger.clock),
             Backoff("Kelet", clock, patience),
             clock,
             refused_before=int(refused or 0),
@@ -104,13 +112,54 @@ async def open_source(
         await kelet.close()
 
 
+async def _hear_time(clock: CorrectedClock, client: LangfuseClient, kelet: KeletClient) -> None:
+    """Ask Langfuse what time it is where it did not say so lately, and Kelet where that leaves a doubt."""
+    if clock.needs_langfuse:
+        clock.langfuse.asked()
+        await client.ask_time()
+        await _hear_kelet(clock, kelet)
+
+
+async def _hear_kelet(clock: CorrectedClock, kelet: KeletClient) -> None:
+    if clock.needs_kelet:
+        clock.kelet.asked()
+        await kelet.ask_time()
+
+
+async def ask_time(
+    source: Source,
+    ledger: Ledger,
+    clock: CorrectedClock,
+    patience: float | None,
+    budgets: Budgets,
+    transports: Transports,
+) -> None:
+    """Ask a source's Langfuse what time it is, before anything else is done with it. Raises as requests do."""
+    keys = keys_hash(source)
+    known = ledger.source_by_key(keys)
+    client = LangfuseClient(
+        source.langfuse_base_url,
+        source.langfuse_public_key,
+        source.langfuse_secret_key.get_secret_value(),
+        budget=budgets.of_keys(keys) if known is None else budgets.of(organization_scope(known)),
+        backoff=Backoff("Langfuse", clock, patience),
+        clock=clock,
+        hooks=date_hooks(clock.monotonic, clock.langfuse.report),
+        transport=transports.langfuse,
+    )
+    try:
+        await client.ask_time()
+    finally:
+        await client.close()
+
+
 async def identify(source: Source, client: LangfuseClient, ledger: Ledger, clock: Clock) -> SourceState:
     """Return the source's place in the ledger; Langfuse is asked once a day which project the keys open."""
     keys = keys_hash(source)
     known = ledger.source_by_key(keys)
     if known is not None:
         _check_ids(ledger, known)
-    if known is not None and clock.now_ms() - known.checked_ms < _IDENTITY_AGE:
+    if known is not None and 0 <= clock.now_ms() - known.checked_ms < _IDENTITY_AGE:
         return known
     project = await project_of(client)
     state = ledger.remember_source(keys, source.langfuse_base_url, project.id, project.name, project.organization_id)
