@@ -5,8 +5,9 @@ from __future__ import annotations
 import email.utils
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import httpx
 
@@ -19,11 +20,27 @@ _QUOTED_BYTES = re.compile(r""":?\s*(bytearray\(|\bb['"]).*""", re.DOTALL)
 _FURTHEST = 86_400.0  # seconds: a quota of the day ends within it
 
 
-def server_time_ms(response: httpx.Response) -> int | None:
-    """Return the server's clock at its answer, in Unix milliseconds, exact to a second; None where it does not tell."""
-    date = response.headers.get("Date")
-    moment = _http_date(date) if date else None
-    return None if moment is None else round(moment * 1000)
+#: Event hooks of a client of httpx.
+Hooks = dict[str, list[Callable[..., Any]]]
+
+
+def date_hooks(monotonic: Callable[[], float], report: Callable[[int | None, float, float], None]) -> Hooks:
+    """Return hooks that report the `Date` of each answer.
+
+    Reported are the date in Unix milliseconds, exact to a second, and monotonic seconds before and after the answer;
+    None is the date of an answer that tells none, or that of a cache.
+    A cache says how old its answer is in `Age` (RFC 9111, 5.1); its `Date` is that of the first answer.
+    """
+
+    async def note_question(request: httpx.Request) -> None:
+        request.extensions = {**request.extensions, "asked": monotonic()}
+
+    async def report_answer(response: httpx.Response) -> None:
+        moment = None if "Age" in response.headers else _http_date(response.headers.get("Date", ""))
+        date_ms = None if moment is None else round(moment * 1000)
+        report(date_ms, response.request.extensions["asked"], monotonic())
+
+    return {"request": [note_question], "response": [report_answer]}
 
 
 def retry_after(response: httpx.Response) -> float | None:

@@ -20,12 +20,13 @@ from sync_worker import __version__
 from sync_worker.answers import MAX_BYTES, BadAnswer, BoundedClient
 from sync_worker.connections import Routed
 from sync_worker.errors import CredentialsRefused, SourcePaused, TransientError
-from sync_worker.http import describe, redirect_target, retry_after, said, shown
+from sync_worker.http import Hooks, describe, redirect_target, retry_after, said, shown
 from sync_worker.kelet.batches import body
 from sync_worker.kelet.compression import compress
 from sync_worker.spans.model import EncodedSpan
 
 PATH = "/api/traces"
+_ASK_TIMEOUT = 10.0  # seconds
 #: Bodies below this gain nothing from compression.
 _MIN_COMPRESSED = 1024  # bytes
 
@@ -74,6 +75,7 @@ class KeletClient:
         gzip_refused: bool = False,
         max_bytes: int = MAX_BYTES,
         left: Callable[[], float | None] = lambda: None,
+        hooks: Hooks | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.url = base_url + PATH
@@ -90,11 +92,20 @@ class KeletClient:
                 "User-Agent": f"langfuse-kelet-sync/{__version__}",
             },
             transport=transport or Routed(),
+            event_hooks=hooks,
         )
 
     async def close(self) -> None:
         """Close the connections."""
         await self._http.aclose()
+
+    async def ask_time(self) -> None:
+        """Let the server say what time it is, in whatever it answers; that it does not answer is for others to meet."""
+        try:
+            async with self._http.stream("HEAD", self.url, timeout=_ASK_TIMEOUT):
+                pass  # a hook hears the date of the answer
+        except httpx.HTTPError as fault:
+            log.debug("Kelet does not say what time it is: %s", describe(fault), extra={"action": "clock"})
 
     async def post(self, batch: Sequence[EncodedSpan]) -> Accepted:
         """Send a batch of one project once.

@@ -21,12 +21,14 @@ from sync_worker.backoff import Backoff
 from sync_worker.clock import Clock
 from sync_worker.connections import Routed
 from sync_worker.errors import CredentialsRefused, SourcePaused, TransientError
-from sync_worker.http import describe, redirect_target, resets_in, retry_after, said, server_time_ms
+from sync_worker.http import Hooks, describe, redirect_target, resets_in, retry_after, said
 from sync_worker.json_text import parse_answer
 from sync_worker.langfuse.buckets import Buckets, bucket_of
 from sync_worker.langfuse.budget import RateLimited
 from sync_worker.langfuse.pace import Pace
 
+HEALTH_PATH = "/api/public/health"
+_ASK_TIMEOUT = 10.0  # seconds
 _DEFAULT_RETRY_AFTER = 60.0  # seconds; the length of most of Langfuse's rate-limit windows
 _LONGEST_LIMIT = 10  # digits
 
@@ -76,6 +78,7 @@ class LangfuseClient:
         pace: Pace | None = None,
         media_hosts: Sequence[str] = (),
         max_bytes: int = MAX_BYTES,
+        hooks: Hooks | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.base_url = base_url
@@ -85,7 +88,6 @@ class LangfuseClient:
         self.backoff = backoff
         self.clock = clock
         self.requests = 0
-        self.apart_ms: int | None = None  # this machine's clock less the server's, as the last answer told it
         self.keys = (public_key, secret_key)
         self._unspeakable = (
             base64.b64encode(f"{public_key}:{secret_key}".encode()).decode(),
@@ -99,19 +101,26 @@ class LangfuseClient:
             auth=httpx.BasicAuth(public_key, secret_key),
             headers={"Accept": "application/json", "User-Agent": "langfuse-kelet-sync"},
             transport=transport or Routed(),
+            event_hooks=hooks,
         )
-
-    @property
-    def ahead_ms(self) -> int:
-        """How far this machine's clock is sure to run ahead of the server's, in milliseconds.
-
-        An answer is younger than its question, and its date leaves out the milliseconds.
-        """
-        return 0 if self.apart_ms is None else max(0, self.apart_ms - 1000)
 
     async def close(self) -> None:
         """Close the connections."""
         await self.http.aclose()
+
+    async def ask_time(self) -> None:
+        """Let the server say what time it is, in whatever it answers; that it does not answer is for others to meet.
+
+        Raises as `admitted`.
+        """
+        await self.admitted(HEALTH_PATH)
+        try:
+            async with self.http.stream(
+                "GET", self.base_url + HEALTH_PATH, headers={"Cache-Control": "no-cache"}, timeout=_ASK_TIMEOUT
+            ):
+                pass  # a hook hears the date of the answer; its body is of no interest
+        except httpx.HTTPError as fault:
+            log.debug("Langfuse does not say what time it is: %s", describe(fault), extra={"action": "clock"})
 
     async def admitted(self, path: str, *, at_once: bool = False) -> None:
         """Wait until the budget admits one more request to a path below the base URL, and count it.
@@ -152,14 +161,11 @@ class LangfuseClient:
         return self._answer(path, response)
 
     async def _send(self, path: str, params: Mapping[str, str]) -> httpx.Response:
-        started, asked_ms = time.perf_counter(), self.clock.now_ms()
+        started = time.perf_counter()
         try:
             response = await self.http.get(self.base_url + path, params=dict(params))
         except httpx.HTTPError as fault:
             raise self.lost(path, fault) from fault
-        server_ms = server_time_ms(response)
-        if server_ms is not None:
-            self.apart_ms = asked_ms - server_ms
         log.debug(
             "GET %s: %d, %d bytes in %.0f ms", path, response.status_code, len(response.content),
             (time.perf_counter() - started) * 1000, extra={"action": "request"},

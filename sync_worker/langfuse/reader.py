@@ -50,10 +50,6 @@ class Reader(Protocol):
     def limits(self) -> dict[str, int]:
         """Rows a page by kind of page, as found out so far: what the next reader of this server begins with."""
 
-    @property
-    def ahead_ms(self) -> int:
-        """How far this machine's clock runs ahead of the server's, in milliseconds; 0 when it does not."""
-
     def window(
         self, window: Window, *, light: bool = False, ended_since_ms: int | None = None
     ) -> AsyncGenerator[Page, None]:

@@ -55,11 +55,6 @@ class V1Reader:
         """Rows a page by list, as found out so far."""
         return {OBSERVATIONS.path: self._observations.limit, TRACES.path: self._traces.limit}
 
-    @property
-    def ahead_ms(self) -> int:
-        """How far this machine's clock runs ahead of the server's, in milliseconds; 0 when it does not."""
-        return self._client.ahead_ms
-
     async def count(self, window: Window) -> int:
         """Return how many rows the server counts in the window, versions of a row that it has yet to merge included."""
         return await self._observations.count(window) + await self._traces.count(window)

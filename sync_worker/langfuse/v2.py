@@ -59,11 +59,6 @@ class V2Reader:
         """Rows a page by kind of fields, as found out so far: what the next reader of this server begins with."""
         return {fields: size.limit for fields, size in self._sizes.items()}
 
-    @property
-    def ahead_ms(self) -> int:
-        """How far this machine's clock runs ahead of the server's, in milliseconds; 0 when it does not."""
-        return self._client.ahead_ms
-
     async def count(self, window: Window) -> int | None:
         """Return how many rows the server counts in the window; None where it does not count them."""
         return await count_rows(self._client, window)

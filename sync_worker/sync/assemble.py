@@ -136,15 +136,24 @@ class Patience:
 
 
 def verdict(
-    rows: Iterable[Observation], earliest_ms: int, newest_ms: int, now_ms: int, patience: Patience, rows_are: str = ""
+    rows: Iterable[Observation],
+    earliest_ms: int,
+    newest_ms: int,
+    now_ms: int,
+    patience: Patience,
+    rows_are: str = "",
+    *,
+    guess_ms: int | None = None,
 ) -> Verdict:
     """Say whether a trace may go: its root has ended and it has been quiet, or it began too long ago to wait.
 
     `earliest_ms` and `newest_ms` cover rows seen before that are not among `rows`; `rows_are` is what is known of them.
+    Where `now_ms` is only the last time that was certain, `guess_ms` says whether a trace has been quiet.
     """
     if now_ms - earliest_ms >= patience.max_open:
         return Verdict.FORCED
-    return Verdict.RELEASE if has_ended(rows, rows_are) and now_ms - newest_ms >= patience.settle else Verdict.PARK
+    quiet = (now_ms if guess_ms is None else guess_ms) - newest_ms >= patience.settle
+    return Verdict.RELEASE if has_ended(rows, rows_are) and quiet else Verdict.PARK
 
 
 def has_ended(rows: Iterable[Observation], rows_are: str = "") -> bool:

@@ -16,10 +16,12 @@ from sync_worker.langfuse.client import EndpointMissing
 from sync_worker.langfuse.pace import Paces
 from sync_worker.ledger import DeadLetter, Ledger
 from sync_worker.settings import Settings, Source, reread
-from sync_worker.sync.identities import Identities
-from sync_worker.sync.opening import Transports, open_source
+from sync_worker.sync.identities import Identities, keys_of
+from sync_worker.sync.opening import Transports, ask_time, open_source
+from sync_worker.sync.provisional import Starts
 from sync_worker.sync.report import SourceReport
 from sync_worker.sync.source import Progress, SourceSync
+from sync_worker.sync.timekeeping import Clocks, last_certain_ms
 from sync_worker.windows import Window
 
 #: Sources worked on at once.
@@ -58,6 +60,8 @@ class Engine:
     patience: float | None
     transports: Transports = field(default_factory=Transports)
     parts: int = 1
+    clocks: Clocks = field(init=False)
+    starts: Starts = field(init=False)
     budgets: Budgets = field(init=False)
     paces: Paces = field(init=False)
     identities: Identities = field(init=False)
@@ -68,8 +72,10 @@ class Engine:
         self.budgets = Budgets(self.clock, allowance, self.ledger.requests)
         self.paces = Paces(self.clock)
         self.ledger.max_dead_letters = self.settings.max_dead_letters
+        self.clocks = self.ledger.clock = Clocks(self.clock, self.ledger)
+        self.starts = Starts(self.ledger)
         self.identities = Identities(
-            self.settings, self.ledger, self.clock, self.budgets.of_keys, self.transports.langfuse
+            self.settings, self.ledger, self.clocks, self.budgets.of_keys, self.transports.langfuse
         )
 
     def keys_changed(self, source: Source) -> bool:
@@ -79,14 +85,41 @@ class Engine:
     def open(self, source: Source, report: SourceReport) -> AbstractAsyncContextManager[SourceSync]:
         """Connect a source."""
         return open_source(
-            source, self.settings, self.ledger, self.clock, report,
+            source, self.settings, self.ledger, self.clocks.of(source), report,
             patience=self.patience, budgets=self.budgets, paces=self.paces, transports=self.transports,
             identities=self.identities,
         )  # fmt: skip
 
+    async def now_ms(self, sources: Sequence[Source]) -> int:
+        """Return what time it is, in Unix milliseconds, by what the sources' servers say. Raises as requests do."""
+        now = max(self.clock.now_ms(), last_certain_ms(self.ledger))
+        for source in sources:
+            clock = self.clocks.of(source)
+            await ask_time(source, self.ledger, clock, self.patience, self.budgets, self.transports)
+            if clock.langfuse.now_ms() is not None:
+                return clock.now_ms()
+        return now
+
+    def note_starts(self, sources: Iterable[Source]) -> None:
+        """Note of sources that were never synced live that they are from now on: before the first request."""
+        for source in sources:
+            known = self.ledger.source_by_key(keys_of(source))
+            if known is None or known.first_edge_ms is None:
+                self.starts.note(source.name, self.clocks.of(source))
+
     async def live(self, source: Source, progress: Progress | None = None) -> tuple[SourceReport, int]:
         """Do one live cycle of a source; return its report and exit code."""
-        return await self.work(source, lambda sync: sync.live_cycle(progress))
+        clock = self.clocks.of(source)
+        self.note_starts([source])
+
+        async def cycle(sync: SourceSync) -> None:
+            self.starts.correct(source.name, clock)
+            await sync.live_cycle(progress)
+
+        try:
+            return await self.work(source, cycle)
+        finally:
+            self.starts.correct(source.name, clock)  # also where the keys are refused: that is an answer too
 
     async def backfill(
         self, source: Source, stretch: Window, progress: Progress | None = None, parts: Sequence[Window] | None = None
@@ -175,6 +208,7 @@ class Engine:
         """Run work once; False when it ended because the source is to be read by another generation of the API."""
         async with self.open(source, report) as sync:
             try:
+                self.clocks.keep(sync.clock)
                 await work(sync)
             except EndpointMissing as missing:
                 if self.settings.langfuse_api != "auto":
@@ -183,6 +217,8 @@ class Engine:
                     raise
                 return False
             finally:
+                self.clocks.keep(sync.clock)
+                self.clocks.warn(sync.clock)
                 sync.finish()
         return True
 

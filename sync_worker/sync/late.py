@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
 
+from sync_worker.corrected import STEP_MS
 from sync_worker.ledger import Ledger, SentRow, TraceNote, source_scope
 from sync_worker.records import Observation
 from sync_worker.spans.context import trace_of
@@ -163,7 +164,7 @@ class LateScans:
             last = self._fact(name)
             if last is None:
                 self._learn(name, now)
-            elif last > now:
+            elif last > now + STEP_MS:
                 self._learn(name, now - period)
                 for horizon in self._horizons:
                     self._releaser.ledger.learn(self._scope, _scan_name(horizon), "")

@@ -6,7 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from sync_worker.clock import Clock
+from sync_worker.corrected import CorrectedClock
 from sync_worker.kelet.batches import pack
 from sync_worker.kelet.delivery import Delivery
 from sync_worker.langfuse.media import tokens_left
@@ -115,7 +115,7 @@ class Releaser:
         reader: Reader,
         delivery: Delivery,
         report: SourceReport,
-        clock: Clock,
+        clock: CorrectedClock,
     ) -> None:
         self.source_id = source_id
         self.policy = policy
@@ -244,7 +244,8 @@ class Releaser:
             earliest_ms=trace.earliest_ms,
             newest_ms=trace.newest_ms,
             check_ms=before.check_ms if going and before is not None and before.open_ms is not None else check_ms,
-            parked_ms=(before.parked_ms if before is not None else None) or (self.clock.now_ms() if parked else None),
+            parked_ms=(before.parked_ms if before is not None else None)
+            or (self.ledger.clock.now_ms() if parked else None),
             project=project,
             context=trace.context.as_json(),
             open_ms=None if before is None else before.open_ms,
@@ -257,7 +258,7 @@ class Releaser:
             return replace(released(note), open_ms=None)
         if not was_open and note.open_ms is None:
             return released(note)
-        now = self.clock.now_ms()
+        now = self.ledger.clock.now_ms()
         check = note.check_ms if now < note.check_ms else now + OPEN_EVERY_MS
         return replace(released(note), open_ms=note.open_ms or now, check_ms=check)
 
@@ -267,7 +268,7 @@ class Releaser:
             source_id=self.source_id,
             kind="unreadable",
             reason=item.reason,
-            made_ms=self.clock.now_ms(),
+            made_ms=self.ledger.clock.now_ms(),
             trace_id=item.trace_id if item.row_id is None else source_trace_id(item.trace_id, item.row_id),
             row_id=item.row_id,
             raw=item.raw,
@@ -436,7 +437,7 @@ class Releaser:
             source_id=self.source_id,
             kind="unreadable",
             reason=f"{why}: {type(fault).__name__}: {fault}",
-            made_ms=self.clock.now_ms(),
+            made_ms=self.ledger.clock.now_ms(),
             trace_id=trace_of(row),
             row_id=row.id,
             start_ms=row.start_ms,

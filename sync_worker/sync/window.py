@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from sync_worker.ledger import DeadLetter, TraceNote
-from sync_worker.ledger.lease import BACKFILL
+from sync_worker.ledger.lease import BACKFILL, LIVE
 from sync_worker.records import Observation
 from sync_worker.sync.assemble import MAX_HELD_BYTES, Assembly, Patience, Verdict, verdict, waits_for_merge, withheld
 from sync_worker.sync.lateness import Lateness
@@ -23,10 +22,6 @@ _RECHECK_MS = 60_000
 _ROWS_BEGUN_ANEW = TARGET_ROWS
 #: Rows of a window that begins no longer ago than this were seen about as soon as they could be.
 _FRESH_MS = 600_000
-#: Clocks this close to each other are as good as one; SYNC_SETTLE covers what is between them.
-_CLOCK_TOLERANCE_MS = 5_000
-
-log = logging.getLogger(__name__)
 
 
 class WindowSync:
@@ -105,18 +100,11 @@ class WindowSync:
         return done.start
 
     def _certain(self, done: Window) -> Window:
-        """Return what of a window has passed by the server's clock too: rows of the rest are yet to come.
+        """Return what of a window has passed for certain: rows of the rest are yet to come.
 
         A clock that runs ahead would else cover time in which rows then turn up. An empty window covers nothing.
         """
-        ahead = self._releaser.reader.ahead_ms
-        if ahead < _CLOCK_TOLERANCE_MS:
-            return done
-        log.warning(
-            "this machine's clock runs %.0f s ahead of Langfuse's: time counts as covered by Langfuse's. "
-            "Try: time synchronisation", ahead / 1000, extra={"action": "clock"},
-        )  # fmt: skip
-        passed = self._releaser.clock.now_ms() - ahead - self._patience.settle
+        passed = self._releaser.clock.certain_ms() - (self._patience.settle if self._role == LIVE else 0)
         return Window(done.start, max(done.start, min(done.end, passed)))
 
     async def settle_late(self, taken: Mapping[str, Sequence[Observation]], around: Window) -> None:
@@ -141,7 +129,7 @@ class WindowSync:
         if self._role == BACKFILL:
             await releaser.send(traces)
             return []
-        now = releaser.clock.now_ms()
+        now = releaser.clock.certain_ms()
         going, notes = list[Trace](), list[TraceNote]()
         for trace in traces:
             decided = self._decide(trace, now)
@@ -162,7 +150,10 @@ class WindowSync:
             return None
         if note is not None and not note.parked:
             return None  # released before: its rows go as they come
-        said = verdict(trace.rows, trace.earliest_ms, trace.newest_ms, now, self._patience, trace.context.rows_are)
+        said = verdict(
+            trace.rows, trace.earliest_ms, trace.newest_ms, now, self._patience, trace.context.rows_are,
+            guess_ms=self._releaser.clock.now_ms(),
+        )  # fmt: skip
         if said is Verdict.PARK:
             return self._releaser.noted(trace, parked=True, check_ms=now + self._patience.settle)
         if said is Verdict.RELEASE and merging(trace, now, self._patience):

@@ -19,7 +19,9 @@ from sync_worker.cli.common import (
 )
 from sync_worker.cli.output import print_json, print_line
 from sync_worker.clock import SystemClock
+from sync_worker.corrected import AGREEMENT_MS, CorrectedClock
 from sync_worker.errors import ConfigError, ExitCode, SyncError
+from sync_worker.http import date_hooks
 from sync_worker.kelet.client import KeletClient
 from sync_worker.langfuse.buckets import Buckets
 from sync_worker.langfuse.budget import Allowance
@@ -37,9 +39,6 @@ from sync_worker.settings import Settings, Source
 from sync_worker.sync.engine import overall
 from sync_worker.times import iso_time, moment_ms, span_ms
 from sync_worker.windows import Window
-
-#: Clocks further apart than this make traces settle too early or too late.
-_CLOCK_TOLERANCE = 10.0  # seconds
 
 
 @dataclass(slots=True)
@@ -125,10 +124,12 @@ async def _check_source(
     source: Source, settings: Settings, clock: SystemClock, findings: Findings, *, skip_kelet: bool
 ) -> None:
     patience = min(settings.patience.total_seconds(), 10.0)
+    corrected = CorrectedClock(clock)
     client = LangfuseClient(
         source.langfuse_base_url, source.langfuse_public_key, source.langfuse_secret_key.get_secret_value(),
         budget=Buckets(clock, Allowance(settings.requests_per_minute, settings.budget_share)),
-        backoff=Backoff("Langfuse", clock, patience), clock=clock, max_bytes=settings.max_response_bytes,
+        backoff=Backoff("Langfuse", clock, patience), clock=corrected, max_bytes=settings.max_response_bytes,
+        hooks=date_hooks(clock.monotonic, corrected.langfuse.report),
     )  # fmt: skip
     kelet = KeletClient(
         source.kelet_api_url,
@@ -136,18 +137,19 @@ async def _check_source(
         compression=settings.compression,
         max_bytes=settings.max_response_bytes,
         left=lambda: patience,
+        hooks=date_hooks(clock.monotonic, corrected.kelet.report),
     )
     name = source.name
     try:
         if await findings.attempt(f"{name}: Langfuse server", lambda: _server(client)) and await findings.attempt(
             f"{name}: Langfuse keys", lambda: _keys(client)
         ):
-            await findings.attempt(f"{name}: Langfuse API", lambda: _due(client, settings, clock))
-            _compare_clocks(client.apart_ms, findings, name)
+            await findings.attempt(f"{name}: Langfuse API", lambda: _due(client, settings, corrected))
         if skip_kelet:
             findings.note(f"{name}: Kelet key", "not tried")
         else:
             await findings.attempt(f"{name}: Kelet key", lambda: _kelet(kelet, source))
+        _compare_clocks(corrected, findings, name)
     finally:
         await client.close()
         await kelet.close()
@@ -180,7 +182,7 @@ async def _api(client: LangfuseClient, settings: Settings) -> tuple[Api, str | N
     return settings.langfuse_api, found.version, f"SYNC_LANGFUSE_API={settings.langfuse_api}"
 
 
-async def _due(client: LangfuseClient, settings: Settings, clock: SystemClock) -> str:
+async def _due(client: LangfuseClient, settings: Settings, clock: CorrectedClock) -> str:
     api, version, why = await _api(client, settings)
     now = clock.now_ms()
     start = now - span_ms(settings.start) if isinstance(settings.start, timedelta) else moment_ms(settings.start)
@@ -196,15 +198,22 @@ async def _due(client: LangfuseClient, settings: Settings, clock: SystemClock) -
     return f"v2 is read ({why}); nothing starts from {iso_time(start)} on"
 
 
-def _compare_clocks(apart_ms: int | None, findings: Findings, name: str) -> None:
-    if apart_ms is None:
+def _compare_clocks(clock: CorrectedClock, findings: Findings, name: str) -> None:
+    ahead = clock.ahead_ms
+    if ahead is None:
         return
-    apart = apart_ms / 1000
-    fine = abs(apart) <= _CLOCK_TOLERANCE
-    words = f"{abs(apart):.0f} s {'ahead of' if apart > 0 else 'behind'} Langfuse's"
-    findings.note(f"{name}: clock", words if fine else f"{words}. Try: time synchronisation on this machine", ok=fine)
-    if not fine:
+    words = f"{abs(ahead) / 1000:,.0f} s {'ahead of' if ahead > 0 else 'behind'} Langfuse's"
+    if not clock.is_certain:
         findings.codes.append(ExitCode.USAGE)
+        words += (
+            f", and no two of three clocks agree ({clock.testimony()}): the sync would read and send, but never know "
+            "what is complete. Try: time synchronisation on this machine"
+        )
+    elif abs(ahead) > AGREEMENT_MS:
+        words += "; the sync goes by Langfuse's time. Try: time synchronisation on this machine"
+    else:
+        words += "; the sync goes by Langfuse's time"
+    findings.note(f"{name}: clock", words, ok=clock.is_certain)
 
 
 async def _kelet(kelet: KeletClient, source: Source) -> str:
