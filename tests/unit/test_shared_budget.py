@@ -113,7 +113,7 @@ def test_limit_that_is_learnt_counts_what_went_out_before(machine: Machine) -> N
             assert await filling.ask() == [1.0]  # what went out one second later
 
     machine.run(work())
-    assert {organization for organization, _, _ in _requests(machine)} == {ORGANIZATION}
+    assert {bucket for bucket, _, _ in _requests(machine)} == {f"{ORGANIZATION} public-api"}
 
 
 @pytest.mark.parametrize("known", [True, False])
