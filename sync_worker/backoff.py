@@ -18,6 +18,10 @@ _Result = TypeVar("_Result")
 log = logging.getLogger(__name__)
 
 
+class PatienceEnded(TransientError):
+    """The outage lasts for longer than patience; waiting for it once more raises it again."""
+
+
 class Backoff:
     """Tries against one side. One outage lasts from its first fault to the next success.
 
@@ -56,21 +60,15 @@ class Backoff:
             await self._clock.sleep(wait)
 
     async def wait(self, fault: TransientError) -> None:
-        """Wait before the next try. Raises the fault itself when patience ends before the next try could begin."""
-        if self._since is None:
-            self._since = self._clock.monotonic()
+        """Wait before the next try. Raises PatienceEnded when patience ends before the next try could begin."""
+        self._begin(fault)
         self._tries += 1
         wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(self._tries - 1, 10)) * (0.5 + self._clock.jitter() / 2)
         if fault.retry_after is not None:
             # Less than the shortest wait is "at once", and at once over and over is no kindness.
             wait = max(fault.retry_after, wait if fault.retry_after < FIRST_WAIT else 0.0)
             self._not_before = max(self._not_before, self._clock.monotonic() + wait)
-        if self._patience is not None and self.age + wait > self._patience:
-            raise TransientError(
-                f"{fault} (gave up after {self.age:.0f} s and {self._tries} tries; what was not answered stays undone. "
-                "Run again, or raise SYNC_PATIENCE)",
-                retry_after=fault.retry_after,
-            ) from fault
+        self._give_up_beyond_patience(fault, wait)
         if self._tries <= _LOG_FIRST or self._tries & (self._tries - 1) == 0:
             log.warning(
                 "%s; try %d in %.1f s, %.0f s since the first fault",
@@ -80,10 +78,33 @@ class Backoff:
             self.on_wait(wait, fault)
         await self._clock.sleep(wait)
 
+    def endure(self, fault: TransientError) -> None:
+        """Note a fault after which the next try goes out at once, since it asks for less.
+
+        Raises PatienceEnded when patience is over, so that tries that ask for less and less have an end.
+        """
+        self._begin(fault)
+        self._give_up_beyond_patience(fault, 0.0)
+
+    def _begin(self, fault: TransientError) -> None:
+        if isinstance(fault, PatienceEnded):
+            raise fault
+        if self._since is None:
+            self._since = self._clock.monotonic() - fault.took
+
+    def _give_up_beyond_patience(self, fault: TransientError, wait: float) -> None:
+        if self._patience is not None and self.age + wait > self._patience:
+            tries = max(1, self._tries)
+            raise PatienceEnded(
+                f"{fault} (gave up after {self.age:.0f} s and {tries} tries; what was not answered stays undone. "
+                "Run again, or raise SYNC_PATIENCE)",
+                retry_after=fault.retry_after,
+            ) from fault
+
     async def retry(self, attempt: Callable[[], Awaitable[_Result]]) -> _Result:
         """Await `attempt` until it succeeds, and return what it returns.
 
-        Raises TransientError when patience ends, Stopped, and at once whatever else `attempt` raises.
+        Raises PatienceEnded, Stopped, and at once whatever else `attempt` raises.
         """
         while True:
             try:

@@ -32,6 +32,47 @@ class Clock(Protocol):
     def check(self) -> None:
         """Raise Stopped when the run was asked to stop."""
 
+    async def stopped(self) -> None:
+        """Wait until the run is asked to stop."""
+
+
+class RunClock(Clock, Protocol):
+    """A clock that can be asked to stop what it drives."""
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the run was asked to stop."""
+
+    def stop(self) -> None:
+        """Ask the run to stop: waits end, and the next check raises."""
+
+
+class ClockOnMachine:
+    """The base of clocks that differ from the machine's in what time it is, and in nothing else."""
+
+    def __init__(self, machine: Clock) -> None:
+        self._machine = machine
+
+    def monotonic(self) -> float:
+        """Return seconds that never run backwards."""
+        return self._machine.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait; raises Stopped when the run is asked to stop meanwhile."""
+        await self._machine.sleep(seconds)
+
+    def jitter(self) -> float:
+        """Return a number from 0 to 1."""
+        return self._machine.jitter()
+
+    def check(self) -> None:
+        """Raise Stopped when the run was asked to stop."""
+        self._machine.check()
+
+    async def stopped(self) -> None:
+        """Wait until the run is asked to stop."""
+        await self._machine.stopped()
+
 
 class SystemClock:
     """The machine's clock, whose waits end when the run is asked to stop."""

@@ -44,11 +44,16 @@ class SyncError(Exception):
 
 
 class TransientError(SyncError):
-    """A fault that may pass. `retry_after` is the wait in seconds the other side asked for, if it did."""
+    """A fault that may pass.
 
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+    `retry_after` is the wait in seconds the other side asked for, if it did, and `took` how many seconds passed before
+    it was one: an outage begins with the try that failed first, not with its end.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None, took: float = 0.0) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.took = took
 
 
 class SourcePaused(SyncError):

@@ -62,6 +62,7 @@ class Observation:
     trace_input: str | None = None  # the trace's own input, where a generation of the API shows it
     trace_output: str | None = None
     api: Api = "v2"  # which generation told it
+    unsettled: bool = False  # listed twice with this start: two versions that the store has yet to merge
 
     @property
     def is_synthetic_root(self) -> bool:

@@ -11,6 +11,7 @@ from sync_worker.cli.output import print_json, say
 from sync_worker.clock import Stopped, SystemClock
 from sync_worker.errors import ExitCode
 from sync_worker.ledger import Ledger
+from sync_worker.ledger.lease import LIVE
 from sync_worker.settings import Settings, Source
 from sync_worker.sync.engine import Engine
 from sync_worker.sync.report import SourceReport
@@ -41,9 +42,11 @@ async def do(
 ) -> int:
     """Do a job on sources under its lease, tell what it did, and return the exit code."""
     engine = Engine(settings, ledger, clock, settings.patience.total_seconds(), parts=job.parts)
-    started = clock.now_ms()
+    started = clock.monotonic()
     line = ProgressLine(job.command)
     with held_lease(ledger, job.role) as lease:
+        if job.role == LIVE:
+            engine.note_starts(sources)
         try:
             reports, code = await with_beats(
                 ledger, lease, engine.each(sources, lambda source: job.work(engine, source, line))
@@ -54,7 +57,8 @@ async def do(
             return ExitCode.OK
         finally:
             line.close()
-        ledger.note_run(job.command, started, code, {"sources": [report.as_json() for report in reports]})
+        began_ms = ledger.clock.now_ms() - round((clock.monotonic() - started) * 1000)
+        ledger.note_run(job.command, began_ms, code, {"sources": [report.as_json() for report in reports]})
     if as_json:
         print_json({"exit_code": code, "sources": [report.as_json() for report in reports]})
     else:

@@ -126,7 +126,7 @@ class RecordedLangfuse(Server[Request]):
                     more = len(page) == query.limit
                     if more:
                         break
-                    page.append(entry.row)
+                    page.append(self.rows.listed(entry))
         meta = {"cursor": queries.cursor_after(page[-1])} if more else {}
         full_metadata = query.expand_metadata or "io" in query.groups
         data = [_wire(row, query.groups, full_metadata=full_metadata) for row in page]

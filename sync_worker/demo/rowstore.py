@@ -6,7 +6,7 @@ import threading
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from sync_worker.demo.xxh32 import trace_hash
 
@@ -43,12 +43,27 @@ def _key(entry: Entry) -> tuple[Any, ...]:
     return entry.key
 
 
+#: Trace id, row id and start: what Langfuse's store keeps one version of, once it has merged.
+StoreKey = tuple[Any, str, str]
+
+
+def store_key(row: Mapping[str, Any]) -> StoreKey:
+    """Return what Langfuse's store knows a row by: with another start it is another row, for ever."""
+    return row.get("traceId"), row["id"], row["startTime"]
+
+
+def joined(row: Mapping[str, Any], content: Mapping[str, Any]) -> Row:
+    """Return a version of a row as it is listed while another has not been merged: with the content of that one."""
+    return {**row, "input": content.get("input"), "output": content.get("output")}
+
+
 class RowStore:
     """A bag of rows; the same id may be in it more than once, as on a server before its store has merged."""
 
     def __init__(self, rows: Iterable[Mapping[str, Any]] = ()) -> None:
         self._lock = threading.Lock()
         self._added = 0
+        self._content: dict[StoreKey, Row] = {}  # whose input and output all versions of a row are listed with
         self._entries: list[Entry] = []  # oldest first; a change makes a new list, so that readers need no lock
         self.extend(rows)
 
@@ -68,6 +83,40 @@ class RowStore:
         with self._lock:
             new = [self._entry(row) for row in rows]
             self._entries = sorted([*self._entries, *new], key=_key)
+
+    def update(self, *rows: Mapping[str, Any], content: Literal["old", "new"] = "old") -> None:
+        """Write newer versions beside those that are there, as a server does; `merge` ends that.
+
+        Until then all versions of a row are listed, each with input and output of the `old` one or of the `new`.
+        """
+        with self._lock:
+            for row in rows:
+                key = store_key(row)
+                before = [entry for entry in self._entries if store_key(entry.row) == key]
+                oldest = max(before, key=lambda entry: entry.key[3]).row if before else dict(row)
+                self._content[key] = dict(row) if content == "new" else self._content.get(key, oldest)
+        self.extend(rows)
+
+    def merge(self, *, content_too: bool = True) -> None:
+        """Keep the version of each row that was written last, as the server's store does in the end.
+
+        Rows and their content are two tables, which merge by themselves: without `content_too`, rows come once and
+        still with the content that they were listed with before.
+        """
+        with self._lock:
+            last: dict[StoreKey, Entry] = {}
+            for entry in self._entries:
+                key = store_key(entry.row)
+                if key not in last or entry.key[3] < last[key].key[3]:
+                    last[key] = entry
+            self._entries = sorted(last.values(), key=_key)
+            if content_too:
+                self._content = {}
+
+    def listed(self, entry: Entry) -> Row:
+        """Return a row as it is listed now."""
+        content = self._content.get(store_key(entry.row)) if self._content else None
+        return entry.row if content is None else joined(entry.row, content)
 
     def replace(self, *rows: Mapping[str, Any]) -> None:
         """Put rows in the place of those with the same trace and id."""

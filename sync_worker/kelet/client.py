@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,16 +17,16 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from sync_worker import __version__
+from sync_worker.answers import MAX_BYTES, BadAnswer, BoundedClient
 from sync_worker.connections import Routed
 from sync_worker.errors import CredentialsRefused, SourcePaused, TransientError
-from sync_worker.http import describe, redirect_target, retry_after, shown
+from sync_worker.http import Hooks, describe, redirect_target, retry_after, said, shown
 from sync_worker.kelet.batches import body
 from sync_worker.kelet.compression import compress
 from sync_worker.spans.model import EncodedSpan
 
 PATH = "/api/traces"
-CONNECT_TIMEOUT = 10.0  # seconds
-READ_TIMEOUT = 60.0  # seconds
+_ASK_TIMEOUT = 10.0  # seconds
 #: Bodies below this gain nothing from compression.
 _MIN_COMPRESSED = 1024  # bytes
 
@@ -60,7 +60,11 @@ class Traffic:
 
 
 class KeletClient:
-    """Posts OTLP to one Kelet account. Follows no redirect: it would carry the key elsewhere."""
+    """Posts OTLP to one Kelet account. Follows no redirect: it would carry the key elsewhere.
+
+    `max_bytes` is the most that an answer may have, and `left` tells how many seconds of patience are left, None
+    without end. A request that went out is not ended when the run is asked to stop: it may have been taken.
+    """
 
     def __init__(
         self,
@@ -69,6 +73,9 @@ class KeletClient:
         *,
         compression: Compression = "auto",
         gzip_refused: bool = False,
+        max_bytes: int = MAX_BYTES,
+        left: Callable[[], float | None] = lambda: None,
+        hooks: Hooks | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.url = base_url + PATH
@@ -76,20 +83,29 @@ class KeletClient:
         self.gzip_refused = gzip_refused
         self._key = api_key
         self._compression = compression
-        self._http = httpx.AsyncClient(
+        self._http = BoundedClient(
+            max_bytes=max_bytes,
+            left=left,
             headers={
                 "Authorization": api_key,  # raw, no scheme: what Kelet's own SDKs send
                 "Content-Type": "application/x-protobuf",
                 "User-Agent": f"langfuse-kelet-sync/{__version__}",
             },
-            timeout=httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
-            follow_redirects=False,
             transport=transport or Routed(),
+            event_hooks=hooks,
         )
 
     async def close(self) -> None:
         """Close the connections."""
         await self._http.aclose()
+
+    async def ask_time(self) -> None:
+        """Let the server say what time it is, in whatever it answers; that it does not answer is for others to meet."""
+        try:
+            async with self._http.stream("HEAD", self.url, timeout=_ASK_TIMEOUT):
+                pass  # a hook hears the date of the answer
+        except httpx.HTTPError as fault:
+            log.debug("Kelet does not say what time it is: %s", describe(fault), extra={"action": "clock"})
 
     async def post(self, batch: Sequence[EncodedSpan]) -> Accepted:
         """Send a batch of one project once.
@@ -125,8 +141,12 @@ class KeletClient:
         self.traffic.bytes_sent += len(content)
         try:
             response = await self._http.post(self.url, content=content, headers=headers)
+        except BadAnswer as fault:
+            raise TransientError(f"Kelet's answer at {self.url} {fault}", took=time.perf_counter() - started) from fault
         except httpx.HTTPError as fault:
-            raise TransientError(f"Kelet cannot be reached at {self.url}: {describe(fault)}") from fault
+            raise TransientError(
+                f"Kelet cannot be reached at {self.url}: {describe(fault)}", took=time.perf_counter() - started
+            ) from fault
         log.debug(
             "POST %s: %d, %d spans, %d bytes in %.0f ms", PATH, response.status_code, spans, len(content),
             (time.perf_counter() - started) * 1000, extra={"action": "request"},
@@ -137,7 +157,7 @@ class KeletClient:
         status = response.status_code
         if 200 <= status < 300:
             return self._accepted(response)
-        where = f"{status} at {self.url}: {self._said(response.text)}"
+        where = f"{status} at {self.url}: {said(response, (self._key,))}"
         if status in {400, 413, 422}:
             raise Refused(status, f"Kelet refused it ({where})")
         if status in {401, 403}:
@@ -161,15 +181,12 @@ class KeletClient:
     def _accepted(self, response: httpx.Response) -> Accepted:
         """Read a partial success; a body that cannot be read means success, as for every OTLP exporter."""
         partial = _partial_success(response)
-        message = self._said(partial.error_message)
+        message = shown(partial.error_message, (self._key,))
         if partial.rejected_spans > 0:
             return Accepted(partial.rejected_spans, message)
         if message:
             log.warning("Kelet took all spans, with a warning: %s", message, extra={"action": "warning"})
         return Accepted()
-
-    def _said(self, text: str) -> str:
-        return shown(text, (self._key,))
 
 
 def _partial_success(response: httpx.Response) -> ExportTracePartialSuccess:

@@ -28,6 +28,7 @@ async def walk_ahead(fetch: Fetch, check: Callable[[], None], *, ahead: bool = T
         while True:
             check()
             page, cursor = await coming
+            page.cut = cursor is not None
             goes_on = cursor is not None and cursor not in seen
             begun = ahead and goes_on and page.size <= _MOST_BYTES
             if begun:

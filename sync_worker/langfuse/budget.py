@@ -1,7 +1,8 @@
-"""Requests a minute: what one organisation's limit leaves for this worker.
+"""Requests in a time: what one of an organisation's limits leaves for this worker.
 
-Langfuse Cloud counts requests per organisation in windows of 60 s, denied ones included, and tells the limit only with
-a 429. What was learnt stays, and the worker keeps below it, since the customer's own application shares the limit.
+Langfuse Cloud counts requests in windows, most of 60 s, denied ones included, and tells the limit only with a 429. What
+was learnt is kept below, since the customer's own application shares the limit. It is raised by a tenth for each hour
+without a 429, since the limit may have become larger; the next 429 sets it right.
 
 All processes on one state file share it too. Each remembers by its steady clock what it sent and what it read of the
 others; the file, in which times are by the wall clock, is where they read of each other. So a clock that is set
@@ -13,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -28,6 +29,10 @@ from sync_worker.langfuse.sent import WINDOW, Sent
 _SHARE_BESIDE = Fraction(3, 4)
 #: What both wait for, the end of a 429's wait among it, the live sync has so many seconds earlier.
 LEAD = 2.0
+#: Lengths that windows have, in seconds.
+_WINDOWS = (60, 3600, 86_400)
+#: A limit that was told is raised by so much for each hour since, or each window if that is longer, so often at most.
+_RAISE, _HOUR, _MOST_RAISES = 1.1, 3600.0, 48
 #: While the state file is busy: tries and seconds between them, before a request goes by what is known here.
 _TRIES, _PAUSE = 10, 0.4
 
@@ -35,7 +40,16 @@ log = logging.getLogger(__name__)
 
 
 class RateLimited(TransientError):
-    """The organisation's request limit is reached (429)."""
+    """One of the organisation's request limits is reached (429)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A limit as Langfuse told it: requests in so many seconds, and when it was told, in Unix milliseconds."""
+
+    requests: int
+    window: int
+    told_ms: int
 
 
 class News(Protocol):
@@ -50,8 +64,8 @@ class News(Protocol):
         """The number to read on behind."""
 
     @property
-    def limit(self) -> int | None:
-        """Requests a minute, as Langfuse told them."""
+    def limit(self) -> tuple[int, int, int] | None:
+        """Requests, in how many seconds, and when that was told."""
 
     @property
     def blocked(self) -> tuple[int, int] | None:
@@ -78,7 +92,7 @@ class Book(Protocol):
     def note_sent(self, times: Iterable[int]) -> int:
         """Write down requests of this process, within a turn; return the number of the last one."""
 
-    def keep_limit(self, limit: int) -> None:
+    def keep_limit(self, requests: int, window: int, told_ms: int) -> None:
         """Write down the limit that Langfuse told, within a turn."""
 
     def keep_block(self, since: int, until: int) -> None:
@@ -102,19 +116,25 @@ class Allowance:
     parts: int = 1
 
     def of(self, learnt: int | None) -> int | None:
-        """Return the requests in 60 seconds; None while no limit is known."""
+        """Return the requests in a window; None while no limit is known."""
         limit = self.per_minute if self.per_minute is not None or learnt is None else math.floor(learnt * self.share)
         return None if limit is None else max(1, limit // self.parts)
 
 
 class Budget:
-    """Spaces requests so that no 60 seconds hold more than the limit; without one, requests go out at once."""
+    """Spaces requests so that no window holds more than the limit; without one, requests go out at once.
 
-    def __init__(self, clock: Clock, allowance: Allowance, book: Book | None = None) -> None:
+    Without an allowance no limit is kept to, whatever is told. `window` is the least length of one in seconds.
+    """
+
+    def __init__(
+        self, clock: Clock, allowance: Allowance | None, book: Book | None = None, window: float = WINDOW
+    ) -> None:
         self._clock = clock
         self._allowance = allowance
         self._book = book
-        self.learnt: int | None = None
+        self.limit: Limit | None = None
+        self._least_window = window
         self._all = Sent()
         self._beside = Sent()  # those that are not of the live sync
         self._unwritten = Sent()  # those of this process that do not stand in the book
@@ -127,16 +147,41 @@ class Budget:
         self._alone = False  # the book could not be used lately
 
     @property
-    def per_minute(self) -> int | None:
-        """Requests this worker allows itself in 60 seconds; None while no limit is known."""
-        return self._allowance.of(self.learnt)
+    def learnt(self) -> int | None:
+        """Requests in a window, as they were told, and raised for the time since; None while no limit is known."""
+        if self.limit is None:
+            return None
+        times = max(0, self._clock.now_ms() - self.limit.told_ms) / 1000 // max(_HOUR, self.window)
+        return int(self.limit.requests * _RAISE ** min(times, _MOST_RAISES))
 
-    def learn(self, limit: int) -> None:
-        """Take note of the organisation's limit in requests a minute, and tell the other processes."""
-        if limit > 0 and limit != self.learnt:
-            self.learnt = limit
-            self._limit_is_told = False
-            self._tell_if_possible()
+    @property
+    def window(self) -> float:
+        """Seconds over which requests are counted."""
+        return self._least_window if self.limit is None else max(self._least_window, self.limit.window)
+
+    @property
+    def allowed(self) -> int | None:
+        """Requests this worker allows itself in a window; None while no limit is known."""
+        return None if self._allowance is None else self._allowance.of(self.learnt)
+
+    @property
+    def per_minute(self) -> int | None:
+        """Requests this worker allows itself in a minute, at least one; None while no limit is known."""
+        return None if self.allowed is None else max(1, math.floor(self.allowed * WINDOW / self.window))
+
+    def learn(self, requests: int, resets_in: float = 0.0) -> None:
+        """Take note of the limit that a 429 told, and tell the other processes.
+
+        `resets_in` is in how many seconds the window ends: so long it is at least. That of the same limit is never
+        taken for a shorter one, since it may be near its end.
+        """
+        if requests <= 0:
+            return
+        known = self.window if self.limit is not None and self.limit.requests == requests else self._least_window
+        window = next((length for length in _WINDOWS if length >= max(known, resets_in)), _WINDOWS[-1])
+        self.limit = Limit(requests, window, self._clock.now_ms())
+        self._limit_is_told = False
+        self._tell_if_possible()
 
     def block(self, seconds: float) -> None:
         """Send nothing for so long, in no process: the server asked for it."""
@@ -158,8 +203,9 @@ class Budget:
             self._count(time, live=self._is_live)
             self._unwritten.add(time)
         before._unwritten = Sent()
-        if before.learnt is not None:
-            self.learn(before.learnt)
+        if before.limit is not None:
+            self.limit, self._limit_is_told = before.limit, False
+            self._tell_if_possible()
         self.block(before._blocked_until - self._clock.monotonic())
 
     async def acquire(self, longest: float | None = None) -> None:
@@ -180,7 +226,8 @@ class Budget:
                     wait = self._attempt_alone()
             if wait <= 0:
                 return
-            blocked = self._blocked_until - self._clock.monotonic()
+            # A wait within a minute is the pace that is kept to; a longer one was asked for, or is as good as that.
+            blocked = wait if self.window > WINDOW else self._blocked_until - self._clock.monotonic()
             if longest is not None and blocked > max(0.0, longest):
                 raise RateLimited("Langfuse's rate limit is reached, and it told to wait", retry_after=blocked)
             await self._clock.sleep(wait)
@@ -192,10 +239,10 @@ class Budget:
             return self._attempt_alone()
         if not (self._limit_is_told and self._block_is_told):
             self._tell(book)
-        elif self.per_minute is None:
+        elif self.allowed is None:
             self._read(book)
         wait = self._wait()
-        if self.per_minute is None or wait > 0:
+        if self.allowed is None or wait > 0:
             return self._attempt_alone()
         with book.turn():
             self._read(book)
@@ -217,20 +264,21 @@ class Budget:
             now = self._clock.monotonic()
             self._count(now, live=self._is_live)
             self._unwritten.add(now)
-            self._unwritten.forget(now - WINDOW)
+            self._unwritten.forget(now - self.window)
         return wait
 
     def _wait(self) -> float:
         now = self._clock.monotonic()
-        self._all.forget(now - WINDOW - LEAD)
-        self._beside.forget(now - WINDOW)
+        window = self.window
+        self._all.forget(now - window - LEAD)
+        self._beside.forget(now - window)
         lead = LEAD if self._live_beside else 0.0
         wait = self._blocked_until + lead - now
-        limit = self.per_minute
-        if limit is not None:
-            wait = max(wait, self._all.wait(now, limit, WINDOW + lead))
+        allowed = self.allowed
+        if allowed is not None:
+            wait = max(wait, self._all.wait(now, allowed, window + lead))
             if self._live_beside:
-                wait = max(wait, self._beside.wait(now, most_beside(limit)))
+                wait = max(wait, self._beside.wait(now, most_beside(allowed), window))
         return wait
 
     def _read(self, book: Book) -> None:
@@ -238,12 +286,12 @@ class Budget:
         self._last = news.last
         self._live_beside = news.live_beside
         now, wall = self._clock.monotonic(), self._clock.now_ms()
+        if news.limit is not None and self._limit_is_told:
+            self.limit = Limit(*news.limit)
         for sent, live in news.sent:
             age = (wall - sent) / 1000
-            if -WINDOW <= age < WINDOW + LEAD:  # what lies further ahead was written by a clock that was wrong
+            if -WINDOW <= age < self.window + LEAD:  # what lies further ahead was written by a clock that was wrong
                 self._count(now - max(0.0, age), live=live)
-        if news.limit is not None and self._limit_is_told:
-            self.learnt = news.limit
         if news.blocked is not None and news.blocked != self._heard_block:
             self._heard_block = since, until = news.blocked
             left = min(until - wall, until - since) / 1000
@@ -262,8 +310,8 @@ class Budget:
         with book.turn():
             self._read(book)  # another one may have been told to wait for longer
             now, wall = self._clock.monotonic(), self._clock.now_ms()
-            if not self._limit_is_told and self.learnt is not None:
-                book.keep_limit(self.learnt)
+            if not self._limit_is_told and self.limit is not None:
+                book.keep_limit(self.limit.requests, self.limit.window, self.limit.told_ms)
             if not self._block_is_told and self._blocked_until > now:
                 book.keep_block(wall, wall + math.ceil((self._blocked_until - now) * 1000))
         self._limit_is_told = self._block_is_told = True
@@ -276,7 +324,7 @@ class Budget:
     def _clean(self, book: Book, now: float) -> None:
         if now - self._cleaned >= WINDOW:
             wall = self._clock.now_ms()
-            book.forget_outside(wall - round((WINDOW + LEAD) * 1000), wall + round(WINDOW * 1000))
+            book.forget_outside(wall - round((self.window + LEAD) * 1000), wall + round(WINDOW * 1000))
             self._cleaned = now
 
     def _go_alone(self, fault: StateError) -> None:
@@ -293,29 +341,6 @@ class Budget:
 
     def _wall_ms(self, time: float) -> int:
         return self._clock.now_ms() - round((self._clock.monotonic() - time) * 1000)
-
-
-class Budgets:
-    """The budgets of a process, one an organisation: all of its sources share it."""
-
-    def __init__(self, clock: Clock, allowance: Allowance, book: Callable[[str], Book] | None = None) -> None:
-        self._clock = clock
-        self._allowance = allowance
-        self._book = book
-        self._budgets: dict[str, Budget] = {}
-        self._of_keys: dict[str, Budget] = {}
-
-    def of(self, organization: str) -> Budget:
-        """Return the budget of an organisation, made on first use."""
-        if organization not in self._budgets:
-            book = None if self._book is None else self._book(organization)
-            self._budgets[organization] = Budget(self._clock, self._allowance, book)
-            self._budgets[organization].hear()
-        return self._budgets[organization]
-
-    def of_keys(self, keys: str) -> Budget:
-        """Return the budget of keys whose organisation is not known yet; only this process knows of it."""
-        return self._of_keys.setdefault(keys, Budget(self._clock, self._allowance))
 
 
 def most_beside(limit: int) -> int:

@@ -9,30 +9,38 @@ from __future__ import annotations
 import base64
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
+from sync_worker.answers import MAX_BYTES, BadAnswer, BoundedClient, TooLarge, TooSlow
 from sync_worker.backoff import Backoff
 from sync_worker.clock import Clock
 from sync_worker.connections import Routed
 from sync_worker.errors import CredentialsRefused, SourcePaused, TransientError
-from sync_worker.http import describe, redirect_target, retry_after, server_time_ms, shown
+from sync_worker.http import Hooks, describe, redirect_target, resets_in, retry_after, said
 from sync_worker.json_text import parse_answer
-from sync_worker.langfuse.budget import Budget, RateLimited
+from sync_worker.langfuse.buckets import Buckets, bucket_of
+from sync_worker.langfuse.budget import RateLimited
 from sync_worker.langfuse.pace import Pace
 
-CONNECT_TIMEOUT = 10.0  # seconds
-READ_TIMEOUT = 60.0  # seconds; Langfuse gives its store 30 s, and an edge in front of it up to 100 s
-_DEFAULT_RETRY_AFTER = 60.0  # seconds; the length of Langfuse's rate-limit window
+HEALTH_PATH = "/api/public/health"
+_ASK_TIMEOUT = 10.0  # seconds
+_DEFAULT_RETRY_AFTER = 60.0  # seconds; the length of most of Langfuse's rate-limit windows
+_LONGEST_LIMIT = 10  # digits
 
 log = logging.getLogger(__name__)
 
 
 class PageTooHeavy(TransientError):
     """The server could not serve so much at once: ask for a smaller page."""
+
+
+class AnswerTooLarge(PageTooHeavy):
+    """The server served more than is taken at once."""
 
 
 class ServerFault(TransientError):
@@ -64,11 +72,13 @@ class LangfuseClient:
         public_key: str,
         secret_key: str,
         *,
-        budget: Budget,
+        budget: Buckets,
         backoff: Backoff,
         clock: Clock,
         pace: Pace | None = None,
         media_hosts: Sequence[str] = (),
+        max_bytes: int = MAX_BYTES,
+        hooks: Hooks | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.base_url = base_url
@@ -78,39 +88,47 @@ class LangfuseClient:
         self.backoff = backoff
         self.clock = clock
         self.requests = 0
-        self.apart_ms: int | None = None  # this machine's clock less the server's, as the last answer told it
         self.keys = (public_key, secret_key)
         self._unspeakable = (
             base64.b64encode(f"{public_key}:{secret_key}".encode()).decode(),
             secret_key,
             public_key,
         )
-        self.http = httpx.AsyncClient(
+        self.http = BoundedClient(
+            max_bytes=max_bytes,
+            clock=clock,
+            left=lambda: backoff.left,
             auth=httpx.BasicAuth(public_key, secret_key),
-            timeout=httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
             headers={"Accept": "application/json", "User-Agent": "langfuse-kelet-sync"},
-            follow_redirects=False,
             transport=transport or Routed(),
+            event_hooks=hooks,
         )
-
-    @property
-    def ahead_ms(self) -> int:
-        """How far this machine's clock is sure to run ahead of the server's, in milliseconds.
-
-        An answer is younger than its question, and its date leaves out the milliseconds.
-        """
-        return 0 if self.apart_ms is None else max(0, self.apart_ms - 1000)
 
     async def close(self) -> None:
         """Close the connections."""
         await self.http.aclose()
 
-    async def admitted(self) -> None:
-        """Wait until the budget admits one more request, and count it.
+    async def ask_time(self) -> None:
+        """Let the server say what time it is, in whatever it answers; that it does not answer is for others to meet.
 
-        Raises Stopped, and RateLimited when Langfuse told this or another run to wait beyond patience.
+        Raises as `admitted`.
         """
-        await self.budget.acquire(self.backoff.left)
+        await self.admitted(HEALTH_PATH)
+        try:
+            async with self.http.stream(
+                "GET", self.base_url + HEALTH_PATH, headers={"Cache-Control": "no-cache"}, timeout=_ASK_TIMEOUT
+            ):
+                pass  # a hook hears the date of the answer; its body is of no interest
+        except httpx.HTTPError as fault:
+            log.debug("Langfuse does not say what time it is: %s", describe(fault), extra={"action": "clock"})
+
+    async def admitted(self, path: str, *, at_once: bool = False) -> None:
+        """Wait until the budget admits one more request to a path below the base URL, and count it.
+
+        Raises Stopped, and RateLimited when Langfuse told this or another run to wait beyond patience, or at all where
+        it is to go out `at_once`.
+        """
+        await self.budget.acquire(path, self.backoff.left, at_once=at_once)
         self.requests += 1
 
     async def get(self, path: str, params: Mapping[str, str]) -> Answer:
@@ -121,36 +139,33 @@ class LangfuseClient:
             except RateLimited as fault:
                 await self.backoff.wait(fault)
 
-    async def attempt(self, path: str, params: Mapping[str, str]) -> Answer:
-        """GET a path below the base URL, once.
+    async def attempt(self, path: str, params: Mapping[str, str], *, at_once: bool = False) -> Answer:
+        """GET a path below the base URL, once; see `admitted` for `at_once`.
 
         Raises RateLimited, PageTooHeavy, ServerFault, TransientError, EndpointMissing, RequestRejected,
-        CredentialsRefused, or SourcePaused for a redirect.
+        CredentialsRefused, SourcePaused for a redirect, PatienceEnded, or Stopped.
         """
-        await self.admitted()
+        await self.admitted(path, at_once=at_once)
         await self._pace.begin()
         began, failed = self.clock.monotonic(), True
         try:
-            response = await self._send(path, params)
+            with self.timed():
+                response = await self._send(path, params)
             failed = response.status_code >= 500
+        except PageTooHeavy as fault:
+            failed = not isinstance(fault, AnswerTooLarge)  # that one the server did serve
+            self.backoff.endure(fault)  # each smaller page may be as slow
+            raise
         finally:
             self._pace.end(self.clock.monotonic() - began, failed=failed)
         return self._answer(path, response)
 
     async def _send(self, path: str, params: Mapping[str, str]) -> httpx.Response:
-        started, asked_ms = time.perf_counter(), self.clock.now_ms()
+        started = time.perf_counter()
         try:
             response = await self.http.get(self.base_url + path, params=dict(params))
-        except (httpx.ReadTimeout, httpx.WriteTimeout) as fault:
-            raise ServerFault(f"Langfuse did not answer in time ({type(fault).__name__}) at {path}") from fault
-        except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError) as fault:
-            # The connection stood: a server, or what is in front of it, may break down over this very page.
-            raise ServerFault(f"Langfuse broke off its answer at {path}: {describe(fault)}") from fault
         except httpx.HTTPError as fault:
-            raise TransientError(f"Langfuse cannot be reached at {self.base_url}: {describe(fault)}") from fault
-        server_ms = server_time_ms(response)
-        if server_ms is not None:
-            self.apart_ms = asked_ms - server_ms
+            raise self.lost(path, fault) from fault
         log.debug(
             "GET %s: %d, %d bytes in %.0f ms", path, response.status_code, len(response.content),
             (time.perf_counter() - started) * 1000, extra={"action": "request"},
@@ -167,11 +182,37 @@ class LangfuseClient:
         if is_json:
             return Answer(body, len(response.content))
         if "json" in response.headers.get("Content-Type", ""):
-            raise ServerFault(f"Langfuse answered with JSON that cannot be read at {path}: {self._said(response)!r}")
+            raise ServerFault(f"Langfuse answered with JSON that cannot be read at {path}: {self._said(response)}")
         raise TransientError(
-            f"{self.base_url}{path} answered 200 with something other than JSON ({self._said(response)!r}). "
+            f"{self.base_url}{path} answered 200 with something other than JSON ({self._said(response)}). "
             "Try: is LANGFUSE_BASE_URL the address of Langfuse itself, not of a login page or proxy?"
         )
+
+    def lost(self, path: str, fault: httpx.HTTPError) -> TransientError:
+        """Return the error that it means when no answer came, or none that can be taken."""
+        match fault:
+            case TooLarge():
+                return AnswerTooLarge(f"Langfuse at {path}: {fault}")
+            case TooSlow():
+                return PageTooHeavy(f"Langfuse at {path}: {fault}")
+            case BadAnswer():
+                return ServerFault(f"Langfuse at {path}: {fault}")
+            case httpx.ReadTimeout() | httpx.WriteTimeout():
+                return ServerFault(f"Langfuse did not answer in time ({type(fault).__name__}) at {path}")
+            case httpx.ReadError() | httpx.WriteError() | httpx.RemoteProtocolError():
+                # The connection stood: a server, or what is in front of it, may break down over this very page.
+                return ServerFault(f"Langfuse broke off its answer at {path}: {describe(fault)}")
+        return TransientError(f"Langfuse cannot be reached at {self.base_url}: {describe(fault)}")
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Have a transient fault that comes out of this tell how long it took."""
+        began = self.clock.monotonic()
+        try:
+            yield
+        except TransientError as fault:
+            fault.took = self.clock.monotonic() - began
+            raise
 
     def failure(self, path: str, response: httpx.Response) -> Exception:
         """Return the error that an answer other than 200 means; a 429 also holds further requests back."""
@@ -179,7 +220,7 @@ class LangfuseClient:
         said = self._said(response)
         where = f"{self.base_url}{path}"
         if status == 429:
-            return self._limited(response)
+            return self._limited(path, response)
         if status in {413, 422, 524}:
             return PageTooHeavy(f"Langfuse answered {status} at {path}: {said}")
         if status in {401, 403}:
@@ -200,18 +241,20 @@ class LangfuseClient:
             return ServerFault(f"Langfuse answered {status} at {path}: {said}", retry_after=retry_after(response))
         return RequestRejected(f"Langfuse did not accept the request ({status} at {path}: {said})")
 
-    def _limited(self, response: httpx.Response) -> RateLimited:
-        limit = response.headers.get("X-RateLimit-Limit", "")
-        known = limit.isascii() and limit.isdigit()
-        if known:
-            self.budget.learn(int(limit))
-        asked = retry_after(response)
+    def _limited(self, path: str, response: httpx.Response) -> RateLimited:
+        bucket = bucket_of(path)
+        budget = self.budget.of(bucket)
+        asked = next((wait for wait in (retry_after(response), resets_in(response)) if wait is not None), None)
         seconds = _DEFAULT_RETRY_AFTER if asked is None else asked
-        self.budget.block(seconds)
-        count = limit if known else "unknown"
-        return RateLimited(
-            f"Langfuse's rate limit is reached ({count} requests a minute for the organisation)", retry_after=seconds
-        )
+        limit = response.headers.get("X-RateLimit-Limit", "")
+        known = limit.isascii() and limit.isdigit() and len(limit) < _LONGEST_LIMIT
+        if known:
+            budget.learn(int(limit), seconds)
+        elif budget.limit is not None:
+            budget.learn(budget.limit.requests, seconds)  # it holds after all
+        budget.block(seconds)
+        told = f"{limit} requests in {budget.window:.0f} s" if known else "how many requests is not told"
+        return RateLimited(f"Langfuse's rate limit {bucket.name} is reached ({told})", retry_after=seconds)
 
     def _said(self, response: httpx.Response) -> str:
-        return shown(response.text, self._unspeakable)
+        return said(response, self._unspeakable)

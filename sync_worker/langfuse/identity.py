@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 
 import httpx
 from langfuse.api.client import AsyncLangfuseAPI
 from langfuse.api.core import ApiError
 from langfuse.api.core.request_options import RequestOptions
 
-from sync_worker.errors import CredentialsRefused, TransientError
-from sync_worker.http import describe
+from sync_worker.errors import CredentialsRefused, SourcePaused, TransientError
 from sync_worker.json_text import parse
-from sync_worker.langfuse.client import LangfuseClient
+from sync_worker.langfuse.client import HEALTH_PATH, LangfuseClient
 
 OPTIONS: RequestOptions = {"max_retries": 0, "timeout_in_seconds": 30}
 _PROJECTS = "/api/public/projects"
-_HEALTH = "/api/public/health"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,24 +34,13 @@ async def project_of(client: LangfuseClient) -> Project:
 
     Raises CredentialsRefused, EndpointMissing, SourcePaused or TransientError.
     """
-    while True:
-        try:
-            return await _project(client)
-        except TransientError as fault:
-            await client.backoff.wait(fault)
+    return await client.backoff.retry(lambda: _project(client))
 
 
 async def _project(client: LangfuseClient) -> Project:
-    await client.admitted()
-    try:
+    await client.admitted(_PROJECTS)
+    with translated(client, _PROJECTS):
         answer = await api(client).projects.get(request_options=OPTIONS)
-    except ApiError as refusal:
-        raise failure_of(client, _PROJECTS, refusal) from None
-    except (ValueError, RecursionError):  # no text, no JSON, or another shape
-        raise TransientError(f"{client.base_url}{_PROJECTS} answered something unknown: not Langfuse's API") from None
-    except httpx.HTTPError as fault:
-        raise TransientError(f"Langfuse cannot be reached at {client.base_url}: {describe(fault)}") from None
-    client.backoff.success()
     if not answer.data:
         raise CredentialsRefused(
             "Langfuse knows no project for these keys. Try: keys of a project, not of an organisation"
@@ -61,14 +51,38 @@ async def _project(client: LangfuseClient) -> Project:
 
 async def server_version(client: LangfuseClient) -> str:
     """Return the version the server gives at its health endpoint. Raises as `project_of`."""
-    try:
+    with translated(client, HEALTH_PATH):
         return str((await api(client).health.health(request_options=OPTIONS)).version)
-    except ApiError as refusal:
-        raise failure_of(client, _HEALTH, refusal) from None
-    except (ValueError, RecursionError):
-        raise TransientError(f"{client.base_url}{_HEALTH} answered something unknown: not Langfuse's API") from None
-    except httpx.HTTPError as fault:
-        raise TransientError(f"Langfuse cannot be reached at {client.base_url}: {describe(fault)}") from None
+
+
+async def key_expiry(client: LangfuseClient, project: Project) -> datetime | None:
+    """Return when the client's key expires; None where it never does, or Langfuse does not tell.
+
+    Keys that expire are newer than Langfuse 4.16.0, whose `GET /api/public/projects/{id}/apiKeys` tells of them, but
+    may ask for a key of the organisation.
+    """
+    path = f"{_PROJECTS}/{project.id}/apiKeys"
+    try:
+        await client.admitted(path)
+        with translated(client, path):
+            listed = await api(client).projects.get_api_keys(project.id, request_options=OPTIONS)
+    except (TransientError, SourcePaused):  # it is good to know, and no reason to stop
+        return None
+    return next((key.expires_at for key in listed.api_keys if key.public_key == client.keys[0]), None)
+
+
+@contextmanager
+def translated(client: LangfuseClient, path: str) -> Iterator[None]:
+    """Have what the SDK raises in this become what the client raises for the same."""
+    with client.timed():
+        try:
+            yield
+        except ApiError as refusal:
+            raise failure_of(client, path, refusal) from None
+        except (ValueError, RecursionError):  # no text, no JSON, or another shape
+            raise TransientError(f"{client.base_url}{path} answered something unknown: not Langfuse's API") from None
+        except httpx.HTTPError as fault:
+            raise client.lost(path, fault) from None
 
 
 def api(client: LangfuseClient) -> AsyncLangfuseAPI:
@@ -103,8 +117,8 @@ async def still_answers(client: LangfuseClient, project_id: str, *, with_keys: b
     404, no JSON, another project. Keys that are refused prove nothing: they may have been rotated. Without keys,
     which are not given to an address that never had them, any Langfuse may hold the project. Asked once.
     """
-    path = _PROJECTS if with_keys else _HEALTH
-    await client.admitted()
+    path = _PROJECTS if with_keys else HEALTH_PATH
+    await client.admitted(path)
     try:
         auth = httpx.USE_CLIENT_DEFAULT if with_keys else None
         response = await client.http.get(client.base_url + path, auth=auth)

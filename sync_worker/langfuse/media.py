@@ -157,7 +157,7 @@ class Media:
         return True
 
     async def _asked(self, media_id: str, limit: int) -> str:
-        await self._client.admitted()
+        await self._client.admitted(_PATH)
         try:
             answer = await api(self._client).media.get(media_id, request_options=OPTIONS)
         except ApiError as refusal:

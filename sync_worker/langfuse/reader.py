@@ -18,15 +18,25 @@ class Unreadable:
     row_id: str | None = None
     trace_id: str | None = None
     raw: str | None = None
+    start_ms: int | None = None
 
 
 @dataclass(slots=True)
 class Page:
-    """Some rows of a walk, in the order they came; `size` is the decoded answer's length in bytes."""
+    """Some rows of a walk, in the order they came; `size` is the decoded answer's length in bytes.
+
+    `cut` says that a cursor was given that leaves out what ties with the last row: another version of it, perhaps.
+    """
 
     rows: list[Observation] = field(default_factory=list)
     unreadable: list[Unreadable] = field(default_factory=list)
     size: int = 0
+    cut: bool = False
+
+    @property
+    def border(self) -> Observation | None:
+        """The row that another version may stand behind, unseen; None where there is none."""
+        return self.rows[-1] if self.cut and self.rows else None
 
 
 class Reader(Protocol):
@@ -39,10 +49,6 @@ class Reader(Protocol):
     @property
     def limits(self) -> dict[str, int]:
         """Rows a page by kind of page, as found out so far: what the next reader of this server begins with."""
-
-    @property
-    def ahead_ms(self) -> int:
-        """How far this machine's clock runs ahead of the server's, in milliseconds; 0 when it does not."""
 
     def window(
         self, window: Window, *, light: bool = False, ended_since_ms: int | None = None
@@ -64,5 +70,5 @@ class Reader(Protocol):
     async def whole(self, row: Observation) -> Observation:
         """Return the row with input and output that the server keeps elsewhere put in; the same row where none is."""
 
-    def rows(self, row_ids: Sequence[str], window: Window) -> AsyncIterator[Page]:
-        """Walk the rows with these ids that start in the window, with their content."""
+    def rows(self, row_ids: Sequence[str], window: Window, *, light: bool = False) -> AsyncIterator[Page]:
+        """Walk the rows with these ids that start in the window; `light` leaves out content."""

@@ -194,6 +194,7 @@ def unreadable(item: Any, reason: str) -> Unreadable:
         _short_id(row_id) if isinstance(row_id, str) and row_id else None,
         _short_id(trace_id) if isinstance(trace_id, str) and trace_id else None,
         dump(item)[:_MAX_RAW],
+        unix_ms(row.get("startTime")),
     )
 
 

@@ -55,11 +55,6 @@ class V1Reader:
         """Rows a page by list, as found out so far."""
         return {OBSERVATIONS.path: self._observations.limit, TRACES.path: self._traces.limit}
 
-    @property
-    def ahead_ms(self) -> int:
-        """How far this machine's clock runs ahead of the server's, in milliseconds; 0 when it does not."""
-        return self._client.ahead_ms
-
     async def count(self, window: Window) -> int:
         """Return how many rows the server counts in the window, versions of a row that it has yet to merge included."""
         return await self._observations.count(window) + await self._traces.count(window)
@@ -93,8 +88,12 @@ class V1Reader:
         async for page in self._rows_of(trace_ids, window, [_NO_PARENT]):
             yield _lightened(Page([row for row in page.rows if _has_no_parent(row)], page.unreadable))
 
-    async def rows(self, row_ids: Sequence[str], window: Window) -> AsyncIterator[Page]:
-        """Walk the rows with these ids that start in the window, with their content."""
+    async def rows(self, row_ids: Sequence[str], window: Window, *, light: bool = False) -> AsyncIterator[Page]:
+        """Walk the rows with these ids that start in the window; `light` leaves out content."""
+        async for page in self._rows(row_ids, window):
+            yield _lightened(page) if light else page
+
+    async def _rows(self, row_ids: Sequence[str], window: Window) -> AsyncIterator[Page]:
         roots = [row_id for row_id in row_ids if row_id.startswith(SYNTHETIC_ROOT_PREFIX)]
         async for page in self._trace_rows([row_id.removeprefix(SYNTHETIC_ROOT_PREFIX) for row_id in roots], window):
             yield page

@@ -59,11 +59,6 @@ class V2Reader:
         """Rows a page by kind of fields, as found out so far: what the next reader of this server begins with."""
         return {fields: size.limit for fields, size in self._sizes.items()}
 
-    @property
-    def ahead_ms(self) -> int:
-        """How far this machine's clock runs ahead of the server's, in milliseconds; 0 when it does not."""
-        return self._client.ahead_ms
-
     async def count(self, window: Window) -> int | None:
         """Return how many rows the server counts in the window; None where it does not count them."""
         return await count_rows(self._client, window)
@@ -91,10 +86,10 @@ class V2Reader:
             async for page in self._walk(CONTEXT, params):
                 yield page
 
-    async def rows(self, row_ids: Sequence[str], window: Window) -> AsyncIterator[Page]:
-        """Walk the rows with these ids that start in the window, with their content."""
+    async def rows(self, row_ids: Sequence[str], window: Window, *, light: bool = False) -> AsyncIterator[Page]:
+        """Walk the rows with these ids that start in the window; `light` leaves out content."""
         for part in parts(row_ids):
-            async for page in self._walk(FULL, _bounds(window) | filtered(any_of("id", part))):
+            async for page in self._walk(LIGHT if light else FULL, _bounds(window) | filtered(any_of("id", part))):
                 yield page
 
     async def whole(self, row: Observation) -> Observation:
@@ -171,7 +166,9 @@ class V2Reader:
             page = Page(unreadable=listed.unreadable)
             for row in listed.rows:
                 log.warning("row %s cannot be served: %s", row.id, fault, extra={"action": "dead-letter"})
-                page.unreadable.append(Unreadable(f"Langfuse cannot serve it: {fault}", row.id, row.trace_id))
+                page.unreadable.append(
+                    Unreadable(f"Langfuse cannot serve it: {fault}", row.id, row.trace_id, start_ms=row.start_ms)
+                )
             return page, after
 
     async def _fetch_content(

@@ -2,13 +2,14 @@
 
 from sync_worker.ledger.file import open_ledger
 from sync_worker.ledger.ledger import Ledger
-from sync_worker.ledger.records import DeadLetter, Parked, SentRow, SourceState, TraceNote
+from sync_worker.ledger.records import DeadLetter, Parked, SecondRead, SentRow, SourceState, TraceNote
 from sync_worker.ledger.sources import same_address, source_scope
 
 __all__ = [
     "DeadLetter",
     "Ledger",
     "Parked",
+    "SecondRead",
     "SentRow",
     "SourceState",
     "TraceNote",

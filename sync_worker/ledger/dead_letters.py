@@ -13,6 +13,8 @@ from sync_worker.ledger.traces import Traces
 #: Characters that are kept of a reason, and of what there is of a row.
 _MAX_REASON, _MAX_RAW = 2_000, 20_000
 _IDS_AT_ONCE = 10_000  # of the 32,766 variables that SQLite takes
+#: The kind of a row that Langfuse did not serve, that could not be parsed, or that broke the conversion.
+UNREADABLE = "unreadable"
 #: Of a row that could not be read its trace may be unknown.
 _OF_ROW = "source_id = ? AND row_id = ? AND (trace_id IS NULL OR trace_id = ?)"
 
@@ -83,6 +85,42 @@ class DeadLetters(Traces):
                 self._note_unknown(source_id, [(trace, start, project)])
             self.db.conn.executemany("DELETE FROM dead_letters WHERE id = ?", [(item.id,) for item in letters])
 
+    def letters_to_try(self, source_id: int, now_ms: int, limit: int) -> list[DeadLetter]:
+        """Return dead letters that are to be tried again by themselves now, longest due first."""
+        rows = self.records(
+            "SELECT * FROM dead_letters WHERE source_id = ? AND next_try_ms <= ? ORDER BY next_try_ms, id LIMIT ?",
+            [source_id, now_ms, limit],
+        )
+        return [DeadLetter(**row) for row in rows]
+
+    def note_tries(self, letters: Sequence[DeadLetter]) -> None:
+        """Note of dead letters how often they were tried, and when they are next."""
+        with self.transaction():
+            self.db.conn.executemany(
+                "UPDATE dead_letters SET tries = ?, next_try_ms = ? WHERE id = ?",
+                [(letter.tries, letter.next_try_ms, letter.id) for letter in letters],
+            )
+
+    def settle_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
+        """Remove dead letters of rows that turn out to have been sent as they are."""
+        with self.transaction():
+            self.db.conn.executemany("DELETE FROM dead_letters WHERE id = ?", [(letter.id,) for letter in letters])
+
+    def count_new(self, letters: Sequence[DeadLetter]) -> int:
+        """Return how many spans these letters set aside that stand in no letter that could not be read either."""
+        return sum(letter.spans for letter in letters if self._unreadable_before(letter) is None)
+
+    def _unreadable_before(self, letter: DeadLetter) -> int | None:
+        """Return the id of the letter of the same row that could not be read before, if this one cannot be either."""
+        if letter.kind != UNREADABLE or letter.row_id is None:
+            return None
+        trace = None if letter.trace_id is None else storable(letter.trace_id)
+        rows = self.query(
+            f"SELECT id FROM dead_letters WHERE {_OF_ROW} AND kind = ?",
+            [letter.source_id, storable(letter.row_id), trace, UNREADABLE],
+        )
+        return rows[0][0] if rows else None
+
     def _set_aside_states(self, source_id: int, trace_ids: Sequence[str]) -> dict[tuple[str, str], bytes]:
         """Return the fingerprints in which rows of these traces were set aside (b"" of rows that could not be read)."""
         found: dict[tuple[str, str], bytes] = {}
@@ -108,6 +146,14 @@ class DeadLetters(Traces):
             values = {name: storable(value) if isinstance(value, str) else value for name, value in values.items()}
             values["reason"] = _beginning(values["reason"], _MAX_REASON)
             values["raw"] = None if values["raw"] is None else values["raw"][:_MAX_RAW]
+            before = self._unreadable_before(letter)
+            if before is not None:  # the same once more: when it was made, and when it is tried again, stand
+                self.db.conn.execute(
+                    "UPDATE dead_letters SET reason = ?, start_ms = coalesce(?, start_ms), "
+                    "fingerprint = coalesce(?, fingerprint), raw = coalesce(?, raw) WHERE id = ?",
+                    [values["reason"], values["start_ms"], values["fingerprint"], values["raw"], before],
+                )
+                continue
             if letter.row_id is not None:
                 self._drop_dead_letters(letter.source_id, [(values["trace_id"], values["row_id"])])
             self.db.table("dead_letters").insert(values)

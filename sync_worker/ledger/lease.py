@@ -2,8 +2,9 @@
 
 Within one running kernel (other containers on the same node included) the operating system's lock on a file beside the
 state file decides: it is freed the moment its holder dies. Against a holder on another machine only time helps: a lease
-whose beat is older than `LIMIT` is taken over. The same goes where the file system has no locks. Each transaction of
-the holder checks that the lease is still its own, so a run that slept through its own lease commits nothing.
+whose beat is older than `LIMIT` is taken over, once no new one came while it was watched, since the clocks of two
+machines may differ and be set. The same goes where the file system has no locks. Each transaction of the holder checks
+that the lease is still its own, so a run that slept through its own lease commits nothing.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 LIVE, BACKFILL, RETRY = "live", "backfill", "retry"
 BEAT = 20.0  # seconds between two signs of life
 LIMIT = 120.0  # seconds without one after which another machine's lease counts as abandoned
+#: An abandoned lease of another machine is looked at so often, so many seconds apart, before it is taken over.
+WATCH_LOOKS, WATCH_PAUSE = 60, 0.5
 #: Whoever looks who holds a lease has its lock for an instant, so a lock is asked for again before it counts as held.
 _LOCK_TRIES, _LOCK_PAUSE = 5, 0.02
 
@@ -57,11 +60,12 @@ def take(ledger: Ledger, role: str) -> Lease:
     lock, locked = _lock_at_last(ledger.path, role)
     try:
         token = secrets.token_hex(8)
-        now = ledger.clock.now_ms()
         host, boot = socket.gethostname(), _boot_id()
+        abandoned = _watched(ledger, role, locked=locked)
+        now = ledger.clock.now_ms()
         with ledger.transaction(fenced=False):
             held = _noted(ledger, role)
-            if held is not None and _may_live(held, now, locked=locked):
+            if held is not None and (_may_live(held, now, locked=locked) or _sign(held) != abandoned):
                 raise LeaseHeld(
                     f"another run ({role}, pid {held['pid']} on {held['host']}) holds the state file {ledger.path}. "
                     f"Try: again when it is done; if it died, its lease ends {LIMIT:.0f} s after its last beat"
@@ -83,11 +87,13 @@ def take(ledger: Ledger, role: str) -> Lease:
 
 
 def beat(ledger: Ledger, lease: Lease) -> None:
-    """Give a sign of life."""
+    """Give a sign of life: another one than the last also where the clock stands still."""
+    now = ledger.clock.now_ms()
     with ledger.transaction():
         ledger.db.execute(
-            "UPDATE leases SET beat_ms = ? WHERE role = ? AND token = ?",
-            [ledger.clock.now_ms(), lease.role, lease.token],
+            "UPDATE leases SET beat_ms = CASE WHEN beat_ms = ? THEN beat_ms + 1 ELSE ? END "
+            "WHERE role = ? AND token = ?",
+            [now, now, lease.role, lease.token],
         )
 
 
@@ -124,13 +130,39 @@ def _noted(ledger: Ledger, role: str) -> dict[str, Any] | None:
     return next(iter(ledger.records("SELECT * FROM leases WHERE role = ?", [role])), None)
 
 
+def _sign(held: Mapping[str, Any]) -> tuple[str, int]:
+    return str(held["token"]), int(held["beat_ms"])
+
+
+def _watched(ledger: Ledger, role: str, *, locked: bool) -> tuple[str, int] | None:
+    """Return the last sign of life of a lease that is free to be taken over; None where nobody holds one.
+
+    The machine of a dead holder that is not this one cannot be asked, and its clock may be another: so its lease is
+    watched for longer than there is between two beats.
+    """
+    held = _noted(ledger, role)
+    if held is None:
+        return None
+    sign = _sign(held)
+    if not _may_live(held, ledger.clock.now_ms(), locked=locked) and not (_is_here(held) and locked):
+        for _ in range(WATCH_LOOKS):
+            time.sleep(WATCH_PAUSE)
+            held = _noted(ledger, role)
+            if held is None or _sign(held) != sign:
+                break
+    return sign
+
+
+def _is_here(held: Mapping[str, Any]) -> bool:
+    return bool(held["boot"] == _boot_id() or held["host"] == socket.gethostname())
+
+
 def _may_live(held: Mapping[str, Any], now_ms: int, *, locked: bool) -> bool:
     """Whether a noted holder may be alive although nobody's lock was met; `locked`: locks work here.
 
     A beat that lies further ahead than `LIMIT` is a clock that was wrong, and would hold the lease for as long.
     """
-    here = held["boot"] == _boot_id() or held["host"] == socket.gethostname()
-    return not (here and locked) and abs(now_ms - int(held["beat_ms"])) < LIMIT * 1000
+    return not (_is_here(held) and locked) and abs(now_ms - int(held["beat_ms"])) < LIMIT * 1000
 
 
 def _lock_at_last(state: Path, role: str) -> tuple[IO[str], bool]:

@@ -13,8 +13,9 @@ from sync_worker.ledger.claims import shrink
 from sync_worker.ledger.coverage import Coverage
 from sync_worker.ledger.dead_letters import DeadLetters
 from sync_worker.ledger.lease import BACKFILL
-from sync_worker.ledger.records import DeadLetter, SentRow, TraceNote
+from sync_worker.ledger.records import DeadLetter, SecondRead, SentRow, TraceNote
 from sync_worker.ledger.requests import Requests
+from sync_worker.ledger.second_reads import SecondReads
 from sync_worker.ledger.sources import Sources
 from sync_worker.ledger.store import SENT_COLUMNS, in_lists, storable
 from sync_worker.ledger.tallies import add_forgotten, rows_done_by_hour
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 _SENT_OF = "FROM sent s WHERE s.source_id = t.source_id AND s.trace_id = t.trace_id"
 
 
-class Ledger(Sources, Coverage, DeadLetters):
+class Ledger(Sources, Coverage, DeadLetters, SecondReads):
     """All of the state file: what each part says of itself, and what changes several parts at once."""
 
     def requests(self, organization: str) -> Requests:
@@ -39,17 +40,22 @@ class Ledger(Sources, Coverage, DeadLetters):
         A row that was sent in one state and set aside in a later one is done in the later.
         """
         ids = list(trace_ids)
-        done: dict[tuple[str, str], SentRow] = {}
-        for marks, part in in_lists(ids):
+        done = self.sent_rows(source_id, ids)
+        for key, fingerprint in self._set_aside_states(source_id, ids).items():
+            done[key] = SentRow(done[key].updated_ms if key in done else 0, fingerprint, set_aside=True)
+        return done
+
+    def sent_rows(self, source_id: int, trace_ids: Iterable[str]) -> dict[tuple[str, str], SentRow]:
+        """Return what of these traces was sent or left out, by (trace id, row id), whatever was set aside since."""
+        sent: dict[tuple[str, str], SentRow] = {}
+        for marks, part in in_lists(trace_ids):
             rows = self.query(
                 f"SELECT trace_id, row_id, updated_ms, fingerprint FROM sent WHERE source_id = ? "
                 f"AND trace_id IN ({marks})",
                 [source_id, *part],
             )
-            done |= {(trace, row): SentRow(updated, fingerprint) for trace, row, updated, fingerprint in rows}
-        for key, fingerprint in self._set_aside_states(source_id, ids).items():
-            done[key] = SentRow(done[key].updated_ms if key in done else 0, fingerprint, set_aside=True)
-        return done
+            sent |= {(trace, row): SentRow(updated, fingerprint) for trace, row, updated, fingerprint in rows}
+        return sent
 
     def commit_answer(
         self, source_id: int, accepted: Sequence[EncodedSpan], dead_letters: Sequence[DeadLetter]
@@ -103,6 +109,14 @@ class Ledger(Sources, Coverage, DeadLetters):
                 source_id, [(storable(span.key.trace), storable(span.key.row)) for span in accepted]
             )
             self._add_dead_letters(dead_letters, beyond_the_limit=beyond_the_limit)
+            self._note_second_reads(
+                source_id,
+                [
+                    SecondRead(span.key.trace, span.key.row, span.start_ms, span.read_again_ms)
+                    for span in accepted
+                    if span.read_again_ms is not None
+                ],
+            )
 
     def _note_delivery(self, source_id: int, accepted: Sequence[EncodedSpan], now_ms: int) -> int:
         """Note a request that was answered; its number tells `explain` which request brought a row over."""
@@ -119,9 +133,15 @@ class Ledger(Sources, Coverage, DeadLetters):
         )
         return {row: (sent, delivery) for row, sent, delivery in rows}
 
-    def touch(self, source_id: int, rows: Iterable[tuple[RowKey, int, bytes]]) -> None:
-        """Note of sent rows that they stand as they are, with their update in Unix ms and their fingerprint now."""
+    def touch(
+        self, source_id: int, rows: Iterable[tuple[RowKey, int, bytes]], reads: Iterable[SecondRead] = ()
+    ) -> None:
+        """Note of sent rows that they stand as they are, with their update in Unix ms and their fingerprint now.
+
+        `reads` are those that are to be read once more all the same.
+        """
         with self.transaction():
+            self._note_second_reads(source_id, reads)
             self.db.conn.executemany(
                 "UPDATE sent SET updated_ms = ?, fingerprint = ? WHERE source_id = ? AND trace_id = ? AND row_id = ?",
                 [(updated, fingerprint, source_id, key.trace, key.row) for key, updated, fingerprint in rows],
@@ -176,6 +196,7 @@ class Ledger(Sources, Coverage, DeadLetters):
             old = [(source_id, trace) for trace in islice(self._forgettable(source_id, before_ms, covered), limit)]
             add_forgotten(self, old)
             self.db.conn.executemany("DELETE FROM sent WHERE source_id = ? AND trace_id = ?", old)
+            self.db.conn.executemany("DELETE FROM second_reads WHERE source_id = ? AND trace_id = ?", old)
             self.db.conn.executemany("DELETE FROM traces WHERE source_id = ? AND trace_id = ?", old)
             self.db.conn.execute("DELETE FROM deliveries WHERE source_id = ? AND sent_ms < ?", [source_id, before_ms])
         return len(old)

@@ -67,4 +67,17 @@ class DeadLetter:
     fingerprint: bytes | None = None
     raw: str | None = None
     spans: int = 1
+    tries: int = 0  # how often it was tried again by itself
+    next_try_ms: int | None = None  # when it is tried again by itself; None: never
     id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SecondRead:
+    """A row that is done and is to be read once more, as what was read of it may have been half old."""
+
+    trace_id: str
+    row_id: str
+    start_ms: int
+    due_ms: int
+    tries: int = 0  # how often it was read again and was not settled

@@ -15,8 +15,11 @@ from sync_worker.ledger.faults import explanation
 from sync_worker.ledger.lease import LIMIT, LIVE
 from sync_worker.ledger.store import Store
 
-#: The ledger's names for the limit that Langfuse told, and for when it told to wait and until when.
-PER_MINUTE, BLOCKED = "requests_per_minute", "blocked"
+#: The ledger's names for the limit that Langfuse told (requests, seconds, when), and for when it told to wait and until
+#: when.
+LIMIT_TOLD, BLOCKED = "limit", "blocked"
+#: After so long, in milliseconds, no request is counted for anything.
+_LONGEST = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +28,20 @@ class News:
 
     sent: list[tuple[int, bool]]
     last: int  # the number to read on behind
-    limit: int | None
+    limit: tuple[int, int, int] | None  # requests, in how many seconds, when it was told
     blocked: tuple[int, int] | None  # from, until
     live_beside: bool  # a live sync is at work in another process
 
 
 class Requests:
-    """The part of the ledger about one organisation's requests. Raises StateError, soon, when the file is busy."""
+    """The part of the ledger about one organisation's requests in one of Langfuse's buckets.
 
-    def __init__(self, ledger: Store, organization: str) -> None:
+    Raises StateError, soon, when the file is busy.
+    """
+
+    def __init__(self, ledger: Store, bucket: str) -> None:
         self._ledger = ledger
-        self._organization = organization
+        self._bucket = bucket
 
     @property
     def is_live(self) -> bool:
@@ -47,19 +53,19 @@ class Requests:
         """Return what was written behind a number, and what stands."""
         with self._explained() as light:
             rows = light.execute(
-                "SELECT id, sent_ms, live FROM requests WHERE id > ? AND organization = ? ORDER BY id",
-                [last, self._organization],
+                "SELECT id, sent_ms, live FROM requests WHERE id > ? AND bucket = ? ORDER BY id",
+                [last, self._bucket],
             ).fetchall()
             facts = dict(
                 light.execute(
                     "SELECT name, value FROM facts WHERE scope = ? AND name IN (?, ?)",
-                    [self._organization, PER_MINUTE, BLOCKED],
+                    [self._bucket, LIMIT_TOLD, BLOCKED],
                 ).fetchall()
             )
             return News(
                 [(sent, bool(live)) for _, sent, live in rows],
                 rows[-1][0] if rows else last,
-                int(facts[PER_MINUTE]) if PER_MINUTE in facts else None,
+                _limit(facts.get(LIMIT_TOLD)),
                 _pair(facts.get(BLOCKED)),
                 not self.is_live and self._live_beats(light),
             )
@@ -82,26 +88,29 @@ class Requests:
         light, live, last = self._ledger.light(), int(self.is_live), 0
         for sent in times:
             cursor = light.execute(
-                "INSERT INTO requests (organization, sent_ms, live) VALUES (?, ?, ?)", [self._organization, sent, live]
+                "INSERT INTO requests (bucket, sent_ms, live) VALUES (?, ?, ?)", [self._bucket, sent, live]
             )
             last = int(cursor.lastrowid or 0)
         return last
 
-    def keep_limit(self, limit: int) -> None:
+    def keep_limit(self, requests: int, window: int, told_ms: int) -> None:
         """Write down the limit that Langfuse told, within a turn."""
-        self._keep(PER_MINUTE, str(limit))
+        self._keep(LIMIT_TOLD, f"{requests} {window} {told_ms}")
 
     def keep_block(self, since: int, until: int) -> None:
         """Write down that Langfuse told to wait, within a turn."""
         self._keep(BLOCKED, f"{since} {until}")
 
     def forget_outside(self, start: int, end: int) -> None:
-        """Remove requests, of any organisation, from before or after a time, within a turn."""
-        self._ledger.light().execute("DELETE FROM requests WHERE sent_ms < ? OR sent_ms > ?", [start, end])
+        """Remove requests from before or after a time, and all that are older than a day, within a turn."""
+        self._ledger.light().execute(
+            "DELETE FROM requests WHERE (bucket = ? AND (sent_ms < ? OR sent_ms > ?)) OR sent_ms < ?",
+            [self._bucket, start, end, end - _LONGEST - 2 * LIMIT * 1000],
+        )
 
     def _keep(self, name: str, value: str) -> None:
         self._ledger.light().execute(
-            "INSERT OR REPLACE INTO facts (scope, name, value) VALUES (?, ?, ?)", [self._organization, name, value]
+            "INSERT OR REPLACE INTO facts (scope, name, value) VALUES (?, ?, ?)", [self._bucket, name, value]
         )
 
     def _live_beats(self, light: sqlite3.Connection) -> bool:
@@ -115,6 +124,13 @@ class Requests:
             yield self._ledger.light()
         except sqlite3.Error as fault:
             raise explanation(self._ledger.path, fault) from fault
+
+
+def _limit(text: str | None) -> tuple[int, int, int] | None:
+    if text is None:
+        return None
+    requests, window, told_ms = text.split()
+    return int(requests), int(window), int(told_ms)
 
 
 def _pair(text: str | None) -> tuple[int, int] | None:

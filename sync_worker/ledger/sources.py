@@ -104,9 +104,13 @@ class Sources(Store):
             [source_id, count],
         )
 
-    def set_first_edge(self, source_id: int, first_edge_ms: int) -> int:
-        """Store where the live sync of a source begins, once; return what stands."""
+    def set_first_edge(self, source_id: int, first_edge_ms: int, noted: str | None = None) -> int:
+        """Store where the live sync of a source begins, once; return what stands.
+
+        What was noted of it under another scope, `noted`, goes in the same transaction.
+        """
         with self.transaction():
+            self.db.execute("DELETE FROM facts WHERE scope = ?", [noted])
             self.db.execute(
                 "UPDATE sources SET first_edge_ms = ? WHERE id = ? AND first_edge_ms IS NULL",
                 [first_edge_ms, source_id],

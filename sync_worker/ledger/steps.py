@@ -143,5 +143,41 @@ def step_4(db: Database) -> None:
     db.conn.execute("PRAGMA user_version = 4")
 
 
+@steps()
+def step_5(db: Database) -> None:
+    """Keep requests, limits and waits by Langfuse's bucket; what was known before is of the one that rows fall under.
+
+    A limit has a window of its own and a time at which it was told.
+    """
+    db.conn.execute("ALTER TABLE requests RENAME COLUMN organization TO bucket")
+    db.conn.execute("UPDATE requests SET bucket = bucket || ' public-api'")
+    now_ms = "(CAST(strftime('%s', 'now') AS INTEGER) * 1000)"
+    db.conn.execute(
+        f"""UPDATE facts SET scope = scope || ' public-api', name = 'limit', value = value || ' 60 ' || {now_ms}
+            WHERE name = 'requests_per_minute' AND scope LIKE 'organization %'"""
+    )
+    db.conn.execute(
+        "UPDATE facts SET scope = scope || ' public-api' WHERE name = 'blocked' AND scope LIKE 'organization %'"
+    )
+    db.conn.execute("PRAGMA user_version = 5")
+
+
+@steps()
+def step_6(db: Database) -> None:
+    """Keep what is to be read once more, and when a dead letter is tried again by itself."""
+    db.conn.execute(
+        """CREATE TABLE second_reads (
+             source_id INTEGER NOT NULL, trace_id TEXT NOT NULL, row_id TEXT NOT NULL, start_ms INTEGER NOT NULL,
+             due_ms INTEGER NOT NULL,  -- not read again before
+             tries INTEGER NOT NULL,   -- how often it was read again and was not settled
+             PRIMARY KEY (source_id, trace_id, row_id)) WITHOUT ROWID"""
+    )
+    db.conn.execute("CREATE INDEX second_reads_due ON second_reads (source_id, due_ms)")
+    db.conn.execute("ALTER TABLE dead_letters ADD COLUMN tries INTEGER NOT NULL DEFAULT 0")
+    db.conn.execute("ALTER TABLE dead_letters ADD COLUMN next_try_ms INTEGER")  # NULL: never by itself
+    db.conn.execute("UPDATE dead_letters SET next_try_ms = made_ms WHERE kind = 'unreadable' AND row_id IS NOT NULL")
+    db.conn.execute("PRAGMA user_version = 6")
+
+
 #: The version this program writes.
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 6

@@ -41,14 +41,28 @@ class Traces(Store):
             found |= {row[0]: _note(row) for row in rows}
         return found
 
-    def parked_due(self, source_id: int, now_ms: int, limit: int) -> list[TraceNote]:
-        """Return parked traces that are to be looked at now, those that waited longest first."""
+    def parked_due(
+        self, source_id: int, now_ms: int, never_ms: int, limit: int, after: tuple[int, str] = (-1, "")
+    ) -> list[TraceNote]:
+        """Return parked traces that are to be looked at now, those that waited longest first.
+
+        So are those that are to be looked at after `never_ms` only: a clock that was wrong has put them there. `after`
+        are check time and id of the last one that is not to be returned again.
+        """
         rows = self.query(
-            f"SELECT {_COLUMNS} FROM traces WHERE source_id = ? AND parked = 1 AND check_ms <= ? "
-            "ORDER BY check_ms, trace_id LIMIT ?",
-            [source_id, now_ms, limit],
+            f"SELECT {_COLUMNS} FROM traces WHERE source_id = ? AND parked = 1 AND (check_ms <= ? OR check_ms > ?) "
+            "AND (check_ms, trace_id) > (?, ?) ORDER BY check_ms, trace_id LIMIT ?",
+            [source_id, now_ms, never_ms, *after, limit],
         )
         return [_note(row) for row in rows]
+
+    def newest_released(self, source_id: int, before_ms: int) -> int | None:
+        """Return the latest time of what was seen of released traces before a time; None where there are none."""
+        ((newest,),) = self.query(
+            "SELECT max(newest_ms) FROM traces WHERE source_id = ? AND newest_ms < ? AND parked = 0",
+            [source_id, before_ms],
+        )
+        return None if newest is None else int(newest)
 
     def parked(self, source_id: int) -> Parked:
         """Return how many traces are parked."""

@@ -11,6 +11,7 @@
     sources     what is synced to where: one source from the variables, or several from sync.toml
     routes      which traces of a source go to another Kelet project
     result      what the rest of the program sees
+    rotation    keys that change in their files while the worker runs
     loading     all of it together
     reference   the documentation that is made from the model
 
@@ -23,6 +24,7 @@ from sync_worker.settings.durations import format_duration, parse_duration, pars
 from sync_worker.settings.loading import load
 from sync_worker.settings.reference import dotenv_example, table
 from sync_worker.settings.result import Route, SettingRow, Settings, Source
+from sync_worker.settings.rotation import reread
 from sync_worker.settings.wrong import WrongValueError
 
 __all__ = [
@@ -36,5 +38,6 @@ __all__ = [
     "load",
     "parse_duration",
     "parse_time",
+    "reread",
     "table",
 ]

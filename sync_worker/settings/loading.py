@@ -91,6 +91,7 @@ def load(
         max_batch_bytes=variables.sync_max_batch_bytes,
         max_dead_letters=variables.sync_max_dead_letters,
         media_hosts=variables.sync_media_hosts,
+        max_response_bytes=variables.sync_max_response_bytes,
         log_format=variables.sync_log_format,
         log_level=variables.sync_log_level,
         allow_plain_http=variables.sync_allow_plain_http,

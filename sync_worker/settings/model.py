@@ -47,8 +47,8 @@ class Variables(BaseSettings):
         "https://cloud.langfuse.com", "Base address of Langfuse; `LANGFUSE_HOST` is read too."
     )
     langfuse_public_key: Annotated[SecretStr | None, PlainValidator(values.parse_langfuse_public_key)] = _unset(
-        "Public key of the Langfuse project, from Project settings → API keys, or `LANGFUSE_PUBLIC_KEY_FILE` with the "
-        "path of a file that holds it."
+        "Public key of the Langfuse project, from Project settings → API keys (Viewer is enough, where the server has "
+        "it), or `LANGFUSE_PUBLIC_KEY_FILE` with the path of a file that holds it."
     )
     langfuse_secret_key: Annotated[SecretStr | None, PlainValidator(values.parse_langfuse_secret_key)] = _unset(
         "Secret key of the Langfuse project, from Project settings → API keys, or `LANGFUSE_SECRET_KEY_FILE` with the "
@@ -122,6 +122,10 @@ class Variables(BaseSettings):
         "",
         "Hosts, each with or without a port, that fields which Langfuse stored as media may be read from by `http://` "
         "or at addresses that are not public; unset, only where Langfuse itself is at one.",
+    )
+    sync_max_response_bytes: Annotated[int, PlainValidator(values.whole_number(65536, 1024 * 1024 * 1024))] = _setting(
+        "67108864",
+        "Most bytes of one answer after unpacking, from 65536 to 1073741824; a page over it is asked for in parts.",
     )
     sync_patience: _Duration = _setting(
         "5m", "How long `once` and `backfill` retry while the other side does not answer; `run` retries without end."

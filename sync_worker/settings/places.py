@@ -83,7 +83,7 @@ class KeyFiles:
                 # Somebody may have put the key itself there.
                 shown = "named there, which must be a path and not the key itself,"
             self._read[field] = Found(
-                read_secret_file(file, path.origin, shown), f"file {file} ({path.origin})", secret=True
+                read_secret_file(file, path.origin, shown), f"file {file} ({path.origin})", secret=True, file=file
             )
         return self._read[field]
 
@@ -111,7 +111,7 @@ class SecretsFolder:
                 )
             if files:
                 text = read_secret_file(files[0], "secrets folder", str(files[0]))
-                return Found(text, f"secrets folder {files[0]}", secret=field in SECRETS)
+                return Found(text, f"secrets folder {files[0]}", secret=field in SECRETS, file=files[0])
         return None
 
 

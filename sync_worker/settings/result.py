@@ -35,7 +35,8 @@ class Route:
 class Source:
     """One Langfuse project and the Kelet project that its traces go to unless a route, the first that fits, says else.
 
-    The addresses have no trailing slash: `https://cloud.langfuse.com`, `https://api.kelet.ai`.
+    The addresses have no trailing slash: `https://cloud.langfuse.com`, `https://api.kelet.ai`. `key_files` tells which
+    of the keys stand in files, by field, and may change.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Source:
     kelet_api_key: SecretStr
     kelet_project: str
     routes: tuple[Route, ...] = ()
+    key_files: tuple[tuple[str, Path], ...] = ()
 
 
 class SettingRow(NamedTuple):
@@ -78,6 +80,7 @@ class Settings:
     max_attributes: int
     max_batch_spans: int
     max_batch_bytes: int  # before compression
+    max_response_bytes: int  # after unpacking
     log_format: LogFormat
     log_level: LogLevel
     max_dead_letters: int = 10_000  # of a source

@@ -213,6 +213,11 @@ class SourceBuilder:
             kelet_api_key=SecretStr(parts["kelet_api_key"].value),
             kelet_project=parts["kelet_project"].value,
             routes=draft.routes,
+            key_files=tuple(
+                (field, part.found.file)
+                for field, part in parts.items()
+                if field in SECRETS and part.found.file is not None
+            ),
         )
 
     def _plain_part(self, field: str) -> _Part | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from sync_worker.errors import ConfigError
 from sync_worker.printable import escaped
@@ -41,6 +42,7 @@ class Found:
     origin: str
     secret: bool = False  # never show it
     bare: bool = False  # nobody took comments away on the way here
+    file: Path | None = None  # which holds the value and nothing else
 
 
 def mask(secret: str) -> str:

@@ -30,7 +30,7 @@ class _Repeated(Protocol):
         """Add an empty one and return it."""
 
 
-def encode(row: Observation, span: Span, project: str) -> EncodedSpan:
+def encode(row: Observation, span: Span, project: str, read_again_ms: int | None = None) -> EncodedSpan:
     """Return the span as it goes out, with what is remembered of its row once it has arrived."""
     return EncodedSpan(
         key=RowKey(trace_of(row), row.id),
@@ -42,6 +42,7 @@ def encode(row: Observation, span: Span, project: str) -> EncodedSpan:
         start_ms=row.start_ms,
         updated_ms=row.updated_ms or 0,
         fingerprint=fingerprint(row),
+        read_again_ms=read_again_ms,
     )
 
 
@@ -86,6 +87,7 @@ def shrink(span: EncodedSpan, max_value_bytes: int) -> EncodedSpan:
         start_ms=span.start_ms,
         updated_ms=span.updated_ms,
         fingerprint=span.fingerprint,
+        read_again_ms=span.read_again_ms,
     )
 
 

@@ -81,6 +81,7 @@ class EncodedSpan:
     start_ms: int
     updated_ms: int
     fingerprint: bytes
+    read_again_ms: int | None = None  # when its row is to be read once more, Unix ms; None: need not be
 
     @property
     def size(self) -> int:

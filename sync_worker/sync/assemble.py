@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from sync_worker.langfuse.reader import Page
 from sync_worker.records import Observation
 from sync_worker.spans.context import roots_of, trace_of
 
@@ -13,45 +14,93 @@ from sync_worker.spans.context import roots_of, trace_of
 MAX_HELD_BYTES = 32 * 1024 * 1024
 
 
+#: Trace id (made up where there is none), row id and start in Unix ms: what Langfuse's store keeps one version of.
+StoreKey = tuple[str, str, int]
+
+
+def store_key(row: Observation) -> StoreKey:
+    """Return what Langfuse's store knows a row by. Another start makes another row of the same id, for ever."""
+    return trace_of(row), row.id, row.start_ms
+
+
 class Assembly:
-    """Holds rows by trace. `size` estimates the bytes they take, by what their pages weighed."""
+    """Holds rows by trace. `size` estimates the bytes they take, by what their pages weighed.
+
+    A row that a v2 listing shows twice with the same start has two versions that Langfuse's store has yet to merge:
+    it is marked as unsettled. Of the last row of a page that cannot be told: it stands in `unproven` until it can.
+    """
 
     def __init__(self) -> None:
         self.traces: dict[str, dict[str, Observation]] = {}
         self.size = 0
+        self.unproven: dict[StoreKey, Observation] = {}
+        self._seen: dict[str, set[StoreKey]] = {}  # by trace
+        self._twice: set[StoreKey] = set()
         self._pages = 0
         self._touched: dict[str, int] = {}  # by trace, the page that brought a row of it last
         self._asked: set[str] = set()  # traces that were added to since it was asked whether they are whole
         self._rows = 0
 
-    def add(self, rows: Sequence[Observation], size: int) -> None:
-        """Take in the rows of a page; of a row that repeats, its newest and most complete state stays."""
+    def add(self, rows: Sequence[Observation], size: int, border: Observation | None = None) -> None:
+        """Take in the rows of a page; of a row that repeats, its newest and most complete state stays.
+
+        `border` is the row of the page that another version may stand behind.
+        """
         self._pages += 1
         for row in rows:
-            trace_id = trace_of(row)
+            key = store_key(row)
+            trace_id = key[0]
             self._touched[trace_id] = self._pages
             self._asked.add(trace_id)
+            seen = self._seen.setdefault(trace_id, set())
+            if key in seen and row.api == "v2":  # walks of v1 repeat rows, and each of them is whole
+                self._twice.add(key)
+                self.unproven.pop(key, None)
+            seen.add(key)
             trace = self.traces.setdefault(trace_id, {})
             held = trace.get(row.id)
             self._rows += held is None
-            trace[row.id] = row if held is None else newer(held, row)
+            kept = trace[row.id] = row if held is None else newer(held, row)
+            kept.unsettled = store_key(kept) in self._twice
+            if row is border and key not in self._twice:
+                self.unproven[key] = row
         self.size += size
+
+    def add_page(self, page: Page, rows: Sequence[Observation] | None = None) -> None:
+        """Take in a page, or only these rows of it."""
+        self.add(page.rows if rows is None else rows, page.size, page.border)
+
+    def prove(self, twice: Iterable[StoreKey]) -> None:
+        """Mark these as unsettled; all others come once, by a listing that shows it."""
+        self.unproven.clear()
+        for key in twice:
+            self._twice.add(key)
+            held = self.traces.get(key[0], {}).get(key[1])
+            if held is not None and store_key(held) == key:
+                held.unsettled = True
 
     def take(self) -> dict[str, list[Observation]]:
         """Hand over all that is held."""
         taken = {trace: list(rows.values()) for trace, rows in self.traces.items()}
         self.traces, self.size, self._touched, self._asked, self._rows = {}, 0, {}, set(), 0
+        self._seen, self._twice, self.unproven = {}, set(), {}
         return taken
 
     def take_whole(self) -> dict[str, list[Observation]]:
         """Hand over traces that are whole, as far as a walk from new to old can tell: those whose root is at hand.
 
         A trace that the last page still added to is kept: several machines' clocks put rows a little before their root.
+        So is one with a row that may have another version.
         """
+        unproven = {trace_id for trace_id, _, _ in self.unproven}
         # A trace is looked at once after each page that added to it: before that page it had no root, or was touched.
-        quiet = [trace_id for trace_id in self._asked if self._touched[trace_id] < self._pages]
+        quiet = [
+            trace_id for trace_id in self._asked if self._touched[trace_id] < self._pages and trace_id not in unproven
+        ]
         self._asked -= set(quiet)
         whole = [trace_id for trace_id in quiet if roots_of(self.traces[trace_id].values())]
+        for trace_id in whole:
+            del self._seen[trace_id]
         taken = {trace_id: list(self.traces.pop(trace_id).values()) for trace_id in whole}
         count = sum(len(trace) for trace in taken.values())
         if self._rows:
@@ -87,15 +136,24 @@ class Patience:
 
 
 def verdict(
-    rows: Iterable[Observation], earliest_ms: int, newest_ms: int, now_ms: int, patience: Patience, rows_are: str = ""
+    rows: Iterable[Observation],
+    earliest_ms: int,
+    newest_ms: int,
+    now_ms: int,
+    patience: Patience,
+    rows_are: str = "",
+    *,
+    guess_ms: int | None = None,
 ) -> Verdict:
     """Say whether a trace may go: its root has ended and it has been quiet, or it began too long ago to wait.
 
     `earliest_ms` and `newest_ms` cover rows seen before that are not among `rows`; `rows_are` is what is known of them.
+    Where `now_ms` is only the last time that was certain, `guess_ms` says whether a trace has been quiet.
     """
     if now_ms - earliest_ms >= patience.max_open:
         return Verdict.FORCED
-    return Verdict.RELEASE if has_ended(rows, rows_are) and now_ms - newest_ms >= patience.settle else Verdict.PARK
+    quiet = (now_ms if guess_ms is None else guess_ms) - newest_ms >= patience.settle
+    return Verdict.RELEASE if has_ended(rows, rows_are) and quiet else Verdict.PARK
 
 
 def has_ended(rows: Iterable[Observation], rows_are: str = "") -> bool:
@@ -103,8 +161,31 @@ def has_ended(rows: Iterable[Observation], rows_are: str = "") -> bool:
     return any(not row.is_open for row in roots_of(rows, rows_are))
 
 
-def withheld(rows: Iterable[Observation], now_ms: int, patience: Patience) -> list[Observation]:
-    """Return the rows of a trace that goes which still wait for their own end; a row without a trace never does."""
+def withheld(
+    rows: Iterable[Observation], now_ms: int, patience: Patience, since_ms: int | None = None
+) -> list[Observation]:
+    """Return the rows of a trace that goes which still wait, for their own end or for their versions to be merged.
+
+    A row without a trace never does. `since_ms` is how long the trace has been parked.
+    """
     return [
-        row for row in rows if row.is_open and row.trace_id is not None and now_ms - row.start_ms < patience.max_open
+        row
+        for row in rows
+        if row.trace_id is not None
+        and (
+            (row.is_open and now_ms - row.start_ms < patience.max_open)
+            or waits_for_merge(row, now_ms, patience, since_ms)
+        )
     ]
+
+
+def waits_for_merge(row: Observation, now_ms: int, patience: Patience, since_ms: int | None) -> bool:
+    """Whether a row has two versions and may yet come once.
+
+    It waits no longer than SYNC_MAX_OPEN from its last version, or from when its trace was parked: one that is
+    written again and again would wait for ever.
+    """
+    if not row.unsettled or row.trace_id is None:
+        return False
+    written = min(now_ms, row.last_ms if row.updated_ms is None else row.updated_ms)
+    return now_ms - written < patience.max_open and (since_ms is None or now_ms - since_ms < patience.max_open)

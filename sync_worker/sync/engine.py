@@ -9,20 +9,28 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
 from sync_worker.clock import Clock, Stopped
-from sync_worker.errors import ExitCode, Stop, SyncError
-from sync_worker.langfuse.budget import Allowance, Budgets
+from sync_worker.errors import CredentialsRefused, ExitCode, Stop, SyncError
+from sync_worker.langfuse.buckets import Budgets
+from sync_worker.langfuse.budget import Allowance
 from sync_worker.langfuse.client import EndpointMissing
 from sync_worker.langfuse.pace import Paces
 from sync_worker.ledger import DeadLetter, Ledger
-from sync_worker.settings import Settings, Source
-from sync_worker.sync.identities import Identities
-from sync_worker.sync.opening import Transports, open_source
+from sync_worker.settings import Settings, Source, reread
+from sync_worker.sync.identities import Identities, keys_of
+from sync_worker.sync.opening import Transports, ask_time, open_source
+from sync_worker.sync.provisional import Starts
 from sync_worker.sync.report import SourceReport
 from sync_worker.sync.source import Progress, SourceSync
+from sync_worker.sync.timekeeping import Clocks, last_certain_ms
 from sync_worker.windows import Window
 
 #: Sources worked on at once.
 SOURCES_AT_ONCE = 4
+
+#: When a key is refused its file is looked at so often, with so many seconds between.
+_LOOKS, _BETWEEN_LOOKS = 5, 1.0
+#: So often in one piece of work keys may be refused and be other ones then.
+_MOST_ROTATIONS = 5
 
 #: Which exit code tells more, when sources end differently.
 _RANK = (
@@ -52,30 +60,66 @@ class Engine:
     patience: float | None
     transports: Transports = field(default_factory=Transports)
     parts: int = 1
+    clocks: Clocks = field(init=False)
+    starts: Starts = field(init=False)
     budgets: Budgets = field(init=False)
     paces: Paces = field(init=False)
     identities: Identities = field(init=False)
+    _current: dict[str, Source] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         allowance = Allowance(self.settings.requests_per_minute, self.settings.budget_share, self.parts)
         self.budgets = Budgets(self.clock, allowance, self.ledger.requests)
         self.paces = Paces(self.clock)
         self.ledger.max_dead_letters = self.settings.max_dead_letters
+        self.clocks = self.ledger.clock = Clocks(self.clock, self.ledger)
+        self.starts = Starts(self.ledger)
         self.identities = Identities(
-            self.settings, self.ledger, self.clock, self.budgets.of_keys, self.transports.langfuse
+            self.settings, self.ledger, self.clocks, self.budgets.of_keys, self.transports.langfuse
         )
+
+    def keys_changed(self, source: Source) -> bool:
+        """Whether a file holds another key of the source than was used last."""
+        return bool(reread(self._current.get(source.name, source)).changed)
 
     def open(self, source: Source, report: SourceReport) -> AbstractAsyncContextManager[SourceSync]:
         """Connect a source."""
         return open_source(
-            source, self.settings, self.ledger, self.clock, report,
+            source, self.settings, self.ledger, self.clocks.of(source), report,
             patience=self.patience, budgets=self.budgets, paces=self.paces, transports=self.transports,
             identities=self.identities,
         )  # fmt: skip
 
+    async def now_ms(self, sources: Sequence[Source]) -> int:
+        """Return what time it is, in Unix milliseconds, by what the sources' servers say. Raises as requests do."""
+        now = max(self.clock.now_ms(), last_certain_ms(self.ledger))
+        for source in sources:
+            clock = self.clocks.of(source)
+            await ask_time(source, self.ledger, clock, self.patience, self.budgets, self.transports)
+            if clock.langfuse.now_ms() is not None:
+                return clock.now_ms()
+        return now
+
+    def note_starts(self, sources: Iterable[Source]) -> None:
+        """Note of sources that were never synced live that they are from now on: before the first request."""
+        for source in sources:
+            known = self.ledger.source_by_key(keys_of(source))
+            if known is None or known.first_edge_ms is None:
+                self.starts.note(source.name, self.clocks.of(source))
+
     async def live(self, source: Source, progress: Progress | None = None) -> tuple[SourceReport, int]:
         """Do one live cycle of a source; return its report and exit code."""
-        return await self.work(source, lambda sync: sync.live_cycle(progress))
+        clock = self.clocks.of(source)
+        self.note_starts([source])
+
+        async def cycle(sync: SourceSync) -> None:
+            self.starts.correct(source.name, clock)
+            await sync.live_cycle(progress)
+
+        try:
+            return await self.work(source, cycle)
+        finally:
+            self.starts.correct(source.name, clock)  # also where the keys are refused: that is an answer too
 
     async def backfill(
         self, source: Source, stretch: Window, progress: Progress | None = None, parts: Sequence[Window] | None = None
@@ -109,12 +153,12 @@ class Engine:
     async def work(self, source: Source, work: Callable[[SourceSync], Awaitable[None]]) -> tuple[SourceReport, int]:
         """Run work on a source. Raises Stopped and Stop; what concerns the source alone ends in its report.
 
-        Where what was read is gone because the server speaks another generation of the API now, the work is begun anew.
+        Where what was read is gone because the server speaks another generation of the API now, the work is begun anew;
+        and so it is when a key is refused and its file holds another one now.
         """
         report = SourceReport(source.name)
         try:
-            if not await self._attempt(source, report, work):
-                await self._attempt(source, report, work)
+            await self._attempt_with_new_keys(source, report, work)
         except (Stop, Stopped) as fault:
             if not isinstance(fault, Stopped):
                 report.error = str(fault)
@@ -125,12 +169,46 @@ class Engine:
             return report, fault.exit_code
         return report, ExitCode.DEAD_LETTERS if report.dead_letters else ExitCode.OK
 
+    async def _attempt_with_new_keys(
+        self, source: Source, report: SourceReport, work: Callable[[SourceSync], Awaitable[None]]
+    ) -> None:
+        current = self._with_keys_of_now(self._current.get(source.name, source))
+        for _ in range(_MOST_ROTATIONS):
+            try:
+                if not await self._attempt(current, report, work):
+                    await self._attempt(current, report, work)
+            except CredentialsRefused:
+                await self._await_other_keys(current)
+                before, current = current, self._with_keys_of_now(current)
+                if current is before:
+                    raise
+            else:
+                return
+        raise CredentialsRefused(f"the keys of {source.name} were refused, and changed, {_MOST_ROTATIONS} times")
+
+    async def _await_other_keys(self, source: Source) -> None:
+        """Wait a little for files to hold other keys than those of the source: they may be being written just now."""
+        for _ in range(_LOOKS if source.key_files else 0):
+            found = reread(source)
+            if found.changed and found.settled:
+                return
+            await self.clock.sleep(_BETWEEN_LOOKS)
+
+    def _with_keys_of_now(self, source: Source) -> Source:
+        found = reread(source)
+        if found.changed:
+            files = ", ".join(str(file) for file in found.changed)
+            log.info("%s: a new key was read from %s", source.name, files, extra={"action": "keys"})
+        self._current[source.name] = found.source
+        return found.source
+
     async def _attempt(
         self, source: Source, report: SourceReport, work: Callable[[SourceSync], Awaitable[None]]
     ) -> bool:
         """Run work once; False when it ended because the source is to be read by another generation of the API."""
         async with self.open(source, report) as sync:
             try:
+                self.clocks.keep(sync.clock)
                 await work(sync)
             except EndpointMissing as missing:
                 if self.settings.langfuse_api != "auto":
@@ -139,6 +217,8 @@ class Engine:
                     raise
                 return False
             finally:
+                self.clocks.keep(sync.clock)
+                self.clocks.warn(sync.clock)
                 sync.finish()
         return True
 

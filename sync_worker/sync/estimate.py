@@ -17,11 +17,16 @@ from sync_worker.windows import Window
 #: Seconds a page takes where nothing limits it; a guess that only a run can better.
 _SECONDS_PER_REQUEST = 1.0
 _SAMPLES = 3
+#: Where so many stretches would have to be counted, rows are estimated: some servers answer 100 counts a day.
+_MOST_COUNTS = 4
+#: Rows are estimated by so many parts of what is asked for.
+_PARTS = 12
+_GOLDEN = 0.618  # of whose multiples none lie together
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """The cost of a backfill. `rows` is exact where the server counts them, else measured on samples."""
+    """The cost of a backfill. `rows` is exact where the server counts them (`counted`), else an estimate."""
 
     source: str
     windows_open: int
@@ -47,11 +52,9 @@ async def estimate(
     max_batch: tuple[int, int],
 ) -> Estimate:
     """Estimate what bringing over these stretches takes; `max_batch` is spans and bytes of a request to Kelet."""
-    counts = [await reader.count(stretch) for stretch in stretches]
-    counted = all(count is not None for count in counts)
-    sampled_rows, sampled_bytes, covered_ms = await _sample(reader, stretches)
-    whole_ms = sum(stretch.length for stretch in stretches)
-    rows = sum(count or 0 for count in counts) if counted else math.ceil(sampled_rows * whole_ms / max(covered_ms, 1))
+    counted = await _count(reader, stretches)
+    sampled_rows, sampled_bytes = await _sample(reader, stretches)
+    rows = await _estimate_rows(reader, stretches) if counted is None else counted
     row_bytes = sampled_bytes / sampled_rows if sampled_rows else 0.0
     most = _most_rows(reader)
     page_rows = min(most, max(1, int(HEAVY_PAGE_BYTES / row_bytes))) if row_bytes else most
@@ -59,12 +62,12 @@ async def estimate(
     reading = math.ceil(rows / page_rows) + 2 * windows
     spans, size = max_batch
     sending = max(math.ceil(rows / spans), math.ceil(rows * row_bytes / size))
-    limit = client.budget.per_minute
+    limit = client.budget.per_minute(reader.api)
     minutes = reading / limit if limit else reading * _SECONDS_PER_REQUEST / 60
+    moved = round(rows * row_bytes)
     return Estimate(
-        name, len(stretches), rows, counted, round(rows * row_bytes), round(rows * row_bytes), reading, sending, limit,
-        round(minutes, 1),
-    )  # fmt: skip
+        name, len(stretches), rows, counted is not None, moved, moved, reading, sending, limit, round(minutes, 1)
+    )
 
 
 def _most_rows(reader: Reader) -> int:
@@ -72,16 +75,62 @@ def _most_rows(reader: Reader) -> int:
     return MAX_LIMIT if reader.api == "v2" else MAX_ROWS
 
 
-async def _sample(reader: Reader, stretches: Sequence[Window]) -> tuple[int, int, int]:
-    """Read one page of a few stretches: rows, bytes, and the milliseconds of start times that they span."""
-    rows, size, covered = 0, 0, 0
+async def _count(reader: Reader, stretches: Sequence[Window]) -> int | None:
+    """Return how many rows the server counts; None where it does not, or for so many stretches would be asked often."""
+    if len(stretches) > _MOST_COUNTS:
+        return None
+    rows = 0
+    for stretch in stretches:
+        count = await reader.count(stretch)
+        if count is None:
+            return None
+        rows += count
+    return rows
+
+
+async def _estimate_rows(reader: Reader, stretches: Sequence[Window]) -> int:
+    """Estimate the rows by listing one page of parts that lie evenly over the stretches.
+
+    A part that holds no more than a page is counted by it. Of a fuller one, how dense it is at its end, which may be
+    the busiest hour of each of its days, is set off against how dense it is at another place, in each part another one.
+    """
+    whole_ms = sum(stretch.length for stretch in stretches)
+    length = max(1, math.ceil(whole_ms / _PARTS))
+    parts = [
+        Window(start, min(stretch.end, start + length))
+        for stretch in stretches
+        for start in range(stretch.start, stretch.end, length)
+    ]
+    chosen = parts[:: max(1, math.ceil(len(parts) / (2 * _PARTS)))]
+    rows = 0.0
+    for number, part in enumerate(chosen, 1):
+        listed, reached = await _list(reader, part)
+        if reached > part.start:
+            elsewhere = part.start + max(1, round(part.length * (number * _GOLDEN % 1)))
+            again, lowest = await _list(reader, Window(part.start, elsewhere))
+            listed = (listed / (part.end - reached) + again / max(1, elsewhere - lowest)) / 2 * part.length
+        rows += listed
+    return math.ceil(rows * whole_ms / max(1, sum(part.length for part in chosen)))
+
+
+async def _list(reader: Reader, window: Window) -> tuple[float, int]:
+    """Return how many rows the newest page of a window holds, and down to which start time they are all that start."""
+    rows, oldest = 0, window.end
+    async for page in reader.window(window, light=True):
+        rows += len(page.rows)
+        oldest = min((row.start_ms for row in page.rows), default=oldest)
+        if rows >= _most_rows(reader):
+            return rows, min(oldest, window.end - 1)
+    return rows, window.start
+
+
+async def _sample(reader: Reader, stretches: Sequence[Window]) -> tuple[int, int]:
+    """Read one page of a few stretches: rows, and their bytes."""
+    rows, size = 0, 0
     step = max(1, len(stretches) // _SAMPLES)
     for stretch in stretches[::step][:_SAMPLES]:
         async for page in reader.window(stretch):
             rows += len(page.rows)
             size += page.size
-            whole = len(page.rows) < _most_rows(reader)
-            oldest = min((row.start_ms for row in page.rows), default=stretch.start)
-            covered += stretch.length if whole else stretch.end - oldest
             break
-    return rows, size, covered
+    return rows, size

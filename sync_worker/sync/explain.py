@@ -11,7 +11,7 @@ from sync_worker.ledger.lease import BACKFILL, LIVE
 from sync_worker.records import Observation
 from sync_worker.spans.context import roots_of, trace_of
 from sync_worker.spans.ids import otlp_span_id, otlp_trace_id
-from sync_worker.sync.assemble import Patience
+from sync_worker.sync.assemble import Assembly, Patience
 from sync_worker.sync.release import OPEN_FOR_MS
 from sync_worker.times import iso_time
 from sync_worker.windows import Window
@@ -59,10 +59,10 @@ class Explanation:
         }
 
     async def _rows(self, trace_id: str) -> list[Observation]:
-        found: dict[str, Observation] = {}
+        assembly = Assembly()
         async for page in self._reader.traces([trace_id], Window(0, self._now + 1), light=True):
-            found.update({row.id: row for row in page.rows if trace_of(row) == trace_id})
-        return list(found.values())
+            assembly.add_page(page)
+        return list(assembly.traces.get(trace_id, {}).values())
 
     def _why(self, note: TraceNote | None, rows: Sequence[Observation]) -> str:
         if not rows:
@@ -80,6 +80,11 @@ class Explanation:
             return f"parked: its root is not in Langfuse yet; without one it goes at {waits_until}"
         if all(row.is_open for row in roots):
             return f"parked: its root has not ended; it goes at {waits_until} at the latest"
+        if any(row.unsettled for row in rows):
+            return (
+                "parked: Langfuse has yet to merge two versions of one of its rows; it goes SYNC_MAX_OPEN after the "
+                "newer one at the latest"
+            )
         if any(row.is_open for row in rows):
             return f"parked: some of its rows have not ended; they go at {waits_until} at the latest"
         return "parked: it has not been quiet for SYNC_SETTLE, or the next cycle has yet to look at it"
@@ -104,6 +109,7 @@ class Explanation:
             "sent": None if sent is None or left_out else iso_time(sent[0]),
             "request": None if sent is None else sent[1],
             "reason": None if letter is None else letter.reason,
+            "next_try": None if letter is None else _time(letter.next_try_ms),
         }
 
     def _state_of(
@@ -116,6 +122,8 @@ class Explanation:
     ) -> str:
         first = self._state.first_edge_ms
         if letter is not None:
+            if letter.next_try_ms is not None:
+                return f"set aside: it could not be read; it is tried again by itself at {iso_time(letter.next_try_ms)}"
             return "set aside: Kelet refused it, or it could not be read"
         if _is_left_out(row, note):
             return "left out: Langfuse made it up, a direct export has no such span"

@@ -24,7 +24,7 @@ import httpx
 from sync_worker.backoff import Backoff
 from sync_worker.clock import Clock
 from sync_worker.errors import ConfigError, StateError, Stop, SyncError, TransientError
-from sync_worker.langfuse.budget import Budget
+from sync_worker.langfuse.buckets import Buckets
 from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.identity import Project, project_of, still_answers
 from sync_worker.ledger import Ledger, SourceState, same_address, source_scope
@@ -50,7 +50,7 @@ class Identities:
         settings: Settings,
         ledger: Ledger,
         clock: Clock,
-        budget_of: Callable[[str], Budget],
+        budget_of: Callable[[str], Buckets],
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._settings = settings
@@ -252,7 +252,7 @@ class Identities:
         """Return keys that opened a project at its known address before; no others are given to that address."""
         for one in (source, *self._settings.sources):
             for url in (other.langfuse_url, one.langfuse_base_url):  # which may be another spelling of it
-                known = self._ledger.source_by_key(keys_hash(url, one.langfuse_public_key))
+                known = self._ledger.source_by_key(keys_hash(url, *_pair(one)))
                 if known is not None and known.id == other.id:
                     return _pair(one)
         return None
@@ -262,7 +262,7 @@ class Identities:
         """Connect to an address for a few questions, each asked once."""
         client = LangfuseClient(
             url, *pair,
-            budget=self._budget_of(keys_hash(url, pair[0])), backoff=Backoff("Langfuse", self._clock, 0.0),
+            budget=self._budget_of(keys_hash(url, *pair)), backoff=Backoff("Langfuse", self._clock, 0.0),
             clock=self._clock, transport=self._transport,
         )  # fmt: skip
         try:
@@ -284,9 +284,13 @@ class Identities:
             )
 
 
-def keys_hash(langfuse_url: str, public_key: str) -> str:
-    """Return the ledger's name for keys at an address: at another one the same keys may open a copy of the project."""
-    return hashlib.sha256(f"{langfuse_url}\n{public_key}".encode()).hexdigest()
+def keys_hash(langfuse_url: str, public_key: str, secret_key: str) -> str:
+    """Return the ledger's name for keys at an address: at another one the same keys may open a copy of the project.
+
+    The secret one is part of it: Langfuse goes by that alone, whatever the public one says (v4.16.0), and while keys
+    are replaced one may be new and the other old.
+    """
+    return hashlib.sha256(f"{langfuse_url}\n{public_key}\n{secret_key}".encode()).hexdigest()
 
 
 def organization_scope(state: SourceState) -> str:
@@ -299,7 +303,7 @@ def organization_scope(state: SourceState) -> str:
 
 def keys_of(source: Source) -> str:
     """Return the ledger's name for a source's keys."""
-    return keys_hash(source.langfuse_base_url, source.langfuse_public_key)
+    return keys_hash(source.langfuse_base_url, *_pair(source))
 
 
 def _pair(source: Source) -> tuple[str, str]:

@@ -19,12 +19,14 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
 
+from sync_worker.corrected import STEP_MS
 from sync_worker.ledger import Ledger, SentRow, TraceNote, source_scope
 from sync_worker.records import Observation
 from sync_worker.spans.context import trace_of
 from sync_worker.sync.assemble import MAX_HELD_BYTES, Assembly
 from sync_worker.sync.lateness import Lateness, last_look_name
 from sync_worker.sync.plan import PERIODS
+from sync_worker.sync.proving import prove
 from sync_worker.sync.recount import BUCKET_MS, Recount
 from sync_worker.sync.release import Releaser
 from sync_worker.sync.window import WindowSync
@@ -162,7 +164,7 @@ class LateScans:
             last = self._fact(name)
             if last is None:
                 self._learn(name, now)
-            elif last > now:
+            elif last > now + STEP_MS:
                 self._learn(name, now - period)
                 for horizon in self._horizons:
                     self._releaser.ledger.learn(self._scope, _scan_name(horizon), "")
@@ -301,10 +303,12 @@ class LateScans:
         async for page in walk:
             releaser.report.langfuse_requests_of_late_scans += 1
             releaser.report.rows_read += len(page.rows)
-            assembly.add([row for row in page.rows if (trace_of(row), row.id) in wanted], page.size)
+            assembly.add_page(page, [row for row in page.rows if (trace_of(row), row.id) in wanted])
             releaser.set_aside_unreadable(item for item in page.unreadable if item.row_id in ids)
             if assembly.size > MAX_HELD_BYTES:
+                releaser.report.langfuse_requests_of_late_scans += await prove(releaser.reader, assembly)
                 await self._windows.settle_late(assembly.take(), around)
+        releaser.report.langfuse_requests_of_late_scans += await prove(releaser.reader, assembly)
         await self._windows.settle_late(assembly.take(), around)
 
     def _fact(self, name: str) -> int | None:

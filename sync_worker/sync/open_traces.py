@@ -35,7 +35,7 @@ class OpenTraces:
     async def look_up(self) -> None:
         """Look for the roots that are due, many in a request; bring over the traces whose root has ended."""
         releaser = self._releaser
-        now = releaser.clock.now_ms()
+        now = releaser.clock.certain_ms()
         releaser.report.traces_given_up += releaser.ledger.give_up_open(
             releaser.source_id, now - OPEN_FOR_MS, MOST_OPEN
         )

@@ -10,16 +10,17 @@ from dataclasses import dataclass
 import httpx
 
 from sync_worker.backoff import Backoff
-from sync_worker.clock import Clock
+from sync_worker.corrected import CorrectedClock
+from sync_worker.http import date_hooks
 from sync_worker.kelet.client import KeletClient
 from sync_worker.kelet.delivery import Delivery
-from sync_worker.langfuse.budget import Budgets
+from sync_worker.langfuse.buckets import Budgets
 from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.pace import Paces
 from sync_worker.ledger import Ledger, source_scope
 from sync_worker.settings import Settings, Source
 from sync_worker.sync.generation import Generations
-from sync_worker.sync.identities import Identities, keys_hash, organization_scope
+from sync_worker.sync.identities import Identities, keys_of, organization_scope
 from sync_worker.sync.report import SourceReport
 from sync_worker.sync.sink import LedgerSink
 from sync_worker.sync.source import SourceSync
@@ -39,7 +40,7 @@ async def open_source(
     source: Source,
     settings: Settings,
     ledger: Ledger,
-    clock: Clock,
+    clock: CorrectedClock,
     report: SourceReport,
     *,
     patience: float | None,
@@ -52,7 +53,7 @@ async def open_source(
 
     Raises CredentialsRefused, SourcePaused, ConfigError, StateError or TransientError.
     """
-    keys = keys_hash(source.langfuse_base_url, source.langfuse_public_key)
+    keys = keys_of(source)
     known = ledger.source_by_key(keys)
     client = LangfuseClient(
         source.langfuse_base_url,
@@ -63,26 +64,36 @@ async def open_source(
         clock=clock,
         pace=paces.of(source.langfuse_base_url),
         media_hosts=settings.media_hosts,
+        max_bytes=settings.max_response_bytes,
+        hooks=date_hooks(clock.monotonic, clock.langfuse.report),
         transport=transports.langfuse,
     )
+    sending = Backoff("Kelet", clock, patience)
     kelet = KeletClient(
         source.kelet_api_url,
         source.kelet_api_key.get_secret_value(),
         compression=settings.compression,
         gzip_refused=ledger.fact(f"kelet {source.kelet_api_url}", "gzip_refused") is not None,
+        max_bytes=settings.max_response_bytes,
+        left=lambda: sending.left,
+        hooks=date_hooks(clock.monotonic, clock.kelet.report),
         transport=transports.kelet,
     )
     try:
-        state = await identities.of(source, client)
+        try:
+            state = await identities.of(source, client)
+        finally:
+            await _hear_kelet(clock, kelet)  # also where the keys are refused: the sync start goes by what time it is
         budget = budgets.of(organization_scope(state))
         if known is None:
             budget.adopt(client.budget)
         client.budget = budget
+        await _hear_time(clock, client, kelet)
         refused = ledger.fact(source_scope(state.id), "refused_in_a_row")
         delivery = Delivery(
             kelet,
-            LedgerSink(ledger, state.id, report, clock),
-            Backoff("Kelet", clock, patience),
+            LedgerSink(ledger, state.id, report, ledger.clock),
+            sending,
             clock,
             refused_before=int(refused or 0),
         )
@@ -97,3 +108,44 @@ async def open_source(
     finally:
         await client.close()
         await kelet.close()
+
+
+async def _hear_time(clock: CorrectedClock, client: LangfuseClient, kelet: KeletClient) -> None:
+    """Ask Langfuse what time it is where it did not say so lately, and Kelet where that leaves a doubt."""
+    if clock.needs_langfuse:
+        clock.langfuse.asked()
+        await client.ask_time()
+        await _hear_kelet(clock, kelet)
+
+
+async def _hear_kelet(clock: CorrectedClock, kelet: KeletClient) -> None:
+    if clock.needs_kelet:
+        clock.kelet.asked()
+        await kelet.ask_time()
+
+
+async def ask_time(
+    source: Source,
+    ledger: Ledger,
+    clock: CorrectedClock,
+    patience: float | None,
+    budgets: Budgets,
+    transports: Transports,
+) -> None:
+    """Ask a source's Langfuse what time it is, before anything else is done with it. Raises as requests do."""
+    keys = keys_of(source)
+    known = ledger.source_by_key(keys)
+    client = LangfuseClient(
+        source.langfuse_base_url,
+        source.langfuse_public_key,
+        source.langfuse_secret_key.get_secret_value(),
+        budget=budgets.of_keys(keys) if known is None else budgets.of(organization_scope(known)),
+        backoff=Backoff("Langfuse", clock, patience),
+        clock=clock,
+        hooks=date_hooks(clock.monotonic, clock.langfuse.report),
+        transport=transports.langfuse,
+    )
+    try:
+        await client.ask_time()
+    finally:
+        await client.close()

@@ -8,7 +8,8 @@ from dataclasses import replace
 from sync_worker.ledger import TraceNote
 from sync_worker.records import Observation
 from sync_worker.spans.context import trace_of
-from sync_worker.sync.assemble import MAX_HELD_BYTES, Assembly, Patience, Verdict, verdict
+from sync_worker.sync.assemble import MAX_HELD_BYTES, Assembly, Patience, Verdict, verdict, waits_for_merge
+from sync_worker.sync.proving import prove
 from sync_worker.sync.release import OPEN_FOR_MS, Releaser, Trace, released
 from sync_worker.sync.window import held_back, left_waiting, still_waiting
 from sync_worker.windows import Window
@@ -24,16 +25,22 @@ class ParkedSync:
         self._releaser = releaser
         self._patience = patience
         self._first_edge = first_edge_ms
+        self._guess = 0  # what time it may be, in Unix ms: whether a trace is quiet, and what to ask for, go by it
 
     async def look_after(self) -> None:
         """Release each parked trace that may go now; look at each that is due once."""
         releaser = self._releaser
-        now = releaser.clock.now_ms()
+        guess = releaser.clock.now_ms()
+        now = releaser.clock.certain_ms()
+        self._guess = guess
+        never = max(now, guess) + max(self._patience.settle, self._patience.max_open)
+        last = -1, ""
         while True:
             releaser.clock.check()
-            due = releaser.ledger.parked_due(releaser.source_id, now, _AT_ONCE)
+            due = releaser.ledger.parked_due(releaser.source_id, max(now, guess), never, _AT_ONCE, last)
             if not due:
                 return
+            last = due[-1].check_ms, due[-1].trace_id
             forced = [note for note in due if now - note.earliest_ms >= self._patience.max_open]
             waiting = [note for note in due if now - note.earliest_ms < self._patience.max_open]
             settled = await self._settled(waiting, now)
@@ -44,7 +51,7 @@ class ParkedSync:
 
     async def _settled(self, notes: Sequence[TraceNote], now: int) -> list[TraceNote]:
         """Return the traces whose root is there and that have been quiet; one light request looks up many roots."""
-        quiet = {note.trace_id: note for note in notes if now - note.newest_ms >= self._patience.settle}
+        quiet = {note.trace_id: note for note in notes if self._guess - note.newest_ms >= self._patience.settle}
         if not quiet:
             return []
         roots: dict[str, list[Observation]] = {}
@@ -60,7 +67,8 @@ class ParkedSync:
 
     def _may_go(self, rows: Sequence[Observation], note: TraceNote, now: int) -> Verdict:
         newest = max(note.newest_ms, *(row.last_ms for row in rows))
-        return verdict(rows, note.earliest_ms, newest, now, self._patience, str(note.context.get("rows_are", "")))
+        rows_are = str(note.context.get("rows_are", ""))
+        return verdict(rows, note.earliest_ms, newest, now, self._patience, rows_are, guess_ms=self._guess)
 
     async def fetch_and_send(self, notes: Sequence[TraceNote], now: int) -> None:
         """Fetch traces whole and send what is new of them. Raises as reader and delivery do."""
@@ -71,10 +79,12 @@ class ParkedSync:
         after: dict[str, TraceNote] = {}
         async for page in self._releaser.reader.traces(list(by_id), self.around(notes, now)):
             self._releaser.report.rows_read += len(page.rows)
-            assembly.add([row for row in page.rows if trace_of(row) in by_id], page.size)
+            assembly.add_page(page, [row for row in page.rows if trace_of(row) in by_id])
             self._releaser.set_aside_unreadable(page.unreadable)
             if assembly.size > MAX_HELD_BYTES:
+                await prove(self._releaser.reader, assembly)
                 after |= await self._send(assembly.take(), by_id, now)
+        await prove(self._releaser.reader, assembly)
         if not after:  # all rows are at hand: what was decided by roots and times can be decided by them
             moved = dict(self._still_moving(assembly.traces, by_id, now))
             after |= moved
@@ -92,7 +102,7 @@ class ParkedSync:
         A trace of which another run has rows to send waits for them.
         """
         releaser = self._releaser
-        sends = Window(self._first_edge, now + 1)
+        sends = Window(self._first_edge, max(now, self._guess) + 1)
         traces = await releaser.introduce(taken, sends)
         left = releaser.left_to_others(taken, sends)
         for trace in traces:
@@ -114,7 +124,9 @@ class ParkedSync:
         """Yield traces that turn out, seen whole, not to be settled yet."""
         for trace_id, by_row in taken.items():
             note, rows = notes[trace_id], list(by_row.values())
-            if self._may_go(rows, note, now) is Verdict.PARK:
+            said = self._may_go(rows, note, now)
+            merging = any(waits_for_merge(row, now, self._patience, note.parked_ms) for row in rows)
+            if said is Verdict.PARK or (said is Verdict.RELEASE and merging):
                 context = self._releaser.gathered(Trace(trace_id, [], rows, note))
                 newest = max(note.newest_ms, *(row.last_ms for row in rows))
                 yield trace_id, replace(note, newest_ms=newest, check_ms=now + 1, context=context.as_json())
@@ -131,4 +143,4 @@ class ParkedSync:
     def around(self, notes: Iterable[TraceNote], now: int) -> Window:
         """Return where rows of these traces may start: a root may start long before what was seen of its trace."""
         starts = (note.earliest_ms - (0 if note.open_ms is None else OPEN_FOR_MS) for note in notes)
-        return Window(min(starts) - self._releaser.policy.deepest_ms, now + 1)
+        return Window(min(starts) - self._releaser.policy.deepest_ms, max(now, self._guess) + 1)

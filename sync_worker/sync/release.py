@@ -6,12 +6,12 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from sync_worker.clock import Clock
+from sync_worker.corrected import CorrectedClock
 from sync_worker.kelet.batches import pack
 from sync_worker.kelet.delivery import Delivery
 from sync_worker.langfuse.media import tokens_left
 from sync_worker.langfuse.reader import Page, Reader, Unreadable
-from sync_worker.ledger import DeadLetter, Ledger, SentRow, TraceNote
+from sync_worker.ledger import DeadLetter, Ledger, SecondRead, SentRow, TraceNote
 from sync_worker.records import Observation
 from sync_worker.settings import Route
 from sync_worker.spans.context import TraceContext, gather, trace_of
@@ -32,6 +32,10 @@ _ROOT_AFTER = 3_600_000
 #: remembered what was sent of it.
 OPEN_EVERY_MS = 3_600_000
 OPEN_FOR_MS = 14 * 24 * 3_600_000
+#: What Langfuse lists of a row so soon after its update may be half old, in milliseconds: it is read once more then.
+SECOND_READ_MS = 600_000
+#: A dead letter that could not be read is tried again by itself after this time, in milliseconds.
+FIRST_TRY_MS = 600_000
 
 _Read = Callable[[Sequence[str], Window], AsyncIterator[Page]]
 
@@ -111,7 +115,7 @@ class Releaser:
         reader: Reader,
         delivery: Delivery,
         report: SourceReport,
-        clock: Clock,
+        clock: CorrectedClock,
     ) -> None:
         self.source_id = source_id
         self.policy = policy
@@ -131,7 +135,7 @@ class Releaser:
         are looked up, many at a time. `again` sends rows that are done too. Raises as the reader does.
         """
         notes = self.ledger.traces(self.source_id, taken)
-        touched: list[tuple[RowKey, int, bytes]] = []
+        touched: list[tuple[Observation, int, bytes]] = []
         done = {} if again else self.ledger.done_rows(self.source_id, taken)
         traces = []
         for trace_id, rows in taken.items():
@@ -140,8 +144,7 @@ class Releaser:
                 keep = {row.id for row in fresh}
                 others = [row for row in rows if row.id not in keep]
                 traces.append(Trace(trace_id, fresh, others, notes.get(trace_id)))
-        if touched:
-            self.ledger.touch(self.source_id, touched)
+        self._touch(touched)
         await self._look_up(traces)
         for trace in traces:
             trace.context = self.gathered(trace)
@@ -241,7 +244,8 @@ class Releaser:
             earliest_ms=trace.earliest_ms,
             newest_ms=trace.newest_ms,
             check_ms=before.check_ms if going and before is not None and before.open_ms is not None else check_ms,
-            parked_ms=(before.parked_ms if before is not None else None) or (self.clock.now_ms() if parked else None),
+            parked_ms=(before.parked_ms if before is not None else None)
+            or (self.ledger.clock.now_ms() if parked else None),
             project=project,
             context=trace.context.as_json(),
             open_ms=None if before is None else before.open_ms,
@@ -254,7 +258,7 @@ class Releaser:
             return replace(released(note), open_ms=None)
         if not was_open and note.open_ms is None:
             return released(note)
-        now = self.clock.now_ms()
+        now = self.ledger.clock.now_ms()
         check = note.check_ms if now < note.check_ms else now + OPEN_EVERY_MS
         return replace(released(note), open_ms=note.open_ms or now, check_ms=check)
 
@@ -264,10 +268,12 @@ class Releaser:
             source_id=self.source_id,
             kind="unreadable",
             reason=item.reason,
-            made_ms=self.clock.now_ms(),
+            made_ms=self.ledger.clock.now_ms(),
             trace_id=item.trace_id if item.row_id is None else source_trace_id(item.trace_id, item.row_id),
             row_id=item.row_id,
             raw=item.raw,
+            start_ms=item.start_ms,
+            next_try_ms=None if item.row_id is None and item.start_ms is None else self.clock.now_ms() + FIRST_TRY_MS,
         )
 
     def set_aside_unreadable(self, items: Iterable[Unreadable]) -> None:
@@ -283,7 +289,7 @@ class Releaser:
         return sends.holds(row.start_ms) and not any(stretch.holds(row.start_ms) for stretch in self.taken)
 
     def _is_settled(
-        self, row: Observation, done: Mapping[tuple[str, str], SentRow], touched: list[tuple[RowKey, int, bytes]]
+        self, row: Observation, done: Mapping[tuple[str, str], SentRow], touched: list[tuple[Observation, int, bytes]]
     ) -> bool:
         """Whether nothing is left to do for a row: it is done, or cannot even be compared and is set aside."""
         try:
@@ -294,8 +300,36 @@ class Releaser:
                 self._set_aside(row, "it breaks its comparison with what was sent", fault)
             return True
 
+    def _read_again(self, row: Observation) -> int | None:
+        """Return when a row that is done now is to be read once more, in Unix ms; None where it need not be.
+
+        Until Langfuse's store has merged the versions of a row, the input and output of one may come with the name,
+        end and update of the other, and nothing in the listing shows it. v1 keeps them together. (Langfuse 4.16.0.)
+        """
+        now = self.clock.now_ms()
+        last = now + SECOND_READ_MS
+        due = last if row.unsettled else min(last, (row.updated_ms or 0) + SECOND_READ_MS)
+        return due if row.api == "v2" and due > now else None
+
+    def _touch(self, rows: Sequence[tuple[Observation, int, bytes]]) -> None:
+        """Note of rows that were sent that they stand as they are (update in Unix ms and fingerprint now).
+
+        Those of which that may not be true yet are read once more; one with two versions keeps the update it was sent
+        with, so that the newer one still shows.
+        """
+        settled = [
+            (RowKey(trace_of(row), row.id), updated, now_is) for row, updated, now_is in rows if not row.unsettled
+        ]
+        reads = [
+            SecondRead(trace_of(row), row.id, row.start_ms, due)
+            for row, _, _ in rows
+            if (due := self._read_again(row)) is not None
+        ]
+        if settled or reads:
+            self.ledger.touch(self.source_id, settled, reads)
+
     def _is_done(
-        self, row: Observation, done: Mapping[tuple[str, str], SentRow], touched: list[tuple[RowKey, int, bytes]]
+        self, row: Observation, done: Mapping[tuple[str, str], SentRow], touched: list[tuple[Observation, int, bytes]]
     ) -> bool:
         """Whether a row is settled in this state; one written again with nothing new in it is added to `touched`.
 
@@ -310,11 +344,13 @@ class Releaser:
         adopted = bool(sent.fingerprint) and is_retold(sent.fingerprint, now)
         if stale or adopted or now == sent.fingerprint:
             self.report.rows_unchanged += 1
-            if not sent.set_aside and (adopted or (not stale and updated > sent.updated_ms)):
-                touched.append((RowKey(trace_of(row), row.id), max(updated, sent.updated_ms), now))
+            newer = self.policy.resend_changed and not stale and updated > sent.updated_ms
+            if not sent.set_aside and (adopted or newer):
+                touched.append((row, max(updated, sent.updated_ms), now))
             return True
         unread = sent.set_aside and not sent.fingerprint
-        if not (self.policy.resend_changed or unread):
+        half_old = row.api == "v2" and row.updated_ms == sent.updated_ms  # what was sent was no state of the row
+        if not (self.policy.resend_changed or unread or half_old):
             self.report.notes["changed rows left as sent"] += 1
             return True
         self.report.spans_changed += 1
@@ -386,7 +422,7 @@ class Releaser:
         encoded: list[EncodedSpan] = []
         for row, span in converted.spans:
             try:  # what is remembered is the row as it is read, not as it was made whole: so it is known again
-                encoded.append(encode(own[row.id], span, project))
+                encoded.append(encode(own[row.id], span, project, self._read_again(own[row.id])))
             except Exception as fault:  # noqa: BLE001 - whatever it is, it concerns this row alone
                 self._set_aside(own[row.id], "it cannot be serialised", fault)
         for row, broken in converted.failed:
@@ -401,14 +437,16 @@ class Releaser:
             source_id=self.source_id,
             kind="unreadable",
             reason=f"{why}: {type(fault).__name__}: {fault}",
-            made_ms=self.clock.now_ms(),
+            made_ms=self.ledger.clock.now_ms(),
             trace_id=trace_of(row),
             row_id=row.id,
             start_ms=row.start_ms,
             fingerprint=_fingerprint_of(row),
+            next_try_ms=self.clock.now_ms() + FIRST_TRY_MS,
         )
+        new = self.ledger.count_new([letter])
         self.ledger.commit_answer(self.source_id, (), [letter])
-        self.report.dead_letters += 1
+        self.report.dead_letters += new
 
 
 def released(note: TraceNote) -> TraceNote:

@@ -15,6 +15,7 @@ from sync_worker.ledger.lease import BACKFILL, LIVE
 from sync_worker.ledger.tallies import HOUR_MS
 from sync_worker.spans.context import trace_of
 from sync_worker.sync.assemble import MAX_HELD_BYTES, Assembly, Patience
+from sync_worker.sync.proving import prove
 from sync_worker.sync.release import Releaser
 from sync_worker.sync.verify import Hour
 from sync_worker.sync.window import WindowSync
@@ -88,10 +89,12 @@ class Resend:
             rows = [row for row in rows if not named or (trace_of(row), row.id) in hour.rows]
             notes = self._ledger.traces(releaser.source_id, {trace_of(row) for row in rows})
             waits = {trace_id for trace_id, note in notes.items() if note.parked}
-            assembly.add([row for row in rows if trace_of(row) not in waits], page.size)
+            assembly.add_page(page, [row for row in rows if trace_of(row) not in waits])
             releaser.set_aside_unreadable(page.unreadable)
             if assembly.size > MAX_HELD_BYTES:
+                await prove(releaser.reader, assembly)
                 await windows.settle_late(assembly.take(), part)
+        await prove(releaser.reader, assembly)
         await windows.settle_late(assembly.take(), part)
 
 

@@ -6,15 +6,13 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
-
-from sync_worker.clock import Stopped, SystemClock
+from sync_worker.clock import RunClock, Stopped
 from sync_worker.errors import ExitCode, Stop
 from sync_worker.ledger import lease as leases
 from sync_worker.settings import Source
 from sync_worker.sync.engine import Engine
+from sync_worker.sync.scheduler import MonotonicScheduler
 
 #: A source whose keys were refused is tried again after so long, in seconds.
 _REFUSED_PAUSE = 300.0
@@ -28,7 +26,7 @@ class Worker:
 
     engine: Engine
     sources: Sequence[Source]
-    clock: SystemClock
+    clock: RunClock
     lease: leases.Lease
     _refused_at: dict[str, float] = field(default_factory=dict)
     _ended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -37,19 +35,14 @@ class Worker:
 
     async def run(self) -> int:
         """Run until stopped; returns the exit code. Raises Stop when nothing can be done without the operator."""
+        self.engine.note_starts(self.sources)
         await self.engine.identities.meet(self.sources)
         interval = self.engine.settings.interval.total_seconds()
-        scheduler = AsyncIOScheduler(timezone=UTC)
+        scheduler = MonotonicScheduler(self.clock)
         # One cycle of a source at a time; cycles missed while one ran long, or while the machine slept, become one.
         for source in self.sources:
-            scheduler.add_job(
-                self._cycle, "interval", seconds=interval, args=[source], id=f"source {source.name}",
-                max_instances=1, coalesce=True, misfire_grace_time=None, next_run_time=datetime.now(UTC),
-            )  # fmt: skip
-        scheduler.add_job(
-            self._beat, "interval", seconds=leases.BEAT, id="lease", max_instances=1, coalesce=True,
-            misfire_grace_time=None,
-        )  # fmt: skip
+            scheduler.every(interval, self._cycle, f"source {source.name}", [source], at_once=True)
+        scheduler.every(leases.BEAT, self._beat, "lease", at_once=False)
         logging.getLogger("apscheduler").setLevel(logging.ERROR)  # a cycle longer than its interval is no warning
         scheduler.start()
         try:
@@ -81,9 +74,10 @@ class Worker:
 
     async def _guarded(self, source: Source) -> None:
         refused = self._refused_at.get(source.name)
-        if self.clock.stopping or (refused is not None and self.clock.monotonic() - refused < _REFUSED_PAUSE):
+        waits = refused is not None and self.clock.monotonic() - refused < _REFUSED_PAUSE
+        if self.clock.stopping or (waits and not self.engine.keys_changed(source)):
             return
-        started = self.clock.now_ms()
+        started = self.clock.monotonic()
         try:
             report, code = await self.engine.live(source)
         except Stopped:
@@ -96,16 +90,25 @@ class Worker:
             self._end_if_damaged()
             return
         if code == ExitCode.CREDENTIALS:
-            self._refused_at[source.name] = self.clock.monotonic()
-            if self._all_refused():
-                self._ended.set()
+            self._note_refusal(source)
         else:
             self._refused_at.pop(source.name, None)
         if report.spans_sent or report.dead_letters or report.error:
             log.info("%s", report.line(), extra={"action": "cycle", "source": source.name})
         else:
             log.debug("%s", report.line(), extra={"action": "cycle", "source": source.name})
-        self.engine.ledger.note_run("run", started, code, {"sources": [report.as_json()]})
+        began_ms = self.engine.ledger.clock.now_ms() - round((self.clock.monotonic() - started) * 1000)
+        self.engine.ledger.note_run("run", began_ms, code, {"sources": [report.as_json()]})
+
+    def _note_refusal(self, source: Source) -> None:
+        if source.key_files and source.name not in self._refused_at:
+            log.warning(
+                "%s: goes on when a file holds another key; the files are looked at each cycle",
+                source.name, extra={"action": "keys", "source": source.name},
+            )  # fmt: skip
+        self._refused_at[source.name] = self.clock.monotonic()
+        if self._all_refused():
+            self._ended.set()
 
     async def _beat(self) -> None:
         try:
@@ -129,4 +132,5 @@ class Worker:
             self._ended.set()
 
     def _all_refused(self) -> bool:
-        return all(source.name in self._refused_at for source in self.sources)
+        """Whether no source is left that may go on; one whose keys stand in files may, when they are replaced."""
+        return all(source.name in self._refused_at and not source.key_files for source in self.sources)

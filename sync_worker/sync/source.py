@@ -6,17 +6,15 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 from typing import Any
 
-from sync_worker.clock import Clock
-from sync_worker.errors import ConfigError
+from sync_worker.corrected import CorrectedClock
 from sync_worker.kelet.client import KeletClient
 from sync_worker.kelet.delivery import Delivery
 from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.reader import Reader
 from sync_worker.ledger import DeadLetter, Ledger, SourceState, claims, source_scope
-from sync_worker.ledger.lease import BACKFILL, LIVE
+from sync_worker.ledger.lease import BACKFILL, LIVE, holder
 from sync_worker.settings import Settings, Source
 from sync_worker.spans.context import trace_of
 from sync_worker.spans.model import Conversion
@@ -29,13 +27,16 @@ from sync_worker.sync.lateness import Lateness
 from sync_worker.sync.open_traces import OpenTraces
 from sync_worker.sync.parked import ParkedSync
 from sync_worker.sync.plan import PERIODS, Cutter, due, live_view
+from sync_worker.sync.provisional import noted_ms, start_scope, sync_start_ms
 from sync_worker.sync.release import Policy, Releaser
 from sync_worker.sync.report import SourceReport
 from sync_worker.sync.resend import Resend
+from sync_worker.sync.retry import Retries
+from sync_worker.sync.second_read import SecondReads
 from sync_worker.sync.start import remember_start
 from sync_worker.sync.verify import Verdict, Verification
 from sync_worker.sync.window import WindowSync
-from sync_worker.times import iso_time, moment_ms, span_ms
+from sync_worker.times import iso_time, span_ms
 from sync_worker.windows import Window, contiguous_end, gaps, merged, within
 
 #: Windows of a backfill worked on at once: one is read while others are sent.
@@ -54,17 +55,17 @@ class SourceSync:
     def __init__(
         self, source: Source, settings: Settings, state: SourceState, ledger: Ledger, client: LangfuseClient,
         kelet: KeletClient, delivery: Delivery, generations: Generations, reader: Reader, report: SourceReport,
-        clock: Clock,
+        clock: CorrectedClock,
     ) -> None:  # fmt: skip
         self.source = source
         self.state = state
         self.report = report
+        self.clock = clock
         self._settings = settings
         self._ledger = ledger
         self._client = client
         self._kelet = kelet
         self._delivery = delivery
-        self._clock = clock
         self._patience = Patience(span_ms(settings.settle), span_ms(settings.max_open))
         self._deepest = span_ms(max(settings.late_horizons))
         policy = Policy(
@@ -88,30 +89,36 @@ class SourceSync:
 
     async def live_cycle(self, progress: Progress | None = None) -> None:
         """Do one cycle: what is due, what may be late, what is parked, what may be forgotten."""
-        now = self._clock.now_ms()
+        now = self.clock.now_ms()
         first = self._first_edge(now)
         end = now - self._patience.settle
-        self._take_back(end)
+        if self.clock.is_certain:
+            self._take_back(end)
         seen = Lateness.from_text(self._ledger.fact(self._scope, "lateness"))
         windows = WindowSync(self._releaser, LIVE, self._patience, lateness=seen)
         scans = self._late_scans(windows, first, seen)
-        scans.begin(now)
+        if self.clock.is_certain:
+            scans.begin(now)
         cutter = Cutter(self._learnt_length())
         self._claim([Window(first, claims.FOR_EVER)])
         self._releaser.taken = claims.claimed_by_others(self._ledger, self.state.id)
         stretches = due(first, end, self._live_view(now), self._releaser.taken)
         for window in cutter.cut(stretches):
-            self._clock.check()
+            self.clock.check()
             cutter.learn(window, await windows.bring_over(window))
             if progress is not None:
                 progress(window.end, Window(stretches[0].start, end))
         self._ledger.learn(self._scope, "window_ms", str(cutter.length))
-        await scans.look(now, self._live_view(now))
+        if self.clock.is_certain:
+            now = min(now, self.clock.now_ms())  # what was read since came behind the one, and may have told the other
+            scans.begin(now)
+            await scans.look(now, self._live_view(now))
         self._ledger.learn(self._scope, "lateness", seen.as_text())
+        await self._read_again(windows)
         parked = ParkedSync(self._releaser, self._patience, first)
         await parked.look_after()
         await OpenTraces(self._releaser, parked).look_up()
-        self._forget(now)
+        self._forget(min(now, self.clock.certain_ms()))
 
     async def backfill(
         self, stretch: Window, progress: Progress | None = None, parts: Sequence[Window] | None = None
@@ -150,7 +157,10 @@ class SourceSync:
         if error is not None:
             raise error
         self._tell_unseen(stretch)
-        self._forget(self._clock.now_ms())
+        if holder(self._ledger, LIVE) is None:
+            await self._read_again(windows)
+        self._tell_of_second_reads()
+        self._forget(self.clock.certain_ms())
 
     async def retry(self, letters: Sequence[DeadLetter]) -> None:
         """Fetch dead letters of this source again by id, and send them whatever was noted of them."""
@@ -159,7 +169,7 @@ class SourceSync:
             return
         starts = [item.start_ms for item in own.values() if item.start_ms is not None]
         known = len(starts) == len(own)
-        around = Window(min(starts) if known else 0, (max(starts) if known else self._clock.now_ms()) + 1)
+        around = Window(min(starts) if known else 0, (max(starts) if known else self.clock.now_ms()) + 1)
         assembly = Assembly()
         async for page in self._reader.rows(list(own), around):
             self.report.rows_read += len(page.rows)
@@ -196,11 +206,11 @@ class SourceSync:
 
     def _verification(self) -> Verification:
         look_back = self._deepest + self._deepest // PERIODS
-        return Verification(self.source.name, self.state, self._ledger, self._releaser.reader, self._clock, look_back)
+        return Verification(self.source.name, self.state, self._ledger, self._releaser.reader, self.clock, look_back)
 
     async def explain(self, trace_id: str) -> dict[str, Any]:
         """Say where a trace stands; see `explain`."""
-        now = self._clock.now_ms()
+        now = self.clock.now_ms()
         told = Explanation(self.state, self._ledger, self._releaser.reader, self._patience, now, self._settings.updates)
         return await told.of(trace_id)
 
@@ -217,7 +227,7 @@ class SourceSync:
     def _tell_unseen(self, stretch: Window) -> None:
         """Tell in the report which part of a backfilled stretch no late scan of the live sync goes over."""
         (first,) = (state.first_edge_ms for state in self._ledger.sources() if state.id == self.state.id)
-        looked_from = stretch.end if first is None else max(first, self._clock.now_ms() - self._deepest)
+        looked_from = stretch.end if first is None else max(first, self.clock.now_ms() - self._deepest)
         end = min(stretch.end, looked_from)
         if stretch.start < end:
             self.report.late_unseen_from_ms, self.report.late_unseen_to_ms = stretch.start, end
@@ -235,7 +245,7 @@ class SourceSync:
     def edge_ms(self) -> int | None:
         """Return the end of the contiguous live coverage; None before the first live cycle."""
         first = self.state.first_edge_ms
-        return None if first is None else contiguous_end(first, self._live_view(self._clock.now_ms()))
+        return None if first is None else contiguous_end(first, self._live_view(self.clock.now_ms()))
 
     def _learn(self) -> None:
         if self._kelet.gzip_refused:
@@ -252,7 +262,11 @@ class SourceSync:
         return f"kelet {self.source.kelet_api_url}"
 
     def _take_back(self, end: int) -> None:
-        """Take back coverage of what is yet to come: it was noted while this machine's clock ran ahead."""
+        """Take back coverage of what is yet to come: it was noted while this machine's clock ran ahead.
+
+        What was sent of time before `FORGOTTEN` is not known any more, so there it would be sent again.
+        """
+        end = max(end, int(self._ledger.fact(self._scope, FORGOTTEN) or 0))
         covered = self._covered(LIVE)
         if covered and covered[-1].end > end:
             self._ledger.uncover(self.state.id, LIVE, Window(end, covered[-1].end))
@@ -263,20 +277,40 @@ class SourceSync:
             windows,
             [span_ms(horizon) for horizon in self._settings.late_horizons],
             first,
-            self._client.budget.per_minute,
+            self._client.budget.per_minute(self._reader.api),
             span_ms(self._settings.interval),
             seen,
         )
 
+    async def _read_again(self, windows: WindowSync) -> None:
+        """Read once more what may have been half old, and try what could not be read."""
+        reads = SecondReads(
+            self._releaser, windows, self._client.budget.per_minute(self._reader.api), self._learnt_length()
+        )
+        await reads.look()
+        await Retries(self._releaser, self._patience).look()
+
+    def _tell_of_second_reads(self) -> None:
+        """Say after a backfill what somebody has yet to read once more."""
+        left = self._ledger.count_second_reads(self.state.id)
+        if left:
+            log.info(
+                "%s: %d rows were written less than ten minutes before they were sent: the next `once`, `run` or "
+                "`backfill` after that time reads them once more",
+                self.source.name, left, extra={"action": "plan"},
+            )  # fmt: skip
+
     def _first_edge(self, now: int) -> int:
         """Return where the live sync begins: stored before the first request, and never computed again."""
+        noted = noted_ms(self._ledger, self.source.name)
         if self.state.first_edge_ms is not None:
+            if noted is not None:  # of keys that turned out to be those of a project that is known
+                self._ledger.set_first_edge(self.state.id, self.state.first_edge_ms, start_scope(self.source.name))
             return self.state.first_edge_ms
-        start = self._settings.start
-        first = now - span_ms(start) if isinstance(start, timedelta) else moment_ms(start)
-        if first > now:
-            raise ConfigError(f"SYNC_START lies in the future ({iso_time(first)}). Try: a duration such as 24h")
-        first = self._ledger.set_first_edge(self.state.id, first)
+        first = sync_start_ms(self._settings.start, now if noted is None else noted, now)
+        if not self.clock.is_certain:
+            return first  # a guess, and stored when it is none
+        first = self._ledger.set_first_edge(self.state.id, first, start_scope(self.source.name))
         remember_start(self._ledger, self.state.id, self._settings)
         self.state = next(state for state in self._ledger.sources() if state.id == self.state.id)
         log.info("%s: syncing what starts at or after %s", self.source.name, iso_time(first), extra={"action": "start"})
@@ -325,7 +359,9 @@ class SourceSync:
         scanned = looks_back_to(self._ledger, self.state.id, horizons)
         before = before if scanned is None else min(before, scanned)
         covered = merged([*self._covered(LIVE), *self._covered(BACKFILL)])
-        if before > int(self._ledger.fact(self._scope, FORGOTTEN) or 0):
-            self._ledger.learn(self._scope, FORGOTTEN, str(before))
+        newest = self._ledger.newest_released(self.state.id, before)
+        if newest is not None and newest >= int(self._ledger.fact(self._scope, FORGOTTEN) or 0):
+            # Not `before`: were that ever wrong, time would count as forgotten that is yet to come.
+            self._ledger.learn(self._scope, FORGOTTEN, str(newest + 1))
         while self._ledger.forget(self.state.id, before, covered, _FORGOTTEN_AT_ONCE) == _FORGOTTEN_AT_ONCE:
-            self._clock.check()
+            self.clock.check()

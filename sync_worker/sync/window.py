@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from sync_worker.ledger import DeadLetter, TraceNote
-from sync_worker.ledger.lease import BACKFILL
+from sync_worker.ledger.lease import BACKFILL, LIVE
 from sync_worker.records import Observation
-from sync_worker.sync.assemble import MAX_HELD_BYTES, Assembly, Patience, Verdict, verdict, withheld
+from sync_worker.sync.assemble import MAX_HELD_BYTES, Assembly, Patience, Verdict, verdict, waits_for_merge, withheld
 from sync_worker.sync.lateness import Lateness
 from sync_worker.sync.plan import TARGET_ROWS
+from sync_worker.sync.proving import prove
 from sync_worker.sync.release import Releaser, Trace
 from sync_worker.windows import Window
 
@@ -22,10 +22,6 @@ _RECHECK_MS = 60_000
 _ROWS_BEGUN_ANEW = TARGET_ROWS
 #: Rows of a window that begins no longer ago than this were seen about as soon as they could be.
 _FRESH_MS = 600_000
-#: Clocks this close to each other are as good as one; SYNC_SETTLE covers what is between them.
-_CLOCK_TOLERANCE_MS = 5_000
-
-log = logging.getLogger(__name__)
 
 
 class WindowSync:
@@ -64,7 +60,7 @@ class WindowSync:
             releaser.report.rows_read += len(page.rows)
             rows = [row for row in page.rows if window.holds(row.start_ms)]
             oldest = min([oldest, *(row.start_ms for row in rows)])
-            assembly.add(rows, page.size)
+            assembly.add_page(page, rows)
             self._count_lateness(rows, window)
             letters += [releaser.letter_of(item) for item in page.unreadable]
             if assembly.size > self._max_held or since > _ROWS_BEGUN_ANEW:
@@ -95,25 +91,20 @@ class WindowSync:
     ) -> int:
         """Settle what is held of a window, note `done` of it as covered, and return where that begins."""
         releaser = self._releaser
+        await prove(releaser.reader, assembly)
         notes = [*notes, *await self._settle(assembly.take(), window)]
         releaser.delivery.finish()
+        new = releaser.ledger.count_new(letters)
         releaser.ledger.commit_window(releaser.source_id, self._role, self._certain(done), notes, letters)
-        releaser.report.dead_letters += len(letters)
+        releaser.report.dead_letters += new
         return done.start
 
     def _certain(self, done: Window) -> Window:
-        """Return what of a window has passed by the server's clock too: rows of the rest are yet to come.
+        """Return what of a window has passed for certain: rows of the rest are yet to come.
 
         A clock that runs ahead would else cover time in which rows then turn up. An empty window covers nothing.
         """
-        ahead = self._releaser.reader.ahead_ms
-        if ahead < _CLOCK_TOLERANCE_MS:
-            return done
-        log.warning(
-            "this machine's clock runs %.0f s ahead of Langfuse's: time counts as covered by Langfuse's. "
-            "Try: time synchronisation", ahead / 1000, extra={"action": "clock"},
-        )  # fmt: skip
-        passed = self._releaser.clock.now_ms() - ahead - self._patience.settle
+        passed = self._releaser.clock.certain_ms() - (self._patience.settle if self._role == LIVE else 0)
         return Window(done.start, max(done.start, min(done.end, passed)))
 
     async def settle_late(self, taken: Mapping[str, Sequence[Observation]], around: Window) -> None:
@@ -138,7 +129,7 @@ class WindowSync:
         if self._role == BACKFILL:
             await releaser.send(traces)
             return []
-        now = releaser.clock.now_ms()
+        now = releaser.clock.certain_ms()
         going, notes = list[Trace](), list[TraceNote]()
         for trace in traces:
             decided = self._decide(trace, now)
@@ -159,17 +150,28 @@ class WindowSync:
             return None
         if note is not None and not note.parked:
             return None  # released before: its rows go as they come
-        said = verdict(trace.rows, trace.earliest_ms, trace.newest_ms, now, self._patience, trace.context.rows_are)
+        said = verdict(
+            trace.rows, trace.earliest_ms, trace.newest_ms, now, self._patience, trace.context.rows_are,
+            guess_ms=self._releaser.clock.now_ms(),
+        )  # fmt: skip
         if said is Verdict.PARK:
+            return self._releaser.noted(trace, parked=True, check_ms=now + self._patience.settle)
+        if said is Verdict.RELEASE and merging(trace, now, self._patience):
             return self._releaser.noted(trace, parked=True, check_ms=now + self._patience.settle)
         if note is not None:
             return self._releaser.noted(trace, parked=True)  # fetched whole, and sent, at the end of this cycle
         return None
 
 
+def merging(trace: Trace, now_ms: int, patience: Patience) -> bool:
+    """Whether a trace has rows to be sent that may yet come once: all of it waits for them, to go whole."""
+    since = None if trace.note is None else trace.note.parked_ms
+    return any(waits_for_merge(row, now_ms, patience, since) for row in trace.fresh)
+
+
 def held_back(trace: Trace, now_ms: int, patience: Patience) -> list[Observation]:
-    """Take the rows out of a trace that still wait for their own end, and return them."""
-    rows = withheld(trace.fresh, now_ms, patience)
+    """Take the rows out of a trace that still wait alone, and return them."""
+    rows = withheld(trace.fresh, now_ms, patience, None if trace.note is None else trace.note.parked_ms)
     if rows:
         waiting = {row.id for row in rows}
         trace.fresh = [row for row in trace.fresh if row.id not in waiting]
@@ -182,8 +184,7 @@ def still_waiting(
 ) -> TraceNote:
     """Return the note of a trace that went but for these rows."""
     first = min(row.start_ms for row in rows)
-    wait = max(_RECHECK_MS, (now_ms - first) // _RECHECK_SHARE)
-    check = min(now_ms + wait, first + patience.max_open)
+    check = min(_next_check(row, now_ms, patience) for row in rows)
     return replace(releaser.noted(trace, parked=True, check_ms=check), earliest_ms=first)
 
 
@@ -197,3 +198,11 @@ def left_waiting(note: TraceNote, rows: Sequence[Observation], now_ms: int) -> T
         newest_ms=max([note.newest_ms, *(row.last_ms for row in rows)]),
         check_ms=now_ms + _RECHECK_MS,
     )
+
+
+def _next_check(row: Observation, now_ms: int, patience: Patience) -> int:
+    """Return when a row that waits alone is looked at again: seldom while little may have happened."""
+    is_open = row.is_open and now_ms - row.start_ms < patience.max_open
+    since = row.start_ms if is_open else min(now_ms, row.last_ms)
+    wait = max(_RECHECK_MS, (now_ms - since) // _RECHECK_SHARE)
+    return min(now_ms + wait, max(now_ms + 1, since + patience.max_open))

@@ -213,3 +213,26 @@ def test_made_up_rows_have_the_recorded_keys(recorded_langfuse: RecordedLangfuse
     """Rows made for tests with other keys than real ones would test another API."""
     real = next(iter(recorded_langfuse.rows))
     assert [list(made) for made in trace(1)] == [list(real)] * 2
+
+
+def test_versions_are_listed_with_the_content_of_either(langfuse: RecordedLangfuse, http: httpx.Client) -> None:
+    """What a real server does until its store has merged (recorded of 4.16.0) would be tried by no test."""
+    first = row(name="v1", input="v1", updatedAt=at(2))
+    second = first | {"name": "v2", "input": "v2", "updatedAt": at(9)}
+    langfuse.rows.clear()
+    langfuse.rows.add(first)
+
+    def versions() -> list[tuple[str, str]]:
+        answer = http.get(langfuse.url + OBSERVATIONS, params={"fields": "core,basic,time,io"}).json()["data"]
+        return sorted((one["name"], one["input"]) for one in answer)
+
+    langfuse.rows.update(second, content="new")
+    assert versions() == [("v1", "v2"), ("v2", "v2")]
+    langfuse.rows.merge()
+    assert versions() == [("v2", "v2")]
+    langfuse.rows.update(second | {"name": "v3", "input": "v3"}, content="old")
+    assert versions() == [("v2", "v2"), ("v3", "v2")]
+    langfuse.rows.merge(content_too=False)
+    assert versions() == [("v3", "v2")]
+    langfuse.rows.merge()
+    assert versions() == [("v3", "v3")]

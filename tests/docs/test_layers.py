@@ -17,16 +17,18 @@ PACKAGE = ROOT / "sync_worker"
 COMMON = frozenset(
     {
         "__version__",
+        "answers",
+        "backoff",
+        "clock",
+        "connections",
+        "corrected",
         "errors",
-        "records",
+        "http",
         "json_text",
+        "printable",
+        "records",
         "times",
         "windows",
-        "clock",
-        "backoff",
-        "http",
-        "printable",
-        "connections",
     }
 )
 
@@ -34,9 +36,9 @@ COMMON = frozenset(
 MAY: dict[str, frozenset[str]] = {
     "spans": frozenset({"records", "json_text", "times", "errors"}),
     "langfuse": frozenset(
-        {"records", "json_text", "times", "windows", "errors", "clock", "backoff", "http", "connections"}
+        {"records", "json_text", "times", "windows", "errors", "clock", "backoff", "http", "answers", "connections"}
     ),
-    "kelet": frozenset({"spans", "errors", "clock", "backoff", "http", "connections", "__version__"}),
+    "kelet": frozenset({"spans", "errors", "clock", "backoff", "http", "answers", "connections", "__version__"}),
     "ledger": frozenset({"spans", "windows", "errors", "clock"}),
     "settings": frozenset({"errors", "printable"}),
     "watch": COMMON,
@@ -52,7 +54,9 @@ MAY: dict[str, frozenset[str]] = {
     "connections": frozenset({"errors"}),
     "clock": frozenset({"errors"}),
     "backoff": frozenset({"errors", "clock"}),
+    "corrected": frozenset({"clock", "times"}),
     "http": frozenset({"json_text"}),
+    "answers": frozenset({"clock"}),
     "__init__": frozenset(),
     "__main__": frozenset({"cli"}),
 }
@@ -61,7 +65,7 @@ MAY: dict[str, frozenset[str]] = {
 ONLY: dict[str, frozenset[str]] = {
     "sqlite3": frozenset({"ledger"}),
     "sqlite_utils": frozenset({"ledger"}),
-    "httpx": frozenset({"langfuse", "kelet", "http", "connections", "sync"}),
+    "httpx": frozenset({"langfuse", "kelet", "http", "answers", "connections", "sync"}),
     "apscheduler": frozenset({"sync"}),
     "pydantic": frozenset({"settings"}),
     "pydantic_settings": frozenset({"settings"}),

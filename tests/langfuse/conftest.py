@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import httpx
 import pytest
@@ -13,7 +14,8 @@ import pytest
 from sync_worker.backoff import Backoff
 from sync_worker.demo.langfuse_server import RecordedLangfuse
 from sync_worker.demo.serving import Request
-from sync_worker.langfuse.budget import Allowance, Budget
+from sync_worker.langfuse.buckets import Buckets
+from sync_worker.langfuse.budget import Allowance
 from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.listing import OBSERVATIONS, TRACES
 from sync_worker.langfuse.pace import Pace
@@ -58,16 +60,17 @@ async def connect() -> AsyncIterator[Connect]:
     """Connect to an address; all connections are closed after the test."""
     async with AsyncExitStack() as stack:
 
-        def make(url: str, *, patience: float | None = PATIENCE, timeout: float = 5.0) -> Connected:
+        def make(url: str, *, patience: float | None = PATIENCE, timeout: float = 5.0, **options: Any) -> Connected:
             clock = VirtualClock()
             client = LangfuseClient(
                 url,
                 PUBLIC_KEY,
                 SECRET_KEY,
-                budget=Budget(clock, Allowance(None, Fraction(4, 5))),
+                budget=Buckets(clock, Allowance(None, Fraction(4, 5))),
                 backoff=Backoff("Langfuse", clock, patience),
                 clock=clock,
                 transport=httpx.AsyncHTTPTransport(verify=False),  # reading certificates takes longer than most tests
+                **options,
             )
             stack.push_async_callback(client.close)
             sent: list[httpx.URL] = []
@@ -173,7 +176,7 @@ async def connect_v1() -> AsyncIterator[ConnectV1]:
                 "http://langfuse.test",
                 PUBLIC_KEY,
                 SECRET_KEY,
-                budget=Budget(clock, Allowance(None, Fraction(4, 5))),
+                budget=Buckets(clock, Allowance(None, Fraction(4, 5))),
                 backoff=Backoff("Langfuse", clock, patience),
                 clock=clock,
                 pace=Pace(clock) if pace else None,

@@ -7,6 +7,7 @@ import pytest
 from sync_worker.demo.langfuse_server import RecordedLangfuse
 from sync_worker.demo.serving import Reply, Request
 from sync_worker.errors import CredentialsRefused, SourcePaused, TransientError
+from sync_worker.langfuse.buckets import PUBLIC_API
 from sync_worker.langfuse.client import EndpointMissing, RequestRejected
 from sync_worker.langfuse.page_size import HEAVY_PAGE_BYTES, PageSize
 from sync_worker.langfuse.reader import Page
@@ -56,8 +57,8 @@ async def test_rate_limit_is_obeyed_and_learnt(server: RecordedLangfuse, langfus
     server.script = faults.in_turn(faults.rate_limited(37, limit=30))
     await walk(langfuse.reader.window(ALWAYS))
     assert langfuse.clock.waits == [37.0]
-    assert langfuse.client.budget.learnt == 30
-    assert langfuse.client.budget.per_minute == 24
+    assert langfuse.client.budget.of(PUBLIC_API).learnt == 30
+    assert langfuse.client.budget.of(PUBLIC_API).per_minute == 24
 
 
 @pytest.mark.parametrize("limit", ["²", "-5", "many", "", "1e3"])
@@ -66,7 +67,7 @@ async def test_limit_in_strange_letters(limit: str, server: RecordedLangfuse, la
     headers = {"Retry-After": "1", "X-RateLimit-Limit": limit}
     server.script = faults.in_turn(Reply(429, headers, b"429 - rate limit exceeded"))
     await walk(langfuse.reader.window(ALWAYS))
-    assert langfuse.client.budget.learnt is None
+    assert langfuse.client.budget.of(PUBLIC_API).learnt is None
 
 
 async def test_rate_limit_without_a_wait(server: RecordedLangfuse, langfuse: Connected) -> None:

@@ -13,7 +13,8 @@ import pytest
 from sync_worker.backoff import Backoff
 from sync_worker.demo.serving import Reply, Request, json_reply
 from sync_worker.errors import CredentialsRefused, SourcePaused, TransientError
-from sync_worker.langfuse.budget import Allowance, Budget
+from sync_worker.langfuse.buckets import Buckets
+from sync_worker.langfuse.budget import Allowance
 from sync_worker.langfuse.client import EndpointMissing, LangfuseClient
 from sync_worker.langfuse.generation import ask
 from sync_worker.langfuse.v1 import V1Reader
@@ -146,7 +147,7 @@ class Source:
             "http://langfuse.test",
             PUBLIC_KEY,
             SECRET_KEY,
-            budget=Budget(clock, Allowance(None, Fraction(4, 5))),
+            budget=Buckets(clock, Allowance(None, Fraction(4, 5))),
             backoff=Backoff("Langfuse", clock, 60.0),
             clock=clock,
             transport=self.server.transport(clock),

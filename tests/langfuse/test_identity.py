@@ -7,6 +7,7 @@ import pytest
 from sync_worker.demo.langfuse_server import RecordedLangfuse
 from sync_worker.demo.serving import Reply, json_reply
 from sync_worker.errors import CredentialsRefused, SourcePaused, SyncError, TransientError
+from sync_worker.langfuse.buckets import PUBLIC_API
 from sync_worker.langfuse.client import EndpointMissing, RequestRejected
 from sync_worker.langfuse.identity import Project, project_of, server_version
 from tests.langfuse.conftest import Connect, Connected
@@ -43,7 +44,7 @@ async def test_limit_is_learnt(server: RecordedLangfuse, langfuse: Connected) ->
     """A limit that is told at the first request is forgotten."""
     server.script = faults.in_turn(faults.rate_limited(21, limit=100))
     await project_of(langfuse.client)
-    assert langfuse.client.budget.learnt == 100
+    assert langfuse.client.budget.of(PUBLIC_API).learnt == 100
     assert 21.0 in langfuse.clock.waits
 
 

@@ -58,7 +58,8 @@ def assert_types(read: Observation) -> None:
         value = getattr(read, item.name)
         kinds: dict[str, tuple[type, ...]] = {
             "id": (str,), "project_id": (str,), "type": (str,), "level": (str,), "start_ms": (int,),
-            "is_root": (bool,), "public": (bool,), "metadata": (dict,), "model_parameters": (dict,), "usage": (dict,),
+            "is_root": (bool,), "public": (bool,), "unsettled": (bool,), "metadata": (dict,),
+            "model_parameters": (dict,), "usage": (dict,),
             "cost": (dict,), "prices": (dict,), "tags": (tuple,), "prompt_version": (int, type(None)),
         }  # fmt: skip
         times = (int, type(None)) if item.name.endswith("_ms") else (str, type(None))

@@ -23,6 +23,12 @@ from tests.ledger.made import ROOT, Other, note, span
 from tests.support.clock import VirtualClock
 
 
+@pytest.fixture(autouse=True)
+def _watches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what watches a lease not wait for real."""
+    monkeypatch.setattr(lease, "WATCH_PAUSE", 0.0)
+
+
 @pytest.fixture
 def elsewhere(ledger: Ledger, path: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:
     """Return the same state file as a machine sees it that shares no locks with this one."""
@@ -119,6 +125,36 @@ def test_beat_of_a_wrong_clock_does_not_hold_for_ever(elsewhere: Ledger, clock: 
     """A machine whose clock was a day ahead when it died would hold the lease for a day."""
     clock.jump(-86_400)
     release(elsewhere, take(elsewhere, LIVE))
+
+
+def test_lease_that_only_seems_abandoned_is_not_taken(
+    elsewhere: Ledger, ledger: Ledger, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine whose clock was set pushes out a run that is alive on another one, which then ends with 5."""
+    held = ledger.lease
+    assert held is not None
+    for jump in (3_600.0, -7_200.0):
+        clock.jump(jump)
+        monkeypatch.setattr(time, "sleep", lambda _: beat(ledger, held))
+        with pytest.raises(LeaseHeld):
+            take(elsewhere, LIVE)
+    ledger.commit_window(1, LIVE, Window(0, 1), [], [])
+    looks: list[float] = []
+    clock.jump(3_600.0)
+    monkeypatch.setattr(time, "sleep", looks.append)
+    release(elsewhere, take(elsewhere, LIVE))
+    assert len(looks) * 0.5 > lease.BEAT
+
+
+def test_beat_of_a_clock_that_stands_still_is_another_one(ledger: Ledger) -> None:
+    """A run on a machine whose clock stopped would look dead to all others."""
+    held = take(ledger, LIVE)
+    beats = set()
+    for _ in range(4):
+        beats.add(ledger.query("SELECT beat_ms FROM leases")[0][0])
+        beat(ledger, held)
+    assert len(beats) > 1
+    release(ledger, held)
 
 
 def test_boot_of_the_same_machine_ends_its_lease(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -114,10 +115,10 @@ def test_a_trace_that_waits_here_waits_on(make: Make) -> None:
 def test_what_was_learnt(make: Make) -> None:
     """The limit would be run into again, or what is known here be replaced by what another machine saw."""
     own, other = make("own", "a"), make("other", "a")
-    own.learn("organization x", "requests_per_minute", "30")
+    own.learn("organization x public-api", "limit", "30 60 5")
     for scope, name, value in (
-        ("organization x", "requests_per_minute", "20"),
-        ("organization y", "requests_per_minute", "10"),
+        ("organization x public-api", "limit", "20 60 6"),
+        ("organization y public-api", "limit", "10 60 7"),
         ("organization y", "of this minute", "1"),
         ("kelet k", "gzip_refused", "1"),
         ("source 1", "id mapping", "1"),
@@ -130,9 +131,9 @@ def test_what_was_learnt(make: Make) -> None:
     own.learn("source 1", "forgotten before", "1000")
     merge(own, other)
     assert own.query("SELECT scope, name, value FROM facts WHERE scope != 'file' AND scope NOT GLOB 'merged*'") == [
-        ("organization x", "requests_per_minute", "30"),
+        ("organization x public-api", "limit", "30 60 5"),
         ("source 1", "forgotten before", "1000"),
-        ("organization y", "requests_per_minute", "10"),
+        ("organization y public-api", "limit", "10 60 7"),
         ("kelet k", "gzip_refused", "1"),
         ("source 1", "id mapping", "1"),
     ]
@@ -240,6 +241,15 @@ def test_rows_that_both_have_sent_count_once(make: Make) -> None:
     for _ in range(2):
         merge(own, other)
         assert own.rows_done_by_hour(1) == {0: 3}
+
+
+def test_rows_to_be_read_once_more_come_along(make: Make) -> None:
+    """What a shard sent half old would be corrected by nobody once its file was merged."""
+    own, other = make("own", "a"), make("other", "a")
+    other.commit_answer(1, [replace(span("t", "r", 5), read_again_ms=100)], [])
+    merge(own, other)
+    (due,) = own.second_reads_due(1, 100, 10)
+    assert (due.trace_id, due.row_id, due.start_ms) == ("t", "r", 5)
 
 
 def test_a_file_is_in_as_a_whole_or_not_at_all(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,11 +138,17 @@ def test_file_of_the_first_version_is_brought_up(path: Path, clock: VirtualClock
     old.execute("INSERT INTO sent VALUES (1, 't', 'r', 10, 7, x'00', 20)")
     old.execute("INSERT INTO traces VALUES (1, 't', 0, 10, 11, NULL, 0, 'p', '{}')")
     old.execute("INSERT INTO coverage VALUES (1, 'live', 0, 100)")
+    letters = [(1, "t", "odd", "unreadable"), (1, "t", "bad", "refused"), (1, None, None, "unreadable")]
+    old.executemany(
+        "INSERT INTO dead_letters (source_id, trace_id, row_id, kind, reason, made_ms) VALUES (?, ?, ?, ?, 'why', 3)",
+        letters,
+    )
     assert old.execute("PRAGMA user_version").fetchone() == (1,)
     old.close()
     ledger = open_ledger(path, clock)
     assert ledger.query("PRAGMA user_version") == [(SCHEMA_VERSION,)]
-    assert set(ledger.done_rows(1, ["t"])) == {("t", "r")}
+    assert set(ledger.done_rows(1, ["t"])) == {("t", "r"), ("t", "odd"), ("t", "bad")}
+    assert [one.row_id for one in ledger.letters_to_try(1, 3, 10)] == ["odd"]
     ledger.commit_answer(1, [span("t", "r2", 12)], [])
     assert (ledger.coverage(1, "live"), ledger.forget(1, 100, [Window(0, 100)])) == ([Window(0, 100)], 1)
     ledger.close()

@@ -15,7 +15,8 @@ from sync_worker.ledger.steps import SCHEMA_VERSION, steps
 from tests.ledger.made import span
 from tests.support.clock import VirtualClock
 
-SCOPE = "organization https://cloud.langfuse.com o"
+ORGANIZATION = "organization https://cloud.langfuse.com o"
+SCOPE = f"{ORGANIZATION} public-api"
 
 
 def test_file_of_the_second_version_is_brought_up(path: Path, clock: VirtualClock) -> None:
@@ -23,14 +24,16 @@ def test_file_of_the_second_version_is_brought_up(path: Path, clock: VirtualCloc
     old = sqlite3.connect(path, isolation_level=None)
     steps.apply(Database(old), stop_before="step_3")
     old.execute("INSERT INTO sent VALUES (1, 't', 'r', 10, 7, x'00', 20, NULL)")
-    old.execute("INSERT INTO facts VALUES (?, 'requests_per_minute', '30')", [SCOPE])
+    old.execute("INSERT INTO facts VALUES (?, 'requests_per_minute', '30')", [ORGANIZATION])
     assert old.execute("PRAGMA user_version").fetchone() == (2,)
     old.close()
     ledger = open_ledger(path, clock)
     assert ledger.query("PRAGMA user_version") == [(SCHEMA_VERSION,)]
     assert set(ledger.done_rows(1, ["t"])) == {("t", "r")}
     requests = ledger.requests(SCOPE)
-    assert (requests.news(0).limit, requests.news(0).sent) == (30, [])
+    limit = requests.news(0).limit
+    assert limit is not None
+    assert (limit[:2], requests.news(0).sent) == ((30, 60), [])
     with requests.turn():
         requests.note_sent([5])
     assert requests.news(0).sent == [(5, False)]
@@ -71,7 +74,7 @@ def test_organisations_do_not_count_for_each_other(ledger: Ledger) -> None:
     """A busy organisation would hold up all others on the same state file."""
     with ledger.requests("organization a").turn():
         ledger.requests("organization a").note_sent([1])
-        ledger.requests("organization a").keep_limit(30)
+        ledger.requests("organization a").keep_limit(30, 60, 5)
         ledger.requests("organization a").keep_block(1, 2)
     news = ledger.requests("organization b").news(0)
     assert (news.sent, news.limit, news.blocked) == ([], None, None)

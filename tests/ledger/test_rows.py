@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -315,3 +317,40 @@ def test_size_counts_the_log(ledger: Ledger) -> None:
     """A log that grows would not be seen."""
     ledger.learn("scope", "name", "x" * 100_000)
     assert ledger.size_bytes() > 100_000
+
+
+def test_second_read_stands_until_it_is_ended(ledger: Ledger) -> None:
+    """A row that was sent half old is forgotten before it was read again, or is read again for ever."""
+    ledger.commit_answer(1, [replace(span("t", "r", 5), read_again_ms=100), span("t", "old", 6)], [])
+    assert ledger.second_reads_due(1, 99, 10) == []
+    (due,) = ledger.second_reads_due(1, 100, 10)
+    assert (due.trace_id, due.row_id, due.start_ms, due.tries) == ("t", "r", 5, 0)
+    assert ledger.second_reads_due(1, 100, 10, [Window(5, 6)]) == []
+    ledger.touch(1, [], [replace(due, due_ms=200)])
+    ledger.end_second_reads(1, [due])
+    assert ledger.count_second_reads(1) == 1
+    ledger.end_second_reads(1, [replace(due, due_ms=200)])
+    assert ledger.count_second_reads(1) == 0
+
+
+def test_forgotten_rows_are_not_read_again(ledger: Ledger) -> None:
+    """A row that is forgotten before it was read once more looks new then, and is sent twice."""
+    ledger.commit_answer(1, [replace(span("t", "r", 5), read_again_ms=100)], [])
+    ledger.commit_window(1, "live", Window(0, 10), [note("t", 5)], [])
+    assert ledger.forget(1, 50, [Window(0, 10)]) == 1
+    assert ledger.count_second_reads(1) == 0
+
+
+def test_row_that_fails_again_keeps_its_letter(ledger: Ledger) -> None:
+    """Each failure of the same row counts as a new dead letter, and begins its back-off anew."""
+    first = letter("t", "r", kind="unreadable", reason="one", made_ms=1, tries=2, next_try_ms=9)
+    ledger.commit_answer(1, [], [first])
+    again = letter("t", "r", kind="unreadable", reason="two", made_ms=5, next_try_ms=6)
+    assert ledger.count_new([again, letter("t", "other", kind="unreadable"), letter("t", "r")]) == 2
+    ledger.commit_answer(1, [], [again])
+    (kept,) = ledger.dead_letters()
+    assert (kept.id, kept.reason, kept.made_ms, kept.tries, kept.next_try_ms) == (1, "two", 1, 2, 9)
+    assert ledger.letters_to_try(1, 8, 10) == []
+    assert ledger.letters_to_try(1, 9, 10) == [kept]
+    ledger.commit_answer(1, [], [letter("t", "r", reason="refused now")])
+    assert [(one.kind, one.next_try_ms) for one in ledger.dead_letters()] == [("refused", None)]

@@ -52,8 +52,8 @@ def test_parked_traces_are_due_in_turn(ledger: Ledger) -> None:
             note("gone", parked=False, check_ms=0),
         ],
     )
-    assert [due.trace_id for due in ledger.parked_due(1, 20, 10)] == ["first", "second"]
-    assert [due.trace_id for due in ledger.parked_due(1, 30, 1)] == ["first"]
+    assert [due.trace_id for due in ledger.parked_due(1, 20, 1_000, 10)] == ["first", "second"]
+    assert [due.trace_id for due in ledger.parked_due(1, 30, 1_000, 1)] == ["first"]
     assert (ledger.parked(1), ledger.parked(2)) == (Parked(3, 1), Parked(0, None))
     ledger.note_traces(1, [note("first", parked=False)])
     assert ledger.parked(1) == Parked(2, 1)

@@ -107,6 +107,10 @@ class SimulatedClock:
         """Ask the process to stop."""
         self._stop.set()
 
+    async def stopped(self) -> None:
+        """Wait until the process is asked to stop."""
+        await self._stop.wait()
+
 
 class Stuck(Exception):
     """Everybody waits, and nothing will ever happen."""

@@ -16,6 +16,7 @@ class VirtualClock:
         self.waits: list[float] = []
         self.stopping = False
         self.chance = 1.0
+        self._waiting: list[asyncio.Future[None]] = []
 
     def now_ms(self) -> int:
         """Return wall-clock time in Unix milliseconds."""
@@ -54,3 +55,13 @@ class VirtualClock:
     def stop(self) -> None:
         """Ask the run to stop."""
         self.stopping = True
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_result(None)
+
+    async def stopped(self) -> None:
+        """Wait until the run is asked to stop."""
+        if not self.stopping:  # of whatever loop: a test may have several, one after the other
+            self._waiting = [waiting for waiting in self._waiting if not waiting.done()]
+            self._waiting.append(asyncio.get_running_loop().create_future())
+            await self._waiting[-1]

@@ -11,7 +11,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from sync_worker.langfuse.budget import Allowance, Budget, Budgets
+from sync_worker.langfuse.buckets import PUBLIC_API, Budgets
+from sync_worker.langfuse.budget import Allowance, Budget
 from sync_worker.ledger import Ledger, lease, open_ledger
 from tests.simulation.moments import Loop, Moments, SimulatedClock
 
@@ -48,7 +49,8 @@ class Machine:
         try:
             held = lease.take(ledger, role) if role else None
             budgets = Budgets(clock, Allowance(limit, share, parts), ledger.requests)
-            yield Process(self, role, clock, ledger, budgets.of(ORGANIZATION))
+            buckets = budgets.of(ORGANIZATION)
+            yield Process(self, role, clock, ledger, buckets.over_all or buckets.of(PUBLIC_API))
         finally:
             if held is not None:
                 lease.release(ledger, held)

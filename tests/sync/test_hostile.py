@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from sync_worker.ledger import open_ledger
+from sync_worker.ledger.lease import LIVE, release, take
 from sync_worker.records import Observation
 from sync_worker.settings import load
 from sync_worker.sync.engine import Engine
@@ -128,7 +129,11 @@ class Place:
         try:
             sides = Transports(httpx.MockTransport(self.langfuse), httpx.MockTransport(self.kelet))
             engine = Engine(self.settings, ledger, self.clock, 60.0, sides)
-            return asyncio.run(engine.live(self.settings.sources[0]))
+            lease = take(ledger, LIVE)
+            try:
+                return asyncio.run(engine.live(self.settings.sources[0]))
+            finally:
+                release(ledger, lease)
         finally:
             ledger.close()
 

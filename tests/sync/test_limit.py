@@ -117,8 +117,10 @@ def test_limit_told_before_the_organisation_is_known(make_world: MakeWorld) -> N
     made.langfuse.script = faults.in_turn(faults.rate_limited(37, limit=30))
     made.once()
     ledger = open_ledger(made.state, made.clock)
-    facts = ledger.query("SELECT scope, value FROM facts WHERE name = 'requests_per_minute'")
-    assert [(scope.startswith("organization "), value) for scope, value in facts] == [(True, "30")]
+    facts = ledger.query("SELECT scope, value FROM facts WHERE name = 'limit'")
+    assert [(scope.split()[0], scope.split()[-1], value.split()[:2]) for scope, value in facts] == [
+        ("organization", "public-api", ["30", "60"])
+    ]
     assert len(ledger.query("SELECT id FROM requests")) == len(made.langfuse.requests)
     ledger.close()
 

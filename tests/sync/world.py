@@ -150,6 +150,11 @@ def identities(rows: Iterable[Mapping[str, Any]]) -> Counter[tuple[str, str]]:
     return Counter({identity(row): 1 for row in rows})
 
 
+def now_of(server: RecordedLangfuse) -> float:
+    """Return what time it is for a server, as a test has set it by then."""
+    return server.now()
+
+
 @contextmanager
 def world(folder: Path, rows: Iterable[dict[str, Any]] | RecordedLangfuse, now: int, **environ: str) -> Iterator[World]:
     """Start both servers, `rows` or another Langfuse; the virtual clock stands at `now`, Unix milliseconds."""
@@ -157,6 +162,7 @@ def world(folder: Path, rows: Iterable[dict[str, Any]] | RecordedLangfuse, now: 
     with server as langfuse, OtlpReceiver(api_key=KEY) as kelet:
         clock = VirtualClock(now)
         langfuse.now = lambda: clock.now_ms() / 1000
+        kelet.now = lambda: now_of(langfuse)
         yield World(
             langfuse,
             kelet,

@@ -125,3 +125,43 @@ def test_withheld_rows_are_those_that_still_run() -> None:
     assert [row.id for row in withheld(rows, 800, _PATIENCE)] == ["running"]
     assert [row.id for row in withheld(rows, 799, _PATIENCE)] == ["running", "lost"]
     assert withheld(rows, 1900, _PATIENCE) == []
+
+
+def test_row_that_comes_twice_is_unsettled() -> None:
+    """A mix of two versions goes out; or rows of v1, whose walks repeat them, wait for nothing."""
+    for api, unsettled in (("v2", True), ("v1", False)):
+        assembly = Assembly()
+        assembly.add([_row(updated_ms=2, api=api), _row("other", api=api)], 1)
+        assembly.add([_row(updated_ms=1, api=api)], 1)
+        held = {row.id: row.unsettled for row in assembly.take()["t"]}
+        assert held == {"r": unsettled, "other": False}
+
+
+@given(st.permutations([(1, 1), (1, 3), (2, 2)]))
+def test_other_start_is_another_row(order: list[tuple[int, int]]) -> None:
+    """Which of three states comes last hides that the newest has two versions, or makes one up."""
+    assembly = Assembly()
+    for start, updated in order:
+        assembly.add([_row(start=start, updated_ms=updated)], 1)
+    ((row,),) = assembly.take().values()
+    assert (row.start_ms, row.updated_ms, row.unsettled) == (1, 3, True)
+
+
+def test_trace_with_an_unproven_row_is_not_whole() -> None:
+    """A trace goes while the other version of one of its rows stands behind the border of a page."""
+    root = _row(is_root=True)
+    assembly = Assembly()
+    assembly.add([root], 1, border=root)
+    assembly.add([_row("far", trace_id="u")], 1)
+    assert assembly.take_whole() == {}
+    assembly.prove([])
+    assert list(assembly.take_whole()) == ["t"]
+
+
+@pytest.mark.parametrize(
+    ("since", "now", "waits"), [(None, 1_809, True), (None, 1_810, False), (0, 1_799, True), (0, 1_800, False)]
+)
+def test_row_with_two_versions_waits_so_long(since: int | None, now: int, waits: bool) -> None:
+    """A row that is written again and again, or never merged, waits for ever."""
+    row = _row(updated_ms=10, unsettled=True)
+    assert (withheld([row], now, _PATIENCE, since) == [row]) is waits

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sync_worker.clock import Stopped, SystemClock
-from sync_worker.langfuse.budget import Allowance, Budget, Budgets
+from sync_worker.langfuse.buckets import Budgets
+from sync_worker.langfuse.budget import Allowance, Budget
 from tests.support.clock import VirtualClock
 
 #: What is taken where nothing is set.
@@ -181,4 +182,4 @@ def test_sources_of_an_organisation_share_one_budget(clock: VirtualClock) -> Non
     budgets = Budgets(clock, _set_to(7))
     assert budgets.of("a") is budgets.of("a")
     assert budgets.of("a") is not budgets.of("b")
-    assert budgets.of("b").per_minute == 7
+    assert budgets.of("b").per_minute("v2") == 7

@@ -29,7 +29,7 @@ def machine(tmp_path: Path) -> Machine:
 def _requests(machine: Machine) -> list[tuple[str, int, int]]:
     """Return what the file says of requests: organisation, milliseconds after the beginning, whether live."""
     with sqlite3.connect(machine.state) as raw:
-        rows = raw.execute("SELECT organization, sent_ms, live FROM requests ORDER BY id").fetchall()
+        rows = raw.execute("SELECT bucket, sent_ms, live FROM requests ORDER BY id").fetchall()
     raw.close()
     return [(organization, sent - NOON, live) for organization, sent, live in rows]
 
@@ -113,7 +113,7 @@ def test_limit_that_is_learnt_counts_what_went_out_before(machine: Machine) -> N
             assert await filling.ask() == [1.0]  # what went out one second later
 
     machine.run(work())
-    assert {organization for organization, _, _ in _requests(machine)} == {ORGANIZATION}
+    assert {bucket for bucket, _, _ in _requests(machine)} == {f"{ORGANIZATION} public-api"}
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -217,7 +217,7 @@ def test_backfill_alone_takes_all(machine: Machine) -> None:
         left = live.ledger.query("SELECT role, token, host, boot, pid, taken_ms, beat_ms FROM leases")[0]
     machine.moments.advance(121)
     with machine.process(BACKFILL, limit=12) as filling:
-        filling.ledger.db.execute(f"INSERT INTO leases VALUES ({','.join('?' * 7)}, NULL, NULL)", left)
+        filling.ledger.db.execute(f"INSERT INTO leases VALUES ({','.join('?' * 7)})", left)
         machine.run(_asking(filling, 24))
     assert machine.most_in_a_minute() == 12
 

@@ -12,6 +12,8 @@ from sync_worker.clock import SystemClock
 from sync_worker.errors import ConfigError
 from sync_worker.ledger.lease import BACKFILL
 from sync_worker.settings import WrongValueError, parse_duration, parse_time
+from sync_worker.sync.engine import Engine
+from sync_worker.sync.shards import Shard
 from sync_worker.times import iso_time, moment_ms, span_ms
 from sync_worker.windows import Window
 
@@ -39,21 +41,38 @@ def add_stretch_options(parser: argparse.ArgumentParser, *, required: bool) -> N
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    clock = SystemClock()
-    now = clock.now_ms()
+    check_stretch(arguments.start, arguments.end)
     shard = shard_of(arguments.shard, os.environ)
-    if shard is None:
-        stretch, parts, of = stretch_of(arguments.start, arguments.end, now), None, 1
-    else:
-        whole = whole_range(arguments.start, arguments.end, now)
-        stretch, parts, of = Window(whole.start, min(whole.end, now)), shard.parts(whole), shard.of
+    clock = SystemClock()
     settings = settings_for(arguments)
     sources = chosen_sources(settings, arguments)
-    job = Job(
+    with state_file(settings, clock) as ledger:
+
+        async def work() -> int:
+            parts = 1 if shard is None else shard.of
+            now = await Engine(settings, ledger, clock, settings.patience.total_seconds(), parts=parts).now_ms(sources)
+            job = _job(arguments, shard, now)
+            return await do(job, settings, sources, ledger, clock, as_json=arguments.json)
+
+        return run_async(work, clock)
+
+
+def _job(arguments: argparse.Namespace, shard: Shard | None, now_ms: int) -> Job:
+    """Return what is to be done, at this time in Unix milliseconds. Raises ConfigError."""
+    if shard is None:
+        stretch, parts, of = stretch_of(arguments.start, arguments.end, now_ms), None, 1
+    else:
+        whole = whole_range(arguments.start, arguments.end, now_ms)
+        stretch, parts, of = Window(whole.start, min(whole.end, now_ms)), shard.parts(whole), shard.of
+    return Job(
         "backfill", BACKFILL, lambda engine, source, line: engine.backfill(source, stretch, line, parts), stretch, of
     )
-    with state_file(settings, clock) as ledger:
-        return run_async(lambda: do(job, settings, sources, ledger, clock, as_json=arguments.json), clock)
+
+
+def check_stretch(start: str, end: str) -> None:
+    """Check that `--from` and `--to` can be understood, before anybody is asked for the time. Raises ConfigError."""
+    for option, text in (("--from", start), ("--to", end)):
+        _moment(option, text, 0)
 
 
 def stretch_of(start: str, end: str, now_ms: int) -> Window:

@@ -19,12 +19,15 @@ from sync_worker.cli.common import (
 )
 from sync_worker.cli.output import print_json, print_line
 from sync_worker.clock import SystemClock
+from sync_worker.corrected import AGREEMENT_MS, CorrectedClock
 from sync_worker.errors import ConfigError, ExitCode, SyncError
+from sync_worker.http import date_hooks
 from sync_worker.kelet.client import KeletClient
-from sync_worker.langfuse.budget import Allowance, Budget
+from sync_worker.langfuse.buckets import Buckets
+from sync_worker.langfuse.budget import Allowance
 from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.generation import ask
-from sync_worker.langfuse.identity import Project, project_of, server_version
+from sync_worker.langfuse.identity import Project, key_expiry, project_of, server_version
 from sync_worker.langfuse.page_size import MAX_LIMIT
 from sync_worker.langfuse.v1 import V1Reader
 from sync_worker.langfuse.v2 import V2Reader
@@ -36,9 +39,6 @@ from sync_worker.settings import Settings, Source
 from sync_worker.sync.engine import overall
 from sync_worker.times import iso_time, moment_ms, span_ms
 from sync_worker.windows import Window
-
-#: Clocks further apart than this make traces settle too early or too late.
-_CLOCK_TOLERANCE = 10.0  # seconds
 
 
 @dataclass(slots=True)
@@ -124,23 +124,32 @@ async def _check_source(
     source: Source, settings: Settings, clock: SystemClock, findings: Findings, *, skip_kelet: bool
 ) -> None:
     patience = min(settings.patience.total_seconds(), 10.0)
+    corrected = CorrectedClock(clock)
     client = LangfuseClient(
         source.langfuse_base_url, source.langfuse_public_key, source.langfuse_secret_key.get_secret_value(),
-        budget=Budget(clock, Allowance(settings.requests_per_minute, settings.budget_share)),
-        backoff=Backoff("Langfuse", clock, patience), clock=clock,
+        budget=Buckets(clock, Allowance(settings.requests_per_minute, settings.budget_share)),
+        backoff=Backoff("Langfuse", clock, patience), clock=corrected, max_bytes=settings.max_response_bytes,
+        hooks=date_hooks(clock.monotonic, corrected.langfuse.report),
     )  # fmt: skip
-    kelet = KeletClient(source.kelet_api_url, source.kelet_api_key.get_secret_value(), compression=settings.compression)
+    kelet = KeletClient(
+        source.kelet_api_url,
+        source.kelet_api_key.get_secret_value(),
+        compression=settings.compression,
+        max_bytes=settings.max_response_bytes,
+        left=lambda: patience,
+        hooks=date_hooks(clock.monotonic, corrected.kelet.report),
+    )
     name = source.name
     try:
         if await findings.attempt(f"{name}: Langfuse server", lambda: _server(client)) and await findings.attempt(
             f"{name}: Langfuse keys", lambda: _keys(client)
         ):
-            await findings.attempt(f"{name}: Langfuse API", lambda: _due(client, settings, clock))
-            _compare_clocks(client.apart_ms, findings, name)
+            await findings.attempt(f"{name}: Langfuse API", lambda: _due(client, settings, corrected))
         if skip_kelet:
             findings.note(f"{name}: Kelet key", "not tried")
         else:
             await findings.attempt(f"{name}: Kelet key", lambda: _kelet(kelet, source))
+        _compare_clocks(corrected, findings, name)
     finally:
         await client.close()
         await kelet.close()
@@ -152,7 +161,12 @@ async def _server(client: LangfuseClient) -> str:
 
 async def _keys(client: LangfuseClient) -> str:
     project: Project = await project_of(client)
-    return f"open project {project.name!r} ({project.id})"
+    expires = await key_expiry(client, project)
+    end = "Langfuse tells of no end" if expires is None else f"expire at {iso_time(round(expires.timestamp() * 1000))}"
+    return (
+        f"open project {project.name!r} ({project.id}); {end}; "
+        "keys that may only read (Viewer) are enough, where the server has such"
+    )
 
 
 async def _api(client: LangfuseClient, settings: Settings) -> tuple[Api, str | None, str]:
@@ -168,7 +182,7 @@ async def _api(client: LangfuseClient, settings: Settings) -> tuple[Api, str | N
     return settings.langfuse_api, found.version, f"SYNC_LANGFUSE_API={settings.langfuse_api}"
 
 
-async def _due(client: LangfuseClient, settings: Settings, clock: SystemClock) -> str:
+async def _due(client: LangfuseClient, settings: Settings, clock: CorrectedClock) -> str:
     api, version, why = await _api(client, settings)
     now = clock.now_ms()
     start = now - span_ms(settings.start) if isinstance(settings.start, timedelta) else moment_ms(settings.start)
@@ -184,15 +198,22 @@ async def _due(client: LangfuseClient, settings: Settings, clock: SystemClock) -
     return f"v2 is read ({why}); nothing starts from {iso_time(start)} on"
 
 
-def _compare_clocks(apart_ms: int | None, findings: Findings, name: str) -> None:
-    if apart_ms is None:
+def _compare_clocks(clock: CorrectedClock, findings: Findings, name: str) -> None:
+    ahead = clock.ahead_ms
+    if ahead is None:
         return
-    apart = apart_ms / 1000
-    fine = abs(apart) <= _CLOCK_TOLERANCE
-    words = f"{abs(apart):.0f} s {'ahead of' if apart > 0 else 'behind'} Langfuse's"
-    findings.note(f"{name}: clock", words if fine else f"{words}. Try: time synchronisation on this machine", ok=fine)
-    if not fine:
+    words = f"{abs(ahead) / 1000:,.0f} s {'ahead of' if ahead > 0 else 'behind'} Langfuse's"
+    if not clock.is_certain:
         findings.codes.append(ExitCode.USAGE)
+        words += (
+            f", and no two of three clocks agree ({clock.testimony()}): the sync would read and send, but never know "
+            "what is complete. Try: time synchronisation on this machine"
+        )
+    elif abs(ahead) > AGREEMENT_MS:
+        words += "; the sync goes by Langfuse's time. Try: time synchronisation on this machine"
+    else:
+        words += "; the sync goes by Langfuse's time"
+    findings.note(f"{name}: clock", words, ok=clock.is_certain)
 
 
 async def _kelet(kelet: KeletClient, source: Source) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from sync_worker.cli.common import (
@@ -25,7 +25,7 @@ from sync_worker.sync.engine import Engine, overall
 from sync_worker.sync.report import SourceReport
 from sync_worker.times import iso_time
 
-_PAGE = 100  # dead letters that `list` shows at once
+_PAGE, _MOST = 100, 1_000_000  # dead letters that `list` shows at once
 _AT_ONCE = 500  # that `retry` and `drop` work on at once
 
 
@@ -35,9 +35,13 @@ def add_to(subparsers: Subparsers) -> None:
     verbs = parser.add_subparsers(metavar="list|retry|drop", required=True)
     listing = verbs.add_parser("list", help="what was set aside and why, page by page")
     listing.add_argument(
-        "--limit", type=_positive, default=_PAGE, metavar="N", help=f"most dead letters on a page (default: {_PAGE})"
+        "--limit",
+        type=_number(1, _MOST),
+        default=_PAGE,
+        metavar="N",
+        help=f"most dead letters on a page (default: {_PAGE})",
     )
-    listing.add_argument("--after", type=int, default=0, metavar="ID", help="only those behind this one")
+    listing.add_argument("--after", type=_number(0), default=0, metavar="ID", help="only those behind this one")
     add_common_options(listing)
     listing.set_defaults(run=run_list)
     for name, run, words in (
@@ -45,7 +49,7 @@ def add_to(subparsers: Subparsers) -> None:
         ("drop", run_drop, "forget dead letters; their rows count as done"),
     ):
         verb = verbs.add_parser(name, help=words)
-        verb.add_argument("ids", nargs="*", type=_id, metavar="ID", help="as `dead-letters list` shows them")
+        verb.add_argument("ids", nargs="*", type=_number(1), metavar="ID", help="as `dead-letters list` shows them")
         verb.add_argument("--all", action="store_true", help="every dead letter")
         add_common_options(verb)
         verb.set_defaults(run=run)
@@ -61,7 +65,7 @@ def run_list(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json({"dead_letters": [_as_json(letter) for letter in page], "next": following})
     elif page:
-        head = ("id", "made", "kind", "status", "trace", "row", "reason")
+        head = ("id", "made", "kind", "status", "trace", "row", "next try", "reason")
         print_table(head, [_columns(letter) for letter in page])
         if following is not None:
             say(f"more: `dead-letters list --after {following}`")
@@ -117,15 +121,17 @@ async def _retry(
     return overall([code, ExitCode.DEAD_LETTERS if refused else ExitCode.OK])
 
 
-def _id(text: str) -> int:
-    """Return the number of a dead letter; raises ValueError, which argparse tells."""
-    number = int(text)
-    if not 0 < number < 2**63:  # SQLite's numbers end there
-        raise ValueError(text)
-    return number
+def _number(least: int, most: int = 2**63 - 1) -> Callable[[str], int]:
+    """Make a parser for a whole number; it raises ValueError, which argparse tells. SQLite's numbers end at 2**63."""
 
+    def parse(text: str) -> int:
+        number = int(text)
+        if not least <= number <= most:
+            raise ValueError(text)
+        return number
 
-_id.__name__ = "number"  # as argparse names it: `invalid number value`
+    parse.__name__ = "number"  # as argparse names it: `invalid number value`
+    return parse
 
 
 async def _retried(engine: Engine, letters: Sequence[DeadLetter]) -> tuple[list[SourceReport], int]:
@@ -154,13 +160,6 @@ def _all(ledger: Ledger, last: int) -> Iterator[list[DeadLetter]]:
         yield letters
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("a whole number, at least 1")
-    return number
-
-
 def _tell(arguments: argparse.Namespace, result: dict[str, Any], line: str) -> None:
     if arguments.json:
         print_json(result)
@@ -180,6 +179,8 @@ def _as_json(letter: DeadLetter) -> dict[str, Any]:
         "start": None if letter.start_ms is None else iso_time(letter.start_ms),
         "project": letter.project,
         "spans": letter.spans,
+        "tries": letter.tries,
+        "next_try": None if letter.next_try_ms is None else iso_time(letter.next_try_ms),
     }
 
 
@@ -191,5 +192,6 @@ def _columns(letter: DeadLetter) -> tuple[str, ...]:
         str(letter.status or ""),
         letter.trace_id or "",
         letter.row_id or "",
+        "" if letter.next_try_ms is None else iso_time(letter.next_try_ms),
         " ".join(letter.reason.split()),
     )

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from sync_worker.cli.commands.backfill import add_stretch_options, stretch_of
+from sync_worker.cli.commands.backfill import add_stretch_options, check_stretch, stretch_of
 from sync_worker.cli.common import Subparsers, add_common_options
 from sync_worker.cli.output import print_json, print_line
 from sync_worker.cli.working import ask
-from sync_worker.clock import SystemClock
 from sync_worker.sync.estimate import Estimate
 from sync_worker.sync.source import SourceSync
 
@@ -23,10 +22,11 @@ def add_to(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    stretch = stretch_of(arguments.start, arguments.end, SystemClock().now_ms())
+    check_stretch(arguments.start, arguments.end)
     estimates: list[Estimate] = []
 
     async def look(sync: SourceSync) -> None:
+        stretch = stretch_of(arguments.start, arguments.end, sync.clock.now_ms())
         estimates.append(await sync.estimate(stretch))
 
     code, errors = ask(arguments, look, must_exist=False)
@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _print(one: Estimate) -> None:
     limit = f"at {one.requests_per_minute} a minute" if one.requests_per_minute else "no limit is known yet"
-    how = "counted by Langfuse" if one.counted else "estimated from samples"
+    how = "counted by Langfuse" if one.counted else "an estimate from samples"
     print_line(f"{one.source}: {one.rows:,} rows ({how}) in {one.windows_open} stretches not covered yet")
     print_line(f"  Langfuse  {one.langfuse_requests:,} requests ({limit}), {one.bytes_read / 1e6:,.1f} MB")
     print_line(f"  Kelet     {one.kelet_requests:,} requests, {one.bytes_sent / 1e6:,.1f} MB before compression")

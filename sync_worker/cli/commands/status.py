@@ -15,6 +15,7 @@ from sync_worker.ledger import Ledger, SourceState
 from sync_worker.ledger.lease import BACKFILL, LIVE, holder
 from sync_worker.sync import lateness
 from sync_worker.sync.plan import live_view
+from sync_worker.sync.timekeeping import last_certain_ms
 from sync_worker.times import iso_time, span_ms
 from sync_worker.windows import Window, contiguous_end, gaps
 
@@ -32,7 +33,8 @@ def run(arguments: argparse.Namespace) -> int:
     clock = SystemClock()
     with state_file(settings, clock, must_exist=True, only_reads=True) as ledger:
         horizons = [span_ms(horizon) for horizon in settings.late_horizons]
-        state = describe(ledger, clock.now_ms(), horizons)
+        now = max(clock.now_ms(), last_certain_ms(ledger))  # asks nobody, but knows what time it was at least
+        state = describe(ledger, now, horizons)
     if arguments.json:
         print_json(state)
     else:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from sync_worker.cli.commands.backfill import add_stretch_options, stretch_of
+from sync_worker.cli.commands.backfill import add_stretch_options, check_stretch, stretch_of
 from sync_worker.cli.common import Subparsers, add_common_options
 from sync_worker.cli.output import print_json, print_line
 from sync_worker.cli.working import ask
-from sync_worker.clock import SystemClock
 from sync_worker.errors import ConfigError, ExitCode
 from sync_worker.ledger.lease import BACKFILL
 from sync_worker.sync.engine import overall
@@ -41,11 +40,13 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError("--resend goes with --repair. Try: verify --repair --resend")
     if arguments.again and not arguments.resend:
         raise ConfigError("--again goes with --resend. Try: verify --repair --resend --again")
-    now = SystemClock().now_ms()
-    stretch = None if arguments.start is None else stretch_of(arguments.start, arguments.end, now)
+    if arguments.start is not None:
+        check_stretch(arguments.start, arguments.end)
     verdicts: list[Verdict] = []
 
     async def look(sync: SourceSync) -> None:
+        now = sync.clock.now_ms()
+        stretch = None if arguments.start is None else stretch_of(arguments.start, arguments.end, now)
         found = await sync.verify(stretch, repair=arguments.repair and not arguments.resend)
         if arguments.resend and found.hours:
             if not arguments.json:

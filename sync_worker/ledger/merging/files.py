@@ -20,7 +20,14 @@ from sync_worker.ledger.faults import explained
 from sync_worker.ledger.lease import BACKFILL, LIVE
 from sync_worker.ledger.ledger import Ledger
 from sync_worker.ledger.merging.memory import Memory
-from sync_worker.ledger.merging.rows import Pair, take_dead_letters, take_deliveries, take_sent, take_traces
+from sync_worker.ledger.merging.rows import (
+    Pair,
+    take_dead_letters,
+    take_deliveries,
+    take_second_reads,
+    take_sent,
+    take_traces,
+)
 from sync_worker.ledger.merging.tallies import done_by_hour, known_by_hour, take_tallies
 from sync_worker.ledger.records import SourceState
 from sync_worker.ledger.sources import memory_name, same_address, source_scope
@@ -79,7 +86,7 @@ def _take_facts_of_all(ledger: Ledger) -> None:
     """Take in an organisation's limit and what Kelet was found to be like, where nothing is known of it."""
     ledger.db.execute(
         "INSERT OR IGNORE INTO facts SELECT * FROM other.facts "
-        "WHERE scope GLOB 'organization *' AND name = 'requests_per_minute' OR scope GLOB 'kelet *'"
+        "WHERE scope GLOB 'organization *' AND name = 'limit' OR scope GLOB 'kelet *'"
     )
 
 
@@ -101,6 +108,7 @@ def _take_source(
     done, known = done_by_hour(other, source.id), known_by_hour(pair)
     take_deliveries(pair)
     found.rows += take_sent(pair)
+    take_second_reads(pair)
     take_traces(pair, parked=as_own)
     found.dead_letters += take_dead_letters(pair, before.letters_ms)
     found.rows_forgotten += take_tallies(pair, done, known, before.hours, memory.shared(told))

@@ -66,6 +66,14 @@ def take_sent(pair: Pair) -> int:
     )
 
 
+def take_second_reads(pair: Pair) -> None:
+    """Take in which rows are to be read once more; what this file knows of a row stays."""
+    pair.change(
+        "INSERT OR IGNORE INTO main.second_reads (source_id, trace_id, row_id, start_ms, due_ms, tries) "
+        "SELECT :own, trace_id, row_id, start_ms, due_ms, tries FROM other.second_reads WHERE source_id = :other"
+    )
+
+
 def take_traces(pair: Pair, *, parked: bool) -> None:
     """Take in what is known of traces. What this file knows of a trace stays, and is added to; so does one that waits.
 

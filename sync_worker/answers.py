@@ -1,0 +1,216 @@
+"""An HTTP client whose answers end: in size after unpacking, in time, and when the run is asked to stop.
+
+Whoever is at the other end may be a gateway, a login page or a broken proxy. So an answer is unpacked piece by piece
+and never beyond a limit, and its deadline moves only with the bytes that come: a slow line passes, a trickle does not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import zlib
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, TypeVar, cast
+
+import httpx
+
+from sync_worker.clock import Clock, Stopped
+
+CONNECT_TIMEOUT = 10.0  # seconds
+READ_TIMEOUT = 60.0  # seconds; Langfuse gives its store 30 s, and an edge in front of it up to 100 s
+#: Unpacked bytes of one answer, unless set.
+MAX_BYTES = 64 * 1024 * 1024
+
+#: Seconds until the head of an answer must be there; the least of it however little patience is left.
+_HEAD, _LEAST_HEAD = CONNECT_TIMEOUT + READ_TIMEOUT, 30.0
+#: Seconds that a body may take however few bytes come; the least of it however little patience is left.
+_BODY, _LEAST_BODY = 30.0, 10.0
+#: Bytes a second, as they go over the wire either way, which a deadline moves by: a bad telephone line passes.
+_LEAST_RATE = 16 * 1024
+#: Of an answer that reports a fault only the beginning is of use, and it is not waited for long.
+_ERROR_BYTES, _ERROR_SECONDS = 64 * 1024, 5.0
+_PIECE = 256 * 1024  # bytes unpacked at once
+
+_Result = TypeVar("_Result")
+
+
+class BadAnswer(httpx.HTTPError):
+    """An answer came that cannot be taken; the message says what is the matter with it."""
+
+
+class TooLarge(BadAnswer):
+    """An answer is larger than is taken."""
+
+
+class TooSlow(BadAnswer):
+    """An answer did not come whole in time, though something came."""
+
+
+class NotUnpacked(BadAnswer):
+    """An answer is not packed as it claims to be, or in a way that was not asked for."""
+
+
+class BoundedClient(httpx.AsyncClient):
+    """An `httpx.AsyncClient`, all of whose answers are read whole, unpacked and within limits before they are returned.
+
+    `max_bytes` is the most that an answer may have when unpacked. `clock` ends requests under way when the run is asked
+    to stop; None lets them go on. `left` tells how many seconds of patience are left, None without end: a deadline is
+    brought forward where it lies beyond.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_bytes: int = MAX_BYTES,
+        clock: Clock | None = None,
+        left: Callable[[], float | None] = lambda: None,
+        **options: Any,
+    ) -> None:
+        timeout = httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT)
+        limits = httpx.Limits(max_connections=8, max_keepalive_connections=4)
+        super().__init__(timeout=timeout, limits=limits, follow_redirects=False, **options)
+        self.headers["Accept-Encoding"] = "gzip"  # the only packing that is unpacked here
+        self._max_bytes = max_bytes
+        self._clock = clock
+        self._left = left
+
+    async def send(self, request: httpx.Request, *, stream: bool = False, **options: Any) -> httpx.Response:
+        """Send a request, and return its answer with its body unpacked.
+
+        Raises Stopped, BadAnswer, `httpx.ReadTimeout` when nothing came in time, and what `httpx.AsyncClient` raises.
+        """
+        if self._clock is None:
+            return await self._answer(request, options)
+        return await unless_stopped(self._clock, self._answer(request, options))
+
+    async def _answer(self, request: httpx.Request, options: dict[str, Any]) -> httpx.Response:
+        head = self._within(_HEAD, _LEAST_HEAD) + len(request.content) / _LEAST_RATE
+        try:
+            async with asyncio.timeout(head):
+                response = await super().send(request, stream=True, **options)
+        except TimeoutError:
+            raise httpx.ReadTimeout(f"no answer within {head:.0f} s", request=request) from None
+        try:
+            content = await (self._body(response) if response.is_success else self._beginning(response))
+        finally:
+            await response.aclose()
+        as_it_came = {b"content-encoding", b"content-length", b"transfer-encoding"}
+        headers = [(name, value) for name, value in response.headers.raw if name.lower() not in as_it_came]
+        return httpx.Response(response.status_code, headers=headers, content=content, request=request)
+
+    def _within(self, seconds: float, least: float) -> float:
+        left = self._left()
+        return seconds if left is None else min(seconds, max(least, left))
+
+    async def _body(self, response: httpx.Response) -> bytes:
+        body, base = _Body(response, self._max_bytes), self._within(_BODY, _LEAST_BODY)
+        try:
+            await body.read(base)
+        except TimeoutError:
+            raise TooSlow(f"the answer is too slow: {body.received:,} bytes in {body.seconds:.0f} s") from None
+        if body.is_over:
+            body.drop()  # the error that follows may be kept for long, and keeps what it was raised from
+            unpacked = " when unpacked" if body.is_packed else ""
+            raise TooLarge(f"the answer is larger than {self._max_bytes:,} bytes{unpacked} (SYNC_MAX_RESPONSE_BYTES)")
+        return body.content
+
+    async def _beginning(self, response: httpx.Response) -> bytes:
+        """Return as much of the body as there is: what counts is the status, which is known."""
+        try:
+            body = _Body(response, min(_ERROR_BYTES, self._max_bytes))
+        except NotUnpacked:
+            return b""
+        try:
+            await body.read(_ERROR_SECONDS)
+        except (TimeoutError, httpx.HTTPError):
+            return b""
+        return body.content
+
+
+class _Body:
+    """The body of an answer while it comes. Raises NotUnpacked for a packing that was not asked for."""
+
+    def __init__(self, response: httpx.Response, most: int) -> None:
+        named = [name.strip().lower() for name in response.headers.get("Content-Encoding", "").split(",")]
+        packings = [name for name in named if name not in {"", "identity"}]
+        if any(name not in {"gzip", "x-gzip"} for name in packings) or len(packings) > 1:
+            raise NotUnpacked("the answer is packed in a way that was not asked for")
+        self.is_packed = bool(packings)
+        self.received = 0  # bytes, as they came over the wire
+        self.seconds = 0.0
+        self.is_over = False
+        self._response = response
+        self._stream = cast("httpx.AsyncByteStream", response.stream)  # as it comes over the wire, still packed
+        self._most = most
+        self._unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16) if packings else None
+        self._kept = io.BytesIO()
+
+    @property
+    def content(self) -> bytes:
+        """What was kept of it, unpacked."""
+        return self._kept.getvalue()
+
+    def drop(self) -> None:
+        """Let go of what was kept."""
+        self._kept = io.BytesIO()
+
+    async def read(self, base: float) -> None:
+        """Read to the end, or until there is too much. Raises TimeoutError, NotUnpacked and what httpx raises."""
+        declared = self._response.headers.get("Content-Length", "")
+        if declared.isascii() and declared.isdigit() and int(declared) > self._most and self._response.is_success:
+            self.is_over = True
+            return
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            async with asyncio.timeout(base) as deadline:
+                async for chunk in self._stream:
+                    self.received += len(chunk)
+                    deadline.reschedule(began + base + self.received / _LEAST_RATE)
+                    self._keep(chunk)
+                    if self.is_over:
+                        return
+        finally:
+            self.seconds = loop.time() - began
+        if self._unpacker is not None and self.received and not self._unpacker.eof:
+            raise NotUnpacked("the answer broke off: what came is not all of the gzip")
+
+    def _keep(self, chunk: bytes) -> None:
+        for piece in self._unpacked(chunk):
+            room = self._most - self._kept.tell()
+            self._kept.write(piece[:room])
+            if len(piece) > room:
+                self.is_over = True
+                return
+        self.is_over = self.received > self._most  # packed, it may go on after its end
+
+    def _unpacked(self, chunk: bytes) -> Iterator[bytes]:
+        if self._unpacker is None:
+            yield chunk
+            return
+        while not self._unpacker.eof:
+            try:
+                piece = self._unpacker.decompress(chunk, _PIECE)
+            except zlib.error:
+                raise NotUnpacked("the answer is not the gzip that it claims to be") from None
+            yield piece
+            chunk = self._unpacker.unconsumed_tail
+            if not chunk and len(piece) < _PIECE:
+                return
+
+
+async def unless_stopped(clock: Clock, work: Awaitable[_Result]) -> _Result:
+    """Await work; when the run is asked to stop before it is done, end it and raise Stopped."""
+    task = asyncio.ensure_future(work)
+    stop = asyncio.ensure_future(clock.stopped())
+    try:
+        await asyncio.wait((task, stop), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            stop.result()
+            raise Stopped("asked to stop")
+        return task.result()
+    finally:
+        stop.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,109 @@
+"""The clocks of a run: one a source, by the servers it works with, and one for what concerns the state file."""
+
+from __future__ import annotations
+
+import logging
+
+from sync_worker.clock import Clock, ClockOnMachine
+from sync_worker.corrected import AGAIN_MS, AGREEMENT_MS, ALONE_MS, CorrectedClock
+from sync_worker.ledger import Ledger
+from sync_worker.settings import Source
+from sync_worker.times import iso_time
+
+SCOPE = "clock"
+#: State keys: the last certain time, and what a machine said that nobody confirmed. Unix milliseconds.
+LAST, UNCONFIRMED = "last certain", "unconfirmed"
+#: The last certain time is stored when it is older than this, in milliseconds.
+_STORE_EVERY = 60_000
+_WARN_EVERY = 3_600.0  # seconds
+
+log = logging.getLogger(__name__)
+
+
+class Clocks(ClockOnMachine):
+    """The clocks of a run. As a clock itself, it tells the time by any source whose time is certain."""
+
+    def __init__(self, machine: Clock, ledger: Ledger) -> None:
+        super().__init__(machine)
+        self._ledger = ledger
+        self._clocks: dict[tuple[str, str], CorrectedClock] = {}
+        self._warned: dict[str, float] = {}
+
+    def of(self, source: Source) -> CorrectedClock:
+        """Return the clock of a source, made on first use."""
+        servers = source.langfuse_base_url, source.kelet_api_url
+        if servers not in self._clocks:
+            self._clocks[servers] = CorrectedClock(self._machine, last_certain_ms(self._ledger))
+        return self._clocks[servers]
+
+    def keep(self, clock: CorrectedClock) -> None:
+        """Store the time of a clock, where it is certain: what comes after must not lie before it.
+
+        A machine's lone word that is far from the last certain time is believed when it still says so in a later run.
+        """
+        if self._ledger.lease is None:
+            return
+        reading = clock.read()
+        if reading.alone and not clock.langfuse.is_silent:
+            return  # Langfuse may yet say something
+        if reading.alone and not reading.certain:
+            if self._was_said_before(reading.now_ms):
+                clock.confirm()
+            return
+        if not reading.certain:
+            return
+        stored = last_certain_ms(self._ledger)
+        wrong = stored > reading.now_ms + AGREEMENT_MS and clock.all_agree
+        if wrong:
+            log.warning(
+                "the last certain time in the state file, %s, lies ahead of what all clocks say now, and is corrected",
+                iso_time(stored), extra={"action": "clock"},
+            )  # fmt: skip
+        if reading.alone:
+            clock.confirm()
+        if wrong or reading.now_ms >= stored + _STORE_EVERY:
+            self._ledger.learn(SCOPE, LAST, str(reading.now_ms))
+
+    def _was_said_before(self, now_ms: int) -> bool:
+        said = int(self._ledger.fact(SCOPE, UNCONFIRMED) or 0)
+        if not said <= now_ms <= said + ALONE_MS:
+            self._ledger.learn(SCOPE, UNCONFIRMED, str(now_ms))
+            return False
+        return now_ms >= said + AGAIN_MS
+
+    def warn(self, clock: CorrectedClock) -> None:
+        """Say so, once an hour, where the machine's clock is wrong or the time is not certain."""
+        ahead = clock.ahead_ms
+        if not clock.is_certain:
+            self._warn(
+                "uncertain",
+                f"it is not certain what time it is: {clock.testimony()}. Reading and sending go on, but nothing more "
+                "counts as complete, is given up or is forgotten. Try: time synchronisation on this machine",
+            )
+        elif ahead is not None and abs(ahead) > AGREEMENT_MS:
+            side = "ahead of" if ahead > 0 else "behind"
+            by = "Langfuse's time" if clock.now_ms() == clock.langfuse.now_ms() else "the other clocks"
+            self._warn(
+                "apart",
+                f"this machine's clock is {abs(ahead) / 1000:,.0f} s {side} Langfuse's: the sync goes by {by}. "
+                "Try: time synchronisation on this machine",
+            )
+
+    def _warn(self, kind: str, line: str) -> None:
+        before, now = self._warned.get(kind), self._machine.monotonic()
+        if before is None or now - before >= _WARN_EVERY:
+            self._warned[kind] = now
+            log.warning("%s", line, extra={"action": "clock"})
+
+    def now_ms(self) -> int:
+        """Return the time in Unix milliseconds: a source's if certain, else the last that was, or the machine's."""
+        readings = [clock.read() for clock in self._clocks.values()]
+        certain = [reading.now_ms for reading in readings if reading.certain]
+        if certain:
+            return certain[0]
+        return max((clock.certain_ms() for clock in self._clocks.values()), default=0) or self._machine.now_ms()
+
+
+def last_certain_ms(ledger: Ledger) -> int:
+    """Return the last time that was certain, in Unix milliseconds; 0 where none was yet."""
+    return int(ledger.fact(SCOPE, LAST) or 0)
