@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,17 +29,17 @@ def live(ledger: Ledger) -> Iterator[Ledger]:
 def backfill(live: Ledger, path: Path) -> Iterator[Ledger]:
     """Return the state file, open in another process, under the lease of a backfill."""
     opened = open_ledger(path, live.clock)
-    lease = take(opened, BACKFILL)
+    take(opened, BACKFILL)
     yield opened
-    opened.lease = opened.lease or lease
-    release(opened, opened.lease)
+    if opened.lease is not None:
+        release(opened, opened.lease)
     opened.close()
 
 
 def _die(ledger: Ledger) -> None:
     """End as a kill does: the lock goes, what is noted stays."""
     assert ledger.lease is not None
-    ledger.lease.lock.close()
+    fcntl.flock(ledger.lease.lock, fcntl.LOCK_UN)
 
 
 def test_each_leaves_out_what_the_other_claims(live: Ledger, backfill: Ledger) -> None:
