@@ -201,8 +201,11 @@ class Simulation:
             return
         with sqlite3.connect(backup) as old, sqlite3.connect(self.state) as now:
             is_same = _written(old) == _written(now)
+            is_empty = not _written(old)
         old.close()
         now.close()
+        if is_empty:
+            return  # nothing tells it from one that somebody made anew
         self.state.rename(before)
         shutil.copy(backup, self.state)
         self.moments.note("an old state file is put back")
@@ -449,7 +452,7 @@ def _size_of(file: Path) -> int:
 def _written(state: sqlite3.Connection) -> list[Any]:
     """Return what tells how far a state file is: what was sent, and when the last run ended."""
     tables = {name for (name,) in state.execute("SELECT name FROM sqlite_master")}
-    if "sent" not in tables:
+    if "facts" not in tables or not state.execute("SELECT 1 FROM facts WHERE scope = 'file'").fetchall():
         return []
     return state.execute("SELECT count(*), max(sent_ms) FROM sent").fetchall()
 
