@@ -146,7 +146,10 @@ class Traces(Store):
         """Note traces (id, start of a row, project) of which nothing is remembered, so that they can be forgotten."""
         self.db.conn.executemany(
             _INSERT + "ON CONFLICT (source_id, trace_id) DO NOTHING",
-            [(source_id, trace, 0, start, start, 0, None, project, "{}", None, None) for trace, start, project in traces],
+            [
+                (source_id, trace, 0, start, start, 0, None, project, "{}", None, None)
+                for trace, start, project in traces
+            ],
         )
 
 
