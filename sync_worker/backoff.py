@@ -11,6 +11,8 @@ from sync_worker.errors import TransientError
 
 FIRST_WAIT = 0.5  # seconds
 LONGEST_WAIT = 60.0  # seconds, unless the other side asked for more
+#: An overloaded server is asked again after so long by a run without end, whatever it asked for.
+LONGEST_OVERLOAD = 3_600.0  # seconds
 _LOG_FIRST = 3  # tries that are each logged; afterwards only powers of two, so that a long outage is no flood
 
 _Result = TypeVar("_Result")
@@ -67,6 +69,8 @@ class Backoff:
         if fault.retry_after is not None:
             # Less than the shortest wait is "at once", and at once over and over is no kindness.
             wait = max(fault.retry_after, wait if fault.retry_after < FIRST_WAIT else 0.0)
+            if fault.overloaded and self._patience is None:
+                wait = min(wait, LONGEST_OVERLOAD)
             self._not_before = max(self._not_before, self._clock.monotonic() + wait)
         self._give_up_beyond_patience(fault, wait)
         if self._tries <= _LOG_FIRST or self._tries & (self._tries - 1) == 0:

@@ -47,13 +47,17 @@ class TransientError(SyncError):
     """A fault that may pass.
 
     `retry_after` is the wait in seconds the other side asked for, if it did, and `took` how many seconds passed before
-    it was one: an outage begins with the try that failed first, not with its end.
+    it was one: an outage begins with the try that failed first, not with its end. `overloaded`: it asked by a 5xx, for
+    itself, and not for a quota that ends at a known time.
     """
 
-    def __init__(self, message: str, *, retry_after: float | None = None, took: float = 0.0) -> None:
+    def __init__(
+        self, message: str, *, retry_after: float | None = None, took: float = 0.0, overloaded: bool = False
+    ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
         self.took = took
+        self.overloaded = overloaded
 
 
 class SourcePaused(SyncError):

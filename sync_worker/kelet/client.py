@@ -9,18 +9,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import httpx
-from google.protobuf.json_format import Parse, ParseError
-from google.protobuf.message import DecodeError
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTracePartialSuccess,
-    ExportTraceServiceResponse,
-)
 
 from sync_worker import __version__
-from sync_worker.answers import MAX_BYTES, BadAnswer, BoundedClient
+from sync_worker.answers import MAX_BYTES, BadAnswer, BoundedClient, TooSlow
 from sync_worker.connections import Routed
 from sync_worker.errors import CredentialsRefused, SourcePaused, TransientError
 from sync_worker.http import Hooks, describe, redirect_target, retry_after, said, shown
+from sync_worker.kelet.acknowledgement import partial_success, why_not
 from sync_worker.kelet.batches import body
 from sync_worker.kelet.compression import compress
 from sync_worker.spans.model import EncodedSpan
@@ -35,11 +30,35 @@ Compression = Literal["auto", "gzip", "none"]
 log = logging.getLogger(__name__)
 
 
+#: 5xx by which a server or a gateway says that it is overloaded or not there: no fault of the request.
+_OVERLOADED = frozenset({503, 521, 522, 523, 529})
+
+
 class Refused(Exception):
     """Kelet refused a batch for what is in it (400, 413, 422); `status` says which."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
+        self.status = status
+
+
+class ProjectUnknown(SourcePaused):
+    """Kelet does not know a project (404); `project` is its name."""
+
+    def __init__(self, project: str, message: str) -> None:
+        super().__init__(message)
+        self.project = project
+
+
+class Failed(TransientError):
+    """Kelet, or a gateway before it, failed at this very request: what is in it, or its size, may be why.
+
+    That is a 5xx that speaks of no overload, and a time-out or a broken connection once there was one. With a
+    `Retry-After` it is a plain TransientError. `status` is None where there was no answer.
+    """
+
+    def __init__(self, message: str, status: int | None = None, *, took: float = 0.0) -> None:
+        super().__init__(message, took=took)
         self.status = status
 
 
@@ -119,10 +138,11 @@ class KeletClient:
         if self._compresses(plain):
             response = await self._post(compress(plain), project, spans, zipped=True)
             if response.status_code in {400, 415} and self._compression == "auto":
-                response = await self._post(plain, project, spans, zipped=False)
-                if response.is_success and not self.gzip_refused:
+                accepted = self._meaning(await self._post(plain, project, spans, zipped=False), project)
+                if not self.gzip_refused:
                     self.gzip_refused = True
                     log.warning("Kelet takes no gzip: requests go uncompressed from now on", extra={"action": "gzip"})
+                return accepted
         else:
             response = await self._post(plain, project, spans, zipped=False)
         return self._meaning(response, project)
@@ -141,11 +161,17 @@ class KeletClient:
         self.traffic.bytes_sent += len(content)
         try:
             response = await self._http.post(self.url, content=content, headers=headers)
-        except BadAnswer as fault:
-            raise TransientError(f"Kelet's answer at {self.url} {fault}", took=time.perf_counter() - started) from fault
-        except httpx.HTTPError as fault:
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError) as fault:
             raise TransientError(
                 f"Kelet cannot be reached at {self.url}: {describe(fault)}", took=time.perf_counter() - started
+            ) from fault
+        except BadAnswer as fault:
+            kind = Failed if isinstance(fault, TooSlow) else TransientError
+            raise kind(f"Kelet's answer at {self.url} {fault}", took=time.perf_counter() - started) from fault
+        except httpx.HTTPError as fault:
+            raise Failed(
+                f"Kelet cannot be reached at {self.url}, or did not answer: {describe(fault)}",
+                took=time.perf_counter() - started,
             ) from fault
         log.debug(
             "POST %s: %d, %d spans, %d bytes in %.0f ms", PATH, response.status_code, spans, len(content),
@@ -163,12 +189,16 @@ class KeletClient:
         if status in {401, 403}:
             raise CredentialsRefused(f"Kelet refused the key ({where}). Try: KELET_API_KEY, a secret key that may send")
         if status == 404:
-            raise SourcePaused(
+            raise ProjectUnknown(
+                project,
                 f"Kelet does not know the project {project!r}, or the address ({where}). Try: create the project at "
-                "console.kelet.ai, or check KELET_PROJECT and KELET_API_URL; nothing was marked as sent"
+                "console.kelet.ai, or check KELET_PROJECT, the routes and KELET_API_URL; nothing was marked as sent",
             )
         if status in {408, 429} or status >= 500:
-            raise TransientError(f"Kelet answered {where}", retry_after=retry_after(response))
+            asked = retry_after(response)
+            if asked is not None or status == 429 or status in _OVERLOADED:
+                raise TransientError(f"Kelet answered {where}", retry_after=asked, overloaded=status >= 500)
+            raise Failed(f"Kelet answered {where}", status)
         if 300 <= status < 400:
             raise SourcePaused(
                 f"{self.url} redirects, which is not followed with a key. Try: set KELET_API_URL to the address it "
@@ -179,23 +209,19 @@ class KeletClient:
         )
 
     def _accepted(self, response: httpx.Response) -> Accepted:
-        """Read a partial success; a body that cannot be read means success, as for every OTLP exporter."""
-        partial = _partial_success(response)
+        """Read what a success says of the spans; one that is no acknowledgement pauses the source."""
+        kind = response.headers.get("Content-Type", "")
+        fault = why_not(response.status_code, kind, response.content)
+        if fault is not None:
+            raise SourcePaused(
+                f"{self.url} answered {response.status_code} with {fault} ({said(response, (self._key,))}). That is no "
+                "acknowledgement: nothing was marked as sent. Try: is KELET_API_URL the address of Kelet's API, not of "
+                "a login page or proxy?"
+            )
+        partial = partial_success(kind, response.content)
         message = shown(partial.error_message, (self._key,))
         if partial.rejected_spans > 0:
             return Accepted(partial.rejected_spans, message)
         if message:
             log.warning("Kelet took all spans, with a warning: %s", message, extra={"action": "warning"})
         return Accepted()
-
-
-def _partial_success(response: httpx.Response) -> ExportTracePartialSuccess:
-    answer = ExportTraceServiceResponse()
-    try:
-        if "json" in response.headers.get("Content-Type", ""):
-            Parse(response.text, answer, ignore_unknown_fields=True)
-        else:
-            answer.ParseFromString(response.content)
-    except (ParseError, DecodeError, ValueError, RecursionError):
-        return ExportTracePartialSuccess()
-    return answer.partial_success

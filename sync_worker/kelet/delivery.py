@@ -1,33 +1,45 @@
 """Delivers batches until each of their spans is accepted or set aside, and tells at once what each answer settled.
 
-    2xx                      accepted; what a partial success rejected is one note, since which spans is not known
-    408, 429, 5xx, network   tried again, after what Retry-After says or a growing pause
+    2xx                      accepted, where it is an acknowledgement; what a partial success rejected is one note
+    429, 503, Retry-After,   tried again, after what Retry-After says or a growing pause
+     no connection
+    other 5xx, time-outs     the same; a batch that failed twice is halved, a span that did waits alone for its proof
     400, 422                 the batch is halved until the guilty span stands alone: it is set aside
     413                      the batch is halved; a span alone has its texts cut, then is set aside
-    401, 403, 404, 3xx, …    nothing is settled: the source pauses
+    404                      nothing of this project is settled: its lane pauses, other projects' go on
+    401, 403, 3xx, …         nothing is settled: the source pauses
 
 Eight single spans refused one after the other, with nothing accepted in between, may be no eight poison spans:
 something may be wrong with all of them. So what is left of the batch is tried here and there, and what else is in
 flight is awaited. When nothing was accepted since the batch was first refused, the source pauses, and none of the
 eight is marked; else they are what they seem.
+
+While nothing passes, halved requests go one at a time at the pace of the back-off: a search that is no flood. A span
+that failed alone is held: it is left undelivered, and tried again in a later cycle. Where others were taken before it
+failed again and after, it is set aside. Eight held in a row with nothing taken in between are an outage.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+import json
+import logging
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from sync_worker.backoff import Backoff
 from sync_worker.clock import Clock
 from sync_worker.errors import SourcePaused, TransientError
-from sync_worker.kelet.client import Accepted, KeletClient, Refused
+from sync_worker.kelet.client import Accepted, KeletClient, ProjectUnknown, Refused
+from sync_worker.kelet.posting import GRACE, MAX_IN_FLIGHT, Overtaxed, Poster, TooLargeNow
+from sync_worker.kelet.request_size import RequestSize
+from sync_worker.kelet.suspects import Suspects
 from sync_worker.spans.encode import shrink
-from sync_worker.spans.model import EncodedSpan
+from sync_worker.spans.model import EncodedSpan, RowKey
 
-MAX_IN_FLIGHT = 4  # requests
 MAX_REFUSED_IN_A_ROW = 8  # single spans, with nothing accepted in between
+MAX_HELD_IN_A_ROW = 8  # single spans at which Kelet fails, with nothing accepted in between
 
 #: Of what is left of a batch, so many single spans are tried before all of Kelet's refusals are doubted.
 _PROBES = 24
@@ -36,12 +48,15 @@ _PROBES = 24
 _CUTS = (65_536, 8_192, 1_024)
 
 
+log = logging.getLogger(__name__)
+
+
 @dataclass(frozen=True, slots=True)
 class RefusedSpan:
-    """A span that Kelet refused for what it is."""
+    """A span that Kelet refused for what it is; `status` is None where it never answered to it."""
 
     span: EncodedSpan
-    status: int
+    status: int | None
     reason: str
 
 
@@ -64,6 +79,9 @@ class Sink(Protocol):
     def settle(self, settled: Settled) -> None:
         """Keep what an answer settled."""
 
+    def remember(self, text: str) -> None:
+        """Keep what the search for a size that passes has found so far, for the next run."""
+
 
 @dataclass(slots=True)
 class _Streak:
@@ -84,36 +102,77 @@ class _Batch:
     pieces: list[list[EncodedSpan]]
     ending: asyncio.Event  # set when the run ends with an error: waits end, and nothing is tried again
     accepted_before: int | None = None  # how many requests were accepted by anyone before this batch was first refused
+    failed_after: int | None = None  # how many were before it first failed
 
 
 class Delivery:
-    """Sends the batches of one source; several at once, each until it is settled."""
+    """Sends the batches of one source; several at once, each until it is settled, held, or its project's lane pauses.
+
+    `projects` are those that the settings name: when Kelet knows none of them, the source pauses. `remembered` is what
+    an earlier delivery had `to_remember`. `grace`: seconds that a request in flight may take once a stop was asked for.
+    """
 
     def __init__(
-        self, client: KeletClient, sink: Sink, backoff: Backoff, clock: Clock, *, refused_before: int = 0
+        self,
+        client: KeletClient,
+        sink: Sink,
+        backoff: Backoff,
+        clock: Clock,
+        *,
+        refused_before: int = 0,
+        projects: Collection[str] = (),
+        remembered: str | None = None,
+        grace: float = GRACE,
     ) -> None:
-        self._client = client
         self._sink = sink
-        self._backoff = backoff
         self._clock = clock
         self._streak = _Streak(refused_before)
-        self._slots = asyncio.Semaphore(MAX_IN_FLIGHT)
-        self._in_flight = 0
-        self._accepted_requests = 0
-        self._answer = asyncio.Event()  # set at the next answer, which makes a new one
+        self._projects = frozenset(projects)
+        self._held_in_a_row = 0
+        self._held: dict[RowKey, str] = {}  # spans that Kelet failed at alone, and how
+        self._guilty: set[RowKey] = set()  # spans that were held and then set aside
+        size, self._suspects = _recall(remembered)
+        self._poster = Poster(client, backoff, clock, size, self._remember, sink.check, grace)
+        self.paused: dict[str, ProjectUnknown] = {}  # lanes: projects that Kelet does not know
+        self.forsaken: set[str] = set()  # projects that no setting names and Kelet does not know
+        self.taken: set[str] = set()  # projects of which something was accepted
 
     @property
     def refused_in_a_row(self) -> int:
         """Single refusals since the last acceptance, to be remembered for the next run."""
         return self._streak.length
 
-    async def send_all(self, batches: Iterable[Sequence[EncodedSpan]]) -> None:
-        """Send batches, at most four at once, and return when all are settled.
+    @property
+    def to_remember(self) -> str:
+        """What was found of sizes and of spans at which Kelet fails, for the next run."""
+        return json.dumps({"size": self._poster.size.stored, "suspects": self._suspects.stored})
+
+    def forsake(self, project: str) -> None:
+        """Give up the lane of a project: what belongs to it goes elsewhere."""
+        self.paused.pop(project, None)
+        self.forsaken.add(project)
+
+    def check(self) -> None:
+        """Raise for what is left undelivered: SourcePaused for lanes that pause, TransientError for spans that wait."""
+        if len(self.paused) == 1:
+            raise next(iter(self.paused.values()))
+        if self.paused:
+            raise SourcePaused(" · ".join(str(fault) for fault in self.paused.values()))
+        if self._held:
+            raise TransientError(
+                f"{len(self._held)} span(s) wait, at which Kelet fails again and again though they go alone; others "
+                f"went on ({next(iter(self._held.values()))}). They are tried again, and set aside once others were "
+                "taken before and after. Try: run again"
+            )
+
+    async def send_all(self, batches: Iterable[Sequence[EncodedSpan]]) -> set[RowKey]:
+        """Send batches, at most four at once; return what is left undelivered when all else is settled.
 
         Batches are taken from the iterable only when one may go out. On an error, and when the run is asked to stop,
         what is in flight is finished first. Raises Stopped, SourcePaused, CredentialsRefused or TransientError.
         """
         tasks: set[asyncio.Task[None]] = set()
+        left: set[RowKey] = set()
         error: BaseException | None = None
         source = iter(batches)
         exhausted = False
@@ -130,7 +189,7 @@ class Delivery:
                     if batch is None:
                         exhausted = True
                     else:
-                        tasks.add(asyncio.create_task(self._deliver(_Batch([list(batch)], ending))))
+                        tasks.add(asyncio.create_task(self._deliver(_Batch([list(batch)], ending), left)))
                 if error is not None:
                     ending.set()
                 if not tasks:
@@ -144,6 +203,7 @@ class Delivery:
             await asyncio.gather(*tasks, return_exceptions=True)
         if error is not None:
             raise error
+        return left - self._guilty
 
     def finish(self) -> None:
         """Set aside single spans that were refused, where they were too few to doubt."""
@@ -152,17 +212,65 @@ class Delivery:
             self._streak.before += len(pending)
             self._sink.settle(Settled(refused=pending))
 
-    async def _deliver(self, batch: _Batch) -> None:
+    async def _deliver(self, batch: _Batch, left: set[RowKey]) -> None:
+        """Send a batch piece by piece; what cannot be delivered now is added to `left`."""
         while batch.pieces:
-            piece = batch.pieces.pop()
+            whole = batch.pieces.pop()
+            piece = list(self._poster.size.head(whole))
+            if len(piece) < len(whole):
+                batch.pieces.append(whole[len(piece) :])
+            if piece[0].project in self.paused or piece[0].project in self.forsaken:
+                left.update(span.key for span in piece)
+                continue
             try:
-                answer = await self._post(piece, batch.ending)
+                answer = await self._poster.post(piece, batch.ending)
             except Refused as refusal:
                 if batch.accepted_before is None:
-                    batch.accepted_before = self._accepted_requests
+                    batch.accepted_before = self._poster.accepted
                 await self._refused(piece, refusal, batch)
+            except ProjectUnknown as unknown:
+                self._pause(unknown)
+                batch.pieces.append(piece)
+            except TooLargeNow:
+                batch.pieces.append(piece)
+            except Overtaxed as overtaxed:
+                self._overtaxed(piece, overtaxed, batch, left)
             else:
                 self._accepted(piece, answer)
+
+    def _pause(self, unknown: ProjectUnknown) -> None:
+        """Pause the lane of a project. Raises its error where no lane is left."""
+        if unknown.project not in self.paused:
+            self.paused[unknown.project] = unknown
+            if self.paused.keys() >= self._projects:
+                raise unknown
+            if unknown.project in self._projects:
+                log.warning("%s. Other projects go on", unknown, extra={"action": "lane"})
+
+    def _overtaxed(self, piece: list[EncodedSpan], fault: Overtaxed, batch: _Batch, left: set[RowKey]) -> None:
+        """Halve a piece that failed twice; set a single span aside, or hold it, or go on trying it in an outage."""
+        if batch.failed_after is None:
+            batch.failed_after = fault.after
+        if len(piece) > 1:
+            middle = len(piece) // 2
+            batch.pieces[:0] = [piece[middle:], piece[:middle]]  # what is left goes first: it shows whether others pass
+            return
+        (span,) = piece
+        passed_since = self._poster.accepted > batch.failed_after
+        guilty = self._suspects.failed(span, str(fault), fault.status, passed_since=passed_since)
+        self._remember()
+        if guilty:
+            self._held.pop(span.key, None)
+            self._sink.settle(Settled(refused=[_found_guilty(span, str(fault), fault.status)]))
+        elif self._held_in_a_row >= MAX_HELD_IN_A_ROW:
+            batch.pieces.append(piece)
+        else:
+            self._held_in_a_row += 1
+            self._held[span.key] = str(fault)
+            left.add(span.key)
+
+    def _remember(self) -> None:
+        self._sink.remember(self.to_remember)
 
     async def _refused(self, piece: list[EncodedSpan], refusal: Refused, batch: _Batch) -> None:
         if len(piece) > 1:
@@ -179,18 +287,18 @@ class Delivery:
     async def _doubt(self, refusal: Refused, batch: _Batch) -> None:
         """Believe the refusals if anything was accepted since the batch was first refused, else pause the source."""
         for piece, left in _probes(batch.pieces):
-            if self._accepted_requests != batch.accepted_before:
+            if self._poster.accepted != batch.accepted_before:
                 break
             try:
-                answer = await self._post(piece, batch.ending)
-            except Refused:
+                answer = await self._poster.post(piece, batch.ending)
+            except (Refused, ProjectUnknown, Overtaxed, TooLargeNow):
                 continue
             batch.pieces[:] = left
             self._accepted(piece, answer)
             break
-        while self._in_flight and self._accepted_requests == batch.accepted_before:
-            await self._answer.wait()
-        if self._accepted_requests == batch.accepted_before:
+        while self._poster.in_flight and self._poster.accepted == batch.accepted_before:
+            await self._poster.answer()
+        if self._poster.accepted == batch.accepted_before:
             self._streak.pending.clear()
             raise SourcePaused(
                 f"Kelet refused {MAX_REFUSED_IN_A_ROW} spans one by one and accepted none between, so it is not the "
@@ -207,9 +315,11 @@ class Delivery:
             if len(shorter.span) >= len(span.span):
                 continue
             try:
-                answer = await self._post([shorter], batch.ending)
+                answer = await self._poster.post([shorter], batch.ending)
             except Refused as again:
                 refusal = again
+            except Overtaxed:
+                continue
             else:
                 self._accepted([shorter], answer)
                 return None
@@ -217,50 +327,29 @@ class Delivery:
 
     def _accepted(self, piece: Sequence[EncodedSpan], answer: Accepted) -> None:
         refused, self._streak = self._streak.pending, _Streak()
-        self._accepted_requests += 1
-        self._sink.settle(Settled(piece, refused, answer.rejected, answer.message))
-
-    async def _post(self, piece: Sequence[EncodedSpan], ending: asyncio.Event) -> Accepted:
-        while True:
-            try:
-                async with self._slots:
-                    await _unless(
-                        ending, self._backoff.ready(), TransientError("Kelet asked to wait, and the run ends")
-                    )
-                    answer = await self._once(piece)
-            except TransientError as fault:
-                if ending.is_set():
-                    raise
-                await _unless(ending, self._backoff.wait(fault), fault)
-            except Refused:
-                self._backoff.success()
-                raise
-            else:
-                self._backoff.success()
-                return answer
-
-    async def _once(self, piece: Sequence[EncodedSpan]) -> Accepted:
-        self._sink.check()
-        self._in_flight += 1
-        try:
-            return await self._client.post(piece)
-        finally:
-            self._in_flight -= 1
-            self._answer.set()
-            self._answer = asyncio.Event()
+        self.taken.add(piece[0].project)
+        self._held_in_a_row = 0
+        for span in piece:
+            self._suspects.clear(span.key)
+            self._held.pop(span.key, None)
+        guilty = [_found_guilty(*found) for found in self._suspects.passed()]
+        for one in guilty:
+            self._held.pop(one.span.key, None)
+            self._guilty.add(one.span.key)
+        self._sink.settle(Settled(piece, [*refused, *guilty], answer.rejected, answer.message))
 
 
-async def _unless(ending: asyncio.Event, wait: Coroutine[None, None, None], fault: TransientError) -> None:
-    """Wait, but raise the fault as soon as the run ends."""
-    waiting, end = asyncio.ensure_future(wait), asyncio.ensure_future(ending.wait())
+def _recall(remembered: str | None) -> tuple[RequestSize, Suspects]:
+    """Return what an earlier delivery found; nothing where another version of the program wrote it."""
     try:
-        await asyncio.wait({waiting, end}, return_when=asyncio.FIRST_COMPLETED)
-        if not waiting.done():
-            raise fault
-        waiting.result()
-    finally:
-        waiting.cancel()
-        end.cancel()
+        known = json.loads(remembered or "{}")
+        return RequestSize(known.get("size")), Suspects(known.get("suspects"))
+    except (AttributeError, TypeError, ValueError):
+        return RequestSize(), Suspects()
+
+
+def _found_guilty(span: EncodedSpan, reason: str, status: int | None) -> RefusedSpan:
+    return RefusedSpan(span, status, f"Kelet fails at it again and again, and took others before and after: {reason}")
 
 
 def _probes(pieces: list[list[EncodedSpan]]) -> Iterator[tuple[list[EncodedSpan], list[list[EncodedSpan]]]]:

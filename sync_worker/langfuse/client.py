@@ -238,7 +238,10 @@ class LangfuseClient:
                 "Try: set LANGFUSE_BASE_URL to the address it redirects to"
             )
         if status == 408 or status >= 500:
-            return ServerFault(f"Langfuse answered {status} at {path}: {said}", retry_after=retry_after(response))
+            asked = retry_after(response)
+            return ServerFault(
+                f"Langfuse answered {status} at {path}: {said}", retry_after=asked, overloaded=status >= 500
+            )
         return RequestRejected(f"Langfuse did not accept the request ({status} at {path}: {said})")
 
     def _limited(self, path: str, response: httpx.Response) -> RateLimited:

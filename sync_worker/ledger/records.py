@@ -41,6 +41,7 @@ class TraceNote:
     project: str | None = None
     context: dict[str, Any] = field(default_factory=dict)
     open_ms: int | None = None  # since when it is sent but for a root that has not ended
+    origin: str | None = None  # the setting that decided the project, as `spans.routing` names it; None: not known
 
 
 @dataclass(frozen=True, slots=True)

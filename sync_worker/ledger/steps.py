@@ -179,5 +179,12 @@ def step_6(db: Database) -> None:
     db.conn.execute("PRAGMA user_version = 6")
 
 
+@steps()
+def step_7(db: Database) -> None:
+    """Keep which setting decided the Kelet project of a trace, so that it follows the setting."""
+    db.conn.execute("ALTER TABLE traces ADD COLUMN origin TEXT")  # NULL: not known
+    db.conn.execute("PRAGMA user_version = 7")
+
+
 #: The version this program writes.
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from sync_worker.ledger.lease import LIVE
 from sync_worker.ledger.records import Parked, TraceNote
 from sync_worker.ledger.store import Store, in_lists, storable
 
-_COLUMNS = "trace_id, parked, earliest_ms, newest_ms, check_ms, parked_ms, project, context, open_ms"
-_INSERT = f"INSERT INTO traces (source_id, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+_COLUMNS = "trace_id, parked, earliest_ms, newest_ms, check_ms, parked_ms, project, context, open_ms, origin"
+_INSERT = f"INSERT INTO traces (source_id, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
 #: The project is decided once: what stands first stays, also when two runs decide at the same moment.
 _REPLACE = (
     "ON CONFLICT (source_id, trace_id) DO UPDATE SET parked = excluded.parked, earliest_ms = excluded.earliest_ms, "
     "newest_ms = excluded.newest_ms, check_ms = excluded.check_ms, parked_ms = excluded.parked_ms, "
+    "origin = CASE WHEN project IS NULL THEN excluded.origin ELSE origin END, "
     "project = coalesce(project, excluded.project), context = excluded.context, open_ms = excluded.open_ms"
 )
 #: Only the live sync knows which rows of a parked trace still wait: whoever else meets the trace leaves it parked.
@@ -23,8 +24,9 @@ _ADD_TO = (
     "ON CONFLICT (source_id, trace_id) DO UPDATE SET parked = max(parked, excluded.parked), "
     "earliest_ms = min(earliest_ms, excluded.earliest_ms), newest_ms = max(newest_ms, excluded.newest_ms), "
     "check_ms = CASE WHEN parked THEN check_ms ELSE excluded.check_ms END, "
-    "parked_ms = coalesce(parked_ms, excluded.parked_ms), project = coalesce(project, excluded.project), "
-    "context = excluded.context"
+    "parked_ms = coalesce(parked_ms, excluded.parked_ms), "
+    "origin = CASE WHEN project IS NULL THEN excluded.origin ELSE origin END, "
+    "project = coalesce(project, excluded.project), context = excluded.context"
 )
 
 
@@ -42,19 +44,41 @@ class Traces(Store):
         return found
 
     def parked_due(
-        self, source_id: int, now_ms: int, never_ms: int, limit: int, after: tuple[int, str] = (-1, "")
+        self,
+        source_id: int,
+        now_ms: int,
+        never_ms: int,
+        limit: int,
+        after: tuple[int, str] = (-1, ""),
+        *,
+        without: Collection[str] = (),
+        project: str | None = None,
     ) -> list[TraceNote]:
         """Return parked traces that are to be looked at now, those that waited longest first.
 
         So are those that are to be looked at after `never_ms` only: a clock that was wrong has put them there. `after`
-        are check time and id of the last one that is not to be returned again.
+        are check time and id of the last one that is not to be returned again. `without` leaves out those of these
+        Kelet projects; `project` asks for those of this one alone.
         """
+        lanes, values = "", list[str]()
+        if without:
+            lanes, values = f"AND coalesce(project, '') NOT IN ({','.join('?' * len(without))}) ", list(without)
+        if project is not None:
+            lanes, values = lanes + "AND project = ? ", [*values, project]
         rows = self.query(
             f"SELECT {_COLUMNS} FROM traces WHERE source_id = ? AND parked = 1 AND (check_ms <= ? OR check_ms > ?) "
-            "AND (check_ms, trace_id) > (?, ?) ORDER BY check_ms, trace_id LIMIT ?",
-            [source_id, now_ms, never_ms, *after, limit],
+            f"AND (check_ms, trace_id) > (?, ?) {lanes}ORDER BY check_ms, trace_id LIMIT ?",
+            [source_id, now_ms, never_ms, *after, *values, limit],
         )
         return [_note(row) for row in rows]
+
+    def reroute(self, source_id: int, traces: Iterable[TraceNote]) -> None:
+        """Store another Kelet project and its origin of traces whose decision followed the settings."""
+        with self.transaction():
+            self.db.conn.executemany(
+                "UPDATE traces SET project = ?, origin = ? WHERE source_id = ? AND trace_id = ?",
+                [(note.project, note.origin, source_id, storable(note.trace_id)) for note in traces],
+            )
 
     def newest_released(self, source_id: int, before_ms: int) -> int | None:
         """Return the latest time of what was seen of released traces before a time; None where there are none."""
@@ -112,7 +136,7 @@ class Traces(Store):
                 (
                     source_id, storable(note.trace_id), int(note.parked), note.earliest_ms, note.newest_ms,
                     note.check_ms, note.parked_ms, note.project, json.dumps(note.context, ensure_ascii=True),
-                    note.open_ms,
+                    note.open_ms, note.origin,
                 )
                 for note in notes
             ],
@@ -122,9 +146,12 @@ class Traces(Store):
         """Note traces (id, start of a row, project) of which nothing is remembered, so that they can be forgotten."""
         self.db.conn.executemany(
             _INSERT + "ON CONFLICT (source_id, trace_id) DO NOTHING",
-            [(source_id, trace, 0, start, start, 0, None, project, "{}", None) for trace, start, project in traces],
+            [
+                (source_id, trace, 0, start, start, 0, None, project, "{}", None, None)
+                for trace, start, project in traces
+            ],
         )
 
 
 def _note(row: Sequence[Any]) -> TraceNote:
-    return TraceNote(row[0], bool(row[1]), row[2], row[3], row[4], row[5], row[6], json.loads(row[7]), row[8])
+    return TraceNote(row[0], bool(row[1]), row[2], row[3], row[4], row[5], row[6], json.loads(row[7]), *row[8:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Protocol
 
@@ -46,12 +47,46 @@ class Rule(Protocol):
         """Metadata of the trace, by key."""
 
 
-def project_for(context: TraceContext, rules: Sequence[Rule], default: str) -> str:
-    """Return the Kelet project of a trace."""
+#: The origin of a decision that no rule made: the source's own project.
+BY_DEFAULT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The Kelet project of a trace, and which setting decided it; None where that is not known any more."""
+
+    project: str
+    origin: str | None
+
+
+def decide(context: TraceContext, rules: Sequence[Rule], default: str) -> Decision:
+    """Decide on the Kelet project of a trace."""
     for rule in rules:
         if _matches(rule, context):
-            return rule.project
-    return default
+            return Decision(rule.project, origin_of(rule))
+    return Decision(default, BY_DEFAULT)
+
+
+def follow(decided: Decision, rules: Sequence[Rule], default: str) -> Decision:
+    """Return what an earlier decision means by the settings as they are now.
+
+    A rule is known again by its conditions, so the project that it names may change. One that is gone leaves its
+    traces where they are.
+    """
+    if decided.origin == BY_DEFAULT:
+        return Decision(default, BY_DEFAULT)
+    return next(
+        (Decision(rule.project, decided.origin) for rule in rules if origin_of(rule) == decided.origin), decided
+    )
+
+
+def origin_of(rule: Rule) -> str:
+    """Name a rule by its conditions."""
+    conditions = (
+        rule.environment, rule.trace_name, list(rule.tags), rule.user, rule.session, rule.release,
+        sorted(map(list, rule.metadata)),
+    )  # fmt: skip
+    return f"route {dump(conditions)}"
 
 
 def _matches(rule: Rule, context: TraceContext) -> bool:

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
 from sync_worker.clock import Clock, Stopped
-from sync_worker.errors import CredentialsRefused, ExitCode, Stop, SyncError
+from sync_worker.errors import CredentialsRefused, ExitCode, LeaseHeld, StateError, Stop, SyncError
 from sync_worker.langfuse.buckets import Budgets
 from sync_worker.langfuse.budget import Allowance
 from sync_worker.langfuse.client import EndpointMissing
@@ -141,7 +141,12 @@ class Engine:
 
         async def one(source: Source) -> tuple[SourceReport, int]:
             async with slots:
-                return await work(source)
+                try:
+                    return await work(source)
+                except (Stopped, StateError, LeaseHeld):  # these concern all sources
+                    raise
+                except Exception as fault:  # noqa: BLE001 - whatever it is, the reports of others are worth having
+                    return _unexpected(source, fault)
 
         results = await asyncio.gather(*(one(source) for source in sources), return_exceptions=True)
         for result in results:
@@ -221,6 +226,20 @@ class Engine:
                 self.clocks.warn(sync.clock)
                 sync.finish()
         return True
+
+
+def _unexpected(source: Source, fault: Exception) -> tuple[SourceReport, int]:
+    """Report what ended the work on one source: a wrong setting of it, or a fault of the program."""
+    code = fault.exit_code if isinstance(fault, SyncError) else ExitCode.TRANSIENT
+    words = str(fault)
+    if not isinstance(fault, SyncError):
+        words = (
+            f"unexpected {type(fault).__name__}: {fault}. Nothing that was not answered counts as done. "
+            "Try: again with SYNC_LOG_LEVEL=debug, and report what it prints"
+        )
+        log.debug("unexpected", exc_info=fault)
+    log.error("%s: %s", source.name, words, extra={"action": "stop", "source": source.name})
+    return SourceReport(source.name, error=words), code
 
 
 def overall(codes: Iterable[int]) -> int:

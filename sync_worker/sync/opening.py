@@ -22,7 +22,7 @@ from sync_worker.settings import Settings, Source
 from sync_worker.sync.generation import Generations
 from sync_worker.sync.identities import Identities, keys_of, organization_scope
 from sync_worker.sync.report import SourceReport
-from sync_worker.sync.sink import LedgerSink
+from sync_worker.sync.sink import DELIVERY, LedgerSink
 from sync_worker.sync.source import SourceSync
 from sync_worker.times import span_ms
 
@@ -96,6 +96,8 @@ async def open_source(
             sending,
             clock,
             refused_before=int(refused or 0),
+            projects={source.kelet_project, *(route.project for route in source.routes)},
+            remembered=ledger.fact(source_scope(state.id), DELIVERY),
         )
         look_back = span_ms(max(settings.late_horizons)) + span_ms(settings.max_open)
         scope = source_scope(state.id)

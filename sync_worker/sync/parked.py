@@ -9,22 +9,26 @@ from sync_worker.ledger import TraceNote
 from sync_worker.records import Observation
 from sync_worker.spans.context import trace_of
 from sync_worker.sync.assemble import MAX_HELD_BYTES, Assembly, Patience, Verdict, verdict, waits_for_merge
+from sync_worker.sync.lanes import Lanes
 from sync_worker.sync.proving import prove
 from sync_worker.sync.release import OPEN_FOR_MS, Releaser, Trace, released
-from sync_worker.sync.window import held_back, left_waiting, still_waiting
+from sync_worker.sync.window import held_back, left_waiting, still_waiting, undelivered_note
 from sync_worker.windows import Window
 
 #: Parked traces looked at in one go: what one request's list of ids holds.
 _AT_ONCE = 150
+#: Of a project that Kelet did not know lately, so many are tried before the others are fetched.
+_TRIED_OF_A_LANE = 3
 
 
 class ParkedSync:
     """Looks after the parked traces of one source."""
 
-    def __init__(self, releaser: Releaser, patience: Patience, first_edge_ms: int) -> None:
+    def __init__(self, releaser: Releaser, patience: Patience, first_edge_ms: int, lanes: Lanes) -> None:
         self._releaser = releaser
         self._patience = patience
         self._first_edge = first_edge_ms
+        self._lanes = lanes
         self._guess = 0  # what time it may be, in Unix ms: whether a trace is quiet, and what to ask for, go by it
 
     async def look_after(self) -> None:
@@ -34,20 +38,27 @@ class ParkedSync:
         now = releaser.clock.certain_ms()
         self._guess = guess
         never = max(now, guess) + max(self._patience.settle, self._patience.max_open)
-        last = -1, ""
-        while True:
-            releaser.clock.check()
-            due = releaser.ledger.parked_due(releaser.source_id, max(now, guess), never, _AT_ONCE, last)
-            if not due:
-                return
+        ledger, source, lanes = releaser.ledger, releaser.source_id, self._lanes
+        latest, last = max(now, guess), (-1, "")
+        for project in lanes.to_try():
+            await self._look_at(ledger.parked_due(source, latest, never, _TRIED_OF_A_LANE, project=project), now)
+            lanes.tried(project)
+        while due := ledger.parked_due(source, latest, never, _AT_ONCE, last, without=lanes.closed()):
             last = due[-1].check_ms, due[-1].trace_id
-            forced = [note for note in due if now - note.earliest_ms >= self._patience.max_open]
-            waiting = [note for note in due if now - note.earliest_ms < self._patience.max_open]
-            settled = await self._settled(waiting, now)
-            await self.fetch_and_send([*forced, *settled], now)
-            chosen = {note.trace_id for note in (*forced, *settled)}
-            later = [replace(note, check_ms=now + 1) for note in waiting if note.trace_id not in chosen]
-            releaser.ledger.note_traces(releaser.source_id, later)
+            await self._look_at(due, now)
+        lanes.store()
+
+    async def _look_at(self, due: Sequence[TraceNote], now: int) -> None:
+        """Release each of these that may go now."""
+        releaser = self._releaser
+        releaser.clock.check()
+        forced = [note for note in due if now - note.earliest_ms >= self._patience.max_open]
+        waiting = [note for note in due if now - note.earliest_ms < self._patience.max_open]
+        settled = await self._settled(waiting, now)
+        await self.fetch_and_send([*forced, *settled], now)
+        chosen = {note.trace_id for note in (*forced, *settled)}
+        later = [replace(note, check_ms=now + 1) for note in waiting if note.trace_id not in chosen]
+        releaser.ledger.note_traces(releaser.source_id, later)
 
     async def _settled(self, notes: Sequence[TraceNote], now: int) -> list[TraceNote]:
         """Return the traces whose root is there and that have been quiet; one light request looks up many roots."""
@@ -108,11 +119,13 @@ class ParkedSync:
         for trace in traces:
             trace.is_open = True
         held = [(trace, held_back(trace, now, self._patience)) for trace in traces]
-        await releaser.send([trace for trace in traces if trace.fresh], parked=True)
+        undelivered = await releaser.send([trace for trace in traces if trace.fresh], parked=True)
         releaser.delivery.finish()
         after = {trace_id: releaser.gone(notes[trace_id], rows) for trace_id, rows in taken.items()}
         for trace, rows in held:
-            if rows:
+            if trace.trace_id in undelivered:
+                after[trace.trace_id] = undelivered_note(releaser, trace, now)
+            elif rows:
                 after[trace.trace_id] = still_waiting(releaser, trace, rows, now, self._patience)
             elif trace.note is not None:
                 after[trace.trace_id] = releaser.gone(trace.note, trace.rows)

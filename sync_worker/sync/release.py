@@ -20,8 +20,8 @@ from sync_worker.spans.encode import encode
 from sync_worker.spans.fingerprint import fingerprint, is_retold
 from sync_worker.spans.ids import source_trace_id
 from sync_worker.spans.model import Conversion, EncodedSpan, RowKey
-from sync_worker.spans.routing import project_for
 from sync_worker.sync.assemble import MAX_HELD_BYTES, has_ended
+from sync_worker.sync.lanes import Routing
 from sync_worker.sync.report import SourceReport
 from sync_worker.windows import Window
 
@@ -124,6 +124,7 @@ class Releaser:
         self.delivery = delivery
         self.report = report
         self.clock = clock
+        self.routing = Routing(policy.project, policy.routes, delivery)
         self.taken: Sequence[Window] = ()  # what another run claims: its rows only tell of their trace
 
     async def introduce(
@@ -191,16 +192,35 @@ class Releaser:
                     left.setdefault(trace_id, []).append(row)
         return left
 
-    async def send(self, traces: Sequence[Trace], *, parked: bool = False) -> None:
-        """Send the fresh rows of traces, and return when each is accepted or set aside.
+    async def send(self, traces: Sequence[Trace], *, parked: bool = False) -> set[str]:
+        """Send the fresh rows of traces, and return when each is accepted or set aside, or cannot be delivered now.
 
-        `parked` says that the traces stay parked until that is done. Raises as `Delivery.send_all`.
+        Returns the traces of which something is left undelivered: Kelet does not know their project, or fails at one
+        of their spans. `parked` says that the traces stay parked until it is done. Raises as `Delivery.send_all`.
         """
+        undelivered = await self._send(traces, parked=parked)
+        lost = [trace for trace in traces if trace.trace_id in undelivered and self.routing.is_left_behind(trace.note)]
+        if not lost:
+            return undelivered
+        self.routing.forsake(trace.note for trace in lost)
+        done = self.ledger.done_rows(self.source_id, [trace.trace_id for trace in lost])
+        for trace in lost:
+            trace.others += [row for row in trace.fresh if (trace.trace_id, row.id) in done]
+            trace.fresh = [row for row in trace.fresh if (trace.trace_id, row.id) not in done]
+        return undelivered - {trace.trace_id for trace in lost} | await self._send(lost, parked=parked)
+
+    async def _send(self, traces: Sequence[Trace], *, parked: bool) -> set[str]:
         if not traces:
-            return
+            return set()
+        before = {trace.trace_id: trace.note for trace in traces}
         for trace in traces:
             trace.note = self.noted(trace, parked=parked, going=True)
-        self.ledger.note_traces(self.source_id, [trace.note for trace in traces if trace.note is not None])
+        notes = [trace.note for trace in traces if trace.note is not None]
+        followed = [note for note in notes if _goes_elsewhere(before[note.trace_id], note)]
+        if followed:
+            self.ledger.reroute(self.source_id, followed)
+        self.ledger.note_traces(self.source_id, notes)
+        undelivered: set[str] = set()
         held = 0
         ready: list[Piece] = []
         for trace in traces:
@@ -216,28 +236,28 @@ class Releaser:
                     piece.whole[row.id] = whole
                     held += len(whole.input or "") + len(whole.output or "")
                 if held > MAX_HELD_BYTES:
-                    await self._deliver(ready)
+                    undelivered |= await self._deliver(ready)
                     held, piece = 0, Piece(trace)
                     ready = [piece]
-        await self._deliver(ready)
+        undelivered |= await self._deliver(ready)
         left_out = [row for trace in traces for row in trace.left_out]
         if left_out:
             done = (
                 (RowKey(trace_of(row), row.id), row.start_ms, row.updated_ms or 0, fingerprint(row)) for row in left_out
             )
             self.ledger.leave_out(self.source_id, done)
+        return undelivered
 
-    async def _deliver(self, pieces: Sequence[Piece]) -> None:
-        await self.delivery.send_all(
+    async def _deliver(self, pieces: Sequence[Piece]) -> set[str]:
+        left = await self.delivery.send_all(
             pack(self._encoded(pieces), self.policy.max_batch_spans, self.policy.max_batch_bytes)
         )
+        return {key.trace for key in left}
 
     def noted(self, trace: Trace, *, parked: bool, check_ms: int = 0, going: bool = False) -> TraceNote:
-        """Return what to remember of a trace; its project is decided once, when it first goes."""
+        """Return what to remember of a trace. Its project is decided when it first goes (`going`), and kept."""
         before = trace.note
-        project = before.project if before is not None else None
-        if project is None and going:
-            project = project_for(trace.context, self.policy.routes, self.policy.project)
+        decision = self.routing.decide(before, trace.context, going=going)
         note = TraceNote(
             trace.trace_id,
             parked=parked,
@@ -246,9 +266,10 @@ class Releaser:
             check_ms=before.check_ms if going and before is not None and before.open_ms is not None else check_ms,
             parked_ms=(before.parked_ms if before is not None else None)
             or (self.ledger.clock.now_ms() if parked else None),
-            project=project,
+            project=None if decision is None else decision.project,
             context=trace.context.as_json(),
             open_ms=None if before is None else before.open_ms,
+            origin=None if decision is None else decision.origin,
         )
         return self.gone(note, trace.rows, was_open=trace.is_open) if going and not parked else note
 
@@ -447,6 +468,11 @@ class Releaser:
         new = self.ledger.count_new([letter])
         self.ledger.commit_answer(self.source_id, (), [letter])
         self.report.dead_letters += new
+
+
+def _goes_elsewhere(before: TraceNote | None, now: TraceNote) -> bool:
+    """Whether a trace that had a project has another one."""
+    return before is not None and before.project is not None and before.project != now.project
 
 
 def released(note: TraceNote) -> TraceNote:

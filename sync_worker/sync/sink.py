@@ -5,8 +5,11 @@ from __future__ import annotations
 from sync_worker.clock import Clock
 from sync_worker.errors import DeadLettersFull
 from sync_worker.kelet.delivery import Settled
-from sync_worker.ledger import DeadLetter, Ledger
+from sync_worker.ledger import DeadLetter, Ledger, source_scope
 from sync_worker.sync.report import SourceReport
+
+#: The ledger's name for what a delivery found, for the next run.
+DELIVERY = "delivery"
 
 
 class LedgerSink:
@@ -21,6 +24,10 @@ class LedgerSink:
     def check(self) -> None:
         """Make sure that the next answer can be kept. Raises StateError or LeaseHeld."""
         self._ledger.check()
+
+    def remember(self, text: str) -> None:
+        """Keep what was found of sizes and of spans at which Kelet fails. Raises StateError or LeaseHeld."""
+        self._ledger.learn(source_scope(self._source_id), DELIVERY, text)
 
     def settle(self, settled: Settled) -> None:
         """Keep what an answer settled; durable when it returns. Raises StateError, LeaseHeld or DeadLettersFull."""

@@ -22,6 +22,7 @@ from sync_worker.sync.assemble import MAX_HELD_BYTES, Assembly, Patience
 from sync_worker.sync.estimate import Estimate, estimate
 from sync_worker.sync.explain import Explanation
 from sync_worker.sync.generation import Generations
+from sync_worker.sync.lanes import Lanes
 from sync_worker.sync.late import FORGOTTEN, LateScans, looks_back_to
 from sync_worker.sync.lateness import Lateness
 from sync_worker.sync.open_traces import OpenTraces
@@ -33,6 +34,7 @@ from sync_worker.sync.report import SourceReport
 from sync_worker.sync.resend import Resend
 from sync_worker.sync.retry import Retries
 from sync_worker.sync.second_read import SecondReads
+from sync_worker.sync.sink import DELIVERY
 from sync_worker.sync.start import remember_start
 from sync_worker.sync.verify import Verdict, Verification
 from sync_worker.sync.window import WindowSync
@@ -115,10 +117,12 @@ class SourceSync:
             await scans.look(now, self._live_view(now))
         self._ledger.learn(self._scope, "lateness", seen.as_text())
         await self._read_again(windows)
-        parked = ParkedSync(self._releaser, self._patience, first)
+        lanes = Lanes(self._ledger, self.state.id, self._delivery)
+        parked = ParkedSync(self._releaser, self._patience, first, lanes)
         await parked.look_after()
         await OpenTraces(self._releaser, parked).look_up()
         self._forget(min(now, self.clock.certain_ms()))
+        self._delivery.check()
 
     async def backfill(
         self, stretch: Window, progress: Progress | None = None, parts: Sequence[Window] | None = None
@@ -161,6 +165,7 @@ class SourceSync:
             await self._read_again(windows)
         self._tell_of_second_reads()
         self._forget(self.clock.certain_ms())
+        self._delivery.check()
 
     async def retry(self, letters: Sequence[DeadLetter]) -> None:
         """Fetch dead letters of this source again by id, and send them whatever was noted of them."""
@@ -178,6 +183,7 @@ class SourceSync:
         traces = await self._releaser.introduce(assembly.take(), Window(0, 2**62), again=True)
         await self._releaser.send(traces, parked=False)
         self._delivery.finish()
+        self._delivery.check()
 
     async def verify(self, stretch: Window | None, *, repair: bool = False) -> Verdict:
         """Compare covered time with Langfuse; `repair` opens what lacks rows again. See `verify`."""
@@ -252,6 +258,7 @@ class SourceSync:
             self._ledger.learn(self._destination, "gzip_refused", "1")
         self._ledger.learn(self._scope, "page limits", json.dumps(self._reader.limits))
         self._ledger.learn(self._scope, "refused_in_a_row", str(self._delivery.refused_in_a_row))
+        self._ledger.learn(self._scope, DELIVERY, self._delivery.to_remember)
 
     @property
     def _scope(self) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from sync_worker.ledger import DeadLetter, TraceNote
 from sync_worker.ledger.lease import BACKFILL, LIVE
 from sync_worker.records import Observation
 from sync_worker.sync.assemble import MAX_HELD_BYTES, Assembly, Patience, Verdict, verdict, waits_for_merge, withheld
+from sync_worker.sync.lanes import check_room
 from sync_worker.sync.lateness import Lateness
 from sync_worker.sync.plan import TARGET_ROWS
 from sync_worker.sync.proving import prove
@@ -18,10 +19,24 @@ from sync_worker.windows import Window
 #: A trace that still waits for single rows is looked at again after this share of its age.
 _RECHECK_SHARE = 4
 _RECHECK_MS = 60_000
+_LONGEST_RECHECK_MS = 3_600_000
 #: After so many rows of a window, what was read of it is settled and covered.
 _ROWS_BEGUN_ANEW = TARGET_ROWS
 #: Rows of a window that begins no longer ago than this were seen about as soon as they could be.
 _FRESH_MS = 600_000
+
+
+@dataclass(slots=True)
+class Settled:
+    """What is to be noted of traces, and where rows were left undelivered that no parked trace stands for."""
+
+    notes: list[TraceNote] = field(default_factory=list)
+    undelivered: list[Window] = field(default_factory=list)
+
+    def add(self, other: Settled) -> None:
+        """Add what was settled after it."""
+        self.notes += other.notes
+        self.undelivered += other.undelivered
 
 
 class WindowSync:
@@ -52,7 +67,7 @@ class WindowSync:
         releaser = self._releaser
         assembly = Assembly()
         letters: list[DeadLetter] = []
-        notes: list[TraceNote] = []
+        settled = Settled()
         count, since, upper, oldest = 0, 0, window.end, window.end
         async for page in releaser.reader.window(window):
             count += len(page.rows)
@@ -64,11 +79,11 @@ class WindowSync:
             self._count_lateness(rows, window)
             letters += [releaser.letter_of(item) for item in page.unreadable]
             if assembly.size > self._max_held or since > _ROWS_BEGUN_ANEW:
-                upper = await self._cover(Window(min(oldest + 1, upper), upper), assembly, notes, letters, window)
-                notes, letters, since = [], [], 0
+                upper = await self._cover(Window(min(oldest + 1, upper), upper), assembly, settled, letters, window)
+                settled, letters, since = Settled(), [], 0
             else:
-                notes += await self._settle(assembly.take_whole(), window)
-        await self._cover(Window(window.start, upper), assembly, notes, letters, window)
+                settled.add(await self._settle(assembly.take_whole(), window))
+        await self._cover(Window(window.start, upper), assembly, settled, letters, window)
         releaser.report.windows += 1
         return count
 
@@ -85,17 +100,21 @@ class WindowSync:
         self,
         done: Window,
         assembly: Assembly,
-        notes: Sequence[TraceNote],
+        settled: Settled,
         letters: Sequence[DeadLetter],
         window: Window,
     ) -> int:
-        """Settle what is held of a window, note `done` of it as covered, and return where that begins."""
+        """Settle what is held of a window, note `done` of it as covered, and return where that begins.
+
+        Where something was left undelivered that no parked trace stands for, it is not covered.
+        """
         releaser = self._releaser
         await prove(releaser.reader, assembly)
-        notes = [*notes, *await self._settle(assembly.take(), window)]
+        settled.add(await self._settle(assembly.take(), window))
         releaser.delivery.finish()
         new = releaser.ledger.count_new(letters)
-        releaser.ledger.commit_window(releaser.source_id, self._role, self._certain(done), notes, letters)
+        covered = Window(done.start, done.start) if settled.undelivered else self._certain(done)
+        releaser.ledger.commit_window(releaser.source_id, self._role, covered, settled.notes, letters)
         releaser.report.dead_letters += new
         return done.start
 
@@ -110,7 +129,8 @@ class WindowSync:
     async def settle_late(self, taken: Mapping[str, Sequence[Observation]], around: Window) -> None:
         """Send rows that turned up in time that is covered, or park their traces, as those that another run claims."""
         releaser = self._releaser
-        notes = {note.trace_id: note for note in await self._settle(taken, around)}
+        settled = await self._settle(taken, around)
+        notes = {note.trace_id: note for note in settled.notes}
         releaser.delivery.finish()
         now = releaser.clock.now_ms()
         left = releaser.left_to_others(taken, around)
@@ -119,16 +139,17 @@ class WindowSync:
             note = known.get(trace_id) or TraceNote(trace_id, parked=True, earliest_ms=now, newest_ms=0)
             notes[trace_id] = left_waiting(note, rows, now)
         releaser.ledger.note_traces(releaser.source_id, notes.values())
+        for window in settled.undelivered:
+            releaser.ledger.uncover(releaser.source_id, self._role, window)
 
-    async def _settle(self, taken: Mapping[str, Sequence[Observation]], window: Window) -> list[TraceNote]:
+    async def _settle(self, taken: Mapping[str, Sequence[Observation]], window: Window) -> Settled:
         """Send what may go; return what is to be noted of traces once the window is covered."""
         releaser = self._releaser
         if not taken:
-            return []
+            return Settled()
         traces = await releaser.introduce(taken, window)
         if self._role == BACKFILL:
-            await releaser.send(traces)
-            return []
+            return Settled(undelivered=[window] if await releaser.send(traces) else [])
         now = releaser.clock.certain_ms()
         going, notes = list[Trace](), list[TraceNote]()
         for trace in traces:
@@ -139,9 +160,17 @@ class WindowSync:
             else:
                 notes.append(decided)
         waiting = [(trace, held_back(trace, now, self._patience)) for trace in going]
-        await releaser.send([trace for trace in going if trace.fresh])
+        left = await releaser.send([trace for trace in going if trace.fresh])
         notes += [still_waiting(releaser, trace, rows, now, self._patience) for trace, rows in waiting if rows]
-        return notes
+        undelivered = [trace for trace in going if trace.trace_id in left]
+        # A row without a trace cannot be fetched by it: no note can stand for it, so its time stays open.
+        lone = [row for trace in undelivered for row in trace.fresh if row.trace_id is None]
+        notes += [
+            undelivered_note(releaser, trace, now)
+            for trace in undelivered
+            if all(row.trace_id is not None for row in trace.fresh)
+        ]
+        return Settled(notes, [Window(row.start_ms, row.start_ms + 1) for row in lone])
 
     def _decide(self, trace: Trace, now: int) -> TraceNote | None:
         """Return the note of a trace that has to wait, or None when it goes now."""
@@ -161,6 +190,18 @@ class WindowSync:
         if note is not None:
             return self._releaser.noted(trace, parked=True)  # fetched whole, and sent, at the end of this cycle
         return None
+
+
+def undelivered_note(releaser: Releaser, trace: Trace, now_ms: int) -> TraceNote:
+    """Return the note of a trace that could not be delivered whole: it waits for its lane, or for its next try.
+
+    Raises SourcePaused when more wait for their lanes than a state file should hold.
+    """
+    if not releaser.routing.has_lane(trace.note):
+        check_room(releaser.ledger, releaser.source_id, releaser.delivery)
+        return releaser.noted(trace, parked=True, check_ms=now_ms + 1)
+    wait = min(_LONGEST_RECHECK_MS, max(_RECHECK_MS, (now_ms - trace.earliest_ms) // _RECHECK_SHARE))
+    return releaser.noted(trace, parked=True, check_ms=now_ms + wait)
 
 
 def merging(trace: Trace, now_ms: int, patience: Patience) -> bool:

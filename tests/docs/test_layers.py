@@ -38,7 +38,9 @@ MAY: dict[str, frozenset[str]] = {
     "langfuse": frozenset(
         {"records", "json_text", "times", "windows", "errors", "clock", "backoff", "http", "answers", "connections"}
     ),
-    "kelet": frozenset({"spans", "errors", "clock", "backoff", "http", "answers", "connections", "__version__"}),
+    "kelet": frozenset(
+        {"spans", "json_text", "errors", "clock", "backoff", "http", "answers", "connections", "__version__"}
+    ),
     "ledger": frozenset({"spans", "windows", "errors", "clock"}),
     "settings": frozenset({"errors", "printable"}),
     "watch": COMMON,

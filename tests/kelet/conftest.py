@@ -66,6 +66,10 @@ class Kept:
 
     settled: list[Settled] = field(default_factory=list)
     keys: set[RowKey] = field(default_factory=set)
+    remembered: str | None = None
+
+    def remember(self, text: str) -> None:
+        self.remembered = text
 
     def check(self) -> None:
         """Keep whatever is settled."""
@@ -88,7 +92,7 @@ class Kept:
         return [one.span for settled in self.settled for one in settled.refused]
 
     @property
-    def statuses(self) -> set[int]:
+    def statuses(self) -> set[int | None]:
         """With which answers spans were set aside."""
         return {one.status for settled in self.settled for one in settled.refused}
 
@@ -146,11 +150,12 @@ def send(make_client: MakeClient) -> Send:
         clock: VirtualClock | None = None,
         compression: str = "none",
         timeout: float = 5.0,
+        **options: Any,
     ) -> Sending:
         clock = clock or VirtualClock()
         kept = Kept()
         client = make_client(compression=compression, timeout=timeout)
-        delivery = Delivery(client, kept, backoff(clock, patience), clock, refused_before=refused_before)
+        delivery = Delivery(client, kept, backoff(clock, patience), clock, refused_before=refused_before, **options)
         return Sending(delivery, client, kept, clock)
 
     return make

@@ -8,9 +8,8 @@ import json
 import logging
 import traceback
 
-import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
@@ -18,8 +17,9 @@ from sync_worker import __version__
 from sync_worker.demo.receiver import OtlpReceiver, TraceRequest
 from sync_worker.demo.serving import Reply, json_reply
 from sync_worker.errors import CredentialsRefused, SourcePaused, SyncError, TransientError
+from sync_worker.kelet.acknowledgement import partial_success, why_not
 from sync_worker.kelet.batches import body
-from sync_worker.kelet.client import Accepted, KeletClient, Refused
+from sync_worker.kelet.client import Accepted, Failed, KeletClient, ProjectUnknown, Refused
 from sync_worker.spans.model import EncodedSpan
 from tests.kelet.conftest import KEY, PROJECT, MakeClient, encoded, spans
 from tests.support import faults
@@ -148,6 +148,9 @@ def _partial(rejected: int, message: str) -> bytes:
 
 PROTOBUF = {"Content-Type": "application/x-protobuf"}
 JSON = {"Content-Type": "application/json; charset=utf-8"}
+HTML = {"Content-Type": "text/html; charset=utf-8"}
+TEXT = {"Content-Type": "text/plain"}
+PAGE = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body></body></html>"
 SUCCESSES: list[tuple[Reply, Accepted]] = [
     (Reply(200, PROTOBUF, b""), Accepted()),
     (Reply(202, {}, b""), Accepted()),
@@ -157,7 +160,6 @@ SUCCESSES: list[tuple[Reply, Accepted]] = [
     (Reply(200, PROTOBUF, _partial(0, "slow down")), Accepted()),
     (Reply(200, PROTOBUF, _partial(-2, "odd")), Accepted()),
     (Reply(200, PROTOBUF, b"\xff\xff\xff"), Accepted()),
-    (faults.unreadable_success(), Accepted()),
     (json_reply(200, {"partialSuccess": {"rejectedSpans": "2", "errorMessage": "bad"}}), Accepted(2, "bad")),
     (json_reply(200, {"partialSuccess": {"rejectedSpans": 2}, "unknown": 1}), Accepted(2)),
     (json_reply(200, {"partial_success": {"rejected_spans": 2}}), Accepted(2)),
@@ -179,23 +181,93 @@ async def test_success(reply: Reply, meaning: Accepted, kelet: OtlpReceiver, cli
     assert await client.post(spans(3)) == meaning
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.binary(max_size=40)
+    | st.binary(max_size=8).map(lambda tail: b"<html" + tail)
     | st.builds(lambda value: json.dumps(value).encode(), st.recursive(
         st.none() | st.integers() | st.text(max_size=5),
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
             st.sampled_from(["partialSuccess", "rejectedSpans", "errorMessage", "x"]), inner, max_size=3
         ),
     )),
-    st.sampled_from(["application/json", "application/x-protobuf", "text/html", ""]),
+    st.sampled_from(["application/json", "application/x-protobuf", "text/html", "text/plain", ""]),
 )  # fmt: skip
-def test_any_body_is_a_success(content: bytes, kind: str) -> None:
-    """An answer that nobody thought of makes spans that arrived go out again, for ever."""
-    client = object.__new__(KeletClient)
-    client._key = KEY
-    response = httpx.Response(200, headers={"Content-Type": kind}, content=content)
-    assert client._accepted(response).rejected >= 0
+def test_any_body_has_a_meaning(content: bytes, kind: str) -> None:
+    """An answer that nobody thought of ends the run with an error of the program, or a page counts as success."""
+    said = why_not(200, kind, content)
+    assert partial_success(kind, content).rejected_spans is not None
+    if content.startswith(b"<html"):
+        assert said is not None
+
+
+NOT_ACKNOWLEDGED: list[Reply] = [
+    Reply(200, HTML, PAGE),
+    Reply(200, {"Content-Type": "Text/HTML"}, b""),
+    Reply(200, {"Content-Type": "application/xhtml+xml"}, b"ok"),
+    Reply(200, {"Content-Type": "text/xml"}, b"<ok/>"),
+    Reply(200, {"Content-Type": "application/soap+xml"}, b"<soap:Envelope/>"),
+    *(
+        Reply(code, kind, start + PAGE)
+        for code in (200, 202, 206)
+        for kind in (PROTOBUF, JSON, TEXT, {}, {"Content-Type": "application/octet-stream"})
+        for start in (b"", b"\xef\xbb\xbf", b" \r\n\t")
+    ),
+    Reply(200, {}, b"\n<html>"),
+    Reply(200, PROTOBUF, PAGE.decode().encode("utf-16")),
+    Reply(200, {}, PAGE.decode().encode("utf-16-be")),
+    Reply(200, {}, gzip.compress(PAGE)),
+    Reply(200, {**PROTOBUF, "Content-Encoding": "gzip"}, gzip.compress(PAGE)),
+    json_reply(200, {"error": "quota exceeded"}),
+    json_reply(200, {"errors": [{"message": "no such path"}], "data": None}),
+    json_reply(202, {"Error": {"code": 1}}),
+    Reply(200, TEXT, b'{"error": true}'),
+    Reply(200, PROTOBUF, b'{"error": true}'),
+    Reply(200, TEXT, b"Forbidden by policy"),
+    Reply(200, TEXT, b"not ok"),
+    Reply(200, {}, b"error"),
+    Reply(200, PROTOBUF, b"error"),
+    Reply(200, JSON, b"upstream is not there"),
+    Reply(200, {"Content-Type": "image/png"}, b"\x89PNG\r\n\x1a\n"),
+]
+
+
+@pytest.mark.parametrize("reply", NOT_ACKNOWLEDGED, ids=range(len(NOT_ACKNOWLEDGED)))
+async def test_answer_of_somebody_else(reply: Reply, kelet: OtlpReceiver, client: KeletClient) -> None:
+    """A login page, a block page or a proxy's error counts as if Kelet had taken the spans: they never arrive."""
+    kelet.script = faults.always(reply)
+    with pytest.raises(SourcePaused, match=r"no acknowledgement.*KELET_API_URL"):
+        await client.post(spans(3))
+
+
+ACKNOWLEDGED: list[Reply] = [
+    *(Reply(200, TEXT, word) for word in (b"ok", b"OK\n", b" Success! ", b'"accepted"', b"ACCEPTED.")),
+    Reply(200, JSON, b"ok"),
+    Reply(204, HTML),
+    Reply(202, TEXT, b"queued"),
+    Reply(203, JSON, b"{}"),
+    json_reply(200, {"error": None, "errors": [], "id": 7}),
+    json_reply(200, {"name": "otel-ingestion-job", "data": {"payload": {"error": "inside"}}, "attemptsMade": 0}),
+    json_reply(207, {"successes": [{"id": "1", "status": 201}], "errors": []}),
+    json_reply(200, {"status": "success"}),
+    Reply(200, {"Content-Type": "application/vnd.kelet+json"}, b"\xef\xbb\xbf{}"),
+    Reply(200, {**JSON, "Content-Encoding": "gzip"}, gzip.compress(b'{"partialSuccess": {}}')),
+    Reply(200, {}, b"\r\n"),
+]
+
+
+@pytest.mark.parametrize("reply", ACKNOWLEDGED, ids=range(len(ACKNOWLEDGED)))
+async def test_scant_acknowledgement(reply: Reply, kelet: OtlpReceiver, client: KeletClient) -> None:
+    """A receiver that says less than OTLP wants is sent the same spans for ever."""
+    kelet.script = faults.always(reply)
+    assert await client.post(spans(3)) == Accepted()
+
+
+def test_partial_success_that_begins_like_a_page() -> None:
+    """A partial success of sixty bytes, which begins with a line break and `<`, is taken for a web page."""
+    content = _partial(3, "x" * 56)
+    assert content[:2] == b"\n<"
+    assert why_not(200, "application/x-protobuf", content) is None
 
 
 MEANINGS: list[tuple[Reply, type[Exception], str]] = [
@@ -204,17 +276,21 @@ MEANINGS: list[tuple[Reply, type[Exception], str]] = [
     (faults.status(422), Refused, "422"),
     (faults.status(401), CredentialsRefused, "KELET_API_KEY"),
     (faults.status(403), CredentialsRefused, "KELET_API_KEY"),
-    (faults.no_such_project(), SourcePaused, "create the project"),
+    (faults.no_such_project(), ProjectUnknown, "create the project"),
     (faults.status(405), SourcePaused, "KELET_API_URL"),
     (faults.status(409), SourcePaused, "KELET_API_URL"),
     (faults.status(415), SourcePaused, "KELET_API_URL"),
     (faults.redirect("/other"), SourcePaused, "redirects"),
-    (faults.status(408), TransientError, "408"),
+    (faults.status(408), Failed, "408"),
     (faults.status(429), TransientError, "429"),
-    (faults.status(500), TransientError, "500"),
+    (faults.status(500), Failed, "500"),
+    (faults.status(500, retry_after=1), TransientError, "500"),
+    (faults.status(502), Failed, "502"),
+    (faults.status(504), Failed, "504"),
+    (faults.status(524), Failed, "524"),
     (faults.status(503), TransientError, "503"),
     (faults.status(529), TransientError, "529"),
-    (faults.drop(), TransientError, "cannot be reached"),
+    (faults.drop(), Failed, "cannot be reached"),
 ]
 
 

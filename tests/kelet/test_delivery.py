@@ -12,7 +12,8 @@ from sync_worker.clock import Stopped
 from sync_worker.demo.receiver import OtlpReceiver, TraceRequest
 from sync_worker.demo.serving import Reply
 from sync_worker.errors import CredentialsRefused, SourcePaused, StateError, TransientError
-from sync_worker.kelet.delivery import MAX_IN_FLIGHT, Settled
+from sync_worker.kelet.delivery import Settled
+from sync_worker.kelet.posting import MAX_IN_FLIGHT
 from sync_worker.spans.model import EncodedSpan
 from tests.kelet.conftest import Kept, Send, encoded, numbers, spans
 from tests.support import faults
@@ -287,7 +288,7 @@ async def test_stop_ends_a_wait(kelet: OtlpReceiver, send: Send) -> None:
     """A run that is asked to stop sits out the pause between two tries."""
     kelet.script = faults.always(faults.status(503))
     made = send(patience=None)
-    made.delivery._backoff.on_wait = lambda *_: made.clock.stop()
+    made.delivery._poster._backoff.on_wait = lambda *_: made.clock.stop()
     with pytest.raises(Stopped):
         await asyncio.wait_for(made.delivery.send_all(traces(30)), IN_TIME)
     assert made.kept.settled == []

@@ -71,12 +71,12 @@ def _leaves_out_the_last_millisecond(patch: pytest.MonkeyPatch) -> None:
 def _notes_before_it_sends(patch: pytest.MonkeyPatch) -> None:
     usual = Releaser.send
 
-    async def send(self: Releaser, traces: Sequence[Trace], *, parked: bool = False) -> None:
+    async def send(self: Releaser, traces: Sequence[Trace], *, parked: bool = False) -> set[str]:
         for trace in traces:
             trace.note = self.noted(trace, parked=parked, going=True)
         for spans in list(self._encoded([Piece(trace, list(trace.fresh)) for trace in traces])):
             self.ledger.commit_answer(self.source_id, spans, [])
-        await usual(self, traces, parked=parked)
+        return await usual(self, traces, parked=parked)
 
     patch.setattr(Releaser, "send", send)
 

@@ -6,7 +6,7 @@ import pytest
 
 from sync_worker.settings import Route
 from sync_worker.spans.context import TraceContext
-from sync_worker.spans.routing import project_for
+from sync_worker.spans.routing import BY_DEFAULT, Decision, decide, follow
 
 SAID: dict[str, Any] = {
     "session_id": "s1",
@@ -22,13 +22,13 @@ CONTEXT = TraceContext("t", **SAID)
 
 def test_without_rules() -> None:
     """The source's own project is where everything goes that no rule claims."""
-    assert project_for(CONTEXT, [], "shop") == "shop"
+    assert decide(CONTEXT, [], "shop").project == "shop"
 
 
 def test_first_rule_wins() -> None:
     """Rules are read from the top; another order sends customers' data to the wrong project."""
     rules = [Route("a", environment="dev"), Route("b", environment="prod*"), Route("c", environment="prod-eu")]
-    assert project_for(CONTEXT, rules, "shop") == "b"
+    assert decide(CONTEXT, rules, "shop").project == "b"
 
 
 @pytest.mark.parametrize(
@@ -58,17 +58,39 @@ def test_first_rule_wins() -> None:
 )
 def test_conditions(rule: Route, *, matches: bool) -> None:
     """All conditions of a rule must hold, each on its own field."""
-    assert project_for(CONTEXT, [rule], "shop") == ("x" if matches else "shop")
+    assert decide(CONTEXT, [rule], "shop").project == ("x" if matches else "shop")
 
 
 def test_name_of_the_root_stands_in() -> None:
     """Traces without a name of their own are shown under their root's name: rules go by what users see."""
-    assert project_for(TraceContext("t", root_name="chat"), [Route("x", trace_name="chat")], "shop") == "x"
-    assert project_for(TraceContext("t", root_name="a", trace_name="b"), [Route("x", trace_name="a")], "shop") == "shop"
+    assert decide(TraceContext("t", root_name="chat"), [Route("x", trace_name="chat")], "shop").project == "x"
+    assert (
+        decide(TraceContext("t", root_name="a", trace_name="b"), [Route("x", trace_name="a")], "shop").project == "shop"
+    )
 
 
 def test_unknown_field_matches_nothing() -> None:
     """A wildcard asks for a value: a trace that says nothing must not fall to the first rule with a star."""
     empty = TraceContext("t")
     rules = [Route("x", environment="*"), Route("x", user="*"), Route("x", tags=("*",))]
-    assert project_for(empty, rules, "shop") == "shop"
+    assert decide(empty, rules, "shop").project == "shop"
+
+
+RULES = [Route("a", environment="dev"), Route("b", tags=("vip",), metadata=(("x", "1"), ("team", "s*")))]
+
+
+def test_decision_follows_its_setting() -> None:
+    """A project that is renamed, or a route that is moved, leaves traces in a project that is not there any more."""
+    vip = TraceContext("t", tags=("vip",), metadata={"team": "search", "x": "1"})
+    decided = decide(vip, RULES, "shop")
+    renamed = [Route("b-2", tags=("vip",), metadata=(("team", "s*"), ("x", "1"))), Route("a", environment="dev")]
+    assert follow(decided, renamed, "shop") == Decision("b-2", decided.origin)
+    assert follow(decide(CONTEXT, RULES, "shop"), RULES, "shop-2") == Decision("shop-2", BY_DEFAULT)
+
+
+def test_decision_of_a_rule_that_is_gone_stays() -> None:
+    """A trace is torn in two because somebody removed a route, or wrote another one."""
+    decided = decide(TraceContext("t", environment="dev"), RULES, "shop")
+    assert follow(decided, RULES[1:], "shop") == decided
+    assert follow(decided, [Route("c", environment="dev*")], "shop") == decided
+    assert follow(Decision("old", None), RULES, "shop") == Decision("old", None)

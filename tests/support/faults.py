@@ -94,7 +94,7 @@ def slow(seconds: float, then: Reply | None = None) -> Reply:
 
 
 def unreadable_success() -> Reply:
-    """Take the request in and answer 200 with a body that is no protobuf."""
+    """Take the request in and answer 200 with a body that is no answer of a receiver."""
     return Reply(200, {"Content-Type": "text/html"}, b"<html>\xff\xffaccepted</html>", accept=True)
 
 

@@ -398,3 +398,79 @@ def test_run_beside_a_backfill_to_now(make_world: MakeWorld) -> None:
     doubled = [span for span, times in made.arrived().items() if times > 1]
     assert made.arrived().keys() == identities(_rows_of(made)).keys()
     assert len(doubled) <= 4 * 20  # what was in flight at the kill
+
+
+@pytest.mark.parametrize("command", ["once", "run"])
+def test_stop_while_kelet_hangs(make_world: MakeWorld, command: str) -> None:
+    """A stop waits as long as Kelet does not answer, tries again, or marks what was not answered."""
+    rows = _rows(5)
+    made = make_world(rows, **LONG_AGO)
+    made.kelet.script = faults.always(faults.slow(40.0))
+    with made.start(command) as process:
+        _until_asked(made)
+        time.sleep(0.5)
+        asked = len(made.kelet.requests)
+        started = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=30)
+    assert 5 < time.monotonic() - started < 20
+    assert process.returncode == (143 if command == "once" else 0), err
+    assert len(made.kelet.requests) == asked
+    assert "Traceback" not in err
+    made.kelet.script = None
+    code, result = made.program_json("once")
+    assert (code, result["sources"][0]["spans_sent"]) == (0, len(rows))
+
+
+@pytest.mark.parametrize("status", [400, 413, 422, 404, 500, 302])
+def test_check_survives_what_it_checks(make_world: MakeWorld, status: int) -> None:
+    """`check` ends in the middle because Kelet does not like its empty request, and tells nothing of the rest."""
+    made = make_world(_rows(1), **LONG_AGO)
+    made.kelet.script = faults.always(faults.status(status))
+    code, out, err = made.program("check")
+    assert code not in {0, 2}
+    assert "Traceback" not in err
+    assert "unexpected" not in out + err
+    (line,) = [line for line in out.splitlines() if "Kelet key" in line]
+    assert line.startswith("FAIL")
+    assert str(status) in line or "redirects" in line
+    assert "ok    default: Langfuse API" in out
+
+
+def test_check_knows_a_page_from_an_answer(make_world: MakeWorld) -> None:
+    """`check` says that all is well before an address where a login page answers everything."""
+    made = make_world(_rows(1), **LONG_AGO)
+    made.kelet.script = faults.always(faults.unreadable_success())
+    code, out, _ = made.program("check")
+    assert code == ExitCode.PAUSED
+    assert "web page" in out
+
+
+def test_check_tells_of_all_sources(make_world: MakeWorld) -> None:
+    """What is wrong with one source hides what is wrong with another."""
+    made = make_world(_rows(1), **LONG_AGO)
+    sources = ""
+    for name, url in (("first", "http://127.0.0.1:1"), ("second", made.langfuse.url)):
+        sources += f'''
+[[sources]]
+name = "{name}"
+langfuse_base_url = "{url}"
+langfuse_public_key = "{made.langfuse.public_key}"
+langfuse_secret_key = "{made.langfuse.secret_key}"
+kelet_project = "{name}"
+[[sources.routes]]
+project = "{name}-staging"
+environment = "staging"
+'''
+    for name in ("LANGFUSE_BASE_URL", "LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY"):
+        del made.environ[name]
+    (made.folder / "sync.toml").write_text(sources)
+    made.kelet.script = faults.when(lambda request: request.project == "first", faults.status(400))
+    code, result = made.program_json("check")
+    assert code == ExitCode.PAUSED
+    found = {line["check"]: line["ok"] for line in result["checks"]}
+    assert found["first: Langfuse server"] is False
+    assert found["first: Kelet key, project first"] is False
+    assert found["first: Kelet key, project first-staging"] is True
+    assert found["second: Langfuse API"] is True
+    assert found["second: Kelet key, project second"] is True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from sync_worker.demo.langfuse_server import RecordedLangfuse
@@ -45,6 +46,24 @@ def test_failing_source_stops_no_other(make_world: MakeWorld, tmp_path: Path) ->
     assert "LANGFUSE_SECRET_KEY" in first["error"]
     assert (second["error"], second["spans_sent"]) == (None, 3)
     assert {span.project for span in made.kelet.spans} == {"second_project"}
+
+
+def test_source_of_which_the_program_makes_no_sense_hides_no_other(make_world: MakeWorld, tmp_path: Path) -> None:
+    """What nobody foresaw in one source costs the report of all others, or shows a traceback."""
+    made = make_world(trace(3), **LONG_AGO)
+    with RecordedLangfuse(trace(2), project_id="h1-proj-b") as other:
+        _two_sources(made, other, tmp_path)
+        made.program("once")
+        ledger = open_ledger(made.state, made.clock)
+        ledger.learn("source 1", "page limits", "not JSON")
+        ledger.close()
+        other.rows.extend(trace(1, start=3700.0))
+        code, out, err = made.program("once", "--json")
+    assert code == ExitCode.TRANSIENT
+    assert "Traceback" not in out + err
+    first, second = json.loads(out)["sources"]
+    assert "unexpected" in first["error"]
+    assert second["error"] is None
 
 
 def test_sources_do_not_share_what_was_sent(make_world: MakeWorld, tmp_path: Path) -> None:

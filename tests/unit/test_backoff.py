@@ -196,3 +196,22 @@ async def test_waits_are_told(clock: VirtualClock) -> None:
     backoff.on_wait = lambda seconds, fault: told.append((seconds, str(fault)))
     await backoff.wait(_fault(7.0))
     assert told == [(7.0, "Kelet answered 503")]
+
+
+@pytest.mark.parametrize(("overloaded", "waited"), [(True, 3600.0), (False, 86_000.0)])
+async def test_run_waits_at_most_an_hour_for_an_overloaded_server(
+    clock: VirtualClock, overloaded: bool, waited: float
+) -> None:
+    """A server that says "in a day" at its restart stops the worker for a day, or a quota of the day is not obeyed."""
+    backoff = Backoff("Kelet", clock, None)
+    await backoff.wait(TransientError("answered 503", retry_after=86_000.0, overloaded=overloaded))
+    await backoff.ready()
+    assert sum(clock.waits) == waited
+
+
+async def test_once_does_not_shorten_what_an_overloaded_server_asks(clock: VirtualClock) -> None:
+    """`once` comes back before the time that the server named."""
+    backoff = Backoff("Kelet", clock, 7200.0)
+    with pytest.raises(TransientError):
+        await backoff.wait(TransientError("answered 503", retry_after=86_000.0, overloaded=True))
+    assert clock.waits == []

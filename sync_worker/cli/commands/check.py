@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 
 from sync_worker.backoff import Backoff
 from sync_worker.cli.common import (
@@ -18,11 +19,12 @@ from sync_worker.cli.common import (
     start_notices,
 )
 from sync_worker.cli.output import print_json, print_line
-from sync_worker.clock import SystemClock
+from sync_worker.clock import Stopped, SystemClock
 from sync_worker.corrected import AGREEMENT_MS, CorrectedClock
-from sync_worker.errors import ConfigError, ExitCode, SyncError
+from sync_worker.errors import ConfigError, ExitCode, SourcePaused, SyncError
 from sync_worker.http import date_hooks
-from sync_worker.kelet.client import KeletClient
+from sync_worker.kelet.client import KeletClient, Refused
+from sync_worker.kelet.posting import GRACE, until_stopped
 from sync_worker.langfuse.buckets import Buckets
 from sync_worker.langfuse.budget import Allowance
 from sync_worker.langfuse.client import LangfuseClient
@@ -53,14 +55,23 @@ class Findings:
         self.lines.append({"check": name, "ok": ok, "found": found})
 
     async def attempt(self, name: str, work: Callable[[], Awaitable[str]]) -> bool:
-        """Do a check; an error becomes a finding."""
+        """Do a check; an error of any kind becomes a finding, so that it hides no other. Raises Stopped."""
         try:
             self.note(name, await work())
+        except Stopped:
+            raise
         except SyncError as fault:
-            self.note(name, str(fault), ok=False)
-            self.codes.append(fault.exit_code)
+            self.fail(name, str(fault), fault.exit_code)
+            return False
+        except Exception as fault:  # noqa: BLE001 - whatever it is, the rest of the report is worth having
+            self.fail(name, f"unexpected {type(fault).__name__}: {fault}", ExitCode.TRANSIENT)
             return False
         return True
+
+    def fail(self, name: str, found: str, code: int) -> None:
+        """Note that something is not well, and the exit code that it asks for."""
+        self.note(name, found, ok=False)
+        self.codes.append(code)
 
 
 def add_to(subparsers: Subparsers) -> None:
@@ -84,7 +95,13 @@ def run(arguments: argparse.Namespace) -> int:
     async def work() -> int:
         await findings.attempt("state file", lambda: _state_file(settings, sources, clock, findings))
         for source in sources:
-            await _check_source(source, settings, clock, findings, skip_kelet=arguments.skip_kelet)
+            try:
+                await _check_source(source, settings, clock, findings, skip_kelet=arguments.skip_kelet)
+            except Stopped:
+                findings.note(source.name, "not checked to the end: asked to stop", ok=False)
+                break
+            except Exception as fault:  # noqa: BLE001 - whatever it is, other sources are checked too
+                findings.fail(source.name, f"unexpected {type(fault).__name__}: {fault}", ExitCode.TRANSIENT)
         return overall(findings.codes)
 
     code = run_async(work, clock)
@@ -145,10 +162,13 @@ async def _check_source(
             f"{name}: Langfuse keys", lambda: _keys(client)
         ):
             await findings.attempt(f"{name}: Langfuse API", lambda: _due(client, settings, corrected))
-        if skip_kelet:
-            findings.note(f"{name}: Kelet key", "not tried")
-        else:
-            await findings.attempt(f"{name}: Kelet key", lambda: _kelet(kelet, source))
+        projects = dict.fromkeys([source.kelet_project, *(route.project for route in source.routes)])
+        for project in projects:
+            of = f"{name}: Kelet key" if len(projects) == 1 else f"{name}: Kelet key, project {project}"
+            if skip_kelet:
+                findings.note(of, "not tried")
+            else:
+                await findings.attempt(of, partial(_kelet, kelet, project, clock))
         _compare_clocks(corrected, findings, name)
     finally:
         await client.close()
@@ -216,6 +236,12 @@ def _compare_clocks(clock: CorrectedClock, findings: Findings, name: str) -> Non
     findings.note(f"{name}: clock", words, ok=clock.is_certain)
 
 
-async def _kelet(kelet: KeletClient, source: Source) -> str:
-    await kelet.post_body(b"", source.kelet_project, 0)
-    return f"{kelet.url} took an empty request for project {source.kelet_project!r}"
+async def _kelet(kelet: KeletClient, project: str, clock: SystemClock) -> str:
+    try:
+        await until_stopped(kelet.post_body(b"", project, 0), clock, GRACE)
+    except Refused as refusal:
+        raise SourcePaused(
+            f"{refusal}, which was an empty one: it proves neither the key nor the project {project!r}. "
+            "Try: `once`, which tells; `check --skip-kelet` leaves this out"
+        ) from refusal
+    return f"{kelet.url} took an empty request for project {project!r}"

@@ -82,12 +82,14 @@ def take_traces(pair: Pair, *, parked: bool) -> None:
     waits = "parked, {}, check_ms, parked_ms, open_ms" if parked else "0, {}, 0, NULL, NULL"
     pair.change(
         "INSERT INTO main.traces (source_id, trace_id, parked, earliest_ms, newest_ms, check_ms, parked_ms, open_ms, "
-        f"project, context) SELECT :own, trace_id, {waits.format('earliest_ms, newest_ms')}, project, context "
+        "project, origin, context) "
+        f"SELECT :own, trace_id, {waits.format('earliest_ms, newest_ms')}, project, origin, context "
         "FROM other.traces WHERE source_id = :other "
         "ON CONFLICT (source_id, trace_id) DO UPDATE SET parked = max(parked, excluded.parked), "
         "earliest_ms = min(earliest_ms, excluded.earliest_ms), newest_ms = max(newest_ms, excluded.newest_ms), "
         "check_ms = CASE WHEN parked THEN check_ms ELSE excluded.check_ms END, "
         "parked_ms = coalesce(parked_ms, excluded.parked_ms), open_ms = coalesce(open_ms, excluded.open_ms), "
+        "origin = CASE WHEN project IS NULL THEN excluded.origin ELSE origin END, "
         "project = coalesce(project, excluded.project), "
         f"context = CASE WHEN {_JOINED} = json(context) THEN context ELSE {_JOINED} END"
     )

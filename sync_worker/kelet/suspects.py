@@ -1,0 +1,65 @@
+"""Single spans at which Kelet fails again and again, and the proof that it is the span and not Kelet. Pure."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any
+
+from sync_worker.spans.model import EncodedSpan, RowKey
+
+#: So many are remembered for the next run; the proof of an older one is begun anew.
+_REMEMBERED = 100
+
+
+class _Proof(IntEnum):
+    """How far the proof against a span is."""
+
+    FAILED = 0  # Kelet failed at it
+    PASSED = 1  # ... and took another span after that
+    AGAIN = 2  # ... and failed at it once more
+    PROVEN = 3  # ... and took another span again
+
+
+class Suspects:
+    """The spans under suspicion. One is guilty when other spans were taken before it failed again, and after."""
+
+    def __init__(self, stored: Any = None) -> None:
+        self._proofs: dict[RowKey, _Proof] = {}
+        self._spans: dict[RowKey, tuple[EncodedSpan, str, int | None]] = {}  # those that failed in this run
+        for item in stored if isinstance(stored, list) else ():
+            trace, row, proof = item
+            self._proofs[RowKey(trace, row)] = _Proof(proof)
+
+    @property
+    def stored(self) -> list[list[str | int]]:
+        """What to give the next run."""
+        return [[key.trace, key.row, int(proof)] for key, proof in list(self._proofs.items())[-_REMEMBERED:]]
+
+    def failed(self, span: EncodedSpan, reason: str, status: int | None, *, passed_since: bool) -> bool:
+        """Note that Kelet failed at a span alone; return whether it is guilty.
+
+        `passed_since` says that another span was taken since the first request with this one failed.
+        """
+        before = self._proofs.pop(span.key, _Proof.PASSED if passed_since else None)
+        if before is _Proof.PROVEN:
+            self._spans.pop(span.key, None)
+            return True
+        self._proofs[span.key] = _Proof.FAILED if before in {None, _Proof.FAILED} else _Proof.AGAIN
+        self._spans[span.key] = (span, reason, status)
+        return False
+
+    def passed(self) -> list[tuple[EncodedSpan, str, int | None]]:
+        """Note that Kelet took another span; return those found guilty by it, with reason and status."""
+        guilty = []
+        for key, proof in list(self._proofs.items()):
+            if proof is _Proof.AGAIN and key in self._spans:
+                guilty.append(self._spans.pop(key))
+                del self._proofs[key]
+            elif proof in {_Proof.FAILED, _Proof.AGAIN}:
+                self._proofs[key] = _Proof(proof + 1)
+        return guilty
+
+    def clear(self, key: RowKey) -> None:
+        """Note that a span was answered for what it is after all."""
+        self._proofs.pop(key, None)
+        self._spans.pop(key, None)
