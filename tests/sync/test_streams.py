@@ -139,6 +139,18 @@ def test_a_signal_before_the_work(make_world: MakeWorld) -> None:
         assert (process.returncode, out, "Traceback" in err) == (code, "", False)
 
 
+def test_both_signals_at_once(make_world: MakeWorld) -> None:
+    """A closed terminal sends more than one signal; Python would complain of the second in a traceback."""
+    made = make_world([])
+    os.mkfifo(made.folder / "key")
+    with made.start("once", environ={"KELET_API_KEY": "", "KELET_API_KEY_FILE": "./key"}) as process:
+        time.sleep(2.0)
+        for number in (signal.SIGSTOP, signal.SIGINT, signal.SIGTERM, signal.SIGCONT):
+            process.send_signal(number)
+        assert process.communicate(timeout=20) == ("", "")
+    assert process.returncode in {130, 143}
+
+
 def test_the_working_directory_is_gone(make_world: MakeWorld) -> None:
     """A deleted folder would be told in Python's words."""
     made = make_world([])
