@@ -173,7 +173,8 @@ def test_read_only_mount(make_world: MakeWorld, tmp_path: Path, read_only: Calla
     read_only(made.state.parent)
     code, status = made.program_json("status")
     assert (code, len(status["sources"]), status["state_file"]) == (0, 1, str(made.state))
-    assert made.program_json("dead-letters", "list") == (0, {"dead_letters": []})
+    code, letters = made.program_json("dead-letters", "list")
+    assert (code, letters["dead_letters"]) == (0, [])
     code, explained = made.program_json("explain", rows[0]["traceId"])
     assert (code, explained["sources"][0]["why"]) == (0, "it was released")
     assert made.program("config", "show")[0] == 0
