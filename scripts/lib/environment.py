@@ -40,7 +40,7 @@ class Interrupted(KeyboardInterrupt):
 def interrupt(number: int, _: FrameType | None) -> None:
     """End what was begun; a second signal must not break that off."""
     for other in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(other, signal.SIG_IGN)
+        signal.signal(other, lambda *_: None)  # not SIG_IGN: Python complains of it where one came a moment before
     raise Interrupted(number)
 
 

@@ -18,9 +18,13 @@ class Interrupted(KeyboardInterrupt):
         self.exit_code = 128 + number
 
 
+def _pass(_: int, __: FrameType | None) -> None:
+    """Do nothing. In place of SIG_IGN, which Python complains of for a signal that came in a moment before."""
+
+
 def _interrupt(number: int, _: FrameType | None) -> None:
     for other in SIGNALS:
-        signal.signal(other, signal.SIG_IGN)  # what is open is being closed; a second one must not break that off
+        signal.signal(other, _pass)  # what is open is being closed; a second one must not break that off
     raise Interrupted(number)
 
 
@@ -33,7 +37,7 @@ def handled() -> Iterator[None]:
         yield
     finally:
         for number in SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
+            signal.signal(number, _pass)
 
 
 @contextlib.contextmanager

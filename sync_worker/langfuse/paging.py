@@ -164,8 +164,8 @@ class Paging:
         """Return the row of a window that is to blame, as far as it is known."""
         where = iso_time(window.start) if window.length <= 1 else f"{iso_time(window.start)} to {iso_time(window.end)}"
         log.warning("a row cannot be served (%s): %s", where, self._fault, extra={"action": "dead-letter"})
-        start = window.start if window.length <= 1 else None
-        return Unreadable(f"Langfuse cannot serve it ({where}): {self._fault}", row_id, trace_id, start_ms=start)
+        reason = f"Langfuse cannot serve it ({where}): {self._fault}"
+        return Unreadable(reason, row_id, trace_id, start_ms=window.start, until_ms=window.end)
 
     def _remember(self, part: Part) -> None:
         if part.rows:

@@ -12,13 +12,17 @@ from sync_worker.windows import Window
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A row that could not be understood or served: why, and as much of it as there is."""
+    """A row that could not be understood or served: why, and as much of it as there is.
+
+    It starts at `start_ms`, in Unix milliseconds, or, where `until_ms` is told, between the two.
+    """
 
     reason: str
     row_id: str | None = None
     trace_id: str | None = None
     raw: str | None = None
     start_ms: int | None = None
+    until_ms: int | None = None
 
 
 @dataclass(slots=True)

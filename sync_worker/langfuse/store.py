@@ -14,7 +14,7 @@ from collections.abc import Collection
 import httpx
 
 from sync_worker.connections import proxy_of, tls
-from sync_worker.errors import TransientError
+from sync_worker.errors import ConfigError, TransientError
 from sync_worker.http import describe
 from sync_worker.langfuse.addresses import Reach, is_private_name, literal, reach_of, resolve
 
@@ -51,6 +51,8 @@ class Store:
             raise TransientError(f"the media store {url.host} did not give the text in {_DEADLINE:.0f} s") from None
         except httpx.HTTPError as lost:
             raise TransientError(f"the media store {url.host} cannot be reached: {describe(lost)}") from None
+        except ConfigError as unusable:  # of the environment, and of no consequence to what both sides are asked by
+            raise NotToBeHadError(f"its store {url.host} cannot be reached: {unusable}") from None
         return content.decode("utf-8", "replace")
 
     async def _fetch(self, url: httpx.URL, limit: int) -> bytes:

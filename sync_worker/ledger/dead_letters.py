@@ -150,8 +150,12 @@ class DeadLetters(Traces):
             if before is not None:  # the same once more: when it was made, and when it is tried again, stand
                 self.db.conn.execute(
                     "UPDATE dead_letters SET reason = ?, start_ms = coalesce(?, start_ms), "
-                    "fingerprint = coalesce(?, fingerprint), raw = coalesce(?, raw) WHERE id = ?",
-                    [values["reason"], values["start_ms"], values["fingerprint"], values["raw"], before],
+                    "until_ms = coalesce(?, until_ms), fingerprint = coalesce(?, fingerprint), "
+                    "raw = coalesce(?, raw) WHERE id = ?",
+                    [
+                        *(values[name] for name in ("reason", "start_ms", "until_ms", "fingerprint", "raw")),
+                        before,
+                    ],
                 )
                 continue
             if letter.row_id is not None:

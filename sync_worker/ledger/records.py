@@ -70,6 +70,7 @@ class DeadLetter:
     spans: int = 1
     tries: int = 0  # how often it was tried again by itself
     next_try_ms: int | None = None  # when it is tried again by itself; None: never
+    until_ms: int | None = None  # where its start is only known to lie in `[start_ms, until_ms)`
     id: int | None = None
 
 

@@ -175,6 +175,7 @@ def step_6(db: Database) -> None:
     db.conn.execute("CREATE INDEX second_reads_due ON second_reads (source_id, due_ms)")
     db.conn.execute("ALTER TABLE dead_letters ADD COLUMN tries INTEGER NOT NULL DEFAULT 0")
     db.conn.execute("ALTER TABLE dead_letters ADD COLUMN next_try_ms INTEGER")  # NULL: never by itself
+    db.conn.execute("ALTER TABLE dead_letters ADD COLUMN until_ms INTEGER")  # its start lies before; NULL: is known
     db.conn.execute("UPDATE dead_letters SET next_try_ms = made_ms WHERE kind = 'unreadable' AND row_id IS NOT NULL")
     db.conn.execute("PRAGMA user_version = 6")
 

@@ -95,6 +95,8 @@ class Engine:
         now = max(self.clock.now_ms(), last_certain_ms(self.ledger))
         for source in sources:
             clock = self.clocks.of(source)
+            if not clock.needs_langfuse:
+                return clock.now_ms()
             await ask_time(source, self.ledger, clock, self.patience, self.budgets, self.transports)
             if clock.langfuse.now_ms() is not None:
                 return clock.now_ms()

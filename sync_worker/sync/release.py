@@ -294,6 +294,7 @@ class Releaser:
             row_id=item.row_id,
             raw=item.raw,
             start_ms=item.start_ms,
+            until_ms=item.until_ms,
             next_try_ms=None if item.row_id is None and item.start_ms is None else self.clock.now_ms() + FIRST_TRY_MS,
         )
 

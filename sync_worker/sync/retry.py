@@ -56,13 +56,14 @@ class Retries:
         dated = [letter for letter in due if letter.row_id is not None and letter.start_ms is not None]
         undated = [letter for letter in due if letter.row_id is not None and letter.start_ms is None]
         if dated:
-            starts = [letter.start_ms for letter in dated if letter.start_ms is not None]
-            await self._try_many(dated, Window(min(starts), max(starts) + 1), now)
+            places = [_place(letter) for letter in dated]
+            around = Window(min(place.start for place in places), max(place.end for place in places))
+            await self._try_many(dated, around, now)
         await self._try_many(undated, Window(0, now + 1), now)
         nameless = [letter for letter in due if letter.row_id is None]
-        for start in sorted({letter.start_ms for letter in nameless if letter.start_ms is not None}):
-            of_moment = [letter for letter in nameless if letter.start_ms == start]
-            await self._try_many(of_moment, Window(start, start + 1), now, len(of_moment))
+        for place in sorted({_place(letter) for letter in nameless}):
+            alike = [letter for letter in nameless if _place(letter) == place]
+            await self._try_many(alike, place, now, len(alike))
         stay = {letter.id for letter in releaser.ledger.dead_letters(ids=[letter.id or 0 for letter in due])}
         releaser.ledger.note_tries([_put_off(letter, now) for letter in self._tried if letter.id in stay])
         if len(stay) < len(due):
@@ -83,7 +84,7 @@ class Retries:
         self._releaser.ledger.note_tries([replace(letter, next_try_ms=now + 1) for letter in rest])
 
     async def _try(self, letters: Sequence[DeadLetter], around: Window) -> None:
-        """Read the rows of these letters by id, or all of their millisecond where their ids are not known."""
+        """Read the rows of these letters by id, or all that starts where they do if their ids are not known."""
         releaser = self._releaser
         ids = list(dict.fromkeys(letter.row_id for letter in letters if letter.row_id is not None))
         failed_before = self._failed
@@ -96,7 +97,7 @@ class Retries:
             if assembly.size > MAX_HELD_BYTES:
                 await self._settle(assembly, letters)
         await self._settle(assembly, letters)
-        if not ids and self._failed == failed_before:  # all that starts in that millisecond was served
+        if not ids and self._failed == failed_before:  # all that starts there was served
             releaser.ledger.settle_dead_letters(letters)
 
     async def _settle(self, assembly: Assembly, letters: Sequence[DeadLetter]) -> None:
@@ -136,6 +137,12 @@ def _put_off(letter: DeadLetter, now: int) -> DeadLetter:
     more = tries - len(_NEXT_TRY_MS)
     wait = _NEXT_TRY_MS[tries - 1] if more <= 0 else min(_LONGEST_MS, _NEXT_TRY_MS[-1] << min(more, 10))
     return replace(letter, tries=tries, next_try_ms=now + wait)
+
+
+def _place(letter: DeadLetter) -> Window:
+    """Return where its row starts."""
+    start = letter.start_ms or 0
+    return Window(start, start + 1 if letter.until_ms is None else letter.until_ms)
 
 
 def _letters_of(row: Observation, letters: Iterable[DeadLetter]) -> list[DeadLetter]:

@@ -98,7 +98,10 @@ class Worker:
         else:
             log.debug("%s", report.line(), extra={"action": "cycle", "source": source.name})
         began_ms = self.engine.ledger.clock.now_ms() - round((self.clock.monotonic() - started) * 1000)
-        self.engine.ledger.note_run("run", began_ms, code, {"sources": [report.as_json()]})
+        try:
+            self.engine.ledger.note_run("run", began_ms, code, {"sources": [report.as_json()]})
+        except Stop as fault:
+            self._stop_for(fault, "cycle")
 
     def _note_refusal(self, source: Source) -> None:
         if source.key_files and source.name not in self._refused_at:

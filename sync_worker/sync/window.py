@@ -132,7 +132,7 @@ class WindowSync:
         settled = await self._settle(taken, around)
         notes = {note.trace_id: note for note in settled.notes}
         releaser.delivery.finish()
-        now = releaser.clock.now_ms()
+        now = releaser.clock.certain_ms()
         left = releaser.left_to_others(taken, around)
         known = releaser.ledger.traces(releaser.source_id, left) | notes
         for trace_id, rows in left.items():

@@ -142,3 +142,11 @@ async def test_an_unknown_name_may_come_back(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("sync_worker.langfuse.store.resolve", resolve)
     with pytest.raises(TransientError):
         await Store("https://langfuse.test").read("https://outside.test/x", 100)
+
+
+async def test_a_proxy_that_cannot_be_used_costs_a_text_and_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy that neither Langfuse nor Kelet is asked by would stop every run at the first text kept elsewhere."""
+    _resolves(monkeypatch, langfuse="93.184.216.34", outside="93.184.216.34")
+    monkeypatch.setenv("HTTPS_PROXY", "socks4://proxy.test")
+    with pytest.raises(NotToBeHadError, match="HTTPS_PROXY"):
+        await Store("https://langfuse.test").read("https://outside.test/x", 1000)

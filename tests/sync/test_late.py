@@ -216,7 +216,7 @@ def test_long_outage_sends_nothing_again(make_world: MakeWorld) -> None:
     assert max(made.arrived().values()) == 1
 
 
-@pytest.mark.parametrize("stored", ['{"start": 1, "end": 2, "began_ms": 3}', '{"start": 1, "hours": 2}', "[1", "7"])
+@pytest.mark.parametrize("stored", ['{"start": 1, "end": 2, "began_ms": 3}', '{"start": 1, "hours": 2}', "[1]", "7"])
 def test_scan_of_another_version_is_begun_anew(make_world: MakeWorld, stored: str) -> None:
     """After an upgrade of the worker, or back, each cycle fails on what the version before had under way."""
     made = make_world(_base(), after_noon=2 * HOUR)

@@ -77,6 +77,7 @@ def content(made: World) -> dict[str, list[Any]]:
     tables = ("sources", "keys", "facts", "coverage", "traces", "sent", "deliveries", "tallies", "dead_letters")
     found = {table: connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2, 3").fetchall() for table in tables}
     connection.close()
+    found["facts"] = [fact for fact in found["facts"] if fact[:2] != ("file", "sequence")]  # counts commits
     return found
 
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,16 @@ def _until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
         time.sleep(0.05)
 
 
+@contextmanager
+def _running(made: World) -> Iterator[subprocess.Popen[str]]:
+    """Start `run`, and end it if it does not end by itself."""
+    with made.start("run") as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 def _removed(state: Path) -> None:
     state.unlink()
 
@@ -59,7 +70,7 @@ def test_file_goes_away_under_run(make_world: MakeWorld, tmp_path: Path, fate: C
     folder = tmp_path / "state"
     folder.mkdir()
     made = make_world(_recent(3), SYNC_STATE_PATH=str(folder / "state.db"), **ALWAYS)
-    with made.start("run") as process:
+    with _running(made) as process:
         _until(lambda: len(made.kelet.spans) == 4)
         fate(made.state)
         made.langfuse.rows.extend(_recent(5, 0.5))
@@ -74,7 +85,7 @@ def test_lock_file_removed_under_run(make_world: MakeWorld) -> None:
     """Another run takes the lease beside one that is alive."""
     made = make_world(_recent(3), **ALWAYS)
     lock = made.state.with_name(f"{made.state.name}.live.lock")
-    with made.start("run") as process:
+    with _running(made) as process:
         _until(lambda: len(made.kelet.spans) == 4)
         lock.unlink()
         _until(lock.exists)  # locked anew
@@ -162,7 +173,8 @@ def test_read_only_mount(make_world: MakeWorld, tmp_path: Path, read_only: Calla
     read_only(made.state.parent)
     code, status = made.program_json("status")
     assert (code, len(status["sources"]), status["state_file"]) == (0, 1, str(made.state))
-    assert made.program_json("dead-letters", "list") == (0, {"dead_letters": []})
+    code, letters = made.program_json("dead-letters", "list")
+    assert (code, letters["dead_letters"]) == (0, [])
     code, explained = made.program_json("explain", rows[0]["traceId"])
     assert (code, explained["sources"][0]["why"]) == (0, "it was released")
     assert made.program("config", "show")[0] == 0

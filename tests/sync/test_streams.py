@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -127,16 +128,50 @@ def test_a_signal_while_a_library_loads(make_world: MakeWorld) -> None:
     assert (code, out, err) == (130, "", "sync-worker: stopped before it began\n")
 
 
+def reading_a_key(made: World) -> subprocess.Popen[str]:
+    """Start the program with a key in a pipe; as users do, without the warnings of a file that a signal left open."""
+    environ = {**made.environ, "PYTHONPATH": str(ROOT), "KELET_API_KEY": "", "KELET_API_KEY_FILE": "./key"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "sync_worker", "once"], cwd=made.folder, env=environ,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def until_read(fifo: Path) -> int:
+    """Wait until the program reads a pipe, and return its writing end, to which nothing is written."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:  # nobody reads it yet
+            time.sleep(0.02)
+    raise AssertionError("nobody reads the key")
+
+
 def test_a_signal_before_the_work(make_world: MakeWorld) -> None:
     """A signal while settings are read, here from a pipe that nobody writes to, would end in a traceback."""
     made = make_world([])
     os.mkfifo(made.folder / "key")
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
-        with made.start("once", environ={"KELET_API_KEY": "", "KELET_API_KEY_FILE": "./key"}) as process:
-            time.sleep(2.0)
+        with reading_a_key(made) as process:
+            end = until_read(made.folder / "key")
             process.send_signal(number)
             out, err = process.communicate(timeout=20)
+            os.close(end)
         assert (process.returncode, out, "Traceback" in err) == (code, "", False)
+
+
+def test_both_signals_at_once(make_world: MakeWorld) -> None:
+    """A closed terminal sends more than one signal; Python would complain of the second in a traceback."""
+    made = make_world([])
+    os.mkfifo(made.folder / "key")
+    with reading_a_key(made) as process:
+        end = until_read(made.folder / "key")
+        for number in (signal.SIGSTOP, signal.SIGINT, signal.SIGTERM, signal.SIGCONT):
+            process.send_signal(number)
+        assert process.communicate(timeout=20) == ("", "")
+        os.close(end)
+    assert process.returncode in {130, 143}
 
 
 def test_the_working_directory_is_gone(make_world: MakeWorld) -> None:

@@ -350,3 +350,23 @@ def test_deep_look_lists_again_only_what_may_differ(make_world: MakeWorld) -> No
         report, _ = made.once()
         read += report.rows_read
     assert read == 0
+
+
+@pytest.mark.parametrize("mode", ["v3", "v2"])
+def test_rows_that_were_not_served_by_chance_pass_by_themselves(make_world: MakeWorld, mode: Mode) -> None:
+    """v1 does not tell the id of an observation that it fails to serve, so nobody could ask for it again."""
+    traces, observations = _many(20, apart=60.0)
+    old, older = _legacy("chat_9", 500.0)
+    server = LangfuseV1([*traces, old], [*observations, *older], mode=mode)
+    made = make_world(server, after_noon=1800.0)
+    server.unserved = {observations[4]["id"], old["id"]}
+    report, code = made.once(600.0)
+    assert (report.dead_letters, code) == (2, ExitCode.DEAD_LETTERS)
+    server.unserved = set()
+    made.clock.advance(660.0)
+    assert made.once(600.0)[1] == ExitCode.OK
+    ledger = open_ledger(made.state, made.clock)
+    assert ledger.dead_letters() == []
+    ledger.close()
+    assert made.arrived() == _spans([*observations, *older], [old])
+    assert made.cycles(900.0, every=150.0) == 0

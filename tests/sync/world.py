@@ -112,7 +112,11 @@ class World:
     def program(self, *arguments: str, environ: Mapping[str, str] | None = None) -> tuple[int, str, str]:
         """Run the program as a process of its own; returns exit code, stdout and stderr."""
         with self.start(*arguments, environ=environ) as process:
-            out, err = process.communicate(timeout=60)
+            try:
+                out, err = process.communicate(timeout=60)
+            except BaseException:
+                process.kill()  # or leaving it waits for its end
+                raise
         return process.returncode, out, err
 
     def program_json(self, *arguments: str) -> tuple[int, Any]:

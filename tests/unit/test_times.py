@@ -68,3 +68,9 @@ def test_durations() -> None:
     assert span_ms(timedelta(microseconds=1999)) == 1
     assert moment_ms(datetime(2026, 11, 22, 16, tzinfo=UTC)) == 1_795_363_200_000
     assert iso_time(1_795_363_200_007) == "2026-11-22T16:00:00.007Z"
+
+
+def test_time_beyond_the_calendar_is_its_end() -> None:
+    """A row of the last millisecond that there is stops its source, where the end behind it is asked for."""
+    assert iso_time(253_402_300_800_000) == iso_time(2**62) == "9999-12-31T23:59:59.999Z"
+    assert iso_time(-(2**62)) == "0001-01-01T00:00:00.000Z"
