@@ -381,6 +381,8 @@ class Author:
             start = (max(self._plan.end, self.history.last_moment) // SECOND * SECOND) + minutes * MINUTE
             trace, otel = self._trace(start)
             self._row(trace, otel, start, SECOND, parent=None, shown=start + 3 * SECOND)
+            if self._plan.has("v1"):
+                self._say_of_itself(trace)
 
     def _list(self) -> None:
         listed: list[Listed] = []

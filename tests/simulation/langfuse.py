@@ -138,7 +138,7 @@ class Langfuse:
             return httpx.Response(524, text="<html>slow</html>")
         if hits("langfuse 429"):
             headers = {"Retry-After": str(self._weather.chance.choice([0, 1, 20, 59]))}
-            if self._weather.chance.random() < 0.5:
+            if self._weather.chance.random() < 0.5 and not self._older:  # a server of one's own tells no limit
                 headers |= {"X-RateLimit-Limit": "30", "X-RateLimit-Remaining": "0"}
             return httpx.Response(429, json={"message": "no"}, headers=headers)
         if hits("langfuse no json"):

@@ -103,7 +103,7 @@ WORLDS = {
     "buckets": 0.15,  # Langfuse counts requests by bucket
     "rotation": 0.12,  # keys are replaced, their files a minute later
     "restore": 0.1,  # an old state file is put back
-    "v1": 0.15,  # the server has the older API alone
+    "v1": 0.06,  # the server has the older API alone
     "gone": 0.1,  # the state file is taken away under the worker
 }
 
@@ -184,6 +184,7 @@ def _draw_worlds(plan: Plan, chance: random.Random, worlds: frozenset[str] | Non
     if "v1" in worlds:
         worlds -= {"unmerged", "odd rows", "buckets"}  # it merges what it shows, and has neither of the others
         plan.small, plan.requests_per_minute = False, None  # counting takes more requests than such limits leave
+        plan.traces = min(plan.traces, 8)
     plan.worlds = worlds
     count = len(plan.cycles)
     if plan.has("sources"):
