@@ -27,7 +27,7 @@ from sync_worker.langfuse.buckets import Buckets, bucket_of
 from sync_worker.langfuse.budget import RateLimited
 from sync_worker.langfuse.pace import Pace
 
-HEALTH_PATH = "/api/public/health"
+_READY = "/api/public/ready"  # answered without keys, and without a look into the database
 _ASK_TIMEOUT = 10.0  # seconds
 _DEFAULT_RETRY_AFTER = 60.0  # seconds; the length of most of Langfuse's rate-limit windows
 _LONGEST_LIMIT = 10  # digits
@@ -113,10 +113,10 @@ class LangfuseClient:
 
         Raises as `admitted`.
         """
-        await self.admitted(HEALTH_PATH)
+        await self.admitted(_READY)
         try:
             async with self.http.stream(
-                "GET", self.base_url + HEALTH_PATH, headers={"Cache-Control": "no-cache"}, timeout=_ASK_TIMEOUT
+                "GET", self.base_url + _READY, headers={"Cache-Control": "no-cache"}, timeout=_ASK_TIMEOUT
             ):
                 pass  # a hook hears the date of the answer; its body is of no interest
         except httpx.HTTPError as fault:

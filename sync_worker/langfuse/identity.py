@@ -14,10 +14,11 @@ from langfuse.api.core.request_options import RequestOptions
 
 from sync_worker.errors import CredentialsRefused, SourcePaused, TransientError
 from sync_worker.json_text import parse
-from sync_worker.langfuse.client import HEALTH_PATH, LangfuseClient
+from sync_worker.langfuse.client import LangfuseClient
 
 OPTIONS: RequestOptions = {"max_retries": 0, "timeout_in_seconds": 30}
 _PROJECTS = "/api/public/projects"
+_HEALTH = "/api/public/health"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ async def _project(client: LangfuseClient) -> Project:
 
 async def server_version(client: LangfuseClient) -> str:
     """Return the version the server gives at its health endpoint. Raises as `project_of`."""
-    with translated(client, HEALTH_PATH):
+    with translated(client, _HEALTH):
         return str((await api(client).health.health(request_options=OPTIONS)).version)
 
 
@@ -117,7 +118,7 @@ async def still_answers(client: LangfuseClient, project_id: str, *, with_keys: b
     404, no JSON, another project. Keys that are refused prove nothing: they may have been rotated. Without keys,
     which are not given to an address that never had them, any Langfuse may hold the project. Asked once.
     """
-    path = _PROJECTS if with_keys else HEALTH_PATH
+    path = _PROJECTS if with_keys else _HEALTH
     await client.admitted(path)
     try:
         auth = httpx.USE_CLIENT_DEFAULT if with_keys else None

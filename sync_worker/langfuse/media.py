@@ -18,7 +18,9 @@ from dataclasses import dataclass, replace
 import httpx
 from langfuse.api.core import ApiError
 
+from sync_worker.answers import unless_stopped
 from sync_worker.backoff import Backoff
+from sync_worker.clock import Stopped
 from sync_worker.errors import CredentialsRefused, SyncError, TransientError
 from sync_worker.http import describe
 from sync_worker.json_text import dump, parse
@@ -120,13 +122,14 @@ class Media:
 
     async def _fetched(self, media_id: str, limit: int) -> str:
         async def attempt() -> str:
-            return await self._store.read(await self._address(media_id, limit), limit)
+            address = await self._address(media_id, limit)
+            return await unless_stopped(self._client.clock, self._store.read(address, limit))
 
         try:
             return await self._patience.retry(attempt)
         except _LangfuseDownError as down:
             raise down.fault from None
-        except CredentialsRefused:
+        except (CredentialsRefused, Stopped):
             raise
         except SyncError as fault:
             raise NotToBeHadError(str(fault)) from None

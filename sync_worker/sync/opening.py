@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import httpx
 
+from sync_worker.answers import unless_stopped
 from sync_worker.backoff import Backoff
 from sync_worker.corrected import CorrectedClock
 from sync_worker.http import date_hooks
@@ -123,7 +124,7 @@ async def _hear_time(clock: CorrectedClock, client: LangfuseClient, kelet: Kelet
 async def _hear_kelet(clock: CorrectedClock, kelet: KeletClient) -> None:
     if clock.needs_kelet:
         clock.kelet.asked()
-        await kelet.ask_time()
+        await unless_stopped(clock, kelet.ask_time())
 
 
 async def ask_time(

@@ -295,7 +295,9 @@ class Releaser:
             raw=item.raw,
             start_ms=item.start_ms,
             until_ms=item.until_ms,
-            next_try_ms=None if item.row_id is None and item.start_ms is None else self.clock.now_ms() + FIRST_TRY_MS,
+            next_try_ms=None
+            if item.row_id is None and item.start_ms is None
+            else self.ledger.clock.now_ms() + FIRST_TRY_MS,
         )
 
     def set_aside_unreadable(self, items: Iterable[Unreadable]) -> None:
@@ -328,7 +330,7 @@ class Releaser:
         Until Langfuse's store has merged the versions of a row, the input and output of one may come with the name,
         end and update of the other, and nothing in the listing shows it. v1 keeps them together. (Langfuse 4.16.0.)
         """
-        now = self.clock.now_ms()
+        now = self.ledger.clock.now_ms()
         last = now + SECOND_READ_MS
         due = last if row.unsettled else min(last, (row.updated_ms or 0) + SECOND_READ_MS)
         return due if row.api == "v2" and due > now else None
@@ -464,7 +466,7 @@ class Releaser:
             row_id=row.id,
             start_ms=row.start_ms,
             fingerprint=_fingerprint_of(row),
-            next_try_ms=self.clock.now_ms() + FIRST_TRY_MS,
+            next_try_ms=self.ledger.clock.now_ms() + FIRST_TRY_MS,
         )
         new = self.ledger.count_new([letter])
         self.ledger.commit_answer(self.source_id, (), [letter])

@@ -48,7 +48,7 @@ class Retries:
         Each is put off a little before it is tried, so that nobody else tries it; a fault, or a kill, brings it back.
         """
         releaser = self._releaser
-        now = releaser.clock.now_ms()
+        now = releaser.ledger.clock.now_ms()
         due = releaser.ledger.letters_to_try(releaser.source_id, now, _AT_ONCE)
         if not due:
             return
@@ -87,7 +87,7 @@ class Retries:
         """Read the rows of these letters by id, or all that starts where they do if their ids are not known."""
         releaser = self._releaser
         ids = list(dict.fromkeys(letter.row_id for letter in letters if letter.row_id is not None))
-        failed_before = self._failed
+        failed_before, all_went = self._failed, True
         assembly = Assembly()
         walk = releaser.reader.rows(ids, around) if ids else releaser.reader.window(around)
         async for page in walk:
@@ -95,13 +95,13 @@ class Retries:
             self._failed += len(page.unreadable)
             assembly.add_page(page, [row for row in page.rows if not ids or _letters_of(row, letters)])
             if assembly.size > MAX_HELD_BYTES:
-                await self._settle(assembly, letters)
-        await self._settle(assembly, letters)
-        if not ids and self._failed == failed_before:  # all that starts there was served
+                all_went &= await self._settle(assembly, letters)
+        all_went &= await self._settle(assembly, letters)
+        if not ids and all_went and self._failed == failed_before:  # all that starts there was served, and went
             releaser.ledger.settle_dead_letters(letters)
 
-    async def _settle(self, assembly: Assembly, letters: Sequence[DeadLetter]) -> None:
-        """Send rows that were served; those that still wait for something stay letters."""
+    async def _settle(self, assembly: Assembly, letters: Sequence[DeadLetter]) -> bool:
+        """Send rows that were served, and return whether all went; those that still wait for something stay letters."""
         releaser = self._releaser
         await prove(releaser.reader, assembly)
         taken = assembly.take()
@@ -120,16 +120,16 @@ class Retries:
                 elif own or ((trace_id, row.id) not in done and trace_id not in waiting):
                     to_send.setdefault(trace_id, []).append(row)
         traces = await releaser.introduce(to_send, _EVERYTHING, again=True)
-        for trace in traces:
-            held_back(trace, releaser.clock.now_ms(), self._patience)
+        held = [row for trace in traces for row in held_back(trace, releaser.clock.certain_ms(), self._patience)]
         going = [trace for trace in traces if trace.fresh]
-        await releaser.send([trace for trace in going if trace.trace_id not in waiting])
-        await releaser.send([trace for trace in going if trace.trace_id in waiting], parked=True)
+        left = await releaser.send([trace for trace in going if trace.trace_id not in waiting])
+        left |= await releaser.send([trace for trace in going if trace.trace_id in waiting], parked=True)
         releaser.delivery.finish()
         for trace in going:
             for row in trace.left_out:
                 arrived += _letters_of(row, letters)
         releaser.ledger.settle_dead_letters(arrived)
+        return not held and not left
 
 
 def _put_off(letter: DeadLetter, now: int) -> DeadLetter:

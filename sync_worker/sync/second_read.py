@@ -71,7 +71,7 @@ class SecondReads:
         Each is put off a little before it is read, so that nobody else reads it; a fault, or a kill, brings it back.
         """
         releaser = self._releaser
-        now = releaser.clock.now_ms()
+        now = releaser.ledger.clock.now_ms()
         due = releaser.ledger.second_reads_due(releaser.source_id, now, self._most, releaser.taken)
         last = int(releaser.ledger.fact(self._scope, _LAST) or 0)
         if not due or (len(due) < _ROWS_A_PAGE and 0 <= now - last < GATHER_MS):
@@ -134,7 +134,7 @@ class SecondReads:
     def _put_off(self, reads: Sequence[SecondRead]) -> None:
         """Note that these are to be read again after double the time."""
         releaser = self._releaser
-        now = releaser.clock.now_ms()
+        now = releaser.ledger.clock.now_ms()
         waits = [min(read.tries - 1, _MOST_TRIES) for read in reads]
         later = [replace(read, due_ms=now + (SECOND_READ_MS << wait)) for read, wait in zip(reads, waits, strict=True)]
         releaser.ledger.note_second_reads(releaser.source_id, later)

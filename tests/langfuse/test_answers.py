@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import httpx
 import pytest
 
+from sync_worker.clock import Stopped
 from sync_worker.demo.langfuse_server import RecordedLangfuse
-from sync_worker.demo.serving import Reply
+from sync_worker.demo.serving import Reply, Request
 from sync_worker.errors import SyncError
 from sync_worker.http import describe
 from sync_worker.langfuse.identity import project_of
+from sync_worker.langfuse.media import Media
+from sync_worker.langfuse.rows import parse_row
 from tests.langfuse.conftest import ALWAYS, Connect, ids, newest_first, some_rows, unreadable_ids, walk
 from tests.support.rows import row
 
@@ -84,3 +88,20 @@ def test_what_breaks_the_rules_of_http_is_not_repeated(quoted: str) -> None:
     told = describe(httpx.RemoteProtocolError(quoted))
     assert SECRET not in told
     assert told.casefold().startswith(("illegal", "malformed"))
+
+
+async def test_stop_while_a_text_is_fetched(server: RecordedLangfuse, connect: Connect) -> None:
+    """A stop at the wrong moment would leave a token in place of a text that is to be had."""
+    reading = connect(server.url)
+    token = "@@@langfuseMedia:type=text/plain|id=long|source=field_size_limit@@@"
+
+    def stops(request: Request) -> Reply | None:
+        if not request.path.startswith("/api/public/media"):
+            return None
+        reading.clock.stopping = True
+        return Reply(503, {}, b"")
+
+    server.script = stops
+    shortened = replace(parse_row(row(start=1.0)), input=token)
+    with pytest.raises(Stopped):
+        await Media(reading.client).whole_row(shortened)
