@@ -104,6 +104,8 @@ WORLDS = {
     "rotation": 0.12,  # keys are replaced, their files a minute later
     "restore": 0.1,  # an old state file is put back
     "v1": 0.06,  # the server has the older API alone
+    "not kelet": 0.1,  # something in front of Kelet answers in its place, for hours
+    "backfill": 0.1,  # a backfill up to now beside the live sync
     "gone": 0.1,  # the state file is taken away under the worker
 }
 
@@ -199,6 +201,13 @@ def _draw_worlds(plan: Plan, chance: random.Random, worlds: frozenset[str] | Non
         keys = ["kelet", *(f"langfuse-{number}" for number in range(plan.sources))]
         moments = sorted(plan.begin + chance.randrange(plan.span) for _ in range(chance.choice([1, 2, 4])))
         plan.rotations = [(moment, chance.choice(keys)) for moment in moments]
+    if plan.has("not kelet"):
+        start = plan.begin + chance.randrange(plan.span // 2)
+        plan.spells.append(Spell("kelet not itself", start, start + plan.span // 3))
+    if plan.has("backfill"):
+        plan.backfill, plan.first_fill = "now", chance.randrange(count // 2)
+        now = plan.cycles[plan.first_fill]
+        plan.stretch = (plan.begin - plan.look_back - HOUR, now)
     if plan.has("gone"):
         plan.gone = chance.sample(range(1, count), k=chance.choice([1, 2]))
     if plan.has("restore"):

@@ -7,14 +7,24 @@ from typing import Any
 
 import pytest
 
+from sync_worker.corrected import CorrectedClock, Reading
+from sync_worker.json_text import parse_strictly
+from sync_worker.kelet import client, posting
+from sync_worker.langfuse import buckets
+from sync_worker.langfuse import client as langfuse_client
 from sync_worker.langfuse.v2 import V2Reader
-from sync_worker.ledger import Ledger, SentRow, TraceNote
+from sync_worker.ledger import Ledger, SentRow, TraceNote, claims, copies
+from sync_worker.ledger.place import Place
 from sync_worker.records import Observation
+from sync_worker.settings.rotation import Reread
 from sync_worker.spans.model import EncodedSpan
-from sync_worker.sync import window
+from sync_worker.sync import engine, parked, window
 from sync_worker.sync.late import LateScans
 from sync_worker.sync.parked import ParkedSync
+from sync_worker.sync.recount import Recount
 from sync_worker.sync.release import Piece, Releaser, Trace
+from sync_worker.sync.second_read import SecondReads
+from sync_worker.sync.verify import Verification
 from sync_worker.sync.window import WindowSync
 from sync_worker.windows import Window
 from tests.simulation.run import simulate
@@ -113,6 +123,69 @@ def _loses_the_session(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Releaser, "_look_up", look_up)
 
 
+def _takes_any_success_for_kelets(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(client, "why_not", lambda *_: None)
+
+
+def _sends_what_a_backfill_sends(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(claims, "claimed_by_others", lambda *_: list[Window]())
+    patch.setattr(claims, "claim", lambda _, __, windows: list(windows))
+
+
+def _believes_its_own_clock(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(CorrectedClock, "_judged", lambda self: Reading(self._machine.now_ms(), certain=True))
+
+
+def _sends_before_the_store_has_merged(patch: pytest.MonkeyPatch) -> None:
+    async def look(self: SecondReads) -> None:
+        return None
+
+    patch.setattr(SecondReads, "look", look)
+    for module in (window, parked):
+        patch.setattr(module, "waits_for_merge", lambda *_: False, raising=False)
+
+
+def _reads_only_what_libraries_read(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(langfuse_client, "parse_answer", parse_strictly)
+
+
+def _never_sends_less_at_once(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(posting, "_TRIES", 10**9)
+
+
+def _has_one_bucket(patch: pytest.MonkeyPatch) -> None:
+    usual = buckets.bucket_of
+    for module in (buckets, langfuse_client):
+        patch.setattr(module, "bucket_of", lambda _: usual("/api/public/v2/observations"))
+
+
+def _never_reads_a_key_again(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(engine, "reread", lambda source: Reread(source, (), settled=True))
+
+
+def _takes_an_old_file_for_the_newest(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(copies, "check_latest", lambda _: None)
+
+
+def _writes_into_a_file_without_a_name(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Place, "check", lambda _: None)
+
+
+def _takes_all_sources_for_one(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Ledger, "source_by_key", lambda self, _: next(iter(self.sources()), None))
+
+
+def _verifies_nothing(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Verification, "_compare", lambda *_: None)
+
+
+def _counts_nothing_again(patch: pytest.MonkeyPatch) -> None:
+    async def parts_to_list(self: Recount, _: Window) -> list[Window]:
+        return []
+
+    patch.setattr(Recount, "parts_to_list", parts_to_list)
+
+
 BREAKS: Mapping[str, tuple[Break, str]] = {
     "counts a window as covered before it is sent": (_covers_before_it_sends, "covered"),
     "makes no late scans": (_skips_late_scans, "LOST"),
@@ -128,6 +201,24 @@ BREAKS: Mapping[str, tuple[Break, str]] = {
 }
 
 
+#: The same, of what shows only in odd surroundings.
+ODD_BREAKS: Mapping[str, tuple[Break, str, str]] = {
+    "takes a web page for Kelet's word": (_takes_any_success_for_kelets, "LOST", "not kelet"),
+    "sends what a backfill sends": (_sends_what_a_backfill_sends, "sent again", "backfill"),
+    "believes its own clock": (_believes_its_own_clock, "", "clocks"),
+    "sends before Langfuse's store has merged": (_sends_before_the_store_has_merged, "", "unmerged"),
+    "reads only what libraries read": (_reads_only_what_libraries_read, "LOST", "odd rows"),
+    "never sends less at once": (_never_sends_less_at_once, "", "gateway"),
+    "has one limit for all that it asks": (_has_one_bucket, "", "buckets"),
+    "never reads a key again": (_never_reads_a_key_again, "", "rotation"),
+    "takes an old state file for the newest": (_takes_an_old_file_for_the_newest, "an old state file", "restore"),
+    "writes into a file without a name": (_writes_into_a_file_without_a_name, "", "gone"),
+    "takes all sources for one": (_takes_all_sources_for_one, "", "sources"),
+    "verifies nothing": (_verifies_nothing, "verify found", ""),
+    "counts nothing again": (_counts_nothing_again, "LOST", "v1"),
+}
+
+
 @pytest.mark.parametrize("name", BREAKS)
 def test_a_break_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The simulation passes whatever the worker does, at least when it breaks in this way."""
@@ -135,5 +226,16 @@ def test_a_break_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     break_it(monkeypatch)
     for seed in SEEDS:
         if any(told in finding for finding in simulate(seed).wrong):
+            return
+    pytest.fail(f"a worker that {name} went unnoticed in {len(SEEDS)} seeds")
+
+
+@pytest.mark.parametrize("name", ODD_BREAKS)
+def test_an_odd_break_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The simulation plays odd surroundings, and passes whatever the worker makes of them."""
+    break_it, told, world = ODD_BREAKS[name]
+    break_it(monkeypatch)
+    for seed in SEEDS:
+        if any(told in finding for finding in simulate(seed, frozenset({world} - {""})).wrong):
             return
     pytest.fail(f"a worker that {name} went unnoticed in {len(SEEDS)} seeds")
