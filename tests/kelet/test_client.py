@@ -229,6 +229,8 @@ NOT_ACKNOWLEDGED: list[Reply] = [
     Reply(200, PROTOBUF, b"error"),
     Reply(200, JSON, b"upstream is not there"),
     Reply(200, {"Content-Type": "image/png"}, b"\x89PNG\r\n\x1a\n"),
+    Reply(200, JSON, b'{"errors": [{"message": "broken o'),
+    Reply(200, {"Content-Type": "application/x-ndjson"}, b'{}\n{"error": "no such tenant"}\n'),
     Reply(200, {**HTML, "Content-Encoding": "br"}, b"\x0b\x02\x80<p>\x03"),
     Reply(200, {**HTML, "Content-Encoding": "gzip"}, b"<html>the proxy unpacked it and left the header</html>"),
 ]
@@ -262,6 +264,7 @@ ACKNOWLEDGED: list[Reply] = [
     Reply(200, {"Content-Type": "application/vnd.kelet+json"}, b"\xef\xbb\xbf{}"),
     Reply(200, {**JSON, "Content-Encoding": "gzip"}, gzip.compress(b'{"partialSuccess": {}}')),
     Reply(200, {}, b"\r\n"),
+    Reply(200, {"Content-Type": "application/x-ndjson"}, b'{"id": 1, "error": null}\n{"id": 2, "errors": []}\n'),
 ]
 
 
