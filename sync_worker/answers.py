@@ -50,6 +50,10 @@ class NotUnpacked(BadAnswer):
     """An answer is not packed as it claims to be, or in a way that was not asked for."""
 
 
+class BrokenOff(NotUnpacked):
+    """An answer ended before its packing did: what was to come may have been well."""
+
+
 class BoundedClient(httpx.AsyncClient):
     """An `httpx.AsyncClient`, all of whose answers are read whole, unpacked and within limits before they are returned.
 
@@ -173,7 +177,7 @@ class _Body:
         finally:
             self.seconds = loop.time() - began
         if self._unpacker is not None and self.received and not self._unpacker.eof:
-            raise NotUnpacked("the answer broke off: what came is not all of the gzip")
+            raise BrokenOff("the answer broke off: what came is not all of the gzip")
 
     def _keep(self, chunk: bytes) -> None:
         for piece in self._unpacked(chunk):

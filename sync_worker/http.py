@@ -147,6 +147,7 @@ def describe(fault: Exception) -> str:
 def redirect_target(response: httpx.Response) -> str:
     """Return where a redirect leads, without query or credentials."""
     try:
-        return shown(str(httpx.URL(response.headers.get("Location", "")).copy_with(query=None, userinfo=b"")))
+        target = shown(str(httpx.URL(response.headers.get("Location", "")).copy_with(query=None, userinfo=b"")))
+        return target or "an address that it does not name"
     except httpx.InvalidURL:
         return "an address that cannot be read"

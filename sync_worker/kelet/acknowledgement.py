@@ -29,6 +29,9 @@ _BINARY = ("", "application/octet-stream", "binary/octet-stream")
 
 
 _PAGE = "a web page or XML"
+_ERROR = "JSON that tells of an error"
+#: A key with something in it, in JSON that cannot be read whole: where it stands is not known, so at any depth.
+_NAMES_ERROR = re.compile(rb'"errors?"\s*:\s*(?!null|false|\[\s*\]|\{\s*\}|"")\S', re.IGNORECASE)
 
 
 def why_not(status: int, content_type: str, content: bytes) -> str | None:
@@ -53,12 +56,12 @@ def why_not(status: int, content_type: str, content: bytes) -> str | None:
     is_json, value = parse(content.removeprefix(b"\xef\xbb\xbf"))
     if is_json:
         errors = [item for key, item in value.items() if key.lower() in _ERRORS] if isinstance(value, dict) else []
-        return "JSON that tells of an error" if any(errors) else None
+        return _ERROR if any(errors) else None
     if status == _ACCEPTED:
         return None
     if _is_text(kind, content):
-        if "json" in kind and shown[:1] in {b"{", b"["}:  # JSON beyond what is read here
-            return None
+        if "json" in kind and shown[:1] in {b"{", b"["}:  # several lines of it, broken off, or beyond what is read here
+            return _ERROR if _NAMES_ERROR.search(content) else None
         words = re.findall(r"\w+", content.decode("utf-8", "replace").lower())
         return None if words and _WORDS.issuperset(words) else "text, not an answer of OTLP"
     return None if kind in _BINARY or "protobuf" in kind or "json" in kind else f"content of another kind ({kind})"

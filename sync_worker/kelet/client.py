@@ -11,7 +11,7 @@ from typing import Literal
 import httpx
 
 from sync_worker import __version__
-from sync_worker.answers import MAX_BYTES, BadAnswer, BoundedClient, TooSlow
+from sync_worker.answers import MAX_BYTES, BadAnswer, BoundedClient, BrokenOff, TooSlow
 from sync_worker.connections import Routed
 from sync_worker.errors import CredentialsRefused, SourcePaused, TransientError
 from sync_worker.http import Hooks, describe, redirect_target, retry_after, said, shown
@@ -32,6 +32,12 @@ log = logging.getLogger(__name__)
 
 #: 5xx by which a server or a gateway says that it is overloaded or not there: no fault of the request.
 _OVERLOADED = frozenset({503, 521, 522, 523, 529})
+
+
+_NO_ACKNOWLEDGEMENT = (
+    "That is no acknowledgement: nothing was marked as sent. Try: is KELET_API_URL the address of Kelet's API, not of "
+    "a login page or proxy?"
+)
 
 
 class Refused(Exception):
@@ -165,9 +171,11 @@ class KeletClient:
             raise TransientError(
                 f"Kelet cannot be reached at {self.url}: {describe(fault)}", took=time.perf_counter() - started
             ) from fault
-        except BadAnswer as fault:
+        except (TooSlow, BrokenOff) as fault:
             kind = Failed if isinstance(fault, TooSlow) else TransientError
-            raise kind(f"Kelet's answer at {self.url} {fault}", took=time.perf_counter() - started) from fault
+            raise kind(f"Kelet at {self.url}: {fault}", took=time.perf_counter() - started) from fault
+        except BadAnswer as fault:  # of a success: of others the status is enough
+            raise SourcePaused(f"{self.url} answered, but {fault}. {_NO_ACKNOWLEDGEMENT}") from fault
         except httpx.HTTPError as fault:
             raise Failed(
                 f"Kelet cannot be reached at {self.url}, or did not answer: {describe(fault)}",
@@ -201,8 +209,8 @@ class KeletClient:
             raise Failed(f"Kelet answered {where}", status)
         if 300 <= status < 400:
             raise SourcePaused(
-                f"{self.url} redirects, which is not followed with a key. Try: set KELET_API_URL to the address it "
-                f"redirects to ({redirect_target(response)})"
+                f"{self.url} redirects to {redirect_target(response)} ({status}), which is not followed with a key. "
+                "Try: set KELET_API_URL to the address of Kelet's API, which may be that one"
             )
         raise SourcePaused(
             f"Kelet answered {where}, which is no answer of its traces endpoint. Try: check KELET_API_URL"
@@ -214,9 +222,8 @@ class KeletClient:
         fault = why_not(response.status_code, kind, response.content)
         if fault is not None:
             raise SourcePaused(
-                f"{self.url} answered {response.status_code} with {fault} ({said(response, (self._key,))}). That is no "
-                "acknowledgement: nothing was marked as sent. Try: is KELET_API_URL the address of Kelet's API, not of "
-                "a login page or proxy?"
+                f"{self.url} answered {response.status_code} with {fault} ({said(response, (self._key,))}). "
+                f"{_NO_ACKNOWLEDGEMENT}"
             )
         partial = partial_success(kind, response.content)
         message = shown(partial.error_message, (self._key,))

@@ -245,7 +245,10 @@ class Delivery:
             if self.paused.keys() >= self._projects:
                 raise unknown
             if unknown.project in self._projects:
-                log.warning("%s. Other projects go on", unknown, extra={"action": "lane"})
+                log.warning(
+                    "Kelet does not know the project %r: its traces wait, and other projects go on",
+                    unknown.project, extra={"action": "lane"},
+                )  # fmt: skip
 
     def _overtaxed(self, piece: list[EncodedSpan], fault: Overtaxed, batch: _Batch, left: set[RowKey]) -> None:
         """Halve a piece that failed twice; set a single span aside, or hold it, or go on trying it in an outage."""

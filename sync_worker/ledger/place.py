@@ -15,6 +15,7 @@ from sync_worker.errors import StateError
 
 _OWNER_ALONE = 0o600
 _AT_FDCWD, _STATX_BTIME = -100, 0x800
+_LEAST_BYTES = 512  # of a file of SQLite: one page
 
 
 def open_private(path: str, flags: int) -> int:
@@ -77,21 +78,32 @@ class Place:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._log = path.resolve().with_name(path.resolve().name + "-wal")
-        self._file = _identity(path)
+        self._file, self._size = _identity(path)
         self._log_was: tuple[int, int] | None = None
 
     def check(self) -> None:
-        """Raise StateError when the name belongs to no file, or to another one, than when it was opened."""
+        """Raise StateError when the name belongs to no file, or another one than when it was opened, or an emptied one.
+
+        An emptied file (`> state.db`, a log rotation by copytruncate) may be written to for long, by its log alone, and
+        is of no use to the next run.
+        """
         try:
-            now, log = _identity(self._path), _identity(self._log)
+            (now, size), (log, _) = _identity(self._path), _identity(self._log)
         except OSError as fault:
             raise StateError(
                 f"the state file {self._path} cannot be looked at: {fault.strerror or fault}. "
                 "Try: again when its disk answers; nothing that was not answered counts as done",
                 transient=True,
             ) from fault
-        if now is None or now != self._file:
-            what = "is gone: it was removed, or its folder was" if now is None else "was replaced by another file"
+        what = None
+        if now is None:
+            what = "is gone: it was removed, or its folder was"
+        elif now != self._file:
+            what = "was replaced by another file"
+        elif size < _LEAST_BYTES <= self._size:
+            what = "was emptied"
+        self._size = max(self._size, size)
+        if what is not None:
             raise StateError(
                 f"the state file {self._path} {what}, while this run had it open. Nothing more is sent, since what is "
                 "sent could not be remembered. Try: end all runs, put the latest file back in its place, start again; "
@@ -105,9 +117,10 @@ class Place:
         self._log_was = log
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def _identity(path: Path) -> tuple[tuple[int, int] | None, int]:
+    """Return which file has a name now, None where none has, and its size in bytes."""
     try:
         found = path.stat()
     except (FileNotFoundError, NotADirectoryError):
-        return None
-    return found.st_dev, found.st_ino
+        return None, 0
+    return (found.st_dev, found.st_ino), found.st_size

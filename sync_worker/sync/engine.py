@@ -148,6 +148,8 @@ class Engine:
                 except (Stopped, StateError, LeaseHeld):  # these concern all sources
                     raise
                 except Exception as fault:  # noqa: BLE001 - whatever it is, the reports of others are worth having
+                    if not isinstance(fault, SyncError):
+                        self.ledger.check_damage()
                     return _unexpected(source, fault)
 
         results = await asyncio.gather(*(one(source) for source in sources), return_exceptions=True)

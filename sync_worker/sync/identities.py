@@ -18,6 +18,7 @@ import hashlib
 import logging
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import httpx
 
@@ -42,6 +43,21 @@ _UNDECIDED = "undecided against"
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """The address under which the ledger knows, or is to know, a project.
+
+    `moved` is the place that moves there, and `compared` whether what was sent last was found there. `others` have the
+    same id and stay apart; of those, `undecided` are compared again.
+    """
+
+    url: str
+    moved: SourceState | None = None
+    compared: bool = False
+    others: Sequence[SourceState] = ()
+    undecided: Sequence[SourceState] = ()
+
+
 class Identities:
     """Finds the places of one process's sources, and keeps two of them from having the same."""
 
@@ -59,6 +75,7 @@ class Identities:
         self._budget_of = budget_of
         self._transport = transport
         self._taken: dict[str, SourceState] = {}  # by the names of sources
+        self._previewed: list[tuple[Source, Project]] = []
         self._turn = asyncio.Lock()  # so that of two new names of one project the second finds the first
 
     async def meet(self, sources: Collection[Source]) -> None:
@@ -100,14 +117,44 @@ class Identities:
         self._check_ids(state)
         for name, taken in self._taken.items():
             if name != source.name and taken.id == state.id:
-                raise ConfigError(
-                    f"the sources {name!r} and {source.name!r} are one Langfuse project, {state.project_name!r} "
-                    f"({state.project_id}) at {state.langfuse_url}: all of it would be sent twice. Nothing was sent "
-                    "for the second. Try: remove one of them; routes send parts of one project to several Kelet "
-                    "projects"
-                )
+                raise _one_project(name, source, _project_in(state), state.langfuse_url)
         self._taken[source.name] = state
         return state
+
+    async def preview(self, source: Source, project: Project) -> str:
+        """Say which place a source is to have, without a change to the ledger.
+
+        Raises ConfigError where it is for the operator to decide, or the source is one project with another that was
+        asked about before; TransientError, and as the requests do.
+        """
+        for other, its in self._previewed:
+            if its.id == project.id:
+                await self._check_apart(source, other, project)
+        self._previewed.append((source, project))
+        known = self._ledger.source_by_key(keys_of(source))
+        if known is not None and known.project_id == project.id:
+            return f"known as what is read at {known.langfuse_url}"
+        place = await self._found_place(source, project)
+        if place.moved is not None:
+            return f"known at {place.moved.langfuse_url}, which no longer answers for it: the next run moves it here"
+        if place.others:
+            return "another one than that of the same id elsewhere"
+        here, _ = self._known(source, project)
+        return "new here" if here is None else f"known as what is read at {here.langfuse_url}, with other keys"
+
+    async def _check_apart(self, source: Source, other: Source, project: Project) -> None:
+        """Raise ConfigError where two sources of the same id are one project, as their newest rows tell."""
+        if same_address(source.langfuse_base_url, other.langfuse_base_url):
+            raise _one_project(other.name, source, project, other.langfuse_base_url)
+        states = [self._ledger.source_by_key(keys_of(one)) for one in (source, other)]
+        if states[0] is not None and states[1] is not None and states[0].id != states[1].id:
+            return  # it was decided that they are two
+        async with (
+            self._connected(source.langfuse_base_url, _pair(source)) as here,
+            self._connected(other.langfuse_base_url, _pair(other)) as there,
+        ):
+            if await share_rows(here, there, self._settings.langfuse_api, self._clock.now_ms()):
+                raise _for_the_operator(source, project, other.langfuse_base_url, answers=True)
 
     async def adopt(self, source: Source, from_url: str | None) -> tuple[SourceState, str]:
         """Take a source, as it is set now, for the project of the same id that is known at another address.
@@ -163,26 +210,32 @@ class Identities:
 
     async def _place(self, source: Source, project: Project) -> str:
         """Return the address under which the ledger knows, or is to know, a source's project."""
+        place = await self._found_place(source, project)
+        if place.moved is not None:
+            self._move(source, place.moved, compared=place.compared)
+        elif place.others:
+            self._keep_apart(source, project, place.undecided)
+        return place.url
+
+    async def _found_place(self, source: Source, project: Project) -> _Place:
+        """Find a source's place without a change to the ledger. Raises ConfigError or TransientError."""
         here, others = self._known(source, project)
         if here is not None:
-            return here.langfuse_url
+            return _Place(here.langfuse_url)
         undecided, doubts = [], list[ConfigError]()
         for other in others:
             sent = self._ledger.latest_sent(other.id, COMPARED)
             answers = await self._still_answers(source, other)
             if not answers and (not sent or await self._lists(source, sent)):
-                self._move(source, other, compared=bool(sent))
-                return source.langfuse_base_url
+                return _Place(source.langfuse_base_url, other, bool(sent))
             same = True if sent else await self._share_rows(source, other)
             if same:
-                doubts.append(_for_the_operator(source, other, answers=answers))
+                doubts.append(_for_the_operator(source, project, other.langfuse_url, answers=answers))
             elif same is None:
                 undecided.append(other)
         if doubts:
             raise doubts[0]
-        if others:
-            self._keep_apart(source, project, undecided)
-        return source.langfuse_base_url
+        return _Place(source.langfuse_base_url, others=others, undecided=undecided)
 
     def _move(self, source: Source, other: SourceState, *, compared: bool) -> None:
         self._ledger.move_source(other.id, source.langfuse_base_url)
@@ -213,7 +266,7 @@ class Identities:
             if other.id in ids and other.project_id == state.project_id:
                 same = await self._share_rows(source, other)
                 if same:
-                    raise _for_the_operator(source, other, answers=True)
+                    raise _for_the_operator(source, _project_in(other), other.langfuse_url, answers=True)
                 if same is None:
                     left.append(str(other.id))
         if left:
@@ -228,7 +281,7 @@ class Identities:
             answers = await still_answers(client, other.project_id, with_keys=pair is not None)
         if answers is None:
             raise TransientError(
-                f"{source.name}: project {other.project_id} is known at {other.langfuse_url}, which cannot be asked at "
+                f"project {other.project_id} is known at {other.langfuse_url}, which cannot be asked at "
                 f"present whether it still has it. Try: again later, or {_decisions(source)}"
             )
         return answers
@@ -310,17 +363,24 @@ def _pair(source: Source) -> tuple[str, str]:
     return source.langfuse_public_key, source.langfuse_secret_key.get_secret_value()
 
 
-def _for_the_operator(source: Source, other: SourceState, *, answers: bool) -> ConfigError:
-    why = (
-        f"{other.langfuse_url} still answers, or may"
-        if answers
-        else "what was sent last is not listed there as it was sent"
-    )
+def _project_in(state: SourceState) -> Project:
+    return Project(state.project_id, state.project_name, state.organization_id)
+
+
+def _one_project(name: str, second: Source, project: Project, url: str) -> ConfigError:
     return ConfigError(
-        f"the source {source.name!r} is project {other.project_name!r} ({other.project_id}) at "
-        f"{source.langfuse_base_url}, and a project of that id is known at {other.langfuse_url}: one project under two "
-        f"names would be sent twice, and equal ids do not prove that it is one ({why}). Nothing was sent. "
-        f"Try: that address, if it is one; or {_decisions(source)}"
+        f"the sources {name!r} and {second.name!r} are one Langfuse project, {project.name!r} ({project.id}) at {url}: "
+        "all of it would be sent twice. Nothing was sent for the second. Try: remove one of them; routes send parts of "
+        "one project to several Kelet projects"
+    )
+
+
+def _for_the_operator(source: Source, project: Project, known_at: str, *, answers: bool) -> ConfigError:
+    why = f"{known_at} still answers, or may" if answers else "what was sent last is not listed there as it was sent"
+    return ConfigError(
+        f"the source {source.name!r} is project {project.name!r} ({project.id}) at {source.langfuse_base_url}, and a "
+        f"project of that id is known at {known_at}: one project under two names would be sent twice, and equal ids do "
+        f"not prove that it is one ({why}). Nothing was sent. Try: that address, if it is one; or {_decisions(source)}"
     )
 
 

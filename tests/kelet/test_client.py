@@ -229,6 +229,10 @@ NOT_ACKNOWLEDGED: list[Reply] = [
     Reply(200, PROTOBUF, b"error"),
     Reply(200, JSON, b"upstream is not there"),
     Reply(200, {"Content-Type": "image/png"}, b"\x89PNG\r\n\x1a\n"),
+    Reply(200, JSON, b'{"errors": [{"message": "broken o'),
+    Reply(200, {"Content-Type": "application/x-ndjson"}, b'{}\n{"error": "no such tenant"}\n'),
+    Reply(200, {**HTML, "Content-Encoding": "br"}, b"\x0b\x02\x80<p>\x03"),
+    Reply(200, {**HTML, "Content-Encoding": "gzip"}, b"<html>the proxy unpacked it and left the header</html>"),
 ]
 
 
@@ -237,6 +241,13 @@ async def test_answer_of_somebody_else(reply: Reply, kelet: OtlpReceiver, client
     """A login page, a block page or a proxy's error counts as if Kelet had taken the spans: they never arrive."""
     kelet.script = faults.always(reply)
     with pytest.raises(SourcePaused, match=r"no acknowledgement.*KELET_API_URL"):
+        await client.post(spans(3))
+
+
+async def test_redirect_to_nowhere(kelet: OtlpReceiver, client: KeletClient) -> None:
+    """The message advises an address that is not there: `()`."""
+    kelet.script = faults.always(Reply(304))
+    with pytest.raises(SourcePaused, match=r"does not name \(304\).*KELET_API_URL"):
         await client.post(spans(3))
 
 
@@ -253,6 +264,7 @@ ACKNOWLEDGED: list[Reply] = [
     Reply(200, {"Content-Type": "application/vnd.kelet+json"}, b"\xef\xbb\xbf{}"),
     Reply(200, {**JSON, "Content-Encoding": "gzip"}, gzip.compress(b'{"partialSuccess": {}}')),
     Reply(200, {}, b"\r\n"),
+    Reply(200, {"Content-Type": "application/x-ndjson"}, b'{"id": 1, "error": null}\n{"id": 2, "errors": []}\n'),
 ]
 
 

@@ -38,6 +38,10 @@ def _log_removed(path: Path) -> None:
     path.with_name(f"{path.name}-wal").unlink()
 
 
+def _emptied(path: Path) -> None:
+    os.truncate(path, 0)
+
+
 @pytest.fixture
 def held(tmp_path: Path, clock: VirtualClock) -> Iterator[Ledger]:
     """Return a state file in a folder of its own, under a lease."""
@@ -51,7 +55,7 @@ def held(tmp_path: Path, clock: VirtualClock) -> Iterator[Ledger]:
     ledger.close()
 
 
-@pytest.mark.parametrize("fate", [_removed, _replaced, _folder_removed, _folder_renamed, _log_removed])
+@pytest.mark.parametrize("fate", [_removed, _replaced, _folder_removed, _folder_renamed, _log_removed, _emptied])
 def test_file_that_goes_away(held: Ledger, fate: Callable[[Path], None]) -> None:
     """A run goes on into a file without a name: what it sends, the next run sends again."""
     held.check()

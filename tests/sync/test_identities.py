@@ -74,6 +74,55 @@ def test_one_project_by_two_key_pairs(make_world: MakeWorld, command: str) -> No
     assert made.kelet.spans == []
 
 
+def _found_of(made: World, name: str) -> tuple[int, bool, str]:
+    """Return the exit code of `check`, and what it found of a source's project."""
+    code, said = made.program_json("check")
+    (line,) = [line for line in said["checks"] if line["check"] == f"{name}: Langfuse project"]
+    return code, line["ok"], line["found"]
+
+
+def test_check_tells_of_one_project_under_two_names(make_world: MakeWorld) -> None:
+    """`check` finds all well, and the run after it ends with 2."""
+    made = make_world(trace(3), **LONG_AGO)
+    here, keys = made.langfuse.url, _keys(made.langfuse)
+    _sources(made, ("one", here, *keys), ("two", here, "pk-lf-another", made.langfuse.secret_key))
+    code, is_well, found = _found_of(made, "two")
+    assert (code, is_well) == (ExitCode.USAGE, False)
+    assert "are one Langfuse project" in found
+    _sources(made, ("one", here, *keys), ("two", _other_name(made.langfuse), *keys))
+    code, is_well, found = _found_of(made, "two")
+    assert (code, is_well) == (ExitCode.USAGE, False)
+    assert "state adopt" in found
+
+
+def test_check_tells_what_a_move_will_be(moved: tuple[World, RecordedLangfuse]) -> None:
+    """`check` finds all well where the next run refuses, or decides in the place of a run."""
+    made, there = moved
+    assert _found_of(made, "default") == (0, True, f"known as what is read at {made.langfuse.url}")
+    _at(made, there)
+    code, is_well, found = _found_of(made, "default")
+    assert (code, is_well) == (ExitCode.USAGE, False)
+    assert "state adopt" in found
+    _gone(made)
+    for _ in range(2):  # it changes nothing
+        code, is_well, found = _found_of(made, "default")
+        assert (code, is_well) == (0, True)
+        assert "no longer answers for it" in found
+    assert made.once()[0].spans_sent == 2
+    assert _found_of(made, "default")[2] == f"known as what is read at {there.url}"
+
+
+def test_check_of_two_projects_of_one_id(make_world: MakeWorld) -> None:
+    """Two servers with projects of one chosen id cannot pass `check`."""
+    made = make_world(trace(3), **LONG_AGO)
+    with RecordedLangfuse(trace(2)) as other:
+        other.now = made.langfuse.now
+        _sources(made, ("one", made.langfuse.url, *_keys(made.langfuse)), ("two", other.url, *_keys(other)))
+        assert _found_of(made, "two") == (0, True, "new here")
+        assert made.once()[0].spans_sent == 4
+        assert _found_of(made, "two")[1]
+
+
 @pytest.mark.parametrize("command", ["once", "run"])
 def test_one_server_under_two_names(make_world: MakeWorld, command: str) -> None:
     """The same server by another host name counts as another project: everything goes out twice."""
@@ -212,6 +261,7 @@ def test_old_address_in_an_outage_decides_nothing(moved: tuple[World, RecordedLa
     assert code == ExitCode.TRANSIENT
     assert report.error is not None
     assert "state adopt" in report.error
+    assert "default: default" not in made.program("once")[2]
     assert len(made.kelet.spans) == 7
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -33,12 +34,12 @@ from sync_worker.langfuse.identity import Project, key_expiry, project_of, serve
 from sync_worker.langfuse.page_size import MAX_LIMIT
 from sync_worker.langfuse.v1 import V1Reader
 from sync_worker.langfuse.v2 import V2Reader
-from sync_worker.ledger import open_ledger
+from sync_worker.ledger import Ledger, open_ledger
 from sync_worker.ledger.copies import check_latest
 from sync_worker.ledger.file_systems import file_system, on_network
 from sync_worker.records import Api
 from sync_worker.settings import Settings, Source
-from sync_worker.sync.engine import overall
+from sync_worker.sync.engine import Engine, overall
 from sync_worker.times import iso_time, moment_ms, span_ms
 from sync_worker.windows import Window
 
@@ -93,16 +94,25 @@ def run(arguments: argparse.Namespace) -> int:
     findings.note("settings", f"{len(sources)} source(s); `config show` tells where each value comes from")
 
     async def work() -> int:
-        await findings.attempt("state file", lambda: _state_file(settings, sources, clock, findings))
-        for source in sources:
-            try:
-                await _check_source(source, settings, clock, findings, skip_kelet=arguments.skip_kelet)
-            except Stopped:
-                findings.note(source.name, "not checked to the end: asked to stop", ok=False)
-                break
-            except Exception as fault:  # noqa: BLE001 - whatever it is, other sources are checked too
-                findings.fail(source.name, f"unexpected {type(fault).__name__}: {fault}", ExitCode.TRANSIENT)
-        return overall(findings.codes)
+        with ExitStack() as opened:
+            ledgers: list[Ledger] = []
+
+            async def state_file() -> str:
+                existed = settings.state_path.exists()
+                ledgers.append(opened.enter_context(closing(open_ledger(settings.state_path, clock))))
+                return _state_file(ledgers[0], settings, sources, findings, existed=existed)
+
+            is_well = await findings.attempt("state file", state_file)
+            engine = Engine(settings, ledgers[0], clock, _patience(settings)) if is_well else None
+            for source in sources:
+                try:
+                    await _check_source(source, settings, clock, findings, engine, skip_kelet=arguments.skip_kelet)
+                except Stopped:
+                    findings.note(source.name, "not checked to the end: asked to stop", ok=False)
+                    break
+                except Exception as fault:  # noqa: BLE001 - whatever it is, other sources are checked too
+                    findings.fail(source.name, f"unexpected {type(fault).__name__}: {fault}", ExitCode.TRANSIENT)
+            return overall(findings.codes)
 
     code = run_async(work, clock)
     if arguments.json:
@@ -113,20 +123,21 @@ def run(arguments: argparse.Namespace) -> int:
     return code
 
 
-async def _state_file(settings: Settings, sources: Sequence[Source], clock: SystemClock, findings: Findings) -> str:
+def _patience(settings: Settings) -> float:
+    return min(settings.patience.total_seconds(), 10.0)
+
+
+def _state_file(
+    ledger: Ledger, settings: Settings, sources: Sequence[Source], findings: Findings, *, existed: bool
+) -> str:
     path = settings.state_path
-    existed = path.exists()
-    ledger = open_ledger(path, clock)
-    try:
-        with ledger.transaction(fenced=False):
-            pass
-        for line in start_notices(settings, sources, ledger):
-            findings.note("start", line)
-        ledger.check_damage()
-        check_latest(ledger)
-        size = ledger.size_bytes()
-    finally:
-        ledger.close()
+    with ledger.transaction(fenced=False):
+        pass
+    for line in start_notices(settings, sources, ledger):
+        findings.note("start", line)
+    ledger.check_damage()
+    check_latest(ledger)
+    size = ledger.size_bytes()
     kind = file_system(path) or "an unknown file system"
     words = f"{path} on {kind}, {size / 1024:,.0f} KiB" + ("" if existed else ", made now")
     mode = path.stat().st_mode & 0o777
@@ -138,9 +149,15 @@ async def _state_file(settings: Settings, sources: Sequence[Source], clock: Syst
 
 
 async def _check_source(
-    source: Source, settings: Settings, clock: SystemClock, findings: Findings, *, skip_kelet: bool
+    source: Source,
+    settings: Settings,
+    clock: SystemClock,
+    findings: Findings,
+    engine: Engine | None,
+    *,
+    skip_kelet: bool,
 ) -> None:
-    patience = min(settings.patience.total_seconds(), 10.0)
+    patience = _patience(settings)
     corrected = CorrectedClock(clock)
     client = LangfuseClient(
         source.langfuse_base_url, source.langfuse_public_key, source.langfuse_secret_key.get_secret_value(),
@@ -158,9 +175,14 @@ async def _check_source(
     )
     name = source.name
     try:
+        opened: list[Project] = []
         if await findings.attempt(f"{name}: Langfuse server", lambda: _server(client)) and await findings.attempt(
-            f"{name}: Langfuse keys", lambda: _keys(client)
+            f"{name}: Langfuse keys", lambda: _keys(client, opened)
         ):
+            if engine is not None:
+                await findings.attempt(
+                    f"{name}: Langfuse project", lambda: engine.identities.preview(source, opened[0])
+                )
             await findings.attempt(f"{name}: Langfuse API", lambda: _due(client, settings, corrected))
         projects = dict.fromkeys([source.kelet_project, *(route.project for route in source.routes)])
         for project in projects:
@@ -179,8 +201,9 @@ async def _server(client: LangfuseClient) -> str:
     return f"{client.base_url}, version {await server_version(client)}"
 
 
-async def _keys(client: LangfuseClient) -> str:
-    project: Project = await project_of(client)
+async def _keys(client: LangfuseClient, opened: list[Project]) -> str:
+    project = await project_of(client)
+    opened.append(project)
     expires = await key_expiry(client, project)
     end = "Langfuse tells of no end" if expires is None else f"expire at {iso_time(round(expires.timestamp() * 1000))}"
     return (
