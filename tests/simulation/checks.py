@@ -131,17 +131,21 @@ class Checks:
         for source in ledger.sources():
             letters = ledger.dead_letters(source.id)
             first = source.first_edge_ms
-            assert first is not None
+            if first is None:
+                self._say(f"{source.project_name} was never synced")
+                continue
             number = self._number_of(ledger, source.id)
             firsts[number] = first
             for row in self._rows:
                 if row.trace.source == number:
                     self._arrived(row, first, letters)
-            # Of a span that may be to blame for Kelet's errors, and whose trace waits, no more can be said.
-            if not self._history.stuck and (parked := ledger.parked(source.id).count):
+            # A span that may be to blame for Kelet's errors waits with its trace until others prove it.
+            is_doubted = self._history.stuck or self._kelet.book.blocked
+            if not is_doubted and (parked := ledger.parked(source.id).count):
                 self._say(f"{parked} traces are parked at the end")
         if len(firsts) != self._plan.sources:
             self._say(f"{len(firsts)} sources are known, not {self._plan.sources}")
+            return
         for arrival in self._kelet.book.arrivals:
             self._looks_right(arrival, firsts)
         plain = (
@@ -156,35 +160,14 @@ class Checks:
         if ledger.query("PRAGMA quick_check")[0][0] != "ok":
             self._say("the state file is damaged")
 
-    def take_away(self, ledger: Ledger) -> dict[str, tuple[str, str]]:
-        """Make the ledger forget one row of each source that it sent; return which, by project."""
-        taken: dict[str, tuple[str, str]] = {}
-        rows = {row.key: row for row in self._rows}
-        for source in ledger.sources():
-            number = self._number_of(ledger, source.id)
-            sent = ledger.query("SELECT trace_id, row_id FROM sent WHERE source_id = ? ORDER BY start_ms", [source.id])
-            for trace, row_id in reversed(sent):
-                row = rows.get((trace, row_id))
-                now = self._moments.true_ms()
-                if row is None or row.hidden or row.odd or not any(version.seen(now) for version in row.versions):
-                    continue
-                recent = now - self._plan.deepest < row.start
-                if recent:
-                    ledger.db.execute(
-                        "DELETE FROM sent WHERE source_id = ? AND trace_id = ? AND row_id = ?",
-                        [source.id, trace, row_id],
-                    )
-                    taken[f"P{number}"] = trace, row_id
-                    break
-        return taken
-
-    def verified(self, found: Mapping[str, Verdict], missing: Mapping[str, tuple[str, str]]) -> None:
+    def verified(self, found: Mapping[str, Verdict], missing: Sequence[RowStory]) -> None:
         """Hear what `verify` found where these rows are missing."""
         told = {key for verdict in found.values() for hour in verdict.hours for key in hour.rows}
         if len(found) != self._plan.sources:
             self._say(f"verify told of {len(found)} sources only")
-        if told != set(missing.values()) or any(verdict.gaps for verdict in found.values()):
-            self._say(f"verify found {sorted(told)} missing, not {sorted(missing.values())}: {found}")
+        right = {row.key for row in missing}
+        if told != right or any(verdict.gaps for verdict in found.values()):
+            self._say(f"verify found {sorted(told)} missing, not {sorted(right)}: {found}")
 
     def _number_of(self, ledger: Ledger, source_id: int) -> int:
         if source_id not in self._sources:
@@ -200,7 +183,9 @@ class Checks:
         accepted = [version for version in row.versions if self._was_taken(version)]
         numbers = [_number(version) for version in accepted]
         own = [letter for letter in letters if letter.row_id == row.id]
-        if row.odd and (accepted or any(letter.kind == "unreadable" for letter in letters)):
+        # An odd row may be a dead letter without its id; so is one that a server of the older API does not serve.
+        is_nameless = row.odd or (row.unservable and self._plan.has("v1"))
+        if is_nameless and (accepted or any(letter.kind == "unreadable" for letter in letters)):
             return
         if any(version.name in self._history.stuck | self._kelet.book.blocked for version in row.versions):
             return
@@ -288,7 +273,7 @@ class Checks:
         batch = arrival.batch
         roots = [story for story in row.trace.rows if _is_root(story.versions[0].row)]
         for bearer in row.trace.rows:
-            if not bearer.versions[0].row["sessionId"]:
+            if not bearer.versions[0].row["sessionId"] or bearer.odd:
                 continue
             seen = any(state.seen(batch.cycle) and state.seen(batch.moment) for state in bearer.versions)
             if roots == [bearer] and seen:

@@ -180,6 +180,13 @@ class Author:
         self._list()
         return self.history
 
+    def come_late(self, start: int, shown: int) -> RowStory:
+        """Add a row that shows up long after its start."""
+        trace, otel = self._trace(start)
+        row = self._row(trace, otel, start, SECOND, parent=None, shown=shown)
+        self._list()
+        return row
+
     # Shapes of traces
 
     def _short(self) -> None:
