@@ -167,7 +167,7 @@ class KeletClient:
             ) from fault
         except BadAnswer as fault:
             kind = Failed if isinstance(fault, TooSlow) else TransientError
-            raise kind(f"Kelet's answer at {self.url} {fault}", took=time.perf_counter() - started) from fault
+            raise kind(f"Kelet's answer at {self.url}: {fault}", took=time.perf_counter() - started) from fault
         except httpx.HTTPError as fault:
             raise Failed(
                 f"Kelet cannot be reached at {self.url}, or did not answer: {describe(fault)}",
