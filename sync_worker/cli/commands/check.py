@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -115,7 +116,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 async def _state_file(settings: Settings, sources: Sequence[Source], clock: SystemClock, findings: Findings) -> str:
     path = settings.state_path
-    existed = path.exists()
+    existed = os.path.exists(path)  # noqa: ASYNC240, PTH110 - what cannot be looked at is told on opening
     ledger = open_ledger(path, clock)
     try:
         with ledger.transaction(fenced=False):
