@@ -226,13 +226,12 @@ def test_a_stop_does_not_wait_for_a_store(make_world: MakeWorld) -> None:
 def test_a_store_that_trickles(monkeypatch: pytest.MonkeyPatch) -> None:
     """A byte now and then holds a source up for minutes, for one text."""
     monkeypatch.setattr(stores, "_SLOW", 0.2)
-
     served = asyncio.Event()
 
     async def trickle(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n")
-        for _ in range(40):
-            writer.write(b"x")
+        for byte in b"x" * 40:
+            writer.write(bytes([byte]))
             await asyncio.sleep(0.05)
         writer.close()
         with contextlib.suppress(ConnectionError):
