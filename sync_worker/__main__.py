@@ -25,7 +25,10 @@ def main() -> int:
     from sync_worker.cli.stopping import handled  # noqa: PLC0415
 
     with handled():
-        return run()
+        code = run()
+    # Python gives signals back to the system while it ends, and one that came then would take the exit code away.
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    return code
 
 
 if __name__ == "__main__":

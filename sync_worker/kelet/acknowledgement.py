@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from typing import Any
 
 from google.protobuf.json_format import Parse, ParseError
 from google.protobuf.message import DecodeError
@@ -30,17 +31,16 @@ _BINARY = ("", "application/octet-stream", "binary/octet-stream")
 
 _PAGE = "a web page or XML"
 _ERROR = "JSON that tells of an error"
-#: A key with something in it, in JSON that cannot be read whole: where it stands is not known, so at any depth.
-_NAMES_ERROR = re.compile(rb'"errors?"\s*:\s*(?!null|false|\[\s*\]|\{\s*\}|"")\S', re.IGNORECASE)
 
 
 def why_not(status: int, content_type: str, content: bytes) -> str | None:
     """Say why an answer with a status of 2xx is no acknowledgement; None where it is one.
 
-    None is HTML or XML (by type, or by its first byte), JSON with something in a top-level `error` or `errors`, a
-    picture or the like, and text other than ok, accepted, success. Any other JSON, protobuf (even if it cannot be
-    read), an empty body, 204 and a 202 are one: OTLP/HTTP answers a success with an ExportTraceServiceResponse, and
-    receivers that answer less than that are known (open-telemetry/opentelemetry-python#3623).
+    None is HTML or XML (by type, or by its first byte), JSON that cannot be read or has something in a top-level `error`
+    or `errors`, a picture or the like, and text other than ok, accepted, success. Any other JSON, protobuf (even if it
+    cannot be read), an empty body, 204 and a 202 are one: OTLP/HTTP answers a success with an
+    ExportTraceServiceResponse, and receivers that answer less than that are known
+    (open-telemetry/opentelemetry-python#3623).
     """
     if status in {_NO_CONTENT, _RESET_CONTENT}:  # there is no body that could say otherwise
         return None
@@ -55,13 +55,15 @@ def why_not(status: int, content_type: str, content: bytes) -> str | None:
         return _PAGE
     is_json, value = parse(content.removeprefix(b"\xef\xbb\xbf"))
     if is_json:
-        errors = [item for key, item in value.items() if key.lower() in _ERRORS] if isinstance(value, dict) else []
-        return _ERROR if any(errors) else None
+        return _ERROR if _tells_error(value) else None
     if status == _ACCEPTED:
         return None
     if _is_text(kind, content):
-        if "json" in kind and shown[:1] in {b"{", b"["}:  # several lines of it, broken off, or beyond what is read here
-            return _ERROR if _NAMES_ERROR.search(content) else None
+        if "json" in kind and shown[:1] in {b"{", b"["}:
+            lines = [parse(line) for line in shown.splitlines() if line.strip()]
+            if not all(is_json for is_json, _ in lines):
+                return "JSON that cannot be read"
+            return _ERROR if any(_tells_error(value) for _, value in lines) else None
         words = re.findall(r"\w+", content.decode("utf-8", "replace").lower())
         return None if words and _WORDS.issuperset(words) else "text, not an answer of OTLP"
     return None if kind in _BINARY or "protobuf" in kind or "json" in kind else f"content of another kind ({kind})"
@@ -78,6 +80,10 @@ def partial_success(content_type: str, content: bytes) -> ExportTracePartialSucc
     except (ParseError, DecodeError, ValueError, RecursionError):
         return ExportTracePartialSuccess()
     return answer.partial_success
+
+
+def _tells_error(value: Any) -> bool:
+    return isinstance(value, dict) and any(item for key, item in value.items() if key.lower() in _ERRORS)
 
 
 def _unzipped(content: bytes) -> bytes:

@@ -173,7 +173,7 @@ class KeletClient:
             ) from fault
         except (TooSlow, BrokenOff) as fault:
             kind = Failed if isinstance(fault, TooSlow) else TransientError
-            raise kind(f"Kelet at {self.url}: {fault}", took=time.perf_counter() - started) from fault
+            raise kind(f"Kelet's answer at {self.url}: {fault}", took=time.perf_counter() - started) from fault
         except BadAnswer as fault:  # of a success: of others the status is enough
             raise SourcePaused(f"{self.url} answered, but {fault}. {_NO_ACKNOWLEDGEMENT}") from fault
         except httpx.HTTPError as fault:

@@ -9,6 +9,7 @@ itself: then addresses are checked, and names by their form.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Collection
 
 import httpx
@@ -20,6 +21,8 @@ from sync_worker.langfuse.addresses import Reach, is_private_name, literal, reac
 
 _TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 _DEADLINE = 120.0  # seconds for a whole text, however it trickles
+_SLOW = 10.0  # seconds that a text may take whatever its size; then as much more as it has at the least rate
+_LEAST_RATE = 16 * 1024  # bytes a second
 _TRIED = 2  # addresses of one host
 _PORTS = {"https": 443, "http": 80}
 
@@ -121,9 +124,11 @@ async def _get(client: httpx.AsyncClient, at: httpx.URL, url: httpx.URL, limit: 
             raise NotToBeHadError(f"its store answered {response.status_code}")
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":
             raise NotToBeHadError("its store compresses what is not to be compressed")
-        content = bytearray()
+        content, began = bytearray(), time.monotonic()
         async for chunk in response.aiter_raw():
             content += chunk
+            if time.monotonic() - began > _SLOW + len(content) / _LEAST_RATE:
+                raise TransientError(f"the media store {url.host} is too slow: {len(content)} bytes in {_SLOW:.0f} s")
             if len(content) > limit:
                 raise NotToBeHadError(f"it has more than {limit} bytes")
         return bytes(content)

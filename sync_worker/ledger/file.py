@@ -94,6 +94,8 @@ def _check_place(path: Path, *, must_exist: bool) -> None:
     if must_exist:
         raise StateError(f"there is no state file at {path}. Try: another SYNC_STATE_PATH, or run `once` first")
     if not path.parent.is_dir():
+        if path.parent.exists():
+            raise StateError(f"{path.parent} is no folder for a state file. Try: another SYNC_STATE_PATH")
         raise StateError(
             f"the folder of the state file does not exist: {path.parent}. Try: mkdir -p {shlex.quote(str(path.parent))}"
         )
@@ -101,11 +103,11 @@ def _check_place(path: Path, *, must_exist: bool) -> None:
 
 def recognise(path: Path) -> None:
     """Say why a file is no state file that this program can read, if so; nothing is changed. Raises StateError."""
-    if path.is_dir():
-        raise StateError(f"{path} is a folder. Try: the state files in it")
-    if not path.exists():
-        raise StateError(f"there is no file {path}. Try: `ls {shlex.quote(str(path.parent))}`")
     try:
+        if path.is_dir():
+            raise StateError(f"{path} is a folder. Try: the state files in it")
+        if not path.exists():
+            raise StateError(f"there is no file {path}. Try: `ls {shlex.quote(str(path.parent))}`")
         if path.stat().st_size == 0:
             raise StateError(f"{path} is empty, and no state file. Try: the file that the run wrote")
         with explained(path):

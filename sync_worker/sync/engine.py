@@ -39,6 +39,8 @@ _RANK = (
     ExitCode.PAUSED,
     ExitCode.TRANSIENT,
     ExitCode.GAPS,
+    ExitCode.SIGINT,
+    ExitCode.SIGTERM,
     ExitCode.DEAD_LETTERS,
     ExitCode.OK,
 )

@@ -169,7 +169,6 @@ SUCCESSES: list[tuple[Reply, Accepted]] = [
     (json_reply(200, ["ok"]), Accepted()),
     (json_reply(200, None), Accepted()),
     (Reply(200, JSON, b"\xff{"), Accepted()),
-    (Reply(200, JSON, b"[" * 50_000), Accepted()),
     (Reply(200, PROTOBUF, _partial(1, "a\nb\x1b[31m" + "c" * 5000)), Accepted(1, "a b [31m" + "c" * 192 + "…")),
 ]
 
@@ -230,6 +229,8 @@ NOT_ACKNOWLEDGED: list[Reply] = [
     Reply(200, JSON, b"upstream is not there"),
     Reply(200, {"Content-Type": "image/png"}, b"\x89PNG\r\n\x1a\n"),
     Reply(200, JSON, b'{"errors": [{"message": "broken o'),
+    Reply(200, JSON, b'{"partialSucc'),
+    Reply(200, JSON, b"[" * 50_000),
     Reply(200, {"Content-Type": "application/x-ndjson"}, b'{}\n{"error": "no such tenant"}\n'),
     Reply(200, {**HTML, "Content-Encoding": "br"}, b"\x0b\x02\x80<p>\x03"),
     Reply(200, {**HTML, "Content-Encoding": "gzip"}, b"<html>the proxy unpacked it and left the header</html>"),

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import gzip
 import json
+import signal
+import time
 
 import pytest
 
 from sync_worker.demo.serving import Reply, Request, json_reply
+from sync_worker.errors import TransientError
+from sync_worker.langfuse import store as stores
 from sync_worker.langfuse.media import MAX_TEXT_BYTES
 from tests.support import faults
 from tests.support.rows import trace
@@ -192,3 +198,53 @@ def test_much_text_goes_out_in_part(make_world: MakeWorld, monkeypatch: pytest.M
     parents = {span.parent_id for span in made.kelet.spans if span.span_id != root["id"]}
     assert parents == {root["id"]}
     assert made.once()[0].spans_sent == 0
+
+
+def test_a_stop_does_not_wait_for_a_store(make_world: MakeWorld) -> None:
+    """A store that hangs holds a run against SIGTERM beyond what a supervisor waits."""
+    rows = trace(1, seconds=5.0)
+    rows[1]["input"] = TOKEN.format("long")
+    made = make_world(rows, SYNC_START="2026-11-20T00:00:00Z")
+    seen = _store(made)
+    serve = made.langfuse.script
+    assert serve is not None
+
+    def hanging(request: Request) -> Reply | None:
+        reply = serve(request)
+        return faults.slow(60.0) if request.path == "/store/long" else reply
+
+    made.langfuse.script = hanging
+    with made.start("once") as process:
+        deadline = time.monotonic() + 30
+        while not seen and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=15)
+    assert process.returncode == 143, err
+
+
+def test_a_store_that_trickles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A byte now and then holds a source up for minutes, for one text."""
+    monkeypatch.setattr(stores, "_SLOW", 0.2)
+    served = asyncio.Event()
+
+    async def trickle(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n")
+        for byte in b"x" * 40:
+            writer.write(bytes([byte]))
+            await asyncio.sleep(0.05)
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+        served.set()
+
+    async def read() -> None:
+        async with await asyncio.start_server(trickle, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            try:
+                await stores.Store(f"http://127.0.0.1:{port}").read(f"http://127.0.0.1:{port}/text", 1000)
+            finally:
+                await served.wait()
+
+    with pytest.raises(TransientError, match="too slow"):
+        asyncio.run(read())

@@ -213,3 +213,19 @@ def test_read_only_mount_of_a_log_without_its_index(
     code, _, err = made.program("status", "--state", str(left / "state.db"))
     assert code == ExitCode.USAGE
     assert "Try: copy both to another folder" in err
+
+
+@pytest.mark.parametrize("place", ["a" * 300, "file/state.db", "loop"])
+@pytest.mark.parametrize("command", [("check", "--skip-kelet"), ("once",), ("status",), ("state", "merge")])
+def test_a_place_where_no_state_file_can_be(make_world: MakeWorld, place: str, command: tuple[str, ...]) -> None:
+    """A name that the file system does not take ends in Python's words, or asks for a folder that cannot be made."""
+    made = make_world([])
+    (made.folder / "file").write_text("a letter")
+    (made.folder / "loop").symlink_to("loop")
+    path = str(made.folder / place)
+    arguments = (*command, path) if command[-1] == "merge" else (*command, "--state", path)
+    code, out, err = made.program(*arguments)
+    assert code == ExitCode.USAGE
+    assert "unexpected" not in out + err
+    assert "mkdir" not in out + err
+    assert "Try: " in out + err

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import signal
 import sqlite3
 import time
+
+import pytest
 
 from sync_worker.errors import ExitCode
 from sync_worker.times import moment_ms
@@ -250,3 +254,20 @@ def test_killed_resend_leaves_no_hour_that_looks_whole(make_world: MakeWorld) ->
     assert made.program("verify", *ALL)[0] == ExitCode.GAPS
     assert made.program(*RESEND, "--again")[0] == 0
     assert made.arrived().keys() == identities([*rows, late]).keys()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_stopped_before_it_compared(make_world: MakeWorld, number: int, code: int) -> None:
+    """A verification that was stopped while Langfuse did not answer ends as one that found nothing missing."""
+    made = make_world(_rows(2), **LONG_AGO)
+    assert made.program("once")[0] == 0
+    asked = len(made.langfuse.requests)
+    made.langfuse.script = faults.always(faults.slow(30.0))
+    with made.start("verify", *ALL, "--json") as process:
+        deadline = time.monotonic() + 30
+        while len(made.langfuse.requests) == asked and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=20)
+    assert process.returncode == code, err
+    assert json.loads(out)["exit_code"] == code
