@@ -14,7 +14,7 @@ from sync_worker.clock import Stopped
 from sync_worker.errors import SyncError
 
 BEGIN = 1_000.0  # seconds on the steady clock when the simulation begins
-_LONGEST = 90 * 86_400.0  # seconds; no seed needs more
+_LONGEST = 40 * 86_400.0  # seconds; no seed needs more
 
 SECOND = 1_000
 MINUTE = 60 * SECOND
