@@ -36,9 +36,9 @@ _ERROR = "JSON that tells of an error"
 def why_not(status: int, content_type: str, content: bytes) -> str | None:
     """Say why an answer with a status of 2xx is no acknowledgement; None where it is one.
 
-    None is HTML or XML (by type, or by its first byte), JSON that cannot be read or has something in a top-level `error`
-    or `errors`, a picture or the like, and text other than ok, accepted, success. Any other JSON, protobuf (even if it
-    cannot be read), an empty body, 204 and a 202 are one: OTLP/HTTP answers a success with an
+    None is HTML or XML (by type, or by its first byte), JSON that cannot be read, or with something in a top-level
+    `error` or `errors`, a picture or the like, and text other than ok, accepted, success. Any other JSON, protobuf
+    (even if it cannot be read), an empty body, 204 and a 202 are one: OTLP/HTTP answers a success with an
     ExportTraceServiceResponse, and receivers that answer less than that are known
     (open-telemetry/opentelemetry-python#3623).
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from sync_worker.ledger import DeadLetter, TraceNote
@@ -80,7 +80,8 @@ class WindowSync:
             letters += [releaser.letter_of(item) for item in page.unreadable]
             if assembly.size > self._max_held or since > _ROWS_BEGUN_ANEW:
                 upper = await self._cover(Window(min(oldest + 1, upper), upper), assembly, settled, letters, window)
-                settled, letters, since = Settled(), [], 0
+                below = [part for part in settled.undelivered if part.start < upper]  # of the moment that was cut
+                settled, letters, since = Settled(undelivered=below), [], 0
             else:
                 settled.add(await self._settle(assembly.take_whole(), window))
         await self._cover(Window(window.start, upper), assembly, settled, letters, window)
@@ -113,7 +114,8 @@ class WindowSync:
         settled.add(await self._settle(assembly.take(), window))
         releaser.delivery.finish()
         new = releaser.ledger.count_new(letters)
-        covered = Window(done.start, done.start) if settled.undelivered else self._certain(done)
+        is_open = any(part.end > done.start for part in settled.undelivered)
+        covered = Window(done.start, done.start) if is_open else self._certain(done)
         releaser.ledger.commit_window(releaser.source_id, self._role, covered, settled.notes, letters)
         releaser.report.dead_letters += new
         return done.start
@@ -149,7 +151,8 @@ class WindowSync:
             return Settled()
         traces = await releaser.introduce(taken, window)
         if self._role == BACKFILL:
-            return Settled(undelivered=[window] if await releaser.send(traces) else [])
+            left = await releaser.send(traces)
+            return Settled(undelivered=_moments(trace for trace in traces if trace.trace_id in left))
         now = releaser.clock.certain_ms()
         going, notes = list[Trace](), list[TraceNote]()
         for trace in traces:
@@ -164,13 +167,13 @@ class WindowSync:
         notes += [still_waiting(releaser, trace, rows, now, self._patience) for trace, rows in waiting if rows]
         undelivered = [trace for trace in going if trace.trace_id in left]
         # A row without a trace cannot be fetched by it: no note can stand for it, so its time stays open.
-        lone = [row for trace in undelivered for row in trace.fresh if row.trace_id is None]
+        lone = [trace for trace in undelivered if any(row.trace_id is None for row in trace.fresh)]
         notes += [
             undelivered_note(releaser, trace, now)
             for trace in undelivered
             if all(row.trace_id is not None for row in trace.fresh)
         ]
-        return Settled(notes, [Window(row.start_ms, row.start_ms + 1) for row in lone])
+        return Settled(notes, _moments(lone))
 
     def _decide(self, trace: Trace, now: int) -> TraceNote | None:
         """Return the note of a trace that has to wait, or None when it goes now."""
@@ -190,6 +193,11 @@ class WindowSync:
         if note is not None:
             return self._releaser.noted(trace, parked=True)  # fetched whole, and sent, at the end of this cycle
         return None
+
+
+def _moments(traces: Iterable[Trace]) -> list[Window]:
+    """Return where the rows that these traces were to send begin, each for itself."""
+    return [Window(row.start_ms, row.start_ms + 1) for trace in traces for row in trace.fresh]
 
 
 def undelivered_note(releaser: Releaser, trace: Trace, now_ms: int) -> TraceNote:
