@@ -23,11 +23,12 @@ DAY = 24 * HOUR
 
 
 class Moments:
-    """True time, which no process sees, and what happened when."""
+    """True time, which no process sees, and what happened when. `skew_ms` is how wrong the machine's clock is."""
 
     def __init__(self, start_ms: int) -> None:
         self.start_ms = start_ms
         self.seconds = BEGIN
+        self.skew_ms = 0
         self.trail: list[tuple[int, str]] = []
 
     def true_ms(self) -> int:
@@ -60,12 +61,13 @@ class SimulatedClock:
         self._chance = chance
         self._guard = guard
         self._stop = asyncio.Event()
-        self.skew_ms = 0  # how wrong it is
+        self.skew_ms = 0  # how wrong it is, beside the machine's
         self.stands_at: int | None = None  # where it stands still
 
     def now_ms(self) -> int:
         """Return wall-clock time in Unix milliseconds, as wrong as this process has it."""
-        return self._moments.true_ms() + self.skew_ms if self.stands_at is None else self.stands_at
+        running = self._moments.true_ms() + self._moments.skew_ms + self.skew_ms
+        return running if self.stands_at is None else self.stands_at
 
     def jump(self, chance: random.Random, *, far: bool) -> None:
         """Go wrong, or right, in some way."""
