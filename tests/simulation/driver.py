@@ -162,7 +162,8 @@ class Simulation:
                 process.clock.set_right()
             self._pass(self.moments.true_ms() // SECOND * SECOND + self.plan.quiet_step)
             self._cycle(LIVE)
-        if not self._filled:
+        # A span at which Kelet fails is proven by others; where a backfill has none left, it ends with 1 again and again.
+        if not self._filled and not (self.history.stuck or self.kelet.book.blocked):
             self.checks.wrong.append("the backfill does not come to its end")
         if self.processes.get(LIVE) is None:
             self.checks.wrong.append("the last cycle, in calm weather, ended the worker")
