@@ -162,7 +162,7 @@ class Simulation:
                 process.clock.set_right()
             self._pass(self.moments.true_ms() // SECOND * SECOND + self.plan.quiet_step)
             self._cycle(LIVE)
-        # A span at which Kelet fails is proven by others; where a backfill has none left, it ends with 1 again and again.
+        # A span at which Kelet fails is proven by others; a backfill that has none left ends with 1 each time.
         if not self._filled and not (self.history.stuck or self.kelet.book.blocked):
             self.checks.wrong.append("the backfill does not come to its end")
         if self.processes.get(LIVE) is None:
