@@ -99,7 +99,9 @@ class Engine:
             clock = self.clocks.of(source)
             if not clock.needs_langfuse:
                 return clock.now_ms()
-            await ask_time(source, self.ledger, clock, self.patience, self.budgets, self.transports)
+            await ask_time(
+                source, self.settings, self.ledger, clock, self.patience, self.budgets, self.paces, self.transports
+            )
             if clock.langfuse.now_ms() is not None:
                 return clock.now_ms()
         return now

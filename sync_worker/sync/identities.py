@@ -316,7 +316,7 @@ class Identities:
         client = LangfuseClient(
             url, *pair,
             budget=self._budget_of(keys_hash(url, *pair)), backoff=Backoff("Langfuse", self._clock, 0.0),
-            clock=self._clock, transport=self._transport,
+            clock=self._clock, max_bytes=self._settings.max_response_bytes, transport=self._transport,
         )  # fmt: skip
         try:
             yield client

@@ -18,7 +18,7 @@ from sync_worker.kelet.delivery import Delivery
 from sync_worker.langfuse.buckets import Budgets
 from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.pace import Paces
-from sync_worker.ledger import Ledger, source_scope
+from sync_worker.ledger import Ledger, SourceState, source_scope
 from sync_worker.settings import Settings, Source
 from sync_worker.sync.generation import Generations
 from sync_worker.sync.identities import Identities, keys_of, organization_scope
@@ -54,21 +54,8 @@ async def open_source(
 
     Raises CredentialsRefused, SourcePaused, ConfigError, StateError or TransientError.
     """
-    keys = keys_of(source)
-    known = ledger.source_by_key(keys)
-    client = LangfuseClient(
-        source.langfuse_base_url,
-        source.langfuse_public_key,
-        source.langfuse_secret_key.get_secret_value(),
-        budget=budgets.of_keys(keys) if known is None else budgets.of(organization_scope(known)),
-        backoff=Backoff("Langfuse", clock, patience),
-        clock=clock,
-        pace=paces.of(source.langfuse_base_url),
-        media_hosts=settings.media_hosts,
-        max_bytes=settings.max_response_bytes,
-        hooks=date_hooks(clock.monotonic, clock.langfuse.report),
-        transport=transports.langfuse,
-    )
+    known = ledger.source_by_key(keys_of(source))
+    client = _client(source, settings, known, clock, patience, budgets, paces, transports)
     sending = Backoff("Kelet", clock, patience)
     kelet = KeletClient(
         source.kelet_api_url,
@@ -129,26 +116,44 @@ async def _hear_kelet(clock: CorrectedClock, kelet: KeletClient) -> None:
 
 async def ask_time(
     source: Source,
+    settings: Settings,
     ledger: Ledger,
     clock: CorrectedClock,
     patience: float | None,
     budgets: Budgets,
+    paces: Paces,
     transports: Transports,
 ) -> None:
     """Ask a source's Langfuse what time it is, before anything else is done with it. Raises as requests do."""
-    keys = keys_of(source)
-    known = ledger.source_by_key(keys)
-    client = LangfuseClient(
-        source.langfuse_base_url,
-        source.langfuse_public_key,
-        source.langfuse_secret_key.get_secret_value(),
-        budget=budgets.of_keys(keys) if known is None else budgets.of(organization_scope(known)),
-        backoff=Backoff("Langfuse", clock, patience),
-        clock=clock,
-        hooks=date_hooks(clock.monotonic, clock.langfuse.report),
-        transport=transports.langfuse,
-    )
+    known = ledger.source_by_key(keys_of(source))
+    client = _client(source, settings, known, clock, patience, budgets, paces, transports)
     try:
         await client.ask_time()
     finally:
         await client.close()
+
+
+def _client(
+    source: Source,
+    settings: Settings,
+    known: SourceState | None,
+    clock: CorrectedClock,
+    patience: float | None,
+    budgets: Budgets,
+    paces: Paces,
+    transports: Transports,
+) -> LangfuseClient:
+    """Return a client of a source's Langfuse, within all limits that its requests share."""
+    return LangfuseClient(
+        source.langfuse_base_url,
+        source.langfuse_public_key,
+        source.langfuse_secret_key.get_secret_value(),
+        budget=budgets.of_keys(keys_of(source)) if known is None else budgets.of(organization_scope(known)),
+        backoff=Backoff("Langfuse", clock, patience),
+        clock=clock,
+        pace=paces.of(source.langfuse_base_url),
+        media_hosts=settings.media_hosts,
+        max_bytes=settings.max_response_bytes,
+        hooks=date_hooks(clock.monotonic, clock.langfuse.report),
+        transport=transports.langfuse,
+    )
