@@ -222,15 +222,27 @@ class LateScans:
         begin = scan.end - scan.reach * most
         # Where a bucket begins: what is listed of a part of one is not remembered, and would be listed by each scan.
         part = Window(max(scan.start, begin - begin % BUCKET_MS), scan.end)
-        for stretch in await self._recount.parts_to_list(part):
-            await self._compare(stretch)
+
+        async def compare(stretch: Window) -> list[int]:
+            seen = dict[tuple[str, str], int]()
+            await self._compare(stretch, seen=seen)
+            return list(seen.values())
+
+        await self._recount.list_changed(part, compare)
         self._recount.store()
         return part.start
 
-    async def _compare(self, window: Window, ended_since_ms: int | None = None, most: int | None = None) -> int:
+    async def _compare(
+        self,
+        window: Window,
+        ended_since_ms: int | None = None,
+        most: int | None = None,
+        seen: dict[tuple[str, str], int] | None = None,
+    ) -> int:
         """List a stretch in light fields, and send what it shows to be new or changed.
 
         Rows come newest first. Returns down to where the stretch is done: its start, or less far after `most` pages.
+        `seen` gets the start of each row that is listed, by trace and id.
         """
         releaser = self._releaser
         listed, pages, oldest = 0, 0, window.end
@@ -242,6 +254,8 @@ class LateScans:
                 rows = [row for row in page.rows if window.holds(row.start_ms)]
                 releaser.set_aside_unreadable(page.unreadable)
                 missing += self._unknown([row for row in rows if self._is_covered(row)])
+                if seen is not None:
+                    seen |= {(trace_of(row), row.id): row.start_ms for row in rows}
                 listed, pages = listed + len(page.rows), pages + 1
                 oldest = min([oldest, *(row.start_ms for row in rows)])
                 if most is not None and pages >= most and oldest + 1 < window.end:

@@ -3,12 +3,14 @@
 Time is cut into buckets. Of each one it is remembered how many rows the server counted when it was listed last, and
 when that was. A bucket is listed again when its count has changed, and once whenever a horizon has passed over it,
 since an update may leave the count as it is. Counts of many buckets are compared at once, and halved where they differ.
+Buckets side by side are listed in one walk; what it listed of each is its count, if the sum is what the server counted.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from sync_worker.clock import Clock
 from sync_worker.langfuse.reader import Reader
@@ -20,6 +22,11 @@ BUCKET_MS = 300_000
 _FACT = "counts"
 #: Requests that a count takes: one of each v1 list.
 _REQUESTS = 2
+#: Rows that one walk may list: more are listed in halves, so that what is missing of them is held a part at a time.
+_MOST_ROWS = 500
+
+#: Lists an interval, compares what it lists, and returns the starts (Unix ms) of the rows, each row once.
+Compare = Callable[[Window], Awaitable[Iterable[int]]]
 
 
 class Recount:
@@ -39,26 +46,41 @@ class Recount:
             {int(start): values for start, values in json.loads(stored).items()} if stored else {}
         )
 
-    async def parts_to_list(self, stretch: Window) -> list[Window]:
-        """Return the parts of a stretch that may hold something new. Raises as the reader does."""
-        parts, run, whole = list[Window](), list[int](), list[int]()
+    async def list_changed(self, stretch: Window, compare: Compare) -> None:
+        """List the parts of a stretch that may hold something new. Raises as the reader and `compare` do."""
+        run, due = list[int](), list[int]()
         for piece in _pieces(stretch):
             if piece.length < BUCKET_MS:
-                parts.append(piece)
+                await compare(piece)
             elif self._is_due(piece.start):
-                whole.append(piece.start)
+                due.append(piece.start)
             elif run and run[-1] + BUCKET_MS != piece.start:
-                whole += await self._differing(run)
+                due += await self._differing(run)
                 run = [piece.start]
             else:
                 run.append(piece.start)
-        whole += await self._differing(run)
-        for start in sorted(whole):
-            bucket = Window(start, start + BUCKET_MS)
-            # Counted before it is listed: what comes in between shows the next time.
-            self._known[start] = [await self._count(bucket), self._clock.now_ms()]
-            parts.append(bucket)
-        return parts
+        due += await self._differing(run)
+        for side_by_side in reversed(_runs(sorted(due))):
+            await self._list(side_by_side, compare)
+
+    async def _list(self, run: Sequence[int], compare: Compare) -> None:
+        """List buckets that stand side by side, and remember what each holds."""
+        whole = Window(run[0], run[-1] + BUCKET_MS)
+        now = self._clock.now_ms()
+        # Counted before it is listed: what comes in between shows the next time.
+        counted = await self._count(whole)
+        if counted <= _MOST_ROWS or len(run) == 1:
+            starts = await compare(whole) if counted else ()
+            listed = Counter(start - start % BUCKET_MS for start in starts)
+            if len(run) == 1:
+                self._known[run[0]] = [counted, now]
+                return
+            if sum(listed.values()) == counted:
+                self._known |= {start: [listed[start], now] for start in run}
+                return
+        middle = len(run) // 2
+        await self._list(run[middle:], compare)
+        await self._list(run[:middle], compare)
 
     def store(self) -> None:
         """Keep the counts for the next run, as far back as looks reach."""
@@ -89,6 +111,17 @@ class Recount:
     async def _count(self, window: Window) -> int:
         self._report.langfuse_requests_of_late_scans += _REQUESTS
         return await self._reader.count(window) or 0
+
+
+def _runs(starts: Sequence[int]) -> list[list[int]]:
+    """Group buckets, oldest first, by whether they stand side by side."""
+    runs = list[list[int]]()
+    for start in starts:
+        if runs and runs[-1][-1] + BUCKET_MS == start:
+            runs[-1].append(start)
+        else:
+            runs.append([start])
+    return runs
 
 
 def _pieces(stretch: Window) -> list[Window]:

@@ -185,7 +185,6 @@ def _draw_worlds(plan: Plan, chance: random.Random, worlds: frozenset[str] | Non
         worlds = drawn if plan.rates or plan.spells or plan.deaths or chance.random() < 0.5 else frozenset()
     if "v1" in worlds:
         worlds -= {"unmerged", "odd rows", "buckets"}  # it merges what it shows, and has neither of the others
-        worlds -= {"clocks"}  # a row that was days late was lost there after outages of days: not understood yet
         plan.small, plan.requests_per_minute = False, None  # counting takes more requests than such limits leave
         plan.traces = min(plan.traces, 8)
     plan.worlds = worlds

@@ -20,7 +20,7 @@ from sync_worker.spans.model import EncodedSpan
 from sync_worker.sync import assemble, engine, parked, window
 from sync_worker.sync.late import LateScans
 from sync_worker.sync.parked import ParkedSync
-from sync_worker.sync.recount import Recount
+from sync_worker.sync.recount import Compare, Recount
 from sync_worker.sync.release import Piece, Releaser, Trace
 from sync_worker.sync.second_read import SecondReads
 from sync_worker.sync.verify import Verification
@@ -186,10 +186,10 @@ def _verifies_nothing(patch: pytest.MonkeyPatch) -> None:
 
 
 def _counts_nothing_again(patch: pytest.MonkeyPatch) -> None:
-    async def parts_to_list(self: Recount, _: Window) -> list[Window]:
-        return []
+    async def list_changed(self: Recount, _: Window, compare: Compare) -> None:
+        del compare
 
-    patch.setattr(Recount, "parts_to_list", parts_to_list)
+    patch.setattr(Recount, "list_changed", list_changed)
 
 
 BREAKS: Mapping[str, tuple[Break, str]] = {

@@ -148,6 +148,23 @@ def test_late_rows_are_found_by_their_count(make_world: MakeWorld) -> None:
     assert made.arrived() == _spans([*observations, *late])
 
 
+def test_late_scan_after_days_is_cheap(make_world: MakeWorld) -> None:
+    """Each stretch of five minutes takes four requests after an outage of days, and late rows wait for days more."""
+    traces, observations = _many(20, apart=30.0)
+    server = LangfuseV1(traces, observations)
+    made = make_world(server, after_noon=HOUR)
+    made.once()
+    made.clock.advance(3 * 86_400)
+    late_trace, late = whole_trace(2, start=1800.0)
+    later, latest = _many(30, start=86_400.0, apart=1800.0)
+    server.add([late_trace, *later], [*late, *latest])
+    before = made.langfuse_requests()
+    report, code = made.once()
+    assert (report.error, code) == (None, 0)
+    assert made.arrived() == _spans([*observations, *late, *latest])
+    assert made.langfuse_requests() - before < 60
+
+
 def _upgraded_rows(server: LangfuseV1) -> list[Item]:
     """Return what v2 shows of all that was written, as Langfuse's own migration would."""
     return v2_rows(server.traces, server.observations)
