@@ -9,6 +9,7 @@ from sync_worker.errors import DeadLettersFull
 from sync_worker.ledger.records import DeadLetter
 from sync_worker.ledger.store import SENT_COLUMNS, in_lists, storable
 from sync_worker.ledger.traces import Traces
+from sync_worker.windows import Window
 
 #: Characters that are kept of a reason, and of what there is of a row.
 _MAX_REASON, _MAX_RAW = 2_000, 20_000
@@ -56,6 +57,15 @@ class DeadLetters(Traces):
     def last_dead_letter(self) -> int:
         """Return the greatest id of a dead letter, 0 where there is none."""
         return int(self.query("SELECT coalesce(max(id), 0) FROM dead_letters")[0][0])
+
+    def unserved_windows(self, source_id: int) -> list[Window]:
+        """Return where the rows of a source start that were not served and whose ids are not known."""
+        rows = self.query(
+            "SELECT start_ms, coalesce(until_ms, start_ms + 1) FROM dead_letters "
+            "WHERE source_id = ? AND kind = ? AND row_id IS NULL AND start_ms IS NOT NULL",
+            [source_id, UNREADABLE],
+        )
+        return [Window(start, end) for start, end in rows]
 
     def count_dead_letters(self, source_id: int) -> int:
         """Return how many spans stand in the dead letters of a source."""

@@ -19,7 +19,7 @@ from sync_worker.ledger.second_reads import SecondReads
 from sync_worker.ledger.sources import Sources
 from sync_worker.ledger.store import SENT_COLUMNS, in_lists, storable
 from sync_worker.ledger.tallies import add_forgotten, rows_done_by_hour
-from sync_worker.windows import Window, merged
+from sync_worker.windows import Window, gaps, merged
 
 if TYPE_CHECKING:
     from sync_worker.spans.model import EncodedSpan, RowKey
@@ -204,9 +204,11 @@ class Ledger(Sources, Coverage, DeadLetters, SecondReads):
     def _forgettable(self, source_id: int, before_ms: int, covered: Sequence[Window]) -> Iterator[str]:
         """Yield old traces whose rows were all sent from one covered stretch; those that are not stay in no one's way.
 
-        What a trace began with may lie before all coverage for ever, so the starts of what was sent decide.
+        What a trace began with may lie before all coverage for ever, so the starts of what was sent decide. Kept is
+        what starts where rows were not served whose ids are not known: they are tried again by reading all of it.
         """
-        windows = merged(covered)
+        unserved = self.unserved_windows(source_id)
+        windows = [part for window in merged(covered) for part in gaps(window, unserved)]
         starts = [window.start for window in windows]
         rows = self.db.conn.execute(
             f"SELECT trace_id, earliest_ms, (SELECT min(start_ms) {_SENT_OF}), (SELECT max(start_ms) {_SENT_OF}) "

@@ -20,6 +20,7 @@ from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
 
 from sync_worker.corrected import STEP_MS
+from sync_worker.langfuse.reader import Unreadable
 from sync_worker.ledger import Ledger, SentRow, TraceNote, source_scope
 from sync_worker.records import Observation
 from sync_worker.spans.context import trace_of
@@ -247,12 +248,14 @@ class LateScans:
         releaser = self._releaser
         listed, pages, oldest = 0, 0, window.end
         missing: list[Observation] = []
+        unreadable: list[Unreadable] = []
         async with aclosing(releaser.reader.window(window, light=True, ended_since_ms=ended_since_ms)) as walk:
             async for page in walk:
                 releaser.report.langfuse_requests_of_late_scans += 1
                 releaser.report.rows_read += len(page.rows)
                 rows = [row for row in page.rows if window.holds(row.start_ms)]
                 releaser.set_aside_unreadable(page.unreadable)
+                unreadable += page.unreadable
                 missing += self._unknown([row for row in rows if self._is_covered(row)])
                 if seen is not None:
                     seen |= {(trace_of(row), row.id): row.start_ms for row in rows}
@@ -262,6 +265,7 @@ class LateScans:
                     break
             else:
                 oldest = window.start - 1
+        releaser.set_aside_nameless(unreadable)
         if missing:
             whole = ended_since_ms is None and len(missing) * _READ_WHOLE_SHARE > listed
             await self._bring_over(missing, whole=whole)

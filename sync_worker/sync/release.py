@@ -304,10 +304,30 @@ class Releaser:
         """Keep rows that cannot be read as dead letters, where they are not yet: no walk of a window will meet them."""
         letters = [self.letter_of(item) for item in items if item.row_id is not None]
         done = self.ledger.done_rows(self.source_id, {letter.trace_id for letter in letters if letter.trace_id})
-        new = [letter for letter in letters if (letter.trace_id, letter.row_id) not in done]
-        if new:
-            self.ledger.commit_answer(self.source_id, (), new)
-            self.report.dead_letters += len(new)
+        self._keep([letter for letter in letters if (letter.trace_id, letter.row_id) not in done])
+
+    def set_aside_nameless(self, items: Iterable[Unreadable]) -> None:
+        """Keep what was not served of a walked stretch, its ids unknown: a dead letter for each that has none yet.
+
+        A row and the dead letter that it has are known by their places alone: both hold the start of the row.
+        """
+        known = sorted(self.ledger.unserved_windows(self.source_id), key=lambda window: window.length)
+        new: list[DeadLetter] = []
+        for item in items:
+            if item.row_id is not None or item.start_ms is None:
+                continue
+            start, end = item.start_ms, item.start_ms + 1 if item.until_ms is None else item.until_ms
+            own = next((window for window in known if window.start < end and start < window.end), None)
+            if own is None:
+                new.append(self.letter_of(item))
+            else:
+                known.remove(own)
+        self._keep(new)
+
+    def _keep(self, letters: Sequence[DeadLetter]) -> None:
+        if letters:
+            self.ledger.commit_answer(self.source_id, (), letters)
+            self.report.dead_letters += len(letters)
 
     def _is_ours(self, row: Observation, sends: Window) -> bool:
         return sends.holds(row.start_ms) and not any(stretch.holds(row.start_ms) for stretch in self.taken)
