@@ -90,6 +90,10 @@ def _check_place(path: Path, *, must_exist: bool) -> None:
     if path.exists():
         if not path.is_file():
             raise StateError(f"{path} is not a file that can be written to and kept. Try: another SYNC_STATE_PATH")
+        if path.stat().st_size:
+            return
+    _check_log(path)
+    if path.exists():
         return
     if must_exist:
         raise StateError(f"there is no state file at {path}. Try: another SYNC_STATE_PATH, or run `once` first")
@@ -98,6 +102,19 @@ def _check_place(path: Path, *, must_exist: bool) -> None:
             raise StateError(f"{path.parent} is no folder for a state file. Try: another SYNC_STATE_PATH")
         raise StateError(
             f"the folder of the state file does not exist: {path.parent}. Try: mkdir -p {shlex.quote(str(path.parent))}"
+        )
+
+
+def _check_log(path: Path) -> None:
+    """Raise StateError where a state file is gone and its log is not: SQLite would drop the log with a new file."""
+    if path.is_symlink() and not path.exists():
+        return  # it leads nowhere, which is said of it elsewhere
+    real = path.resolve()
+    log = real.with_name(real.name + "-wal")
+    if log.exists() and log.stat().st_size:
+        raise StateError(
+            f"the state file {path} is gone, and the log of its latest commits, {log}, is still there. Try: put the "
+            f"state file back beside it; or, to begin anew and send again, rm {shlex.quote(str(log))}"
         )
 
 

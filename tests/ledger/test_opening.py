@@ -49,6 +49,18 @@ def test_reopening_finds_what_was_kept(ledger: Ledger, path: Path, clock: Virtua
     again.close()
 
 
+@pytest.mark.parametrize("is_empty", [False, True])
+def test_log_without_its_file_is_kept(ledger: Ledger, path: Path, clock: VirtualClock, *, is_empty: bool) -> None:
+    """A new file takes the place of one that was moved away, and SQLite drops the log that holds its last commits."""
+    path.rename(path.with_name("away.db"))
+    if is_empty:
+        path.touch()
+    before = path.with_name(path.name + "-wal").stat().st_size
+    fault = _refused(path, clock, "the log of its latest commits")
+    assert fault.exit_code == 2
+    assert path.with_name(path.name + "-wal").stat().st_size == before > 0
+
+
 def test_write_ahead_log_and_full_sync_are_in_force(ledger: Ledger) -> None:
     """A commit that returned could be lost by a power cut, and what it noted would be sent twice."""
     assert ledger.query("PRAGMA journal_mode") == [("wal",)]
