@@ -16,16 +16,16 @@ from http.client import HTTPConnection
 from urllib.parse import urlencode, urlsplit
 
 from sync_worker.json_text import parse
-from sync_worker.kelet.batches import body, pack
+from sync_worker.kelet.batches import Batcher, body
 from sync_worker.kelet.compression import compress
 from sync_worker.langfuse.rows import parse_row
 from sync_worker.langfuse.v2 import FULL
+from sync_worker.pipeline.assemble import Assembly
 from sync_worker.records import Observation
 from sync_worker.spans.context import gather
 from sync_worker.spans.convert import convert
 from sync_worker.spans.encode import encode
 from sync_worker.spans.model import Conversion, EncodedSpan
-from sync_worker.sync.assemble import Assembly
 
 PROJECT = "bench"
 _MAX_BATCH_SPANS, _MAX_BATCH_BYTES = 512, 4_194_304  # the worker's defaults
@@ -51,7 +51,11 @@ def fetch(url: str, stretch: str) -> Iterator[bytes]:
 
 def requests(pages: Iterable[bytes], options: Conversion) -> Iterator[bytes]:
     """Yield the requests that bring the rows of the pages over."""
-    for batch in pack(_traces(pages, options), _MAX_BATCH_SPANS, _MAX_BATCH_BYTES):
+    batcher = Batcher(_MAX_BATCH_SPANS, _MAX_BATCH_BYTES)
+    for trace in _traces(pages, options):
+        for batch in batcher.add(trace):
+            yield compress(body(batch))
+    for batch in batcher.rest():
         yield compress(body(batch))
 
 

@@ -12,10 +12,11 @@ from sync_worker.clock import Stopped, SystemClock
 from sync_worker.errors import ExitCode
 from sync_worker.ledger import Ledger
 from sync_worker.ledger.lease import LIVE
+from sync_worker.pipeline.report import SourceReport
+from sync_worker.runs.backfill import Progress
 from sync_worker.settings import Settings, Source
 from sync_worker.sync.engine import Engine
-from sync_worker.sync.report import SourceReport
-from sync_worker.sync.source import Progress, SourceSync
+from sync_worker.sync.source import SourceSync
 from sync_worker.watch.progress import ProgressLine
 from sync_worker.windows import Window
 

@@ -6,7 +6,7 @@ messages be joined byte by byte, so halving a batch or sending it again costs no
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -24,25 +24,39 @@ _SPANS = ScopeSpans.DESCRIPTOR.fields_by_name["spans"].number
 _HEAD = 6
 
 
-def pack(traces: Iterable[Sequence[EncodedSpan]], max_spans: int, max_bytes: int) -> Iterator[list[EncodedSpan]]:
-    """Yield batches of one project each; a trace stays whole where it fits into one batch.
+class Batcher:
+    """Puts spans into batches of one project each; a trace stays whole where it fits into one batch.
 
     `max_bytes` counts the request before compression. A span that is larger alone goes alone.
     """
-    open_batches: dict[str, _Batch] = {}
-    for trace in traces:
+
+    def __init__(self, max_spans: int, max_bytes: int) -> None:
+        self._max_spans = max_spans
+        self._max_bytes = max_bytes
+        self._open: dict[str, _Batch] = {}  # by project
+
+    def add(self, trace: Sequence[EncodedSpan]) -> Iterator[list[EncodedSpan]]:
+        """Take in the spans of a trace; yield batches that are full."""
         for project, members in groupby(trace, key=lambda span: span.project):
             spans = list(members)
-            batch = open_batches.setdefault(project, _Batch(max_spans, max_bytes))
+            batch = self._open.get(project) or self._begin(project)
             if not batch.fits(spans):
                 yield batch.spans
-                batch = open_batches[project] = _Batch(max_spans, max_bytes)
+                batch = self._begin(project)
             for span in spans:
                 if not batch.fits([span]):
                     yield batch.spans
-                    batch = open_batches[project] = _Batch(max_spans, max_bytes)
+                    batch = self._begin(project)
                 batch.add(span)
-    yield from (batch.spans for batch in open_batches.values() if batch.spans)
+
+    def rest(self) -> Iterator[list[EncodedSpan]]:
+        """Yield the batches that are not full, and begin anew."""
+        batches, self._open = self._open, {}
+        yield from (batch.spans for batch in batches.values() if batch.spans)
+
+    def _begin(self, project: str) -> _Batch:
+        batch = self._open[project] = _Batch(self._max_spans, self._max_bytes)
+        return batch
 
 
 class _Batch:

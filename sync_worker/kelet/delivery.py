@@ -24,7 +24,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -105,6 +106,49 @@ class _Batch:
     failed_after: int | None = None  # how many were before it first failed
 
 
+class Sending:
+    """Batches on their way, made by `Delivery.sending`. `undelivered`: spans that could not be delivered now."""
+
+    def __init__(self, clock: Clock, deliver: Callable[[_Batch, set[RowKey]], Coroutine[None, None, None]]) -> None:
+        self.undelivered: set[RowKey] = set()
+        self._clock = clock
+        self._deliver = deliver
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ending = asyncio.Event()
+
+    async def submit(self, batch: Sequence[EncodedSpan]) -> None:
+        """Send a batch, once it may go out. Raises what ended another one, and Stopped."""
+        while len(self._tasks) >= MAX_IN_FLIGHT:
+            await self._wait_for_one()
+        self._clock.check()
+        batch_under_way = _Batch([list(batch)], self._ending)
+        self._tasks.add(asyncio.create_task(self._deliver(batch_under_way, self.undelivered)))
+
+    async def settle(self) -> None:
+        """Wait for all that were submitted."""
+        while self._tasks:
+            await self._wait_for_one()
+
+    async def end(self) -> None:
+        """Let what is in flight finish, and nothing be tried again; errors are passed over for the one there is."""
+        self._ending.set()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+
+    async def cancel(self) -> None:
+        """Break off what is in flight."""
+        for task in self._tasks:
+            task.cancel()
+        await self.end()
+
+    async def _wait_for_one(self) -> None:
+        done, self._tasks = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        faults = [task.exception() for task in done]  # each is taken, or asyncio complains of it
+        for fault in faults:
+            if fault is not None:
+                raise fault
+
+
 class Delivery:
     """Sends the batches of one source; several at once, each until it is settled, held, or its project's lane pauses.
 
@@ -165,45 +209,24 @@ class Delivery:
                 "taken before and after. Try: run again"
             )
 
-    async def send_all(self, batches: Iterable[Sequence[EncodedSpan]]) -> set[RowKey]:
-        """Send batches, at most four at once; return what is left undelivered when all else is settled.
+    @asynccontextmanager
+    async def sending(self) -> AsyncIterator[Sending]:
+        """Send batches, at most four at once; all that were submitted are settled or undelivered when it ends.
 
-        Batches are taken from the iterable only when one may go out. On an error, and when the run is asked to stop,
-        what is in flight is finished first. Raises Stopped, SourcePaused, CredentialsRefused or TransientError.
+        On an error, and when the run is asked to stop, what is in flight is finished first. Raises Stopped,
+        SourcePaused, CredentialsRefused or TransientError, from `submit` or at the end.
         """
-        tasks: set[asyncio.Task[None]] = set()
-        left: set[RowKey] = set()
-        error: BaseException | None = None
-        source = iter(batches)
-        exhausted = False
-        ending = asyncio.Event()
+        sending = Sending(self._clock, self._deliver)
         try:
-            while True:
-                while error is None and not exhausted and len(tasks) < MAX_IN_FLIGHT:
-                    try:
-                        self._clock.check()
-                        batch = next(source, None)
-                    except BaseException as fault:  # noqa: BLE001 - raised below, after what is in flight
-                        error = fault
-                        break
-                    if batch is None:
-                        exhausted = True
-                    else:
-                        tasks.add(asyncio.create_task(self._deliver(_Batch([list(batch)], ending), left)))
-                if error is not None:
-                    ending.set()
-                if not tasks:
-                    break
-                done, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                faults = [task.exception() for task in done]  # each is taken, or asyncio complains of it
-                error = error or next((fault for fault in faults if fault is not None), None)
-        finally:
-            for task in tasks:  # only when this very call is cancelled
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        if error is not None:
-            raise error
-        return left - self._guilty
+            yield sending
+            await sending.settle()
+        except asyncio.CancelledError:
+            await sending.cancel()
+            raise
+        except BaseException:
+            await sending.end()
+            raise
+        sending.undelivered -= self._guilty
 
     def finish(self) -> None:
         """Set aside single spans that were refused, where they were too few to doubt."""

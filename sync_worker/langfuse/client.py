@@ -25,6 +25,7 @@ from sync_worker.http import Hooks, describe, redirect_target, resets_in, retry_
 from sync_worker.json_text import parse_answer
 from sync_worker.langfuse.buckets import Buckets, bucket_of
 from sync_worker.langfuse.budget import RateLimited
+from sync_worker.langfuse.filters import MAX_FILTER_BYTES
 from sync_worker.langfuse.pace import Pace
 
 _READY = "/api/public/ready"  # answered without keys, and without a look into the database
@@ -78,10 +79,12 @@ class LangfuseClient:
         pace: Pace | None = None,
         media_hosts: Sequence[str] = (),
         max_bytes: int = MAX_BYTES,
+        filter_bytes: int = MAX_FILTER_BYTES,
         hooks: Hooks | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.base_url = base_url
+        self.filter_bytes = filter_bytes  # that a list of ids may take of an address
         self.media_hosts = media_hosts  # hosts, with or without a port, that may keep media wherever they are
         self._pace = pace or Pace(clock, None)
         self.budget = budget

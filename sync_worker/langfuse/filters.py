@@ -49,13 +49,13 @@ def before(column: str, moment_ms: int) -> dict[str, Any]:
     return {"type": "datetime", "column": column, "operator": "<", "value": iso_time(moment_ms)}
 
 
-def parts(ids: Sequence[str]) -> Iterator[list[str]]:
-    """Cut ids into lists that fit an address."""
+def parts(ids: Sequence[str], most_bytes: int = MAX_FILTER_BYTES) -> Iterator[list[str]]:
+    """Cut ids into lists that take at most so many bytes of an address."""
     part: list[str] = []
     used = 0
     for item in ids:
         cost = len(quote(_json(langfuse_id(item)), safe="")) + 3
-        if part and used + cost > MAX_FILTER_BYTES:
+        if part and used + cost > most_bytes:
             yield part
             part, used = [], 0
         part.append(item)

@@ -98,7 +98,7 @@ class V1Reader:
         async for page in self._trace_rows([row_id.removeprefix(SYNTHETIC_ROOT_PREFIX) for row_id in roots], window):
             yield page
         if self._filters:
-            for part in parts(row_ids):  # roots among them: observations may have any id
+            for part in parts(row_ids, self._client.filter_bytes):  # roots among them: observations may have any id
                 async for page in self._walk(OBSERVATIONS, window, [any_of("id", part)]):
                     yield page
             return
@@ -114,7 +114,7 @@ class V1Reader:
     ) -> AsyncIterator[Page]:
         """Walk observations of these traces; an older server knows no conditions, and is asked trace by trace."""
         if self._filters:
-            for part in parts(trace_ids):
+            for part in parts(trace_ids, self._client.filter_bytes):
                 async for page in self._walk(OBSERVATIONS, window, [any_of("traceId", part), *conditions]):
                     yield page
             return
@@ -125,7 +125,7 @@ class V1Reader:
     async def _trace_rows(self, trace_ids: Sequence[str], window: Window) -> AsyncIterator[Page]:
         """Walk the synthetic roots of these traces; a trace that was never created has none."""
         if self._filters:
-            for part in parts(trace_ids):
+            for part in parts(trace_ids, self._client.filter_bytes):
                 async for page in self._walk(TRACES, window, [any_of("id", part)]):
                     yield page
             return

@@ -74,21 +74,21 @@ class V2Reader:
 
     async def traces(self, trace_ids: Sequence[str], window: Window, *, light: bool = False) -> AsyncIterator[Page]:
         """Walk all rows of these traces that start in the window."""
-        for part in parts(trace_ids):
+        for part in parts(trace_ids, self._client.filter_bytes):
             async for page in self._walk(LIGHT if light else FULL, _bounds(window) | filtered(any_of("traceId", part))):
                 yield page
 
     async def roots(self, trace_ids: Sequence[str], window: Window) -> AsyncIterator[Page]:
         """Walk the root rows of these traces that start in the window."""
         is_root = {"type": "boolean", "column": "isRootObservation", "operator": "=", "value": True}
-        for part in parts(trace_ids):
+        for part in parts(trace_ids, self._client.filter_bytes):
             params = _bounds(window) | filtered(any_of("traceId", part), is_root) | _WHOLE_METADATA
             async for page in self._walk(CONTEXT, params):
                 yield page
 
     async def rows(self, row_ids: Sequence[str], window: Window, *, light: bool = False) -> AsyncIterator[Page]:
         """Walk the rows with these ids that start in the window; `light` leaves out content."""
-        for part in parts(row_ids):
+        for part in parts(row_ids, self._client.filter_bytes):
             async for page in self._walk(LIGHT if light else FULL, _bounds(window) | filtered(any_of("id", part))):
                 yield page
 

@@ -11,12 +11,14 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
+from sync_worker.ledger.state_keys import number_names
+
 #: Tables that grow with what is synced. They are read through only when something broke.
 _LARGE = frozenset({"sent", "traces", "deliveries", "requests", "dead_letters", "tallies", "second_reads"})
 _KINDS: dict[str, tuple[type, ...]] = {"TEXT": (str,), "INTEGER": (int,), "FLOAT": (int, float), "BLOB": (bytes,)}
-#: Columns that hold JSON, and names of facts that hold a number.
+#: Columns that hold JSON, and names of state keys that hold a number.
 _JSON = frozenset({("traces", "context"), ("runs", "report")})
-_NUMBERS = frozenset({"sequence", "id mapping", "window_ms", "refused_in_a_row", "forgotten before"})
+_NUMBERS = frozenset({"sequence"}) | number_names()
 
 
 def damage_in(connection: sqlite3.Connection, *, everything: bool) -> str | None:

@@ -117,23 +117,12 @@ class Sources(Store):
             )
         return int(self.query("SELECT first_edge_ms FROM sources WHERE id = ?", [source_id])[0][0])
 
-    # Facts learnt on the way
+    # The file itself
 
     def fact(self, scope: str, name: str) -> str | None:
-        """Return a fact learnt earlier."""
+        """Return a state key as it is stored."""
         rows = self.query("SELECT value FROM facts WHERE scope = ? AND name = ?", [scope, name])
         return str(rows[0][0]) if rows else None
-
-    def learn(self, scope: str, name: str, value: str) -> None:
-        """Store a fact, such as a limit the server told."""
-        if self.fact(scope, name) != value:
-            with self.transaction():
-                self.db.table("facts").upsert({"scope": scope, "name": name, "value": value}, pk=("scope", "name"))
-
-    def unlearn(self, scope: str, name: str) -> None:
-        """Forget a fact."""
-        with self.transaction():
-            self.db.execute("DELETE FROM facts WHERE scope = ? AND name = ?", [scope, name])
 
     def file_id(self) -> str:
         """Return what tells this state file, and copies of it, from others; a file of an older version gets it here."""

@@ -15,6 +15,7 @@ from sync_worker.errors import LeaseHeld
 from sync_worker.ledger.damage import damage_in
 from sync_worker.ledger.faults import damaged, explained, explanation
 from sync_worker.ledger.place import Place
+from sync_worker.ledger.state_keys import State
 
 if TYPE_CHECKING:
     from sync_worker.ledger.copies import Counter
@@ -40,6 +41,7 @@ class Store:
         self.in_memory = not db.conn.execute("PRAGMA database_list").fetchone()[2]
         self._place = None if self.in_memory else Place(path)
         self._light: sqlite3.Connection | None = None
+        self._states: dict[str, State] = {}
 
     def close(self) -> None:
         """Close the file."""
@@ -87,6 +89,7 @@ class Store:
                 if fenced:
                     self._check_lease()
                 yield
+                written = self._write_states(connection)
                 number = None if self.counted is None else self.counted.count(connection)
                 self._check_place()
                 connection.execute("COMMIT")
@@ -96,8 +99,29 @@ class Store:
                 raise
         except (sqlite3.Error, UnicodeDecodeError) as fault:
             raise explanation(self.path, fault) from fault
+        for state in written:
+            state.unsaved.clear()
         if self.counted is not None and number is not None:
             self.counted.note(number)
+
+    def state(self, scope: str) -> State:
+        """Return the state keys of a scope."""
+        return self._states.setdefault(scope, State(self, scope))
+
+    def reload_states(self) -> None:
+        """Read all state keys anew when they are asked for next: another process may have written some."""
+        for state in self._states.values():
+            state.reload()
+
+    def _write_states(self, connection: sqlite3.Connection) -> list[State]:
+        """Write what was put of state keys, within the transaction at hand; return of which scopes."""
+        unsaved = [state for state in self._states.values() if state.unsaved]
+        for state in unsaved:
+            connection.executemany(
+                "INSERT OR REPLACE INTO facts (scope, name, value) VALUES (?, ?, ?)",
+                [(state.scope, name, value) for name, value in state.unsaved.items()],
+            )
+        return unsaved
 
     def check(self) -> None:
         """Make sure, before something is sent, that its answer can be kept.

@@ -15,12 +15,14 @@ from sync_worker.langfuse.budget import Allowance
 from sync_worker.langfuse.client import EndpointMissing
 from sync_worker.langfuse.pace import Paces
 from sync_worker.ledger import DeadLetter, Ledger
+from sync_worker.pipeline.limits import Limits
+from sync_worker.pipeline.report import SourceReport
+from sync_worker.runs.backfill import Progress
 from sync_worker.settings import Settings, Source, reread
 from sync_worker.sync.identities import Identities, keys_of
 from sync_worker.sync.opening import Transports, ask_time, open_source
 from sync_worker.sync.provisional import Starts
-from sync_worker.sync.report import SourceReport
-from sync_worker.sync.source import Progress, SourceSync
+from sync_worker.sync.source import SourceSync
 from sync_worker.sync.timekeeping import Clocks, last_certain_ms
 from sync_worker.windows import Window
 
@@ -62,6 +64,7 @@ class Engine:
     patience: float | None
     transports: Transports = field(default_factory=Transports)
     parts: int = 1
+    limits: Limits = field(default_factory=Limits)
     clocks: Clocks = field(init=False)
     starts: Starts = field(init=False)
     budgets: Budgets = field(init=False)
@@ -89,7 +92,7 @@ class Engine:
         return open_source(
             source, self.settings, self.ledger, self.clocks.of(source), report,
             patience=self.patience, budgets=self.budgets, paces=self.paces, transports=self.transports,
-            identities=self.identities,
+            identities=self.identities, limits=self.limits,
         )  # fmt: skip
 
     async def now_ms(self, sources: Sequence[Source]) -> int:

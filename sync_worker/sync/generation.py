@@ -7,7 +7,6 @@ worker runs.
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
@@ -18,7 +17,7 @@ from sync_worker.langfuse.generation import Answers, ask
 from sync_worker.langfuse.reader import Reader
 from sync_worker.langfuse.v1 import V1Reader
 from sync_worker.langfuse.v2 import V2Reader
-from sync_worker.ledger import Ledger
+from sync_worker.ledger.state_keys import GENERATION, State
 from sync_worker.records import Api
 from sync_worker.times import iso_time
 
@@ -26,7 +25,6 @@ from sync_worker.times import iso_time
 _AGE = 24 * 3_600_000
 #: So is a v1 server that did not tell its version, by which it is known what it can be asked for.
 _SOON = 3_600_000
-_FACT = "api"
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +48,7 @@ class Generation:
 class Generations:
     """Finds the generation of one source. `look_back_ms` is how long rows are looked at again after they were read."""
 
-    ledger: Ledger
-    scope: str  # the ledger's name for what is learnt of the source
+    state: State  # of the source
     wanted: Literal["auto", "v2", "v1"]
     look_back_ms: int
     clock: Clock
@@ -70,7 +67,8 @@ class Generations:
         stored = self._stored()
         answers = await ask(client)
         found = self._decided(answers, stored)
-        self.ledger.learn(self.scope, _FACT, json.dumps(asdict(found)))
+        self.state.put(GENERATION, asdict(found))
+        self.state.save()
         if stored is None or stored.api != found.api:
             log.info("reading Langfuse's %s API: %s", found.api, found.why, extra={"action": "api"})
         return found
@@ -102,8 +100,8 @@ class Generations:
         return stored.checked_ms is None or not 0 <= self.clock.now_ms() - stored.checked_ms < _AGE
 
     def _stored(self) -> Generation | None:
-        text = self.ledger.fact(self.scope, _FACT)
         try:
-            return Generation(**json.loads(text)) if text else None
+            stored = self.state.get(GENERATION)
+            return Generation(**stored) if stored else None
         except (TypeError, ValueError):  # another version of the program wrote it
             return None

@@ -29,6 +29,7 @@ from sync_worker.langfuse.buckets import Buckets
 from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.identity import Project, project_of, still_answers
 from sync_worker.ledger import Ledger, SourceState, same_address, source_scope
+from sync_worker.ledger.state_keys import ID_MAPPING, UNDECIDED
 from sync_worker.settings import Settings, Source
 from sync_worker.spans.ids import ID_MAP_VERSION
 from sync_worker.sync.comparing import COMPARED, lists_as_sent, share_rows
@@ -37,8 +38,6 @@ from sync_worker.sync.comparing import COMPARED, lists_as_sent, share_rows
 _IDENTITY_AGE = 24 * 3_600_000
 #: How long sources that cannot be reached may keep the others from beginning, in seconds.
 _MEETING = 10.0
-#: The ledger's name, in the scope of a source, for the sources of the same id that it was not told apart from yet.
-_UNDECIDED = "undecided against"
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +110,7 @@ class Identities:
             async with self._turn:
                 place = await self._place(source, project)
                 state = self._remember(keys, place, project)
-        if self._ledger.fact(source_scope(state.id), _UNDECIDED):
+        if self._ledger.state(source_scope(state.id)).get(UNDECIDED):
             async with self._turn:
                 await self._decide(source, state)
         self._check_ids(state)
@@ -180,7 +179,9 @@ class Identities:
         state = self._remember(
             keys_of(source), source.langfuse_base_url if here is None else here.langfuse_url, project
         )
-        self._ledger.unlearn(source_scope(state.id), _UNDECIDED)
+        keys = self._ledger.state(source_scope(state.id))
+        keys.drop(UNDECIDED)
+        keys.save()
         return state
 
     async def _meet(self, source: Source) -> None:
@@ -249,7 +250,9 @@ class Identities:
     def _keep_apart(self, source: Source, project: Project, undecided: Sequence[SourceState]) -> None:
         state = self._remember(keys_of(source), source.langfuse_base_url, project)
         if undecided:
-            self._ledger.learn(source_scope(state.id), _UNDECIDED, ",".join(str(other.id) for other in undecided))
+            keys = self._ledger.state(source_scope(state.id))
+            keys.put(UNDECIDED, [other.id for other in undecided])
+            keys.save()
         log.warning(
             "%s: project %s at %s is another one than that of the same id elsewhere: %s",
             source.name, project.id, source.langfuse_base_url,
@@ -259,8 +262,8 @@ class Identities:
 
     async def _decide(self, source: Source, state: SourceState) -> None:
         """Compare a source again with those of the same id, as long as neither listed anything."""
-        stored = self._ledger.fact(source_scope(state.id), _UNDECIDED) or ""
-        ids = {int(one) for one in stored.split(",") if one}
+        keys = self._ledger.state(source_scope(state.id))
+        ids = set(keys.get(UNDECIDED) or ())
         left = []
         for other in self._ledger.sources():
             if other.id in ids and other.project_id == state.project_id:
@@ -268,11 +271,9 @@ class Identities:
                 if same:
                     raise _for_the_operator(source, _project_in(other), other.langfuse_url, answers=True)
                 if same is None:
-                    left.append(str(other.id))
-        if left:
-            self._ledger.learn(source_scope(state.id), _UNDECIDED, ",".join(left))
-        else:
-            self._ledger.unlearn(source_scope(state.id), _UNDECIDED)
+                    left.append(other.id)
+        keys.put(UNDECIDED, left)
+        keys.save()
 
     async def _still_answers(self, source: Source, other: SourceState) -> bool:
         """Return whether the address at which a project is known still answers for it. Raises TransientError."""
@@ -325,15 +326,16 @@ class Identities:
 
     def _check_ids(self, state: SourceState) -> None:
         """Refuse a state file whose spans went out under another mapping of ids: they would be sent again as others."""
-        scope, mapping = source_scope(state.id), str(ID_MAP_VERSION)
-        stored = self._ledger.fact(scope, "id mapping")
+        keys = self._ledger.state(source_scope(state.id))
+        stored = keys.get(ID_MAPPING)
         if stored is None:
-            self._ledger.learn(scope, "id mapping", mapping)
-        elif stored != mapping:
+            keys.put(ID_MAPPING, ID_MAP_VERSION)
+            keys.save()
+        elif stored != ID_MAP_VERSION:
             raise StateError(
                 f"{self._ledger.path} belongs to version {stored} of the mapping of ids, this program makes version "
-                f"{mapping}. Try: the version of the worker that wrote it, or a new SYNC_STATE_PATH and a SYNC_START "
-                "after what arrived"
+                f"{ID_MAP_VERSION}. Try: the version of the worker that wrote it, or a new SYNC_STATE_PATH and a "
+                "SYNC_START after what arrived"
             )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,11 +18,13 @@ from sync_worker.langfuse.buckets import Budgets
 from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.pace import Paces
 from sync_worker.ledger import Ledger, SourceState, source_scope
+from sync_worker.ledger.state_keys import DELIVERY, GZIP_REFUSED, PAGE_LIMITS, REJECTED_IN_A_ROW
+from sync_worker.pipeline.limits import Limits
+from sync_worker.pipeline.report import SourceReport
+from sync_worker.pipeline.sink import LedgerSink
 from sync_worker.settings import Settings, Source
 from sync_worker.sync.generation import Generations
 from sync_worker.sync.identities import Identities, keys_of, organization_scope
-from sync_worker.sync.report import SourceReport
-from sync_worker.sync.sink import DELIVERY, LedgerSink
 from sync_worker.sync.source import SourceSync
 from sync_worker.times import span_ms
 
@@ -49,19 +50,20 @@ async def open_source(
     paces: Paces,
     transports: Transports,
     identities: Identities,
+    limits: Limits,
 ) -> AsyncIterator[SourceSync]:
     """Connect a source. `patience` is how long an outage may last, in seconds; None means for ever.
 
     Raises CredentialsRefused, SourcePaused, ConfigError, StateError or TransientError.
     """
     known = ledger.source_by_key(keys_of(source))
-    client = _client(source, settings, known, clock, patience, budgets, paces, transports)
+    client = _client(source, settings, known, clock, patience, budgets, paces, transports, limits)
     sending = Backoff("Kelet", clock, patience)
     kelet = KeletClient(
         source.kelet_api_url,
         source.kelet_api_key.get_secret_value(),
         compression=settings.compression,
-        gzip_refused=ledger.fact(f"kelet {source.kelet_api_url}", "gzip_refused") is not None,
+        gzip_refused=ledger.state(f"kelet {source.kelet_api_url}").get(GZIP_REFUSED) is not None,
         max_bytes=settings.max_response_bytes,
         left=lambda: sending.left,
         hooks=date_hooks(clock.monotonic, clock.kelet.report),
@@ -77,23 +79,22 @@ async def open_source(
             budget.adopt(client.budget)
         client.budget = budget
         await _hear_time(clock, client, kelet)
-        refused = ledger.fact(source_scope(state.id), "refused_in_a_row")
+        keys = ledger.state(source_scope(state.id))
+        keys.reload()
         delivery = Delivery(
             kelet,
             LedgerSink(ledger, state.id, report, ledger.clock),
             sending,
             clock,
-            refused_before=int(refused or 0),
+            refused_before=keys.get(REJECTED_IN_A_ROW) or 0,
             projects={source.kelet_project, *(route.project for route in source.routes)},
-            remembered=ledger.fact(source_scope(state.id), DELIVERY),
+            remembered=keys.get(DELIVERY),
         )
         look_back = span_ms(max(settings.late_horizons)) + span_ms(settings.max_open)
-        scope = source_scope(state.id)
-        generations = Generations(ledger, scope, settings.langfuse_api, look_back, clock)
-        limits = ledger.fact(scope, "page limits")
-        reader = (await generations.known(client)).reader(client, json.loads(limits) if limits else None)
+        generations = Generations(keys, settings.langfuse_api, look_back, clock)
+        reader = (await generations.known(client)).reader(client, keys.get(PAGE_LIMITS))
         yield SourceSync(
-            source, settings, state, ledger, client, kelet, delivery, generations, reader, report, clock
+            source, settings, state, ledger, client, kelet, delivery, generations, reader, report, clock, limits
         )  # fmt: skip
     finally:
         await client.close()
@@ -126,7 +127,7 @@ async def ask_time(
 ) -> None:
     """Ask a source's Langfuse what time it is, before anything else is done with it. Raises as requests do."""
     known = ledger.source_by_key(keys_of(source))
-    client = _client(source, settings, known, clock, patience, budgets, paces, transports)
+    client = _client(source, settings, known, clock, patience, budgets, paces, transports, Limits())
     try:
         await client.ask_time()
     finally:
@@ -142,6 +143,7 @@ def _client(
     budgets: Budgets,
     paces: Paces,
     transports: Transports,
+    limits: Limits,
 ) -> LangfuseClient:
     """Return a client of a source's Langfuse, within all limits that its requests share."""
     return LangfuseClient(
@@ -154,6 +156,7 @@ def _client(
         pace=paces.of(source.langfuse_base_url),
         media_hosts=settings.media_hosts,
         max_bytes=settings.max_response_bytes,
+        filter_bytes=limits.filter_bytes,
         hooks=date_hooks(clock.monotonic, clock.langfuse.report),
         transport=transports.langfuse,
     )

@@ -6,15 +6,14 @@ corrects what was noted; the first cycle that reaches the project moves it there
 
 from __future__ import annotations
 
-import json
 from datetime import datetime, timedelta
 
 from sync_worker.corrected import CorrectedClock
 from sync_worker.errors import ConfigError
 from sync_worker.ledger import Ledger
+from sync_worker.ledger.state_keys import FIRST_NOTED
 from sync_worker.times import iso_time, moment_ms, span_ms
 
-_NOTED = "noted"
 #: No Langfuse is older (its first release, in Unix milliseconds): a clock that says less was not set.
 _NO_EARLIER = 1_672_531_200_000
 
@@ -45,7 +44,9 @@ class Starts:
         self._store(name, moment, is_proven=True)
 
     def _store(self, name: str, moment: int, *, is_proven: bool) -> None:
-        self._ledger.learn(start_scope(name), _NOTED, json.dumps({"ms": moment, "proven": is_proven}))
+        state = self._ledger.state(start_scope(name))
+        state.put(FIRST_NOTED, {"ms": moment, "proven": is_proven})
+        state.save()
 
 
 def start_scope(name: str) -> str:
@@ -68,8 +69,8 @@ def sync_start_ms(setting: timedelta | datetime, noted: int, now: int) -> int:
 
 
 def _stored(ledger: Ledger, name: str) -> dict[str, int] | None:
-    text = ledger.fact(start_scope(name), _NOTED)
-    return json.loads(text) if text else None
+    found: dict[str, int] | None = ledger.state(start_scope(name)).get(FIRST_NOTED, fresh=True)
+    return found
 
 
 def _is_proven(clock: CorrectedClock) -> bool:

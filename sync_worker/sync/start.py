@@ -5,20 +5,19 @@ from __future__ import annotations
 from datetime import timedelta
 
 from sync_worker.ledger import Ledger, SourceState, source_scope
+from sync_worker.ledger.state_keys import SYNC_START_SETTING
 from sync_worker.settings import Settings, format_duration
 from sync_worker.times import iso_time, moment_ms
-
-_NAME = "sync start"  # of the state key: SYNC_START, in one form, as it stood when the first edge was stored
 
 
 def remember_start(ledger: Ledger, source_id: int, settings: Settings) -> None:
     """Keep what decided where a source begins."""
-    ledger.learn(source_scope(source_id), _NAME, _text(settings))
+    ledger.state(source_scope(source_id)).put(SYNC_START_SETTING, _text(settings))
 
 
 def start_without_effect(ledger: Ledger, state: SourceState, name: str, settings: Settings) -> str | None:
     """Return a line for a SYNC_START that was set or changed after the first run of a source; None for any other."""
-    decided = ledger.fact(source_scope(state.id), _NAME)
+    decided = ledger.state(source_scope(state.id)).get(SYNC_START_SETTING)
     first, now = state.first_edge_ms, _text(settings)
     given = any(row.name == "SYNC_START" and row.origin != "default" for row in settings.rows())
     if first is None or decided in {None, now} or not given:

@@ -7,12 +7,11 @@ import logging
 from sync_worker.clock import Clock, ClockOnMachine
 from sync_worker.corrected import AGAIN_MS, AGREEMENT_MS, ALONE_MS, CorrectedClock
 from sync_worker.ledger import Ledger
+from sync_worker.ledger.state_keys import LAST_CERTAIN, UNCONFIRMED
 from sync_worker.settings import Source
 from sync_worker.times import iso_time
 
 SCOPE = "clock"
-#: State keys: the last certain time, and what a machine said that nobody confirmed. Unix milliseconds.
-LAST, UNCONFIRMED = "last certain", "unconfirmed"
 #: The last certain time is stored when it is older than this, in milliseconds.
 _STORE_EVERY = 60_000
 _WARN_EVERY = 3_600.0  # seconds
@@ -62,12 +61,15 @@ class Clocks(ClockOnMachine):
         if reading.alone:
             clock.confirm()
         if wrong or reading.now_ms >= stored + _STORE_EVERY:
-            self._ledger.learn(SCOPE, LAST, str(reading.now_ms))
+            state = self._ledger.state(SCOPE)
+            state.put(LAST_CERTAIN, reading.now_ms)
+            state.save()
 
     def _was_said_before(self, now_ms: int) -> bool:
-        said = int(self._ledger.fact(SCOPE, UNCONFIRMED) or 0)
+        said = self._ledger.state(SCOPE).get(UNCONFIRMED, fresh=True) or 0
         if not said <= now_ms <= said + ALONE_MS:
-            self._ledger.learn(SCOPE, UNCONFIRMED, str(now_ms))
+            self._ledger.state(SCOPE).put(UNCONFIRMED, now_ms)
+            self._ledger.state(SCOPE).save()
             return False
         return now_ms >= said + AGAIN_MS
 
@@ -106,4 +108,4 @@ class Clocks(ClockOnMachine):
 
 def last_certain_ms(ledger: Ledger) -> int:
     """Return the last time that was certain, in Unix milliseconds; 0 where none was yet."""
-    return int(ledger.fact(SCOPE, LAST) or 0)
+    return ledger.state(SCOPE).get(LAST_CERTAIN, fresh=True) or 0

@@ -14,8 +14,8 @@ from sync_worker.clock import SystemClock
 from sync_worker.demo.langfuse_server import RecordedLangfuse
 from sync_worker.ledger import open_ledger
 from sync_worker.ledger.lease import BACKFILL, LIVE, release, take
-from sync_worker.sync.estimate import Estimate
-from sync_worker.sync.report import SourceReport
+from sync_worker.pipeline.report import SourceReport
+from sync_worker.runs.estimate import Estimate
 from tests.docs.tables import ROOT
 from tests.support import faults
 from tests.support.rows import Row, row, trace

@@ -12,11 +12,11 @@ from typing import Any
 
 from sync_worker.langfuse.rows import parse_row
 from sync_worker.langfuse.v1_rows import parse_observation, parse_trace
+from sync_worker.pipeline.assemble import Assembly
 from sync_worker.records import Observation
 from sync_worker.spans.context import gather
 from sync_worker.spans.convert import convert
 from sync_worker.spans.model import Conversion, Span
-from sync_worker.sync.assemble import Assembly
 
 DATA = Path(__file__).resolve().parent.parent / "data" / "fidelity"
 NAMES = tuple(sorted(path.name.removesuffix(".json.gz") for path in DATA.glob("*.json.gz")))

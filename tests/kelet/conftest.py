@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +23,14 @@ from tests.support.clock import VirtualClock
 
 KEY = "sk-kelet-very-secret"
 PROJECT = "proj"
+
+
+async def send_all(delivery: Delivery, batches: Iterable[Sequence[EncodedSpan]]) -> set[RowKey]:
+    """Send batches; return what is left undelivered."""
+    async with delivery.sending() as sending:
+        for batch in batches:
+            await sending.submit(batch)
+    return sending.undelivered
 
 
 def encoded(

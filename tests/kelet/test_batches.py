@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
 from hypothesis import given, settings
@@ -13,7 +13,7 @@ from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
-from sync_worker.kelet.batches import body, pack
+from sync_worker.kelet.batches import Batcher, body
 from sync_worker.spans.model import EncodedSpan, RowKey
 from tests.kelet.conftest import encoded
 
@@ -138,6 +138,14 @@ def test_pack(made: list[list[EncodedSpan]], max_spans: int, max_bytes: int) -> 
             assert {one.project for batch in holding for one in batch} == {project}
             fits = len(part) <= max_spans and len(body(part)) + 20 * len(part) <= max_bytes
             assert len(holding) == 1 or not fits
+
+
+def pack(traces: Iterable[Sequence[EncodedSpan]], max_spans: int, max_bytes: int) -> Iterator[list[EncodedSpan]]:
+    """Yield the batches of traces."""
+    batcher = Batcher(max_spans, max_bytes)
+    for trace in traces:
+        yield from batcher.add(trace)
+    yield from batcher.rest()
 
 
 def _flat(packed: list[list[EncodedSpan]]) -> list[EncodedSpan]:

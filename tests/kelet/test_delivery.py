@@ -15,7 +15,7 @@ from sync_worker.errors import CredentialsRefused, SourcePaused, StateError, Tra
 from sync_worker.kelet.delivery import Settled
 from sync_worker.kelet.posting import MAX_IN_FLIGHT
 from sync_worker.spans.model import EncodedSpan
-from tests.kelet.conftest import Kept, Send, encoded, numbers, spans
+from tests.kelet.conftest import Kept, Send, encoded, numbers, send_all, spans
 from tests.support import faults
 from tests.support.clock import VirtualClock
 
@@ -49,7 +49,7 @@ def keys(kept: Kept) -> Counter[tuple[str, str]]:
 async def test_all_is_well(kelet: OtlpReceiver, send: Send) -> None:
     """A span is left out, or settled without having arrived."""
     made = send()
-    await made.delivery.send_all(traces(20))
+    await send_all(made.delivery, traces(20))
     assert len(made.kept.accepted) == 60
     assert arrived(kelet) == keys(made.kept)
     assert (made.kept.refused, made.delivery.refused_in_a_row, made.clock.waits) == ([], 0, [])
@@ -57,7 +57,7 @@ async def test_all_is_well(kelet: OtlpReceiver, send: Send) -> None:
 
 async def test_nothing_to_send(kelet: OtlpReceiver, send: Send) -> None:
     """A cycle without rows asks Kelet, or waits for it."""
-    await send().delivery.send_all([])
+    await send_all(send().delivery, [])
     assert kelet.requests == []
 
 
@@ -74,7 +74,7 @@ async def test_fault_that_passes(reply: Reply, kelet: OtlpReceiver, send: Send) 
     """After a fault that passes spans are missing, twice there, or set aside."""
     kelet.script = faults.in_turn(None, reply, reply, reply)
     made = send()
-    await made.delivery.send_all(traces(8))
+    await send_all(made.delivery, traces(8))
     assert arrived(kelet) == keys(made.kept)
     assert set(arrived(kelet).values()) == {1}
     assert len(made.kept.accepted) == 24
@@ -93,7 +93,7 @@ async def test_wait_that_kelet_asks_for_holds_for_all(kelet: OtlpReceiver, send:
 
     kelet.script = script
     made = send(clock=clock)
-    await made.delivery.send_all(traces(30))
+    await send_all(made.delivery, traces(30))
     assert 30.0 in clock.waits
     assert len([at for at in asked_at if at < asked_at[0] + 30]) <= MAX_IN_FLIGHT
     assert len(made.kept.accepted) == 90
@@ -103,7 +103,7 @@ async def test_lost_answers(kelet: OtlpReceiver, send: Send) -> None:
     """When an answer is lost, its batch is given up, or more than that batch is sent again."""
     kelet.script = faults.in_turn(None, faults.accept_then_drop(), None, faults.accept_then_drop())
     made = send()
-    await made.delivery.send_all(traces(10))
+    await send_all(made.delivery, traces(10))
     assert sorted(arrived(kelet).values()) == [1] * 24 + [2] * 6
     assert set(keys(made.kept).values()) == {1}
     assert len(made.kept.accepted) == 30
@@ -113,7 +113,7 @@ async def test_partial_success(kelet: OtlpReceiver, send: Send) -> None:
     """Spans that a partial success rejected are sent again, or not told."""
     kelet.script = faults.in_turn(faults.partial_success(2, "too old"))
     made = send()
-    await made.delivery.send_all(traces(1))
+    await send_all(made.delivery, traces(1))
     (settled,) = made.kept.settled
     assert (len(settled.accepted), settled.rejected, settled.rejected_reason) == (3, 2, "too old")
     assert len(kelet.requests) == 1
@@ -123,7 +123,7 @@ async def test_requests_in_flight(kelet: OtlpReceiver, send: Send) -> None:
     """Requests go out one by one, or more at once than Kelet should have to bear."""
     kelet.script = faults.always(faults.slow(0.02))
     made = send()
-    await made.delivery.send_all(traces(20))
+    await send_all(made.delivery, traces(20))
     assert kelet.max_in_flight == MAX_IN_FLIGHT
     assert len(made.kept.accepted) == 60
 
@@ -132,7 +132,7 @@ async def test_requests_in_flight_of_several_callers(kelet: OtlpReceiver, send: 
     """Windows of a backfill, which share a delivery, each have requests of their own in flight."""
     kelet.script = faults.always(faults.slow(0.02))
     made = send()
-    await asyncio.gather(*(made.delivery.send_all([[one] for one in spans(8, trace=call)]) for call in (1, 2, 3)))
+    await asyncio.gather(*(send_all(made.delivery, [[one] for one in spans(8, trace=call)]) for call in (1, 2, 3)))
     assert 1 < kelet.max_in_flight <= MAX_IN_FLIGHT
     assert len(made.kept.accepted) == 24
 
@@ -147,15 +147,15 @@ async def test_batches_are_taken_as_they_go(kelet: OtlpReceiver, send: Send) -> 
             waiting.append(number + 1 - len(made.kept.settled))
             yield batch
 
-    await made.delivery.send_all(source())
-    assert max(waiting) <= MAX_IN_FLIGHT
+    await send_all(made.delivery, source())
+    assert max(waiting) <= MAX_IN_FLIGHT + 1  # one is made while the others are on their way
 
 
 async def test_settled_before_it_returns(kelet: OtlpReceiver, send: Send) -> None:
     """A window is noted as covered while an answer to one of its batches is not yet kept."""
     kelet.script = faults.in_turn(faults.slow(0.05), None, faults.slow(0.03))
     made = send()
-    await made.delivery.send_all(traces(5))
+    await send_all(made.delivery, traces(5))
     assert len(made.kept.settled) == 5
 
 
@@ -176,7 +176,7 @@ async def test_nothing_is_settled_when_all_is_refused(
     kelet.script = faults.always(reply)
     made = send()
     with pytest.raises(kind):
-        await made.delivery.send_all(traces(30))
+        await send_all(made.delivery, traces(30))
     made.delivery.finish()
     assert made.kept.settled == []
     assert len(kelet.requests) <= MAX_IN_FLIGHT
@@ -188,7 +188,7 @@ async def test_patience_ends(kelet: OtlpReceiver, send: Send) -> None:
     kelet.script = faults.when(faults.has_span("poison"), faults.status(503))
     made = send(patience=20.0)
     with pytest.raises(TransientError, match="gave up after"):
-        await made.delivery.send_all([spans(3), [encoded("poison", 9)], spans(3, trace=2)])
+        await send_all(made.delivery, [spans(3), [encoded("poison", 9)], spans(3, trace=2)])
     assert len(made.kept.accepted) == 6
     assert made.kept.refused == []
 
@@ -201,7 +201,7 @@ async def test_error_waits_for_what_is_in_flight(kelet: OtlpReceiver, send: Send
     )
     made = send()
     with pytest.raises(CredentialsRefused):
-        await made.delivery.send_all([*traces(2), [encoded("poison", 9, trace=8)], *traces(20)[2:]])
+        await send_all(made.delivery, [*traces(2), [encoded("poison", 9, trace=8)], *traces(20)[2:]])
     assert arrived(kelet) == keys(made.kept)
     assert 0 < len(made.kept.accepted) <= 3 * MAX_IN_FLIGHT
 
@@ -221,7 +221,7 @@ async def test_error_ends_the_waits_of_others(kelet: OtlpReceiver, send: Send) -
     made = send(patience=None, clock=Sleepless())
     batches = [[encoded("down", 1)], [encoded("poison", 2)], [encoded("down", 3)]]
     with pytest.raises(CredentialsRefused):
-        await asyncio.wait_for(made.delivery.send_all(batches), IN_TIME)
+        await asyncio.wait_for(send_all(made.delivery, batches), IN_TIME)
     assert made.clock.waits
     assert made.kept.settled == []
 
@@ -237,7 +237,7 @@ async def test_error_of_the_source_ends_waits(kelet: OtlpReceiver, send: Send) -
         raise StateError("the disk is full")
 
     with pytest.raises(StateError, match="disk"):
-        await asyncio.wait_for(made.delivery.send_all(source()), IN_TIME)
+        await asyncio.wait_for(send_all(made.delivery, source()), IN_TIME)
     assert numbers(made.kept.accepted) == [1]
 
 
@@ -246,7 +246,7 @@ async def test_error_of_the_sink(kelet: OtlpReceiver, send: Send) -> None:
     made = send()
     made.delivery._sink = Broken()
     with pytest.raises(StateError, match="disk"):
-        await made.delivery.send_all(traces(20))
+        await send_all(made.delivery, traces(20))
     assert len(kelet.requests) <= MAX_IN_FLIGHT
 
 
@@ -262,9 +262,9 @@ async def test_error_of_one_caller_is_not_that_of_another(kelet: OtlpReceiver, s
 
     kelet.script = script
     made = send(patience=None)
-    other = asyncio.create_task(made.delivery.send_all([[encoded("slow", 1)]]))
+    other = asyncio.create_task(send_all(made.delivery, [[encoded("slow", 1)]]))
     with pytest.raises(SourcePaused):
-        await made.delivery.send_all([[encoded("bad", 2)]])
+        await send_all(made.delivery, [[encoded("bad", 2)]])
     await asyncio.wait_for(other, IN_TIME)
     assert numbers(made.kept.accepted) == [0]
 
@@ -279,7 +279,7 @@ async def test_stop(kelet: OtlpReceiver, send: Send) -> None:
 
     kelet.script = script
     with pytest.raises(Stopped):
-        await asyncio.wait_for(made.delivery.send_all(traces(30)), IN_TIME)
+        await asyncio.wait_for(send_all(made.delivery, traces(30)), IN_TIME)
     assert arrived(kelet) == keys(made.kept)
     assert 3 <= len(made.kept.accepted) <= 3 * MAX_IN_FLIGHT
 
@@ -290,7 +290,7 @@ async def test_stop_ends_a_wait(kelet: OtlpReceiver, send: Send) -> None:
     made = send(patience=None)
     made.delivery._poster._backoff.on_wait = lambda *_: made.clock.stop()
     with pytest.raises(Stopped):
-        await asyncio.wait_for(made.delivery.send_all(traces(30)), IN_TIME)
+        await asyncio.wait_for(send_all(made.delivery, traces(30)), IN_TIME)
     assert made.kept.settled == []
 
 
@@ -298,7 +298,7 @@ async def test_cancelled(kelet: OtlpReceiver, send: Send) -> None:
     """After a second Ctrl-C requests go on behind the back of the program."""
     kelet.script = faults.always(faults.slow(0.2))
     made = send()
-    sending = asyncio.create_task(made.delivery.send_all(traces(30)))
+    sending = asyncio.create_task(send_all(made.delivery, traces(30)))
     await asyncio.sleep(0.05)
     sending.cancel()
     with pytest.raises(asyncio.CancelledError):

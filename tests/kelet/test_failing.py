@@ -14,7 +14,7 @@ from sync_worker.demo.serving import Reply
 from sync_worker.errors import SourcePaused, TransientError
 from sync_worker.kelet.delivery import MAX_HELD_IN_A_ROW
 from sync_worker.spans.model import EncodedSpan
-from tests.kelet.conftest import Send, Sending, encoded, numbers, spans
+from tests.kelet.conftest import Send, Sending, encoded, numbers, send_all, spans
 from tests.support import faults
 from tests.support.faults import Script
 
@@ -59,7 +59,7 @@ async def test_gateway_with_a_limit(limit: int, reply: Reply, kelet: OtlpReceive
     """A gateway that fails at large bodies lets nothing through for ever, or spans are lost or doubled on the way."""
     kelet.script = gateway(limit, reply)
     made = send(patience=ALWAYS)
-    assert await made.delivery.send_all([large(200, trace) for trace in (1, 2, 3)]) == set()
+    assert await send_all(made.delivery, [large(200, trace) for trace in (1, 2, 3)]) == set()
     assert len(made.kept.accepted) == 600
     assert arrived_once(kelet, made)
     assert made.kept.refused == []
@@ -69,7 +69,7 @@ async def test_gateway_that_hangs(kelet: OtlpReceiver, send: Send) -> None:
     """A gateway that never answers to large bodies lets nothing through."""
     kelet.script = gateway(20_000, faults.slow(0.5, faults.status(500)))
     made = send(patience=ALWAYS, timeout=0.1)
-    await made.delivery.send_all([large(60)])
+    await send_all(made.delivery, [large(60)])
     assert len(made.kept.accepted) == 60
 
 
@@ -77,11 +77,11 @@ async def test_only_the_piece_that_failed_twice_is_halved(kelet: OtlpReceiver, s
     """One failure halves a request, or other requests become smaller with it."""
     kelet.script = faults.in_turn(faults.status(504), None)
     made = send()
-    await made.delivery.send_all([large(40)])
+    await send_all(made.delivery, [large(40)])
     assert len({*sizes(kelet)}) == 1
     kelet.clear()
     kelet.script = faults.when(faults.has_span("poison"), faults.status(500))
-    await made.delivery.send_all([spans(64, [20], trace=2), *(large(64, trace) for trace in range(3, 12))])
+    await send_all(made.delivery, [spans(64, [20], trace=2), *(large(64, trace) for trace in range(3, 12))])
     assert [size for size in sizes(kelet) if size > 50_000] == [max(sizes(kelet))] * 9
 
 
@@ -99,7 +99,7 @@ async def test_overload_halves_nothing(reply: Reply, kelet: OtlpReceiver, send: 
     """A server that is overloaded is sent more and smaller requests."""
     kelet.script = faults.in_turn(*[reply] * 9)
     made = send(patience=ALWAYS)
-    await made.delivery.send_all([large(40)])
+    await send_all(made.delivery, [large(40)])
     assert len(set(sizes(kelet))) == 1
     assert len(made.kept.accepted) == 40
 
@@ -109,10 +109,10 @@ async def test_refused_connections_halve_nothing(kelet: OtlpReceiver, send: Send
     made = send(patience=400.0)
     made.client.url = "http://127.0.0.1:1/api/traces"
     with pytest.raises(TransientError, match="cannot be reached"):
-        await made.delivery.send_all([large(40)])
+        await send_all(made.delivery, [large(40)])
     made.client.url = kelet.url + "/api/traces"
     again = send(remembered=made.delivery.to_remember)
-    await again.delivery.send_all([large(40)])
+    await send_all(again.delivery, [large(40)])
     assert len(kelet.requests) == 1
 
 
@@ -123,7 +123,7 @@ async def test_search_goes_on_in_the_next_run(kelet: OtlpReceiver, send: Send) -
     for _ in range(20):
         made = send(patience=20.0, remembered=remembered)
         try:
-            await made.delivery.send_all([todo])
+            await send_all(made.delivery, [todo])
             break
         except TransientError:
             remembered = made.kept.remembered
@@ -135,7 +135,7 @@ async def test_search_goes_on_in_the_next_run(kelet: OtlpReceiver, send: Send) -
     assert len(kelet.spans) == 400
     kelet.clear()
     last = send(remembered=made.delivery.to_remember)
-    await last.delivery.send_all([large(20, trace=2)])
+    await send_all(last.delivery, [large(20, trace=2)])
     assert max(sizes(kelet)) <= 8_000
 
 
@@ -146,7 +146,7 @@ async def test_patience_for_one_try_finds_a_size_too(kelet: OtlpReceiver, send: 
     for _ in range(40):
         made = send(patience=0.1, remembered=remembered)
         try:
-            await made.delivery.send_all([todo])
+            await send_all(made.delivery, [todo])
             break
         except TransientError:
             remembered = made.kept.remembered
@@ -159,14 +159,14 @@ async def test_limit_seen_once_is_not_for_ever(kelet: OtlpReceiver, send: Send) 
     """After a gateway was mended, or an outage, requests stay small; or a limit that stands is tried all the time."""
     kelet.script = gateway(20_000, faults.status(504))
     made = send(patience=ALWAYS)
-    await made.delivery.send_all([large(200, trace) for trace in range(1, 11)])
+    await send_all(made.delivery, [large(200, trace) for trace in range(1, 11)])
     kelet.clear()
-    await made.delivery.send_all([large(200, trace) for trace in range(11, 31)])
+    await send_all(made.delivery, [large(200, trace) for trace in range(11, 31)])
     assert len([size for size in sizes(kelet) if size > 20_000]) <= len(sizes(kelet)) / 10
     kelet.script = None
     kelet.clear()
     again = send(remembered=made.delivery.to_remember)
-    await again.delivery.send_all([large(200, trace) for trace in range(1, 31)])
+    await send_all(again.delivery, [large(200, trace) for trace in range(1, 31)])
     assert sizes(kelet)[-1] > 180_000
 
 
@@ -175,10 +175,10 @@ async def test_span_that_always_fails_is_set_aside(at: int, kelet: OtlpReceiver,
     """A span at which Kelet fails for ever blocks what is behind it, or takes others with it."""
     kelet.script = faults.when(faults.has_span("poison"), faults.status(500))
     made = send()
-    await made.delivery.send_all([spans(64, [at]), spans(64, trace=2)])
+    await send_all(made.delivery, [spans(64, [at]), spans(64, trace=2)])
     assert len(made.kept.accepted) == 127
     assert arrived_once(kelet, made)
-    await made.delivery.send_all([[one for one in spans(64, [at]) if numbers([one]) == [at]], spans(4, trace=3)])
+    await send_all(made.delivery, [[one for one in spans(64, [at]) if numbers([one]) == [at]], spans(4, trace=3)])
     assert numbers(made.kept.refused) == [at]
     assert made.kept.statuses == {500}
 
@@ -190,7 +190,7 @@ async def test_no_proof_no_dead_letter(kelet: OtlpReceiver, send: Send) -> None:
     remembered = None
     for _ in range(5):
         made = send(remembered=remembered)
-        assert len(await made.delivery.send_all([[encoded("poison", 1)]])) == 1
+        assert len(await send_all(made.delivery, [[encoded("poison", 1)]])) == 1
         assert made.kept.settled == []
         with pytest.raises(TransientError, match="1 span"):
             made.delivery.check()
@@ -204,8 +204,8 @@ async def test_proof_over_several_runs(kelet: OtlpReceiver, send: Send) -> None:
     refused: list[list[EncodedSpan]] = []
     for run in range(4):
         made = send(remembered=remembered)
-        await made.delivery.send_all([[poison]])
-        await made.delivery.send_all([spans(2, trace=run + 2)])
+        await send_all(made.delivery, [[poison]])
+        await send_all(made.delivery, [spans(2, trace=run + 2)])
         refused.append(made.kept.refused)
         remembered = made.delivery.to_remember
         if refused[-1]:
@@ -217,8 +217,8 @@ async def test_span_that_passes_after_all_is_no_suspect(kelet: OtlpReceiver, sen
     """A span that failed for a while is set aside although it was taken, or its trace waits on."""
     kelet.script = faults.in_turn(faults.status(500), faults.status(500))
     made = send()
-    assert len(await made.delivery.send_all([spans(1)])) == 1
-    assert await made.delivery.send_all([spans(1), spans(3, trace=2)]) == set()
+    assert len(await send_all(made.delivery, [spans(1)])) == 1
+    assert await send_all(made.delivery, [spans(1), spans(3, trace=2)]) == set()
     made.delivery.check()
     assert len(made.kept.accepted) == 4
     assert made.kept.refused == []
@@ -243,14 +243,14 @@ async def test_outage_is_probed_one_request_at_a_time(kelet: OtlpReceiver, send:
     kelet.script = script
     made = send(patience=7_200.0)
     with pytest.raises(TransientError, match="gave up after"):
-        await made.delivery.send_all([large(50, trace) for trace in range(1, 9)])
+        await send_all(made.delivery, [large(50, trace) for trace in range(1, 9)])
     assert made.kept.settled == []
     assert max(most) == 1
     assert len(kelet.requests) < 150  # at most one a minute but for the first ones
     kelet.script = None
     kelet.clear()
     again = send(remembered=made.kept.remembered)
-    await again.delivery.send_all([large(50, trace) for trace in range(1, 9)])
+    await send_all(again.delivery, [large(50, trace) for trace in range(1, 9)])
     assert len(again.kept.accepted) == 400
     assert len(kelet.requests) < 40
 
@@ -260,7 +260,7 @@ async def test_outage_gives_up_few(kelet: OtlpReceiver, send: Send) -> None:
     kelet.script = faults.always(faults.status(500))
     made = send(patience=10 * 3600.0)
     with pytest.raises(TransientError):
-        await made.delivery.send_all([spans(40)])
+        await send_all(made.delivery, [spans(40)])
     assert len(made.delivery._held) <= MAX_HELD_IN_A_ROW
     assert made.kept.settled == []
 
@@ -277,7 +277,7 @@ async def test_stop_while_kelet_hangs(kelet: OtlpReceiver, send: Send) -> None:
     kelet.script = script
     began = time.monotonic()
     with pytest.raises(Stopped):
-        await made.delivery.send_all([spans(3, trace=trace) for trace in range(1, 20)])
+        await send_all(made.delivery, [spans(3, trace=trace) for trace in range(1, 20)])
     assert time.monotonic() - began < 2.0
     assert made.kept.settled == []
 
@@ -299,7 +299,7 @@ async def test_stop_ends_a_search(kelet: OtlpReceiver, send: Send) -> None:
     loop = asyncio.get_running_loop()
     kelet.script = script
     with pytest.raises(Stopped):
-        await made.delivery.send_all([spans(64)])
+        await send_all(made.delivery, [spans(64)])
     assert len(seen) <= 4
     assert made.kept.settled == []
 
@@ -312,7 +312,7 @@ async def test_unknown_project_pauses_its_lane_alone(kelet: OtlpReceiver, send: 
     kelet.script = faults.when(lambda request: request.project == "one", faults.no_such_project())
     made = send(**LANES)
     batches = [[encoded(number=n, project="one" if n % 2 else "two")] for n in range(1, 61)]
-    left = await made.delivery.send_all(batches)
+    left = await send_all(made.delivery, batches)
     assert sorted(int(key.row) for key in left) == list(range(1, 61, 2))
     assert len(made.kept.accepted) == 30
     assert len([request for request in kelet.requests if request.project == "one"]) <= 4
@@ -325,6 +325,6 @@ async def test_no_known_project_pauses_the_source(kelet: OtlpReceiver, send: Sen
     kelet.script = faults.always(faults.no_such_project())
     made = send(**LANES)
     with pytest.raises(SourcePaused):
-        await made.delivery.send_all([[encoded(number=n, project="one" if n % 2 else "two")] for n in range(1, 61)])
+        await send_all(made.delivery, [[encoded(number=n, project="one" if n % 2 else "two")] for n in range(1, 61)])
     assert made.kept.settled == []
     assert len(kelet.requests) <= 8

@@ -17,7 +17,7 @@ from sync_worker.errors import SourcePaused
 from sync_worker.kelet.client import Accepted, Refused
 from sync_worker.kelet.delivery import MAX_REFUSED_IN_A_ROW, Delivery
 from sync_worker.spans.model import EncodedSpan
-from tests.kelet.conftest import Kept, Send, backoff, encoded, numbers, spans
+from tests.kelet.conftest import Kept, Send, backoff, encoded, numbers, send_all, spans
 from tests.support import faults
 from tests.support.clock import VirtualClock
 
@@ -47,7 +47,7 @@ async def test_exactly_the_guilty(
     """A poison span takes others with it, blocks them, or costs a request for each of them."""
     kelet.script = faults.refuse_span("poison", code)
     made = send(compression=compression)
-    await made.delivery.send_all([spans(64, poison)])
+    await send_all(made.delivery, [spans(64, poison)])
     made.delivery.finish()
     assert sorted(numbers(made.kept.refused)) == poison
     assert sorted(numbers(made.kept.accepted)) == [n for n in range(64) if n not in poison]
@@ -62,7 +62,7 @@ async def test_poison_beside_other_batches(kelet: OtlpReceiver, send: Send) -> N
     refuse = faults.refuse_span("poison")
     kelet.script = faults.first_of(refuse, faults.always(faults.slow(0.1)))
     made = send()
-    await made.delivery.send_all([spans(12, range(12)), spans(5, trace=2), spans(5, trace=3)])
+    await send_all(made.delivery, [spans(12, range(12)), spans(5, trace=2), spans(5, trace=3)])
     made.delivery.finish()
     assert len(made.kept.accepted) == 10
     assert len(made.kept.refused) == 12
@@ -74,7 +74,7 @@ async def test_all_refused_is_no_poison(count: int, kelet: OtlpReceiver, send: S
     kelet.script = faults.always(faults.status(400))
     made = send()
     with pytest.raises(SourcePaused, match="accepted none between"):
-        await made.delivery.send_all([spans(count)])
+        await send_all(made.delivery, [spans(count)])
     made.delivery.finish()
     assert made.kept.settled == []
     assert len(kelet.requests) < 70
@@ -86,7 +86,7 @@ async def test_all_batches_refused(kelet: OtlpReceiver, send: Send) -> None:
     kelet.script = faults.always(faults.status(400))
     made = send()
     with pytest.raises(SourcePaused):
-        await asyncio.wait_for(made.delivery.send_all([spans(20, trace=t) for t in range(1, 30)]), 5)
+        await asyncio.wait_for(send_all(made.delivery, [spans(20, trace=t) for t in range(1, 30)]), 5)
     made.delivery.finish()
     assert made.kept.settled == []
 
@@ -96,7 +96,7 @@ async def test_few_alone_are_believed(count: int, kelet: OtlpReceiver, send: Sen
     """A poison trace in a quiet hour pauses the source, or is marked before the window is done."""
     kelet.script = faults.always(faults.status(400))
     made = send()
-    await made.delivery.send_all([spans(count)])
+    await send_all(made.delivery, [spans(count)])
     assert made.kept.settled == []
     assert made.delivery.refused_in_a_row == count
     made.delivery.finish()
@@ -112,13 +112,13 @@ async def test_streak_goes_on_in_the_next_run(kelet: OtlpReceiver, send: Send) -
     refused = 0
     for run in (1, 2):
         made = send(refused_before=refused)
-        await made.delivery.send_all([spans(3, trace=run)])
+        await send_all(made.delivery, [spans(3, trace=run)])
         made.delivery.finish()
         refused = made.delivery.refused_in_a_row
     assert refused == 6
     made = send(refused_before=refused)
     with pytest.raises(SourcePaused):
-        await made.delivery.send_all([spans(3, trace=3)])
+        await send_all(made.delivery, [spans(3, trace=3)])
     made.delivery.finish()
     assert (made.kept.settled, made.delivery.refused_in_a_row) == ([], 6)
 
@@ -127,9 +127,9 @@ async def test_acceptance_ends_the_streak(kelet: OtlpReceiver, send: Send) -> No
     """Refusals of last week count although Kelet has taken everything since."""
     kelet.script = faults.refuse_span("poison")
     made = send(refused_before=7)
-    await made.delivery.send_all([spans(1, trace=1)])
+    await send_all(made.delivery, [spans(1, trace=1)])
     assert made.delivery.refused_in_a_row == 0
-    await made.delivery.send_all([spans(3, range(3), trace=2)])
+    await send_all(made.delivery, [spans(3, range(3), trace=2)])
     assert made.delivery.refused_in_a_row == 3
 
 
@@ -137,7 +137,7 @@ async def test_last_of_a_streak_is_settled_by_what_is_left(kelet: OtlpReceiver, 
     """A poison span right after earlier ones pauses the source although its neighbours are taken."""
     kelet.script = faults.refuse_span("poison")
     made = send(refused_before=7)
-    await made.delivery.send_all([spans(16, [0])])
+    await send_all(made.delivery, [spans(16, [0])])
     assert numbers(made.kept.refused) == [0]
     assert len(made.kept.accepted) == 15
 
@@ -148,7 +148,7 @@ async def test_too_large_is_halved(limit: int, kelet: OtlpReceiver, send: Send) 
     kelet.script = faults.too_large(limit)
     made = send()
     batch = spans(200)
-    await made.delivery.send_all([batch])
+    await send_all(made.delivery, [batch])
     assert sorted(numbers(made.kept.accepted)) == list(range(200))
     assert made.kept.accepted == sorted(batch, key=lambda one: int(one.key.row))
     assert {request.decoded_size <= limit for request in kelet.requests if request.status == 200} == {True}
@@ -164,7 +164,7 @@ async def test_too_large_alone_is_cut(limit: int, kept: int, kelet: OtlpReceiver
     kelet.script = faults.too_large(limit)
     made = send()
     batch = [encoded(number=1), encoded(number=2, attributes={"text": "x" * 500_000}), encoded(number=3)]
-    await made.delivery.send_all([batch])
+    await send_all(made.delivery, [batch])
     assert sorted(numbers(made.kept.accepted)) == [0, 1, 2]
     assert made.kept.refused == []
     (large,) = [one for one in kelet.spans if "text" in one.attributes]
@@ -177,7 +177,7 @@ async def test_too_large_even_cut(kelet: OtlpReceiver, send: Send) -> None:
     kelet.script = faults.too_large(3_000)
     made = send()
     hopeless = encoded(number=2, attributes={f"number{n}": n for n in range(1000)})
-    await made.delivery.send_all([[encoded(number=1), hopeless, encoded(number=3)]])
+    await send_all(made.delivery, [[encoded(number=1), hopeless, encoded(number=3)]])
     made.delivery.finish()
     assert sorted(numbers(made.kept.accepted)) == [0, 2]
     assert (made.kept.refused, made.kept.statuses) == ([hopeless], {413})
@@ -188,7 +188,7 @@ async def test_too_small_a_door_is_no_fault_of_the_spans(kelet: OtlpReceiver, se
     kelet.script = faults.always(faults.status(413))
     made = send()
     with pytest.raises(SourcePaused):
-        await made.delivery.send_all([spans(100)])
+        await send_all(made.delivery, [spans(100)])
     made.delivery.finish()
     assert made.kept.settled == []
 
@@ -205,7 +205,7 @@ async def test_outage_while_halving(kelet: OtlpReceiver, send: Send) -> None:
 
     kelet.script = script
     made = send()
-    await made.delivery.send_all([spans(64, [3, 40])])
+    await send_all(made.delivery, [spans(64, [3, 40])])
     made.delivery.finish()
     assert sorted(numbers(made.kept.refused)) == [3, 40]
     assert len(made.kept.accepted) == 62
@@ -243,11 +243,11 @@ def test_any_poison_beside_any_good_span(case: tuple[int, set[int]]) -> None:
         batches = [spans(count, sorted(poison))]
         if len(poison) == count >= MAX_REFUSED_IN_A_ROW:
             with pytest.raises(SourcePaused):
-                await delivery.send_all(batches)
+                await send_all(delivery, batches)
             delivery.finish()
             assert kept.settled == []
             return
-        await delivery.send_all(batches)
+        await send_all(delivery, batches)
         delivery.finish()
         assert sorted(numbers(kept.refused)) == sorted(poison)
         good = [n for n in range(count) if n not in poison]

@@ -27,6 +27,7 @@ from tests.langfuse.conftest import PUBLIC_KEY, SECRET_KEY, ConnectV1
 from tests.support import faults
 from tests.support.clock import VirtualClock
 from tests.support.langfuse_v1 import NO_V2, LangfuseV1, Mode
+from tests.support.state import put
 
 V2 = "/api/public/v2/observations"
 V1 = "/api/public/traces"
@@ -154,7 +155,7 @@ class Source:
         )
 
     def generations(self, wanted: Literal["auto", "v2", "v1"] = "auto") -> Generations:
-        return Generations(self.ledger, "source", wanted, LOOK_BACK, self.clock)
+        return Generations(self.ledger.state("source"), wanted, LOOK_BACK, self.clock)
 
     async def known(self, wanted: Literal["auto", "v2", "v1"] = "auto") -> Api:
         return (await self.generations(wanted).known(self.client)).api
@@ -320,7 +321,7 @@ async def test_no_answer_leaves_what_is_known(source: MakeSource) -> None:
 async def test_memory_of_another_version(text: str, source: MakeSource) -> None:
     """A note that another version left behind ends the program."""
     one = source("v3")
-    one.ledger.learn("source", "api", text)
+    put(one.ledger, "source", "api", text)
     assert await one.known() in {"v1", "v2"}
     assert (await one.generations().find(one.client)).api == "v1"
     assert json.loads(one.ledger.fact("source", "api") or "")["api"] == "v1"

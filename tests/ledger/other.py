@@ -13,6 +13,7 @@ from sync_worker.ledger import copies, open_ledger
 from sync_worker.ledger.lease import release, take
 from sync_worker.windows import Window
 from tests.ledger.made import letter, note, span
+from tests.support.state import put
 
 
 def _say(text: str) -> None:
@@ -35,7 +36,7 @@ def start(path: Path) -> None:
     sys.stdin.readline()
     for number in range(20):
         ledger = open_ledger(path.with_name(f"{number}-{path.name}"), SystemClock())
-        ledger.learn("scope", str(number), sys.argv[3])
+        put(ledger, "scope", str(number), sys.argv[3])
         ledger.close()
     _say("done")
 
@@ -68,7 +69,7 @@ def own(path: Path) -> None:
     copies.check_latest(ledger)
     copies.own(ledger)
     for number in itertools.count():
-        ledger.learn("scope", "name", str(number))
+        put(ledger, "scope", "name", str(number))
         _say(str(number))
     release(ledger, held)
 

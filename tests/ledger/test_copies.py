@@ -14,6 +14,7 @@ from sync_worker.ledger.copies import check_latest, note_beside, own
 from sync_worker.ledger.lease import LIVE, release, take
 from tests.ledger.made import Other, span
 from tests.support.clock import VirtualClock
+from tests.support.state import put
 
 
 @pytest.fixture(autouse=True)
@@ -144,7 +145,7 @@ def test_commits_of_two_runs_are_counted_together(path: Path, clock: VirtualCloc
     for ledger in (one, two):
         own(ledger)
     for number in range(4):
-        (one, two)[number % 2].learn("scope", "name", str(number))
+        put((one, two)[number % 2], "scope", "name", str(number))
     assert one.fact("file", "sequence") == "5"
     one.close()
     two.close()

@@ -13,6 +13,7 @@ from sync_worker.ledger import open_ledger
 from sync_worker.windows import Window
 from tests.ledger.made import another_program, letter, note, span
 from tests.support.clock import VirtualClock
+from tests.support.state import put
 
 
 def _filled(path: Path, clock: VirtualClock) -> None:
@@ -24,8 +25,8 @@ def _filled(path: Path, clock: VirtualClock) -> None:
             source, "live", Window(0, 10 + number), [note(trace, number, parked=True, context={"a": "b"})], []
         )
         ledger.commit_answer(source, [span(trace, "row", number)], [letter(trace, "bad", source_id=source)])
-    ledger.learn(f"source {source}", "window_ms", "10")
-    ledger.learn(f"source {source}", "page limits", '{"core": 1000}')
+    put(ledger, f"source {source}", "window_ms", "10")
+    put(ledger, f"source {source}", "page limits", '{"core": 1000}')
     ledger.note_run("once", 0, 0, {"sources": []})
     ledger.close()
 

@@ -13,6 +13,7 @@ from sync_worker.ledger import Ledger, open_ledger
 from sync_worker.windows import Window
 from tests.ledger.made import letter, note, sent_rows, span
 from tests.support.clock import VirtualClock
+from tests.support.state import put
 
 
 def _is_full(error: StateError) -> None:
@@ -95,12 +96,12 @@ def test_first_start_on_a_full_disk(small_disk: Path, clock: VirtualClock, left:
     ballast.write_bytes(bytes((512 - left) * 1024))
     try:
         ledger = open_ledger(small_disk / "state.db", clock)
-        ledger.learn("scope", "name", "x" * 50_000)
+        put(ledger, "scope", "name", "x" * 50_000)
         ledger.close()
     except StateError as error:
         _is_full(error)
     ballast.unlink()
     ledger = open_ledger(small_disk / "state.db", clock)
-    ledger.learn("scope", "name", "value")
+    put(ledger, "scope", "name", "value")
     assert ledger.fact("scope", "name") == "value"
     ledger.close()

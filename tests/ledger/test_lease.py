@@ -21,6 +21,7 @@ from sync_worker.ledger.lease import BACKFILL, LIVE, beat, holder, release, take
 from sync_worker.windows import Window
 from tests.ledger.made import ROOT, Other, note, span
 from tests.support.clock import VirtualClock
+from tests.support.state import put
 
 
 @pytest.fixture(autouse=True)
@@ -179,7 +180,7 @@ def test_who_was_taken_over_writes_nothing_more(elsewhere: Ledger, ledger: Ledge
         lambda: ledger.commit_answer(1, [span("t", "r")], []),
         lambda: ledger.commit_window(1, LIVE, Window(0, 1), [note("t")], []),
         lambda: ledger.note_traces(1, [note("t")]),
-        lambda: ledger.learn("scope", "name", "value"),
+        lambda: put(ledger, "scope", "name", "value"),
         lambda: ledger.forget(1, 1, [Window(0, 1)]),
         lambda: beat(ledger, old),
     ):

@@ -19,6 +19,7 @@ from sync_worker.ledger.steps import step_1, steps
 from sync_worker.windows import Window
 from tests.ledger.made import letter, note, picture, sent_rows, span
 from tests.support.clock import VirtualClock
+from tests.support.state import put
 
 Make = Callable[..., Ledger]
 HOUR = 3_600_000
@@ -69,8 +70,8 @@ def test_a_live_sync_is_taken_over_where_there_is_none(make: Make) -> None:
     own, other = make("own"), make("other", "a")
     other.set_first_edge(1, 100)
     other.commit_window(1, LIVE, Window(100, 500), [note("waits", 200, parked=True, check_ms=7, parked_ms=3)], [])
-    other.learn("source 1", "late 7200000", "450")
-    other.learn("source 1", "lateness", "[1]")
+    put(other, "source 1", "late 7200000", "450")
+    put(other, "source 1", "lateness", "[1]")
     merge(own, other)
     assert own.sources()[0].first_edge_ms == 100
     assert (own.coverage(1, LIVE), own.coverage(1, BACKFILL)) == ([Window(100, 500)], [])
@@ -88,7 +89,7 @@ def test_another_live_sync_counts_as_backfilled(make: Make) -> None:
     own.commit_window(1, LIVE, Window(1_000, 2_000), [], [])
     other.set_first_edge(1, 100)
     other.commit_window(1, LIVE, Window(100, 500), [note("waits", 200, 250, parked=True, parked_ms=3)], [])
-    other.learn("source 1", "late 7200000", "450")
+    put(other, "source 1", "late 7200000", "450")
     merge(own, other)
     assert own.sources()[0].first_edge_ms == 1_000
     assert own.coverage(1, LIVE) == [Window(1_000, 2_000)]
@@ -115,7 +116,7 @@ def test_a_trace_that_waits_here_waits_on(make: Make) -> None:
 def test_what_was_learnt(make: Make) -> None:
     """The limit would be run into again, or what is known here be replaced by what another machine saw."""
     own, other = make("own", "a"), make("other", "a")
-    own.learn("organization x public-api", "limit", "30 60 5")
+    put(own, "organization x public-api", "limit", "30 60 5")
     for scope, name, value in (
         ("organization x public-api", "limit", "20 60 6"),
         ("organization y public-api", "limit", "10 60 7"),
@@ -127,8 +128,8 @@ def test_what_was_learnt(make: Make) -> None:
         ("source 1", "window_ms", "5"),
         ("source 1", "forgotten before", "900"),
     ):
-        other.learn(scope, name, value)
-    own.learn("source 1", "forgotten before", "1000")
+        put(other, scope, name, value)
+    put(own, "source 1", "forgotten before", "1000")
     merge(own, other)
     assert own.query("SELECT scope, name, value FROM facts WHERE scope != 'file' AND scope NOT GLOB 'merged*'") == [
         ("organization x public-api", "limit", "30 60 5"),
@@ -274,8 +275,8 @@ def test_a_file_is_in_as_a_whole_or_not_at_all(make: Make, monkeypatch: pytest.M
 def test_another_mapping_of_ids_is_refused(make: Make) -> None:
     """Rows would count as sent that are in Kelet under other ids."""
     own, other = make("own", "a"), make("other", "a")
-    own.learn("source 1", "id mapping", "1")
-    other.learn("source 1", "id mapping", "0")
+    put(own, "source 1", "id mapping", "1")
+    put(other, "source 1", "id mapping", "0")
     other.commit_answer(1, [span("t", "r")], [])
     with pytest.raises(StateError, match=r"other\.db belongs to version 0"):
         merge(own, other)

@@ -18,6 +18,7 @@ from sync_worker.ledger.steps import SCHEMA_VERSION, step_1, steps
 from sync_worker.windows import Window
 from tests.ledger.made import another_program, letter, note, picture, span
 from tests.support.clock import VirtualClock
+from tests.support.state import put
 
 
 def _refused(path: Path, clock: VirtualClock, words: str, **options: bool) -> StateError:
@@ -74,7 +75,7 @@ def test_network_file_system_gets_no_write_ahead_log(
     open_ledger(path, clock).close()
     monkeypatch.setattr(file_systems, "file_system", lambda _: "nfs4")
     ledger = open_ledger(path, clock)
-    ledger.learn("scope", "name", "value")
+    put(ledger, "scope", "name", "value")
     assert ledger.query("PRAGMA journal_mode") == [("truncate",)]
     assert ledger.query("PRAGMA synchronous") == [(2,)]
     ledger.close()
@@ -93,7 +94,7 @@ def test_step_that_raises_leaves_the_old_version(
 ) -> None:
     """A half-done step would leave a file that no version understands, or would be done twice."""
     before = open_ledger(path, clock)
-    before.learn("scope", "name", "value")
+    put(before, "scope", "name", "value")
     version = before.query("PRAGMA user_version")
     before.close()
     broken = True
@@ -269,7 +270,7 @@ def test_file_that_cannot_be_written_is_told(ledger: Ledger) -> None:
     """The operator would not learn that it is a matter of permissions."""
     ledger.db.conn.execute("PRAGMA query_only = 1")
     with pytest.raises(StateError, match="write permission") as caught:
-        ledger.learn("scope", "name", "value")
+        put(ledger, "scope", "name", "value")
     assert caught.value.exit_code == 2
 
 

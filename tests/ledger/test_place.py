@@ -14,6 +14,7 @@ from sync_worker.ledger import Ledger, copies, open_ledger
 from sync_worker.ledger.lease import LIVE, release, take
 from tests.ledger.made import span
 from tests.support.clock import VirtualClock
+from tests.support.state import put
 
 
 def _removed(path: Path) -> None:
@@ -110,7 +111,7 @@ def test_files_are_their_owners_alone(tmp_path: Path, clock: VirtualClock, umask
         ledger = open_ledger(tmp_path / "state.db", clock)
         held = take(ledger, LIVE)
         copies.own(ledger)
-        ledger.learn("scope", "name", "value")
+        put(ledger, "scope", "name", "value")
         ledger.light()
         modes = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
         release(ledger, held)

@@ -14,6 +14,7 @@ from sync_worker.ledger import Ledger, file_systems, open_ledger
 from sync_worker.ledger.steps import SCHEMA_VERSION, steps
 from tests.ledger.made import span
 from tests.support.clock import VirtualClock
+from tests.support.state import put
 
 ORGANIZATION = "organization https://cloud.langfuse.com o"
 SCOPE = f"{ORGANIZATION} public-api"
@@ -54,7 +55,7 @@ def test_rollback_journal_is_always_flushed(path: Path, clock: VirtualClock, mon
     requests = ledger.requests(SCOPE)
     with requests.turn():
         requests.note_sent([5])
-    ledger.learn("scope", "name", "value")
+    put(ledger, "scope", "name", "value")
     assert requests.news(0).sent == [(5, False)]
     ledger.close()
 
@@ -92,7 +93,7 @@ def test_turn_that_fails_wrote_nothing(ledger: Ledger) -> None:
     with pytest.raises(StateError):
         fail()
     assert requests.news(0).sent == []
-    ledger.learn("scope", "name", "value")
+    put(ledger, "scope", "name", "value")
 
 
 def test_lock_is_told_soon(ledger: Ledger, path: Path) -> None:

@@ -13,6 +13,7 @@ from sync_worker.ledger import DeadLetter, Ledger, open_ledger
 from sync_worker.ledger.lease import BACKFILL, release, take
 from sync_worker.windows import Window
 from tests.ledger.made import letter, note, sent_rows, span
+from tests.support.state import put
 
 
 def _send(ledger: Ledger, trace: str, *starts: int, newest_ms: int | None = None, parked: bool = False) -> None:
@@ -292,13 +293,13 @@ def test_first_edge_is_set_once(ledger: Ledger) -> None:
 def test_facts(ledger: Ledger) -> None:
     """What a server once told would be asked, or learnt the hard way, at each run."""
     assert ledger.fact("scope", "name") is None
-    ledger.learn("scope", "name", "1")
-    ledger.learn("scope", "name", "2")
-    ledger.learn("scope", "other", "")
-    ledger.learn("scope 2", "name", "3")
+    put(ledger, "scope", "name", "1")
+    put(ledger, "scope", "name", "2")
+    put(ledger, "scope", "other", "")
+    put(ledger, "scope 2", "name", "3")
     assert [ledger.fact(*key) for key in (("scope", "name"), ("scope", "other"), ("scope 2", "name"))] == ["2", "", "3"]
     before = ledger.query("PRAGMA data_version"), ledger.db.conn.total_changes
-    ledger.learn("scope", "name", "2")
+    put(ledger, "scope", "name", "2")
     assert (ledger.query("PRAGMA data_version"), ledger.db.conn.total_changes) == before  # an idle cycle writes nothing
 
 
@@ -315,7 +316,7 @@ def test_notes_of_runs_are_bounded(ledger: Ledger) -> None:
 
 def test_size_counts_the_log(ledger: Ledger) -> None:
     """A log that grows would not be seen."""
-    ledger.learn("scope", "name", "x" * 100_000)
+    put(ledger, "scope", "name", "x" * 100_000)
     assert ledger.size_bytes() > 100_000
 
 

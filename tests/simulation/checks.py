@@ -10,10 +10,10 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from sync_worker.demo.rowstore import to_ms
 from sync_worker.ledger import DeadLetter, Ledger, TraceNote
 from sync_worker.ledger.lease import BACKFILL, LIVE
+from sync_worker.pipeline.report import SourceReport
+from sync_worker.runs.verify import Verdict
 from sync_worker.spans.ids import otlp_span_id, otlp_trace_id, source_parent_id
 from sync_worker.spans.model import EncodedSpan
-from sync_worker.sync.report import SourceReport
-from sync_worker.sync.verify import Verdict
 from sync_worker.windows import Window, within
 from tests.simulation.history import History, RowStory, Version
 from tests.simulation.kelet import Arrival, Kelet, label_of

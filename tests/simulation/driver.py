@@ -16,19 +16,15 @@ from unittest import mock
 
 from sync_worker.clock import Stopped
 from sync_worker.errors import ExitCode, StateError, Stop
-from sync_worker.langfuse import filters
 from sync_worker.ledger import copies, lease, open_ledger
 from sync_worker.ledger.lease import BACKFILL, LIVE
+from sync_worker.pipeline.limits import Limits
+from sync_worker.pipeline.report import SourceReport
+from sync_worker.runs.verify import Verdict
 from sync_worker.settings import Settings, load
-from sync_worker.sync import late, parked, window
-from sync_worker.sync import plan as planning
-from sync_worker.sync import source as sources
-from sync_worker.sync.assemble import MAX_HELD_BYTES
 from sync_worker.sync.engine import Engine
 from sync_worker.sync.opening import Transports
-from sync_worker.sync.report import SourceReport
 from sync_worker.sync.source import SourceSync
-from sync_worker.sync.verify import Verdict
 from sync_worker.windows import Window
 from tests.simulation import kelet as receiver
 from tests.simulation import langfuse as server
@@ -71,7 +67,8 @@ class Process:
             raise
         simulation.checks.listen(self.ledger, role)
         ways = Transports(simulation.langfuse.transport(), simulation.kelet.transport(role))
-        self.engine = Engine(simulation.settings, self.ledger, self.clock, plan.patience, ways)
+        limits = _SMALL if plan.small else Limits()
+        self.engine = Engine(simulation.settings, self.ledger, self.clock, plan.patience, ways, limits=limits)
 
     def end(self, *, dead: bool) -> None:
         """Close the state file, by the book or as it happens."""
@@ -119,13 +116,12 @@ class Simulation:
 
     def run(self) -> Sequence[str]:
         """Run it all; return what is wrong."""
-        with _scaled(small=self.plan.small):
-            try:
-                self._all()
-            except Stuck as stuck:
-                self.checks.wrong.append(str(stuck))
-            finally:
-                self._shut(dead=self.weather.dead)
+        try:
+            self._all()
+        except Stuck as stuck:
+            self.checks.wrong.append(str(stuck))
+        finally:
+            self._shut(dead=self.weather.dead)
         return self.checks.wrong
 
     def _all(self) -> None:
@@ -465,24 +461,11 @@ async def _until(task: asyncio.Task[Result], seconds: float) -> None:
         raise Killed
 
 
-@contextlib.contextmanager
-def _scaled(*, small: bool) -> Iterator[None]:
-    """Scale limits of memory and of requests down to the size of a history, so that they are met."""
-    if not small:
-        yield
-        return
-    with contextlib.ExitStack() as stack:
-        held = 6_000
-        for module, name, value in (
-            (late, "MAX_HELD_BYTES", held), (parked, "MAX_HELD_BYTES", held), (sources, "MAX_HELD_BYTES", held),
-            (parked, "_AT_ONCE", 3), (planning, "TARGET_ROWS", 12), (sources, "_FORGOTTEN_AT_ONCE", 2),
-            (late, "_LEAST_REQUESTS", 3), (late, "_ASSUMED_PER_MINUTE", 8), (filters, "MAX_FILTER_BYTES", 150),
-        ):  # fmt: skip
-            stack.enter_context(mock.patch.object(module, name, value))
-        usual: tuple[Any, ...] = window.WindowSync.__init__.__defaults__ or ()
-        scaled = tuple(held if value == MAX_HELD_BYTES else value for value in usual)
-        stack.enter_context(mock.patch.object(window.WindowSync.__init__, "__defaults__", scaled))
-        yield
+#: Limits of memory and of requests scaled down to the size of a history, so that they are met.
+_SMALL = Limits(
+    held_bytes=6_000, interval_observations=12, pending_traces=3, forgotten_traces=2, lookback_requests=3,
+    assumed_per_minute=8, filter_bytes=150,
+)  # fmt: skip
 
 
 def _seconds(length_ms: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -11,20 +11,26 @@ from sync_worker.corrected import CorrectedClock, Reading
 from sync_worker.kelet import client, posting
 from sync_worker.langfuse import buckets, rows, v2
 from sync_worker.langfuse import client as langfuse_client
+from sync_worker.langfuse.reader import Page
 from sync_worker.langfuse.v2 import V2Reader
 from sync_worker.ledger import Ledger, SentRow, TraceNote, claims, copies
 from sync_worker.ledger.place import Place
+from sync_worker.pipeline import notes, readiness
+from sync_worker.pipeline.convert import Converter
+from sync_worker.pipeline.lanes import Lanes
+from sync_worker.pipeline.prepare import Preparer
+from sync_worker.pipeline.trace import Trace, TracePart
 from sync_worker.records import Observation
+from sync_worker.runs import interval, pending
+from sync_worker.runs.bucket_counts import BucketCounts, Compare
+from sync_worker.runs.interval import IntervalJob
+from sync_worker.runs.lookback import LookbackScans
+from sync_worker.runs.pending import PendingTraces
+from sync_worker.runs.second_read import SecondReads
+from sync_worker.runs.verify import Verification
 from sync_worker.settings.rotation import Reread
 from sync_worker.spans.model import EncodedSpan
-from sync_worker.sync import assemble, engine, parked, window
-from sync_worker.sync.late import LateScans
-from sync_worker.sync.parked import ParkedSync
-from sync_worker.sync.recount import Compare, Recount
-from sync_worker.sync.release import Piece, Releaser, Trace
-from sync_worker.sync.second_read import SecondReads
-from sync_worker.sync.verify import Verification
-from sync_worker.sync.window import WindowSync
+from sync_worker.sync import engine
 from sync_worker.windows import Window
 from tests.simulation.plan import draw
 from tests.simulation.run import simulate
@@ -35,23 +41,22 @@ Break = Callable[[pytest.MonkeyPatch], None]
 
 
 def _covers_before_it_sends(patch: pytest.MonkeyPatch) -> None:
-    usual = WindowSync.bring_over
+    usual = IntervalJob.walk
 
-    async def bring_over(self: WindowSync, stretch: Window) -> int:
-        releaser = self._releaser
-        async for _ in releaser.reader.window(stretch):
-            pass
-        releaser.ledger.commit_window(releaser.source_id, self._role, stretch, [], [])
-        return await usual(self, stretch)
+    async def walk(self: IntervalJob) -> AsyncIterator[Page]:
+        pages = [page async for page in usual(self)]
+        self._session.ledger.commit_window(self._session.source_id, self._role, self._interval, [], [])
+        for page in pages:
+            yield page
 
-    patch.setattr(WindowSync, "bring_over", bring_over)
+    patch.setattr(IntervalJob, "walk", walk)
 
 
 def _skips_late_scans(patch: pytest.MonkeyPatch) -> None:
-    async def look(self: LateScans, *_: Any) -> None:
+    async def look(self: LookbackScans, *_: Any) -> None:
         return None
 
-    patch.setattr(LateScans, "look", look)
+    patch.setattr(LookbackScans, "look", look)
 
 
 def _forgets_parked_traces(patch: pytest.MonkeyPatch) -> None:
@@ -79,27 +84,25 @@ def _leaves_out_the_last_millisecond(patch: pytest.MonkeyPatch) -> None:
 
 
 def _notes_before_it_sends(patch: pytest.MonkeyPatch) -> None:
-    usual = Releaser.send
+    usual = Converter.convert
 
-    async def send(self: Releaser, traces: Sequence[Trace], *, parked: bool = False) -> set[str]:
-        for trace in traces:
-            trace.note = self.noted(trace, parked=parked, going=True)
-        for spans in list(self._encoded([Piece(trace, list(trace.fresh)) for trace in traces])):
-            self.ledger.commit_answer(self.source_id, spans, [])
-        return await usual(self, traces, parked=parked)
+    def convert(self: Converter, part: TracePart) -> list[EncodedSpan]:
+        spans = usual(self, part)
+        self._session.ledger.commit_answer(self._session.source_id, spans, [])
+        return spans
 
-    patch.setattr(Releaser, "send", send)
+    patch.setattr(Converter, "convert", convert)
 
 
 def _never_waits(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(window, "withheld", lambda *_: list[Observation]())
+    patch.setattr(notes, "waiting", lambda *_: list[Observation]())
 
 
 def _never_looks_after_parked_traces(patch: pytest.MonkeyPatch) -> None:
-    async def look_after(self: ParkedSync) -> None:
-        return None
+    async def send_ready(self: PendingTraces, lanes: Lanes) -> None:
+        del lanes
 
-    patch.setattr(ParkedSync, "look_after", look_after)
+    patch.setattr(PendingTraces, "send_ready", send_ready)
 
 
 def _reaches_out_of_its_windows(patch: pytest.MonkeyPatch) -> None:
@@ -117,10 +120,10 @@ def _drops_the_last_batch(patch: pytest.MonkeyPatch) -> None:
 
 
 def _loses_the_session(patch: pytest.MonkeyPatch) -> None:
-    async def look_up(self: Releaser, traces: Sequence[Trace]) -> None:
-        return None
+    async def look_up(self: Preparer, traces: Sequence[Trace]) -> None:
+        del traces
 
-    patch.setattr(Releaser, "_look_up", look_up)
+    patch.setattr(Preparer, "_look_up_roots", look_up)
 
 
 def _takes_any_success_for_kelets(patch: pytest.MonkeyPatch) -> None:
@@ -141,7 +144,7 @@ def _sends_before_the_store_has_merged(patch: pytest.MonkeyPatch) -> None:
         return None
 
     patch.setattr(SecondReads, "look", look)
-    for module in (assemble, parked, window):
+    for module in (readiness, pending, interval):
         patch.setattr(module, "waits_for_merge", lambda *_: False)
 
 
@@ -186,10 +189,10 @@ def _verifies_nothing(patch: pytest.MonkeyPatch) -> None:
 
 
 def _counts_nothing_again(patch: pytest.MonkeyPatch) -> None:
-    async def list_changed(self: Recount, _: Window, compare: Compare) -> None:
+    async def list_changed(self: BucketCounts, _: Window, compare: Compare) -> None:
         del compare
 
-    patch.setattr(Recount, "list_changed", list_changed)
+    patch.setattr(BucketCounts, "list_changed", list_changed)
 
 
 BREAKS: Mapping[str, tuple[Break, str]] = {

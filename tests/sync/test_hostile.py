@@ -19,11 +19,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from sync_worker.ledger import open_ledger
 from sync_worker.ledger.lease import LIVE, release, take
+from sync_worker.pipeline.report import SourceReport
 from sync_worker.records import Observation
 from sync_worker.settings import load
 from sync_worker.sync.engine import Engine
 from sync_worker.sync.opening import Transports
-from sync_worker.sync.report import SourceReport
 from sync_worker.times import moment_ms
 from tests.support.clock import VirtualClock
 from tests.support.rows import NOON, Row, row, trace
@@ -250,8 +250,8 @@ def _breaks(usual: Any, fault: BaseException) -> Any:
 
 @pytest.mark.parametrize("fault", [RecursionError("deep"), MemoryError(), ValueError("odd")], ids=repr)
 @pytest.mark.parametrize(
-    "stage", ["langfuse.v2.parse_row", "sync.release.gather", "sync.release.convert",
-              "sync.release.encode", "spans.convert._span", "spans.encode.fingerprint"]
+    "stage", ["langfuse.v2.parse_row", "pipeline.prepare.gather", "pipeline.convert.convert",
+              "pipeline.convert.encode", "spans.convert._span", "spans.encode.fingerprint"]
 )  # fmt: skip
 def test_whatever_a_stage_makes_of_a_row(stage: str, fault: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault in one stage on one row stops the source, takes the trace with it, or comes back at every run."""

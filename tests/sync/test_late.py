@@ -10,6 +10,7 @@ from sync_worker.demo.serving import Request
 from sync_worker.ledger import open_ledger
 from tests.support import faults
 from tests.support.rows import Row, at, row, trace
+from tests.support.state import put
 from tests.sync.conftest import MakeWorld
 from tests.sync.world import World, identities
 
@@ -223,7 +224,7 @@ def test_scan_of_another_version_is_begun_anew(make_world: MakeWorld, stored: st
     made.once()
     ledger = open_ledger(made.state, made.clock)
     for minutes in (20, 120, 2880):
-        ledger.learn("source 1", f"late scan {minutes * 60_000}", stored)
+        put(ledger, "source 1", f"late scan {minutes * 60_000}", stored)
     ledger.close()
     late = _visible(trace(2, start=2 * HOUR - 60, seconds=5.0), 2 * HOUR + 30)
     made.langfuse.rows.extend(late)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sync_worker.ledger import open_ledger
-from sync_worker.sync import open_traces
+from sync_worker.runs import open_traces
 from tests.support.langfuse_v1 import LangfuseV1, Mode
 from tests.support.rows import Row, at, row, trace
 from tests.support.v1_items import whole_trace

@@ -11,6 +11,7 @@ from sync_worker.errors import ExitCode, StateError
 from sync_worker.ledger import open_ledger
 from tests.support import faults
 from tests.support.rows import Row, recorded_rows, trace
+from tests.support.state import put
 from tests.sync.conftest import MakeWorld
 from tests.sync.world import identities
 
@@ -207,7 +208,7 @@ def test_state_of_another_mapping_of_ids_is_refused(make_world: MakeWorld) -> No
     made = make_world(_rows(2))
     made.once()
     ledger = open_ledger(made.state, made.clock)
-    ledger.learn("source 1", "id mapping", "0")
+    put(ledger, "source 1", "id mapping", "0")
     ledger.close()
     with pytest.raises(StateError, match="mapping of ids"):
         made.once()

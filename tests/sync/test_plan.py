@@ -9,8 +9,8 @@ import pytest
 from sync_worker.demo.serving import Reply, Request
 from sync_worker.langfuse.metrics import PATH as METRICS
 from sync_worker.ledger import open_ledger
+from sync_worker.runs.estimate import Estimate
 from sync_worker.sync.engine import Engine
-from sync_worker.sync.estimate import Estimate
 from sync_worker.sync.source import SourceSync
 from sync_worker.times import moment_ms
 from sync_worker.windows import Window
@@ -62,7 +62,7 @@ def test_without_a_count_there_is_an_estimate(make_world: MakeWorld, reply: Repl
 
 def test_estimate_of_more_than_can_be_listed(make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     """A backfill would take many times as long as was said."""
-    monkeypatch.setattr("sync_worker.sync.estimate.MAX_LIMIT", 20)
+    monkeypatch.setattr("sync_worker.runs.estimate.MAX_LIMIT", 20)
     monkeypatch.setattr("sync_worker.langfuse.page_size.MAX_LIMIT", 20)
     rows = [row(start=10.0 * number, trace=f"t{number}") for number in range(3600)]
     made = make_world(rows, after_noon=11 * HOUR)

@@ -21,6 +21,7 @@ from sync_worker.times import moment_ms
 from sync_worker.windows import Window
 from tests.support import faults
 from tests.support.rows import NOON, Row, row, trace
+from tests.support.state import put
 from tests.sync.conftest import MakeWorld
 from tests.sync.world import World, identities, world
 
@@ -378,7 +379,7 @@ def test_merge_of_another_id_mapping(make_world: MakeWorld) -> None:
     all_shards(made, 1)
     file = made.shard_state(Shard(0, 1))
     ledger = open_ledger(file, made.clock)
-    ledger.learn("source 1", "id mapping", "0")
+    put(ledger, "source 1", "id mapping", "0")
     ledger.close()
     code, _, said = made.program("state", "merge", str(file))
     assert (code, "mapping of ids" in said) == (ExitCode.USAGE, True)

@@ -10,6 +10,7 @@ from sync_worker.errors import ExitCode
 from sync_worker.ledger import open_ledger
 from tests.support import faults
 from tests.support.rows import row, trace
+from tests.support.state import put
 from tests.sync.conftest import MakeWorld
 from tests.sync.world import World
 
@@ -55,7 +56,7 @@ def test_source_of_which_the_program_makes_no_sense_hides_no_other(make_world: M
         _two_sources(made, other, tmp_path)
         made.program("once")
         ledger = open_ledger(made.state, made.clock)
-        ledger.learn("source 1", "page limits", "not JSON")
+        put(ledger, "source 1", "page limits", "not JSON")
         ledger.close()
         other.rows.extend(trace(1, start=3700.0))
         code, out, err = made.program("once", "--json")

@@ -19,10 +19,10 @@ from sync_worker.demo.langfuse_server import RecordedLangfuse
 from sync_worker.demo.receiver import OtlpReceiver, ReceivedSpan
 from sync_worker.ledger import open_ledger
 from sync_worker.ledger.lease import BACKFILL, LIVE, release, take
+from sync_worker.pipeline.report import SourceReport
 from sync_worker.settings import Settings, load
 from sync_worker.spans.ids import otlp_span_id, otlp_trace_id, source_trace_id
 from sync_worker.sync.engine import Engine
-from sync_worker.sync.report import SourceReport
 from sync_worker.sync.shards import Shard
 from sync_worker.windows import Window
 from tests.support.clock import VirtualClock

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sync_worker.pipeline.assemble import Assembly, newer
+from sync_worker.pipeline.readiness import Readiness, Waits, readiness, waiting
 from sync_worker.records import Observation
-from sync_worker.sync.assemble import Assembly, Patience, Verdict, newer, verdict, withheld
 
-_PATIENCE = Patience(settle=30, max_open=1800)
+_PATIENCE = Waits(quiet=30, max_open=1800)
 
 
 def _row(id: str = "r", start: int = 0, end: int | None = 10, **values: Any) -> Observation:  # noqa: A002
@@ -84,32 +85,32 @@ _OPEN_CHILD = _row("child", 5, None, parent_id="root")
 @pytest.mark.parametrize(
     ("rows", "newest", "now", "expected"),
     [
-        ([_ROOT, _CHILD], 100, 130, Verdict.RELEASE),
-        ([_ROOT, _CHILD], 100, 129, Verdict.PARK),
-        ([_ROOT, _CHILD], 120, 149, Verdict.PARK),
-        ([_ROOT, _CHILD], 120, 150, Verdict.RELEASE),
-        ([_ROOT, _OPEN_CHILD], 100, 130, Verdict.RELEASE),
-        ([_CHILD], 50, 500, Verdict.PARK),
-        ([_OPEN_ROOT, _CHILD], 50, 500, Verdict.PARK),
-        ([], 50, 500, Verdict.PARK),
-        ([_CHILD], 50, 1799, Verdict.PARK),
-        ([_CHILD], 50, 1800, Verdict.FORCED),
-        ([_OPEN_ROOT, _CHILD], 1799, 1800, Verdict.FORCED),
-        ([_ROOT, _CHILD], 1799, 1800, Verdict.FORCED),
-        ([_row("e", 0, None, type="EVENT")], 0, 30, Verdict.RELEASE),
-        ([_row("t-t", 0, None), _CHILD], 50, 80, Verdict.RELEASE),
-        ([_row("child", 5, 50, parent_id="gone", is_root=True)], 50, 80, Verdict.RELEASE),
-        ([_ROOT], 1000, 500, Verdict.PARK),
+        ([_ROOT, _CHILD], 100, 130, Readiness.READY),
+        ([_ROOT, _CHILD], 100, 129, Readiness.PENDING),
+        ([_ROOT, _CHILD], 120, 149, Readiness.PENDING),
+        ([_ROOT, _CHILD], 120, 150, Readiness.READY),
+        ([_ROOT, _OPEN_CHILD], 100, 130, Readiness.READY),
+        ([_CHILD], 50, 500, Readiness.PENDING),
+        ([_OPEN_ROOT, _CHILD], 50, 500, Readiness.PENDING),
+        ([], 50, 500, Readiness.PENDING),
+        ([_CHILD], 50, 1799, Readiness.PENDING),
+        ([_CHILD], 50, 1800, Readiness.OVERDUE),
+        ([_OPEN_ROOT, _CHILD], 1799, 1800, Readiness.OVERDUE),
+        ([_ROOT, _CHILD], 1799, 1800, Readiness.OVERDUE),
+        ([_row("e", 0, None, type="EVENT")], 0, 30, Readiness.READY),
+        ([_row("t-t", 0, None), _CHILD], 50, 80, Readiness.READY),
+        ([_row("child", 5, 50, parent_id="gone", is_root=True)], 50, 80, Readiness.READY),
+        ([_ROOT], 1000, 500, Readiness.PENDING),
     ],
 )
-def test_verdict(rows: list[Observation], newest: int, now: int, expected: Verdict) -> None:
+def test_readiness(rows: list[Observation], newest: int, now: int, expected: Readiness) -> None:
     """A trace would go in pieces while it is being written, or wait although it is whole."""
-    assert verdict(rows, 0, newest, now, _PATIENCE) is expected
+    assert readiness(rows, 0, newest, now, _PATIENCE) is expected
 
 
 def test_verdict_counts_rows_that_were_seen_before() -> None:
     """A trace that began long ago would wait anew with each of its rows."""
-    assert verdict([_row("late", 5000, 5100, parent_id="root")], 0, 5100, 5110, _PATIENCE) is Verdict.FORCED
+    assert readiness([_row("late", 5000, 5100, parent_id="root")], 0, 5100, 5110, _PATIENCE) is Readiness.OVERDUE
 
 
 def test_withheld_rows_are_those_that_still_run() -> None:
@@ -122,9 +123,9 @@ def test_withheld_rows_are_those_that_still_run() -> None:
         _row("t-t", 100, None),
         _row("alone", 100, None, trace_id=None),
     ]
-    assert [row.id for row in withheld(rows, 800, _PATIENCE)] == ["running"]
-    assert [row.id for row in withheld(rows, 799, _PATIENCE)] == ["running", "lost"]
-    assert withheld(rows, 1900, _PATIENCE) == []
+    assert [row.id for row in waiting(rows, 800, _PATIENCE)] == ["running"]
+    assert [row.id for row in waiting(rows, 799, _PATIENCE)] == ["running", "lost"]
+    assert waiting(rows, 1900, _PATIENCE) == []
 
 
 def test_row_that_comes_twice_is_unsettled() -> None:
@@ -164,4 +165,4 @@ def test_trace_with_an_unproven_row_is_not_whole() -> None:
 def test_row_with_two_versions_waits_so_long(since: int | None, now: int, waits: bool) -> None:
     """A row that is written again and again, or never merged, waits for ever."""
     row = _row(updated_ms=10, unsettled=True)
-    assert (withheld([row], now, _PATIENCE, since) == [row]) is waits
+    assert (waiting([row], now, _PATIENCE, since) == [row]) is waits

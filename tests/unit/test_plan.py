@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sync_worker.sync.plan import TARGET_ROWS, Cutter, due
+from sync_worker.pipeline.plan import TARGET_OBSERVATIONS, Cutter, due
 from sync_worker.windows import Window, merged
 
 _HOUR = 3_600_000
@@ -43,11 +43,11 @@ def test_rest_goes_with_the_last_window() -> None:
 def test_windows_follow_the_density() -> None:
     """Windows of a handful of rows cost a request each; windows of a million, the memory and hours of repeats."""
     cutter = Cutter(_HOUR)
-    cutter.learn(Window(0, _HOUR), TARGET_ROWS)
+    cutter.learn(Window(0, _HOUR), TARGET_OBSERVATIONS)
     assert cutter.length == _HOUR
-    cutter.learn(Window(0, _HOUR), 4 * TARGET_ROWS)
+    cutter.learn(Window(0, _HOUR), 4 * TARGET_OBSERVATIONS)
     assert cutter.length == _HOUR // 4
-    cutter.learn(Window(0, _HOUR // 4), TARGET_ROWS // 4)
+    cutter.learn(Window(0, _HOUR // 4), TARGET_OBSERVATIONS // 4)
     assert cutter.length == _HOUR
     cutter.learn(Window(0, _HOUR), 0)
     assert cutter.length == 16 * _HOUR
@@ -60,7 +60,7 @@ def test_windows_stay_within_reason() -> None:
     assert cutter.length == 1_000
     for _ in range(1000):
         cutter.learn(Window(0, 60_000), 0)
-    assert cutter.length == 60_000 * TARGET_ROWS  # 60 s without a row
+    assert cutter.length == 60_000 * TARGET_OBSERVATIONS  # 60 s without a row
 
 
 def test_short_windows_do_not_shrink_the_next() -> None:
@@ -68,7 +68,7 @@ def test_short_windows_do_not_shrink_the_next() -> None:
     cutter = Cutter(_HOUR)
     for _ in range(5):
         cutter.learn(Window(0, 60_000), 100)
-    assert cutter.length == 60_000 * TARGET_ROWS // 100  # 100 rows a minute
+    assert cutter.length == 60_000 * TARGET_OBSERVATIONS // 100  # 100 rows a minute
 
 
 @pytest.mark.parametrize("stored", [None, 0, -5, 1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sync_worker.ledger import SecondRead
-from sync_worker.sync.second_read import read_together
+from sync_worker.runs.second_read import read_together
 from sync_worker.windows import Window
 
 

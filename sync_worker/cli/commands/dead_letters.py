@@ -20,9 +20,9 @@ from sync_worker.clock import SystemClock
 from sync_worker.errors import ConfigError, ExitCode
 from sync_worker.ledger import DeadLetter, Ledger
 from sync_worker.ledger.lease import RETRY
+from sync_worker.pipeline.report import SourceReport
 from sync_worker.settings import Settings
 from sync_worker.sync.engine import Engine, overall
-from sync_worker.sync.report import SourceReport
 from sync_worker.times import iso_time
 
 _PAGE, _MOST = 100, 1_000_000  # dead letters that `list` shows at once

@@ -8,7 +8,7 @@ from sync_worker.cli.commands.backfill import add_stretch_options, check_stretch
 from sync_worker.cli.common import Subparsers, add_common_options
 from sync_worker.cli.output import print_json, print_line
 from sync_worker.cli.working import ask
-from sync_worker.sync.estimate import Estimate
+from sync_worker.runs.estimate import Estimate
 from sync_worker.sync.source import SourceSync
 
 

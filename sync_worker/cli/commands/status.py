@@ -13,8 +13,8 @@ from sync_worker.cli.output import print_json, print_line
 from sync_worker.clock import SystemClock
 from sync_worker.ledger import Ledger, SourceState
 from sync_worker.ledger.lease import BACKFILL, LIVE, holder
-from sync_worker.sync import lateness
-from sync_worker.sync.plan import live_view
+from sync_worker.pipeline.plan import live_view
+from sync_worker.runs import arrival_delay
 from sync_worker.sync.timekeeping import last_certain_ms
 from sync_worker.times import iso_time, span_ms
 from sync_worker.windows import Window, contiguous_end, gaps
@@ -83,7 +83,7 @@ def _source(ledger: Ledger, source: SourceState, now_ms: int, horizons_ms: Seque
         "lag_seconds": None if edge is None else max(0, (now_ms - edge) // 1000),
         "gaps": [_stretch(gap) for gap in open_gaps],
         "backfilled": [_stretch(window) for window in ledger.coverage(source.id, BACKFILL)],
-        "lateness": lateness.describe(ledger, source.id, horizons_ms),
+        "lateness": arrival_delay.describe(ledger, source.id, horizons_ms),
         "parked_traces": parked.count,
         "oldest_parked": None if parked.oldest_ms is None else iso_time(parked.oldest_ms),
         "dead_letters": ledger.count_dead_letters(source.id),

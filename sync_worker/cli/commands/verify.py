@@ -10,9 +10,9 @@ from sync_worker.cli.output import print_json, print_line
 from sync_worker.cli.working import ask
 from sync_worker.errors import ConfigError, ExitCode
 from sync_worker.ledger.lease import BACKFILL
+from sync_worker.runs.verify import Hour, Verdict
 from sync_worker.sync.engine import overall
 from sync_worker.sync.source import SourceSync
-from sync_worker.sync.verify import Hour, Verdict
 from sync_worker.times import iso_time
 
 

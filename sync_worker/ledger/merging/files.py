@@ -31,16 +31,9 @@ from sync_worker.ledger.merging.rows import (
 from sync_worker.ledger.merging.tallies import done_by_hour, known_by_hour, take_tallies
 from sync_worker.ledger.records import SourceState
 from sync_worker.ledger.sources import memory_name, same_address, source_scope
+from sync_worker.ledger.state_keys import ID_MAPPING, Merge, names_by
 from sync_worker.spans.ids import ID_MAP_VERSION
 from sync_worker.windows import Window, gaps
-
-_ID_MAPPING = "id mapping"
-#: Facts that hold wherever a source is read from; the others of it belong to its live sync.
-_OF_SOURCE = (_ID_MAPPING, "page limits", "api")
-#: Facts of one file's own past.
-_OWN = ("lateness", "refused_in_a_row")
-#: Rows that start before this may be forgotten: the latest such moment of both files holds.
-_FORGOTTEN = "forgotten before"
 
 
 @dataclass(slots=True)
@@ -152,8 +145,8 @@ def _own_source(ledger: Ledger, other: Ledger, source: SourceState, *, by_id: bo
 def _check_mapping(ledger: Ledger, own_id: int, other: Ledger, other_id: int) -> None:
     """Refuse files whose spans went out under another mapping of ids: the same row has two names in Kelet."""
     for one, source_id in ((ledger, own_id), (other, other_id)):
-        stored = one.fact(source_scope(source_id), _ID_MAPPING)
-        if stored not in {None, str(ID_MAP_VERSION)}:
+        stored = one.state(source_scope(source_id)).get(ID_MAPPING)
+        if stored not in {None, ID_MAP_VERSION}:
             raise StateError(
                 f"{one.path} belongs to version {stored} of the mapping of ids, this program makes version "
                 f"{ID_MAP_VERSION}: files of both cannot be joined. Try: the version of the worker that wrote it"
@@ -162,17 +155,19 @@ def _check_mapping(ledger: Ledger, own_id: int, other: Ledger, other_id: int) ->
 
 def _take_facts(ledger: Ledger, pair: Pair, *, as_own: bool) -> None:
     scopes = [source_scope(pair.own), source_scope(pair.other)]
-    names, chosen = (_OWN, "NOT IN") if as_own else (_OF_SOURCE, "IN")
+    merge, chosen = (Merge.NEVER, "NOT IN") if as_own else (Merge.ALWAYS, "IN")
+    names = names_by(merge)
     ledger.db.execute(
         "INSERT OR IGNORE INTO facts SELECT ?, name, value FROM other.facts "
         f"WHERE scope = ? AND name {chosen} ({','.join('?' * len(names))})",
         [*scopes, *names],
     )
-    ledger.db.execute(
-        "INSERT INTO facts SELECT ?, name, value FROM other.facts WHERE scope = ? AND name = ? "
-        "ON CONFLICT (scope, name) DO UPDATE SET value = max(CAST(value AS INTEGER), CAST(excluded.value AS INTEGER))",
-        [*scopes, _FORGOTTEN],
-    )
+    for name in names_by(Merge.LARGER):
+        ledger.db.execute(
+            "INSERT INTO facts SELECT ?, name, value FROM other.facts WHERE scope = ? AND name = ? ON CONFLICT "
+            "(scope, name) DO UPDATE SET value = max(CAST(value AS INTEGER), CAST(excluded.value AS INTEGER))",
+            [*scopes, name],
+        )
 
 
 def _take_coverage(ledger: Ledger, other: Ledger, pair: Pair, *, as_own: bool) -> int:

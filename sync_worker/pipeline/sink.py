@@ -6,10 +6,8 @@ from sync_worker.clock import Clock
 from sync_worker.errors import DeadLettersFull
 from sync_worker.kelet.delivery import Settled
 from sync_worker.ledger import DeadLetter, Ledger, source_scope
-from sync_worker.sync.report import SourceReport
-
-#: The ledger's name for what a delivery found, for the next run.
-DELIVERY = "delivery"
+from sync_worker.ledger.state_keys import DELIVERY
+from sync_worker.pipeline.report import SourceReport
 
 
 class LedgerSink:
@@ -27,7 +25,9 @@ class LedgerSink:
 
     def remember(self, text: str) -> None:
         """Keep what was found of sizes and of spans at which Kelet fails. Raises StateError or LeaseHeld."""
-        self._ledger.learn(source_scope(self._source_id), DELIVERY, text)
+        state = self._ledger.state(source_scope(self._source_id))
+        state.put(DELIVERY, text)
+        state.save()
 
     def settle(self, settled: Settled) -> None:
         """Keep what an answer settled; durable when it returns. Raises StateError, LeaseHeld or DeadLettersFull."""

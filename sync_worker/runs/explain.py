@@ -8,11 +8,12 @@ from typing import Any
 from sync_worker.langfuse.reader import Reader
 from sync_worker.ledger import DeadLetter, Ledger, SentRow, SourceState, TraceNote
 from sync_worker.ledger.lease import BACKFILL, LIVE
+from sync_worker.pipeline.assemble import Assembly
+from sync_worker.pipeline.notes import OPEN_FOR_MS
+from sync_worker.pipeline.readiness import Waits
 from sync_worker.records import Observation
 from sync_worker.spans.context import roots_of, trace_of
 from sync_worker.spans.ids import otlp_span_id, otlp_trace_id
-from sync_worker.sync.assemble import Assembly, Patience
-from sync_worker.sync.release import OPEN_FOR_MS
 from sync_worker.times import iso_time
 from sync_worker.windows import Window
 
@@ -21,12 +22,12 @@ class Explanation:
     """Says why the rows of a trace are, or are not, in Kelet."""
 
     def __init__(
-        self, state: SourceState, ledger: Ledger, reader: Reader, patience: Patience, now_ms: int, updates: str
+        self, state: SourceState, ledger: Ledger, reader: Reader, waits: Waits, now_ms: int, updates: str
     ) -> None:
         self._state = state
         self._ledger = ledger
         self._reader = reader
-        self._patience = patience
+        self._waits = waits
         self._now = now_ms
         self._updates = updates
 
@@ -75,7 +76,7 @@ class Explanation:
         if not note.parked:
             return "it was released"
         roots = roots_of(rows, str(note.context.get("rows_are", "")))
-        waits_until = iso_time(note.earliest_ms + self._patience.max_open)
+        waits_until = iso_time(note.earliest_ms + self._waits.max_open)
         if not roots:
             return f"parked: its root is not in Langfuse yet; without one it goes at {waits_until}"
         if all(row.is_open for row in roots):

@@ -10,15 +10,15 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sync_worker.ledger import Ledger, claims
+from sync_worker.langfuse.reader import Page
+from sync_worker.ledger import claims
 from sync_worker.ledger.lease import BACKFILL, LIVE
 from sync_worker.ledger.tallies import HOUR_MS
+from sync_worker.pipeline.driver import Pipeline
+from sync_worker.records import Observation
+from sync_worker.runs.interval import LateJob
+from sync_worker.runs.verify import Hour
 from sync_worker.spans.context import trace_of
-from sync_worker.sync.assemble import MAX_HELD_BYTES, Assembly, Patience
-from sync_worker.sync.proving import prove
-from sync_worker.sync.release import Releaser
-from sync_worker.sync.verify import Hour
-from sync_worker.sync.window import WindowSync
 from sync_worker.times import iso_time
 from sync_worker.windows import Window, within
 
@@ -30,11 +30,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Resend:
-    """Sends hours of one source again, under the lease of a backfill. `first_edge_ms` is that of the live sync."""
+    """Sends hours of one source again, under the lease of a backfill. `sync_start_ms` is that of the live sync."""
 
-    releaser: Releaser
-    patience: Patience
-    first_edge_ms: int | None
+    pipeline: Pipeline
+    sync_start_ms: int | None
 
     async def send(self, hours: Sequence[Hour], covered: Sequence[Window]) -> list[Window]:
         """Send what is missing of these hours where they are covered; return the stretches that were sent.
@@ -44,58 +43,60 @@ class Resend:
         parts = [(hour, list(within(covered, _window(hour)))) for hour in hours]
         await self._take_over([part for _, of_hour in parts for part in of_hour])
         done: list[Window] = []
+        session = self.pipeline.session
         for hour, of_hour in parts:
             if hour.forgotten:
                 # First: after a kill, rows that were not sent again must not count as done.
-                self._ledger.forget_count(self.releaser.source_id, hour.start_ms // HOUR_MS)
+                session.ledger.forget_count(session.source_id, hour.start_ms // HOUR_MS)
             for part in of_hour:
                 for role, piece in self._by_edge(part):
-                    await self._bring_over(hour, role, piece)
+                    log.info("sending what starts from %s to %s", iso_time(piece.start), iso_time(piece.end))
+                    await self.pipeline.run(_Missing(self.pipeline, role, piece, hour))
                 done.append(part)
         return done
 
-    @property
-    def _ledger(self) -> Ledger:
-        return self.releaser.ledger
-
     async def _take_over(self, parts: Sequence[Window]) -> None:
         """Claim these stretches, and wait until a live sync that is in a cycle has left them."""
-        source = self.releaser.source_id
-        claims.demand(self._ledger, source, parts)
+        session = self.pipeline.session
+        claims.demand(session.ledger, session.source_id, parts)
         told = False
-        while any(within(claims.claimed_by_others(self._ledger, source), part) for part in parts):
+        while any(within(claims.claimed_by_others(session.ledger, session.source_id), part) for part in parts):
             if not told:
                 log.info("waiting for the cycle of the live sync to end", extra={"action": "resend"})
                 told = True
-            await self.releaser.clock.sleep(_LOOK_EVERY)
+            await session.clock.sleep(_LOOK_EVERY)
 
     def _by_edge(self, part: Window) -> Iterable[tuple[str, Window]]:
         """Cut at the first edge: after it traces wait as the live sync's do, before it nobody would send them later."""
-        first = part.end if self.first_edge_ms is None else self.first_edge_ms
+        first = part.end if self.sync_start_ms is None else self.sync_start_ms
         yield from ((BACKFILL, piece) for piece in within([part], Window(0, first)))
         yield from ((LIVE, piece) for piece in within([part], Window(first, claims.FOR_EVER)))
 
-    async def _bring_over(self, hour: Hour, role: str, part: Window) -> None:
-        releaser = self.releaser
-        ids = list(dict.fromkeys(row_id for _, row_id in hour.rows))
-        named = bool(ids) and not hour.forgotten
-        windows = WindowSync(releaser, role, self.patience)
-        assembly = Assembly()
-        log.info("sending what starts from %s to %s", iso_time(part.start), iso_time(part.end))
-        async for page in releaser.reader.rows(ids, part) if named else releaser.reader.window(part):
-            releaser.clock.check()
-            releaser.report.rows_read += len(page.rows)
-            rows = [row for row in page.rows if part.holds(row.start_ms)]
-            rows = [row for row in rows if not named or (trace_of(row), row.id) in hour.rows]
-            notes = self._ledger.traces(releaser.source_id, {trace_of(row) for row in rows})
-            waits = {trace_id for trace_id, note in notes.items() if note.parked}
-            assembly.add_page(page, [row for row in rows if trace_of(row) not in waits])
-            releaser.set_aside_unreadable(page.unreadable)
-            if assembly.size > MAX_HELD_BYTES:
-                await prove(releaser.reader, assembly)
-                await windows.settle_late(assembly.take(), part)
-        await prove(releaser.reader, assembly)
-        await windows.settle_late(assembly.take(), part)
+
+class _Missing(LateJob):
+    """Reads what is missing of an hour: by id where that is known, else all of it."""
+
+    def __init__(self, pipeline: Pipeline, role: str, interval: Window, hour: Hour) -> None:
+        self._rows = hour.rows if hour.rows and not hour.forgotten else None
+        reader = pipeline.session.reader
+        ids = None if self._rows is None else list(dict.fromkeys(row_id for _, row_id in self._rows))
+        super().__init__(
+            pipeline, role, interval, reader.window(interval) if ids is None else reader.rows(ids, interval)
+        )
+
+    def take(self, page: Page) -> Sequence[Observation]:
+        """Take what is missing of traces that are not pending, which send it themselves."""
+        session = self._session
+        session.clock.check()
+        self._pipeline.dead_letters.add_unreadable(page.unreadable)
+        rows = [
+            row
+            for row in page.rows
+            if self._interval.holds(row.start_ms) and (self._rows is None or (trace_of(row), row.id) in self._rows)
+        ]
+        notes = session.ledger.traces(session.source_id, {trace_of(row) for row in rows})
+        pending = {trace_id for trace_id, note in notes.items() if note.parked}
+        return [row for row in rows if trace_of(row) not in pending]
 
 
 def _window(hour: Hour) -> Window:

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from sync_worker.windows import Window, gaps, merged
 
-#: Rows a window should hold at least, where that many are due: fewer make more requests and cut more traces.
-TARGET_ROWS = 20_000
+#: Observations an interval should hold, where so many are due: fewer make more requests and cut more traces.
+TARGET_OBSERVATIONS = 20_000
 #: A look back over a horizon is due after this part of its length.
 PERIODS = 12
 _FIRST_LENGTH = 3_600_000  # milliseconds, while no density is known
@@ -16,9 +16,10 @@ _MAX_GROWTH = 16  # a window is at most so many times as long as the one before
 
 
 class Cutter:
-    """Cuts stretches into windows; `learn` tells it how many rows each held."""
+    """Cuts time into intervals of about `target` observations; `learn` takes how many each held."""
 
-    def __init__(self, length_ms: int | None = None) -> None:
+    def __init__(self, length_ms: int | None = None, target: int = TARGET_OBSERVATIONS) -> None:
+        self._target = target
         self.length = max(_SHORTEST, length_ms or _FIRST_LENGTH)
 
     def cut(self, stretches: Sequence[Window]) -> Iterator[Window]:
@@ -34,7 +35,7 @@ class Cutter:
 
     def learn(self, window: Window, rows: int) -> None:
         """Take note of a finished window: the next ones grow or shrink towards the target."""
-        wanted = window.length * TARGET_ROWS // max(rows, 1)
+        wanted = window.length * self._target // max(rows, 1)
         grown = max(window.length, self.length) * _MAX_GROWTH
         self.length = max(_SHORTEST, min(wanted, grown))
 

@@ -8,18 +8,16 @@ Buckets side by side are listed in one walk; what it listed of each is its count
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from sync_worker.clock import Clock
 from sync_worker.langfuse.reader import Reader
-from sync_worker.ledger import Ledger
-from sync_worker.sync.report import SourceReport
+from sync_worker.ledger.state_keys import BUCKET_COUNTS, State
+from sync_worker.pipeline.report import SourceReport
 from sync_worker.windows import Window
 
 BUCKET_MS = 300_000
-_FACT = "counts"
 #: Requests that a count takes: one of each v1 list.
 _REQUESTS = 2
 #: Rows that one walk may list: more are listed in halves, so that what is missing of them is held a part at a time.
@@ -29,22 +27,19 @@ _MOST_ROWS = 500
 Compare = Callable[[Window], Awaitable[Iterable[int]]]
 
 
-class Recount:
+class BucketCounts:
     """Remembers counts of one source. `horizons` are in milliseconds, shortest first."""
 
     def __init__(
-        self, ledger: Ledger, scope: str, reader: Reader, horizons: Sequence[int], clock: Clock, report: SourceReport
+        self, state: State, reader: Reader, horizons: Sequence[int], clock: Clock, report: SourceReport
     ) -> None:
-        self._ledger = ledger
-        self._scope = scope
+        self._state = state
         self._reader = reader
         self._horizons = horizons
         self._clock = clock
         self._report = report
-        stored = ledger.fact(scope, _FACT)
-        self._known: dict[int, list[int]] = (
-            {int(start): values for start, values in json.loads(stored).items()} if stored else {}
-        )
+        stored = state.get(BUCKET_COUNTS) or {}
+        self._known: dict[int, list[int]] = {int(start): values for start, values in stored.items()}
 
     async def list_changed(self, stretch: Window, compare: Compare) -> None:
         """List the parts of a stretch that may hold something new. Raises as the reader and `compare` do."""
@@ -86,7 +81,7 @@ class Recount:
         """Keep the counts for the next run, as far back as looks reach."""
         oldest = self._clock.now_ms() - 2 * self._horizons[-1]
         self._known = {start: values for start, values in self._known.items() if start >= oldest}
-        self._ledger.learn(self._scope, _FACT, json.dumps(self._known, separators=(",", ":")))
+        self._state.put(BUCKET_COUNTS, {str(start): values for start, values in self._known.items()})
 
     def _is_due(self, start: int) -> bool:
         """Whether a bucket was never listed, or not since a horizon but the deepest passed over it."""

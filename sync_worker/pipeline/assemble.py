@@ -1,18 +1,12 @@
-"""Rows of one walk, by trace, each once; and whether a trace may go. Pure but for what it holds."""
+"""Assemble: the observations of one walk, by trace, each once. Pure but for what it holds."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from enum import Enum
 
 from sync_worker.langfuse.reader import Page
 from sync_worker.records import Observation
 from sync_worker.spans.context import roots_of, trace_of
-
-#: Content held while a walk goes on; more goes out in part, since bounded memory wins over whole traces.
-MAX_HELD_BYTES = 32 * 1024 * 1024
-
 
 #: Trace id (made up where there is none), row id and start in Unix ms: what Langfuse's store keeps one version of.
 StoreKey = tuple[str, str, int]
@@ -117,75 +111,3 @@ def newer(left: Observation, right: Observation) -> Observation:
 def _weight(row: Observation) -> tuple[int, bool, int, int]:
     content = sum(len(text) for text in (row.input, row.output) if text) + len(row.metadata)
     return row.updated_ms or 0, row.end_ms is not None, content, -row.start_ms
-
-
-class Verdict(Enum):
-    """What happens to a trace now."""
-
-    RELEASE = "release"  # it is whole and settled
-    FORCED = "forced"  # it has waited long enough
-    PARK = "park"
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long traces wait, in milliseconds."""
-
-    settle: int
-    max_open: int
-
-
-def verdict(
-    rows: Iterable[Observation],
-    earliest_ms: int,
-    newest_ms: int,
-    now_ms: int,
-    patience: Patience,
-    rows_are: str = "",
-    *,
-    guess_ms: int | None = None,
-) -> Verdict:
-    """Say whether a trace may go: its root has ended and it has been quiet, or it began too long ago to wait.
-
-    `earliest_ms` and `newest_ms` cover rows seen before that are not among `rows`; `rows_are` is what is known of them.
-    Where `now_ms` is only the last time that was certain, `guess_ms` says whether a trace has been quiet.
-    """
-    if now_ms - earliest_ms >= patience.max_open:
-        return Verdict.FORCED
-    quiet = (now_ms if guess_ms is None else guess_ms) - newest_ms >= patience.settle
-    return Verdict.RELEASE if has_ended(rows, rows_are) and quiet else Verdict.PARK
-
-
-def has_ended(rows: Iterable[Observation], rows_are: str = "") -> bool:
-    """Whether a root of the trace is among its rows and has ended; `rows_are` is what is known of the others."""
-    return any(not row.is_open for row in roots_of(rows, rows_are))
-
-
-def withheld(
-    rows: Iterable[Observation], now_ms: int, patience: Patience, since_ms: int | None = None
-) -> list[Observation]:
-    """Return the rows of a trace that goes which still wait, for their own end or for their versions to be merged.
-
-    A row without a trace never does. `since_ms` is how long the trace has been parked.
-    """
-    return [
-        row
-        for row in rows
-        if row.trace_id is not None
-        and (
-            (row.is_open and now_ms - row.start_ms < patience.max_open)
-            or waits_for_merge(row, now_ms, patience, since_ms)
-        )
-    ]
-
-
-def waits_for_merge(row: Observation, now_ms: int, patience: Patience, since_ms: int | None) -> bool:
-    """Whether a row has two versions and may yet come once.
-
-    It waits no longer than SYNC_MAX_OPEN from its last version, or from when its trace was parked: one that is
-    written again and again would wait for ever.
-    """
-    if not row.unsettled or row.trace_id is None:
-        return False
-    written = min(now_ms, row.last_ms if row.updated_ms is None else row.updated_ms)
-    return now_ms - written < patience.max_open and (since_ms is None or now_ms - since_ms < patience.max_open)

@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from sync_worker.langfuse.reader import Reader
+from sync_worker.pipeline.assemble import Assembly, StoreKey, store_key
 from sync_worker.records import Observation
-from sync_worker.sync.assemble import Assembly, StoreKey, store_key
 from sync_worker.windows import Window
 
 

@@ -14,34 +14,27 @@ horizons go first, so that none waits behind a longer one.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
 
 from sync_worker.corrected import STEP_MS
-from sync_worker.langfuse.reader import Unreadable
-from sync_worker.ledger import Ledger, SentRow, TraceNote, source_scope
+from sync_worker.langfuse.reader import Page, Unreadable
+from sync_worker.ledger import SentRow, TraceNote
+from sync_worker.ledger.lease import LIVE
+from sync_worker.ledger.state_keys import FORGOTTEN_BEFORE, LAST_ENDED_SCAN, State, last_scan, running_scan
+from sync_worker.pipeline.driver import Pipeline
+from sync_worker.pipeline.plan import PERIODS
 from sync_worker.records import Observation
+from sync_worker.runs.arrival_delay import ArrivalDelay
+from sync_worker.runs.bucket_counts import BUCKET_MS, BucketCounts
+from sync_worker.runs.interval import LateJob
 from sync_worker.spans.context import trace_of
-from sync_worker.sync.assemble import MAX_HELD_BYTES, Assembly
-from sync_worker.sync.lateness import Lateness, last_look_name
-from sync_worker.sync.plan import PERIODS
-from sync_worker.sync.proving import prove
-from sync_worker.sync.recount import BUCKET_MS, Recount
-from sync_worker.sync.release import Releaser
-from sync_worker.sync.window import WindowSync
 from sync_worker.windows import Window, merged
 
-#: Late scans may take one in so many of the requests a minute; and the limit that is assumed while none is known.
+#: Lookback scans may take one in so many of the requests a minute.
 BUDGET_SHARE = 4
-_ASSUMED_PER_MINUTE = 1_000
-_LEAST_REQUESTS = 8
 _LONGEST_CYCLE = 300_000  # milliseconds: what an outage made wait is not asked for all at once
-#: The ledger's name for the start of rows, in Unix ms, before which what was sent may be forgotten.
-FORGOTTEN = "forgotten before"
-#: The ledger's name for when the last look for rows that ended lately began.
-_ENDED = "late ended"
 #: Requests that scans take in a cycle while they have time.
 _GENTLE = 2
 #: Milliseconds of rows that one request is expected to list while nothing is known.
@@ -73,44 +66,40 @@ class Scan:
         return -(-(self.end - self.start) // self.reach) if self.requests else _GENTLE
 
 
-def looks_back_to(ledger: Ledger, source_id: int, horizons: Sequence[int]) -> int | None:
+def looks_back_to(state: State, horizons: Sequence[int]) -> int | None:
     """Return the earliest start of rows that a scan may still list; None before the first scan.
 
     After an outage, and while a scan is under way, that is longer ago than the horizons: what is forgotten before
     the scan has passed would look new to it.
     """
-    scope = source_scope(source_id)
-    looks = [(ledger.fact(scope, last_look_name(horizon)), horizon) for horizon in horizons]
-    looks.append((ledger.fact(scope, _ENDED), min(horizons)))
-    return min((int(last) - length for last, length in looks if last), default=None)
+    looks = [(state.get(last_scan(horizon), fresh=True), horizon) for horizon in horizons]
+    looks.append((state.get(LAST_ENDED_SCAN, fresh=True), min(horizons)))
+    return min((last - length for last, length in looks if last), default=None)
 
 
-class LateScans:
-    """Looks again at the covered time of one source."""
+class LookbackScans:
+    """Lists the synced time of one source again."""
 
     def __init__(
         self,
-        releaser: Releaser,
-        windows: WindowSync,
+        pipeline: Pipeline,
         horizons: Sequence[int],
-        first_edge_ms: int,
+        sync_start_ms: int,
         requests_per_minute: int | None,
         interval_ms: int,
-        lateness: Lateness,
+        delay: ArrivalDelay,
     ) -> None:
-        self._releaser = releaser
-        self._windows = windows
+        self._pipeline = pipeline
+        self._session = session = pipeline.session
         self._horizons = tuple(sorted(horizons))
-        self._first_edge = first_edge_ms
-        self._per_minute = requests_per_minute or _ASSUMED_PER_MINUTE
-        self._allowed = _LEAST_REQUESTS
+        self._sync_start = sync_start_ms
+        self._per_minute = requests_per_minute or session.limits.assumed_per_minute
+        self._allowed = session.limits.lookback_requests
         self._interval = max(1, interval_ms)
-        self._scope = source_scope(releaser.source_id)
-        self._lateness = lateness
+        self._state = session.state
+        self._delay = delay
         self._covered: list[Window] = []
-        self._recount = Recount(
-            releaser.ledger, self._scope, releaser.reader, self._horizons, releaser.clock, releaser.report
-        )
+        self._counts = BucketCounts(session.state, session.reader, self._horizons, session.clock, session.report)
 
     async def look(self, now: int, covered: Sequence[Window]) -> None:
         """Do what is due of both kinds in the time that is covered. Raises as reader and delivery do.
@@ -118,10 +107,10 @@ class LateScans:
         What a running backfill has yet to cover is passed over, and does not hide what is covered behind it.
         """
         self._covered = merged(covered)
-        edge = max([self._first_edge, *(window.end for window in self._covered)])
-        every = max(self._interval, now - (self._fact(_ENDED) or now))
+        edge = max([self._sync_start, *(window.end for window in self._covered)])
+        every = max(self._interval, now - (self._state.get(LAST_ENDED_SCAN) or now))
         minutes = min(max(every, 60_000), _LONGEST_CYCLE) // 60_000
-        self._allowed = max(_LEAST_REQUESTS, self._per_minute * minutes // BUDGET_SHARE)
+        self._allowed = max(self._session.limits.lookback_requests, self._per_minute * minutes // BUDGET_SHARE)
         await self._ended_lately(now, edge)
         asked_before = self._asked()
         listed_from = await self._look_at_once(now, edge, every, asked_before)
@@ -160,32 +149,33 @@ class LateScans:
         A look that lies ahead was made by a clock that has been set back since: all horizons are due at once, since
         what that clock covered may not have happened yet.
         """
-        looks = {last_look_name(horizon): horizon // PERIODS for horizon in self._horizons} | {_ENDED: 0}
-        for name, period in looks.items():
-            last = self._fact(name)
+        looks = [(last_scan(horizon), horizon // PERIODS) for horizon in self._horizons] + [(LAST_ENDED_SCAN, 0)]
+        for key, period in looks:
+            last = self._state.get(key)
             if last is None:
-                self._learn(name, now)
+                self._state.put(key, now)
             elif last > now + STEP_MS:
-                self._learn(name, now - period)
+                self._state.put(key, now - period)
                 for horizon in self._horizons:
-                    self._releaser.ledger.learn(self._scope, _scan_name(horizon), "")
+                    self._state.drop(running_scan(horizon))
+        self._state.save()
 
     def _bound(self) -> int:
         """Return where no look goes beyond: the first edge, and what was forgotten, which would seem new."""
-        return max(self._first_edge, self._fact(FORGOTTEN) or 0)
+        return max(self._sync_start, self._state.get(FORGOTTEN_BEFORE, fresh=True) or 0)
 
     async def _ended_lately(self, now: int, edge: int) -> None:
         """List rows that ended since the last such look, less the first horizon, but started longer ago."""
         first, deepest = self._horizons[0], self._horizons[-1]
-        since = (self._fact(_ENDED) or now) - first
+        since = (self._state.get(LAST_ENDED_SCAN) or now) - first
         window = Window(max(self._bound(), since - deepest), min(edge, now - first))
         if window.length > 0:
             await self._compare(window, ended_since_ms=since)
-        self._learn(_ENDED, now)
+        self._state.put(LAST_ENDED_SCAN, now)
 
     def _due(self, horizon: int, now: int, listed_from: int) -> Scan | None:
         """Return a new scan, without what a shorter one has just listed; None where none is due."""
-        last = self._fact(last_look_name(horizon))
+        last = self._state.get(last_scan(horizon))
         if last is None or now - last < horizon // PERIODS:
             return None
         start = max(self._bound(), last - horizon)
@@ -202,23 +192,22 @@ class LateScans:
             may = may if until is None else min(may, until - before)
             if may <= 0:
                 break
-            self._releaser.clock.check()
+            self._session.clock.check()
             done_to = await self._compare_changed(scan, min(may, _MOST_AT_ONCE))
             scan = replace(scan, end=done_to, requests=scan.requests + max(1, self._asked() - before))
             self._store(horizon, scan)
         return scan
 
     def _asked(self) -> int:
-        return self._releaser.report.langfuse_requests_of_late_scans
+        return self._session.report.langfuse_requests_of_late_scans
 
     def _complete(self, horizon: int, began_ms: int) -> None:
-        # In this order: after a kill in between, the scan is made again from where its horizon still stands.
-        self._releaser.ledger.learn(self._scope, _scan_name(horizon), "")
-        self._learn(last_look_name(horizon), began_ms)
+        self._state.drop(running_scan(horizon))
+        self._state.put(last_scan(horizon), began_ms)
 
     async def _compare_changed(self, scan: Scan, most: int) -> int:
         """Compare the newest part of a scan, in about `most` requests; return down to where it is done."""
-        if self._releaser.reader.lists_lightly:
+        if self._session.reader.lists_lightly:
             return await self._compare(Window(scan.start, scan.end), most=most)
         begin = scan.end - scan.reach * most
         # Where a bucket begins: what is listed of a part of one is not remembered, and would be listed by each scan.
@@ -229,8 +218,8 @@ class LateScans:
             await self._compare(stretch, seen=seen)
             return list(seen.values())
 
-        await self._recount.list_changed(part, compare)
-        self._recount.store()
+        await self._counts.list_changed(part, compare)
+        self._counts.store()
         return part.start
 
     async def _compare(
@@ -245,16 +234,16 @@ class LateScans:
         Rows come newest first. Returns down to where the stretch is done: its start, or less far after `most` pages.
         `seen` gets the start of each row that is listed, by trace and id.
         """
-        releaser = self._releaser
+        session = self._session
         listed, pages, oldest = 0, 0, window.end
         missing: list[Observation] = []
         unreadable: list[Unreadable] = []
-        async with aclosing(releaser.reader.window(window, light=True, ended_since_ms=ended_since_ms)) as walk:
+        async with aclosing(session.reader.window(window, light=True, ended_since_ms=ended_since_ms)) as walk:
             async for page in walk:
-                releaser.report.langfuse_requests_of_late_scans += 1
-                releaser.report.rows_read += len(page.rows)
+                session.report.langfuse_requests_of_late_scans += 1
+                session.report.rows_read += len(page.rows)
                 rows = [row for row in page.rows if window.holds(row.start_ms)]
-                releaser.set_aside_unreadable(page.unreadable)
+                self._pipeline.dead_letters.add_unreadable(page.unreadable)
                 unreadable += page.unreadable
                 missing += self._unknown([row for row in rows if self._is_covered(row)])
                 if seen is not None:
@@ -265,10 +254,10 @@ class LateScans:
                     break
             else:
                 oldest = window.start - 1
-        releaser.set_aside_nameless(unreadable)
+        self._pipeline.dead_letters.add_nameless(unreadable)
         if missing:
             whole = ended_since_ms is None and len(missing) * _READ_WHOLE_SHARE > listed
-            await self._bring_over(missing, whole=whole)
+            await self._pipeline.run(_Arrivals(self._pipeline, missing, whole=whole))
         return oldest + 1
 
     def _is_covered(self, row: Observation) -> bool:
@@ -276,11 +265,11 @@ class LateScans:
 
     def _unknown(self, rows: Sequence[Observation]) -> list[Observation]:
         """Return rows that are new, or changed since they were sent; rows of parked traces update their trace."""
-        releaser = self._releaser
+        session = self._session
         traces = {trace_of(row) for row in rows}
-        notes = releaser.ledger.traces(releaser.source_id, traces)
-        done = releaser.ledger.done_rows(releaser.source_id, traces)
-        now = releaser.clock.now_ms()
+        notes = session.ledger.traces(session.source_id, traces)
+        done = session.ledger.done_rows(session.source_id, traces)
+        now = session.clock.now_ms()
         unknown: list[Observation] = []
         waiting: dict[str, TraceNote] = {}
         for row in rows:
@@ -299,53 +288,46 @@ class LateScans:
                 continue
             unknown.append(row)
             if (trace, row.id) not in done and row.end_ms is not None:
-                self._lateness.add(max(0, now - row.end_ms) / 1000)
-        releaser.ledger.note_traces(releaser.source_id, waiting.values())
+                self._delay.add(max(0, now - row.end_ms) / 1000)
+        session.ledger.note_traces(session.source_id, waiting.values())
         return unknown
 
     def _differs(self, row: Observation, sent: SentRow | None) -> bool:
         if sent is None:
             return True
-        if sent.set_aside or not self._releaser.policy.resend_changed:
+        if sent.set_aside or not self._session.policy.resend_changed:
             return False
         return row.updated_ms is not None and row.updated_ms > sent.updated_ms
 
-    async def _bring_over(self, missing: Sequence[Observation], *, whole: bool) -> None:
-        releaser = self._releaser
-        starts = [row.start_ms for row in missing]
-        around = Window(min(starts), max(starts) + 1)
-        wanted = {(trace_of(row), row.id) for row in missing}
-        ids = dict.fromkeys(row.id for row in missing)
-        walk = releaser.reader.window(around) if whole else releaser.reader.rows(list(ids), around)
-        assembly = Assembly()
-        async for page in walk:
-            releaser.report.langfuse_requests_of_late_scans += 1
-            releaser.report.rows_read += len(page.rows)
-            assembly.add_page(page, [row for row in page.rows if (trace_of(row), row.id) in wanted])
-            releaser.set_aside_unreadable(item for item in page.unreadable if item.row_id in ids)
-            if assembly.size > MAX_HELD_BYTES:
-                releaser.report.langfuse_requests_of_late_scans += await prove(releaser.reader, assembly)
-                await self._windows.settle_late(assembly.take(), around)
-        releaser.report.langfuse_requests_of_late_scans += await prove(releaser.reader, assembly)
-        await self._windows.settle_late(assembly.take(), around)
-
-    def _fact(self, name: str) -> int | None:
-        stored = self._releaser.ledger.fact(self._scope, name)
-        return int(stored) if stored else None
-
-    def _learn(self, name: str, moment_ms: int) -> None:
-        self._releaser.ledger.learn(self._scope, name, str(moment_ms))
-
     def _stored(self, horizon: int) -> Scan | None:
-        stored = self._releaser.ledger.fact(self._scope, _scan_name(horizon))
         try:
-            return Scan(**json.loads(stored)) if stored else None
-        except (TypeError, ValueError):  # another version of the program wrote it: the scan is made anew
+            stored = self._state.get(running_scan(horizon))
+            return Scan(**stored) if stored else None
+        except (TypeError, ValueError):  # another version of the program wrote it: the scan is made again
             return None
 
     def _store(self, horizon: int, scan: Scan) -> None:
-        self._releaser.ledger.learn(self._scope, _scan_name(horizon), json.dumps(asdict(scan)))
+        self._state.put(running_scan(horizon), asdict(scan))
+        self._state.save()
 
 
-def _scan_name(horizon: int) -> str:
-    return f"late scan {horizon}"
+class _Arrivals(LateJob):
+    """Late-arriving observations: fetched by id, or with all around them where that takes fewer requests."""
+
+    def __init__(self, pipeline: Pipeline, missing: Sequence[Observation], *, whole: bool) -> None:
+        starts = [row.start_ms for row in missing]
+        around = Window(min(starts), max(starts) + 1)
+        self._wanted = {(trace_of(row), row.id) for row in missing}
+        self._ids = dict.fromkeys(row.id for row in missing)
+        reader = pipeline.session.reader
+        super().__init__(pipeline, LIVE, around, reader.window(around) if whole else reader.rows([*self._ids], around))
+
+    def take(self, page: Page) -> Sequence[Observation]:
+        """Take what is missing."""
+        self.proven(1)
+        self._pipeline.dead_letters.add_unreadable(item for item in page.unreadable if item.row_id in self._ids)
+        return [row for row in page.rows if (trace_of(row), row.id) in self._wanted]
+
+    def proven(self, pages: int) -> None:
+        """Count requests against what lookback scans may take."""
+        self._session.report.langfuse_requests_of_late_scans += pages

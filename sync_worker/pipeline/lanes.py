@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Sequence
 
 from sync_worker.errors import SourcePaused
 from sync_worker.kelet.delivery import Delivery
 from sync_worker.ledger import Ledger, TraceNote, source_scope
+from sync_worker.ledger.state_keys import PAUSED_PROJECTS
 from sync_worker.settings import Route
 from sync_worker.spans.context import TraceContext
 from sync_worker.spans.routing import BY_DEFAULT, Decision, decide, follow
 
-#: The ledger's name for the projects whose lanes were paused at the end of the last cycle.
-PAUSED = "paused projects"
 #: Traces that may wait in the state file before a project that Kelet does not know pauses the whole source.
 MOST_WAITING = 100_000
 
@@ -62,12 +60,9 @@ class Lanes:
     """Which lanes are closed in this cycle, by its own answers and by those of the last one."""
 
     def __init__(self, ledger: Ledger, source_id: int, delivery: Delivery) -> None:
-        self._ledger = ledger
-        self._source_id = source_id
-        self._scope = source_scope(source_id)
+        self._state = ledger.state(source_scope(source_id))
         self._delivery = delivery
-        stored = ledger.fact(self._scope, PAUSED)
-        self._before: set[str] = set(json.loads(stored)) if stored else set()
+        self._before: set[str] = set(self._state.get(PAUSED_PROJECTS) or ())
 
     def closed(self) -> set[str]:
         """Return the projects whose traces wait: Kelet does not know them, and took nothing of them in this cycle."""
@@ -83,7 +78,7 @@ class Lanes:
 
     def store(self) -> None:
         """Keep which lanes are paused for the next cycle."""
-        self._ledger.learn(self._scope, PAUSED, json.dumps(sorted(self._delivery.paused)))
+        self._state.put(PAUSED_PROJECTS, sorted(self._delivery.paused))
 
 
 def check_room(ledger: Ledger, source_id: int, delivery: Delivery) -> None:

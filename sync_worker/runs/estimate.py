@@ -11,7 +11,7 @@ from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.listing import MAX_ROWS
 from sync_worker.langfuse.page_size import HEAVY_PAGE_BYTES, MAX_LIMIT
 from sync_worker.langfuse.reader import Reader
-from sync_worker.sync.plan import TARGET_ROWS
+from sync_worker.pipeline.plan import TARGET_OBSERVATIONS
 from sync_worker.windows import Window
 
 #: Seconds a page takes where nothing limits it; a guess that only a run can better.
@@ -58,7 +58,7 @@ async def estimate(
     row_bytes = sampled_bytes / sampled_rows if sampled_rows else 0.0
     most = _most_rows(reader)
     page_rows = min(most, max(1, int(HEAVY_PAGE_BYTES / row_bytes))) if row_bytes else most
-    windows = max(len(stretches), math.ceil(rows / TARGET_ROWS))
+    windows = max(len(stretches), math.ceil(rows / TARGET_OBSERVATIONS))
     reading = math.ceil(rows / page_rows) + 2 * windows
     spans, size = max_batch
     sending = max(math.ceil(rows / spans), math.ceil(rows * row_bytes / size))

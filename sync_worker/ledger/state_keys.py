@@ -1,0 +1,174 @@
+"""All state keys: what a state file remembers beside what was sent. Each has a type, and says what a merge does.
+
+A key belongs to a scope: a source, a Kelet, the clock, the file. `State` reads a scope once. What is put is written
+with the next transaction, so an idle cycle does not write each key for itself; `save` writes it at once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from sync_worker.ledger.store import Store
+
+T = TypeVar("T")
+
+
+class Merge(Enum):
+    """What `state merge` does with a key of the other file's."""
+
+    NEVER = "never"  # it tells of that file's own past
+    ALWAYS = "always"  # it holds wherever the source is read from
+    WITH_LIVE = "with live"  # it belongs to the live sync: taken with that
+    LARGER = "larger"  # the larger value of both holds
+
+
+@dataclass(frozen=True, slots=True)
+class StateKey(Generic[T]):
+    """A key: its name, how a value is read and written, and what a merge does with it."""
+
+    name: str
+    load: Callable[[str], T]
+    dump: Callable[[T], str]
+    merge: Merge = Merge.WITH_LIVE
+
+    @property
+    def is_number(self) -> bool:
+        """Whether its value is one number."""
+        return self.load is int
+
+
+def _number(name: str, merge: Merge = Merge.WITH_LIVE) -> StateKey[int]:
+    return StateKey(name, int, str, merge)
+
+
+def _object(name: str, merge: Merge = Merge.WITH_LIVE) -> StateKey[Any]:
+    return StateKey(name, json.loads, lambda value: json.dumps(value, separators=(",", ":")), merge)
+
+
+def _text(name: str, merge: Merge = Merge.WITH_LIVE) -> StateKey[str]:
+    return StateKey(name, str, str, merge)
+
+
+# Of a source. Times in Unix milliseconds, lengths in milliseconds.
+
+#: How long an interval was that held the observations that one should hold.
+INTERVAL_LENGTH = _number("window_ms")
+#: How late observations arrived: counts of a histogram.
+ARRIVAL_DELAY = _object("lateness", Merge.NEVER)
+#: Observations a page, by kind of list.
+PAGE_LIMITS = _object("page limits", Merge.ALWAYS)
+#: Single spans that Kelet rejected since it accepted one.
+REJECTED_IN_A_ROW = _number("refused_in_a_row", Merge.NEVER)
+#: What was found of request sizes, and of spans that Kelet fails at.
+DELIVERY = _text("delivery")
+#: Records of what starts before it may be forgotten.
+FORGOTTEN_BEFORE = _number("forgotten before", Merge.LARGER)
+#: When the last scan for what ended lately began.
+LAST_ENDED_SCAN = _number("late ended")
+#: By start of five minutes: how many observations v1 counted there, and when.
+BUCKET_COUNTS = _object("counts")
+#: When observations were read again last.
+LAST_SECOND_READ = _number("second read")
+#: Kelet projects that were unknown at the end of the last cycle.
+PAUSED_PROJECTS = _object("paused projects")
+#: By which generation of the API it is read, and why.
+GENERATION = _object("api", Merge.ALWAYS)
+#: SYNC_START as it stood when the sync start was stored.
+SYNC_START_SETTING = _text("sync start")
+#: Ids of sources of which it is not decided whether they are the same project.
+UNDECIDED = _object("undecided")
+#: The version of the mapping of ids that its spans went out under.
+ID_MAPPING = _number("id mapping", Merge.ALWAYS)
+
+
+def last_scan(window_ms: int) -> StateKey[int]:
+    """Return the key for when the last completed scan of a lookback window began."""
+    return _number(f"late {window_ms}")
+
+
+def running_scan(window_ms: int) -> StateKey[Any]:
+    """Return the key of a scan of a lookback window that is under way."""
+    return _object(f"late scan {window_ms}")
+
+
+# Of the name of a source whose project is not known yet, of the clock, and of a Kelet.
+
+#: When it was first to be synced, and whether more than this machine says so.
+FIRST_NOTED = _object("noted")
+#: The last time that was certain, and what a machine said that nobody confirmed.
+LAST_CERTAIN = _number("last certain")
+UNCONFIRMED = _number("unconfirmed")
+#: Set where a Kelet takes no gzip.
+GZIP_REFUSED = _number("gzip_refused", Merge.ALWAYS)
+
+_OF_SOURCE: Sequence[StateKey[Any]] = (
+    INTERVAL_LENGTH, ARRIVAL_DELAY, PAGE_LIMITS, REJECTED_IN_A_ROW, DELIVERY, FORGOTTEN_BEFORE, LAST_ENDED_SCAN,
+    BUCKET_COUNTS, LAST_SECOND_READ, PAUSED_PROJECTS, GENERATION, SYNC_START_SETTING, UNDECIDED, ID_MAPPING,
+)  # fmt: skip
+
+
+def names_by(merge: Merge) -> tuple[str, ...]:
+    """Return the names of a source's keys with which a merge does this; keys of lookback windows are `WITH_LIVE`."""
+    return tuple(key.name for key in _OF_SOURCE if key.merge is merge)
+
+
+def number_names() -> frozenset[str]:
+    """Return the names of a source's keys that hold one number."""
+    return frozenset(key.name for key in _OF_SOURCE if key.is_number)
+
+
+class State:
+    """The keys of one scope. Made by `Store.state`. Raises StateError as the store does."""
+
+    def __init__(self, store: Store, scope: str) -> None:
+        self._store = store
+        self.scope = scope
+        self._values: dict[str, str] | None = None
+        self.unsaved: dict[str, str] = {}
+
+    def get(self, key: StateKey[T], *, fresh: bool = False) -> T | None:
+        """Return the value of a key, None where there is none; `fresh`: as it stands now, whoever wrote it.
+
+        Raises ValueError for a value that another version of the program wrote.
+        """
+        if fresh and key.name not in self.unsaved:
+            rows = self._store.query("SELECT value FROM facts WHERE scope = ? AND name = ?", [self.scope, key.name])
+            text = rows[0][0] if rows else None
+        else:
+            text = self._all().get(key.name)
+        return None if text is None or text == "" else key.load(text)
+
+    def put(self, key: StateKey[T], value: T) -> None:
+        """Set a key; it is written with the next transaction."""
+        self._set(key.name, key.dump(value))
+
+    def drop(self, key: StateKey[Any]) -> None:
+        """Take a key away, with the next transaction."""
+        if self._all().get(key.name):
+            self._set(key.name, "")
+
+    def save(self) -> None:
+        """Write what was put."""
+        if self.unsaved:
+            with self._store.transaction():
+                pass
+
+    def reload(self) -> None:
+        """Read the keys anew at the next `get`; what is not written yet stays."""
+        self._values = None
+
+    def _set(self, name: str, text: str) -> None:
+        values = self._all()
+        if values.get(name) != text:
+            values[name] = self.unsaved[name] = text
+
+    def _all(self) -> dict[str, str]:
+        if self._values is None:
+            rows = self._store.query("SELECT name, value FROM facts WHERE scope = ?", [self.scope])
+            self._values = dict(rows) | self.unsaved
+        return self._values

@@ -1,0 +1,65 @@
+"""Convert: observations become serialised spans; one that breaks the conversion is dead-lettered alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sync_worker.pipeline.dead_letters import DeadLetters, log_fault
+from sync_worker.pipeline.dedupe import Dedupe
+from sync_worker.pipeline.session import Session
+from sync_worker.pipeline.trace import TracePart
+from sync_worker.records import Observation
+from sync_worker.spans.convert import convert
+from sync_worker.spans.encode import encode
+from sync_worker.spans.model import EncodedSpan
+
+
+class Converter:
+    """Converts parts of traces."""
+
+    def __init__(self, session: Session, dedupe: Dedupe, dead_letters: DeadLetters) -> None:
+        self._session = session
+        self._dedupe = dedupe
+        self._dead_letters = dead_letters
+
+    def convert(self, part: TracePart) -> list[EncodedSpan]:
+        """Return the spans of a part."""
+        spans = self._convert_each_guarded(part)
+        if spans:
+            self._session.report.traces_released += not part.trace.is_out
+            part.trace.is_out = True
+        return spans
+
+    def _convert_each_guarded(self, part: TracePart) -> list[EncodedSpan]:
+        try:
+            return self._convert(part, part.observations, part.others)
+        except Exception as fault:  # noqa: BLE001 - whatever it is, the observations are tried one by one
+            log_fault("convert", part.trace.trace_id, fault)
+        spans: list[EncodedSpan] = []
+        for observation in part.observations:
+            try:
+                spans += self._convert(part, [observation], ())
+            except Exception as fault:  # noqa: BLE001 - whatever it is, it concerns this observation alone
+                self._dead_letters.add_broken(observation, "it cannot be converted", fault)
+        return spans
+
+    def _convert(
+        self, part: TracePart, observations: Sequence[Observation], others: Sequence[Observation]
+    ) -> list[EncodedSpan]:
+        note = part.trace.note
+        project = (note.project if note is not None else None) or self._session.policy.project
+        own = {observation.id: observation for observation in observations}
+        resolved = [part.resolved.get(observation.id, observation) for observation in observations]
+        converted = convert(resolved, part.trace.context, project, self._session.policy.conversion, others)
+        encoded: list[EncodedSpan] = []
+        for observation, span in converted.spans:
+            listed = own[observation.id]
+            try:  # what is remembered is the observation as it is listed, not as resolved: so it is known again
+                encoded.append(encode(listed, span, project, self._dedupe.second_read_ms(listed)))
+            except Exception as fault:  # noqa: BLE001 - whatever it is, it concerns this observation alone
+                self._dead_letters.add_broken(listed, "it cannot be serialised", fault)
+        for observation, broken in converted.failed:
+            self._dead_letters.add_broken(own[observation.id], "it cannot be converted", broken)
+        part.trace.left_out += converted.dropped
+        self._session.report.notes.update(converted.notes)
+        return encoded

@@ -1,0 +1,107 @@
+"""What cannot be read or converted is dead-lettered, each observation for itself: its neighbours go on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+
+from sync_worker.langfuse.reader import Unreadable
+from sync_worker.ledger import DeadLetter
+from sync_worker.pipeline.session import Session
+from sync_worker.records import Observation
+from sync_worker.spans.context import trace_of
+from sync_worker.spans.fingerprint import fingerprint
+from sync_worker.spans.ids import source_trace_id
+
+#: A dead letter that could not be read is retried by itself after this time, in milliseconds.
+FIRST_RETRY_MS = 600_000
+
+log = logging.getLogger(__name__)
+
+
+class DeadLetters:
+    """Makes the dead letters of one source and keeps them."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def of_unreadable(self, item: Unreadable) -> DeadLetter:
+        """Return the dead letter of what could not be read."""
+        now = self._session.ledger.clock.now_ms()
+        return DeadLetter(
+            source_id=self._session.source_id,
+            kind="unreadable",
+            reason=item.reason,
+            made_ms=now,
+            trace_id=item.trace_id if item.row_id is None else source_trace_id(item.trace_id, item.row_id),
+            row_id=item.row_id,
+            raw=item.raw,
+            start_ms=item.start_ms,
+            until_ms=item.until_ms,
+            next_try_ms=None if item.row_id is None and item.start_ms is None else now + FIRST_RETRY_MS,
+        )
+
+    def add_unreadable(self, items: Iterable[Unreadable]) -> None:
+        """Keep what cannot be read and has no dead letter yet, where no walk of an interval will meet it."""
+        session = self._session
+        letters = [self.of_unreadable(item) for item in items if item.row_id is not None]
+        done = session.ledger.done_rows(session.source_id, {letter.trace_id for letter in letters if letter.trace_id})
+        self._keep([letter for letter in letters if (letter.trace_id, letter.row_id) not in done])
+
+    def add_nameless(self, items: Iterable[Unreadable]) -> None:
+        """Keep what was not served of a walked interval, its ids unknown: a dead letter for each that has none yet.
+
+        An observation and the dead letter that it has are known by their places alone: both hold its start.
+        """
+        session = self._session
+        known = sorted(session.ledger.unserved_windows(session.source_id), key=lambda interval: interval.length)
+        new: list[DeadLetter] = []
+        for item in items:
+            if item.row_id is not None or item.start_ms is None:
+                continue
+            start, end = item.start_ms, item.start_ms + 1 if item.until_ms is None else item.until_ms
+            own = next((interval for interval in known if interval.start < end and start < interval.end), None)
+            if own is None:
+                new.append(self.of_unreadable(item))
+            else:
+                known.remove(own)
+        self._keep(new)
+
+    def add_broken(self, observation: Observation, why: str, fault: Exception) -> None:
+        """Keep an observation that breaks a stage."""
+        log_fault("dead-letter", trace_of(observation), fault)
+        session = self._session
+        now = session.ledger.clock.now_ms()
+        letter = DeadLetter(
+            source_id=session.source_id,
+            kind="unreadable",
+            reason=f"{why}: {type(fault).__name__}: {fault}",
+            made_ms=now,
+            trace_id=trace_of(observation),
+            row_id=observation.id,
+            start_ms=observation.start_ms,
+            fingerprint=_fingerprint_of(observation),
+            next_try_ms=now + FIRST_RETRY_MS,
+        )
+        new = session.ledger.count_new([letter])
+        session.ledger.commit_answer(session.source_id, (), [letter])
+        session.report.dead_letters += new
+
+    def _keep(self, letters: Sequence[DeadLetter]) -> None:
+        if letters:
+            self._session.ledger.commit_answer(self._session.source_id, (), letters)
+            self._session.report.dead_letters += len(letters)
+
+
+def _fingerprint_of(observation: Observation) -> bytes:
+    """Return an observation's fingerprint, or none of one that has none, which counts as never read."""
+    try:
+        return fingerprint(observation)
+    except Exception as fault:  # noqa: BLE001 - it is dead-lettered for another error, or for this one, already
+        log_fault("dead-letter", trace_of(observation), fault)
+        return b""
+
+
+def log_fault(action: str, trace_id: str, fault: Exception) -> None:
+    """Log an error that concerns one trace."""
+    log.warning("trace %s: %s: %s", trace_id, type(fault).__name__, fault, extra={"action": action})

@@ -1,0 +1,123 @@
+"""Dedupe: which observations are done in the state in which they are listed, and which changed since."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sync_worker.ledger import SecondRead, SentRow
+from sync_worker.pipeline.dead_letters import DeadLetters
+from sync_worker.pipeline.session import Session
+from sync_worker.records import Observation
+from sync_worker.spans.context import trace_of
+from sync_worker.spans.fingerprint import fingerprint, is_retold
+from sync_worker.spans.model import RowKey
+from sync_worker.windows import Window
+
+#: What Langfuse lists of an observation so soon after its update may be half old, in milliseconds: it is read again.
+SECOND_READ_MS = 600_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Refreshed:
+    """An observation that was written again with nothing new in it: its update (Unix ms) and fingerprint now."""
+
+    observation: Observation
+    updated_ms: int
+    fingerprint: bytes
+
+
+class Dedupe:
+    """Compares what is listed with what was sent."""
+
+    def __init__(self, session: Session, dead_letters: DeadLetters) -> None:
+        self._session = session
+        self._dead_letters = dead_letters
+
+    def fresh(
+        self, taken: Mapping[str, Sequence[Observation]], sends: Window, *, again: bool
+    ) -> dict[str, list[Observation]]:
+        """Return, by trace, what is to be sent: not done, in `sends`, and of no other run. `again`: done ones too."""
+        session = self._session
+        done = {} if again else session.ledger.done_rows(session.source_id, taken)
+        refreshed: list[_Refreshed] = []
+        found: dict[str, list[Observation]] = {}
+        for trace_id, observations in taken.items():
+            fresh = [
+                observation
+                for observation in observations
+                if sends.holds(observation.start_ms)
+                and not session.is_claimed(observation)
+                and not self._is_settled(observation, done.get((trace_id, observation.id)), refreshed)
+            ]
+            if fresh:
+                found[trace_id] = fresh
+        self._refresh(refreshed)
+        return found
+
+    def second_read_ms(self, observation: Observation) -> int | None:
+        """Return when an observation that is done now is to be read once more, in Unix ms; None where it need not be.
+
+        Until Langfuse's store has merged the versions of an observation, the input and output of one may come with the
+        name, end and update of the other, and nothing in the listing shows it. v1 keeps them together. (Langfuse
+        4.16.0.)
+        """
+        now = self._session.ledger.clock.now_ms()
+        last = now + SECOND_READ_MS
+        due = last if observation.unsettled else min(last, (observation.updated_ms or 0) + SECOND_READ_MS)
+        return due if observation.api == "v2" and due > now else None
+
+    def _is_settled(self, observation: Observation, sent: SentRow | None, refreshed: list[_Refreshed]) -> bool:
+        """Whether nothing is left to do for an observation; one that cannot be compared is dead-lettered."""
+        if sent is None:
+            return False
+        try:
+            return self._compare(observation, sent, refreshed)
+        except Exception as fault:  # noqa: BLE001 - whatever it is, it concerns this observation alone
+            if not sent.set_aside:
+                self._dead_letters.add_broken(observation, "it breaks its comparison with what was sent", fault)
+            return True
+
+    def _compare(self, observation: Observation, sent: SentRow, refreshed: list[_Refreshed]) -> bool:
+        """Return whether an observation is done in this state; one with nothing new in it is added to `refreshed`.
+
+        So is one that was read by another generation of the API when it was sent: what changed cannot be told.
+        """
+        session = self._session
+        updated = observation.updated_ms or 0
+        stale = observation.updated_ms is not None and updated < sent.updated_ms
+        now = fingerprint(observation)
+        adopted = bool(sent.fingerprint) and is_retold(sent.fingerprint, now)
+        if stale or adopted or now == sent.fingerprint:
+            session.report.rows_unchanged += 1
+            newer = session.policy.resend_changed and not stale and updated > sent.updated_ms
+            if not sent.set_aside and (adopted or newer):
+                refreshed.append(_Refreshed(observation, max(updated, sent.updated_ms), now))
+            return True
+        unread = sent.set_aside and not sent.fingerprint
+        # What was sent was no state of the observation.
+        half_old = observation.api == "v2" and observation.updated_ms == sent.updated_ms
+        if not (session.policy.resend_changed or unread or half_old):
+            session.report.notes["changed rows left as sent"] += 1
+            return True
+        session.report.spans_changed += 1
+        return False
+
+    def _refresh(self, found: Sequence[_Refreshed]) -> None:
+        """Keep of what was sent that it stands as it is listed.
+
+        That of which it may not be true yet is read once more; what has two versions keeps the update it was sent
+        with, so that the newer one still shows.
+        """
+        settled = [
+            (RowKey(trace_of(one.observation), one.observation.id), one.updated_ms, one.fingerprint)
+            for one in found
+            if not one.observation.unsettled
+        ]
+        reads = [
+            SecondRead(trace_of(one.observation), one.observation.id, one.observation.start_ms, due)
+            for one in found
+            if (due := self.second_read_ms(one.observation)) is not None
+        ]
+        if settled or reads:
+            self._session.ledger.touch(self._session.source_id, settled, reads)

@@ -1,0 +1,91 @@
+"""Resolve, convert, batch and deliver: ready traces go to Kelet, each to its project."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from sync_worker.kelet.batches import Batcher
+from sync_worker.ledger import TraceNote
+from sync_worker.pipeline.convert import Converter
+from sync_worker.pipeline.notes import Notes
+from sync_worker.pipeline.prepare import Preparer
+from sync_worker.pipeline.session import Session
+from sync_worker.pipeline.trace import Trace
+from sync_worker.spans.context import trace_of
+from sync_worker.spans.fingerprint import fingerprint
+from sync_worker.spans.model import RowKey
+
+
+class Deliverer:
+    """Sends the fresh observations of traces."""
+
+    def __init__(self, session: Session, preparer: Preparer, converter: Converter, notes: Notes) -> None:
+        self._session = session
+        self._preparer = preparer
+        self._converter = converter
+        self._notes = notes
+
+    async def deliver(self, traces: Sequence[Trace], stay_pending: Collection[str] = ()) -> set[str]:
+        """Send the fresh observations of traces, and return when each is accepted, dead-lettered, or undelivered.
+
+        Returns the traces of which something is left undelivered: Kelet does not know their project, or fails at one
+        of their spans. Those in `stay_pending` are
+        pending until it is done. A trace that belongs to a
+        project that nobody names any more and Kelet does not know goes to the source's own. Raises as `Delivery`.
+        """
+        routing = self._session.routing
+        undelivered = await self._deliver(traces, stay_pending)
+        lost = [trace for trace in traces if trace.trace_id in undelivered and routing.is_left_behind(trace.note)]
+        if not lost:
+            return undelivered
+        routing.forsake(trace.note for trace in lost)
+        done = self._session.ledger.done_rows(self._session.source_id, [trace.trace_id for trace in lost])
+        for trace in lost:
+            trace.others += [one for one in trace.fresh if (trace.trace_id, one.id) in done]
+            trace.fresh = [one for one in trace.fresh if (trace.trace_id, one.id) not in done]
+        left_behind = {trace.trace_id for trace in lost}
+        return undelivered - left_behind | await self._deliver(lost, stay_pending)
+
+    async def _deliver(self, traces: Sequence[Trace], stay_pending: Collection[str]) -> set[str]:
+        if not traces:
+            return set()
+        self._decide_projects(traces, stay_pending)
+        policy = self._session.policy
+        batches = Batcher(policy.max_batch_spans, policy.max_batch_bytes)
+        async with self._session.delivery.sending() as sending:
+            async for part in self._preparer.resolve(traces):
+                for batch in batches.add(self._converter.convert(part)):
+                    await sending.submit(batch)
+            for batch in batches.rest():
+                await sending.submit(batch)
+        self._leave_out(traces)
+        return {key.trace for key in sending.undelivered}
+
+    def _decide_projects(self, traces: Sequence[Trace], stay_pending: Collection[str]) -> None:
+        """Decide to which project each trace goes, and keep that before anything of it is sent."""
+        session = self._session
+        before = {trace.trace_id: trace.note for trace in traces}
+        for trace in traces:
+            trace.note = self._notes.of_ready(trace, pending=trace.trace_id in stay_pending)
+        notes = [trace.note for trace in traces if trace.note is not None]
+        rerouted = [note for note in notes if _is_rerouted(before[note.trace_id], note)]
+        if rerouted:
+            session.ledger.reroute(session.source_id, rerouted)
+        session.ledger.note_traces(session.source_id, notes)
+
+    def _leave_out(self, traces: Sequence[Trace]) -> None:
+        """Keep of what a direct export would not have that it is done."""
+        left_out = [observation for trace in traces for observation in trace.left_out]
+        if left_out:
+            self._session.ledger.leave_out(
+                self._session.source_id,
+                (
+                    (RowKey(trace_of(one), one.id), one.start_ms, one.updated_ms or 0, fingerprint(one))
+                    for one in left_out
+                ),
+            )
+
+
+def _is_rerouted(before: TraceNote | None, now: TraceNote) -> bool:
+    """Whether a trace that had a project has another one."""
+    return before is not None and before.project is not None and before.project != now.project

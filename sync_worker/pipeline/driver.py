@@ -1,0 +1,40 @@
+"""The way of an observation, from top to bottom."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+
+from sync_worker.pipeline.convert import Converter
+from sync_worker.pipeline.dead_letters import DeadLetters
+from sync_worker.pipeline.dedupe import Dedupe
+from sync_worker.pipeline.deliver import Deliverer
+from sync_worker.pipeline.job import Job
+from sync_worker.pipeline.notes import Notes
+from sync_worker.pipeline.prepare import Preparer
+from sync_worker.pipeline.read import read
+from sync_worker.pipeline.session import Session
+
+
+class Pipeline:
+    """Takes what the jobs of one source read the whole way."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.notes = Notes(session)
+        self.dead_letters = DeadLetters(session)
+        dedupe = Dedupe(session, self.dead_letters)
+        self.preparer = Preparer(session, dedupe, self.dead_letters)
+        self.deliverer = Deliverer(session, self.preparer, Converter(session, dedupe, self.dead_letters), self.notes)
+
+    async def run(self, job: Job, held_bytes: int | None = None) -> None:
+        """Do a job. What was committed of it stays when it ends with an error. Raises as reader and delivery do."""
+        async with aclosing(read(self.session, job, held_bytes)) as groups:
+            async for group in groups:
+                taken = job.select(group)
+                traces = await self.preparer.prepare(taken, job.sends, again=job.again)
+                choice = job.choose(traces, taken)
+                ready = [trace for trace in choice.ready if trace.fresh]
+                left = await self.deliverer.deliver(ready, choice.stay_pending)
+                if group.is_flush:
+                    self.session.delivery.finish()
+                job.commit(group, taken, choice, left)

@@ -1,0 +1,120 @@
+"""What is remembered of a trace while it is pending, when it goes, and until its root has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from sync_worker.ledger import TraceNote
+from sync_worker.pipeline.lanes import check_room
+from sync_worker.pipeline.readiness import Waits, has_ended, waiting
+from sync_worker.pipeline.session import Session
+from sync_worker.pipeline.trace import Trace
+from sync_worker.records import Observation
+
+#: How often, and for how long, the root of a trace that went without it is looked for, in milliseconds; so long is
+#: remembered what was sent of it.
+OPEN_EVERY_MS = 3_600_000
+OPEN_FOR_MS = 14 * 24 * 3_600_000
+#: A trace that still waits for single observations is looked at again after this share of its age.
+_RECHECK_SHARE = 4
+_RECHECK_MS = 60_000
+_LONGEST_RECHECK_MS = 3_600_000
+
+
+class Notes:
+    """Makes the notes of one source's traces; what makes one does not keep it."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def of_pending(self, trace: Trace, check_ms: int = 0) -> TraceNote:
+        """Return the note of a trace that waits, to be looked at again at `check_ms`, Unix ms."""
+        return self._note(trace, pending=True, check_ms=check_ms, is_ready=False)
+
+    def of_ready(self, trace: Trace, *, pending: bool) -> TraceNote:
+        """Return the note of a trace that goes now: its project is decided, and kept. `pending`: until all is sent."""
+        before = trace.note
+        check_ms = before.check_ms if before is not None and before.open_ms is not None else 0
+        note = self._note(trace, pending=pending, check_ms=check_ms, is_ready=True)
+        return note if pending else self.of_sent(note, trace.observations, was_open=trace.is_open)
+
+    def of_sent(self, note: TraceNote, observations: Sequence[Observation], *, was_open: bool = True) -> TraceNote:
+        """Return the note of a trace that waits no longer; `was_open`: its root is looked for if it has not ended."""
+        if has_ended(observations, str(note.context.get("rows_are", ""))):
+            return replace(no_longer_pending(note), open_ms=None)
+        if not was_open and note.open_ms is None:
+            return no_longer_pending(note)
+        now = self._session.ledger.clock.now_ms()
+        check = note.check_ms if now < note.check_ms else now + OPEN_EVERY_MS
+        return replace(no_longer_pending(note), open_ms=note.open_ms or now, check_ms=check)
+
+    def of_undelivered(self, trace: Trace, now_ms: int) -> TraceNote:
+        """Return the note of a trace that could not be delivered whole: it waits for its lane, or its next try.
+
+        Raises SourcePaused when more wait for their lanes than a state file should hold.
+        """
+        session = self._session
+        if not session.routing.has_lane(trace.note):
+            check_room(session.ledger, session.source_id, session.delivery)
+            return self.of_pending(trace, now_ms + 1)
+        wait = min(_LONGEST_RECHECK_MS, max(_RECHECK_MS, (now_ms - trace.earliest_ms) // _RECHECK_SHARE))
+        return self.of_pending(trace, now_ms + wait)
+
+    def of_still_waiting(self, trace: Trace, observations: Sequence[Observation], now_ms: int) -> TraceNote:
+        """Return the note of a trace that went but for these observations."""
+        first = min(observation.start_ms for observation in observations)
+        check = min(_next_check(observation, now_ms, self._session.waits) for observation in observations)
+        return replace(self.of_pending(trace, check), earliest_ms=first)
+
+    def _note(self, trace: Trace, *, pending: bool, check_ms: int, is_ready: bool) -> TraceNote:
+        before = trace.note
+        decision = self._session.routing.decide(before, trace.context, going=is_ready)
+        return TraceNote(
+            trace.trace_id,
+            parked=pending,
+            earliest_ms=trace.earliest_ms,
+            newest_ms=trace.newest_ms,
+            check_ms=check_ms,
+            parked_ms=(before.parked_ms if before is not None else None)
+            or (self._session.ledger.clock.now_ms() if pending else None),
+            project=None if decision is None else decision.project,
+            context=trace.context.as_json(),
+            open_ms=None if before is None else before.open_ms,
+            origin=None if decision is None else decision.origin,
+        )
+
+
+def no_longer_pending(note: TraceNote) -> TraceNote:
+    """Return the note of a trace that waits no longer."""
+    return replace(note, parked=False, parked_ms=None, check_ms=0)
+
+
+def left_to_others(note: TraceNote, observations: Sequence[Observation], now_ms: int) -> TraceNote:
+    """Return the note of a trace that waits until another run has done with these observations, which it claims."""
+    return replace(
+        note,
+        parked=True,
+        parked_ms=note.parked_ms or now_ms,
+        earliest_ms=min([note.earliest_ms, *(observation.start_ms for observation in observations)]),
+        newest_ms=max([note.newest_ms, *(observation.last_ms for observation in observations)]),
+        check_ms=now_ms + _RECHECK_MS,
+    )
+
+
+def hold_back(trace: Trace, now_ms: int, waits: Waits) -> list[Observation]:
+    """Take the observations out of a trace that still wait alone, and return them."""
+    held = waiting(trace.fresh, now_ms, waits, None if trace.note is None else trace.note.parked_ms)
+    if held:
+        ids = {observation.id for observation in held}
+        trace.fresh = [observation for observation in trace.fresh if observation.id not in ids]
+        trace.others += held
+    return held
+
+
+def _next_check(observation: Observation, now_ms: int, waits: Waits) -> int:
+    """Return when an observation that waits alone is looked at again: seldom while little may have happened."""
+    is_open = observation.is_open and now_ms - observation.start_ms < waits.max_open
+    since = observation.start_ms if is_open else min(now_ms, observation.last_ms)
+    wait = max(_RECHECK_MS, (now_ms - since) // _RECHECK_SHARE)
+    return min(now_ms + wait, max(now_ms + 1, since + waits.max_open))

@@ -1,0 +1,38 @@
+"""Read and assemble: the one loop over pages. It yields what goes on together, and holds no more than it may."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+from sync_worker.pipeline.assemble import Assembly
+from sync_worker.pipeline.job import Group, Job
+from sync_worker.pipeline.prove import prove
+from sync_worker.pipeline.session import Session
+
+
+async def read(session: Session, job: Job, held_bytes: int | None = None) -> AsyncGenerator[Group, None]:
+    """Walk the pages of a job and yield its traces: those that are complete, all when too much is held, the rest.
+
+    Pages come newest first, so a trace whose root was read is complete. The last group may be empty. Raises as the
+    reader does.
+    """
+    most = held_bytes or session.limits.held_bytes
+    assembly = Assembly()
+    down_to = job.sends.end
+    since = 0
+    async for page in job.walk():
+        session.report.rows_read += len(page.rows)
+        taken = job.take(page)
+        assembly.add_page(page, taken)
+        since += len(page.rows)
+        down_to = min([down_to, *(observation.start_ms + 1 for observation in taken)])
+        if assembly.size > most or (job.flush_after is not None and since > job.flush_after):
+            job.proven(await prove(session.reader, assembly))
+            yield Group(assembly.take(), is_flush=True, is_last=False, down_to=down_to)
+            since = 0
+        elif job.streams:
+            complete = assembly.take_whole()
+            if complete:
+                yield Group(complete, is_flush=False, is_last=False, down_to=down_to)
+    job.proven(await prove(session.reader, assembly))
+    yield Group(assembly.take(), is_flush=True, is_last=True, down_to=job.sends.start)

@@ -1,0 +1,80 @@
+"""What all stages and runs that work on one source share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sync_worker.corrected import CorrectedClock
+from sync_worker.kelet.delivery import Delivery
+from sync_worker.langfuse.reader import Reader
+from sync_worker.ledger import Ledger, source_scope
+from sync_worker.ledger.state_keys import State
+from sync_worker.pipeline.lanes import Routing
+from sync_worker.pipeline.limits import Limits
+from sync_worker.pipeline.readiness import Waits
+from sync_worker.pipeline.report import SourceReport
+from sync_worker.records import Observation
+from sync_worker.settings import Route
+from sync_worker.spans.model import Conversion
+from sync_worker.windows import Window
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the settings say of sending. Times in milliseconds, sizes in bytes."""
+
+    project: str
+    routes: Sequence[Route]
+    conversion: Conversion
+    resend_changed: bool
+    max_batch_spans: int
+    max_batch_bytes: int
+    deepest_ms: int  # the longest lookback window
+
+
+@dataclass(slots=True)
+class Session:
+    """One source at work: where it is read from and sent to, its state, and how far this run has come."""
+
+    source_id: int
+    policy: Policy
+    waits: Waits
+    limits: Limits
+    ledger: Ledger
+    reader: Reader
+    delivery: Delivery
+    report: SourceReport
+    clock: CorrectedClock
+    #: What another run claims: its observations only tell of their trace.
+    claimed: Sequence[Window] = ()
+    routing: Routing = field(init=False)
+    state: State = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.routing = Routing(self.policy.project, self.policy.routes, self.delivery)
+        self.state = self.ledger.state(source_scope(self.source_id))
+
+    def is_claimed(self, observation: Observation) -> bool:
+        """Whether another run sends this observation."""
+        return any(interval.holds(observation.start_ms) for interval in self.claimed)
+
+    def left_to_others(self, taken: Mapping[str, Sequence[Observation]], sends: Window) -> dict[str, list[Observation]]:
+        """Return, by trace, what starts in `sends`, is not done, and is claimed by another run; its trace has to wait.
+
+        What has no trace cannot wait: the other run reads all that it claims.
+        """
+        if not self.claimed:
+            return {}
+        done = self.ledger.done_rows(self.source_id, taken)
+        left: dict[str, list[Observation]] = {}
+        for trace_id, observations in taken.items():
+            for observation in observations:
+                if (
+                    observation.trace_id is not None
+                    and sends.holds(observation.start_ms)
+                    and self.is_claimed(observation)
+                    and (trace_id, observation.id) not in done
+                ):
+                    left.setdefault(trace_id, []).append(observation)
+        return left

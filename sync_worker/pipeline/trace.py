@@ -1,0 +1,63 @@
+"""What the stages hand on: a trace with the observations at hand, and a part of one that is converted together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sync_worker.ledger import TraceNote
+from sync_worker.records import Observation
+from sync_worker.spans.context import TraceContext
+
+
+@dataclass(slots=True)
+class Trace:
+    """A trace with the observations at hand: `fresh` are to be sent, `others` only tell of the trace."""
+
+    trace_id: str
+    fresh: list[Observation]
+    others: list[Observation] = field(default_factory=list)
+    note: TraceNote | None = None
+    left_out: list[Observation] = field(default_factory=list)  # what a direct export would not have
+    is_out: bool = False  # whether a span of it was handed to the delivery
+    is_open: bool = False  # it goes although no root of it has ended
+    context: TraceContext = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.context = TraceContext(self.trace_id)
+
+    @property
+    def observations(self) -> list[Observation]:
+        """All observations at hand."""
+        return [*self.fresh, *self.others]
+
+    @property
+    def is_lone(self) -> bool:
+        """Whether no observation to be sent has a trace: it cannot be fetched by it, so it cannot wait."""
+        return all(observation.trace_id is None for observation in self.fresh)
+
+    @property
+    def earliest_ms(self) -> int:
+        """Start of the first observation seen, now or before."""
+        starts = [observation.start_ms for observation in self.observations]
+        return min(starts if self.note is None else [*starts, self.note.earliest_ms])
+
+    @property
+    def newest_ms(self) -> int:
+        """Latest start, end or update of an observation seen, now or before."""
+        moments = [observation.last_ms for observation in self.observations]
+        return max(moments if self.note is None else [*moments, self.note.newest_ms])
+
+
+@dataclass(slots=True)
+class TracePart:
+    """Fresh observations of a trace that go out together: all of them, unless their resolved fields are too much."""
+
+    trace: Trace
+    observations: list[Observation] = field(default_factory=list)
+    resolved: dict[str, Observation] = field(default_factory=dict)  # by id: with what the server keeps elsewhere
+
+    @property
+    def others(self) -> list[Observation]:
+        """All other observations of the trace at hand."""
+        own = {observation.id for observation in self.observations}
+        return [observation for observation in self.trace.observations if observation.id not in own]

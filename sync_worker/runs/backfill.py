@@ -1,0 +1,56 @@
+"""A backfill: intervals of past time that are not completed, several at once; a rerun resumes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from sync_worker.ledger.lease import BACKFILL
+from sync_worker.pipeline.driver import Pipeline
+from sync_worker.pipeline.plan import Cutter, due
+from sync_worker.runs.coverage import Coverage
+from sync_worker.runs.interval import IntervalJob
+from sync_worker.windows import Window, within
+
+#: Is told how far a stretch of time is done: (done up to Unix ms, the whole stretch).
+Progress = Callable[[int, Window], None]
+
+
+async def backfill(
+    pipeline: Pipeline, coverage: Coverage, whole: Window, parts: Sequence[Window] | None, progress: Progress | None
+) -> None:
+    """Sync what of `whole` is not completed; with `parts`, only what lies in them. Raises as reader and delivery do."""
+    limits = pipeline.session.limits
+    completed = coverage.of_all
+    own = [whole] if parts is None else within(parts, whole)
+    cutter = Cutter(target=limits.interval_observations)
+    todo = cutter.cut(coverage.claim_gaps([gap for part in own for gap in due(part.start, part.end, completed)]))
+    done = 0
+    error: BaseException | None = None
+    tasks: dict[asyncio.Task[int], Window] = {}
+
+    async def sync(interval: Window) -> int:
+        job = IntervalJob(pipeline, BACKFILL, interval)
+        await pipeline.run(job, limits.held_bytes // limits.backfill_intervals)
+        return job.count
+
+    while tasks or error is None:
+        while error is None and len(tasks) < (limits.backfill_intervals if done else 1):
+            interval = next(todo, None)
+            if interval is None:
+                break
+            tasks[asyncio.create_task(sync(interval))] = interval
+        if not tasks:
+            break
+        finished, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in finished:
+            interval = tasks.pop(task)
+            fault = task.exception()
+            error = error or fault
+            if fault is None:
+                done += 1
+                cutter.learn(interval, task.result())
+                if progress is not None:
+                    progress(interval.end, whole)
+    if error is not None:
+        raise error

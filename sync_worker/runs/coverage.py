@@ -1,0 +1,79 @@
+"""What of a source's time is completed, and who claims the rest."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from sync_worker.ledger import SourceState, claims
+from sync_worker.ledger.lease import BACKFILL, LIVE
+from sync_worker.pipeline.plan import live_view
+from sync_worker.pipeline.session import Session
+from sync_worker.times import iso_time
+from sync_worker.windows import Window, contiguous_end, gaps
+
+log = logging.getLogger(__name__)
+
+
+class Coverage:
+    """Completed intervals and claims of one source."""
+
+    def __init__(self, session: Session, name: str) -> None:
+        self._session = session
+        self._name = name
+        self._claims = False  # whether this run holds claims of a piece of work
+
+    def of(self, role: str) -> list[Window]:
+        """Return what a role completed."""
+        return self._session.ledger.coverage(self._session.source_id, role)
+
+    @property
+    def of_all(self) -> list[Window]:
+        """What the live sync and backfills completed."""
+        return [*self.of(LIVE), *self.of(BACKFILL)]
+
+    def live_view(self, now: int) -> list[Window]:
+        """Return what the live sync need not read: its own intervals, and a backfill's old ones."""
+        return live_view(self.of(LIVE), self.of(BACKFILL), now, self._session.policy.deepest_ms)
+
+    def watermark_ms(self, state: SourceState) -> int | None:
+        """Return the end of the contiguous live coverage; None before the first live cycle."""
+        first = state.first_edge_ms
+        return None if first is None else contiguous_end(first, self.live_view(self._session.clock.now_ms()))
+
+    def take_back(self, end: int) -> None:
+        """Take back what the live sync completed of time after `end`, Unix ms."""
+        completed = self.of(LIVE)
+        if completed and completed[-1].end > end:
+            interval = Window(end, completed[-1].end)
+            self._session.ledger.uncover(self._session.source_id, LIVE, interval)
+
+    def claim(self, intervals: Sequence[Window]) -> list[Window]:
+        """Claim intervals for this run, and return those that it got."""
+        self._claims = True
+        return claims.claim(self._session.ledger, self._session.source_id, intervals)
+
+    def claim_gaps(self, intervals: Sequence[Window]) -> list[Window]:
+        """Claim gaps for a backfill, but for those that a live sync at work has claimed: it fills them itself."""
+        own = self.claim(intervals)
+        left = [part for interval in intervals for part in gaps(interval, own)]
+        if left:
+            log.info(
+                "%s: a live sync is at work from %s on: the backfill leaves that to it",
+                self._name, iso_time(left[0].start), extra={"action": "plan"},
+            )  # fmt: skip
+        return own
+
+    def keep_claims(self) -> None:
+        """Note that claims were taken that are to be given free."""
+        self._claims = True
+
+    def release_claims(self, state: SourceState) -> None:
+        """Claim what is still this run's between two pieces of work: for a live sync, what is not completed yet."""
+        ledger, first = self._session.ledger, state.first_edge_ms
+        if not self._claims or ledger.lease is None:
+            return
+        self._claims = False
+        whole = [] if ledger.lease.role != LIVE or first is None else [Window(first, claims.FOR_EVER)]
+        completed = self.of_all
+        claims.claim(ledger, self._session.source_id, [gap for part in whole for gap in gaps(part, completed)])

@@ -1,0 +1,30 @@
+"""Forgets what was sent so long ago that no lookback scan to come can list it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sync_worker.ledger.state_keys import FORGOTTEN_BEFORE
+from sync_worker.pipeline.plan import PERIODS
+from sync_worker.pipeline.session import Session
+from sync_worker.runs.coverage import Coverage
+from sync_worker.runs.lookback import looks_back_to
+from sync_worker.windows import merged
+
+
+def forget(session: Session, coverage: Coverage, horizons: Sequence[int], now: int) -> None:
+    """Forget what is older than the longest lookback window (`horizons`, ms), and than any scan still needs."""
+    ledger, source = session.ledger, session.source_id
+    deepest = session.policy.deepest_ms
+    before = now - deepest - deepest // PERIODS
+    scanned = looks_back_to(session.state, horizons)
+    before = before if scanned is None else min(before, scanned)
+    completed = merged(coverage.of_all)
+    newest = ledger.newest_released(source, before)
+    if newest is not None and newest >= (session.state.get(FORGOTTEN_BEFORE, fresh=True) or 0):
+        # Not `before`: were that ever wrong, time would count as forgotten that is yet to come.
+        session.state.put(FORGOTTEN_BEFORE, newest + 1)
+        session.state.save()
+    at_once = session.limits.forgotten_traces
+    while ledger.forget(source, before, completed, at_once) == at_once:
+        session.clock.check()
