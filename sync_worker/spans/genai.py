@@ -14,7 +14,7 @@ from sync_worker.json_text import dump, parse
 from sync_worker.records import Observation
 from sync_worker.spans.messages import Conversation, read_input, read_output
 from sync_worker.spans.model import Attributes, AttributeValue
-from sync_worker.spans.usage import token_counts
+from sync_worker.spans.usage import usage_attributes
 
 #: Names the keys of a span whose values were guessed.
 GUESSED = "kelet.source.langfuse.guessed"
@@ -119,8 +119,9 @@ def genai_attributes(row: Observation, originals: Mapping[str, AttributeValue], 
     if row.type in _COUNTED:
         _provider(row, originals, derived, guessed)
         _model(row, derived)
-        if not any(key.startswith("gen_ai.usage.") for key in originals):
-            derived.update(token_counts(row.usage))
+        counts = usage_attributes(row.usage, originals)
+        derived.update(counts.attributes)
+        guessed += counts.guessed
     if row.completion_start_ms is not None and row.type == "GENERATION":
         derived["gen_ai.response.time_to_first_chunk"] = max(0, row.completion_start_ms - row.start_ms) / 1000
     if row.type == "TOOL":

@@ -150,6 +150,35 @@ def test_usage_of_the_instrumentation_stays_alone() -> None:
     assert not [key for key in found if key.startswith("gen_ai.usage.")]
 
 
+@pytest.mark.parametrize(
+    ("original", "expected"),
+    [
+        ({"cache_creation.input_tokens": 5}, {"cache_write.input_tokens": 5}),
+        ({"cache_write.input_tokens": 5}, {"cache_creation.input_tokens": 5}),
+        ({"cache_creation_input_tokens": 5, "cache_read_input_tokens": 7},
+         {"cache_write.input_tokens": 5, "cache_creation.input_tokens": 5, "cache_read.input_tokens": 7}),
+        ({"prompt_tokens": 9, "completion_tokens": 3}, {"input_tokens": 9, "output_tokens": 3}),
+        ({"prompt_tokens": 9, "input_tokens": 8}, {}),
+        ({"cache_write.input_tokens": "x"}, {}),
+    ],
+)  # fmt: skip
+def test_usage_of_the_instrumentation_by_its_other_names(
+    original: dict[str, AttributeValue], expected: dict[str, int]
+) -> None:
+    """Who reads the one name of a count does not find it under the other."""
+    written = {f"gen_ai.usage.{key}": value for key, value in original.items()}
+    found = genai_attributes(generation(usage={"input": 1}), written, None)
+    assert {key: value for key, value in found.items() if key.startswith("gen_ai.usage.")} == {
+        f"gen_ai.usage.{key}": value for key, value in expected.items()
+    }
+
+
+def test_guessed_usage() -> None:
+    """A count that may hold cached tokens or not must be known for a guess."""
+    usage = {"input": 100, "cache_read_input_tokens": 60, "output": 20, "total": 180}
+    assert derived(generation(model=None, usage=usage))[GUESSED] == ["gen_ai.usage.input_tokens"]
+
+
 @pytest.mark.parametrize("type", ["AGENT", "SPAN", "CHAIN", "TOOL"])
 def test_no_usage_above_the_calls(type: str) -> None:  # noqa: A002
     """A parent's usage holds its children's tokens: they would be counted twice."""
