@@ -4,7 +4,6 @@ import pytest
 
 from sync_worker.spans.providers import provider_called, provider_of
 
-
 #: Ids by their provider.
 MODELS: dict[str | None, str] = {
     "openai": """

@@ -79,7 +79,7 @@ def documents(output: Any, **originals: AttributeValue) -> Any:
         pytest.param([{"id": "a"}, 3], None, id="mixed"),
         pytest.param({"answer": "x"}, None, id="an answer"),
         pytest.param([[1, 2]], None, id="vectors"),
-        pytest.param([{"id": True, "score": "high", "content": 7, "metadata": "m"}], [{"metadata": "m"}], id="odd types"),
+        pytest.param([{"id": True, "score": "high", "content": 7, "metadata": "m"}], [{"metadata": "m"}], id="odd"),
     ],
 )  # fmt: skip
 def test_documents(output: Any, expected: Any) -> None:
