@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from sync_worker.json_text import dump, parse
@@ -37,11 +38,17 @@ _OF_ALL = ("ai.telemetry.functionId", "langsmith.metadata.lc_agent_name",
            "traceloop.association.properties.lc_agent_name")  # fmt: skip
 _LANGCHAIN = "lc_agent_name"  # in metadata: the callback's own, or OpenInference's attribute `metadata`
 
+#: Without any of these no attribute tells a name; most spans have none.
+_TELLING = frozenset({_CONVENTION, _WORKFLOW, _TRACELOOP_NAME, "logfire.msg_template", *_OF_AGENTS, *_OF_ALL})
+_PREFIX = "attributes."  # of attributes in v2's metadata, which v1 has in an object
+_TELLING_FLAT = frozenset(_PREFIX + key for key in _TELLING)
+_MODELS = ("gen_ai.request.model", "gen_ai.response.model")
+
 _OPENAI_AGENTS = "Agent run: {name!r}"  # logfire's template, whose `name` is the agent's
 _GRAPH_NODE = "agent"  # what LangGraph's prebuilt agents call the node that calls the model
 
 #: What is longer, has several lines or asks something is a text of a user.
-_MAX_NAME, _MAX_WORDS = 100, 8  # characters, words
+MAX_NAME, _MAX_WORDS = 100, 8  # characters, words
 #: UUIDs, hexadecimal ones, and those of letters and digits that are long and have two digits at least.
 _SURE_ID = r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|(?=[0-9a-f]*\d)[0-9a-f]{8,}|(?=(?:[a-z]*\d){2})[0-9a-z]{16,}"
 _ID = re.compile(rf"[\s_\-:#/|.]*(?<![^\W_])(?:{_SURE_ID}|\d{{5,}})(?![^\W_])", re.IGNORECASE)
@@ -52,26 +59,39 @@ _AROUND = (
     re.compile(r"agent run: (?P<quote>['\"])(?P<name>.+)(?P=quote)\Z", re.IGNORECASE),  # logfire, Mastra
     re.compile(r"(?P<name>.+)\.(?:_execute_core|kickoff(?:_async)?|agent|workflow|a?run|a?run_stream)\Z"),
 )
+_MAY_BE_AROUND = re.compile(r"[\]'\".]")
 #: The conventions' names of spans: an operation, and an agent or a model.
 _OF_AGENT = re.compile(r"(?:invoke_agent|create_agent|invoke_workflow)(?:\s+|\Z)")
 _OF_MODEL = re.compile(r"(?:chat|text_completion|generate_content|embeddings)\s+(?P<model>\S+)\Z")
+_OPERATIONS_NAMED = ("invoke_", "create_agent", "chat ", "text_completion ", "generate_content ", "embeddings ")
 _LOOKS_LIKE_MODEL = re.compile(r"[\d/:]")
 _BARE = frozenset({"agent run", "agent_run", "run"})
+#: One word of letters, which most names are: there is nothing to take off.
+_ONE_WORD = re.compile(r"(?!(?:agent_run|invoke_agent|create_agent|invoke_workflow|run)\Z)[A-Za-z][A-Za-z_-]*\Z")
 
 
 def agent_named_by(row: Observation) -> str | None:
     """Return the name of the agent that a row is of by its own word; None where it names none."""
     metadata = row.metadata
     nested = metadata.get("attributes")
-    look: _Lookup = nested.get if isinstance(nested, Mapping) else lambda key: metadata.get("attributes." + key)
-    named = _told(look, row) if metadata and not names_sdk(metadata) else None
-    named = named or _name(metadata.get(_LANGCHAIN))
+    look: _Lookup
+    if isinstance(nested, dict):
+        may_tell, inner, look = not _TELLING.isdisjoint(nested), nested.get("metadata"), nested.get
+    else:
+        may_tell, inner = not _TELLING_FLAT.isdisjoint(metadata), metadata.get("attributes.metadata")
+        look = _flat(metadata)
+    named = _told(look, row) if may_tell and not names_sdk(metadata) else None
+    if named is None and inner is not None:
+        named = _of_openinference(inner)
+    if named is None and _LANGCHAIN in metadata:
+        named = _name(metadata[_LANGCHAIN])
     if named is None and row.type == "AGENT" and row.name and not _is_graph_node(row):
-        return plain_name(row.name, row.model, look(_REQUEST_MODEL), look(_RESPONSE_MODEL))
+        return plain_name(row.name[: MAX_NAME + 1], row.model, *(str(look(key)) for key in _MODELS))
     return named
 
 
-_REQUEST_MODEL, _RESPONSE_MODEL = "gen_ai.request.model", "gen_ai.response.model"
+def _flat(metadata: Mapping[str, Any]) -> _Lookup:
+    return lambda key: metadata.get(_PREFIX + key)
 
 
 def _told(look: _Lookup, row: Observation) -> str | None:
@@ -91,8 +111,7 @@ def _told(look: _Lookup, row: Observation) -> str | None:
             named = _name(look(key))
             if named and not (key == "graph.node.id" and _WHOLE_ID.fullmatch(named)):
                 return named
-    named = next((name for key in _OF_ALL if (name := _name(look(key)))), None)
-    return named or _of_openinference(look("metadata"))
+    return next((name for key in _OF_ALL if (name := _name(look(key)))), None)
 
 
 def _is_agent(look: _Lookup, row: Observation) -> bool:
@@ -100,14 +119,14 @@ def _is_agent(look: _Lookup, row: Observation) -> bool:
     if look(OPENINFERENCE_KIND) == "AGENT":
         return True
     scope = row.metadata.get("scope")
-    maker = row.metadata.get("scope.name", scope.get("name") if isinstance(scope, Mapping) else None)
+    maker = row.metadata.get("scope.name", scope.get("name") if isinstance(scope, dict) else None)
     return isinstance(maker, str) and (maker == PYDANTIC_AI or maker.startswith("logfire"))
 
 
 def _of_openinference(metadata: Any) -> str | None:
     if isinstance(metadata, str) and f'"{_LANGCHAIN}"' in metadata:
         _, metadata = parse(metadata)
-    return _name(metadata.get(_LANGCHAIN)) if isinstance(metadata, Mapping) else None
+    return _name(metadata.get(_LANGCHAIN)) if isinstance(metadata, dict) else None
 
 
 def _name(value: Any) -> str | None:
@@ -122,26 +141,38 @@ def _is_graph_node(row: Observation) -> bool:
     return row.name == _GRAPH_NODE == row.metadata.get("langgraph_node")
 
 
-def plain_name(shown: str, *models: Any) -> str | None:
+@lru_cache(maxsize=1024)
+def plain_name(shown: str, *models: str | None) -> str | None:
     """Return the name in what an observation or a trace is called: without what stands around it, ids and models."""
+    if len(shown) <= MAX_NAME and _ONE_WORD.match(shown):
+        return shown
     name = shown.strip()
-    if len(name) > _MAX_NAME or "\n" in name or name.endswith("?") or len(name.split()) > _MAX_WORDS:
+    if len(name) > MAX_NAME or "\n" in name or name.endswith("?") or name.count(" ") >= _MAX_WORDS:
         return None
-    found = next((match for around in _AROUND if (match := around.match(name))), None)
-    if found is not None:
-        name = found["name"]
-    operation = _OF_AGENT.match(name)
-    call = _OF_MODEL.match(name)
-    if operation is not None:
-        name = name[operation.end() :]
-        if name in models or provider_of(name) is not None:
+    if _MAY_BE_AROUND.search(name):
+        found = next((match for around in _AROUND if (match := around.match(name))), None)
+        name = name if found is None else found["name"]
+    if name.startswith(_OPERATIONS_NAMED):
+        bare = _without_operation(name, models)
+        if bare is None:
             return None
-    elif call is not None:
-        model = call["model"]
-        if model in models or provider_of(model) is not None or _LOOKS_LIKE_MODEL.search(model):
-            return None
+        name = bare
     elif name.endswith(" run") and name not in _BARE:  # pydantic-ai before 2.0
         name = name.removesuffix(" run")
     without = _ID.sub("", name)
     name = name if without == name else without.strip(" _-:#/|.")
     return None if not name or name in _BARE else name
+
+
+def _without_operation(name: str, models: tuple[str | None, ...]) -> str | None:
+    """Return the agent of a span that is named by the conventions; None where what follows the operation is a model."""
+    operation = _OF_AGENT.match(name)
+    if operation is not None:
+        agent = name[operation.end() :]
+        return None if agent in models or provider_of(agent) is not None else agent
+    call = _OF_MODEL.match(name)
+    if call is None:
+        return name
+    model = call["model"]
+    is_model = model in models or provider_of(model) is not None or _LOOKS_LIKE_MODEL.search(model)
+    return None if is_model else name

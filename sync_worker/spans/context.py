@@ -119,6 +119,8 @@ def _gather_agents(rows: Iterable[Observation], agents: dict[str, str]) -> None:
     Some instrumentations name it on every span; where a trace has one agent alone, the first of them will do.
     """
     named = {row.id: name for row in rows if (name := agent_named_by(row))}
+    if not named:
+        return
     begins, repeats = dict[str, str](), dict[str, str]()
     for row in rows:
         name = named.get(row.id)

@@ -6,7 +6,7 @@ GenAI conventions; `gen_ai.system` is their older name for the provider, which K
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -52,6 +52,7 @@ _NO_PROMPTS = "{}"
 #: Attributes and fields that name the provider, the surest first: the conventions' two names, OpenInference's, the
 #: Vercel AI SDK's; what Langfuse makes of the former; LangChain's and LiteLLM's words in metadata.
 _PROVIDER_ATTRIBUTES = ("gen_ai.provider.name", "gen_ai.system", "llm.provider", "ai.model.provider", "llm.system")
+_PROVIDER_PARAMETERS = ("system",)
 _PROVIDER_METADATA = ("ls_provider", "custom_llm_provider")
 
 
@@ -102,7 +103,7 @@ def genai_attributes(row: Observation, originals: Mapping[str, AttributeValue], 
 def _provider(
     row: Observation, originals: Mapping[str, AttributeValue], derived: Attributes, guessed: list[str]
 ) -> None:
-    named = next(_names_of_provider(row, originals), None)
+    named = _named_provider(row, originals)
     provider = None if named is None else provider_called(named)
     if provider is None and row.model:
         provider = provider_of(row.model)
@@ -113,11 +114,18 @@ def _provider(
         derived["gen_ai.system"] = provider
 
 
-def _names_of_provider(row: Observation, originals: Mapping[str, AttributeValue]) -> Iterator[str]:
-    """Yield what the provider is called."""
-    named = [originals.get(key) for key in _PROVIDER_ATTRIBUTES]
-    named += [row.model_parameters.get("system"), *(row.metadata.get(key) for key in _PROVIDER_METADATA)]
-    yield from (name for name in named if isinstance(name, str) and is_given(name))
+def _named_provider(row: Observation, originals: Mapping[str, AttributeValue]) -> str | None:
+    """Return what the provider is called, by whoever tells it."""
+    for told, keys in (
+        (originals, _PROVIDER_ATTRIBUTES),
+        (row.model_parameters, _PROVIDER_PARAMETERS),
+        (row.metadata, _PROVIDER_METADATA),
+    ):
+        for key in keys:
+            name = told.get(key)
+            if isinstance(name, str) and is_given(name):
+                return name
+    return None
 
 
 def _tool(row: Observation, derived: Attributes) -> None:

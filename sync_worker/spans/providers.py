@@ -109,9 +109,14 @@ def provider_called(name: str) -> str:
 
     The Vercel AI SDK appends the interface: `openai.chat`, `google.generative-ai`, `amazon-bedrock`.
     """
-    words = name[:_MAX_ID].lower().split(".")
+    return _known(name[:_MAX_ID]) or name
+
+
+@lru_cache(maxsize=1024)
+def _known(name: str) -> str | None:
+    words = name.lower().split(".")
     called = (".".join(words[:length]).translate(_SEPARATORS) for length in (len(words), 2, 1))
-    return next((_KNOWN[key] for key in called if key in _KNOWN), name)
+    return next((_KNOWN[key] for key in called if key in _KNOWN), None)
 
 
 @lru_cache(maxsize=1024)

@@ -75,9 +75,9 @@ def request_attributes(parameters: Mapping[str, Any]) -> Attributes:
     if parameters:
         for key, names, read in _PARAMETERS:
             for name in names:
-                given = parameters.get(name)
-                value = read(given) if is_given(given) else None
-                if value is not None:
-                    found[key] = value
-                    break
+                if name in parameters and is_given(parameters[name]):
+                    value = read(parameters[name])
+                    if value is not None:
+                        found[key] = value
+                        break
     return found

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from sync_worker.json_text import dump, parse
@@ -19,6 +19,8 @@ QUERY, DOCUMENTS, TOP_K = "gen_ai.retrieval.query.text", "gen_ai.retrieval.docum
 _QUERIES = ("query", "question", "query_str", "query_text", "search_query", "text", "input", "q")
 _TOP_KS = ("top_k", "topK", "similarity_top_k", "k", "limit", "n_results", "num_results", "max_num_results",
            "max_results", "topn", "top_n")  # fmt: skip
+_INNER = ("search_kwargs", "kwargs", "options", "parameters")
+_ANY_TOP_K = frozenset(_TOP_KS)
 #: What lists of documents stand under, in answers of retrievers and of vector stores.
 _LISTS = ("documents", "docs", "results", "matches", "hits", "nodes", "source_nodes", "chunks", "data", "points",
           "retrieved_documents", "value", "context")  # fmt: skip
@@ -33,6 +35,7 @@ _PAIR = 2  # LangChain's similarity_search_with_score: a document and its score
 _MAX_DOCUMENTS = 1_000
 
 #: OpenInference's documents, which Langfuse leaves among a span's attributes.
+_FIRST_FLAT = frozenset(f"retrieval.documents.0.document.{key}" for key in ("id", "score", "content", "metadata"))
 _FLAT = re.compile(r"retrieval\.documents\.(\d+)\.document\.(id|score|content|metadata)\Z")
 
 
@@ -42,7 +45,7 @@ def retrieval_attributes(row: Observation, originals: Mapping[str, AttributeValu
     is_json, asked = parse(row.input) if row.input and row.input.lstrip()[:1] in {"{", '"', "["} else (False, None)
     if row.input:
         found[QUERY] = (_query(asked) if is_json else None) or row.input
-    top_k = next((value for told in _tellers(row, asked) if (value := _first_integer(told)) is not None), None)
+    top_k = _asked_for(row, asked)
     if top_k is not None:
         found[TOP_K] = top_k
     documents = _of_attributes(originals) or _of_output(row.output)
@@ -54,23 +57,29 @@ def retrieval_attributes(row: Observation, originals: Mapping[str, AttributeValu
 def _query(asked: Any) -> str | None:
     if isinstance(asked, str):
         return asked
-    if not isinstance(asked, Mapping):
+    if not isinstance(asked, dict):
         return None
     return next((text for key in _QUERIES if isinstance(text := asked.get(key), str) and text), None)
 
 
-def _tellers(row: Observation, asked: Any) -> Iterable[Mapping[str, Any]]:
-    """Yield what may say how many documents were asked for."""
+def _asked_for(row: Observation, asked: Any) -> int | None:
+    """Return how many documents were asked for, from wherever that may stand."""
     for told in (asked, row.model_parameters, row.metadata):
-        if isinstance(told, Mapping):
-            yield told
-            for key in ("search_kwargs", "kwargs", "options", "parameters"):
-                inner = told.get(key)
-                if isinstance(inner, Mapping):
-                    yield inner
+        if isinstance(told, dict):
+            found = _first_integer(told)
+            if found is not None:
+                return found
+            for key in _INNER:
+                if isinstance(told.get(key), dict):
+                    found = _first_integer(told[key])
+                    if found is not None:
+                        return found
+    return None
 
 
 def _first_integer(told: Mapping[str, Any]) -> int | None:
+    if _ANY_TOP_K.isdisjoint(told):
+        return None
     for key in _TOP_KS:
         value = told.get(key)
         if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < len(str(2**63)):
@@ -81,12 +90,14 @@ def _first_integer(told: Mapping[str, Any]) -> int | None:
 
 
 def _of_attributes(originals: Mapping[str, AttributeValue]) -> list[dict[str, Any]] | None:
+    if _FIRST_FLAT.isdisjoint(originals):
+        return None
     found: dict[int, dict[str, Any]] = {}
     for key, value in originals.items():
         match = _FLAT.match(key) if key.startswith("retrieval.documents.") else None
         if match is not None:
             found.setdefault(int(match[1]), {})[match[2]] = value
-    return [_document(found[number]) for number in sorted(found)][:_MAX_DOCUMENTS] or None
+    return [_document(found[number]) for number in sorted(found)][:_MAX_DOCUMENTS]
 
 
 def _of_output(output: str | None) -> list[dict[str, Any]] | None:
@@ -107,12 +118,12 @@ def _listed(value: Any) -> list[Any] | None:
     for _ in range(3):  # {"result": {"matches": […]}}, {"hits": {"hits": […]}}
         if isinstance(value, list):
             return value
-        if not isinstance(value, Mapping):
+        if not isinstance(value, dict):
             return None
         columns = _columns(value)
         if columns is not None:
             return columns
-        value = next((value[key] for key in (*_LISTS, "result") if isinstance(value.get(key), list | Mapping)), None)
+        value = next((value[key] for key in (*_LISTS, "result") if isinstance(value.get(key), list | dict)), None)
     return value if isinstance(value, list) else None
 
 
@@ -140,18 +151,16 @@ def _columns(value: Mapping[str, Any]) -> list[Any] | None:
 def _item(item: Any) -> dict[str, Any] | None:
     if isinstance(item, str):
         return {"content": item}
-    if isinstance(item, list) and len(item) == _PAIR and isinstance(item[0], Mapping) and _is_score(item[1]):
+    if isinstance(item, list) and len(item) == _PAIR and isinstance(item[0], dict) and _is_score(item[1]):
         return _document(item[0]) | {"score": item[1]}
-    return _document(item) if isinstance(item, Mapping) else None
+    return _document(item) if isinstance(item, dict) else None
 
 
 def _document(told: Mapping[str, Any]) -> dict[str, Any]:
     """Return a document with the conventions' keys: what is known of id, score, content and metadata."""
-    inner = next((told[key] for key in _WRAPPED if isinstance(told.get(key), Mapping)), None)
+    inner = next((told[key] for key in _WRAPPED if isinstance(told.get(key), dict)), None)
     layers = [told] if inner is None else [told, inner]
-    metadata = next(
-        (part for layer in layers for key in _METADATA if isinstance(part := layer.get(key), Mapping)), None
-    )
+    metadata = next((part for layer in layers for key in _METADATA if isinstance(part := layer.get(key), dict)), None)
     if metadata is not None:
         layers.append(metadata)
     found: dict[str, Any] = {}

@@ -14,6 +14,7 @@ DEFINITIONS = "gen_ai.tool.definitions"
 
 #: Names in model parameters and in metadata.
 _KEYS = ("tools", "tool_definitions", "toolDefinitions", "functions")
+_NAMES = frozenset(_KEYS)
 #: Attributes that hold a request with its tools as JSON: OpenInference's parameters, Logfire's request, and what
 #: pydantic-ai's models were asked with.
 _REQUESTS = (("llm.invocation_parameters", _KEYS), ("request_data", _KEYS),
@@ -24,13 +25,14 @@ _STRANDS = "gen_ai.agent.tools"  # JSON list of names (strands-agents 1.62.0)
 _FLAT = re.compile(
     r"llm\.(?:tools\.(\d+)\.tool\.json_schema|request\.functions\.(\d+)\.(name|description|parameters))\Z"
 )
+_FIRST = ("llm.tools.0.tool.json_schema", "llm.request.functions.0.name")
 _MAX_TOOLS = 512
 
 
 def tool_definitions(row: Observation, originals: Mapping[str, AttributeValue]) -> str | None:
     """Return the definitions as a JSON list, in their maker's shape; None where there are none."""
     for told in (row.model_parameters, row.metadata):
-        found = _of(told, _KEYS)
+        found = [] if _NAMES.isdisjoint(told) else _of(told, _KEYS)
         if found:
             return dump(found)
     if "gen_ai.input.messages" not in originals and row.input and row.input[0] == "{" and '"tools"' in row.input:
@@ -50,9 +52,8 @@ def _of_attributes(originals: Mapping[str, AttributeValue]) -> list[Any]:
     vercel = originals.get(_VERCEL)
     if isinstance(vercel, list):
         return _definitions([_parsed(tool) for tool in vercel[:_MAX_TOOLS]])
-    flat = _flat(originals)
-    if flat:
-        return flat
+    if _FIRST[0] in originals or _FIRST[1] in originals:
+        return _flat(originals)
     names = _parsed(originals.get(_STRANDS))
     if isinstance(names, list):
         return [{"type": "function", "name": name} for name in names[:_MAX_TOOLS] if isinstance(name, str) and name]
@@ -60,7 +61,7 @@ def _of_attributes(originals: Mapping[str, AttributeValue]) -> list[Any]:
 
 
 def _of(told: Any, keys: tuple[str, ...]) -> list[Any]:
-    if isinstance(told, Mapping):
+    if isinstance(told, dict):
         for key in keys:
             found = _definitions(_parsed(told.get(key)))
             if found:

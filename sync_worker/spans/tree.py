@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from sync_worker.records import Observation
-from sync_worker.spans.agent_names import agent_named_by, plain_name
+from sync_worker.spans.agent_names import MAX_NAME, agent_named_by, plain_name
 from sync_worker.spans.context import TraceContext
 from sync_worker.spans.ids import is_same_span, source_parent_id
 
@@ -70,7 +70,7 @@ class Agents:
         self._known = context.agents
         names = set(context.agents.values())
         self._only = names.pop() if len(names) == 1 else None
-        named = (plain_name(name) for name in (context.trace_name, context.root_name) if name)
+        named = (plain_name(name[: MAX_NAME + 1]) for name in (context.trace_name, context.root_name) if name)
         self._of_trace = next((name for name in named if name), None)
         self._found: dict[str, str | None] = {}
 

@@ -43,6 +43,9 @@ _ALIASES: tuple[tuple[str, tuple[str, ...]], ...] = (
     (WRITE, (CREATION, "gen_ai.usage.cache_creation_input_tokens")),
 )
 _SERVERS_TOTAL = "total"
+#: What most usages are, and need no reading.
+_PLAINEST = (("input", IN), ("output", OUT))
+_BARE = frozenset({"input", "output", _SERVERS_TOTAL})
 _INT64 = 2**63
 _MAX_KEYS = 64  # of one usage that are looked at; a record of thousands is none of tokens
 
@@ -85,6 +88,8 @@ class _Bucket:
     def options(self) -> list[_Option]:
         """Return the readings that are possible: a count cannot be less than what it holds."""
         plain = self.plain or 0
+        if not self.details:
+            return [_Option(plain, 0)]
         found = []
         for beside in product(*((detail.is_beside, not detail.is_beside) for detail in self.details)):
             pairs = list(zip(self.details, beside, strict=True))
@@ -125,6 +130,8 @@ def usage_attributes(usage: Mapping[str, float], originals: Mapping[str, Attribu
 def count_tokens(usage: Mapping[str, float]) -> TokenCounts:
     """Return the counts of a usage: numbers of tokens, or other things, by keys of any maker."""
     found: dict[str, int] = {}
+    if usage.keys() <= _BARE:
+        return TokenCounts({key: int(usage[name]) for name, key in _PLAINEST if 0 <= usage.get(name, -1) < _INT64})
     kinds = _kinds(usage)
     if not kinds:
         return TokenCounts()
@@ -157,11 +164,13 @@ def _kinds(usage: Mapping[str, float]) -> dict[str, Kind]:
     (docs/gen-ai/gen-ai-metrics.md, `gen_ai.client.token.usage`).
     """
     found: dict[str, Kind] = {}
+    is_billed = False
     for key in [*usage][:_MAX_KEYS]:
         kind = kind_of(key) if 0 <= usage[key] < _INT64 else None
         if kind is not None:
             found[key] = kind
-    if any("billed" in kind.words and kind.role == "plain" for kind in found.values()):
+            is_billed = is_billed or "billed" in kind.words
+    if is_billed:
         found = {key: kind for key, kind in found.items() if kind.role != "plain" or "billed" in kind.words}
     return found
 
@@ -218,7 +227,8 @@ def _written(usage: Mapping[str, float], kinds: Mapping[str, Kind]) -> float | N
 
 def _most(usage: Mapping[str, float], kinds: Mapping[str, Kind], role: str) -> float | None:
     """Return a count that may be told under several names: some of these are zero where the maker has none."""
-    return max((usage[key] for key, kind in kinds.items() if kind.role == role), default=None)
+    counts = [usage[key] for key, kind in kinds.items() if kind.role == role]
+    return max(counts) if counts else None
 
 
 def _add_cache(
@@ -259,6 +269,8 @@ def _decided(
     asked: _Bucket, answered: _Bucket, usage: Mapping[str, float], kinds: Mapping[str, Kind]
 ) -> tuple[float | None, float | None, list[str]]:
     """Return the whole counts of both sides, and which of them are guesses."""
+    if not (asked.details or answered.details) and None not in (asked.plain, answered.plain):
+        return asked.plain, answered.plain, []
     ins, outs = asked.options(), answered.options()
     whole_in = ins[0].count if ins and asked.is_known else None
     whole_out = outs[0].count if outs and answered.is_known else None
