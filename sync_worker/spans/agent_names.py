@@ -44,6 +44,7 @@ _PREFIX = "attributes."  # of attributes in v2's metadata, which v1 has in an ob
 _TELLING_FLAT = frozenset(_PREFIX + key for key in _TELLING)
 _MODELS = ("gen_ai.request.model", "gen_ai.response.model")
 
+_PLAIN_TYPES = frozenset({"SPAN", "CHAIN"})
 _OPENAI_AGENTS = "Agent run: {name!r}"  # logfire's template, whose `name` is the agent's
 _GRAPH_NODE = "agent"  # what LangGraph's prebuilt agents call the node that calls the model
 
@@ -57,7 +58,7 @@ _WHOLE_ID = re.compile(_SURE_ID, re.IGNORECASE)
 _AROUND = (
     re.compile(r"(?:agent_run|invocation) \[(?P<name>.+)\]\Z"),  # Google's ADK
     re.compile(r"agent run: (?P<quote>['\"])(?P<name>.+)(?P=quote)\Z", re.IGNORECASE),  # logfire, Mastra
-    re.compile(r"(?P<name>.+)\.(?:_execute_core|kickoff(?:_async)?|agent|workflow|a?run|a?run_stream)\Z"),
+    re.compile(r"(?P<name>.+)\.(?:_execute_core|kickoff(?:_async)?|agent|workflow|a?run(?:_\w+)?)\Z"),
 )
 _MAY_BE_AROUND = re.compile(r"[\]'\".]")
 #: The conventions' names of spans: an operation, and an agent or a model.
@@ -85,9 +86,19 @@ def agent_named_by(row: Observation) -> str | None:
         named = _of_openinference(inner)
     if named is None and _LANGCHAIN in metadata:
         named = _name(metadata[_LANGCHAIN])
-    if named is None and row.type == "AGENT" and row.name and not _is_graph_node(row):
+    if named is None and row.name and (row.type == "AGENT" or _runs_agent(look, row)) and not _is_graph_node(row):
         return plain_name(row.name[: MAX_NAME + 1], row.model, *(str(look(key)) for key in _MODELS))
     return named
+
+
+def _runs_agent(look: _Lookup, row: Observation) -> bool:
+    """Whether a row that Langfuse shows as a plain one is an agent's: earlier servers have no type for them."""
+    return row.type in _PLAIN_TYPES and (
+        look(OPENINFERENCE_KIND) == "AGENT"
+        or look(_OPERATION) == "invoke_agent"
+        or look(_TRACELOOP_KIND) == "agent"
+        or look("mastra.span.type") == "agent_run"
+    )
 
 
 def _flat(metadata: Mapping[str, Any]) -> _Lookup:
@@ -144,7 +155,7 @@ def _is_graph_node(row: Observation) -> bool:
 @lru_cache(maxsize=1024)
 def plain_name(shown: str, *models: str | None) -> str | None:
     """Return the name in what an observation or a trace is called: without what stands around it, ids and models."""
-    if len(shown) <= MAX_NAME and _ONE_WORD.match(shown):
+    if len(shown) <= MAX_NAME and _ONE_WORD.match(shown) and shown not in models:
         return shown
     name = shown.strip()
     if len(name) > MAX_NAME or "\n" in name or name.endswith("?") or name.count(" ") >= _MAX_WORDS:
@@ -161,7 +172,7 @@ def plain_name(shown: str, *models: str | None) -> str | None:
         name = name.removesuffix(" run")
     without = _ID.sub("", name)
     name = name if without == name else without.strip(" _-:#/|.")
-    return None if not name or name in _BARE else name
+    return None if not name or name in _BARE or name in models else name
 
 
 def _without_operation(name: str, models: tuple[str | None, ...]) -> str | None:

@@ -21,7 +21,8 @@ Role = Literal[
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+[a-z]*")
 _INPUT = frozenset({"input", "prompt", "evaluated"})
-_OUTPUT = frozenset({"output", "completion", "candidates", "candidate", "generated", "generation", "predicted"})
+_OUTPUT = frozenset({"output", "completion", "candidates", "candidate", "generated", "generation", "predicted",
+                     "response"})  # fmt: skip
 _CACHE = frozenset({"cache", "cached", "caching"})
 _WRITE = frozenset({"write", "writes", "written", "creation", "create", "created"})
 _DURATIONS = frozenset({"5m", "1h", "ephemeral"})

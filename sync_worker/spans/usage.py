@@ -43,6 +43,8 @@ _ALIASES: tuple[tuple[str, tuple[str, ...]], ...] = (
     (WRITE, (CREATION, "gen_ai.usage.cache_creation_input_tokens")),
 )
 _SERVERS_TOTAL = "total"
+#: The conventions' names, without what Langfuse takes off.
+_OF_CONVENTIONS = ("cache_read.input_tokens", "cache_creation.input_tokens", "cache_write.input_tokens")
 #: What most usages are, and need no reading.
 _PLAINEST = (("input", IN), ("output", OUT))
 _BARE = frozenset({"input", "output", _SERVERS_TOTAL})
@@ -199,6 +201,8 @@ def _bucket(side: Side, usage: Mapping[str, float], kinds: Mapping[str, Kind]) -
             extra += usage[name]
         elif kind.role == "tool_use":
             bucket.details.append(_Detail(usage[name], not kind.is_nested, is_sure=True))
+    if split and split == bucket.plain and "text" in bucket.modalities:  # all of them, so that nothing is left beside
+        split = 0
     bucket.details += [_Detail(count, is_beside=True, is_sure=True) for count in (split, extra) if count]
     if bucket.plain is None and inside and not bucket.details:
         bucket.plain = inside
@@ -242,7 +246,7 @@ def _add_cache(
 
 def _cache_is_beside(bucket: _Bucket, told: Sequence[tuple[str, Kind]]) -> tuple[bool, bool]:
     """Return whether cached tokens stand beside the plain count, and whether the names are sure of it."""
-    if any(kind.is_nested for _, kind in told) or "total" in bucket.plain_words:
+    if "total" in bucket.plain_words or any(kind.is_nested or key.endswith(_OF_CONVENTIONS) for key, kind in told):
         return False, True
     if bucket.plain_key in {"", "input"}:  # Langfuse's names, or none to be in
         return True, bucket.plain_key == "" or any(key.startswith("input_") for key, _ in told)

@@ -97,6 +97,11 @@ def test_descendants_have_the_name_that_the_agent_exports(name: str, generation_
             id="LangChain, LangSmith",
         ),
         pytest.param(row(type="AGENT", name="agent run: 'boss'", metadata=otlp(x=1)), id="Mastra"),
+        pytest.param(row(name="agent run: 'boss'", metadata=otlp(mastra__span__type="agent_run")), id="Mastra, a span"),
+        pytest.param(row(name="invoke_agent boss", metadata=otlp(gen_ai__operation__name="invoke_agent")), id="a span"),
+        pytest.param(row(type="CHAIN", name="boss", metadata=otlp(openinference__span__kind="AGENT")), id="a chain"),
+        pytest.param(row(type="AGENT", name="boss.arun", metadata=otlp(x=1)), id="a method"),
+        pytest.param(row(type="AGENT", name="boss.run_agent_step", metadata=otlp(x=1)), id="OpenInference, LlamaIndex"),
         pytest.param(row(type="AGENT", name="boss-3f2504e0-4f89-41d3-9a0c-0305e82c3301"), id="a UUID in the name"),
         pytest.param(row(type="AGENT", name="boss 20261126"), id="a number in the name"),
         pytest.param(row(type="AGENT", name="boss-01J8ZQ4Y3NABCDEFGH12345678"), id="a ULID in the name"),
@@ -126,6 +131,7 @@ def test_a_model_is_no_agent() -> None:
     nameless = row(ROOT, type="AGENT", name="invoke_agent gpt-4o-mini", metadata=otlp(x=1))
     found = spans(nameless, generation(CHILD, parent_id=ROOT))
     assert [span.attributes.get(AGENT) for span in found.values()] == [None, None]
+    assert agent_named_by(row(type="AGENT", name="mine", model="mine")) is None
     inside = [row(GRANDCHILD, type="AGENT", name="boss"), nameless, generation(CHILD, parent_id=ROOT)]
     inside[1].parent_id = GRANDCHILD
     assert {span.attributes[AGENT] for span in spans(*inside).values()} == {"boss"}

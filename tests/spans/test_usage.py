@@ -193,6 +193,29 @@ CASES: dict[str, tuple[Mapping[str, float], dict[str, int]]] = {
         {"input_tokens": 100, "output_tokens": 20, "text.input_tokens": 60, "audio.input_tokens": 40,
          "text.output_tokens": 20},
         {IN: 100, OUT: 20}),
+    "modalities of Langfuse's names that are all there is": (
+        {"input": 100, "output": 20, "input_text_tokens": 60, "input_image_tokens": 40, "total": 220},
+        {IN: 100, OUT: 20}),
+    "modalities of Langfuse's names, as the total shows": (
+        {"input": 100, "output": 20, "input_audio_tokens": 40, "total": 120}, {IN: 100, OUT: 20}),
+    "the conventions' names": (
+        {"input_tokens": 100, "output_tokens": 20, "cache_read.input_tokens": 40, "cache_write.input_tokens": 5,
+         "reasoning.output_tokens": 7},
+        {IN: 100, OUT: 20, READ: 40, CREATED: 5, REASONED: 7}),
+    "Gemini, live": ({"promptTokenCount": 9, "responseTokenCount": 3, "totalTokenCount": 12}, {IN: 9, OUT: 3}),
+    "OpenRouter": (
+        {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12, "cost": 0.01,
+         "cost_details.upstream_inference_prompt_cost": 0.1, "prompt_tokens_details.cached_tokens": 4},
+        {IN: 9, OUT: 3, READ: 4}),
+    "Dify": ({"prompt_tokens": 9, "completion_tokens": 3, "prompt_unit_price": 1, "total_price": 5, "latency": 2.5},
+             {IN: 9, OUT: 3}),
+    "LlamaIndex": ({"prompt_llm_token_count": 9, "completion_llm_token_count": 3}, {IN: 9, OUT: 3}),
+    "Bedrock's headers with a cache": (
+        {"inputTokenCount": 5, "outputTokenCount": 7, "cacheReadInputTokenCount": 10}, {IN: 15, OUT: 7, READ: 10}),
+    "OpenAI, an image made": (
+        {"input_tokens": 50, "input_tokens_details.image_tokens": 40, "input_tokens_details.text_tokens": 10,
+         "output_tokens": 500, "total_tokens": 550},
+        {IN: 50, OUT: 500}),
     "modalities alone": ({"text.input_tokens": 60, "audio.input_tokens": 40}, {IN: 100}),
     # odd ones
     "only a total": ({"total": 12}, {}),
