@@ -42,6 +42,7 @@ _ALIASES: tuple[tuple[str, tuple[str, ...]], ...] = (
     (CREATION, (WRITE, "gen_ai.usage.cache_creation_input_tokens")),
     (WRITE, (CREATION, "gen_ai.usage.cache_creation_input_tokens")),
 )
+_OWN = frozenset({IN, OUT, "gen_ai.usage.prompt_tokens", "gen_ai.usage.completion_tokens"})
 _SERVERS_TOTAL = "total"
 #: The conventions' names, without what Langfuse takes off.
 _OF_CONVENTIONS = ("cache_read.input_tokens", "cache_creation.input_tokens", "cache_write.input_tokens")
@@ -118,15 +119,17 @@ class _Bucket:
 
 
 def usage_attributes(usage: Mapping[str, float], originals: Mapping[str, AttributeValue]) -> TokenCounts:
-    """Return the counts that an observation lacks: those of its usage, or where it has some its own by other names."""
-    if not any(key.startswith("gen_ai.usage.") for key in originals):
-        return count_tokens(usage)
-    found: dict[str, int] = {}
+    """Return the counts that an observation lacks: of its usage, or its own by their other names.
+
+    Where an instrumentation wrote input or output itself nothing of the usage is mixed with it.
+    """
+    counts = count_tokens(usage) if _OWN.isdisjoint(originals) else TokenCounts()
     for key, others in _ALIASES:
-        told = next((originals[other] for other in others if other in originals), None)
-        if key not in originals and isinstance(told, int):
-            found[key] = told
-    return TokenCounts(found)
+        if key not in originals:
+            told = next((originals[other] for other in others if other in originals), None)
+            if isinstance(told, int):
+                counts.attributes[key] = told
+    return counts
 
 
 def count_tokens(usage: Mapping[str, float]) -> TokenCounts:

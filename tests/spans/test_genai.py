@@ -171,13 +171,15 @@ def test_usage_of_the_instrumentation_stays_alone() -> None:
 @pytest.mark.parametrize(
     ("original", "expected"),
     [
-        ({"cache_creation.input_tokens": 5}, {"cache_write.input_tokens": 5}),
-        ({"cache_write.input_tokens": 5}, {"cache_creation.input_tokens": 5}),
-        ({"cache_creation_input_tokens": 5, "cache_read_input_tokens": 7},
+        ({"input_tokens": 9, "cache_creation.input_tokens": 5}, {"cache_write.input_tokens": 5}),
+        ({"input_tokens": 9, "cache_write.input_tokens": 5}, {"cache_creation.input_tokens": 5}),
+        ({"input_tokens": 9, "cache_creation_input_tokens": 5, "cache_read_input_tokens": 7},
          {"cache_write.input_tokens": 5, "cache_creation.input_tokens": 5, "cache_read.input_tokens": 7}),
+        ({"cost": 0.5, "total_tokens": 1}, {"input_tokens": 1}),
+        ({"cache_write.input_tokens": 5}, {"cache_creation.input_tokens": 5, "input_tokens": 1}),
         ({"prompt_tokens": 9, "completion_tokens": 3}, {"input_tokens": 9, "output_tokens": 3}),
         ({"prompt_tokens": 9, "input_tokens": 8}, {}),
-        ({"cache_write.input_tokens": "x"}, {}),
+        ({"input_tokens": 9, "cache_write.input_tokens": "x"}, {}),
     ],
 )  # fmt: skip
 def test_usage_of_the_instrumentation_by_its_other_names(
