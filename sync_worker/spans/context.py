@@ -13,6 +13,7 @@ from typing import Any
 
 from sync_worker.json_text import dump
 from sync_worker.records import Observation
+from sync_worker.spans.agent_names import agent_named_by
 from sync_worker.spans.ids import source_parent_id, source_trace_id
 from sync_worker.spans.langfuse_sdk.propagation import HandedDown, handed_down
 from sync_worker.spans.restore import take_apart
@@ -107,10 +108,29 @@ def gather(trace_id: str, rows: Iterable[Observation], known: TraceContext | Non
                 context.root_name = context.root_name or row.name
             if not context.metadata:
                 context.metadata = _trace_metadata(row)
-        if row.type == "AGENT" and row.name and len(context.agents) < _MAX_AGENTS:
-            context.agents.setdefault(row.id, row.name)
+    _gather_agents(rows, context.agents)
     context.handed_down = handed_down(rows, context.handed_down)
     return context
+
+
+def _gather_agents(rows: Iterable[Observation], agents: dict[str, str]) -> None:
+    """Add the agents that rows name: first those who begin one, then those who repeat their parent's.
+
+    Some instrumentations name it on every span; where a trace has one agent alone, the first of them will do.
+    """
+    named = {row.id: name for row in rows if (name := agent_named_by(row))}
+    if not named:
+        return
+    begins, repeats = dict[str, str](), dict[str, str]()
+    for row in rows:
+        name = named.get(row.id)
+        if name is not None:
+            above = None if row.parent_id is None else named.get(row.parent_id) or agents.get(row.parent_id)
+            (repeats if name == above else begins)[row.id] = name
+    are_several = len({*agents.values(), *begins.values()}) > 1
+    for row_id, name in (*begins.items(), *(repeats.items() if are_several else ())):
+        if len(agents) < _MAX_AGENTS:
+            agents.setdefault(row_id, name)
 
 
 def roots_of(rows: Iterable[Observation], rows_are: str = "") -> list[Observation]:

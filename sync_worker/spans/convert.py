@@ -20,6 +20,7 @@ from sync_worker.spans.langfuse_sdk.attributes import TRACE_INPUT, TRACE_OUTPUT
 from sync_worker.spans.model import Attributes, Conversion, Event, Scope, Span
 from sync_worker.spans.names import name_of
 from sync_worker.spans.restore import Originals, take_apart
+from sync_worker.spans.retrieval import QUERY
 from sync_worker.spans.sizes import MAX_KEY_BYTES, cut_text, cut_value, within
 from sync_worker.spans.tree import Agents, depths_of, ends_of, in_tree_order, parents_of
 from sync_worker.spans.vocabularies import rebuilt
@@ -187,8 +188,7 @@ def _beside(known: Attributes, back: Rebuilt) -> Attributes:
 def _without_home(fields: Attributes, elsewhere: Attributes) -> Attributes:
     """Keep input and output of a row under Langfuse's names where GenAI has no name for them: nothing is dropped."""
     homes: dict[str, tuple[str, ...]] = {
-        "langfuse.observation.input": ("gen_ai.input.messages", "gen_ai.tool.call.arguments",
-                                       "gen_ai.retrieval.query.text"),
+        "langfuse.observation.input": ("gen_ai.input.messages", "gen_ai.tool.call.arguments"),
         "langfuse.observation.output": ("gen_ai.output.messages", "gen_ai.tool.call.result"),
         TRACE_INPUT: (),
         TRACE_OUTPUT: (),
@@ -196,7 +196,9 @@ def _without_home(fields: Attributes, elsewhere: Attributes) -> Attributes:
     return {
         key: fields[key]
         for key, names in homes.items()
-        if key in fields and not any(name in elsewhere for name in names)
+        if key in fields
+        and not any(name in elsewhere for name in names)
+        and not (key == "langfuse.observation.input" and fields[key] == elsewhere.get(QUERY))  # it may hold more
     }
 
 

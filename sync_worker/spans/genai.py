@@ -6,7 +6,7 @@ GenAI conventions; `gen_ai.system` is their older name for the provider, which K
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,11 @@ from sync_worker.json_text import dump, parse
 from sync_worker.records import Observation
 from sync_worker.spans.messages import Conversation, read_input, read_output
 from sync_worker.spans.model import Attributes, AttributeValue
-from sync_worker.spans.usage import token_counts
+from sync_worker.spans.providers import provider_called, provider_of
+from sync_worker.spans.request_parameters import is_given, request_attributes
+from sync_worker.spans.retrieval import retrieval_attributes
+from sync_worker.spans.tool_definitions import DEFINITIONS, tool_definitions
+from sync_worker.spans.usage import usage_attributes
 
 #: Names the keys of a span whose values were guessed.
 GUESSED = "kelet.source.langfuse.guessed"
@@ -28,47 +32,6 @@ OPERATIONS = {
 }
 #: Types whose tokens are counted; a parent's usage would count its children's tokens again.
 _COUNTED = frozenset({"GENERATION", "EMBEDDING"})
-
-#: Provider by the beginning of a model's name, for rows that name no provider. A guess, and marked as one.
-_PROVIDERS = (
-    (("gpt-", "o1", "o3", "o4", "text-embedding-", "chatgpt-", "davinci", "whisper-", "dall-e"), "openai"),
-    (("claude",), "anthropic"),
-    (("gemini", "models/gemini", "text-bison", "chat-bison"), "gcp.gemini"),
-    (("mistral", "codestral", "ministral", "pixtral", "magistral"), "mistral_ai"),
-    (("command-", "embed-english", "embed-multilingual", "rerank-"), "cohere"),
-    (("deepseek",), "deepseek"),
-    (("grok",), "x_ai"),
-    (("sonar",), "perplexity"),
-    (("amazon.", "anthropic.", "meta.", "us.anthropic.", "eu.anthropic."), "aws.bedrock"),
-    (("kimi", "moonshot"), "moonshot_ai"),
-)
-
-
-def _number(value: Any) -> float | None:
-    try:
-        return float(value) if not isinstance(value, bool) else None
-    except (TypeError, ValueError, OverflowError):
-        return None
-
-
-def _integer(value: Any) -> int | None:
-    number = _number(value)
-    return int(number) if number is not None and number.is_integer() and abs(number) < 2**63 else None
-
-
-def _strings(value: Any) -> list[str] | None:
-    if isinstance(value, str):
-        is_json, parsed = parse(value)
-        return _strings(parsed) if is_json and isinstance(parsed, list) else [value]
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return value or None
-    return None
-
-
-def _boolean(value: Any) -> bool | None:
-    if isinstance(value, bool):
-        return value
-    return {"true": True, "false": False}.get(value) if isinstance(value, str) else None
 
 
 #: Keys of which a message's part has one, by its type; other frameworks' parts have other keys.
@@ -86,22 +49,11 @@ _PART_KEYS: dict[str, set[str]] = {
 #: What Langfuse makes of prompts where a span has only answers: nobody said that.
 _NO_PROMPTS = "{}"
 
-_Reader = Callable[[Any], AttributeValue | None]
-
-#: Langfuse's model parameters (which come back as text where they were not numbers), by GenAI name.
-_PARAMETERS: tuple[tuple[str, tuple[str, ...], _Reader], ...] = (
-    ("gen_ai.request.temperature", ("temperature",), _number),
-    ("gen_ai.request.top_p", ("top_p", "topP"), _number),
-    ("gen_ai.request.top_k", ("top_k", "topK"), _number),
-    ("gen_ai.request.max_tokens", ("max_tokens", "max_completion_tokens", "max_output_tokens", "maxTokens",
-                                   "maxOutputTokens"), _integer),
-    ("gen_ai.request.frequency_penalty", ("frequency_penalty", "frequencyPenalty"), _number),
-    ("gen_ai.request.presence_penalty", ("presence_penalty", "presencePenalty"), _number),
-    ("gen_ai.request.seed", ("seed",), _integer),
-    ("gen_ai.request.stop_sequences", ("stop_sequences", "stop", "stopSequences"), _strings),
-    ("gen_ai.request.choice.count", ("n", "candidate_count"), _integer),
-    ("gen_ai.request.stream", ("stream",), _boolean),
-)  # fmt: skip
+#: Attributes and fields that name the provider, the surest first: the conventions' two names, OpenInference's, the
+#: Vercel AI SDK's; what Langfuse makes of the former; LangChain's and LiteLLM's words in metadata.
+_PROVIDER_ATTRIBUTES = ("gen_ai.provider.name", "gen_ai.system", "llm.provider", "ai.model.provider", "llm.system")
+_PROVIDER_PARAMETERS = ("system",)
+_PROVIDER_METADATA = ("ls_provider", "custom_llm_provider")
 
 
 def genai_attributes(row: Observation, originals: Mapping[str, AttributeValue], agent: str | None) -> Attributes:
@@ -118,17 +70,29 @@ def genai_attributes(row: Observation, originals: Mapping[str, AttributeValue], 
         derived["gen_ai.agent.name"] = agent
     if row.type in _COUNTED:
         _provider(row, originals, derived, guessed)
-        _model(row, derived)
-        if not any(key.startswith("gen_ai.usage.") for key in originals):
-            derived.update(token_counts(row.usage))
+        if row.model:
+            derived["gen_ai.request.model"] = row.model
+            derived["gen_ai.response.model"] = row.model
+        derived.update(request_attributes(row.model_parameters))
+        counts = usage_attributes(row.usage, originals)
+        derived.update(counts.attributes)
+        guessed += counts.guessed
+    if row.prompt_name:
+        derived["gen_ai.prompt.name"] = row.prompt_name
+        if row.prompt_version is not None:
+            derived["gen_ai.prompt.version"] = str(row.prompt_version)
     if row.completion_start_ms is not None and row.type == "GENERATION":
         derived["gen_ai.response.time_to_first_chunk"] = max(0, row.completion_start_ms - row.start_ms) / 1000
     if row.type == "TOOL":
         _tool(row, derived)
     elif row.type in {"GENERATION", "AGENT"}:
         _messages(row, originals, derived)
-    elif row.type == "RETRIEVER" and row.input:
-        derived["gen_ai.retrieval.query.text"] = row.input
+        if DEFINITIONS not in derived and DEFINITIONS not in originals:
+            tools = tool_definitions(row, originals)
+            if tools is not None:
+                derived[DEFINITIONS] = tools
+    elif row.type == "RETRIEVER":
+        derived.update(retrieval_attributes(row, originals))
     missing = {key: value for key, value in derived.items() if key not in originals}
     guessed = [key for key in guessed if key in missing]
     if guessed:
@@ -139,12 +103,10 @@ def genai_attributes(row: Observation, originals: Mapping[str, AttributeValue], 
 def _provider(
     row: Observation, originals: Mapping[str, AttributeValue], derived: Attributes, guessed: list[str]
 ) -> None:
-    named = (
-        originals.get("gen_ai.provider.name") or originals.get("gen_ai.system") or row.model_parameters.get("system")
-    )
-    provider = named if isinstance(named, str) and named else None
+    named = _named_provider(row, originals)
+    provider = None if named is None else provider_called(named)
     if provider is None and row.model:
-        provider = next((name for starts, name in _PROVIDERS if row.model.lower().startswith(starts)), None)
+        provider = provider_of(row.model)
         if provider is not None:
             guessed += ["gen_ai.provider.name", "gen_ai.system"]
     if provider is not None:
@@ -152,16 +114,18 @@ def _provider(
         derived["gen_ai.system"] = provider
 
 
-def _model(row: Observation, derived: Attributes) -> None:
-    if row.model:
-        derived["gen_ai.request.model"] = row.model
-        derived["gen_ai.response.model"] = row.model
-    for key, names, read in _PARAMETERS:
-        for name in names:
-            value = read(row.model_parameters[name]) if name in row.model_parameters else None
-            if value is not None:
-                derived[key] = value
-                break
+def _named_provider(row: Observation, originals: Mapping[str, AttributeValue]) -> str | None:
+    """Return what the provider is called, by whoever tells it."""
+    for told, keys in (
+        (originals, _PROVIDER_ATTRIBUTES),
+        (row.model_parameters, _PROVIDER_PARAMETERS),
+        (row.metadata, _PROVIDER_METADATA),
+    ):
+        for key in keys:
+            name = told.get(key)
+            if isinstance(name, str) and is_given(name):
+                return name
+    return None
 
 
 def _tool(row: Observation, derived: Attributes) -> None:

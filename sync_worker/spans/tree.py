@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from sync_worker.records import Observation
+from sync_worker.spans.agent_names import MAX_NAME, agent_named_by, plain_name
 from sync_worker.spans.context import TraceContext
 from sync_worker.spans.ids import is_same_span, source_parent_id
 
@@ -69,7 +70,8 @@ class Agents:
         self._known = context.agents
         names = set(context.agents.values())
         self._only = names.pop() if len(names) == 1 else None
-        self._of_trace = context.trace_name or context.root_name
+        named = (plain_name(name[: MAX_NAME + 1]) for name in (context.trace_name, context.root_name) if name)
+        self._of_trace = next((name for name in named if name), None)
         self._found: dict[str, str | None] = {}
 
     def of(self, row: Observation) -> str | None:
@@ -81,8 +83,10 @@ class Agents:
             path.append(here)
             if member is None:  # not at hand: what is known of it decides, else the trace's only agent
                 self._found[here] = self._known.get(here) or self._only or self._of_trace
-            elif member.type == "AGENT" and member.name:
-                self._found[here] = member.name
+                continue
+            named = agent_named_by(member)
+            if named is not None:
+                self._found[here] = named
             else:
                 here = self._parents[here]
         agent = self._of_trace if here is None else self._found[here]

@@ -1,66 +1,332 @@
 """Token counts: Langfuse's free-form `usageDetails` as GenAI counts, each token once.
 
-GenAI's `input_tokens` includes cached tokens and its `output_tokens` includes reasoning. Langfuse's own ingestion
-splits them (`input` + `input_cached_tokens`); SDK users write whatever their provider returned.
+GenAI's `input_tokens` includes cached tokens and its `output_tokens` includes reasoning. Others have such details
+inside a count or beside it: Langfuse's own ingestion splits them (`input` + `input_cached_tokens`), OpenAI and the
+Vercel AI SDK hold them in it, Anthropic and Bedrock's Converse write them beside it, Gemini holds the cache in it and
+has thoughts beside it, LiteLLM's callback takes reads of the cache out and leaves writes in. Where a total was given it
+tells; else the way of the names. Langfuse's server adds a total of everything that it was given, which tells nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
 
-_CACHE_READ = ("input_cached_tokens", "input_cache_read", "input_cache_read_tokens", "cache_read_input_tokens",
-               "cached_tokens", "prompt_tokens_details.cached_tokens",
-               "input_tokens_details.cached_tokens")  # fmt: skip
-_CACHE_CREATION = ("cache_creation_input_tokens", "cache_write_input_tokens")
-_REASONING = ("output_reasoning_tokens", "output_reasoning", "reasoning_tokens",
-              "completion_tokens_details.reasoning_tokens", "output_tokens_details.reasoning_tokens")  # fmt: skip
-_PLAIN_INPUT = ("input", "prompt_tokens", "input_tokens", "promptTokens", "prompt")
-_PLAIN_OUTPUT = ("output", "completion_tokens", "output_tokens", "completionTokens", "completion")
-_TOTAL = ("total", "total_tokens", "totalTokens")
+from sync_worker.spans.model import AttributeValue
+from sync_worker.spans.token_kinds import Kind, Side, kind_of
+
+IN, OUT = "gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens"
+READ = "gen_ai.usage.cache_read.input_tokens"
+#: Two names of one count: the conventions' since 0.1.0, and the one before.
+WRITE, CREATION = "gen_ai.usage.cache_write.input_tokens", "gen_ai.usage.cache_creation.input_tokens"
+REASONING = "gen_ai.usage.reasoning.output_tokens"
+#: Modalities that the conventions have an attribute for, by side.
+_MODALITIES: dict[Side, frozenset[str]] = {
+    "input": frozenset({"text", "image", "audio", "video"}),
+    "output": frozenset({"text", "image", "audio"}),
+}
+
+#: Plain counts by the names met most; of several copies of a count the first is taken.
+_PLAIN: dict[Side, tuple[str, ...]] = {
+    "input": ("input", "prompt_tokens", "input_tokens", "promptTokens", "prompt", "inputTokens", "promptTokenCount"),
+    "output": ("output", "completion_tokens", "output_tokens", "completionTokens", "completion", "outputTokens",
+               "candidatesTokenCount"),
+}  # fmt: skip
+#: Other names that instrumentations have for the conventions' attributes (OpenLLMetry, the Vercel AI SDK before 5, the
+#: conventions before 1.27, and before 0.1.0).
+_ALIASES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    (IN, ("gen_ai.usage.prompt_tokens",)),
+    (OUT, ("gen_ai.usage.completion_tokens",)),
+    (READ, ("gen_ai.usage.cache_read_input_tokens",)),
+    (CREATION, (WRITE, "gen_ai.usage.cache_creation_input_tokens")),
+    (WRITE, (CREATION, "gen_ai.usage.cache_creation_input_tokens")),
+)
+_OWN = frozenset({IN, OUT, "gen_ai.usage.prompt_tokens", "gen_ai.usage.completion_tokens"})
+_SERVERS_TOTAL = "total"
+#: The conventions' names, without what Langfuse takes off.
+_OF_CONVENTIONS = ("cache_read.input_tokens", "cache_creation.input_tokens", "cache_write.input_tokens")
+#: What most usages are, and need no reading.
+_PLAINEST = (("input", IN), ("output", OUT))
+_BARE = frozenset({"input", "output", _SERVERS_TOTAL})
 _INT64 = 2**63
+_MAX_KEYS = 64  # of one usage that are looked at; a record of thousands is none of tokens
 
 
-def token_counts(usage: Mapping[str, float]) -> dict[str, int]:
-    """Return `gen_ai.usage.*` counts; keys that the usage says nothing about are absent."""
-    counts: dict[str, int] = {}
-    read = _first(usage, _CACHE_READ)
-    creation = _sum(usage, "input_cache_creation")
-    if creation is None:
-        creation = _first(usage, _CACHE_CREATION)
-    reasoning = _first(usage, _REASONING)
-    plain_in, plain_out = _first(usage, _PLAIN_INPUT), _first(usage, _PLAIN_OUTPUT)
-    total = _first(usage, _TOTAL)
-    all_in = _containing(usage, "input", plain_in)
-    all_out = _containing(usage, "output", plain_out)
-    if total is not None and plain_in is not None and plain_out is not None and plain_in + plain_out == total:
-        all_in, all_out = plain_in, plain_out  # the plain counts already include the details
-    for key, value in (
-        ("gen_ai.usage.input_tokens", all_in),
-        ("gen_ai.usage.output_tokens", all_out),
-        ("gen_ai.usage.cache_read.input_tokens", read),
-        ("gen_ai.usage.cache_creation.input_tokens", creation),
-        ("gen_ai.usage.reasoning.output_tokens", reasoning),
-    ):
-        if value is not None and abs(value) < _INT64:  # not for infinity either
-            counts[key] = int(value)
+@dataclass(frozen=True, slots=True)
+class TokenCounts:
+    """`gen_ai.usage.*` of one usage, and the keys among them that may be wrong; what nobody counted is absent."""
+
+    attributes: dict[str, int] = field(default_factory=dict)
+    guessed: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Detail:
+    """Tokens of one kind, and whether they stand beside the plain count or are in it, as far as their name tells."""
+
+    count: float
+    is_beside: bool
+    is_sure: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Option:
+    """A reading of one side: its whole count, and how many details are read otherwise than their names say."""
+
+    count: float
+    changes: int
+
+
+@dataclass(slots=True)
+class _Bucket:
+    """What is said of one side."""
+
+    plain: float | None = None
+    plain_key: str = ""
+    plain_words: frozenset[str] = frozenset()
+    details: list[_Detail] = field(default_factory=list)
+    modalities: dict[str, float] = field(default_factory=dict)
+
+    def options(self) -> list[_Option]:
+        """Return the readings that are possible: a count cannot be less than what it holds."""
+        plain = self.plain or 0
+        if not self.details:
+            return [_Option(plain, 0)]
+        found = []
+        for beside in product(*((detail.is_beside, not detail.is_beside) for detail in self.details)):
+            pairs = list(zip(self.details, beside, strict=True))
+            if sum(detail.count for detail, is_beside in pairs if not is_beside) <= plain:
+                changes = sum(detail.is_beside != is_beside for detail, is_beside in pairs)
+                count = plain + sum(detail.count for detail, is_beside in pairs if is_beside)
+                found.append(_Option(count, changes))
+        return sorted(found, key=lambda option: option.changes)
+
+    @property
+    def most(self) -> float:
+        """What the count is if nothing is in the plain one."""
+        return (self.plain or 0) + sum(detail.count for detail in self.details)
+
+    @property
+    def least(self) -> float:
+        """What the count is at least: it holds its details, wherever they are read."""
+        return max(self.plain or 0, sum(detail.count for detail in self.details))
+
+    @property
+    def is_known(self) -> bool:
+        """Whether anything tells the whole count: a plain one, or details beside it."""
+        return self.plain is not None or any(detail.is_beside for detail in self.details)
+
+
+def usage_attributes(usage: Mapping[str, float], originals: Mapping[str, AttributeValue]) -> TokenCounts:
+    """Return the counts that an observation lacks: of its usage, or its own by their other names.
+
+    Where an instrumentation wrote input or output itself nothing of the usage is mixed with it.
+    """
+    counts = count_tokens(usage) if _OWN.isdisjoint(originals) else TokenCounts()
+    for key, others in _ALIASES:
+        if key not in originals:
+            told = next((originals[other] for other in others if other in originals), None)
+            if isinstance(told, int):
+                counts.attributes[key] = told
     return counts
 
 
-def _first(usage: Mapping[str, float], names: tuple[str, ...]) -> float | None:
-    return next((usage[name] for name in names if name in usage), None)
+def count_tokens(usage: Mapping[str, float]) -> TokenCounts:
+    """Return the counts of a usage: numbers of tokens, or other things, by keys of any maker."""
+    found: dict[str, int] = {}
+    if usage.keys() <= _BARE:
+        return TokenCounts({key: int(usage[name]) for name, key in _PLAINEST if 0 <= usage.get(name, -1) < _INT64})
+    kinds = _kinds(usage)
+    if not kinds:
+        return TokenCounts()
+    sides: dict[Side, _Bucket] = {"input": _bucket("input", usage, kinds), "output": _bucket("output", usage, kinds)}
+    read, write, reasoning = _read(usage, kinds), _written(usage, kinds), _most(usage, kinds, "reasoning")
+    asked, answered = sides["input"], sides["output"]
+    _add_cache(asked, usage, kinds, read, write)
+    _add_reasoning(answered, kinds, reasoning)
+    whole_in, whole_out, guessed = _decided(asked, answered, usage, kinds)
+    for key, value in (
+        (IN, whole_in),
+        (OUT, whole_out),
+        (READ, read),
+        (CREATION, write),
+        (WRITE, write),
+        (REASONING, reasoning),
+        *((f"gen_ai.usage.{modality}.{side}_tokens", count)
+          for side, bucket in sides.items() for modality, count in bucket.modalities.items()
+          if modality in _MODALITIES[side]),
+    ):  # fmt: skip
+        if value is not None and value < _INT64:
+            found[key] = int(value)
+    return TokenCounts(found, [key for key in guessed if key in found])
 
 
-def _sum(usage: Mapping[str, float], prefix: str) -> float | None:
-    values = [value for key, value in usage.items() if key.startswith(prefix)]
-    return sum(values) if values else None
+def _kinds(usage: Mapping[str, float]) -> dict[str, Kind]:
+    """Return what the keys count whose number can be a count: no negative one, no infinity.
 
-
-def _containing(usage: Mapping[str, float], word: str, plain: float | None) -> float | None:
-    """Sum as Langfuse does, all keys that contain the word; a count under a name of its own stands for itself.
-
-    Details of a count, as OpenAI nests them, are in it already.
+    Cohere tells its counts twice, as used and as billed, and the conventions ask for those that are billed
+    (docs/gen-ai/gen-ai-metrics.md, `gen_ai.client.token.usage`).
     """
-    if plain is not None and word not in usage and f"{word}_tokens" not in usage:
-        return plain
-    values = [value for key, value in usage.items() if word in key and "_details." not in key]
-    return sum(values) if values else None
+    found: dict[str, Kind] = {}
+    is_billed = False
+    for key in [*usage][:_MAX_KEYS]:
+        kind = kind_of(key) if 0 <= usage[key] < _INT64 else None
+        if kind is not None:
+            found[key] = kind
+            is_billed = is_billed or "billed" in kind.words
+    if is_billed:
+        found = {key: kind for key, kind in found.items() if kind.role != "plain" or "billed" in kind.words}
+    return found
+
+
+def _bucket(side: Side, usage: Mapping[str, float], kinds: Mapping[str, Kind]) -> _Bucket:
+    """Return the plain count of a side with all its details but cache and reasoning."""
+    bucket = _Bucket()
+    key = next((name for name in _PLAIN[side] if name in kinds), None)
+    if key is None:
+        key = next((name for name, kind in kinds.items() if kind.role == "plain" and kind.side == side), None)
+    if key is not None:
+        bucket.plain, bucket.plain_key, bucket.plain_words = usage[key], key, kinds[key].words
+    split = extra = 0.0
+    inside = 0.0
+    for name, kind in kinds.items():
+        if kind.side != side:
+            continue
+        is_split = key in {None, side} and name.startswith(side + "_")
+        if kind.role == "modality":
+            bucket.modalities[kind.detail] = max(usage[name], bucket.modalities.get(kind.detail, 0))
+            if is_split:
+                split += usage[name]
+            else:
+                inside += usage[name]
+        elif kind.role == "extra" and is_split:
+            extra += usage[name]
+        elif kind.role == "tool_use":
+            bucket.details.append(_Detail(usage[name], not kind.is_nested, is_sure=True))
+    if split and split == bucket.plain and "text" in bucket.modalities:  # all of them, so that nothing is left beside
+        split = 0
+    bucket.details += [_Detail(count, is_beside=True, is_sure=True) for count in (split, extra) if count]
+    if bucket.plain is None and inside and not bucket.details:
+        bucket.plain = inside
+    return bucket
+
+
+def _read(usage: Mapping[str, float], kinds: Mapping[str, Kind]) -> float | None:
+    """Return the tokens read from a cache; by their modalities where only these are told."""
+    whole = _most(usage, kinds, "read")
+    parts = [usage[key] for key, kind in kinds.items() if kind.role == "read_part"]
+    return sum(parts) if whole is None and parts else whole
+
+
+def _written(usage: Mapping[str, float], kinds: Mapping[str, Kind]) -> float | None:
+    """Return the tokens written to a cache: told whole, or by how long they are kept, or both."""
+    whole = _most(usage, kinds, "write")
+    parts: dict[str, float] = {}
+    for key, kind in kinds.items():
+        if kind.role == "write_part":
+            parts[kind.detail] = max(usage[key], parts.get(kind.detail, 0))
+    if not parts:
+        return whole
+    told = sum(parts.values())
+    return told if whole is None else whole if whole >= told else whole + told
+
+
+def _most(usage: Mapping[str, float], kinds: Mapping[str, Kind], role: str) -> float | None:
+    """Return a count that may be told under several names: some of these are zero where the maker has none."""
+    counts = [usage[key] for key, kind in kinds.items() if kind.role == role]
+    return max(counts) if counts else None
+
+
+def _add_cache(
+    bucket: _Bucket, usage: Mapping[str, float], kinds: Mapping[str, Kind], read: float | None, write: float | None
+) -> None:
+    for count, role in ((read, "read"), (write, "write")):
+        told = [(key, kind) for key, kind in kinds.items() if kind.role.startswith(role) and usage[key]]
+        if count and told:
+            bucket.details.append(_Detail(count, *_cache_is_beside(bucket, told)))
+
+
+def _cache_is_beside(bucket: _Bucket, told: Sequence[tuple[str, Kind]]) -> tuple[bool, bool]:
+    """Return whether cached tokens stand beside the plain count, and whether the names are sure of it."""
+    if "total" in bucket.plain_words or any(kind.is_nested or key.endswith(_OF_CONVENTIONS) for key, kind in told):
+        return False, True
+    if bucket.plain_key in {"", "input"}:  # Langfuse's names, or none to be in
+        return True, bucket.plain_key == "" or any(key.startswith("input_") for key, _ in told)
+    if "prompt" in bucket.plain_words:  # OpenAI, DeepSeek, Gemini, LiteLLM
+        return False, True
+    # Anthropic and Bedrock say of what: cache_read_input_tokens, cacheWriteInputTokens; OpenAI's agents and Vercel 5
+    # say cached_input_tokens of tokens that are in the count, and Vercel's is not sure for Anthropic's models
+    says_input = any("input" in kind.words and "cached" not in kind.words for _, kind in told)
+    return says_input, says_input
+
+
+def _add_reasoning(bucket: _Bucket, kinds: Mapping[str, Kind], reasoning: float | None) -> None:
+    if not reasoning:
+        return
+    told = [(key, kind) for key, kind in kinds.items() if kind.role == "reasoning"]
+    is_nested = any(kind.is_nested for _, kind in told) or "total" in bucket.plain_words
+    is_split = bucket.plain_key in {"", "output"} and any(key.startswith("output_") for key, _ in told)
+    is_thought = any(not kind.words.isdisjoint({"thoughts", "thought"}) for _, kind in told)  # Gemini
+    is_beside = not is_nested and (is_split or is_thought)
+    bucket.details.append(_Detail(reasoning, is_beside, is_sure=is_nested or is_beside))
+
+
+def _decided(
+    asked: _Bucket, answered: _Bucket, usage: Mapping[str, float], kinds: Mapping[str, Kind]
+) -> tuple[float | None, float | None, list[str]]:
+    """Return the whole counts of both sides, and which of them are guesses."""
+    if not (asked.details or answered.details) and None not in (asked.plain, answered.plain):
+        return asked.plain, answered.plain, []
+    ins, outs = asked.options(), answered.options()
+    whole_in = ins[0].count if ins and asked.is_known else None
+    whole_out = outs[0].count if outs and answered.is_known else None
+    total, is_given = _total(usage, kinds)
+    if total is not None and is_given:
+        agreed = _agreeing(ins, outs, total)
+        if agreed is not None:
+            return (agreed[0] if asked.is_known else None), (agreed[1] if answered.is_known else None), []
+        if whole_in is not None and whole_out is not None:
+            rest_in, rest_out = total - whole_out, total - whole_in
+            if asked.least <= rest_in <= asked.most:  # a part of a detail is in it
+                return rest_in, whole_out, []
+            if answered.least <= rest_out <= answered.most:
+                return whole_in, rest_out, []
+    guessed = [key for key, bucket, options in ((IN, asked, ins), (OUT, answered, outs)) if _is_guess(bucket, options)]
+    if asked.plain is None and total is not None and whole_out is not None and _has_negative_input(usage):
+        rest = total - whole_out
+        return (rest if rest >= 0 else whole_in), whole_out, [*guessed, IN]
+    return whole_in, whole_out, guessed
+
+
+def _is_guess(bucket: _Bucket, options: Sequence[_Option]) -> bool:
+    """Whether another reading is possible, and the names are not sure."""
+    return len(options) > 1 and any(not detail.is_sure for detail in bucket.details)
+
+
+def _total(usage: Mapping[str, float], kinds: Mapping[str, Kind]) -> tuple[float | None, bool]:
+    """Return the total, and whether the maker gave it; the server's is the sum of whatever else there is."""
+    totals = [key for key, kind in kinds.items() if kind.role == "total"]
+    given = next((key for key in totals if key != _SERVERS_TOTAL), None)
+    if given is not None:
+        return usage[given], True
+    if not totals:
+        return None, False
+    everything = sum(count for key, count in usage.items() if key != _SERVERS_TOTAL)
+    return usage[_SERVERS_TOTAL], usage[_SERVERS_TOTAL] != everything
+
+
+def _agreeing(ins: Iterable[_Option], outs: Sequence[_Option], total: float) -> tuple[float, float] | None:
+    """Return the counts that make up a total, of several those that the names speak for most."""
+    found = [
+        (asked.changes + answered.changes, asked.count, answered.count)
+        for asked in ins
+        for answered in outs
+        if asked.count + answered.count == total
+    ]
+    return min(found)[1:] if found else None
+
+
+def _has_negative_input(usage: Mapping[str, float]) -> bool:
+    """Whether the plain input is negative: somebody took more out of it than was in it."""
+    return any(usage.get(name, 0) < 0 for name in _PLAIN["input"])
