@@ -14,6 +14,15 @@ class Coverage(Store):
         rows = self.query("SELECT from_ms, to_ms FROM coverage WHERE source_id = ? AND role = ?", [source_id, role])
         return merged(Window(*row) for row in rows)
 
+    def coverage_of_all(self, source_id: int) -> dict[str, list[Window]]:
+        """Return, by role, the stretches proven done, merged and in order."""
+        found: dict[str, list[Window]] = {}
+        for role, start, end in self.query(
+            "SELECT role, from_ms, to_ms FROM coverage WHERE source_id = ?", [source_id]
+        ):
+            found.setdefault(role, []).append(Window(start, end))
+        return {role: merged(windows) for role, windows in found.items()}
+
     def cover(self, source_id: int, role: str, window: Window) -> None:
         """Add a window within the transaction at hand; what it touches becomes one row with it."""
         touching = self.query(

@@ -115,6 +115,8 @@ class Sources(Store):
                 "UPDATE sources SET first_edge_ms = ? WHERE id = ? AND first_edge_ms IS NULL",
                 [first_edge_ms, source_id],
             )
+        if noted is not None:
+            self.state(noted).reload()
         return int(self.query("SELECT first_edge_ms FROM sources WHERE id = ?", [source_id])[0][0])
 
     # The file itself

@@ -104,6 +104,11 @@ class Store:
         if self.counted is not None and number is not None:
             self.counted.note(number)
 
+    @property
+    def is_live(self) -> bool:
+        """Whether the live sync's lease is held: nobody else writes what belongs to it."""
+        return self.lease is not None and self.lease.role == "live"
+
     def state(self, scope: str) -> State:
         """Return the state keys of a scope."""
         return self._states.setdefault(scope, State(self, scope))

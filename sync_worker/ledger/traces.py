@@ -125,8 +125,10 @@ class Traces(Store):
 
     def note_traces(self, source_id: int, notes: Iterable[TraceNote]) -> None:
         """Store what is known of traces. Under another lease than the live one, a parked trace stays parked."""
-        with self.transaction():
-            self._note_traces(source_id, notes)
+        notes = list(notes)
+        if notes:
+            with self.transaction():
+                self._note_traces(source_id, notes)
 
     def _note_traces(self, source_id: int, notes: Iterable[TraceNote]) -> None:
         own = self.lease is None or self.lease.role == LIVE

@@ -45,6 +45,8 @@ class DeadLetters:
         """Keep what cannot be read and has no dead letter yet, where no walk of an interval will meet it."""
         session = self._session
         letters = [self.of_unreadable(item) for item in items if item.row_id is not None]
+        if not letters:
+            return
         done = session.ledger.done_rows(session.source_id, {letter.trace_id for letter in letters if letter.trace_id})
         self._keep([letter for letter in letters if (letter.trace_id, letter.row_id) not in done])
 
@@ -54,12 +56,14 @@ class DeadLetters:
         An observation and the dead letter that it has are known by their places alone: both hold its start.
         """
         session = self._session
+        items = [item for item in items if item.row_id is None and item.start_ms is not None]
+        if not items:
+            return
         known = sorted(session.ledger.unserved_windows(session.source_id), key=lambda interval: interval.length)
         new: list[DeadLetter] = []
         for item in items:
-            if item.row_id is not None or item.start_ms is None:
-                continue
-            start, end = item.start_ms, item.start_ms + 1 if item.until_ms is None else item.until_ms
+            start = item.start_ms or 0
+            end = start + 1 if item.until_ms is None else item.until_ms
             own = next((interval for interval in known if interval.start < end and start < interval.end), None)
             if own is None:
                 new.append(self.of_unreadable(item))

@@ -30,11 +30,13 @@ class Coverage:
     @property
     def of_all(self) -> list[Window]:
         """What the live sync and backfills completed."""
-        return [*self.of(LIVE), *self.of(BACKFILL)]
+        found = self._session.ledger.coverage_of_all(self._session.source_id)
+        return [interval for intervals in found.values() for interval in intervals]
 
     def live_view(self, now: int) -> list[Window]:
         """Return what the live sync need not read: its own intervals, and a backfill's old ones."""
-        return live_view(self.of(LIVE), self.of(BACKFILL), now, self._session.policy.deepest_ms)
+        found = self._session.ledger.coverage_of_all(self._session.source_id)
+        return live_view(found.get(LIVE, ()), found.get(BACKFILL, ()), now, self._session.policy.deepest_ms)
 
     def watermark_ms(self, state: SourceState) -> int | None:
         """Return the end of the contiguous live coverage; None before the first live cycle."""

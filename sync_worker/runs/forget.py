@@ -17,14 +17,16 @@ def forget(session: Session, coverage: Coverage, horizons: Sequence[int], now: i
     ledger, source = session.ledger, session.source_id
     deepest = session.policy.deepest_ms
     before = now - deepest - deepest // PERIODS
-    scanned = looks_back_to(session.state, horizons)
+    scanned = looks_back_to(session.state, horizons, fresh=not ledger.is_live)
     before = before if scanned is None else min(before, scanned)
-    completed = merged(coverage.of_all)
     newest = ledger.newest_released(source, before)
-    if newest is not None and newest >= (session.state.get(FORGOTTEN_BEFORE, fresh=True) or 0):
+    if newest is None:
+        return
+    if newest >= (session.state.get(FORGOTTEN_BEFORE, fresh=True) or 0):
         # Not `before`: were that ever wrong, time would count as forgotten that is yet to come.
         session.state.put(FORGOTTEN_BEFORE, newest + 1)
         session.state.save()
+    completed = merged(coverage.of_all)
     at_once = session.limits.forgotten_traces
     while ledger.forget(source, before, completed, at_once) == at_once:
         session.clock.check()

@@ -66,14 +66,14 @@ class Scan:
         return -(-(self.end - self.start) // self.reach) if self.requests else _GENTLE
 
 
-def looks_back_to(state: State, horizons: Sequence[int]) -> int | None:
+def looks_back_to(state: State, horizons: Sequence[int], *, fresh: bool) -> int | None:
     """Return the earliest start of rows that a scan may still list; None before the first scan.
 
     After an outage, and while a scan is under way, that is longer ago than the horizons: what is forgotten before
-    the scan has passed would look new to it.
+    the scan has passed would look new to it. `fresh` reads what another process may have written.
     """
-    looks = [(state.get(last_scan(horizon), fresh=True), horizon) for horizon in horizons]
-    looks.append((state.get(LAST_ENDED_SCAN, fresh=True), min(horizons)))
+    looks = [(state.get(last_scan(horizon), fresh=fresh), horizon) for horizon in horizons]
+    looks.append((state.get(LAST_ENDED_SCAN, fresh=fresh), min(horizons)))
     return min((last - length for last, length in looks if last), default=None)
 
 
@@ -99,6 +99,7 @@ class LookbackScans:
         self._state = session.state
         self._delay = delay
         self._covered: list[Window] = []
+        self._bound = sync_start_ms
         self._counts = BucketCounts(session.state, session.reader, self._horizons, session.clock, session.report)
 
     async def look(self, now: int, covered: Sequence[Window]) -> None:
@@ -107,6 +108,8 @@ class LookbackScans:
         What a running backfill has yet to cover is passed over, and does not hide what is covered behind it.
         """
         self._covered = merged(covered)
+        # No scan goes beyond: what was forgotten would seem new.
+        self._bound = max(self._sync_start, self._state.get(FORGOTTEN_BEFORE, fresh=True) or 0)
         edge = max([self._sync_start, *(window.end for window in self._covered)])
         every = max(self._interval, now - (self._state.get(LAST_ENDED_SCAN) or now))
         minutes = min(max(every, 60_000), _LONGEST_CYCLE) // 60_000
@@ -160,15 +163,11 @@ class LookbackScans:
                     self._state.drop(running_scan(horizon))
         self._state.save()
 
-    def _bound(self) -> int:
-        """Return where no look goes beyond: the first edge, and what was forgotten, which would seem new."""
-        return max(self._sync_start, self._state.get(FORGOTTEN_BEFORE, fresh=True) or 0)
-
     async def _ended_lately(self, now: int, edge: int) -> None:
         """List rows that ended since the last such look, less the first horizon, but started longer ago."""
         first, deepest = self._horizons[0], self._horizons[-1]
         since = (self._state.get(LAST_ENDED_SCAN) or now) - first
-        window = Window(max(self._bound(), since - deepest), min(edge, now - first))
+        window = Window(max(self._bound, since - deepest), min(edge, now - first))
         if window.length > 0:
             await self._compare(window, ended_since_ms=since)
         self._state.put(LAST_ENDED_SCAN, now)
@@ -178,7 +177,7 @@ class LookbackScans:
         last = self._state.get(last_scan(horizon))
         if last is None or now - last < horizon // PERIODS:
             return None
-        start = max(self._bound(), last - horizon)
+        start = max(self._bound, last - horizon)
         return Scan(start, max(start, listed_from), now, max(start, listed_from))
 
     async def _go_on(self, scan: Scan, horizon: int, now: int, every: int, asked_before: int) -> Scan:
@@ -195,7 +194,8 @@ class LookbackScans:
             self._session.clock.check()
             done_to = await self._compare_changed(scan, min(may, _MOST_AT_ONCE))
             scan = replace(scan, end=done_to, requests=scan.requests + max(1, self._asked() - before))
-            self._store(horizon, scan)
+            if scan.start < scan.end:
+                self._store(horizon, scan)
         return scan
 
     def _asked(self) -> int:

@@ -69,7 +69,7 @@ def sync_start_ms(setting: timedelta | datetime, noted: int, now: int) -> int:
 
 
 def _stored(ledger: Ledger, name: str) -> dict[str, int] | None:
-    found: dict[str, int] | None = ledger.state(start_scope(name)).get(FIRST_NOTED, fresh=True)
+    found: dict[str, int] | None = ledger.state(start_scope(name)).get(FIRST_NOTED)
     return found
 
 
