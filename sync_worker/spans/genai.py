@@ -14,6 +14,7 @@ from sync_worker.json_text import dump, parse
 from sync_worker.records import Observation
 from sync_worker.spans.messages import Conversation, read_input, read_output
 from sync_worker.spans.model import Attributes, AttributeValue
+from sync_worker.spans.tool_calls import tool_call
 from sync_worker.spans.usage import token_counts
 
 #: Names the keys of a span whose values were guessed.
@@ -124,7 +125,9 @@ def genai_attributes(row: Observation, originals: Mapping[str, AttributeValue], 
     if row.completion_start_ms is not None and row.type == "GENERATION":
         derived["gen_ai.response.time_to_first_chunk"] = max(0, row.completion_start_ms - row.start_ms) / 1000
     if row.type == "TOOL":
-        _tool(row, derived)
+        told = tool_call(row, originals)
+        derived.update(told.attributes)
+        guessed += told.guessed
     elif row.type in {"GENERATION", "AGENT"}:
         _messages(row, originals, derived)
     elif row.type == "RETRIEVER" and row.input:
@@ -162,18 +165,6 @@ def _model(row: Observation, derived: Attributes) -> None:
             if value is not None:
                 derived[key] = value
                 break
-
-
-def _tool(row: Observation, derived: Attributes) -> None:
-    if row.name:
-        derived["gen_ai.tool.name"] = row.name
-    call_id = row.metadata.get("tool_call_id")
-    if isinstance(call_id, str) and call_id:
-        derived["gen_ai.tool.call.id"] = call_id
-    if row.input is not None:
-        derived["gen_ai.tool.call.arguments"] = row.input
-    if row.output is not None:
-        derived["gen_ai.tool.call.result"] = row.output
 
 
 def _messages(row: Observation, originals: Mapping[str, AttributeValue], derived: Attributes) -> None:
