@@ -21,7 +21,7 @@ _KEY = re.compile(r"\s*([A-Za-z_]\w*)=")
 _BLANK = re.compile(r"[ \t\r\n]*")
 #: An enum's member (`<Role.USER: 'user'>`), of which the value counts.
 _MEMBER = re.compile(r"<[A-Za-z_][\w.]*: ")
-#: What can stand within an object that is shown in a way of its own, `<Node object at 0x7f>` or `UUID('…')`.
+#: What can stand within an object that is shown in a way of its own, `<Node object at 0x7f>` or `date(2026, 1, 2)`.
 _PIECE = re.compile(r"[^'\"()\[\]{}<>]+")
 _CLOSERS = {"(": ")", "[": "]", "{": "}", "<": ">"}
 _WORDS: dict[str, Any] = {"True": True, "False": False, "None": None, "nan": None, "inf": None}
@@ -39,7 +39,7 @@ class Record(dict[str, Any]):
 
 
 class Shown(str):
-    """The text of an object that tells no fields, such as `UUID('…')`."""
+    """The text of an object that tells no fields, such as `datetime.date(2026, 1, 2)`."""
 
     __slots__ = ()
 
@@ -138,10 +138,13 @@ class _Reader:
         return (pairs if closer == "}" and not items else items), at + 1
 
     def _object(self, name: str, at: int, depth: int) -> tuple[Any, int]:
-        """Read `Name(field=value, …)`; of one that is shown otherwise, `UUID('…')`, the text."""
+        """Read `Name(field=value, …)`; `UUID('…')` is the text in it, any other the text that shows it."""
         text = self._text
         start, found = at, Record(name.rpartition(".")[2])
         at = _skip(text, at + 1)
+        alone = _STRING.match(text, at)
+        if alone is not None and text[alone.end() : alone.end() + 1] == ")":
+            return self._string(at)[0], alone.end() + 1
         while text[at : at + 1] != ")":
             key = _KEY.match(text, at)
             if key is None:

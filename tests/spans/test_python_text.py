@@ -28,7 +28,7 @@ def test_what_python_writes_is_read(value: Any) -> None:
     [
         ("{'a': (1, 2), 'b': {3}, 'c': ()}", {"a": [1, 2], "b": [3], "c": []}),
         ("{1: 'x', True: 'y', None: 'z'}", {"1": "x", "True": "y", "None": "z"}),
-        ("{'a': UUID('1-2'), 'b': b'\\x00', 'c': <Node at 0x7f>}", {"a": "UUID('1-2')", "b": "b'\\x00'",
+        ("{'a': date(1, 2), 'b': b'\\x00', 'c': <Node at 0x7f>}", {"a": "date(1, 2)", "b": "b'\\x00'",
                                                                      "c": "<Node at 0x7f>"}),
         ("{'when': datetime.datetime(2026, 1, 2, tzinfo=datetime.timezone.utc)}",
          {"when": "datetime.datetime(2026, 1, 2, tzinfo=datetime.timezone.utc)"}),
@@ -36,6 +36,7 @@ def test_what_python_writes_is_read(value: Any) -> None:
         ("content='a b=c' name=None", {"content": "a b=c", "name": None}),
         ("[Part(text=\"it's\\n\", n=-1.5e3)]", [{"text": "it's\n", "n": -1500.0}]),
         ("{'a': 'x', }", {"a": "x"}),
+        ("{'id': UUID('1-2'), 'at': AnyUrl('https://a/b')}", {"id": "1-2", "at": "https://a/b"}),
     ],
 )  # fmt: skip
 def test_objects(text: str, value: Any) -> None:
