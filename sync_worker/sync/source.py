@@ -28,6 +28,7 @@ from sync_worker.sync.lateness import Lateness
 from sync_worker.sync.open_traces import OpenTraces
 from sync_worker.sync.parked import ParkedSync
 from sync_worker.sync.plan import PERIODS, Cutter, due, live_view
+from sync_worker.sync.preview import Preview, preview, rows_of_trace
 from sync_worker.sync.provisional import noted_ms, start_scope, sync_start_ms
 from sync_worker.sync.release import Policy, Releaser
 from sync_worker.sync.report import SourceReport
@@ -219,6 +220,12 @@ class SourceSync:
         now = self.clock.now_ms()
         told = Explanation(self.state, self._ledger, self._releaser.reader, self._patience, now, self._settings.updates)
         return await told.of(trace_id)
+
+    async def preview(self, trace_id: str) -> Preview:
+        """Return the spans of a trace as it is in Langfuse, and as these settings make them; nothing is sent."""
+        rows = await rows_of_trace(self._releaser.reader, trace_id, self.clock.now_ms())
+        policy = self._releaser.policy
+        return preview(rows, policy.project, policy.conversion, policy.routes)
 
     async def estimate(self, stretch: Window) -> Estimate:
         """Say what a backfill of the stretch would cost; see `estimate`."""
