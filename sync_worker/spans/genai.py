@@ -14,7 +14,7 @@ from sync_worker.json_text import dump, parse
 from sync_worker.records import Observation
 from sync_worker.spans.messages import Conversation, read_input, read_output
 from sync_worker.spans.model import Attributes, AttributeValue
-from sync_worker.spans.tool_calls import tool_call
+from sync_worker.spans.tool_calls import is_tool, tool_call
 from sync_worker.spans.usage import token_counts
 
 #: Names the keys of a span whose values were guessed.
@@ -112,7 +112,8 @@ def genai_attributes(row: Observation, originals: Mapping[str, AttributeValue], 
     """
     derived: Attributes = {}
     guessed: list[str] = []
-    operation = OPERATIONS.get(row.type)
+    runs_tool = is_tool(row, originals)
+    operation = OPERATIONS.get("TOOL" if runs_tool else row.type)
     if operation is not None:
         derived["gen_ai.operation.name"] = operation
     if agent:
@@ -124,7 +125,7 @@ def genai_attributes(row: Observation, originals: Mapping[str, AttributeValue], 
             derived.update(token_counts(row.usage))
     if row.completion_start_ms is not None and row.type == "GENERATION":
         derived["gen_ai.response.time_to_first_chunk"] = max(0, row.completion_start_ms - row.start_ms) / 1000
-    if row.type == "TOOL":
+    if runs_tool:
         told = tool_call(row, originals)
         derived.update(told.attributes)
         guessed += told.guessed

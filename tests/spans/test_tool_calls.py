@@ -72,6 +72,12 @@ CALLS: dict[str, tuple[Any, str | None]] = {
     "smolagents": ({"args": [], "sanitize_inputs_outputs": True, "kwargs": CITY}, None),
     "LlamaIndex and DSPy": ({"kwargs": CITY}, None),
     "OpenInference's value": ({"value": CITY_TEXT, "mime_type": "application/json"}, None),
+    "Azure's agents, the event": (
+        [{"role": "tool", "gen_ai.system": "az.ai.agents", "event.name": "gen_ai.tool.message",
+          "gen_ai.event.content": json.dumps({"content": CITY_TEXT, "tool_call_id": "c1"})}], "c1"),
+    "a list of one call": ({"tool_calls": [{"name": "weather", "args": CITY, "id": "c1", "type": "tool_call"}]}, "c1"),
+    "LlamaIndex's agents": ({"tool_name": "weather", "tool_kwargs": CITY, "tool_id": "c1"}, "c1"),
+    "arguments by name as args": ({"args": CITY, "kwargs": {}}, None),
     "CrewAI": ({"tool_name": "weather", "tool_args": CITY}, None),
 }  # fmt: skip
 
@@ -129,6 +135,17 @@ RESULTS: dict[str, tuple[Any, Any, str | None]] = {
         {"blocks": [{"block_type": "text", "text": "21"}], "tool_name": "weather",
          "raw_input": {"args": [], "kwargs": CITY}, "raw_output": {"temp": 21}, "is_error": False},
         {"temp": 21}, None),
+    "LlamaIndex without the raw result": (
+        {"content": "sunny", "tool_name": "weather", "raw_input": {}, "raw_output": None, "is_error": False},
+        "sunny", None),
+    "LlamaIndex's agents": (
+        {"tool_name": "weather", "tool_kwargs": CITY, "tool_id": "c1", "return_direct": False, "tool_output": {
+            "blocks": [], "tool_name": "weather", "raw_input": {}, "raw_output": "sunny", "is_error": False}},
+        "sunny", "c1"),
+    "AutoGen's workbench": (
+        {"type": "ToolResult", "name": "weather", "result": [{"type": "TextResultContent", "content": "sunny"}],
+         "is_error": False}, [{"type": "TextResultContent", "content": "sunny"}], None),
+    "LangGraph's state": ({"messages": [MESSAGE]}, "sunny", "c1"),
     "Haystack": (
         {"result": "sunny", "origin": {"tool_name": "weather", "arguments": CITY, "id": "c1"}, "error": False},
         "sunny", "c1"),
@@ -239,6 +256,20 @@ def test_arguments_beside_the_input() -> None:
     """LiveKit's arguments, which Langfuse leaves among the attributes, would be told by nobody."""
     made = row(type="TOOL", output="sunny", metadata=otlp(lk__function_tool__arguments='{"city":"Bern"}'))
     assert attributes(made)[ARGUMENTS] == '{"city":"Bern"}'
+
+
+def test_tools_that_langfuse_has_no_type_for() -> None:
+    """Traceloop's tools would be plain spans, whose arguments nobody judges."""
+    original = {"traceloop__span__kind": "tool", "traceloop__entity__name": "weather"}
+    made = row(type="SPAN", name="weather.tool", input='{"args": [], "kwargs": {"city": "Bern"}}', output="sunny",
+               metadata=otlp(**original))  # fmt: skip
+    assert held(attributes(made), NAME, ARGUMENTS, RESULT, "gen_ai.operation.name") == {
+        NAME: "weather",
+        ARGUMENTS: '{"city":"Bern"}',
+        RESULT: "sunny",
+        "gen_ai.operation.name": "execute_tool",
+    }
+    assert NAME not in attributes(row(type="SPAN", metadata=otlp(traceloop__span__kind="task")))
 
 
 def test_an_id_that_is_none() -> None:

@@ -63,6 +63,11 @@ class ToolCall:
     guessed: list[str] = field(default_factory=list)
 
 
+def is_tool(row: Observation, originals: Mapping[str, AttributeValue]) -> bool:
+    """Whether a row is the run of a tool; Langfuse has no type for those that Traceloop's decorator alone marks."""
+    return row.type == "TOOL" or (row.type == "SPAN" and originals.get("traceloop.span.kind") == "tool")
+
+
 def tool_call(row: Observation, originals: Mapping[str, AttributeValue]) -> ToolCall:
     """Return the attributes of a tool's row."""
     name = _first(originals, _NAMES) or (row.name or "").removeprefix(_OPERATION)

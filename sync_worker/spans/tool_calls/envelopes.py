@@ -10,9 +10,10 @@ a tool was given, or returned, may have any keys. Shapes and their sources:
   written as its fields, as `{type, data}`, or as `{lc, id, kwargs}` (`load/serializable.py`); LangGraph's
   `ToolCallWithContext` (`prebuilt/tool_node.py`).
 - Vercel AI SDK `tool-call`, `tool-result` parts; Pydantic AI `ToolCallPart`, `ToolReturnPart`; AutoGen `FunctionCall`,
-  `FunctionExecutionResult`; LlamaIndex `ToolOutput` (`core/tools/types.py`); Haystack `ToolCall`, `ToolCallResult`.
+  `FunctionExecutionResult`, `ToolResult`; LlamaIndex `ToolOutput` (`core/tools/types.py`) and the events of its agents
+  (`core/agent/workflow/workflow_events.py`); Haystack `ToolCall`, `ToolCallResult`.
 - The GenAI conventions' parts, and the span events before them, of which Langfuse makes `[{role: tool, content, id}]`
-  and `{message, id}`.
+  and `{message, id}`; Azure's agents have the event's body as JSON in `gen_ai.event.content`.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from sync_worker.json_text import parse
+
 #: Names of a call's id. A message's own `id` is not one, so plain `id` counts only where an envelope says so.
-_IDS = ("tool_call_id", "toolCallId", "call_id", "tool_use_id", "toolUseId", "callId")
+_IDS = ("tool_call_id", "toolCallId", "call_id", "tool_use_id", "toolUseId", "callId", "tool_id")
 _NAMES = ("name", "tool_name", "toolName", "function_name")
-_ARGUMENTS = ("arguments", "args", "input", "tool_args", "tool_input", "toolInput", "parameters")
+_ARGUMENTS = ("arguments", "args", "input", "tool_args", "tool_input", "toolInput", "tool_kwargs", "parameters")
 
 #: By the type that a call bears: where its arguments stand.
 _CALLS: dict[str, tuple[str, ...]] = {
@@ -67,6 +70,8 @@ _SEMANTIC_KERNEL_RESULT = frozenset({"function", "value", "rendered_prompt", "me
 _EVENT = frozenset({"role", "content", "id", "name", "tool_call_id"})
 
 _ANSWER_EVENT = frozenset({"message", "id", "role", "index", "finish_reason", "tool.result"})
+_BODY = "gen_ai.event.content"
+_AGENT_RESULT = frozenset({"tool_name", "tool_kwargs", "tool_id", "tool_output", "return_direct"})
 #: What a function was called with, by position and by name (Langfuse's and Traceloop's decorators, smolagents, DSPy).
 _CALLED_WITH = frozenset({"args", "kwargs", "sanitize_inputs_outputs"})
 
@@ -106,8 +111,8 @@ def result_in(value: Any) -> Content | None:
 
 def event_arguments(value: Any) -> Content | None:
     """Return the arguments that a span event told, of which Langfuse makes a list of one message."""
-    message = value[0] if isinstance(value, list) and len(value) == 1 else value
-    if not isinstance(message, dict) or message.get("role") != "tool":
+    message = _event(value)
+    if message is None or message.get("role") != "tool":
         return None
     part = _only_part(message, "tool_call")
     if part is not None:
@@ -119,8 +124,8 @@ def event_arguments(value: Any) -> Content | None:
 
 def event_result(value: Any) -> Content | None:
     """Return the result that a span event told, where the arguments were told by one as well."""
-    answer = value[0] if isinstance(value, list) and len(value) == 1 else value
-    if not isinstance(answer, dict):
+    answer = _event(value)
+    if answer is None:
         return None
     part = _only_part(answer, "tool_call_response")
     if part is not None:
@@ -128,6 +133,17 @@ def event_result(value: Any) -> Content | None:
     if "message" not in answer or not answer.keys() <= _ANSWER_EVENT:
         return None
     return Content(answer["message"], _text(answer.get("id")))
+
+
+def _event(value: Any) -> dict[str, Any] | None:
+    """Return an event by its fields, without what the conventions say of any event; a body that is JSON is opened."""
+    message = value[0] if isinstance(value, list) and len(value) == 1 else value
+    if not isinstance(message, dict):
+        return None
+    is_json, body = parse(str(message.get(_BODY))) if _BODY in message else (False, None)
+    if is_json and isinstance(body, dict):
+        message = message | body
+    return {key: told for key, told in message.items() if not key.startswith(("gen_ai.", "event."))}
 
 
 def _only_part(message: Mapping[str, Any], kind: str) -> dict[str, Any] | None:
@@ -185,7 +201,9 @@ def _called_with(value: Mapping[str, Any]) -> Content | None:
     """Return what a function was called with by name; by position names are not told, so that is left as it is."""
     if "kwargs" not in value or not value.keys() <= _CALLED_WITH or not isinstance(value["kwargs"], Mapping):
         return None
-    return Content(value["kwargs"]) if not value.get("args") else None
+    if not value.get("args"):
+        return Content(value["kwargs"])
+    return Content(value["args"]) if isinstance(value["args"], Mapping) and not value["kwargs"] else None
 
 
 def _with_mime_type(value: Mapping[str, Any]) -> Content | None:
@@ -264,7 +282,11 @@ def _by_keys(value: Mapping[str, Any]) -> Content | None:
     if keys >= {"content", "call_id"} and keys <= _AUTOGEN_RESULT:
         return Content(value["content"], _text(value["call_id"]))
     if keys >= {"tool_name", "raw_output"} and keys <= _LLAMA_INDEX_RESULT:
-        return Content(value["raw_output"])
+        return Content(value.get("content") if value["raw_output"] is None else value["raw_output"])
+    if keys >= {"tool_output", "tool_id"} and keys <= _AGENT_RESULT:
+        return Content(value["tool_output"], _text(value["tool_id"]))
+    if value.get("type") == "ToolResult" and keys >= {"name", "result", "is_error"}:
+        return Content(value["result"])
     if keys >= {"function", "value"} and keys <= _SEMANTIC_KERNEL_RESULT and isinstance(value["function"], Mapping):
         return Content(value["value"])
     if keys >= {"jsonrpc", "result"} and keys <= {"jsonrpc", "id", "result"}:
@@ -277,7 +299,12 @@ def _by_keys(value: Mapping[str, Any]) -> Content | None:
 
 
 def _command(value: Mapping[str, Any]) -> Content | None:
-    """Read a `Command` of LangGraph that does no more than hand its tool's message on (langgraph `types.py`)."""
+    """Read a `Command` of LangGraph that does no more than hand its tool's message on (langgraph `types.py`).
+
+    So does the state that a node with one tool alone returns.
+    """
+    if value.keys() == {"messages"}:
+        value = {"update": value}
     if not value.keys() >= {"update"} or not value.keys() <= {"graph", "update", "resume", "goto", "lg_name"}:
         return None
     update = value["update"]
@@ -287,7 +314,8 @@ def _command(value: Mapping[str, Any]) -> Content | None:
     if message is None:
         return None
     alone = update.keys() == {"messages"} and not value.get("goto") and not value.get("resume")
-    return Content(message["content"] if alone else value, _text(message.get("tool_call_id")))
+    return Content(message["content"], _text(message.get("tool_call_id"))) if alone else Content(
+        value, _text(message.get("tool_call_id")))  # fmt: skip
 
 
 def _is_marked(value: Any, kinds: Mapping[str, Any]) -> bool:
@@ -300,6 +328,8 @@ def _only_value(value: Mapping[str, Any]) -> Mapping[str, Any] | None:
     if len(value) != 1:
         return None
     key, inner = next(iter(value.items()))
+    if key in {"tool_calls", "toolCalls"} and isinstance(inner, list) and len(inner) == 1:
+        return inner[0] if isinstance(inner[0], Mapping) else None
     return inner if key in _HOLDERS and isinstance(inner, Mapping) else None
 
 
