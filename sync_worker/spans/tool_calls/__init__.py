@@ -144,7 +144,11 @@ def _is_unread(told: _Told) -> bool:
 
 
 def _first(originals: Mapping[str, AttributeValue], keys: tuple[str, ...]) -> str | None:
-    return next((value for key in keys if isinstance(value := originals.get(key), str) and value), None)
+    for key in keys:
+        value = originals.get(key)
+        if isinstance(value, str) and value:
+            return value
+    return None
 
 
 def _of_metadata(row: Observation) -> str | None:

@@ -76,6 +76,13 @@ _AGENT_RESULT = frozenset({"tool_name", "tool_kwargs", "tool_id", "tool_output",
 _CALLED_WITH = frozenset({"args", "kwargs", "sanitize_inputs_outputs"})
 
 
+#: Keys of which every envelope has one: what has none is looked at no further.
+_CALL_MARKS = frozenset({"type", "part_kind", "__type", "function", "kwargs", "method", "value", "input", "tool_calls",
+                         "toolCalls", *_NAMES, *_HOLDERS})  # fmt: skip
+_RESULT_MARKS = frozenset({"type", "part_kind", "lc", "role", "value", "response", "content", "raw_output", "update",
+                           "tool_output", "result", "output", "messages", *_IDS, *_HOLDERS})  # fmt: skip
+
+
 class Content(NamedTuple):
     """What an envelope holds, and the id of the call that it names."""
 
@@ -87,7 +94,7 @@ def arguments_in(value: Any, tool: str) -> Content | None:
     """Return the arguments in an envelope of a call of `tool`; None where the value is none that is known."""
     if isinstance(value, list):
         return arguments_in(value[0], tool) if len(value) == 1 and _is_marked(value[0], _CALLS) else None
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict) or _CALL_MARKS.isdisjoint(value):
         return None
     return (
         _typed_call(value)
