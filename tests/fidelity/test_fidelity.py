@@ -156,6 +156,23 @@ def test_an_excuse_by_neighbour_needs_it() -> None:
     )
 
 
+def test_an_excuse_by_the_output_needs_that_it_is_not_there() -> None:
+    """A message or a tool that could be rebuilt of the output would count as lost."""
+    name = "llm.output_messages.0.message.tool_calls.0.tool_call.function.name"
+    answer = json.dumps(
+        {"content": [{"name": "look", "args": {"a": 1}}], "tools": [{"name": "look", "type": "function"}]}
+    )
+    span = direct(**{"output.value": answer})
+    assert reason_for(span, name, "search", None, "v2") is not None
+    assert reason_for(span, name, "look", None, "v2") is None
+    assert reason_for(span, name, '{"a": 1}', None, "v2") is None
+    assert reason_for(span, name, "search", "look", "v2") is None
+    tool = "llm.tools.0.tool.json_schema"
+    assert reason_for(span, tool, '{"name": "look", "type": "function", "strict": null}', None, "v2") is not None
+    assert reason_for(span, tool, '{"name": "look", "type": "function"}', None, "v2") is None
+    assert reason_for(span, tool, '{"name": "seek", "type": "function", "strict": null}', None, "v2") is None
+
+
 def test_what_the_older_api_keeps_is_no_loss_there() -> None:
     """The older API's rows keep the text of numbers and the trace's input: rules for them would go unmeasured."""
     assert reason_for(direct(), "langfuse.trace.input", "x", None, "v1") is None
