@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from time import perf_counter
+from time import process_time
 from types import MappingProxyType
 from typing import Any
 
@@ -533,7 +533,8 @@ HOSTILE = [
 ]  # fmt: skip
 SCOPES = [
     "openai", "anthropic", "langchain", "google_adk", "agno", "dspy", "smolagents", "litellm", "openai_agents", "groq",
-    "mistralai", "portkey", "beeai", "@arizeai/openinference-instrumentation-openai", "my.agent", "gcp.vertex.agent",
+    "mistralai", "portkey", "beeai", "llama_index", "haystack", "google_genai", "bedrock", "autogen_agentchat",
+    "instructor", "unheard_of", "@arizeai/openinference-instrumentation-openai", "my.agent", "gcp.vertex.agent",
 ]  # fmt: skip
 
 
@@ -559,9 +560,9 @@ def test_many_messages(scope: str) -> None:
     made = llm(scope, many, many)
     originals = take_apart(made.metadata)
     context = gather(TRACE, [made])
-    start = perf_counter()
+    start = process_time()
     found = VOCABULARY.rebuild(made, originals, context).attributes
-    assert perf_counter() - start < 2
+    assert process_time() - start < 2
     assert len(found) < 2000
 
 
