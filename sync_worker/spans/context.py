@@ -165,12 +165,20 @@ def with_fields_of_trace(row: Observation, context: TraceContext) -> Observation
 
 def session_of(row: Observation) -> str | None:
     """Return the session that a row names."""
-    return _unquoted(row.session_id, row.metadata.get("langfuse_session_id"))
+    return _unquoted(row.session_id, row.metadata.get("langfuse_session_id")) or _associated(row, "session_id")
 
 
 def user_of(row: Observation) -> str | None:
     """Return the user that a row names."""
-    return _unquoted(row.user_id, row.metadata.get("langfuse_user_id"))
+    return _unquoted(row.user_id, row.metadata.get("langfuse_user_id")) or _associated(row, "user_id")
+
+
+def _associated(row: Observation, name: str) -> str | None:
+    """Return what Traceloop's `set_association_properties` was told, which Langfuse leaves among the attributes."""
+    key = f"traceloop.association.properties.{name}"
+    nested = row.metadata.get("attributes")
+    said = row.metadata.get(f"attributes.{key}") or (nested.get(key) if isinstance(nested, Mapping) else None)
+    return str(said) if isinstance(said, str | int) and not isinstance(said, bool) and said else None
 
 
 def _unquoted(text: str | None, said: Any) -> str | None:

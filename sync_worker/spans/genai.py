@@ -17,6 +17,7 @@ from sync_worker.spans.model import Attributes, AttributeValue
 from sync_worker.spans.providers import provider_called, provider_of
 from sync_worker.spans.request_parameters import is_given, request_attributes
 from sync_worker.spans.retrieval import retrieval_attributes
+from sync_worker.spans.tool_calls import is_tool, tool_call
 from sync_worker.spans.tool_definitions import DEFINITIONS, tool_definitions
 from sync_worker.spans.usage import usage_attributes
 
@@ -63,7 +64,8 @@ def genai_attributes(row: Observation, originals: Mapping[str, AttributeValue], 
     """
     derived: Attributes = {}
     guessed: list[str] = []
-    operation = OPERATIONS.get(row.type)
+    runs_tool = is_tool(row, originals)
+    operation = OPERATIONS.get("TOOL" if runs_tool else row.type)
     if operation is not None:
         derived["gen_ai.operation.name"] = operation
     if agent:
@@ -83,8 +85,10 @@ def genai_attributes(row: Observation, originals: Mapping[str, AttributeValue], 
             derived["gen_ai.prompt.version"] = str(row.prompt_version)
     if row.completion_start_ms is not None and row.type == "GENERATION":
         derived["gen_ai.response.time_to_first_chunk"] = max(0, row.completion_start_ms - row.start_ms) / 1000
-    if row.type == "TOOL":
-        _tool(row, derived)
+    if runs_tool:
+        told = tool_call(row, originals)
+        derived.update(told.attributes)
+        guessed += told.guessed
     elif row.type in {"GENERATION", "AGENT"}:
         _messages(row, originals, derived)
         if DEFINITIONS not in derived and DEFINITIONS not in originals:
@@ -126,18 +130,6 @@ def _named_provider(row: Observation, originals: Mapping[str, AttributeValue]) -
             if isinstance(name, str) and is_given(name):
                 return name
     return None
-
-
-def _tool(row: Observation, derived: Attributes) -> None:
-    if row.name:
-        derived["gen_ai.tool.name"] = row.name
-    call_id = row.metadata.get("tool_call_id")
-    if isinstance(call_id, str) and call_id:
-        derived["gen_ai.tool.call.id"] = call_id
-    if row.input is not None:
-        derived["gen_ai.tool.call.arguments"] = row.input
-    if row.output is not None:
-        derived["gen_ai.tool.call.result"] = row.output
 
 
 def _messages(row: Observation, originals: Mapping[str, AttributeValue], derived: Attributes) -> None:

@@ -38,9 +38,21 @@ class _Rule(NamedTuple):
     write: Callable[[Any], AttributeValue]
 
 
+#: What BeeAI's objects are taken apart under.
+_BEEAI = re.compile(r"metadata\.\w+\..")
+
+
+def _doubles(value: list[Any]) -> AttributeValue:
+    """Return a vector, whose whole numbers came back as integers; anything else as text."""
+    if all(isinstance(item, int | float) and not isinstance(item, bool) for item in value):
+        return [float(item) for item in value]
+    return dump(value)
+
+
 #: LiteLLM turns all but scalars to text (1.106.2), as Strands does its list of tools (1.62.0); Google's configuration
 #: holds a double (google-genai); versions of prompts and entities are numbers to Traceloop's SDK, while ids of requests
-#: are text to OpenLLMetry's mcp (both 0.62.4).
+#: are text to OpenLLMetry's mcp (both 0.62.4). OpenInference's embeddings are doubles; its BeeAI takes objects apart
+#: into texts (openinference-instrumentation-beeai 0.1.14, `_unpack_object`).
 _RULES = (
     _Rule("litellm", re.compile(""), list, dump),
     _Rule("litellm", re.compile(r"error\.code\Z"), int, dump),
@@ -48,6 +60,9 @@ _RULES = (
     _Rule("strands.telemetry", re.compile(r"gen_ai\.agent\.tools\Z"), list, dump),
     _Rule("opentelemetry.instrumentation.google_genai", re.compile(r"gen_ai\.request\.top_k\Z"), int, float),
     _Rule("opentelemetry.instrumentation.mcp", re.compile(r"mcp\.request\.id\Z"), int, dump),
+    _Rule("openinference.instrumentation.beeai", _BEEAI, int, dump),
+    _Rule("openinference.instrumentation.beeai", _BEEAI, float, dump),
+    _Rule("", re.compile(r"embedding\.embeddings\.\d+\.embedding\.vector\Z"), list, _doubles),
     _Rule("", re.compile(r"traceloop\.(?:entity|prompt)\.version\Z"), int, int),
 )
 

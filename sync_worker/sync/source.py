@@ -26,6 +26,7 @@ from sync_worker.runs.estimate import Estimate, estimate
 from sync_worker.runs.explain import Explanation
 from sync_worker.runs.forget import forget
 from sync_worker.runs.live import LiveSync
+from sync_worker.runs.preview import Preview, preview, rows_of_trace
 from sync_worker.runs.resend import Resend
 from sync_worker.runs.retry import RetryByHand
 from sync_worker.runs.verify import Verdict, Verification
@@ -133,6 +134,12 @@ class SourceSync:
         session, now = self._session, self.clock.now_ms()
         explanation = Explanation(self.state, self._ledger, session.reader, session.waits, now, self._settings.updates)
         return await explanation.of(trace_id)
+
+    async def preview(self, trace_id: str) -> Preview:
+        """Return the spans of a trace as it is in Langfuse, and as these settings make them; nothing is sent."""
+        rows = await rows_of_trace(self._session.reader, trace_id, self.clock.now_ms())
+        policy = self._session.policy
+        return preview(rows, policy.project, policy.conversion, policy.routes)
 
     async def estimate(self, stretch: Window) -> Estimate:
         """Say what a backfill of the stretch would cost; see `estimate`."""

@@ -146,6 +146,7 @@ def test_every_object_is_on_the_page(printed: dict[str, set[str]]) -> None:
         "check",
         "verify",
         "explain",
+        "convert",
         "dead_letters",
         "config",
         "state",

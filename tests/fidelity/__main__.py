@@ -47,6 +47,9 @@ def _show(name: str) -> None:
                 print(f"    direct: {repr(item.here)[:_SHOWN]}\n    made:   {repr(item.there)[:_SHOWN]}")
                 if item.reason:
                     print(f"    reason: {item.reason}")
+        for miss in page.derived_scores(generation)[name].misses:
+            print(f"{name} {generation} derived {miss.column}, in {miss.span!r}")
+            print(f"    expected: {repr(miss.expected)[:_SHOWN]}\n    found:    {repr(miss.found)[:_SHOWN]}")
 
 
 if __name__ == "__main__":

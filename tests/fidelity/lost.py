@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -94,6 +94,38 @@ def _no_json_in(source: str) -> Test:
     return lambda span, _, __, there: there is None and not _is_json(span.attributes.get(source))
 
 
+def _told_before(span: Direct, _: str, here: Any, there: Any) -> bool:
+    """Whether a message's value stands nowhere in the output: it is of a call that the span told before its last."""
+    wanted = _parsed(here) if isinstance(here, str) else here
+    answer = _parsed(span.attributes.get("output.value"))
+    return there is None and isinstance(answer, dict) and not any(inner in (here, wanted) for inner in _all(answer))
+
+
+def _filled_up(span: Direct, _: str, here: Any, there: Any) -> bool:
+    """Whether a tool is one of the response, with the fields that only the SDK's own object has, all of them null."""
+    tool, answer = _parsed(here), _parsed(span.attributes.get("output.value"))
+    shown = answer.get("tools") if isinstance(answer, dict) else None
+    if there is not None or not isinstance(tool, dict) or not isinstance(shown, list):
+        return False
+    told = {key: value for key, value in tool.items() if value is not None}
+    return told != tool and told in shown
+
+
+def _all(value: Any) -> Iterator[Any]:
+    """Yield a value and everything in it."""
+    yield value
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for item in inner:
+        yield from _all(item)
+
+
+def _parsed(text: Any) -> Any:
+    try:
+        return json.loads(text)
+    except (TypeError, ValueError):
+        return text
+
+
 def _tools_apart(span: Direct, _: str, here: Any, there: Any) -> bool:
     return "gen_ai.tool.definitions" in span.attributes and "function_tools" in str(here)
 
@@ -124,6 +156,10 @@ REASONS: tuple[Reason, ...] = (
            _no_json_in("input.value")),
     Reason("OpenInference's output messages where `output.value` is no JSON", r"llm\.output_messages\..*",
            _no_json_in("output.value")),
+    Reason("OpenInference's output messages of a call before the last one that the same span tells",
+           r"llm\.output_messages\..*", _told_before),
+    Reason("a tool of Responses with the unset fields of the SDK's version", r"llm\.tools\.\d+\.tool\.json_schema",
+           _filled_up),
     Reason("Pydantic AI's copy of the tools beside `gen_ai.tool.definitions`: Langfuse keeps one of them",
            r"model_request_parameters", _tools_apart),
 )  # fmt: skip

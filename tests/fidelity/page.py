@@ -10,10 +10,14 @@ from functools import cache
 from sync_worker.spans.model import Span
 from tests.docs.tables import ROOT, MarkerError
 from tests.fidelity.compare import Finding, Score, score
+from tests.fidelity.derived import COLUMNS, Derived, derived
 from tests.fidelity.lost import REASONS
 from tests.fidelity.pairs import GENERATIONS, NAMES, Direct, load, spans_of
 
 PAGE = ROOT / "docs" / "fidelity.md"
+
+#: A table's lines by their first cells, and each cell of a line by the head of its column.
+Lines = dict[str, dict[str, str]]
 
 #: Columns of agreement, by what the comparison calls them.
 _AGREEMENTS = ("parent", "times", "name", "kind", "status", "scope")
@@ -62,6 +66,23 @@ def _cells(found: Score) -> list[str]:
     ]
 
 
+@cache
+def derived_scores(generation: str) -> dict[str, Derived]:
+    """Return, of each pair, how much of what a person expects is so."""
+    return {name: derived(load(name), generation) for name in NAMES}
+
+
+def derived_table(generation: str) -> str:
+    """A line for each pair: how much of what is expected of the derived attributes is so."""
+    lines = [f"| pair | {' | '.join(COLUMNS)} |", "| --- |" + " ---: |" * len(COLUMNS)]
+    for name, found in derived_scores(generation).items():
+        cells = (
+            f"{found.right[column]}/{found.expected[column]}" if found.expected[column] else "—" for column in COLUMNS
+        )
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def lost_table() -> str:
     """Each reason for an attribute that is lost for good, with how many it cost in all pairs, by generation."""
     lines = [f"| lost for good | {' | '.join(GENERATIONS)} |", "| --- |" + " ---: |" * len(GENERATIONS)]
@@ -106,6 +127,7 @@ def with_figures(text: str) -> str:
     """Return the page with its tables made anew."""
     tables = {"pairs": pairs_table(), "lost": lost_table(), "wrong": wrong_table()}
     tables |= {f"figures {generation}": figures_table(generation) for generation in GENERATIONS}
+    tables |= {f"derived {generation}": derived_table(generation) for generation in GENERATIONS}
     for name, table in tables.items():
         begin, end = f"<!-- begin: {name} -->\n", f"<!-- end: {name} -->"
         if text.count(begin) != 1 or text.count(end) != 1 or text.index(end) < text.index(begin):
@@ -114,7 +136,7 @@ def with_figures(text: str) -> str:
     return text
 
 
-def lines_of(text: str, table: str) -> dict[str, dict[str, str]]:
+def lines_of(text: str, table: str) -> Lines:
     """Return a table of a page by the first cell of each line, and in it by the head of the column."""
     match = re.search(rf"<!-- begin: {re.escape(table)} -->\n(.*?)<!-- end: ", text, re.DOTALL)
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in (match[1] if match else "").splitlines()]
@@ -122,26 +144,36 @@ def lines_of(text: str, table: str) -> dict[str, dict[str, str]]:
 
 
 #: Columns of which more is better, and of which less is; the others follow from them.
-_MORE = frozenset({"spans", *_AGREEMENTS, "resource", "attributes"})
+_MORE = frozenset({"spans", *_AGREEMENTS, "resource", "attributes", *COLUMNS})
 _LESS = frozenset({"wrong", "other type"})
 
 
 def falls(before: str, after: str) -> list[str]:
     """Return what is worse in the figures of one state of the page than in those of another."""
-    worse: list[str] = []
-    for generation in GENERATIONS:
-        new = lines_of(after, f"figures {generation}")
-        for pair, cells in lines_of(before, f"figures {generation}").items():
-            if pair not in new:
-                worse.append(f"{pair} ({generation}): gone")
-                continue
-            for column, figure in cells.items():
-                now = new[pair].get(column, "0")
-                if column in _MORE | _LESS and _is_worse(figure, now, more=column in _MORE):
-                    worse.append(f"{pair} ({generation}), {column}: {now}, was {figure}")
-    return worse
+    return [
+        line
+        for generation in GENERATIONS
+        for table in (f"figures {generation}", f"derived {generation}")
+        for line in _falls(lines_of(before, table), lines_of(after, table), generation)
+    ]
+
+
+def _falls(old: Lines, new: Lines, generation: str) -> Iterator[str]:
+    for pair, cells in old.items():
+        if pair not in new:
+            yield f"{pair} ({generation}): gone"
+            continue
+        for column, figure in cells.items():
+            now = new[pair].get(column, "0")
+            if column in _MORE | _LESS and _is_worse(figure, now, more=column in _MORE):
+                yield f"{pair} ({generation}), {column}: {now}, was {figure}"
 
 
 def _is_worse(before: str, now: str, *, more: bool) -> bool:
-    was, there = (int(figure.partition("/")[0]) for figure in (before, now))
+    was, there = (_count(figure) for figure in (before, now))
     return there < was if more else there > was
+
+
+def _count(figure: str) -> int:
+    """Return how many agree; a dash stands where nothing is expected."""
+    return int(figure.partition("/")[0].replace("—", "0"))

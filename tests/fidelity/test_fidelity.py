@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from tests.fidelity import page
 from tests.fidelity.__main__ import main
 from tests.fidelity.compare import verdict_on
+from tests.fidelity.derived import expectations, messages
 from tests.fidelity.lost import REASONS, reason_for
 from tests.fidelity.pairs import GENERATIONS, NAMES, Direct, load
 
@@ -35,6 +37,45 @@ def test_the_page_has_every_pair() -> None:
     """A pair that is measured nowhere would look as if it were restored."""
     for generation in GENERATIONS:
         assert set(page.lines_of(TEXT, f"figures {generation}")) == set(NAMES)
+
+
+@each_pair
+def test_each_span_has_an_expectation(name: str) -> None:
+    """A span that nobody looked at would count as if all of it were right."""
+    assert expectations(name).keys() == {direct.key for direct in load(name).direct}
+    known = {"span", "trace", "id", "agent", "session", "user", "provider", "tokens", "input", "output", "arguments",
+             "result", "call_id"}  # fmt: skip
+    assert all(told.keys() <= known for told in expectations(name).values())
+
+
+def test_derived_attributes_are_on_the_page() -> None:
+    """A pair would be measured nowhere, or nothing expected of it."""
+    for generation in GENERATIONS:
+        lines = page.lines_of(TEXT, f"derived {generation}")
+        assert set(lines) == set(NAMES)
+        assert all(any("/" in cell for cell in cells.values()) for cells in lines.values())
+
+
+def test_messages_as_expectations_write_them() -> None:
+    """A message with another role, part or id would count as the one that is expected."""
+    call = {"type": "tool_call", "id": "c1", "name": "f", "arguments": '{"b": 1, "a": 2}'}
+    answer = {"type": "tool_call_response", "id": "c1", "response": [1]}
+    told = [
+        {"role": "assistant", "parts": [{"type": "reasoning", "content": "hm"}, call, {"type": "blob"}]},
+        {"role": "user", "parts": [answer]},
+        {"role": "user", "parts": [{"type": "text", "content": "hi"}, {"type": "text", "content": ""}]},
+    ]
+    attributes = {
+        "gen_ai.input.messages": json.dumps(told),
+        "gen_ai.system_instructions": json.dumps([{"type": "text", "content": "S"}]),
+    }
+    assert messages(attributes, "input") == [
+        ("system", ("text S",)),
+        ("assistant", ("reasoning hm", 'call f c1 {"a": 2, "b": 1}', "blob")),
+        ("tool", ("answer c1 [1]",)),
+        ("user", ("text hi",)),
+    ]
+    assert messages({}, "output") == []
 
 
 @each_generation
@@ -113,6 +154,23 @@ def test_an_excuse_by_neighbour_needs_it() -> None:
         reason_for(direct(**{"input.value": '{"messages":[]}'}), "llm.input_messages.0.message.role", "x", None, "v2")
         is None
     )
+
+
+def test_an_excuse_by_the_output_needs_that_it_is_not_there() -> None:
+    """A message or a tool that could be rebuilt of the output would count as lost."""
+    name = "llm.output_messages.0.message.tool_calls.0.tool_call.function.name"
+    answer = json.dumps(
+        {"content": [{"name": "look", "args": {"a": 1}}], "tools": [{"name": "look", "type": "function"}]}
+    )
+    span = direct(**{"output.value": answer})
+    assert reason_for(span, name, "search", None, "v2") is not None
+    assert reason_for(span, name, "look", None, "v2") is None
+    assert reason_for(span, name, '{"a": 1}', None, "v2") is None
+    assert reason_for(span, name, "search", "look", "v2") is None
+    tool = "llm.tools.0.tool.json_schema"
+    assert reason_for(span, tool, '{"name": "look", "type": "function", "strict": null}', None, "v2") is not None
+    assert reason_for(span, tool, '{"name": "look", "type": "function"}', None, "v2") is None
+    assert reason_for(span, tool, '{"name": "seek", "type": "function", "strict": null}', None, "v2") is None
 
 
 def test_what_the_older_api_keeps_is_no_loss_there() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sync_worker.spans.context import MAX_STORED_BYTES, TraceContext, gather, trace_of
+from sync_worker.spans.context import MAX_STORED_BYTES, TraceContext, gather, session_of, trace_of, user_of
 from tests.spans.made import CHILD, GRANDCHILD, OTLP, ROOT, TRACE, row
 
 FAR = "00000000000000ee"
@@ -150,3 +150,16 @@ def test_row_without_a_trace() -> None:
     """Each such row is a trace of its own."""
     assert trace_of(row("7", trace_id=None)) == "obs:7"
     assert trace_of(row("7")) == TRACE
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_what_traceloop_was_told(nested: bool) -> None:
+    """Traceloop's users name session and user in a way of its own: their traces would be of nobody."""
+    told = {"traceloop.association.properties.session_id": "s1", "traceloop.association.properties.user_id": 7}
+    metadata = {"attributes": told} if nested else {f"attributes.{key}": value for key, value in told.items()}
+    named, silent, other = row(CHILD, metadata=metadata), row(ROOT), row(GRANDCHILD, session_id="s2", metadata=metadata)
+    assert (session_of(named), user_of(named)) == ("s1", "7")
+    assert (session_of(silent), user_of(silent)) == (None, None)
+    assert session_of(other) == "s2"
+    context = gather(TRACE, [silent, named])
+    assert (context.session_id, context.user_id) == ("s1", "7")

@@ -19,20 +19,7 @@ DATA = Path(__file__).resolve().parent.parent / "data" / "reported"
 NAMES = sorted(path.name for path in DATA.iterdir() if path.is_dir())
 
 #: Not converted rightly yet; a name leaves this list with the change that mends it.
-NOT_YET = {
-    "bare-choices-list",
-    "bare-openai-tool-calls",
-    "bedrock-converse-blocks",
-    "double-encoded-json",
-    "gemini-blocked-prompt",
-    "langchain-tool-io",
-    "mistral-thinking-chunks",
-    "ollama-images-and-generate",
-    "pydantic-ai-message-history",
-    "responses-items-of-new-types",
-    "strands-tool-io",
-    "tool-message-id",
-}
+NOT_YET: set[str] = set()
 
 
 def spans_of(name: str, profile: Literal["both", "genai"]) -> dict[str, Span]:

@@ -250,9 +250,23 @@ def test_numbers_that_earlier_servers_took_for_objects() -> None:
         ("litellm", "gen_ai.response.finish_reasons", ["stop"], '["stop"]'),
         ("litellm", "error.code", True, True),
         ("my.app", "gen_ai.response.finish_reasons", ["stop"], ["stop"]),
+        ("openinference.instrumentation.beeai", "metadata.usage.prompt_tokens", 7, "7"),
+        ("openinference.instrumentation.beeai", "metadata.state.score", 0.5, "0.5"),
+        ("openinference.instrumentation.beeai", "metadata.chunks_count", 7, 7),
+        ("openinference.instrumentation.openai", "metadata.usage.prompt_tokens", 7, 7),
     ],
 )
 def test_types_by_maker(scope: str, key: str, value: Any, expected: Any) -> None:
     """A maker that writes a value in one way only gives its type back, whatever JSON made of it."""
     found = take_apart({"scope.name": scope, f"attributes.{key}": value}).attributes[key]
     assert (type(found), found) == (type(expected), expected)
+
+
+@pytest.mark.parametrize(("value", "expected"), [([1, 0], [1.0, 0.0]), ([1, 0.5], [1.0, 0.5]), ([1, "a"], '[1,"a"]')])
+def test_vectors_are_doubles(value: list[Any], expected: Any) -> None:
+    """A vector of whole numbers would come out as integers, which it never was."""
+    key = "embedding.embeddings.0.embedding.vector"
+    found = take_apart({"scope.name": "openinference.instrumentation.openai", f"attributes.{key}": value}).attributes[
+        key
+    ]
+    assert repr(found) == repr(expected)

@@ -45,11 +45,65 @@ def test_older_versions() -> None:
     assert "gen_ai.input.messages" in attributes(made)
 
 
+def callback(answered: Any, **original: Any) -> Observation:
+    known = {
+        "langfuse__observation__type": "generation",
+        "openinference__span__kind": "LLM",
+        "llm__request__type": "acompletion",
+    }
+    return call(json.dumps([USER]), None if answered is None else json.dumps(answered), **(known | original))
+
+
 def test_the_callback_for_langfuse() -> None:
-    """That callback writes Langfuse's own names: input and output go out under those, once."""
-    made = call(json.dumps([USER]), "{}", langfuse__observation__type="generation", openinference__span__kind="LLM")
-    assert back(made).attributes == {}
+    """That callback writes Langfuse's own names; what it told in OpenInference's beside them would be missing."""
+    made = callback({"role": "assistant", "content": "Regen"})
+    assert back(made).attributes == {
+        "llm.output_messages.0.message.role": "assistant",
+        "llm.output_messages.0.message.content": "Regen",
+        "output.value": "Regen",
+    }
     assert attributes(made)["langfuse.observation.input"] == json.dumps([USER])
+    assert back(callback(None)).attributes == {}
+    assert back(callback({})).attributes == {}
+
+
+def test_the_callback_for_langfuse_asks_for_tools() -> None:
+    """The calls of an answer stand in its output alone."""
+    asked = {"id": "chatcmpl-1", "name": "look", "call_id": "c1", "type": "function_call", "arguments": {"a": 1}}
+    assert back(callback([asked])).attributes == {
+        "llm.output_messages.0.message.role": "assistant",
+        "llm.output_messages.0.message.tool_calls.0.tool_call.id": "c1",
+        "llm.output_messages.0.message.tool_calls.0.tool_call.function.name": "look",
+        "llm.output_messages.0.message.tool_calls.0.tool_call.function.arguments": '{"a": 1}',
+    }
+
+
+def test_the_callback_for_langfuse_answers_responses() -> None:
+    """Of Responses the callback leaves items out, so that the numbers of messages are not known: none is made up."""
+    said = [{"role": "reasoning_summary", "content": "Hm"}, {"role": "assistant", "content": "Regen"}]
+    assert back(callback(said, llm__request__type="aresponses")).attributes == {"output.value": "Regen"}
+
+
+def test_the_callback_for_langfuse_begins_a_trace() -> None:
+    """The trace's input and output, which the newer API does not return, are those of the call that began it."""
+    said = {"role": "assistant", "content": "Regen"}
+    begun = {"langfuse__trace__name": "litellm-acompletion"}
+    found = back(callback(said, **begun)).attributes
+    assert (found["langfuse.trace.input"], found["langfuse.trace.output"]) == (json.dumps([USER]), json.dumps(said))
+    masked = back(callback(said, langfuse__generation__mask_input=True, **begun)).attributes
+    assert "langfuse.trace.input" not in masked
+    assert "langfuse.trace.input" not in back(callback(said, langfuse__trace__name="chat")).attributes
+
+
+def test_older_callbacks() -> None:
+    """LiteLLM's callback for Arize has the answer's text as its output, and nothing else of the messages."""
+    made = call("Hi", "Ho", openinference__span__kind="LLM")
+    assert back(made).attributes == {
+        "input.value": "Hi",
+        "output.value": "Ho",
+        "llm.output_messages.0.message.role": "assistant",
+        "llm.output_messages.0.message.content": "Ho",
+    }
 
 
 def test_types() -> None:

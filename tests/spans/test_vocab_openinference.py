@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from time import perf_counter
+from time import process_time
 from types import MappingProxyType
 from typing import Any
 
@@ -393,11 +393,10 @@ def test_a_guess_says_so() -> None:
     assert "output.value" not in guessed
 
 
-@pytest.mark.parametrize("scope", ["llama_index", "haystack", "my.agent"])
-def test_unknown_ways_give_no_messages(scope: str) -> None:
-    """What is made of such an input is not known, or it holds objects as Python shows them."""
+def test_unknown_ways_give_no_messages() -> None:
+    """What a program of its own has in its input is not known."""
     asked = {"messages": ["ChatMessage(role=<MessageRole.USER: 'user'>)", {"role": "user", "content": "Hi"}]}
-    assert told(llm(scope, asked, "ja")).keys() == {"input.value", "output.value"}
+    assert told(llm("my.agent", asked, "ja")).keys() == {"input.value", "output.value"}
 
 
 def test_tools_that_the_request_has_stay_in_it() -> None:
@@ -534,7 +533,8 @@ HOSTILE = [
 ]  # fmt: skip
 SCOPES = [
     "openai", "anthropic", "langchain", "google_adk", "agno", "dspy", "smolagents", "litellm", "openai_agents", "groq",
-    "mistralai", "portkey", "beeai", "@arizeai/openinference-instrumentation-openai", "my.agent", "gcp.vertex.agent",
+    "mistralai", "portkey", "beeai", "llama_index", "haystack", "google_genai", "bedrock", "autogen_agentchat",
+    "instructor", "unheard_of", "@arizeai/openinference-instrumentation-openai", "my.agent", "gcp.vertex.agent",
 ]  # fmt: skip
 
 
@@ -560,9 +560,9 @@ def test_many_messages(scope: str) -> None:
     made = llm(scope, many, many)
     originals = take_apart(made.metadata)
     context = gather(TRACE, [made])
-    start = perf_counter()
+    start = process_time()
     found = VOCABULARY.rebuild(made, originals, context).attributes
-    assert perf_counter() - start < 2
+    assert process_time() - start < 2
     assert len(found) < 2000
 
 

@@ -4,6 +4,7 @@ from sync_worker.cli.commands import (
     backfill,
     check,
     config,
+    convert,
     dead_letters,
     demo,
     explain,
@@ -15,4 +16,4 @@ from sync_worker.cli.commands import (
     verify,
 )
 
-COMMANDS = (demo, check, once, run, plan, backfill, status, verify, explain, dead_letters, state, config)
+COMMANDS = (demo, check, once, run, plan, backfill, status, verify, explain, convert, dead_letters, state, config)

@@ -78,7 +78,12 @@ def is_tool_call(originals: Originals) -> bool:
 
 
 def put_tool_call(row: Observation, found: Rebuilt) -> None:
-    """Put arguments and result back; Langfuse keeps messages that tell them too (Strands 1.62.0) in their place."""
+    """Put arguments and result back; Langfuse keeps messages that tell them too (Strands 1.62.0) in their place.
+
+    Where it made input and output of span events, as of Strands before and of others, the span had neither.
+    """
+    if _is_of_events(row.input):
+        return
     sides = (
         (row.input, INPUT, ARGUMENTS, "tool_call", ("arguments",)),
         (row.output, OUTPUT, RESULT, "tool_call_response", ("response", "result")),
@@ -93,6 +98,12 @@ def put_tool_call(row: Observation, found: Rebuilt) -> None:
         if value is not None:
             found.attributes[plain] = value if isinstance(value, str) else dump(value)
             found.guessed.add(plain)
+
+
+def _is_of_events(text: str | None) -> bool:
+    """Whether an input is what Langfuse makes of the event of a tool's message (`gen_ai.tool.message`)."""
+    messages = conversation(text) or []
+    return len(messages) == 1 and messages[0]["role"] == "tool" and "parts" not in messages[0]
 
 
 def _only_part(messages: list[Any], kind: str) -> dict[str, Any] | None:

@@ -1,32 +1,86 @@
 """LiteLLM's export to OpenTelemetry: GenAI's conventions, with tool calls in the older names beside them.
 
 Source: litellm 1.106.2, integrations/opentelemetry.py. Tool calls go into `gen_ai.completion.N.function_call.*`, which
-Langfuse reads first: the messages of such a call are lost. Its `langfuse_otel` callback writes Langfuse's own names.
+Langfuse reads first: the messages of such a call are lost.
+
+Its `langfuse_otel` callback (1.110.2, integrations/langfuse/langfuse_otel.py, integrations/arize/_utils.py) writes
+Langfuse's own names, and the answer in OpenInference's beside them. Langfuse takes the former and drops the latter,
+which follow from the output: one message, or the calls that it asks for.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
+from sync_worker.json_text import parse
 from sync_worker.records import Observation
 from sync_worker.spans.context import TraceContext
 from sync_worker.spans.instrumentations import OPENINFERENCE_KIND
 from sync_worker.spans.restore import Originals
 from sync_worker.spans.vocabularies import conventions, prompts
+from sync_worker.spans.vocabularies.openinference.writing import call, fields, flat, items
 from sync_worker.spans.vocabularies.vocabulary import Rebuilt, Vocabulary
 
 #: What the callback for Langfuse writes; Langfuse keeps it in the metadata of any scope but its own SDK's.
 _LANGFUSE_TYPE = "langfuse.observation.type"
+_MASK_INPUT, _MASK_OUTPUT = "langfuse.generation.mask_input", "langfuse.generation.mask_output"
+_OUTPUT = "llm.output_messages"
+#: The role that the callback gives to a summary of reasoning.
+_SUMMARY = "reasoning_summary"
 
 
 def rebuild(row: Observation, originals: Originals, context: TraceContext) -> Rebuilt:
     """Put back what Langfuse consumed of a span that LiteLLM made."""
     if _LANGFUSE_TYPE in originals.attributes:
-        return Rebuilt()  # input and output go out under Langfuse's names as those of any row
+        return _callback(row, originals)
     if prompts.holds(row.input, row.output, originals):
         found = prompts.flattened(row.input, row.output)
         if not any(key.endswith((".role", ".content")) for key in found.attributes):
             found.lost |= {conventions.INPUT, conventions.OUTPUT}
         return found
     return conventions.rebuild_with(conventions.as_text, row, originals)
+
+
+def _callback(row: Observation, originals: Originals) -> Rebuilt:
+    """Put back what the callback wrote beside input and output, which go out under Langfuse's names as of any row."""
+    found = Rebuilt()
+    is_json, said = parse(row.output) if row.output else (False, None)
+    if is_json and isinstance(said, dict) and isinstance(said.get("role"), str):
+        _answer(said, found)
+    elif is_json and isinstance(said, list):
+        _items(said, str(originals.attributes.get("llm.request.type")), found)
+    started = f"litellm-{originals.attributes.get('llm.request.type')}"
+    if originals.attributes.get("langfuse.trace.name") == started:  # it began the trace, and told its input and output
+        for key, mask, text in (("input", _MASK_INPUT, row.input), ("output", _MASK_OUTPUT, row.output)):
+            if mask not in originals.attributes:
+                found.put(f"langfuse.trace.{key}", text)
+    return found
+
+
+def _answer(said: dict[str, Any], found: Rebuilt) -> None:
+    found.attributes[f"{_OUTPUT}.0.message.role"] = said["role"]
+    if isinstance(said.get("content"), str):
+        found.attributes[f"{_OUTPUT}.0.message.content"] = said["content"]
+        found.put("output.value", said["content"])
+
+
+def _items(said: list[Any], request: str, found: Rebuilt) -> None:
+    """Put back the calls of a completion; of Responses the text of the last message, for their numbers are not kept."""
+    if "completion" in request:
+        if all(fields(item).get("type") == "function_call" for item in said) and said:
+            found.attributes[f"{_OUTPUT}.0.message.role"] = "assistant"
+            for at, item in enumerate(items(said)):
+                prefix = f"0.message.tool_calls.{at}"
+                found.attributes |= flat(
+                    _OUTPUT, call(prefix, item.get("call_id"), item.get("name"), item.get("arguments"))
+                )
+        return
+    texts = [
+        item["content"]
+        for item in said
+        if isinstance(fields(item).get("content"), str) and item.get("role") != _SUMMARY
+    ]
+    found.put("output.value", texts[-1] if texts else None)
 
 
 def speaks(originals: Originals) -> bool:

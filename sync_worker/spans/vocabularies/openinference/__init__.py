@@ -17,8 +17,8 @@ from sync_worker.spans.model import Attributes
 from sync_worker.spans.restore import Originals
 from sync_worker.spans.versions import Version
 from sync_worker.spans.vocabularies.openinference.makers import Maker, maker_of
-from sync_worker.spans.vocabularies.openinference.tooling import moved_tools, tool_attributes
-from sync_worker.spans.vocabularies.openinference.unread import pairs, unread
+from sync_worker.spans.vocabularies.openinference.tooling import moved_tools, place_in, tool_attributes
+from sync_worker.spans.vocabularies.openinference.unread import pairs, scattered, unread
 from sync_worker.spans.vocabularies.openinference.writing import flat
 from sync_worker.spans.vocabularies.tools import take_tools
 from sync_worker.spans.vocabularies.vocabulary import Rebuilt, Vocabulary
@@ -40,26 +40,27 @@ def _rebuild(row: Observation, originals: Originals, _: TraceContext) -> Rebuilt
     if bare is not None:
         return Rebuilt(bare)
     maker, version = maker_of(row, originals)
+    place = place_in(row.input, maker.tools)
     is_model_call = originals.attributes.get(OPENINFERENCE_KIND) == "LLM"
     text, tools = row.input, None
-    if row.api != "v1" or is_model_call or maker.tools == "joined":  # in v1 others' own tools look no other
-        text, tools = moved_tools(row.input, maker.tools, originals)
-    found: Attributes = {}
+    if row.api != "v1" or is_model_call or place == "joined":  # in v1 others' own tools look no other
+        text, tools = moved_tools(row.input, place, originals)
+    found: Attributes = flat(_INPUT, scattered(originals.attributes)) if not text else {}
     if text:
         found["input.value"] = text
     if row.output:
         found["output.value"] = row.output
     has_messages = is_model_call or not maker.only_llm
-    if not tools and not (has_messages and (maker.reads_input or maker.reads_output)):
+    if not tools and not (has_messages and maker.reads_messages):
         return Rebuilt(found)
     asked, answered = _json(text), _json(row.output)
-    derived = tool_attributes(tools, maker.tools, originals, asked, answered)
+    derived = tool_attributes(tools, place, originals, asked, answered)
     if has_messages:
         derived |= _messages(maker, version, asked, answered)
-        if maker.answers_text and row.output and not (isinstance(answered, dict) and "choices" in answered):
-            derived |= flat(_OUTPUT, (("0.message.role", "assistant"), ("0.message.content", row.output)))
-    guessed = set() if maker.sure else {*derived, *(("input.value",) if tools and maker.tools != "kept" else ())}
-    return Rebuilt(found | derived, guessed=guessed)
+        if maker.reads_answer is not None and row.output and not isinstance(answered, dict | list):
+            derived |= flat(_OUTPUT, maker.reads_answer(row.output, asked))
+    moved = ("input.value",) if tools and place != "kept" else ()
+    return Rebuilt(found | derived, guessed=set() if maker.sure else {*derived, *moved})
 
 
 def _messages(maker: Maker, version: Version, asked: Any, answered: Any) -> Attributes:

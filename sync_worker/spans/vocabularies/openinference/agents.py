@@ -33,8 +33,8 @@ def agno_input(value: Any) -> Pairs:
 
 
 def agno_output(value: Any) -> Pairs:
-    """Yield Agno's answer: with reasoning as contents, and its text as content as well."""
-    for at, message in enumerate(objects(value)):
+    """Yield Agno's answer: with reasoning as contents, and its text as content as well; a streamed one is no list."""
+    for at, message in enumerate(objects([value] if isinstance(value, dict) else value)):
         said, thought = message.get("content"), message.get("reasoning_content")
         if message.get("role"):
             yield f"{at}.message.role", message["role"]
@@ -55,16 +55,28 @@ def _agno_calls(at: int, message: Any) -> Pairs:
 
 
 def plain_input(value: Any) -> Pairs:
-    """Yield roles and texts, which is what DSPy and smolagents have of them (dspy 0.1.48, smolagents 0.1.43)."""
+    """Yield roles and texts, which is what DSPy has of them (dspy 0.1.48); contents are flattened as they are."""
     value = fields(value)
     if isinstance(value.get("prompt"), str):
         yield "0.message.role", "user"
         yield "0.message.content", value["prompt"]
         return
     for at, message in enumerate(objects(value.get("messages"))):
-        if message.get("role") and isinstance(message.get("content"), str):
+        said = message.get("content")
+        if message.get("role") is not None:
             yield f"{at}.message.role", message["role"]
-            yield f"{at}.message.content", message["content"]
+        if isinstance(said, str):
+            yield f"{at}.message.content", said
+        for place, block in enumerate(objects(said)):
+            yield from _flattened(f"{at}.message.content.{place}", block)
+
+
+def _flattened(prefix: str, value: Any) -> Pairs:
+    for key, told in value.items():
+        if isinstance(told, dict):
+            yield from ((f"{prefix}.{key}.{name}", item) for name, item in told.items())
+        else:
+            yield f"{prefix}.{key}", told
 
 
 def dspy_output(value: Any) -> Pairs:
@@ -75,18 +87,10 @@ def dspy_output(value: Any) -> Pairs:
             yield f"{at}.message.content", text
 
 
-def smolagents_output(value: Any) -> Pairs:
-    """Yield the answer of a model of smolagents, its text as contents."""
-    value = fields(value)
-    if isinstance(value.get("role"), str):
-        yield "0.message.role", value["role"]
-    said = value.get("content")
-    blocks = [{"type": "text", "text": said}] if isinstance(said, str) else items(said)
-    texts = [block["text"] for block in blocks if fields(block).get("type") == "text" and block.get("text") is not None]
-    for at, text in enumerate(texts):
-        yield from content(f"0.message.contents.{at}", "text", text)
-    for key, told in calls(value.get("tool_calls")):
-        yield f"0.{key}", told
+def litellm_answer(text: str, _: Any) -> Pairs:
+    """Yield the answer where its text alone was written."""
+    yield "0.message.role", "assistant"
+    yield "0.message.content", text
 
 
 def litellm_input(value: Any) -> Pairs:

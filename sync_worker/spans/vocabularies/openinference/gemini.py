@@ -1,10 +1,22 @@
-"""Gemini's contents, as openinference-instrumentation-google-adk writes them (1.0.5; text parts alike since 0.1.0)."""
+"""Gemini's contents, as openinference-instrumentation-google-adk writes them (1.0.5; text parts alike since 0.1.0).
+
+And as openinference-instrumentation-google-genai does (1.0.2), whose requests may have the keys of either language.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sync_worker.spans.vocabularies.openinference.writing import Pairs, content, fields, image, items, json_of, objects
+from sync_worker.spans.vocabularies.openinference.writing import (
+    Pairs,
+    call,
+    content,
+    fields,
+    image,
+    items,
+    json_of,
+    objects,
+)
 
 
 def adk_input(value: Any) -> Pairs:
@@ -28,6 +40,77 @@ def adk_output(value: Any) -> Pairs:
     said = fields(value).get("content")
     if isinstance(said, dict) and said:
         yield from _content(0, said)
+
+
+def genai_input(value: Any) -> Pairs:
+    """Yield the messages of a request of Google's SDK: its system instruction, then its contents."""
+    value = fields(value)
+    system = _either(value, "system_instruction", "systemInstruction")
+    at = 0
+    if system:
+        for key, told in _genai_content(system if isinstance(system, dict) else {"parts": [{"text": system}]}):
+            yield f"0.{key}", "system" if key == "message.role" else told
+        at = 1
+    said = value.get("contents")
+    if isinstance(said, str):
+        said = [{"parts": [{"text": said}]}]
+    for place, told in enumerate([said] if isinstance(said, dict) else items(said), at):
+        for key, item in _genai_content(fields(told)):
+            yield f"{place}.{key}", item
+
+
+def genai_output(value: Any) -> Pairs:
+    """Yield the messages of a response's candidates."""
+    at = -1
+    for candidate in objects(fields(value).get("candidates")):
+        at = index if isinstance(index := candidate.get("index"), int) else at + 1
+        said = candidate.get("content")
+        if isinstance(said, dict) and said:
+            for key, told in _genai_content(said, answer=True):
+                yield f"{at}.{key}", told
+
+
+def _genai_content(said: Any, *, answer: bool = False) -> Pairs:
+    """Yield one content; a part that is alone is the message's content."""
+    if said.get("role") or not answer:
+        yield "message.role", said.get("role") or "user"
+    parts = objects(said.get("parts"))
+    alone = len(parts) == 1
+    contents = calls = 0
+    for part in parts:
+        prefix = f"message.contents.{contents}"
+        signature = _either(part, "thought_signature", "thoughtSignature")
+        text, asked = part.get("text"), _either(part, "function_call", "functionCall")
+        replied = _either(part, "function_response", "functionResponse")
+        told: list[tuple[str, Any]] = []
+        if isinstance(text, str):
+            if part.get("thought"):
+                told += content(prefix, "reasoning", text or None)
+            elif alone and signature is None and (text or not answer):
+                yield "message.content", text
+            elif text or signature is not None or not answer:
+                told += content(prefix, "text", text or None if answer else text)
+            if told and signature is not None:
+                told.append((f"{prefix}.message_content.signature", _signature(signature)))
+        elif isinstance(asked, dict):
+            place = f"message.tool_calls.{calls}"
+            yield from call(place, None if answer else asked.get("id"), asked.get("name"), asked.get("args"))
+            if signature is not None:
+                yield f"{place}.tool_call.reasoning_signature", _signature(signature)
+            calls += 1
+        elif isinstance(replied, dict):
+            if replied.get("response") and alone:
+                yield "message.content", json_of(replied["response"])
+            elif replied.get("response"):
+                told += content(prefix, "text", json_of(replied["response"]))
+            if replied.get("id"):
+                yield "message.tool_call_id", replied["id"]
+        yield from told
+        contents += bool(told)
+
+
+def _either(value: Any, snake: str, camel: str) -> Any:
+    return value.get(snake, value.get(camel))
 
 
 def declarations(value: Any) -> list[Any]:

@@ -10,12 +10,24 @@ from sync_worker.records import Observation
 from sync_worker.spans.instrumentations import GOOGLE_ADK
 from sync_worker.spans.restore import Originals
 from sync_worker.spans.versions import Version, version_of
-from sync_worker.spans.vocabularies.openinference import agents, chat, gemini, langchain, responses
+from sync_worker.spans.vocabularies.openinference import (
+    agents,
+    backend,
+    bedrock,
+    chat,
+    gemini,
+    general,
+    langchain,
+    responses,
+    shown,
+)
 from sync_worker.spans.vocabularies.openinference.anthropic import anthropic_input, anthropic_output
 from sync_worker.spans.vocabularies.openinference.tooling import Place
 from sync_worker.spans.vocabularies.openinference.writing import Pairs, fields
 
 Reader = Callable[[Any, Version], Pairs]
+#: Reads an output that is no JSON, with the input beside it.
+Answer = Callable[[str, Any], Pairs]
 
 _PYTHON, _JAVASCRIPT = "openinference.instrumentation.", "@arizeai/openinference-instrumentation-"
 #: openinference-instrumentation-openai tells reasoning as one content from here on.
@@ -30,9 +42,10 @@ _NEWEST: Version = (1_000_000,)
 class Maker:
     """How an instrumentation writes.
 
-    `tools` says where tools stand in the input that it wrote: `kept` inside, as the request has them; `added` by
-    Langfuse to an object; `wrapped` by Langfuse together with a list; `joined` to an object from an attribute of
-    another maker, and from those of OpenInference only what that lacks.
+    `tools` says where tools stand in the input that it wrote: `kept` inside, as the request has them; `declared`
+    inside, where Langfuse adds them once more, by name; `added` by Langfuse to an object; `wrapped` by Langfuse
+    together with a list; `joined` to an object from an attribute of another maker, and from those of OpenInference only
+    what that lacks. `either` is `kept` for the body of a request, and `added` for anything else.
     """
 
     reads_input: Reader | None = None
@@ -41,7 +54,12 @@ class Maker:
     tools: Place = "added"
     only_llm: bool = True  # whether only model calls have messages
     sure: bool = True  # whether messages are known to be made like that
-    answers_text: bool = False  # whether the output is the answer's text alone, where there is one
+    reads_answer: Answer | None = None  # finds the answer in an output that is text
+
+    @property
+    def reads_messages(self) -> bool:
+        """Whether anything is known of the messages."""
+        return bool(self.reads_input or self.reads_output or self.reads_answer)
 
 
 def _any_version(read: Callable[[Any], Pairs]) -> Reader:
@@ -64,7 +82,21 @@ _OPENAI = Maker(_openai_input, _openai_output, tools="kept")
 _ANTHROPIC = Maker(anthropic_input, anthropic_output, tools="kept")
 _LANGCHAIN = Maker(langchain.langchain_input, langchain.langchain_output, only_llm=False)
 _ADK = Maker(_any_version(gemini.adk_input), _any_version(gemini.adk_output))
-_UNKNOWN = Maker(sure=False)
+_GENAI = Maker(_any_version(gemini.genai_input), _any_version(gemini.genai_output), tools="declared", sure=False)
+#: A program's own spans, of which any text may be the input.
+_STRANGER = Maker(sure=False)
+#: An instrumentation of OpenInference's that is not listed. It has tools in its input if that is a whole request.
+_UNKNOWN = Maker(
+    _any_version(general.general_input),
+    _any_version(general.general_output),
+    tools="either",
+    sure=False,
+    reads_answer=agents.litellm_answer,
+)
+#: LiteLLM's callbacks for Arize, and its older one for Langfuse: the input is the last message's text, whose number is
+#: not kept (integrations/arize/_utils.py).
+_LITELLM = "litellm"
+_LITELLM_ITSELF = Maker(reads_answer=agents.litellm_answer, sure=False)
 _AGENTS = Maker(
     _any_version(agents.agents_input),
     _any_version(agents.agents_output),
@@ -73,45 +105,53 @@ _AGENTS = Maker(
 )
 _AGENTS_CHAT = Maker(_any_version(agents.agents_chat), _any_version(agents.agents_chat), tools="wrapped")
 
-#: By the last part of the scope's name. Makers that are not here have no messages: their input holds objects as Python
-#: shows them (LlamaIndex, Haystack, CrewAI), or what they make of it differs by version and model (Bedrock, Vertex AI).
+#: By the last part of the scope's name.
 _MAKERS: dict[str, Maker] = {
     "openai": _OPENAI,
     "groq": Maker(_any_version(chat.groq_input), _any_version(chat.groq_output), tools="kept"),
-    "portkey": Maker(_any_version(chat.groq_input), tools="kept", sure=False),
+    "portkey": Maker(_any_version(chat.groq_input), _any_version(chat.groq_output), tools="kept", sure=False),
     "mistralai": Maker(_any_version(chat.mistral_input), _any_version(chat.mistral_output), tools="kept"),
     "anthropic": _ANTHROPIC,
     "langchain": _LANGCHAIN,
     "google_adk": _ADK,
-    "google_genai": Maker(tools="kept"),
+    "google_genai": _GENAI,
     "agno": Maker(_any_version(agents.agno_input), _any_version(agents.agno_output)),
+    "autogen_agentchat": Maker(None, _any_version(backend.autogen_output), sure=False),
+    "beeai": Maker(_any_version(backend.beeai_input), reads_answer=backend.beeai_answer, sure=False),
     "dspy": Maker(_any_version(agents.plain_input), _any_version(agents.dspy_output)),
-    "smolagents": Maker(_any_version(agents.plain_input), _any_version(agents.smolagents_output), sure=False),
+    "haystack": Maker(_any_version(shown.haystack_input), _any_version(shown.haystack_output), sure=False),
+    "llama_index": Maker(_any_version(shown.llama_index_input), reads_answer=shown.llama_index_answer, sure=False),
+    "smolagents": Maker(_any_version(shown.smolagents_input), _any_version(shown.smolagents_output), sure=False),
     "litellm": Maker(
-        _any_version(agents.litellm_input), _any_version(agents.litellm_output), sure=False, answers_text=True
+        _any_version(agents.litellm_input),
+        _any_version(agents.litellm_output),
+        sure=False,
+        reads_answer=agents.litellm_answer,
     ),
     "openai_agents": _AGENTS,
     "instructor": Maker(tools="kept"),
-    "bedrock": Maker(tools="kept"),
-    "vertexai": Maker(tools="kept"),
+    "bedrock": Maker(_any_version(bedrock.bedrock_input), _any_version(bedrock.bedrock_output), tools="kept"),
+    "vertexai": Maker(tools="kept"),  # what it makes of the same body differs by the SDK that is used
 }
 _IN_JAVASCRIPT: dict[str, Maker] = {
     "openai": Maker(_openai_input, _openai_output, tools="kept", sure=False),
     "langchain": Maker(_LANGCHAIN.reads_input, _LANGCHAIN.reads_output, only_llm=False, sure=False),
-    "anthropic": Maker(tools="kept"),
-    "bedrock": Maker(tools="kept"),
 }
 
 
 def maker_of(row: Observation, originals: Originals) -> tuple[Maker, Version]:
     """Return what is known of the maker of a span, and its version."""
     if originals.scope is None:
-        return _UNKNOWN, ()
+        return _STRANGER, ()
     name, version = originals.scope.name, version_of(originals.scope) or _NEWEST
     if name.startswith(_JAVASCRIPT):
         return _IN_JAVASCRIPT.get(name.removeprefix(_JAVASCRIPT), _UNKNOWN), version
     if name == GOOGLE_ADK:  # Google's own spans, which the instrumentation of its kit adds to
         return replace(_ADK, tools="joined"), version
+    if name == _LITELLM:
+        return _LITELLM_ITSELF, version
     if name == _PYTHON + "openai_agents" and row.name == "generation":
         return _AGENTS_CHAT, version
-    return _MAKERS.get(name.removeprefix(_PYTHON), _UNKNOWN) if name.startswith(_PYTHON) else _UNKNOWN, version
+    if name.startswith(_PYTHON):
+        return _MAKERS.get(name.removeprefix(_PYTHON), _UNKNOWN), version
+    return _UNKNOWN if name.startswith(("openinference.", "@arizeai/openinference-")) else _STRANGER, version

@@ -13,7 +13,7 @@ from sync_worker.spans.vocabularies.openinference.writing import MAX_KEYS, field
 from sync_worker.spans.vocabularies.tools import merged_input, take_tools, tool_name
 
 #: Where Langfuse found and left tools, see `Maker`.
-Place: TypeAlias = Literal["kept", "added", "wrapped", "joined"]
+Place: TypeAlias = Literal["kept", "declared", "added", "wrapped", "joined", "either"]
 
 _TOOL = re.compile(r"llm\.tools\.(\d{1,6})\.tool\.json_schema\Z")
 
@@ -23,9 +23,34 @@ def moved_tools(text: str | None, stand: Place, originals: Originals) -> tuple[s
     if stand == "kept":
         value = merged_input(text)
         return text, None if value is None else value["tools"]
+    if stand == "declared":
+        return _without_added(text)
     if any(_is_named(value) for key, value in originals.attributes.items() if _TOOL.match(key)):
         return text, None  # a Langfuse that does not move tools
     return take_tools(text, lists=stand == "wrapped")
+
+
+def place_in(text: str | None, stand: Place) -> Place:
+    """Return where the tools of an input stand, where its maker may do either."""
+    if stand != "either":
+        return stand
+    value = merged_input(text)
+    return "kept" if value is not None and "model" in value else "added"
+
+
+def _without_added(text: str | None) -> tuple[str | None, list[Any] | None]:
+    """Return a request to Gemini as it was, and the functions that Langfuse added behind the tools that declare them.
+
+    It adds what has a name; the tools of a request have none.
+    """
+    value = merged_input(text)
+    if value is None:
+        return text, None
+    own = [tool for tool in value["tools"] if tool_name(tool) is None]
+    added = value["tools"][len(own) :]
+    if not own or not added or value["tools"][: len(own)] != own:
+        return text, None
+    return dump(value | {"tools": own}), added
 
 
 def tool_attributes(

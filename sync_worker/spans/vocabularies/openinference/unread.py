@@ -5,10 +5,16 @@ It makes objects of the dotted keys, and lists where a part is a number (`conver
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from sync_worker.json_text import parse
+from sync_worker.spans.model import AttributeValue
 from sync_worker.spans.vocabularies.openinference.writing import Pairs
+
+_KEYS = frozenset({"message", "thought", "function"})
+_SCATTERED = re.compile(r"input\.value\.(\d{1,6})\.(role|content)\Z")
 
 
 def unread(text: str | None) -> list[Any] | None:
@@ -16,11 +22,23 @@ def unread(text: str | None) -> list[Any] | None:
     is_json, value = parse(text) if text and text.startswith('[{"message":{') else (False, None)
     if not is_json or not isinstance(value, list):
         return None
-    return (
-        value
-        if all(item is None or (isinstance(item, dict) and item.keys() == {"message"}) for item in value)
-        else None
-    )
+    return value if all(item is None or _is_message(item) for item in value) else None
+
+
+def _is_message(item: Any) -> bool:
+    """Whether an item is a message; AutoGen writes some keys beside it (`thought`, `function`)."""
+    return isinstance(item, dict) and isinstance(item.get("message"), dict) and item.keys() <= _KEYS
+
+
+def scattered(attributes: Mapping[str, AttributeValue]) -> Pairs:
+    """Yield the messages that Instructor's instrumentation wrote into its input as well, each field under a key.
+
+    Langfuse takes none of `input.value.0.role` for an input (openinference-instrumentation-instructor 0.1.14).
+    """
+    for key, value in attributes.items():
+        found = _SCATTERED.match(key)
+        if found is not None:
+            yield f"{found[1]}.message.{found[2]}", value
 
 
 def pairs(messages: list[Any]) -> Pairs:

@@ -1,0 +1,90 @@
+"""`convert FILE`: the spans of saved observations, or of one trace, as OTLP/JSON. Sends nothing."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import get_args
+
+from sync_worker.cli.common import Subparsers, add_common_options
+from sync_worker.cli.output import print_json, say
+from sync_worker.cli.working import ask
+from sync_worker.errors import ConfigError, ExitCode, RecordRefused
+from sync_worker.langfuse.saved import read_saved
+from sync_worker.records import Api
+from sync_worker.spans.model import AttributeProfile, Conversion
+from sync_worker.spans.otlp_json import otlp_json
+from sync_worker.runs.preview import Preview, preview
+from sync_worker.sync.source import SourceSync
+
+#: `kelet.project` of spans that are made without settings.
+_PROJECT = "example"
+
+
+def add_to(subparsers: Subparsers) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser("convert", help="the spans of observations in a file, as OTLP/JSON; sends nothing")
+    parser.add_argument("file", metavar="FILE", nargs="?", help="JSON of Langfuse's API, or - for stdin")
+    parser.add_argument("--trace", metavar="ID", help="a trace read from Langfuse, in place of a file")
+    parser.add_argument("--api", metavar="API", choices=get_args(Api), help="of a file; told by its fields if unset")
+    parser.add_argument(
+        "--attributes", metavar="PROFILE", choices=get_args(AttributeProfile), help="of a file; as SYNC_ATTRIBUTES"
+    )
+    add_common_options(parser, source=True, json=False)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command."""
+    if (arguments.file is None) == (arguments.trace is None):
+        raise ConfigError(
+            "convert needs a FILE, - for stdin, or --trace ID. Try: sync-worker convert observations.json"
+        )
+    if arguments.trace is None:
+        return _print(_of_file(arguments), ExitCode.OK)
+    found = Preview()
+
+    async def look(sync: SourceSync) -> None:
+        one = await sync.preview(arguments.trace)
+        found.spans += one.spans
+        found.failed += one.failed
+
+    code, errors = ask(arguments, look, must_exist=False)
+    for source, error in errors.items():
+        say(f"sync-worker: {source}: {error}")
+    if not found.spans and errors:
+        return code
+    if not found.spans:
+        raise ConfigError(
+            f"Langfuse has no observations of the trace {arguments.trace}. Try: the id as Langfuse shows it"
+        )
+    return _print(found, code)
+
+
+def _of_file(arguments: argparse.Namespace) -> Preview:
+    name = "stdin" if arguments.file == "-" else arguments.file
+    try:
+        rows = read_saved(_content(arguments.file), arguments.api)
+    except OSError as fault:
+        raise ConfigError(f"{name} cannot be read ({fault.strerror or fault}). Try: another file") from None
+    except RecordRefused as fault:
+        raise ConfigError(
+            f"{name}: {fault}. Try: what GET /api/public/v2/observations answered, its data, or an observation a line"
+        ) from None
+    return preview(rows, _PROJECT, Conversion(attributes=arguments.attributes or "both"))
+
+
+def _content(file: str) -> bytes:
+    if file != "-":
+        return Path(file).read_bytes()
+    if sys.stdin is None:
+        raise OSError("it is closed")
+    return sys.stdin.buffer.read()
+
+
+def _print(found: Preview, code: int) -> int:
+    print_json(otlp_json(found.spans))
+    for row_id, fault in found.failed:
+        say(f"sync-worker: the observation {row_id} breaks the conversion ({fault}); the others are printed")
+    return code or (ExitCode.USAGE if found.failed else ExitCode.OK)

@@ -1,0 +1,157 @@
+"""The run of a tool in GenAI's words: its name, the id of its call, its arguments and its result.
+
+What Langfuse keeps as input and output of a tool is often what the framework handed around: the call, or the message
+that answers it (see `envelopes`). The conventions mean the parameters passed to the tool and what it returned
+(https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/#execute-tool-span), so the envelope is taken off. The
+text as it was stays in `langfuse.observation.input` and `.output`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from sync_worker.json_text import dump, parse
+from sync_worker.records import Observation
+from sync_worker.spans.model import Attributes, AttributeValue
+from sync_worker.spans.python_text import read
+from sync_worker.spans.tool_calls.envelopes import (
+    Content,
+    arguments_in,
+    event_arguments,
+    event_result,
+    has_positions,
+    result_in,
+)
+
+NAME, CALL_ID = "gen_ai.tool.name", "gen_ai.tool.call.id"
+ARGUMENTS, RESULT = "gen_ai.tool.call.arguments", "gen_ai.tool.call.result"
+
+#: Where instrumentations put a tool's name, besides the conventions, and the id of its call: OpenInference, the Vercel
+#: AI SDK, LiveKit, Mastra, Traceloop.
+_NAMES = ("tool.name", "ai.toolCall.name", "lk.function_tool.name", "traceloop.entity.name")
+_CALL_IDS = ("tool_call.id", "tool.id", "ai.toolCall.id", "lk.function_tool.id", "tool_call_id")
+#: Arguments that Langfuse leaves among the attributes.
+_ARGUMENTS = ("lk.function_tool.arguments", "lk.function_tool.args")
+#: The beginning of a span's name in the conventions, where Langfuse shows no other.
+_OPERATION = "execute_tool "
+#: What ADK writes for a call without an id.
+_NO_ID = "<not specified>"
+
+#: Envelopes may lie in each other: a message of LangChain in a list, JSON text in a call.
+_MAX_LAYERS = 5
+
+#: What the envelope of a result has in it, whichever way it is written: other text that looks like Python's is the
+#: result itself.
+_MARKS = ("tool_call_id", "toolUseId", "raw_output", "call_id", "tool_name")
+
+
+class _Told(NamedTuple):
+    """A value, the text that says it, and whether that is Python's."""
+
+    value: Any
+    text: str
+    is_python: bool = False
+
+
+@dataclass(slots=True)
+class ToolCall:
+    """What a tool's row says in GenAI's words; `guessed` names attributes that stayed as the framework wrote them."""
+
+    attributes: Attributes = field(default_factory=dict)
+    guessed: list[str] = field(default_factory=list)
+
+
+def is_tool(row: Observation, originals: Mapping[str, AttributeValue]) -> bool:
+    """Whether a row is the run of a tool; Langfuse has no type for those that Traceloop's decorator alone marks."""
+    return row.type == "TOOL" or (row.type == "SPAN" and originals.get("traceloop.span.kind") == "tool")
+
+
+def tool_call(row: Observation, originals: Mapping[str, AttributeValue]) -> ToolCall:
+    """Return the attributes of a tool's row."""
+    name = _first(originals, _NAMES) or (row.name or "").removeprefix(_OPERATION)
+    asked = _read(row.input)
+    told = None if asked is None else event_arguments(asked.value)
+    arguments, asked_id = _unwrapped(asked, told, lambda value: arguments_in(value, name))
+    answered = _read(row.output, *_MARKS)
+    told = event_result(answered.value) if answered is not None and told is not None else None
+    result, answered_id = _unwrapped(answered, told, result_in)
+    found = ToolCall()
+    call_id = _first(originals, _CALL_IDS) or _of_metadata(row) or asked_id or answered_id
+    for key, value in (
+        (NAME, name),
+        (CALL_ID, None if call_id == _NO_ID else call_id),
+        (ARGUMENTS, _first(originals, _ARGUMENTS) if arguments is None else _json_of(arguments)),
+        (RESULT, None if result is None else _json_of(result) if result is not answered else row.output),
+    ):
+        if value:
+            found.attributes[key] = value
+    if arguments is not None and (has_positions(arguments.value) or _is_unread(arguments)):
+        found.guessed.append(ARGUMENTS)
+    return found
+
+
+def _unwrapped(
+    told: _Told | None, event: Content | None, look: Callable[[Any], Content | None]
+) -> tuple[_Told | None, str | None]:
+    """Return what the envelopes around a text hold, and the id of the call that the outermost names."""
+    call_id: str | None = None
+    content = event
+    for _ in range(_MAX_LAYERS):
+        if content is None:
+            content = None if told is None else look(told.value)
+        if content is None or told is None:
+            break
+        call_id = call_id or content.call_id
+        if content.value is told.value:
+            break
+        told, content = _as_told(content.value), None
+    return told, call_id
+
+
+def _read(text: str | None, *marks: str) -> _Told | None:
+    """Read a text: JSON, JSON in a JSON string, or what Python wrote, where it has one of the marks."""
+    if text is None:
+        return None
+    first = text.lstrip()[:1]
+    is_json, value = parse(text) if first in {"{", "[", '"'} else (False, None)
+    if isinstance(value, str):
+        inner = _read(value, *marks) if value.lstrip()[:1] in {"{", "["} else None
+        return _Told(text, text) if inner is None or isinstance(inner.value, str) else inner
+    if is_json:
+        return _Told(value, text)
+    if not marks or any(mark in text for mark in marks):
+        is_python, value = read(text)
+        if is_python:
+            return _Told(value, text, is_python=True)
+    return _Told(text, text)
+
+
+def _as_told(value: Any) -> _Told:
+    if isinstance(value, str):
+        return _read(value) or _Told(value, value)
+    return _Told(value, "" if value is None else dump(value))
+
+
+def _json_of(told: _Told) -> str:
+    return dump(told.value) if told.is_python else told.text
+
+
+def _is_unread(told: _Told) -> bool:
+    """Whether arguments look like an object that Python showed, and could not be read."""
+    return isinstance(told.value, str) and told.value[:1] == "{"
+
+
+def _first(originals: Mapping[str, AttributeValue], keys: tuple[str, ...]) -> str | None:
+    for key in keys:
+        value = originals.get(key)
+        if isinstance(value, str) and value:
+            return value
+    return None
+
+
+def _of_metadata(row: Observation) -> str | None:
+    """Return the id that LangChain's callback for Langfuse puts into the metadata."""
+    told = row.metadata.get("tool_call_id")
+    return told if isinstance(told, str) and told else None

@@ -1,0 +1,146 @@
+"""`convert`, as a process of its own: files, stdin and traces become spans; bad input ends with one line and 2."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sync_worker.errors import ExitCode
+from sync_worker.langfuse.saved import read_saved
+from sync_worker.spans.model import Conversion
+from sync_worker.runs.preview import preview
+from tests.fidelity.pairs import load, spans_of
+from tests.support.rows import trace
+from tests.sync.conftest import MakeWorld
+from tests.sync.test_streams import shell
+from tests.sync.world import World
+
+
+@pytest.fixture
+def bare(make_world: MakeWorld) -> World:
+    """Return a world in which nothing is set."""
+    made = make_world([])
+    made.environ.clear()
+    return made
+
+
+def spans(text: str) -> list[dict[str, Any]]:
+    """Return the spans of what was printed."""
+    return [
+        span for group in json.loads(text)["resourceSpans"] for scope in group["scopeSpans"] for span in scope["spans"]
+    ]
+
+
+def write(made: World, text: str) -> Path:
+    path = made.folder / "observations.json"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("generation", ["v2", "v1"])
+def test_a_file_needs_no_settings(bare: World, generation: str) -> None:
+    """A user could not try a case without an account, or would see other spans than a run sends."""
+    pair = load("langfuse-js")
+    rows = pair.v2 if generation == "v2" else [*pair.v1["traces"], *pair.v1["observations"]]
+    write(bare, json.dumps({"data": rows}))
+    code, out, err = shell(bare, "sync convert observations.json")
+    assert (code, err) == (0, "")
+    assert {(span["traceId"], span["spanId"]) for span in spans(out)} == {span.key for span in pair.direct}
+    assert list(bare.folder.glob("*.db")) == []
+
+
+def test_stdin(bare: World) -> None:
+    """A line of a log could not be piped in."""
+    write(bare, "\n".join(json.dumps(row) for row in trace(2, start=0.0, seconds=1.0)))
+    code, out, err = shell(bare, "sync convert - < observations.json")
+    assert (code, len(spans(out)), err) == (0, 3, "")
+
+
+def test_attributes(bare: World) -> None:
+    """What another profile sends could not be seen."""
+    write(bare, json.dumps(load("langfuse-js").v2))
+    code, out, _ = shell(bare, "sync convert observations.json --attributes genai")
+    assert code == 0
+    assert '"langfuse.observation.level"' not in out
+
+
+def test_a_broken_pipe_is_no_fault(bare: World) -> None:
+    """`| head` would print a traceback."""
+    write(bare, json.dumps(load("litellm").v2))
+    code, out, err = shell(bare, "{ sync convert observations.json; echo $? >&2; } | head -1")
+    assert (code, out.strip(), err.strip()) == (0, "{", "0")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "no JSON", '{"id": "a"', "3", '[{"id": "a"}]', "[" * 1_000_000, "[" * 20_000 + "]" * 20_000],
+    ids=["empty", "nothing", "words", "cut", "number", "no start", "open", "deep"],
+)
+def test_bad_input(bare: World, text: str) -> None:
+    """A script would take half a result for one, a person would read a traceback."""
+    write(bare, text)
+    for line in ("sync convert observations.json", "sync convert - < observations.json"):
+        code, out, err = shell(bare, line)
+        assert (code, out, err.count("\n")) == (ExitCode.USAGE, "", 1)
+        assert err.startswith(f"sync-worker: {'stdin' if '<' in line else 'observations.json'}: ")
+        assert "Try: " in err
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["", "a.json --trace t", "nowhere.json", ".", "- <&-", "a.json --api v3"],
+    ids=lambda words: words or "none",
+)
+def test_wrong_words(bare: World, words: str) -> None:
+    """What is missing would be guessed, or told by a traceback."""
+    code, out, err = shell(bare, f"sync convert {words}")
+    assert (code, out, "Traceback" in err) == (ExitCode.USAGE, "", False)
+
+
+def test_an_observation_that_breaks_nothing_else(bare: World) -> None:
+    """Deep values in one observation would cost the file."""
+    rows = trace(1, start=0.0, seconds=1.0)
+    rows[0]["metadata"] = {"deep": "here"}
+    write(bare, json.dumps(rows).replace('"here"', "[" * 5_000 + "]" * 5_000))
+    code, out, err = shell(bare, "sync convert observations.json")
+    assert (code, len(spans(out)), err) == (0, 2, "")
+
+
+def test_a_trace_with_the_worker_s_keys(make_world: MakeWorld) -> None:
+    """What a run would send of one trace could not be looked at without sending it."""
+    rows = trace(2, start=0.0, seconds=5.0)
+    made = make_world(rows)
+    code, out, _ = shell(made, f"sync convert --trace {shlex.quote(rows[0]['traceId'])}")
+    told = spans(out)
+    assert (code, len(told), made.kelet.spans) == (0, 3, [])
+    assert {"key": "kelet.project", "value": {"stringValue": made.environ["KELET_PROJECT"]}} in told[0]["attributes"]
+
+
+def test_a_trace_that_is_not_there(make_world: MakeWorld) -> None:
+    """An empty result would look like a trace without spans."""
+    code, out, err = shell(make_world([]), "sync convert --trace 0af7651916cd43dd8448eb211c80319c")
+    assert (code, out) == (ExitCode.USAGE, "")
+    assert "no observations of the trace" in err
+
+
+def test_a_trace_with_refused_keys(make_world: MakeWorld) -> None:
+    """Refused keys would look like a trace that is not there."""
+    made = make_world([])
+    made.environ["LANGFUSE_SECRET_KEY"] = "sk-lf-wrong"
+    code, out, err = shell(made, "sync convert --trace 0af7651916cd43dd8448eb211c80319c")
+    assert (code, out) == (ExitCode.CREDENTIALS, "")
+    assert "LANGFUSE_SECRET_KEY" in err
+
+
+def test_the_pairs_come_out_alike() -> None:
+    """The command would make other spans than those that are measured."""
+    pair = load("crewai")
+    rows = read_saved(json.dumps(pair.v2).encode())
+    there = spans_of(rows)
+    found = preview(rows, "shop", Conversion())
+    assert found.failed == []
+    assert {(span.trace_id, span.span_id): span for span in found.spans} == there
