@@ -21,19 +21,9 @@ NAMES = sorted(path.name for path in DATA.iterdir() if path.is_dir())
 #: Not converted rightly yet; a name leaves this list with the change that mends it.
 NOT_YET = {
     "agent-name-own-attribute",
-    "bare-choices-list",
-    "bare-openai-tool-calls",
-    "bedrock-converse-blocks",
-    "double-encoded-json",
-    "gemini-blocked-prompt",
     "langchain-tool-io",
-    "mistral-thinking-chunks",
-    "ollama-images-and-generate",
     "provider-from-model-id",
-    "pydantic-ai-message-history",
-    "responses-items-of-new-types",
     "strands-tool-io",
-    "tool-message-id",
     "usage-bedrock-converse",
     "usage-one-of-two-details-inside",
 }
