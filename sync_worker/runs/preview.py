@@ -11,7 +11,7 @@ from sync_worker.spans.context import gather
 from sync_worker.spans.convert import convert
 from sync_worker.spans.model import Conversion, Span
 from sync_worker.spans.routing import Rule, decide
-from sync_worker.sync.assemble import Assembly
+from sync_worker.pipeline.assemble import Assembly
 from sync_worker.windows import Window
 
 

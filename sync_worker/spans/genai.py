@@ -154,6 +154,8 @@ def _messages(row: Observation, originals: Mapping[str, AttributeValue], derived
             if text is None or system:
                 text = dump([*_system_turns(answered), *answered.messages])
             derived["gen_ai.output.messages"] = text
+            if answered.tools:  # OpenAI's Responses API repeats in its answer what it was given
+                derived.setdefault("gen_ai.tool.definitions", dump(answered.tools))
             if answered.finish_reasons:
                 derived["gen_ai.response.finish_reasons"] = answered.finish_reasons
 
@@ -170,7 +172,12 @@ def _as_written(text: str | None) -> tuple[list[Any], str] | None:
     Langfuse puts system instructions before them, as plain messages, and tools beside them.
     """
     is_json, value = parse(text) if text and text.lstrip()[:1] in {"[", "{"} else (False, None)
-    if is_json and isinstance(value, dict) and value.keys() == {"messages", "tools"}:
+    if (
+        is_json
+        and isinstance(value, dict)
+        and value.keys() == {"messages", "tools"}
+        and isinstance(value["tools"], list)
+    ):
         value, text = value["messages"], None
     if not isinstance(value, list):
         return None
@@ -195,6 +202,8 @@ def _is_genai_message(item: Any) -> bool:
         isinstance(item, dict)
         and isinstance(item.get("role"), str)
         and isinstance(item.get("parts"), list)
+        and isinstance(item.get("name"), str | None)
+        and isinstance(item.get("finish_reason", ""), str)
         and all(
             isinstance(part, dict) and part.keys() & _PART_KEYS.get(str(part.get("type")), set())
             for part in item["parts"]

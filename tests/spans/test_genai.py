@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from sync_worker.json_text import dump, parse
 from sync_worker.records import Observation
 from sync_worker.spans.genai import genai_attributes
 from sync_worker.spans.model import Attributes, AttributeValue
@@ -334,3 +335,22 @@ def test_finish_reasons() -> None:
     """Why an answer ended: cut-off answers are found by it."""
     body = '{"choices":[{"finish_reason":"length","message":{"role":"assistant","content":"x"}}]}'
     assert derived(generation(output=body))["gen_ai.response.finish_reasons"] == ["length"]
+
+
+def test_tools_of_the_answer() -> None:
+    """OpenAI's Responses API repeats the tools in its answer; where the input has none they would be lost."""
+    output = '{"output":[{"type":"message","role":"assistant","content":"ho"}],"tools":[{"name":"f"}]}'
+    assert held(derived(generation(output=output)), TOOLS, ANSWERED) == {
+        TOOLS: '[{"name":"f"}]',
+        ANSWERED: '[{"role":"assistant","parts":[{"type":"text","content":"ho"}]}]',
+    }
+    given = derived(generation(input='{"messages":[{"role":"user","content":"hi"}],"tools":[1]}', output=output))
+    assert given[TOOLS] == "[1]"
+
+
+@pytest.mark.parametrize("reason", [None, 5, {"why": "stop"}])
+def test_messages_that_break_the_conventions_are_not_passed_on(reason: object) -> None:
+    """A finish reason that is no text is refused by readers that go by the conventions' schema."""
+    written = dump([{"role": "assistant", "parts": [{"type": "text", "content": "ho"}], "finish_reason": reason}])
+    found = parse(str(derived(generation(output=written))[ANSWERED]))[1]
+    assert "finish_reason" not in found[0]

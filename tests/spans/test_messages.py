@@ -588,7 +588,7 @@ def test_state_beside_messages_is_kept() -> None:
     "value",
     [
         *({}, [], [1], ["a", "b"], {"city": "Zürich"}, {"input": "question"}, {"text": "x"}, [[], []]),
-        *([{"role": "user", "content": "hi"}, 5], {"messages": [{"role": "user", "content": "hi"}, {"x": 1}]}),
+        *([{"content": "hi", "x": 1}, 5], {"messages": [{"role": "admin", "email": "x"}, {"x": 1}]}),
         *([{"role": "admin", "email": "x"}], {"role": 5, "content": "x"}, {"messages": []}, {"choices": [{}]}),
         *({"prompt": "hi", "answer": "ho"}, {"messages": "hi"}, {"generations": [[{"x": 1}]]}, {"contents": [{}]}),
         *([[{"role": "user", "content": "a"}], [{"role": "user", "content": "b"}]], {"output": "x"}, {"message": "x"}),
@@ -610,3 +610,58 @@ def test_text_that_only_looks_like_json(raw: str) -> None:
     """A cut or foreign text would raise instead of going out as it is."""
     conversation = read_input(raw)
     assert conversation == Conversation([{"role": "user", "parts": [text(raw)]}], [], None, [], recognised=False)
+
+
+@pytest.mark.parametrize(
+    ("odd", "message"),
+    [
+        ({"type": "brand_new", "x": "y"}, {"role": "user", "parts": [{"type": "brand_new", "x": "y"}]}),
+        ({"type": "brand_new_output", "x": 1}, {"role": "tool", "parts": [{"type": "brand_new_output", "x": 1}]}),
+        ({"type": "text", "text": "loose"}, {"role": "user", "parts": [text("loose")]}),
+        ({"role": "note", "body": "b"}, {"role": "note", "parts": [{"type": "body", "content": "b"}]}),
+        ({"x": 1}, {"role": "user", "parts": [text('{"x":1}')]}),
+        ("loose", {"role": "user", "parts": [text("loose")]}),
+        (5, {"role": "user", "parts": [text("5")]}),
+        ([{"role": "assistant", "content": "nested"}], {"role": "assistant", "parts": [text("nested")]}),
+    ],
+)
+def test_one_unknown_element_spoils_no_list(odd: object, message: dict[str, Any]) -> None:
+    """Roles, the system prompt and calls of a whole conversation would be lost by one element that is new."""
+    system, said = {"role": "system", "content": "S"}, {"role": "assistant", "content": "ho"}
+    conversation = asked([system, odd, None, said])
+    assert conversation.system == [text("S")]
+    assert conversation.messages == [message, {"role": "assistant", "parts": [text("ho")]}]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [{"type": "phone_call", "to": "x"}, {"type": "visit", "to": "y"}],  # ends like an item of the Responses API
+        [{"type": "text", "label": "Name"}, {"type": "select", "label": "Kind"}],  # fields of a form
+        [{"name": "w", "parameters": {}}, {"name": "v", "parameters": {}}],  # definitions
+        {"agent": {"role": "Researcher", "goal": "g", "reasoning": False}},  # CrewAI's agent
+        [{"text": "a"}, {"text": "b"}],  # what a model may well be asked for
+        {"result": {"answer": 42}},
+    ],
+)
+def test_data_is_no_conversation(value: object) -> None:
+    """Data that only looks a little like messages would be given roles that nobody had."""
+    for read in (read_input, read_output):
+        conversation = read(json.dumps(value))
+        assert conversation is not None
+        assert not conversation.recognised
+
+
+def test_a_list_that_a_model_was_asked_for_stays_its_answer() -> None:
+    """An answer that is JSON itself would be taken for blocks of a framework."""
+    said = '[{"text": "a"}]'
+    assert answered({"role": "assistant", "content": said}).messages[0]["parts"] == [text(said)]
+    assert asked([{"role": "tool", "content": said}]).messages[0]["parts"][0]["response"] == said
+
+
+def test_tools_that_only_the_answer_tells() -> None:
+    """Definitions that a response repeats would be lost where the request has none."""
+    tool = {"type": "function", "name": "w"}
+    assert answered(
+        {"object": "response", "output": [{"type": "reasoning", "summary": []}], "tools": [tool]}
+    ).tools == [tool]

@@ -137,7 +137,7 @@ def test_fields_beside_the_known_ones_stay_in_their_part() -> None:
             [{"type": "reasoning", "content": "hm", "signature": "s"}],
         ),
         ({"annotations": [{"url": "u"}]}, [{"type": "annotations", "content": [{"url": "u"}]}]),
-        ({"text": "also"}, [{"type": "text", "content": '{"text":"also"}'}]),
+        ({"text": "also"}, [{"type": "text", "content": "also"}]),
         (
             {"audio": {"id": "a1", "data": "UklG", "transcript": "hello"}},
             [{"type": "blob", "modality": "audio", "content": "UklG", "id": "a1", "transcript": "hello"}],

@@ -5,48 +5,66 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from sync_worker.spans.messages import gemini, responses
-from sync_worker.spans.messages.chat import FINISH_KEYS
+from sync_worker.spans.messages import answers, gemini, responses
+from sync_worker.spans.messages.beside import FINISH_KEYS, extras, is_beside, is_word
 from sync_worker.spans.messages.conversation import Draft, Message, Part
+from sync_worker.spans.messages.encoded import decoded
 from sync_worker.spans.messages.langchain import constructed
-from sync_worker.spans.messages.lists import read_list, read_message
-from sync_worker.spans.messages.parts import carries, extra_part, first_string, text_part
+from sync_worker.spans.messages.lists import is_choice, read_list, read_message, read_messages
+from sync_worker.spans.messages.parts import carries, text_part
+from sync_worker.spans.messages.responses import is_loose_item
+from sync_worker.spans.messages.streams import whole_of
 
 Fields: TypeAlias = dict[str, Any]
 
-_SYSTEM_KEYS = ("system", "instructions", "system_instruction", "systemInstruction", "system_instructions")
+_SYSTEM_KEYS = ("system", "instructions", "system_instruction", "systemInstruction", "system_instructions", "preamble")
 _TOOL_KEYS = ("tools", "functions")
-#: How a call was made and what it cost, not what was said: these do not become parts.
-_SETTINGS = frozenset(
-    {
-        *("max_tokens", "max_completion_tokens", "max_output_tokens", "max_tokens_to_sample", "temperature", "top_p"),
-        *("top_k", "n", "stop", "stop_sequences", "stream", "stream_options", "presence_penalty", "seed", "logprobs"),
-        *("frequency_penalty", "logit_bias", "top_logprobs", "response_format", "tool_choice", "parallel_tool_calls"),
-        *("metadata", "service_tier", "reasoning", "reasoning_effort", "thinking", "verbosity", "include", "betas"),
-        *("previous_response_id", "prompt_cache_key", "safety_identifier", "modalities", "extra_headers", "timeout"),
-        *("extra_query", "extra_body", "generationConfig", "generation_config", "safetySettings", "safety_settings"),
-        *("toolConfig", "tool_config", "cachedContent", "cached_content", "live_connect_config", "inferenceConfig"),
-        *("additionalModelRequestFields", "usage", "usageMetadata", "usage_metadata", "system_fingerprint", "options"),
-        *("modelVersion", "model_version", "responseId", "response_id", "create_time", "createTime", "llm_output"),
-        *("sdk_http_response", "ResponseMetadata", "_type", "invocation_params"),
-    }
-)
-#: The same for common words, which are labels only while they hold nothing bigger than a string.
-_LABELS = frozenset(
-    {"id", "object", "type", "role", "model", "modelId", "status", "created_at", "user", "truncation", "container"}
-)
+
+
+def read_value(value: object, role: str) -> Draft | None:
+    """Return the conversation that a value is, or None for anything else."""
+    if isinstance(value, dict):
+        return read_body(value, role)
+    if not isinstance(value, list) or not value:
+        return None
+    merged = whole_of(value)
+    if merged is not None:
+        draft = read_body(merged, role)
+        if draft is not None:
+            return draft
+    return read_list(value, role) or _read_bodies(value, role)
 
 
 def read_body(value: Fields, role: str) -> Draft | None:
     """Return the conversation that a dict is: a body of an API, one message, or tools alone."""
     fields = dict(value)
     beside = _take_tools(fields)
-    draft = _read_body(fields, role) or _read_single(fields, role)
+    draft = _read_body(fields, role) or _read_single(fields, role) or _read_wrapped(fields, role)
     if draft is None and beside and not fields:
         draft = Draft()
     if draft is not None:
         draft.tools = gemini.all_tools(beside, draft.tools)
     return draft
+
+
+def _read_bodies(values: list[Any], role: str) -> Draft | None:
+    """Read a list of bodies, of which each stands for answers of its own; or of choices without their body."""
+    if any(is_choice(value) for value in values):
+        return read_body({"choices": values}, role)
+    if any(gemini.is_candidate(value) for value in values):
+        return read_body({"candidates": values}, role)
+    result = Draft()
+    read = 0
+    for value in values:
+        draft = read_body(value, role) if isinstance(value, dict) and not is_loose_item(value) else None
+        if draft is None:
+            draft = Draft(messages=[{"role": role, "parts": [answers.own_part(value)]}] if carries(value) else [])
+        else:
+            read += 1
+        result.messages += draft.messages
+        result.system += draft.system
+        result.tools += draft.tools
+    return result if read and (read == len(values) or result.messages) else None
 
 
 def _take_tools(fields: Fields) -> list[Any]:
@@ -58,44 +76,60 @@ def _take_tools(fields: Fields) -> list[Any]:
 
 
 def _read_single(fields: Fields, role: str) -> Draft | None:
-    message = read_message(fields, role)
-    if message is not None:
-        return Draft(messages=[message])
+    messages = read_messages(fields, role)
+    if messages is not None:
+        return Draft(messages=messages)
     kwargs = constructed(fields)
     return None if kwargs is None else read_body(kwargs, role)
 
 
+def _read_wrapped(fields: Fields, role: str) -> Draft | None:
+    """Read a body that is the only thing in another: {"response": {...}}, a step's {"agent": {"messages": [...]}}.
+
+    Names and numbers beside it, such as a batch's custom_id, stay parts of their own.
+    """
+    left = {
+        key: item
+        for key, item in fields.items()
+        if carries(item) and not isinstance(item, int | float) and not is_beside(key, item)
+    }
+    held = [key for key, item in left.items() if isinstance(item, dict | list)]
+    if not held and len(left) == 1:
+        held = list(left)
+    if len(held) != 1 or held[0] in {"kwargs", "gen_ai.event.content"}:  # these have been looked into
+        return None
+    inner = left.pop(held[0])
+    if any(not is_word(item) for item in left.values()):
+        return None
+    if isinstance(inner, str) and inner[:1] in {"{", "["}:
+        _, inner = decoded(inner)
+    draft = read_value(inner, role)
+    if draft is not None:
+        _attach(draft, role, extras(left))
+    return draft
+
+
 def _read_body(fields: Fields, role: str) -> Draft | None:
+    if fields.keys().isdisjoint(_READERS):
+        return None
     for key, reader in _READERS.items():
-        if carries(fields.get(key)):
+        if key in fields and carries(fields[key]):
             left = dict(fields)
             draft = reader(left, role)
             if draft is not None:
-                _attach(draft, role, _extras(left))
+                _attach(draft, role, extras(left))
                 return draft
     return None
 
 
-def _extras(left: Fields) -> list[Part]:
-    """Return the fields beside the messages that say something: no settings, labels or bare numbers."""
-    return [
-        extra_part(key, item)
-        for key, item in left.items()
-        if carries(item)
-        and not isinstance(item, bool | int | float)
-        and key not in _SETTINGS
-        and not (key in _LABELS and isinstance(item, str))
-    ]
-
-
-def _attach(draft: Draft, role: str, extras: list[Part]) -> None:
-    if not extras:
+def _attach(draft: Draft, role: str, more: list[Part]) -> None:
+    if not more:
         return
     mine = [message for message in draft.messages if message["role"] == role]
     if mine:
-        mine[-1]["parts"] += extras
+        mine[-1]["parts"] += more
     else:
-        draft.messages.append({"role": role, "parts": extras})
+        draft.messages.append({"role": role, "parts": more})
 
 
 def _take_system(left: Fields) -> list[Part]:
@@ -107,7 +141,11 @@ def _take_system(left: Fields) -> list[Part]:
 
 
 def _messages(left: Fields, role: str) -> Draft | None:
-    draft = read_list(left.pop("messages"), role)
+    said = left.pop("messages")
+    if isinstance(said, list) and all(isinstance(item, str) for item in said):  # n8n
+        draft: Draft | None = Draft(messages=[{"role": role, "parts": [text_part(item) for item in said if item]}])
+    else:
+        draft = read_list(said, role)
     if draft is not None:
         draft.system = _take_system(left)
     return draft
@@ -123,7 +161,7 @@ def _contents(left: Fields, role: str) -> Draft | None:
 
 
 def _candidates(left: Fields, role: str) -> Draft | None:
-    return _each(left.pop("candidates"), role, gemini.candidate_message)
+    return answers.each(left.pop("candidates"), role, gemini.candidate_message)
 
 
 def _content(left: Fields, role: str) -> Draft | None:
@@ -131,81 +169,73 @@ def _content(left: Fields, role: str) -> Draft | None:
     if not isinstance(content, dict) or "parts" not in content:
         return None
     candidate = {"content": content, **{key: left.pop(key) for key in FINISH_KEYS if key in left}}
-    return _each([candidate], role, gemini.candidate_message)
-
-
-def _choices(left: Fields, role: str) -> Draft | None:
-    return _each(left.pop("choices"), role, _choice)
-
-
-def _choice(value: object, role: str) -> Message | None:
-    if not isinstance(value, dict):
-        return None
-    left = dict(value)
-    key = next((key for key in ("message", "delta", "text") if left.get(key) is not None), None)
-    if key is None:
-        return None
-    said = left.pop(key)
-    message = read_message({"content": said} if isinstance(said, str) else said, role)
-    if message is None:
-        return None
-    _finish(message, left)
-    message["parts"] += [extra_part(k, v) for k, v in left.items() if carries(v) and k not in {"index", "logprobs"}]
-    return message
-
-
-def _finish(message: Message, left: Fields) -> None:
-    found = first_string(left, FINISH_KEYS)
-    if found is not None and message.setdefault("finish_reason", found[1]) == found[1]:
-        del left[found[0]]
-
-
-def _generations(left: Fields, role: str) -> Draft | None:
-    rows = left.pop("generations")
-    if not isinstance(rows, list):
-        return None
-    return _each([one for row in rows for one in (row if isinstance(row, list) else [row])], role, _generation)
-
-
-def _generation(value: object, role: str) -> Message | None:
-    """Read LangChain's generation: the text and, for a chat model, the message that the text was taken from."""
-    if not isinstance(value, dict) or not isinstance(value.get("text"), str):
-        return None
-    left = {key: item for key, item in value.items() if key != "type"}
-    text = left.pop("text")
-    message: Message | None = {"role": role, "parts": []}
-    if left.get("message") is not None:
-        message = read_message(left.pop("message"), role)
-    if message is None:
-        return None
-    said = [part["content"] for part in message["parts"] if part["type"] == "text"]
-    if text and text not in said and text != "".join(said):
-        message["parts"].insert(0, text_part(text))
-    info = left.pop("generation_info", None)
-    if isinstance(info, dict):
-        _finish(message, dict(info))
-    message["parts"] += [extra_part(key, item) for key, item in left.items() if carries(item)]
-    return message
+    return answers.each([candidate], role, gemini.candidate_message)
 
 
 def _message(left: Fields, role: str) -> Draft | None:
-    """Read a body with one message under `message`, as Ollama writes it."""
-    said = left.pop("message")
-    message = read_message(said, role) if isinstance(said, dict) and "role" in said else None
-    if message is None:
+    """Read a body with one message under `message`: Ollama's, LlamaIndex's, Cohere's, the event gen_ai.choice."""
+    history = left.pop("chat_history", None)
+    if isinstance(left["message"], str) and carries(history):
+        return _with_history(left, role, history, left.pop("message"))
+    if carries(history):
+        left["chat_history"] = history
+    answered = left.pop("tool.result", None)  # Strands, at the end of a cycle: what the tools answered
+    if is_choice(left) or carries(answered) or answers.is_encoded(left["message"]):
+        message = answers.choice_message(left, role)
+        left.clear()
+        if message is not None and carries(answered):
+            return Draft(messages=[message, {"role": "tool", "parts": answers.block_texts(answered)}])
+    else:
+        said = left.pop("message")
+        message = read_message(said, role) if isinstance(said, dict) and "role" in said else None
+        if message is not None:
+            answers.take_finish(message, left)
+    return None if message is None else Draft(messages=[message])
+
+
+def _event(left: Fields, role: str) -> Draft | None:
+    """Read Azure AI Inference's event gen_ai.choice, whose body is JSON text under gen_ai.event.content."""
+    body = left.pop("gen_ai.event.content")
+    is_json, inner = decoded(body) if isinstance(body, str) else (True, body)
+    if not is_json or not isinstance(inner, dict) or "gen_ai.event.content" in inner:
         return None
-    _finish(message, left)
-    return Draft(messages=[message])
+    return read_body(inner, role)
+
+
+def _delta(left: Fields, role: str) -> Draft | None:
+    """Read one choice of one chunk."""
+    message = answers.choice_message(left, role) if is_choice(left) else None
+    left.clear()
+    return None if message is None else Draft(messages=[message])
+
+
+def _with_history(left: Fields, role: str, history: object, said: str) -> Draft | None:
+    draft = read_list(history, role)
+    if draft is None:
+        return None
+    draft.messages.append({"role": role, "parts": [text_part(said)]})
+    draft.system = _take_system(left)
+    return draft
+
+
+def _chat_history(left: Fields, role: str) -> Draft | None:
+    """Read LangChain's {input | question, chat_history}, Cohere's {message, chat_history}."""
+    history = left.pop("chat_history")
+    key = next((key for key in ("input", "question", "query", "human_input") if isinstance(left.get(key), str)), None)
+    return None if key is None or role != "user" else _with_history(left, role, history, left.pop(key))
 
 
 def _output(left: Fields, role: str) -> Draft | None:
-    """Read the items of the OpenAI Responses API, or Bedrock's message."""
+    """Read the items of the OpenAI Responses API, or the one message of Bedrock or Spring AI."""
     output = left.pop("output")
-    if isinstance(output, dict) and isinstance(output.get("message"), dict):
-        message = read_message(output["message"], role)
-        if message is None or len(output) > 1:
+    if isinstance(output, dict):
+        inner = output.get("message")
+        message = read_message(inner if isinstance(inner, dict) else output, role)
+        if message is None:
             return None
-        _finish(message, left)
+        if isinstance(inner, dict):
+            message["parts"] += extras({key: item for key, item in output.items() if key != "message"})
+        answers.take_all(message, left)
         return Draft(messages=[message])
     draft = read_list(output, role)
     if draft is None:
@@ -213,13 +243,18 @@ def _output(left: Fields, role: str) -> Draft | None:
     draft.system = _take_system(left)
     if all(isinstance(item, dict) and "type" in item for item in output):
         draft.messages = responses.joined(draft.messages)
-    reason = responses.finish_reason(left)
-    if reason is not None and draft.messages:
-        draft.messages[-1].setdefault("finish_reason", reason)
-    left.pop("incomplete_details", None)
-    if isinstance(left.get("text"), dict):  # the format that was asked for
-        del left["text"]
+    reason = responses.take_finish_reason(left)
+    mine = [message for message in draft.messages if message["role"] == role]
+    if reason is not None and mine:
+        mine[-1].setdefault("finish_reason", reason)
+    _drop_format(left)
     return draft
+
+
+def _drop_format(left: Fields) -> None:
+    """Drop the Responses API's `text`, which is how the answer was to be written: no text of it."""
+    if isinstance(left.get("text"), dict) and left["text"].keys() <= {"format", "verbosity"}:
+        del left["text"]
 
 
 def _input(left: Fields, role: str) -> Draft | None:
@@ -234,41 +269,69 @@ def _prompt(left: Fields, role: str) -> Draft | None:
     return None if role != "user" else _asked(left, role, said)
 
 
+def _prompts(left: Fields, role: str) -> Draft | None:
+    """Read the prompts of LangChain's plain models: texts."""
+    said = left.pop("prompts")
+    if role != "user" or not isinstance(said, list) or not all(isinstance(item, str) for item in said):
+        return None
+    return Draft(messages=[{"role": role, "parts": [text_part(item)]} for item in said])
+
+
+def _inputs(left: Fields, role: str) -> Draft | None:
+    """Read Hugging Face's {inputs, parameters}, Titan's {inputText, textGenerationConfig}."""
+    key = "inputs" if "inputs" in left else "inputText"
+    said = left.pop(key)
+    parameters = left.pop("parameters", None)
+    if not isinstance(said, str) or (key == "inputs" and not isinstance(parameters, dict)):
+        return None
+    if isinstance(parameters, dict):
+        left |= {"parameters": {name: item for name, item in parameters.items() if not isinstance(item, int | float)}}
+    return _asked(left, role, said)
+
+
 def _asked(left: Fields, role: str, said: object) -> Draft | None:
-    """Read what a model was asked: messages, or text when nothing but settings stands beside it."""
+    """Read what a model was asked: messages, or text when nothing but settings and pictures stands beside it."""
     system = _take_system(left)
-    if isinstance(left.get("text"), dict):
-        del left["text"]
+    _drop_format(left)
     if isinstance(said, str):
-        return None if _extras(left) else Draft(messages=[{"role": role, "parts": [text_part(said)]}], system=system)
+        message: Message = {"role": role, "parts": [text_part(said)]}
+        answers.take_pictures(message, left)
+        return None if extras(left) else Draft(messages=[message], system=system)
     draft = read_list(said, role)
     if draft is not None:
         draft.system = system
     return draft
 
 
-def _each(values: object, role: str, reader: Callable[[object, str], Message | None]) -> Draft | None:
-    if not isinstance(values, list) or not values:
-        return None
-    draft = Draft()
-    for value in values:
-        message = reader(value, role)
-        if message is None:
-            return None
-        draft.messages.append(message)
-    return draft
-
-
 #: Key to reader, in this order: a body may have more than one of the keys.
 _READERS: dict[str, Callable[[Fields, str], Draft | None]] = {
-    "generations": _generations,
-    "choices": _choices,
+    "gen_ai.event.content": _event,
+    "generations": answers.generations,
+    "choices": answers.choices,
     "candidates": _candidates,
     "contents": _contents,
     "messages": _messages,
     "content": _content,
     "message": _message,
+    "delta": _delta,
+    "chat_history": _chat_history,
     "output": _output,
     "input": _input,
     "prompt": _prompt,
+    "prompts": _prompts,
+    "inputs": _inputs,
+    "inputText": _inputs,
+    "results": answers.results,
+    "outputs": answers.results,
+    "replies": answers.results,
+    "response": answers.generated,
+    "completion": answers.generated,
+    "generation": answers.generated,
+    "generated_text": answers.generated,
+    "outputText": answers.generated,
+    "text": answers.generated,
+    "promptFeedback": answers.blocked,
+    "prompt_feedback": answers.blocked,
+    "error": answers.failed,
+    "incomplete_details": answers.unfinished,
 }

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from sync_worker.json_text import parse
-from sync_worker.spans.messages.blocks import block_parts, to_parts
+from sync_worker.spans.messages.beside import FINISH_KEYS, is_beside
+from sync_worker.spans.messages.blocks import block_parts, invocation_parts, thought_parts, to_parts
 from sync_worker.spans.messages.conversation import Message, Part
+from sync_worker.spans.messages.encoded import decoded_content
 from sync_worker.spans.messages.parts import (
     CALL_ID_KEYS,
     carries,
@@ -29,24 +31,41 @@ ROLES: dict[str, str] = {
     "thinking": "assistant",  # old OpenLLMetry gives a thought a message of its own
     "developer": "system",
     "function": "tool",
+    "chatbot": "assistant",  # Cohere
+    "bot": "assistant",
+    "gpt": "assistant",  # ShareGPT
+    "observation": "tool",
+    "ipython": "tool",  # Llama
+    "tool-call": "assistant",  # smolagents
+    "tool-response": "tool",
+    "tool_call": "assistant",
+    "tool_response": "tool",
 }
+#: Where frameworks keep a thought beside the content, some of them under several names at once.
+_THOUGHT_KEYS = (
+    "reasoning_content",
+    "reasoning",
+    "thinking",
+    "thought",
+    "reasoning_text",
+    "reasoningContent",
+    "tool_plan",
+)
+_THOUGHTS = ("thinking_blocks", "reasoning_details", *_THOUGHT_KEYS)
+_CALLS = ("tool_calls", "toolCalls", "invalid_tool_calls", "function_call")
+_CALL_HOLDERS = (*_CALLS, "additional_kwargs")
 #: Keys of which a message has at least one.
 _SUBSTANCE = frozenset(
     {
-        *("content", "parts", "tool_calls", "function_call", "tool_call_id", "refusal", "reasoning"),
-        *("reasoning_content", "audio"),
+        *("content", "parts", "tool_calls", "function_call", "tool_call_id", "refusal", "audio", "images", "toolCalls"),
+        *_THOUGHTS,
     }
 )
+_ALWAYS = frozenset({"content", "parts"})
 #: A message without a role has nothing but these.
 _ROLELESS = frozenset({"content", "tool_calls", "function_call"})
-FINISH_KEYS = ("finish_reason", "finishReason", "stop_reason", "stopReason", "done_reason")
-#: Said about a message, not in it: these are not carried into parts.
-_BOOKKEEPING = frozenset(
-    {
-        *("id", "type", "index", "object", "created", "created_at", "createdAt", "timestamp", "model", "usage", "lc"),
-        *("status", "logprobs", "stop_sequence", "service_tier", "system_fingerprint", "usage_metadata", "example"),
-        *("response_metadata", "chunk_position", "cache_control"),
-    }
+_BESIDE_ROLELESS = frozenset(
+    {*FINISH_KEYS, *_THOUGHT_KEYS, "refusal", "usage", "cached", "logprobs", "annotations", "index", "name"}
 )
 
 
@@ -59,13 +78,37 @@ def chat_message(value: dict[str, Any], default_role: str) -> Message | None:
     """Return the message, or None for a dict that is not one."""
     role = value.get("role")
     if isinstance(role, str) and role:
-        if value.keys().isdisjoint(_SUBSTANCE) and not (role in ROLES and value.keys() <= {"role", "name", "id"}):
+        if not _has_substance(value, role):
             return None
-    elif role is None and value and value.keys() <= _ROLELESS | {"role"} and not value.keys().isdisjoint(_ROLELESS):
+    elif role is None and _is_roleless(value):
         role = default_role
     else:
         return None
     return _message(role, {key: item for key, item in value.items() if key != "role"})
+
+
+def _has_substance(value: dict[str, Any], role: str) -> bool:
+    """Whether there is what a message says; with a role that no framework has, it has to say something."""
+    known = role in ROLES or role.lower() in ROLES
+    found = value.keys() & _SUBSTANCE
+    if not known:
+        return bool(found & _ALWAYS) or any(carries(value[key]) and not isinstance(value[key], bool) for key in found)
+    return bool(found) or value.keys() <= {"role", "name", "id"}
+
+
+def odd_message(value: dict[str, Any], default_role: str) -> Message:
+    """Return a message for an element of a list of messages that is none by its keys: each of its fields is a part."""
+    role = value.get("role")
+    if isinstance(role, str) and role:
+        return _message(role, {key: item for key, item in value.items() if key != "role"})
+    return {"role": default_role, "parts": block_parts(value)}
+
+
+def _is_roleless(value: dict[str, Any]) -> bool:
+    if value.keys().isdisjoint(_ROLELESS):
+        return False
+    beside = value.keys() - _ROLELESS - {"role"}
+    return not beside or (beside <= _BESIDE_ROLELESS and not beside <= {"name", "index"})
 
 
 def _message(role: str, fields: dict[str, Any]) -> Message:
@@ -76,19 +119,34 @@ def _message(role: str, fields: dict[str, Any]) -> Message:
     name = fields.get("name")
     if isinstance(name, str) and name:
         message["name"] = fields.pop("name")
-    finish = first_string(fields, FINISH_KEYS)
-    if finish is not None:
-        message["finish_reason"] = fields.pop(finish[0])
-    _take_reasoning(fields, parts)
+    keys = fields.keys()
+    if not keys.isdisjoint(FINISH_KEYS):
+        finish = first_string(fields, FINISH_KEYS)
+        if finish is not None:
+            message["finish_reason"] = fields.pop(finish[0])
+    if not keys.isdisjoint(_THOUGHTS):
+        _take_reasoning(fields, parts)
+    content = fields.get("content")
+    if isinstance(content, str) and content[:1] == "[":
+        fields["content"] = decoded_content(content, message["role"])
     spoken = _take_response(fields, name) if message["role"] == "tool" else _take_content(fields)
     if role == "thinking":
         spoken = [{**part, "type": "reasoning"} if part["type"] == "text" else part for part in spoken]
     parts += spoken
+    if not keys:
+        return message
     if carries(fields.get("refusal")):
         parts += block_parts({"type": "refusal", "refusal": fields.pop("refusal")})
     _take_audio(fields, parts)
-    _take_calls(fields, parts)
-    parts += [extra_part(key, item) for key, item in fields.items() if carries(item) and key not in _BOOKKEEPING]
+    if not keys.isdisjoint(_CALL_HOLDERS):
+        _take_calls(fields, parts)
+    parts += _take_pictures(fields)
+    if isinstance(fields.get("toolInvocations"), list):
+        known = [part.get("id") for part in parts if part["type"] == "tool_call"]
+        for value in fields.pop("toolInvocations"):
+            made = invocation_parts(value) if isinstance(value, dict) else block_parts(value)
+            parts += made if made[0].get("id") not in known or made[0]["type"] != "tool_call" else []
+    parts += [extra_part(key, item) for key, item in fields.items() if carries(item) and not is_beside(key, item)]
     return message
 
 
@@ -106,11 +164,14 @@ def _take_reasoning(fields: dict[str, Any], parts: list[Part]) -> None:
     for key in ("thinking_blocks", "reasoning_details"):
         if isinstance(fields.get(key), list):
             parts += to_parts(fields.pop(key))
-    for key in ("reasoning_content", "reasoning", "thinking"):
-        if isinstance(fields.get(key), str):
-            thought = fields.pop(key)
-            if thought and all(part.get("content") != thought for part in parts):
-                parts.append({"type": "reasoning", "content": thought})
+    for key in _THOUGHT_KEYS:
+        if carries(fields.get(key)) and not isinstance(fields[key], bool | int | float):
+            known = [part.get("content") for part in parts]
+            parts += [
+                part
+                for part in thought_parts(fields.pop(key))
+                if part.get("content") not in known or part.keys() != {"type", "content"}
+            ]
 
 
 def _take_content(fields: dict[str, Any]) -> list[Part]:
@@ -129,14 +190,23 @@ def _take_response(fields: dict[str, Any], name: object) -> list[Part]:
     bare = "content" in fields and not fields.get("parts")
     content = fields.get("content")
     spoken = _take_content(fields)
-    call_id = first_string(fields, CALL_ID_KEYS[:-1])
+    call_id = first_string(fields, CALL_ID_KEYS)  # a plain `id`: GenAI conventions up to 1.36, gen_ai.tool.message
     if any(part["type"] == "tool_call_response" for part in spoken) or not (bare or spoken or call_id):
         return spoken
-    if not bare:
+    if not bare and spoken:
         content = spoken[0]["content"] if len(spoken) == 1 and spoken[0].keys() == {"type", "content"} else spoken
     part = tool_response(fields.pop(call_id[0]) if call_id else None, content, name)
     told: dict[str, Any] = {key: fields.pop(key) for key in ("status", "is_error", "isError") if key in fields}
     return [with_rest(part, told, ())]
+
+
+def _take_pictures(fields: dict[str, Any]) -> list[Part]:
+    """Take Ollama's `images`: Base64 texts beside the content."""
+    images = fields.get("images")
+    if not isinstance(images, list) or not all(isinstance(image, str) for image in images):
+        return []
+    del fields["images"]
+    return [part for image in images if image for part in block_parts({"type": "image", "image": image})]
 
 
 def _take_audio(fields: dict[str, Any], parts: list[Part]) -> None:
@@ -150,7 +220,7 @@ def _take_calls(fields: dict[str, Any], parts: list[Part]) -> None:
     for holder in (fields, fields.get("additional_kwargs")):
         if not isinstance(holder, dict):
             continue
-        for key in ("tool_calls", "invalid_tool_calls", "function_call"):
+        for key in _CALLS:
             calls = holder.get(key)
             if isinstance(calls, str):
                 _, calls = parse(calls)

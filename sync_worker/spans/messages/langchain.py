@@ -32,8 +32,9 @@ def plain_message(value: object) -> dict[str, Any] | None:
     if kind is None or (kind != "chat" and "role" in value):
         return None
     data = value.get("data")
-    fields = data if isinstance(data, dict) and "content" not in value else value
-    return _with_role(kind, fields)
+    if isinstance(data, dict) and "content" not in value:
+        value = {**{key: item for key, item in value.items() if key not in {"data", "type"}}, **data}
+    return _with_role(kind, value)
 
 
 def constructed(value: dict[str, Any]) -> dict[str, Any] | None:
@@ -55,7 +56,8 @@ def _from_constructor(value: dict[str, Any]) -> dict[str, Any] | None:
     if kwargs is None or not isinstance(path, list) or not path:
         return None
     kind = _type_of(path[-1])
-    return None if kind is None else _with_role(kind, kwargs)
+    beside = {key: item for key, item in value.items() if key not in {"lc", "type", "id", "kwargs", "name"}}
+    return None if kind is None else _with_role(kind, {**beside, **kwargs})
 
 
 def _from_tuple(value: list[Any]) -> dict[str, Any] | None:

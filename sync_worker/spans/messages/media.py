@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from sync_worker.spans.messages.conversation import Part
@@ -22,16 +23,39 @@ MODALITIES: dict[str, str | None] = {
     "video-url": "video",
     "document": "document",
     "document-url": "document",
+    "document_url": "document",
     "file": None,
     "input_file": None,
     "media": None,
     "binary": None,
 }
 #: Fields that may hold the address or content one level further down.
-_WRAPPERS = ("source", "image_url", "audio_url", "video_url", "input_audio", "image", "audio", "video", "file")
-_MIME_KEYS = ("mime_type", "mimeType", "media_type", "mediaType")
-_DATA_KEYS = ("data", "base64", "file_data", "content", "image")
-_URL_KEYS = ("url", "uri", "image_url", "audio_url", "video_url", "file_url", "file_uri", "fileUri")
+_WRAPPERS = (
+    *("source", "image_url", "audio_url", "video_url", "document_url", "input_audio", "image", "audio", "video"),
+    *("document", "file"),
+)
+_MIME_KEYS = (
+    *("mime_type", "mimeType", "media_type", "mediaType", "image_mimetype", "document_mimetype", "video_mimetype"),
+)
+_DATA_KEYS = (
+    *(
+        "data",
+        "base64",
+        "bytes",
+        "file_data",
+        "content",
+        "image",
+        "audio",
+        "video",
+        "base64_image",
+        "base64_data",
+        "base64Data",
+    ),
+)
+_URL_KEYS = (
+    *("url", "uri", "image_url", "audio_url", "video_url", "document_url", "file_url", "file_uri", "fileUri"),
+    "data_uri",
+)
 _ID_KEYS = ("file_id", "fileId", "id")  # a plain "id" only where it can be nothing else
 #: What a source's type says is plain from the part that it becomes.
 _SOURCE_KINDS = ("base64", "url", "file", "id")
@@ -75,6 +99,62 @@ def media_part(block: dict[str, Any], modality: str | None) -> Part | None:
         part["mime_type"] = mime_type
     part[target] = place
     return with_rest(part, flat, used | {key})
+
+
+#: MIME subtype of Bedrock's formats that are not their own subtype (AWS API reference, DocumentBlock, VideoBlock).
+_SUBTYPES = {
+    "txt": "text/plain",
+    "md": "text/markdown",
+    "csv": "text/csv",
+    "html": "text/html",
+    "pdf": "application/pdf",
+    "doc": "application/msword",
+    "xls": "application/vnd.ms-excel",
+    "jpg": "image/jpeg",
+    "mov": "video/quicktime",
+    "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    "mkv": "video/x-matroska",
+    "wmv": "video/x-ms-wmv",
+    "flv": "video/x-flv",
+    "three_gp": "video/3gpp",
+}
+
+
+def bedrock_media(kind: str) -> Callable[[dict[str, Any]], Part | None]:
+    """Return the reader of Bedrock's {format, name, source: {bytes | s3Location: {uri}}} under a kind as its key.
+
+    What has neither, such as a document whose source is text, keeps the kind as its type. Haystack's pictures and
+    files stand under the same keys.
+    """
+    modality = MODALITIES[kind]
+
+    def read(value: dict[str, Any]) -> Part | None:
+        source, form = value.get("source"), value.get("format")
+        if not isinstance(source, dict):
+            part = media_part(value, modality)
+            return part if part is not None else _as_type(kind, value)
+        place = source.get("s3Location")
+        target, content = ("content", source.get("bytes")) if place is None else ("uri", place)
+        rest = {key: item for key, item in source.items() if key not in {"bytes", "s3Location"}}
+        if isinstance(place, dict):
+            content = place.get("uri")
+            rest |= {key: item for key, item in place.items() if key != "uri"}
+        if not isinstance(content, str):
+            return _as_type(kind, value)
+        part = {"type": "blob" if target == "content" else "uri", "modality": modality or "document"}
+        used = {"source"}
+        if isinstance(form, str) and form:
+            part["mime_type"] = _SUBTYPES.get(form) or f"{kind if modality != 'document' else 'application'}/{form}"
+            used.add("format")
+        part[target] = content
+        return with_rest(with_rest(part, value, used), rest, ())
+
+    return read
+
+
+def _as_type(kind: str, value: dict[str, Any]) -> Part:
+    return {"type": kind, "content": value} if "type" in value else {"type": kind, **value}
 
 
 def _flattened(block: dict[str, Any]) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from sync_worker.json_text import dump, parse_strictly
 from sync_worker.spans.messages.conversation import Part
 
 #: Where a call's id stands, in a call and in its answer; a plain "id" next to another of them is the item's own.
-CALL_ID_KEYS = ("call_id", "tool_call_id", "toolCallId", "tool_use_id", "toolUseId", "id")
-_CALL_NAME_KEYS = ("name", "toolName", "tool_name")
-_ARGUMENT_KEYS = ("arguments", "args", "input", "parameters")
+CALL_ID_KEYS = ("call_id", "tool_call_id", "toolCallId", "tool_use_id", "toolUseId", "callId", "id")
+_CALL_NAME_KEYS = ("name", "toolName", "tool_name", "functionName", "function_name")
+_ARGUMENT_KEYS = ("arguments", "args", "input", "parameters", "tool_kwargs", "tool_args")
 #: Types that mean something to readers; an extra field must not pose as one of them.
 _TAKEN_TYPES = frozenset(
     {"text", "tool_call", "tool_call_response", "reasoning", "uri", "blob", "file", "thinking", "binary"}
@@ -35,9 +35,28 @@ def value_part(value: object) -> Part:
 
 def extra_part(key: str, value: object) -> Part:
     """Return a part for a field that has no place in the conventions, under its own name as the type."""
-    if not key or key in _TAKEN_TYPES:
-        return text_part(dump({key: value}))
-    return {"type": key, "content": value}
+    if key in _TAKEN_TYPES:
+        return text_part(value) if key == "text" and isinstance(value, str) else {"type": "_" + key, "content": value}
+    return {"type": key, "content": value} if key else text_part(dump({key: value}))
+
+
+def plain_text(value: object) -> str | None:
+    """Return the text that a value is wrapped in, or None where there is more to it than text.
+
+    Mistral's thoughts are lists of text chunks, OpenAI's Assistants wrap a text as {"value"}, Bedrock as {"text"}.
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        texts = [plain_text(item) for item in value]
+        return "".join(text for text in texts if text is not None) if texts and None not in texts else None
+    if isinstance(value, dict):
+        known = {key: item for key, item in value.items() if key not in {"type", "annotations"} or carries(item)}
+        kind = known.pop("type", None)
+        if len(known) == 1 and (kind is None or (isinstance(kind, str) and kind.endswith("text"))):
+            [(key, inner)] = known.items()
+            return inner if key in {"text", "value", "content"} and isinstance(inner, str) else None
+    return None
 
 
 def with_rest(part: Part, source: Mapping[str, Any], used: Collection[str]) -> Part:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from sync_worker.json_text import parse
-from sync_worker.spans.messages.bodies import read_body
+from sync_worker.spans.messages.bodies import read_value
 from sync_worker.spans.messages.conversation import Conversation, Draft, Message
-from sync_worker.spans.messages.lists import read_list
+from sync_worker.spans.messages.encoded import decoded, lines_of
 from sync_worker.spans.messages.parts import text_part
+
+#: How the text of server-sent events begins.
+_EVENTS = ("data:", "event:")
 
 
 def read_input(text: str | None) -> Conversation | None:
@@ -34,23 +34,23 @@ def _read(text: str, role: str) -> tuple[Draft, bool]:
     whole = Draft(messages=[{"role": role, "parts": [text_part(text)]}])
     if not _looks_structured(text):
         return whole, True
-    is_json, value = parse(text)
+    is_json, value = decoded(text)
+    if not is_json and (text[0] != '"'):
+        is_json, value = lines_of(text)
     try:
-        draft = _read_value(value, role) if is_json else None
+        draft = read_value(value, role) if is_json else None
     except RecursionError:  # nested deeper than Python compares
         draft = None
-    return (whole, False) if draft is None else (draft, True)
+    if draft is not None:
+        return draft, True
+    return whole, not is_json and text.lstrip()[:1] not in {"[", "{"}  # a text in quotes is plain text
 
 
 def _looks_structured(text: str) -> bool:
     head = text[0]
     if head.isspace():
         head = text.lstrip()[:1]
-    return head in {"[", "{"}
-
-
-def _read_value(value: Any, role: str) -> Draft | None:
-    return read_body(value, role) if isinstance(value, dict) else read_list(value, role)
+    return head in {"[", "{", '"'} or text.startswith(_EVENTS)
 
 
 def _opening(messages: list[Message]) -> int:
