@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from sync_worker.langfuse.reader import Reader
+from sync_worker.pipeline.assemble import Assembly
 from sync_worker.records import Observation
 from sync_worker.spans.context import gather
 from sync_worker.spans.convert import convert
 from sync_worker.spans.model import Conversion, Span
 from sync_worker.spans.routing import Rule, decide
-from sync_worker.pipeline.assemble import Assembly
 from sync_worker.windows import Window
 
 

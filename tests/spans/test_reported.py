@@ -10,16 +10,13 @@ import pytest
 
 from sync_worker.json_text import parse
 from sync_worker.langfuse.rows import parse_row
+from sync_worker.pipeline.assemble import Assembly
 from sync_worker.spans.context import gather
 from sync_worker.spans.convert import convert
 from sync_worker.spans.model import Conversion, Span
-from sync_worker.sync.assemble import Assembly
 
 DATA = Path(__file__).resolve().parent.parent / "data" / "reported"
 NAMES = sorted(path.name for path in DATA.iterdir() if path.is_dir())
-
-#: Not converted rightly yet; a name leaves this list with the change that mends it.
-NOT_YET: set[str] = set()
 
 
 def spans_of(name: str, profile: Literal["both", "genai"]) -> dict[str, Span]:
@@ -61,10 +58,7 @@ def holds(span: Span, key: str, role: str, part: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize("profile", ["both", "genai"])
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=[pytest.mark.xfail(strict=True)] if name in NOT_YET else []) for name in NAMES],
-)
+@pytest.mark.parametrize("name", NAMES)
 def test_reported(name: str, profile: Literal["both", "genai"]) -> None:
     """Somebody has already met each of these inputs, and lost by it what `why.md` says."""
     made = spans_of(name, profile)

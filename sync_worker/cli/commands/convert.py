@@ -13,9 +13,9 @@ from sync_worker.cli.working import ask
 from sync_worker.errors import ConfigError, ExitCode, RecordRefused
 from sync_worker.langfuse.saved import read_saved
 from sync_worker.records import Api
+from sync_worker.runs.preview import Preview, preview
 from sync_worker.spans.model import AttributeProfile, Conversion
 from sync_worker.spans.otlp_json import otlp_json
-from sync_worker.runs.preview import Preview, preview
 from sync_worker.sync.source import SourceSync
 
 #: `kelet.project` of spans that are made without settings.
