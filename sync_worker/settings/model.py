@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, TypeVar, cast
 
-from pydantic import BeforeValidator, Field, InstanceOf, PlainValidator, SecretStr, field_validator
+from pydantic import BeforeValidator, Field, GetPydanticSchema, PlainValidator, SecretStr, model_validator
 from pydantic.fields import FieldInfo
+from pydantic_core.core_schema import any_schema
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from sync_worker.settings import durations, values
@@ -31,6 +32,8 @@ _Duration = Annotated[timedelta, PlainValidator(durations.parse_duration)]
 _PositiveDuration = Annotated[timedelta, PlainValidator(durations.parse_positive_duration)]
 _Switch = Annotated[bool, PlainValidator(values.parse_switch)]
 _Path = Annotated[Path, PlainValidator(values.parse_path)]
+# What the loader adds is right already; a schema for it would only make the start slower.
+_UNCHECKED = GetPydanticSchema(lambda *_: any_schema())
 
 #: Settings that a source of `sync.toml` may say for itself.
 SOURCE_FIELDS: Final = (
@@ -231,9 +234,9 @@ class Settings(BaseSettings):
     )
 
     # What `load` adds. No setting: a setting has a description.
-    sources: tuple[InstanceOf[Source], ...] = ()
-    warnings: tuple[str, ...] = ()
-    shown: tuple[InstanceOf[SettingRow], ...] = Field(default=(), repr=False)
+    sources: Annotated[tuple[Source, ...], _UNCHECKED] = ()
+    warnings: Annotated[tuple[str, ...], _UNCHECKED] = ()
+    shown: Annotated[tuple[SettingRow, ...], _UNCHECKED] = Field(default=(), repr=False)
 
     if TYPE_CHECKING:  # the library's own signature has none but its own options
 
@@ -244,18 +247,13 @@ class Settings(BaseSettings):
         cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Ask the `setting_sources` that the constructor is given, the first that has a value wins, and no others."""
-        assert isinstance(init_settings, InitSettingsSource)  # noqa: S101 - the library's own class, for mypy
-        return tuple(init_settings.init_kwargs["setting_sources"])
+        return tuple(cast("InitSettingsSource", init_settings).init_kwargs["setting_sources"])
 
-    @field_validator("*", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _text(cls, value: Any) -> Any:
-        """Return the text of a raw value for the parser of its field; defaults are texts. Raises WrongValueError."""
-        if not isinstance(value, RawValue):
-            return value
-        if value.error is not None:
-            raise value.error
-        return value.text.strip()
+    def _texts(cls, raws: dict[str, RawValue]) -> dict[str, str]:
+        """Return the texts of the raw values for the parsers of their fields, without those that have an error."""
+        return {name: raw.text.strip() for name, raw in raws.items() if raw.error is None}
 
     def rows(self) -> list[SettingRow]:
         """Every setting with its value and where that came from; then what each source of `sync.toml` uses."""

@@ -150,12 +150,14 @@ def parse(sources: Iterable[SettingSource]) -> tuple[Settings, dict[str, RawValu
     A setting that is wrong has its default in the settings, so that the checks can go on.
     """
     merged = _Merged(Settings)
+    wrong: dict[str, WrongValueError] = {}
     try:
-        return Settings(setting_sources=[*sources, merged]), merged.raws, {}
+        settings = Settings(setting_sources=[*sources, merged])
     except ValidationError as error:
         wrong = setting_errors.in_our_words(error, INFO)
-    right = Texts({name: raw for name, raw in merged.raws.items() if name not in wrong})
-    return Settings(setting_sources=[right]), merged.raws, wrong
+        right = Texts({name: raw for name, raw in merged.raws.items() if name not in wrong})
+        settings = Settings(setting_sources=[right])
+    return settings, merged.raws, {name: raw.error for name, raw in merged.raws.items() if raw.error} | wrong
 
 
 def leftovers(raw: RawValue, *, path: bool = False) -> WrongValueError | None:
