@@ -1,19 +1,14 @@
 """What can be set, and where each value came from.
 
-    wrong       what is wrong with a value, and how it is said without giving a secret away
-    durations   `30s`, `20m`, `48h`, `7d`: text to timedelta and back; ISO-8601 times
-    urls        base addresses, and which of them may be reached without TLS
-    values      keys, projects, numbers, choices
-    model       the settings themselves: name, type, default, meaning
-    places      where values are looked for: command line, environment, files
-    names       which name was meant
-    tomlfile    sync.toml
-    sources     what is synced to where: one source from the variables, or several from sync.toml
-    routes      which traces of a source go to another Kelet project
-    result      what the rest of the program sees
-    rotation    keys that change in their files while the worker runs
-    loading     all of it together
-    reference   the documentation that is made from the model
+    model            the settings themselves: name, type, default, meaning; the documentation that is made of them
+    values           text to value: addresses, keys, projects, numbers, paths
+    durations        `30s`, `20m`, `48h`, `7d`: text to timedelta and back; ISO-8601 times
+    setting_errors   what is wrong with a value, and how it is said without giving a secret away
+    setting_sources  where values are looked for: command line, environment, files
+    sync_toml        `sync.toml`, and which traces of a source go to another Kelet project
+    near_names       which name was meant
+    loading          all of it together; what is synced to where
+    rotation         keys that change in their files while the worker runs
 
 Only the names below are for the rest of the program.
 """
@@ -22,10 +17,9 @@ from __future__ import annotations
 
 from sync_worker.settings.durations import format_duration, parse_duration, parse_time
 from sync_worker.settings.loading import load
-from sync_worker.settings.reference import dotenv_example, table
-from sync_worker.settings.result import Route, SettingRow, Settings, Source
+from sync_worker.settings.model import Route, SettingRow, Settings, Source, dotenv_example, table
 from sync_worker.settings.rotation import reread
-from sync_worker.settings.wrong import WrongValueError
+from sync_worker.settings.setting_errors import WrongValueError
 
 __all__ = [
     "Route",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
-from sync_worker.settings.wrong import WrongValueError
+from sync_worker.settings.setting_errors import WrongValueError
 
 LONGEST = timedelta(days=3650)  # beyond it, subtracting from today leaves the calendar sooner or later
 

@@ -1,26 +1,37 @@
-"""All places together: read, understand, check, and hand out the settings."""
+"""All setting sources together: read, parse, check, and hand out the settings with what is synced to where.
+
+There is one source of traces, from the variables, or several from `[[sources]]` in `sync.toml`. What such a source does
+not say for itself it takes from the variables and from the top level of the file.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import SecretStr, ValidationError
+from pydantic import SecretStr
 
 from sync_worker.errors import ConfigError
-from sync_worker.settings import places, tomlfile
+from sync_worker.settings import model, setting_sources, sync_toml, values
 from sync_worker.settings.durations import format_duration
-from sync_worker.settings.model import FIELDS, SECRETS, Variables, default_text
-from sync_worker.settings.names import misspelled
-from sync_worker.settings.result import SettingRow, Settings
-from sync_worker.settings.sources import SourceBuilder
-from sync_worker.settings.values import parse_path, refuse_leftovers
-from sync_worker.settings.wrong import Found, Report, WrongValueError, mask
+from sync_worker.settings.model import SECRETS, SOURCE_FIELDS, Route, SettingRow, Settings, Source, value_of
+from sync_worker.settings.near_names import warn_of_near_misses
+from sync_worker.settings.setting_errors import Problems, RawValue, WrongValueError, mask
+from sync_worker.settings.setting_sources import KeyFiles, SettingSource, Texts
 
-_DOTENV: Final = ".env"
+_NAME: Final = re.compile(r"[a-z0-9_-]+")
+_WHAT_IS_MISSING: Final = {
+    "langfuse_public_key": ("the public key of the Langfuse project (pk-lf-…)", values.LANGFUSE_KEYS_ARE_AT),
+    "langfuse_secret_key": ("the secret key of the Langfuse project (sk-lf-…)", values.LANGFUSE_KEYS_ARE_AT),
+    "kelet_api_key": ("the secret key of your Kelet organisation", values.KELET_KEYS_ARE_AT),
+    "kelet_project": ("the Kelet project that receives the spans", "at console.kelet.ai, in its address bar"),
+}
 
 
 def load(
@@ -40,79 +51,105 @@ def load(
     """
     environ = os.environ if environ is None else environ
     directory = _working_directory() if directory is None else directory.absolute()
-    report = Report()
-
-    dotenv = places.dotenv_texts(directory / _DOTENV, environ, report)
-    near_misses = _near_misses({"the environment": environ, str(directory / _DOTENV): dotenv}, report)
-    command_line = places.command_line(overrides or {}, report)
-    env_values, dotenv_values = places.variables_of(environ), places.dotenv_variables(dotenv)
-    whereabouts = [command_line, env_values, dotenv_values]
-    named_config, folder = (_path(field, whereabouts, directory) for field in ("sync_config", "sync_secrets_dir"))
-    config = named_config or directory / default_text("sync_config")
-    data = tomlfile.read(config, report, must_exist=named_config is not None)
-    top = tomlfile.top_level(data, config, report)
-    in_order: list[places.Place] = [
-        places.Texts(command_line),
-        places.Texts(env_values),
-        places.KeyFiles(env_values, directory),
-        places.Texts(dotenv_values),
-        places.KeyFiles(dotenv_values, directory),
-        *_secrets_folder(folder, report),
-        places.Texts(top),
-        places.KeyFiles(top, directory),
+    problems = Problems()
+    written = setting_sources.environment(environ)
+    dotenv = setting_sources.dotenv(directory / ".env", environ, problems)
+    near_misses = warn_of_near_misses({"the environment": written, str(directory / ".env"): dotenv}, problems)
+    empty = {name.lower(): raw.origin for name, raw in (dotenv | written).items() if not raw.text.strip()}
+    given = [
+        setting_sources.command_line(overrides or {}, problems),
+        setting_sources.variables(written),
+        setting_sources.variables(dotenv),
     ]
-    plain = places.Resolution(in_order, report, tolerate_unreadable=not need_sources)
-    variables = _understand(plain, report)
-    builder = SourceBuilder(variables, plain, places.empty_origins(environ, dotenv), near_misses, report)
-    if "sources" in data:
-        sources = builder.from_file(data["sources"], config, directory, need=need_sources)
-    else:
-        sources = builder.from_variables(need=need_sources)
-    _warn_of_contradictions(variables, report)
-    report.raise_if_refused()
-    return Settings(
-        sources=sources,
-        state_path=directory / variables.sync_state_path,
-        start=variables.sync_start,
-        interval=variables.sync_interval,
-        settle=variables.sync_settle,
-        max_open=variables.sync_max_open,
-        patience=variables.sync_patience,
-        late_horizons=variables.sync_late_horizons,
-        updates=variables.sync_updates,
-        langfuse_api=variables.sync_langfuse_api,
-        requests_per_minute=variables.sync_requests_per_minute,
-        budget_share=variables.sync_budget_share,
-        compression=variables.sync_compression,
-        attributes=variables.sync_attributes,
-        max_value_bytes=variables.sync_max_value_bytes,
-        max_attributes=variables.sync_max_attributes,
-        max_batch_spans=variables.sync_max_batch_spans,
-        max_batch_bytes=variables.sync_max_batch_bytes,
-        max_dead_letters=variables.sync_max_dead_letters,
-        media_hosts=variables.sync_media_hosts,
-        max_response_bytes=variables.sync_max_response_bytes,
-        log_format=variables.sync_log_format,
-        log_level=variables.sync_log_level,
-        allow_plain_http=variables.sync_allow_plain_http,
-        allow_default_project=variables.sync_allow_default_project,
-        warnings=report.warnings,
-        shown=(*_rows(variables, plain, report), *builder.rows),
-    )
+    named_config, folder = (_path(name, given, directory) for name in ("sync_config", "sync_secrets_dir"))
+    config = named_config or directory / model.default_text("sync_config")
+    data = sync_toml.read_toml(config, problems, must_exist=named_config is not None)
+    top = sync_toml.top_level(data, config, problems)
+    in_order: list[SettingSource] = [
+        *(source for raws in given for source in (Texts(raws), KeyFiles(raws, directory))),
+        *([] if folder is None else [setting_sources.SecretsFolder(folder, problems)]),
+        Texts(top),
+        KeyFiles(top, directory),
+    ]
+    plain = _read(in_order, problems, tolerant=not need_sources)
+    builder = _SourceBuilder(plain, empty, near_misses, problems, need_sources)
+    tables = data.get("sources")
+    sources = builder.from_variables() if tables is None else builder.from_file(tables, config, directory)
+    settings = plain.settings
+    if settings.max_open < settings.settle:
+        problems.warn(
+            f"SYNC_MAX_OPEN ({format_duration(settings.max_open)}) is shorter than SYNC_SETTLE "
+            f"({format_duration(settings.settle)}), so traces are sent before they are quiet."
+        )
+    problems.raise_if_refused()
+    added = {
+        "state_path": directory / settings.state_path,
+        "sources": sources,
+        "warnings": problems.warnings,
+        "shown": (*(plain.row(name, name.upper(), problems) for name in model.FIELDS), *builder.rows),
+    }
+    return settings.model_copy(update=added)
 
 
-def _near_misses(found: Mapping[str, Iterable[str]], report: Report) -> dict[str, str]:
-    """Warn of names that are no settings, by the place where they stand; return the nearest miss of each setting.
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What setting sources had: parsed, and as it was written; what is wrong has its default, and is unusable."""
 
-    A setting that is required and has no value is refused with it, by its name in lower case.
+    settings: Settings
+    raws: Mapping[str, RawValue]
+    unusable: frozenset[str] = frozenset()
+
+    def raw(self, name: str) -> RawValue:
+        if name in self.raws and name not in self.unusable:
+            return self.raws[name]
+        return RawValue(model.default_text(name), "default", secret=name in SECRETS)
+
+    def text(self, name: str) -> str:
+        """Return the value as text; durations as they were written, since 60s and 1m are the same."""
+        match value_of(self.settings, name):
+            case None:
+                return ""
+            case SecretStr() as secret:
+                return secret.get_secret_value()
+            case bool() as switch:
+                return "true" if switch else "false"
+            case datetime() as time:
+                return time.isoformat().replace("+00:00", "Z")
+            case str() | int() | Path() as value:
+                return str(value)
+        return self.raw(name).text.strip()
+
+    def row(self, name: str, shown_name: str, problems: Problems) -> SettingRow:
+        text = self.text(name)
+        shown = problems.show(text) if name not in SECRETS else mask(text) if text else ""
+        return SettingRow(shown_name, shown, self.raw(name).origin)
+
+
+def _read(
+    sources: Iterable[SettingSource],
+    problems: Problems,
+    *,
+    tolerant: bool,
+    inherited: Mapping[str, RawValue] | None = None,
+) -> _Reading:
+    """Ask the sources and report what is wrong, but not of what is `inherited`: that was reported before.
+
+    With `tolerant`, a secret that cannot be read is only warned of.
     """
-    nearest: dict[str, str] = {}
-    for place, names in found.items():
-        for name, near in misspelled(names):
-            meant = f" Did you mean {near}?" if near else ""
-            report.warn(f"{name} in {place} is not a setting and is ignored.{meant}")
-            nearest.setdefault(near.lower().removesuffix("_file"), f"{name} in {place}")
-    return nearest
+    settings, raws, wrong = setting_sources.parse(sources)
+    for raw in raws.values():
+        if raw.secret:
+            problems.keep_secret(raw.text)
+    for name, error in wrong.items():
+        raw = raws[name]
+        if inherited is not None and raw == inherited.get(name):
+            continue
+        # A value of a table that stands in quotes is there, though it is not parsed.
+        if tolerant and name in SECRETS and raw.error is not None and not (raw.toml_table and raw.text):
+            problems.warn(f"{raw.label(name)}: {error.problem}.")
+        else:
+            problems.refuse(raw.label(name), error, raw if raw.origin else None)
+    return _Reading(settings, raws, frozenset(wrong))
 
 
 def _working_directory() -> Path:
@@ -120,85 +157,155 @@ def _working_directory() -> Path:
         return Path.cwd()
     except OSError as error:
         raise ConfigError(
-            f"the working directory cannot be used ({places.reason(error)}). Try: cd to a folder that exists"
+            f"the working directory cannot be used ({setting_sources.reason(error)}). Try: cd to a folder that exists"
         ) from None
 
 
-def _path(field: str, whereabouts: list[dict[str, Found]], directory: Path) -> Path | None:
-    """Return the path that somebody gave for `field`, or None.
+def _path(name: str, given: list[dict[str, RawValue]], directory: Path) -> Path | None:
+    """Return the path that somebody gave for the setting, or None.
 
     The config file and the secrets folder are needed before the settings as a whole. A path that is none is reported
     with all other values.
     """
-    found = next((texts[field] for texts in whereabouts if field in texts), None)
-    try:
-        if found is None:
-            return None
-        refuse_leftovers(found, path=True)
-        return directory / parse_path(found.text)
-    except WrongValueError:
+    raw = next((raws[name] for raws in given if name in raws), None)
+    if raw is None or setting_sources.leftovers(raw, path=True):
         return None
+    with contextlib.suppress(WrongValueError):
+        return directory / values.parse_path(raw.text)
+    return None
 
 
-def _secrets_folder(folder: Path | None, report: Report) -> list[places.Place]:
-    try:
-        return [] if folder is None else [places.SecretsFolder(folder)]
-    except OSError as error:
-        report.refuse(
-            "SYNC_SECRETS_DIR", WrongValueError(f"the folder {folder} cannot be read: {places.reason(error)}")
-        )
-        return []
+@dataclass(slots=True)
+class _SourceBuilder:
+    """Makes the sources out of the variables and the file. What is missing is a problem only where they are `needed`.
 
+    `empty` and `near_misses` tell, by setting, where it stands without a value, or under nearly its name.
+    """
 
-def _understand(plain: places.Resolution, report: Report) -> Variables:
-    """Return the variables; those that are wrong are reported and have their defaults, so that the checks can go on."""
-    try:
-        return plain.variables()
-    except ValidationError as error:
-        for field, wrong in _wrongs(error).items():
-            report.refuse(field.upper(), wrong, plain.found.get(field))
-            plain.drop(field)
-    return plain.variables()
+    plain: _Reading
+    empty: Mapping[str, str]
+    near_misses: Mapping[str, str]
+    problems: Problems
+    needed: bool
+    rows: list[SettingRow] = field(default_factory=list)
 
+    def from_variables(self) -> tuple[Source, ...]:
+        """Return the one source named `default`, if nothing is missing."""
+        source = self._source("default", "", self.plain, self.plain.unusable, ())
+        return () if source is None else (source,)
 
-def _wrongs(error: ValidationError) -> dict[str, WrongValueError]:
-    """Return what is wrong, by field, in our words."""
-    wrongs = {}
-    for detail in error.errors(include_url=False, include_input=False):
-        cause = detail.get("ctx", {}).get("error")
-        wrongs[str(detail["loc"][0])] = (
-            cause if isinstance(cause, WrongValueError) else WrongValueError("cannot be used")
-        )
-    return wrongs
+    def from_file(self, tables: Any, file: Path, directory: Path) -> tuple[Source, ...]:
+        """Return the sources of `[[sources]]` in which nothing is missing."""
+        label = f"{file.name} sources"
+        if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+            self.problems.refuse(label, WrongValueError("not a list of tables", hint="write [[sources]]"))
+            return ()
+        if not tables:
+            self.problems.refuse(label, WrongValueError("empty", hint="remove it or add [[sources]]"))
+        sources: list[Source] = []
+        names: dict[str, str] = {}
+        projects: dict[str, str] = {}
+        for number, table in enumerate(tables, 1):
+            toml_table = f"{file.name} [[sources]] #{number}"
+            name = self._name(table.get("name"), toml_table)
+            raws, wrong = sync_toml.source_values(table, toml_table, self.problems)
+            of_table = [Texts(raws, toml_table), KeyFiles(raws, directory, toml_table), Texts(self.plain.raws)]
+            reading = _read(of_table, self.problems, tolerant=not self.needed, inherited=self.plain.raws)
+            routes = self._routes(table.get("routes", []), toml_table)
+            source = self._source(name, toml_table, reading, reading.unusable | wrong, routes)
+            if name:
+                self._refuse_twin(names, name, toml_table, "name")
+            if source is not None:
+                project = f"{source.langfuse_base_url} {source.langfuse_public_key}"
+                self._refuse_twin(projects, project, toml_table, "Langfuse project")
+                sources.append(source)
+        return tuple(sources)
 
+    def _name(self, name: Any, toml_table: str) -> str:
+        if isinstance(name, str) and _NAME.fullmatch(name):
+            return name
+        problem = "missing" if name is None else "not a name"
+        wrong = WrongValueError(problem, expected="a short name of the characters a-z, 0-9, _ and -")
+        self.problems.refuse(f"{toml_table} name", wrong, RawValue(name, toml_table) if isinstance(name, str) else None)
+        return ""
 
-def _warn_of_contradictions(variables: Variables, report: Report) -> None:
-    if variables.sync_max_open < variables.sync_settle:
-        report.warn(
-            f"SYNC_MAX_OPEN ({format_duration(variables.sync_max_open)}) is shorter than SYNC_SETTLE "
-            f"({format_duration(variables.sync_settle)}), so traces are sent before they are quiet."
-        )
+    def _routes(self, tables: Any, toml_table: str) -> tuple[Route, ...]:
+        if not isinstance(tables, list):
+            wrong = WrongValueError("not a list of tables", hint="write [[sources.routes]]")
+            self.problems.refuse(f"{toml_table} routes", wrong)
+            return ()
+        routes = []
+        for number, table in enumerate(tables, 1):
+            at = f"{toml_table} routes #{number}"
+            route = sync_toml.parse_route(table, at, self.problems)
+            if route is not None:
+                self._check_project(RawValue(route.project, at, at), "project")
+                routes.append(route)
+        return tuple(routes)
 
+    def _source(
+        self, name: str, toml_table: str, reading: _Reading, unusable: frozenset[str], routes: tuple[Route, ...]
+    ) -> Source | None:
+        """Check a source, whose table is `toml_table`, and return it; None where something is missing or unusable."""
+        usable = [one for one in SOURCE_FIELDS if one not in unusable]
+        parsed = {one: value for one in usable if (value := value_of(reading.settings, one)) is not None}
+        for one in usable:
+            if one in parsed:
+                self._check(one, reading)
+            elif self.needed:
+                self._refuse_missing(one, toml_table)
+        if len(parsed) < len(SOURCE_FIELDS):
+            return None
+        if toml_table:
+            self.rows += [reading.row(one, f"sources.{name}.{one}", self.problems) for one in SOURCE_FIELDS]
+            for number, route in enumerate(routes, 1):
+                shown = self.problems.show(sync_toml.describe(route))
+                self.rows.append(SettingRow(f"sources.{name}.routes.{number}", shown, f"{toml_table} routes #{number}"))
+        parsed["langfuse_public_key"] = reading.text("langfuse_public_key")
+        files = tuple((one, file) for one in SOURCE_FIELDS if one in SECRETS and (file := reading.raw(one).file))
+        return Source(name=name, routes=routes, key_files=files, **parsed)
 
-def _rows(variables: Variables, plain: places.Resolution, report: Report) -> list[SettingRow]:
-    rows = []
-    for field in FIELDS:
-        written = plain.written(field)
-        value = getattr(variables, field)
-        shown = mask(value.get_secret_value()) if field in SECRETS and value is not None else _shown(value, written)
-        rows.append(SettingRow(field.upper(), shown if field in SECRETS else report.show(shown), written.origin))
-    return rows
+    def _check(self, name: str, reading: _Reading) -> None:
+        raw, text = reading.raw(name), reading.text(name)
+        if name in {"langfuse_base_url", "kelet_api_url"}:
+            if values.is_plain_and_public(text) and not self.plain.settings.allow_plain_http:
+                wrong = WrongValueError(
+                    "http:// would send the key in the clear to an address that is not private",
+                    expected="https://",
+                    hint="use https://, or set SYNC_ALLOW_PLAIN_HTTP=true if the way there is protected",
+                )
+                self.problems.refuse(raw.label(name), wrong, raw)
+        elif name == "kelet_project":
+            self._check_project(raw, name)
+        elif name == "kelet_api_key" and values.is_publishable_kelet_key(text):
+            self.problems.warn(
+                f"{raw.label(name)}: the key from {raw.origin} starts like a publishable key, which Kelet does not "
+                f"take for traces. Try: the secret key, {values.KELET_KEYS_ARE_AT}."
+            )
 
+    def _check_project(self, raw: RawValue, name: str) -> None:
+        if values.is_default_project(raw.text) and not self.plain.settings.allow_default_project:
+            wrong = WrongValueError(
+                "Kelet puts data with a missing project there, and a wrong project is silent loss on Kelet's side",
+                expected="the name of your own Kelet project",
+                hint="name it, or set SYNC_ALLOW_DEFAULT_PROJECT=true if that project is meant",
+            )
+            self.problems.refuse(raw.label(name), wrong, raw)
 
-def _shown(value: Any, written: Found) -> str:
-    """Return a value as text; durations as they were written, since 60s and 1m are the same."""
-    match value:
-        case None | SecretStr():
-            return ""
-        case bool():
-            return "true" if value else "false"
-        case datetime():
-            return value.isoformat().replace("+00:00", "Z")
-        case str() | int() | Path():
-            return str(value)
-    return written.text.strip()
+    def _refuse_missing(self, name: str, toml_table: str) -> None:
+        expected, where = _WHAT_IS_MISSING[name]
+        variable, label = name.upper(), f"{toml_table} {name}" if toml_table else name.upper()
+        ways = f"{variable} or {variable}_FILE" if name in SECRETS else variable
+        hint = f"set {ways}{f', or {name} in the source' if toml_table else ''}; find it {where}"
+        problem = f"missing, since {self.empty[name]} is empty" if name in self.empty else "missing"
+        if missed := self.near_misses.get(name):
+            problem += f"; {missed} is not a setting"
+            hint = f"write {variable} there"
+        if name == "kelet_project":
+            problem += "; a wrong project is silent loss on Kelet's side"
+        self.problems.refuse(label, WrongValueError(problem, expected=expected, hint=hint))
+
+    def _refuse_twin(self, first: dict[str, str], identity: str, toml_table: str, what: str) -> None:
+        if first.setdefault(identity, toml_table) != toml_table:
+            wrong = WrongValueError(f"the same {what} as {first[identity]}", expected=f"each {what} once")
+            self.problems.refuse(toml_table, wrong)

@@ -1,150 +1,44 @@
 """The settings: name, type, default and meaning of each. The documentation is made from this module.
 
-A field is named like its variable, in lower case. Defaults are written as an operator would write them and go through
-the same parsers, so what the documentation prints is what works.
+A setting is a field of `Settings`. Its variable is its name in capitals, after `SYNC_` unless a source of `sync.toml`
+may say it too. Defaults are written as an operator would write them and go through the same parsers, so what the
+documentation prints is what works. Inside this package a setting is named like its variable, in lower case.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, TypeVar, cast
 
-from pydantic import Field, PlainValidator, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, GetPydanticSchema, PlainValidator, SecretStr, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_core.core_schema import any_schema
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from sync_worker.settings import durations, urls, values
+from sync_worker.settings import durations, values
+from sync_worker.settings.setting_errors import RawValue
 
-Updates = Literal["resend", "ignore"]
-LangfuseApi = Literal["auto", "v2", "v1"]
-Compression = Literal["auto", "gzip", "none"]
-Attributes = Literal["both", "genai", "langfuse"]
-LogFormat = Literal["text", "json"]
-LogLevel = Literal["debug", "info", "warning", "error"]
+_Word = TypeVar("_Word")
 
-# Plain validators: no rule of pydantic's own runs after them, so no message of its own reaches an operator.
+# No message of pydantic's own reaches an operator: `setting_errors` has our words for those of choices and numbers,
+# and after a plain validator none of its rules runs.
+_Choice = Annotated[_Word, BeforeValidator(str.lower)]
+_Whole = Annotated[int, BeforeValidator(values.digits)]
 _Duration = Annotated[timedelta, PlainValidator(durations.parse_duration)]
 _PositiveDuration = Annotated[timedelta, PlainValidator(durations.parse_positive_duration)]
 _Switch = Annotated[bool, PlainValidator(values.parse_switch)]
 _Path = Annotated[Path, PlainValidator(values.parse_path)]
+# What the loader adds is right already; a schema for it would only make the start slower.
+_UNCHECKED = GetPydanticSchema(lambda *_: any_schema())
 
-
-def _setting(default: str, meaning: str) -> Any:
-    return Field(default=default, description=meaning)
-
-
-def _unset(meaning: str) -> Any:
-    return Field(default=None, validate_default=False, description=meaning)
-
-
-class Variables(BaseSettings):
-    """Every setting that can be given by a variable, understood but not yet checked against the others."""
-
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True)
-
-    langfuse_base_url: Annotated[str, PlainValidator(urls.parse_langfuse_url)] = _setting(
-        "https://cloud.langfuse.com", "Base address of Langfuse; `LANGFUSE_HOST` is read too."
-    )
-    langfuse_public_key: Annotated[SecretStr | None, PlainValidator(values.parse_langfuse_public_key)] = _unset(
-        "Public key of the Langfuse project, from Project settings → API keys (Viewer is enough, where the server has "
-        "it), or `LANGFUSE_PUBLIC_KEY_FILE` with the path of a file that holds it."
-    )
-    langfuse_secret_key: Annotated[SecretStr | None, PlainValidator(values.parse_langfuse_secret_key)] = _unset(
-        "Secret key of the Langfuse project, from Project settings → API keys, or `LANGFUSE_SECRET_KEY_FILE` with the "
-        "path of a file that holds it."
-    )
-    kelet_api_url: Annotated[str, PlainValidator(urls.parse_kelet_url)] = _setting(
-        "https://api.kelet.ai", "Base address of Kelet."
-    )
-    kelet_api_key: Annotated[SecretStr | None, PlainValidator(values.parse_kelet_key)] = _unset(
-        "Secret key of the Kelet organisation, from console.kelet.ai → API keys, or `KELET_API_KEY_FILE` with the path "
-        "of a file that holds it."
-    )
-    kelet_project: Annotated[str | None, PlainValidator(values.parse_project)] = _unset(
-        "Kelet project that receives the spans."
-    )
-    sync_config: _Path = _setting("sync.toml", "File with several sources and routes, read if it exists.")
-    sync_secrets_dir: Annotated[Path | None, PlainValidator(values.parse_path)] = _unset(
-        "Folder of files that are named like settings, in any case, each of which holds the value of its setting."
-    )
-    sync_state_path: _Path = _setting(
-        "./sync-state.db", "SQLite file that remembers what is done; it belongs on a local disk that outlives the run."
-    )
-    sync_start: Annotated[timedelta | datetime, PlainValidator(durations.parse_start)] = _setting(
-        "24h", "Where the first run begins: a duration back from it, or an ISO-8601 time with its offset."
-    )
-    sync_interval: _PositiveDuration = _setting("60s", "Time from one cycle of `run` to the next.")
-    sync_settle: _Duration = _setting("30s", "How long a trace must have been quiet before it is sent.")
-    sync_max_open: _PositiveDuration = _setting("30m", "Age at which a trace is sent even if it has not ended.")
-    sync_late_horizons: Annotated[tuple[timedelta, ...], PlainValidator(durations.parse_horizons)] = _setting(
-        "20m,2h,48h",
-        "How far back the scans for late data look, shortest first; each runs every twelfth of its length.",
-    )
-    sync_updates: Annotated[Updates, PlainValidator(values.choice("resend", "ignore"))] = _setting(
-        "resend", "What happens to an observation that changes after it was sent: `resend` or `ignore`."
-    )
-    sync_langfuse_api: Annotated[LangfuseApi, PlainValidator(values.choice("auto", "v2", "v1"))] = _setting(
-        "auto", "Generation of the Langfuse API: `auto` finds out, `v2` or `v1` insists."
-    )
-    sync_requests_per_minute: Annotated[int | None, PlainValidator(values.whole_number(1))] = _unset(
-        "Most requests a minute to Langfuse; if unset, the limit is learnt from the server."
-    )
-    sync_budget_share: Annotated[Fraction, PlainValidator(values.parse_share)] = _setting(
-        "80%",
-        "How much of a limit that is learnt is taken, from `1%` to `100%`; the rest is left to your own application.",
-    )
-    sync_compression: Annotated[Compression, PlainValidator(values.choice("auto", "gzip", "none"))] = _setting(
-        "auto", "Compression of what is sent: `auto` is gzip until the server refuses it, or `gzip`, or `none`."
-    )
-    sync_attributes: Annotated[Attributes, PlainValidator(values.choice("both", "genai", "langfuse"))] = _setting(
-        "both", "Attribute conventions on the spans: `genai`, `langfuse`, or `both`."
-    )
-    sync_scores: Annotated[bool, PlainValidator(values.parse_scores)] = _setting(
-        "false", "Scores are not sent by this version, and `true` is refused."
-    )
-    sync_max_value_bytes: Annotated[int, PlainValidator(values.whole_number(256))] = _setting(
-        "1048576", "Bytes after which an attribute value is cut, at least 256."
-    )
-    sync_max_attributes: Annotated[int, PlainValidator(values.whole_number(32))] = _setting(
-        "256", "Most attributes on one span, at least 32."
-    )
-    sync_max_batch_spans: Annotated[int, PlainValidator(values.whole_number(1, 512 * 8))] = _setting(
-        "512", "Most spans in one request to Kelet, from 1 to 4096."
-    )
-    sync_max_batch_bytes: Annotated[int, PlainValidator(values.whole_number(1024, 64 * 1024 * 1024))] = _setting(
-        "4194304", "Most bytes in one request to Kelet before compression, from 1024 to 67108864."
-    )
-    sync_max_dead_letters: Annotated[int, PlainValidator(values.whole_number(1))] = _setting(
-        "10000", "Most dead letters that are kept of a source; one more pauses the source until some were dealt with."
-    )
-    sync_media_hosts: Annotated[tuple[str, ...], PlainValidator(values.parse_hosts)] = _setting(
-        "",
-        "Hosts, each with or without a port, that fields which Langfuse stored as media may be read from by `http://` "
-        "or at addresses that are not public; unset, only where Langfuse itself is at one.",
-    )
-    sync_max_response_bytes: Annotated[int, PlainValidator(values.whole_number(65536, 1024 * 1024 * 1024))] = _setting(
-        "67108864",
-        "Most bytes of one answer after unpacking, from 65536 to 1073741824; a page over it is asked for in parts.",
-    )
-    sync_patience: _Duration = _setting(
-        "5m", "How long `once` and `backfill` retry while the other side does not answer; `run` retries without end."
-    )
-    sync_allow_default_project: _Switch = _setting(
-        "false", "Whether the Kelet project may be named `default`, where data that names no project ends up."
-    )
-    sync_allow_plain_http: _Switch = _setting(
-        "false", "Whether `http://` may be used to addresses that are not private, which sends keys in the clear."
-    )
-    sync_log_format: Annotated[LogFormat, PlainValidator(values.choice("text", "json"))] = _setting(
-        "text", "Form of the log lines: `text` or `json`."
-    )
-    sync_log_level: Annotated[LogLevel, PlainValidator(values.choice("debug", "info", "warning", "error"))] = _setting(
-        "info", "Least severity that is logged: `debug`, `info`, `warning` or `error`."
-    )
-
-
-FIELDS: Final[tuple[str, ...]] = tuple(Variables.model_fields)
+#: Settings that a source of `sync.toml` may say for itself.
+SOURCE_FIELDS: Final = (
+    "langfuse_base_url", "langfuse_public_key", "langfuse_secret_key", "kelet_api_url", "kelet_api_key", "kelet_project"
+)  # fmt: skip
 
 #: Settings whose values are never shown in full. The public key is among them: swapped keys are a common mistake.
 SECRETS: Final = frozenset({"langfuse_public_key", "langfuse_secret_key", "kelet_api_key"})
@@ -158,26 +52,272 @@ PATHS: Final = frozenset({"sync_config", "sync_secrets_dir", "sync_state_path"})
 #: Settings that say where other settings are, and so cannot stand in the file or the folder that they name.
 WHEREABOUTS: Final = frozenset({"sync_config", "sync_secrets_dir"})
 
-#: Second names, by field; the first name wins where both are given in one place.
+#: Second names, by setting; the first name wins where both are given in one place.
 ALIASES: Final = {"langfuse_base_url": ("langfuse_host",)}
 
 
-def names_of(field: str) -> tuple[str, ...]:
-    """Return the names of a field in lower case, the first one first."""
-    return (field, *ALIASES.get(field, ()))
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Traces that go to another Kelet project: those that fit every condition that is not None or empty.
+
+    Conditions are shell wildcards as `fnmatch.fnmatchcase` understands them, compared with case. Every one of `tags`
+    must fit some tag of the trace; `metadata` is pairs of a key and the pattern of its value.
+    """
+
+    project: str
+    environment: str | None = None
+    trace_name: str | None = None
+    tags: tuple[str, ...] = ()
+    user: str | None = None
+    session: str | None = None
+    release: str | None = None
+    metadata: tuple[tuple[str, str], ...] = ()
 
 
-def file_name_of(field: str) -> str:
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One Langfuse project and the Kelet project that its traces go to unless a route, the first that fits, says else.
+
+    The addresses have no trailing slash: `https://cloud.langfuse.com`, `https://api.kelet.ai`. `key_files` tells which
+    of the keys stand in files, by setting, and may change.
+    """
+
+    name: str
+    langfuse_base_url: str
+    langfuse_public_key: str = field(repr=False)
+    langfuse_secret_key: SecretStr
+    kelet_api_url: str
+    kelet_api_key: SecretStr
+    kelet_project: str
+    routes: tuple[Route, ...] = ()
+    key_files: tuple[tuple[str, Path], ...] = ()
+
+
+class SettingRow(NamedTuple):
+    """One line of `config show`. The value is text, secrets masked; it is empty for what is not set."""
+
+    name: str
+    value: str
+    origin: str
+
+
+def _setting(default: str, meaning: str, *, ge: int | None = None, le: int | None = None) -> Any:
+    return Field(default=default, description=meaning, ge=ge, le=le)
+
+
+def _unset(meaning: str, *, ge: int | None = None) -> Any:
+    return Field(default=None, validate_default=False, description=meaning, ge=ge)
+
+
+class Settings(BaseSettings):
+    """All settings. No repr shows a key; `state_path` is absolute in what `load` returns."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        validate_default=True,
+        hide_input_in_errors=True,
+        alias_generator=lambda name: name if name in SOURCE_FIELDS else f"sync_{name}",
+    )
+
+    langfuse_base_url: Annotated[str, PlainValidator(values.parse_langfuse_url)] = _setting(
+        "https://cloud.langfuse.com", "Base address of Langfuse; `LANGFUSE_HOST` is read too."
+    )
+    langfuse_public_key: Annotated[SecretStr | None, PlainValidator(values.parse_langfuse_public_key)] = _unset(
+        "Public key of the Langfuse project, from Project settings → API keys (Viewer is enough, where the server has "
+        "it), or `LANGFUSE_PUBLIC_KEY_FILE` with the path of a file that holds it."
+    )
+    langfuse_secret_key: Annotated[SecretStr | None, PlainValidator(values.parse_langfuse_secret_key)] = _unset(
+        "Secret key of the Langfuse project, from Project settings → API keys, or `LANGFUSE_SECRET_KEY_FILE` with the "
+        "path of a file that holds it."
+    )
+    kelet_api_url: Annotated[str, PlainValidator(values.parse_kelet_url)] = _setting(
+        "https://api.kelet.ai", "Base address of Kelet."
+    )
+    kelet_api_key: Annotated[SecretStr | None, PlainValidator(values.parse_kelet_key)] = _unset(
+        "Secret key of the Kelet organisation, from console.kelet.ai → API keys, or `KELET_API_KEY_FILE` with the path "
+        "of a file that holds it."
+    )
+    kelet_project: Annotated[str | None, PlainValidator(values.parse_project)] = _unset(
+        "Kelet project that receives the spans."
+    )
+    config: _Path = _setting("sync.toml", "File with several sources and routes, read if it exists.")
+    secrets_dir: Annotated[Path | None, PlainValidator(values.parse_path)] = _unset(
+        "Folder of files that are named like settings, in any case, each of which holds the value of its setting."
+    )
+    state_path: _Path = _setting(
+        "./sync-state.db", "SQLite file that remembers what is done; it belongs on a local disk that outlives the run."
+    )
+    start: Annotated[timedelta | datetime, PlainValidator(durations.parse_start)] = _setting(
+        "24h", "Where the first run begins: a duration back from it, or an ISO-8601 time with its offset."
+    )
+    interval: _PositiveDuration = _setting("60s", "Time from one cycle of `run` to the next.")
+    settle: _Duration = _setting("30s", "How long a trace must have been quiet before it is sent.")
+    max_open: _PositiveDuration = _setting("30m", "Age at which a trace is sent even if it has not ended.")
+    late_horizons: Annotated[tuple[timedelta, ...], PlainValidator(durations.parse_horizons)] = _setting(
+        "20m,2h,48h",
+        "How far back the scans for late data look, shortest first; each runs every twelfth of its length.",
+    )
+    updates: _Choice[Literal["resend", "ignore"]] = _setting(
+        "resend", "What happens to an observation that changes after it was sent: `resend` or `ignore`."
+    )
+    langfuse_api: _Choice[Literal["auto", "v2", "v1"]] = _setting(
+        "auto", "Generation of the Langfuse API: `auto` finds out, `v2` or `v1` insists."
+    )
+    requests_per_minute: _Whole | None = _unset(
+        "Most requests a minute to Langfuse; if unset, the limit is learnt from the server.",
+        ge=1,
+    )
+    budget_share: Annotated[Fraction, PlainValidator(values.parse_share)] = _setting(
+        "80%",
+        "How much of a limit that is learnt is taken, from `1%` to `100%`; the rest is left to your own application.",
+    )
+    compression: _Choice[Literal["auto", "gzip", "none"]] = _setting(
+        "auto", "Compression of what is sent: `auto` is gzip until the server refuses it, or `gzip`, or `none`."
+    )
+    attributes: _Choice[Literal["both", "genai", "langfuse"]] = _setting(
+        "both", "Attribute conventions on the spans: `genai`, `langfuse`, or `both`."
+    )
+    scores: Annotated[bool, PlainValidator(values.parse_scores)] = _setting(
+        "false", "Scores are not sent by this version, and `true` is refused."
+    )
+    max_value_bytes: _Whole = _setting(
+        "1048576",
+        "Bytes after which an attribute value is cut, at least 256.",
+        ge=256,
+    )
+    max_attributes: _Whole = _setting(
+        "256",
+        "Most attributes on one span, at least 32.",
+        ge=32,
+    )
+    max_batch_spans: _Whole = _setting(
+        "512",
+        "Most spans in one request to Kelet, from 1 to 4096.",
+        ge=1,
+        le=4096,
+    )
+    max_batch_bytes: _Whole = _setting(
+        "4194304",
+        "Most bytes in one request to Kelet before compression, from 1024 to 67108864.",
+        ge=1024,
+        le=64 * 1024 * 1024,
+    )
+    max_dead_letters: _Whole = _setting(
+        "10000",
+        "Most dead letters that are kept of a source; one more pauses the source until some were dealt with.",
+        ge=1,
+    )
+    media_hosts: Annotated[tuple[str, ...], PlainValidator(values.parse_hosts)] = _setting(
+        "",
+        "Hosts, each with or without a port, that fields which Langfuse stored as media may be read from by `http://` "
+        "or at addresses that are not public; unset, only where Langfuse itself is at one.",
+    )
+    max_response_bytes: _Whole = _setting(
+        "67108864",
+        "Most bytes of one answer after unpacking, from 65536 to 1073741824; a page over it is asked for in parts.",
+        ge=65536,
+        le=1024 * 1024 * 1024,
+    )
+    patience: _Duration = _setting(
+        "5m", "How long `once` and `backfill` retry while the other side does not answer; `run` retries without end."
+    )
+    allow_default_project: _Switch = _setting(
+        "false", "Whether the Kelet project may be named `default`, where data that names no project ends up."
+    )
+    allow_plain_http: _Switch = _setting(
+        "false", "Whether `http://` may be used to addresses that are not private, which sends keys in the clear."
+    )
+    log_format: _Choice[Literal["text", "json"]] = _setting("text", "Form of the log lines: `text` or `json`.")
+    log_level: _Choice[Literal["debug", "info", "warning", "error"]] = _setting(
+        "info", "Least severity that is logged: `debug`, `info`, `warning` or `error`."
+    )
+
+    # What `load` adds. No setting: a setting has a description.
+    sources: Annotated[tuple[Source, ...], _UNCHECKED] = ()
+    warnings: Annotated[tuple[str, ...], _UNCHECKED] = ()
+    shown: Annotated[tuple[SettingRow, ...], _UNCHECKED] = Field(default=(), repr=False)
+
+    if TYPE_CHECKING:  # the library's own signature has none but its own options
+
+        def __init__(self, *, setting_sources: Sequence[PydanticBaseSettingsSource]) -> None: ...
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Ask the `setting_sources` that the constructor is given, the first that has a value wins, and no others."""
+        return tuple(cast("InitSettingsSource", init_settings).init_kwargs["setting_sources"])
+
+    @model_validator(mode="before")
+    @classmethod
+    def _texts(cls, raws: dict[str, RawValue]) -> dict[str, str]:
+        """Return the texts of the raw values for the parsers of their fields, without those that have an error."""
+        return {name: raw.text.strip() for name, raw in raws.items() if raw.error is None}
+
+    def rows(self) -> list[SettingRow]:
+        """Every setting with its value and where that came from; then what each source of `sync.toml` uses."""
+        return list(self.shown)
+
+
+#: The fields of the settings, by the name of the variable in lower case.
+INFO: Final[dict[str, FieldInfo]] = {
+    str(info.alias): info for info in Settings.model_fields.values() if info.description
+}
+FIELDS: Final[tuple[str, ...]] = tuple(INFO)
+
+
+def names_of(name: str) -> tuple[str, ...]:
+    """Return the names of a setting in lower case, the first one first."""
+    return (name, *ALIASES.get(name, ()))
+
+
+def file_name_of(name: str) -> str:
     """Return the name in lower case under which the path of a file with a secret is given."""
-    return f"{field}_file"
+    return f"{name}_file"
 
 
-def default_text(field: str) -> str:
+def default_text(name: str) -> str:
     """Return the default as an operator would write it, or an empty text if there is none."""
-    default = Variables.model_fields[field].default
+    default = INFO[name].default
     return "" if default is None else str(default)
 
 
-def meaning(field: str) -> str:
+def meaning(name: str) -> str:
     """Return what the setting means, in one sentence."""
-    return Variables.model_fields[field].description or ""
+    return INFO[name].description or ""
+
+
+def value_of(settings: Settings, name: str) -> Any:
+    """Return the value of the setting that is named like this."""
+    return getattr(settings, name if name in SOURCE_FIELDS else name.removeprefix("sync_"))
+
+
+def table() -> str:
+    """All settings as a GitHub Markdown table: name, default, meaning."""
+    lines = ["| Setting | Default | Meaning |", "| --- | --- | --- |"]
+    for name in FIELDS:
+        default = (
+            "required" if name in REQUIRED else f"`{_cell(default_text(name))}`" if default_text(name) else "unset"
+        )
+        lines.append(f"| `{name.upper()}` | {default} | {_cell(meaning(name))} |")
+    return "\n".join(lines) + "\n"
+
+
+def dotenv_example() -> str:
+    """Return the content of `.env.example`: every setting with its default, under a comment that says what it means.
+
+    Comments stand on lines of their own, because Docker reads one behind a value as a part of the value.
+    """
+    return (
+        "# Settings of the worker. Copy this file to .env and fill in what has no value; the lines with # show the "
+        "defaults.\n# Variables of the environment win over this file. Durations are written 30s, 20m, 48h, 7d or "
+        "1h30m.\n"
+    ) + "".join(
+        f"\n# {meaning(name)}\n{'' if name in REQUIRED else '#'}{name.upper()}={default_text(name)}\n"
+        for name in FIELDS
+    )
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

@@ -6,23 +6,15 @@ file after the other. So a file may be missing, empty or half written, and one k
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
 
 from pydantic import SecretStr
 
-from sync_worker.settings.places import read_secret_file
-from sync_worker.settings.result import Source
-from sync_worker.settings.values import parse_kelet_key, parse_langfuse_public_key, parse_langfuse_secret_key
-from sync_worker.settings.wrong import WrongValueError
-
-_PARSERS: Final[dict[str, Callable[[str], SecretStr]]] = {
-    "langfuse_public_key": parse_langfuse_public_key,
-    "langfuse_secret_key": parse_langfuse_secret_key,
-    "kelet_api_key": parse_kelet_key,
-}
+from sync_worker.settings.model import Source, value_of
+from sync_worker.settings.setting_errors import RawValue, WrongValueError
+from sync_worker.settings.setting_sources import Texts, parse, read_secret_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,37 +31,21 @@ class Reread:
 
 def reread(source: Source) -> Reread:
     """Read the files of a source's keys again; a key whose file cannot be read, or holds none, stays what it was."""
-    keys: dict[str, str] = {}
-    changed: dict[str, Path] = {}
-    for field, file in source.key_files:
-        key = _key(field, file)
-        if key is not None:
-            keys[field] = key
-            if key != _plain(getattr(source, field)):
-                changed[field] = file
-    pair = [field for field, _ in source.key_files if field.startswith("langfuse_")]
-    settled = len(keys) == len(source.key_files) and (
-        len(pair) < 2 or len([field for field in pair if field in changed]) != 1
+    raws: dict[str, RawValue] = {}
+    for name, file in source.key_files:
+        with contextlib.suppress(WrongValueError, OSError):
+            if file.is_file():  # a pipe gives its key once, and would then be waited for
+                raws[name] = RawValue(read_secret_file(file, "", str(file)), "", secret=True, file=file)
+    settings, _, wrong = parse([Texts(raws)])
+    keys: dict[str, SecretStr] = {name: value_of(settings, name) for name in raws if name not in wrong}
+    old = {"langfuse_public_key": SecretStr(source.langfuse_public_key)}
+    changed = [name for name, key in keys.items() if key != old.get(name, getattr(source, name))]
+    one_of_two = len({name for name, _ in source.key_files if name.startswith("langfuse_")}) == 2 and (
+        len({name for name in changed if name.startswith("langfuse_")}) == 1
     )
-    if not changed:
-        return Reread(source, (), settled)
-    new = replace(
-        source,
-        langfuse_public_key=keys.get("langfuse_public_key", source.langfuse_public_key),
-        langfuse_secret_key=SecretStr(keys.get("langfuse_secret_key", _plain(source.langfuse_secret_key))),
-        kelet_api_key=SecretStr(keys.get("kelet_api_key", _plain(source.kelet_api_key))),
-    )
-    return Reread(new, tuple(dict.fromkeys(changed.values())), settled)
-
-
-def _key(field: str, file: Path) -> str | None:
-    try:
-        if not file.is_file():  # a pipe gives its key once, and would then be waited for
-            return None
-        return _PARSERS[field](read_secret_file(file, "", str(file))).get_secret_value()
-    except (WrongValueError, OSError):
-        return None
-
-
-def _plain(key: str | SecretStr) -> str:
-    return key if isinstance(key, str) else key.get_secret_value()
+    settled = len(keys) == len(source.key_files) and not one_of_two
+    new: dict[str, SecretStr | str] = {name: keys[name] for name in changed}
+    if "langfuse_public_key" in changed:
+        new["langfuse_public_key"] = keys["langfuse_public_key"].get_secret_value()
+    files = dict(source.key_files)
+    return Reread(replace(source, **new), tuple(dict.fromkeys(files[name] for name in changed)), settled)  # type: ignore[arg-type]  # by name

@@ -1,59 +1,126 @@
-"""Text to value: keys, projects, numbers, choices, paths. Every function here is pure and raises WrongValueError."""
+"""Text to value: addresses, keys, projects, numbers, paths.
+
+Every parser is pure, gets its text without white space around it, and raises WrongValueError, which says what is wrong
+but never the value.
+"""
 
 from __future__ import annotations
 
-import difflib
+import ipaddress
 import os
 import re
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
+from pydantic_core import PydanticKnownError
 
 from sync_worker.printable import is_printable
-from sync_worker.settings.wrong import Found, WrongValueError
+from sync_worker.settings.setting_errors import WrongValueError
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_HOST_NAME = re.compile(r"[\w.-]+")
+_PRIVATE_SUFFIXES = (".localhost", ".local", ".internal", ".lan", ".svc", ".cluster.local")
+_PRIVATE_NETWORKS = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16",
+        "::1/128", "fc00::/7", "fe80::/10",
+    )
+)  # fmt: skip
 
 LANGFUSE_KEYS_ARE_AT: Final = "in Langfuse under Project settings → API keys"
 KELET_KEYS_ARE_AT: Final = "at console.kelet.ai → API keys"
+_SWAP = "swap LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY"
 
 _HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
 _SWITCH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 
 
-#: Pairs of quotes that a shell, an editor or a word processor puts around a value.
-_QUOTES: Final = ('""', "''", "``", "“”", "„“", "‘’", "«»")
-
-
-def refuse_leftovers(found: Found, *, path: bool = False) -> None:
-    """Refuse what a file of variables leaves around a value where nobody reads the file as a shell would.
-
-    `docker run --env-file` and systemd hand on quotes (also around nothing) and, in the environment, what was meant as
-    a comment. No setting begins and ends with quotes. ` #` may be part of a path, ` # ` hardly. Raises WrongValueError.
-    """
-    text = found.text.strip()
-    if any(len(text) > 1 and text[0] == pair[0] and text[-1] == pair[1] for pair in _QUOTES):
+def parse_langfuse_url(text: str) -> str:
+    """Return the base address of Langfuse, without a trailing `/` or `/api/public`; raises WrongValueError."""
+    base = _parse_url(text, "https://cloud.langfuse.com")
+    base = base.removesuffix("/api/public").rstrip("/")
+    if "/api/public" in base:
         raise WrongValueError(
-            "stands in quotes that belong to the value", expected="the value alone", hint="remove the quotes"
+            "this is the address of one endpoint",
+            expected="the base address of Langfuse",
+            hint=base[: base.index("/api/public")],
         )
-    if found.bare and re.search(r"\s#\s" if path else r"\s#", text):
+    return base
+
+
+def parse_kelet_url(text: str) -> str:
+    """Return the base address of Kelet, without a trailing `/` or `/api`; raises WrongValueError."""
+    base = _parse_url(text, "https://api.kelet.ai")
+    if match := re.search(r"(/api)?(/v1)?/(traces|logs|metrics)$", base):
         raise WrongValueError(
-            "holds a comment that belongs to the value",
-            expected="the value alone",
-            hint="put the comment on a line of its own",
+            "this is the address of one endpoint", expected="the base address of Kelet", hint=base[: match.start()]
         )
+    return base.removesuffix("/api").rstrip("/")
 
 
-def parse_langfuse_public_key(value: str | SecretStr) -> SecretStr:
+def is_plain_and_public(url: str) -> bool:
+    """Whether `url` (as parsed here) would carry keys in the clear over a network that is not private."""
+    parts = urlsplit(url)
+    return parts.scheme == "http" and not _is_private(parts.hostname or "")
+
+
+def _is_private(host: str) -> bool:
+    """Whether `host`, a lower-case name or an address, is on this machine or on a private network."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        name = host.rstrip(".")
+        # A single number is an address to the system's resolver (`http://134744072` is 8.8.8.8), not a name.
+        single_label = "." not in name and not re.fullmatch(r"0x[0-9a-f]*|[0-9]+", name)
+        return single_label or name.endswith(_PRIVATE_SUFFIXES)
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return any(address in network for network in _PRIVATE_NETWORKS if network.version == address.version)
+
+
+def _parse_url(text: str, example: str) -> str:
+    expected = f"an address such as {example}"
+    if not text:
+        raise WrongValueError("empty", expected=expected)
+    # urlsplit drops tabs and line breaks without a word, so they are looked for before.
+    if re.search(r"[\s\\]", text) or not is_printable(text):
+        raise WrongValueError("not an address: it holds spaces, control characters or backslashes", expected=expected)
+    # Both before anything else, so that no other message or hint can repeat what may be a password or a token.
+    if "@" in text:
+        raise WrongValueError(
+            "holds a user or a password, which would end up in logs",
+            expected=expected,
+            hint="leave out what stands before the @",
+            show=False,
+        )
+    if "?" in text or "#" in text:
+        raise WrongValueError("holds a query or a fragment", expected=expected, show=False)
+    if "://" not in text:
+        hint = f"https://{text.lstrip('/')}" if _HOST_NAME.fullmatch(re.split("[/:]", text, maxsplit=1)[0]) else ""
+        raise WrongValueError("not an address that starts with https:// or http://", expected=expected, hint=hint)
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise WrongValueError("not an address", expected=expected) from None
+    if parts.scheme not in _DEFAULT_PORTS:
+        raise WrongValueError("not an address that starts with https:// or http://", expected=expected)
+    host = f"[{parts.hostname}]" if "[" in parts.netloc else parts.hostname or ""
+    if "[" not in host and (not _HOST_NAME.fullmatch(host) or not host.strip(".-_")):
+        raise WrongValueError("not an address: the host is missing or no name", expected=expected)
+    written_port = "" if port in {None, _DEFAULT_PORTS[parts.scheme]} else f":{port}"
+    return f"{parts.scheme}://{host}{written_port}{parts.path.rstrip('/')}"
+
+
+def parse_langfuse_public_key(text: str) -> SecretStr:
     """Return the public key of a Langfuse project; raises WrongValueError."""
-    key = _key(value, "the public key of a Langfuse project (pk-lf-…)")
+    key = _key(text, "the public key of a Langfuse project (pk-lf-…)")
     if key.startswith("sk-lf-"):
-        raise WrongValueError(
-            "this is a Langfuse secret key",
-            expected="the public key (pk-lf-…)",
-            hint="swap LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY",
-        )
+        raise WrongValueError("this is a Langfuse secret key", expected="the public key (pk-lf-…)", hint=_SWAP)
     _refuse_kelet_key(key)
     if ":" in key:
         # HTTP Basic ends the user name at the first colon.
@@ -61,25 +128,21 @@ def parse_langfuse_public_key(value: str | SecretStr) -> SecretStr:
     return SecretStr(key)
 
 
-def parse_langfuse_secret_key(value: str | SecretStr) -> SecretStr:
+def parse_langfuse_secret_key(text: str) -> SecretStr:
     """Return the secret key of a Langfuse project; raises WrongValueError."""
-    key = _key(value, "the secret key of a Langfuse project (sk-lf-…)")
+    key = _key(text, "the secret key of a Langfuse project (sk-lf-…)")
     if key.startswith("pk-lf-"):
-        raise WrongValueError(
-            "this is a Langfuse public key",
-            expected="the secret key (sk-lf-…)",
-            hint="swap LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY",
-        )
+        raise WrongValueError("this is a Langfuse public key", expected="the secret key (sk-lf-…)", hint=_SWAP)
     _refuse_kelet_key(key)
     return SecretStr(key)
 
 
-def parse_kelet_key(value: str | SecretStr) -> SecretStr:
+def parse_kelet_key(text: str) -> SecretStr:
     """Return the secret key of a Kelet organisation; raises WrongValueError.
 
     The prefix is not checked, since Kelet has used several.
     """
-    key = _key(value, "the secret key of your Kelet organisation")
+    key = _key(text, "the secret key of your Kelet organisation")
     if key.startswith(("sk-lf-", "pk-lf-")):
         raise WrongValueError(
             "this is a Langfuse key, which must not be sent to Kelet",
@@ -120,7 +183,7 @@ def is_default_project(project: str) -> bool:
 
 def parse_switch(text: str) -> bool:
     """Return `true` or `false`, and the usual other words for them; raises WrongValueError."""
-    value = _SWITCH.get(text.strip().lower())
+    value = _SWITCH.get(text.lower())
     if value is None:
         raise WrongValueError("neither true nor false", expected="true or false")
     return value
@@ -162,26 +225,16 @@ def parse_hosts(text: str) -> tuple[str, ...]:
     return tuple(hosts)
 
 
-def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
-    """Make a parser for a whole number from `least` to `most`, both included; it raises WrongValueError."""
-    expected = f"a whole number, at least {least}" if most is None else f"a whole number from {least} to {most}"
-
-    def parse(text: str) -> int:
-        if not re.fullmatch(r"[+-]?[0-9]{1,18}", text.strip()):
-            raise WrongValueError("not a whole number", expected=expected)
-        number = int(text)
-        if number < least:
-            raise WrongValueError("too small", expected=expected)
-        if most is not None and number > most:
-            raise WrongValueError("too large", expected=expected)
-        return number
-
-    return parse
+def digits(text: str) -> str:
+    """Return a text that is a whole number; pydantic would take 1_000 and 12.0 for one too."""
+    if not re.fullmatch(r"[+-]?[0-9]{1,18}", text):
+        raise PydanticKnownError("int_parsing")
+    return text
 
 
 def parse_share(text: str) -> Fraction:
     """Return a share written as a whole percentage, from 1% to 100%; raises WrongValueError."""
-    text, expected = text.strip(), "a whole percentage from 1% to 100%"
+    expected = "a whole percentage from 1% to 100%"
     found = re.fullmatch(r"([0-9]{1,18}) ?%", text)
     if found is None:
         raise WrongValueError("not a share", expected=expected, hint=_percent_of(text))
@@ -200,19 +253,6 @@ def _percent_of(text: str) -> str:
     return ""
 
 
-def choice(*words: str) -> Callable[[str], str]:
-    """Make a parser for one of `words`, in any case; it raises WrongValueError with the nearest word."""
-
-    def parse(text: str) -> str:
-        word = text.strip().lower()
-        if word not in words:
-            near = difflib.get_close_matches(word, words, 1)
-            raise WrongValueError("not one of the choices", expected=" or ".join(words), hint=near[0] if near else "")
-        return word
-
-    return parse
-
-
 def _refuse_kelet_key(key: str) -> None:
     if re.match(r"[sp]k[-_]kelet[-_]|kelet_[sp]k_", key):
         raise WrongValueError(
@@ -222,8 +262,8 @@ def _refuse_kelet_key(key: str) -> None:
         )
 
 
-def _key(value: str | SecretStr, expected: str) -> str:
-    key = (value if isinstance(value, str) else value.get_secret_value()).strip()
+def _key(text: str, expected: str) -> str:
+    key = text.strip()
     if not key:
         raise WrongValueError("empty", expected=expected)
     # A key that is no plain ASCII breaks in the HTTP client, whose error would then repeat it.

@@ -9,7 +9,7 @@ import pytest
 
 import sync_worker.settings
 from sync_worker.settings import dotenv_example, load, table
-from sync_worker.settings.model import FIELDS, REQUIRED, SECRETS, default_text
+from sync_worker.settings.model import FIELDS, REQUIRED, SECRETS, SOURCE_FIELDS, default_text
 
 ROOT = Path(__file__).parents[2]
 
@@ -70,6 +70,14 @@ def test_each_meaning_is_one_sentence(field: str) -> None:
     description = sync_worker.settings.model.meaning(field)
     assert re.fullmatch(r"[A-Z][^\n]{10,200}\.", description)
     assert ". " not in description
+
+
+def test_every_setting_can_be_read(tmp_path: Path) -> None:
+    """A setting in the model would have to be handed on by a second piece of code, which somebody would forget."""
+    settings = load({}, tmp_path, need_sources=False)
+    names = [field if field in SOURCE_FIELDS else field.removeprefix("sync_") for field in FIELDS]
+    assert [name for name in names if not hasattr(settings, name)] == []
+    assert set(SOURCE_FIELDS) | {field for field in FIELDS if field.startswith("sync_")} == set(FIELDS)
 
 
 def test_the_exported_names_are_the_documented_ones() -> None:

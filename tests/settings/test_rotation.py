@@ -73,6 +73,13 @@ def test_file_that_is_being_written(source: Source, tmp_path: Path, content: str
     assert (_keys(found.source), found.changed, found.settled) == (tuple(OLD.values()), (), False)
 
 
+def test_key_in_quotes(source: Source, tmp_path: Path) -> None:
+    """A key would be taken while the worker runs that it refuses to start with."""
+    _write(tmp_path / "keys", {"KELET_API_KEY": '"kelet-new"'})
+    found = reread(source)
+    assert (_keys(found.source), found.changed, found.settled) == (tuple(OLD.values()), (), False)
+
+
 def test_one_key_of_two(source: Source, tmp_path: Path) -> None:
     """A pair of which one is new and the other old would be taken for what was written."""
     _write(tmp_path / "keys", {"LANGFUSE_PUBLIC_KEY": NEW["LANGFUSE_PUBLIC_KEY"]})

@@ -1,0 +1,183 @@
+"""`sync.toml`: the types of its values, and the routes of its sources. What is wrong names the table and the key."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from sync_worker.settings.model import FIELDS, SECRETS, SOURCE_FIELDS, WHEREABOUTS, Route, file_name_of, names_of
+from sync_worker.settings.setting_errors import Problems, RawValue, WrongValueError, nearest
+from sync_worker.settings.setting_sources import leftovers, unreadable
+from sync_worker.settings.values import parse_project
+
+_KEY_FILES: Final = tuple(file_name_of(name) for name in SOURCE_FIELDS if name in SECRETS)
+_TOP_LEVEL: Final = (
+    *(one for name in FIELDS if name not in WHEREABOUTS for one in names_of(name)),
+    *_KEY_FILES,
+    "sources",
+)
+_IN_A_SOURCE: Final = ("name", "routes", *(one for name in SOURCE_FIELDS for one in names_of(name)), *_KEY_FILES)
+_PATTERNS: Final = ("environment", "trace_name", "user", "session", "release")
+_CONDITIONS: Final = (*_PATTERNS, "tags", "metadata")
+
+
+def read_toml(file: Path, problems: Problems, *, must_exist: bool) -> dict[str, Any]:
+    """Return the content of the file; empty if it does not exist and need not."""
+    try:
+        return tomllib.loads(file.read_bytes().decode("utf-8-sig"))
+    except FileNotFoundError:
+        if must_exist:
+            problems.refuse("SYNC_CONFIG", WrongValueError(f"the file {file} does not exist"))
+    except (OSError, UnicodeDecodeError) as error:
+        problems.refuse(str(file), unreadable(error))
+    except tomllib.TOMLDecodeError as error:
+        # The parser's own words name the line and the column, and quote at most one character.
+        problems.refuse(str(file), WrongValueError(f"not valid TOML: {error}"))
+    except RecursionError:
+        problems.refuse(str(file), WrongValueError("not valid TOML: nested too deeply"))
+    return {}
+
+
+def top_level(data: Mapping[str, Any], file: Path, problems: Problems) -> dict[str, RawValue]:
+    """Return the values of the top level, by the names under which they stand."""
+    for key in sorted(WHEREABOUTS & data.keys()):
+        wrong = WrongValueError("cannot be set in this file", hint=f"set {key.upper()} instead")
+        problems.refuse(f"{file.name} {key}", wrong)
+    table = {key: value for key, value in data.items() if key != "sources" and key not in WHEREABOUTS}
+    return _raws(table, _TOP_LEVEL, file.name, RawValue("", f"{file.name} ({file})"), problems)
+
+
+def source_values(
+    table: Mapping[str, Any], toml_table: str, problems: Problems
+) -> tuple[dict[str, RawValue], set[str]]:
+    """Return the values of a source, by the names under which they stand, and the settings that are wrong already."""
+    written = {key: value for key, value in table.items() if key not in {"name", "routes"}}
+    raws = _raws(written, _IN_A_SOURCE, toml_table, RawValue("", toml_table, toml_table), problems)
+    wrong = set()
+    for name in SOURCE_FIELDS:
+        file_name = file_name_of(name)
+        if any(one in table and one not in raws for one in (*names_of(name), file_name)):
+            wrong.add(name)
+        if name in raws and file_name in raws:
+            twice = WrongValueError(f"given twice, as {name} and as {file_name}", hint="remove one")
+            problems.refuse(f"{toml_table} {name}", twice)
+            wrong.add(name)
+            del raws[name], raws[file_name]
+    return raws, wrong
+
+
+def parse_route(table: Any, toml_table: str, problems: Problems) -> Route | None:
+    """Parse one `[[sources.routes]]` table; `toml_table` says which. None if it is wrong."""
+    if not isinstance(table, dict):
+        problems.refuse(toml_table, WrongValueError("not a table", expected="[[sources.routes]]"))
+        return None
+    known = ("project", *_CONDITIONS)
+    wrong = {key: _unknown(key, known) for key in table if key not in known}
+    parsed: dict[str, Any] = {}
+    for key in known:
+        try:
+            if key in table or key == "project":
+                value = table.get(key)
+                parsed[key] = _project(value) if key == "project" else _condition(key, value)
+        except WrongValueError as error:
+            wrong[key] = error
+    for key, problem in wrong.items():
+        text = table.get(key)
+        shown = RawValue(text, toml_table) if isinstance(text, str) and key in known else None
+        problems.refuse(f"{toml_table} {key}", problem, shown)
+    if not table.keys() & {*_CONDITIONS}:
+        problems.refuse(toml_table, _no_condition())
+        return None
+    return None if wrong else Route(**parsed)
+
+
+def describe(route: Route) -> str:
+    """Return a route in one line: `shop-eu if environment=prod*, tags=[a, b], metadata.team=x`."""
+    conditions = [f"{name}={getattr(route, name)}" for name in _PATTERNS if getattr(route, name) is not None]
+    if route.tags:
+        conditions.append(f"tags=[{', '.join(route.tags)}]")
+    conditions.extend(f"metadata.{key}={pattern}" for key, pattern in route.metadata)
+    return f"{route.project} if {', '.join(conditions)}"
+
+
+def _raws(
+    table: Mapping[str, Any], known: Collection[str], toml_table: str, like: RawValue, problems: Problems
+) -> dict[str, RawValue]:
+    """Return the values of a table as raw values; `toml_table` goes before a key in a message."""
+    raws = {}
+    for key, value in table.items():
+        try:
+            if key not in known:
+                raise _unknown(key, known)
+            text = _text_of(value, listed=key == "sync_late_horizons")
+            # An empty project has a message of its own.
+            if not text.strip() and key != "kelet_project":
+                raise WrongValueError("empty", hint="give a value or remove the line")
+        except WrongValueError as wrong:
+            problems.refuse(f"{toml_table} {key}", wrong)
+        else:
+            raws[key] = RawValue(text, like.origin, like.toml_table, secret=key in SECRETS)
+    return raws
+
+
+def _unknown(key: str, known: Collection[str]) -> WrongValueError:
+    return WrongValueError("not a known key", hint=nearest(key, known) or f"use one of {', '.join(sorted(known))}")
+
+
+def _text_of(value: Any, *, listed: bool) -> str:
+    """Return a TOML value as an operator would write it in a variable; raises WrongValueError without the value.
+
+    `listed` allows a list of strings, which is joined with commas.
+    """
+    match value:
+        case str():
+            return value
+        case bool():
+            return "true" if value else "false"
+        case int():
+            return str(value)
+        case datetime():
+            return value.isoformat()
+        case list() if listed and all(isinstance(item, str) for item in value):
+            return ",".join(value)
+    kinds = {dict: "table", list: "list", float: "number with a fraction"}
+    expected = 'a list of strings, such as ["20m", "2h"]' if listed else 'a string, such as key = "value"'
+    raise WrongValueError(f"a {kinds.get(type(value), 'date or a time')}", expected=expected)
+
+
+def _no_condition() -> WrongValueError:
+    return WrongValueError(
+        "no condition, so it would take every trace",
+        expected=f"at least one of {', '.join(_CONDITIONS)}",
+        hint="give the source itself this project",
+    )
+
+
+def _project(value: Any) -> str:
+    if not isinstance(value, str):
+        problem = "missing" if value is None else "not a string"
+        raise WrongValueError(problem, expected="the name of a Kelet project")
+    if wrong := leftovers(RawValue(value, "")):
+        raise wrong
+    return parse_project(value)
+
+
+def _condition(key: str, value: Any) -> Any:
+    match key:
+        case "tags":
+            kind, expected = "list of strings", 'a list, such as tags = ["vip"]'
+            fits = isinstance(value, list) and all(isinstance(tag, str) and tag for tag in value)
+        case "metadata":
+            kind, expected = "table of strings", 'a table of strings, such as metadata = {team = "search"}'
+            fits = isinstance(value, dict) and all(isinstance(pattern, str) for pattern in value.values())
+        case _:
+            kind, expected = "string", 'a string with or without wildcards, such as "prod*"'
+            fits = isinstance(value, str)
+    if not fits:
+        raise WrongValueError(f"not a {kind}", expected=expected)
+    if not value:
+        raise WrongValueError("empty", expected=expected) if kind == "string" else _no_condition()
+    return value if kind == "string" else tuple(value.items() if kind == "table of strings" else value)
