@@ -18,7 +18,7 @@ from urllib.parse import urlencode, urlsplit
 from sync_worker.json_text import parse
 from sync_worker.kelet.batches import Batcher, body
 from sync_worker.kelet.compression import compress
-from sync_worker.langfuse.rows import parse_row
+from sync_worker.langfuse.observations import parse_row
 from sync_worker.langfuse.v2 import FULL
 from sync_worker.pipeline.assemble import Assembly
 from sync_worker.records import Observation
@@ -31,9 +31,9 @@ PROJECT = "bench"
 _MAX_BATCH_SPANS, _MAX_BATCH_BYTES = 512, 4_194_304  # the worker's defaults
 
 
-def fetch(url: str, stretch: str) -> Iterator[bytes]:
+def fetch(url: str, interval: str) -> Iterator[bytes]:
     """Yield all pages, compressed as they came."""
-    start, end = stretch.split("/")
+    start, end = interval.split("/")
     connection = HTTPConnection(urlsplit(url).netloc, timeout=60)
     asked = {"fields": FULL, "limit": "1000", "fromStartTime": start, "toStartTime": end}
     while True:
@@ -75,9 +75,9 @@ def _spans(trace_id: str, rows: list[Observation], options: Conversion) -> list[
     return [encode(row, span, PROJECT) for row, span in converted.spans]
 
 
-def main(url: str, stretch: str) -> None:
-    """Do the work on the pages of a stretch of time, and print what it took."""
-    pages = list(fetch(url, stretch))
+def main(url: str, interval: str) -> None:
+    """Do the work on the pages of a interval of time, and print what it took."""
+    pages = list(fetch(url, interval))
     options = Conversion(langfuse_url=url)
     spans = sum(len(json.loads(gzip.decompress(page))["data"]) for page in pages)
     started, cpu = time.perf_counter(), time.process_time()

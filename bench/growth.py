@@ -77,7 +77,7 @@ def _look_back(times: int, scale: float, room: Path) -> Cost:
         _arrived(both, shape.rows)
         (cycle,) = live(worker, [_LATER])
         told = _arrived(both, 0)
-        listed = int(cycle["rows_read"])
+        listed = int(cycle["observations_read"])
         if cycle["code"] or listed < shape.rows:
             raise ClientFailed(f"the look at late rows listed {listed} of {shape.rows}")
     return Cost(listed, _each(cycle["cpu"], listed), told.listings)

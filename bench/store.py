@@ -90,11 +90,11 @@ class Store:
             found += [self._at(block, row) for row in rows if not roots or self._full[row]["isRootObservation"]]
         return sorted(found)
 
-    def of_ids(self, row_ids: Sequence[str]) -> list[int]:
+    def of_ids(self, observation_ids: Sequence[str]) -> list[int]:
         """Return the positions of some rows, newest first."""
         found: list[int] = []
-        for row_id in row_ids:
-            block, rows = self._look_up(row_id, lambda tail: [self._by_id[tail]] if tail in self._by_id else [])
+        for observation_id in observation_ids:
+            block, rows = self._look_up(observation_id, lambda tail: [self._by_id[tail]] if tail in self._by_id else [])
             found += [self._at(block, row) for row in rows]
         return sorted(found)
 
@@ -153,7 +153,7 @@ class Store:
         return (self.shape.blocks - 1 - block) * self.shape.block_rows + row
 
     def _runs(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-        """Yield (block, first row, row after the last) of a stretch of positions."""
+        """Yield (block, first row, row after the last) of a interval of positions."""
         while start < end:
             block, row = self._place(start)
             count = min(end - start, self.shape.block_rows - row)

@@ -64,7 +64,7 @@ def retry_after(response: httpx.Response) -> float | None:
 
 
 def resets_in(response: httpx.Response) -> float | None:
-    """Return in how many seconds a rate limit's window ends, as `X-RateLimit-Reset` tells it; None where it does not.
+    """Return in how many seconds a rate limit's interval ends, as `X-RateLimit-Reset` tells it; None where it does not.
 
     Langfuse writes it as JavaScript does: `Thu Nov 26 2026 11:56:13 GMT+0000 (Coordinated Universal Time)`.
     """

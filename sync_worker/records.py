@@ -108,6 +108,6 @@ def is_otel_trace_id(trace_id: str) -> bool:
     return _HEX_TRACE.match(trace_id) is not None and bool(trace_id.strip("0"))
 
 
-def is_otel_span_id(row_id: str) -> bool:
+def is_otel_span_id(observation_id: str) -> bool:
     """Whether the observation id is OpenTelemetry's own, as Langfuse received it."""
-    return _HEX_SPAN.match(row_id) is not None and bool(row_id.strip("0"))
+    return _HEX_SPAN.match(observation_id) is not None and bool(observation_id.strip("0"))

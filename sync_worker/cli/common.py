@@ -120,16 +120,16 @@ def held_lease(ledger: Ledger, role: str, *, sends: bool = True) -> Iterator[lea
         leases.release(ledger, lease)
 
 
-async def with_beats(ledger: Ledger, lease: leases.Lease, work: Awaitable[_T]) -> _T:
+async def with_heartbeats(ledger: Ledger, lease: leases.Lease, work: Awaitable[_T]) -> _T:
     """Do work while giving signs of life for its lease."""
 
-    async def beats() -> None:
+    async def heartbeats() -> None:
         while True:
-            await asyncio.sleep(leases.BEAT)
+            await asyncio.sleep(leases.HEARTBEAT)
             with contextlib.suppress(StateError):  # a full disk is told by the work itself
-                leases.beat(ledger, lease)
+                leases.heartbeat(ledger, lease)
 
-    beating = asyncio.create_task(beats())
+    beating = asyncio.create_task(heartbeats())
     try:
         return await work
     finally:

@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping
 
 from sync_worker.errors import ConfigError
+from sync_worker.intervals import Interval
 from sync_worker.settings import WrongValueError, parse_duration, parse_time
 from sync_worker.sync.shards import Shard
 from sync_worker.times import iso_time, moment_ms
-from sync_worker.windows import Window
 
 #: Kubernetes tells each pod of an Indexed Job its number here.
 INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
@@ -56,9 +56,9 @@ def shard_of(text: str | None, environ: Mapping[str, str]) -> Shard | None:
     return Shard(int(index), of)
 
 
-def whole_range(start: str, end: str, now_ms: int) -> Window:
+def whole_range(start: str, end: str, now_ms: int) -> Interval:
     """Return the range that all shards share, as it was written: an end in the future is kept. Raises ConfigError."""
-    whole = Window(_fixed("--from", start), _fixed("--to", end))
+    whole = Interval(_fixed("--from", start), _fixed("--to", end))
     if whole.start >= min(whole.end, now_ms):
         raise ConfigError(
             f"--from {start} is not before --to {end} and now ({iso_time(now_ms)}). Try: an earlier --from"

@@ -6,10 +6,11 @@ import argparse
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from sync_worker.cli.common import chosen_sources, held_lease, run_async, settings_for, state_file, with_beats
+from sync_worker.cli.common import chosen_sources, held_lease, run_async, settings_for, state_file, with_heartbeats
 from sync_worker.cli.output import print_json, say
 from sync_worker.clock import Stopped, SystemClock
 from sync_worker.errors import ExitCode
+from sync_worker.intervals import Interval
 from sync_worker.ledger import Ledger
 from sync_worker.ledger.lease import LIVE
 from sync_worker.pipeline.report import SourceReport
@@ -18,7 +19,6 @@ from sync_worker.settings import Settings, Source
 from sync_worker.sync.engine import Engine
 from sync_worker.sync.source import SourceSync
 from sync_worker.watch.progress import ProgressLine
-from sync_worker.windows import Window
 
 #: Does one source's part: (engine, source, progress) to its report and exit code.
 Work = Callable[[Engine, Source, Progress], Awaitable[tuple[SourceReport, int]]]
@@ -26,7 +26,7 @@ Work = Callable[[Engine, Source, Progress], Awaitable[tuple[SourceReport, int]]]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A command that sends: its name, the lease it needs, and the stretch it works on, if it is told one.
+    """A command that sends: its name, the lease it needs, and the interval it works on, if it is told one.
 
     `parts` is how many processes share the limit of requests to Langfuse.
     """
@@ -34,7 +34,7 @@ class Job:
     command: str
     role: str
     work: Work
-    stretch: Window | None = None
+    interval: Interval | None = None
     parts: int = 1
 
 
@@ -49,7 +49,7 @@ async def do(
         if job.role == LIVE:
             engine.note_starts(sources)
         try:
-            reports, code = await with_beats(
+            reports, code = await with_heartbeats(
                 ledger, lease, engine.each(sources, lambda source: job.work(engine, source, line))
             )
         except Stopped:
@@ -96,4 +96,4 @@ def ask(
         if role is None:
             return run_async(work, clock), errors
         with held_lease(ledger, role) as lease:
-            return run_async(lambda: with_beats(ledger, lease, work()), clock), errors
+            return run_async(lambda: with_heartbeats(ledger, lease, work()), clock), errors

@@ -75,7 +75,7 @@ def _walk(members: list[ReceivedSpan], deepest: int) -> Iterator[tuple[ReceivedS
 
 def _line(span: ReceivedSpan, lead: str, width: int, *, orphan: bool, color: bool) -> str:
     name = fit(escaped(str(span.name)) or "(no name)", NAME_CHARS)
-    facts = "  ".join(fact for fact in (_what(span), _duration(span.end_ns - span.start_ns), _model(span)) if fact)
+    state_keys = "  ".join(fact for fact in (_what(span), _duration(span.end_ns - span.start_ns), _model(span)) if fact)
     head = f"{lead}{name}"
     tail = ""
     if span.status_code == ERROR_STATUS:
@@ -84,9 +84,9 @@ def _line(span: ReceivedSpan, lead: str, width: int, *, orphan: bool, color: boo
     if orphan:
         tail += f"  {ORPHAN}"
     head = fit(head, width)
-    facts = fit(f"  {facts}", width - _cells(head))
-    tail = fit(tail, width - _cells(head) - _cells(facts))
-    return head + _styled(facts, _DIM, color=color) + _styled(tail, _RED, color=color)
+    state_keys = fit(f"  {state_keys}", width - _cells(head))
+    tail = fit(tail, width - _cells(head) - _cells(state_keys))
+    return head + _styled(state_keys, _DIM, color=color) + _styled(tail, _RED, color=color)
 
 
 def _what(span: ReceivedSpan) -> str:

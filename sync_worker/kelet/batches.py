@@ -50,7 +50,7 @@ class Batcher:
                 batch.add(span)
 
     def rest(self) -> Iterator[list[EncodedSpan]]:
-        """Yield the batches that are not full, and begin anew."""
+        """Yield the batches that are not full, and restart."""
         batches, self._open = self._open, {}
         yield from (batch.spans for batch in batches.values() if batch.spans)
 

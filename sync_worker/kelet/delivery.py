@@ -1,11 +1,11 @@
-"""Delivers batches until each of their spans is accepted or set aside, and tells at once what each answer settled.
+"""Delivers batches until each of their spans is accepted or dead-lettered, and tells at once what each answer settled.
 
     2xx                      accepted, where it is an acknowledgement; what a partial success rejected is one note
     429, 503, Retry-After,   tried again, after what Retry-After says or a growing pause
      no connection
     other 5xx, time-outs     the same; a batch that failed twice is halved, a span that did waits alone for its proof
-    400, 422                 the batch is halved until the guilty span stands alone: it is set aside
-    413                      the batch is halved; a span alone has its texts cut, then is set aside
+    400, 422                 the batch is halved until the guilty span stands alone: it is dead-lettered
+    413                      the batch is halved; a span alone has its texts cut, then is dead-lettered
     404                      nothing of this project is settled: its lane pauses, other projects' go on
     401, 403, 3xx, …         nothing is settled: the source pauses
 
@@ -16,7 +16,7 @@ eight is marked; else they are what they seem.
 
 While nothing passes, halved requests go one at a time at the pace of the back-off: a search that is no flood. A span
 that failed alone is held: it is left undelivered, and tried again in a later cycle. Where others were taken before it
-failed again and after, it is set aside. Eight held in a row with nothing taken in between are an outage.
+failed again and after, it is dead-lettered. Eight held in a row with nothing taken in between are an outage.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ class Delivery:
         self._projects = frozenset(projects)
         self._held_in_a_row = 0
         self._held: dict[RowKey, str] = {}  # spans that Kelet failed at alone, and how
-        self._guilty: set[RowKey] = set()  # spans that were held and then set aside
+        self._guilty: set[RowKey] = set()  # spans that were held and then dead-lettered
         size, self._suspects = _recall(remembered)
         self._poster = Poster(client, backoff, clock, size, self._remember, sink.check, grace)
         self.paused: dict[str, ProjectUnknown] = {}  # lanes: projects that Kelet does not know
@@ -205,8 +205,8 @@ class Delivery:
         if self._held:
             raise TransientError(
                 f"{len(self._held)} span(s) wait, at which Kelet fails again and again though they go alone; others "
-                f"went on ({next(iter(self._held.values()))}). They are tried again, and set aside once others were "
-                "taken before and after. Try: run again"
+                f"went on ({next(iter(self._held.values()))}). They are tried again, and dead-lettered once others "
+                "were taken before and after. Try: run again"
             )
 
     @asynccontextmanager
@@ -229,7 +229,7 @@ class Delivery:
         sending.undelivered -= self._guilty
 
     def finish(self) -> None:
-        """Set aside single spans that were refused, where they were too few to doubt."""
+        """Dead-lettered single spans that were refused, where they were too few to doubt."""
         if self._streak.pending:
             pending, self._streak.pending = self._streak.pending, []
             self._streak.before += len(pending)

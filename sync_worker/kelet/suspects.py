@@ -7,7 +7,7 @@ from typing import Any
 
 from sync_worker.spans.model import EncodedSpan, RowKey
 
-#: So many are remembered for the next run; the proof of an older one is begun anew.
+#: So many are remembered for the next run; the proof of an older one is restarted.
 _REMEMBERED = 100
 
 

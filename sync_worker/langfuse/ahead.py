@@ -40,7 +40,7 @@ async def walk_ahead(fetch: Fetch, check: Callable[[], None], *, ahead: bool = T
                 return
             if not goes_on:
                 raise TransientError(
-                    "Langfuse gave the same page cursor twice: the walk would never end, so the window stays open. "
+                    "Langfuse gave the same page cursor twice: the walk would never end, so the interval stays open. "
                     "Try: run again; if it stays, report the server's version"
                 )
             seen.add(cursor)

@@ -64,7 +64,10 @@ class Buckets:
         return self._budgets[bucket.name]
 
     def per_minute(self, api: Api) -> int | None:
-        """Return how many requests a minute may read rows by a generation of the API; None while no limit is known."""
+        """Return how many requests a minute may read observations by a generation of the API.
+
+        None while no limit is known.
+        """
         return (self.over_all or self.of(LEGACY if api == "v1" else PUBLIC_API)).per_minute
 
     async def acquire(self, path: str, longest: float | None = None, *, at_once: bool = False) -> None:

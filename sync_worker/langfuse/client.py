@@ -30,7 +30,7 @@ from sync_worker.langfuse.pace import Pace
 
 _READY = "/api/public/ready"  # answered without keys, and without a look into the database
 _ASK_TIMEOUT = 10.0  # seconds
-_DEFAULT_RETRY_AFTER = 60.0  # seconds; the length of most of Langfuse's rate-limit windows
+_DEFAULT_RETRY_AFTER = 60.0  # seconds; the length of most of Langfuse's rate-limit intervals
 _LONGEST_LIMIT = 10  # digits
 
 log = logging.getLogger(__name__)

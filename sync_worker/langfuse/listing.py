@@ -1,7 +1,8 @@
 """One of the v1 lists: where it is, how it is bounded in time, and one page of it.
 
-`GET /api/public/traces` and `GET /api/public/observations` page by number, newest first, with no order between rows of
-the same time, and say how many rows there are in all. (Langfuse v3.225.4; v2.95 the same with fewer parameters.)
+`GET /api/public/traces` and `GET /api/public/observations` page by number, newest first, with no order between
+observations of the same time, and say how many observations there are in all. (Langfuse v3.225.4; v2.95 the same with
+fewer parameters.)
 """
 
 from __future__ import annotations
@@ -11,16 +12,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sync_worker.errors import TransientError
+from sync_worker.intervals import Interval
 from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.filters import before, filtered, not_before
+from sync_worker.langfuse.observations import read_rows
 from sync_worker.langfuse.reader import Unreadable
-from sync_worker.langfuse.rows import read_rows
-from sync_worker.langfuse.v1_rows import parse_observation, parse_trace
+from sync_worker.langfuse.v1_observations import parse_observation, parse_trace
 from sync_worker.records import SYNTHETIC_ROOT_PREFIX, Observation
 from sync_worker.times import iso_time
-from sync_worker.windows import Window
 
-MAX_ROWS = 100  # rows a page of v1; the server refuses more
+MAX_ROWS = 100  # observations a page of v1; the server refuses more
 
 _TYPES = ("SPAN", "GENERATION", "EVENT", "AGENT", "TOOL", "CHAIN", "RETRIEVER", "EMBEDDING", "EVALUATOR", "GUARDRAIL")
 _LEVELS = ("DEFAULT", "DEBUG", "WARNING", "ERROR")
@@ -36,24 +37,24 @@ class Listing:
     params: Mapping[str, str]
     parse: Callable[[Any], Observation]
     facets: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    by_trace: bool = False  # whether rows can be asked for by their trace
-    stable: Mapping[str, str] = field(default_factory=dict)  # parameters that put rows in an order without ties
+    by_trace: bool = False  # whether observations can be asked for by their trace
+    stable: Mapping[str, str] = field(default_factory=dict)  # parameters that put observations in an order without ties
     light: Mapping[str, str] = field(default_factory=dict)  # parameters that leave out content
 
     def ids(self, item_id: str) -> tuple[str, str | None]:
-        """Return row id and trace id of an item, as far as its own id tells them."""
+        """Return observation id and trace id of an item, as far as its own id tells them."""
         return (item_id, None) if self.by_trace else (SYNTHETIC_ROOT_PREFIX + item_id, item_id)
 
-    def query(self, window: Window, conditions: Iterable[Mapping[str, Any]] = ()) -> dict[str, str]:
-        """Return the parameters for a window; beside conditions the bounds stand among them too.
+    def query(self, interval: Interval, conditions: Iterable[Mapping[str, Any]] = ()) -> dict[str, str]:
+        """Return the parameters for a interval; beside conditions the bounds stand among them too.
 
         Newer servers let a filter take the place of the bounds.
         """
         since, until = self.bounds
-        asked = {**self.params, since: iso_time(window.start), until: iso_time(window.end)}
+        asked = {**self.params, since: iso_time(interval.start), until: iso_time(interval.end)}
         wanted = list(conditions)
         if wanted:
-            asked |= filtered(*wanted, not_before(self.column, window.start), before(self.column, window.end))
+            asked |= filtered(*wanted, not_before(self.column, interval.start), before(self.column, interval.end))
         return asked
 
 
@@ -79,21 +80,21 @@ TRACES = Listing(
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked of a list: a window, conditions for `filter`, and parameters."""
+    """What is asked of a list: a interval, conditions for `filter`, and parameters."""
 
     listing: Listing
-    window: Window
+    interval: Interval
     conditions: tuple[Mapping[str, Any], ...] = ()
     params: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def query(self) -> dict[str, str]:
         """The parameters of the request, without limit and page."""
-        return {**self.listing.query(self.window, self.conditions), **self.params}
+        return {**self.listing.query(self.interval, self.conditions), **self.params}
 
-    def within(self, window: Window) -> Question:
-        """Return the same question of another window."""
-        return replace(self, window=window)
+    def within(self, interval: Interval) -> Question:
+        """Return the same question of another interval."""
+        return replace(self, interval=interval)
 
     def where(self, condition: Mapping[str, Any]) -> Question:
         """Return the question with one condition more."""
@@ -106,9 +107,12 @@ class Question:
 
 @dataclass(slots=True)
 class Part:
-    """One page: its rows, how many rows there are in all, and how many were asked for; `size` in bytes."""
+    """One page: its observations, how many observations there are in all, and how many were asked for.
 
-    rows: list[Observation]
+    `size` in bytes.
+    """
+
+    observations: list[Observation]
     unreadable: list[Unreadable]
     total: int
     limit: int
@@ -116,7 +120,7 @@ class Part:
 
     @property
     def is_all(self) -> bool:
-        """Whether all rows that match stand on this page."""
+        """Whether all observations that match stand on this page."""
         return self.total <= self.limit
 
 
@@ -129,5 +133,5 @@ async def fetch_part(client: LangfuseClient, question: Question, limit: int, pag
     total = meta.get("totalItems") if isinstance(meta, Mapping) else None
     if not isinstance(data, list) or not isinstance(total, int) or isinstance(total, bool):
         raise TransientError(f"{listing.path} answered 200 without `data` and `meta.totalItems`: not Langfuse's API")
-    rows, refused = read_rows(data, listing.parse)
-    return Part(rows, refused, total, limit, answer.size)
+    observations, refused = read_rows(data, listing.parse)
+    return Part(observations, refused, total, limit, answer.size)

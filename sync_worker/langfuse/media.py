@@ -1,10 +1,10 @@
-"""Text that Langfuse took out of a row for being over its own limit, put back.
+"""Text that Langfuse took out of an observation for being over its own limit, put back.
 
 A field over a server's limit is stored as media, and a token stands in its place:
 `@@@langfuseMedia:type=text/plain|id=…|source=field_size_limit@@@`. Anybody can type one, so only a whole field, or a
-whole text in a field's JSON, is taken for one, and a few in a row; it is asked for with the keys of its project, which
-open no other one's media. The media endpoint answers with an address that is signed and short-lived, so it is read at
-once (`store`) and never passed on. All other tokens stay, and so does one whose text cannot be had.
+whole text in a field's JSON, is taken for one, and a few in an observation; it is asked for with the keys of its
+project, which open no other one's media. The media endpoint answers with an address that is signed and short-lived, so
+it is read at once (`store`) and never passed on. All other tokens stay, and so does one whose text cannot be had.
 (Langfuse v4.16.0, `LANGFUSE_OBSERVATION_FIELD_OVERFLOW_ENABLED`; its answer names no project.)
 """
 
@@ -29,7 +29,7 @@ from sync_worker.langfuse.identity import OPTIONS, api, failure_of, server_versi
 from sync_worker.langfuse.store import NotToBeHadError, Store
 from sync_worker.records import Observation
 
-#: Tokens of one row that are put back, and bytes that all their texts may have: memory stays bounded.
+#: Tokens of one observation that are put back, and bytes that all their texts may have: memory stays bounded.
 MAX_TOKENS = 4
 MAX_TEXT_BYTES = 16 * 1024 * 1024
 
@@ -67,13 +67,13 @@ class _Place:
     quoted: bool
 
 
-def tokens_left(row: Observation) -> int:
-    """Return how many texts of a row still stand elsewhere."""
-    return len(_places(row.input)) + len(_places(row.output))
+def tokens_left(observation: Observation) -> int:
+    """Return how many texts of an observation still stand elsewhere."""
+    return len(_places(observation.input)) + len(_places(observation.output))
 
 
 class Media:
-    """Puts back what stands elsewhere in the rows of one source, each text once as far as memory allows."""
+    """Puts back what stands elsewhere in the observations of one source, each text once as far as memory allows."""
 
     def __init__(self, client: LangfuseClient) -> None:
         self._client = client
@@ -82,23 +82,29 @@ class Media:
         self._known: OrderedDict[str, str | None] = OrderedDict()
         self._size = 0
 
-    async def whole_row(self, row: Observation) -> Observation:
-        """Return the row with what stands elsewhere put in; the same row where nothing does, or nothing can be had.
+    async def resolve(self, observation: Observation) -> Observation:
+        """Return the observation with what is stored elsewhere put in; itself where nothing is, or can be had.
 
         Raises CredentialsRefused, or TransientError when patience with Langfuse ends.
         """
-        wanted = dict.fromkeys(place.media_id for text in (row.input, row.output) for place in _places(text))
+        wanted = dict.fromkeys(
+            place.media_id for text in (observation.input, observation.output) for place in _places(text)
+        )
         texts: dict[str, str] = {}
         left = MAX_TEXT_BYTES
         for media_id in list(wanted)[:MAX_TOKENS]:
-            times = sum(place.media_id == media_id for text in (row.input, row.output) for place in _places(text))
+            times = sum(
+                place.media_id == media_id
+                for text in (observation.input, observation.output)
+                for place in _places(text)
+            )
             text = await self._text(media_id, left // times)
             if text is not None:
                 texts[media_id] = text
                 left -= len(text) * times
         if not texts:
-            return row
-        return replace(row, input=_filled(row.input, texts), output=_filled(row.output, texts))
+            return observation
+        return replace(observation, input=_filled(observation.input, texts), output=_filled(observation.output, texts))
 
     async def _text(self, media_id: str, limit: int) -> str | None:
         if media_id in self._known:

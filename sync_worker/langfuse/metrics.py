@@ -1,4 +1,4 @@
-"""Counts rows without reading them: `GET /api/public/v2/metrics` (Langfuse v4 and Cloud).
+"""Counts observations without reading them: `GET /api/public/v2/metrics` (Langfuse v4 and Cloud).
 
 Cloud answers few of these, on Hobby 100 a day for the customer's own dashboards and everything else together: a count
 is nice to have, so none is waited for.
@@ -9,15 +9,15 @@ from __future__ import annotations
 import json
 
 from sync_worker.errors import SourcePaused, TransientError
+from sync_worker.intervals import Interval
 from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.times import iso_time
-from sync_worker.windows import Window
 
 PATH = "/api/public/v2/metrics"
 
 
-async def count_rows(client: LangfuseClient, window: Window) -> int | None:
-    """Return how many observations start in the window; None where the server does not count them now.
+async def count_rows(client: LangfuseClient, interval: Interval) -> int | None:
+    """Return how many observations start in the interval; None where the server does not count them now.
 
     Raises Stopped.
     """
@@ -26,8 +26,8 @@ async def count_rows(client: LangfuseClient, window: Window) -> int | None:
         "metrics": [{"measure": "count", "aggregation": "count"}],
         "dimensions": [],
         "filters": [],
-        "fromTimestamp": iso_time(window.start),
-        "toTimestamp": iso_time(window.end),
+        "fromTimestamp": iso_time(interval.start),
+        "toTimestamp": iso_time(interval.end),
     }
     try:
         answer = await client.attempt(PATH, {"query": json.dumps(query)}, at_once=True)

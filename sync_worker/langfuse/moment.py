@@ -1,9 +1,9 @@
-"""Reads one millisecond of a v1 list that has more rows than a page, or a row that is not served.
+"""Reads one millisecond of a v1 list that has more observations than a page, or an observation that is not served.
 
-Rows of the same time have no order, so no page but the first can be trusted. They are told apart by what they can be
-asked for by: the end of their id where the server takes `filter`, else type, level and trace. What nothing tells apart
-is read by page number, over and over with pages of other lengths, until all that are counted were seen. Only traces
-can be put in an order without ties.
+Observations of the same time have no order, so no page but the first can be trusted. They are told apart by what they
+can be asked for by: the end of their id where the server takes `filter`, else type, level and trace. What nothing tells
+apart is read by page number, over and over with pages of other lengths, until all that are counted were seen. Only
+traces can be put in an order without ties.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from sync_worker.langfuse.listing import Part, Question
 from sync_worker.langfuse.paging import Paging
 from sync_worker.langfuse.reader import Page
 
-#: How often rows that nothing tells apart are read at most, and how often in a row without a new one.
+#: How often observations that nothing tells apart are read at most, and how often in an observation without a new one.
 _ROUNDS = 24
 _FRUITLESS = 8
-#: So many rows a trace on a first page make it worth to ask trace by trace.
+#: So many observations a trace on a first page make it worth to ask trace by trace.
 _WORTH_ASKING = 4
-#: By so many more letters rows are told apart of which none is served and none was told apart: versions of one row.
+#: By so many more letters observations are told apart of which none is served and none was told apart: versions of one
+#: observation.
 _UNDIVIDED = 4
 #: What ids end with: first what is usual, then everything else that can be typed.
 _ENDINGS = "0123456789abcdef" + "".join(chr(code) for code in range(32, 127) if chr(code) not in "0123456789abcdef")
@@ -34,14 +35,18 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _ById:
-    """Tells rows apart by the end of their id; `asked` is the question without the part that is `ending`."""
+    """Tells observations apart by the end of their id; `asked` is the question without the part that is `ending`."""
 
     asked: Question
     ending: str = ""
     tries: int = _UNDIVIDED
 
     def parts(self, part: Part | None) -> Iterator[tuple[Question, _ById | None]]:
-        seen = Counter(row_id[-len(self.ending) - 1] for row_id in _ids(part) if len(row_id) > len(self.ending))
+        seen = Counter(
+            observation_id[-len(self.ending) - 1]
+            for observation_id in _ids(part)
+            if len(observation_id) > len(self.ending)
+        )
         known = [letter for letter, _ in seen.most_common()]
         for letter in known:
             yield self._longer(letter)
@@ -58,7 +63,7 @@ class _ById:
 
 @dataclass(frozen=True, slots=True)
 class _ByFacet:
-    """Tells rows apart by what has few values, then by trace."""
+    """Tells observations apart by what has few values, then by trace."""
 
     asked: Question
     facets: Sequence[tuple[str, Sequence[str]]]
@@ -70,10 +75,10 @@ class _ByFacet:
                 asked = self.asked.by({name: value})
                 yield asked, _ByFacet(asked, self.facets[1:])
             return
-        rows = [] if part is None else part.rows
-        traces = Counter(row.trace_id for row in rows if row.trace_id is not None)
+        observations = [] if part is None else part.observations
+        traces = Counter(observation.trace_id for observation in observations if observation.trace_id is not None)
         if self.asked.listing.by_trace and "traceId" not in self.asked.params:
-            if len(rows) < _WORTH_ASKING * len(traces):
+            if len(observations) < _WORTH_ASKING * len(traces):
                 return
             for trace_id, _ in traces.most_common():
                 yield self.asked.by({"traceId": trace_id}), None
@@ -81,7 +86,7 @@ class _ByFacet:
 
 @dataclass(frozen=True, slots=True)
 class _Refused:
-    """A page of so many rows was not served."""
+    """A page of so many observations was not served."""
 
     length: int
 
@@ -90,7 +95,10 @@ _Split = _ById | _ByFacet
 
 
 async def read_moment(paging: Paging, question: Question, part: Part | None, *, filters: bool) -> AsyncIterator[Page]:
-    """Read all rows of a millisecond; `part` is its first page, None when the first row is not served."""
+    """Read all observations of a millisecond.
+
+    `part` is its first page, None when the first observation is not served.
+    """
     split: _Split | None = None
     if not question.listing.stable:
         split = _ById(question) if filters else _ByFacet(question, question.listing.facets)
@@ -102,9 +110,9 @@ async def read_moment(paging: Paging, question: Question, part: Part | None, *, 
 async def _read(
     paging: Paging, question: Question, part: Part | None, total: int, split: _Split | None
 ) -> AsyncIterator[Page]:
-    """Read what a question asks for; `part` is its first page, None when the first row is not served."""
+    """Read what a question asks for; `part` is its first page, None when the first observation is not served."""
     if part is not None:
-        yield Page(part.rows, part.unreadable, part.size)
+        yield Page(part.observations, part.unreadable, part.size)
         if part.is_all:
             return
     if total == 0:
@@ -122,7 +130,7 @@ async def _read(
 async def _divided(
     paging: Paging, question: Question, part: Part | None, total: int, split: _Split
 ) -> AsyncIterator[Page]:
-    """Read rows part by part until as many were counted as there are; what is left over is read by number."""
+    """Read observations part by part until as many were counted as there are; what is left over is read by number."""
     counted = 0
     for narrower, deeper in split.parts(part):
         try:
@@ -135,7 +143,7 @@ async def _divided(
             yield page
         counted += count
         if counted >= total:
-            total = await paging.total(question)  # rows may have come meanwhile
+            total = await paging.total(question)  # observations may have come meanwhile
             if counted >= total:
                 return
     async for page in _by_number(paging, question, total):
@@ -143,14 +151,17 @@ async def _divided(
 
 
 def _once_less(split: _Split, deeper: _Split | None) -> _Split | None:
-    """Return how to go on with rows that were not told apart; None when that was tried often enough."""
+    """Return how to go on with observations that were not told apart; None when that was tried often enough."""
     if not isinstance(split, _ById) or not isinstance(deeper, _ById):
         return deeper
     return replace(deeper, tries=split.tries - 1) if split.tries > 1 else None
 
 
 async def _by_number(paging: Paging, question: Question, total: int) -> AsyncIterator[Page]:
-    """Read page after page until all rows that are counted were seen; rows that are not served become unreadable."""
+    """Read page after page until all observations that are counted were seen.
+
+    Observations that are not served become unreadable.
+    """
     is_ordered = bool(question.listing.stable)
     ordered = question.by(question.listing.stable)
     seen: set[tuple[str | None, str]] = set()
@@ -165,20 +176,21 @@ async def _by_number(paging: Paging, question: Question, total: int) -> AsyncIte
                 not_served += found.length == 1
                 continue
             total = found.total
-            seen |= {(row.trace_id, row.id) for row in found.rows}
-            yield Page(found.rows, found.unreadable, found.size)
+            seen |= {(observation.trace_id, observation.id) for observation in found.observations}
+            yield Page(found.observations, found.unreadable, found.size)
         unserved = max(unserved, not_served)
         fruitless = 0 if len(seen) > before else fruitless + 1
-        # Where the order is not the same each time, a row that is not served may have stood in the place of another.
+        # Where the order is not the same each time, an observation that is not served may have stood in the place of
+        # another.
         if len(seen) + (unserved if is_ordered else 0) >= total or fruitless >= _FRUITLESS:
             break
     missing = total - len(seen)
     if missing > 0 and (unserved or paging.faults > faults):
-        rows = max(1, min(unserved, missing))
-        yield Page(unreadable=[paging.not_served(question.window)] * rows)
-    elif missing > 0:  # versions of a row that are not merged yet count twice, so this is seldom a loss
+        observations = max(1, min(unserved, missing))
+        yield Page(unreadable=[paging.not_served(question.interval)] * observations)
+    elif missing > 0:  # versions of an observation that are not merged yet count twice, so this is seldom a loss
         log.warning(
-            "%s counts %d rows at one moment, %d were seen: `verify` tells whether any is missing",
+            "%s counts %d observations at one moment, %d were seen: `verify` tells whether any is missing",
             question.listing.path, total, len(seen), extra={"action": "ties"},
         )  # fmt: skip
 
@@ -197,4 +209,4 @@ async def _numbered(paging: Paging, question: Question, limit: int, total: int) 
 
 
 def _ids(part: Part | None) -> list[str]:
-    return [] if part is None else [row.id for row in part.rows]
+    return [] if part is None else [observation.id for observation in part.observations]

@@ -83,7 +83,7 @@ class Pace:
         self._faults += 1
         if self.is_open:
             log.warning(
-                "Langfuse failed %d times in a row: it is left alone for %.0f s",
+                "Langfuse failed %d times in an observation: it is left alone for %.0f s",
                 self._faults, self._break, extra={"action": "circuit open"},
             )  # fmt: skip
             self._rest_until = max(self._rest_until, self._clock.monotonic() + self._break)

@@ -1,8 +1,8 @@
-"""How many rows to ask for at once: as many as the server bears, found by trying."""
+"""How many observations to ask for at once: as many as the server bears, found by trying."""
 
 from __future__ import annotations
 
-MAX_LIMIT = 1000  # rows a page of v2; the server refuses more
+MAX_LIMIT = 1000  # observations a page of v2; the server refuses more
 
 #: A page whose decoded answer passes this many bytes is halved, so that memory stays bounded by the page.
 HEAVY_PAGE_BYTES = 16 * 1024 * 1024
@@ -23,7 +23,7 @@ class PageSize:
         self._served = 0
 
     def refused(self, limit: int, divisor: int) -> None:
-        """Take note that a page of `limit` rows could not be served."""
+        """Take note that a page of `limit` observations could not be served."""
         if limit >= self._too_much:
             self._probation = min(_LONGEST_PROBATION, self._probation * 2)
         self._too_much = limit
@@ -31,7 +31,7 @@ class PageSize:
         self.limit = max(1, limit // divisor)
 
     def served(self, limit: int, size: int) -> None:
-        """Take note that a page of `limit` rows came, of `size` bytes."""
+        """Take note that a page of `limit` observations came, of `size` bytes."""
         if size > HEAVY_PAGE_BYTES:
             self.limit = max(1, limit // 2)
             return
@@ -46,7 +46,7 @@ class PageSize:
         self.limit = larger
 
     def stepped_over(self) -> None:
-        """Take note that a single row was to blame, which is behind."""
+        """Take note that a single observation was to blame, which is behind."""
         self._too_much = self._most + 1
         self._probation = _FIRST_PROBATION
         self._served = 0

@@ -1,4 +1,4 @@
-"""Pages of a v1 list, as large as the server bears, and which rows it cannot serve at all."""
+"""Pages of a v1 list, as large as the server bears, and which observations it cannot serve at all."""
 
 from __future__ import annotations
 
@@ -8,25 +8,27 @@ from dataclasses import dataclass
 from itertools import chain, repeat
 
 from sync_worker.errors import TransientError
+from sync_worker.intervals import Interval
 from sync_worker.langfuse.client import LangfuseClient, PageTooHeavy, ServerFault
 from sync_worker.langfuse.listing import MAX_ROWS, Listing, Part, Question, fetch_part
 from sync_worker.langfuse.page_size import PageSize
 from sync_worker.langfuse.reader import Page, Unreadable
 from sync_worker.langfuse.shrinking import fetch_fitting
 from sync_worker.times import iso_time
-from sync_worker.windows import Window
 
-#: How often a page of several rows is tried before it is read in smaller ones.
+#: How often a page of several observations is tried before it is read in smaller ones.
 _TRIES = 2
-#: How often a row must fail, and another be served after it, before the row is to blame.
+#: How often an observation must fail, and another be served after it, before the observation is to blame.
 _PROOFS = 3
-#: While nothing was served that could prove it: how often a row must fail, and how many rows in a row may be to blame.
+#: While nothing was served that could prove it: how often an observation must fail, and how many observations in an
+#: observation may be to blame.
 _TRIES_UNPROVEN = 3
 _MAX_UNPROVEN = 8
-#: Where no row that was served is known, one is looked for behind the one that is not, and so many ms before it.
+#: Where no observation that was served is known, one is looked for behind the one that is not, and so many ms before
+#: it.
 _BEHIND = (2, 3, 5, 9)
 _DAY = 24 * 3_600_000
-#: A page behind the last one: it holds no row, so it tells how many there are though none may be served.
+#: A page behind the last one: it holds no observation, so it tells how many there are though none may be served.
 _BEYOND = 1_000_000
 
 log = logging.getLogger(__name__)
@@ -34,27 +36,30 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Trial:
-    """How often one row failed, and how often in a row another was served after that."""
+    """How often one observation failed, and how often in an observation another was served after that."""
 
     tries: int = 0
     proofs: int = 0
 
 
 class Paging:
-    """Asks one v1 list for pages. A row that the server cannot serve while it serves others is to blame for itself."""
+    """Asks one v1 list for pages.
+
+    An observation that the server cannot serve while it serves others is to blame for itself.
+    """
 
     def __init__(self, client: LangfuseClient, listing: Listing, limit: int = MAX_ROWS) -> None:
         self.client = client
         self.listing = listing
         self.size = PageSize(limit, MAX_ROWS)
-        self._served: deque[int] = deque(maxlen=4)  # starts of rows that were served lately
+        self._served: deque[int] = deque(maxlen=4)  # starts of observations that were served lately
         self._unproven = 0
-        self.faults = 0  # answers to pages by their number that may lie in a row
-        self._fault: TransientError | None = None  # on the row that was to blame last
+        self.faults = 0  # answers to pages by their number that may lie in an observation
+        self._fault: TransientError | None = None  # on the observation that was to blame last
         self._is_certain = False  # whether that was proven
 
     async def first(self, question: Question) -> Part | None:
-        """Return the first page, or None when the first row on it is not served. Raises when patience ends."""
+        """Return the first page, or None when the first observation on it is not served. Raises when patience ends."""
 
         async def fetch(limit: int) -> Part | None:
             part = await fetch_part(self.client, question, limit)
@@ -68,7 +73,10 @@ class Paging:
         return await fetch_fitting(self.client, self.size, fetch, alone)
 
     async def numbered(self, question: Question, limit: int, page: int) -> Part | None:
-        """Return a page by its number; None when it is too much, or, for one row, when that row is to blame."""
+        """Return a page by its number.
+
+        None when it is too much, or, for one observation, when that observation is to blame.
+        """
         trial = Trial()
         while True:
             self.client.clock.check()
@@ -84,7 +92,7 @@ class Paging:
                         return None
                     await self.client.backoff.wait(fault)
                     continue
-                if await self.is_to_blame(trial, question.window):
+                if await self.is_to_blame(trial, question.interval):
                     self.size.stepped_over()
                     return None
                 await self.client.backoff.wait(fault)
@@ -96,9 +104,10 @@ class Paging:
                 return part
 
     async def total(self, question: Question, *, beyond: bool = False) -> int:
-        """Return how many rows the server counts, whether or not it serves them. Raises when patience ends.
+        """Return how many observations the server counts, whether or not it serves them. Raises when patience ends.
 
-        A page `beyond` the last one is sure to hold no row that is not served, but dear where there are many rows.
+        A page `beyond` the last one is sure to hold no observation that is not served, but dear where there are many
+        observations.
         """
         pages = chain(() if beyond else (1, 2), repeat(_BEYOND))
         page = next(pages)
@@ -117,59 +126,74 @@ class Paging:
                 return part.total
 
     async def alone(self, question: Question) -> Page:
-        """Return the only row of a question, which was to blame: as it is after all, or as what is known of it."""
+        """Return the only observation of a question, which was to blame.
+
+        As it is after all, or as what is known of it.
+        """
         if not self._is_certain:  # the server may have been down, and be back
             part = await self.numbered(question, 1, 1)
             if part is not None:
-                return Page(part.rows, part.unreadable, part.size)
+                return Page(part.observations, part.unreadable, part.size)
         found: Part | None = None
         if self.listing.light:
             found = await self.numbered(question.by(self.listing.light), 1, 1)
-        row = found.rows[0] if found is not None and found.rows else None
-        ids = (None, None) if row is None else (row.id, row.trace_id)
-        return Page(unreadable=[self.not_served(question.window, *ids)])
+        observation = found.observations[0] if found is not None and found.observations else None
+        ids = (None, None) if observation is None else (observation.id, observation.trace_id)
+        return Page(unreadable=[self.not_served(question.interval, *ids)])
 
-    async def is_to_blame(self, trial: Trial, window: Window) -> bool:
-        """Whether a row of a window, which failed once more, is to blame: others are served, again and again."""
+    async def is_to_blame(self, trial: Trial, interval: Interval) -> bool:
+        """Whether an observation of a interval, which failed once more, is to blame.
+
+        Others are served, again and again.
+        """
         trial.tries += 1
-        proven = await self._serves_another(window)
+        proven = await self._serves_another(interval)
         trial.proofs = trial.proofs + 1 if proven else 0
         self._is_certain = bool(proven)
         return trial.proofs >= _PROOFS or (proven is None and self._may_be_blamed(trial.tries))
 
-    async def _serves_another(self, than: Window) -> bool | None:
-        """Whether another row than the newest of a window is served now; None when there is none to ask for."""
+    async def _serves_another(self, than: Interval) -> bool | None:
+        """Whether another observation than the newest of a interval is served now.
+
+        None when there is none to ask for.
+        """
         moments = {moment for moment in self._served if not than.holds(moment)}
-        places: list[tuple[Window, tuple[int, ...]]] = [
-            (Window(moment, moment + 1), (1, 2)) for moment in sorted(moments)
+        places: list[tuple[Interval, tuple[int, ...]]] = [
+            (Interval(moment, moment + 1), (1, 2)) for moment in sorted(moments)
         ]
         if not places:
-            places = [(than, _BEHIND), (Window(than.start - _DAY, than.start), (1, 2))]
+            places = [(than, _BEHIND), (Interval(than.start - _DAY, than.start), (1, 2))]
         proven: bool | None = None
         for there, pages in places:
-            for page in pages:  # rows of one moment come in any order, and one of them may not be served itself
+            for page in pages:  # observations of one moment come in any order, and one of them may not be served itself
                 try:
                     part = await fetch_part(self.client, Question(self.listing, there), 1, page)
                 except TransientError:
                     proven = False
                     continue
-                if part.rows:
+                if part.observations:
                     self.client.backoff.success()
                     self._remember(part)
                     return True
                 break  # it is gone, or alone
         return proven
 
-    def not_served(self, window: Window, row_id: str | None = None, trace_id: str | None = None) -> Unreadable:
-        """Return the row of a window that is to blame, as far as it is known."""
-        where = iso_time(window.start) if window.length <= 1 else f"{iso_time(window.start)} to {iso_time(window.end)}"
-        log.warning("a row cannot be served (%s): %s", where, self._fault, extra={"action": "dead-letter"})
+    def not_served(
+        self, interval: Interval, observation_id: str | None = None, trace_id: str | None = None
+    ) -> Unreadable:
+        """Return the observation of a interval that is to blame, as far as it is known."""
+        where = (
+            iso_time(interval.start)
+            if interval.length <= 1
+            else f"{iso_time(interval.start)} to {iso_time(interval.end)}"
+        )
+        log.warning("an observation cannot be served (%s): %s", where, self._fault, extra={"action": "dead-letter"})
         reason = f"Langfuse cannot serve it ({where}): {self._fault}"
-        return Unreadable(reason, row_id, trace_id, start_ms=window.start, until_ms=window.end)
+        return Unreadable(reason, observation_id, trace_id, start_ms=interval.start, until_ms=interval.end)
 
     def _remember(self, part: Part) -> None:
-        if part.rows:
-            self._served += dict.fromkeys((part.rows[0].start_ms, part.rows[-1].start_ms))
+        if part.observations:
+            self._served += dict.fromkeys((part.observations[0].start_ms, part.observations[-1].start_ms))
             self._unproven = 0
 
     def _may_be_blamed(self, tries: int) -> bool:

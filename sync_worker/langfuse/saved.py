@@ -11,8 +11,8 @@ from typing import Any
 
 from sync_worker.errors import RecordRefused
 from sync_worker.json_text import parse_answer
-from sync_worker.langfuse.rows import parse_row
-from sync_worker.langfuse.v1_rows import parse_observation, parse_trace
+from sync_worker.langfuse.observations import parse_row
+from sync_worker.langfuse.v1_observations import parse_observation, parse_trace
 from sync_worker.records import Api, Observation
 
 _BOM = b"\xef\xbb\xbf"
@@ -28,7 +28,7 @@ def read_saved(content: bytes, api: Api | None = None) -> list[Observation]:
 
     Raises RecordRefused, in one line, where there is none or one cannot be understood.
     """
-    found = [row for item in _values(content.removeprefix(_BOM)) for row in _rows(item, api, 0)]
+    found = [observation for item in _values(content.removeprefix(_BOM)) for observation in _rows(item, api, 0)]
     if not found:
         raise RecordRefused("there is no observation in it")
     return found

@@ -24,7 +24,7 @@ async def fetch_fitting(
     fetch: Callable[[int], Awaitable[T]],
     alone: Callable[[TransientError], Awaitable[T]],
 ) -> T:
-    """Return what `fetch` gives for as many rows as the server bears; `alone` settles a row not served by itself.
+    """Return what `fetch` gives for as many observations as the server bears; `alone` settles one that is not served.
 
     Raises as `fetch` does, or what is transient when patience ends; Stopped may be raised between tries.
     """
@@ -55,4 +55,4 @@ async def fetch_fitting(
 
 def _shrink(size: PageSize, limit: int, divisor: int, fault: TransientError) -> None:
     size.refused(limit, divisor)
-    log.info("%s: the page becomes %d rows", fault, size.limit, extra={"action": "shrink"})
+    log.info("%s: the page becomes %d observations", fault, size.limit, extra={"action": "shrink"})

@@ -1,7 +1,7 @@
 """Reads the v1 endpoints: self-hosted Langfuse v2 and v3, and v4 while it still writes both generations.
 
-Traces and observations are two lists. They are walked side by side, so that rows come newest first whichever list they
-stand on; what a trace says of itself comes as its synthetic root row. Lists always hold all content.
+Traces and observations are two lists. They are walked side by side, so that observations come newest first whichever
+list they stand on; what a trace says of itself comes as its synthetic root observation. Lists always hold all content.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import Any
 from urllib.parse import quote
 
 from sync_worker.errors import TransientError
+from sync_worker.intervals import Interval
 from sync_worker.langfuse.client import EndpointMissing, LangfuseClient, PageTooHeavy, RequestRejected, ServerFault
 from sync_worker.langfuse.filters import any_of, not_before, parts
 from sync_worker.langfuse.listing import MAX_ROWS, OBSERVATIONS, TRACES, Listing
 from sync_worker.langfuse.media import Media
+from sync_worker.langfuse.observations import read_rows
 from sync_worker.langfuse.paging import Trial
 from sync_worker.langfuse.reader import Page, Unreadable
-from sync_worker.langfuse.rows import read_rows
-from sync_worker.langfuse.walk import Stretch, Walk
+from sync_worker.langfuse.walk import Walk, Walked
 from sync_worker.records import SYNTHETIC_ROOT_PREFIX, Api, Observation
-from sync_worker.windows import Window
 
 #: The first version whose v1 lists take `filter`; older ones pass over it without a word. (Changelog of 2025-11-03.)
 _FILTERS_SINCE = (3, 120)
@@ -52,111 +52,130 @@ class V1Reader:
 
     @property
     def limits(self) -> dict[str, int]:
-        """Rows a page by list, as found out so far."""
+        """Observations a page by list, as found out so far."""
         return {OBSERVATIONS.path: self._observations.limit, TRACES.path: self._traces.limit}
 
-    async def count(self, window: Window) -> int:
-        """Return how many rows the server counts in the window, versions of a row that it has yet to merge included."""
-        return await self._observations.count(window) + await self._traces.count(window)
+    async def count(self, interval: Interval) -> int:
+        """Return how many observations the server counts in the interval.
 
-    async def window(
-        self, window: Window, *, light: bool = False, ended_since_ms: int | None = None
+        Versions of an observation that it has yet to merge included.
+        """
+        return await self._observations.count(interval) + await self._traces.count(interval)
+
+    async def interval(
+        self, interval: Interval, *, light: bool = False, ended_since_ms: int | None = None
     ) -> AsyncGenerator[Page, None]:
-        """Walk all rows that start in the window, newest first.
+        """Walk all observations that start in the interval, newest first.
 
         Older servers cannot be asked for what ended lately: to them, nothing did.
         """
         if ended_since_ms is not None:
             conditions = [not_before("endTime", ended_since_ms)]
-            walk = self._walk(OBSERVATIONS, window, conditions) if self._filters else _nothing()
+            walk = self._walk(OBSERVATIONS, interval, conditions) if self._filters else _nothing()
         else:
-            walk = _side_by_side(self._observations.walk(window), self._traces.walk(window), window)
+            walk = _side_by_side(self._observations.walk(interval), self._traces.walk(interval), interval)
         async for page in walk:
             yield _lightened(page) if light else page
 
-    async def traces(self, trace_ids: Sequence[str], window: Window, *, light: bool = False) -> AsyncIterator[Page]:
-        """Walk all rows of these traces that start in the window."""
-        async for page in self._trace_rows(trace_ids, window):
+    async def traces(self, trace_ids: Sequence[str], interval: Interval, *, light: bool = False) -> AsyncIterator[Page]:
+        """Walk all observations of these traces that start in the interval."""
+        async for page in self._trace_rows(trace_ids, interval):
             yield _lightened(page) if light else page
-        async for page in self._rows_of(trace_ids, window):
+        async for page in self._rows_of(trace_ids, interval):
             yield _lightened(page) if light else page
 
-    async def roots(self, trace_ids: Sequence[str], window: Window) -> AsyncIterator[Page]:
-        """Walk what these traces say of themselves, and their rows without a parent."""
-        async for page in self._trace_rows(trace_ids, window):
+    async def roots(self, trace_ids: Sequence[str], interval: Interval) -> AsyncIterator[Page]:
+        """Walk what these traces say of themselves, and their observations without a parent."""
+        async for page in self._trace_rows(trace_ids, interval):
             yield _lightened(page)
-        async for page in self._rows_of(trace_ids, window, [_NO_PARENT]):
-            yield _lightened(Page([row for row in page.rows if _has_no_parent(row)], page.unreadable))
+        async for page in self._rows_of(trace_ids, interval, [_NO_PARENT]):
+            yield _lightened(
+                Page([observation for observation in page.observations if _has_no_parent(observation)], page.unreadable)
+            )
 
-    async def rows(self, row_ids: Sequence[str], window: Window, *, light: bool = False) -> AsyncIterator[Page]:
-        """Walk the rows with these ids that start in the window; `light` leaves out content."""
-        async for page in self._rows(row_ids, window):
+    async def observations(
+        self, observation_ids: Sequence[str], interval: Interval, *, light: bool = False
+    ) -> AsyncIterator[Page]:
+        """Walk the observations with these ids that start in the interval; `light` leaves out content."""
+        async for page in self._rows(observation_ids, interval):
             yield _lightened(page) if light else page
 
-    async def _rows(self, row_ids: Sequence[str], window: Window) -> AsyncIterator[Page]:
-        roots = [row_id for row_id in row_ids if row_id.startswith(SYNTHETIC_ROOT_PREFIX)]
-        async for page in self._trace_rows([row_id.removeprefix(SYNTHETIC_ROOT_PREFIX) for row_id in roots], window):
+    async def _rows(self, observation_ids: Sequence[str], interval: Interval) -> AsyncIterator[Page]:
+        roots = [
+            observation_id for observation_id in observation_ids if observation_id.startswith(SYNTHETIC_ROOT_PREFIX)
+        ]
+        async for page in self._trace_rows(
+            [observation_id.removeprefix(SYNTHETIC_ROOT_PREFIX) for observation_id in roots], interval
+        ):
             yield page
         if self._filters:
-            for part in parts(row_ids, self._client.filter_bytes):  # roots among them: observations may have any id
-                async for page in self._walk(OBSERVATIONS, window, [any_of("id", part)]):
+            for part in parts(
+                observation_ids, self._client.filter_bytes
+            ):  # roots among them: observations may have any id
+                async for page in self._walk(OBSERVATIONS, interval, [any_of("id", part)]):
                     yield page
             return
-        async for page in self._one_by_one(OBSERVATIONS, row_ids, window):
+        async for page in self._one_by_one(OBSERVATIONS, observation_ids, interval):
             yield page
 
-    async def whole(self, row: Observation) -> Observation:
-        """Return the row with input and output that the server keeps elsewhere put in; the same row where none is."""
-        return await self._media.whole_row(row)
+    async def resolve(self, observation: Observation) -> Observation:
+        """Return the observation with input and output that the server keeps elsewhere put in.
+
+        The same observation where none is.
+        """
+        return await self._media.resolve(observation)
 
     async def _rows_of(
-        self, trace_ids: Sequence[str], window: Window, conditions: Sequence[Mapping[str, Any]] = ()
+        self, trace_ids: Sequence[str], interval: Interval, conditions: Sequence[Mapping[str, Any]] = ()
     ) -> AsyncIterator[Page]:
         """Walk observations of these traces; an older server knows no conditions, and is asked trace by trace."""
         if self._filters:
             for part in parts(trace_ids, self._client.filter_bytes):
-                async for page in self._walk(OBSERVATIONS, window, [any_of("traceId", part), *conditions]):
+                async for page in self._walk(OBSERVATIONS, interval, [any_of("traceId", part), *conditions]):
                     yield page
             return
         for trace_id in trace_ids:
-            async for page in self._walk(OBSERVATIONS, window, extra={"traceId": trace_id}):
+            async for page in self._walk(OBSERVATIONS, interval, extra={"traceId": trace_id}):
                 yield page
 
-    async def _trace_rows(self, trace_ids: Sequence[str], window: Window) -> AsyncIterator[Page]:
+    async def _trace_rows(self, trace_ids: Sequence[str], interval: Interval) -> AsyncIterator[Page]:
         """Walk the synthetic roots of these traces; a trace that was never created has none."""
         if self._filters:
             for part in parts(trace_ids, self._client.filter_bytes):
-                async for page in self._walk(TRACES, window, [any_of("id", part)]):
+                async for page in self._walk(TRACES, interval, [any_of("id", part)]):
                     yield page
             return
-        async for page in self._one_by_one(TRACES, trace_ids, window):
+        async for page in self._one_by_one(TRACES, trace_ids, interval):
             yield page
 
     async def _walk(
         self,
         listing: Listing,
-        window: Window,
+        interval: Interval,
         conditions: Sequence[Mapping[str, Any]] = (),
         extra: Mapping[str, str] | None = None,
     ) -> AsyncIterator[Page]:
-        async for found in self._walk_of(listing).walk(window, conditions, extra):
-            yield Page(found.rows, found.unreadable, found.size)
+        async for found in self._walk_of(listing).walk(interval, conditions, extra):
+            yield Page(found.observations, found.unreadable, found.size)
 
-    async def _one_by_one(self, listing: Listing, item_ids: Sequence[str], window: Window) -> AsyncIterator[Page]:
-        """Fetch single rows by their ids; EndpointMissing when one is not there, and its list is not there either."""
+    async def _one_by_one(self, listing: Listing, item_ids: Sequence[str], interval: Interval) -> AsyncIterator[Page]:
+        """Fetch single observations by their ids.
+
+        EndpointMissing when one is not there, and its list is not there either.
+        """
         some_missing = False
         for item_id in item_ids:
             page = await self._one(listing, item_id)
             if page is None:
                 some_missing = True
-            elif page.unreadable or window.holds(page.rows[0].start_ms):
+            elif page.unreadable or interval.holds(page.observations[0].start_ms):
                 yield page
         if some_missing:
             now = self._client.clock.now_ms()
-            await self._walk_of(listing).count(Window(now - _RECENT_MS, now))
+            await self._walk_of(listing).count(Interval(now - _RECENT_MS, now))
 
     async def _one(self, listing: Listing, item_id: str) -> Page | None:
-        """Fetch a single row by its id; None where it is not there."""
+        """Fetch a single observation by its id; None where it is not there."""
         path = f"{listing.path}/{quote(item_id, safe='')}"
         paging, trial = self._walk_of(listing).paging, Trial()
         while True:
@@ -166,7 +185,7 @@ class V1Reader:
                 return None
             except (PageTooHeavy, ServerFault) as fault:
                 now = self._client.clock.now_ms()
-                if await paging.is_to_blame(trial, Window(now, now)):
+                if await paging.is_to_blame(trial, Interval(now, now)):
                     return Page(unreadable=[Unreadable(f"Langfuse cannot serve it: {fault}", *listing.ids(item_id))])
                 await self._client.backoff.wait(fault)
             except TransientError as fault:
@@ -187,27 +206,30 @@ def takes_filters(version: str | None) -> bool:
 
 
 async def _side_by_side(
-    observations: AsyncIterator[Stretch], traces: AsyncIterator[Stretch], window: Window
+    observations: AsyncIterator[Walked], traces: AsyncIterator[Walked], interval: Interval
 ) -> AsyncIterator[Page]:
-    """Merge two walks into one, newest first: a row waits until the other walk has come as far."""
+    """Merge two walks into one, newest first: an observation waits until the other walk has come as far."""
     walks = (observations, traces)
-    reached = [window.end, window.end]
+    reached = [interval.end, interval.end]
     held: list[Observation] = []
     size = 0
-    while max(reached) > window.start:
+    while max(reached) > interval.start:
         behind = 0 if reached[0] >= reached[1] else 1
-        found = await anext(walks[behind], Stretch(window.start))
+        found = await anext(walks[behind], Walked(interval.start))
         reached[behind] = min(reached[behind], found.down_to)
-        held += found.rows
+        held += found.observations
         size += found.size
         out = max(reached)
-        ready = sorted((row for row in held if row.start_ms >= out), key=lambda row: -row.start_ms)
+        ready = sorted(
+            (observation for observation in held if observation.start_ms >= out),
+            key=lambda observation: -observation.start_ms,
+        )
         if ready or found.unreadable:
             share = size * len(ready) // max(1, len(held))
-            held = [row for row in held if row.start_ms < out]
+            held = [observation for observation in held if observation.start_ms < out]
             size -= share
             yield Page(ready, found.unreadable, share)
-    if held:  # rows that the server lists though they lie outside
+    if held:  # observations that the server lists though they lie outside
         yield Page(held, size=size)
 
 
@@ -216,12 +238,12 @@ async def _nothing() -> AsyncIterator[Page]:
         yield page
 
 
-def _has_no_parent(row: Observation) -> bool:
+def _has_no_parent(observation: Observation) -> bool:
     """Whether the server gives no parent: older ones cannot be asked for these alone."""
-    return row.is_trace_root or row.parent_id == f"{SYNTHETIC_ROOT_PREFIX}{row.trace_id}"
+    return observation.is_trace_root or observation.parent_id == f"{SYNTHETIC_ROOT_PREFIX}{observation.trace_id}"
 
 
 def _lightened(page: Page) -> Page:
     """Return the page without content: it came, but need not be held."""
-    rows = [replace(row, input=None, output=None) for row in page.rows]
-    return Page(rows, page.unreadable, 0)
+    observations = [replace(observation, input=None, output=None) for observation in page.observations]
+    return Page(observations, page.unreadable, 0)

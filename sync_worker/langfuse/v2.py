@@ -1,8 +1,9 @@
 """Reads `GET /api/public/v2/observations`: Langfuse Cloud and self-hosted v4.
 
-Rows come by start time, newest first, rows of one trace apart from each other, behind an opaque cursor that is stable
-while rows are added. A page may be short or empty and still have a cursor; only its absence ends a walk. The cursor
-carries no filters, so each request repeats them. (Langfuse v4.16.0, and its changelog of 2026-11-03.)
+Observations come by start time, newest first, observations of one trace apart from each other, behind an opaque cursor
+that is stable while observations are added. A page may be short or empty and still have a cursor; only its absence ends
+a walk. The cursor carries no filters, so each request repeats them. (Langfuse v4.16.0, and its changelog of
+2026-11-03.)
 """
 
 from __future__ import annotations
@@ -11,18 +12,18 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 
 from sync_worker.errors import TransientError
+from sync_worker.intervals import Interval
 from sync_worker.langfuse.ahead import walk_ahead
 from sync_worker.langfuse.client import LangfuseClient, PageTooHeavy, ServerFault
 from sync_worker.langfuse.filters import any_of, filtered, not_before, parts
 from sync_worker.langfuse.media import Media
 from sync_worker.langfuse.metrics import count_rows
+from sync_worker.langfuse.observations import parse_row, read_rows
 from sync_worker.langfuse.page_size import MAX_LIMIT, PageSize
 from sync_worker.langfuse.reader import Page, Unreadable
-from sync_worker.langfuse.rows import parse_row, read_rows
 from sync_worker.langfuse.shrinking import fetch_fitting
 from sync_worker.records import Api, Observation
 from sync_worker.times import iso_time
-from sync_worker.windows import Window
 
 PATH = "/api/public/v2/observations"
 
@@ -30,8 +31,8 @@ FULL = "core,basic,time,io,metadata,model,usage,prompt,trace_context"
 LIGHT = "core,basic,time"
 CONTEXT = "core,basic,time,metadata,trace_context"
 
-#: While the server has not served any content yet: how often a row is tried alone before it is to blame, and how many
-#: rows may be to blame one after the other.
+#: While the server has not served any content yet: how often an observation is tried alone before it is to blame, and
+#: how many observations may be to blame one after the other.
 _TRIES_ALONE = 3
 _MAX_UNPROVEN = 8
 #: Asking for any key makes the server return all metadata uncut where input and output are not asked for.
@@ -51,50 +52,60 @@ class V2Reader:
         self._media = Media(client)
         learnt = limits or {}
         self._sizes = {fields: PageSize(learnt.get(fields, MAX_LIMIT)) for fields in (FULL, LIGHT, CONTEXT)}
-        self._served: dict[str, Observation] = {}  # by fields, a row that was served last, without its content
-        self._unproven = 0  # rows stepped over before any was served
+        self._served: dict[str, Observation] = {}  # by fields, an observation that was served last, without its content
+        self._unproven = 0  # observations stepped over before any was served
 
     @property
     def limits(self) -> dict[str, int]:
-        """Rows a page by kind of fields, as found out so far: what the next reader of this server begins with."""
+        """Observations a page by kind of fields, as found out so far.
+
+        What the next reader of this server begins with.
+        """
         return {fields: size.limit for fields, size in self._sizes.items()}
 
-    async def count(self, window: Window) -> int | None:
-        """Return how many rows the server counts in the window; None where it does not count them."""
-        return await count_rows(self._client, window)
+    async def count(self, interval: Interval) -> int | None:
+        """Return how many observations the server counts in the interval; None where it does not count them."""
+        return await count_rows(self._client, interval)
 
-    def window(
-        self, window: Window, *, light: bool = False, ended_since_ms: int | None = None
+    def interval(
+        self, interval: Interval, *, light: bool = False, ended_since_ms: int | None = None
     ) -> AsyncGenerator[Page, None]:
-        """Walk all rows that start in the window, newest first."""
-        params = _bounds(window)
+        """Walk all observations that start in the interval, newest first."""
+        params = _bounds(interval)
         if ended_since_ms is not None:
             params |= filtered(not_before("endTime", ended_since_ms))
         return self._walk(LIGHT if light else FULL, params)
 
-    async def traces(self, trace_ids: Sequence[str], window: Window, *, light: bool = False) -> AsyncIterator[Page]:
-        """Walk all rows of these traces that start in the window."""
+    async def traces(self, trace_ids: Sequence[str], interval: Interval, *, light: bool = False) -> AsyncIterator[Page]:
+        """Walk all observations of these traces that start in the interval."""
         for part in parts(trace_ids, self._client.filter_bytes):
-            async for page in self._walk(LIGHT if light else FULL, _bounds(window) | filtered(any_of("traceId", part))):
+            async for page in self._walk(
+                LIGHT if light else FULL, _bounds(interval) | filtered(any_of("traceId", part))
+            ):
                 yield page
 
-    async def roots(self, trace_ids: Sequence[str], window: Window) -> AsyncIterator[Page]:
-        """Walk the root rows of these traces that start in the window."""
+    async def roots(self, trace_ids: Sequence[str], interval: Interval) -> AsyncIterator[Page]:
+        """Walk the root observations of these traces that start in the interval."""
         is_root = {"type": "boolean", "column": "isRootObservation", "operator": "=", "value": True}
         for part in parts(trace_ids, self._client.filter_bytes):
-            params = _bounds(window) | filtered(any_of("traceId", part), is_root) | _WHOLE_METADATA
+            params = _bounds(interval) | filtered(any_of("traceId", part), is_root) | _WHOLE_METADATA
             async for page in self._walk(CONTEXT, params):
                 yield page
 
-    async def rows(self, row_ids: Sequence[str], window: Window, *, light: bool = False) -> AsyncIterator[Page]:
-        """Walk the rows with these ids that start in the window; `light` leaves out content."""
-        for part in parts(row_ids, self._client.filter_bytes):
-            async for page in self._walk(LIGHT if light else FULL, _bounds(window) | filtered(any_of("id", part))):
+    async def observations(
+        self, observation_ids: Sequence[str], interval: Interval, *, light: bool = False
+    ) -> AsyncIterator[Page]:
+        """Walk the observations with these ids that start in the interval; `light` leaves out content."""
+        for part in parts(observation_ids, self._client.filter_bytes):
+            async for page in self._walk(LIGHT if light else FULL, _bounds(interval) | filtered(any_of("id", part))):
                 yield page
 
-    async def whole(self, row: Observation) -> Observation:
-        """Return the row with input and output that the server keeps elsewhere put in; the same row where none is."""
-        return await self._media.whole_row(row)
+    async def resolve(self, observation: Observation) -> Observation:
+        """Return the observation with input and output that the server keeps elsewhere put in.
+
+        The same observation where none is.
+        """
+        return await self._media.resolve(observation)
 
     def _walk(self, fields: str, params: Mapping[str, str]) -> AsyncGenerator[Page, None]:
         ahead = fields != LIGHT  # light walks may end before their last page
@@ -129,16 +140,16 @@ class V2Reader:
         after = meta.get("cursor")
         if after is not None and not isinstance(after, str):  # to end the walk here would lose what follows
             raise TransientError(f"{PATH} gave a page cursor that is no text ({type(after).__name__})")
-        rows, refused = read_rows(data, parse_row)
-        return Page(rows, refused, answer.size), after or None
+        observations, refused = read_rows(data, parse_row)
+        return Page(observations, refused, answer.size), after or None
 
     async def _alone(
         self, fields: str, params: Mapping[str, str], cursor: str | None, fault: TransientError
     ) -> tuple[Page, str | None]:
-        """Settle a row that was not served even alone: list it without content, as a dead letter, and step over it.
+        """Settle an observation not served even alone: list it without content, as a dead letter, and step over it.
 
-        It is only to blame when the server does list it, fails on it once more, and serves the content of another row
-        then: else the server is at fault, which is waited out.
+        It is only to blame when the server does list it, fails on it once more, and serves the content of another
+        observation then: else the server is at fault, which is waited out.
         """
         tries = 0
         while True:
@@ -158,37 +169,49 @@ class V2Reader:
             except TransientError as down:
                 await self._client.backoff.wait(down)
                 continue
-            rows = len(listed.rows) + len(listed.unreadable)
-            if rows > 1:
-                raise TransientError(f"{fault}; and a page of one row holds {rows}, so that none can be stepped over")
+            observations = len(listed.observations) + len(listed.unreadable)
+            if observations > 1:
+                raise TransientError(
+                    f"{fault}; and a page of one observation holds {observations}, so that none can be stepped over"
+                )
             self._client.backoff.success()
             self._sizes[fields].stepped_over()
             page = Page(unreadable=listed.unreadable)
-            for row in listed.rows:
-                log.warning("row %s cannot be served: %s", row.id, fault, extra={"action": "dead-letter"})
+            for observation in listed.observations:
+                log.warning(
+                    "observation %s cannot be served: %s", observation.id, fault, extra={"action": "dead-letter"}
+                )
                 page.unreadable.append(
-                    Unreadable(f"Langfuse cannot serve it: {fault}", row.id, row.trace_id, start_ms=row.start_ms)
+                    Unreadable(
+                        f"Langfuse cannot serve it: {fault}",
+                        observation.id,
+                        observation.trace_id,
+                        start_ms=observation.start_ms,
+                    )
                 )
             return page, after
 
     async def _fetch_content(
         self, fields: str, params: Mapping[str, str], cursor: str | None
     ) -> tuple[Page, str | None] | TransientError:
-        """Fetch one row, or return the fault that may lie in it."""
+        """Fetch one observation, or return the fault that may lie in it."""
         try:
             return await self._fetch(fields, params, cursor, 1)
         except (PageTooHeavy, ServerFault) as fault:
             return fault
 
     async def _is_to_blame(self, fields: str, listed: Page, tries: int) -> bool:
-        """Whether the server serves other content now: a row that it served before, or, for want of one, a guess."""
+        """Whether the server serves other content now.
+
+        An observation that it served before, or, for want of one, a guess.
+        """
         other = self._served.get(fields)
-        if other is not None and all(row.id != other.id for row in listed.rows):
-            there = _bounds(Window(other.start_ms, other.start_ms + 1)) | filtered(any_of("id", [other.id]))
+        if other is not None and all(observation.id != other.id for observation in listed.observations):
+            there = _bounds(Interval(other.start_ms, other.start_ms + 1)) | filtered(any_of("id", [other.id]))
             again = await self._fetch_content(fields, there, None)
             if isinstance(again, TransientError):
                 return False
-            if again[0].rows:
+            if again[0].observations:
                 return True
             self._served.pop(fields, None)  # it is gone
         if tries < _TRIES_ALONE or self._unproven >= _MAX_UNPROVEN:
@@ -197,11 +220,13 @@ class V2Reader:
         return True
 
     def _remember(self, fields: str, page: Page) -> None:
-        if page.rows:
-            row = page.rows[-1]
-            self._served[fields] = Observation(row.id, row.trace_id, row.project_id, row.type, row.start_ms)
+        if page.observations:
+            observation = page.observations[-1]
+            self._served[fields] = Observation(
+                observation.id, observation.trace_id, observation.project_id, observation.type, observation.start_ms
+            )
             self._unproven = 0
 
 
-def _bounds(window: Window) -> dict[str, str]:
-    return {"fromStartTime": iso_time(window.start), "toStartTime": iso_time(window.end)}
+def _bounds(interval: Interval) -> dict[str, str]:
+    return {"fromStartTime": iso_time(interval.start), "toStartTime": iso_time(interval.end)}

@@ -1,10 +1,10 @@
 """Walks a v1 list without ever trusting a second page.
 
-Rows that share a start have no order, so a list cut into pages by number repeats some rows and leaves out others: real
-servers lost 2 of 197 at 50 a page. The walk asks for first pages only. A first page holds every row that starts after
-the oldest one on it; the next first page ends just behind that, so that ties are read again. How many rows the server
-counts before and after must agree with how many were seen; where they do not, the stretch is read again in halves. A
-single millisecond that does not fit a page is read by `moment`.
+Observations that share a start have no order, so a list cut into pages by number repeats some observations and leaves
+out others: real servers lost 2 of 197 at 50 a page. The walk asks for first pages only. A first page holds every
+observation that starts after the oldest one on it; the next first page ends just behind that, so that ties are read
+again. How many observations the server counts before and after must agree with how many were seen; where they do not,
+the interval is read again in halves. A single millisecond that does not fit a page is read by `moment`.
 """
 
 from __future__ import annotations
@@ -13,36 +13,39 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sync_worker.intervals import Interval
 from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.listing import MAX_ROWS, Listing, Part, Question
 from sync_worker.langfuse.moment import read_moment
 from sync_worker.langfuse.paging import Paging
 from sync_worker.langfuse.reader import Unreadable
 from sync_worker.records import Observation
-from sync_worker.windows import Window
 
 
 @dataclass(slots=True)
-class Stretch:
-    """Rows of a walk, and how far it is: all rows that start at or after `down_to`, in Unix ms, are out."""
+class Walked:
+    """Observations of a walk, and how far it is.
+
+    All observations that start at or after `down_to`, in Unix ms, are out.
+    """
 
     down_to: int
-    rows: list[Observation] = field(default_factory=list)
+    observations: list[Observation] = field(default_factory=list)
     unreadable: list[Unreadable] = field(default_factory=list)
     size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class _Claim:
-    """What a first page claims: that of `total` rows it showed `seen`, all that start in `newer`."""
+    """What a first page claims: that of `total` observations it showed `seen`, all that start in `newer`."""
 
-    newer: Window
+    newer: Interval
     total: int
     seen: int
 
 
 class Walk:
-    """Walks one v1 list with pages as large as the server bears, 100 rows at most."""
+    """Walks one v1 list with pages as large as the server bears, 100 observations at most."""
 
     def __init__(self, client: LangfuseClient, listing: Listing, limit: int = MAX_ROWS, *, filters: bool) -> None:
         self._listing = listing
@@ -51,22 +54,22 @@ class Walk:
 
     @property
     def limit(self) -> int:
-        """Rows a page, as found out so far."""
+        """Observations a page, as found out so far."""
         return self.paging.size.limit
 
-    async def count(self, window: Window) -> int:
-        """Return how many rows the server counts in the window. Raises as `walk`."""
-        return await self.paging.total(Question(self._listing, window))
+    async def count(self, interval: Interval) -> int:
+        """Return how many observations the server counts in the interval. Raises as `walk`."""
+        return await self.paging.total(Question(self._listing, interval))
 
     async def walk(
-        self, window: Window, conditions: Sequence[Mapping[str, Any]] = (), extra: Mapping[str, str] | None = None
-    ) -> AsyncIterator[Stretch]:
-        """Walk all rows that start in the window, newest first. Rows may repeat.
+        self, interval: Interval, conditions: Sequence[Mapping[str, Any]] = (), extra: Mapping[str, str] | None = None
+    ) -> AsyncIterator[Walked]:
+        """Walk all observations that start in the interval, newest first. Observations may repeat.
 
         Raises as the client does; what is transient only when patience ends.
         """
-        whole = Question(self._listing, window, tuple(conditions), extra or {})
-        todo: list[tuple[Window, Part | None]] = [(window, None)] if window.length > 0 else []
+        whole = Question(self._listing, interval, tuple(conditions), extra or {})
+        todo: list[tuple[Interval, Part | None]] = [(interval, None)] if interval.length > 0 else []
         claim: _Claim | None = None
         while todo:
             here, part = todo.pop()
@@ -76,14 +79,14 @@ class Walk:
                 claim = None
                 if here.length > 1:
                     instead = await self._around(question)
-                    todo += [(window, None) for window in instead]
+                    todo += [(interval, None) for interval in instead]
                     if not instead:
                         page = await self.paging.alone(question)
-                        yield Stretch(here.start, page.rows, page.unreadable, page.size)
+                        yield Walked(here.start, page.observations, page.unreadable, page.size)
                     continue
                 async for page in read_moment(self.paging, question, part, filters=self._filters):
-                    yield Stretch(here.end, page.rows, page.unreadable, page.size)
-                yield Stretch(here.start)
+                    yield Walked(here.end, page.observations, page.unreadable, page.size)
+                yield Walked(here.start)
                 continue
             if claim is not None and claim.total - part.total > claim.seen:
                 todo += [(here, part), *((half, None) for half in _halves(claim.newer))]
@@ -91,35 +94,51 @@ class Walk:
                 continue
             claim = None
             if part.is_all:
-                yield Stretch(here.start, part.rows, part.unreadable, part.size)
+                yield Walked(here.start, part.observations, part.unreadable, part.size)
                 continue
-            yield Stretch(here.end, part.rows, part.unreadable, part.size)
-            starts = [row.start_ms for row in part.rows if here.holds(row.start_ms)]
+            yield Walked(here.end, part.observations, part.unreadable, part.size)
+            starts = [observation.start_ms for observation in part.observations if here.holds(observation.start_ms)]
             oldest = min(starts, default=None)
             if oldest is None:
                 todo += [(half, None) for half in _halves(here)]
             elif oldest + 1 == here.end:
-                todo += [(Window(here.start, oldest), None), (Window(oldest, here.end), None)]
+                todo += [(Interval(here.start, oldest), None), (Interval(oldest, here.end), None)]
             else:
-                newer = {(row.trace_id, row.id) for row in part.rows if row.start_ms > oldest}
-                claim = _Claim(Window(oldest + 1, here.end), part.total, len(newer) + len(part.unreadable))
-                todo.append((Window(here.start, oldest + 1), None))
+                newer = {
+                    (observation.trace_id, observation.id)
+                    for observation in part.observations
+                    if observation.start_ms > oldest
+                }
+                claim = _Claim(Interval(oldest + 1, here.end), part.total, len(newer) + len(part.unreadable))
+                todo.append((Interval(here.start, oldest + 1), None))
 
-    async def _around(self, question: Question) -> list[Window]:
-        """Return what to walk instead of a stretch whose newest row is not served; nothing when it is the only one."""
-        here = question.window
+    async def _around(self, question: Question) -> list[Interval]:
+        """Return what to walk instead of a interval whose newest observation is not served.
+
+        Nothing when it is the only one.
+        """
+        here = question.interval
         behind = await self.paging.numbered(question, 1, 2)
         if behind is not None and behind.total <= 1:
             return []
-        starts = [] if behind is None else [row.start_ms for row in behind.rows if here.holds(row.start_ms)]
+        starts = (
+            []
+            if behind is None
+            else [observation.start_ms for observation in behind.observations if here.holds(observation.start_ms)]
+        )
         if starts and starts[0] + 1 < here.end:
-            return [Window(here.start, starts[0] + 1), Window(starts[0] + 1, here.end)]
+            return [Interval(here.start, starts[0] + 1), Interval(starts[0] + 1, here.end)]
         newest = await self._newest(question)
-        return [window for window in (Window(here.start, newest), Window(newest, newest + 1)) if window.length > 0]
+        return [
+            interval for interval in (Interval(here.start, newest), Interval(newest, newest + 1)) if interval.length > 0
+        ]
 
     async def _newest(self, question: Question) -> int:
-        """Return the millisecond of the newest row, found by counts alone; little time first, which holds few rows."""
-        start, end = question.window
+        """Return the millisecond of the newest observation, found by counts alone.
+
+        Little time first, which holds few observations.
+        """
+        start, end = question.interval
         low, high = end - 1, end
         while low > start and not await self._holds_any(question, low):
             low, high = max(start, end - 4 * (end - low)), low
@@ -132,10 +151,10 @@ class Walk:
         return low
 
     async def _holds_any(self, question: Question, since: int) -> bool:
-        return await self.paging.total(question.within(Window(since, question.window.end)), beyond=True) > 0
+        return await self.paging.total(question.within(Interval(since, question.interval.end)), beyond=True) > 0
 
 
-def _halves(window: Window) -> list[Window]:
+def _halves(interval: Interval) -> list[Interval]:
     """Return both halves, the newer one last; a millisecond stays whole."""
-    middle = window.start + window.length // 2
-    return [Window(window.start, middle), Window(middle, window.end)] if middle > window.start else [window]
+    middle = interval.start + interval.length // 2
+    return [Interval(interval.start, middle), Interval(middle, interval.end)] if middle > interval.start else [interval]

@@ -2,13 +2,13 @@
 
 from sync_worker.ledger.file import open_ledger
 from sync_worker.ledger.ledger import Ledger
-from sync_worker.ledger.records import DeadLetter, Parked, SecondRead, SentRow, SourceState, TraceNote
+from sync_worker.ledger.records import DeadLetter, Pending, SecondRead, SentRow, SourceState, TraceNote
 from sync_worker.ledger.sources import same_address, source_scope
 
 __all__ = [
     "DeadLetter",
     "Ledger",
-    "Parked",
+    "Pending",
     "SecondRead",
     "SentRow",
     "SourceState",

@@ -102,7 +102,7 @@ def own(ledger: Sources) -> None:
     if sequence is None or sequence < at_least or ledger.fact(_SCOPE, _ORIGIN) != origin:
         with ledger.transaction(fenced=False):
             for name, value in ((_SEQUENCE, str(max(at_least, sequence or 0))), (_ORIGIN, origin)):
-                ledger.db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)", [_SCOPE, name, value])
+                ledger.db.execute("INSERT OR REPLACE INTO state_keys VALUES (?, ?, ?)", [_SCOPE, name, value])
 
 
 class Counter:
@@ -115,8 +115,10 @@ class Counter:
     def count(self, connection: sqlite3.Connection) -> int:
         """Count a commit, within its transaction; returns its number."""
         values = [_SCOPE, _SEQUENCE]
-        connection.execute("UPDATE facts SET value = CAST(value AS INTEGER) + 1 WHERE scope = ? AND name = ?", values)
-        (number,) = connection.execute("SELECT value FROM facts WHERE scope = ? AND name = ?", values).fetchone()
+        connection.execute(
+            "UPDATE state_keys SET value = CAST(value AS INTEGER) + 1 WHERE scope = ? AND name = ?", values
+        )
+        (number,) = connection.execute("SELECT value FROM state_keys WHERE scope = ? AND name = ?", values).fetchone()
         return int(number)
 
     def note(self, number: int) -> None:

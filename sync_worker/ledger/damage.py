@@ -14,7 +14,7 @@ from typing import Any
 from sync_worker.ledger.state_keys import number_names
 
 #: Tables that grow with what is synced. They are read through only when something broke.
-_LARGE = frozenset({"sent", "traces", "deliveries", "requests", "dead_letters", "tallies", "second_reads"})
+_LARGE = frozenset({"sent", "traces", "deliveries", "requests", "dead_letters", "hourly_counts", "second_reads"})
 _KINDS: dict[str, tuple[type, ...]] = {"TEXT": (str,), "INTEGER": (int,), "FLOAT": (int, float), "BLOB": (bytes,)}
 #: Columns that hold JSON, and names of state keys that hold a number.
 _JSON = frozenset({("traces", "context"), ("runs", "report")})
@@ -69,7 +69,7 @@ def _in_table(connection: sqlite3.Connection, table: str) -> Iterator[str]:
 def _unreadable(table: str, row: dict[str, Any]) -> Iterator[str]:
     """Yield what stands in a row that the program could not make sense of."""
     for name, value in row.items():
-        is_state = table == "facts" and name == "value"
+        is_state = table == "state_keys" and name == "value"
         if (table, name) in _JSON or (is_state and str(value).startswith(("{", "["))):
             try:
                 json.loads(value)

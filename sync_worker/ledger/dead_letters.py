@@ -1,4 +1,4 @@
-"""Rows and spans set aside, and why. A row has at most one dead letter: its latest."""
+"""Rows and spans dead-lettered, and why. A row has at most one dead letter: its latest."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from sync_worker.errors import DeadLettersFull
+from sync_worker.intervals import Interval
 from sync_worker.ledger.records import DeadLetter
 from sync_worker.ledger.store import SENT_COLUMNS, in_lists, storable
 from sync_worker.ledger.traces import Traces
-from sync_worker.windows import Window
 
 #: Characters that are kept of a reason, and of what there is of a row.
 _MAX_REASON, _MAX_RAW = 2_000, 20_000
@@ -17,7 +17,7 @@ _IDS_AT_ONCE = 10_000  # of the 32,766 variables that SQLite takes
 #: The kind of a row that Langfuse did not serve, that could not be parsed, or that broke the conversion.
 UNREADABLE = "unreadable"
 #: Of a row that could not be read its trace may be unknown.
-_OF_ROW = "source_id = ? AND row_id = ? AND (trace_id IS NULL OR trace_id = ?)"
+_OF_ROW = "source_id = ? AND observation_id = ? AND (trace_id IS NULL OR trace_id = ?)"
 
 
 class DeadLetters(Traces):
@@ -58,14 +58,14 @@ class DeadLetters(Traces):
         """Return the greatest id of a dead letter, 0 where there is none."""
         return int(self.query("SELECT coalesce(max(id), 0) FROM dead_letters")[0][0])
 
-    def unserved_windows(self, source_id: int) -> list[Window]:
+    def unserved_intervals(self, source_id: int) -> list[Interval]:
         """Return where the rows of a source start that were not served and whose ids are not known."""
         rows = self.query(
             "SELECT start_ms, coalesce(until_ms, start_ms + 1) FROM dead_letters "
-            "WHERE source_id = ? AND kind = ? AND row_id IS NULL AND start_ms IS NOT NULL",
+            "WHERE source_id = ? AND kind = ? AND observation_id IS NULL AND start_ms IS NOT NULL",
             [source_id, UNREADABLE],
         )
-        return [Window(start, end) for start, end in rows]
+        return [Interval(start, end) for start, end in rows]
 
     def count_dead_letters(self, source_id: int) -> int:
         """Return how many spans stand in the dead letters of a source."""
@@ -81,16 +81,18 @@ class DeadLetters(Traces):
         with self.transaction():
             for letter in letters:
                 row = self.db.execute(
-                    "SELECT source_id, trace_id, row_id, start_ms, fingerprint, project FROM dead_letters WHERE id = ?",
+                    "SELECT source_id, trace_id, observation_id, start_ms, fingerprint, project "
+                    "FROM dead_letters WHERE id = ?",
                     [letter.id],
                 ).fetchone()
                 if row is None or any(value is None for value in row[:5]):
                     continue
-                source_id, trace, row_id, start, fingerprint, project = row
+                source_id, trace, observation_id, start, fingerprint, project = row
                 self.db.execute(
                     f"INSERT INTO sent ({SENT_COLUMNS}) VALUES (?, ?, ?, ?, 0, ?, ?, NULL) "
-                    "ON CONFLICT (source_id, trace_id, row_id) DO UPDATE SET fingerprint = excluded.fingerprint",
-                    [source_id, trace, row_id, start, fingerprint, now],
+                    "ON CONFLICT (source_id, trace_id, observation_id) "
+                    "DO UPDATE SET fingerprint = excluded.fingerprint",
+                    [source_id, trace, observation_id, start, fingerprint, now],
                 )
                 self._note_unknown(source_id, [(trace, start, project)])
             self.db.conn.executemany("DELETE FROM dead_letters WHERE id = ?", [(item.id,) for item in letters])
@@ -117,27 +119,27 @@ class DeadLetters(Traces):
             self.db.conn.executemany("DELETE FROM dead_letters WHERE id = ?", [(letter.id,) for letter in letters])
 
     def count_new(self, letters: Sequence[DeadLetter]) -> int:
-        """Return how many spans these letters set aside that stand in no letter that could not be read either."""
+        """Return how many spans these letters dead-lettered that stand in no letter that could not be read either."""
         return sum(letter.spans for letter in letters if self._unreadable_before(letter) is None)
 
     def _unreadable_before(self, letter: DeadLetter) -> int | None:
         """Return the id of the letter of the same row that could not be read before, if this one cannot be either."""
-        if letter.kind != UNREADABLE or letter.row_id is None:
+        if letter.kind != UNREADABLE or letter.observation_id is None:
             return None
         trace = None if letter.trace_id is None else storable(letter.trace_id)
         rows = self.query(
             f"SELECT id FROM dead_letters WHERE {_OF_ROW} AND kind = ?",
-            [letter.source_id, storable(letter.row_id), trace, UNREADABLE],
+            [letter.source_id, storable(letter.observation_id), trace, UNREADABLE],
         )
         return rows[0][0] if rows else None
 
     def _set_aside_states(self, source_id: int, trace_ids: Sequence[str]) -> dict[tuple[str, str], bytes]:
-        """Return the fingerprints in which rows of these traces were set aside (b"" of rows that could not be read)."""
+        """Return the fingerprints in which rows of these traces were dead-lettered (b"": unreadable)."""
         found: dict[tuple[str, str], bytes] = {}
         for marks, part in in_lists(trace_ids):
             rows = self.query(
-                f"SELECT trace_id, row_id, fingerprint FROM dead_letters WHERE source_id = ? "
-                f"AND trace_id IN ({marks}) AND row_id IS NOT NULL",
+                f"SELECT trace_id, observation_id, fingerprint FROM dead_letters WHERE source_id = ? "
+                f"AND trace_id IN ({marks}) AND observation_id IS NOT NULL",
                 [source_id, *part],
             )
             found |= {(trace, row): fingerprint or b"" for trace, row, fingerprint in rows}
@@ -168,8 +170,8 @@ class DeadLetters(Traces):
                     ],
                 )
                 continue
-            if letter.row_id is not None:
-                self._drop_dead_letters(letter.source_id, [(values["trace_id"], values["row_id"])])
+            if letter.observation_id is not None:
+                self._drop_dead_letters(letter.source_id, [(values["trace_id"], values["observation_id"])])
             self.db.table("dead_letters").insert(values)
         for source_id in () if beyond_the_limit else {letter.source_id for letter in letters}:
             self._check_room(source_id)

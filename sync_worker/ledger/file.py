@@ -114,7 +114,7 @@ def _check_log(path: Path) -> None:
     if log.exists() and log.stat().st_size:
         raise StateError(
             f"the state file {path} is gone, and the log of its latest commits, {log}, is still there. Try: put the "
-            f"state file back beside it; or, to begin anew and send again, rm {shlex.quote(str(log))}"
+            f"state file back beside it; or, to restart and send again, rm {shlex.quote(str(log))}"
         )
 
 

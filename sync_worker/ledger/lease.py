@@ -2,7 +2,7 @@
 
 Within one running kernel (other containers on the same node included) the operating system's lock on a file beside the
 state file decides: it is freed the moment its holder dies. Against a holder on another machine only time helps: a lease
-whose beat is older than `LIMIT` is taken over, once no new one came while it was watched, since the clocks of two
+whose heartbeat is older than `LIMIT` is taken over, once no new one came while it was watched, since the clocks of two
 machines may differ and be set. The same goes where the file system has no locks. Each transaction of the holder checks
 that the lease is still its own, so a run that slept through its own lease commits nothing.
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sync_worker.ledger.ledger import Ledger
 
 LIVE, BACKFILL, RETRY = "live", "backfill", "retry"
-BEAT = 20.0  # seconds between two signs of life
+HEARTBEAT = 20.0  # seconds between two signs of life
 LIMIT = 120.0  # seconds without one after which another machine's lease counts as abandoned
 #: An abandoned lease of another machine is looked at so often, so many seconds apart, before it is taken over.
 WATCH_LOOKS, WATCH_PAUSE = 60, 0.5
@@ -68,12 +68,12 @@ def take(ledger: Ledger, role: str) -> Lease:
             if held is not None and (_may_live(held, now, locked=locked) or _sign(held) != abandoned):
                 raise LeaseHeld(
                     f"another run ({role}, pid {held['pid']} on {held['host']}) holds the state file {ledger.path}. "
-                    f"Try: again when it is done; if it died, its lease ends {LIMIT:.0f} s after its last beat"
+                    f"Try: again when it is done; if it died, its lease ends {LIMIT:.0f} s after its last heartbeat"
                 )
             ledger.db.table("leases").upsert(
                 {
                     "role": role, "token": token, "host": host, "boot": boot, "pid": os.getpid(),
-                    "taken_ms": now, "beat_ms": now,
+                    "taken_ms": now, "heartbeat_ms": now,
                 },
                 pk="role",
             )  # fmt: skip
@@ -86,12 +86,12 @@ def take(ledger: Ledger, role: str) -> Lease:
     return lease
 
 
-def beat(ledger: Ledger, lease: Lease) -> None:
+def heartbeat(ledger: Ledger, lease: Lease) -> None:
     """Give a sign of life: another one than the last also where the clock stands still."""
     now = ledger.clock.now_ms()
     with ledger.transaction():
         ledger.db.execute(
-            "UPDATE leases SET beat_ms = CASE WHEN beat_ms = ? THEN beat_ms + 1 ELSE ? END "
+            "UPDATE leases SET heartbeat_ms = CASE WHEN heartbeat_ms = ? THEN heartbeat_ms + 1 ELSE ? END "
             "WHERE role = ? AND token = ?",
             [now, now, lease.role, lease.token],
         )
@@ -131,14 +131,14 @@ def _noted(ledger: Ledger, role: str) -> dict[str, Any] | None:
 
 
 def _sign(held: Mapping[str, Any]) -> tuple[str, int]:
-    return str(held["token"]), int(held["beat_ms"])
+    return str(held["token"]), int(held["heartbeat_ms"])
 
 
 def _watched(ledger: Ledger, role: str, *, locked: bool) -> tuple[str, int] | None:
     """Return the last sign of life of a lease that is free to be taken over; None where nobody holds one.
 
     The machine of a dead holder that is not this one cannot be asked, and its clock may be another: so its lease is
-    watched for longer than there is between two beats.
+    watched for longer than there is between two heartbeats.
     """
     held = _noted(ledger, role)
     if held is None:
@@ -160,9 +160,9 @@ def _is_here(held: Mapping[str, Any]) -> bool:
 def _may_live(held: Mapping[str, Any], now_ms: int, *, locked: bool) -> bool:
     """Whether a noted holder may be alive although nobody's lock was met; `locked`: locks work here.
 
-    A beat that lies further ahead than `LIMIT` is a clock that was wrong, and would hold the lease for as long.
+    A heartbeat that lies further ahead than `LIMIT` is a clock that was wrong, and would hold the lease for as long.
     """
-    return not (_is_here(held) and locked) and abs(now_ms - int(held["beat_ms"])) < LIMIT * 1000
+    return not (_is_here(held) and locked) and abs(now_ms - int(held["heartbeat_ms"])) < LIMIT * 1000
 
 
 def _lock_at_last(state: Path, role: str) -> tuple[IO[str], bool]:

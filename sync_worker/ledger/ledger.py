@@ -1,4 +1,4 @@
-"""Reads and writes the ledger. Every change of one answer or one window is one transaction."""
+"""Reads and writes the ledger. Every change of one answer or one interval is one transaction."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from sync_worker.errors import DeadLettersFull
+from sync_worker.intervals import Interval, gaps, merged
 from sync_worker.ledger.claims import shrink
 from sync_worker.ledger.coverage import Coverage
 from sync_worker.ledger.dead_letters import DeadLetters
+from sync_worker.ledger.hourly_counts import add_forgotten, rows_done_by_hour
 from sync_worker.ledger.lease import BACKFILL
 from sync_worker.ledger.records import DeadLetter, SecondRead, SentRow, TraceNote
 from sync_worker.ledger.requests import Requests
 from sync_worker.ledger.second_reads import SecondReads
 from sync_worker.ledger.sources import Sources
 from sync_worker.ledger.store import SENT_COLUMNS, in_lists, storable
-from sync_worker.ledger.tallies import add_forgotten, rows_done_by_hour
-from sync_worker.windows import Window, gaps, merged
 
 if TYPE_CHECKING:
     from sync_worker.spans.model import EncodedSpan, RowKey
@@ -37,20 +37,20 @@ class Ledger(Sources, Coverage, DeadLetters, SecondReads):
     def done_rows(self, source_id: int, trace_ids: Iterable[str]) -> dict[tuple[str, str], SentRow]:
         """Return what is done of these traces, by (trace id, row id): sent rows and dead letters.
 
-        A row that was sent in one state and set aside in a later one is done in the later.
+        A row that was sent in one state and dead-lettered in a later one is done in the later.
         """
         ids = list(trace_ids)
         done = self.sent_rows(source_id, ids)
         for key, fingerprint in self._set_aside_states(source_id, ids).items():
-            done[key] = SentRow(done[key].updated_ms if key in done else 0, fingerprint, set_aside=True)
+            done[key] = SentRow(done[key].updated_ms if key in done else 0, fingerprint, dead_lettered=True)
         return done
 
     def sent_rows(self, source_id: int, trace_ids: Iterable[str]) -> dict[tuple[str, str], SentRow]:
-        """Return what of these traces was sent or left out, by (trace id, row id), whatever was set aside since."""
+        """Return what of these traces was sent or left out, by (trace id, row id), whatever was dead-lettered since."""
         sent: dict[tuple[str, str], SentRow] = {}
         for marks, part in in_lists(trace_ids):
             rows = self.query(
-                f"SELECT trace_id, row_id, updated_ms, fingerprint FROM sent WHERE source_id = ? "
+                f"SELECT trace_id, observation_id, updated_ms, fingerprint FROM sent WHERE source_id = ? "
                 f"AND trace_id IN ({marks})",
                 [source_id, *part],
             )
@@ -129,7 +129,8 @@ class Ledger(Sources, Coverage, DeadLetters, SecondReads):
     def deliveries_of(self, source_id: int, trace_id: str) -> dict[str, tuple[int, int | None]]:
         """Return when, in Unix ms, and by which request each row of a trace was sent, by row id."""
         rows = self.query(
-            "SELECT row_id, sent_ms, delivery FROM sent WHERE source_id = ? AND trace_id = ?", [source_id, trace_id]
+            "SELECT observation_id, sent_ms, delivery FROM sent WHERE source_id = ? AND trace_id = ?",
+            [source_id, trace_id],
         )
         return {row: (sent, delivery) for row, sent, delivery in rows}
 
@@ -143,7 +144,8 @@ class Ledger(Sources, Coverage, DeadLetters, SecondReads):
         with self.transaction():
             self._note_second_reads(source_id, reads)
             self.db.conn.executemany(
-                "UPDATE sent SET updated_ms = ?, fingerprint = ? WHERE source_id = ? AND trace_id = ? AND row_id = ?",
+                "UPDATE sent SET updated_ms = ?, fingerprint = ? "
+                "WHERE source_id = ? AND trace_id = ? AND observation_id = ?",
                 [(updated, fingerprint, source_id, key.trace, key.row) for key, updated, fingerprint in rows],
             )
 
@@ -166,28 +168,28 @@ class Ledger(Sources, Coverage, DeadLetters, SecondReads):
     def forget_count(self, source_id: int, hour: int) -> None:
         """Count an hour's (from 1970) forgotten rows no longer: they are sent again, and then known by name."""
         with self.transaction():
-            self.db.conn.execute("DELETE FROM tallies WHERE source_id = ? AND hour = ?", [source_id, hour])
+            self.db.conn.execute("DELETE FROM hourly_counts WHERE source_id = ? AND hour = ?", [source_id, hour])
 
-    def commit_window(
+    def commit_interval(
         self,
         source_id: int,
         role: str,
-        window: Window,
+        interval: Interval,
         notes: Iterable[TraceNote],
         dead_letters: Sequence[DeadLetter],
     ) -> None:
-        """Note in one transaction that a window is done, with the traces it parked and the rows it set aside.
+        """Note in one transaction that a interval is done, with the traces it pending and the rows it dead-lettered.
 
         A backfill claims it no longer.
         """
         with self.transaction():
-            self.cover(source_id, role, window)
+            self.cover(source_id, role, interval)
             if self.lease is not None and self.lease.role == BACKFILL:
-                shrink(self, source_id, window)
+                shrink(self, source_id, interval)
             self._note_traces(source_id, notes)
             self._add_dead_letters(dead_letters)
 
-    def forget(self, source_id: int, before_ms: int, covered: Sequence[Window], limit: int = 5_000) -> int:
+    def forget(self, source_id: int, before_ms: int, covered: Sequence[Interval], limit: int = 5_000) -> int:
         """Forget released traces, and their sent rows, that are older than `before_ms` and wholly covered.
 
         Returns how many traces were forgotten; at most `limit`, so that no transaction grows long.
@@ -201,21 +203,22 @@ class Ledger(Sources, Coverage, DeadLetters, SecondReads):
             self.db.conn.execute("DELETE FROM deliveries WHERE source_id = ? AND sent_ms < ?", [source_id, before_ms])
         return len(old)
 
-    def _forgettable(self, source_id: int, before_ms: int, covered: Sequence[Window]) -> Iterator[str]:
-        """Yield old traces whose rows were all sent from one covered stretch; those that are not stay in no one's way.
+    def _forgettable(self, source_id: int, before_ms: int, covered: Sequence[Interval]) -> Iterator[str]:
+        """Yield old traces whose rows were all sent from one covered interval; those that are not stay in no one's way.
 
         What a trace began with may lie before all coverage for ever, so the starts of what was sent decide. Kept is
         what starts where rows were not served whose ids are not known: they are tried again by reading all of it.
         """
-        unserved = self.unserved_windows(source_id)
-        windows = [part for window in merged(covered) for part in gaps(window, unserved)]
-        starts = [window.start for window in windows]
+        unserved = self.unserved_intervals(source_id)
+        intervals = [part for interval in merged(covered) for part in gaps(interval, unserved)]
+        starts = [interval.start for interval in intervals]
         rows = self.db.conn.execute(
             f"SELECT trace_id, earliest_ms, (SELECT min(start_ms) {_SENT_OF}), (SELECT max(start_ms) {_SENT_OF}) "
-            "FROM traces t WHERE source_id = ? AND newest_ms < ? AND parked = 0 AND open_ms IS NULL ORDER BY newest_ms",
+            "FROM traces t WHERE source_id = ? AND newest_ms < ? AND pending = 0 AND open_ms IS NULL "
+            "ORDER BY newest_ms",
             [source_id, before_ms],
         )
         for trace, earliest, first, last in rows:
             at = bisect.bisect_right(starts, earliest if first is None else first) - 1
-            if at >= 0 and (earliest if last is None else last) < windows[at].end:
+            if at >= 0 and (earliest if last is None else last) < intervals[at].end:
                 yield trace

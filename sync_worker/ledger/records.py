@@ -15,17 +15,17 @@ class SourceState:
     project_id: str
     project_name: str
     organization_id: str
-    first_edge_ms: int | None
+    sync_start_ms: int | None
     checked_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class SentRow:
-    """A row that is done: accepted by Kelet, or set aside as a dead letter in this very state."""
+    """A row that is done: accepted by Kelet, or dead-lettered as a dead letter in this very state."""
 
     updated_ms: int
     fingerprint: bytes
-    set_aside: bool = False  # a dead letter stands for it; without a fingerprint when it could not be read
+    dead_lettered: bool = False  # a dead letter stands for it; without a fingerprint when it could not be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,11 @@ class TraceNote:
     """What is remembered of a trace. `context` is JSON as `TraceContext.as_json` gives it."""
 
     trace_id: str
-    parked: bool
+    pending: bool
     earliest_ms: int
     newest_ms: int
     check_ms: int = 0
-    parked_ms: int | None = None
+    pending_ms: int | None = None
     project: str | None = None
     context: dict[str, Any] = field(default_factory=dict)
     open_ms: int | None = None  # since when it is sent but for a root that has not ended
@@ -45,8 +45,8 @@ class TraceNote:
 
 
 @dataclass(frozen=True, slots=True)
-class Parked:
-    """How many traces are parked, and since when the oldest."""
+class Pending:
+    """How many traces are pending, and since when the oldest."""
 
     count: int
     oldest_ms: int | None
@@ -54,14 +54,14 @@ class Parked:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A span or row set aside, and why. `id` is None until it is stored."""
+    """A span or row dead-lettered, and why. `id` is None until it is stored."""
 
     source_id: int
     kind: str  # refused, unreadable, partial
     reason: str
     made_ms: int
     trace_id: str | None = None
-    row_id: str | None = None
+    observation_id: str | None = None
     status: int | None = None
     project: str | None = None
     start_ms: int | None = None
@@ -79,7 +79,7 @@ class SecondRead:
     """A row that is done and is to be read once more, as what was read of it may have been half old."""
 
     trace_id: str
-    row_id: str
+    observation_id: str
     start_ms: int
     due_ms: int
     tries: int = 0  # how often it was read again and was not settled

@@ -56,18 +56,18 @@ class Requests:
                 "SELECT id, sent_ms, live FROM requests WHERE id > ? AND bucket = ? ORDER BY id",
                 [last, self._bucket],
             ).fetchall()
-            facts = dict(
+            state_keys = dict(
                 light.execute(
-                    "SELECT name, value FROM facts WHERE scope = ? AND name IN (?, ?)",
+                    "SELECT name, value FROM state_keys WHERE scope = ? AND name IN (?, ?)",
                     [self._bucket, LIMIT_TOLD, BLOCKED],
                 ).fetchall()
             )
             return News(
                 [(sent, bool(live)) for _, sent, live in rows],
                 rows[-1][0] if rows else last,
-                _limit(facts.get(LIMIT_TOLD)),
-                _pair(facts.get(BLOCKED)),
-                not self.is_live and self._live_beats(light),
+                _limit(state_keys.get(LIMIT_TOLD)),
+                _pair(state_keys.get(BLOCKED)),
+                not self.is_live and self._live_has_heartbeat(light),
             )
 
     @contextmanager
@@ -110,12 +110,12 @@ class Requests:
 
     def _keep(self, name: str, value: str) -> None:
         self._ledger.light().execute(
-            "INSERT OR REPLACE INTO facts (scope, name, value) VALUES (?, ?, ?)", [self._bucket, name, value]
+            "INSERT OR REPLACE INTO state_keys (scope, name, value) VALUES (?, ?, ?)", [self._bucket, name, value]
         )
 
-    def _live_beats(self, light: sqlite3.Connection) -> bool:
+    def _live_has_heartbeat(self, light: sqlite3.Connection) -> bool:
         """Whether a live sync gave a sign of life lately. One that was killed counts until its lease ends."""
-        row = light.execute("SELECT beat_ms FROM leases WHERE role = ?", [LIVE]).fetchone()
+        row = light.execute("SELECT heartbeat_ms FROM leases WHERE role = ?", [LIVE]).fetchone()
         return row is not None and abs(self._ledger.clock.now_ms() - int(row[0])) < LIMIT * 1000
 
     @contextmanager

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from sync_worker.intervals import Interval
 from sync_worker.ledger.records import SecondRead
 from sync_worker.ledger.store import Store, storable
-from sync_worker.windows import Window
 
 
 class SecondReads(Store):
     """The part of the ledger about second reads."""
 
     def second_reads_due(
-        self, source_id: int, now_ms: int, limit: int, taken: Sequence[Window] = ()
+        self, source_id: int, now_ms: int, limit: int, taken: Sequence[Interval] = ()
     ) -> list[SecondRead]:
-        """Return what is to be read again now, longest due first, but for what starts in a stretch that is `taken`."""
+        """Return what is to be read again now, longest due first, but for what starts in a interval that is `taken`."""
         outside = "".join(" AND NOT (start_ms >= ? AND start_ms < ?)" for _ in taken)
-        bounds = [bound for window in taken for bound in (window.start, window.end)]
+        bounds = [bound for interval in taken for bound in (interval.start, interval.end)]
         rows = self.query(
-            "SELECT trace_id, row_id, start_ms, due_ms, tries FROM second_reads WHERE source_id = ? AND due_ms <= ?"
+            "SELECT trace_id, observation_id, start_ms, due_ms, tries FROM second_reads "
+            "WHERE source_id = ? AND due_ms <= ?"
             f"{outside} ORDER BY due_ms LIMIT ?",
             [source_id, now_ms, *bounds, limit],
         )
@@ -38,16 +39,23 @@ class SecondReads(Store):
         """Note that these were read again as noted, and are settled. One that was noted anew meanwhile stays."""
         with self.transaction():
             self.db.conn.executemany(
-                "DELETE FROM second_reads WHERE source_id = ? AND trace_id = ? AND row_id = ? AND due_ms = ?",
-                [(source_id, storable(read.trace_id), storable(read.row_id), read.due_ms) for read in reads],
+                "DELETE FROM second_reads WHERE source_id = ? AND trace_id = ? AND observation_id = ? AND due_ms = ?",
+                [(source_id, storable(read.trace_id), storable(read.observation_id), read.due_ms) for read in reads],
             )
 
     def _note_second_reads(self, source_id: int, reads: Iterable[SecondRead]) -> None:
         self.db.conn.executemany(
-            "INSERT OR REPLACE INTO second_reads (source_id, trace_id, row_id, start_ms, due_ms, tries) "
+            "INSERT OR REPLACE INTO second_reads (source_id, trace_id, observation_id, start_ms, due_ms, tries) "
             "VALUES (?, ?, ?, ?, ?, ?)",
             [
-                (source_id, storable(read.trace_id), storable(read.row_id), read.start_ms, read.due_ms, read.tries)
+                (
+                    source_id,
+                    storable(read.trace_id),
+                    storable(read.observation_id),
+                    read.start_ms,
+                    read.due_ms,
+                    read.tries,
+                )
                 for read in reads
             ],
         )

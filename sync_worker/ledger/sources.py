@@ -1,4 +1,4 @@
-"""Sources, facts learnt on the way, and notes of what runs did."""
+"""Sources, state_keys learnt on the way, and notes of what runs did."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _KEPT_RUNS = 200
 
 
 def source_scope(source_id: int) -> str:
-    """Return the scope of the facts of one source."""
+    """Return the scope of the state_keys of one source."""
     return f"source {source_id}"
 
 
 def memory_name(langfuse_url: str, project_id: str) -> str:
-    """Return the name of the facts that hold what of a source was merged from other files."""
+    """Return the name of the state_keys that hold what of a source was merged from other files."""
     return f"{langfuse_url} {project_id}"
 
 
@@ -41,7 +41,7 @@ class Sources(Store):
     def source_by_key(self, key_hash: str) -> SourceState | None:
         """Return the source that a pair of keys opened before."""
         rows = self.query(
-            "SELECT s.id, langfuse_url, project_id, project_name, organization_id, first_edge_ms, checked_ms "
+            "SELECT s.id, langfuse_url, project_id, project_name, organization_id, sync_start_ms, checked_ms "
             "FROM keys k JOIN sources s ON s.id = k.source_id WHERE k.hash = ?",
             [key_hash],
         )
@@ -50,7 +50,7 @@ class Sources(Store):
     def sources(self) -> list[SourceState]:
         """Return all sources ever opened."""
         rows = self.query(
-            "SELECT id, langfuse_url, project_id, project_name, organization_id, first_edge_ms, "
+            "SELECT id, langfuse_url, project_id, project_name, organization_id, sync_start_ms, "
             "coalesce((SELECT max(checked_ms) FROM keys WHERE source_id = sources.id), 0) FROM sources ORDER BY id"
         )
         return [SourceState(*row) for row in rows]
@@ -86,51 +86,51 @@ class Sources(Store):
             ((was, project_id),) = self.query("SELECT langfuse_url, project_id FROM sources WHERE id = ?", [source_id])
             self.db.execute("UPDATE sources SET langfuse_url = ? WHERE id = ?", [langfuse_url, source_id])
             self.db.execute(
-                "UPDATE facts SET name = ? WHERE scope GLOB 'merged *' AND name = ?",
+                "UPDATE state_keys SET name = ? WHERE scope GLOB 'merged *' AND name = ?",
                 [memory_name(langfuse_url, project_id), memory_name(was, project_id)],
             )
             self.db.execute("DELETE FROM keys WHERE source_id = ?", [source_id])
             if not any(
                 self.query(f"SELECT 1 FROM {table} WHERE source_id = ? LIMIT 1", [source_id])
-                for table in ("sent", "tallies", "dead_letters")
+                for table in ("sent", "hourly_counts", "dead_letters")
             ):
                 self.db.execute("DELETE FROM coverage WHERE source_id = ?", [source_id])
 
     def latest_sent(self, source_id: int, count: int) -> Sequence[tuple[str, str, int, bytes]]:
         """Return trace id, row id, start in Unix ms and fingerprint of what was sent last."""
         return self.query(
-            "SELECT trace_id, row_id, start_ms, fingerprint FROM sent WHERE source_id = ? "
+            "SELECT trace_id, observation_id, start_ms, fingerprint FROM sent WHERE source_id = ? "
             "ORDER BY sent_ms DESC, start_ms DESC LIMIT ?",
             [source_id, count],
         )
 
-    def set_first_edge(self, source_id: int, first_edge_ms: int, noted: str | None = None) -> int:
+    def set_sync_start(self, source_id: int, sync_start_ms: int, noted: str | None = None) -> int:
         """Store where the live sync of a source begins, once; return what stands.
 
         What was noted of it under another scope, `noted`, goes in the same transaction.
         """
         with self.transaction():
-            self.db.execute("DELETE FROM facts WHERE scope = ?", [noted])
+            self.db.execute("DELETE FROM state_keys WHERE scope = ?", [noted])
             self.db.execute(
-                "UPDATE sources SET first_edge_ms = ? WHERE id = ? AND first_edge_ms IS NULL",
-                [first_edge_ms, source_id],
+                "UPDATE sources SET sync_start_ms = ? WHERE id = ? AND sync_start_ms IS NULL",
+                [sync_start_ms, source_id],
             )
         if noted is not None:
             self.state(noted).reload()
-        return int(self.query("SELECT first_edge_ms FROM sources WHERE id = ?", [source_id])[0][0])
+        return int(self.query("SELECT sync_start_ms FROM sources WHERE id = ?", [source_id])[0][0])
 
     # The file itself
 
     def fact(self, scope: str, name: str) -> str | None:
         """Return a state key as it is stored."""
-        rows = self.query("SELECT value FROM facts WHERE scope = ? AND name = ?", [scope, name])
+        rows = self.query("SELECT value FROM state_keys WHERE scope = ? AND name = ?", [scope, name])
         return str(rows[0][0]) if rows else None
 
     def file_id(self) -> str:
         """Return what tells this state file, and copies of it, from others; a file of an older version gets it here."""
         if self.fact("file", "id") is None:
             with self.transaction(fenced=False):
-                self.db.execute("INSERT OR IGNORE INTO facts VALUES ('file', 'id', ?)", [secrets.token_hex(16)])
+                self.db.execute("INSERT OR IGNORE INTO state_keys VALUES ('file', 'id', ?)", [secrets.token_hex(16)])
         return str(self.fact("file", "id"))
 
     # Runs

@@ -57,9 +57,9 @@ def _text(name: str, merge: Merge = Merge.WITH_LIVE) -> StateKey[str]:
 # Of a source. Times in Unix milliseconds, lengths in milliseconds.
 
 #: How long an interval was that held the observations that one should hold.
-INTERVAL_LENGTH = _number("window_ms")
+INTERVAL_LENGTH = _number("interval_ms")
 #: How late observations arrived: counts of a histogram.
-ARRIVAL_DELAY = _object("lateness", Merge.NEVER)
+ARRIVAL_DELAY = _object("arrival_delay", Merge.NEVER)
 #: Observations a page, by kind of list.
 PAGE_LIMITS = _object("page limits", Merge.ALWAYS)
 #: Single spans that Kelet rejected since it accepted one.
@@ -86,14 +86,14 @@ UNDECIDED = _object("undecided")
 ID_MAPPING = _number("id mapping", Merge.ALWAYS)
 
 
-def last_scan(window_ms: int) -> StateKey[int]:
+def last_scan(interval_ms: int) -> StateKey[int]:
     """Return the key for when the last completed scan of a lookback window began."""
-    return _number(f"late {window_ms}")
+    return _number(f"late {interval_ms}")
 
 
-def running_scan(window_ms: int) -> StateKey[Any]:
+def running_scan(interval_ms: int) -> StateKey[Any]:
     """Return the key of a scan of a lookback window that is under way."""
-    return _object(f"late scan {window_ms}")
+    return _object(f"lookback scan {interval_ms}")
 
 
 # Of the name of a source whose project is not known yet, of the clock, and of a Kelet.
@@ -137,7 +137,9 @@ class State:
         Raises ValueError for a value that another version of the program wrote.
         """
         if fresh and key.name not in self.unsaved:
-            rows = self._store.query("SELECT value FROM facts WHERE scope = ? AND name = ?", [self.scope, key.name])
+            rows = self._store.query(
+                "SELECT value FROM state_keys WHERE scope = ? AND name = ?", [self.scope, key.name]
+            )
             text = rows[0][0] if rows else None
         else:
             text = self._all().get(key.name)
@@ -169,6 +171,6 @@ class State:
 
     def _all(self) -> dict[str, str]:
         if self._values is None:
-            rows = self._store.query("SELECT name, value FROM facts WHERE scope = ?", [self.scope])
+            rows = self._store.query("SELECT name, value FROM state_keys WHERE scope = ?", [self.scope])
             self._values = dict(rows) | self.unsaved
         return self._values

@@ -24,7 +24,7 @@ def step_1(db: Database) -> None:
             "project_id": str,
             "project_name": str,
             "organization_id": str,
-            "first_edge_ms": int,  # nothing that starts before is sent by the live sync; set once
+            "sync_start_ms": int,  # nothing that starts before is sent by the live sync; set once
             "created_ms": int,
         },
         pk="id",
@@ -33,38 +33,38 @@ def step_1(db: Database) -> None:
     db.table("sources").create_index(["langfuse_url", "project_id"], unique=True)
     # Which source a pair of keys opened, so that an idle run need not ask: a hash of address and public key.
     db.table("keys").create({"hash": str, "source_id": int, "checked_ms": int}, pk="hash")
-    db.table("facts").create({"scope": str, "name": str, "value": str}, pk=("scope", "name"))
-    # Stretches of start times proven done, by role ("live", "backfill"); merged when they touch.
+    db.table("state_keys").create({"scope": str, "name": str, "value": str}, pk=("scope", "name"))
+    # Intervals of start times proven done, by role ("live", "backfill"); merged when they touch.
     db.table("coverage").create(
         {"source_id": int, "role": str, "from_ms": int, "to_ms": int}, pk=("source_id", "role", "from_ms")
     )
     db.conn.execute(
         """CREATE TABLE traces (
              source_id INTEGER NOT NULL, trace_id TEXT NOT NULL,
-             parked INTEGER NOT NULL,       -- 1: some of its rows still wait
+             pending INTEGER NOT NULL,       -- 1: some of its rows still wait
              earliest_ms INTEGER NOT NULL,  -- start of the first row that waits, or was seen
              newest_ms INTEGER NOT NULL,    -- latest start, end or update of any row seen
-             parked_ms INTEGER,             -- when it was first parked
+             pending_ms INTEGER,             -- when it was first pending
              check_ms INTEGER NOT NULL,     -- not looked at again before
              project TEXT,                  -- the Kelet project it was routed to, decided once
              context TEXT NOT NULL,         -- what its rows said of the whole trace, JSON
              PRIMARY KEY (source_id, trace_id)) WITHOUT ROWID"""
     )
-    db.conn.execute("CREATE INDEX traces_parked ON traces (source_id, check_ms) WHERE parked = 1")
+    db.conn.execute("CREATE INDEX traces_pending ON traces (source_id, check_ms) WHERE pending = 1")
     db.conn.execute("CREATE INDEX traces_newest ON traces (source_id, newest_ms)")
     db.conn.execute(
         """CREATE TABLE sent (
-             source_id INTEGER NOT NULL, trace_id TEXT NOT NULL, row_id TEXT NOT NULL,
+             source_id INTEGER NOT NULL, trace_id TEXT NOT NULL, observation_id TEXT NOT NULL,
              start_ms INTEGER NOT NULL, updated_ms INTEGER NOT NULL, fingerprint BLOB NOT NULL,
              sent_ms INTEGER NOT NULL,
-             PRIMARY KEY (source_id, trace_id, row_id)) WITHOUT ROWID"""
+             PRIMARY KEY (source_id, trace_id, observation_id)) WITHOUT ROWID"""
     )
     db.table("dead_letters").create(
         {
             "id": int,
             "source_id": int,
             "trace_id": str,
-            "row_id": str,
+            "observation_id": str,
             "kind": str,  # refused, unreadable, partial
             "status": int,  # Kelet's answer, where one was given
             "reason": str,
@@ -78,7 +78,7 @@ def step_1(db: Database) -> None:
         pk="id",
         not_null={"source_id", "kind", "reason", "made_ms"},
     )
-    db.table("dead_letters").create_index(["source_id", "trace_id", "row_id"])
+    db.table("dead_letters").create_index(["source_id", "trace_id", "observation_id"])
     db.table("leases").create(
         {
             "role": str,
@@ -87,8 +87,8 @@ def step_1(db: Database) -> None:
             "boot": str,
             "pid": int,
             "taken_ms": int,
-            "beat_ms": int,
-            "from_ms": int,  # the stretch a backfill works on
+            "heartbeat_ms": int,
+            "from_ms": int,  # the interval a backfill works on
             "to_ms": int,
         },
         pk="role",
@@ -113,7 +113,7 @@ def step_2(db: Database) -> None:
     """Keep which request brought a row over, and how many rows of each hour were done and forgotten."""
     db.table("deliveries").create({"id": int, "source_id": int, "sent_ms": int, "spans": int, "project": str}, pk="id")
     db.table("sent").add_column("delivery", int)
-    db.table("tallies").create({"source_id": int, "hour": int, "rows": int}, pk=("source_id", "hour"))
+    db.table("hourly_counts").create({"source_id": int, "hour": int, "rows": int}, pk=("source_id", "hour"))
     db.conn.execute("PRAGMA user_version = 2")
 
 
@@ -131,7 +131,7 @@ def step_3(db: Database) -> None:
 
 @steps()
 def step_4(db: Database) -> None:
-    """Keep which stretches each run is at work on, by source, and which traces went before their root had ended."""
+    """Keep which intervals each run is at work on, by source, and which traces went before their root had ended."""
     db.table("claims").create(
         {"source_id": int, "role": str, "from_ms": int, "to_ms": int}, pk=("source_id", "role", "from_ms")
     )
@@ -147,17 +147,17 @@ def step_4(db: Database) -> None:
 def step_5(db: Database) -> None:
     """Keep requests, limits and waits by Langfuse's bucket; what was known before is of the one that rows fall under.
 
-    A limit has a window of its own and a time at which it was told.
+    A limit has a interval of its own and a time at which it was told.
     """
     db.conn.execute("ALTER TABLE requests RENAME COLUMN organization TO bucket")
     db.conn.execute("UPDATE requests SET bucket = bucket || ' public-api'")
     now_ms = "(CAST(strftime('%s', 'now') AS INTEGER) * 1000)"
     db.conn.execute(
-        f"""UPDATE facts SET scope = scope || ' public-api', name = 'limit', value = value || ' 60 ' || {now_ms}
+        f"""UPDATE state_keys SET scope = scope || ' public-api', name = 'limit', value = value || ' 60 ' || {now_ms}
             WHERE name = 'requests_per_minute' AND scope LIKE 'organization %'"""
     )
     db.conn.execute(
-        "UPDATE facts SET scope = scope || ' public-api' WHERE name = 'blocked' AND scope LIKE 'organization %'"
+        "UPDATE state_keys SET scope = scope || ' public-api' WHERE name = 'blocked' AND scope LIKE 'organization %'"
     )
     db.conn.execute("PRAGMA user_version = 5")
 
@@ -167,16 +167,18 @@ def step_6(db: Database) -> None:
     """Keep what is to be read once more, and when a dead letter is tried again by itself."""
     db.conn.execute(
         """CREATE TABLE second_reads (
-             source_id INTEGER NOT NULL, trace_id TEXT NOT NULL, row_id TEXT NOT NULL, start_ms INTEGER NOT NULL,
-             due_ms INTEGER NOT NULL,  -- not read again before
+             source_id INTEGER NOT NULL, trace_id TEXT NOT NULL, observation_id TEXT NOT NULL, start_ms INTEGER NOT
+             NULL, due_ms INTEGER NOT NULL,  -- not read again before
              tries INTEGER NOT NULL,   -- how often it was read again and was not settled
-             PRIMARY KEY (source_id, trace_id, row_id)) WITHOUT ROWID"""
+             PRIMARY KEY (source_id, trace_id, observation_id)) WITHOUT ROWID"""
     )
     db.conn.execute("CREATE INDEX second_reads_due ON second_reads (source_id, due_ms)")
     db.conn.execute("ALTER TABLE dead_letters ADD COLUMN tries INTEGER NOT NULL DEFAULT 0")
     db.conn.execute("ALTER TABLE dead_letters ADD COLUMN next_try_ms INTEGER")  # NULL: never by itself
     db.conn.execute("ALTER TABLE dead_letters ADD COLUMN until_ms INTEGER")  # its start lies before; NULL: is known
-    db.conn.execute("UPDATE dead_letters SET next_try_ms = made_ms WHERE kind = 'unreadable' AND row_id IS NOT NULL")
+    db.conn.execute(
+        "UPDATE dead_letters SET next_try_ms = made_ms WHERE kind = 'unreadable' AND observation_id IS NOT NULL"
+    )
     db.conn.execute("PRAGMA user_version = 6")
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sync_worker.ledger.copies import Counter
     from sync_worker.ledger.lease import Lease
 
-SENT_COLUMNS = "source_id, trace_id, row_id, start_ms, updated_ms, fingerprint, sent_ms, delivery"
+SENT_COLUMNS = "source_id, trace_id, observation_id, start_ms, updated_ms, fingerprint, sent_ms, delivery"
 
 #: How long a light connection waits for another process's transaction, in seconds.
 LIGHT_TIMEOUT = 0.1
@@ -123,7 +123,7 @@ class Store:
         unsaved = [state for state in self._states.values() if state.unsaved]
         for state in unsaved:
             connection.executemany(
-                "INSERT OR REPLACE INTO facts (scope, name, value) VALUES (?, ?, ?)",
+                "INSERT OR REPLACE INTO state_keys (scope, name, value) VALUES (?, ?, ?)",
                 [(state.scope, name, value) for name, value in state.unsaved.items()],
             )
         return unsaved

@@ -7,24 +7,24 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from sync_worker.ledger.lease import LIVE
-from sync_worker.ledger.records import Parked, TraceNote
+from sync_worker.ledger.records import Pending, TraceNote
 from sync_worker.ledger.store import Store, in_lists, storable
 
-_COLUMNS = "trace_id, parked, earliest_ms, newest_ms, check_ms, parked_ms, project, context, open_ms, origin"
+_COLUMNS = "trace_id, pending, earliest_ms, newest_ms, check_ms, pending_ms, project, context, open_ms, origin"
 _INSERT = f"INSERT INTO traces (source_id, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
 #: The project is decided once: what stands first stays, also when two runs decide at the same moment.
 _REPLACE = (
-    "ON CONFLICT (source_id, trace_id) DO UPDATE SET parked = excluded.parked, earliest_ms = excluded.earliest_ms, "
-    "newest_ms = excluded.newest_ms, check_ms = excluded.check_ms, parked_ms = excluded.parked_ms, "
+    "ON CONFLICT (source_id, trace_id) DO UPDATE SET pending = excluded.pending, earliest_ms = excluded.earliest_ms, "
+    "newest_ms = excluded.newest_ms, check_ms = excluded.check_ms, pending_ms = excluded.pending_ms, "
     "origin = CASE WHEN project IS NULL THEN excluded.origin ELSE origin END, "
     "project = coalesce(project, excluded.project), context = excluded.context, open_ms = excluded.open_ms"
 )
-#: Only the live sync knows which rows of a parked trace still wait: whoever else meets the trace leaves it parked.
+#: Only the live sync knows which rows of a pending trace still wait: whoever else meets the trace leaves it pending.
 _ADD_TO = (
-    "ON CONFLICT (source_id, trace_id) DO UPDATE SET parked = max(parked, excluded.parked), "
+    "ON CONFLICT (source_id, trace_id) DO UPDATE SET pending = max(pending, excluded.pending), "
     "earliest_ms = min(earliest_ms, excluded.earliest_ms), newest_ms = max(newest_ms, excluded.newest_ms), "
-    "check_ms = CASE WHEN parked THEN check_ms ELSE excluded.check_ms END, "
-    "parked_ms = coalesce(parked_ms, excluded.parked_ms), "
+    "check_ms = CASE WHEN pending THEN check_ms ELSE excluded.check_ms END, "
+    "pending_ms = coalesce(pending_ms, excluded.pending_ms), "
     "origin = CASE WHEN project IS NULL THEN excluded.origin ELSE origin END, "
     "project = coalesce(project, excluded.project), context = excluded.context"
 )
@@ -43,7 +43,7 @@ class Traces(Store):
             found |= {row[0]: _note(row) for row in rows}
         return found
 
-    def parked_due(
+    def pending_due(
         self,
         source_id: int,
         now_ms: int,
@@ -54,7 +54,7 @@ class Traces(Store):
         without: Collection[str] = (),
         project: str | None = None,
     ) -> list[TraceNote]:
-        """Return parked traces that are to be looked at now, those that waited longest first.
+        """Return pending traces that are to be looked at now, those that waited longest first.
 
         So are those that are to be looked at after `never_ms` only: a clock that was wrong has put them there. `after`
         are check time and id of the last one that is not to be returned again. `without` leaves out those of these
@@ -66,7 +66,7 @@ class Traces(Store):
         if project is not None:
             lanes, values = lanes + "AND project = ? ", [*values, project]
         rows = self.query(
-            f"SELECT {_COLUMNS} FROM traces WHERE source_id = ? AND parked = 1 AND (check_ms <= ? OR check_ms > ?) "
+            f"SELECT {_COLUMNS} FROM traces WHERE source_id = ? AND pending = 1 AND (check_ms <= ? OR check_ms > ?) "
             f"AND (check_ms, trace_id) > (?, ?) {lanes}ORDER BY check_ms, trace_id LIMIT ?",
             [source_id, now_ms, never_ms, *after, *values, limit],
         )
@@ -83,22 +83,22 @@ class Traces(Store):
     def newest_released(self, source_id: int, before_ms: int) -> int | None:
         """Return the latest time of what was seen of released traces before a time; None where there are none."""
         ((newest,),) = self.query(
-            "SELECT max(newest_ms) FROM traces WHERE source_id = ? AND newest_ms < ? AND parked = 0",
+            "SELECT max(newest_ms) FROM traces WHERE source_id = ? AND newest_ms < ? AND pending = 0",
             [source_id, before_ms],
         )
         return None if newest is None else int(newest)
 
-    def parked(self, source_id: int) -> Parked:
-        """Return how many traces are parked."""
+    def pending(self, source_id: int) -> Pending:
+        """Return how many traces are pending."""
         ((count, oldest),) = self.query(
-            "SELECT count(*), min(parked_ms) FROM traces WHERE source_id = ? AND parked = 1", [source_id]
+            "SELECT count(*), min(pending_ms) FROM traces WHERE source_id = ? AND pending = 1", [source_id]
         )
-        return Parked(count, oldest)
+        return Pending(count, oldest)
 
     def open_due(self, source_id: int, now_ms: int, limit: int) -> list[TraceNote]:
         """Return traces whose root is to be looked for now, those that waited longest for it first."""
         rows = self.query(
-            f"SELECT {_COLUMNS} FROM traces WHERE source_id = ? AND open_ms IS NOT NULL AND parked = 0 "
+            f"SELECT {_COLUMNS} FROM traces WHERE source_id = ? AND open_ms IS NOT NULL AND pending = 0 "
             "AND check_ms <= ? ORDER BY check_ms, trace_id LIMIT ?",
             [source_id, now_ms, limit],
         )
@@ -109,7 +109,7 @@ class Traces(Store):
 
         Those that are open longest go first. Returns how many were given up.
         """
-        open_ones = "FROM traces WHERE source_id = ? AND open_ms IS NOT NULL AND parked = 0"
+        open_ones = "FROM traces WHERE source_id = ? AND open_ms IS NOT NULL AND pending = 0"
         ((count, oldest),) = self.query(f"SELECT count(*), min(open_ms) {open_ones}", [source_id])
         if not count or (count <= most and oldest >= before_ms):
             return 0
@@ -124,7 +124,7 @@ class Traces(Store):
             )
 
     def note_traces(self, source_id: int, notes: Iterable[TraceNote]) -> None:
-        """Store what is known of traces. Under another lease than the live one, a parked trace stays parked."""
+        """Store what is known of traces. Under another lease than the live one, a pending trace stays pending."""
         notes = list(notes)
         if notes:
             with self.transaction():
@@ -136,8 +136,8 @@ class Traces(Store):
             _INSERT + (_REPLACE if own else _ADD_TO),
             [
                 (
-                    source_id, storable(note.trace_id), int(note.parked), note.earliest_ms, note.newest_ms,
-                    note.check_ms, note.parked_ms, note.project, json.dumps(note.context, ensure_ascii=True),
+                    source_id, storable(note.trace_id), int(note.pending), note.earliest_ms, note.newest_ms,
+                    note.check_ms, note.pending_ms, note.project, json.dumps(note.context, ensure_ascii=True),
                     note.open_ms, note.origin,
                 )
                 for note in notes

@@ -8,20 +8,25 @@ from sync_worker.langfuse.reader import Page
 from sync_worker.records import Observation
 from sync_worker.spans.context import roots_of, trace_of
 
-#: Trace id (made up where there is none), row id and start in Unix ms: what Langfuse's store keeps one version of.
+#: Trace id (made up where there is none), observation id and start in Unix ms: what Langfuse's store keeps one version
+#: of.
 StoreKey = tuple[str, str, int]
 
 
-def store_key(row: Observation) -> StoreKey:
-    """Return what Langfuse's store knows a row by. Another start makes another row of the same id, for ever."""
-    return trace_of(row), row.id, row.start_ms
+def store_key(observation: Observation) -> StoreKey:
+    """Return what Langfuse's store knows an observation by.
+
+    Another start makes another observation of the same id, for ever.
+    """
+    return trace_of(observation), observation.id, observation.start_ms
 
 
 class Assembly:
-    """Holds rows by trace. `size` estimates the bytes they take, by what their pages weighed.
+    """Holds observations by trace. `size` estimates the bytes they take, by what their pages weighed.
 
-    A row that a v2 listing shows twice with the same start has two versions that Langfuse's store has yet to merge:
-    it is marked as unsettled. Of the last row of a page that cannot be told: it stands in `unproven` until it can.
+    An observation that a v2 listing shows twice with the same start has two versions that Langfuse's store has yet to
+    merge: it is marked as unsettled. Of the last observation of a page that cannot be told: it stands in `unproven`
+    until it can.
     """
 
     def __init__(self) -> None:
@@ -31,38 +36,38 @@ class Assembly:
         self._seen: dict[str, set[StoreKey]] = {}  # by trace
         self._twice: set[StoreKey] = set()
         self._pages = 0
-        self._touched: dict[str, int] = {}  # by trace, the page that brought a row of it last
+        self._touched: dict[str, int] = {}  # by trace, the page that brought an observation of it last
         self._asked: set[str] = set()  # traces that were added to since it was asked whether they are whole
         self._rows = 0
 
-    def add(self, rows: Sequence[Observation], size: int, border: Observation | None = None) -> None:
-        """Take in the rows of a page; of a row that repeats, its newest and most complete state stays.
+    def add(self, observations: Sequence[Observation], size: int, border: Observation | None = None) -> None:
+        """Take in the observations of a page; of an observation that repeats, its newest and most complete state stays.
 
-        `border` is the row of the page that another version may stand behind.
+        `border` is the observation of the page that another version may stand behind.
         """
         self._pages += 1
-        for row in rows:
-            key = store_key(row)
+        for observation in observations:
+            key = store_key(observation)
             trace_id = key[0]
             self._touched[trace_id] = self._pages
             self._asked.add(trace_id)
             seen = self._seen.setdefault(trace_id, set())
-            if key in seen and row.api == "v2":  # walks of v1 repeat rows, and each of them is whole
+            if key in seen and observation.api == "v2":  # walks of v1 repeat observations, and each of them is whole
                 self._twice.add(key)
                 self.unproven.pop(key, None)
             seen.add(key)
             trace = self.traces.setdefault(trace_id, {})
-            held = trace.get(row.id)
+            held = trace.get(observation.id)
             self._rows += held is None
-            kept = trace[row.id] = row if held is None else newer(held, row)
+            kept = trace[observation.id] = observation if held is None else newer(held, observation)
             kept.unsettled = store_key(kept) in self._twice
-            if row is border and key not in self._twice:
-                self.unproven[key] = row
+            if observation is border and key not in self._twice:
+                self.unproven[key] = observation
         self.size += size
 
-    def add_page(self, page: Page, rows: Sequence[Observation] | None = None) -> None:
-        """Take in a page, or only these rows of it."""
-        self.add(page.rows if rows is None else rows, page.size, page.border)
+    def add_page(self, page: Page, observations: Sequence[Observation] | None = None) -> None:
+        """Take in a page, or only these observations of it."""
+        self.add(page.observations if observations is None else observations, page.size, page.border)
 
     def prove(self, twice: Iterable[StoreKey]) -> None:
         """Mark these as unsettled; all others come once, by a listing that shows it."""
@@ -75,7 +80,7 @@ class Assembly:
 
     def take(self) -> dict[str, list[Observation]]:
         """Hand over all that is held."""
-        taken = {trace: list(rows.values()) for trace, rows in self.traces.items()}
+        taken = {trace: list(observations.values()) for trace, observations in self.traces.items()}
         self.traces, self.size, self._touched, self._asked, self._rows = {}, 0, {}, set(), 0
         self._seen, self._twice, self.unproven = {}, set(), {}
         return taken
@@ -83,8 +88,8 @@ class Assembly:
     def take_whole(self) -> dict[str, list[Observation]]:
         """Hand over traces that are whole, as far as a walk from new to old can tell: those whose root is at hand.
 
-        A trace that the last page still added to is kept: several machines' clocks put rows a little before their root.
-        So is one with a row that may have another version.
+        A trace that the last page still added to is kept: several machines' clocks put observations a little before
+        their root. So is one with an observation that may have another version.
         """
         unproven = {trace_id for trace_id, _, _ in self.unproven}
         # A trace is looked at once after each page that added to it: before that page it had no root, or was touched.
@@ -108,6 +113,6 @@ def newer(left: Observation, right: Observation) -> Observation:
     return max(left, right, key=_weight)
 
 
-def _weight(row: Observation) -> tuple[int, bool, int, int]:
-    content = sum(len(text) for text in (row.input, row.output) if text) + len(row.metadata)
-    return row.updated_ms or 0, row.end_ms is not None, content, -row.start_ms
+def _weight(observation: Observation) -> tuple[int, bool, int, int]:
+    content = sum(len(text) for text in (observation.input, observation.output) if text) + len(observation.metadata)
+    return observation.updated_ms or 0, observation.end_ms is not None, content, -observation.start_ms

@@ -26,7 +26,7 @@ class Converter:
         """Return the spans of a part."""
         spans = self._convert_each_guarded(part)
         if spans:
-            self._session.report.traces_released += not part.trace.is_out
+            self._session.report.traces_sent += not part.trace.is_out
             part.trace.is_out = True
         return spans
 

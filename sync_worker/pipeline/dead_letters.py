@@ -33,22 +33,24 @@ class DeadLetters:
             kind="unreadable",
             reason=item.reason,
             made_ms=now,
-            trace_id=item.trace_id if item.row_id is None else source_trace_id(item.trace_id, item.row_id),
-            row_id=item.row_id,
+            trace_id=item.trace_id
+            if item.observation_id is None
+            else source_trace_id(item.trace_id, item.observation_id),
+            observation_id=item.observation_id,
             raw=item.raw,
             start_ms=item.start_ms,
             until_ms=item.until_ms,
-            next_try_ms=None if item.row_id is None and item.start_ms is None else now + FIRST_RETRY_MS,
+            next_try_ms=None if item.observation_id is None and item.start_ms is None else now + FIRST_RETRY_MS,
         )
 
     def add_unreadable(self, items: Iterable[Unreadable]) -> None:
         """Keep what cannot be read and has no dead letter yet, where no walk of an interval will meet it."""
         session = self._session
-        letters = [self.of_unreadable(item) for item in items if item.row_id is not None]
+        letters = [self.of_unreadable(item) for item in items if item.observation_id is not None]
         if not letters:
             return
         done = session.ledger.done_rows(session.source_id, {letter.trace_id for letter in letters if letter.trace_id})
-        self._keep([letter for letter in letters if (letter.trace_id, letter.row_id) not in done])
+        self._keep([letter for letter in letters if (letter.trace_id, letter.observation_id) not in done])
 
     def add_nameless(self, items: Iterable[Unreadable]) -> None:
         """Keep what was not served of a walked interval, its ids unknown: a dead letter for each that has none yet.
@@ -56,10 +58,10 @@ class DeadLetters:
         An observation and the dead letter that it has are known by their places alone: both hold its start.
         """
         session = self._session
-        items = [item for item in items if item.row_id is None and item.start_ms is not None]
+        items = [item for item in items if item.observation_id is None and item.start_ms is not None]
         if not items:
             return
-        known = sorted(session.ledger.unserved_windows(session.source_id), key=lambda interval: interval.length)
+        known = sorted(session.ledger.unserved_intervals(session.source_id), key=lambda interval: interval.length)
         new: list[DeadLetter] = []
         for item in items:
             start = item.start_ms or 0
@@ -82,7 +84,7 @@ class DeadLetters:
             reason=f"{why}: {type(fault).__name__}: {fault}",
             made_ms=now,
             trace_id=trace_of(observation),
-            row_id=observation.id,
+            observation_id=observation.id,
             start_ms=observation.start_ms,
             fingerprint=_fingerprint_of(observation),
             next_try_ms=now + FIRST_RETRY_MS,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from sync_worker.intervals import Interval
 from sync_worker.ledger import SecondRead, SentRow
 from sync_worker.pipeline.dead_letters import DeadLetters
 from sync_worker.pipeline.session import Session
@@ -12,7 +13,6 @@ from sync_worker.records import Observation
 from sync_worker.spans.context import trace_of
 from sync_worker.spans.fingerprint import fingerprint, is_retold
 from sync_worker.spans.model import RowKey
-from sync_worker.windows import Window
 
 #: What Langfuse lists of an observation so soon after its update may be half old, in milliseconds: it is read again.
 SECOND_READ_MS = 600_000
@@ -35,7 +35,7 @@ class Dedupe:
         self._dead_letters = dead_letters
 
     def fresh(
-        self, taken: Mapping[str, Sequence[Observation]], sends: Window, *, again: bool
+        self, taken: Mapping[str, Sequence[Observation]], sends: Interval, *, again: bool
     ) -> dict[str, list[Observation]]:
         """Return, by trace, what is to be sent: not done, in `sends`, and of no other run. `again`: done ones too."""
         session = self._session
@@ -74,7 +74,7 @@ class Dedupe:
         try:
             return self._compare(observation, sent, refreshed)
         except Exception as fault:  # noqa: BLE001 - whatever it is, it concerns this observation alone
-            if not sent.set_aside:
+            if not sent.dead_lettered:
                 self._dead_letters.add_broken(observation, "it breaks its comparison with what was sent", fault)
             return True
 
@@ -89,16 +89,16 @@ class Dedupe:
         now = fingerprint(observation)
         adopted = bool(sent.fingerprint) and is_retold(sent.fingerprint, now)
         if stale or adopted or now == sent.fingerprint:
-            session.report.rows_unchanged += 1
+            session.report.observations_unchanged += 1
             newer = session.policy.resend_changed and not stale and updated > sent.updated_ms
-            if not sent.set_aside and (adopted or newer):
+            if not sent.dead_lettered and (adopted or newer):
                 refreshed.append(_Refreshed(observation, max(updated, sent.updated_ms), now))
             return True
-        unread = sent.set_aside and not sent.fingerprint
+        unread = sent.dead_lettered and not sent.fingerprint
         # What was sent was no state of the observation.
         half_old = observation.api == "v2" and observation.updated_ms == sent.updated_ms
         if not (session.policy.resend_changed or unread or half_old):
-            session.report.notes["changed rows left as sent"] += 1
+            session.report.notes["changed observations left as sent"] += 1
             return True
         session.report.spans_changed += 1
         return False

@@ -6,11 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from sync_worker.intervals import Interval
 from sync_worker.langfuse.reader import Page
 from sync_worker.ledger import TraceNote
 from sync_worker.pipeline.trace import Trace
 from sync_worker.records import Observation
-from sync_worker.windows import Window
 
 
 @dataclass(slots=True)
@@ -49,7 +49,7 @@ class Job(ABC):
 
     @property
     @abstractmethod
-    def sends(self) -> Window:
+    def sends(self) -> Interval:
         """What starts in it is sent; the rest only tells of its trace."""
 
     @abstractmethod

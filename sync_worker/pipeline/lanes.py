@@ -83,6 +83,6 @@ class Lanes:
 
 def check_room(ledger: Ledger, source_id: int, delivery: Delivery) -> None:
     """Raise SourcePaused when more traces wait for their lanes than a state file should hold."""
-    if delivery.paused and ledger.parked(source_id).count >= MOST_WAITING:
+    if delivery.paused and ledger.pending(source_id).count >= MOST_WAITING:
         faults = " · ".join(str(fault) for fault in delivery.paused.values())
         raise SourcePaused(f"{MOST_WAITING:,} traces wait, and so the whole source does: {faults}")

@@ -72,11 +72,11 @@ class Notes:
         decision = self._session.routing.decide(before, trace.context, going=is_ready)
         return TraceNote(
             trace.trace_id,
-            parked=pending,
+            pending=pending,
             earliest_ms=trace.earliest_ms,
             newest_ms=trace.newest_ms,
             check_ms=check_ms,
-            parked_ms=(before.parked_ms if before is not None else None)
+            pending_ms=(before.pending_ms if before is not None else None)
             or (self._session.ledger.clock.now_ms() if pending else None),
             project=None if decision is None else decision.project,
             context=trace.context.as_json(),
@@ -87,15 +87,15 @@ class Notes:
 
 def no_longer_pending(note: TraceNote) -> TraceNote:
     """Return the note of a trace that waits no longer."""
-    return replace(note, parked=False, parked_ms=None, check_ms=0)
+    return replace(note, pending=False, pending_ms=None, check_ms=0)
 
 
 def left_to_others(note: TraceNote, observations: Sequence[Observation], now_ms: int) -> TraceNote:
     """Return the note of a trace that waits until another run has done with these observations, which it claims."""
     return replace(
         note,
-        parked=True,
-        parked_ms=note.parked_ms or now_ms,
+        pending=True,
+        pending_ms=note.pending_ms or now_ms,
         earliest_ms=min([note.earliest_ms, *(observation.start_ms for observation in observations)]),
         newest_ms=max([note.newest_ms, *(observation.last_ms for observation in observations)]),
         check_ms=now_ms + _RECHECK_MS,
@@ -104,7 +104,7 @@ def left_to_others(note: TraceNote, observations: Sequence[Observation], now_ms:
 
 def hold_back(trace: Trace, now_ms: int, waits: Waits) -> list[Observation]:
     """Take the observations out of a trace that still wait alone, and return them."""
-    held = waiting(trace.fresh, now_ms, waits, None if trace.note is None else trace.note.parked_ms)
+    held = waiting(trace.fresh, now_ms, waits, None if trace.note is None else trace.note.pending_ms)
     if held:
         ids = {observation.id for observation in held}
         trace.fresh = [observation for observation in trace.fresh if observation.id not in ids]

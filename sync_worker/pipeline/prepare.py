@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
+from sync_worker.intervals import Interval
 from sync_worker.langfuse.media import tokens_left
 from sync_worker.langfuse.reader import Page
 from sync_worker.pipeline.dead_letters import DeadLetters, log_fault
@@ -12,12 +13,11 @@ from sync_worker.pipeline.session import Session
 from sync_worker.pipeline.trace import Trace, TracePart
 from sync_worker.records import Observation
 from sync_worker.spans.context import TraceContext, gather, trace_of
-from sync_worker.windows import Window
 
 #: How long after an observation its trace's root may start and still be found (clocks of several machines), in ms.
 _ROOT_AFTER_MS = 3_600_000
 
-_Read = Callable[[Sequence[str], Window], AsyncIterator[Page]]
+_Read = Callable[[Sequence[str], Interval], AsyncIterator[Page]]
 
 
 class Preparer:
@@ -29,7 +29,7 @@ class Preparer:
         self._dead_letters = dead_letters
 
     async def prepare(
-        self, taken: Mapping[str, Sequence[Observation]], sends: Window, *, again: bool = False
+        self, taken: Mapping[str, Sequence[Observation]], sends: Interval, *, again: bool = False
     ) -> list[Trace]:
         """Return the traces with something to send, with all that is known of them.
 
@@ -54,7 +54,7 @@ class Preparer:
         for trace in traces:
             part, held = TracePart(trace), 0
             for observation in trace.fresh:
-                resolved = await self._session.reader.whole(observation)
+                resolved = await self._session.reader.resolve(observation)
                 part.observations.append(observation)
                 left = tokens_left(resolved)
                 if left:
@@ -113,11 +113,11 @@ class Preparer:
         if not traces:
             return
         starts = [observation.start_ms for trace in traces.values() for observation in trace.fresh]
-        around = Window(min(starts) - self._session.policy.deepest_ms, max(starts) + _ROOT_AFTER_MS)
+        around = Interval(min(starts) - self._session.policy.deepest_ms, max(starts) + _ROOT_AFTER_MS)
         held = {trace_id: {one.id for one in trace.observations} for trace_id, trace in traces.items()}
         async for page in read(list(traces), around):
-            self._session.report.rows_read += len(page.rows)
-            for observation in page.rows:
+            self._session.report.observations_read += len(page.observations)
+            for observation in page.observations:
                 trace = traces.get(trace_of(observation))
                 if trace is not None and observation.id not in held[trace.trace_id]:
                     held[trace.trace_id].add(observation.id)

@@ -21,10 +21,10 @@ async def read(session: Session, job: Job, held_bytes: int | None = None) -> Asy
     down_to = job.sends.end
     since = 0
     async for page in job.walk():
-        session.report.rows_read += len(page.rows)
+        session.report.observations_read += len(page.observations)
         taken = job.take(page)
         assembly.add_page(page, taken)
-        since += len(page.rows)
+        since += len(page.observations)
         down_to = min([down_to, *(observation.start_ms + 1 for observation in taken)])
         if assembly.size > most or (job.flush_after is not None and since > job.flush_after):
             job.proven(await prove(session.reader, assembly))

@@ -14,22 +14,22 @@ class SourceReport:
     """Counts of one source in one run."""
 
     source: str
-    windows: int = 0  # windows of time finished
-    rows_read: int = 0
+    intervals: int = 0  # intervals of time finished
+    observations_read: int = 0
     spans_sent: int = 0
     spans_changed: int = 0  # of those sent, sent before in another state
-    rows_unchanged: int = 0  # read again, sent before
-    traces_released: int = 0
-    traces_parked: int = 0  # still waiting at the end of the run
-    traces_vanished: int = 0  # parked, then gone at the source
+    observations_unchanged: int = 0  # read again, sent before
+    traces_sent: int = 0
+    traces_pending: int = 0  # still waiting at the end of the run
+    traces_vanished: int = 0  # pending, then gone at the source
     traces_given_up: int = 0  # sent, but for a root that is looked for no longer
     dead_letters: int = 0
     langfuse_requests: int = 0
-    langfuse_requests_of_late_scans: int = 0  # of these; lookups of roots not counted
+    lookback_requests: int = 0  # of these; lookups of roots not counted
     kelet_requests: int = 0
     bytes_sent: int = 0  # to Kelet, as they went over the wire
     complete_to_ms: int | None = None  # end of the contiguous live coverage, Unix ms
-    late_unseen_from_ms: int | None = None  # of a backfill: rows that turn up late from here on, Unix ms,
+    late_unseen_from_ms: int | None = None  # of a backfill: observations that turn up late from here on, Unix ms,
     late_unseen_to_ms: int | None = None  # up to here, are not looked for by any run
     error: str | None = None  # what ended the source's part of the run, if anything did
     notes: Counter[str] = field(default_factory=Counter)  # oddities met in the data, by kind
@@ -47,8 +47,8 @@ class SourceReport:
         start, end = iso_time(self.late_unseen_from_ms), iso_time(self.late_unseen_to_ms)
         return [
             (
-                f"{self.source}: observations that turn up late in {start} to {end} are not looked for: no late scan "
-                f"goes there. Try, later: verify --from {start} --to {end}; with --repair --resend it sends them"
+                f"{self.source}: observations that turn up late in {start} to {end} are not looked for: no lookback "
+                f"scan goes there. Try, later: verify --from {start} --to {end}; with --repair --resend it sends them"
             )
         ]
 
@@ -57,13 +57,13 @@ class SourceReport:
         parts = [f"{self.spans_sent} spans sent in {self.kelet_requests} requests"]
         for count, words in (
             (self.spans_changed, "of them changed since sent before"),
-            (self.rows_unchanged, "rows known already"),
-            (self.traces_parked, "traces parked until they end"),
+            (self.observations_unchanged, "observations known already"),
+            (self.traces_pending, "traces pending until they end"),
             (self.traces_vanished, "traces gone at the source"),
             (self.traces_given_up, "open traces whose root is looked for no longer"),
             (self.dead_letters, "dead letters"),
         ):
             if count:
                 parts.append(f"{count} {words}")
-        parts.append(f"{self.rows_read} rows read in {self.langfuse_requests} requests")
+        parts.append(f"{self.observations_read} observations read in {self.langfuse_requests} requests")
         return f"{self.source}: " + ", ".join(parts)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sync_worker.corrected import CorrectedClock
+from sync_worker.intervals import Interval
 from sync_worker.kelet.delivery import Delivery
 from sync_worker.langfuse.reader import Reader
 from sync_worker.ledger import Ledger, source_scope
@@ -17,7 +18,6 @@ from sync_worker.pipeline.report import SourceReport
 from sync_worker.records import Observation
 from sync_worker.settings import Route
 from sync_worker.spans.model import Conversion
-from sync_worker.windows import Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Session:
     report: SourceReport
     clock: CorrectedClock
     #: What another run claims: its observations only tell of their trace.
-    claimed: Sequence[Window] = ()
+    claimed: Sequence[Interval] = ()
     routing: Routing = field(init=False)
     state: State = field(init=False)
 
@@ -59,7 +59,9 @@ class Session:
         """Whether another run sends this observation."""
         return any(interval.holds(observation.start_ms) for interval in self.claimed)
 
-    def left_to_others(self, taken: Mapping[str, Sequence[Observation]], sends: Window) -> dict[str, list[Observation]]:
+    def left_to_others(
+        self, taken: Mapping[str, Sequence[Observation]], sends: Interval
+    ) -> dict[str, list[Observation]]:
         """Return, by trace, what starts in `sends`, is not done, and is claimed by another run; its trace has to wait.
 
         What has no trace cannot wait: the other run reads all that it claims.

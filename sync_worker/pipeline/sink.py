@@ -39,7 +39,7 @@ class LedgerSink:
                 reason=refused.reason,
                 made_ms=now,
                 trace_id=refused.span.key.trace,
-                row_id=refused.span.key.row,
+                observation_id=refused.span.key.row,
                 status=refused.status,
                 project=refused.span.project,
                 start_ms=refused.span.start_ms,

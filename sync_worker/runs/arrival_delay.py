@@ -1,4 +1,4 @@
-"""How late rows show up: from their end to when they were first seen, counted in classes."""
+"""How late observations show up: from their end to when they were first seen, counted in classes."""
 
 from __future__ import annotations
 
@@ -17,21 +17,24 @@ BOUNDS = (30, 60, 120, 300, 660, 1_200, 3_600, 7_200, 21_600, 86_400, 172_800)
 
 @dataclass(slots=True)
 class ArrivalDelay:
-    """A histogram of rows by lateness."""
+    """A histogram of observations by arrival_delay."""
 
     counts: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
 
     def add(self, seconds: float) -> None:
-        """Count a row."""
+        """Count an observation."""
         self.counts[bisect.bisect_left(BOUNDS, seconds)] += 1
 
     @property
     def total(self) -> int:
-        """Rows counted."""
+        """Observations counted."""
         return sum(self.counts)
 
     def within(self, share: float) -> int | None:
-        """Return the class bound, in seconds, that this share of all rows was seen within; None where there is none."""
+        """Return the class bound, in seconds, that this share of all observations was seen within.
+
+        None where there is none.
+        """
         seen = 0
         for bound, count in zip(BOUNDS, self.counts, strict=False):
             seen += count
@@ -47,7 +50,7 @@ class ArrivalDelay:
 
 
 def describe(ledger: Ledger, source_id: int, horizons_ms: Sequence[int]) -> dict[str, Any]:
-    """Return as JSON values how late rows turn up, and how far back was looked again; durations in seconds."""
+    """Return as JSON values how late observations turn up, and how far back was looked again; durations in seconds."""
     state = ledger.state(source_scope(source_id))
     found = ArrivalDelay.from_counts(state.get(ARRIVAL_DELAY))
     looks = {horizon: state.get(last_scan(horizon)) for horizon in horizons_ms}
@@ -56,5 +59,5 @@ def describe(ledger: Ledger, source_id: int, horizons_ms: Sequence[int]) -> dict
         "rows": found.total,
         "within_seconds": {f"{share:.1%}": found.within(share) for share in (0.5, 0.99, 0.999)} if found.total else {},
         "checked_back_seconds": max(done, default=None),
-        "last_looks": {str(horizon): moment for horizon, moment in sorted(done.items())},
+        "last_scans": {str(horizon): moment for horizon, moment in sorted(done.items())},
     }

@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+from sync_worker.intervals import Interval, within
 from sync_worker.ledger.lease import BACKFILL
 from sync_worker.pipeline.driver import Pipeline
 from sync_worker.pipeline.plan import Cutter, due
 from sync_worker.runs.coverage import Coverage
 from sync_worker.runs.interval import IntervalJob
-from sync_worker.windows import Window, within
 
-#: Is told how far a stretch of time is done: (done up to Unix ms, the whole stretch).
-Progress = Callable[[int, Window], None]
+#: Is told how far a interval of time is done: (done up to Unix ms, the whole interval).
+Progress = Callable[[int, Interval], None]
 
 
 async def backfill(
-    pipeline: Pipeline, coverage: Coverage, whole: Window, parts: Sequence[Window] | None, progress: Progress | None
+    pipeline: Pipeline, coverage: Coverage, whole: Interval, parts: Sequence[Interval] | None, progress: Progress | None
 ) -> None:
     """Sync what of `whole` is not completed; with `parts`, only what lies in them. Raises as reader and delivery do."""
     limits = pipeline.session.limits
@@ -27,9 +27,9 @@ async def backfill(
     todo = cutter.cut(coverage.claim_gaps([gap for part in own for gap in due(part.start, part.end, completed)]))
     done = 0
     error: BaseException | None = None
-    tasks: dict[asyncio.Task[int], Window] = {}
+    tasks: dict[asyncio.Task[int], Interval] = {}
 
-    async def sync(interval: Window) -> int:
+    async def sync(interval: Interval) -> int:
         job = IntervalJob(pipeline, BACKFILL, interval)
         await pipeline.run(job, limits.held_bytes // limits.backfill_intervals)
         return job.count

@@ -1,7 +1,7 @@
 """Which parts of covered time to list again, where a listing costs as much as a reading (v1).
 
-Time is cut into buckets. Of each one it is remembered how many rows the server counted when it was listed last, and
-when that was. A bucket is listed again when its count has changed, and once whenever a horizon has passed over it,
+Time is cut into buckets. Of each one it is remembered how many observations the server counted when it was listed last,
+and when that was. A bucket is listed again when its count has changed, and once whenever a horizon has passed over it,
 since an update may leave the count as it is. Counts of many buckets are compared at once, and halved where they differ.
 Buckets side by side are listed in one walk; what it listed of each is its count, if the sum is what the server counted.
 """
@@ -12,19 +12,21 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from sync_worker.clock import Clock
+from sync_worker.intervals import Interval
 from sync_worker.langfuse.reader import Reader
 from sync_worker.ledger.state_keys import BUCKET_COUNTS, State
 from sync_worker.pipeline.report import SourceReport
-from sync_worker.windows import Window
 
 BUCKET_MS = 300_000
 #: Requests that a count takes: one of each v1 list.
 _REQUESTS = 2
-#: Rows that one walk may list: more are listed in halves, so that what is missing of them is held a part at a time.
+#: Observations that one walk may list: more are listed in halves, so that what is missing of them is held a part at a
+#: time.
 _MOST_ROWS = 500
 
-#: Lists an interval, compares what it lists, and returns the starts (Unix ms) of the rows, each row once.
-Compare = Callable[[Window], Awaitable[Iterable[int]]]
+#: Lists an interval, compares what it lists, and returns the starts (Unix ms) of the observations, each observation
+#: once.
+Compare = Callable[[Interval], Awaitable[Iterable[int]]]
 
 
 class BucketCounts:
@@ -41,10 +43,10 @@ class BucketCounts:
         stored = state.get(BUCKET_COUNTS) or {}
         self._known: dict[int, list[int]] = {int(start): values for start, values in stored.items()}
 
-    async def list_changed(self, stretch: Window, compare: Compare) -> None:
-        """List the parts of a stretch that may hold something new. Raises as the reader and `compare` do."""
+    async def list_changed(self, interval: Interval, compare: Compare) -> None:
+        """List the parts of a interval that may hold something new. Raises as the reader and `compare` do."""
         run, due = list[int](), list[int]()
-        for piece in _pieces(stretch):
+        for piece in _pieces(interval):
             if piece.length < BUCKET_MS:
                 await compare(piece)
             elif self._is_due(piece.start):
@@ -60,7 +62,7 @@ class BucketCounts:
 
     async def _list(self, run: Sequence[int], compare: Compare) -> None:
         """List buckets that stand side by side, and remember what each holds."""
-        whole = Window(run[0], run[-1] + BUCKET_MS)
+        whole = Interval(run[0], run[-1] + BUCKET_MS)
         now = self._clock.now_ms()
         # Counted before it is listed: what comes in between shows the next time.
         counted = await self._count(whole)
@@ -92,10 +94,10 @@ class BucketCounts:
         return any(known[1] < end + horizon <= now for horizon in self._horizons[:-1])
 
     async def _differing(self, run: Sequence[int]) -> list[int]:
-        """Return which of these buckets, one after the other, hold another number of rows than they did."""
+        """Return which of these buckets, one after the other, hold another number of observations than they did."""
         if not run:
             return []
-        counted = await self._count(Window(run[0], run[-1] + BUCKET_MS))
+        counted = await self._count(Interval(run[0], run[-1] + BUCKET_MS))
         if counted == sum(self._known[start][0] for start in run):
             return []
         if len(run) == 1:
@@ -103,9 +105,9 @@ class BucketCounts:
         middle = len(run) // 2
         return [*await self._differing(run[:middle]), *await self._differing(run[middle:])]
 
-    async def _count(self, window: Window) -> int:
-        self._report.langfuse_requests_of_late_scans += _REQUESTS
-        return await self._reader.count(window) or 0
+    async def _count(self, interval: Interval) -> int:
+        self._report.lookback_requests += _REQUESTS
+        return await self._reader.count(interval) or 0
 
 
 def _runs(starts: Sequence[int]) -> list[list[int]]:
@@ -119,12 +121,12 @@ def _runs(starts: Sequence[int]) -> list[list[int]]:
     return runs
 
 
-def _pieces(stretch: Window) -> list[Window]:
-    """Cut a stretch where buckets begin."""
+def _pieces(interval: Interval) -> list[Interval]:
+    """Cut a interval where buckets begin."""
     pieces = []
-    here = stretch.start
-    while here < stretch.end:
-        end = min(stretch.end, here - here % BUCKET_MS + BUCKET_MS)
-        pieces.append(Window(here, end))
+    here = interval.start
+    while here < interval.end:
+        end = min(interval.end, here - here % BUCKET_MS + BUCKET_MS)
+        pieces.append(Interval(here, end))
         here = end
     return pieces

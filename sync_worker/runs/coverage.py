@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from sync_worker.intervals import Interval, contiguous_end, gaps
 from sync_worker.ledger import SourceState, claims
 from sync_worker.ledger.lease import BACKFILL, LIVE
 from sync_worker.pipeline.plan import live_view
 from sync_worker.pipeline.session import Session
 from sync_worker.times import iso_time
-from sync_worker.windows import Window, contiguous_end, gaps
 
 log = logging.getLogger(__name__)
 
@@ -23,39 +23,39 @@ class Coverage:
         self._name = name
         self._claims = False  # whether this run holds claims of a piece of work
 
-    def of(self, role: str) -> list[Window]:
+    def of(self, role: str) -> list[Interval]:
         """Return what a role completed."""
         return self._session.ledger.coverage(self._session.source_id, role)
 
     @property
-    def of_all(self) -> list[Window]:
+    def of_all(self) -> list[Interval]:
         """What the live sync and backfills completed."""
         found = self._session.ledger.coverage_of_all(self._session.source_id)
         return [interval for intervals in found.values() for interval in intervals]
 
-    def live_view(self, now: int) -> list[Window]:
+    def live_view(self, now: int) -> list[Interval]:
         """Return what the live sync need not read: its own intervals, and a backfill's old ones."""
         found = self._session.ledger.coverage_of_all(self._session.source_id)
         return live_view(found.get(LIVE, ()), found.get(BACKFILL, ()), now, self._session.policy.deepest_ms)
 
     def watermark_ms(self, state: SourceState) -> int | None:
         """Return the end of the contiguous live coverage; None before the first live cycle."""
-        first = state.first_edge_ms
+        first = state.sync_start_ms
         return None if first is None else contiguous_end(first, self.live_view(self._session.clock.now_ms()))
 
     def take_back(self, end: int) -> None:
         """Take back what the live sync completed of time after `end`, Unix ms."""
         completed = self.of(LIVE)
         if completed and completed[-1].end > end:
-            interval = Window(end, completed[-1].end)
+            interval = Interval(end, completed[-1].end)
             self._session.ledger.uncover(self._session.source_id, LIVE, interval)
 
-    def claim(self, intervals: Sequence[Window]) -> list[Window]:
+    def claim(self, intervals: Sequence[Interval]) -> list[Interval]:
         """Claim intervals for this run, and return those that it got."""
         self._claims = True
         return claims.claim(self._session.ledger, self._session.source_id, intervals)
 
-    def claim_gaps(self, intervals: Sequence[Window]) -> list[Window]:
+    def claim_gaps(self, intervals: Sequence[Interval]) -> list[Interval]:
         """Claim gaps for a backfill, but for those that a live sync at work has claimed: it fills them itself."""
         own = self.claim(intervals)
         left = [part for interval in intervals for part in gaps(interval, own)]
@@ -72,10 +72,10 @@ class Coverage:
 
     def release_claims(self, state: SourceState) -> None:
         """Claim what is still this run's between two pieces of work: for a live sync, what is not completed yet."""
-        ledger, first = self._session.ledger, state.first_edge_ms
+        ledger, first = self._session.ledger, state.sync_start_ms
         if not self._claims or ledger.lease is None:
             return
         self._claims = False
-        whole = [] if ledger.lease.role != LIVE or first is None else [Window(first, claims.FOR_EVER)]
+        whole = [] if ledger.lease.role != LIVE or first is None else [Interval(first, claims.FOR_EVER)]
         completed = self.of_all
         claims.claim(ledger, self._session.source_id, [gap for part in whole for gap in gaps(part, completed)])

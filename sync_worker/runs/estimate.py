@@ -1,4 +1,4 @@
-"""What a backfill would cost, before it starts: rows, requests, minutes, bytes."""
+"""What a backfill would cost, before it starts: observations, requests, minutes, bytes."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from sync_worker.intervals import Interval
 from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.listing import MAX_ROWS
 from sync_worker.langfuse.page_size import HEAVY_PAGE_BYTES, MAX_LIMIT
 from sync_worker.langfuse.reader import Reader
 from sync_worker.pipeline.plan import TARGET_OBSERVATIONS
-from sync_worker.windows import Window
 
 #: Seconds a page takes where nothing limits it; a guess that only a run can better.
 _SECONDS_PER_REQUEST = 1.0
 _SAMPLES = 3
-#: Where so many stretches would have to be counted, rows are estimated: some servers answer 100 counts a day.
+#: Where so many intervals would have to be counted, observations are estimated: some servers answer 100 counts a day.
 _MOST_COUNTS = 4
-#: Rows are estimated by so many parts of what is asked for.
+#: Observations are estimated by so many parts of what is asked for.
 _PARTS = 12
 _GOLDEN = 0.618  # of whose multiples none lie together
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """The cost of a backfill. `rows` is exact where the server counts them (`counted`), else an estimate."""
+    """The cost of a backfill. `observations` is exact where the server counts them (`counted`), else an estimate."""
 
     source: str
-    windows_open: int
-    rows: int
+    intervals_open: int
+    observations: int
     counted: bool
     bytes_read: int  # from Langfuse, decoded
     bytes_sent: int  # to Kelet, before compression
@@ -48,89 +48,104 @@ async def estimate(
     name: str,
     client: LangfuseClient,
     reader: Reader,
-    stretches: Sequence[Window],
+    intervals: Sequence[Interval],
     max_batch: tuple[int, int],
 ) -> Estimate:
-    """Estimate what bringing over these stretches takes; `max_batch` is spans and bytes of a request to Kelet."""
-    counted = await _count(reader, stretches)
-    sampled_rows, sampled_bytes = await _sample(reader, stretches)
-    rows = await _estimate_rows(reader, stretches) if counted is None else counted
+    """Estimate what bringing over these intervals takes; `max_batch` is spans and bytes of a request to Kelet."""
+    counted = await _count(reader, intervals)
+    sampled_rows, sampled_bytes = await _sample(reader, intervals)
+    observations = await _estimate_rows(reader, intervals) if counted is None else counted
     row_bytes = sampled_bytes / sampled_rows if sampled_rows else 0.0
     most = _most_rows(reader)
     page_rows = min(most, max(1, int(HEAVY_PAGE_BYTES / row_bytes))) if row_bytes else most
-    windows = max(len(stretches), math.ceil(rows / TARGET_OBSERVATIONS))
-    reading = math.ceil(rows / page_rows) + 2 * windows
+    cuts = max(len(intervals), math.ceil(observations / TARGET_OBSERVATIONS))
+    reading = math.ceil(observations / page_rows) + 2 * cuts
     spans, size = max_batch
-    sending = max(math.ceil(rows / spans), math.ceil(rows * row_bytes / size))
+    sending = max(math.ceil(observations / spans), math.ceil(observations * row_bytes / size))
     limit = client.budget.per_minute(reader.api)
     minutes = reading / limit if limit else reading * _SECONDS_PER_REQUEST / 60
-    moved = round(rows * row_bytes)
+    moved = round(observations * row_bytes)
     return Estimate(
-        name, len(stretches), rows, counted is not None, moved, moved, reading, sending, limit, round(minutes, 1)
+        name,
+        len(intervals),
+        observations,
+        counted is not None,
+        moved,
+        moved,
+        reading,
+        sending,
+        limit,
+        round(minutes, 1),
     )
 
 
 def _most_rows(reader: Reader) -> int:
-    """Return how many rows a page may hold."""
+    """Return how many observations a page may hold."""
     return MAX_LIMIT if reader.api == "v2" else MAX_ROWS
 
 
-async def _count(reader: Reader, stretches: Sequence[Window]) -> int | None:
-    """Return how many rows the server counts; None where it does not, or for so many stretches would be asked often."""
-    if len(stretches) > _MOST_COUNTS:
+async def _count(reader: Reader, intervals: Sequence[Interval]) -> int | None:
+    """Return how many observations the server counts.
+
+    None where it does not, or for so many intervals would be asked often.
+    """
+    if len(intervals) > _MOST_COUNTS:
         return None
-    rows = 0
-    for stretch in stretches:
-        count = await reader.count(stretch)
+    observations = 0
+    for interval in intervals:
+        count = await reader.count(interval)
         if count is None:
             return None
-        rows += count
-    return rows
+        observations += count
+    return observations
 
 
-async def _estimate_rows(reader: Reader, stretches: Sequence[Window]) -> int:
-    """Estimate the rows by listing one page of parts that lie evenly over the stretches.
+async def _estimate_rows(reader: Reader, intervals: Sequence[Interval]) -> int:
+    """Estimate the observations by listing one page of parts that lie evenly over the intervals.
 
     A part that holds no more than a page is counted by it. Of a fuller one, how dense it is at its end, which may be
     the busiest hour of each of its days, is set off against how dense it is at another place, in each part another one.
     """
-    whole_ms = sum(stretch.length for stretch in stretches)
+    whole_ms = sum(interval.length for interval in intervals)
     length = max(1, math.ceil(whole_ms / _PARTS))
     parts = [
-        Window(start, min(stretch.end, start + length))
-        for stretch in stretches
-        for start in range(stretch.start, stretch.end, length)
+        Interval(start, min(interval.end, start + length))
+        for interval in intervals
+        for start in range(interval.start, interval.end, length)
     ]
     chosen = parts[:: max(1, math.ceil(len(parts) / (2 * _PARTS)))]
-    rows = 0.0
+    observations = 0.0
     for number, part in enumerate(chosen, 1):
         listed, reached = await _list(reader, part)
         if reached > part.start:
             elsewhere = part.start + max(1, round(part.length * (number * _GOLDEN % 1)))
-            again, lowest = await _list(reader, Window(part.start, elsewhere))
+            again, lowest = await _list(reader, Interval(part.start, elsewhere))
             listed = (listed / (part.end - reached) + again / max(1, elsewhere - lowest)) / 2 * part.length
-        rows += listed
-    return math.ceil(rows * whole_ms / max(1, sum(part.length for part in chosen)))
+        observations += listed
+    return math.ceil(observations * whole_ms / max(1, sum(part.length for part in chosen)))
 
 
-async def _list(reader: Reader, window: Window) -> tuple[float, int]:
-    """Return how many rows the newest page of a window holds, and down to which start time they are all that start."""
-    rows, oldest = 0, window.end
-    async for page in reader.window(window, light=True):
-        rows += len(page.rows)
-        oldest = min((row.start_ms for row in page.rows), default=oldest)
-        if rows >= _most_rows(reader):
-            return rows, min(oldest, window.end - 1)
-    return rows, window.start
+async def _list(reader: Reader, interval: Interval) -> tuple[float, int]:
+    """Return how many observations the newest page of a interval holds.
+
+    And down to which start time they are all that start.
+    """
+    observations, oldest = 0, interval.end
+    async for page in reader.interval(interval, light=True):
+        observations += len(page.observations)
+        oldest = min((observation.start_ms for observation in page.observations), default=oldest)
+        if observations >= _most_rows(reader):
+            return observations, min(oldest, interval.end - 1)
+    return observations, interval.start
 
 
-async def _sample(reader: Reader, stretches: Sequence[Window]) -> tuple[int, int]:
-    """Read one page of a few stretches: rows, and their bytes."""
-    rows, size = 0, 0
-    step = max(1, len(stretches) // _SAMPLES)
-    for stretch in stretches[::step][:_SAMPLES]:
-        async for page in reader.window(stretch):
-            rows += len(page.rows)
+async def _sample(reader: Reader, intervals: Sequence[Interval]) -> tuple[int, int]:
+    """Read one page of a few intervals: observations, and their bytes."""
+    observations, size = 0, 0
+    step = max(1, len(intervals) // _SAMPLES)
+    for interval in intervals[::step][:_SAMPLES]:
+        async for page in reader.interval(interval):
+            observations += len(page.observations)
             size += page.size
             break
-    return rows, size
+    return observations, size

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from sync_worker.intervals import Interval
 from sync_worker.langfuse.reader import Reader
 from sync_worker.ledger import DeadLetter, Ledger, SentRow, SourceState, TraceNote
 from sync_worker.ledger.lease import BACKFILL, LIVE
@@ -15,11 +16,10 @@ from sync_worker.records import Observation
 from sync_worker.spans.context import roots_of, trace_of
 from sync_worker.spans.ids import otlp_span_id, otlp_trace_id
 from sync_worker.times import iso_time
-from sync_worker.windows import Window
 
 
 class Explanation:
-    """Says why the rows of a trace are, or are not, in Kelet."""
+    """Says why the observations of a trace are, or are not, in Kelet."""
 
     def __init__(
         self, state: SourceState, ledger: Ledger, reader: Reader, waits: Waits, now_ms: int, updates: str
@@ -35,78 +35,85 @@ class Explanation:
         """Return what is known of a trace as a JSON object. Raises as the reader does."""
         source = self._state.id
         note = self._ledger.traces(source, [trace_id]).get(trace_id)
-        rows = await self._rows(trace_id)
+        observations = await self._rows(trace_id)
         done = self._ledger.done_rows(source, [trace_id])
         sent = self._ledger.deliveries_of(source, trace_id)
-        letters = {letter.row_id: letter for letter in self._ledger.dead_letters(source, trace_id=trace_id)}
+        letters = {letter.observation_id: letter for letter in self._ledger.dead_letters(source, trace_id=trace_id)}
         covered = {role: self._ledger.coverage(source, role) for role in (LIVE, BACKFILL)}
         listed = [
-            self._row(row, note, done.get((trace_id, row.id)), sent.get(row.id), letters.get(row.id), covered)
-            for row in sorted(rows, key=lambda row: (row.start_ms, row.id))
+            self._row(
+                observation,
+                note,
+                done.get((trace_id, observation.id)),
+                sent.get(observation.id),
+                letters.get(observation.id),
+                covered,
+            )
+            for observation in sorted(observations, key=lambda observation: (observation.start_ms, observation.id))
         ]
-        here = {row.id for row in rows}
+        here = {observation.id for observation in observations}
         return {
             "trace_id": trace_id,
             "otlp_trace_id": otlp_trace_id(self._state.project_id, trace_id),
             "source": self._state.project_name,
-            "in_langfuse": bool(rows),
+            "in_langfuse": bool(observations),
             "known": note is not None,
-            "parked": bool(note is not None and note.parked),
-            "parked_since": _time(note.parked_ms if note is not None else None),
-            "why": self._why(note, rows),
+            "pending": bool(note is not None and note.pending),
+            "pending_since": _time(note.pending_ms if note is not None else None),
+            "why": self._why(note, observations),
             "project": note.project if note is not None else None,
             "rows": listed,
-            "sent_but_gone_from_langfuse": sorted(row for _, row in done if row not in here),
+            "sent_but_gone_from_langfuse": sorted(observation for _, observation in done if observation not in here),
         }
 
     async def _rows(self, trace_id: str) -> list[Observation]:
         assembly = Assembly()
-        async for page in self._reader.traces([trace_id], Window(0, self._now + 1), light=True):
+        async for page in self._reader.traces([trace_id], Interval(0, self._now + 1), light=True):
             assembly.add_page(page)
         return list(assembly.traces.get(trace_id, {}).values())
 
-    def _why(self, note: TraceNote | None, rows: Sequence[Observation]) -> str:
-        if not rows:
-            return "Langfuse has no rows of this trace" + ("" if note is None else " any more")
+    def _why(self, note: TraceNote | None, observations: Sequence[Observation]) -> str:
+        if not observations:
+            return "Langfuse has no observations of this trace" + ("" if note is None else " any more")
         if note is None:
-            return "the worker has not met it, or has forgotten it since: see its rows"
-        if not note.parked and note.open_ms is not None:
+            return "the worker has not met it, or has forgotten it since: see its observations"
+        if not note.pending and note.open_ms is not None:
             until = iso_time(note.open_ms + OPEN_FOR_MS)
             return f"it was released, but its root had not ended: that is looked for once an hour until {until}"
-        if not note.parked:
+        if not note.pending:
             return "it was released"
-        roots = roots_of(rows, str(note.context.get("rows_are", "")))
+        roots = roots_of(observations, str(note.context.get("rows_are", "")))
         waits_until = iso_time(note.earliest_ms + self._waits.max_open)
         if not roots:
-            return f"parked: its root is not in Langfuse yet; without one it goes at {waits_until}"
-        if all(row.is_open for row in roots):
-            return f"parked: its root has not ended; it goes at {waits_until} at the latest"
-        if any(row.unsettled for row in rows):
+            return f"pending: its root is not in Langfuse yet; without one it goes at {waits_until}"
+        if all(observation.is_open for observation in roots):
+            return f"pending: its root has not ended; it goes at {waits_until} at the latest"
+        if any(observation.unsettled for observation in observations):
             return (
-                "parked: Langfuse has yet to merge two versions of one of its rows; it goes SYNC_MAX_OPEN after the "
-                "newer one at the latest"
+                "pending: Langfuse has yet to merge two versions of one of its observations; it goes SYNC_MAX_OPEN "
+                "after the newer one at the latest"
             )
-        if any(row.is_open for row in rows):
-            return f"parked: some of its rows have not ended; they go at {waits_until} at the latest"
-        return "parked: it has not been quiet for SYNC_SETTLE, or the next cycle has yet to look at it"
+        if any(observation.is_open for observation in observations):
+            return f"pending: some of its observations have not ended; they go at {waits_until} at the latest"
+        return "pending: it has not been quiet for SYNC_SETTLE, or the next cycle has yet to look at it"
 
     def _row(
         self,
-        row: Observation,
+        observation: Observation,
         note: TraceNote | None,
         done: SentRow | None,
         sent: tuple[int, int | None] | None,
         letter: DeadLetter | None,
-        covered: dict[str, list[Window]],
+        covered: dict[str, list[Interval]],
     ) -> dict[str, Any]:
-        left_out = _is_left_out(row, note)
+        left_out = _is_left_out(observation, note)
         return {
-            "row_id": row.id,
-            "span_id": otlp_span_id(row.project_id, trace_of(row), row.id),
-            "name": row.name,
-            "start": iso_time(row.start_ms),
-            "end": _time(row.end_ms),
-            "state": self._state_of(row, note, done, letter, covered),
+            "observation_id": observation.id,
+            "span_id": otlp_span_id(observation.project_id, trace_of(observation), observation.id),
+            "name": observation.name,
+            "start": iso_time(observation.start_ms),
+            "end": _time(observation.end_ms),
+            "state": self._state_of(observation, note, done, letter, covered),
             "sent": None if sent is None or left_out else iso_time(sent[0]),
             "request": None if sent is None else sent[1],
             "reason": None if letter is None else letter.reason,
@@ -115,33 +122,33 @@ class Explanation:
 
     def _state_of(
         self,
-        row: Observation,
+        observation: Observation,
         note: TraceNote | None,
         done: SentRow | None,
         letter: DeadLetter | None,
-        covered: dict[str, list[Window]],
+        covered: dict[str, list[Interval]],
     ) -> str:
-        first = self._state.first_edge_ms
+        first = self._state.sync_start_ms
         if letter is not None:
             if letter.next_try_ms is not None:
-                return f"set aside: it could not be read; it is tried again by itself at {iso_time(letter.next_try_ms)}"
-            return "set aside: Kelet refused it, or it could not be read"
-        if _is_left_out(row, note):
+                return f"dead-lettered: it could not be read; it is retried by itself at {iso_time(letter.next_try_ms)}"
+            return "dead-lettered: Kelet refused it, or it could not be read"
+        if _is_left_out(observation, note):
             return "left out: Langfuse made it up, a direct export has no such span"
         if done is not None:
-            changed = row.updated_ms is not None and row.updated_ms > done.updated_ms
+            changed = observation.updated_ms is not None and observation.updated_ms > done.updated_ms
             return "sent" + (f", changed since (SYNC_UPDATES={self._updates})" if changed else "")
-        if note is not None and note.parked:
+        if note is not None and note.pending:
             return "waits with its trace"
-        if any(window.holds(row.start_ms) for window in (*covered[LIVE], *covered[BACKFILL])):
-            return "forgotten after it was sent, or late: the next late scan of its time sends it if it was not"
-        if first is None or row.start_ms < first:
-            return "before the first edge of the live sync: a backfill would send it"
+        if any(interval.holds(observation.start_ms) for interval in (*covered[LIVE], *covered[BACKFILL])):
+            return "forgotten after it was sent, or late: the next lookback scan of its time sends it if it was not"
+        if first is None or observation.start_ms < first:
+            return "before the sync start of the live sync: a backfill would send it"
         return "not due yet: its time is not covered"
 
 
-def _is_left_out(row: Observation, note: TraceNote | None) -> bool:
-    return row.is_synthetic_root and note is not None and note.context.get("rows_are") == "otel"
+def _is_left_out(observation: Observation, note: TraceNote | None) -> bool:
+    return observation.is_synthetic_root and note is not None and note.context.get("rows_are") == "otel"
 
 
 def _time(moment_ms: int | None) -> str | None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sync_worker.intervals import merged
 from sync_worker.ledger.state_keys import FORGOTTEN_BEFORE
 from sync_worker.pipeline.plan import PERIODS
 from sync_worker.pipeline.session import Session
 from sync_worker.runs.coverage import Coverage
 from sync_worker.runs.lookback import looks_back_to
-from sync_worker.windows import merged
 
 
 def forget(session: Session, coverage: Coverage, horizons: Sequence[int], now: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
+from sync_worker.intervals import Interval
 from sync_worker.langfuse.reader import Page
 from sync_worker.ledger import DeadLetter, TraceNote
 from sync_worker.ledger.lease import BACKFILL, LIVE
@@ -14,7 +15,6 @@ from sync_worker.pipeline.readiness import Readiness, readiness, waits_for_merge
 from sync_worker.pipeline.trace import Trace
 from sync_worker.records import Observation
 from sync_worker.runs.arrival_delay import ArrivalDelay
-from sync_worker.windows import Window
 
 #: Observations of an interval that begins no longer ago than this were seen about as soon as they could be.
 _FRESH_MS = 600_000
@@ -23,14 +23,14 @@ _FRESH_MS = 600_000
 class TimedJob(Job):
     """A job whose traces go when they are ready, and are pending until then; those of a backfill go at once."""
 
-    def __init__(self, pipeline: Pipeline, role: str, interval: Window) -> None:
+    def __init__(self, pipeline: Pipeline, role: str, interval: Interval) -> None:
         self._pipeline = pipeline
         self._session = pipeline.session
         self._role = role
         self._interval = interval
 
     @property
-    def sends(self) -> Window:
+    def sends(self) -> Interval:
         """The interval."""
         return self._interval
 
@@ -57,13 +57,13 @@ class TimedJob(Job):
     def _pending_note(self, trace: Trace, now: int) -> TraceNote | None:
         """Return the note of a trace that has to wait, or None when it goes now."""
         note, session = trace.note, self._session
-        if trace.is_lone or (note is not None and not note.parked):
+        if trace.is_lone or (note is not None and not note.pending):
             return None  # nothing waits for a lone one; of a trace that went before, the rest goes as it comes
         said = readiness(
             trace.observations, trace.earliest_ms, trace.newest_ms, now, session.waits, trace.context.rows_are,
             guess_ms=session.clock.now_ms(),
         )  # fmt: skip
-        since = None if note is None else note.parked_ms
+        since = None if note is None else note.pending_ms
         merging = any(waits_for_merge(one, now, session.waits, since) for one in trace.fresh)
         if said is Readiness.PENDING or (said is Readiness.READY and merging):
             return self._pipeline.notes.of_pending(trace, now + session.waits.quiet)
@@ -71,7 +71,7 @@ class TimedJob(Job):
             return self._pipeline.notes.of_pending(trace)  # fetched whole, and sent, at the end of this cycle
         return None
 
-    def _notes(self, choice: Choice, left: set[str]) -> tuple[list[TraceNote], list[Window]]:
+    def _notes(self, choice: Choice, left: set[str]) -> tuple[list[TraceNote], list[Interval]]:
         """Return what to keep of traces that were chosen, and where something is undelivered that no note stands for.
 
         What has no trace cannot be fetched by it: no note can stand for it, so its time stays open.
@@ -106,7 +106,7 @@ class IntervalJob(TimedJob):
 
     streams = True
 
-    def __init__(self, pipeline: Pipeline, role: str, interval: Window, delay: ArrivalDelay | None = None) -> None:
+    def __init__(self, pipeline: Pipeline, role: str, interval: Interval, delay: ArrivalDelay | None = None) -> None:
         super().__init__(pipeline, role, interval)
         self.flush_after = self._session.limits.interval_observations
         self.count = 0
@@ -114,16 +114,16 @@ class IntervalJob(TimedJob):
         self._upper = interval.end
         self._kept: list[TraceNote] = []
         self._letters: list[DeadLetter] = []
-        self._undelivered: list[Window] = []
+        self._undelivered: list[Interval] = []
 
     def walk(self) -> AsyncIterator[Page]:
         """Read all that starts in the interval."""
-        return self._session.reader.window(self._interval)
+        return self._session.reader.interval(self._interval)
 
     def take(self, page: Page) -> Sequence[Observation]:
         """Take what starts in the interval."""
-        self.count += len(page.rows)
-        found = [one for one in page.rows if self._interval.holds(one.start_ms)]
+        self.count += len(page.observations)
+        found = [one for one in page.observations if self._interval.holds(one.start_ms)]
         self._count_delays(found)
         self._letters += [self._pipeline.dead_letters.of_unreadable(item) for item in page.unreadable]
         return found
@@ -140,26 +140,26 @@ class IntervalJob(TimedJob):
         if not group.is_flush:
             return
         session = self._session
-        done = Window(min(group.down_to, self._upper), self._upper)
+        done = Interval(min(group.down_to, self._upper), self._upper)
         is_open = any(part.end > done.start for part in self._undelivered)
-        synced = Window(done.start, done.start) if is_open else self._certain(done)
+        synced = Interval(done.start, done.start) if is_open else self._certain(done)
         new = session.ledger.count_new(self._letters)
-        session.ledger.commit_window(session.source_id, self._role, synced, self._kept, self._letters)
+        session.ledger.commit_interval(session.source_id, self._role, synced, self._kept, self._letters)
         session.report.dead_letters += new
-        session.report.windows += group.is_last
+        session.report.intervals += group.is_last
         self._upper = done.start
         # What is undelivered of the millisecond that was cut stays open with the rest of it.
         self._undelivered = [part for part in self._undelivered if part.start < self._upper]
         self._kept, self._letters = [], []
 
-    def _certain(self, done: Window) -> Window:
+    def _certain(self, done: Interval) -> Interval:
         """Return what of an interval has passed for certain: observations of the rest are yet to come.
 
         A clock that runs ahead would else complete time in which some then turn up. An empty interval is none.
         """
         session = self._session
         passed = session.clock.certain_ms() - (session.waits.quiet if self._role == LIVE else 0)
-        return Window(done.start, max(done.start, min(done.end, passed)))
+        return Interval(done.start, max(done.start, min(done.end, passed)))
 
     def _count_delays(self, observations: Iterable[Observation]) -> None:
         """Count how soon after their end observations were seen; an interval that waited tells nothing of that."""
@@ -174,7 +174,7 @@ class IntervalJob(TimedJob):
 class LateJob(TimedJob):
     """Sends what turned up in time that is synced, or leaves it pending, as what another run claims."""
 
-    def __init__(self, pipeline: Pipeline, role: str, interval: Window, walk: AsyncIterator[Page]) -> None:
+    def __init__(self, pipeline: Pipeline, role: str, interval: Interval, walk: AsyncIterator[Page]) -> None:
         super().__init__(pipeline, role, interval)
         self._walk = walk
 
@@ -184,7 +184,7 @@ class LateJob(TimedJob):
 
     def take(self, page: Page) -> Sequence[Observation]:
         """Take all of a page."""
-        return page.rows
+        return page.observations
 
     def commit(self, group: Group, taken: Mapping[str, Sequence[Observation]], choice: Choice, left: set[str]) -> None:
         """Keep what became of the traces; time of which something is undelivered is synced no longer."""
@@ -196,13 +196,13 @@ class LateJob(TimedJob):
         others = session.left_to_others(taken, self._interval)
         known = session.ledger.traces(session.source_id, others) | notes
         for trace_id, observations in others.items():
-            note = known.get(trace_id) or TraceNote(trace_id, parked=True, earliest_ms=now, newest_ms=0)
+            note = known.get(trace_id) or TraceNote(trace_id, pending=True, earliest_ms=now, newest_ms=0)
             notes[trace_id] = left_to_others(note, observations, now)
         session.ledger.note_traces(session.source_id, notes.values())
         for interval in undelivered:
             session.ledger.uncover(session.source_id, self._role, interval)
 
 
-def _moments(traces: Iterable[Trace]) -> list[Window]:
+def _moments(traces: Iterable[Trace]) -> list[Interval]:
     """Return where what these traces were to send begins, each for itself."""
-    return [Window(one.start_ms, one.start_ms + 1) for trace in traces for one in trace.fresh]
+    return [Interval(one.start_ms, one.start_ms + 1) for trace in traces for one in trace.fresh]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sync_worker.intervals import Interval
 from sync_worker.ledger import SourceState, claims
 from sync_worker.ledger.lease import LIVE
 from sync_worker.ledger.state_keys import ARRIVAL_DELAY, FORGOTTEN_BEFORE, INTERVAL_LENGTH
@@ -21,7 +22,6 @@ from sync_worker.runs.open_traces import OpenTraces
 from sync_worker.runs.pending import PendingTraces
 from sync_worker.runs.retry import Retries
 from sync_worker.runs.second_read import SecondReads
-from sync_worker.windows import Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class LiveSync:
         """Sync all that is due and that no other run claims."""
         session = self.pipeline.session
         cutter = Cutter(self._length(), session.limits.interval_observations)
-        self.coverage.claim([Window(sync_start_ms, claims.FOR_EVER)])
+        self.coverage.claim([Interval(sync_start_ms, claims.FOR_EVER)])
         session.claimed = claims.claimed_by_others(session.ledger, session.source_id)
         gaps = due(sync_start_ms, end, self.coverage.live_view(now), session.claimed)
         for interval in cutter.cut(gaps):
@@ -84,7 +84,7 @@ class LiveSync:
             await self.pipeline.run(job)
             cutter.learn(interval, job.count)
             if progress is not None:
-                progress(interval.end, Window(gaps[0].start, end))
+                progress(interval.end, Interval(gaps[0].start, end))
         session.state.put(INTERVAL_LENGTH, cutter.length)
 
     def _length(self) -> int | None:

@@ -1,15 +1,16 @@
-"""Late scans: a cheap second look at time that is covered already.
+"""Lookback scans: a cheap second look at time that is covered already.
 
-Langfuse lists rows by their start and has no order of arrival, so a row can turn up in time that was read long ago: a
-span shows up when it ends, a row of an old SDK 10 to 15 minutes later, a restored queue hours later. Two kinds of look:
+Langfuse lists observations by their start and has no order of arrival, so an observation can turn up in time that was
+read long ago: a span shows up when it ends, an observation of an old SDK 10 to 15 minutes later, a restored queue hours
+later. Two kinds of look:
 
-- each cycle, rows that ended lately but started longer ago than the first horizon: the roots of long agents;
-- for each horizon H, every H/12, all rows that started since the last completed scan minus H.
+- each cycle, observations that ended lately but started longer ago than the first horizon: the roots of long agents;
+- for each horizon H, every H/12, all observations that started since the last completed scan minus H.
 
-Listings take light fields, a thousand rows a request (v1 has none: there, counts are compared first). What is new or
-changed is fetched by id and goes the way of every row. A scan has half of its period to come to its end: it takes a few
-requests in a cycle, more where time runs short, and goes on in the next one, also in the next process. Shorter
-horizons go first, so that none waits behind a longer one.
+Listings take light fields, a thousand observations a request (v1 has none: there, counts are compared first). What is
+new or changed is fetched by id and goes the way of every observation. A scan has half of its period to come to its end:
+it takes a few requests in a cycle, more where time runs short, and goes on in the next one, also in the next process.
+Shorter horizons go first, so that none waits behind a longer one.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
 
 from sync_worker.corrected import STEP_MS
+from sync_worker.intervals import Interval, merged
 from sync_worker.langfuse.reader import Page, Unreadable
 from sync_worker.ledger import SentRow, TraceNote
 from sync_worker.ledger.lease import LIVE
@@ -30,18 +32,17 @@ from sync_worker.runs.arrival_delay import ArrivalDelay
 from sync_worker.runs.bucket_counts import BUCKET_MS, BucketCounts
 from sync_worker.runs.interval import LateJob
 from sync_worker.spans.context import trace_of
-from sync_worker.windows import Window, merged
 
 #: Lookback scans may take one in so many of the requests a minute.
 BUDGET_SHARE = 4
 _LONGEST_CYCLE = 300_000  # milliseconds: what an outage made wait is not asked for all at once
 #: Requests that scans take in a cycle while they have time.
 _GENTLE = 2
-#: Milliseconds of rows that one request is expected to list while nothing is known.
+#: Milliseconds of observations that one request is expected to list while nothing is known.
 _FIRST_REACH = 3_600_000
 #: Requests after which it is noted how far a scan is.
 _MOST_AT_ONCE = 10
-#: When more than this share of a stretch is missing, it is read whole instead of by ids.
+#: When more than this share of a interval is missing, it is read whole instead of by ids.
 _READ_WHOLE_SHARE = 3
 
 
@@ -57,7 +58,7 @@ class Scan:
 
     @property
     def reach(self) -> int:
-        """How many milliseconds of rows a request has listed so far; a guess before the first."""
+        """How many milliseconds of observations a request has listed so far; a guess before the first."""
         return max(1, (self.top - self.end) // self.requests) if self.requests else _FIRST_REACH
 
     @property
@@ -67,7 +68,7 @@ class Scan:
 
 
 def looks_back_to(state: State, horizons: Sequence[int], *, fresh: bool) -> int | None:
-    """Return the earliest start of rows that a scan may still list; None before the first scan.
+    """Return the earliest start of observations that a scan may still list; None before the first scan.
 
     After an outage, and while a scan is under way, that is longer ago than the horizons: what is forgotten before
     the scan has passed would look new to it. `fresh` reads what another process may have written.
@@ -98,11 +99,11 @@ class LookbackScans:
         self._interval = max(1, interval_ms)
         self._state = session.state
         self._delay = delay
-        self._covered: list[Window] = []
+        self._covered: list[Interval] = []
         self._bound = sync_start_ms
         self._counts = BucketCounts(session.state, session.reader, self._horizons, session.clock, session.report)
 
-    async def look(self, now: int, covered: Sequence[Window]) -> None:
+    async def look(self, now: int, covered: Sequence[Interval]) -> None:
         """Do what is due of both kinds in the time that is covered. Raises as reader and delivery do.
 
         What a running backfill has yet to cover is passed over, and does not hide what is covered behind it.
@@ -110,7 +111,7 @@ class LookbackScans:
         self._covered = merged(covered)
         # No scan goes beyond: what was forgotten would seem new.
         self._bound = max(self._sync_start, self._state.get(FORGOTTEN_BEFORE, fresh=True) or 0)
-        edge = max([self._sync_start, *(window.end for window in self._covered)])
+        edge = max([self._sync_start, *(interval.end for interval in self._covered)])
         every = max(self._interval, now - (self._state.get(LAST_ENDED_SCAN) or now))
         minutes = min(max(every, 60_000), _LONGEST_CYCLE) // 60_000
         self._allowed = max(self._session.limits.lookback_requests, self._per_minute * minutes // BUDGET_SHARE)
@@ -147,7 +148,7 @@ class LookbackScans:
         return scan.end
 
     def begin(self, now: int) -> None:
-        """Count horizons from before the first window is read: what shows up behind it is late, however the run ends.
+        """Count horizons from before the first interval is read: what shows up behind it is late, however the run ends.
 
         A look that lies ahead was made by a clock that has been set back since: all horizons are due at once, since
         what that clock covered may not have happened yet.
@@ -164,12 +165,12 @@ class LookbackScans:
         self._state.save()
 
     async def _ended_lately(self, now: int, edge: int) -> None:
-        """List rows that ended since the last such look, less the first horizon, but started longer ago."""
+        """List observations that ended since the last such look, less the first horizon, but started longer ago."""
         first, deepest = self._horizons[0], self._horizons[-1]
         since = (self._state.get(LAST_ENDED_SCAN) or now) - first
-        window = Window(max(self._bound, since - deepest), min(edge, now - first))
-        if window.length > 0:
-            await self._compare(window, ended_since_ms=since)
+        interval = Interval(max(self._bound, since - deepest), min(edge, now - first))
+        if interval.length > 0:
+            await self._compare(interval, ended_since_ms=since)
         self._state.put(LAST_ENDED_SCAN, now)
 
     def _due(self, horizon: int, now: int, listed_from: int) -> Scan | None:
@@ -199,7 +200,7 @@ class LookbackScans:
         return scan
 
     def _asked(self) -> int:
-        return self._session.report.langfuse_requests_of_late_scans
+        return self._session.report.lookback_requests
 
     def _complete(self, horizon: int, began_ms: int) -> None:
         self._state.drop(running_scan(horizon))
@@ -208,14 +209,14 @@ class LookbackScans:
     async def _compare_changed(self, scan: Scan, most: int) -> int:
         """Compare the newest part of a scan, in about `most` requests; return down to where it is done."""
         if self._session.reader.lists_lightly:
-            return await self._compare(Window(scan.start, scan.end), most=most)
+            return await self._compare(Interval(scan.start, scan.end), most=most)
         begin = scan.end - scan.reach * most
         # Where a bucket begins: what is listed of a part of one is not remembered, and would be listed by each scan.
-        part = Window(max(scan.start, begin - begin % BUCKET_MS), scan.end)
+        part = Interval(max(scan.start, begin - begin % BUCKET_MS), scan.end)
 
-        async def compare(stretch: Window) -> list[int]:
+        async def compare(interval: Interval) -> list[int]:
             seen = dict[tuple[str, str], int]()
-            await self._compare(stretch, seen=seen)
+            await self._compare(interval, seen=seen)
             return list(seen.values())
 
         await self._counts.list_changed(part, compare)
@@ -224,80 +225,87 @@ class LookbackScans:
 
     async def _compare(
         self,
-        window: Window,
+        interval: Interval,
         ended_since_ms: int | None = None,
         most: int | None = None,
         seen: dict[tuple[str, str], int] | None = None,
     ) -> int:
-        """List a stretch in light fields, and send what it shows to be new or changed.
+        """List a interval in light fields, and send what it shows to be new or changed.
 
-        Rows come newest first. Returns down to where the stretch is done: its start, or less far after `most` pages.
-        `seen` gets the start of each row that is listed, by trace and id.
+        Observations come newest first. Returns down to where the interval is done: its start, or less far after `most`
+        pages. `seen` gets the start of each observation that is listed, by trace and id.
         """
         session = self._session
-        listed, pages, oldest = 0, 0, window.end
+        listed, pages, oldest = 0, 0, interval.end
         missing: list[Observation] = []
         unreadable: list[Unreadable] = []
-        async with aclosing(session.reader.window(window, light=True, ended_since_ms=ended_since_ms)) as walk:
+        async with aclosing(session.reader.interval(interval, light=True, ended_since_ms=ended_since_ms)) as walk:
             async for page in walk:
-                session.report.langfuse_requests_of_late_scans += 1
-                session.report.rows_read += len(page.rows)
-                rows = [row for row in page.rows if window.holds(row.start_ms)]
+                session.report.lookback_requests += 1
+                session.report.observations_read += len(page.observations)
+                observations = [
+                    observation for observation in page.observations if interval.holds(observation.start_ms)
+                ]
                 self._pipeline.dead_letters.add_unreadable(page.unreadable)
                 unreadable += page.unreadable
-                missing += self._unknown([row for row in rows if self._is_covered(row)])
+                missing += self._unknown([observation for observation in observations if self._is_covered(observation)])
                 if seen is not None:
-                    seen |= {(trace_of(row), row.id): row.start_ms for row in rows}
-                listed, pages = listed + len(page.rows), pages + 1
-                oldest = min([oldest, *(row.start_ms for row in rows)])
-                if most is not None and pages >= most and oldest + 1 < window.end:
+                    seen |= {
+                        (trace_of(observation), observation.id): observation.start_ms for observation in observations
+                    }
+                listed, pages = listed + len(page.observations), pages + 1
+                oldest = min([oldest, *(observation.start_ms for observation in observations)])
+                if most is not None and pages >= most and oldest + 1 < interval.end:
                     break
             else:
-                oldest = window.start - 1
+                oldest = interval.start - 1
         self._pipeline.dead_letters.add_nameless(unreadable)
         if missing:
             whole = ended_since_ms is None and len(missing) * _READ_WHOLE_SHARE > listed
             await self._pipeline.run(_Arrivals(self._pipeline, missing, whole=whole))
         return oldest + 1
 
-    def _is_covered(self, row: Observation) -> bool:
-        return any(window.holds(row.start_ms) for window in self._covered)
+    def _is_covered(self, observation: Observation) -> bool:
+        return any(interval.holds(observation.start_ms) for interval in self._covered)
 
-    def _unknown(self, rows: Sequence[Observation]) -> list[Observation]:
-        """Return rows that are new, or changed since they were sent; rows of parked traces update their trace."""
+    def _unknown(self, observations: Sequence[Observation]) -> list[Observation]:
+        """Return observations that are new, or changed since they were sent.
+
+        Observations of pending traces update their trace.
+        """
         session = self._session
-        traces = {trace_of(row) for row in rows}
+        traces = {trace_of(observation) for observation in observations}
         notes = session.ledger.traces(session.source_id, traces)
         done = session.ledger.done_rows(session.source_id, traces)
         now = session.clock.now_ms()
         unknown: list[Observation] = []
         waiting: dict[str, TraceNote] = {}
-        for row in rows:
-            trace = trace_of(row)
-            if not self._differs(row, done.get((trace, row.id))):
+        for observation in observations:
+            trace = trace_of(observation)
+            if not self._differs(observation, done.get((trace, observation.id))):
                 continue
             note = waiting.get(trace) or notes.get(trace)
-            if note is not None and note.parked:
-                if row.last_ms > note.newest_ms or row.start_ms < note.earliest_ms:
+            if note is not None and note.pending:
+                if observation.last_ms > note.newest_ms or observation.start_ms < note.earliest_ms:
                     waiting[trace] = replace(
                         note,
-                        newest_ms=max(note.newest_ms, row.last_ms),
-                        earliest_ms=min(note.earliest_ms, row.start_ms),
+                        newest_ms=max(note.newest_ms, observation.last_ms),
+                        earliest_ms=min(note.earliest_ms, observation.start_ms),
                         check_ms=0,
                     )
                 continue
-            unknown.append(row)
-            if (trace, row.id) not in done and row.end_ms is not None:
-                self._delay.add(max(0, now - row.end_ms) / 1000)
+            unknown.append(observation)
+            if (trace, observation.id) not in done and observation.end_ms is not None:
+                self._delay.add(max(0, now - observation.end_ms) / 1000)
         session.ledger.note_traces(session.source_id, waiting.values())
         return unknown
 
-    def _differs(self, row: Observation, sent: SentRow | None) -> bool:
+    def _differs(self, observation: Observation, sent: SentRow | None) -> bool:
         if sent is None:
             return True
-        if sent.set_aside or not self._session.policy.resend_changed:
+        if sent.dead_lettered or not self._session.policy.resend_changed:
             return False
-        return row.updated_ms is not None and row.updated_ms > sent.updated_ms
+        return observation.updated_ms is not None and observation.updated_ms > sent.updated_ms
 
     def _stored(self, horizon: int) -> Scan | None:
         try:
@@ -315,19 +323,23 @@ class _Arrivals(LateJob):
     """Late-arriving observations: fetched by id, or with all around them where that takes fewer requests."""
 
     def __init__(self, pipeline: Pipeline, missing: Sequence[Observation], *, whole: bool) -> None:
-        starts = [row.start_ms for row in missing]
-        around = Window(min(starts), max(starts) + 1)
-        self._wanted = {(trace_of(row), row.id) for row in missing}
-        self._ids = dict.fromkeys(row.id for row in missing)
+        starts = [observation.start_ms for observation in missing]
+        around = Interval(min(starts), max(starts) + 1)
+        self._wanted = {(trace_of(observation), observation.id) for observation in missing}
+        self._ids = dict.fromkeys(observation.id for observation in missing)
         reader = pipeline.session.reader
-        super().__init__(pipeline, LIVE, around, reader.window(around) if whole else reader.rows([*self._ids], around))
+        super().__init__(
+            pipeline, LIVE, around, reader.interval(around) if whole else reader.observations([*self._ids], around)
+        )
 
     def take(self, page: Page) -> Sequence[Observation]:
         """Take what is missing."""
         self.proven(1)
-        self._pipeline.dead_letters.add_unreadable(item for item in page.unreadable if item.row_id in self._ids)
-        return [row for row in page.rows if (trace_of(row), row.id) in self._wanted]
+        self._pipeline.dead_letters.add_unreadable(item for item in page.unreadable if item.observation_id in self._ids)
+        return [
+            observation for observation in page.observations if (trace_of(observation), observation.id) in self._wanted
+        ]
 
     def proven(self, pages: int) -> None:
         """Count requests against what lookback scans may take."""
-        self._session.report.langfuse_requests_of_late_scans += pages
+        self._session.report.lookback_requests += pages

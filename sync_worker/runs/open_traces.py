@@ -1,7 +1,7 @@
 """Open traces: sent after SYNC_MAX_OPEN although no root of theirs had ended. Their roots are looked for, once an hour.
 
 A span shows up in Langfuse when it ends, so the root of an agent that runs for days is listed at a start that lies
-further back than any late scan looks. What was sent of an open trace is not forgotten; when its root has ended, the
+further back than any lookback scan looks. What was sent of an open trace is not forgotten; when its root has ended, the
 trace is fetched whole, and what is new of it is sent.
 """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from sync_worker.intervals import Interval
 from sync_worker.langfuse.reader import Page
 from sync_worker.ledger import TraceNote
 from sync_worker.pipeline.driver import Pipeline
@@ -15,7 +16,6 @@ from sync_worker.pipeline.readiness import Readiness, readiness, waits_for_merge
 from sync_worker.pipeline.trace import Trace
 from sync_worker.records import Observation
 from sync_worker.spans.context import trace_of
-from sync_worker.windows import Window
 
 #: Of a project that Kelet did not know lately, so many are tried before the others are fetched.
 _TRIED_OF_A_LANE = 3
@@ -39,7 +39,7 @@ class PendingTraces:
         now = session.clock.certain_ms()
         never = max(now, guess) + max(session.waits.quiet, session.waits.max_open)
         latest, last = max(now, guess), (-1, "")
-        find = session.ledger.parked_due
+        find = session.ledger.pending_due
         for project in lanes.to_try():
             due = find(session.source_id, latest, never, _TRIED_OF_A_LANE, project=project)
             await self._look_at(due, now, guess)
@@ -62,8 +62,8 @@ class PendingTraces:
         if notes:
             around = _around(notes, self._session.policy.deepest_ms, max(now, guess))
             async for page in self._session.reader.roots([note.trace_id for note in notes], around):
-                self._session.report.rows_read += len(page.rows)
-                for observation in page.rows:
+                self._session.report.observations_read += len(page.observations)
+                for observation in page.observations:
                     found.setdefault(trace_of(observation), []).append(observation)
         return found
 
@@ -96,13 +96,13 @@ class _Whole(Job):
         self._pipeline = pipeline
         self._session = pipeline.session
         self._notes = {note.trace_id: note for note in notes}
-        self._sends = Window(sync_start_ms, max(now, guess) + 1)
+        self._sends = Interval(sync_start_ms, max(now, guess) + 1)
         self._now = now
         self._guess = guess
         self._after: dict[str, TraceNote] = {}
 
     @property
-    def sends(self) -> Window:
+    def sends(self) -> Interval:
         """All that the live sync sends."""
         return self._sends
 
@@ -114,7 +114,7 @@ class _Whole(Job):
     def take(self, page: Page) -> Sequence[Observation]:
         """Take what is of these traces."""
         self._pipeline.dead_letters.add_unreadable(page.unreadable)
-        return [observation for observation in page.rows if trace_of(observation) in self._notes]
+        return [observation for observation in page.observations if trace_of(observation) in self._notes]
 
     def select(self, group: Group) -> dict[str, list[Observation]]:
         """Take out the traces that turn out, seen whole, not to be ready yet."""
@@ -124,7 +124,7 @@ class _Whole(Job):
         for trace_id, observations in group.traces.items():
             note = self._notes[trace_id]
             said = _readiness(self._pipeline, observations, note, self._now, self._guess)
-            merging = any(waits_for_merge(one, self._now, self._session.waits, note.parked_ms) for one in observations)
+            merging = any(waits_for_merge(one, self._now, self._session.waits, note.pending_ms) for one in observations)
             if said is Readiness.PENDING or (said is Readiness.READY and merging):
                 context = self._pipeline.preparer.gather_context(Trace(trace_id, [], observations, note))
                 newest = max(note.newest_ms, *(observation.last_ms for observation in observations))
@@ -186,7 +186,7 @@ def _readiness(
     return readiness(observations, note.earliest_ms, newest, now, pipeline.session.waits, kind, guess_ms=guess)
 
 
-def _around(notes: Iterable[TraceNote], deepest_ms: int, now: int) -> Window:
+def _around(notes: Iterable[TraceNote], deepest_ms: int, now: int) -> Interval:
     """Return where these traces may start: a root may start long before what was seen of its trace."""
     starts = (note.earliest_ms - (0 if note.open_ms is None else OPEN_FOR_MS) for note in notes)
-    return Window(min(starts) - deepest_ms, now + 1)
+    return Interval(min(starts) - deepest_ms, now + 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from sync_worker.intervals import Interval
 from sync_worker.langfuse.reader import Reader
 from sync_worker.pipeline.assemble import Assembly
 from sync_worker.records import Observation
@@ -12,7 +13,6 @@ from sync_worker.spans.context import gather
 from sync_worker.spans.convert import convert
 from sync_worker.spans.model import Conversion, Span
 from sync_worker.spans.routing import Rule, decide
-from sync_worker.windows import Window
 
 
 @dataclass(slots=True)
@@ -23,22 +23,24 @@ class Preview:
     failed: list[tuple[str, str]] = field(default_factory=list)
 
 
-def preview(rows: Iterable[Observation], project: str, options: Conversion, routes: Sequence[Rule] = ()) -> Preview:
+def preview(
+    observations: Iterable[Observation], project: str, options: Conversion, routes: Sequence[Rule] = ()
+) -> Preview:
     """Convert observations as a run would that reads all of them; each trace goes where its route says."""
     assembly = Assembly()
-    assembly.add(list(rows), 0)
+    assembly.add(list(observations), 0)
     found = Preview()
     for trace_id, members in assembly.take().items():
         context = gather(trace_id, members)
         made = convert(members, context, decide(context, routes, project).project, options)
         found.spans += [span for _, span in made.spans]
-        found.failed += [(row.id, f"{type(fault).__name__}: {fault}") for row, fault in made.failed]
+        found.failed += [(observation.id, f"{type(fault).__name__}: {fault}") for observation, fault in made.failed]
     return found
 
 
 async def rows_of_trace(reader: Reader, trace_id: str, now_ms: int) -> list[Observation]:
     """Return all that Langfuse has of a trace, with their content. Raises as the reader does."""
     assembly = Assembly()
-    async for page in reader.traces([trace_id], Window(0, now_ms + 1)):
+    async for page in reader.traces([trace_id], Interval(0, now_ms + 1)):
         assembly.add_page(page)
-    return [await reader.whole(row) for row in assembly.traces.get(trace_id, {}).values()]
+    return [await reader.resolve(observation) for observation in assembly.traces.get(trace_id, {}).values()]

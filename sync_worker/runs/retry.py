@@ -1,7 +1,8 @@
-"""Tries rows again that could not be read: what failed by chance passes, and leaves the dead letters.
+"""Tries observations again that could not be read: what failed by chance passes, and leaves the dead letters.
 
 Each try is later than the one before: after ten minutes, an hour, six hours, a day, then after double the time, at most
-a month. Many rows go into one request. A row that fails again costs several requests and a wait, so a cycle bears few.
+a month. Many observations go into one request. An observation that fails again costs several requests and a wait, so a
+cycle bears few.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import logging
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from sync_worker.intervals import Interval
 from sync_worker.langfuse.reader import Page
 from sync_worker.ledger import DeadLetter
 from sync_worker.pipeline.dead_letters import FIRST_RETRY_MS
@@ -20,17 +22,17 @@ from sync_worker.pipeline.trace import Trace
 from sync_worker.records import Observation
 from sync_worker.spans.context import trace_of
 from sync_worker.spans.fingerprint import fingerprint
-from sync_worker.windows import Window
 
 #: Dead letters tried in a cycle, at first in one request, and how many may fail until no more are tried.
 _AT_ONCE = 50
 _FIRST_AT_ONCE = 5
 _MOST_FAILED = 3
 _HOUR = 3_600_000
-#: How long after its first tries a row is tried again, in milliseconds; from then on double the last, up to a month.
+#: How long after its first tries an observation is tried again, in milliseconds; from then on double the last, up to a
+#: month.
 _NEXT_TRY_MS = (_HOUR, 6 * _HOUR, 24 * _HOUR)
 _LONGEST_MS = 32 * 24 * _HOUR
-_EVERYTHING = Window(0, 2**62)
+_EVERYTHING = Interval(0, 2**62)
 
 log = logging.getLogger(__name__)
 
@@ -55,14 +57,14 @@ class Retries:
         if not due:
             return
         session.ledger.note_tries([replace(letter, next_try_ms=now + FIRST_RETRY_MS) for letter in due])
-        dated = [letter for letter in due if letter.row_id is not None and letter.start_ms is not None]
-        undated = [letter for letter in due if letter.row_id is not None and letter.start_ms is None]
+        dated = [letter for letter in due if letter.observation_id is not None and letter.start_ms is not None]
+        undated = [letter for letter in due if letter.observation_id is not None and letter.start_ms is None]
         if dated:
             places = [_place(letter) for letter in dated]
-            around = Window(min(place.start for place in places), max(place.end for place in places))
+            around = Interval(min(place.start for place in places), max(place.end for place in places))
             await self._try_many(dated, around, now)
-        await self._try_many(undated, Window(0, now + 1), now)
-        nameless = [letter for letter in due if letter.row_id is None]
+        await self._try_many(undated, Interval(0, now + 1), now)
+        nameless = [letter for letter in due if letter.observation_id is None]
         for place in sorted({_place(letter) for letter in nameless}):
             alike = [letter for letter in nameless if _place(letter) == place]
             await self._try_many(alike, place, now, len(alike))
@@ -72,7 +74,7 @@ class Retries:
             log.info("%d dead letters could be read after all", len(due) - len(stay), extra={"action": "retry"})
 
     async def _try_many(
-        self, letters: Sequence[DeadLetter], around: Window, now: int, at_once: int = _FIRST_AT_ONCE
+        self, letters: Sequence[DeadLetter], around: Interval, now: int, at_once: int = _FIRST_AT_ONCE
     ) -> None:
         """Try letters, ever more at once while none fails; those that are one too many wait for the next cycle."""
         rest = list(letters)
@@ -85,7 +87,7 @@ class Retries:
             at_once *= 2 if self._failed == before else 1
         self._session.ledger.note_tries([replace(letter, next_try_ms=now + 1) for letter in rest])
 
-    async def _try(self, letters: Sequence[DeadLetter], around: Window) -> None:
+    async def _try(self, letters: Sequence[DeadLetter], around: Interval) -> None:
         """Read what these letters are of by id, or all that starts where they do if their ids are not known."""
         job = _Retry(self._pipeline, letters, around)
         await self._pipeline.run(job)
@@ -99,30 +101,32 @@ class _Retry(Job):
 
     again = True
 
-    def __init__(self, pipeline: Pipeline, letters: Sequence[DeadLetter], around: Window) -> None:
+    def __init__(self, pipeline: Pipeline, letters: Sequence[DeadLetter], around: Interval) -> None:
         self._session = pipeline.session
         self._letters = letters
         self._around = around
-        self.ids = list(dict.fromkeys(letter.row_id for letter in letters if letter.row_id is not None))
+        self.ids = list(dict.fromkeys(letter.observation_id for letter in letters if letter.observation_id is not None))
         self.failed = 0
         self.all_went = True
         self._arrived: list[DeadLetter] = []
         self._pending: set[str] = set()
 
     @property
-    def sends(self) -> Window:
+    def sends(self) -> Interval:
         """Everything."""
         return _EVERYTHING
 
     def walk(self) -> AsyncIterator[Page]:
         """Read by id, or all that starts there."""
         reader = self._session.reader
-        return reader.rows(self.ids, self._around) if self.ids else reader.window(self._around)
+        return reader.observations(self.ids, self._around) if self.ids else reader.interval(self._around)
 
     def take(self, page: Page) -> Sequence[Observation]:
         """Take what the letters are of."""
         self.failed += len(page.unreadable)
-        return [row for row in page.rows if not self.ids or _letters_of(row, self._letters)]
+        return [
+            observation for observation in page.observations if not self.ids or _letters_of(observation, self._letters)
+        ]
 
     def select(self, group: Group) -> dict[str, list[Observation]]:
         """Leave out what was sent in this state, what beside a letter was sent at all, and what its trace will send."""
@@ -130,16 +134,16 @@ class _Retry(Job):
         sent = session.ledger.sent_rows(session.source_id, taken)
         done = session.ledger.done_rows(session.source_id, taken)
         notes = session.ledger.traces(session.source_id, taken)
-        self._pending = {trace_id for trace_id, note in notes.items() if note.parked}
+        self._pending = {trace_id for trace_id, note in notes.items() if note.pending}
         to_send: dict[str, list[Observation]] = {}
-        for trace_id, rows in taken.items():
-            for row in rows:
-                own = _letters_of(row, self._letters)
-                before = sent.get((trace_id, row.id))
-                if before is not None and before.fingerprint == fingerprint(row):
+        for trace_id, observations in taken.items():
+            for observation in observations:
+                own = _letters_of(observation, self._letters)
+                before = sent.get((trace_id, observation.id))
+                if before is not None and before.fingerprint == fingerprint(observation):
                     self._arrived += own
-                elif own or ((trace_id, row.id) not in done and trace_id not in self._pending):
-                    to_send.setdefault(trace_id, []).append(row)
+                elif own or ((trace_id, observation.id) not in done and trace_id not in self._pending):
+                    to_send.setdefault(trace_id, []).append(observation)
         return to_send
 
     def choose(self, traces: Sequence[Trace], taken: Mapping[str, Sequence[Observation]]) -> Choice:
@@ -156,8 +160,8 @@ class _Retry(Job):
         """Let go of the letters of what arrived."""
         del group, taken
         for trace in choice.ready:
-            for row in trace.left_out:
-                self._arrived += _letters_of(row, self._letters)
+            for observation in trace.left_out:
+                self._arrived += _letters_of(observation, self._letters)
         self._session.ledger.settle_dead_letters(self._arrived)
         self._arrived = []
         self.all_went &= not choice.waiting and not left
@@ -170,10 +174,10 @@ class RetryByHand(Job):
 
     def __init__(self, pipeline: Pipeline, letters: Sequence[DeadLetter]) -> None:
         self._session = pipeline.session
-        self._letters = {letter.row_id: letter for letter in letters if letter.row_id is not None}
+        self._letters = {letter.observation_id: letter for letter in letters if letter.observation_id is not None}
 
     @property
-    def sends(self) -> Window:
+    def sends(self) -> Interval:
         """Everything."""
         return _EVERYTHING
 
@@ -182,12 +186,16 @@ class RetryByHand(Job):
         starts = [letter.start_ms for letter in self._letters.values() if letter.start_ms is not None]
         known = len(starts) == len(self._letters)
         last = max(starts) if known else self._session.clock.now_ms()
-        around = Window(min(starts) if known else 0, last + 1)
-        return self._session.reader.rows(list(self._letters), around)
+        around = Interval(min(starts) if known else 0, last + 1)
+        return self._session.reader.observations(list(self._letters), around)
 
     def take(self, page: Page) -> Sequence[Observation]:
         """Take what the letters are of."""
-        return [row for row in page.rows if self._letters[row.id].trace_id in {None, trace_of(row)}]
+        return [
+            observation
+            for observation in page.observations
+            if self._letters[observation.id].trace_id in {None, trace_of(observation)}
+        ]
 
     def choose(self, traces: Sequence[Trace], taken: Mapping[str, Sequence[Observation]]) -> Choice:
         """Send all."""
@@ -205,11 +213,15 @@ def _put_off(letter: DeadLetter, now: int) -> DeadLetter:
     return replace(letter, tries=tries, next_try_ms=now + wait)
 
 
-def _place(letter: DeadLetter) -> Window:
-    """Return where its row starts."""
+def _place(letter: DeadLetter) -> Interval:
+    """Return where its observation starts."""
     start = letter.start_ms or 0
-    return Window(start, start + 1 if letter.until_ms is None else letter.until_ms)
+    return Interval(start, start + 1 if letter.until_ms is None else letter.until_ms)
 
 
-def _letters_of(row: Observation, letters: Iterable[DeadLetter]) -> list[DeadLetter]:
-    return [letter for letter in letters if letter.row_id == row.id and letter.trace_id in {None, trace_of(row)}]
+def _letters_of(observation: Observation, letters: Iterable[DeadLetter]) -> list[DeadLetter]:
+    return [
+        letter
+        for letter in letters
+        if letter.observation_id == observation.id and letter.trace_id in {None, trace_of(observation)}
+    ]

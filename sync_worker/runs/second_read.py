@@ -1,10 +1,10 @@
 """Reads once more, in full, what was done so soon after its last update that it may have been half old.
 
-Langfuse joins the input and output of a row to its other fields, and until its store has merged the versions of a row
-those of one may come with the fields of the other. Nothing in a listing shows it, not even the time of the update: only
-the content, read again later. So each row that is done within ten minutes of its update is noted in the ledger, read
-again after these ten minutes, and sent again if its content differs. Rows that start close to each other are read as a
-window, a thousand a request; others by their ids, some two hundred a request.
+Langfuse joins the input and output of an observation to its other fields, and until its store has merged the versions
+of an observation those of one may come with the fields of the other. Nothing in a listing shows it, not even the time
+of the update: only the content, read again later. So each observation that is done within ten minutes of its update is
+noted in the ledger, read again after these ten minutes, and sent again if its content differs. Observations that start
+close to each other are read as a interval, a thousand a request; others by their ids, some two hundred a request.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from sync_worker.intervals import Interval
 from sync_worker.langfuse.reader import Page
 from sync_worker.ledger import SecondRead
 from sync_worker.ledger.state_keys import LAST_SECOND_READ
@@ -22,36 +23,36 @@ from sync_worker.pipeline.plan import TARGET_OBSERVATIONS
 from sync_worker.records import Observation
 from sync_worker.runs.interval import LateJob
 from sync_worker.spans.context import trace_of
-from sync_worker.windows import Window
 
 #: Second reads are gathered for so long, in milliseconds, unless they fill a request.
 GATHER_MS = 120_000
 #: What is being read is left alone by others for so long, in milliseconds.
 _TAKEN_MS = 30_000
-#: Rows that one request by ids holds, at 32 characters an id; and that one page of a window holds.
+#: Observations that one request by ids holds, at 32 characters an id; and that one page of a interval holds.
 _ROWS_BY_IDS = 150
 _ROWS_A_PAGE = 1_000
 #: Second reads may take one in so many of the requests a minute.
 _BUDGET_SHARE = 8
 _LEAST_REQUESTS = 4
-#: Rows that start within so many milliseconds of the next one may be read with it.
+#: Observations that start within so many milliseconds of the next one may be read with it.
 _CLOSE_MS = 60_000
-#: A row that comes twice each time is read again after double the time; the last time, what is listed is taken.
+#: An observation that comes twice each time is read again after double the time; the last time, what is listed is
+#: taken.
 _MOST_TRIES = 8
 
 _Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Stretches:
-    """How to read rows again: those in these windows together, the others by ids."""
+class Intervals:
+    """How to read observations again: those in these intervals together, the others by ids."""
 
-    windows: list[Window]
+    intervals: list[Interval]
     by_id: list[SecondRead]
 
 
 class SecondReads:
-    """Reads again what is due of one source. `length_ms` is how long a window of `TARGET_OBSERVATIONS` lately was."""
+    """Reads again what is due of one source. `length_ms` is how long a interval of `TARGET_OBSERVATIONS` lately was."""
 
     def __init__(self, pipeline: Pipeline, role: str, requests_per_minute: int | None, length_ms: int | None) -> None:
         self._pipeline = pipeline
@@ -75,23 +76,25 @@ class SecondReads:
             return
         done = session.ledger.sent_rows(session.source_id, {read.trace_id for read in due})
         session.ledger.end_second_reads(
-            session.source_id, [read for read in due if (read.trace_id, read.row_id) not in done]
+            session.source_id, [read for read in due if (read.trace_id, read.observation_id) not in done]
         )
         reads = [
             replace(read, tries=read.tries + 1, due_ms=now + _TAKEN_MS)
             for read in due
-            if (read.trace_id, read.row_id) in done
+            if (read.trace_id, read.observation_id) in done
         ]
         session.ledger.note_second_reads(session.source_id, reads)
         plan = read_together(reads, self._length)
-        for window in plan.windows:
-            inside = {(read.trace_id, read.row_id): read for read in reads if window.holds(read.start_ms)}
-            await self._pipeline.run(_Reread(self._pipeline, self._role, window, session.reader.window(window), inside))
+        for interval in plan.intervals:
+            inside = {(read.trace_id, read.observation_id): read for read in reads if interval.holds(read.start_ms)}
+            await self._pipeline.run(
+                _Reread(self._pipeline, self._role, interval, session.reader.interval(interval), inside)
+            )
         if plan.by_id:
             starts = [read.start_ms for read in plan.by_id]
-            around = Window(min(starts), max(starts) + 1)
-            wanted = {(read.trace_id, read.row_id): read for read in plan.by_id}
-            walk = session.reader.rows([read.row_id for read in plan.by_id], around)
+            around = Interval(min(starts), max(starts) + 1)
+            wanted = {(read.trace_id, read.observation_id): read for read in plan.by_id}
+            walk = session.reader.observations([read.observation_id for read in plan.by_id], around)
             await self._pipeline.run(_Reread(self._pipeline, self._role, around, walk, wanted))
         self._state.put(LAST_SECOND_READ, now)
 
@@ -103,7 +106,7 @@ class _Reread(LateJob):
         self,
         pipeline: Pipeline,
         role: str,
-        around: Window,
+        around: Interval,
         walk: AsyncIterator[Page],
         wanted: Mapping[_Key, SecondRead],
     ) -> None:
@@ -115,21 +118,23 @@ class _Reread(LateJob):
     def take(self, page: Page) -> Sequence[Observation]:
         """Take what is wanted."""
         for item in page.unreadable:  # it was sent, and is not served now
-            self._put_off([self._left.pop(key) for key in list(self._left) if key[1] == item.row_id])
-        return [row for row in page.rows if (trace_of(row), row.id) in self._wanted]
+            self._put_off([self._left.pop(key) for key in list(self._left) if key[1] == item.observation_id])
+        return [
+            observation for observation in page.observations if (trace_of(observation), observation.id) in self._wanted
+        ]
 
     def select(self, group: Group) -> dict[str, list[Observation]]:
         """Leave out what still comes twice: it is read later."""
         taken: dict[str, list[Observation]] = {}
         later = list[SecondRead]()
-        for trace_id, rows in group.traces.items():
-            for row in rows:
-                read = self._left.pop((trace_id, row.id), None)
-                if read is not None and row.unsettled and read.tries <= _MOST_TRIES:
+        for trace_id, observations in group.traces.items():
+            for observation in observations:
+                read = self._left.pop((trace_id, observation.id), None)
+                if read is not None and observation.unsettled and read.tries <= _MOST_TRIES:
                     later.append(read)
                 elif read is not None:
-                    row.unsettled = False
-                    taken.setdefault(trace_id, []).append(row)
+                    observation.unsettled = False
+                    taken.setdefault(trace_id, []).append(observation)
                     self._settled.append(read)
         self._put_off(later)
         return taken
@@ -149,9 +154,9 @@ class _Reread(LateJob):
         self._session.ledger.note_second_reads(self._session.source_id, later)
 
 
-def read_together(reads: Sequence[SecondRead], length_ms: int | None) -> Stretches:
-    """Say how to read rows again in the fewest requests, where `length_ms` holds some `TARGET_OBSERVATIONS`."""
-    plan = Stretches([], [])
+def read_together(reads: Sequence[SecondRead], length_ms: int | None) -> Intervals:
+    """Say how to read observations again in the fewest requests, where `length_ms` holds some `TARGET_OBSERVATIONS`."""
+    plan = Intervals([], [])
     run: list[SecondRead] = []
     for read in sorted(reads, key=lambda read: read.start_ms):
         if run and read.start_ms - run[-1].start_ms > _CLOSE_MS:
@@ -163,10 +168,10 @@ def read_together(reads: Sequence[SecondRead], length_ms: int | None) -> Stretch
     return plan
 
 
-def _place(run: list[SecondRead], length_ms: int | None, plan: Stretches) -> None:
-    window = Window(run[0].start_ms, run[-1].start_ms + 1)
-    rows = max(len(run), window.length * TARGET_OBSERVATIONS // length_ms) if length_ms else None
-    if rows is not None and rows / _ROWS_A_PAGE + 1 < len(run) / _ROWS_BY_IDS:
-        plan.windows.append(window)
+def _place(run: list[SecondRead], length_ms: int | None, plan: Intervals) -> None:
+    interval = Interval(run[0].start_ms, run[-1].start_ms + 1)
+    observations = max(len(run), interval.length * TARGET_OBSERVATIONS // length_ms) if length_ms else None
+    if observations is not None and observations / _ROWS_A_PAGE + 1 < len(run) / _ROWS_BY_IDS:
+        plan.intervals.append(interval)
     else:
         plan.by_id.extend(run)

@@ -1,8 +1,8 @@
 """Lists covered time once more and compares it with the ledger, to find what is there and was never sent.
 
-Within the look-back the ledger knows every row by name. What is older it has forgotten, but for how many rows of each
-hour were done; there, hours that hold more rows than were done are told, and cannot be mended without sending others
-of their rows again.
+Within the look-back the ledger knows every observation by name. What is older it has forgotten, but for how many
+observations of each hour were done; there, hours that hold more observations than were done are told, and cannot be
+mended without sending others of their observations again.
 """
 
 from __future__ import annotations
@@ -13,28 +13,30 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sync_worker.clock import Clock
+from sync_worker.intervals import Interval, contiguous_end, gaps, merged, within
 from sync_worker.langfuse.reader import Reader
 from sync_worker.ledger import Ledger, SourceState
+from sync_worker.ledger.hourly_counts import HOUR_MS
 from sync_worker.ledger.lease import BACKFILL, LIVE
-from sync_worker.ledger.tallies import HOUR_MS
 from sync_worker.records import Observation
 from sync_worker.spans.context import trace_of
 from sync_worker.times import iso_time
-from sync_worker.windows import Window, contiguous_end, gaps, merged, within
 
-_EXAMPLES = 5  # rows named for an hour
+_EXAMPLES = 5  # observations named for an hour
 
 
 @dataclass(slots=True)
 class Hour:
-    """What was found in an hour, `[start, start + 1 h)` by start of rows."""
+    """What was found in an hour, `[start, start + 1 h)` by start of observations."""
 
     start_ms: int
     listed: int = 0
     missing: int = 0
-    forgotten: bool = False  # compared by count: the rows are not known by name any more
-    again: int = 0  # rows that would go out again with those that are missing, since they are not known by name
-    rows: dict[tuple[str, str], None] = field(default_factory=dict)  # what is missing, by (trace id, row id)
+    forgotten: bool = False  # compared by count: the observations are not known by name any more
+    again: int = 0  # observations that would go out again with those that are missing, since they are not known by name
+    observations: dict[tuple[str, str], None] = field(
+        default_factory=dict
+    )  # what is missing, by (trace id, observation id)
 
 
 @dataclass(slots=True)
@@ -42,16 +44,18 @@ class Verdict:
     """What a verification found. Times in Unix milliseconds."""
 
     source: str
-    rows_listed: int = 0
+    observations_listed: int = 0
     requests: int = 0
     missing: int = 0
-    gaps: list[Window] = field(default_factory=list)
+    gaps: list[Interval] = field(default_factory=list)
     hours: list[Hour] = field(default_factory=list)  # those with differences
     complete_to_ms: int | None = None
-    reopened: list[Window] = field(default_factory=list)
-    resent: list[Window] = field(default_factory=list)  # hours, as far as they are covered, whose missing rows went out
+    reopened: list[Interval] = field(default_factory=list)
+    resent: list[Interval] = field(
+        default_factory=list
+    )  # hours, as far as they are covered, whose missing observations went out
     spans_sent: int = 0  # of them
-    refused: int = 0  # hours that are not sent unless sending other rows again is allowed
+    refused: int = 0  # hours that are not sent unless sending other observations again is allowed
 
     @property
     def complete(self) -> bool:
@@ -64,10 +68,10 @@ class Verdict:
             "source": self.source,
             "complete": self.complete,
             "complete_to": None if self.complete_to_ms is None else iso_time(self.complete_to_ms),
-            "rows_listed": self.rows_listed,
+            "observations_listed": self.observations_listed,
             "requests": self.requests,
             "missing": self.missing,
-            "gaps": [_stretch(gap) for gap in self.gaps],
+            "gaps": [_interval(gap) for gap in self.gaps],
             "hours": [
                 {
                     "from": iso_time(hour.start_ms),
@@ -75,12 +79,15 @@ class Verdict:
                     "missing": hour.missing,
                     "forgotten": hour.forgotten,
                     "again": hour.again,
-                    "examples": [{"trace_id": trace, "row_id": row} for trace, row in list(hour.rows)[:_EXAMPLES]],
+                    "examples": [
+                        {"trace_id": trace, "observation_id": observation}
+                        for trace, observation in list(hour.observations)[:_EXAMPLES]
+                    ],
                 }
                 for hour in self.hours
             ],
-            "reopened": [_stretch(window) for window in self.reopened],
-            "resent": [_stretch(window) for window in self.resent],
+            "reopened": [_interval(interval) for interval in self.reopened],
+            "resent": [_interval(interval) for interval in self.resent],
             "spans_sent": self.spans_sent,
             "refused": self.refused,
         }
@@ -99,97 +106,116 @@ class Verification:
         self._now = clock.now_ms()  # one moment for all of the listing
         self._look_back = look_back_ms
 
-    async def run(self, stretch: Window | None) -> Verdict:
-        """List the covered part of a stretch (all of the look-back where none is given) and compare it.
+    async def run(self, whole: Interval | None) -> Verdict:
+        """List the covered part of a whole (all of the look-back where none is given) and compare it.
 
-        Forgotten rows are counted by whole hours, so the stretch is widened to them.
+        Forgotten observations are counted by whole hours, so the whole is widened to them.
         """
         found = Verdict(self._name)
         live, backfilled = self._coverage(LIVE), self._coverage(BACKFILL)
-        edge = contiguous_end(self._state.first_edge_ms or 0, [*live, *backfilled])
-        stretch = _whole_hours(stretch) if stretch is not None else self._default_stretch(live, backfilled)
-        found.gaps = self._live_gaps(live, backfilled, stretch)
+        edge = contiguous_end(self._state.sync_start_ms or 0, [*live, *backfilled])
+        whole = _whole_hours(whole) if whole is not None else self._default_interval(live, backfilled)
+        found.gaps = self._live_gaps(live, backfilled, whole)
         hours: dict[int, Hour] = {}
         seen: Counter[int] = Counter()
         named: Counter[int] = Counter()
-        for window in within(merged([*live, *backfilled]), stretch):
-            await self._list(window, hours, found, seen, named)
+        for interval in within(merged([*live, *backfilled]), whole):
+            await self._list(interval, hours, found, seen, named)
         self._compare_counts(seen, named, hours)
         found.hours = sorted((hour for hour in hours.values() if hour.missing), key=lambda hour: hour.start_ms)
         found.missing = sum(hour.missing for hour in found.hours)
-        first_wrong = [window.start for window in found.gaps] + [hour.start_ms for hour in found.hours]
-        found.complete_to_ms = min([edge, *first_wrong]) if self._state.first_edge_ms is not None else None
+        first_wrong = [interval.start for interval in found.gaps] + [hour.start_ms for hour in found.hours]
+        found.complete_to_ms = min([edge, *first_wrong]) if self._state.sync_start_ms is not None else None
         return found
 
-    def _coverage(self, role: str) -> list[Window]:
+    def _coverage(self, role: str) -> list[Interval]:
         return self._ledger.coverage(self._state.id, role)
 
-    def _default_stretch(self, live: Sequence[Window], backfilled: Sequence[Window]) -> Window:
+    def _default_interval(self, live: Sequence[Interval], backfilled: Sequence[Interval]) -> Interval:
         everything = merged([*live, *backfilled])
         if not everything:
-            return Window(0, 0)
-        return Window(max(everything[0].start, self._remembered_from), everything[-1].end)
+            return Interval(0, 0)
+        return Interval(max(everything[0].start, self._remembered_from), everything[-1].end)
 
     @property
     def _remembered_from(self) -> int:
-        """From which start on rows must be known by name."""
+        """From which start on observations must be known by name."""
         return self._now - self._look_back
 
-    def _live_gaps(self, live: Sequence[Window], backfilled: Sequence[Window], stretch: Window) -> list[Window]:
-        first = self._state.first_edge_ms
+    def _live_gaps(
+        self, live: Sequence[Interval], backfilled: Sequence[Interval], interval: Interval
+    ) -> list[Interval]:
+        first = self._state.sync_start_ms
         if first is None or not live:
             return []
-        shown = Window(max(first, stretch.start), min(live[-1].end, stretch.end))
+        shown = Interval(max(first, interval.start), min(live[-1].end, interval.end))
         return gaps(shown, [*live, *backfilled])
 
     async def _list(
-        self, window: Window, hours: dict[int, Hour], found: Verdict, seen: Counter[int], named: Counter[int]
+        self, interval: Interval, hours: dict[int, Hour], found: Verdict, seen: Counter[int], named: Counter[int]
     ) -> None:
         known: set[tuple[str, str]] = set()
-        async for page in self._reader.window(window, light=True):
+        async for page in self._reader.interval(interval, light=True):
             found.requests += 1
-            found.rows_listed += len(page.rows)
-            rows = [row for row in page.rows if window.holds(row.start_ms)]
-            self._compare([row for row in rows if row.start_ms >= self._remembered_from], hours)
-            old = [row for row in rows if row.start_ms // HOUR_MS * HOUR_MS < self._remembered_from]
-            new = {(trace_of(row), row.id): row for row in old if (trace_of(row), row.id) not in known}
+            found.observations_listed += len(page.observations)
+            observations = [observation for observation in page.observations if interval.holds(observation.start_ms)]
+            self._compare(
+                [observation for observation in observations if observation.start_ms >= self._remembered_from], hours
+            )
+            old = [
+                observation
+                for observation in observations
+                if observation.start_ms // HOUR_MS * HOUR_MS < self._remembered_from
+            ]
+            new = {
+                (trace_of(observation), observation.id): observation
+                for observation in old
+                if (trace_of(observation), observation.id) not in known
+            }
             known |= new.keys()
             self._count(new.values(), seen, named)
 
-    def _count(self, rows: Collection[Observation], seen: Counter[int], named: Counter[int]) -> None:
-        """Count rows that may be forgotten by the hour; those of traces that wait are not due yet."""
-        traces = {trace_of(row) for row in rows}
+    def _count(self, observations: Collection[Observation], seen: Counter[int], named: Counter[int]) -> None:
+        """Count observations that may be forgotten by the hour; those of traces that wait are not due yet."""
+        traces = {trace_of(observation) for observation in observations}
         done = self._ledger.done_rows(self._state.id, traces)
         notes = self._ledger.traces(self._state.id, traces)
-        for row in rows:
-            trace = trace_of(row)
-            is_done = (trace, row.id) in done
-            if is_done or trace not in notes or not notes[trace].parked:
-                seen[row.start_ms // HOUR_MS] += 1
-                named[row.start_ms // HOUR_MS] += is_done
+        for observation in observations:
+            trace = trace_of(observation)
+            is_done = (trace, observation.id) in done
+            if is_done or trace not in notes or not notes[trace].pending:
+                seen[observation.start_ms // HOUR_MS] += 1
+                named[observation.start_ms // HOUR_MS] += is_done
 
-    def _compare(self, rows: Sequence[Observation], hours: dict[int, Hour]) -> None:
-        """Compare rows that the ledger must know by name."""
-        traces = {trace_of(row) for row in rows}
+    def _compare(self, observations: Sequence[Observation], hours: dict[int, Hour]) -> None:
+        """Compare observations that the ledger must know by name."""
+        traces = {trace_of(observation) for observation in observations}
         done = self._ledger.done_rows(self._state.id, traces)
         notes = self._ledger.traces(self._state.id, traces)
-        first = self._state.first_edge_ms
+        first = self._state.sync_start_ms
         backfilled = self._coverage(BACKFILL)
-        for row in rows:
-            trace = trace_of(row)
-            hour = hours.setdefault(row.start_ms // HOUR_MS, Hour(row.start_ms // HOUR_MS * HOUR_MS))
+        for observation in observations:
+            trace = trace_of(observation)
+            hour = hours.setdefault(observation.start_ms // HOUR_MS, Hour(observation.start_ms // HOUR_MS * HOUR_MS))
             hour.listed += 1
             note = notes.get(trace)
-            waits = note is not None and note.parked
-            not_due = first is not None and row.start_ms < first and not any(w.holds(row.start_ms) for w in backfilled)
-            hidden = row.is_synthetic_root and note is not None and note.context.get("rows_are") == "otel"
-            if (trace, row.id) in done or waits or not_due or hidden:
+            waits = note is not None and note.pending
+            not_due = (
+                first is not None
+                and observation.start_ms < first
+                and not any(w.holds(observation.start_ms) for w in backfilled)
+            )
+            hidden = observation.is_synthetic_root and note is not None and note.context.get("rows_are") == "otel"
+            if (trace, observation.id) in done or waits or not_due or hidden:
                 continue
-            hour.rows[trace, row.id] = None
-            hour.missing = len(hour.rows)
+            hour.observations[trace, observation.id] = None
+            hour.missing = len(hour.observations)
 
     def _compare_counts(self, seen: Counter[int], named: Counter[int], hours: dict[int, Hour]) -> None:
-        """Compare hours whose rows may be forgotten by how many were done; what is missing by name tells more."""
+        """Compare hours whose observations may be forgotten by how many were done.
+
+        What is missing by name tells more.
+        """
         done = self._ledger.rows_done_by_hour(self._state.id) if seen else Counter[int]()
         for number, listed in seen.items():
             missing = listed - done[number]
@@ -198,24 +224,27 @@ class Verification:
                 again = listed - missing - named[number]
                 hours[number] = Hour(number * HOUR_MS, listed, missing, forgotten=again > 0, again=max(0, again))
 
-    def reopen(self, hours: Sequence[Hour]) -> list[Window]:
-        """Open hours again that lack rows that the ledger would know, and return them: the next run sends them."""
+    def reopen(self, hours: Sequence[Hour]) -> list[Interval]:
+        """Open hours again that lack observations that the ledger would know, and return them.
+
+        The next run sends them.
+        """
         reopened = [
             part
             for hour in hours
             if not hour.forgotten
-            for part in within(self.covered(), Window(self._sure_from(hour), hour.start_ms + HOUR_MS))
+            for part in within(self.covered(), Interval(self._sure_from(hour), hour.start_ms + HOUR_MS))
         ]
-        for window in reopened:
+        for interval in reopened:
             for role in (LIVE, BACKFILL):
-                self._ledger.uncover(self._state.id, role, window)
+                self._ledger.uncover(self._state.id, role, interval)
         return reopened
 
     def _sure_from(self, hour: Hour) -> int:
         """Return from where on nothing of an hour was forgotten."""
-        return max(hour.start_ms, self._remembered_from) if hour.rows else hour.start_ms
+        return max(hour.start_ms, self._remembered_from) if hour.observations else hour.start_ms
 
-    def covered(self) -> list[Window]:
+    def covered(self) -> list[Interval]:
         """Return the time that is covered by either role."""
         return merged([*self._coverage(LIVE), *self._coverage(BACKFILL)])
 
@@ -224,9 +253,9 @@ def _hour_after(moment_ms: int) -> int:
     return -(-moment_ms // HOUR_MS) * HOUR_MS
 
 
-def _whole_hours(stretch: Window) -> Window:
-    return Window(stretch.start // HOUR_MS * HOUR_MS, _hour_after(stretch.end))
+def _whole_hours(interval: Interval) -> Interval:
+    return Interval(interval.start // HOUR_MS * HOUR_MS, _hour_after(interval.end))
 
 
-def _stretch(window: Window) -> dict[str, str]:
-    return {"from": iso_time(window.start), "to": iso_time(window.end)}
+def _interval(interval: Interval) -> dict[str, str]:
+    return {"from": iso_time(interval.start), "to": iso_time(interval.end)}

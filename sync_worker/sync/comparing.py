@@ -7,6 +7,7 @@ from contextlib import aclosing
 from functools import partial
 from typing import Literal
 
+from sync_worker.intervals import Interval
 from sync_worker.langfuse.client import EndpointMissing, LangfuseClient
 from sync_worker.langfuse.reader import Reader
 from sync_worker.langfuse.v1 import V1Reader
@@ -14,7 +15,6 @@ from sync_worker.langfuse.v2 import V2Reader
 from sync_worker.records import Observation
 from sync_worker.spans.context import trace_of
 from sync_worker.spans.fingerprint import fingerprint, is_retold
-from sync_worker.windows import Window
 
 #: So many rows are compared; of what was sent last, at least every second must be found as it was sent.
 COMPARED = 20
@@ -31,7 +31,7 @@ async def lists_as_sent(client: LangfuseClient, sent: Sequence[tuple[str, str, i
     where the server has no other, content does not compare: there start and end decide. Raises as a reader does.
     """
     starts = [start for _, _, start, _ in sent]
-    around = Window(min(starts), max(starts) + 1)
+    around = Interval(min(starts), max(starts) + 1)
     expected = {(trace, row): (start, state) for trace, row, start, state in sent}
     by_v1 = any(len(state) % 2 for *_, state in sent)
     found = await _by_id(_readers(client, wanted, v1_first=by_v1), [row for _, row, _, _ in sent], around)
@@ -51,7 +51,7 @@ async def share_rows(one: LangfuseClient, other: LangfuseClient, wanted: _Wanted
     for rows, elsewhere in zip(newest, reversed(sides), strict=True):
         if rows:
             starts = [row.start_ms for row in rows]
-            there = await _by_id(elsewhere, [row.id for row in rows], Window(min(starts), max(starts) + 1))
+            there = await _by_id(elsewhere, [row.id for row in rows], Interval(min(starts), max(starts) + 1))
             if {_outline(row) for row in rows} & {_outline(row) for row in there}:
                 return True
     return False
@@ -84,16 +84,16 @@ async def _newest(readers: Sequence[Reader], now_ms: int) -> list[Observation]:
 
 
 async def _first_rows(reader: Reader, start_ms: int, end_ms: int) -> list[Observation]:
-    async with aclosing(reader.window(Window(start_ms, end_ms), light=True)) as pages:
+    async with aclosing(reader.interval(Interval(start_ms, end_ms), light=True)) as pages:
         async for page in pages:
-            if page.rows:
-                return page.rows[:COMPARED]
+            if page.observations:
+                return page.observations[:COMPARED]
     return []
 
 
-async def _by_id(readers: Sequence[Reader], ids: Iterable[str], around: Window) -> list[Observation]:
+async def _by_id(readers: Sequence[Reader], ids: Iterable[str], around: Interval) -> list[Observation]:
     async def read(reader: Reader) -> list[Observation]:
-        return [row async for page in reader.rows(list(ids), around) for row in page.rows]
+        return [row async for page in reader.observations(list(ids), around) for row in page.observations]
 
     return await _first_there(readers, read)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from sync_worker.clock import Clock, Stopped
 from sync_worker.errors import CredentialsRefused, ExitCode, LeaseHeld, StateError, Stop, SyncError
+from sync_worker.intervals import Interval
 from sync_worker.langfuse.buckets import Budgets
 from sync_worker.langfuse.budget import Allowance
 from sync_worker.langfuse.client import EndpointMissing
@@ -24,7 +25,6 @@ from sync_worker.sync.opening import Transports, ask_time, open_source
 from sync_worker.sync.provisional import Starts
 from sync_worker.sync.source import SourceSync
 from sync_worker.sync.timekeeping import Clocks, last_certain_ms
-from sync_worker.windows import Window
 
 #: Sources worked on at once.
 SOURCES_AT_ONCE = 4
@@ -113,7 +113,7 @@ class Engine:
         """Note of sources that were never synced live that they are from now on: before the first request."""
         for source in sources:
             known = self.ledger.source_by_key(keys_of(source))
-            if known is None or known.first_edge_ms is None:
+            if known is None or known.sync_start_ms is None:
                 self.starts.note(source.name, self.clocks.of(source))
 
     async def live(self, source: Source, progress: Progress | None = None) -> tuple[SourceReport, int]:
@@ -131,10 +131,14 @@ class Engine:
             self.starts.correct(source.name, clock)  # also where the keys are refused: that is an answer too
 
     async def backfill(
-        self, source: Source, stretch: Window, progress: Progress | None = None, parts: Sequence[Window] | None = None
+        self,
+        source: Source,
+        interval: Interval,
+        progress: Progress | None = None,
+        parts: Sequence[Interval] | None = None,
     ) -> tuple[SourceReport, int]:
-        """Backfill a source, or only these parts of the stretch; return its report and exit code."""
-        return await self.work(source, lambda sync: sync.backfill(stretch, progress, parts))
+        """Backfill a source, or only these parts of the interval; return its report and exit code."""
+        return await self.work(source, lambda sync: sync.backfill(interval, progress, parts))
 
     async def retry(self, source: Source, letters: Sequence[DeadLetter]) -> tuple[SourceReport, int]:
         """Fetch a source's dead letters again and send them; return its report and exit code."""
@@ -169,7 +173,7 @@ class Engine:
     async def work(self, source: Source, work: Callable[[SourceSync], Awaitable[None]]) -> tuple[SourceReport, int]:
         """Run work on a source. Raises Stopped and Stop; what concerns the source alone ends in its report.
 
-        Where what was read is gone because the server speaks another generation of the API now, the work is begun anew;
+        Where what was read is gone because the server speaks another generation of the API now, the work is restarted;
         and so it is when a key is refused and its file holds another one now.
         """
         report = SourceReport(source.name)

@@ -42,7 +42,7 @@ class Worker:
         # One cycle of a source at a time; cycles missed while one ran long, or while the machine slept, become one.
         for source in self.sources:
             scheduler.every(interval, self._cycle, f"source {source.name}", [source], at_once=True)
-        scheduler.every(leases.BEAT, self._beat, "lease", at_once=False)
+        scheduler.every(leases.HEARTBEAT, self._heartbeat, "lease", at_once=False)
         logging.getLogger("apscheduler").setLevel(logging.ERROR)  # a cycle longer than its interval is no warning
         scheduler.start()
         try:
@@ -113,9 +113,9 @@ class Worker:
         if self._all_refused():
             self._ended.set()
 
-    async def _beat(self) -> None:
+    async def _heartbeat(self) -> None:
         try:
-            leases.beat(self.engine.ledger, self.lease)
+            leases.heartbeat(self.engine.ledger, self.lease)
         except Stop as fault:
             self._stop_for(fault, "lease")
 

@@ -1,6 +1,6 @@
 """Which parts of a range one of several machines takes, told by the range alone: nobody has to ask the others.
 
-The range is cut where whole stretches of a day begin, into at least `_PARTS_A_SHARD` parts for each shard, so that
+The range is cut where whole intervals of a day begin, into at least `_PARTS_A_SHARD` parts for each shard, so that
 busy and quiet times spread, and into no more than it takes, since each border cuts the traces that cross it and each
 part costs a request at least. The parts are dealt out in rounds, and each round begins one shard further: without that
 a shard would get the same hours of each day where the number of shards fits into it.
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sync_worker.windows import Window, merged
+from sync_worker.intervals import Interval, merged
 
 _MINUTE, _HOUR = 60_000, 3_600_000
 #: Lengths of parts in milliseconds, longest first; each divides a day, so that borders are the same for all ranges.
@@ -29,20 +29,20 @@ class Shard:
     index: int
     of: int
 
-    def parts(self, whole: Window) -> list[Window]:
+    def parts(self, whole: Interval) -> list[Interval]:
         """Return what of a range this shard takes, in order; parts that touch are one."""
         cut = enumerate(_cut(whole, _length(whole, self.of)))
         return merged(part for number, part in cut if (number + number // self.of) % self.of == self.index)
 
 
-def _length(whole: Window, shards: int) -> int:
+def _length(whole: Interval, shards: int) -> int:
     enough = (length for length in _LENGTHS if whole.length >= length * shards * _PARTS_A_SHARD)
     return next(enough, _LENGTHS[-1])
 
 
-def _cut(whole: Window, length: int) -> Iterator[Window]:
+def _cut(whole: Interval, length: int) -> Iterator[Interval]:
     here = whole.start
     while here < whole.end:
         end = min(whole.end, here - here % length + length)
-        yield Window(here, end)
+        yield Interval(here, end)
         here = end

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sync_worker.corrected import CorrectedClock
+from sync_worker.intervals import Interval
 from sync_worker.kelet.client import KeletClient
 from sync_worker.kelet.delivery import Delivery
 from sync_worker.langfuse.client import LangfuseClient
@@ -36,7 +37,6 @@ from sync_worker.sync.generation import Generations
 from sync_worker.sync.provisional import noted_ms, start_scope, sync_start_ms
 from sync_worker.sync.start import remember_start
 from sync_worker.times import iso_time, span_ms
-from sync_worker.windows import Window
 
 log = logging.getLogger(__name__)
 
@@ -85,11 +85,11 @@ class SourceSync:
         await self._live().cycle(now, first, progress)
 
     async def backfill(
-        self, stretch: Window, progress: Progress | None = None, parts: Sequence[Window] | None = None
+        self, interval: Interval, progress: Progress | None = None, parts: Sequence[Interval] | None = None
     ) -> None:
-        """Sync what of the stretch is not completed; a rerun resumes. With `parts`, only what lies in them."""
-        await backfill(self._pipeline, self._coverage, stretch, parts, progress)
-        self._report_unseen(stretch)
+        """Sync what of the interval is not completed; a rerun resumes. With `parts`, only what lies in them."""
+        await backfill(self._pipeline, self._coverage, interval, parts, progress)
+        self._report_unseen(interval)
         if holder(self._ledger, LIVE) is None:
             await self._live().read_again(BACKFILL)
         self._log_second_reads()
@@ -98,33 +98,33 @@ class SourceSync:
 
     async def retry(self, letters: Sequence[DeadLetter]) -> None:
         """Fetch dead letters of this source again by id, and send them whatever was kept of them."""
-        own = [letter for letter in letters if letter.source_id == self.state.id and letter.row_id is not None]
+        own = [letter for letter in letters if letter.source_id == self.state.id and letter.observation_id is not None]
         if own:
             await self._pipeline.run(RetryByHand(self._pipeline, own))
             self._session.delivery.check()
 
-    async def verify(self, stretch: Window | None, *, repair: bool = False) -> Verdict:
+    async def verify(self, interval: Interval | None, *, repair: bool = False) -> Verdict:
         """Compare synced time with Langfuse; `repair` opens what lacks observations again. See `verify`."""
         check = self._verification()
-        found = await check.run(stretch)
+        found = await check.run(interval)
         if repair:
             found.reopened = check.reopen(found.hours)
         return found
 
-    async def resend(self, stretch: Window | None, found: Verdict, *, again: bool) -> Verdict:
-        """Send what a verification of the same stretch found to be missing, and return what is missing then.
+    async def resend(self, interval: Interval | None, found: Verdict, *, again: bool) -> Verdict:
+        """Send what a verification of the same interval found to be missing, and return what is missing then.
 
         Hours whose records were forgotten are sent only with `again`, all of them: see `resend`. Needs a backfill's
         lease.
         """
         hours = [hour for hour in found.hours if again or not hour.forgotten]
-        sent: list[Window] = []
+        sent: list[Interval] = []
         if hours:
             self._coverage.keep_claims()
             before = self.report.spans_sent
-            resend = Resend(self._pipeline, self.state.first_edge_ms)
+            resend = Resend(self._pipeline, self.state.sync_start_ms)
             sent = await resend.send(hours, self._verification().covered())
-            found = await self._verification().run(stretch)
+            found = await self._verification().run(interval)
             found.spans_sent = self.report.spans_sent - before
         found.resent, found.refused = sent, 0 if again else sum(hour.forgotten for hour in found.hours)
         return found
@@ -141,11 +141,11 @@ class SourceSync:
         policy = self._session.policy
         return preview(rows, policy.project, policy.conversion, policy.routes)
 
-    async def estimate(self, stretch: Window) -> Estimate:
-        """Say what a backfill of the stretch would cost; see `estimate`."""
-        stretches = due(stretch.start, stretch.end, self._coverage.of_all)
+    async def estimate(self, interval: Interval) -> Estimate:
+        """Say what a backfill of the interval would cost; see `estimate`."""
+        intervals = due(interval.start, interval.end, self._coverage.of_all)
         batch = (self._settings.max_batch_spans, self._settings.max_batch_bytes)
-        return await estimate(self.source.name, self._client, self._session.reader, stretches, batch)
+        return await estimate(self.source.name, self._client, self._session.reader, intervals, batch)
 
     async def speaks_another(self) -> bool:
         """Whether the server, asked anew, is to be read by another generation of the API. Raises as the reader does."""
@@ -158,7 +158,7 @@ class SourceSync:
         self.report.langfuse_requests += self._client.requests
         self.report.kelet_requests += self._kelet.traffic.requests
         self.report.bytes_sent += self._kelet.traffic.bytes_sent
-        self.report.traces_parked = self._ledger.parked(self.state.id).count
+        self.report.traces_pending = self._ledger.pending(self.state.id).count
         self.report.complete_to_ms = self._coverage.watermark_ms(self.state)
 
     def _live(self) -> LiveSync:
@@ -177,13 +177,13 @@ class SourceSync:
             self.source.name, self.state, self._ledger, self._session.reader, self.clock, deepest + deepest // PERIODS
         )
 
-    def _report_unseen(self, stretch: Window) -> None:
-        """Report which part of a backfilled stretch no lookback scan of the live sync goes over."""
-        (first,) = (state.first_edge_ms for state in self._ledger.sources() if state.id == self.state.id)
-        seen_from = stretch.end if first is None else max(first, self.clock.now_ms() - self._session.policy.deepest_ms)
-        end = min(stretch.end, seen_from)
-        if stretch.start < end:
-            self.report.late_unseen_from_ms, self.report.late_unseen_to_ms = stretch.start, end
+    def _report_unseen(self, interval: Interval) -> None:
+        """Report which part of a backfilled interval no lookback scan of the live sync goes over."""
+        (first,) = (state.sync_start_ms for state in self._ledger.sources() if state.id == self.state.id)
+        seen_from = interval.end if first is None else max(first, self.clock.now_ms() - self._session.policy.deepest_ms)
+        end = min(interval.end, seen_from)
+        if interval.start < end:
+            self.report.late_unseen_from_ms, self.report.late_unseen_to_ms = interval.start, end
 
     def _log_second_reads(self) -> None:
         """Say after a backfill what is yet to be read once more."""
@@ -209,14 +209,14 @@ class SourceSync:
     def _sync_start(self, now: int) -> int:
         """Return where the live sync begins: stored before the first request, and never computed again."""
         noted = noted_ms(self._ledger, self.source.name)
-        if self.state.first_edge_ms is not None:
+        if self.state.sync_start_ms is not None:
             if noted is not None:  # of keys that turned out to be those of a project that is known
-                self._ledger.set_first_edge(self.state.id, self.state.first_edge_ms, start_scope(self.source.name))
-            return self.state.first_edge_ms
+                self._ledger.set_sync_start(self.state.id, self.state.sync_start_ms, start_scope(self.source.name))
+            return self.state.sync_start_ms
         first = sync_start_ms(self._settings.start, now if noted is None else noted, now)
         if not self.clock.is_certain:
             return first  # a guess, and stored when it is none
-        first = self._ledger.set_first_edge(self.state.id, first, start_scope(self.source.name))
+        first = self._ledger.set_sync_start(self.state.id, first, start_scope(self.source.name))
         remember_start(self._ledger, self.state.id, self._settings)
         self.state = next(state for state in self._ledger.sources() if state.id == self.state.id)
         log.info("%s: syncing what starts at or after %s", self.source.name, iso_time(first), extra={"action": "start"})

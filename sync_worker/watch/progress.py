@@ -7,8 +7,8 @@ import time
 from datetime import timedelta
 from typing import TextIO
 
+from sync_worker.intervals import Interval
 from sync_worker.times import iso_time
-from sync_worker.windows import Window
 
 _EVERY = 0.2  # seconds between two drawings
 
@@ -24,13 +24,13 @@ class ProgressLine:
         self._drawn = 0.0
         self._done = 0
 
-    def __call__(self, done_to_ms: int, stretch: Window) -> None:
-        """Note that the stretch is done up to a moment; windows that end out of order do not move it back."""
-        if not self._shown or stretch.length <= 0:
+    def __call__(self, done_to_ms: int, interval: Interval) -> None:
+        """Note that the interval is done up to a moment; intervals that end out of order do not move it back."""
+        if not self._shown or interval.length <= 0:
             return
         self._done = max(self._done, done_to_ms)
         now = time.monotonic()
-        share = min(1.0, (self._done - stretch.start) / stretch.length)
+        share = min(1.0, (self._done - interval.start) / interval.length)
         if now - self._drawn < _EVERY and share < 1:
             return
         self._drawn = now

@@ -58,8 +58,8 @@ class TestLangfuse:
         parents = {(row["traceId"], row["parentObservationId"]) for row in rows if row["parentObservationId"]}
         assert parents <= {(row["traceId"], row["id"]) for row in rows}
 
-    def test_windows_meet(self, langfuse: Langfuse) -> None:
-        """A window would repeat what its neighbour holds, or leave a row out between them."""
+    def test_intervals_meet(self, langfuse: Langfuse) -> None:
+        """A interval would repeat what its neighbour holds, or leave a row out between them."""
         rows = listed(langfuse)
         cuts = [SHAPE.first_ms - DAY_MS, unix_ms(rows[450]["startTime"]), SHAPE.start_of(2), SHAPE.end_ms + DAY_MS]
         parts: list[dict[str, Any]] = []
@@ -90,8 +90,8 @@ def test_sink_tells_lost_repeated_and_strange_spans(langfuse: Langfuse) -> None:
     ids = [row["id"] for row in listed(langfuse)]
     request = ExportTraceServiceRequest()
     spans = request.resource_spans.add().scope_spans.add().spans
-    for row_id in [*ids[:-2], ids[0], "00" * 8]:
-        spans.add(trace_id=b"\x07" * 16, span_id=bytes.fromhex(row_id), name="x" * 300)
+    for observation_id in [*ids[:-2], ids[0], "00" * 8]:
+        spans.add(trace_id=b"\x07" * 16, span_id=bytes.fromhex(observation_id), name="x" * 300)
     sink = Sink(SHAPE)
     headers = {"content-encoding": "gzip"}
     reply = sink.answer(Request("POST", "/api/traces", headers, gzip.compress(request.SerializeToString())))

@@ -19,7 +19,7 @@ def named(names: str) -> list[Recorded]:
     return [one for name in names.split() for one in recorded(name)]
 
 
-@pytest.mark.parametrize("one", named("page50 page1 rich windows gone"), ids=lambda one: one.target[:60])
+@pytest.mark.parametrize("one", named("page50 page1 rich intervals gone"), ids=lambda one: one.target[:60])
 def test_listings(one: Recorded, recorded_langfuse: RecordedLangfuse, http: httpx.Client) -> None:
     """Tests on this server would prove nothing about a real one if order, pages, cursors or keys were others."""
     answer = http.request(one.method, recorded_langfuse.url + one.target)

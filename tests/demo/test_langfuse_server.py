@@ -91,7 +91,7 @@ def test_environment_may_be_repeated(five: RecordedLangfuse, http: httpx.Client)
     ],
 )
 def test_filters(conditions: list[dict[str, Any]], expected: str, five: RecordedLangfuse, http: httpx.Client) -> None:
-    """A late scan finds what it looks for by these conditions alone."""
+    """A lookback scan finds what it looks for by these conditions alone."""
     assert listed(five, http, *conditions) == list(expected)
 
 

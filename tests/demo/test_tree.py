@@ -14,7 +14,7 @@ def received(*spans: Span, project: str = "shop") -> list[ReceivedSpan]:
 
 
 def test_whole_picture() -> None:
-    """The tree is what a newcomer judges the worker by: order, nesting and facts must be right."""
+    """The tree is what a newcomer judges the worker by: order, nesting and state_keys must be right."""
     spans = received(
         otlp.span("late-tool", id=4, parent=1, start_ms=900, ms=0.5, langfuse__observation__type="tool", error="boom"),
         otlp.span(

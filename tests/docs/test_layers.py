@@ -28,7 +28,7 @@ COMMON = frozenset(
         "printable",
         "records",
         "times",
-        "windows",
+        "intervals",
     }
 )
 
@@ -36,12 +36,12 @@ COMMON = frozenset(
 MAY: dict[str, frozenset[str]] = {
     "spans": frozenset({"records", "json_text", "times", "errors"}),
     "langfuse": frozenset(
-        {"records", "json_text", "times", "windows", "errors", "clock", "backoff", "http", "answers", "connections"}
+        {"records", "json_text", "times", "intervals", "errors", "clock", "backoff", "http", "answers", "connections"}
     ),
     "kelet": frozenset(
         {"spans", "json_text", "errors", "clock", "backoff", "http", "answers", "connections", "__version__"}
     ),
-    "ledger": frozenset({"spans", "windows", "errors", "clock"}),
+    "ledger": frozenset({"spans", "intervals", "errors", "clock"}),
     "settings": frozenset({"errors", "printable"}),
     "watch": COMMON,
     "demo": COMMON,
@@ -50,7 +50,7 @@ MAY: dict[str, frozenset[str]] = {
     "sync": COMMON | {"spans", "langfuse", "kelet", "ledger", "settings", "watch", "pipeline", "runs"},
     "cli": COMMON | {"spans", "langfuse", "kelet", "ledger", "settings", "watch", "pipeline", "runs", "sync", "demo"},
     "records": frozenset(),
-    "windows": frozenset(),
+    "intervals": frozenset(),
     "times": frozenset(),
     "errors": frozenset(),
     "json_text": frozenset(),

@@ -10,8 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sync_worker.langfuse.rows import parse_row
-from sync_worker.langfuse.v1_rows import parse_observation, parse_trace
+from sync_worker.langfuse.observations import parse_row
+from sync_worker.langfuse.v1_observations import parse_observation, parse_trace
 from sync_worker.pipeline.assemble import Assembly
 from sync_worker.records import Observation
 from sync_worker.spans.context import gather

@@ -96,12 +96,12 @@ class Kept:
 
     @property
     def refused(self) -> list[EncodedSpan]:
-        """Spans that were set aside, in order."""
+        """Spans that were dead-lettered, in order."""
         return [one.span for settled in self.settled for one in settled.refused]
 
     @property
     def statuses(self) -> set[int | None]:
-        """With which answers spans were set aside."""
+        """With which answers spans were dead-lettered."""
         return {one.status for settled in self.settled for one in settled.refused}
 
 

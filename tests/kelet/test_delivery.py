@@ -71,7 +71,7 @@ PASSING = {
 
 @pytest.mark.parametrize("reply", PASSING.values(), ids=PASSING.keys())
 async def test_fault_that_passes(reply: Reply, kelet: OtlpReceiver, send: Send) -> None:
-    """After a fault that passes spans are missing, twice there, or set aside."""
+    """After a fault that passes spans are missing, twice there, or dead-lettered."""
     kelet.script = faults.in_turn(None, reply, reply, reply)
     made = send()
     await send_all(made.delivery, traces(8))
@@ -129,7 +129,7 @@ async def test_requests_in_flight(kelet: OtlpReceiver, send: Send) -> None:
 
 
 async def test_requests_in_flight_of_several_callers(kelet: OtlpReceiver, send: Send) -> None:
-    """Windows of a backfill, which share a delivery, each have requests of their own in flight."""
+    """Intervals of a backfill, which share a delivery, each have requests of their own in flight."""
     kelet.script = faults.always(faults.slow(0.02))
     made = send()
     await asyncio.gather(*(send_all(made.delivery, [[one] for one in spans(8, trace=call)]) for call in (1, 2, 3)))
@@ -152,7 +152,7 @@ async def test_batches_are_taken_as_they_go(kelet: OtlpReceiver, send: Send) -> 
 
 
 async def test_settled_before_it_returns(kelet: OtlpReceiver, send: Send) -> None:
-    """A window is noted as covered while an answer to one of its batches is not yet kept."""
+    """A interval is noted as covered while an answer to one of its batches is not yet kept."""
     kelet.script = faults.in_turn(faults.slow(0.05), None, faults.slow(0.03))
     made = send()
     await send_all(made.delivery, traces(5))
@@ -172,7 +172,7 @@ LASTING: list[tuple[Reply, type[Exception]]] = [
 async def test_nothing_is_settled_when_all_is_refused(
     reply: Reply, kind: type[Exception], kelet: OtlpReceiver, send: Send
 ) -> None:
-    """Spans pay for a wrong setting: they are marked as sent or set aside."""
+    """Spans pay for a wrong setting: they are marked as sent or dead-lettered."""
     kelet.script = faults.always(reply)
     made = send()
     with pytest.raises(kind):
@@ -242,7 +242,7 @@ async def test_error_of_the_source_ends_waits(kelet: OtlpReceiver, send: Send) -
 
 
 async def test_error_of_the_sink(kelet: OtlpReceiver, send: Send) -> None:
-    """An answer that could not be kept is passed over, and the window counted as covered."""
+    """An answer that could not be kept is passed over, and the interval counted as covered."""
     made = send()
     made.delivery._sink = Broken()
     with pytest.raises(StateError, match="disk"):
@@ -251,7 +251,7 @@ async def test_error_of_the_sink(kelet: OtlpReceiver, send: Send) -> None:
 
 
 async def test_error_of_one_caller_is_not_that_of_another(kelet: OtlpReceiver, send: Send) -> None:
-    """One window of a backfill fails, and another, whose batch only had to wait, fails with it."""
+    """One interval of a backfill fails, and another, whose batch only had to wait, fails with it."""
     seen: list[str] = []
 
     def script(request: TraceRequest) -> Reply | None:

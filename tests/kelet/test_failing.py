@@ -184,7 +184,7 @@ async def test_span_that_always_fails_is_set_aside(at: int, kelet: OtlpReceiver,
 
 
 async def test_no_proof_no_dead_letter(kelet: OtlpReceiver, send: Send) -> None:
-    """A span is set aside though nothing shows that Kelet takes any other."""
+    """A span is dead-lettered though nothing shows that Kelet takes any other."""
     kelet.script = faults.when(faults.has_span("poison"), faults.status(500))
     made = send(patience=ALWAYS)
     remembered = None
@@ -214,7 +214,7 @@ async def test_proof_over_several_runs(kelet: OtlpReceiver, send: Send) -> None:
 
 
 async def test_span_that_passes_after_all_is_no_suspect(kelet: OtlpReceiver, send: Send) -> None:
-    """A span that failed for a while is set aside although it was taken, or its trace waits on."""
+    """A span that failed for a while is dead-lettered although it was taken, or its trace waits on."""
     kelet.script = faults.in_turn(faults.status(500), faults.status(500))
     made = send()
     assert len(await send_all(made.delivery, [spans(1)])) == 1

@@ -1,4 +1,7 @@
-"""Spans that Kelet refuses for what they are: exactly those are set aside, and never for a fault of another kind."""
+"""Spans that Kelet refuses for what they are.
+
+Exactly those are dead-lettered, and never for a fault of another kind.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +73,7 @@ async def test_poison_beside_other_batches(kelet: OtlpReceiver, send: Send) -> N
 
 @pytest.mark.parametrize("count", [8, 9, 64, 500])
 async def test_all_refused_is_no_poison(count: int, kelet: OtlpReceiver, send: Send) -> None:
-    """When Kelet refuses everything, all there is to send is set aside, span by span."""
+    """When Kelet refuses everything, all there is to send is dead-lettered, span by span."""
     kelet.script = faults.always(faults.status(400))
     made = send()
     with pytest.raises(SourcePaused, match="accepted none between"):
@@ -93,7 +96,7 @@ async def test_all_batches_refused(kelet: OtlpReceiver, send: Send) -> None:
 
 @pytest.mark.parametrize("count", [1, 7])
 async def test_few_alone_are_believed(count: int, kelet: OtlpReceiver, send: Send) -> None:
-    """A poison trace in a quiet hour pauses the source, or is marked before the window is done."""
+    """A poison trace in a quiet hour pauses the source, or is marked before the interval is done."""
     kelet.script = faults.always(faults.status(400))
     made = send()
     await send_all(made.delivery, [spans(count)])
@@ -184,7 +187,7 @@ async def test_too_large_even_cut(kelet: OtlpReceiver, send: Send) -> None:
 
 
 async def test_too_small_a_door_is_no_fault_of_the_spans(kelet: OtlpReceiver, send: Send) -> None:
-    """A proxy that lets nothing through has all there is to send set aside, span by span."""
+    """A proxy that lets nothing through has all there is to send dead-lettered, span by span."""
     kelet.script = faults.always(faults.status(413))
     made = send()
     with pytest.raises(SourcePaused):

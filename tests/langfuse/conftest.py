@@ -14,6 +14,7 @@ import pytest
 from sync_worker.backoff import Backoff
 from sync_worker.demo.langfuse_server import RecordedLangfuse
 from sync_worker.demo.serving import Request
+from sync_worker.intervals import Interval
 from sync_worker.langfuse.buckets import Buckets
 from sync_worker.langfuse.budget import Allowance
 from sync_worker.langfuse.client import LangfuseClient
@@ -24,7 +25,6 @@ from sync_worker.langfuse.reader import Page
 from sync_worker.langfuse.v1 import V1Reader
 from sync_worker.langfuse.v2 import V2Reader
 from sync_worker.times import unix_ms
-from sync_worker.windows import Window
 from tests.support.clock import VirtualClock
 from tests.support.langfuse_v1 import LangfuseV1
 from tests.support.rows import Row, at, row
@@ -33,8 +33,8 @@ PUBLIC_KEY = "pk-lf-demo"
 SECRET_KEY = "sk-lf-demo"
 PATIENCE = 300.0
 
-#: A stretch of time that holds every row, made up or recorded.
-ALWAYS = Window(unix_ms("2024-01-01T00:00:00Z") or 0, unix_ms("2027-01-01T00:00:00Z") or 0)
+#: A interval of time that holds every row, made up or recorded.
+ALWAYS = Interval(unix_ms("2024-01-01T00:00:00Z") or 0, unix_ms("2027-01-01T00:00:00Z") or 0)
 
 
 @dataclass
@@ -122,12 +122,12 @@ async def walk(pages: AsyncIterator[Page], into: list[Page] | None = None) -> li
 
 def ids(pages: list[Page]) -> list[str]:
     """Return the ids of all rows in the order of arrival."""
-    return [item.id for page in pages for item in page.rows]
+    return [item.id for page in pages for item in page.observations]
 
 
 def unreadable_ids(pages: list[Page]) -> list[str | None]:
-    """Return the ids of all rows that were set aside."""
-    return [item.row_id for page in pages for item in page.unreadable]
+    """Return the ids of all rows that were dead-lettered."""
+    return [item.observation_id for page in pages for item in page.unreadable]
 
 
 def newest_first(rows: list[Row]) -> list[str]:

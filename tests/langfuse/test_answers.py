@@ -15,7 +15,7 @@ from sync_worker.errors import SyncError
 from sync_worker.http import describe
 from sync_worker.langfuse.identity import project_of
 from sync_worker.langfuse.media import Media
-from sync_worker.langfuse.rows import parse_row
+from sync_worker.langfuse.observations import parse_row
 from tests.langfuse.conftest import ALWAYS, Connect, ids, newest_first, some_rows, unreadable_ids, walk
 from tests.support.rows import row
 
@@ -27,7 +27,7 @@ async def test_page_over_the_limit_comes_in_smaller_ones(server: RecordedLangfus
     rows = [row(start=float(number), input="x" * 9000) for number in range(64)]
     server.rows.extend(rows)
     reading = connect(server.url, max_bytes=65536)
-    pages = await walk(reading.reader.window(ALWAYS))
+    pages = await walk(reading.reader.interval(ALWAYS))
     assert ids(pages) == newest_first(rows)
     assert unreadable_ids(pages) == []
     assert max(page.size for page in pages) <= 65536
@@ -38,7 +38,7 @@ async def test_row_over_the_limit_is_set_aside(server: RecordedLangfuse, connect
     rows = [*some_rows(20), row(start=7.5, input="x" * 100_000)]
     server.rows.extend(rows)
     reading = connect(server.url, max_bytes=65536)
-    pages = await walk(reading.reader.window(ALWAYS))
+    pages = await walk(reading.reader.interval(ALWAYS))
     assert unreadable_ids(pages) == [rows[-1]["id"]]
     assert ids(pages) == newest_first(rows[:-1])
 
@@ -68,7 +68,7 @@ async def test_message_holds_nothing_of_an_answer(
     reading = connect(server.url, patience=0.0)
     server.script = lambda request: reply
     with pytest.raises(SyncError) as raised:
-        await (project_of(reading.client) if by_sdk else walk(reading.reader.window(ALWAYS)))
+        await (project_of(reading.client) if by_sdk else walk(reading.reader.interval(ALWAYS)))
     assert SECRET not in str(raised.value)
     assert len(str(raised.value)) < 700
     assert str(raised.value).isprintable()
@@ -104,4 +104,4 @@ async def test_stop_while_a_text_is_fetched(server: RecordedLangfuse, connect: C
     server.script = stops
     shortened = replace(parse_row(row(start=1.0)), input=token)
     with pytest.raises(Stopped):
-        await Media(reading.client).whole_row(shortened)
+        await Media(reading.client).resolve(shortened)

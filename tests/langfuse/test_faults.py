@@ -45,7 +45,7 @@ async def test_fault_that_passes(reply: Reply, server: RecordedLangfuse, langfus
     server.rows.extend(rows)
     langfuse.reader._sizes[FULL].limit = 8
     server.script = faults.in_turn(None, reply, None, reply, reply)
-    pages = await walk(langfuse.reader.window(ALWAYS))
+    pages = await walk(langfuse.reader.interval(ALWAYS))
     assert ids(pages) == newest_first(rows)
     assert unreadable_ids(pages) == []
     assert all(wait <= 60 for wait in langfuse.clock.waits)
@@ -55,7 +55,7 @@ async def test_rate_limit_is_obeyed_and_learnt(server: RecordedLangfuse, langfus
     """The wait that Langfuse asks for is cut short, or the limit that it tells is forgotten."""
     server.rows.extend(some_rows(3))
     server.script = faults.in_turn(faults.rate_limited(37, limit=30))
-    await walk(langfuse.reader.window(ALWAYS))
+    await walk(langfuse.reader.interval(ALWAYS))
     assert langfuse.clock.waits == [37.0]
     assert langfuse.client.budget.of(PUBLIC_API).learnt == 30
     assert langfuse.client.budget.of(PUBLIC_API).per_minute == 24
@@ -66,14 +66,14 @@ async def test_limit_in_strange_letters(limit: str, server: RecordedLangfuse, la
     """A header that is no number ends the run."""
     headers = {"Retry-After": "1", "X-RateLimit-Limit": limit}
     server.script = faults.in_turn(Reply(429, headers, b"429 - rate limit exceeded"))
-    await walk(langfuse.reader.window(ALWAYS))
+    await walk(langfuse.reader.interval(ALWAYS))
     assert langfuse.client.budget.of(PUBLIC_API).learnt is None
 
 
 async def test_rate_limit_without_a_wait(server: RecordedLangfuse, langfuse: Connected) -> None:
     """A plain 429 is answered by asking again at once: denied requests count too."""
     server.script = faults.in_turn(faults.rate_limited_plainly())
-    await walk(langfuse.reader.window(ALWAYS))
+    await walk(langfuse.reader.interval(ALWAYS))
     assert langfuse.clock.waits == [60.0]
 
 
@@ -81,7 +81,7 @@ async def test_rate_limit_beyond_patience(server: RecordedLangfuse, connect: Con
     """A rate limit never ends, and `once` neither; or the message about it is told twice over."""
     server.script = faults.always(faults.rate_limited(45))
     walking, asking = connect(server.url, patience=100.0), connect(server.url, patience=100.0)
-    for made, ask in ((walking, walk(walking.reader.window(ALWAYS))), (asking, asking.client.get(PATH, {}))):
+    for made, ask in ((walking, walk(walking.reader.interval(ALWAYS))), (asking, asking.client.get(PATH, {}))):
         with pytest.raises(TransientError) as caught:
             await ask
         assert str(caught.value).count("gave up") == 1
@@ -93,7 +93,7 @@ async def test_retry_after_of_an_outage(server: RecordedLangfuse, langfuse: Conn
     server.rows.extend(some_rows(2))
     langfuse.reader._sizes[FULL].limit = 1
     server.script = faults.in_turn(*[faults.status(503, retry_after=20)] * 4)
-    pages = await walk(langfuse.reader.window(ALWAYS))
+    pages = await walk(langfuse.reader.interval(ALWAYS))
     assert (len(ids(pages)), unreadable_ids(pages)) == (2, [])
     assert langfuse.clock.waits == [20.0] * 4
 
@@ -108,7 +108,7 @@ async def test_outage_that_ends_at_any_moment(
     rows = some_rows(4)
     server.rows.extend(rows)
     server.script = faults.in_turn(*[reply] * faults_in_all)
-    pages = await walk(langfuse.reader.window(ALWAYS))
+    pages = await walk(langfuse.reader.interval(ALWAYS))
     assert ids(pages) == newest_first(rows)
     assert unreadable_ids(pages) == []
 
@@ -124,7 +124,7 @@ async def test_server_that_is_down(reply: Reply, server: RecordedLangfuse, conne
     made = connect(server.url, patience=120.0)
     pages: list[Page] = []
     with pytest.raises(TransientError, match="gave up after"):
-        await walk(made.reader.window(ALWAYS), pages)
+        await walk(made.reader.interval(ALWAYS), pages)
     assert pages == []
     assert sum(made.clock.waits) <= 120.0
     assert len(made.sent) < 60
@@ -135,7 +135,7 @@ async def test_outage_without_end_is_waited_out(server: RecordedLangfuse, connec
     server.rows.extend(some_rows(3))
     server.script = faults.in_turn(*[faults.status(500)] * 60)
     made = connect(server.url, patience=None)
-    assert len(ids(await walk(made.reader.window(ALWAYS)))) == 3
+    assert len(ids(await walk(made.reader.interval(ALWAYS)))) == 3
     assert sum(made.clock.waits) > 30 * 60
 
 
@@ -145,7 +145,7 @@ async def test_refused_connection(connect: Connect) -> None:
         url = gone.url
     made = connect(url, patience=10.0)
     with pytest.raises(TransientError, match=r"cannot be reached at .*gave up after"):
-        await walk(made.reader.window(ALWAYS))
+        await walk(made.reader.interval(ALWAYS))
     assert set(made.limits) == {1000}
 
 
@@ -155,7 +155,7 @@ async def test_slow_answers_make_smaller_pages(server: RecordedLangfuse, connect
     server.rows.extend(rows)
     server.script = faults.when(lambda request: int(request.query["limit"]) > 125, faults.slow(0.5))
     made = connect(server.url, timeout=0.1)
-    assert ids(await walk(made.reader.window(ALWAYS))) == newest_first(rows)
+    assert ids(await walk(made.reader.interval(ALWAYS))) == newest_first(rows)
     assert made.limits == [1000, 1000, 125]
 
 
@@ -165,7 +165,7 @@ async def test_too_large_a_page(reply: Reply, server: RecordedLangfuse, langfuse
     rows = some_rows(400)
     server.rows.extend(rows)
     server.script = faults.when(lambda request: int(request.query["limit"]) > 20, reply)
-    pages = await walk(langfuse.reader.window(ALWAYS))
+    pages = await walk(langfuse.reader.interval(ALWAYS))
     assert ids(pages) == newest_first(rows)
     assert unreadable_ids(pages) == []
     served = [request for request in server.requests if request.status == 200]
@@ -179,7 +179,7 @@ async def test_smaller_page_stays_at_its_cursor(server: RecordedLangfuse, langfu
     server.rows.extend(rows)
     langfuse.reader._sizes[FULL].limit = 8
     server.script = faults.in_turn(None, None, faults.status(413), faults.status(413))
-    await walk(langfuse.reader.window(ALWAYS))
+    await walk(langfuse.reader.interval(ALWAYS))
     cursors = [url.params.get("cursor") for url in langfuse.sent]
     assert cursors[2] == cursors[3] == cursors[4]
     assert langfuse.limits[2:5] == [32, 16, 8]
@@ -205,7 +205,7 @@ async def test_fault_that_does_not_pass(
     """What only an operator can cure is tried again and again, or ends the program with all its other sources."""
     server.script = faults.always(reply)
     with pytest.raises(kind, match=words) as caught:
-        await walk(langfuse.reader.window(ALWAYS))
+        await walk(langfuse.reader.interval(ALWAYS))
     assert isinstance(caught.value, SourcePaused)
     assert len(langfuse.sent) == 1
     assert langfuse.clock.waits == []
@@ -221,7 +221,7 @@ async def test_success_ends_an_outage(server: RecordedLangfuse, langfuse: Connec
 
     server.script = script
     langfuse.client.backoff._patience = 1.0
-    assert len(ids(await walk(langfuse.reader.window(ALWAYS)))) == 40
+    assert len(ids(await walk(langfuse.reader.interval(ALWAYS)))) == 40
     assert set(langfuse.clock.waits) == {0.5}
 
 

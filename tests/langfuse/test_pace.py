@@ -199,7 +199,7 @@ async def test_walk_slows_down_with_the_server(connect_v1: ConnectV1) -> None:
     server = LangfuseV1(traces, observations)
     turns = iter(range(1000))
     made = connect_v1(server, pace=True, seconds=lambda _: 8.0 if next(turns) % 12 == 5 else 0.2)
-    assert set(keys(await walk(made.reader.window(ALWAYS)))) == keys_of(traces, observations)
+    assert set(keys(await walk(made.reader.interval(ALWAYS)))) == keys_of(traces, observations)
     assert sum(made.clock.waits) >= 4.0
 
 
@@ -214,7 +214,7 @@ async def test_walk_outlives_an_open_circuit(connect_v1: ConnectV1) -> None:
         return faults.status(502) if 1.0 < made.clock.monotonic() - began < 900.0 else None
 
     server.script = script
-    pages = await walk(made.reader.window(ALWAYS))
+    pages = await walk(made.reader.interval(ALWAYS))
     assert set(keys(pages)) == keys_of(traces, observations)
     assert unreadable(pages) == []
     assert made.asked < 100

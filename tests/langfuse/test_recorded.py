@@ -11,11 +11,11 @@ from httpx import QueryParams, Response
 from vcr.request import Request
 
 from sync_worker.errors import CredentialsRefused
+from sync_worker.intervals import Interval
 from sync_worker.langfuse.client import EndpointMissing, RequestRejected, ServerFault
 from sync_worker.langfuse.identity import Project, project_of, server_version
-from sync_worker.langfuse.rows import parse_row
+from sync_worker.langfuse.observations import parse_row
 from sync_worker.langfuse.v2 import PATH
-from sync_worker.windows import Window
 from tests.langfuse.conftest import ALWAYS, Connect, ids, walk
 from tests.support.cassettes import CASSETTES, HOST, Recorded, play, recorded
 from tests.support.rows import recorded_rows
@@ -42,11 +42,11 @@ async def test_every_row_of_a_recorded_walk_comes_once(connect: Connect) -> None
     """A row is left out, repeated or moved where two recorded pages meet, or the walk asks on after its end."""
     made = connect(HOST)
     with play_pages("page50") as cassette:
-        pages = await walk(made.reader.window(ALWAYS, light=True))
+        pages = await walk(made.reader.interval(ALWAYS, light=True))
     expected = [item["id"] for one in WALK for item in one.json["data"]]
     assert ids(pages) == expected
     assert len(expected) == 822
-    assert [len(page.rows) for page in pages] == [len(one.json["data"]) for one in WALK]
+    assert [len(page.observations) for page in pages] == [len(one.json["data"]) for one in WALK]
     assert cassette.play_count == len(WALK) == made.client.requests
     assert [page.unreadable for page in pages] == [[]] * len(WALK)
 
@@ -55,7 +55,7 @@ async def test_every_page_repeats_bounds_and_fields(connect: Connect) -> None:
     """A cursor carries no filters: a page without its bounds would be a page of another walk."""
     made = connect(HOST)
     with play_pages("page50"):
-        await walk(made.reader.window(Window(1_795_000_000_000, 1_796_000_000_001), light=True))
+        await walk(made.reader.interval(Interval(1_795_000_000_000, 1_796_000_000_001), light=True))
     assert {url.params["fromStartTime"] for url in made.sent} == {"2026-11-18T11:06:40.000Z"}
     assert {url.params["toStartTime"] for url in made.sent} == {"2026-11-30T00:53:20.001Z"}
     assert {url.params["fields"] for url in made.sent} == {"core,basic,time"}
@@ -66,10 +66,10 @@ async def test_rows_keep_what_they_are(connect: Connect) -> None:
     """A field of a real row is read into the wrong place or lost."""
     made = connect(HOST)
     with play_pages("rich"):
-        (page,) = await walk(made.reader.window(ALWAYS))
+        (page,) = await walk(made.reader.interval(ALWAYS))
     by_id = {item["id"]: item for item in recorded("rich")[0].json["data"]}
-    assert {item.id for item in page.rows} == by_id.keys()
-    for item in page.rows:
+    assert {item.id for item in page.observations} == by_id.keys()
+    for item in page.observations:
         wire = by_id[item.id]
         assert (item.trace_id, item.type, item.name) == (wire["traceId"], wire["type"], wire["name"])
         assert (item.input, item.output) == (wire["input"] or None, wire["output"] or None)
@@ -140,11 +140,11 @@ async def test_keys_and_projects(connect: Connect) -> None:
     assert "organization key" in str(refused[2])
 
 
-async def test_recorded_windows(connect: Connect) -> None:
+async def test_recorded_intervals(connect: Connect) -> None:
     """Bounds are written in a form that the server reads otherwise: its answer would not be that of the recording."""
     made = connect(HOST)
     bounds = {"fromStartTime": "2026-11-22T15:59:00Z", "toStartTime": "2026-11-22T16:00:00Z", "limit": "3"}
-    with play("windows"):
+    with play("intervals"):
         answer = await made.client.get(PATH, bounds)
         empty = await made.client.get(PATH, {"fromStartTime": "2030-01-01T00:00:00Z"})
     starts = [parse_row(item).start_ms for item in answer.body["data"]]

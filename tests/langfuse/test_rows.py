@@ -11,8 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sync_worker.errors import RecordRefused
-from sync_worker.langfuse.rows import parse_row
-from sync_worker.langfuse.v1_rows import parse_observation
+from sync_worker.langfuse.observations import parse_row
+from sync_worker.langfuse.v1_observations import parse_observation
 from sync_worker.records import Observation
 from tests.support.rows import row
 

@@ -25,7 +25,7 @@ async def test_redirect_is_not_followed(code: int, server: RecordedLangfuse, con
     with RecordedLangfuse(some_rows(3)) as elsewhere:
         server.script = faults.always(faults.redirect(f"{elsewhere.url}/api/public/v2/observations?token=abc", code))
         made = connect(server.url)
-        for ask in (walk(made.reader.window(ALWAYS)), project_of(made.client)):
+        for ask in (walk(made.reader.interval(ALWAYS)), project_of(made.client)):
             with pytest.raises(SourcePaused, match="LANGFUSE_BASE_URL") as caught:
                 await ask
             assert elsewhere.url in str(caught.value)
@@ -36,7 +36,7 @@ async def test_redirect_is_not_followed(code: int, server: RecordedLangfuse, con
 async def test_keys_are_sent_in_the_header_alone(server: RecordedLangfuse, connect: Connect) -> None:
     """A key stands in an address, where every proxy logs it, or is not sent at all."""
     made = connect(server.url)
-    await walk(made.reader.window(ALWAYS))
+    await walk(made.reader.interval(ALWAYS))
     await project_of(made.client)
     for request in server.requests:
         assert request.headers["authorization"] == f"Basic {BASIC}"
@@ -63,7 +63,7 @@ async def test_no_key_in_any_message(
         server.script = faults.always(reply)
         for which in range(3):
             made = connect(server.url, patience=70.0)
-            asks = (walk(made.reader.window(ALWAYS)), project_of(made.client), server_version(made.client))
+            asks = (walk(made.reader.interval(ALWAYS)), project_of(made.client), server_version(made.client))
             for number, ask in enumerate(asks):
                 if number != which:
                     ask.close()
@@ -83,7 +83,7 @@ async def test_no_key_in_logs_of_a_good_walk(
     poison = faults.when(faults.shows_row(server, rows[3]["id"]), faults.status(500))
     server.script = faults.first_of(faults.in_turn(faults.drop(), faults.rate_limited(1)), poison)
     made = connect(server.url)
-    await walk(made.reader.window(ALWAYS))
+    await walk(made.reader.interval(ALWAYS))
     await project_of(made.client)
     assert "GET /api/public/v2/observations: 200" in caplog.text
     assert_silent(told(caplog))
@@ -96,7 +96,7 @@ async def test_dead_connection_says_no_key(connect: Connect) -> None:
         url = gone.url
     made = connect(url, patience=1.0)
     with pytest.raises(SyncError) as caught:
-        await walk(made.reader.window(ALWAYS))
+        await walk(made.reader.interval(ALWAYS))
     assert_silent("".join(traceback.format_exception(caught.value)))
 
 
@@ -124,5 +124,5 @@ async def test_proxy_that_repeats_headers(
     caplog.set_level(logging.DEBUG)
     server.script = echo
     with pytest.raises(SyncError) as caught:
-        await walk(connect(server.url, patience=5.0).reader.window(ALWAYS))
+        await walk(connect(server.url, patience=5.0).reader.interval(ALWAYS))
     assert_silent("".join(traceback.format_exception(caught.value)) + told(caplog))

@@ -11,10 +11,10 @@ from sync_worker.clock import Stopped
 from sync_worker.demo.rowstore import to_ms
 from sync_worker.demo.serving import Reply, Request, json_reply
 from sync_worker.errors import CredentialsRefused, SourcePaused, TransientError
+from sync_worker.intervals import Interval
 from sync_worker.langfuse.client import EndpointMissing
 from sync_worker.langfuse.listing import OBSERVATIONS
 from sync_worker.langfuse.reader import Page
-from sync_worker.windows import Window
 from tests.langfuse.conftest import ALWAYS, ConnectV1, walk
 from tests.langfuse.v1_worlds import crowd, keys, keys_of, same_moment, starts_of, steady, unreadable, walk_as_caller
 from tests.support import faults
@@ -47,7 +47,7 @@ async def test_faults_that_pass(how: str, mode: Mode, connect_v1: ConnectV1) -> 
         server = LangfuseV1(traces, observations, mode=mode, seed=seed)
         server.script = lambda _, rng=rng: PASSING[how] if rng.random() < 0.15 else None
         made = connect_v1(server, limit=20)
-        pages = await walk_as_caller(made.reader.window(ALWAYS), starts_of(traces, observations))
+        pages = await walk_as_caller(made.reader.interval(ALWAYS), starts_of(traces, observations))
         assert set(keys(pages)) == keys_of(traces, observations)
         assert unreadable(pages) == []
 
@@ -67,7 +67,7 @@ async def test_outage_sets_no_row_aside(how: str, begins: int, connect_v1: Conne
         return BREAKING[how] if begins <= passed < begins + 120 else None
 
     server.script = script
-    pages = await walk(made.reader.window(ALWAYS))
+    pages = await walk(made.reader.interval(ALWAYS))
     assert set(keys(pages)) == keys_of(traces, observations)
     assert unreadable(pages) == []
 
@@ -79,7 +79,7 @@ async def test_server_that_is_down_for_good(how: str, connect_v1: ConnectV1) -> 
     server = LangfuseV1(traces, observations)
     made = connect_v1(server, patience=120.0)
     pages: list[Page] = []
-    walked = made.reader.window(ALWAYS)
+    walked = made.reader.interval(ALWAYS)
     pages.append(await anext(walked))
     server.script = faults.always(BREAKING[how])
     with pytest.raises(TransientError, match="gave up after"):
@@ -100,7 +100,7 @@ async def test_rows_that_are_never_served(where: list[int], how: str, mode: Mode
     server.unserved = {observations[place]["id"] for place in where}
     made = connect_v1(server)
     never = {(item["traceId"], item["id"]) for item in observations if item["id"] in server.unserved}
-    pages = await walk_as_caller(made.reader.window(ALWAYS), starts_of(traces, observations), never)
+    pages = await walk_as_caller(made.reader.interval(ALWAYS), starts_of(traces, observations), never)
     assert set(keys(pages)) == keys_of(traces, observations) - never
     assert len(unreadable(pages)) == len(where)
     assert {item.reason[:23] for item in unreadable(pages)} == {"Langfuse cannot serve i"}
@@ -118,7 +118,7 @@ async def test_lone_rows_that_are_not_served(mode: Mode, connect_v1: ConnectV1) 
 
     async def walk_all() -> None:
         for start in (to_ms(item["startTime"]) for item in rows):
-            await walk(made.reader.window(Window(start - 1000, start + 1000)), pages)
+            await walk(made.reader.interval(Interval(start - 1000, start + 1000)), pages)
 
     with pytest.raises(TransientError, match="gave up after"):
         await walk_all()
@@ -134,21 +134,21 @@ async def test_first_rows_of_all_are_not_served(how: str, mode: Mode, connect_v1
     server = LangfuseV1([], rows, mode=mode)
     server.unserved_reply = BREAKING[how]
     server.unserved = {item["id"] for item in rows[-3:]}
-    pages = await walk(connect_v1(server, patience=20.0).reader.window(ALWAYS))
+    pages = await walk(connect_v1(server, patience=20.0).reader.interval(ALWAYS))
     assert set(keys(pages)) == keys_of([], rows[:-3])
     assert len(unreadable(pages)) == 3
 
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_trace_that_is_never_served_is_named(mode: Mode, connect_v1: ConnectV1) -> None:
-    """The list tells ids without content, but a trace that is set aside has no name."""
+    """The list tells ids without content, but a trace that is dead-lettered has no name."""
     traces, observations = steady(60)
     server = LangfuseV1(traces, observations, mode=mode)
     server.unserved = {traces[5]["id"]}
-    pages = await walk(connect_v1(server).reader.window(ALWAYS))
+    pages = await walk(connect_v1(server).reader.interval(ALWAYS))
     (item,) = unreadable(pages)
     if mode == "v3":  # v2 cannot leave out content
-        assert (item.row_id, item.trace_id) == (f"t-{traces[5]['id']}", traces[5]["id"])
+        assert (item.observation_id, item.trace_id) == (f"t-{traces[5]['id']}", traces[5]["id"])
     assert len(set(keys(pages))) == len(traces) + len(observations) - 1
 
 
@@ -163,7 +163,7 @@ async def test_unserved_row_among_ties(count: int, how: str, mode: Mode, connect
         server.unserved_reply = BREAKING[how]
         server.unserved = {rows[seed % count]["id"]}
         made = connect_v1(server)
-        pages = await walk(made.reader.window(ALWAYS))
+        pages = await walk(made.reader.interval(ALWAYS))
         assert keys_of([], rows) - set(keys(pages)) == {("one-trace", rows[seed % count]["id"])}
         assert 1 <= len(unreadable(pages)) <= (1 if mode == "v3" else count)
 
@@ -174,7 +174,7 @@ async def test_unserved_traces_among_ties(connect_v1: ConnectV1) -> None:
         traces = [trace_item(start=at(1)) for _ in range(130)] + [trace_item(start=float(n)) for n in range(5)]
         server = LangfuseV1(traces, [], mode=mode)
         server.unserved = {traces[3]["id"], traces[77]["id"]}
-        pages = await walk(connect_v1(server).reader.window(ALWAYS))
+        pages = await walk(connect_v1(server).reader.interval(ALWAYS))
         missing = keys_of(traces, []) - set(keys(pages))
         assert missing == {(one, f"t-{one}") for one in server.unserved}
         assert len(unreadable(pages)) == 2
@@ -186,7 +186,7 @@ async def test_two_versions_of_an_unserved_row(connect_v1: ConnectV1) -> None:
     server = LangfuseV1([], [*rows, rows[0]], duplicates="counted")
     server.unserved = {rows[0]["id"]}
     made = connect_v1(server)
-    pages = await walk(made.reader.window(ALWAYS))
+    pages = await walk(made.reader.interval(ALWAYS))
     assert set(keys(pages)) == keys_of([], rows[1:])
     assert 1 <= len(unreadable(pages)) <= 2
     assert made.asked < 400
@@ -198,20 +198,20 @@ async def test_only_row_is_not_served(mode: Mode, connect_v1: ConnectV1) -> None
     server = LangfuseV1([], [observation_item("T")], mode=mode)
     server.unserved = {item["id"] for item in server.observations}
     made = connect_v1(server)
-    pages = await walk(made.reader.window(ALWAYS))
+    pages = await walk(made.reader.interval(ALWAYS))
     assert (keys(pages), len(unreadable(pages))) == ([], 1)
     assert made.asked < 30
 
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_server_that_counts_but_serves_nothing(mode: Mode, connect_v1: ConnectV1) -> None:
-    """When the store of content is down from the start, every row in turn is set aside as if it were broken."""
+    """When the store of content is down from the start, every row in turn is dead-lettered as if it were broken."""
     rows = steady(40, every=1.0)[1]
     server = LangfuseV1([], rows, mode=mode)
     server.unserved = {item["id"] for item in rows}
     pages: list[Page] = []
     with pytest.raises(TransientError, match="gave up after"):
-        await walk(connect_v1(server, patience=600.0).reader.window(ALWAYS), pages)
+        await walk(connect_v1(server, patience=600.0).reader.interval(ALWAYS), pages)
     assert keys(pages) == []
     assert len(unreadable(pages)) <= 8
 
@@ -224,7 +224,7 @@ async def test_outage_that_ends_at_any_request(mode: Mode, connect_v1: ConnectV1
         for faulty in range(1, 30):
             server = LangfuseV1([], rows, mode=mode)
             server.script = faults.on_path("/api/public/observations", faults.in_turn(*[faults.status(500)] * faulty))
-            pages = await walk(connect_v1(server, patience=None).reader.window(ALWAYS))
+            pages = await walk(connect_v1(server, patience=None).reader.interval(ALWAYS))
             assert (set(keys(pages)), unreadable(pages)) == (keys_of([], rows), []), faulty
 
 
@@ -233,9 +233,9 @@ async def test_rows_that_were_served_before_and_are_no_more(connect_v1: ConnectV
     rows = steady(10, every=5.0)[1]
     server = LangfuseV1([], rows)
     made = connect_v1(server)
-    assert len(keys(await walk(made.reader.window(ALWAYS)))) == 10
+    assert len(keys(await walk(made.reader.interval(ALWAYS)))) == 10
     server.unserved = {rows[0]["id"], rows[9]["id"]}
-    pages = await walk(made.reader.window(ALWAYS))
+    pages = await walk(made.reader.interval(ALWAYS))
     assert set(keys(pages)) == keys_of([], rows[1:9])
     assert len(unreadable(pages)) == 2
 
@@ -248,7 +248,7 @@ async def test_pages_shrink_to_what_the_server_bears(most: int, mode: Mode, conn
     server = LangfuseV1(traces, observations, mode=mode)
     server.max_rows = most
     made = connect_v1(server)
-    pages = await walk_as_caller(made.reader.window(ALWAYS), starts_of(traces, observations))
+    pages = await walk_as_caller(made.reader.interval(ALWAYS), starts_of(traces, observations))
     assert set(keys(pages)) == keys_of(traces, observations)
     assert unreadable(pages) == []
 
@@ -259,7 +259,7 @@ async def test_few_refusals_while_a_server_bears_less(connect_v1: ConnectV1) -> 
     server = LangfuseV1(traces, observations)
     server.max_rows = 30
     made = connect_v1(server)
-    await walk(made.reader.window(ALWAYS))
+    await walk(made.reader.interval(ALWAYS))
     refused = sum(request.status == 422 for request in server.requests)
     assert refused < made.asked / 8
     assert made.reader.limits[OBSERVATIONS.path] <= 30
@@ -272,7 +272,7 @@ async def test_heavy_rows_in_one_moment(mode: Mode, connect_v1: ConnectV1) -> No
     rows = [observation_item("T", start=at(1), input="x" * size) for size in sizes]
     server = LangfuseV1([], rows, mode=mode)
     server.max_bytes = 60_000
-    pages = await walk(connect_v1(server).reader.window(ALWAYS))
+    pages = await walk(connect_v1(server).reader.interval(ALWAYS))
     assert set(keys(pages)) == keys_of([], rows)
     assert unreadable(pages) == []
 
@@ -309,7 +309,7 @@ async def test_answers_that_end_a_walk(reply: Reply, error: type[Exception], con
         answers = [None] * turn
         server.script = lambda _, answers=answers: answers.pop() if answers else reply
         with pytest.raises(error):
-            await walk(made.reader.window(ALWAYS))
+            await walk(made.reader.interval(ALWAYS))
 
 
 BROKEN: list[object] = [
@@ -334,7 +334,7 @@ async def test_items_that_are_none(path: str, broken: object, connect_v1: Connec
     good = traces if path == "traces" else observations
     meta = {"page": 1, "limit": 100, "totalItems": len(good) + 1, "totalPages": 1}
     server.script = faults.on_path(f"/api/public/{path}", json_reply(200, {"data": [broken, *good], "meta": meta}))
-    pages = await walk(made.reader.window(ALWAYS))
+    pages = await walk(made.reader.interval(ALWAYS))
     assert set(keys(pages)) == keys_of(traces, observations)
     assert len(unreadable(pages)) == 1
     assert unreadable(pages)[0].raw is not None
@@ -345,7 +345,7 @@ async def test_stop_is_heard_between_pages_and_in_waits(connect_v1: ConnectV1) -
     traces, observations = steady(500)
     server = LangfuseV1(traces, observations)
     made = connect_v1(server)
-    pages = made.reader.window(ALWAYS)
+    pages = made.reader.interval(ALWAYS)
     await anext(pages)
     before = made.asked
     made.clock.stop()
@@ -356,7 +356,7 @@ async def test_stop_is_heard_between_pages_and_in_waits(connect_v1: ConnectV1) -
     down.server.script = faults.always(faults.status(503))
     down.client.backoff.on_wait = lambda *_: down.clock.stop()
     with pytest.raises(Stopped):
-        await walk(down.reader.window(ALWAYS))
+        await walk(down.reader.interval(ALWAYS))
 
 
 async def test_what_is_stepped_over_is_told(connect_v1: ConnectV1, caplog: pytest.LogCaptureFixture) -> None:
@@ -365,5 +365,5 @@ async def test_what_is_stepped_over_is_told(connect_v1: ConnectV1, caplog: pytes
     server = LangfuseV1(traces, observations, duplicates="counted")
     server.unserved = {observations[7]["id"]}
     with caplog.at_level(logging.WARNING):
-        await walk(connect_v1(server).reader.window(ALWAYS))
+        await walk(connect_v1(server).reader.interval(ALWAYS))
     assert any("cannot be served" in record.getMessage() for record in caplog.records)

@@ -10,9 +10,9 @@ import pytest
 
 from sync_worker.demo.serving import Reply, Request
 from sync_worker.errors import TransientError
+from sync_worker.intervals import Interval
 from sync_worker.langfuse.client import EndpointMissing
 from sync_worker.langfuse.v1 import V1Reader, takes_filters
-from sync_worker.windows import Window
 from tests.langfuse.conftest import ALWAYS, ConnectV1, moment, walk
 from tests.langfuse.v1_worlds import ODD_IDS, crowd, keys, keys_of, steady, unreadable
 from tests.support import faults
@@ -53,7 +53,7 @@ async def test_rows_of_traces(mode: Mode, connect_v1: ConnectV1) -> None:
     for light in (False, True):
         pages = await walk(made.reader.traces(sorted(wanted), ALWAYS, light=light))
         assert set(keys(pages)) == of_traces(wanted, traces, observations)
-        assert {row.output for page in pages for row in page.rows} == ({None} if light else {None, "hello"})
+        assert {row.output for page in pages for row in page.observations} == ({None} if light else {None, "hello"})
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -65,7 +65,7 @@ async def test_roots_of_traces(mode: Mode, connect_v1: ConnectV1) -> None:
     made = connect_v1(LangfuseV1(traces, observations, mode=mode))
     pages = await walk(made.reader.roots(sorted(wanted), ALWAYS))
     assert set(keys(pages)) == keys_of(traces, tops)
-    assert {(row.input, row.output) for page in pages for row in page.rows} == {(None, None)}
+    assert {(row.input, row.output) for page in pages for row in page.observations} == {(None, None)}
     asked = [request.query["filter"] for request in made.server.requests if "filter" in request.query]
     assert any("is null" in text for text in asked) or mode == "v2"  # not all rows, to be thrown away here
 
@@ -78,21 +78,21 @@ async def test_rows_by_their_ids(mode: Mode, connect_v1: ConnectV1) -> None:
     made = connect_v1(LangfuseV1(traces, [*observations, *odd], mode=mode))
     expected = keys_of(traces[::3], [*observations[::4], *odd])
     names = [name for _, name in sorted(expected, key=str)]
-    pages = await walk(made.reader.rows([*names, "not there", "t-not there"], ALWAYS))
+    pages = await walk(made.reader.observations([*names, "not there", "t-not there"], ALWAYS))
     assert set(keys(pages)) == expected
-    assert "here" in {row.output for page in pages for row in page.rows}
+    assert "here" in {row.output for page in pages for row in page.observations}
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_look_ups_keep_to_the_window(mode: Mode, connect_v1: ConnectV1) -> None:
+async def test_look_ups_keep_to_the_interval(mode: Mode, connect_v1: ConnectV1) -> None:
     """A look-up brings rows outside of the time that was asked for."""
     traces, observations = world()
     made = connect_v1(LangfuseV1(traces, observations, mode=mode))
-    around = Window(moment(100), moment(200))
+    around = Interval(moment(100), moment(200))
     everything = sorted({item["id"] for item in traces} | {item["traceId"] for item in observations})
     names = [name for _, name in keys_of(traces, observations)]
-    for pages in (made.reader.traces(everything, around), made.reader.rows(names, around)):
-        rows = [row for page in await walk(pages) for row in page.rows]
+    for pages in (made.reader.traces(everything, around), made.reader.observations(names, around)):
+        rows = [row for page in await walk(pages) for row in page.observations]
         assert rows
         assert all(around.holds(row.start_ms) for row in rows)
 
@@ -101,7 +101,7 @@ async def test_look_ups_keep_to_the_window(mode: Mode, connect_v1: ConnectV1) ->
 async def test_no_ids_no_request(mode: Mode, connect_v1: ConnectV1) -> None:
     """An empty list of ids asks for everything."""
     made = connect_v1(LangfuseV1(*world(), mode=mode))
-    for pages in (made.reader.rows([], ALWAYS), made.reader.traces([], ALWAYS), made.reader.roots([], ALWAYS)):
+    for pages in (made.reader.observations([], ALWAYS), made.reader.traces([], ALWAYS), made.reader.roots([], ALWAYS)):
         assert await walk(pages) == []
     assert made.asked == 0
 
@@ -119,14 +119,14 @@ async def test_many_ids_take_few_requests_that_fit_an_address(connect_v1: Connec
 
 @pytest.mark.parametrize("replaces", [True, False])
 async def test_bounds_stand_in_the_filter_too(replaces: bool, connect_v1: ConnectV1) -> None:
-    """Where a filter takes the place of parameters, a look-up reads all time, and windows of a walk do not end."""
+    """Where a filter takes the place of parameters, a look-up reads all time, and intervals of a walk do not end."""
     traces, observations = steady(700)
     server = LangfuseV1(traces, observations)
     server.filter_replaces = replaces
     made = connect_v1(server)
-    window = Window(moment(2), moment(30))
-    pages = await walk(made.reader.traces([item["id"] for item in traces], window))
-    assert {row.start_ms for page in pages for row in page.rows} <= set(range(window.start, window.end))
+    interval = Interval(moment(2), moment(30))
+    pages = await walk(made.reader.traces([item["id"] for item in traces], interval))
+    assert {row.start_ms for page in pages for row in page.observations} <= set(range(interval.start, interval.end))
     assert len(set(keys(pages))) == 560 + 112
     for request in server.requests:
         columns = [condition["column"] for condition in orjson.loads(request.query["filter"])]
@@ -135,11 +135,11 @@ async def test_bounds_stand_in_the_filter_too(replaces: bool, connect_v1: Connec
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_count_is_of_both_lists(mode: Mode, connect_v1: ConnectV1) -> None:
-    """Rows of one list are not counted, or those of another window are."""
+    """Rows of one list are not counted, or those of another interval are."""
     traces, observations = steady(100, every=1.0)
     made = connect_v1(LangfuseV1(traces, observations, mode=mode))
     assert await made.reader.count(ALWAYS) == 120
-    assert await made.reader.count(Window(moment(10), moment(20))) == 12
+    assert await made.reader.count(Interval(moment(10), moment(20))) == 12
     assert made.asked == 4
 
 
@@ -152,7 +152,7 @@ async def test_rows_that_ended_lately(connect_v1: ConnectV1) -> None:
     ]
     for mode in MODES:
         made = connect_v1(LangfuseV1([trace_item("T")], rows, mode=mode))
-        pages = await walk(made.reader.window(ALWAYS, light=True, ended_since_ms=moment(50)))
+        pages = await walk(made.reader.interval(ALWAYS, light=True, ended_since_ms=moment(50)))
         assert keys(pages) == ([] if mode == "v2" else [("T", rows[1]["id"])])
         assert made.asked == (0 if mode == "v2" else 1)
 
@@ -160,10 +160,10 @@ async def test_rows_that_ended_lately(connect_v1: ConnectV1) -> None:
 async def test_old_servers_are_never_sent_what_they_do_not_know(connect_v1: ConnectV1) -> None:
     """A server that passes over `filter` without a word answers with rows that nobody asked for."""
     made = connect_v1(LangfuseV1(*world(), mode="v2"))
-    await walk(made.reader.window(ALWAYS))
+    await walk(made.reader.interval(ALWAYS))
     await walk(made.reader.traces(["a", "b"], ALWAYS))
     await walk(made.reader.roots(["a"], ALWAYS))
-    await walk(made.reader.rows(["a", "t-a"], ALWAYS))
+    await walk(made.reader.observations(["a", "t-a"], ALWAYS))
     assert not any("filter" in parse_qs(urlsplit(request.target).query) for request in made.server.requests)
 
 
@@ -190,9 +190,9 @@ def test_which_versions_take_filters(version: str | None) -> None:
 async def test_content_that_stands_elsewhere_is_left_alone(connect_v1: ConnectV1) -> None:
     """A row without media costs a request."""
     made = connect_v1(LangfuseV1([], [observation_item("T", output="here")]))
-    (row,) = [row for page in await walk(made.reader.window(ALWAYS)) for row in page.rows]
+    (row,) = [row for page in await walk(made.reader.interval(ALWAYS)) for row in page.observations]
     before = made.asked
-    assert await made.reader.whole(row) is row
+    assert await made.reader.resolve(row) is row
     assert made.asked == before
 
 
@@ -209,7 +209,7 @@ async def test_shapes_of_2_95(connect_v1: ConnectV1) -> None:
     )
     for mode, usage in (("v2", {"input": 3, "output": 4, "total": 7}), ("v3", {})):
         made = connect_v1(LangfuseV1([trace_item("T")], [item], mode="v2" if mode == "v2" else "v3"))
-        rows = {row.id: row for page in await walk(made.reader.window(ALWAYS)) for row in page.rows}
+        rows = {row.id: row for page in await walk(made.reader.interval(ALWAYS)) for row in page.observations}
         assert rows[item["id"]].usage == usage
         assert rows[item["id"]].cost == ({"input": 0.1, "total": 0.3} if mode == "v2" else {})
         assert rows[item["id"]].environment == (None if mode == "v2" else "default")
@@ -227,7 +227,7 @@ async def test_synthetic_parent_of_what_has_none(connect_v1: ConnectV1) -> None:
         observation_item(None, id="alone"),
     ]
     made = connect_v1(LangfuseV1([], rows))
-    told = {row.id: row for page in await walk(made.reader.window(ALWAYS)) for row in page.rows}
+    told = {row.id: row for page in await walk(made.reader.interval(ALWAYS)) for row in page.observations}
     assert told["1"].parent_id == "t-free/form"
     assert (told["00f067aa0ba902b7"].parent_id, told["00f067aa0ba902b7"].is_root) == (None, True)
     assert told["not a span id"].parent_id == f"t-{otel}"
@@ -243,11 +243,11 @@ async def test_what_is_gone_is_told(mode: Mode, connect_v1: ConnectV1) -> None:
     server.become("events_only")
     ids = [item["id"] for item in traces]
     for pages in (
-        made.reader.window(ALWAYS),
+        made.reader.interval(ALWAYS),
         made.reader.traces(ids, ALWAYS),
         made.reader.roots(ids, ALWAYS),
-        made.reader.rows([f"t-{ids[0]}"], ALWAYS),
-        made.reader.rows([observations[0]["id"]], ALWAYS),
+        made.reader.observations([f"t-{ids[0]}"], ALWAYS),
+        made.reader.observations([observations[0]["id"]], ALWAYS),
     ):
         with pytest.raises(EndpointMissing, match="events_only"):
             await walk(pages)
@@ -256,7 +256,7 @@ async def test_what_is_gone_is_told(mode: Mode, connect_v1: ConnectV1) -> None:
 async def test_missing_items_cost_one_more_request(connect_v1: ConnectV1) -> None:
     """Every trace that was never created makes an older server list traces once more."""
     made = connect_v1(LangfuseV1(*world(), mode="v2"))
-    assert await walk(made.reader.rows([f"nobody {number}" for number in range(20)], ALWAYS)) == []
+    assert await walk(made.reader.observations([f"nobody {number}" for number in range(20)], ALWAYS)) == []
     assert made.asked == 21
 
 
@@ -269,27 +269,27 @@ async def test_single_item_that_is_never_served(reply: Reply, connect_v1: Connec
     server.unserved_reply = reply
     made = connect_v1(server)
     wanted = [name for _, name in sorted(keys_of(traces[:4], observations[:8]), key=str)]
-    pages = await walk(made.reader.rows(wanted, ALWAYS))
+    pages = await walk(made.reader.observations(wanted, ALWAYS))
     gone = {observations[3]["id"], f"t-{traces[2]['id']}"}
     assert {name for _, name in keys(pages)} == set(wanted) - gone
-    assert {item.row_id for item in unreadable(pages)} == gone
+    assert {item.observation_id for item in unreadable(pages)} == gone
 
 
 async def test_single_items_wait_out_an_outage(connect_v1: ConnectV1) -> None:
-    """While an older server is down, the items that are asked for by their ids are set aside."""
+    """While an older server is down, the items that are asked for by their ids are dead-lettered."""
     traces, observations = world()
     server = LangfuseV1(traces, observations, mode="v2")
     made = connect_v1(server, patience=100.0)
-    await walk(made.reader.window(ALWAYS))
+    await walk(made.reader.interval(ALWAYS))
     server.script = faults.always(faults.status(503))
-    pages = made.reader.rows([item["id"] for item in observations], ALWAYS)
+    pages = made.reader.observations([item["id"] for item in observations], ALWAYS)
     with pytest.raises(TransientError, match="gave up after"):
         await walk(pages)
     made = connect_v1(server)
     server.script = None
-    await walk(made.reader.window(ALWAYS))
+    await walk(made.reader.interval(ALWAYS))
     server.script = faults.in_turn(*[faults.status(503)] * 5)
-    rows = await walk(made.reader.rows([observations[0]["id"]], ALWAYS))
+    rows = await walk(made.reader.observations([observations[0]["id"]], ALWAYS))
     assert (len(keys(rows)), unreadable(rows)) == (1, [])
 
 
@@ -299,11 +299,11 @@ async def test_page_sizes_are_handed_on(connect_v1: ConnectV1) -> None:
     server = LangfuseV1(traces, observations)
     server.max_rows = 20
     made = connect_v1(server)
-    await walk(made.reader.window(ALWAYS))
+    await walk(made.reader.interval(ALWAYS))
     limits = made.reader.limits
     assert max(limits.values()) <= 20
     before = len(server.requests)
-    await walk(V1Reader(made.client, limits, server.version).window(ALWAYS))
+    await walk(V1Reader(made.client, limits, server.version).interval(ALWAYS))
     refused = [request for request in server.requests[before : before + 6] if request.status == 422]
     assert len(refused) <= 2  # from the largest size on, it were 6
 
@@ -320,8 +320,8 @@ async def test_explicit_bounds_and_fields_in_every_list_request(connect_v1: Conn
     traces, observations = world()
     for mode in MODES:
         made = connect_v1(LangfuseV1(traces, observations, mode=mode))
-        await walk(made.reader.window(ALWAYS))
+        await walk(made.reader.interval(ALWAYS))
         await walk(made.reader.traces(["nobody", traces[0]["id"]], ALWAYS))
-        await walk(made.reader.rows(["nobody", "t-nobody"], ALWAYS))
+        await walk(made.reader.observations(["nobody", "t-nobody"], ALWAYS))
         await made.reader.count(ALWAYS)
         assert all(is_explicit(request) for request in made.server.requests)

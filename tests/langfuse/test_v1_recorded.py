@@ -17,8 +17,8 @@ from sync_worker.errors import CredentialsRefused
 from sync_worker.langfuse.client import EndpointMissing, RequestRejected
 from sync_worker.langfuse.generation import ask
 from sync_worker.langfuse.listing import OBSERVATIONS, TRACES, Question, fetch_part
-from sync_worker.langfuse.rows import parse_row
-from sync_worker.langfuse.v1_rows import parse_observation, parse_trace
+from sync_worker.langfuse.observations import parse_row
+from sync_worker.langfuse.v1_observations import parse_observation, parse_trace
 from sync_worker.records import Observation
 from tests.langfuse.conftest import ALWAYS, Connect, ConnectV1, walk
 from tests.langfuse.v1_worlds import keys, keys_of, starts_of, walk_as_caller
@@ -56,7 +56,7 @@ async def test_recorded_pages_are_understood(connect: Connect) -> None:
         page = by_path[listing.path]
         assert part.total == page["meta"]["totalItems"]
         assert part.unreadable == []
-        assert [row.id for row in part.rows] == [listing.ids(item["id"])[0] for item in page["data"]]
+        assert [row.id for row in part.observations] == [listing.ids(item["id"])[0] for item in page["data"]]
 
 
 @pytest.mark.parametrize("data", [V3, DUAL], ids=["v3", "dual"])
@@ -140,7 +140,7 @@ async def test_walk_over_recorded_data(
     """Real times, ties, clocks that run ahead and ids of all kinds make a walk lose a row."""
     traces, observations = data["traces"], data["observations"]
     made = connect_v1(LangfuseV1(traces, observations), limit=limit)
-    pages = await walk_as_caller(made.reader.window(ALWAYS), starts_of(traces, observations))
+    pages = await walk_as_caller(made.reader.interval(ALWAYS), starts_of(traces, observations))
     assert set(keys(pages)) == keys_of(traces, observations)
 
 
@@ -202,5 +202,5 @@ async def test_recorded_data_by_ids(connect_v1: ConnectV1) -> None:
     for mode in modes:
         made = connect_v1(LangfuseV1(V3["traces"], V3["observations"], mode=mode))
         names = [item["id"] for item in V3["observations"]]
-        pages = await walk(made.reader.rows(names, ALWAYS))
-        assert {row.id for page in pages for row in page.rows} == set(names)
+        pages = await walk(made.reader.observations(names, ALWAYS))
+        assert {row.id for page in pages for row in page.observations} == set(names)

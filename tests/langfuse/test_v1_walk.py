@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from sync_worker.demo.serving import Reply, Request, json_reply
-from sync_worker.windows import Window
+from sync_worker.intervals import Interval
 from tests.langfuse.conftest import ALWAYS, ConnectV1, moment, walk
 from tests.langfuse.v1_worlds import (
     OLD_TYPES,
@@ -41,7 +41,7 @@ async def test_every_row_comes_whatever_ties_and_limits(mode: Mode, limit: int, 
     for seed in range(3 if limit < 7 else 6):
         traces, observations = crowd(random.Random(seed), 60 if limit < 7 else 200, types=kinds(mode))
         made = connect_v1(LangfuseV1(traces, observations, mode=mode, seed=seed), limit=limit)
-        pages = await walk_as_caller(made.reader.window(ALWAYS), starts_of(traces, observations))
+        pages = await walk_as_caller(made.reader.interval(ALWAYS), starts_of(traces, observations))
         assert set(keys(pages)) == keys_of(traces, observations)
         assert unreadable(pages) == []
 
@@ -52,8 +52,8 @@ async def test_rows_come_newest_first(mode: Mode, limit: int, connect_v1: Connec
     """Rows come in another order than that by which the caller counts time as covered."""
     traces, observations = steady(120)
     made = connect_v1(LangfuseV1(traces, observations, mode=mode), limit=limit)
-    pages = await walk(made.reader.window(ALWAYS))
-    starts = [row.start_ms for page in pages for row in page.rows]
+    pages = await walk(made.reader.interval(ALWAYS))
+    starts = [row.start_ms for page in pages for row in page.observations]
     firsts = [starts[number] for number, key in enumerate(keys(pages)) if key not in keys(pages)[:number]]
     assert firsts == sorted(firsts, reverse=True)
     assert len(firsts) == len(traces) + len(observations)
@@ -64,29 +64,29 @@ async def test_ordinary_data_costs_few_requests(mode: Mode, every: float, connec
     """Caution costs more requests than there is to read: a request brings 100 rows, less what ties are read twice."""
     traces, observations = steady(3000, every=every)
     made = connect_v1(LangfuseV1(traces, observations, mode=mode))
-    pages = await walk(made.reader.window(ALWAYS))
+    pages = await walk(made.reader.interval(ALWAYS))
     assert set(keys(pages)) == keys_of(traces, observations)
     assert made.asked <= len(observations) / 99 + len(traces) / 99 + 2
     assert len(keys(pages)) <= (len(observations) + len(traces)) * 1.02
 
 
-async def test_window_is_half_open_and_may_be_empty(connect_v1: ConnectV1) -> None:
-    """A row on the border of two windows is in none or in both, or an empty window asks for everything."""
+async def test_interval_is_half_open_and_may_be_empty(connect_v1: ConnectV1) -> None:
+    """A row on the border of two intervals is in none or in both, or an empty interval asks for everything."""
     traces, observations = steady(40, every=1.0)
     made = connect_v1(LangfuseV1(traces, observations))
-    first = keys(await walk(made.reader.window(Window(moment(0), moment(20)))))
-    second = keys(await walk(made.reader.window(Window(moment(20), moment(40)))))
+    first = keys(await walk(made.reader.interval(Interval(moment(0), moment(20)))))
+    second = keys(await walk(made.reader.interval(Interval(moment(20), moment(40)))))
     assert len(first) == len(second) == 24
     assert set(first) | set(second) == keys_of(traces, observations)
     before = made.asked
-    assert await walk(made.reader.window(Window(moment(5), moment(5)))) == []
+    assert await walk(made.reader.interval(Interval(moment(5), moment(5)))) == []
     assert made.asked == before
 
 
 async def test_light_rows_have_no_content(connect_v1: ConnectV1) -> None:
     """A listing without content keeps it in memory all the same."""
     made = connect_v1(LangfuseV1([trace_item(input="in")], [observation_item(None, output="out", metadata={"a": 1})]))
-    rows = [row for page in await walk(made.reader.window(ALWAYS, light=True)) for row in page.rows]
+    rows = [row for page in await walk(made.reader.interval(ALWAYS, light=True)) for row in page.observations]
     assert [(row.input, row.output) for row in rows] == [(None, None)] * 2
     assert {len(row.metadata) for row in rows} == {0, 1}
 
@@ -101,7 +101,7 @@ async def test_versions_that_are_not_merged(duplicates: Duplicates, limit: int, 
         again = [item for item in observations if rng.random() < rng.choice((0.1, 1.0))]
         server = LangfuseV1(traces, [*observations, *again], duplicates=duplicates, seed=seed)
         made = connect_v1(server, limit=limit)
-        pages = await walk_as_caller(made.reader.window(ALWAYS), starts_of(traces, observations))
+        pages = await walk_as_caller(made.reader.interval(ALWAYS), starts_of(traces, observations))
         assert set(keys(pages)) == keys_of(traces, observations)
         assert unreadable(pages) == []
 
@@ -111,7 +111,7 @@ async def test_versions_cost_few_requests(versions: int, connect_v1: ConnectV1) 
     """Rows that are counted twice are read over and over: one and a half requests a hundred versions are enough."""
     traces, observations = steady(1000)
     made = connect_v1(LangfuseV1(traces, observations * versions, duplicates="counted"))
-    pages = await walk(made.reader.window(ALWAYS))
+    pages = await walk(made.reader.interval(ALWAYS))
     assert set(keys(pages)) == keys_of(traces, observations)
     assert made.asked <= 10 + 4 * versions * len(observations) / 100
 
@@ -135,7 +135,7 @@ async def test_page_that_leaves_a_row_out(turn: int, place: int, connect_v1: Con
         return json_reply(200, page)
 
     server.script = script
-    pages = await walk_as_caller(made.reader.window(ALWAYS), starts_of(traces, observations))
+    pages = await walk_as_caller(made.reader.interval(ALWAYS), starts_of(traces, observations))
     assert set(keys(pages)) == keys_of(traces, observations)
 
 
@@ -176,7 +176,7 @@ async def test_changes_between_requests(mode: Mode, limit: int, connect_v1: Conn
         server = LangfuseV1(traces, observations, mode=mode, seed=seed)
         made = connect_v1(server, limit=limit)
         meddler = Meddler(server, rng)
-        pages = await walk(made.reader.window(ALWAYS))
+        pages = await walk(made.reader.interval(ALWAYS))
         assert keys_of(traces, observations) - set(keys(pages)) <= meddler.removed
         assert meddler.turns > 3
 
@@ -190,7 +190,7 @@ async def test_more_rows_of_one_kind_in_a_millisecond_than_a_page(
     rows = [*same_moment(450, trace=trace, ids=ids), *steady(150)[1]]
     server = LangfuseV1([], rows)
     made = connect_v1(server)
-    pages = await walk_as_caller(made.reader.window(ALWAYS), starts_of([], rows))
+    pages = await walk_as_caller(made.reader.interval(ALWAYS), starts_of([], rows))
     assert set(keys(pages)) == keys_of([], rows)
     assert made.asked <= 120
 
@@ -201,7 +201,7 @@ async def test_ids_that_end_in_anything(connect_v1: ConnectV1) -> None:
     names += ["1" * length for length in range(1, 120)]
     rows = [observation_item("T", id=name, start=at(1)) for name in names]
     made = connect_v1(LangfuseV1([], rows), limit=20)
-    assert set(keys(await walk(made.reader.window(ALWAYS)))) == keys_of([], rows)
+    assert set(keys(await walk(made.reader.interval(ALWAYS)))) == keys_of([], rows)
     assert made.asked < 3000
 
 
@@ -210,7 +210,7 @@ async def test_traces_of_one_millisecond(connect_v1: ConnectV1) -> None:
     for mode in MODES:
         traces = [trace_item(start=at(1)) for _ in range(730)]
         made = connect_v1(LangfuseV1(traces, [], mode=mode))
-        assert set(keys(await walk(made.reader.window(ALWAYS)))) == keys_of(traces, [])
+        assert set(keys(await walk(made.reader.interval(ALWAYS)))) == keys_of(traces, [])
         assert made.asked < 60
 
 
@@ -221,7 +221,7 @@ async def test_crowded_millisecond_of_an_old_server(limit: int, connect_v1: Conn
     rows += [observation_item(f"T{number % 3}", start=at(1), type="GENERATION") for number in range(3 * limit)]
     rows += [observation_item(None, start=at(1), type="EVENT") for _ in range(3 * limit)]
     made = connect_v1(LangfuseV1([], rows, mode="v2"), limit=limit)
-    pages = await walk_as_caller(made.reader.window(ALWAYS), starts_of([], rows))
+    pages = await walk_as_caller(made.reader.interval(ALWAYS), starts_of([], rows))
     assert set(keys(pages)) == keys_of([], rows)
 
 
@@ -229,7 +229,7 @@ async def test_many_traces_in_a_millisecond_of_an_old_server(connect_v1: Connect
     """Rows of as many traces are asked for trace by trace, a request each."""
     rows = [observation_item(f"T{number}", start=at(1)) for number in range(600)]
     made = connect_v1(LangfuseV1([], rows, mode="v2"))
-    assert set(keys(await walk(made.reader.window(ALWAYS)))) == keys_of([], rows)
+    assert set(keys(await walk(made.reader.interval(ALWAYS)))) == keys_of([], rows)
     assert made.asked < 110
 
 
@@ -238,7 +238,7 @@ async def test_few_ties_on_small_pages_of_an_old_server(connect_v1: ConnectV1) -
     for seed in range(30):
         rows = same_moment(5)
         made = connect_v1(LangfuseV1([], rows, mode="v2", seed=seed), limit=2)
-        assert set(keys(await walk(made.reader.window(ALWAYS)))) == keys_of([], rows)
+        assert set(keys(await walk(made.reader.interval(ALWAYS)))) == keys_of([], rows)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -254,4 +254,4 @@ async def test_rows_that_come_into_a_crowd_while_it_is_read(mode: Mode, connect_
                 server.observations.extend(same_moment(1))
 
         server.before = add
-        assert keys_of([], rows) <= set(keys(await walk(made.reader.window(ALWAYS))))
+        assert keys_of([], rows) <= set(keys(await walk(made.reader.interval(ALWAYS))))

@@ -46,11 +46,11 @@ def starts_of(traces: Iterable[Item], observations: Iterable[Item]) -> dict[Key,
 
 def keys(pages: Iterable[Page]) -> list[Key]:
     """Return the rows of pages in the order of arrival."""
-    return [(row.trace_id, row.id) for page in pages for row in page.rows]
+    return [(row.trace_id, row.id) for page in pages for row in page.observations]
 
 
 def unreadable(pages: Iterable[Page]) -> list[Unreadable]:
-    """Return what was set aside."""
+    """Return what was dead-lettered."""
     return [item for page in pages for item in page.unreadable]
 
 
@@ -61,7 +61,7 @@ async def walk_as_caller(pages: AsyncIterator[Page], starts: dict[Key, int], nev
     kept = []
     async for page in pages:
         kept.append(page)
-        for row in page.rows:
+        for row in page.observations:
             out.add((row.trace_id, row.id))
             oldest = row.start_ms if oldest is None else min(oldest, row.start_ms)
         missing = [key for key, start in starts.items() if oldest is not None and start > oldest and key not in out]

@@ -32,18 +32,18 @@ def letter(trace: str | None = "t", row: str | None = "r", **values: Any) -> Dea
         "start_ms": 10,
         "fingerprint": b"bad",
     }
-    return DeadLetter(trace_id=trace, row_id=row, **(known | values))
+    return DeadLetter(trace_id=trace, observation_id=row, **(known | values))
 
 
 def note(trace: str, start_ms: int = 0, newest_ms: int | None = None, **values: Any) -> TraceNote:
     """Return what is remembered of a trace that waits for nothing."""
     newest = start_ms if newest_ms is None else newest_ms
-    return TraceNote(trace, **({"parked": False, "earliest_ms": start_ms, "newest_ms": newest} | values))
+    return TraceNote(trace, **({"pending": False, "earliest_ms": start_ms, "newest_ms": newest} | values))
 
 
 def sent_rows(ledger: Ledger) -> set[tuple[str, str]]:
     """Return all sent rows that are remembered, by (trace id, row id)."""
-    return set(ledger.query("SELECT trace_id, row_id FROM sent"))
+    return set(ledger.query("SELECT trace_id, observation_id FROM sent"))
 
 
 def picture(folder: Path) -> dict[str, tuple[int, str]]:

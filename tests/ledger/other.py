@@ -9,9 +9,9 @@ from pathlib import Path
 
 from sync_worker.clock import SystemClock
 from sync_worker.errors import SyncError
+from sync_worker.intervals import Interval
 from sync_worker.ledger import copies, open_ledger
 from sync_worker.ledger.lease import release, take
-from sync_worker.windows import Window
 from tests.ledger.made import letter, note, span
 from tests.support.state import put
 
@@ -51,14 +51,14 @@ def lock(path: Path) -> None:
 
 
 def commit(path: Path) -> None:
-    """Commit answers and windows without end; say each number when the call that keeps it has returned."""
+    """Commit answers and intervals without end; say each number when the call that keeps it has returned."""
     ledger = open_ledger(path, SystemClock())
     first = ledger.query("SELECT coalesce(max(start_ms) + 1, 0) FROM sent")[0][0]
     for number in itertools.count(first):
         trace = f"t{number // 5}"
         ledger.note_traces(1, [note(trace, number)])
         ledger.commit_answer(1, [span(trace, f"r{number}", number)], [letter(trace, f"bad{number}")])
-        ledger.commit_window(1, "live", Window(max(0, number - 1), number + 1), [], [])
+        ledger.commit_interval(1, "live", Interval(max(0, number - 1), number + 1), [], [])
         _say(str(number))
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from sync_worker.errors import LeaseHeld
+from sync_worker.intervals import Interval
 from sync_worker.ledger import Ledger, open_ledger
 from sync_worker.ledger.claims import FOR_EVER, claim, claimed_by_others, demand
 from sync_worker.ledger.lease import BACKFILL, LIVE, release, take
-from sync_worker.windows import Window
 
-WHOLE = Window(100, FOR_EVER)
+WHOLE = Interval(100, FOR_EVER)
 
 
 @pytest.fixture
@@ -51,10 +51,10 @@ def _begin_again(ledger: Ledger) -> None:
 
 def test_each_leaves_out_what_the_other_claims(live: Ledger, backfill: Ledger) -> None:
     """Two runs work on the same time, or one leaves more to the other than that one works on."""
-    assert claim(backfill, 1, [Window(50, 150), Window(200, 300)]) == [Window(50, 150), Window(200, 300)]
-    assert claim(live, 1, [WHOLE]) == [Window(150, 200), Window(300, FOR_EVER)]
+    assert claim(backfill, 1, [Interval(50, 150), Interval(200, 300)]) == [Interval(50, 150), Interval(200, 300)]
+    assert claim(live, 1, [WHOLE]) == [Interval(150, 200), Interval(300, FOR_EVER)]
     assert claim(live, 2, [WHOLE]) == [WHOLE]
-    assert claimed_by_others(live, 1) == [Window(50, 150), Window(200, 300)]
+    assert claimed_by_others(live, 1) == [Interval(50, 150), Interval(200, 300)]
     assert backfill.lease is not None
     release(backfill, backfill.lease)
     assert claimed_by_others(live, 1) == []
@@ -62,29 +62,29 @@ def test_each_leaves_out_what_the_other_claims(live: Ledger, backfill: Ledger) -
 
 
 def test_what_is_done_is_free(live: Ledger, backfill: Ledger) -> None:
-    """A window that a backfill has done stays closed to the live sync until all others are done."""
-    claim(backfill, 1, [Window(0, 1000)])
-    backfill.commit_window(1, BACKFILL, Window(200, 300), [], [])
-    assert claimed_by_others(live, 1) == [Window(0, 200), Window(300, 1000)]
+    """A interval that a backfill has done stays closed to the live sync until all others are done."""
+    claim(backfill, 1, [Interval(0, 1000)])
+    backfill.commit_interval(1, BACKFILL, Interval(200, 300), [], [])
+    assert claimed_by_others(live, 1) == [Interval(0, 200), Interval(300, 1000)]
     claim(live, 1, [WHOLE])
-    live.commit_window(1, LIVE, Window(200, 300), [], [])
-    assert claimed_by_others(backfill, 1) == [Window(200, 300), Window(1000, FOR_EVER)]
+    live.commit_interval(1, LIVE, Interval(200, 300), [], [])
+    assert claimed_by_others(backfill, 1) == [Interval(200, 300), Interval(1000, FOR_EVER)]
 
 
 def test_dead_run_claims_nothing_and_writes_nothing(live: Ledger, backfill: Ledger) -> None:
     """Time of a killed run is nobody's; or one that only slept goes on with time that is another's by now."""
-    claim(backfill, 1, [Window(0, 1000)])
+    claim(backfill, 1, [Interval(0, 1000)])
     _die(backfill)
     assert claimed_by_others(live, 1) == []
     assert claim(live, 1, [WHOLE]) == [WHOLE]
     with pytest.raises(LeaseHeld):
-        backfill.commit_window(1, BACKFILL, Window(0, 1000), [], [])
+        backfill.commit_interval(1, BACKFILL, Interval(0, 1000), [], [])
     assert live.coverage(1, BACKFILL) == []
 
 
 def test_next_run_of_a_role_begins_with_nothing(live: Ledger, backfill: Ledger) -> None:
     """What a killed backfill had claimed counts for the next one, which works on something else."""
-    claim(backfill, 1, [Window(0, 1000)])
+    claim(backfill, 1, [Interval(0, 1000)])
     _die(backfill)
     _begin_again(backfill)
     assert claimed_by_others(live, 1) == []
@@ -93,7 +93,7 @@ def test_next_run_of_a_role_begins_with_nothing(live: Ledger, backfill: Ledger) 
 def test_demand_is_met_at_the_next_claim(live: Ledger, backfill: Ledger) -> None:
     """A run that needs time of a live sync takes it while that one is at work on it, or never gets it."""
     claim(live, 1, [WHOLE])
-    demand(backfill, 1, [Window(200, 300)])
+    demand(backfill, 1, [Interval(200, 300)])
     assert claimed_by_others(backfill, 1) == [WHOLE]
-    assert claim(live, 1, [WHOLE]) == [Window(100, 200), Window(300, FOR_EVER)]
-    assert claimed_by_others(backfill, 1) == [Window(100, 200), Window(300, FOR_EVER)]
+    assert claim(live, 1, [WHOLE]) == [Interval(100, 200), Interval(300, FOR_EVER)]
+    assert claimed_by_others(backfill, 1) == [Interval(100, 200), Interval(300, FOR_EVER)]

@@ -10,84 +10,84 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sync_worker.errors import StateError
+from sync_worker.intervals import Interval
 from sync_worker.ledger import Ledger
-from sync_worker.windows import Window
 from tests.ledger.made import letter, note
 
 _MANY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-_WINDOWS = st.lists(
-    st.tuples(st.integers(0, 40), st.integers(0, 8)).map(lambda pair: Window(pair[0], sum(pair))), max_size=15
+_INTERVALS = st.lists(
+    st.tuples(st.integers(0, 40), st.integers(0, 8)).map(lambda pair: Interval(pair[0], sum(pair))), max_size=15
 )
 
 
-def _moments(windows: list[Window]) -> set[int]:
-    return {moment for window in windows for moment in range(window.start, window.end)}
+def _moments(intervals: list[Interval]) -> set[int]:
+    return {moment for interval in intervals for moment in range(interval.start, interval.end)}
 
 
 @_MANY
-@given(windows=_WINDOWS, taken=_WINDOWS)
-def test_coverage_is_the_union(ledger: Ledger, windows: list[Window], taken: list[Window]) -> None:
+@given(intervals=_INTERVALS, taken=_INTERVALS)
+def test_coverage_is_the_union(ledger: Ledger, intervals: list[Interval], taken: list[Interval]) -> None:
     """Time would count as done that is not, or be read again and again."""
     ledger.db.conn.execute("PRAGMA synchronous = OFF")
     ledger.db.conn.execute("DELETE FROM coverage")
-    for window in windows:
-        ledger.commit_window(1, "live", window, [], [])
+    for interval in intervals:
+        ledger.commit_interval(1, "live", interval, [], [])
     covered = ledger.coverage(1, "live")
-    assert _moments(covered) == _moments(windows)
+    assert _moments(covered) == _moments(intervals)
     assert all(left.end < right.start for left, right in pairwise(covered))
     stored = ledger.query("SELECT from_ms, to_ms FROM coverage ORDER BY from_ms")
-    assert stored == [tuple(window) for window in covered]
+    assert stored == [tuple(interval) for interval in covered]
 
-    for window in taken:
-        ledger.uncover(1, "live", window)
-    assert _moments(ledger.coverage(1, "live")) == _moments(windows) - _moments(taken)
+    for interval in taken:
+        ledger.uncover(1, "live", interval)
+    assert _moments(ledger.coverage(1, "live")) == _moments(intervals) - _moments(taken)
 
 
 def test_coverage_is_kept_by_source_and_role(ledger: Ledger) -> None:
     """A backfill would move the live edge, or one project another's."""
-    ledger.commit_window(1, "live", Window(0, 10), [], [])
-    ledger.commit_window(1, "backfill", Window(10, 20), [], [])
-    ledger.commit_window(2, "live", Window(20, 30), [], [])
-    assert ledger.coverage(1, "live") == [Window(0, 10)]
-    assert ledger.coverage(1, "backfill") == [Window(10, 20)]
-    assert ledger.coverage(2, "live") == [Window(20, 30)]
+    ledger.commit_interval(1, "live", Interval(0, 10), [], [])
+    ledger.commit_interval(1, "backfill", Interval(10, 20), [], [])
+    ledger.commit_interval(2, "live", Interval(20, 30), [], [])
+    assert ledger.coverage(1, "live") == [Interval(0, 10)]
+    assert ledger.coverage(1, "backfill") == [Interval(10, 20)]
+    assert ledger.coverage(2, "live") == [Interval(20, 30)]
     assert ledger.coverage(3, "live") == []
 
 
-def test_windows_that_touch_become_one_row(ledger: Ledger) -> None:
-    """A year of one-minute windows would be half a million rows, read in each cycle."""
+def test_intervals_that_touch_become_one_row(ledger: Ledger) -> None:
+    """A year of one-minute intervals would be half a million rows, read in each cycle."""
     for minute in range(200):
-        ledger.commit_window(1, "live", Window(minute, minute + 1), [], [])
-    ledger.commit_window(1, "live", Window(300, 310), [], [])
-    ledger.commit_window(1, "live", Window(200, 300), [], [])
+        ledger.commit_interval(1, "live", Interval(minute, minute + 1), [], [])
+    ledger.commit_interval(1, "live", Interval(300, 310), [], [])
+    ledger.commit_interval(1, "live", Interval(200, 300), [], [])
     assert ledger.query("SELECT from_ms, to_ms FROM coverage") == [(0, 310)]
 
 
 @pytest.mark.parametrize("broken", ["traces", "dead_letters", "coverage"])
-def test_window_is_committed_whole_or_not_at_all(ledger: Ledger, broken: str) -> None:
-    """Coverage without its parked traces or dead letters is a loss; they without coverage are made again."""
-    ledger.commit_window(1, "live", Window(0, 10), [note("known", 5, parked=True)], [])
+def test_interval_is_committed_whole_or_not_at_all(ledger: Ledger, broken: str) -> None:
+    """Coverage without its pending traces or dead letters is a loss; they without coverage are made again."""
+    ledger.commit_interval(1, "live", Interval(0, 10), [note("known", 5, pending=True)], [])
     ledger.db.conn.execute(
         f"CREATE TEMP TRIGGER fail BEFORE INSERT ON {broken} BEGIN SELECT RAISE(ABORT, 'no more'); END"
     )
     with pytest.raises(StateError, match="no more"):
-        ledger.commit_window(1, "live", Window(10, 20), [note("new", 15, parked=True)], [letter()])
+        ledger.commit_interval(1, "live", Interval(10, 20), [note("new", 15, pending=True)], [letter()])
     ledger.db.conn.execute("DROP TRIGGER fail")
-    assert ledger.coverage(1, "live") == [Window(0, 10)]
+    assert ledger.coverage(1, "live") == [Interval(0, 10)]
     assert set(ledger.traces(1, ["known", "new"])) == {"known"}
     assert ledger.dead_letters() == []
-    ledger.commit_window(1, "live", Window(10, 20), [note("new", 15, parked=True)], [letter()])
-    assert ledger.coverage(1, "live") == [Window(0, 20)]
+    ledger.commit_interval(1, "live", Interval(10, 20), [note("new", 15, pending=True)], [letter()])
+    assert ledger.coverage(1, "live") == [Interval(0, 20)]
 
 
 def test_error_of_the_caller_rolls_back(ledger: Ledger) -> None:
-    """A notes generator that raises in the middle would leave its window covered."""
+    """A notes generator that raises in the middle would leave its interval covered."""
 
     def notes() -> list[object]:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        ledger.commit_window(1, "live", Window(0, 10), (note("t") for _ in notes()), [])
+        ledger.commit_interval(1, "live", Interval(0, 10), (note("t") for _ in notes()), [])
     assert not ledger.db.conn.in_transaction
     assert ledger.coverage(1, "live") == []
 
@@ -105,7 +105,7 @@ def test_failing_commit_rolls_back(ledger: Ledger, monkeypatch: pytest.MonkeyPat
     real = ledger.db.conn
     monkeypatch.setattr(ledger.db, "conn", failing)
     with pytest.raises(StateError, match="disk I/O error"):
-        ledger.commit_window(1, "live", Window(0, 10), [], [])
+        ledger.commit_interval(1, "live", Interval(0, 10), [], [])
     assert not failing.in_transaction
     failing.close()
     monkeypatch.setattr(ledger.db, "conn", real)

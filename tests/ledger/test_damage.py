@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from sync_worker.errors import StateError
+from sync_worker.intervals import Interval
 from sync_worker.ledger import open_ledger
-from sync_worker.windows import Window
 from tests.ledger.made import another_program, letter, note, span
 from tests.support.clock import VirtualClock
 from tests.support.state import put
@@ -21,11 +21,11 @@ def _filled(path: Path, clock: VirtualClock) -> None:
     source = ledger.remember_source("k", "https://a", "p", "Name", "org").id
     for number in range(40):
         trace = f"trace-{number}"
-        ledger.commit_window(
-            source, "live", Window(0, 10 + number), [note(trace, number, parked=True, context={"a": "b"})], []
+        ledger.commit_interval(
+            source, "live", Interval(0, 10 + number), [note(trace, number, pending=True, context={"a": "b"})], []
         )
         ledger.commit_answer(source, [span(trace, "row", number)], [letter(trace, "bad", source_id=source)])
-    put(ledger, f"source {source}", "window_ms", "10")
+    put(ledger, f"source {source}", "interval_ms", "10")
     put(ledger, f"source {source}", "page limits", '{"core": 1000}')
     ledger.note_run("once", 0, 0, {"sources": []})
     ledger.close()
@@ -35,9 +35,9 @@ AT_ONCE = {
     "text that is no UTF-8": "UPDATE sources SET project_name = CAST(x'ff00fe' AS TEXT)",
     "bytes": "UPDATE sources SET langfuse_url = x'6868'",
     "text for a number": "UPDATE coverage SET to_ms = 'soon'",
-    "state key in bytes": "UPDATE facts SET value = x'31' WHERE name = 'window_ms'",
-    "state key that is no number": "UPDATE facts SET value = '1x' WHERE name = 'window_ms'",
-    "state key that is no JSON": "UPDATE facts SET value = '{\"core\": 1000' WHERE name = 'page limits'",
+    "state key in bytes": "UPDATE state_keys SET value = x'31' WHERE name = 'interval_ms'",
+    "state key that is no number": "UPDATE state_keys SET value = '1x' WHERE name = 'interval_ms'",
+    "state key that is no JSON": "UPDATE state_keys SET value = '{\"core\": 1000' WHERE name = 'page limits'",
     "report that is no JSON": "UPDATE runs SET report = '{'",
     "nothing": "UPDATE keys SET hash = NULL",
 }
@@ -58,7 +58,7 @@ def test_value_that_is_told_at_opening(path: Path, clock: VirtualClock, statemen
 LATER = {
     "context that is no JSON": "UPDATE traces SET context = '{' WHERE trace_id = 'trace-3'",
     "context in bytes": "UPDATE traces SET context = x'ff' WHERE trace_id = 'trace-3'",
-    "id that is no UTF-8": "UPDATE sent SET row_id = CAST(x'ff' AS TEXT) WHERE trace_id = 'trace-3'",
+    "id that is no UTF-8": "UPDATE sent SET observation_id = CAST(x'ff' AS TEXT) WHERE trace_id = 'trace-3'",
     "reason in bytes": "UPDATE dead_letters SET reason = x'ff' WHERE trace_id = 'trace-3'",
 }
 
@@ -85,7 +85,7 @@ def test_sound_file_is_sound(path: Path, clock: VirtualClock) -> None:
 def test_text_that_cannot_be_read_is_damage(path: Path, clock: VirtualClock) -> None:
     """Python's own words for it reach the operator, with a customer's bytes in them."""
     _filled(path, clock)
-    another_program(path, "UPDATE sent SET row_id = CAST(x'ff' AS TEXT) WHERE trace_id = 'trace-3'")
+    another_program(path, "UPDATE sent SET observation_id = CAST(x'ff' AS TEXT) WHERE trace_id = 'trace-3'")
     ledger = open_ledger(path, clock)
     with pytest.raises(StateError, match=r"is damaged \(it holds text that is no UTF-8\)"):
         ledger.done_rows(1, ["trace-3"])

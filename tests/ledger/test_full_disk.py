@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from sync_worker.errors import StateError
+from sync_worker.intervals import Interval
 from sync_worker.ledger import Ledger, open_ledger
-from sync_worker.windows import Window
 from tests.ledger.made import letter, note, sent_rows, span
 from tests.support.clock import VirtualClock
 from tests.support.state import put
@@ -44,17 +44,17 @@ def test_page_limit_rolls_the_whole_answer_back(ledger: Ledger) -> None:
     assert (f"t{done}", "r") in sent_rows(ledger)
 
 
-def test_window_is_not_covered_when_its_notes_do_not_fit(ledger: Ledger) -> None:
-    """Coverage without the traces that were parked in it: their rows would never be sent."""
-    ledger.commit_window(1, "live", Window(0, 10), [], [])
+def test_interval_is_not_covered_when_its_notes_do_not_fit(ledger: Ledger) -> None:
+    """Coverage without the traces that were pending in it: their rows would never be sent."""
+    ledger.commit_interval(1, "live", Interval(0, 10), [], [])
     pages = ledger.query("PRAGMA page_count")[0][0]
     ledger.db.conn.execute(f"PRAGMA max_page_count = {pages + 2}")
-    notes = [note(f"t{number}", 10, parked=True, context={"text": "x" * 2000}) for number in range(100)]
+    notes = [note(f"t{number}", 10, pending=True, context={"text": "x" * 2000}) for number in range(100)]
     with pytest.raises(StateError) as caught:
-        ledger.commit_window(1, "live", Window(10, 20), notes, [letter()])
+        ledger.commit_interval(1, "live", Interval(10, 20), notes, [letter()])
     _is_full(caught.value)
-    assert ledger.coverage(1, "live") == [Window(0, 10)]
-    assert (ledger.parked(1).count, ledger.dead_letters()) == (0, [])
+    assert ledger.coverage(1, "live") == [Interval(0, 10)]
+    assert (ledger.pending(1).count, ledger.dead_letters()) == (0, [])
 
 
 @pytest.fixture

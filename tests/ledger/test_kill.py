@@ -7,8 +7,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from sync_worker.intervals import Interval
 from sync_worker.ledger import open_ledger
-from sync_worker.windows import Window
 from tests.ledger.made import Other, sent_rows
 from tests.support.clock import VirtualClock
 
@@ -47,8 +47,8 @@ def test_what_was_committed_survives_a_kill(tmp_path: Path) -> None:
     assert sum(run.result() for run in runs) >= 100
 
 
-def test_state_of_a_killed_run_is_read_by_a_window(tmp_path: Path) -> None:
-    """The windows of two runs, one killed, would not be one stretch."""
+def test_state_of_a_killed_run_is_read_by_a_interval(tmp_path: Path) -> None:
+    """The intervals of two runs, one killed, would not be one interval."""
     path = tmp_path / "state.db"
     with Other("commit", path) as other:
         while int(other.line()) < 3:
@@ -56,6 +56,6 @@ def test_state_of_a_killed_run_is_read_by_a_window(tmp_path: Path) -> None:
         other.kill()
     ledger = open_ledger(path, VirtualClock())
     (before,) = ledger.coverage(1, "live")
-    ledger.commit_window(1, "live", Window(before.end, before.end + 5), [], [])
-    assert ledger.coverage(1, "live") == [Window(0, before.end + 5)]
+    ledger.commit_interval(1, "live", Interval(before.end, before.end + 5), [], [])
+    assert ledger.coverage(1, "live") == [Interval(0, before.end + 5)]
     ledger.close()

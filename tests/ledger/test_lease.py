@@ -16,9 +16,9 @@ from typing import IO
 import pytest
 
 from sync_worker.errors import LeaseHeld, StateError
+from sync_worker.intervals import Interval
 from sync_worker.ledger import Ledger, lease, open_ledger
-from sync_worker.ledger.lease import BACKFILL, LIVE, beat, holder, release, take
-from sync_worker.windows import Window
+from sync_worker.ledger.lease import BACKFILL, LIVE, heartbeat, holder, release, take
 from tests.ledger.made import ROOT, Other, note, span
 from tests.support.clock import VirtualClock
 from tests.support.state import put
@@ -74,8 +74,8 @@ def test_roles_do_not_meet(ledger: Ledger, path: Path) -> None:
     live = take(ledger, LIVE)
     beside = open_ledger(path, ledger.clock)
     backfill = take(beside, BACKFILL)
-    beside.commit_window(1, BACKFILL, Window(10, 20), [], [])
-    ledger.commit_window(1, LIVE, Window(30, 40), [], [])
+    beside.commit_interval(1, BACKFILL, Interval(10, 20), [], [])
+    ledger.commit_interval(1, LIVE, Interval(30, 40), [], [])
     assert holder(ledger, BACKFILL) is not None
     release(beside, backfill)
     release(ledger, live)
@@ -103,7 +103,7 @@ def test_lease_of_another_machine_holds_until_its_limit(elsewhere: Ledger, clock
     held = holder(elsewhere, LIVE)
     assert held is not None
     assert held["pid"] == os.getpid()
-    with pytest.raises(LeaseHeld, match=r"its lease ends 120 s after its last beat") as caught:
+    with pytest.raises(LeaseHeld, match=r"its lease ends 120 s after its last heartbeat") as caught:
         take(elsewhere, LIVE)
     assert caught.value.exit_code == 5
     clock.advance(0.001)
@@ -116,7 +116,7 @@ def test_beat_prolongs_the_lease(elsewhere: Ledger, ledger: Ledger, clock: Virtu
     held = ledger.lease
     assert held is not None
     clock.advance(100)
-    beat(ledger, held)
+    heartbeat(ledger, held)
     clock.advance(100)
     with pytest.raises(LeaseHeld):
         take(elsewhere, LIVE)
@@ -136,25 +136,25 @@ def test_lease_that_only_seems_abandoned_is_not_taken(
     assert held is not None
     for jump in (3_600.0, -7_200.0):
         clock.jump(jump)
-        monkeypatch.setattr(time, "sleep", lambda _: beat(ledger, held))
+        monkeypatch.setattr(time, "sleep", lambda _: heartbeat(ledger, held))
         with pytest.raises(LeaseHeld):
             take(elsewhere, LIVE)
-    ledger.commit_window(1, LIVE, Window(0, 1), [], [])
+    ledger.commit_interval(1, LIVE, Interval(0, 1), [], [])
     looks: list[float] = []
     clock.jump(3_600.0)
     monkeypatch.setattr(time, "sleep", looks.append)
     release(elsewhere, take(elsewhere, LIVE))
-    assert len(looks) * 0.5 > lease.BEAT
+    assert len(looks) * 0.5 > lease.HEARTBEAT
 
 
 def test_beat_of_a_clock_that_stands_still_is_another_one(ledger: Ledger) -> None:
     """A run on a machine whose clock stopped would look dead to all others."""
     held = take(ledger, LIVE)
-    beats = set()
+    heartbeats = set()
     for _ in range(4):
-        beats.add(ledger.query("SELECT beat_ms FROM leases")[0][0])
-        beat(ledger, held)
-    assert len(beats) > 1
+        heartbeats.add(ledger.query("SELECT heartbeat_ms FROM leases")[0][0])
+        heartbeat(ledger, held)
+    assert len(heartbeats) > 1
     release(ledger, held)
 
 
@@ -178,11 +178,11 @@ def test_who_was_taken_over_writes_nothing_more(elsewhere: Ledger, ledger: Ledge
     new = take(elsewhere, LIVE)
     for change in (
         lambda: ledger.commit_answer(1, [span("t", "r")], []),
-        lambda: ledger.commit_window(1, LIVE, Window(0, 1), [note("t")], []),
+        lambda: ledger.commit_interval(1, LIVE, Interval(0, 1), [note("t")], []),
         lambda: ledger.note_traces(1, [note("t")]),
         lambda: put(ledger, "scope", "name", "value"),
-        lambda: ledger.forget(1, 1, [Window(0, 1)]),
-        lambda: beat(ledger, old),
+        lambda: ledger.forget(1, 1, [Interval(0, 1)]),
+        lambda: heartbeat(ledger, old),
     ):
         with pytest.raises(LeaseHeld, match="took over the lease"):
             change()
@@ -190,7 +190,7 @@ def test_who_was_taken_over_writes_nothing_more(elsewhere: Ledger, ledger: Ledge
     assert ledger.coverage(1, LIVE) == []
     release(ledger, old)  # it is no longer his to give back
     assert elsewhere.query("SELECT token FROM leases") == [(new.token,)]
-    elsewhere.commit_window(1, LIVE, Window(0, 1), [], [])
+    elsewhere.commit_interval(1, LIVE, Interval(0, 1), [], [])
     release(elsewhere, new)
     elsewhere.close()
 
@@ -313,6 +313,6 @@ def test_copy_of_a_state_file_is_free(ledger: Ledger, path: Path, tmp_path: Path
 
 def test_names_are_those_of_the_commands() -> None:
     """Roles are kept in the file: another spelling would make two runs of one role."""
-    assert (LIVE, BACKFILL, lease.RETRY, lease.BEAT * 3 < lease.LIMIT, ROOT.is_dir()) == (
+    assert (LIVE, BACKFILL, lease.RETRY, lease.HEARTBEAT * 3 < lease.LIMIT, ROOT.is_dir()) == (
         "live", "backfill", "retry", True, True,
     )  # fmt: skip

@@ -12,11 +12,11 @@ from sqlite_utils import Database
 from sqlite_utils.migrations import Migrations
 
 from sync_worker.errors import StateError
+from sync_worker.intervals import Interval
 from sync_worker.ledger import Ledger, open_ledger
 from sync_worker.ledger.lease import BACKFILL, LIVE
 from sync_worker.ledger.merging import merge
 from sync_worker.ledger.steps import step_1, steps
-from sync_worker.windows import Window
 from tests.ledger.made import letter, note, picture, sent_rows, span
 from tests.support.clock import VirtualClock
 from tests.support.state import put
@@ -42,7 +42,17 @@ def make(tmp_path: Path, clock: VirtualClock) -> Iterator[Make]:
 
 
 def _all(ledger: Ledger) -> dict[str, list[object]]:
-    tables = ("sources", "keys", "facts", "coverage", "traces", "sent", "deliveries", "tallies", "dead_letters")
+    tables = (
+        "sources",
+        "keys",
+        "state_keys",
+        "coverage",
+        "traces",
+        "sent",
+        "deliveries",
+        "hourly_counts",
+        "dead_letters",
+    )
     return {table: ledger.query(f"SELECT * FROM {table} ORDER BY 1, 2, 3") for table in tables}
 
 
@@ -51,7 +61,7 @@ def test_sources_are_matched_by_what_they_are(make: Make) -> None:
     own, other = make("own", "a"), make("other", "b", "a")
     other.commit_answer(1, [span("t", "of b")], [letter("t", "bad b")])
     other.commit_answer(2, [span("t", "of a")], [])
-    other.commit_window(2, BACKFILL, Window(0, 10), [note("t")], [])
+    other.commit_interval(2, BACKFILL, Interval(0, 10), [note("t")], [])
     merge(own, other)
     assert [(source.id, source.project_id, source.project_name) for source in own.sources()] == [
         (1, "a", "A"),
@@ -59,24 +69,24 @@ def test_sources_are_matched_by_what_they_are(make: Make) -> None:
     ]
     assert set(own.done_rows(1, ["t"])) == {("t", "of a")}
     assert set(own.done_rows(2, ["t"])) == {("t", "of b"), ("t", "bad b")}
-    assert (own.coverage(1, BACKFILL), own.coverage(2, BACKFILL)) == ([Window(0, 10)], [])
+    assert (own.coverage(1, BACKFILL), own.coverage(2, BACKFILL)) == ([Interval(0, 10)], [])
     known = own.source_by_key("key of b")
     assert known is not None
     assert known.id == 2
 
 
 def test_a_live_sync_is_taken_over_where_there_is_none(make: Make) -> None:
-    """The live sync would begin anew at SYNC_START, and what was parked would never be sent."""
+    """The live sync would restart at SYNC_START, and what was pending would never be sent."""
     own, other = make("own"), make("other", "a")
-    other.set_first_edge(1, 100)
-    other.commit_window(1, LIVE, Window(100, 500), [note("waits", 200, parked=True, check_ms=7, parked_ms=3)], [])
+    other.set_sync_start(1, 100)
+    other.commit_interval(1, LIVE, Interval(100, 500), [note("waits", 200, pending=True, check_ms=7, pending_ms=3)], [])
     put(other, "source 1", "late 7200000", "450")
-    put(other, "source 1", "lateness", "[1]")
+    put(other, "source 1", "arrival_delay", "[1]")
     merge(own, other)
-    assert own.sources()[0].first_edge_ms == 100
-    assert (own.coverage(1, LIVE), own.coverage(1, BACKFILL)) == ([Window(100, 500)], [])
-    assert own.traces(1, ["waits"])["waits"].parked
-    assert [own.fact("source 1", name) for name in ("late 7200000", "lateness")] == ["450", None]
+    assert own.sources()[0].sync_start_ms == 100
+    assert (own.coverage(1, LIVE), own.coverage(1, BACKFILL)) == ([Interval(100, 500)], [])
+    assert own.traces(1, ["waits"])["waits"].pending
+    assert [own.fact("source 1", name) for name in ("late 7200000", "arrival_delay")] == ["450", None]
     before = _all(own)
     merge(own, other)
     assert _all(own) == before
@@ -85,30 +95,30 @@ def test_a_live_sync_is_taken_over_where_there_is_none(make: Make) -> None:
 def test_another_live_sync_counts_as_backfilled(make: Make) -> None:
     """The edge would move over time that nobody read, or rows that a trace waited for would never be sent."""
     own, other = make("own", "a"), make("other", "a")
-    own.set_first_edge(1, 1_000)
-    own.commit_window(1, LIVE, Window(1_000, 2_000), [], [])
-    other.set_first_edge(1, 100)
-    other.commit_window(1, LIVE, Window(100, 500), [note("waits", 200, 250, parked=True, parked_ms=3)], [])
+    own.set_sync_start(1, 1_000)
+    own.commit_interval(1, LIVE, Interval(1_000, 2_000), [], [])
+    other.set_sync_start(1, 100)
+    other.commit_interval(1, LIVE, Interval(100, 500), [note("waits", 200, 250, pending=True, pending_ms=3)], [])
     put(other, "source 1", "late 7200000", "450")
     merge(own, other)
-    assert own.sources()[0].first_edge_ms == 1_000
-    assert own.coverage(1, LIVE) == [Window(1_000, 2_000)]
-    assert own.coverage(1, BACKFILL) == [Window(100, 200), Window(251, 500)]
-    assert own.parked(1).count == 0
+    assert own.sources()[0].sync_start_ms == 1_000
+    assert own.coverage(1, LIVE) == [Interval(1_000, 2_000)]
+    assert own.coverage(1, BACKFILL) == [Interval(100, 200), Interval(251, 500)]
+    assert own.pending(1).count == 0
     assert own.fact("source 1", "late 7200000") is None
 
 
 def test_a_trace_that_waits_here_waits_on(make: Make) -> None:
-    """The live sync would never send the rows that it parked, because a backfill has sent others of the trace."""
+    """The live sync would never send the rows that it pending, because a backfill has sent others of the trace."""
     own, other = make("own", "a"), make("other", "a")
-    own.set_first_edge(1, 0)
-    parked = note("t", 50, 60, parked=True, check_ms=9, parked_ms=8, context={"user_id": "u", "agents": {"x": "X"}})
-    own.commit_window(1, LIVE, Window(0, 100), [parked], [])
+    own.set_sync_start(1, 0)
+    pending = note("t", 50, 60, pending=True, check_ms=9, pending_ms=8, context={"user_id": "u", "agents": {"x": "X"}})
+    own.commit_interval(1, LIVE, Interval(0, 100), [pending], [])
     session = {"session_id": "s", "user_id": "other", "agents": {"y": "Y"}}
     other.note_traces(1, [note("t", 10, 70, project="p", context=session)])
     merge(own, other)
     found = own.traces(1, ["t"])["t"]
-    assert (found.parked, found.check_ms, found.parked_ms) == (True, 9, 8)
+    assert (found.pending, found.check_ms, found.pending_ms) == (True, 9, 8)
     assert (found.earliest_ms, found.newest_ms, found.project) == (10, 70, "p")
     assert found.context == {"user_id": "u", "session_id": "s", "agents": {"x": "X", "y": "Y"}}
 
@@ -123,15 +133,17 @@ def test_what_was_learnt(make: Make) -> None:
         ("organization y", "of this minute", "1"),
         ("kelet k", "gzip_refused", "1"),
         ("source 1", "id mapping", "1"),
-        ("source 1", "lateness", "[1]"),
+        ("source 1", "arrival_delay", "[1]"),
         ("source 1", "refused_in_a_row", "7"),
-        ("source 1", "window_ms", "5"),
+        ("source 1", "interval_ms", "5"),
         ("source 1", "forgotten before", "900"),
     ):
         put(other, scope, name, value)
     put(own, "source 1", "forgotten before", "1000")
     merge(own, other)
-    assert own.query("SELECT scope, name, value FROM facts WHERE scope != 'file' AND scope NOT GLOB 'merged*'") == [
+    assert own.query(
+        "SELECT scope, name, value FROM state_keys WHERE scope != 'file' AND scope NOT GLOB 'merged*'"
+    ) == [
         ("organization x public-api", "limit", "30 60 5"),
         ("source 1", "forgotten before", "1000"),
         ("organization y public-api", "limit", "10 60 7"),
@@ -191,7 +203,7 @@ def test_what_was_set_aside_and_accepted_is_settled(make: Make, clock: VirtualCl
     other.commit_answer(1, [], [letter("t", "older here", made_ms=2), letter("t", "refused later", made_ms=after)])
     other.commit_answer(1, [], [letter(None, None, kind="partial", made_ms=9, spans=4)])
     found = merge(own, other)
-    assert [(item.row_id, item.made_ms) for item in own.dead_letters()] == [
+    assert [(item.observation_id, item.made_ms) for item in own.dead_letters()] == [
         ("newer here", 3),
         ("older here", 2),
         ("refused later", after),
@@ -203,7 +215,7 @@ def test_what_was_set_aside_and_accepted_is_settled(make: Make, clock: VirtualCl
 
 
 def _forget_all(ledger: Ledger) -> None:
-    ledger.forget(1, 2**62, [Window(0, 2**62)])
+    ledger.forget(1, 2**62, [Interval(0, 2**62)])
 
 
 def test_counts_of_forgotten_rows(make: Make) -> None:
@@ -250,14 +262,14 @@ def test_rows_to_be_read_once_more_come_along(make: Make) -> None:
     other.commit_answer(1, [replace(span("t", "r", 5), read_again_ms=100)], [])
     merge(own, other)
     (due,) = own.second_reads_due(1, 100, 10)
-    assert (due.trace_id, due.row_id, due.start_ms) == ("t", "r", 5)
+    assert (due.trace_id, due.observation_id, due.start_ms) == ("t", "r", 5)
 
 
 def test_a_file_is_in_as_a_whole_or_not_at_all(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault in the middle would leave rows without the time they cover, or time without its rows."""
     own, other = make("own", "a"), make("other", "a", "b")
     other.commit_answer(1, [span("t", "r")], [letter("t", "bad")])
-    other.commit_window(1, BACKFILL, Window(0, 10), [note("t")], [])
+    other.commit_interval(1, BACKFILL, Interval(0, 10), [note("t")], [])
     before = _all(own)
 
     def fail(*_: object, **__: object) -> int:

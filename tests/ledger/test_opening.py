@@ -13,9 +13,9 @@ from sqlite_utils import Database
 from sqlite_utils.migrations import Migrations
 
 from sync_worker.errors import StateError
+from sync_worker.intervals import Interval
 from sync_worker.ledger import Ledger, file, file_systems, open_ledger
 from sync_worker.ledger.steps import SCHEMA_VERSION, step_1, steps
-from sync_worker.windows import Window
 from tests.ledger.made import another_program, letter, note, picture, span
 from tests.support.clock import VirtualClock
 from tests.support.state import put
@@ -39,13 +39,13 @@ def test_new_file_has_our_mark_and_version(ledger: Ledger, path: Path) -> None:
 
 
 def test_reopening_finds_what_was_kept(ledger: Ledger, path: Path, clock: VirtualClock) -> None:
-    """A restart would begin anew: everything is sent again."""
+    """A restart would restart: everything is sent again."""
     ledger.commit_answer(1, [span("t", "r", 3)], [letter("t", "bad")])
-    ledger.commit_window(1, "live", Window(0, 10), [note("t", 3)], [])
+    ledger.commit_interval(1, "live", Interval(0, 10), [note("t", 3)], [])
     ledger.close()
     again = open_ledger(path, clock, must_exist=True)
     assert set(again.done_rows(1, ["t"])) == {("t", "r"), ("t", "bad")}
-    assert again.coverage(1, "live") == [Window(0, 10)]
+    assert again.coverage(1, "live") == [Interval(0, 10)]
     assert set(again.traces(1, ["t"])) == {"t"}
     again.close()
 
@@ -104,8 +104,8 @@ def test_step_that_raises_leaves_the_old_version(
 
     @next_steps(name="step_next")
     def step_next(db: Database) -> None:
-        db.table("facts").add_column("more", str)
-        db.conn.execute("UPDATE facts SET value = 'changed'")
+        db.table("state_keys").add_column("more", str)
+        db.conn.execute("UPDATE state_keys SET value = 'changed'")
         db.conn.execute(f"PRAGMA user_version = {version[0][0] + 1}")
         if broken:
             raise StateError("in the middle")
@@ -116,11 +116,11 @@ def test_step_that_raises_leaves_the_old_version(
 
     with sqlite3.connect(path) as raw:
         assert raw.execute("PRAGMA user_version").fetchall() == version
-        assert raw.execute("SELECT * FROM facts WHERE scope != 'file'").fetchall() == [("scope", "name", "value")]
+        assert raw.execute("SELECT * FROM state_keys WHERE scope != 'file'").fetchall() == [("scope", "name", "value")]
     raw.close()
     broken = False
     after = open_ledger(path, clock)
-    assert after.query("SELECT DISTINCT value, more FROM facts") == [("changed", None)]
+    assert after.query("SELECT DISTINCT value, more FROM state_keys") == [("changed", None)]
     after.close()
 
 
@@ -131,15 +131,15 @@ def test_first_step_is_as_it_was_released(path: Path) -> None:
     tables = {name: ",".join(row[1] for row in db.execute(f"PRAGMA table_info({name})")) for name in db.table_names()}
     db.close()
     assert tables == {
-        "sources": "id,langfuse_url,project_id,project_name,organization_id,first_edge_ms,created_ms",
+        "sources": "id,langfuse_url,project_id,project_name,organization_id,sync_start_ms,created_ms",
         "keys": "hash,source_id,checked_ms",
-        "facts": "scope,name,value",
+        "state_keys": "scope,name,value",
         "coverage": "source_id,role,from_ms,to_ms",
-        "traces": "source_id,trace_id,parked,earliest_ms,newest_ms,parked_ms,check_ms,project,context",
-        "sent": "source_id,trace_id,row_id,start_ms,updated_ms,fingerprint,sent_ms",
-        "dead_letters": "id,source_id,trace_id,row_id,kind,status,reason,project,start_ms,fingerprint,raw,spans"
+        "traces": "source_id,trace_id,pending,earliest_ms,newest_ms,pending_ms,check_ms,project,context",
+        "sent": "source_id,trace_id,observation_id,start_ms,updated_ms,fingerprint,sent_ms",
+        "dead_letters": "id,source_id,trace_id,observation_id,kind,status,reason,project,start_ms,fingerprint,raw,spans"
         ",made_ms",
-        "leases": "role,token,host,boot,pid,taken_ms,beat_ms,from_ms,to_ms",
+        "leases": "role,token,host,boot,pid,taken_ms,heartbeat_ms,from_ms,to_ms",
         "runs": "id,command,started_ms,ended_ms,exit_code,report",
     }
 
@@ -153,7 +153,8 @@ def test_file_of_the_first_version_is_brought_up(path: Path, clock: VirtualClock
     old.execute("INSERT INTO coverage VALUES (1, 'live', 0, 100)")
     letters = [(1, "t", "odd", "unreadable"), (1, "t", "bad", "refused"), (1, None, None, "unreadable")]
     old.executemany(
-        "INSERT INTO dead_letters (source_id, trace_id, row_id, kind, reason, made_ms) VALUES (?, ?, ?, ?, 'why', 3)",
+        "INSERT INTO dead_letters (source_id, trace_id, observation_id, kind, reason, made_ms) "
+        "VALUES (?, ?, ?, ?, 'why', 3)",
         letters,
     )
     assert old.execute("PRAGMA user_version").fetchone() == (1,)
@@ -161,9 +162,9 @@ def test_file_of_the_first_version_is_brought_up(path: Path, clock: VirtualClock
     ledger = open_ledger(path, clock)
     assert ledger.query("PRAGMA user_version") == [(SCHEMA_VERSION,)]
     assert set(ledger.done_rows(1, ["t"])) == {("t", "r"), ("t", "odd"), ("t", "bad")}
-    assert [one.row_id for one in ledger.letters_to_try(1, 3, 10)] == ["odd"]
+    assert [one.observation_id for one in ledger.letters_to_try(1, 3, 10)] == ["odd"]
     ledger.commit_answer(1, [span("t", "r2", 12)], [])
-    assert (ledger.coverage(1, "live"), ledger.forget(1, 100, [Window(0, 100)])) == ([Window(0, 100)], 1)
+    assert (ledger.coverage(1, "live"), ledger.forget(1, 100, [Interval(0, 100)])) == ([Interval(0, 100)], 1)
     ledger.close()
 
 

@@ -105,7 +105,7 @@ def test_lease_falls_when_another_run_came_by_a_new_lock_file(held: Ledger, cloc
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o277])
 def test_files_are_their_owners_alone(tmp_path: Path, clock: VirtualClock, umask: int) -> None:
-    """Anyone on the machine reads which traces were sent, and what was set aside of them."""
+    """Anyone on the machine reads which traces were sent, and what was dead-lettered of them."""
     before = os.umask(umask)
     try:
         ledger = open_ledger(tmp_path / "state.db", clock)

@@ -25,7 +25,7 @@ def test_file_of_the_second_version_is_brought_up(path: Path, clock: VirtualCloc
     old = sqlite3.connect(path, isolation_level=None)
     steps.apply(Database(old), stop_before="step_3")
     old.execute("INSERT INTO sent VALUES (1, 't', 'r', 10, 7, x'00', 20, NULL)")
-    old.execute("INSERT INTO facts VALUES (?, 'requests_per_minute', '30')", [ORGANIZATION])
+    old.execute("INSERT INTO state_keys VALUES (?, 'requests_per_minute', '30')", [ORGANIZATION])
     assert old.execute("PRAGMA user_version").fetchone() == (2,)
     old.close()
     ledger = open_ledger(path, clock)

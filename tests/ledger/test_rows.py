@@ -1,4 +1,4 @@
-"""What was sent, what was set aside, and what may be forgotten."""
+"""What was sent, what was dead-lettered, and what may be forgotten."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sync_worker.errors import DeadLettersFull, StateError
+from sync_worker.intervals import Interval
 from sync_worker.ledger import DeadLetter, Ledger, open_ledger
 from sync_worker.ledger.lease import BACKFILL, release, take
-from sync_worker.windows import Window
 from tests.ledger.made import letter, note, sent_rows, span
 from tests.support.state import put
 
 
-def _send(ledger: Ledger, trace: str, *starts: int, newest_ms: int | None = None, parked: bool = False) -> None:
+def _send(ledger: Ledger, trace: str, *starts: int, newest_ms: int | None = None, pending: bool = False) -> None:
     newest = max(starts) if newest_ms is None else newest_ms
-    ledger.note_traces(1, [note(trace, min(starts), newest, parked=parked)])
+    ledger.note_traces(1, [note(trace, min(starts), newest, pending=pending)])
     ledger.commit_answer(1, [span(trace, f"r{start}", start) for start in starts], [])
 
 
@@ -29,7 +29,7 @@ def _remembered(ledger: Ledger) -> set[str]:
 
 
 def test_done_rows_of_many_traces(ledger: Ledger) -> None:
-    """SQLite takes only so many values in one statement: a large window would end in an error."""
+    """SQLite takes only so many values in one statement: a large interval would end in an error."""
     for number in range(0, 2500, 500):
         ledger.commit_answer(1, [span(f"t{n}", "r", n, n.to_bytes(2)) for n in range(number, number + 500)], [])
     done = ledger.done_rows(1, (f"t{number}" for number in range(40_000)))
@@ -71,7 +71,7 @@ def test_dead_letters_have_a_limit(ledger: Ledger) -> None:
     ledger.commit_answer(2, [], [letter("t", "a", source_id=2)])
     ledger.commit_answer(1, [], [letter("t", "b", reason="later")])
     with pytest.raises(DeadLettersFull, match="dead-letters drop --all"):
-        ledger.commit_window(1, "live", Window(0, 1), [], [letter("t", "c")])
+        ledger.commit_interval(1, "live", Interval(0, 1), [], [letter("t", "c")])
     assert ledger.coverage(1, "live") == []
     with pytest.raises(DeadLettersFull):
         ledger.commit_answer(
@@ -94,20 +94,20 @@ def test_dead_letters_by_page_and_trace(ledger: Ledger) -> None:
     pages, after = [], 0
     while page := ledger.dead_letters(after=after, limit=4):
         after = page[-1].id or 0
-        pages.append([item.row_id for item in page])
+        pages.append([item.observation_id for item in page])
     assert [len(page) for page in pages] == [4, 4, 2]
-    assert [row_id for page in pages for row_id in page] == [f"r{number}" for number in range(10)]
-    assert [item.row_id for item in ledger.dead_letters(1, trace_id="t1")] == ["r1", "r4", "r7"]
+    assert [observation_id for page in pages for observation_id in page] == [f"r{number}" for number in range(10)]
+    assert [item.observation_id for item in ledger.dead_letters(1, trace_id="t1")] == ["r1", "r4", "r7"]
     assert len(ledger.dead_letters(ids=range(1, 40_000))) == 10
 
 
 @pytest.mark.parametrize("trace", ["t", None])
 def test_row_has_one_dead_letter(ledger: Ledger, trace: str | None) -> None:
-    """Each reading of a window would add one more for the same row."""
+    """Each reading of a interval would add one more for the same row."""
     for reason in ("one", "two", "three"):
-        ledger.commit_window(1, "live", Window(0, 1), [], [letter(trace, "r", reason=reason)])
+        ledger.commit_interval(1, "live", Interval(0, 1), [], [letter(trace, "r", reason=reason)])
     (kept,) = ledger.dead_letters()
-    assert (kept.reason, kept.trace_id, kept.row_id) == ("three", trace, "r")
+    assert (kept.reason, kept.trace_id, kept.observation_id) == ("three", trace, "r")
     assert ledger.count_dead_letters(1) == 1
 
 
@@ -118,7 +118,7 @@ def test_row_that_is_accepted_leaves_the_dead_letters(ledger: Ledger, trace: str
         1, [], [letter(trace, "r"), letter("t", "other"), letter("u", "r"), letter("t", "r", source_id=2)]
     )
     ledger.commit_answer(1, [span("t", "r")], [])
-    assert [(kept.source_id, kept.trace_id, kept.row_id) for kept in ledger.dead_letters()] == [
+    assert [(kept.source_id, kept.trace_id, kept.observation_id) for kept in ledger.dead_letters()] == [
         (1, "t", "other"), (1, "u", "r"), (2, "t", "r"),
     ]  # fmt: skip
 
@@ -138,14 +138,14 @@ def test_dead_letter_comes_back_as_it_went_in(ledger: Ledger) -> None:
     assert [item.id for item in ledger.dead_letters(ids=[3, 1, 9])] == [1, 3]
 
 
-def test_half_characters_do_not_stop_a_window(ledger: Ledger) -> None:
-    """A row with half of a surrogate pair in its ids or its error would keep its window open for ever."""
+def test_half_characters_do_not_stop_a_interval(ledger: Ledger) -> None:
+    """A row with half of a surrogate pair in its ids or its error would keep its interval open for ever."""
     bad = "\ud800x"
-    ledger.commit_window(1, "live", Window(0, 1), [note(bad)], [letter(bad, bad, reason=bad, raw=bad)])
+    ledger.commit_interval(1, "live", Interval(0, 1), [note(bad)], [letter(bad, bad, reason=bad, raw=bad)])
     (kept,) = ledger.dead_letters()
-    assert (kept.trace_id, kept.row_id, kept.reason, kept.raw) == ("?x", "?x", "?x", "?x")
+    assert (kept.trace_id, kept.observation_id, kept.reason, kept.raw) == ("?x", "?x", "?x", "?x")
     assert (ledger.done_rows(1, [bad]), ledger.traces(1, [bad])) == ({}, {})
-    assert ledger.coverage(1, "live") == [Window(0, 1)]
+    assert ledger.coverage(1, "live") == [Interval(0, 1)]
 
 
 def test_dropped_rows_count_as_done(ledger: Ledger) -> None:
@@ -156,8 +156,8 @@ def test_dropped_rows_count_as_done(ledger: Ledger) -> None:
     assert ledger.dead_letters() == [kept]
     done = ledger.done_rows(1, ["t"])
     assert {key: state.fingerprint for key, state in done.items()} == {("t", "r"): b"bad", ("t", "kept"): b"bad"}
-    assert not done["t", "r"].set_aside
-    assert ledger.forget(1, 100, [Window(0, 100)]) == 1  # what was dropped does not stay for ever
+    assert not done["t", "r"].dead_lettered
+    assert ledger.forget(1, 100, [Interval(0, 100)]) == 1  # what was dropped does not stay for ever
     assert sent_rows(ledger) == set()
 
 
@@ -176,34 +176,34 @@ def test_forget_takes_what_is_old_and_covered(ledger: Ledger) -> None:
     _send(ledger, "other source", 10)
     ledger.db.conn.execute("UPDATE traces SET source_id = 2 WHERE trace_id = 'other source'")
     ledger.db.conn.execute("UPDATE sent SET source_id = 2 WHERE trace_id = 'other source'")
-    assert ledger.forget(1, 100, [Window(0, 50)]) == 1
+    assert ledger.forget(1, 100, [Interval(0, 50)]) == 1
     assert _remembered(ledger) == {"other source"}
     assert ledger.rows_done_by_hour(1) == {0: 2}
 
 
 @pytest.mark.parametrize(
-    ("name", "starts", "newest_ms", "parked"),
+    ("name", "starts", "newest_ms", "pending"),
     [
         ("written lately", (10, 20), 100, False),
-        ("parked", (10, 20), 20, True),
+        ("pending", (10, 20), 20, True),
         ("sent beyond the coverage", (10, 60), 60, False),
         ("sent where coverage ends", (10, 50), 50, False),
         ("sent before the coverage", (-1, 10), 10, False),
         ("on both sides of a gap", (10, 75), 75, False),
     ],
 )
-def test_forget_leaves(ledger: Ledger, name: str, starts: tuple[int, ...], newest_ms: int, parked: bool) -> None:
+def test_forget_leaves(ledger: Ledger, name: str, starts: tuple[int, ...], newest_ms: int, pending: bool) -> None:
     """A row that is read again would be sent again."""
-    _send(ledger, name, *starts, newest_ms=newest_ms, parked=parked)
-    assert ledger.forget(1, 100, [Window(0, 50), Window(70, 80)]) == 0
+    _send(ledger, name, *starts, newest_ms=newest_ms, pending=pending)
+    assert ledger.forget(1, 100, [Interval(0, 50), Interval(70, 80)]) == 0
     assert _remembered(ledger) == {name}
 
 
 def test_forget_of_a_trace_that_began_before_all_coverage(ledger: Ledger) -> None:
-    """Every trace that stood open at the first edge would be remembered for ever."""
+    """Every trace that stood open at the sync start would be remembered for ever."""
     ledger.note_traces(1, [note("t", -500, 20)])
     ledger.commit_answer(1, [span("t", "r", 10)], [])
-    assert ledger.forget(1, 100, [Window(0, 50)]) == 1
+    assert ledger.forget(1, 100, [Interval(0, 50)]) == 1
 
 
 def test_forget_is_bounded_and_gets_past_what_must_stay(ledger: Ledger) -> None:
@@ -211,7 +211,7 @@ def test_forget_is_bounded_and_gets_past_what_must_stay(ledger: Ledger) -> None:
     for number in range(30):
         _send(ledger, f"stays {number}", 1000 + number, newest_ms=1)
         _send(ledger, f"goes {number}", 10, newest_ms=2 + number)
-    covered = [Window(0, 50)]
+    covered = [Interval(0, 50)]
     assert ledger.forget(1, 100, covered, limit=20) == 20
     assert {f"goes {number}" for number in range(20, 30)} <= _remembered(ledger)
     assert ledger.forget(1, 100, covered, limit=20) == 10
@@ -224,26 +224,26 @@ _TRACES = st.lists(
     st.tuples(st.lists(st.integers(0, 60), min_size=1, max_size=3), st.integers(0, 120), st.booleans()), max_size=8
 )
 _COVERED = st.lists(
-    st.tuples(st.integers(0, 60), st.integers(1, 30)).map(lambda pair: Window(pair[0], sum(pair))), max_size=3
+    st.tuples(st.integers(0, 60), st.integers(1, 30)).map(lambda pair: Interval(pair[0], sum(pair))), max_size=3
 )
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(traces=_TRACES, covered=_COVERED, before=st.integers(0, 120))
 def test_forget_never_takes_the_young_or_uncovered(
-    ledger: Ledger, traces: list[tuple[list[int], int, bool]], covered: list[Window], before: int
+    ledger: Ledger, traces: list[tuple[list[int], int, bool]], covered: list[Interval], before: int
 ) -> None:
     """A row that is forgotten while its time may be read again is sent twice."""
     ledger.db.conn.execute("PRAGMA synchronous = OFF")
     ledger.db.conn.execute("DELETE FROM sent")
     ledger.db.conn.execute("DELETE FROM traces")
-    for number, (starts, late, parked) in enumerate(traces):
-        _send(ledger, f"t{number}", *set(starts), newest_ms=max(*starts, late), parked=parked)
-    done = {moment for window in covered for moment in range(window.start, window.end)}
+    for number, (starts, late, pending) in enumerate(traces):
+        _send(ledger, f"t{number}", *set(starts), newest_ms=max(*starts, late), pending=pending)
+    done = {moment for interval in covered for moment in range(interval.start, interval.end)}
     ledger.forget(1, before, covered)
-    for number, (starts, late, parked) in enumerate(traces):
-        stretch = set(range(min(starts), max(starts) + 1))
-        gone = stretch <= done and max(*starts, late) < before and not parked
+    for number, (starts, late, pending) in enumerate(traces):
+        whole = set(range(min(starts), max(starts) + 1))
+        gone = whole <= done and max(*starts, late) < before and not pending
         assert (f"t{number}" in _remembered(ledger)) is not gone
 
 
@@ -252,11 +252,11 @@ def test_forget_beside_a_backfill_that_sends(ledger: Ledger) -> None:
     _send(ledger, "t", 10)
     beside = open_ledger(ledger.path, ledger.clock)
     lease = take(beside, BACKFILL)
-    assert ledger.forget(1, 100, [Window(0, 50)]) == 1
+    assert ledger.forget(1, 100, [Interval(0, 50)]) == 1
     beside.commit_answer(1, [span("t", "r60", 60, project="chosen")], [])
-    beside.commit_window(1, BACKFILL, Window(50, 100), [], [])
+    beside.commit_interval(1, BACKFILL, Interval(50, 100), [], [])
     assert beside.traces(1, ["t"])["t"].project == "chosen"
-    assert ledger.forget(1, 100, [Window(0, 100)]) == 1
+    assert ledger.forget(1, 100, [Interval(0, 100)]) == 1
     assert sent_rows(ledger) == set()
     release(beside, lease)
     beside.close()
@@ -265,16 +265,16 @@ def test_forget_beside_a_backfill_that_sends(ledger: Ledger) -> None:
 def test_source_of_a_pair_of_keys(ledger: Ledger) -> None:
     """New keys of a project would begin it anew, or a project of the same name on another server go on in its place."""
     one = ledger.remember_source("k1", "https://a", "p1", "Name", "org")
-    ledger.set_first_edge(one.id, 500)
+    ledger.set_sync_start(one.id, 500)
     again = ledger.remember_source("k2", "https://a", "p1", "New name", "org 2")
     other = ledger.remember_source("k3", "https://b", "p1", "Name", "org")
-    assert (again.id, again.project_name, again.organization_id, again.first_edge_ms) == (
+    assert (again.id, again.project_name, again.organization_id, again.sync_start_ms) == (
         one.id,
         "New name",
         "org 2",
         500,
     )
-    assert (other.id != one.id, other.first_edge_ms) == (True, None)
+    assert (other.id != one.id, other.sync_start_ms) == (True, None)
     found = ledger.source_by_key("k1")
     assert found is not None
     assert found.id == one.id
@@ -284,10 +284,10 @@ def test_source_of_a_pair_of_keys(ledger: Ledger) -> None:
     assert moved.id == other.id
 
 
-def test_first_edge_is_set_once(ledger: Ledger) -> None:
+def test_sync_start_is_set_once(ledger: Ledger) -> None:
     """A restart with another SYNC_START would leave a hole, or send what lies before."""
     source = ledger.remember_source("k", "https://a", "p", "Name", "org")
-    assert [ledger.set_first_edge(source.id, edge) for edge in (500, 400, 600)] == [500, 500, 500]
+    assert [ledger.set_sync_start(source.id, edge) for edge in (500, 400, 600)] == [500, 500, 500]
 
 
 def test_facts(ledger: Ledger) -> None:
@@ -325,8 +325,8 @@ def test_second_read_stands_until_it_is_ended(ledger: Ledger) -> None:
     ledger.commit_answer(1, [replace(span("t", "r", 5), read_again_ms=100), span("t", "old", 6)], [])
     assert ledger.second_reads_due(1, 99, 10) == []
     (due,) = ledger.second_reads_due(1, 100, 10)
-    assert (due.trace_id, due.row_id, due.start_ms, due.tries) == ("t", "r", 5, 0)
-    assert ledger.second_reads_due(1, 100, 10, [Window(5, 6)]) == []
+    assert (due.trace_id, due.observation_id, due.start_ms, due.tries) == ("t", "r", 5, 0)
+    assert ledger.second_reads_due(1, 100, 10, [Interval(5, 6)]) == []
     ledger.touch(1, [], [replace(due, due_ms=200)])
     ledger.end_second_reads(1, [due])
     assert ledger.count_second_reads(1) == 1
@@ -337,8 +337,8 @@ def test_second_read_stands_until_it_is_ended(ledger: Ledger) -> None:
 def test_forgotten_rows_are_not_read_again(ledger: Ledger) -> None:
     """A row that is forgotten before it was read once more looks new then, and is sent twice."""
     ledger.commit_answer(1, [replace(span("t", "r", 5), read_again_ms=100)], [])
-    ledger.commit_window(1, "live", Window(0, 10), [note("t", 5)], [])
-    assert ledger.forget(1, 50, [Window(0, 10)]) == 1
+    ledger.commit_interval(1, "live", Interval(0, 10), [note("t", 5)], [])
+    assert ledger.forget(1, 50, [Interval(0, 10)]) == 1
     assert ledger.count_second_reads(1) == 0
 
 

@@ -11,9 +11,9 @@ import pytest
 from sqlite_utils import Database
 
 from sync_worker.errors import StateError
+from sync_worker.intervals import Interval
 from sync_worker.ledger import Ledger, open_ledger
 from sync_worker.ledger.steps import APPLICATION_ID, step_1, steps
-from sync_worker.windows import Window
 from tests.ledger.made import Other, another_program
 from tests.support.clock import VirtualClock
 
@@ -25,12 +25,12 @@ def test_lock_of_another_process_is_told(ledger: Ledger, path: Path, clock: Virt
         assert other.line() == "locked"
         ledger = open_ledger(path, clock, busy_timeout=0.05)
         with pytest.raises(StateError, match="locked by another program") as caught:
-            ledger.commit_window(1, "live", Window(0, 10), [], [])
+            ledger.commit_interval(1, "live", Interval(0, 10), [], [])
         assert caught.value.exit_code == 1
         other.go_on()
         other.end()
-    ledger.commit_window(1, "live", Window(0, 10), [], [])
-    assert ledger.coverage(1, "live") == [Window(0, 10)]
+    ledger.commit_interval(1, "live", Interval(0, 10), [], [])
+    assert ledger.coverage(1, "live") == [Interval(0, 10)]
     ledger.close()
 
 
@@ -64,7 +64,7 @@ def test_two_first_starts_at_once_both_succeed(path: Path, clock: VirtualClock) 
         second.go_on()
         assert (first.line(), second.line()) == ("done", "done")
     ledger = open_ledger(path.with_name(f"0-{path.name}"), clock)
-    assert ledger.query("SELECT count(*) FROM facts GROUP BY scope") == [(1,), (1,)]
+    assert ledger.query("SELECT count(*) FROM state_keys GROUP BY scope") == [(1,), (1,)]
     ledger.close()
 
 

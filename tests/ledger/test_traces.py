@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sync_worker.ledger import Ledger, Parked, TraceNote, open_ledger
+from sync_worker.intervals import Interval
+from sync_worker.ledger import Ledger, Pending, TraceNote, open_ledger
 from sync_worker.ledger.lease import BACKFILL, LIVE, RETRY, release, take
-from sync_worker.windows import Window
 from tests.ledger.made import note
 
 _MOMENTS = st.integers(-(2**40), 2**44)
@@ -41,22 +41,22 @@ def test_note_comes_back_as_it_went_in(ledger: Ledger, stored: TraceNote) -> Non
     json.loads(ledger.query("SELECT context FROM traces")[0][0])
 
 
-def test_parked_traces_are_due_in_turn(ledger: Ledger) -> None:
+def test_pending_traces_are_due_in_turn(ledger: Ledger) -> None:
     """Some would never be looked at, or each in every cycle."""
     ledger.note_traces(
         1,
         [
-            note("later", parked=True, check_ms=30, parked_ms=3),
-            note("first", parked=True, check_ms=10, parked_ms=2),
-            note("second", parked=True, check_ms=20, parked_ms=1),
-            note("gone", parked=False, check_ms=0),
+            note("later", pending=True, check_ms=30, pending_ms=3),
+            note("first", pending=True, check_ms=10, pending_ms=2),
+            note("second", pending=True, check_ms=20, pending_ms=1),
+            note("gone", pending=False, check_ms=0),
         ],
     )
-    assert [due.trace_id for due in ledger.parked_due(1, 20, 1_000, 10)] == ["first", "second"]
-    assert [due.trace_id for due in ledger.parked_due(1, 30, 1_000, 1)] == ["first"]
-    assert (ledger.parked(1), ledger.parked(2)) == (Parked(3, 1), Parked(0, None))
-    ledger.note_traces(1, [note("first", parked=False)])
-    assert ledger.parked(1) == Parked(2, 1)
+    assert [due.trace_id for due in ledger.pending_due(1, 20, 1_000, 10)] == ["first", "second"]
+    assert [due.trace_id for due in ledger.pending_due(1, 30, 1_000, 1)] == ["first"]
+    assert (ledger.pending(1), ledger.pending(2)) == (Pending(3, 1), Pending(0, None))
+    ledger.note_traces(1, [note("first", pending=False)])
+    assert ledger.pending(1) == Pending(2, 1)
 
 
 def test_project_is_decided_once(ledger: Ledger) -> None:
@@ -89,19 +89,19 @@ def beside(ledger: Ledger) -> Iterator[Callable[[str], Ledger]]:
 
 @pytest.mark.parametrize("role", [BACKFILL, RETRY])
 def test_only_the_live_sync_releases(ledger: Ledger, beside: Callable[[str], Ledger], role: str) -> None:
-    """A backfill or a retry that sends one row of a parked trace would lose all its rows that wait."""
-    parked = note("t", 100, 200, parked=True, check_ms=300, parked_ms=150, context={"root_seen": False})
-    ledger.commit_window(1, LIVE, Window(0, 1000), [parked], [])
+    """A backfill or a retry that sends one row of a pending trace would lose all its rows that wait."""
+    pending = note("t", 100, 200, pending=True, check_ms=300, pending_ms=150, context={"root_seen": False})
+    ledger.commit_interval(1, LIVE, Interval(0, 1000), [pending], [])
     other = beside(role)
     sent = note("t", 50, 180, project="p", context={"session_id": "s"})
     other.note_traces(1, [sent])
-    other.commit_window(1, BACKFILL, Window(1000, 2000), [sent], [])
+    other.commit_interval(1, BACKFILL, Interval(1000, 2000), [sent], [])
     assert ledger.traces(1, ["t"])["t"] == note(
-        "t", 50, 200, parked=True, check_ms=300, parked_ms=150, project="p", context={"session_id": "s"}
+        "t", 50, 200, pending=True, check_ms=300, pending_ms=150, project="p", context={"session_id": "s"}
     )
     live = beside(LIVE)
     live.note_traces(1, [note("t", 50, 200)])
-    assert ledger.parked(1).count == 0
+    assert ledger.pending(1).count == 0
 
 
 def test_backfill_notes_traces_of_its_own(beside: Callable[[str], Ledger]) -> None:

@@ -121,7 +121,7 @@ def test_no_time_at_all_is_refused(text: str) -> None:
 
 
 def test_horizons() -> None:
-    """The scans for late data would look at other stretches than the setting says."""
+    """The scans for late data would look at other intervals than the setting says."""
     expected = (timedelta(minutes=20), timedelta(hours=2), timedelta(hours=48))
     assert expected == parse_horizons("20m, 2h,48h")
 

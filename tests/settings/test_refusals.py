@@ -267,7 +267,7 @@ def test_what_an_env_file_leaves_is_found(tmp_path: Path, name: str, text: str, 
 
 
 def test_white_space_around_a_value_does_no_harm(tmp_path: Path) -> None:
-    """A file that was written on Windows, or copied from a page, would be refused or taken as it stands."""
+    """A file that was written on Intervals, or copied from a page, would be refused or taken as it stands."""
     texts = {
         "KELET_PROJECT": "lab\r",
         "SYNC_START": "\xa024h ",

@@ -213,7 +213,7 @@ def test_an_overruled_file_need_not_exist(tmp_path: Path) -> None:
 
 
 def test_a_byte_order_mark_is_no_part_of_a_value(tmp_path: Path) -> None:
-    """Files from a Windows editor would give a wrong key and an unreadable `sync.toml`."""
+    """Files from a Intervals editor would give a wrong key and an unreadable `sync.toml`."""
     mark = "\ufeff"
     (tmp_path / "key").write_text(f"{mark}key-of-the-file")
     (tmp_path / "sync.toml").write_text(f'{mark}sync_settle = "9s"\n')

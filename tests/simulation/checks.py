@@ -8,13 +8,13 @@ from typing import Any
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from sync_worker.demo.rowstore import to_ms
+from sync_worker.intervals import Interval, within
 from sync_worker.ledger import DeadLetter, Ledger, TraceNote
 from sync_worker.ledger.lease import BACKFILL, LIVE
 from sync_worker.pipeline.report import SourceReport
 from sync_worker.runs.verify import Verdict
 from sync_worker.spans.ids import otlp_span_id, otlp_trace_id, source_parent_id
 from sync_worker.spans.model import EncodedSpan
-from sync_worker.windows import Window, within
 from tests.simulation.history import History, RowStory, Version
 from tests.simulation.kelet import Arrival, Kelet, label_of
 from tests.simulation.langfuse import Langfuse
@@ -49,7 +49,7 @@ class Checks:
 
     def listen(self, ledger: Ledger, role: str) -> None:
         """Hear what one process commits."""
-        commit_answer, commit_window = ledger.commit_answer, ledger.commit_window
+        commit_answer, commit_interval = ledger.commit_answer, ledger.commit_interval
         book = self._kelet.book
 
         def answer(source_id: int, accepted: Sequence[EncodedSpan], dead_letters: Sequence[DeadLetter]) -> None:
@@ -66,15 +66,15 @@ class Checks:
             )
 
         def covered(
-            source_id: int, whose: str, window: Window, notes: Iterable[TraceNote], letters: Sequence[DeadLetter]
+            source_id: int, whose: str, interval: Interval, notes: Iterable[TraceNote], letters: Sequence[DeadLetter]
         ) -> None:
-            commit_window(source_id, whose, window, notes, letters)
-            self._moments.note(f"{whose} covered {window.start}..{window.end}")
-            self._covered(ledger, source_id, whose, window)
+            commit_interval(source_id, whose, interval, notes, letters)
+            self._moments.note(f"{whose} covered {interval.start}..{interval.end}")
+            self._covered(ledger, source_id, whose, interval)
 
         self._roles = max(self._roles, self._plan.sources * (1 + (role == BACKFILL)))
         setattr(ledger, "commit_answer", answer)  # noqa: B010
-        setattr(ledger, "commit_window", covered)  # noqa: B010
+        setattr(ledger, "commit_interval", covered)  # noqa: B010
 
     def died(self, lost: int) -> None:
         """Hear of a death: so many requests had been accepted and were not noted."""
@@ -91,22 +91,22 @@ class Checks:
             self.wrong += self._kelet.book.wrong
             self._kelet.book.wrong = []
 
-    def _covered(self, ledger: Ledger, source_id: int, role: str, window: Window) -> None:
-        """Each row that the walk could see is sent, parked, a dead letter, or rightly left out."""
+    def _covered(self, ledger: Ledger, source_id: int, role: str, interval: Interval) -> None:
+        """Each row that the walk could see is sent, pending, a dead letter, or rightly left out."""
         if self._plan.has("v1"):
             return  # its walks ask for the same time more than once
         number = self._number_of(ledger, source_id)
-        counted = within(ledger.coverage(source_id, role), window)  # a row that waits alone keeps its moment open
+        counted = within(ledger.coverage(source_id, role), interval)  # a row that waits alone keeps its moment open
         walks = self._langfuse.walks.items()
         around = [
             begun
             for (whose, start, end), begun in walks
-            if whose == number and start <= window.start and window.end <= end
+            if whose == number and start <= interval.start and interval.end <= end
         ]
         began = max(around, default=None)
         now = self._moments.true_ms()
         if began is None:
-            self._say(f"{role} covered {window} without reading it")
+            self._say(f"{role} covered {interval} without reading it")
             return
         seen = [
             row
@@ -116,12 +116,12 @@ class Checks:
         ]
         traces = {row.key[0] for row in seen}
         done, notes = ledger.done_rows(source_id, traces), ledger.traces(source_id, traces)
-        letters = {letter.row_id for letter in ledger.dead_letters(source_id)}
+        letters = {letter.observation_id for letter in ledger.dead_letters(source_id)}
         for row in seen:
             note = notes.get(row.key[0])
-            parked = note is not None and note.parked
-            if not (row.key in done or parked or row.id in letters or row.hidden):
-                self._say(f"{role} covered {window} but not {self._told(row)}")
+            pending = note is not None and note.pending
+            if not (row.key in done or pending or row.id in letters or row.hidden):
+                self._say(f"{role} covered {interval} but not {self._told(row)}")
 
     # At the end
 
@@ -131,7 +131,7 @@ class Checks:
         firsts: dict[int, int] = {}
         for source in ledger.sources():
             letters = ledger.dead_letters(source.id)
-            first = source.first_edge_ms
+            first = source.sync_start_ms
             if first is None:
                 self._say(f"{source.project_name} was never synced")
                 continue
@@ -142,8 +142,8 @@ class Checks:
                     self._arrived(row, first, letters)
             # A span that may be to blame for Kelet's errors waits with its trace until others prove it.
             is_doubted = self._history.stuck or self._kelet.book.blocked
-            if not is_doubted and (parked := ledger.parked(source.id).count):
-                self._say(f"{parked} traces are parked at the end")
+            if not is_doubted and (pending := ledger.pending(source.id).count):
+                self._say(f"{pending} traces are pending at the end")
         if len(firsts) != self._plan.sources:
             self._say(f"{len(firsts)} sources are known, not {self._plan.sources}")
             return
@@ -164,7 +164,7 @@ class Checks:
 
     def verified(self, found: Mapping[str, Verdict], missing: Sequence[RowStory]) -> None:
         """Hear what `verify` found where these rows are missing."""
-        told = {key for verdict in found.values() for hour in verdict.hours for key in hour.rows}
+        told = {key for verdict in found.values() for hour in verdict.hours for key in hour.observations}
         if len(found) != self._plan.sources:
             self._say(f"verify told of {len(found)} sources only")
         right = {row.key for row in missing}
@@ -184,7 +184,7 @@ class Checks:
             return
         accepted = [version for version in row.versions if self._was_taken(version)]
         numbers = [_number(version) for version in accepted]
-        own = [letter for letter in letters if letter.row_id == row.id]
+        own = [letter for letter in letters if letter.observation_id == row.id]
         # An odd row may be a dead letter without its id; so is one that a server of the older API does not serve.
         is_nameless = row.odd or (row.unservable and self._plan.has("v1"))
         if is_nameless and (accepted or any(letter.kind == "unreadable" for letter in letters)):
@@ -222,7 +222,7 @@ class Checks:
         if row.start >= first:
             # The older API lists no row for having changed: what counts there is how many rows there are.
             return row.versions[-1] if self._plan.resend and not self._plan.has("v1") else row.versions[0]
-        if self._filling_since is None or not Window(*self._plan.stretch).holds(row.start):
+        if self._filling_since is None or not Interval(*self._plan.interval).holds(row.start):
             return None
         return row.latest(self._filling_since)
 
@@ -235,12 +235,12 @@ class Checks:
         if row.odd:
             return
         first = firsts[row.trace.source]
-        trace, row_id = row.key
+        trace, observation_id = row.key
         project = f"h1-proj-{row.trace.source}"
-        parent = source_parent_id(trace, row_id, row.parent)
+        parent = source_parent_id(trace, observation_id, row.parent)
         expected = (
             otlp_trace_id(project, trace),
-            otlp_span_id(project, trace, row_id),
+            otlp_span_id(project, trace, observation_id),
             "" if parent is None else otlp_span_id(project, trace, parent),
             row.start,
         )
@@ -249,9 +249,9 @@ class Checks:
             self._say(f"{arrival.name} arrived as {found}, not {expected}")
         self._ends_right(arrival, version)
         if arrival.batch.role == LIVE and row.start < first:
-            self._say(f"{self._told(row)} was sent by the live sync, before its first edge")
-        if arrival.batch.role == BACKFILL and not Window(*self._plan.stretch).holds(row.start):
-            self._say(f"{self._told(row)} was sent by a backfill of another stretch")
+            self._say(f"{self._told(row)} was sent by the live sync, before its sync start")
+        if arrival.batch.role == BACKFILL and not Interval(*self._plan.interval).holds(row.start):
+            self._say(f"{self._told(row)} was sent by a backfill of another interval")
         if not arrival.session and self._session_was_known(arrival, row):
             self._say(f"{arrival.name} arrived without the session {row.trace.session}")
 

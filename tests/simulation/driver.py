@@ -16,6 +16,7 @@ from unittest import mock
 
 from sync_worker.clock import Stopped
 from sync_worker.errors import ExitCode, StateError, Stop
+from sync_worker.intervals import Interval
 from sync_worker.ledger import copies, lease, open_ledger
 from sync_worker.ledger.lease import BACKFILL, LIVE
 from sync_worker.pipeline.limits import Limits
@@ -25,7 +26,6 @@ from sync_worker.settings import Settings, load
 from sync_worker.sync.engine import Engine
 from sync_worker.sync.opening import Transports
 from sync_worker.sync.source import SourceSync
-from sync_worker.windows import Window
 from tests.simulation import kelet as receiver
 from tests.simulation import langfuse as server
 from tests.simulation.checks import Checks
@@ -275,8 +275,8 @@ class Simulation:
         process = self._process(ASKING)
 
         async def look(sync: SourceSync) -> None:
-            start = self.plan.stretch[0]
-            await sync.estimate(Window(start - 40 * DAY, start))
+            start = self.plan.interval[0]
+            await sync.estimate(Interval(start - 40 * DAY, start))
 
         try:
             engine = process.engine
@@ -318,7 +318,9 @@ class Simulation:
             self.kelet.cycles[BACKFILL] = self.moments.true_ms()
             engine = process.engine
             self._filling = asyncio.get_running_loop().create_task(
-                engine.each(engine.settings.sources, lambda source: engine.backfill(source, Window(*self.plan.stretch)))
+                engine.each(
+                    engine.settings.sources, lambda source: engine.backfill(source, Interval(*self.plan.interval))
+                )
             )
             if wait:
                 await self._fill(wait=True)
@@ -449,7 +451,7 @@ def _size_of(file: Path) -> int:
 def _written(state: sqlite3.Connection) -> list[Any]:
     """Return what tells how far a state file is: what was sent, and when the last run ended."""
     tables = {name for (name,) in state.execute("SELECT name FROM sqlite_master")}
-    if "facts" not in tables or not state.execute("SELECT 1 FROM facts WHERE scope = 'file'").fetchall():
+    if "state_keys" not in tables or not state.execute("SELECT 1 FROM state_keys WHERE scope = 'file'").fetchall():
         return []
     return state.execute("SELECT count(*), max(sent_ms) FROM sent").fetchall()
 

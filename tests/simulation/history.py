@@ -280,7 +280,7 @@ class Author:
             self._row(trace, otel, start, self._seconds(60), parent=root.id)
 
     def _on_the_edge(self) -> None:
-        """Rows that begin within a millisecond of where a cycle's window ends."""
+        """Rows that begin within a millisecond of where a cycle's interval ends."""
         moment = self._chance.choice(self._plan.cycles) - self._plan.settle + self._chance.choice([-1, -1, 0, 0, 1])
         trace, otel = self._trace(moment)
         self._row(trace, otel, moment, 2 * SECOND, parent=None, shown=moment + 3 * SECOND)

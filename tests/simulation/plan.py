@@ -41,7 +41,7 @@ class Plan:
     gzip_status: int | None = None  # what Kelet says to gzip, if it takes none
     small: bool = False  # memory and look-ups scaled down to the size of the history
     backfill: str = ""  # before, beside
-    stretch: tuple[int, int] = (0, 0)
+    interval: tuple[int, int] = (0, 0)
     cycles: list[int] = field(default_factory=list)
     quiet_step: int = 10 * MINUTE
     rates: dict[str, float] = field(default_factory=dict)
@@ -159,11 +159,11 @@ def _draw_backfill(plan: Plan, chance: random.Random) -> None:
     plan.backfill = chance.choice(["", "", "before", "beside", "now"])
     first = plan.begin - plan.look_back
     start = first - chance.choice([1, 2, 4]) * HOUR
-    plan.stretch = (start, chance.choice([first, first, first - 20 * MINUTE, first + 20 * MINUTE]))
+    plan.interval = (start, chance.choice([first, first, first - 20 * MINUTE, first + 20 * MINUTE]))
     if plan.backfill == "now":
         plan.first_fill = chance.randrange(len(plan.cycles))
         now = plan.cycles[plan.first_fill]
-        plan.stretch = (chance.choice([start, start, first, now - (now - first) // 2, now - 5 * MINUTE]), now)
+        plan.interval = (chance.choice([start, start, first, now - (now - first) // 2, now - 5 * MINUTE]), now)
 
 
 def _draw_weather(plan: Plan, chance: random.Random) -> None:
@@ -207,7 +207,7 @@ def _draw_worlds(plan: Plan, chance: random.Random, worlds: frozenset[str] | Non
     if plan.has("backfill"):
         plan.backfill, plan.first_fill = "now", chance.randrange(count // 2)
         now = plan.cycles[plan.first_fill]
-        plan.stretch = (plan.begin - plan.look_back - HOUR, now)
+        plan.interval = (plan.begin - plan.look_back - HOUR, now)
     if plan.has("gone"):
         plan.gone = chance.sample(range(1, count), k=chance.choice([1, 2]))
     if plan.has("restore"):

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from sync_worker.corrected import CorrectedClock, Reading
+from sync_worker.intervals import Interval
 from sync_worker.kelet import client, posting
-from sync_worker.langfuse import buckets, rows, v2
+from sync_worker.langfuse import buckets, observations, v2
 from sync_worker.langfuse import client as langfuse_client
 from sync_worker.langfuse.reader import Page
 from sync_worker.langfuse.v2 import V2Reader
@@ -31,7 +32,6 @@ from sync_worker.runs.verify import Verification
 from sync_worker.settings.rotation import Reread
 from sync_worker.spans.model import EncodedSpan
 from sync_worker.sync import engine
-from sync_worker.windows import Window
 from tests.simulation.plan import draw
 from tests.simulation.run import simulate
 
@@ -45,7 +45,7 @@ def _covers_before_it_sends(patch: pytest.MonkeyPatch) -> None:
 
     async def walk(self: IntervalJob) -> AsyncIterator[Page]:
         pages = [page async for page in usual(self)]
-        self._session.ledger.commit_window(self._session.source_id, self._role, self._interval, [], [])
+        self._session.ledger.commit_interval(self._session.source_id, self._role, self._interval, [], [])
         for page in pages:
             yield page
 
@@ -59,15 +59,15 @@ def _skips_late_scans(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(LookbackScans, "look", look)
 
 
-def _forgets_parked_traces(patch: pytest.MonkeyPatch) -> None:
-    usual = Ledger.commit_window
+def _forgets_pending_traces(patch: pytest.MonkeyPatch) -> None:
+    usual = Ledger.commit_interval
 
-    def commit_window(
-        self: Ledger, source_id: int, role: str, stretch: Window, notes: Sequence[TraceNote], letters: Sequence[Any]
+    def commit_interval(
+        self: Ledger, source_id: int, role: str, interval: Interval, notes: Sequence[TraceNote], letters: Sequence[Any]
     ) -> None:
-        usual(self, source_id, role, stretch, [note for note in notes if not note.parked], letters)
+        usual(self, source_id, role, interval, [note for note in notes if not note.pending], letters)
 
-    patch.setattr(Ledger, "commit_window", commit_window)
+    patch.setattr(Ledger, "commit_interval", commit_interval)
 
 
 def _forgets_what_it_sent(patch: pytest.MonkeyPatch) -> None:
@@ -75,12 +75,12 @@ def _forgets_what_it_sent(patch: pytest.MonkeyPatch) -> None:
 
 
 def _leaves_out_the_last_millisecond(patch: pytest.MonkeyPatch) -> None:
-    usual = V2Reader.window
+    usual = V2Reader.interval
 
-    def read(self: V2Reader, stretch: Window, **options: Any) -> Any:
-        return usual(self, Window(stretch.start, stretch.end - 1), **options)
+    def read(self: V2Reader, interval: Interval, **options: Any) -> Any:
+        return usual(self, Interval(interval.start, interval.end - 1), **options)
 
-    patch.setattr(V2Reader, "window", read)
+    patch.setattr(V2Reader, "interval", read)
 
 
 def _notes_before_it_sends(patch: pytest.MonkeyPatch) -> None:
@@ -98,16 +98,16 @@ def _never_waits(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(notes, "waiting", lambda *_: list[Observation]())
 
 
-def _never_looks_after_parked_traces(patch: pytest.MonkeyPatch) -> None:
+def _never_looks_after_pending_traces(patch: pytest.MonkeyPatch) -> None:
     async def send_ready(self: PendingTraces, lanes: Lanes) -> None:
         del lanes
 
     patch.setattr(PendingTraces, "send_ready", send_ready)
 
 
-def _reaches_out_of_its_windows(patch: pytest.MonkeyPatch) -> None:
-    usual = Window.holds
-    patch.setattr(Window, "holds", lambda self, moment: usual(self, moment) or usual(self, moment + 60_000))
+def _reaches_out_of_its_intervals(patch: pytest.MonkeyPatch) -> None:
+    usual = Interval.holds
+    patch.setattr(Interval, "holds", lambda self, moment: usual(self, moment) or usual(self, moment + 60_000))
 
 
 def _drops_the_last_batch(patch: pytest.MonkeyPatch) -> None:
@@ -131,8 +131,8 @@ def _takes_any_success_for_kelets(patch: pytest.MonkeyPatch) -> None:
 
 
 def _sends_what_a_backfill_sends(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(claims, "claimed_by_others", lambda *_: list[Window]())
-    patch.setattr(claims, "claim", lambda _, __, windows: list(windows))
+    patch.setattr(claims, "claimed_by_others", lambda *_: list[Interval]())
+    patch.setattr(claims, "claim", lambda _, __, intervals: list(intervals))
 
 
 def _believes_its_own_clock(patch: pytest.MonkeyPatch) -> None:
@@ -149,7 +149,7 @@ def _sends_before_the_store_has_merged(patch: pytest.MonkeyPatch) -> None:
 
 
 def _takes_a_page_for_as_odd_as_a_row_of_it(patch: pytest.MonkeyPatch) -> None:
-    usual = rows.read_rows
+    usual = observations.read_rows
 
     def read_rows(items: Any, parse: Any) -> Any:
         read, unreadable = usual(items, parse)
@@ -189,22 +189,22 @@ def _verifies_nothing(patch: pytest.MonkeyPatch) -> None:
 
 
 def _counts_nothing_again(patch: pytest.MonkeyPatch) -> None:
-    async def list_changed(self: BucketCounts, _: Window, compare: Compare) -> None:
+    async def list_changed(self: BucketCounts, _: Interval, compare: Compare) -> None:
         del compare
 
     patch.setattr(BucketCounts, "list_changed", list_changed)
 
 
 BREAKS: Mapping[str, tuple[Break, str]] = {
-    "counts a window as covered before it is sent": (_covers_before_it_sends, "covered"),
-    "makes no late scans": (_skips_late_scans, "LOST"),
-    "forgets parked traces": (_forgets_parked_traces, "covered"),
+    "counts a interval as covered before it is sent": (_covers_before_it_sends, "covered"),
+    "makes no lookback scans": (_skips_late_scans, "LOST"),
+    "forgets pending traces": (_forgets_pending_traces, "covered"),
     "does not ask what was sent": (_forgets_what_it_sent, "sent again"),
-    "leaves out the last millisecond of a window": (_leaves_out_the_last_millisecond, "covered"),
+    "leaves out the last millisecond of a interval": (_leaves_out_the_last_millisecond, "covered"),
     "notes spans before it sends them": (_notes_before_it_sends, "noted as accepted"),
     "sends rows that have not ended": (_never_waits, "too early"),
-    "keeps traces parked for ever": (_never_looks_after_parked_traces, "parked at the end"),
-    "takes rows from outside of its windows": (_reaches_out_of_its_windows, ""),
+    "keeps traces pending for ever": (_never_looks_after_pending_traces, "pending at the end"),
+    "takes rows from outside of its intervals": (_reaches_out_of_its_intervals, ""),
     "notes all but the last span of a batch": (_drops_the_last_batch, "sent again"),
     "looks up no roots": (_loses_the_session, "without the session"),
 }

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from sync_worker.json_text import parse
-from sync_worker.langfuse.rows import parse_row
-from sync_worker.langfuse.v1_rows import parse_observation, parse_trace
+from sync_worker.langfuse.observations import parse_row
+from sync_worker.langfuse.v1_observations import parse_observation, parse_trace
 from sync_worker.records import Observation
 from sync_worker.spans.context import gather
 from sync_worker.spans.convert import convert

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pytest
 
 from sync_worker.json_text import parse
-from sync_worker.langfuse.rows import parse_row
+from sync_worker.langfuse.observations import parse_row
 from sync_worker.pipeline.assemble import Assembly
 from sync_worker.spans.context import gather
 from sync_worker.spans.convert import convert

@@ -53,21 +53,21 @@ def rate_limited_plainly(retry_after: int | None = None) -> Reply:
     return Reply(429, {"Content-Type": "text/plain", **headers}, b"429 - rate limit exceeded")
 
 
-def limited(limit: int, now: Callable[[], float], *, window: float = 60.0) -> Script[Request]:
+def limited(limit: int, now: Callable[[], float], *, interval: float = 60.0) -> Script[Request]:
     """Return a script that counts as Langfuse Cloud does, and answers 429 where the limit is reached.
 
-    A window lasts from its first request; denied ones count, and one less than the limit is served. `now` is seconds.
+    A interval lasts from its first request; denied ones count, and one less than the limit is served. `now` is seconds.
     """
-    began, count = -window, 0
+    began, count = -interval, 0
     lock = threading.Lock()
 
     def script(_: Request) -> Reply | None:
         nonlocal began, count
         with lock:
-            if now() - began >= window:
+            if now() - began >= interval:
                 began, count = now(), 0
             count += 1
-            return rate_limited(math.ceil(began + window - now()), limit=limit) if count >= limit else None
+            return rate_limited(math.ceil(began + interval - now()), limit=limit) if count >= limit else None
 
     return script
 
@@ -162,7 +162,7 @@ def asks(**params: str) -> Callable[[Request], bool]:
     return lambda request: wanted.items() <= request.query.items()
 
 
-def shows_row(server: RecordedLangfuse, *row_ids: str, content: bool = True) -> Callable[[Request], bool]:
+def shows_row(server: RecordedLangfuse, *observation_ids: str, content: bool = True) -> Callable[[Request], bool]:
     """Return a condition: the page that the server would answer holds one of these rows, with its input and output."""
 
     def holds(request: Request) -> bool:
@@ -173,7 +173,7 @@ def shows_row(server: RecordedLangfuse, *row_ids: str, content: bool = True) -> 
             return False
         body = gzip.decompress(usual.body) if usual.headers.get("Content-Encoding") == "gzip" else usual.body
         shown = {item["id"] for item in orjson.loads(body).get("data", [])}
-        return not shown.isdisjoint(row_ids)
+        return not shown.isdisjoint(observation_ids)
 
     return holds
 

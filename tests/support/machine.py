@@ -99,12 +99,12 @@ class Process:
         while self.clock.monotonic() < until:
             await self.ask(between=30.0)
 
-    async def beat(self, until: float) -> None:
+    async def heartbeat(self, until: float) -> None:
         """Give signs of life for the lease, up to a time by the steady clock."""
         while self.clock.monotonic() < until:
             if self.ledger.lease is not None:
-                lease.beat(self.ledger, self.ledger.lease)
-            await self.clock.sleep(lease.BEAT)
+                lease.heartbeat(self.ledger, self.ledger.lease)
+            await self.clock.sleep(lease.HEARTBEAT)
 
 
 async def _all(work: Sequence[Coroutine[Any, Any, None]]) -> None:

@@ -25,7 +25,7 @@ CONTENTS: dict[str, tuple[int, ...]] = {
     "projects": (1, 2, *range(4, 10)),
     "gone": (132, 134, 133),
     "rich": (24,),
-    "windows": (*range(89, 93), 100),
+    "intervals": (*range(89, 93), 100),
 }
 
 #: Response headers worth keeping; the others are those of one connection or of one day.

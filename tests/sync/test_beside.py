@@ -9,12 +9,12 @@ import threading
 import pytest
 
 from sync_worker.cli.commands.status import describe
+from sync_worker.intervals import Interval
 from sync_worker.ledger import open_ledger
 from sync_worker.ledger.claims import claim, demand
 from sync_worker.ledger.lease import BACKFILL, LIVE, release, take
 from sync_worker.sync.engine import Engine
 from sync_worker.times import moment_ms
-from sync_worker.windows import Window
 from tests.support import faults
 from tests.support.rows import NOON, at, trace
 from tests.sync.conftest import MakeWorld
@@ -24,8 +24,8 @@ HOUR = 3600.0
 START = moment_ms(NOON)
 
 
-def test_backfill_leaves_parked_traces_parked(make_world: MakeWorld) -> None:
-    """A backfill that meets a parked trace takes it out of parking, and its waiting rows are lost."""
+def test_backfill_leaves_pending_traces_pending(make_world: MakeWorld) -> None:
+    """A backfill that meets a pending trace takes it out of pending, and its waiting rows are lost."""
     root, *children = trace(4, start=0.0, seconds=6.0)
     root["startTime"], root["endTime"], root["updatedAt"] = at(2.1), at(900), at(901)
     made = make_world(children, after_noon=120, SYNC_START="2026-11-20T12:00:02Z")
@@ -37,14 +37,14 @@ def test_backfill_leaves_parked_traces_parked(make_world: MakeWorld) -> None:
     assert identities([root, *children]) == made.arrived()
 
 
-def test_live_leaves_a_running_backfill_its_stretch(make_world: MakeWorld) -> None:
-    """The live sync sends rows that a backfill has in flight, or never comes back for that stretch."""
+def test_live_leaves_a_running_backfill_its_interval(make_world: MakeWorld) -> None:
+    """The live sync sends rows that a backfill has in flight, or never comes back for that interval."""
     rows = [row for number in range(20) for row in trace(2, start=number * 60.0, seconds=5.0)]
     made = make_world(rows, after_noon=HOUR)
     holder = open_ledger(made.state, made.clock)
     made.backfill(START - 1, START)  # opens the source
     lease = take(holder, BACKFILL)
-    claim(holder, 1, [Window(START, START + 600_000)])
+    claim(holder, 1, [Interval(START, START + 600_000)])
     report, _ = made.once()
     assert report.spans_sent == 30
     release(holder, lease)
@@ -55,8 +55,8 @@ def test_live_leaves_a_running_backfill_its_stretch(make_world: MakeWorld) -> No
     assert identities(rows) == made.arrived()
 
 
-def test_parked_trace_in_a_backfills_stretch(make_world: MakeWorld) -> None:
-    """The end of a parked trace makes the live sync send what a backfill is sending at that moment."""
+def test_pending_trace_in_a_backfills_interval(make_world: MakeWorld) -> None:
+    """The end of a pending trace makes the live sync send what a backfill is sending at that moment."""
     root, *children = trace(2, start=0.0, seconds=6.0)
     root["endTime"], root["updatedAt"] = at(500), at(501)
     made = make_world(children, after_noon=120)
@@ -65,7 +65,7 @@ def test_parked_trace_in_a_backfills_stretch(make_world: MakeWorld) -> None:
     made.clock.advance(600)
     holder = open_ledger(made.state, made.clock)
     lease = take(holder, BACKFILL)
-    claim(holder, 1, [Window(START, START + 1)])
+    claim(holder, 1, [Interval(START, START + 1)])
     made.cycles(600)
     assert root["id"] not in {span.span_id for span in made.kelet.spans}
     release(holder, lease)
@@ -75,7 +75,7 @@ def test_parked_trace_in_a_backfills_stretch(make_world: MakeWorld) -> None:
 
 
 def test_trace_waits_longer_than_all_horizons_for_a_backfill(make_world: MakeWorld) -> None:
-    """A trace with rows in a backfill's stretch is released without them, and they are never sent if that one dies."""
+    """A trace with rows in a backfill's interval is released without them, and they are never sent if that one dies."""
     root, *children = trace(2, start=0.0, seconds=6.0)
     root["endTime"], root["updatedAt"] = at(500), at(501)
     made = make_world(children, after_noon=120, SYNC_LATE_HORIZONS="1m,10m")
@@ -84,7 +84,7 @@ def test_trace_waits_longer_than_all_horizons_for_a_backfill(make_world: MakeWor
     made.clock.advance(600)
     holder = open_ledger(made.state, made.clock)
     lease = take(holder, BACKFILL)
-    claim(holder, 1, [Window(START, START + 1)])
+    claim(holder, 1, [Interval(START, START + 1)])
     made.cycles(2 * HOUR, every=600)
     assert made.arrived() == identities(children)
     holder.close()
@@ -93,13 +93,13 @@ def test_trace_waits_longer_than_all_horizons_for_a_backfill(make_world: MakeWor
     assert made.arrived() == identities([root, *children])
 
 
-def test_late_row_in_a_backfills_stretch(make_world: MakeWorld) -> None:
-    """A row that a late scan finds in time that another run has claimed is dropped for good."""
+def test_late_row_in_a_backfills_interval(make_world: MakeWorld) -> None:
+    """A row that a lookback scan finds in time that another run has claimed is dropped for good."""
     made = make_world(trace(2, start=0.0, seconds=5.0), after_noon=HOUR, SYNC_LATE_HORIZONS="2h")
     made.once()
     holder = open_ledger(made.state, made.clock)
     lease = take(holder, BACKFILL)
-    demand(holder, 1, [Window(START, START + 600_000)])
+    demand(holder, 1, [Interval(START, START + 600_000)])
     late = trace(1, start=60.0, seconds=5.0)
     made.langfuse.rows.extend(late)
     made.cycles(3 * HOUR, every=600)
@@ -118,8 +118,8 @@ def test_backfill_leaves_a_live_sync_what_it_claims(make_world: MakeWorld) -> No
     made.backfill(START - 1, START)  # opens the source
     holder = open_ledger(made.state, made.clock)
     lease = take(holder, LIVE)
-    claim(holder, 2, [Window(0, 2**62)])  # of another source
-    claim(holder, 1, [Window(START + 600_000, 2**62)])
+    claim(holder, 2, [Interval(0, 2**62)])  # of another source
+    claim(holder, 1, [Interval(START + 600_000, 2**62)])
     report, _ = made.backfill(START, START + 3_600_000)
     assert report.spans_sent == 30
     holder.close()
@@ -167,11 +167,11 @@ def test_backfill_gives_free_what_is_done(make_world: MakeWorld) -> None:
     settings, ledger = made.settings(), open_ledger(made.state, made.clock)
     lease = take(ledger, BACKFILL)
     engine = Engine(settings, ledger, made.clock, 60.0)
-    asyncio.run(engine.backfill(settings.sources[0], Window(START, START + 3_600_000)))
+    asyncio.run(engine.backfill(settings.sources[0], Interval(START, START + 3_600_000)))
     assert (seen[0], ledger.query("SELECT * FROM claims")) == ([(START, START + 3_600_000)], [])
     made.langfuse.rows.extend(trace(1, start=-60.0, seconds=1.0))
     made.kelet.script = faults.always(faults.status(401))
-    asyncio.run(engine.backfill(settings.sources[0], Window(START - 3_600_000, START)))
+    asyncio.run(engine.backfill(settings.sources[0], Interval(START - 3_600_000, START)))
     assert ledger.query("SELECT * FROM claims") == []
     release(ledger, lease)
     ledger.close()

@@ -13,9 +13,9 @@ import pytest
 
 from sync_worker.demo.serving import Reply, Request
 from sync_worker.errors import ConfigError, ExitCode
+from sync_worker.intervals import Interval
 from sync_worker.ledger import Ledger, open_ledger
 from sync_worker.ledger.lease import LIVE
-from sync_worker.windows import Window
 from tests.support.rows import Row, at, trace
 from tests.sync.conftest import MakeWorld
 from tests.sync.world import ROOT, World, identities
@@ -70,7 +70,7 @@ def _state(made: World) -> Ledger:
     return open_ledger(made.state, made.clock)
 
 
-def _coverage(made: World) -> list[Window]:
+def _coverage(made: World) -> list[Interval]:
     ledger = _state(made)
     try:
         return ledger.coverage(1, LIVE)
@@ -190,7 +190,7 @@ def test_pending_trace_is_not_given_up_by_a_wrong_clock(make_world: MakeWorld) -
     skew.set(100 * HOUR)
     for _ in range(3):
         report, code = made.once()
-        assert (report.spans_sent, report.traces_vanished, report.traces_parked, code) == (0, 0, 1, 0)
+        assert (report.spans_sent, report.traces_vanished, report.traces_pending, code) == (0, 0, 1, 0)
     skew.set(0)
     root["endTime"], root["updatedAt"] = at(HOUR + 200), at(HOUR + 200)
     made.clock.advance(300)
@@ -248,8 +248,8 @@ def test_start_is_that_of_the_first_try(make_world: MakeWorld) -> None:
     due = [one for one in made.langfuse.rows if str(one["startTime"]) >= at(1800.0)]
     assert identities(due) == made.arrived()
     ledger = _state(made)
-    assert ledger.sources()[0].first_edge_ms == made.clock.now_ms() - round((2 * DAY + 1800) * 1000)
-    assert ledger.query("SELECT count(*) FROM facts WHERE scope GLOB 'start *'") == [(0,)]
+    assert ledger.sources()[0].sync_start_ms == made.clock.now_ms() - round((2 * DAY + 1800) * 1000)
+    assert ledger.query("SELECT count(*) FROM state_keys WHERE scope GLOB 'start *'") == [(0,)]
     ledger.close()
 
 
@@ -268,7 +268,7 @@ def test_start_of_a_wrong_clock_is_corrected_by_a_refusal(make_world: MakeWorld,
     made.environ["LANGFUSE_SECRET_KEY"] = secret
     assert made.once()[1] == 0
     ledger = _state(made)
-    assert abs((ledger.sources()[0].first_edge_ms or 0) - (first - 1_800_000)) < 1000
+    assert abs((ledger.sources()[0].sync_start_ms or 0) - (first - 1_800_000)) < 1000
     ledger.close()
 
 

@@ -164,7 +164,7 @@ def test_two_servers_with_one_chosen_id(make_world: MakeWorld) -> None:
 
 
 def test_renamed_source_and_rotated_keys(make_world: MakeWorld) -> None:
-    """A source under a new name, or with new keys, begins anew: what was sent goes out again."""
+    """A source under a new name, or with new keys, restarts: what was sent goes out again."""
     made = make_world(trace(3), **LONG_AGO)
     pair = ("pk-lf-rotated", made.langfuse.secret_key)
     for name, keys in (("before", _keys(made.langfuse)), ("after", _keys(made.langfuse)), ("after", pair)):
@@ -189,7 +189,7 @@ def test_spellings_of_one_address(make_world: MakeWorld) -> None:
 GONE = {
     "404": Reply(404, {"Content-Type": "text/html"}, b"<html>gone</html>"),
     "redirect": faults.redirect("https://elsewhere.example"),
-    "parked domain": Reply(200, {"Content-Type": "text/html"}, b"<html>for sale</html>"),
+    "pending domain": Reply(200, {"Content-Type": "text/html"}, b"<html>for sale</html>"),
     "another project": json_reply(
         200, {"data": [{"id": "another", "name": "x", "organization": {"id": "o", "name": "o"}, "metadata": {}}]}
     ),

@@ -62,10 +62,10 @@ def _ids(rows: list[Row]) -> set[str]:
     return {one["traceId"] for one in rows}
 
 
-def _parked(made: World) -> int:
+def _pending(made: World) -> int:
     ledger = open_ledger(made.state, made.clock)
     try:
-        return ledger.parked(1).count
+        return ledger.pending(1).count
     finally:
         ledger.close()
 
@@ -98,7 +98,7 @@ def test_unknown_project_pauses_its_lane_alone(make_world: MakeWorld) -> None:
     assert (report.error, code) == (None, 0)
     assert _projects(made) == {"main": _ids(plain), "staging": _ids(staging)}
     assert made.arrived() == identities([*plain, *staging])
-    assert _parked(made) == 0
+    assert _pending(made) == 0
 
 
 def test_lane_opens_without_new_traffic(make_world: MakeWorld) -> None:

@@ -81,7 +81,7 @@ def test_outage_is_caught_up_with(make_world: MakeWorld) -> None:
 
 
 def test_interrupted_scan_goes_on(make_world: MakeWorld) -> None:
-    """A late scan that breaks off counts as done, and what it did not reach is lost."""
+    """A lookback scan that breaks off counts as done, and what it did not reach is lost."""
     made = make_world(_base(), after_noon=2 * HOUR)
     made.once()
     made.langfuse.rows.extend(_visible(trace(1, start=2 * HOUR - 50, seconds=5.0), 2 * HOUR + 60))
@@ -139,13 +139,13 @@ def test_idle_cycle_stays_cheap(make_world: MakeWorld) -> None:
 
 
 def test_lateness_is_measured(make_world: MakeWorld) -> None:
-    """What late scans find is not counted, so that nobody knows how deep they have to look."""
+    """What lookback scans find is not counted, so that nobody knows how deep they have to look."""
     made = make_world(_base(), after_noon=2 * HOUR)
     made.once()
     made.langfuse.rows.extend(_visible(trace(1, start=2 * HOUR - 60, seconds=5.0), 2 * HOUR + 500))
     made.cycles(600)
     ledger = open_ledger(made.state, made.clock)
-    stored = ledger.fact("source 1", "lateness")
+    stored = ledger.fact("source 1", "arrival_delay")
     ledger.close()
     assert sum(json.loads(stored or "[]")) == 2
 
@@ -160,7 +160,7 @@ def test_scan_takes_a_bounded_part_of_the_budget(make_world: MakeWorld) -> None:
     made.langfuse.rows.extend(late)
     made.clock.advance(5 * HOUR)
     report, _ = made.once()
-    first = report.langfuse_requests_of_late_scans
+    first = report.lookback_requests
     assert first <= 40
     assert made.cycles(20 * MINUTE) + report.spans_sent == 2
 
@@ -224,7 +224,7 @@ def test_scan_of_another_version_is_begun_anew(make_world: MakeWorld, stored: st
     made.once()
     ledger = open_ledger(made.state, made.clock)
     for minutes in (20, 120, 2880):
-        put(ledger, "source 1", f"late scan {minutes * 60_000}", stored)
+        put(ledger, "source 1", f"lookback scan {minutes * 60_000}", stored)
     ledger.close()
     late = _visible(trace(2, start=2 * HOUR - 60, seconds=5.0), 2 * HOUR + 30)
     made.langfuse.rows.extend(late)

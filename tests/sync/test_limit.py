@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from sync_worker.demo.serving import Request
+from sync_worker.intervals import Interval
 from sync_worker.ledger import open_ledger
-from sync_worker.ledger.lease import BACKFILL, LIVE, beat, release, take
+from sync_worker.ledger.lease import BACKFILL, LIVE, heartbeat, release, take
 from sync_worker.sync.engine import Engine
 from sync_worker.times import moment_ms
-from sync_worker.windows import Window
 from tests.support import faults
 from tests.support.rows import NOON, trace
 from tests.sync.conftest import MakeWorld
@@ -62,7 +62,7 @@ def test_live_sync_and_backfill_keep_to_one_limit(make_world: MakeWorld, limit: 
     cycles: list[float] = []
 
     async def backfill(engine: Engine) -> None:
-        _, code = await engine.backfill(engine.settings.sources[0], Window(START, START + HOUR - 500_000))
+        _, code = await engine.backfill(engine.settings.sources[0], Interval(START, START + HOUR - 500_000))
         assert code == 0
         filled.set()
 
@@ -73,7 +73,7 @@ def test_live_sync_and_backfill_keep_to_one_limit(make_world: MakeWorld, limit: 
             assert code == 0
             cycles.append(made.clock.monotonic() - began)
             assert engine.ledger.lease is not None
-            beat(engine.ledger, engine.ledger.lease)
+            heartbeat(engine.ledger, engine.ledger.lease)
             await made.clock.sleep(60)
 
     async def both() -> None:
@@ -117,8 +117,8 @@ def test_limit_told_before_the_organisation_is_known(make_world: MakeWorld) -> N
     made.langfuse.script = faults.in_turn(faults.rate_limited(37, limit=30))
     made.once()
     ledger = open_ledger(made.state, made.clock)
-    facts = ledger.query("SELECT scope, value FROM facts WHERE name = 'limit'")
-    assert [(scope.split()[0], scope.split()[-1], value.split()[:2]) for scope, value in facts] == [
+    state_keys = ledger.query("SELECT scope, value FROM state_keys WHERE name = 'limit'")
+    assert [(scope.split()[0], scope.split()[-1], value.split()[:2]) for scope, value in state_keys] == [
         ("organization", "public-api", ["30", "60"])
     ]
     assert len(ledger.query("SELECT id FROM requests")) == len(made.langfuse.requests)

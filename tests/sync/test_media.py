@@ -193,7 +193,7 @@ def test_much_text_goes_out_in_part(make_world: MakeWorld, monkeypatch: pytest.M
     made = make_world([root, *children])
     _store(made)
     report, code = made.once()
-    assert (report.error, report.spans_sent, report.traces_released, code) == (None, 8, 1, 0)
+    assert (report.error, report.spans_sent, report.traces_sent, code) == (None, 8, 1, 0)
     assert len(made.kelet.spans) == 8
     parents = {span.parent_id for span in made.kelet.spans if span.span_id != root["id"]}
     assert parents == {root["id"]}

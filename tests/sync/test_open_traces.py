@@ -98,7 +98,7 @@ def test_open_trace_costs_a_request_an_hour(make_world: MakeWorld) -> None:
 
 
 def test_root_that_comes_in_time_ends_the_search(make_world: MakeWorld) -> None:
-    """A root that a late scan brings leaves its trace open: it is asked for, and remembered, for two weeks."""
+    """A root that a lookback scan brings leaves its trace open: it is asked for, and remembered, for two weeks."""
     root, children = _agent(0.4)
     made = make_world(children, after_noon=HOUR + 60, SYNC_MAX_OPEN="2m")
     made.once()

@@ -151,13 +151,13 @@ def test_page_faults_cost_no_row(make_world: MakeWorld) -> None:
     assert identities(recorded_rows()) == made.arrived()
 
 
-def test_langfuse_down_keeps_the_window_open(make_world: MakeWorld) -> None:
+def test_langfuse_down_keeps_the_interval_open(make_world: MakeWorld) -> None:
     """A run that cannot read counts time as covered."""
     rows = _rows(3)
     made = make_world(rows)
     made.langfuse.script = faults.on_path("/api/public/v2/observations", faults.always(faults.status(503)))
     report, code = made.once()
-    assert (report.windows, code) == (0, ExitCode.TRANSIENT)
+    assert (report.intervals, code) == (0, ExitCode.TRANSIENT)
     made.langfuse.script = None
     made.clock.advance(3 * 86_400)
     made.once()

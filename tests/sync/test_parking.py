@@ -23,12 +23,12 @@ def test_trace_waits_for_its_root_and_goes_whole(make_world: MakeWorld) -> None:
     root, children = _long_agent()
     made = make_world(children, after_noon=120)
     report, code = made.once()
-    assert (report.spans_sent, report.traces_parked, code) == (0, 1, 0)
+    assert (report.spans_sent, report.traces_pending, code) == (0, 1, 0)
 
     made.clock.advance(520)
     made.langfuse.rows.add(root)
     report, _ = made.once()
-    assert (report.spans_sent, report.traces_parked) == (4, 0)
+    assert (report.spans_sent, report.traces_pending) == (4, 0)
     (request,) = made.kelet.trace_requests
     assert request.spans[0].span_id == root["id"]
     assert all(span.attributes["session.id"] == "s-1" for span in request.spans)
@@ -40,10 +40,10 @@ def test_trace_must_be_quiet(make_world: MakeWorld) -> None:
     root, *children = trace(2, start=0.0, seconds=50.0)
     made = make_world([root, *children], after_noon=70)
     report, _ = made.once()
-    assert (report.spans_sent, report.traces_parked) == (0, 1)
+    assert (report.spans_sent, report.traces_pending) == (0, 1)
     made.clock.advance(60)
     report, _ = made.once()
-    assert (report.spans_sent, report.traces_parked) == (3, 0)
+    assert (report.spans_sent, report.traces_pending) == (3, 0)
 
 
 def test_orphans_go_after_max_open(make_world: MakeWorld) -> None:
@@ -56,12 +56,12 @@ def test_orphans_go_after_max_open(make_world: MakeWorld) -> None:
     assert report.spans_sent == 0
     made.clock.advance(300)
     report, _ = made.once()
-    assert (report.spans_sent, report.traces_parked) == (3, 0)
+    assert (report.spans_sent, report.traces_pending) == (3, 0)
     assert identities(children) == made.arrived()
 
 
 def test_rows_of_a_released_trace_go_as_they_come(make_world: MakeWorld) -> None:
-    """A row that starts after its trace went is parked, or loses the session that only the root carries."""
+    """A row that starts after its trace went is pending, or loses the session that only the root carries."""
     root, *children = trace(1, start=0.0, seconds=5.0, session="s-9")
     made = make_world([root, *children], after_noon=60)
     made.once()
@@ -69,7 +69,7 @@ def test_rows_of_a_released_trace_go_as_they_come(make_world: MakeWorld) -> None
     late = row(trace=root["traceId"], parent=root["id"], start=90.0, seconds=1.0, name="after")
     made.langfuse.rows.add(late)
     report, _ = made.once()
-    assert (report.spans_sent, report.traces_parked) == (1, 0)
+    assert (report.spans_sent, report.traces_pending) == (1, 0)
     assert made.span("after").attributes["session.id"] == "s-9"
     assert made.span("after").attributes["gen_ai.agent.name"] == "agent"
 
@@ -80,10 +80,10 @@ def test_open_row_is_held_alone(make_world: MakeWorld) -> None:
     pending = row(trace=root["traceId"], parent=root["id"], start=1.0, seconds=None, name="pending", type="GENERATION")
     made = make_world([root, *children, pending], after_noon=120)
     report, _ = made.once()
-    assert (report.spans_sent, report.traces_parked) == (2, 1)
+    assert (report.spans_sent, report.traces_pending) == (2, 1)
     made.clock.advance(1800)
     report, _ = made.once()
-    assert (report.spans_sent, report.traces_parked) == (1, 0)
+    assert (report.spans_sent, report.traces_pending) == (1, 0)
     assert made.span("pending").attributes["kelet.source.langfuse.incomplete"] is True
     assert made.span("pending").end_ns == made.span("pending").start_ns
 
@@ -103,29 +103,29 @@ def test_open_row_that_ends_goes_complete(make_world: MakeWorld) -> None:
 
 
 def test_event_and_trace_without_id_do_not_wait(make_world: MakeWorld) -> None:
-    """An event, which never ends, or a row without a trace is parked."""
+    """An event, which never ends, or a row without a trace is pending."""
     root, *_ = trace(0, start=0.0, seconds=5.0)
     event = row(trace=root["traceId"], parent=root["id"], start=2.0, seconds=None, type="EVENT", name="event")
     alone = row(trace=None, start=3.0, seconds=None, name="alone", type="SPAN", parent="0123456789abcdef")
     made = make_world([root, event], after_noon=120)
     made.langfuse.rows.add(alone)
     report, _ = made.once()
-    assert report.traces_parked == 0
+    assert report.traces_pending == 0
     assert {"agent", "event"} <= set(_names(made))
 
 
 def test_vanished_trace_is_closed_and_counted(make_world: MakeWorld) -> None:
-    """A parked trace that was deleted in Langfuse is looked for until the end of time."""
+    """A pending trace that was deleted in Langfuse is looked for until the end of time."""
     _, children = _long_agent()
     made = make_world(children, after_noon=120)
     made.once()
     made.langfuse.rows.clear()
     made.clock.advance(1800)
     report, code = made.once()
-    assert (report.traces_vanished, report.traces_parked, report.spans_sent, code) == (1, 0, 0, 0)
+    assert (report.traces_vanished, report.traces_pending, report.spans_sent, code) == (1, 0, 0, 0)
 
 
-def test_parked_trace_costs_one_light_request_a_cycle(make_world: MakeWorld) -> None:
+def test_pending_trace_costs_one_light_request_a_cycle(make_world: MakeWorld) -> None:
     """Traces that wait are looked up one by one, or with their content."""
     rows = [child for _ in range(40) for child in _long_agent()[1]]
     made = make_world(rows, after_noon=120)
@@ -133,12 +133,12 @@ def test_parked_trace_costs_one_light_request_a_cycle(make_world: MakeWorld) -> 
     before = made.langfuse_requests()
     made.clock.advance(60)
     report, _ = made.once()
-    assert report.traces_parked == 40
+    assert report.traces_pending == 40
     assert made.langfuse_requests() - before <= 3
     assert "io" not in made.langfuse.requests[-1].query["fields"]
 
 
-def test_root_before_the_first_edge_only_gives_context(make_world: MakeWorld) -> None:
+def test_root_before_the_sync_start_only_gives_context(make_world: MakeWorld) -> None:
     """What started before the first run's start is sent, or its trace's session does not reach what is sent."""
     root, *_ = trace(0, start=-100.0, seconds=150.0, session="s-old")
     child = row(trace=root["traceId"], parent=root["id"], start=10.0, seconds=1.0, name="child")

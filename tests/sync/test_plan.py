@@ -7,13 +7,13 @@ import asyncio
 import pytest
 
 from sync_worker.demo.serving import Reply, Request
+from sync_worker.intervals import Interval
 from sync_worker.langfuse.metrics import PATH as METRICS
 from sync_worker.ledger import open_ledger
 from sync_worker.runs.estimate import Estimate
 from sync_worker.sync.engine import Engine
 from sync_worker.sync.source import SourceSync
 from sync_worker.times import moment_ms
-from sync_worker.windows import Window
 from tests.support import faults
 from tests.support.rows import NOON, row
 from tests.sync.conftest import MakeWorld
@@ -34,10 +34,10 @@ def _estimate(made: World, hours: float) -> Estimate:
     try:
         engine = Engine(settings, ledger, made.clock, 60.0)
         noon = moment_ms(NOON)
-        stretch = Window(noon, noon + round(hours * HOUR * 1000))
+        interval = Interval(noon, noon + round(hours * HOUR * 1000))
 
         async def look(sync: SourceSync) -> None:
-            found.append(await sync.estimate(stretch))
+            found.append(await sync.estimate(interval))
 
         report, _ = asyncio.run(engine.work(settings.sources[0], look))
         assert report.error is None
@@ -56,7 +56,7 @@ def test_without_a_count_there_is_an_estimate(make_world: MakeWorld, reply: Repl
     made = make_world(rows, after_noon=11 * HOUR)
     made.langfuse.script = lambda request: reply if request.path == METRICS else None
     found = _estimate(made, 10)
-    assert (found.rows, found.counted) == (600, False)  # few enough to be listed
+    assert (found.observations, found.counted) == (600, False)  # few enough to be listed
     assert made.clock.waits == []
 
 
@@ -68,7 +68,7 @@ def test_estimate_of_more_than_can_be_listed(make_world: MakeWorld, monkeypatch:
     made = make_world(rows, after_noon=11 * HOUR)
     found = _estimate(made, 10)
     assert not found.counted
-    assert found.rows == pytest.approx(3600, rel=0.25)
+    assert found.observations == pytest.approx(3600, rel=0.25)
     listed = [request for request in made.langfuse.requests if "fields" in request.query]
     assert len(listed) <= 40
 
@@ -82,9 +82,9 @@ def test_live_sync_goes_on_after_a_plan(make_world: MakeWorld) -> None:
     assert (report.error, code, report.spans_sent) == (None, 0, 1)
     assert made.clock.waits == []
     ledger = open_ledger(made.state, made.clock)
-    facts = ledger.query("SELECT scope, value FROM facts WHERE name = 'limit'")
+    state_keys = ledger.query("SELECT scope, value FROM state_keys WHERE name = 'limit'")
     ledger.close()
-    assert [(scope.split()[-1], value.split()[:2]) for scope, value in facts] == [
+    assert [(scope.split()[-1], value.split()[:2]) for scope, value in state_keys] == [
         ("public-api-v2-metrics", ["100", "86400"])
     ]
     before = sum(request.path == METRICS for request in made.langfuse.requests)

@@ -222,7 +222,7 @@ def test_dead_letters(make_world: MakeWorld) -> None:
     code, listed = made.program_json("dead-letters", "list")
     letters = listed["dead_letters"]
     assert (code, [letter["kind"] for letter in letters]) == (0, ["refused", "refused"])
-    assert {letter["row_id"] for letter in letters} == {rows[5]["id"], rows[9]["id"]}
+    assert {letter["observation_id"] for letter in letters} == {rows[5]["id"], rows[9]["id"]}
     first, second = (str(letter["id"]) for letter in letters)
 
     code, result = made.program_json("dead-letters", "retry", first)
@@ -238,7 +238,7 @@ def test_dead_letters(make_world: MakeWorld) -> None:
 
 
 def test_backfill_goes_on_where_it_stopped(make_world: MakeWorld) -> None:
-    """An interrupted backfill begins anew, repeats what arrived, or moves the edge of the live sync."""
+    """An interrupted backfill restarts, repeats what arrived, or moves the edge of the live sync."""
     rows = _rows(150)
     made = make_world(rows, SYNC_MAX_BATCH_SPANS="16")
     made.kelet.script = faults.always(faults.slow(0.05))
@@ -278,8 +278,8 @@ def test_status_tells_how_far_it_is(make_world: MakeWorld) -> None:
     before = made.langfuse_requests()
     code, state = made.program_json("status")
     (source,) = state["sources"]
-    assert (code, source["parked_traces"], source["dead_letters"], source["gaps"]) == (0, 0, 0, [])
-    assert source["first_edge"] == "2026-11-20T00:00:00.000Z"
+    assert (code, source["pending_traces"], source["dead_letters"], source["gaps"]) == (0, 0, 0, [])
+    assert source["sync_start"] == "2026-11-20T00:00:00.000Z"
     assert 30 <= source["lag_seconds"] < 90
     assert made.langfuse_requests() == before
 

@@ -168,7 +168,7 @@ def test_second_run_sends_nothing(synced: World) -> None:
 
 
 def test_backfill_brings_the_same(make_world: MakeWorld) -> None:
-    """A backfill loses or doubles rows where windows meet, or brings them twice when it is run again."""
+    """A backfill loses or doubles rows where intervals meet, or brings them twice when it is run again."""
     made = make_world(recorded_rows(), LATER)
     now = made.clock.now_ms()
     for _ in range(2):

@@ -117,18 +117,18 @@ def test_many_that_fail_again_do_not_fill_a_cycle(make_world: MakeWorld) -> None
     assert 3 <= len(tried) <= 5
 
 
-def test_letter_of_a_parked_trace_leaves_it_parked(make_world: MakeWorld) -> None:
+def test_letter_of_a_pending_trace_leaves_it_pending(make_world: MakeWorld) -> None:
     """A row that could be read after all releases its trace, which still waits for its root."""
     root, child, other = trace(2, start=HOUR, seconds=60 * MINUTE)
     for one in (child, other):
         one |= {"startTime": at(HOUR + 10), "endTime": at(HOUR + 20), "updatedAt": at(HOUR + 21)}
     made = make_world([child, other], after_noon=HOUR + 120, SYNC_MAX_OPEN="3h")
     made.langfuse.script = _breaks_over(made, child)
-    assert made.once(600.0)[0].traces_parked == 1
+    assert made.once(600.0)[0].traces_pending == 1
     made.langfuse.script = None
     _cycles(made, 40 * MINUTE)
     assert identities([child]) == made.arrived()
-    assert made.once()[0].traces_parked == 1
+    assert made.once()[0].traces_pending == 1
     made.clock.advance(20 * MINUTE)
     made.langfuse.rows.add(root)
     _cycles(made, 30 * MINUTE)

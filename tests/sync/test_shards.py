@@ -14,11 +14,11 @@ import pytest
 from sync_worker.clock import Stopped
 from sync_worker.demo.receiver import ReceivedSpan, TraceRequest
 from sync_worker.errors import ExitCode
+from sync_worker.intervals import Interval
 from sync_worker.ledger import open_ledger
 from sync_worker.ledger.lease import BACKFILL, release, take
 from sync_worker.sync.shards import Shard
 from sync_worker.times import moment_ms
-from sync_worker.windows import Window
 from tests.support import faults
 from tests.support.rows import NOON, Row, row, trace
 from tests.support.state import put
@@ -75,10 +75,20 @@ def merged(made: World, of: int, *more: str) -> dict[str, Any]:
 def content(made: World) -> dict[str, list[Any]]:
     """Return all that a state file holds, but for leases and runs."""
     connection = sqlite3.connect(made.state)
-    tables = ("sources", "keys", "facts", "coverage", "traces", "sent", "deliveries", "tallies", "dead_letters")
+    tables = (
+        "sources",
+        "keys",
+        "state_keys",
+        "coverage",
+        "traces",
+        "sent",
+        "deliveries",
+        "hourly_counts",
+        "dead_letters",
+    )
     found = {table: connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2, 3").fetchall() for table in tables}
     connection.close()
-    found["facts"] = [fact for fact in found["facts"] if fact[:2] != ("file", "sequence")]  # counts commits
+    found["state_keys"] = [fact for fact in found["state_keys"] if fact[:2] != ("file", "sequence")]  # counts commits
     return found
 
 
@@ -111,7 +121,7 @@ def test_rows_of_others_are_read_for_context_only(make_world: MakeWorld) -> None
     for shard in shards(3):
         before = len(made.kelet.spans)
         made.shard(shard, START, END)
-        own = shard.parts(Window(START, END))
+        own = shard.parts(Interval(START, END))
         starts = [span.start_ns // 1_000_000 for span in made.kelet.spans[before:]]
         assert starts
         assert all(any(part.holds(start) for part in own) for start in starts)
@@ -179,7 +189,7 @@ def test_a_killed_shard_goes_on(make_world: MakeWorld) -> None:
     made.program("backfill", *RANGE, "--shard", "0/2", "--state", str(made.shard_state(Shard(0, 2))))
     assert set(made.arrived()) == set(identities(rows))
     assert sum(made.arrived().values()) - len(rows) <= kills * 4 * 8
-    assert sum(file["rows"] + file["rows_forgotten"] for file in merged(made, 2)["files"]) == len(rows)
+    assert sum(file["rows"] + file["observations_forgotten"] for file in merged(made, 2)["files"]) == len(rows)
 
 
 def test_a_killed_merge_leaves_nothing_half(make_world: MakeWorld) -> None:
@@ -240,17 +250,17 @@ def test_one_state_file_knows_what_all_shards_did(make_world: MakeWorld, after: 
     made = make_world(rows, after_noon=after)
     assert all_shards(made, 3) == len(rows)
     told = merged(made, 3)
-    assert sum(file["rows"] + file["rows_forgotten"] for file in told["files"]) == len(rows)
+    assert sum(file["rows"] + file["observations_forgotten"] for file in told["files"]) == len(rows)
     assert sum(file["covered_seconds"] for file in told["files"]) == HOURS * 3600
     made.langfuse.now = lambda: made.clock.now_ms() / 1000
     assert made.backfill(START, END)[0].spans_sent == 0
     code, found = made.program_json("verify", *RANGE)
     (source,) = found["sources"]
-    assert (code, source["missing"], source["rows_listed"]) == (0, 0, len(rows))
+    assert (code, source["missing"], source["observations_listed"]) == (0, 0, len(rows))
     made.langfuse.rows.add(row(trace=rows[0]["traceId"], parent=rows[0]["id"], start=30.0))
     assert made.program_json("verify", *RANGE)[1]["sources"][0]["missing"] == 1
     (source,) = made.program_json("status")[1]["sources"]
-    assert source["first_edge"] is None
+    assert source["sync_start"] is None
     assert source["backfilled"] == [{"from": "2026-11-20T12:00:00.000Z", "to": "2026-11-20T18:00:00.000Z"}]
 
 
@@ -282,10 +292,10 @@ def test_merging_what_a_shard_did_since(make_world: MakeWorld) -> None:
     assert made.backfill(START, START + 1)[0].spans_sent == 0  # forgets what is old
     made.shard(Shard(0, 2), START, END)
     second = merged(made, 2)
-    counts = [file["rows"] + file["rows_forgotten"] for told in (first, second) for file in told["files"]]
+    counts = [file["rows"] + file["observations_forgotten"] for told in (first, second) for file in told["files"]]
     connection = sqlite3.connect(made.state)
     ((known,),) = connection.execute("SELECT count(*) FROM sent").fetchall()
-    ((counted,),) = connection.execute("SELECT sum(rows) FROM tallies").fetchall()
+    ((counted,),) = connection.execute("SELECT sum(rows) FROM hourly_counts").fetchall()
     connection.close()
     distinct = len(made.arrived())
     assert known + counted == distinct, counts
@@ -301,7 +311,7 @@ def test_merge_into_the_live_state_file(make_world: MakeWorld) -> None:
     before = made.program_json("status")[1]["sources"][0]
     merged(made, 2)
     after = made.program_json("status")[1]["sources"][0]
-    assert (after["first_edge"], after["edge"]) == (before["first_edge"], before["edge"])
+    assert (after["sync_start"], after["edge"]) == (before["sync_start"], before["edge"])
     made.langfuse.now = lambda: made.clock.now_ms() / 1000
     made.clock.advance(3600)
     assert made.once()[0].spans_sent == 0
@@ -309,7 +319,7 @@ def test_merge_into_the_live_state_file(make_world: MakeWorld) -> None:
 
 
 def test_dead_letters_are_merged(make_world: MakeWorld) -> None:
-    """What a shard set aside is forgotten with its file, and cannot be sent any more."""
+    """What a shard dead-lettered is forgotten with its file, and cannot be sent any more."""
     rows = history()
     made = make_world(rows, after_noon=HOURS * 3600.0 + 60)
     made.kelet.script = faults.refuse_span("llm-2")

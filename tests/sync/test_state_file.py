@@ -66,7 +66,7 @@ def _folder_renamed(state: Path) -> None:
 
 @pytest.mark.parametrize("fate", [_removed, _all_removed, _replaced, _folder_renamed])
 def test_file_goes_away_under_run(make_world: MakeWorld, tmp_path: Path, fate: Callable[[Path], None]) -> None:
-    """`run` goes on into a file without a name while another one begins anew: thousands of doubles, both with 0."""
+    """`run` goes on into a file without a name while another one restarts: thousands of doubles, both with 0."""
     folder = tmp_path / "state"
     folder.mkdir()
     made = make_world(_recent(3), SYNC_STATE_PATH=str(folder / "state.db"), **ALWAYS)

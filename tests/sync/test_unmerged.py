@@ -99,7 +99,7 @@ def test_update_of_content_alone_that_is_listed_late(make_world: MakeWorld) -> N
 
 
 def test_update_of_a_sent_row_waits_alone(make_world: MakeWorld) -> None:
-    """A late scan that finds both versions of a row that was sent sends a mix of them."""
+    """A lookback scan that finds both versions of a row that was sent sends a mix of them."""
     first, second = _versions(HOUR, HOUR + 120)
     made = make_world([first], after_noon=HOUR + 60)
     assert made.once()[0].spans_sent == 1

@@ -149,7 +149,7 @@ def test_late_rows_are_found_by_their_count(make_world: MakeWorld) -> None:
 
 
 def test_late_scan_after_days_is_cheap(make_world: MakeWorld) -> None:
-    """Each stretch of five minutes takes four requests after an outage of days, and late rows wait for days more."""
+    """Each interval of five minutes takes four requests after an outage of days, and late rows wait for days more."""
     traces, observations = _many(20, apart=30.0)
     server = LangfuseV1(traces, observations)
     made = make_world(server, after_noon=HOUR)
@@ -351,7 +351,7 @@ def test_late_trace_that_is_not_served_is_set_aside(make_world: MakeWorld) -> No
         made_letters += report.dead_letters
     assert made_letters == 1
     ledger = open_ledger(made.state, made.clock)
-    assert [(letter.trace_id, letter.row_id) for letter in ledger.dead_letters()] == [("chat_9", "t-chat_9")]
+    assert [(letter.trace_id, letter.observation_id) for letter in ledger.dead_letters()] == [("chat_9", "t-chat_9")]
     ledger.close()
 
 
@@ -365,7 +365,7 @@ def test_deep_look_lists_again_only_what_may_differ(make_world: MakeWorld) -> No
     for _ in range(12):
         made.clock.advance(1200.0)
         report, _ = made.once()
-        read += report.rows_read
+        read += report.observations_read
     assert read == 0
 
 

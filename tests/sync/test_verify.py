@@ -39,7 +39,7 @@ def test_all_is_there(make_world: MakeWorld) -> None:
     code, found = made.program_json("verify", *ALL)
     (source,) = found["sources"]
     assert (code, source["complete"], source["missing"], source["gaps"]) == (0, True, 0, [])
-    assert source["rows_listed"] == 120
+    assert source["observations_listed"] == 120
     assert made.langfuse_requests() - before <= 2
 
 
@@ -48,11 +48,11 @@ def test_sent_row_taken_out_is_found_and_mended(make_world: MakeWorld) -> None:
     rows = _rows()
     made = make_world(rows, **LONG_AGO)
     made.program("once")
-    _change(made, "DELETE FROM sent WHERE row_id = ?", rows[41]["id"])
+    _change(made, "DELETE FROM sent WHERE observation_id = ?", rows[41]["id"])
     code, found = made.program_json("verify", *ALL)
     (source,) = found["sources"]
     assert (code, source["missing"]) == (ExitCode.GAPS, 1)
-    assert source["hours"][0]["examples"] == [{"trace_id": rows[41]["traceId"], "row_id": rows[41]["id"]}]
+    assert source["hours"][0]["examples"] == [{"trace_id": rows[41]["traceId"], "observation_id": rows[41]["id"]}]
     assert source["complete_to"] == "2026-11-20T12:00:00.000Z"
     code, found = made.program_json("verify", *ALL, "--repair")
     assert found["sources"][0]["reopened"]
@@ -107,12 +107,12 @@ def test_explain_says_where_a_trace_stands(make_world: MakeWorld) -> None:
     assert all(entry["sent"] and entry["request"] for entry in one["rows"])
 
     (one,) = made.program_json("explain", rows[4]["traceId"])[1]["sources"]
-    (refused,) = [entry for entry in one["rows"] if entry["row_id"] == rows[4]["id"]]
-    assert refused["state"].startswith("set aside")
+    (refused,) = [entry for entry in one["rows"] if entry["observation_id"] == rows[4]["id"]]
+    assert refused["state"].startswith("dead-lettered")
     assert "400" in refused["reason"]
 
     (one,) = made.program_json("explain", orphan["traceId"])[1]["sources"]
-    assert one["parked"]
+    assert one["pending"]
     assert "root is not in Langfuse" in one["why"]
 
     (one,) = made.program_json("explain", "f" * 32)[1]["sources"]
@@ -175,7 +175,7 @@ def test_resend_repeats_nothing_that_is_remembered(make_world: MakeWorld) -> Non
     made = make_world(rows, **LONG_AGO)
     made.program("once")
     late = _late_into(made, rows)
-    _change(made, "UPDATE facts SET value = 9e12 WHERE name LIKE 'late %'")
+    _change(made, "UPDATE state_keys SET value = 9e12 WHERE name LIKE 'late %'")
     code, found = made.program_json(*RESEND)
     (source,) = found["sources"]
     assert (code, source["complete"], source["spans_sent"], source["refused"]) == (0, True, 1, 0)
@@ -184,7 +184,7 @@ def test_resend_repeats_nothing_that_is_remembered(make_world: MakeWorld) -> Non
 
 
 def test_resend_of_time_that_only_a_backfill_covered(make_world: MakeWorld) -> None:
-    """History of before the first edge cannot be mended: the live sync does not go there."""
+    """History of before the sync start cannot be mended: the live sync does not go there."""
     made = make_world([], SYNC_START="1m", SYNC_LATE_HORIZONS="1m,2m")
     made.program("backfill", "--from", "2026-11-20T12:00:00Z", "--to", "2026-11-20T14:30:00Z")
     rows = _rows(3)

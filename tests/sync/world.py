@@ -17,6 +17,7 @@ from typing import Any
 
 from sync_worker.demo.langfuse_server import RecordedLangfuse
 from sync_worker.demo.receiver import OtlpReceiver, ReceivedSpan
+from sync_worker.intervals import Interval
 from sync_worker.ledger import open_ledger
 from sync_worker.ledger.lease import BACKFILL, LIVE, release, take
 from sync_worker.pipeline.report import SourceReport
@@ -24,7 +25,6 @@ from sync_worker.settings import Settings, load
 from sync_worker.spans.ids import otlp_span_id, otlp_trace_id, source_trace_id
 from sync_worker.sync.engine import Engine
 from sync_worker.sync.shards import Shard
-from sync_worker.windows import Window
 from tests.support.clock import VirtualClock
 
 ROOT = Path(__file__).parents[2]
@@ -66,14 +66,14 @@ class World:
 
     def backfill(self, start_ms: int, end_ms: int) -> tuple[SourceReport, int]:
         """Do a backfill in this process, by the virtual clock."""
-        return self._run(lambda engine, source: engine.backfill(source, Window(start_ms, end_ms)), 60.0, BACKFILL)
+        return self._run(lambda engine, source: engine.backfill(source, Interval(start_ms, end_ms)), 60.0, BACKFILL)
 
     def shard(self, shard: Shard, start_ms: int, end_ms: int) -> tuple[SourceReport, int]:
         """Do one machine's share of a backfill in this process, with a state file of its own."""
-        whole = Window(start_ms, end_ms)
-        stretch = Window(start_ms, min(end_ms, self.clock.now_ms()))
+        whole = Interval(start_ms, end_ms)
+        interval = Interval(start_ms, min(end_ms, self.clock.now_ms()))
         return self._run(
-            lambda engine, source: engine.backfill(source, stretch, None, shard.parts(whole)),
+            lambda engine, source: engine.backfill(source, interval, None, shard.parts(whole)),
             60.0, BACKFILL, self.shard_state(shard), shard.of,
         )  # fmt: skip
 

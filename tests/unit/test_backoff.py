@@ -142,7 +142,7 @@ async def test_no_patience_means_for_ever(clock: VirtualClock) -> None:
 
 
 async def test_wall_clock_does_not_matter(clock: VirtualClock) -> None:
-    """A clock that is set while an outage lasts would end patience, or stretch it."""
+    """A clock that is set while an outage lasts would end patience, or interval it."""
     backoff = Backoff("Kelet", clock, 10.0)
     await backoff.wait(_fault())
     clock.jump(86_400)

@@ -8,19 +8,19 @@ from hypothesis import strategies as st
 
 from sync_worker.cli.shard import INDEX_VARIABLE, shard_of, whole_range
 from sync_worker.errors import ConfigError
+from sync_worker.intervals import Interval, merged, within
 from sync_worker.sync.shards import Shard
-from sync_worker.windows import Window, merged, within
 
 _HOUR, _DAY = 3_600_000, 86_400_000
 _RANGES = st.builds(
-    lambda start, length: Window(start, start + length),
+    lambda start, length: Interval(start, start + length),
     st.integers(0, 40_000 * _DAY),
     st.one_of(st.integers(1, 3 * _HOUR), st.integers(1, 400 * _DAY)),
 )
 
 
 @given(_RANGES, st.integers(1, 40))
-def test_shards_share_a_range_without_rest(whole: Window, of: int) -> None:
+def test_shards_share_a_range_without_rest(whole: Interval, of: int) -> None:
     """Rows of a part that no shard takes would be lost, those of a part that two take would be sent twice."""
     parts = [part for index in range(of) for part in Shard(index, of).parts(whole)]
     assert sum(part.length for part in parts) == whole.length
@@ -28,12 +28,12 @@ def test_shards_share_a_range_without_rest(whole: Window, of: int) -> None:
 
 
 @given(_RANGES, st.integers(2, 16), st.floats(0, 1), st.floats(0, 1))
-def test_what_is_due_later_does_not_move_the_cuts(whole: Window, of: int, first: float, second: float) -> None:
+def test_what_is_due_later_does_not_move_the_cuts(whole: Interval, of: int, first: float, second: float) -> None:
     """A shard that starts later would take what another one took, if its clock had a say in where parts begin."""
     seen = sorted(whole.start + round(whole.length * share) for share in (first, second))
     for index in range(of):
-        early, late = (within(Shard(index, of).parts(whole), Window(whole.start, end)) for end in seen)
-        assert within(late, Window(whole.start, seen[0])) == early
+        early, late = (within(Shard(index, of).parts(whole), Interval(whole.start, end)) for end in seen)
+        assert within(late, Interval(whole.start, seen[0])) == early
 
 
 @pytest.mark.parametrize("days", [7, 30, 90, 365])
@@ -45,7 +45,7 @@ def test_busy_hours_are_spread(days: int, of: int) -> None:
         busy = 9 <= moment // _HOUR % 24 < 18
         return (10.0 if busy else 1.0) * (1.0 if (moment // _DAY + 3) % 7 < 5 else 0.2)
 
-    whole = Window(20_000 * _DAY + 5 * _HOUR, (20_000 + days) * _DAY + 5 * _HOUR)
+    whole = Interval(20_000 * _DAY + 5 * _HOUR, (20_000 + days) * _DAY + 5 * _HOUR)
     step = _HOUR // 4
     loads = [
         sum(load(moment) for part in Shard(index, of).parts(whole) for moment in range(part.start, part.end, step))
@@ -57,7 +57,7 @@ def test_busy_hours_are_spread(days: int, of: int) -> None:
 @pytest.mark.parametrize(("days", "of", "at_most"), [(7, 4, 200), (30, 4, 300), (365, 4, 366), (365, 16, 1_000)])
 def test_borders_are_few_and_stand_on_whole_hours(days: int, of: int, at_most: int) -> None:
     """Each border cuts the traces across it and costs a request, and hours cut in two cannot be verified alone."""
-    whole = Window(20_000 * _DAY + 1, (20_000 + days) * _DAY)
+    whole = Interval(20_000 * _DAY + 1, (20_000 + days) * _DAY)
     parts = [part for index in range(of) for part in Shard(index, of).parts(whole)]
     assert 10 * of <= len(parts) <= at_most
     assert all(part.start % _HOUR == 0 for part in parts if part.start != whole.start)

@@ -118,7 +118,7 @@ def test_limit_that_is_learnt_counts_what_went_out_before(machine: Machine) -> N
 
 @pytest.mark.parametrize("known", [True, False])
 def test_block_of_one_holds_all(machine: Machine, known: bool) -> None:
-    """Denied requests count too: the others would go on asking, and the limit's window would never end."""
+    """Denied requests count too: the others would go on asking, and the limit's interval would never end."""
 
     async def work() -> None:
         with machine.process(LIVE) as live, machine.process(RETRY) as other:
@@ -192,7 +192,7 @@ def test_busy_backfill_does_not_starve_the_live_sync(machine: Machine, limit: in
         """Begin when the backfill, alone so far, has taken all that there is."""
         await filling.clock.sleep(7)
         with machine.process(LIVE, limit=limit) as live:
-            await asyncio.gather(cycles(live), live.beat(end))
+            await asyncio.gather(cycles(live), live.heartbeat(end))
 
     with machine.process(BACKFILL, limit=limit) as filling, machine.process(limit=limit) as verifying:
         machine.run(begin(filling), filling.press(end), verifying.press(end))
@@ -206,7 +206,7 @@ def test_live_sync_takes_all_that_is_left(machine: Machine) -> None:
     """The live sync would catch up after an outage with a quarter of the limit although nobody takes the rest."""
     end = machine.moments.seconds + 300
     with machine.process(LIVE, limit=12) as live, machine.process(BACKFILL, limit=12) as filling:
-        machine.run(live.press(end), live.beat(end), filling.ask_now_and_then(end))
+        machine.run(live.press(end), live.heartbeat(end), filling.ask_now_and_then(end))
     assert machine.most_in_a_minute(LIVE) == 12
     assert machine.most_in_a_minute() == 12
 
@@ -214,7 +214,7 @@ def test_live_sync_takes_all_that_is_left(machine: Machine) -> None:
 def test_backfill_alone_takes_all(machine: Machine) -> None:
     """A backfill would leave a quarter to a live sync that does not run, or was killed long ago."""
     with machine.process(LIVE, limit=12) as live:
-        left = live.ledger.query("SELECT role, token, host, boot, pid, taken_ms, beat_ms FROM leases")[0]
+        left = live.ledger.query("SELECT role, token, host, boot, pid, taken_ms, heartbeat_ms FROM leases")[0]
     machine.moments.advance(121)
     with machine.process(BACKFILL, limit=12) as filling:
         filling.ledger.db.execute(f"INSERT INTO leases VALUES ({','.join('?' * 7)})", left)

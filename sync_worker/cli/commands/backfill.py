@@ -10,18 +10,18 @@ from sync_worker.cli.shard import INDEX_VARIABLE, shard_of, whole_range
 from sync_worker.cli.working import Job, do
 from sync_worker.clock import SystemClock
 from sync_worker.errors import ConfigError
+from sync_worker.intervals import Interval
 from sync_worker.ledger.lease import BACKFILL
 from sync_worker.settings import WrongValueError, parse_duration, parse_time
 from sync_worker.sync.engine import Engine
 from sync_worker.sync.shards import Shard
 from sync_worker.times import iso_time, moment_ms, span_ms
-from sync_worker.windows import Window
 
 
 def add_to(subparsers: Subparsers) -> None:
     """Add the command."""
     parser = subparsers.add_parser("backfill", help="history, once; a rerun goes on where it stopped")
-    add_stretch_options(parser, required=True)
+    add_interval_options(parser, required=True)
     parser.add_argument(
         "--shard",
         metavar="I/N",
@@ -32,7 +32,7 @@ def add_to(subparsers: Subparsers) -> None:
     parser.set_defaults(run=run)
 
 
-def add_stretch_options(parser: argparse.ArgumentParser, *, required: bool) -> None:
+def add_interval_options(parser: argparse.ArgumentParser, *, required: bool) -> None:
     """Add `--from` and `--to`."""
     when = "an ISO time (2026-01-31T00:00:00Z), a duration back from now (30d) or `now`"
     parser.add_argument("--from", dest="start", metavar="TIME", required=required, help=when)
@@ -41,7 +41,7 @@ def add_stretch_options(parser: argparse.ArgumentParser, *, required: bool) -> N
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    check_stretch(arguments.start, arguments.end)
+    check_interval(arguments.start, arguments.end)
     shard = shard_of(arguments.shard, os.environ)
     clock = SystemClock()
     settings = settings_for(arguments)
@@ -60,30 +60,30 @@ def run(arguments: argparse.Namespace) -> int:
 def _job(arguments: argparse.Namespace, shard: Shard | None, now_ms: int) -> Job:
     """Return what is to be done, at this time in Unix milliseconds. Raises ConfigError."""
     if shard is None:
-        stretch, parts, of = stretch_of(arguments.start, arguments.end, now_ms), None, 1
+        interval, parts, of = interval_of(arguments.start, arguments.end, now_ms), None, 1
     else:
         whole = whole_range(arguments.start, arguments.end, now_ms)
-        stretch, parts, of = Window(whole.start, min(whole.end, now_ms)), shard.parts(whole), shard.of
+        interval, parts, of = Interval(whole.start, min(whole.end, now_ms)), shard.parts(whole), shard.of
     return Job(
-        "backfill", BACKFILL, lambda engine, source, line: engine.backfill(source, stretch, line, parts), stretch, of
+        "backfill", BACKFILL, lambda engine, source, line: engine.backfill(source, interval, line, parts), interval, of
     )
 
 
-def check_stretch(start: str, end: str) -> None:
+def check_interval(start: str, end: str) -> None:
     """Check that `--from` and `--to` can be understood, before anybody is asked for the time. Raises ConfigError."""
     for option, text in (("--from", start), ("--to", end)):
         _moment(option, text, 0)
 
 
-def stretch_of(start: str, end: str, now_ms: int) -> Window:
+def interval_of(start: str, end: str, now_ms: int) -> Interval:
     """Return what `--from` and `--to` mean; a future end is cut to now. Raises ConfigError."""
-    stretch = Window(_moment("--from", start, now_ms), min(_moment("--to", end, now_ms), now_ms))
-    if stretch.length <= 0:
+    interval = Interval(_moment("--from", start, now_ms), min(_moment("--to", end, now_ms), now_ms))
+    if interval.length <= 0:
         raise ConfigError(
-            f"--from {start} is not before --to {end} ({iso_time(stretch.start)} to {iso_time(stretch.end)}). "
+            f"--from {start} is not before --to {end} ({iso_time(interval.start)} to {iso_time(interval.end)}). "
             "Try: an earlier --from"
         )
-    return stretch
+    return interval
 
 
 def _moment(option: str, text: str, now_ms: int) -> int:

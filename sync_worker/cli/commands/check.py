@@ -25,6 +25,7 @@ from sync_worker.clock import Stopped, SystemClock
 from sync_worker.corrected import AGREEMENT_MS, CorrectedClock
 from sync_worker.errors import ConfigError, ExitCode, SourcePaused, SyncError
 from sync_worker.http import date_hooks
+from sync_worker.intervals import Interval
 from sync_worker.kelet.client import KeletClient, Refused
 from sync_worker.kelet.posting import GRACE, until_stopped
 from sync_worker.langfuse.buckets import Buckets
@@ -42,7 +43,6 @@ from sync_worker.records import Api
 from sync_worker.settings import Settings, Source
 from sync_worker.sync.engine import Engine, overall
 from sync_worker.times import iso_time, moment_ms, span_ms
-from sync_worker.windows import Window
 
 
 @dataclass(slots=True)
@@ -230,14 +230,16 @@ async def _due(client: LangfuseClient, settings: Settings, clock: CorrectedClock
     api, version, why = await _api(client, settings)
     now = clock.now_ms()
     start = now - span_ms(settings.start) if isinstance(settings.start, timedelta) else moment_ms(settings.start)
-    window = Window(start, max(start + 1, now))
+    interval = Interval(start, max(start + 1, now))
     if api == "v1":
         return (
-            f"v1 is read ({why}); a first run would read {await V1Reader(client, version=version).count(window)} "
+            f"v1 is read ({why}); a first run would read {await V1Reader(client, version=version).count(interval)} "
             f"observations and traces that start from {iso_time(start)} on"
         )
-    async for page in V2Reader(client).window(window, light=True):
-        count = str(len(page.rows)) if len(page.rows) < MAX_LIMIT else f"at least {len(page.rows)}"
+    async for page in V2Reader(client).interval(interval, light=True):
+        count = (
+            str(len(page.observations)) if len(page.observations) < MAX_LIMIT else f"at least {len(page.observations)}"
+        )
         return f"v2 is read ({why}); a first run would read {count} rows that start from {iso_time(start)} on"
     return f"v2 is read ({why}); nothing starts from {iso_time(start)} on"
 

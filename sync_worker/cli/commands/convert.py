@@ -85,6 +85,6 @@ def _content(file: str) -> bytes:
 
 def _print(found: Preview, code: int) -> int:
     print_json(otlp_json(found.spans))
-    for row_id, fault in found.failed:
-        say(f"sync-worker: the observation {row_id} breaks the conversion ({fault}); the others are printed")
+    for observation_id, fault in found.failed:
+        say(f"sync-worker: the observation {observation_id} breaks the conversion ({fault}); the others are printed")
     return code or (ExitCode.USAGE if found.failed else ExitCode.OK)

@@ -1,4 +1,4 @@
-"""`dead-letters list|retry|drop`: what was set aside and why; retry fetches it again by id."""
+"""`dead-letters list|retry|drop`: what was dead-lettered and why; retry fetches it again by id."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sync_worker.cli.common import (
     run_async,
     settings_for,
     state_file,
-    with_beats,
+    with_heartbeats,
 )
 from sync_worker.cli.output import print_json, print_table, say
 from sync_worker.clock import SystemClock
@@ -31,9 +31,9 @@ _AT_ONCE = 500  # that `retry` and `drop` work on at once
 
 def add_to(subparsers: Subparsers) -> None:
     """Add the command and its three verbs."""
-    parser = subparsers.add_parser("dead-letters", help="what was set aside and why; retry or drop it")
+    parser = subparsers.add_parser("dead-letters", help="what was dead-lettered and why; retry or drop it")
     verbs = parser.add_subparsers(metavar="list|retry|drop", required=True)
-    listing = verbs.add_parser("list", help="what was set aside and why, page by page")
+    listing = verbs.add_parser("list", help="what was dead-lettered and why, page by page")
     listing.add_argument(
         "--limit",
         type=_number(1, _MOST),
@@ -107,7 +107,7 @@ async def _retry(
     codes: list[int] = []
     with held_lease(ledger, RETRY) as lease:
         for letters in chosen:
-            reports, code = await with_beats(ledger, lease, _retried(engine, letters))
+            reports, code = await with_heartbeats(ledger, lease, _retried(engine, letters))
             still = ledger.dead_letters(ids=[letter.id for letter in letters if letter.id is not None])
             left += len(still)
             refused += sum(report.dead_letters for report in reports)
@@ -175,7 +175,7 @@ def _as_json(letter: DeadLetter) -> dict[str, Any]:
         "status": letter.status,
         "reason": letter.reason,
         "trace_id": letter.trace_id,
-        "row_id": letter.row_id,
+        "observation_id": letter.observation_id,
         "start": None if letter.start_ms is None else iso_time(letter.start_ms),
         "project": letter.project,
         "spans": letter.spans,
@@ -191,7 +191,7 @@ def _columns(letter: DeadLetter) -> tuple[str, ...]:
         letter.kind,
         str(letter.status or ""),
         letter.trace_id or "",
-        letter.row_id or "",
+        letter.observation_id or "",
         "" if letter.next_try_ms is None else iso_time(letter.next_try_ms),
         " ".join(letter.reason.split()),
     )

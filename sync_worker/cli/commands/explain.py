@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _print(one: dict[str, Any]) -> None:
     print_line(f"trace {one['trace_id']} (OTLP {one['otlp_trace_id']}) in {one['source']}")
-    print_line(f"  {one['why']}" + (f", since {one['parked_since']}" if one["parked_since"] else ""))
+    print_line(f"  {one['why']}" + (f", since {one['pending_since']}" if one["pending_since"] else ""))
     if one["project"]:
         print_line(f"  Kelet project {one['project']}")
     if one["rows"]:
@@ -47,7 +47,7 @@ def _print(one: dict[str, Any]) -> None:
             head,
             [
                 (
-                    row["row_id"], row["name"] or "", row["start"],
+                    row["observation_id"], row["name"] or "", row["start"],
                     row["state"] + (f": {row['reason']}" if row["reason"] else ""),
                     row["sent"] or "", "" if row["request"] is None else str(row["request"]),
                 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from sync_worker.cli.commands.backfill import add_stretch_options, check_stretch, stretch_of
+from sync_worker.cli.commands.backfill import add_interval_options, check_interval, interval_of
 from sync_worker.cli.common import Subparsers, add_common_options
 from sync_worker.cli.output import print_json, print_line
 from sync_worker.cli.working import ask
@@ -15,19 +15,19 @@ from sync_worker.sync.source import SourceSync
 def add_to(subparsers: Subparsers) -> None:
     """Add the command."""
     parser = subparsers.add_parser("plan", help="what a backfill would cost: rows, requests, minutes, bytes")
-    add_stretch_options(parser, required=True)
+    add_interval_options(parser, required=True)
     add_common_options(parser, source=True)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    check_stretch(arguments.start, arguments.end)
+    check_interval(arguments.start, arguments.end)
     estimates: list[Estimate] = []
 
     async def look(sync: SourceSync) -> None:
-        stretch = stretch_of(arguments.start, arguments.end, sync.clock.now_ms())
-        estimates.append(await sync.estimate(stretch))
+        interval = interval_of(arguments.start, arguments.end, sync.clock.now_ms())
+        estimates.append(await sync.estimate(interval))
 
     code, errors = ask(arguments, look, must_exist=False)
     if arguments.json:
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _print(one: Estimate) -> None:
     limit = f"at {one.requests_per_minute} a minute" if one.requests_per_minute else "no limit is known yet"
     how = "counted by Langfuse" if one.counted else "an estimate from samples"
-    print_line(f"{one.source}: {one.rows:,} rows ({how}) in {one.windows_open} stretches not covered yet")
+    print_line(f"{one.source}: {one.observations:,} rows ({how}) in {one.intervals_open} intervals not covered yet")
     print_line(f"  Langfuse  {one.langfuse_requests:,} requests ({limit}), {one.bytes_read / 1e6:,.1f} MB")
     print_line(f"  Kelet     {one.kelet_requests:,} requests, {one.bytes_sent / 1e6:,.1f} MB before compression")
     print_line(f"  time      about {one.minutes:,.1f} minutes")

@@ -1,4 +1,4 @@
-"""`status`: how far each source is, what waits and what was set aside. Asks nobody, reads only the state file."""
+"""`status`: how far each source is, what waits and what was dead-lettered. Asks nobody, reads only the state file."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Any
 from sync_worker.cli.common import Subparsers, add_common_options, settings_for, state_file
 from sync_worker.cli.output import print_json, print_line
 from sync_worker.clock import SystemClock
+from sync_worker.intervals import Interval, contiguous_end, gaps
 from sync_worker.ledger import Ledger, SourceState
 from sync_worker.ledger.lease import BACKFILL, LIVE, holder
 from sync_worker.pipeline.plan import live_view
 from sync_worker.runs import arrival_delay
 from sync_worker.sync.timekeeping import last_certain_ms
 from sync_worker.times import iso_time, span_ms
-from sync_worker.windows import Window, contiguous_end, gaps
 
 
 def add_to(subparsers: Subparsers) -> None:
     """Add the command."""
-    parser = subparsers.add_parser("status", help="edge, lag, parked traces, dead letters; asks nobody")
+    parser = subparsers.add_parser("status", help="edge, lag, pending traces, dead letters; asks nobody")
     add_common_options(parser)
     parser.set_defaults(run=run)
 
@@ -68,30 +68,30 @@ def _holder(ledger: Ledger, role: str) -> dict[str, Any] | None:
 
 def _source(ledger: Ledger, source: SourceState, now_ms: int, horizons_ms: Sequence[int]) -> dict[str, Any]:
     live = ledger.coverage(source.id, LIVE)
-    first = source.first_edge_ms
+    first = source.sync_start_ms
     deepest = max(horizons_ms)
     covered = live_view(live, ledger.coverage(source.id, BACKFILL), now_ms, deepest)
     edge = None if first is None else contiguous_end(first, covered)
-    open_gaps = [] if first is None or not live else gaps(Window(first, live[-1].end), covered)
-    parked = ledger.parked(source.id)
+    open_gaps = [] if first is None or not live else gaps(Interval(first, live[-1].end), covered)
+    pending = ledger.pending(source.id)
     return {
         "langfuse_url": source.langfuse_url,
         "project_id": source.project_id,
         "project_name": source.project_name,
-        "first_edge": None if first is None else iso_time(first),
+        "sync_start": None if first is None else iso_time(first),
         "edge": None if edge is None else iso_time(edge),
         "lag_seconds": None if edge is None else max(0, (now_ms - edge) // 1000),
-        "gaps": [_stretch(gap) for gap in open_gaps],
-        "backfilled": [_stretch(window) for window in ledger.coverage(source.id, BACKFILL)],
-        "lateness": arrival_delay.describe(ledger, source.id, horizons_ms),
-        "parked_traces": parked.count,
-        "oldest_parked": None if parked.oldest_ms is None else iso_time(parked.oldest_ms),
+        "gaps": [_interval(gap) for gap in open_gaps],
+        "backfilled": [_interval(interval) for interval in ledger.coverage(source.id, BACKFILL)],
+        "arrival_delay": arrival_delay.describe(ledger, source.id, horizons_ms),
+        "pending_traces": pending.count,
+        "oldest_pending": None if pending.oldest_ms is None else iso_time(pending.oldest_ms),
         "dead_letters": ledger.count_dead_letters(source.id),
     }
 
 
-def _stretch(window: Window) -> dict[str, str]:
-    return {"from": iso_time(window.start), "to": iso_time(window.end)}
+def _interval(interval: Interval) -> dict[str, str]:
+    return {"from": iso_time(interval.start), "to": iso_time(interval.end)}
 
 
 def _print(state: dict[str, Any]) -> None:
@@ -112,15 +112,15 @@ def _print(state: dict[str, Any]) -> None:
         if source["edge"] is None:
             print_line("  live          not begun")
         else:
-            print_line(f"  live          from {source['first_edge']} complete to {source['edge']}")
+            print_line(f"  live          from {source['sync_start']} complete to {source['edge']}")
             print_line(f"  lag           {timedelta(seconds=source['lag_seconds'])}")
         for gap in source["gaps"]:
             print_line(f"  gap           {gap['from']} to {gap['to']}")
-        for window in source["backfilled"]:
-            print_line(f"  backfilled    {window['from']} to {window['to']}")
-        _print_lateness(source["lateness"])
-        oldest = f", the oldest since {source['oldest_parked']}" if source["oldest_parked"] else ""
-        print_line(f"  parked        {source['parked_traces']} traces{oldest}")
+        for interval in source["backfilled"]:
+            print_line(f"  backfilled    {interval['from']} to {interval['to']}")
+        _print_lateness(source["arrival_delay"])
+        oldest = f", the oldest since {source['oldest_pending']}" if source["oldest_pending"] else ""
+        print_line(f"  pending        {source['pending_traces']} traces{oldest}")
         print_line(f"  dead letters  {source['dead_letters']}")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from sync_worker.cli.commands.backfill import add_stretch_options, check_stretch, stretch_of
+from sync_worker.cli.commands.backfill import add_interval_options, check_interval, interval_of
 from sync_worker.cli.common import Subparsers, add_common_options
 from sync_worker.cli.output import print_json, print_line
 from sync_worker.cli.working import ask
@@ -19,7 +19,7 @@ from sync_worker.times import iso_time
 def add_to(subparsers: Subparsers) -> None:
     """Add the command."""
     parser = subparsers.add_parser("verify", help="list covered time again and compare; exit 6 when rows are missing")
-    add_stretch_options(parser, required=False)
+    add_interval_options(parser, required=False)
     parser.add_argument("--repair", action="store_true", help="open what lacks rows again: the next run sends them")
     parser.add_argument("--resend", action="store_true", help="with --repair: send what is missing now, in this run")
     parser.add_argument(
@@ -41,17 +41,17 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.again and not arguments.resend:
         raise ConfigError("--again goes with --resend. Try: verify --repair --resend --again")
     if arguments.start is not None:
-        check_stretch(arguments.start, arguments.end)
+        check_interval(arguments.start, arguments.end)
     verdicts: list[Verdict] = []
 
     async def look(sync: SourceSync) -> None:
         now = sync.clock.now_ms()
-        stretch = None if arguments.start is None else stretch_of(arguments.start, arguments.end, now)
-        found = await sync.verify(stretch, repair=arguments.repair and not arguments.resend)
+        interval = None if arguments.start is None else interval_of(arguments.start, arguments.end, now)
+        found = await sync.verify(interval, repair=arguments.repair and not arguments.resend)
         if arguments.resend and found.hours:
             if not arguments.json:
                 _announce(found, again=arguments.again)
-            found = await sync.resend(stretch, found, again=arguments.again)
+            found = await sync.resend(interval, found, again=arguments.again)
         verdicts.append(found)
 
     role = BACKFILL if arguments.resend else None
@@ -84,21 +84,23 @@ def _hour(hour: Hour) -> str:
 def _print(verdict: Verdict) -> None:
     words = "complete" if verdict.complete else f"{verdict.missing} rows missing, {len(verdict.gaps)} gaps"
     through = "" if verdict.complete_to_ms is None else f", complete through {iso_time(verdict.complete_to_ms)}"
-    for window in verdict.resent:
-        print_line(f"{verdict.source}: sent again {iso_time(window.start)} to {iso_time(window.end)}")
+    for interval in verdict.resent:
+        print_line(f"{verdict.source}: sent again {iso_time(interval.start)} to {iso_time(interval.end)}")
     if verdict.resent:
         print_line(f"{verdict.source}: {verdict.spans_sent} spans sent; compared once more:")
-    print_line(f"{verdict.source}: {words}{through}; {verdict.rows_listed} rows listed in {verdict.requests} requests")
+    print_line(
+        f"{verdict.source}: {words}{through}; {verdict.observations_listed} rows listed in {verdict.requests} requests"
+    )
     for gap in verdict.gaps:
         print_line(f"  gap      {iso_time(gap.start)} to {iso_time(gap.end)}: the next run reads it")
     for hour in verdict.hours:
         print_line(f"  {_hour(hour)}")
-        for trace, row in list(hour.rows)[:3]:
+        for trace, row in list(hour.observations)[:3]:
             print_line(f"           trace {trace} row {row}")
-    for window in verdict.reopened:
+    for interval in verdict.reopened:
         print_line(
-            f"  opened   {iso_time(window.start)} to {iso_time(window.end)}: the next run sends what is missing, "
-            "of time before the first edge the next backfill does. Try: --resend, which does it now"
+            f"  opened   {iso_time(interval.start)} to {iso_time(interval.end)}: the next run sends what is missing, "
+            "of time before the sync start the next backfill does. Try: --resend, which does it now"
         )
     if any(hour.forgotten for hour in verdict.hours):
         print_line("  which rows were sent is forgotten there. Try: --repair --resend --again: all of the hour goes")

@@ -4,8 +4,8 @@ What is in both files stays as it is, so taking a file in again changes nothing,
 since. The other file is read where it lies (`ATTACH`), by statements that stream, so its size costs no memory.
 
 What another file's live sync covered is done as well, but its edge is its own. Where this file has no live sync of the
-source, or the same one (by its first edge), it is taken over with all that belongs to it. Where it has another, the
-stretches count as a backfill's, without those in which a trace still waited: nobody would send what it waited for.
+source, or the same one (by its sync start), it is taken over with all that belongs to it. Where it has another, the
+intervals count as a backfill's, without those in which a trace still waited: nobody would send what it waited for.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sync_worker.errors import StateError
+from sync_worker.intervals import Interval, gaps
 from sync_worker.ledger.faults import explained
 from sync_worker.ledger.lease import BACKFILL, LIVE
 from sync_worker.ledger.ledger import Ledger
+from sync_worker.ledger.merging.hourly_counts import done_by_hour, known_by_hour, take_hourly_counts
 from sync_worker.ledger.merging.memory import Memory
 from sync_worker.ledger.merging.rows import (
     Pair,
@@ -28,12 +30,10 @@ from sync_worker.ledger.merging.rows import (
     take_sent,
     take_traces,
 )
-from sync_worker.ledger.merging.tallies import done_by_hour, known_by_hour, take_tallies
 from sync_worker.ledger.records import SourceState
 from sync_worker.ledger.sources import memory_name, same_address, source_scope
 from sync_worker.ledger.state_keys import ID_MAPPING, Merge, names_by
 from sync_worker.spans.ids import ID_MAP_VERSION
-from sync_worker.windows import Window, gaps
 
 
 @dataclass(slots=True)
@@ -43,7 +43,7 @@ class Merged:
     file: Path
     sources: int = 0  # in the file, known or not
     rows: int = 0  # sent
-    rows_forgotten: int = 0  # sent, and known by their count alone
+    observations_forgotten: int = 0  # sent, and known by their count alone
     dead_letters: int = 0
     covered_ms: int = 0
 
@@ -78,7 +78,7 @@ def _attached(ledger: Ledger, path: Path) -> Iterator[None]:
 def _take_facts_of_all(ledger: Ledger) -> None:
     """Take in an organisation's limit and what Kelet was found to be like, where nothing is known of it."""
     ledger.db.execute(
-        "INSERT OR IGNORE INTO facts SELECT * FROM other.facts "
+        "INSERT OR IGNORE INTO state_keys SELECT * FROM other.state_keys "
         "WHERE scope GLOB 'organization *' AND name = 'limit' OR scope GLOB 'kelet *'"
     )
 
@@ -89,9 +89,9 @@ def _take_source(
     own = _own_source(ledger, other, source, by_id=by_id)
     _check_mapping(ledger, own.id, other, source.id)
     pair = Pair(ledger, own.id, source.id)
-    as_own = source.first_edge_ms is not None and own.first_edge_ms in {None, source.first_edge_ms}
+    as_own = source.sync_start_ms is not None and own.sync_start_ms in {None, source.sync_start_ms}
     if as_own:
-        ledger.db.execute("UPDATE sources SET first_edge_ms = ? WHERE id = ?", [source.first_edge_ms, own.id])
+        ledger.db.execute("UPDATE sources SET sync_start_ms = ? WHERE id = ?", [source.sync_start_ms, own.id])
     _take_facts(ledger, pair, as_own=as_own)
 
     name = memory_name(own.langfuse_url, own.project_id)
@@ -102,9 +102,9 @@ def _take_source(
     take_deliveries(pair)
     found.rows += take_sent(pair)
     take_second_reads(pair)
-    take_traces(pair, parked=as_own)
+    take_traces(pair, pending=as_own)
     found.dead_letters += take_dead_letters(pair, before.letters_ms)
-    found.rows_forgotten += take_tallies(pair, done, known, before.hours, memory.shared(told))
+    found.observations_forgotten += take_hourly_counts(pair, done, known, before.hours, memory.shared(told))
     ((letters_ms,),) = other.query(
         "SELECT coalesce(max(made_ms), 0) FROM dead_letters WHERE source_id = ?", [source.id]
     )
@@ -158,14 +158,15 @@ def _take_facts(ledger: Ledger, pair: Pair, *, as_own: bool) -> None:
     merge, chosen = (Merge.NEVER, "NOT IN") if as_own else (Merge.ALWAYS, "IN")
     names = names_by(merge)
     ledger.db.execute(
-        "INSERT OR IGNORE INTO facts SELECT ?, name, value FROM other.facts "
+        "INSERT OR IGNORE INTO state_keys SELECT ?, name, value FROM other.state_keys "
         f"WHERE scope = ? AND name {chosen} ({','.join('?' * len(names))})",
         [*scopes, *names],
     )
     for name in names_by(Merge.LARGER):
         ledger.db.execute(
-            "INSERT INTO facts SELECT ?, name, value FROM other.facts WHERE scope = ? AND name = ? ON CONFLICT "
-            "(scope, name) DO UPDATE SET value = max(CAST(value AS INTEGER), CAST(excluded.value AS INTEGER))",
+            "INSERT INTO state_keys SELECT ?, name, value FROM other.state_keys WHERE scope = ? AND name = ? "
+            "ON CONFLICT (scope, name) DO UPDATE SET "
+            "value = max(CAST(value AS INTEGER), CAST(excluded.value AS INTEGER))",
             [*scopes, name],
         )
 
@@ -174,16 +175,16 @@ def _take_coverage(ledger: Ledger, other: Ledger, pair: Pair, *, as_own: bool) -
     """Add what the other file covered; returns how much of it is new, in milliseconds."""
     before = _covered(ledger, pair.own)
     for role in (LIVE, BACKFILL):
-        windows = other.coverage(pair.other, role)
+        intervals = other.coverage(pair.other, role)
         if role == LIVE and not as_own:
-            waits = [Window(*row) for row in other.query(
-                "SELECT earliest_ms, newest_ms + 1 FROM traces WHERE source_id = ? AND parked = 1", [pair.other]
+            waits = [Interval(*row) for row in other.query(
+                "SELECT earliest_ms, newest_ms + 1 FROM traces WHERE source_id = ? AND pending = 1", [pair.other]
             )]  # fmt: skip
-            windows = [part for window in windows for part in gaps(window, waits)]
-        for window in windows:
-            ledger.cover(pair.own, role if as_own else BACKFILL, window)
-    return sum(part.length for window in _covered(ledger, pair.own) for part in gaps(window, before))
+            intervals = [part for interval in intervals for part in gaps(interval, waits)]
+        for interval in intervals:
+            ledger.cover(pair.own, role if as_own else BACKFILL, interval)
+    return sum(part.length for interval in _covered(ledger, pair.own) for part in gaps(interval, before))
 
 
-def _covered(ledger: Ledger, source_id: int) -> Sequence[Window]:
+def _covered(ledger: Ledger, source_id: int) -> Sequence[Interval]:
     return [*ledger.coverage(source_id, LIVE), *ledger.coverage(source_id, BACKFILL)]

@@ -36,7 +36,7 @@ class Memory:
     def read(cls, ledger: Ledger, schema: Literal["main", "other"], name: str) -> Memory:
         """Read what stands in this file, or in the one attached."""
         rows = ledger.query(
-            f"SELECT scope, value FROM {schema}.facts WHERE scope GLOB ? AND name = ?", [f"{_SCOPE}*", name]
+            f"SELECT scope, value FROM {schema}.state_keys WHERE scope GLOB ? AND name = ?", [f"{_SCOPE}*", name]
         )
         files = {}
         for scope, text in rows:
@@ -68,7 +68,7 @@ class Memory:
     def write(self, ledger: Ledger, name: str) -> None:
         """Keep it, within the transaction at hand."""
         ledger.db.conn.executemany(
-            "INSERT OR REPLACE INTO facts VALUES (?, ?, ?)",
+            "INSERT OR REPLACE INTO state_keys VALUES (?, ?, ?)",
             [
                 (_SCOPE + file_id, name, json.dumps({"hours": taken.hours, "letters_ms": taken.letters_ms}))
                 for file_id, taken in self.files.items()

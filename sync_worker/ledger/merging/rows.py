@@ -9,7 +9,7 @@ from sync_worker.ledger.records import DeadLetter
 from sync_worker.ledger.store import SENT_COLUMNS
 
 _LETTER_COLUMNS = ", ".join(name for name in DeadLetter.__slots__ if name not in {"id", "source_id"})
-_SAME_ROW = "{0}.trace_id IS {1}.trace_id AND {0}.row_id = {1}.row_id"
+_SAME_ROW = "{0}.trace_id IS {1}.trace_id AND {0}.observation_id = {1}.observation_id"
 
 #: What both know of a trace; where they differ, what stood here stays.
 _JOINED = "json_patch(json_patch(context, excluded.context), context)"
@@ -58,9 +58,10 @@ def take_deliveries(pair: Pair) -> None:
 def take_sent(pair: Pair) -> int:
     """Take in sent rows, of a row that both know its later state; returns how many were not known in that state."""
     return pair.change(
-        f"INSERT INTO main.sent ({SENT_COLUMNS}) SELECT :own, trace_id, row_id, start_ms, updated_ms, fingerprint, "
-        "sent_ms, (SELECT new FROM temp.numbers WHERE old = delivery) FROM other.sent WHERE source_id = :other "
-        "ON CONFLICT (source_id, trace_id, row_id) DO UPDATE SET start_ms = excluded.start_ms, "
+        f"INSERT INTO main.sent ({SENT_COLUMNS}) SELECT :own, trace_id, observation_id, start_ms, updated_ms, "
+        "fingerprint, sent_ms, (SELECT new FROM temp.numbers WHERE old = delivery) FROM other.sent "
+        "WHERE source_id = :other "
+        "ON CONFLICT (source_id, trace_id, observation_id) DO UPDATE SET start_ms = excluded.start_ms, "
         "updated_ms = excluded.updated_ms, fingerprint = excluded.fingerprint, sent_ms = excluded.sent_ms, "
         "delivery = excluded.delivery WHERE excluded.updated_ms > updated_ms"
     )
@@ -69,26 +70,27 @@ def take_sent(pair: Pair) -> int:
 def take_second_reads(pair: Pair) -> None:
     """Take in which rows are to be read once more; what this file knows of a row stays."""
     pair.change(
-        "INSERT OR IGNORE INTO main.second_reads (source_id, trace_id, row_id, start_ms, due_ms, tries) "
-        "SELECT :own, trace_id, row_id, start_ms, due_ms, tries FROM other.second_reads WHERE source_id = :other"
+        "INSERT OR IGNORE INTO main.second_reads (source_id, trace_id, observation_id, start_ms, due_ms, tries) "
+        "SELECT :own, trace_id, observation_id, start_ms, due_ms, tries FROM other.second_reads "
+        "WHERE source_id = :other"
     )
 
 
-def take_traces(pair: Pair, *, parked: bool) -> None:
+def take_traces(pair: Pair, *, pending: bool) -> None:
     """Take in what is known of traces. What this file knows of a trace stays, and is added to; so does one that waits.
 
-    With `parked`, traces that wait in the other file wait here too.
+    With `pending`, traces that wait in the other file wait here too.
     """
-    waits = "parked, {}, check_ms, parked_ms, open_ms" if parked else "0, {}, 0, NULL, NULL"
+    waits = "pending, {}, check_ms, pending_ms, open_ms" if pending else "0, {}, 0, NULL, NULL"
     pair.change(
-        "INSERT INTO main.traces (source_id, trace_id, parked, earliest_ms, newest_ms, check_ms, parked_ms, open_ms, "
+        "INSERT INTO main.traces (source_id, trace_id, pending, earliest_ms, newest_ms, check_ms, pending_ms, open_ms, "
         "project, origin, context) "
         f"SELECT :own, trace_id, {waits.format('earliest_ms, newest_ms')}, project, origin, context "
         "FROM other.traces WHERE source_id = :other "
-        "ON CONFLICT (source_id, trace_id) DO UPDATE SET parked = max(parked, excluded.parked), "
+        "ON CONFLICT (source_id, trace_id) DO UPDATE SET pending = max(pending, excluded.pending), "
         "earliest_ms = min(earliest_ms, excluded.earliest_ms), newest_ms = max(newest_ms, excluded.newest_ms), "
-        "check_ms = CASE WHEN parked THEN check_ms ELSE excluded.check_ms END, "
-        "parked_ms = coalesce(parked_ms, excluded.parked_ms), open_ms = coalesce(open_ms, excluded.open_ms), "
+        "check_ms = CASE WHEN pending THEN check_ms ELSE excluded.check_ms END, "
+        "pending_ms = coalesce(pending_ms, excluded.pending_ms), open_ms = coalesce(open_ms, excluded.open_ms), "
         "origin = CASE WHEN project IS NULL THEN excluded.origin ELSE origin END, "
         "project = coalesce(project, excluded.project), "
         f"context = CASE WHEN {_JOINED} = json(context) THEN context ELSE {_JOINED} END"
@@ -96,9 +98,9 @@ def take_traces(pair: Pair, *, parked: bool) -> None:
 
 
 def take_dead_letters(pair: Pair, taken_to_ms: int) -> int:
-    """Take in what was set aside later than `taken_to_ms`; returns how many spans that are.
+    """Take in what was dead-lettered later than `taken_to_ms`; returns how many spans that are.
 
-    What was set aside and then accepted, in either file, is settled.
+    What was dead-lettered and then accepted, in either file, is settled.
     """
     accepted = (
         f"SELECT 1 FROM main.sent s WHERE s.source_id = :own AND {_SAME_ROW.format('s', '{0}')} AND s.sent_ms >= "
@@ -114,8 +116,9 @@ def take_dead_letters(pair: Pair, taken_to_ms: int) -> int:
         f"AND NOT EXISTS ({accepted.format('d')} d.made_ms) "
         "AND NOT EXISTS (SELECT 1 FROM main.dead_letters m WHERE m.source_id = :own "
         f"AND {_SAME_ROW.format('m', 'd')} AND m.made_ms >= d.made_ms) "
-        "AND NOT EXISTS (SELECT 1 FROM main.dead_letters m WHERE d.row_id IS NULL AND m.source_id = :own "
-        "AND m.row_id IS NULL AND m.made_ms = d.made_ms AND m.reason = d.reason AND m.spans IS d.spans) ORDER BY id",
+        "AND NOT EXISTS (SELECT 1 FROM main.dead_letters m WHERE d.observation_id IS NULL AND m.source_id = :own "
+        "AND m.observation_id IS NULL AND m.made_ms = d.made_ms AND m.reason = d.reason "
+        "AND m.spans IS d.spans) ORDER BY id",
         taken=taken_to_ms,
     )
     pair.change(

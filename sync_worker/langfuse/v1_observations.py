@@ -1,8 +1,9 @@
-"""Traces and observations of the v1 endpoints as rows, in the shape in which v2 tells the same data.
+"""Traces and observations of the v1 endpoints as observations, in the shape in which v2 tells the same data.
 
-A v4 server that writes both generations shows what a trace says of itself as one more row, `t-<trace id>`, and puts
-every row of an old SDK that has no parent below it. Here that row is made of the trace, so that ids and trees come out
-the same from both. (Langfuse v3.225.4 and v4.16.0 in dual mode; v2.95 has fewer fields and tells usage in other ones.)
+A v4 server that writes both generations shows what a trace says of itself as one more observation, `t-<trace id>`, and
+puts every observation of an old SDK that has no parent below it. Here that observation is made of the trace, so that
+ids and trees come out the same from both. (Langfuse v3.225.4 and v4.16.0 in dual mode; v2.95 has fewer fields and tells
+usage in other ones.)
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sync_worker.errors import RecordRefused
-from sync_worker.langfuse.rows import parse_row
+from sync_worker.langfuse.observations import parse_row
 from sync_worker.records import SYNTHETIC_ROOT_PREFIX, Observation
 
 #: Names of v1's counts and costs where it has no `usageDetails` and `costDetails` (v2.95), by v2's key.
@@ -20,31 +21,33 @@ _COST = {"input": "calculatedInputCost", "output": "calculatedOutputCost", "tota
 
 
 def parse_observation(item: Any) -> Observation:
-    """Return an observation of v1 as a row. Raises RecordRefused when it has no id or start."""
-    row = parse_row(item)
-    row.api = "v1"
-    row.metadata = dict(reversed(row.metadata.items()))  # v2 tells the keys in reverse
-    row.prices = {key: price for key, price in row.prices.items() if price}  # an unknown one is zero here
+    """Return an observation of v1 as an observation. Raises RecordRefused when it has no id or start."""
+    observation = parse_row(item)
+    observation.api = "v1"
+    observation.metadata = dict(reversed(observation.metadata.items()))  # v2 tells the keys in reverse
+    observation.prices = {
+        key: price for key, price in observation.prices.items() if price
+    }  # an unknown one is zero here
     if "usageDetails" not in item:
-        row.usage = _counts(item, _USAGE)
+        observation.usage = _counts(item, _USAGE)
     if "costDetails" not in item:
-        row.cost = _counts(item, _COST)
-    if row.parent_id is None and row.trace_id is not None:
-        if row.came_over_otel:
-            row.is_root = True
+        observation.cost = _counts(item, _COST)
+    if observation.parent_id is None and observation.trace_id is not None:
+        if observation.came_over_otel:
+            observation.is_root = True
         else:
-            row.parent_id = SYNTHETIC_ROOT_PREFIX + row.trace_id
-    return row
+            observation.parent_id = SYNTHETIC_ROOT_PREFIX + observation.trace_id
+    return observation
 
 
 def parse_trace(item: Any) -> Observation:
-    """Return a trace of v1 as its synthetic root row. Raises RecordRefused when it has no id or time."""
+    """Return a trace of v1 as its synthetic root observation. Raises RecordRefused when it has no id or time."""
     if not isinstance(item, Mapping):
         raise RecordRefused(f"a trace is {type(item).__name__}, not an object")
     trace_id = item.get("id")
     if not isinstance(trace_id, str) or not trace_id:
         raise RecordRefused("a trace has no id")
-    row = parse_row(
+    observation = parse_row(
         {
             **item,
             "id": SYNTHETIC_ROOT_PREFIX + trace_id,
@@ -57,9 +60,9 @@ def parse_trace(item: Any) -> Observation:
             "traceName": item.get("name"),
         }
     )
-    row.api = "v1"
-    row.metadata = dict(reversed(row.metadata.items()))
-    return row
+    observation.api = "v1"
+    observation.metadata = dict(reversed(observation.metadata.items()))
+    return observation
 
 
 def _counts(item: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, float]:

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
+from sync_worker.ledger.hourly_counts import HOUR_MS
 from sync_worker.ledger.ledger import Ledger
 from sync_worker.ledger.merging.rows import Pair
-from sync_worker.ledger.tallies import HOUR_MS
 
 _SENT = f"SELECT start_ms / {HOUR_MS}, count(*) FROM sent WHERE source_id = ? GROUP BY 1"
-_FORGOTTEN = "SELECT hour, rows FROM {}tallies WHERE source_id = ?"
+_FORGOTTEN = "SELECT hour, rows FROM {}hourly_counts WHERE source_id = ?"
 
 
 def done_by_hour(ledger: Ledger, source_id: int) -> Counter[int]:
@@ -29,13 +29,13 @@ def known_by_hour(pair: Pair) -> Counter[int]:
     """Return how many rows of each hour stand in both files by name, before any is taken in."""
     rows = pair.ledger.query(
         f"SELECT o.start_ms / {HOUR_MS}, count(*) FROM other.sent o JOIN main.sent m ON m.source_id = ? "
-        "AND m.trace_id = o.trace_id AND m.row_id = o.row_id WHERE o.source_id = ? GROUP BY 1",
+        "AND m.trace_id = o.trace_id AND m.observation_id = o.observation_id WHERE o.source_id = ? GROUP BY 1",
         [pair.own, pair.other],
     )
     return Counter(dict(rows))
 
 
-def take_tallies(
+def take_hourly_counts(
     pair: Pair, done: Mapping[int, int], known: Counter[int], before: Counter[int], shared: Counter[int]
 ) -> int:
     """Count in rows that only have a count; returns how many are new.
@@ -55,7 +55,7 @@ def take_tallies(
             changed.append((pair.own, hour, tally))
             new += max(0, tally - own[hour])
     pair.ledger.db.conn.executemany(
-        "INSERT INTO main.tallies (source_id, hour, rows) VALUES (?, ?, ?) "
+        "INSERT INTO main.hourly_counts (source_id, hour, rows) VALUES (?, ?, ?) "
         "ON CONFLICT (source_id, hour) DO UPDATE SET rows = excluded.rows",
         changed,
     )

@@ -10,18 +10,18 @@ from sync_worker.ledger.store import Store
 HOUR_MS = 3_600_000
 
 _SENT = f"SELECT start_ms / {HOUR_MS}, count(*) FROM sent WHERE source_id = ? GROUP BY 1"
-_FORGOTTEN = "SELECT hour, rows FROM tallies WHERE source_id = ?"
+_FORGOTTEN = "SELECT hour, rows FROM hourly_counts WHERE source_id = ?"
 _SET_ASIDE = (
-    f"SELECT start_ms / {HOUR_MS}, count(*) FROM dead_letters d WHERE source_id = ? AND row_id IS NOT NULL "
+    f"SELECT start_ms / {HOUR_MS}, count(*) FROM dead_letters d WHERE source_id = ? AND observation_id IS NOT NULL "
     "AND start_ms IS NOT NULL AND NOT EXISTS (SELECT 1 FROM sent s WHERE s.source_id = d.source_id "
-    "AND s.trace_id = d.trace_id AND s.row_id = d.row_id) GROUP BY 1"
+    "AND s.trace_id = d.trace_id AND s.observation_id = d.observation_id) GROUP BY 1"
 )
 
 
 def add_forgotten(store: Store, traces: Iterable[tuple[int, str]]) -> None:
     """Count the sent rows of traces (source, id) that are about to be forgotten, within the transaction at hand."""
     store.db.conn.executemany(
-        f"INSERT INTO tallies (source_id, hour, rows) SELECT source_id, start_ms / {HOUR_MS}, count(*) FROM sent "
+        f"INSERT INTO hourly_counts (source_id, hour, rows) SELECT source_id, start_ms / {HOUR_MS}, count(*) FROM sent "
         "WHERE source_id = ? AND trace_id = ? GROUP BY 1, 2 "
         "ON CONFLICT (source_id, hour) DO UPDATE SET rows = rows + excluded.rows",
         traces,
@@ -29,7 +29,10 @@ def add_forgotten(store: Store, traces: Iterable[tuple[int, str]]) -> None:
 
 
 def rows_done_by_hour(store: Store, source_id: int) -> Counter[int]:
-    """Return how many rows that start in each hour (counted from 1970) are done: remembered, forgotten or set aside."""
+    """Return how many rows that start in each hour (counted from 1970) are done.
+
+    Remembered, forgotten or dead-lettered.
+    """
     done: Counter[int] = Counter()
     for sql in (_SENT, _FORGOTTEN, _SET_ASIDE):
         done.update(dict(store.query(sql, [source_id])))

@@ -1,8 +1,8 @@
-"""A row of either observations endpoint as an Observation; whatever can be understood is.
+"""An observation of either observations endpoint as an Observation; whatever can be understood is.
 
-Unknown types, levels and keys pass; a wrong type of an unimportant field becomes nothing; only a row without an id or
-a start cannot be understood. Every text of an Observation can be written as UTF-8, every time as an OTLP time, and what
-nests deeper than `MAX_DEPTH` is text: neither the conversion nor the state file meets anything else.
+Unknown types, levels and keys pass; a wrong type of an unimportant field becomes nothing; only an observation without
+an id or a start cannot be understood. Every text of an Observation can be written as UTF-8, every time as an OTLP time,
+and what nests deeper than `MAX_DEPTH` is text: neither the conversion nor the state file meets anything else.
 """
 
 from __future__ import annotations
@@ -21,75 +21,78 @@ from sync_worker.times import unix_ms
 
 #: Numbers beyond what OTLP can carry are no counts.
 _MAX_NUMBER = 2**63
-_MAX_RAW = 20_000  # characters of a row that cannot be understood, kept for a look
+_MAX_RAW = 20_000  # characters of an observation that cannot be understood, kept for a look
 _MAX_ID = 1_000  # characters; Langfuse takes ids of 800
 #: Milliseconds that OTLP's nanoseconds can hold, from 1970 to 2262.
 _MAX_TIME = 2**63 // 1_000_000
 _SHOWN = 100  # characters of a value shown in a reason
 
 
-def parse_row(row: Any) -> Observation:
-    """Return the row as an Observation. Raises RecordRefused with the reason when it has no id or start."""
-    if not isinstance(row, Mapping):
-        raise RecordRefused(f"a row is {type(row).__name__}, not an object")
-    row_id = _id(row.get("id"), "an id")
-    if row_id is None or not isinstance(row.get("id"), str):
-        raise RecordRefused("a row has no id")
-    start = _moment(row.get("startTime"))
+def parse_row(observation: Any) -> Observation:
+    """Return the observation as an Observation. Raises RecordRefused with the reason when it has no id or start."""
+    if not isinstance(observation, Mapping):
+        raise RecordRefused(f"an observation is {type(observation).__name__}, not an object")
+    observation_id = _id(observation.get("id"), "an id")
+    if observation_id is None or not isinstance(observation.get("id"), str):
+        raise RecordRefused("an observation has no id")
+    start = _moment(observation.get("startTime"))
     if start is None:
-        shown = dump(row.get("startTime"))[:_SHOWN]
-        raise RecordRefused(f"row {row_id[:_SHOWN]!r} has no start time that can be read ({shown})")
-    metadata = row.get("metadata")
+        shown = dump(observation.get("startTime"))[:_SHOWN]
+        raise RecordRefused(f"observation {observation_id[:_SHOWN]!r} has no start time that can be read ({shown})")
+    metadata = observation.get("metadata")
     return Observation(
-        id=row_id,
-        trace_id=_id(row.get("traceId"), "a trace id"),
-        project_id=storable_id(_raw(row.get("projectId")) or ""),
-        type=(_text(row.get("type")) or "SPAN").upper(),
+        id=observation_id,
+        trace_id=_id(observation.get("traceId"), "a trace id"),
+        project_id=storable_id(_raw(observation.get("projectId")) or ""),
+        type=(_text(observation.get("type")) or "SPAN").upper(),
         start_ms=start,
-        end_ms=_moment(row.get("endTime")),
-        parent_id=storable_id(_raw(row.get("parentObservationId")) or "") or None,
-        name=_text(row.get("name")),
-        level=_text(row.get("level")) or "DEFAULT",
-        status_message=_text(row.get("statusMessage")),
-        version=_text(row.get("version")),
-        environment=_text(row.get("environment")),
-        user_id=_text(row.get("userId")),
-        session_id=_text(row.get("sessionId")),
-        is_root=row.get("isRootObservation") is True,
-        public=row.get("public") is True,
-        completion_start_ms=_moment(row.get("completionStartTime")),
-        updated_ms=_moment(row.get("updatedAt")),
-        input=_payload(row.get("input")),
-        output=_payload(row.get("output")),
+        end_ms=_moment(observation.get("endTime")),
+        parent_id=storable_id(_raw(observation.get("parentObservationId")) or "") or None,
+        name=_text(observation.get("name")),
+        level=_text(observation.get("level")) or "DEFAULT",
+        status_message=_text(observation.get("statusMessage")),
+        version=_text(observation.get("version")),
+        environment=_text(observation.get("environment")),
+        user_id=_text(observation.get("userId")),
+        session_id=_text(observation.get("sessionId")),
+        is_root=observation.get("isRootObservation") is True,
+        public=observation.get("public") is True,
+        completion_start_ms=_moment(observation.get("completionStartTime")),
+        updated_ms=_moment(observation.get("updatedAt")),
+        input=_payload(observation.get("input")),
+        output=_payload(observation.get("output")),
         metadata=_tidied(metadata)
         if isinstance(metadata, Mapping)
         else {}
         if metadata in (None, "")
         else _tidied({"metadata": metadata}),
-        model=_text(row.get("model")) or _text(row.get("providedModelName")),
-        model_parameters=_tidied(row.get("modelParameters")),
-        usage=_numbers(row.get("usageDetails")),
-        cost=_numbers(row.get("costDetails")),
-        prices=_prices(row),
-        prompt_name=_text(row.get("promptName")),
-        prompt_version=_integer(row.get("promptVersion")),
-        tags=_tags(row.get("tags")),
-        release=_text(row.get("release")),
-        trace_name=_text(row.get("traceName")),
+        model=_text(observation.get("model")) or _text(observation.get("providedModelName")),
+        model_parameters=_tidied(observation.get("modelParameters")),
+        usage=_numbers(observation.get("usageDetails")),
+        cost=_numbers(observation.get("costDetails")),
+        prices=_prices(observation),
+        prompt_name=_text(observation.get("promptName")),
+        prompt_version=_integer(observation.get("promptVersion")),
+        tags=_tags(observation.get("tags")),
+        release=_text(observation.get("release")),
+        trace_name=_text(observation.get("traceName")),
     )
 
 
 def read_rows(items: Iterable[Any], parse: Callable[[Any], Observation]) -> tuple[list[Observation], list[Unreadable]]:
-    """Return a list's items as rows, and those that cannot be understood; whatever one is, it costs no other."""
-    rows, refused = list[Observation](), list[Unreadable]()
+    """Return a list's items as observations, and those that cannot be understood.
+
+    Whatever one is, it costs no other.
+    """
+    observations, refused = list[Observation](), list[Unreadable]()
     for item in items:
         try:
-            rows.append(parse(item))
+            observations.append(parse(item))
         except RecordRefused as refusal:
             refused.append(unreadable(item, str(refusal)))
-        except Exception as fault:  # noqa: BLE001 - it concerns this row alone, and is kept with it
+        except Exception as fault:  # noqa: BLE001 - it concerns this observation alone, and is kept with it
             refused.append(unreadable(item, f"it cannot be parsed ({type(fault).__name__}: {fault})"))
-    return rows, refused
+    return observations, refused
 
 
 def _raw(value: Any) -> str | None:
@@ -106,7 +109,7 @@ def _text(value: Any) -> str | None:
 def _id(value: Any, what: str) -> str | None:
     text = _raw(value)
     if text is not None and len(text) > _MAX_ID:
-        raise RecordRefused(f"a row has {what} of {len(text)} characters, and Langfuse takes 800")
+        raise RecordRefused(f"an observation has {what} of {len(text)} characters, and Langfuse takes 800")
     return None if text is None else storable_id(text)
 
 
@@ -163,11 +166,11 @@ def _numbers(value: Any) -> dict[str, float]:
     return {utf8(key): item for key, item in value.items() if isinstance(item, int | float) and _is_number(item)}
 
 
-def _prices(row: Mapping[str, Any]) -> dict[str, float]:
+def _prices(observation: Mapping[str, Any]) -> dict[str, float]:
     """Return the prices that are known; this endpoint writes them as text ("1.5e-7")."""
     found: dict[str, float] = {}
     for key in ("input", "output", "total"):
-        price = row.get(f"{key}Price")
+        price = observation.get(f"{key}Price")
         try:
             number = None if price is None or isinstance(price, bool) else float(price)
         except (TypeError, ValueError, OverflowError):
@@ -186,15 +189,15 @@ def _tags(value: Any) -> tuple[str, ...]:
 
 
 def unreadable(item: Any, reason: str) -> Unreadable:
-    """Return what there is of a row that cannot be understood."""
-    row = item if isinstance(item, Mapping) else {}
-    row_id, trace_id = row.get("id"), row.get("traceId")
+    """Return what there is of an observation that cannot be understood."""
+    observation = item if isinstance(item, Mapping) else {}
+    observation_id, trace_id = observation.get("id"), observation.get("traceId")
     return Unreadable(
         reason,
-        _short_id(row_id) if isinstance(row_id, str) and row_id else None,
+        _short_id(observation_id) if isinstance(observation_id, str) and observation_id else None,
         _short_id(trace_id) if isinstance(trace_id, str) and trace_id else None,
         dump(item)[:_MAX_RAW],
-        unix_ms(row.get("startTime")),
+        unix_ms(observation.get("startTime")),
     )
 
 
