@@ -125,3 +125,11 @@ def test_settings_named_exist(path: Path) -> None:
     known = {name.upper() for field in FIELDS for name in (field, *ALIASES.get(field, ()))}
     known |= {file_name_of(field).upper() for field in SECRETS} | OTHER_VARIABLES
     assert set(VARIABLES.findall(path.read_text(encoding="utf-8"))) <= known
+
+
+def test_files_named_for_contributors_exist() -> None:
+    """CONTRIBUTING.md would send somebody with a task to a file that was moved."""
+    code = inline_code((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    named = {path for path in code if re.match(r"(?:sync_worker|tests|docs|deploy|scripts|\.github)/\S+$", path)}
+    assert len(named) > 20
+    assert [path for path in sorted(named) if not (ROOT / path).exists()] == []

@@ -1,0 +1,121 @@
+"""One concept has one term, that of docs/glossary.md: the pages use it, and no longer the word that it replaced."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import FILES_WITH_COMMANDS, PAGES
+from tests.docs.tables import ROOT
+
+GLOSSARY = ROOT / "docs" / "glossary.md"
+#: Pages that this module does not check.
+_OTHERS = frozenset({"docs/spans.md", "docs/fidelity.md", "docs/benchmark.md"})
+CHECKED = [path for path in PAGES if path.relative_to(ROOT).as_posix() not in _OTHERS]
+
+#: By terms of the glossary, those that they replaced: regular expressions of whole words.
+RETIRED: dict[tuple[str, ...], tuple[str, ...]] = {
+    ("observation",): ("rows?",),
+    ("interval",): ("stretch(es)?", "windows?", "pieces? of time"),
+    ("completed interval", "synced"): ("cover(s|ed|age|ing)?", "uncovered", "(brings?|brought|bringing) over"),
+    ("checkpoint",): ("(goes|go|went|going) on (where|with|from)", "anew"),
+    ("watermark", "sync start"): ("edges?",),
+    ("lookback scan", "lookback window"): (
+        "horizons?",
+        "look-backs?",
+        "looks? (again|back)",
+        "looked at again",
+        "late (scans?|looks?)",
+        "a look",
+    ),
+    ("late-arriving observation", "arrival delay"): ("late data", "lateness"),
+    ("pending trace",): ("park(s|ed|ing)?", "withheld", "(held|holds?|holding) back"),
+    ("quiet period",): ("settl(e|es|ed|ing)",),
+    ("ready", "flushed"): ("released", "may (not )?go"),
+    ("dead letter", "dead-lettered"): ("(set|sets|setting) aside", "a letter"),
+    ("rejected",): ("refus(e|es|ed|al|als|ing)",),
+    ("hourly counts",): ("tall(y|ies)",),
+    ("heartbeat", "lease owner"): ("beats?", "signs? of life", "holders?"),
+    ("rate limiter", "quota"): ("budgets?", "allowances?", "news", "book"),
+    ("concurrency limit", "circuit", "max elapsed time"): ("pace", "patience"),
+    ("metadata-only",): ("light(er)?",),
+    ("truncated field",): ("cuts?", "cutting"),
+    ("retry",): ("faults?", "mend(s|ed|ing)?", "tr(y|ies|ied) again", "by itself, after"),
+    ("instrumentation", "convention"): ("makers?", "vocabular(y|ies)", "speaks?", "habits?"),
+    ("propagated",): ("handed down",),
+    ("effective root", "synthetic root"): ("heirs?", "hidden roots?"),
+    ("source",): ("keys (that )?open(s|ed)?",),
+    ("offline",): ("asks? nobody",),
+    ("state file", "state key"): ("st(ands|and|ood) in", "facts?"),
+    ("certain time",): ("steady clocks?", "meanwhile"),
+    ("live sync",): ("workers? that stays?",),
+    ("acknowledgement",): ("said", "told", "tells?", "telling", "hears?", "heard", "talks?"),
+}
+
+#: Where one of these words is right, since it means something else.
+ALLOWED = (
+    "lookback windows?",
+    "rate-limit windows?",
+    "in any window",  # of the rate limiter
+    "in a row",
+    "connection refused",
+    "rows? of (a|the) table",
+)
+
+#: What is no prose: code, where links lead, tables that are made from the code.
+_NO_PROSE = (
+    re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL),
+    re.compile(r"<!-- begin: ([\w ]+) -->.*?<!-- end: \1 -->", re.DOTALL),
+    re.compile(r"`[^`]*`"),
+    re.compile(r"(?<=\])\([^)\s]+\)"),
+)
+_COMMENT = re.compile(r"^\s*# ?(.*)$", re.MULTILINE)
+
+
+def prose(text: str) -> str:
+    """Return the prose of a page, in one line."""
+    for pattern in _NO_PROSE:
+        text = pattern.sub(" ", text)
+    text = " ".join(text.split())
+    return re.sub("|".join(rf"\b({phrase})\b" for phrase in ALLOWED), " ", text, flags=re.IGNORECASE)
+
+
+def retired(text: str) -> Iterator[str]:
+    """Yield each retired term in a page, with the words around it and the terms to use."""
+    text = prose(text)
+    for terms, patterns in RETIRED.items():
+        for found in re.finditer("|".join(rf"\b(?:{pattern})\b" for pattern in patterns), text, re.IGNORECASE):
+            around = text[max(0, found.start() - 40) : found.end() + 40]
+            yield f"{found[0]!r} in “…{around}…”: {' or '.join(terms)}"
+
+
+def _name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("path", CHECKED, ids=_name)
+def test_pages_use_the_terms_of_the_glossary(path: Path) -> None:
+    """A reader would meet two words for one concept, and look for a difference that does not exist."""
+    assert list(retired(path.read_text(encoding="utf-8"))) == []
+
+
+@pytest.mark.parametrize("path", FILES_WITH_COMMANDS, ids=_name)
+def test_comments_for_deployment_use_them_too(path: Path) -> None:
+    """An operator would read other words in a manifest than in the documentation."""
+    assert list(retired("\n".join(_COMMENT.findall(path.read_text(encoding="utf-8"))))) == []
+
+
+def test_every_term_is_in_the_glossary() -> None:
+    """A page would be corrected to a term that is explained nowhere."""
+    explained = set(re.findall(r"\*\*([\w -]+)\*\*", GLOSSARY.read_text(encoding="utf-8")))
+    assert {term for terms in RETIRED for term in terms} - explained == set()
+
+
+def test_retired_terms_are_found() -> None:
+    """The patterns would match nothing, and let every retired term pass."""
+    found = list(retired("A window is covered,\nand its ROWS stand in the file."))
+    assert [one.split("'")[1] for one in found] == ["ROWS", "window", "covered", "stand in"]
+    assert list(retired("`rows_read`, a lookback window, [kept](windows.md#rows), instead, recovered")) == []
