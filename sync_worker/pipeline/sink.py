@@ -35,7 +35,7 @@ class LedgerSink:
         letters = [
             DeadLetter(
                 source_id=self._source_id,
-                kind="refused",
+                kind="rejected",
                 reason=refused.reason,
                 made_ms=now,
                 trace_id=refused.span.key.trace,

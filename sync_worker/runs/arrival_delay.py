@@ -56,7 +56,7 @@ def describe(ledger: Ledger, source_id: int, horizons_ms: Sequence[int]) -> dict
     looks = {horizon: state.get(last_scan(horizon)) for horizon in horizons_ms}
     done = {horizon // 1000: iso_time(moment) for horizon, moment in looks.items() if moment}
     return {
-        "rows": found.total,
+        "observations": found.total,
         "within_seconds": {f"{share:.1%}": found.within(share) for share in (0.5, 0.99, 0.999)} if found.total else {},
         "checked_back_seconds": max(done, default=None),
         "last_scans": {str(horizon): moment for horizon, moment in sorted(done.items())},

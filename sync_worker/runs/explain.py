@@ -62,7 +62,7 @@ class Explanation:
             "pending_since": _time(note.pending_ms if note is not None else None),
             "why": self._why(note, observations),
             "project": note.project if note is not None else None,
-            "rows": listed,
+            "observations": listed,
             "sent_but_gone_from_langfuse": sorted(observation for _, observation in done if observation not in here),
         }
 

@@ -26,7 +26,7 @@ def letter(trace: str | None = "t", row: str | None = "r", **values: Any) -> Dea
     """Return a dead letter of source 1."""
     known: dict[str, Any] = {
         "source_id": 1,
-        "kind": "refused",
+        "kind": "rejected",
         "reason": "why",
         "made_ms": 5,
         "start_ms": 10,

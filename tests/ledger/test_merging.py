@@ -336,9 +336,9 @@ def test_project_at_another_address_is_refused_unless_told(path: Path, clock: Vi
         merge(own, other)
     assert caught.value.exit_code == 2
     assert own.query("SELECT count(*) FROM sent") == [(0,)]
-    assert merge(own, other, by_id=True).rows == 1
+    assert merge(own, other, by_id=True).observations == 1
     assert [source.langfuse_url for source in own.sources()] == ["https://a"]
     assert own.source_by_key("k2") is None  # at the other address it is to be compared first
-    assert merge(own, other, by_id=True).rows == 0
+    assert merge(own, other, by_id=True).observations == 0
     own.close()
     other.close()

@@ -151,7 +151,7 @@ def test_file_of_the_first_version_is_brought_up(path: Path, clock: VirtualClock
     old.execute("INSERT INTO sent VALUES (1, 't', 'r', 10, 7, x'00', 20)")
     old.execute("INSERT INTO traces VALUES (1, 't', 0, 10, 11, NULL, 0, 'p', '{}')")
     old.execute("INSERT INTO coverage VALUES (1, 'live', 0, 100)")
-    letters = [(1, "t", "odd", "unreadable"), (1, "t", "bad", "refused"), (1, None, None, "unreadable")]
+    letters = [(1, "t", "odd", "unreadable"), (1, "t", "bad", "rejected"), (1, None, None, "unreadable")]
     old.executemany(
         "INSERT INTO dead_letters (source_id, trace_id, observation_id, kind, reason, made_ms) "
         "VALUES (?, ?, ?, ?, 'why', 3)",

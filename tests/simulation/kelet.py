@@ -67,6 +67,7 @@ class Book:
     arrivals: list[Arrival] = field(default_factory=list)
     batches: list[Batch] = field(default_factory=list)
     last: dict[str, Arrival] = field(default_factory=dict)  # by label
+    latest: dict[str, str] = field(default_factory=dict)  # by span id, the state that arrived last
     settled: set[str] = field(default_factory=set)  # labels that the worker has noted as accepted
     rejected: set[str] = field(default_factory=set)  # names that a partial success left out
     blocked: set[str] = field(default_factory=set)  # names of spans too large for the gateway even alone
@@ -218,11 +219,14 @@ class Kelet:
         before = self.book.last.get(label)
         if before is not None:
             self.book.repeats += 1
-        if label in self.book.settled:
+        # Langfuse may list a state, another one, and the first again, while it has yet to merge them.
+        is_back = self.book.latest.get(arrival.span_id, label) != label
+        if label in self.book.settled and not is_back:
             self.book.wrong.append(f"{label} was sent again though it was noted as accepted")
-        elif before is not None and not before.batch.lost:
+        elif before is not None and not before.batch.lost and not is_back:
             self.book.wrong.append(f"{label} was sent again while it was on its way")
         self.book.last[label] = arrival
+        self.book.latest[arrival.span_id] = label
         self.book.arrivals.append(arrival)
 
 

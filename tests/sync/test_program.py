@@ -221,12 +221,12 @@ def test_dead_letters(make_world: MakeWorld) -> None:
     assert made.program("once")[0] == ExitCode.DEAD_LETTERS
     code, listed = made.program_json("dead-letters", "list")
     letters = listed["dead_letters"]
-    assert (code, [letter["kind"] for letter in letters]) == (0, ["refused", "refused"])
+    assert (code, [letter["kind"] for letter in letters]) == (0, ["refused", "rejected"])
     assert {letter["observation_id"] for letter in letters} == {rows[5]["id"], rows[9]["id"]}
     first, second = (str(letter["id"]) for letter in letters)
 
     code, result = made.program_json("dead-letters", "retry", first)
-    assert (code, result["sent"], result["refused_again"]) == (ExitCode.DEAD_LETTERS, 0, 1)
+    assert (code, result["sent"], result["rejected_again"]) == (ExitCode.DEAD_LETTERS, 0, 1)
     made.kelet.script = None
     assert made.program("dead-letters", "drop", second)[0] == 0
     code, result = made.program_json("dead-letters", "retry", "--all")

@@ -189,7 +189,7 @@ def test_a_killed_shard_goes_on(make_world: MakeWorld) -> None:
     made.program("backfill", *RANGE, "--shard", "0/2", "--state", str(made.shard_state(Shard(0, 2))))
     assert set(made.arrived()) == set(identities(rows))
     assert sum(made.arrived().values()) - len(rows) <= kills * 4 * 8
-    assert sum(file["rows"] + file["observations_forgotten"] for file in merged(made, 2)["files"]) == len(rows)
+    assert sum(file["observations"] + file["observations_forgotten"] for file in merged(made, 2)["files"]) == len(rows)
 
 
 def test_a_killed_merge_leaves_nothing_half(make_world: MakeWorld) -> None:
@@ -250,7 +250,7 @@ def test_one_state_file_knows_what_all_shards_did(make_world: MakeWorld, after: 
     made = make_world(rows, after_noon=after)
     assert all_shards(made, 3) == len(rows)
     told = merged(made, 3)
-    assert sum(file["rows"] + file["observations_forgotten"] for file in told["files"]) == len(rows)
+    assert sum(file["observations"] + file["observations_forgotten"] for file in told["files"]) == len(rows)
     assert sum(file["covered_seconds"] for file in told["files"]) == HOURS * 3600
     made.langfuse.now = lambda: made.clock.now_ms() / 1000
     assert made.backfill(START, END)[0].spans_sent == 0
@@ -292,7 +292,9 @@ def test_merging_what_a_shard_did_since(make_world: MakeWorld) -> None:
     assert made.backfill(START, START + 1)[0].spans_sent == 0  # forgets what is old
     made.shard(Shard(0, 2), START, END)
     second = merged(made, 2)
-    counts = [file["rows"] + file["observations_forgotten"] for told in (first, second) for file in told["files"]]
+    counts = [
+        file["observations"] + file["observations_forgotten"] for told in (first, second) for file in told["files"]
+    ]
     connection = sqlite3.connect(made.state)
     ((known,),) = connection.execute("SELECT count(*) FROM sent").fetchall()
     ((counted,),) = connection.execute("SELECT sum(rows) FROM hourly_counts").fetchall()
@@ -311,7 +313,7 @@ def test_merge_into_the_live_state_file(make_world: MakeWorld) -> None:
     before = made.program_json("status")[1]["sources"][0]
     merged(made, 2)
     after = made.program_json("status")[1]["sources"][0]
-    assert (after["sync_start"], after["edge"]) == (before["sync_start"], before["edge"])
+    assert (after["sync_start"], after["watermark"]) == (before["sync_start"], before["watermark"])
     made.langfuse.now = lambda: made.clock.now_ms() / 1000
     made.clock.advance(3600)
     assert made.once()[0].spans_sent == 0

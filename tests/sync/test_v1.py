@@ -293,7 +293,7 @@ def test_plan_counts_the_requests_of_v1(make_world: MakeWorld) -> None:
     made = make_world(LangfuseV1(traces, observations), after_noon=HOUR)
     code, found = made.program_json("plan", "--from", "2026-11-20T11:00:00Z", "--to", "2026-11-20T14:00:00Z")
     (plan,) = found["sources"]
-    assert (code, plan["rows"], plan["counted"]) == (0, 1600, True)
+    assert (code, plan["observations"], plan["counted"]) == (0, 1600, True)
     before = made.langfuse_requests()
     made.backfill(moment_ms(NOON) - 3_600_000, moment_ms(NOON) + 7_200_000)
     taken = made.langfuse_requests() - before

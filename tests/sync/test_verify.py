@@ -103,11 +103,11 @@ def test_explain_says_where_a_trace_stands(make_world: MakeWorld) -> None:
     code, found = made.program_json("explain", rows[0]["traceId"])
     (one,) = found["sources"]
     assert (code, one["why"], one["project"]) == (0, "it was released", "support_test")
-    assert {entry["state"] for entry in one["rows"]} == {"sent"}
-    assert all(entry["sent"] and entry["request"] for entry in one["rows"])
+    assert {entry["state"] for entry in one["observations"]} == {"sent"}
+    assert all(entry["sent"] and entry["request"] for entry in one["observations"])
 
     (one,) = made.program_json("explain", rows[4]["traceId"])[1]["sources"]
-    (refused,) = [entry for entry in one["rows"] if entry["observation_id"] == rows[4]["id"]]
+    (refused,) = [entry for entry in one["observations"] if entry["observation_id"] == rows[4]["id"]]
     assert refused["state"].startswith("dead-lettered")
     assert "400" in refused["reason"]
 
@@ -125,7 +125,7 @@ def test_plan_counts_before_a_backfill(make_world: MakeWorld) -> None:
     made = make_world(_rows(), SYNC_REQUESTS_PER_MINUTE="30")
     code, found = made.program_json("plan", "--from", "2026-11-19T00:00:00Z", "--to", "2026-11-21T00:00:00Z")
     (one,) = found["sources"]
-    assert (code, one["rows"], one["kelet_requests"]) == (0, 120, 1)
+    assert (code, one["observations"], one["kelet_requests"]) == (0, 120, 1)
     assert 1 <= one["langfuse_requests"] <= 4
     assert one["minutes"] <= 0.2
     assert one["bytes_read"] > 50_000

@@ -103,22 +103,22 @@ async def _retry(
     arguments: argparse.Namespace,
 ) -> int:
     engine = Engine(settings, ledger, clock, settings.patience.total_seconds())
-    left = refused = sent = 0
+    left = rejected = sent = 0
     codes: list[int] = []
     with held_lease(ledger, RETRY) as lease:
         for letters in chosen:
             reports, code = await with_heartbeats(ledger, lease, _retried(engine, letters))
             still = ledger.dead_letters(ids=[letter.id for letter in letters if letter.id is not None])
             left += len(still)
-            refused += sum(report.dead_letters for report in reports)
+            rejected += sum(report.dead_letters for report in reports)
             sent += sum(report.spans_sent for report in reports)
             codes.append(code)
             if code not in {ExitCode.OK, ExitCode.DEAD_LETTERS}:
                 break
     code = overall(codes or [ExitCode.OK])
-    result = {"sent": sent, "refused_again": refused, "left": left, "exit_code": code}
-    _tell(arguments, result, f"{sent} sent, {refused} refused again, {left} left as they were (nothing to fetch)")
-    return overall([code, ExitCode.DEAD_LETTERS if refused else ExitCode.OK])
+    result = {"sent": sent, "rejected_again": rejected, "left": left, "exit_code": code}
+    _tell(arguments, result, f"{sent} sent, {rejected} rejected again, {left} left as they were (nothing to fetch)")
+    return overall([code, ExitCode.DEAD_LETTERS if rejected else ExitCode.OK])
 
 
 def _number(least: int, most: int = 2**63 - 1) -> Callable[[str], int]:

@@ -41,7 +41,7 @@ def _print(one: dict[str, Any]) -> None:
     print_line(f"  {one['why']}" + (f", since {one['pending_since']}" if one["pending_since"] else ""))
     if one["project"]:
         print_line(f"  Kelet project {one['project']}")
-    if one["rows"]:
+    if one["observations"]:
         head = ("row", "name", "start", "state", "sent", "request")
         print_table(
             head,
@@ -51,7 +51,7 @@ def _print(one: dict[str, Any]) -> None:
                     row["state"] + (f": {row['reason']}" if row["reason"] else ""),
                     row["sent"] or "", "" if row["request"] is None else str(row["request"]),
                 )
-                for row in one["rows"]
+                for row in one["observations"]
             ],
         )  # fmt: skip
     for row in one["sent_but_gone_from_langfuse"]:

@@ -172,7 +172,7 @@ def _held(ledger: Ledger) -> Iterator[None]:
 def _line(one: Merged, into: Path) -> str:
     letters = f", {one.dead_letters} dead letters" if one.dead_letters else ""
     return (
-        f"{one.file} into {into}: {one.rows + one.observations_forgotten:,} rows{letters} and "
+        f"{one.file} into {into}: {one.observations + one.observations_forgotten:,} rows{letters} and "
         f"{timedelta(milliseconds=one.covered_ms)} of covered time that were not known, of {one.sources} sources"
     )
 
@@ -181,7 +181,7 @@ def _as_json(one: Merged) -> dict[str, Any]:
     return {
         "file": str(one.file),
         "sources": one.sources,
-        "rows": one.rows,
+        "observations": one.observations,
         "observations_forgotten": one.observations_forgotten,
         "dead_letters": one.dead_letters,
         "covered_seconds": one.covered_ms // 1000,

@@ -22,7 +22,7 @@ from sync_worker.times import iso_time, span_ms
 
 def add_to(subparsers: Subparsers) -> None:
     """Add the command."""
-    parser = subparsers.add_parser("status", help="edge, lag, pending traces, dead letters; asks nobody")
+    parser = subparsers.add_parser("status", help="watermark, lag, pending traces, dead letters; asks nobody")
     add_common_options(parser)
     parser.set_defaults(run=run)
 
@@ -71,7 +71,7 @@ def _source(ledger: Ledger, source: SourceState, now_ms: int, horizons_ms: Seque
     first = source.sync_start_ms
     deepest = max(horizons_ms)
     covered = live_view(live, ledger.coverage(source.id, BACKFILL), now_ms, deepest)
-    edge = None if first is None else contiguous_end(first, covered)
+    watermark = None if first is None else contiguous_end(first, covered)
     open_gaps = [] if first is None or not live else gaps(Interval(first, live[-1].end), covered)
     pending = ledger.pending(source.id)
     return {
@@ -79,8 +79,8 @@ def _source(ledger: Ledger, source: SourceState, now_ms: int, horizons_ms: Seque
         "project_id": source.project_id,
         "project_name": source.project_name,
         "sync_start": None if first is None else iso_time(first),
-        "edge": None if edge is None else iso_time(edge),
-        "lag_seconds": None if edge is None else max(0, (now_ms - edge) // 1000),
+        "watermark": None if watermark is None else iso_time(watermark),
+        "lag_seconds": None if watermark is None else max(0, (now_ms - watermark) // 1000),
         "gaps": [_interval(gap) for gap in open_gaps],
         "backfilled": [_interval(interval) for interval in ledger.coverage(source.id, BACKFILL)],
         "arrival_delay": arrival_delay.describe(ledger, source.id, horizons_ms),
@@ -109,27 +109,27 @@ def _print(state: dict[str, Any]) -> None:
     for source in state["sources"]:
         print_line()
         print_line(f"{source['project_name']} ({source['project_id']}) at {source['langfuse_url']}")
-        if source["edge"] is None:
+        if source["watermark"] is None:
             print_line("  live          not begun")
         else:
-            print_line(f"  live          from {source['sync_start']} complete to {source['edge']}")
+            print_line(f"  live          from {source['sync_start']} complete to {source['watermark']}")
             print_line(f"  lag           {timedelta(seconds=source['lag_seconds'])}")
         for gap in source["gaps"]:
             print_line(f"  gap           {gap['from']} to {gap['to']}")
         for interval in source["backfilled"]:
             print_line(f"  backfilled    {interval['from']} to {interval['to']}")
-        _print_lateness(source["arrival_delay"])
+        _print_arrival_delay(source["arrival_delay"])
         oldest = f", the oldest since {source['oldest_pending']}" if source["oldest_pending"] else ""
         print_line(f"  pending        {source['pending_traces']} traces{oldest}")
         print_line(f"  dead letters  {source['dead_letters']}")
 
 
-def _print_lateness(late: dict[str, Any]) -> None:
-    if late["rows"]:
+def _print_arrival_delay(late: dict[str, Any]) -> None:
+    if late["observations"]:
         words = ", ".join(
             f"{share} within {timedelta(seconds=bound)}" if bound else f"{share} later still"
             for share, bound in late["within_seconds"].items()
         )
         print_line(f"  rows seen     {words} of their end")
     if late["checked_back_seconds"]:
-        print_line(f"  checked back  {timedelta(seconds=late['checked_back_seconds'])} for late rows")
+        print_line(f"  checked back  {timedelta(seconds=late['checked_back_seconds'])} for late-arriving observations")

@@ -42,7 +42,7 @@ class Merged:
 
     file: Path
     sources: int = 0  # in the file, known or not
-    rows: int = 0  # sent
+    observations: int = 0  # sent
     observations_forgotten: int = 0  # sent, and known by their count alone
     dead_letters: int = 0
     covered_ms: int = 0
@@ -100,7 +100,7 @@ def _take_source(
     before = memory.of(file_id)
     done, known = done_by_hour(other, source.id), known_by_hour(pair)
     take_deliveries(pair)
-    found.rows += take_sent(pair)
+    found.observations += take_sent(pair)
     take_second_reads(pair)
     take_traces(pair, pending=as_own)
     found.dead_letters += take_dead_letters(pair, before.letters_ms)
