@@ -105,8 +105,9 @@ class SecondReads:
         async for page in walk:
             releaser.report.rows_read += len(page.rows)
             assembly.add_page(page, [row for row in page.rows if (trace_of(row), row.id) in wanted])
-            for item in page.unreadable:  # it was sent, and is not served now
-                self._put_off([left.pop(key) for key in list(left) if key[1] == item.row_id])
+            for item in page.unreadable:  # it was sent, and is not served now; its trace is remembered meanwhile
+                waits = [key for key, read in left.items() if key[1] == item.row_id and read.tries <= _MOST_TRIES]
+                self._put_off([left.pop(key) for key in waits])
             if assembly.size > MAX_HELD_BYTES:
                 await self._settle(assembly, left, around)
         await self._settle(assembly, left, around)
