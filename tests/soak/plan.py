@@ -19,6 +19,7 @@ KINDS: dict[str, dict[str, int]] = {
         "429 with Retry-After": 2, "429 without": 1, "500": 2, "502": 2, "503": 2, "503 with Retry-After": 1, "504": 2,
         "502 after it was taken": 3, "dropped before": 3, "dropped after": 5, "hanging before": 1, "hanging after": 2,
         "slow": 4, "page in front": 2, "partial success": 1, "unknown project": 1, "413": 1, "refused key": 2,
+        "sender killed": 3,
     },
 }  # fmt: skip
 #: Share of requests that have one of these at any time, spell or not.

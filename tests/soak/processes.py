@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -90,7 +91,8 @@ class Processes:
             life.killed = now
         else:
             life.termed = life.termed or now
-        os.kill(life.process.pid, number)
+        with contextlib.suppress(ProcessLookupError):  # it has ended since
+            os.kill(life.process.pid, number)
 
     def tick(self) -> list[Life]:
         """Let those go on whose stop is over; return the lives that have ended since."""
@@ -125,8 +127,9 @@ class Processes:
                 life.process.wait()
 
     def _go_on(self, life: Life) -> None:
-        if life.process.poll() is None:
-            os.kill(life.process.pid, signal.SIGCONT)
+        with contextlib.suppress(ProcessLookupError):
+            if life.process.poll() is None:
+                os.kill(life.process.pid, signal.SIGCONT)
         if life.stopped:
             life.stops[-1][1] = time.time()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,7 +18,8 @@ from tests.support import faults
 _KEPT_REQUESTS = 200
 _PAGE = Reply(200, {"Content-Type": "text/html"}, b"<!DOCTYPE html><html><title>Sign in</title></html>")
 _PLAIN = frozenset({"500", "502", "503", "504"})
-_TAKING = frozenset({"502 after it was taken", "dropped after", "hanging after", "partial success"})
+_TAKING = frozenset({"502 after it was taken", "dropped after", "hanging after", "partial success", "sender killed"})
+_LOSING = _TAKING - {"partial success", "sender killed"}
 
 
 class Keys:
@@ -134,6 +135,7 @@ class Kelet(OtlpReceiver):
         super().__init__()
         self.book = Book()
         self.poison = poison
+        self.on_kill: Callable[[str], None] = lambda _: None  # told whose request was taken in and is to be its last
         self._weather = weather
         self._keys = keys
         self._begin = begin
@@ -171,7 +173,7 @@ class Kelet(OtlpReceiver):
                 taken = max(len(spans) - scripted.rejected, 0)
                 self.book.rejected.update(span.name for span in spans[taken:])
                 spans = spans[:taken]
-            lost = self._current.fault if self._current.fault in _TAKING - {"partial success"} else ""
+            lost = self._current.fault if self._current.fault in _LOSING else ""
             batch = Batch(sender.removeprefix(f"{KELET}-"), time.time(), lost, spans=len(spans))
             self._current.batch = batch
             self.book.batches.append(batch)
@@ -206,7 +208,21 @@ class Kelet(OtlpReceiver):
                 return replace(faults.drop(), delay=weather.uniform(15, 75))
             case "slow":
                 return replace(self.answer(request, None), delay=weather.uniform(0.5, 9))
+            case "sender killed":
+                return self._last_answer(request)
         return self._odd(fault, request)
+
+    def _last_answer(self, request: TraceRequest) -> Reply:
+        """Take a request in, and have its sender killed before the answer or at about the time of its note of it."""
+        usual = self.answer(request, None)
+        batch: Batch | None = self._current.batch
+        if batch is not None:
+            delay = self._weather.choice([0, 0, 2, 5, 10, 20, 50]) / 1000
+            if delay:
+                threading.Timer(delay, self.on_kill, [batch.sender]).start()
+            else:
+                self.on_kill(batch.sender)
+        return usual
 
     def _odd(self, fault: str, request: TraceRequest) -> Reply | None:
         """Return an answer that says something of the request, or comes from somebody else."""

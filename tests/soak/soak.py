@@ -65,6 +65,7 @@ class Soak:
         for project in self.projects.values():
             project.poison = self.poison
         self.kelet = Kelet(self.weather, self.keys, self.poison, self.begin)
+        self.kelet.on_kill = self._kill
         self.langfuse = LangfuseFaults(self.weather, self.begin)
         self.processes = Processes(folder, self._environment())
         self._at_work: dict[str, Life | None] = dict.fromkeys(LANES)
@@ -122,6 +123,11 @@ class Soak:
         if life.code is None:
             self.signals[f"{kind.name} {life.command}"] += 1
             self.processes.send(life, kind, seconds)
+
+    def _kill(self, lane: str) -> None:
+        life = self._at_work[lane]
+        if life is not None and not self._calm:
+            self._send(life, KILL, 0.0)
 
     def _replace_keys(self, moment: float) -> None:
         for side in (LANGFUSE, KELET):
