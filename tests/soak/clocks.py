@@ -7,44 +7,12 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
-VARIABLE = "SOAK_CLOCK"
-
-_SITECUSTOMIZE = '''"""Made by the soak: moves this process's wall clock by what stands in a file."""
-import datetime, os, time
-
-_path, _time_ns, _real = os.environ.get("SOAK_CLOCK"), time.time_ns, datetime.datetime
-
-
-def _offset_ns():
-    try:
-        with open(_path, "rb", 0) as file:
-            return int(file.read() or 0)
-    except OSError:
-        return 0
-
-
-class _Kind(type):
-    def __instancecheck__(cls, value):
-        return isinstance(value, _real)
-
-
-class _Datetime(_real, metaclass=_Kind):
-    @classmethod
-    def now(cls, tz=None):
-        return _real.fromtimestamp(time.time(), tz)
-
-    @classmethod
-    def utcnow(cls):
-        return _real.fromtimestamp(time.time(), datetime.timezone.utc).replace(tzinfo=None)
-
-
-if _path:
-    time.time_ns = lambda: _time_ns() + _offset_ns()
-    time.time = lambda: time.time_ns() / 1e9
-    datetime.datetime = _Datetime
-'''
+VARIABLE = "SKEW_FILE"
+#: The folder with the `sitecustomize` that patches the clock of a process.
+PATCH = Path(__file__).parents[1] / "support" / "skewed"
 
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 
@@ -52,15 +20,16 @@ _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 class Clocks:
     """The clocks of all processes, by the name of what runs in them."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, names: Iterable[str]) -> None:
+        self._folder = folder
+        self._names = tuple(names)
         self.jumps = 0
         folder.mkdir()
-        (folder / "sitecustomize.py").write_text(_SITECUSTOMIZE)
+        self.set_right()
 
     def file(self, name: str) -> Path:
-        """Return the file with the offset of a process, in nanoseconds."""
-        return self.folder / f"{name}.offset"
+        """Return the file with the offset of a process, in seconds."""
+        return self._folder / f"{name}.offset"
 
     def jump(self, name: str, chance: random.Random) -> str:
         """Set a clock wrong, or right; return how."""
@@ -83,10 +52,10 @@ class Clocks:
         """Set the offset of a clock."""
         file = self.file(name)
         written = file.with_suffix(".new")
-        written.write_text(str(seconds * 1_000_000_000))
+        written.write_text(str(seconds))
         written.replace(file)
 
     def set_right(self) -> None:
         """Let all clocks be right."""
-        for file in self.folder.glob("*.offset"):
-            file.write_text("0")
+        for name in self._names:
+            self.set(name, 0)

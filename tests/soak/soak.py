@@ -16,7 +16,7 @@ from typing import Any
 
 from sync_worker.demo.langfuse_server import RecordedLangfuse
 from sync_worker.demo.serving import Server
-from tests.soak.clocks import VARIABLE, Clocks
+from tests.soak.clocks import PATCH, VARIABLE, Clocks
 from tests.soak.plan import KELET, LANGFUSE, Weather
 from tests.soak.processes import KILL, ROOT, STOP, TERM, Life, Processes
 from tests.soak.project import Project
@@ -56,7 +56,7 @@ class Soak:
         self.chance = random.Random(f"soak {seed}")
         self.weather = Weather(seed, self.seconds)
         self.keys = Keys(folder / "keys", [f"{LANGFUSE}-soak", f"{LANGFUSE}-second", *(f"{KELET}-{o}" for o in LANES)])
-        self.clocks = Clocks(folder / "clocks")
+        self.clocks = Clocks(folder / "clocks", LANES)
         self.projects = {
             "soak": Project("a", _server(api, "soak-proj-a", seed), seed, 0.5, DEEPEST),
             "second": Project("b", _server(api, "soak-proj-b", seed), seed, 0.1, DEEPEST),
@@ -364,7 +364,7 @@ tracebacks: {broken}"""
     def _environment(self) -> dict[str, str]:
         same = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         return same | {
-            "PYTHONPATH": f"{self.clocks.folder}{os.pathsep}{ROOT}",
+            "PYTHONPATH": f"{PATCH}{os.pathsep}{ROOT}",
             "KELET_API_URL": self.kelet.url,
             "KELET_PROJECT": "soak",
             "LANGFUSE_PUBLIC_KEY": RecordedLangfuse.public_key,
