@@ -198,7 +198,6 @@ class Ledger(Sources, Coverage, DeadLetters, SecondReads):
             old = [(source_id, trace) for trace in islice(self._forgettable(source_id, before_ms, covered), limit)]
             add_forgotten(self, old)
             self.db.conn.executemany("DELETE FROM sent WHERE source_id = ? AND trace_id = ?", old)
-            self.db.conn.executemany("DELETE FROM second_reads WHERE source_id = ? AND trace_id = ?", old)
             self.db.conn.executemany("DELETE FROM traces WHERE source_id = ? AND trace_id = ?", old)
             self.db.conn.execute("DELETE FROM deliveries WHERE source_id = ? AND sent_ms < ?", [source_id, before_ms])
         return len(old)
@@ -207,15 +206,16 @@ class Ledger(Sources, Coverage, DeadLetters, SecondReads):
         """Yield old traces whose rows were all sent from one covered interval; those that are not stay in no one's way.
 
         What a trace began with may lie before all coverage for ever, so the starts of what was sent decide. Kept is
-        what starts where rows were not served whose ids are not known: they are tried again by reading all of it.
+        what starts where rows were not served whose ids are not known: they are tried again by reading all of it. Kept
+        is also what has a row that is to be read once more: without what was sent, nobody could say whether it differs.
         """
         unserved = self.unserved_intervals(source_id)
         intervals = [part for interval in merged(covered) for part in gaps(interval, unserved)]
         starts = [interval.start for interval in intervals]
         rows = self.db.conn.execute(
             f"SELECT trace_id, earliest_ms, (SELECT min(start_ms) {_SENT_OF}), (SELECT max(start_ms) {_SENT_OF}) "
-            "FROM traces t WHERE source_id = ? AND newest_ms < ? AND pending = 0 AND open_ms IS NULL "
-            "ORDER BY newest_ms",
+            "FROM traces t WHERE source_id = ? AND newest_ms < ? AND pending = 0 AND open_ms IS NULL AND NOT EXISTS "
+            "(SELECT 1 FROM second_reads WHERE source_id = t.source_id AND trace_id = t.trace_id) ORDER BY newest_ms",
             [source_id, before_ms],
         )
         for trace, earliest, first, last in rows:

@@ -117,8 +117,11 @@ class _Reread(LateJob):
 
     def take(self, page: Page) -> Sequence[Observation]:
         """Take what is wanted."""
-        for item in page.unreadable:  # it was sent, and is not served now
-            self._put_off([self._left.pop(key) for key in list(self._left) if key[1] == item.observation_id])
+        for item in page.unreadable:  # it was sent, and is not served now; its trace is remembered meanwhile
+            waits = [
+                key for key, read in self._left.items() if key[1] == item.observation_id and read.tries <= _MOST_TRIES
+            ]
+            self._put_off([self._left.pop(key) for key in waits])
         return [
             observation for observation in page.observations if (trace_of(observation), observation.id) in self._wanted
         ]

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
 from sync_worker.clock import Clock, Stopped
-from sync_worker.errors import CredentialsRefused, ExitCode, LeaseHeld, StateError, Stop, SyncError
+from sync_worker.errors import CredentialsRefused, ExitCode, LeaseHeld, StateError, Stop, SyncError, TransientError
 from sync_worker.intervals import Interval
 from sync_worker.langfuse.buckets import Budgets
 from sync_worker.langfuse.budget import Allowance
@@ -25,6 +25,7 @@ from sync_worker.sync.opening import Transports, ask_time, open_source
 from sync_worker.sync.provisional import Starts
 from sync_worker.sync.source import SourceSync
 from sync_worker.sync.timekeeping import Clocks, last_certain_ms
+from sync_worker.times import iso_time
 
 #: Sources worked on at once.
 SOURCES_AT_ONCE = 4
@@ -33,6 +34,9 @@ SOURCES_AT_ONCE = 4
 _LOOKS, _BETWEEN_LOOKS = 5, 1.0
 #: So often in one piece of work keys may be refused and be other ones then.
 _MOST_ROTATIONS = 5
+
+#: Seconds to wait before each question for the time, while no server answers and this machine's clock may be wrong.
+_ASK_AFTER = (0.0, 1.0, 3.0)
 
 #: Which exit code tells more, when sources end differently.
 _RANK = (
@@ -96,18 +100,33 @@ class Engine:
         )  # fmt: skip
 
     async def now_ms(self, sources: Sequence[Source]) -> int:
-        """Return what time it is, in Unix milliseconds, by what the sources' servers say. Raises as requests do."""
+        """Return what time it is, in Unix milliseconds, by what the sources' servers say.
+
+        Raises as requests do, and TransientError where no server answers and this machine's clock may be wrong: what is
+        counted back from such a time is another stretch than the one that was meant.
+        """
         now = max(self.clock.now_ms(), last_certain_ms(self.ledger))
-        for source in sources:
-            clock = self.clocks.of(source)
-            if not clock.needs_langfuse:
-                return clock.now_ms()
-            await ask_time(
-                source, self.settings, self.ledger, clock, self.patience, self.budgets, self.paces, self.transports
-            )
-            if clock.langfuse.now_ms() is not None:
-                return clock.now_ms()
-        return now
+        for pause in _ASK_AFTER:
+            await self.clock.sleep(pause)
+            is_known = False
+            for source in sources:
+                clock = self.clocks.of(source)
+                if pause or clock.needs_langfuse:
+                    await ask_time(
+                        source, self.settings, self.ledger, clock, self.patience, self.budgets, self.paces,
+                        self.transports,
+                    )  # fmt: skip
+                elif clock.is_certain:
+                    return clock.now_ms()
+                if clock.langfuse.now_ms() is not None:
+                    return clock.now_ms()
+                is_known = is_known or clock.langfuse.is_silent or clock.is_certain
+            if is_known:
+                return now
+        raise TransientError(
+            f"Langfuse cannot be asked what time it is, and this machine's clock, which says {iso_time(now)}, may be "
+            "wrong. Try: run again, nothing was begun"
+        )
 
     def note_starts(self, sources: Iterable[Source]) -> None:
         """Note of sources that were never synced live that they are from now on: before the first request."""

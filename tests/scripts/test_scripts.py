@@ -27,6 +27,7 @@ SHELL_SCRIPTS = [
     "scripts/docs",
     "scripts/fidelity",
     "scripts/simulate",
+    "scripts/soak",
     "scripts/bench",
     ".ci/run",
 ]

@@ -311,6 +311,8 @@ class Simulation:
             for report in reports:
                 self.moments.note(f"backfill done, {code}: {report.error or report.line()}")
             self._filled = code in _DONE
+            if wait:
+                return
         if not self._filled and self._filling is None:
             self._tries += 1
             process = self._process(BACKFILL)

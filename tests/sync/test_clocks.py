@@ -16,6 +16,7 @@ from sync_worker.errors import ConfigError, ExitCode
 from sync_worker.intervals import Interval
 from sync_worker.ledger import Ledger, open_ledger
 from sync_worker.ledger.lease import LIVE
+from tests.support import faults
 from tests.support.rows import Row, at, trace
 from tests.sync.conftest import MakeWorld
 from tests.sync.world import ROOT, World, identities
@@ -298,10 +299,10 @@ def _skewed(folder: Path, skew: float) -> dict[str, str]:
     return {"PYTHONPATH": f"{SKEWED}{os.pathsep}{ROOT}", "SKEW_FILE": str(file)}
 
 
-def _now_rows(count: int) -> list[Row]:
-    """Return rows that started within the last hour by this machine's true clock."""
+def _now_rows(count: int, back: float = 3000.0) -> list[Row]:
+    """Return rows that started a minute apart, `back` seconds ago at the earliest, by this machine's true clock."""
     noon = time.time() - time.mktime(time.strptime(at(0.0)[:19], "%Y-%m-%dT%H:%M:%S")) + time.timezone
-    return [made for number in range(count) for made in trace(1, start=noon - 3000 + number * 60, seconds=5.0)]
+    return [made for number in range(count) for made in trace(1, start=noon - back + number * 60, seconds=5.0)]
 
 
 def test_process_at_1970_syncs_by_langfuse_time(make_world: MakeWorld, tmp_path: Path) -> None:
@@ -322,6 +323,23 @@ def test_process_at_1970_syncs_by_langfuse_time(make_world: MakeWorld, tmp_path:
     code, out, err = _process(made, tmp_path, "backfill", "--from", "3h", "--to", "now", skew=-100 * HOUR)
     assert code == 0, err
     assert identities(rows) == made.arrived()
+
+
+def test_backfill_of_a_wrong_clock_waits_for_langfuse_to_tell_the_time(make_world: MakeWorld, tmp_path: Path) -> None:
+    """One answer that is lost has a backfill of the last hours do other hours, and say that all is done."""
+    rows = _now_rows(5)
+    made = make_world(rows)
+    code, _, err = _process(made, tmp_path, "once", skew=0)
+    assert code == 0, err
+    old = _now_rows(5, back=30 * HOUR)
+    made.langfuse.rows.extend(old)
+    made.langfuse.script = faults.on_path("/api/public/ready", faults.drop())
+    code, _, err = _process(made, tmp_path, "backfill", "--from", "60h", "--to", "now", skew=100 * HOUR)
+    assert (code, "may be wrong. Try: run again" in err) == (1, True), err
+    made.langfuse.script = faults.in_turn(faults.drop())
+    code, _, err = _process(made, tmp_path, "backfill", "--from", "60h", "--to", "now", skew=100 * HOUR)
+    assert code == 0, err
+    assert identities([*rows, *old]) == made.arrived()
 
 
 @pytest.mark.parametrize("jump", [-HOUR, HOUR])

@@ -83,6 +83,20 @@ def test_what_was_sent_half_old_is_corrected(make_world: MakeWorld, updates: str
     assert made.cycles(HOUR, every=300) == 0
 
 
+def test_short_horizons_leave_nothing_half_old(make_world: MakeWorld) -> None:
+    """What was sent is forgotten before the ten minutes are over, and so is that it was to be read again."""
+    first, second = _versions(HOUR, HOUR + 5)
+    made = make_world([first], after_noon=HOUR + 60, SYNC_LATE_HORIZONS="1m,5m")
+    made.langfuse.rows.update(second)
+    made.langfuse.rows.merge(content_too=False)
+    assert made.once()[0].spans_sent == 1
+    made.langfuse.rows.merge()
+    made.cycles(15 * MINUTE)
+    assert _states(made, first) == [("second", "in 1", "out 1"), ("second", "in 2", "out 2")]
+    assert made.cycles(HOUR, every=300) == 0
+    assert _noted(made) == 0
+
+
 def test_update_of_content_alone_that_is_listed_late(make_world: MakeWorld) -> None:
     """A new version with the old content looks unchanged, its update is noted, and the new output is never sent."""
     first, _ = _versions(HOUR, 0)
