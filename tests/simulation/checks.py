@@ -157,7 +157,7 @@ class Checks:
         )
         tried_again = any(letter.kind == "unreadable" for letter in ledger.dead_letters())
         for report in reports:
-            if plain and not tried_again and report.langfuse_requests > IDLE_REQUESTS + 1:
+            if plain and not tried_again and report.error is None and report.langfuse_requests > IDLE_REQUESTS + 1:
                 self._say(f"an idle cycle took {report.langfuse_requests} requests")
         if ledger.query("PRAGMA quick_check")[0][0] != "ok":
             self._say("the state file is damaged")
