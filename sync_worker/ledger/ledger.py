@@ -205,7 +205,8 @@ class Ledger(Sources, Coverage, DeadLetters, SecondReads):
     def _forgettable(self, source_id: int, before_ms: int, covered: Sequence[Interval]) -> Iterator[str]:
         """Yield old traces whose rows were all sent from one covered interval; those that are not stay in no one's way.
 
-        What a trace began with may lie before all coverage for ever, so the starts of what was sent decide. Kept is
+        What a trace began with may lie before all coverage for ever, so the starts of what was sent decide, and the
+        last moment that is known of it: the rest of a trace that a gap cuts still needs its session. Kept is
         what starts where rows were not served whose ids are not known: they are tried again by reading all of it. Kept
         is also what has a row that is to be read once more: without what was sent, nobody could say whether it differs.
         """
@@ -213,12 +214,13 @@ class Ledger(Sources, Coverage, DeadLetters, SecondReads):
         intervals = [part for interval in merged(covered) for part in gaps(interval, unserved)]
         starts = [interval.start for interval in intervals]
         rows = self.db.conn.execute(
-            f"SELECT trace_id, earliest_ms, (SELECT min(start_ms) {_SENT_OF}), (SELECT max(start_ms) {_SENT_OF}) "
+            "SELECT trace_id, earliest_ms, newest_ms, "
+            f"(SELECT min(start_ms) {_SENT_OF}), (SELECT max(start_ms) {_SENT_OF}) "
             "FROM traces t WHERE source_id = ? AND newest_ms < ? AND pending = 0 AND open_ms IS NULL AND NOT EXISTS "
             "(SELECT 1 FROM second_reads WHERE source_id = t.source_id AND trace_id = t.trace_id) ORDER BY newest_ms",
             [source_id, before_ms],
         )
-        for trace, earliest, first, last in rows:
+        for trace, earliest, newest, first, last in rows:
             at = bisect.bisect_right(starts, earliest if first is None else first) - 1
-            if at >= 0 and (earliest if last is None else last) < intervals[at].end:
+            if at >= 0 and max(newest, earliest if last is None else last) < intervals[at].end:
                 yield trace

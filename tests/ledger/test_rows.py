@@ -355,4 +355,4 @@ def test_row_that_fails_again_keeps_its_letter(ledger: Ledger) -> None:
     assert ledger.letters_to_try(1, 8, 10) == []
     assert ledger.letters_to_try(1, 9, 10) == [kept]
     ledger.commit_answer(1, [], [letter("t", "r", reason="refused now")])
-    assert [(one.kind, one.next_try_ms) for one in ledger.dead_letters()] == [("refused", None)]
+    assert [(one.kind, one.next_try_ms) for one in ledger.dead_letters()] == [("rejected", None)]
