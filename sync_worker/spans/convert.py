@@ -158,7 +158,7 @@ def _attributes(
     if options.attributes == "genai":
         fields, trace_fields = _without_home(fields, own | derived), {}
     guessed = {*(map(str, guesses) if isinstance(guesses, list) else ())} & derived.keys()
-    guessed |= (back.guessed & own.keys()) | (langfuse.guessed & fields.keys() - own.keys())
+    guessed |= (back.guessed & (own.keys() | derived.keys())) | (langfuse.guessed & fields.keys() - own.keys())
     if guessed:
         marks[GUESSED] = sorted(guessed)
     first: Attributes = {"kelet.project": trace.project}
