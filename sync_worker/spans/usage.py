@@ -36,13 +36,16 @@ _PLAIN: dict[Side, tuple[str, ...]] = {
 #: Other names that instrumentations have for the conventions' attributes (OpenLLMetry, the Vercel AI SDK before 5, the
 #: conventions before 1.27, and before 0.1.0).
 _ALIASES: tuple[tuple[str, tuple[str, ...]], ...] = (
-    (IN, ("gen_ai.usage.prompt_tokens",)),
+    (IN, ("gen_ai.usage.prompt_tokens", "ai.usage.tokens")),
     (OUT, ("gen_ai.usage.completion_tokens",)),
     (READ, ("gen_ai.usage.cache_read_input_tokens",)),
     (CREATION, (WRITE, "gen_ai.usage.cache_creation_input_tokens")),
     (WRITE, (CREATION, "gen_ai.usage.cache_creation_input_tokens")),
 )
 _OWN = frozenset({IN, OUT, "gen_ai.usage.prompt_tokens", "gen_ai.usage.completion_tokens"})
+#: What stands in the names of an instrumentation's own counts (`llm.usage.reasoning_tokens` of OpenLLMetry up to 0.47,
+#: `gen_ai.usage.details.cache_read_tokens` of Pydantic AI, `ai.usage.cachedInputTokens` of the Vercel AI SDK).
+_USAGE = ".usage."
 _SERVERS_TOTAL = "total"
 #: The conventions' names, without what Langfuse takes off.
 _OF_CONVENTIONS = ("cache_read.input_tokens", "cache_creation.input_tokens", "cache_write.input_tokens")
@@ -118,12 +121,23 @@ class _Bucket:
         return self.plain is not None or any(detail.is_beside for detail in self.details)
 
 
-def usage_attributes(usage: Mapping[str, float], originals: Mapping[str, AttributeValue]) -> TokenCounts:
+def usage_attributes(
+    usage: Mapping[str, float], originals: Mapping[str, AttributeValue], *, is_embedding: bool = False
+) -> TokenCounts:
     """Return the counts that an observation lacks: of its usage, or its own by their other names.
 
-    Where an instrumentation wrote input or output itself nothing of the usage is mixed with it.
+    Where an instrumentation wrote input or output itself the usage, which Langfuse made of these, adds details alone:
+    they say the same wherever they are counted. A vector is no token, so the total of an embedding is its input.
     """
-    counts = count_tokens(usage) if _OWN.isdisjoint(originals) else TokenCounts()
+    is_own = not _OWN.isdisjoint(originals)
+    counts = TokenCounts() if is_own else count_tokens(usage)
+    if is_own and not usage.keys() <= _BARE:
+        counts.attributes.update(_ints(_details(usage, _kinds(usage))))
+    elif is_embedding and not (counts.attributes.get(IN) or counts.attributes.get(OUT)):
+        counts.attributes.update(_ints({IN: _total(usage, _kinds(usage))[0]}))
+    own = {key: value for key, value in originals.items() if _USAGE in key and isinstance(value, int | float)}
+    if own:
+        counts.attributes.update(_ints(_details(own, _kinds(own))))
     for key, others in _ALIASES:
         if key not in originals:
             told = next((originals[other] for other in others if other in originals), None)
@@ -134,32 +148,36 @@ def usage_attributes(usage: Mapping[str, float], originals: Mapping[str, Attribu
 
 def count_tokens(usage: Mapping[str, float]) -> TokenCounts:
     """Return the counts of a usage: numbers of tokens, or other things, by keys of any maker."""
-    found: dict[str, int] = {}
     if usage.keys() <= _BARE:
         return TokenCounts({key: int(usage[name]) for name, key in _PLAINEST if 0 <= usage.get(name, -1) < _INT64})
     kinds = _kinds(usage)
     if not kinds:
         return TokenCounts()
     sides: dict[Side, _Bucket] = {"input": _bucket("input", usage, kinds), "output": _bucket("output", usage, kinds)}
-    read, write, reasoning = _read(usage, kinds), _written(usage, kinds), _most(usage, kinds, "reasoning")
+    details = _details(usage, kinds)
     asked, answered = sides["input"], sides["output"]
-    _add_cache(asked, usage, kinds, read, write)
-    _add_reasoning(answered, kinds, reasoning)
+    _add_cache(asked, usage, kinds, details.get(READ), details.get(WRITE))
+    _add_reasoning(answered, kinds, details.get(REASONING))
     whole_in, whole_out, guessed = _decided(asked, answered, usage, kinds)
-    for key, value in (
-        (IN, whole_in),
-        (OUT, whole_out),
-        (READ, read),
-        (CREATION, write),
-        (WRITE, write),
-        (REASONING, reasoning),
-        *((f"gen_ai.usage.{modality}.{side}_tokens", count)
-          for side, bucket in sides.items() for modality, count in bucket.modalities.items()
-          if modality in _MODALITIES[side]),
-    ):  # fmt: skip
-        if value is not None and value < _INT64:
-            found[key] = int(value)
+    modalities = {
+        f"gen_ai.usage.{modality}.{side}_tokens": count
+        for side, bucket in sides.items()
+        for modality, count in bucket.modalities.items()
+        if modality in _MODALITIES[side]
+    }
+    found = _ints({IN: whole_in, OUT: whole_out} | details | modalities)
     return TokenCounts(found, [key for key in guessed if key in found])
+
+
+def _details(usage: Mapping[str, float], kinds: Mapping[str, Kind]) -> dict[str, float]:
+    """Return the counts that say the same whether they are in a plain count or beside it."""
+    write = _written(usage, kinds)
+    told = {READ: _read(usage, kinds), CREATION: write, WRITE: write, REASONING: _most(usage, kinds, "reasoning")}
+    return {key: count for key, count in told.items() if count is not None}
+
+
+def _ints(counts: Mapping[str, float | None]) -> dict[str, int]:
+    return {key: int(value) for key, value in counts.items() if value is not None and value < _INT64}
 
 
 def _kinds(usage: Mapping[str, float]) -> dict[str, Kind]:
