@@ -16,7 +16,7 @@ from sync_worker.records import Observation
 from sync_worker.spans.agent_names import agent_named_by
 from sync_worker.spans.ids import source_parent_id, source_trace_id
 from sync_worker.spans.langfuse_sdk.propagation import HandedDown, handed_down
-from sync_worker.spans.restore import take_apart
+from sync_worker.spans.restore import own_metadata
 
 #: Kelet's own recursion gate: spans that carry such a key are not analysed.
 RESERVED_KEY = "$kelet"
@@ -25,7 +25,7 @@ _MAX_AGENTS = 64
 #: (OtelIngestionProcessor.ts, extractSessionId, extractUserId), and what Traceloop's `set_association_properties` was
 #: told, which it does not read. Flat as v2 shows them, and plain.
 _SESSION, _USER = (
-    tuple((f"attributes.{key}", key) for key in keys)
+    {f"attributes.{key}": key for key in keys}
     for keys in (
         ("langfuse.session.id", "session.id", "gen_ai.conversation.id", "traceloop.association.properties.session_id"),
         ("langfuse.user.id", "user.id", "traceloop.association.properties.user_id"),
@@ -175,25 +175,33 @@ def with_fields_of_trace(row: Observation, context: TraceContext) -> Observation
 
 def session_of(row: Observation) -> str | None:
     """Return the session that a row names."""
-    return _unquoted(row.session_id, row.metadata.get("langfuse_session_id")) or _attribute(row, _SESSION)
+    if row.session_id:
+        return _unquoted(row.session_id, row.metadata.get("langfuse_session_id"))
+    return _attribute(row, _SESSION)
 
 
 def user_of(row: Observation) -> str | None:
     """Return the user that a row names."""
-    return _unquoted(row.user_id, row.metadata.get("langfuse_user_id")) or _attribute(row, _USER)
+    if row.user_id:
+        return _unquoted(row.user_id, row.metadata.get("langfuse_user_id"))
+    return _attribute(row, _USER)
 
 
-def _attribute(row: Observation, keys: Iterable[tuple[str, str]]) -> str | None:
+def _attribute(row: Observation, keys: Mapping[str, str]) -> str | None:
     """Return the first of a row's attributes that says something, whichever way the API shows them."""
     nested = row.metadata.get("attributes")
-    for flat, key in keys:
-        said = row.metadata.get(flat) or (nested.get(key) if isinstance(nested, Mapping) else None)
+    if not isinstance(nested, dict):
+        if row.metadata.keys().isdisjoint(keys):
+            return None
+        nested = {}
+    for flat, key in keys.items():
+        said = row.metadata.get(flat) or nested.get(key)
         if isinstance(said, str | int) and not isinstance(said, bool) and said:
             return str(said)
     return None
 
 
-def _unquoted(text: str | None, said: Any) -> str | None:
+def _unquoted(text: str, said: Any) -> str:
     """Take off the quotes that Langfuse leaves on an id from metadata, which Python's SDK 5 writes as JSON."""
     return said if isinstance(said, str) and said and text == dump(said) else text
 
@@ -204,7 +212,7 @@ def _speaking_order(row: Observation) -> tuple[int, int, str]:
 
 
 def _trace_metadata(row: Observation) -> dict[str, Any]:
-    return {key: value for key, value in take_apart(row.metadata).user.items() if not key.startswith(RESERVED_KEY)}
+    return {key: value for key, value in own_metadata(row.metadata).items() if not key.startswith(RESERVED_KEY)}
 
 
 def trace_of(row: Observation) -> str:
