@@ -38,10 +38,14 @@ _OF_ALL = ("ai.telemetry.functionId", "langsmith.metadata.lc_agent_name",
            "traceloop.association.properties.lc_agent_name")  # fmt: skip
 _LANGCHAIN = "lc_agent_name"  # in metadata: the callback's own, or OpenInference's attribute `metadata`
 
+_MASTRA_TYPE = "mastra.span.type"
+
 #: Without any of these no attribute tells a name; most spans have none.
 _TELLING = frozenset({_CONVENTION, _WORKFLOW, _TRACELOOP_NAME, "logfire.msg_template", *_OF_AGENTS, *_OF_ALL})
+#: Without any of these either a span is no agent's by its attributes.
+_ALL = _TELLING | {OPENINFERENCE_KIND, _OPERATION, _TRACELOOP_KIND, _MASTRA_TYPE, "metadata"}
 _PREFIX = "attributes."  # of attributes in v2's metadata, which v1 has in an object
-_TELLING_FLAT = frozenset(_PREFIX + key for key in _TELLING)
+_TELLING_FLAT, _ALL_FLAT = (frozenset(_PREFIX + key for key in keys) for keys in (_TELLING, _ALL))
 _MODELS = ("gen_ai.request.model", "gen_ai.response.model")
 
 _PLAIN_TYPES = frozenset({"SPAN", "CHAIN"})
@@ -75,13 +79,15 @@ def agent_named_by(row: Observation) -> str | None:
     """Return the name of the agent that a row is of by its own word; None where it names none."""
     metadata = row.metadata
     nested = metadata.get("attributes")
-    look: _Lookup
     if isinstance(nested, dict):
-        may_tell, inner, look = not _TELLING.isdisjoint(nested), nested.get("metadata"), nested.get
+        keys, known, telling = nested.keys(), _ALL, _TELLING
     else:
-        may_tell, inner = not _TELLING_FLAT.isdisjoint(metadata), metadata.get("attributes.metadata")
-        look = _flat(metadata)
-    named = _told(look, row) if may_tell and not names_sdk(metadata) else None
+        keys, known, telling = metadata.keys(), _ALL_FLAT, _TELLING_FLAT
+    if row.type != "AGENT" and _LANGCHAIN not in metadata and keys.isdisjoint(known):
+        return None
+    look: _Lookup = nested.get if isinstance(nested, dict) else _flat(metadata)
+    named = None if keys.isdisjoint(telling) or names_sdk(metadata) else _told(look, row)
+    inner = look("metadata")
     if named is None and inner is not None:
         named = _of_openinference(inner)
     if named is None and _LANGCHAIN in metadata:
@@ -97,7 +103,7 @@ def _runs_agent(look: _Lookup, row: Observation) -> bool:
         look(OPENINFERENCE_KIND) == "AGENT"
         or look(_OPERATION) == "invoke_agent"
         or look(_TRACELOOP_KIND) == "agent"
-        or look("mastra.span.type") == "agent_run"
+        or look(_MASTRA_TYPE) == "agent_run"
     )
 
 

@@ -16,11 +16,21 @@ from sync_worker.records import Observation
 from sync_worker.spans.agent_names import agent_named_by
 from sync_worker.spans.ids import source_parent_id, source_trace_id
 from sync_worker.spans.langfuse_sdk.propagation import HandedDown, handed_down
-from sync_worker.spans.restore import take_apart
+from sync_worker.spans.restore import own_metadata
 
 #: Kelet's own recursion gate: spans that carry such a key are not analysed.
 RESERVED_KEY = "$kelet"
 _MAX_AGENTS = 64
+#: Attributes that tell session and user: those that Langfuse reads, of which v1 shows no result on an observation
+#: (OtelIngestionProcessor.ts, extractSessionId, extractUserId), and what Traceloop's `set_association_properties` was
+#: told, which it does not read. Flat as v2 shows them, and plain.
+_SESSION, _USER = (
+    {f"attributes.{key}": key for key in keys}
+    for keys in (
+        ("langfuse.session.id", "session.id", "gen_ai.conversation.id", "traceloop.association.properties.session_id"),
+        ("langfuse.user.id", "user.id", "traceloop.association.properties.user_id"),
+    )
+)
 #: Bytes of JSON that are remembered of one trace. What is over is asked of its root again when rows of it come late.
 MAX_STORED_BYTES = 8 * 1024
 #: What is remembered first: without `rows_are` nobody knows which row's end ends the trace.
@@ -153,8 +163,8 @@ def with_fields_of_trace(row: Observation, context: TraceContext) -> Observation
         return row
     return replace(
         row,
-        session_id=row.session_id or context.session_id,
-        user_id=row.user_id or context.user_id,
+        session_id=row.session_id or session_of(row) or context.session_id,
+        user_id=row.user_id or user_of(row) or context.user_id,
         trace_name=row.trace_name or context.trace_name,
         release=row.release or context.release,
         version=row.version or context.version,
@@ -165,23 +175,33 @@ def with_fields_of_trace(row: Observation, context: TraceContext) -> Observation
 
 def session_of(row: Observation) -> str | None:
     """Return the session that a row names."""
-    return _unquoted(row.session_id, row.metadata.get("langfuse_session_id")) or _associated(row, "session_id")
+    if row.session_id:
+        return _unquoted(row.session_id, row.metadata.get("langfuse_session_id"))
+    return _attribute(row, _SESSION)
 
 
 def user_of(row: Observation) -> str | None:
     """Return the user that a row names."""
-    return _unquoted(row.user_id, row.metadata.get("langfuse_user_id")) or _associated(row, "user_id")
+    if row.user_id:
+        return _unquoted(row.user_id, row.metadata.get("langfuse_user_id"))
+    return _attribute(row, _USER)
 
 
-def _associated(row: Observation, name: str) -> str | None:
-    """Return what Traceloop's `set_association_properties` was told, which Langfuse leaves among the attributes."""
-    key = f"traceloop.association.properties.{name}"
+def _attribute(row: Observation, keys: Mapping[str, str]) -> str | None:
+    """Return the first of a row's attributes that says something, whichever way the API shows them."""
     nested = row.metadata.get("attributes")
-    said = row.metadata.get(f"attributes.{key}") or (nested.get(key) if isinstance(nested, Mapping) else None)
-    return str(said) if isinstance(said, str | int) and not isinstance(said, bool) and said else None
+    if not isinstance(nested, dict):
+        if row.metadata.keys().isdisjoint(keys):
+            return None
+        nested = {}
+    for flat, key in keys.items():
+        said = row.metadata.get(flat) or nested.get(key)
+        if isinstance(said, str | int) and not isinstance(said, bool) and said:
+            return str(said)
+    return None
 
 
-def _unquoted(text: str | None, said: Any) -> str | None:
+def _unquoted(text: str, said: Any) -> str:
     """Take off the quotes that Langfuse leaves on an id from metadata, which Python's SDK 5 writes as JSON."""
     return said if isinstance(said, str) and said and text == dump(said) else text
 
@@ -192,7 +212,7 @@ def _speaking_order(row: Observation) -> tuple[int, int, str]:
 
 
 def _trace_metadata(row: Observation) -> dict[str, Any]:
-    return {key: value for key, value in take_apart(row.metadata).user.items() if not key.startswith(RESERVED_KEY)}
+    return {key: value for key, value in own_metadata(row.metadata).items() if not key.startswith(RESERVED_KEY)}
 
 
 def trace_of(row: Observation) -> str:

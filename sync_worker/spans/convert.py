@@ -28,6 +28,8 @@ from sync_worker.spans.vocabularies.vocabulary import Rebuilt
 
 #: Attributes of our own, for what the worker did to a row.
 SOURCE = "kelet.source.langfuse."
+_PROJECT = "kelet.project"  # from the routing alone
+_OF_KELET = "kelet."
 
 #: Scope names that would send a span down Kelet's path for Claude Code.
 _RESERVED_SCOPES = ("com.anthropic.claude_code", "kelet.claude_agent_sdk")
@@ -143,14 +145,13 @@ def _attributes(
     """Return all attributes, the most wanted first: what is over the limit falls off the end."""
     context, options = trace.context, trace.options
     back = rebuilt(row, originals, context)
-    own = {
-        key: value
-        for key, value in _allowed(originals.attributes | _beside(originals.attributes, back)).items()
-        if key != "kelet.project" and not key.startswith(SOURCE)
-    }
+    own = _allowed(originals.attributes | _beside(originals.attributes, back))
+    if _OF_KELET in "\0".join(own):
+        own = {key: value for key, value in own.items() if key != _PROJECT and not key.startswith(SOURCE)}
     derived = genai_attributes(row, own, agent)
     guesses = derived.pop(GUESSED, [])
-    derived = {key: value for key, value in derived.items() if key not in back.lost}
+    if back.lost:
+        derived = {key: value for key, value in derived.items() if key not in back.lost}
     if options.attributes == "langfuse":
         derived = {key: value for key, value in derived.items() if key in _ALWAYS_DERIVED}
     langfuse = langfuse_fields(row, originals, context, back.claimed)
@@ -158,10 +159,11 @@ def _attributes(
     if options.attributes == "genai":
         fields, trace_fields = _without_home(fields, own | derived), {}
     guessed = {*(map(str, guesses) if isinstance(guesses, list) else ())} & derived.keys()
-    guessed |= (back.guessed & own.keys()) | (langfuse.guessed & fields.keys() - own.keys())
+    guessed |= {key for key in back.guessed if key in own or key in derived}
+    guessed |= langfuse.guessed & fields.keys() - own.keys()
     if guessed:
         marks[GUESSED] = sorted(guessed)
-    first: Attributes = {"kelet.project": trace.project}
+    first: Attributes = {_PROJECT: trace.project}
     layers = (
         {key: own.get(key, value) for key, value in identity_attributes(row, context).items()},
         marks,
@@ -226,12 +228,14 @@ def _resource(originals: Originals, project: str, context: TraceContext) -> Attr
     if not originals.resource:
         known = (("langfuse.environment", context.environment), ("langfuse.release", context.release))
         resource |= {key: value for key, value in known if value}
-    resource["kelet.project"] = project
+    resource[_PROJECT] = project
     return resource
 
 
 def _allowed(attributes: Attributes) -> Attributes:
-    """Return attributes without Kelet's own gate: a span that carries it is not analysed."""
+    """Return a copy of attributes without Kelet's own gate: a span that carries it is not analysed."""
+    if RESERVED_KEY not in "\0".join(attributes):
+        return dict(attributes)
     return {
         key: value
         for key, value in attributes.items()

@@ -76,7 +76,7 @@ def genai_attributes(row: Observation, originals: Mapping[str, AttributeValue], 
             derived["gen_ai.request.model"] = row.model
             derived["gen_ai.response.model"] = row.model
         derived.update(request_attributes(row.model_parameters))
-        counts = usage_attributes(row.usage, originals)
+        counts = usage_attributes(row.usage, originals, is_embedding=row.type == "EMBEDDING")
         derived.update(counts.attributes)
         guessed += counts.guessed
     if row.prompt_name:
@@ -133,7 +133,11 @@ def _named_provider(row: Observation, originals: Mapping[str, AttributeValue]) -
 
 
 def _messages(row: Observation, originals: Mapping[str, AttributeValue], derived: Attributes) -> None:
-    """Chat messages of a model call, always; of an agent, where its input and output are messages."""
+    """Chat messages of a model call, always; of an agent, where its input and output are messages.
+
+    OpenAI's Responses API repeats in its answer what it was given: instructions and tools are no part of the output.
+    """
+    instructions: list[dict[str, Any]] = []
     if "gen_ai.input.messages" not in originals:
         asked = None if row.input == _NO_PROMPTS else _kept(row, read_input(row.input))
         written = _as_written(row.input)
@@ -143,8 +147,7 @@ def _messages(row: Observation, originals: Mapping[str, AttributeValue], derived
                 derived["gen_ai.input.messages"] = written[1]
             elif asked.messages:
                 derived["gen_ai.input.messages"] = dump(asked.messages)
-            if asked.system:
-                derived["gen_ai.system_instructions"] = dump(asked.system)
+            instructions = asked.system
             if asked.tools:
                 derived["gen_ai.tool.definitions"] = dump(asked.tools)
     if "gen_ai.output.messages" not in originals:
@@ -152,12 +155,15 @@ def _messages(row: Observation, originals: Mapping[str, AttributeValue], derived
         if answered is not None:
             system, text = _as_written(row.output) or ([], None)
             if text is None or system:
-                text = dump([*_system_turns(answered), *answered.messages])
+                text = dump(answered.messages)
             derived["gen_ai.output.messages"] = text
-            if answered.tools:  # OpenAI's Responses API repeats in its answer what it was given
+            instructions = [part for part in answered.system if part not in instructions] + instructions
+            if answered.tools:
                 derived.setdefault("gen_ai.tool.definitions", dump(answered.tools))
             if answered.finish_reasons:
                 derived["gen_ai.response.finish_reasons"] = answered.finish_reasons
+    if instructions:
+        derived["gen_ai.system_instructions"] = dump(instructions)
 
 
 def _kept(row: Observation, conversation: Conversation | None) -> Conversation | None:
@@ -209,8 +215,3 @@ def _is_genai_message(item: Any) -> bool:
             for part in item["parts"]
         )
     )
-
-
-def _system_turns(conversation: Conversation) -> list[dict[str, Any]]:
-    """Put system parts of an output back into the row of messages: outputs have no attribute of their own for them."""
-    return [{"role": "system", "parts": conversation.system}] if conversation.system else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from operator import itemgetter
 from typing import Any
 
 from sync_worker.json_text import parse
@@ -67,17 +68,22 @@ _PARAMETERS: tuple[tuple[str, tuple[str, ...], _Reader], ...] = (
     ("gen_ai.request.encoding_formats", ("encoding_formats", "encoding_format", "encodingFormat"), _strings),
     ("gen_ai.embeddings.dimension.count", ("dimensions",), _integer),
 )  # fmt: skip
+_rank = itemgetter(0)
+#: By parameter: its rank, the attribute and the reader.
+_BY_NAME = {
+    name: (rank, key, read)
+    for rank, (name, key, read) in enumerate((name, key, read) for key, names, read in _PARAMETERS for name in names)
+}
 
 
 def request_attributes(parameters: Mapping[str, Any]) -> Attributes:
     """Return the parameters that GenAI has a name for, where they were given and can be read."""
     found: Attributes = {}
-    if parameters:
-        for key, names, read in _PARAMETERS:
-            for name in names:
-                if name in parameters and is_given(parameters[name]):
-                    value = read(parameters[name])
-                    if value is not None:
-                        found[key] = value
-                        break
+    known = [(*_BY_NAME[name], value) for name, value in parameters.items() if name in _BY_NAME]
+    known.sort(key=_rank)
+    for _, key, read, value in known:
+        if key not in found and is_given(value):
+            told = read(value)
+            if told is not None:
+                found[key] = told
     return found

@@ -55,6 +55,22 @@ class Originals:
 
 def take_apart(metadata: Mapping[str, Any], row_version: str | None = None) -> Originals:
     """Split metadata into what it was made of; `row_version` gives a resource's `service.version` its text back."""
+    found, attributes = _parted(metadata)
+    if _keeps_attributes(found):
+        found.attributes = _typed(found, attributes)
+    service_version = found.resource.get("service.version")
+    if service_version is not None and row_version and _same_number(str(service_version), row_version):
+        found.resource["service.version"] = row_version
+    return found
+
+
+def own_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the user's own keys alone, in the order in which they were written."""
+    return _parted(metadata)[0].user
+
+
+def _parted(metadata: Mapping[str, Any]) -> tuple[Originals, dict[str, Any]]:
+    """Return what needs no types, and the span's attributes as they came."""
     found = Originals()
     attributes: dict[str, Any] = {}
     scope_name, scope_version = "", ""
@@ -78,17 +94,12 @@ def take_apart(metadata: Mapping[str, Any], row_version: str | None = None) -> O
             found.user[key] = value
     if has_scope and scope_name:
         found.scope = Scope(scope_name, scope_version, scope_attributes)
-    if _keeps_attributes(found):
-        found.attributes = _typed(found, scope_name, attributes)
-    else:
+    if not _keeps_attributes(found):
         found.user |= {
             f"attributes.{name}": _read(value.text) if isinstance(value, _Text) else value
             for name, value in attributes.items()
         }
-    service_version = found.resource.get("service.version")
-    if service_version is not None and row_version and _same_number(str(service_version), row_version):
-        found.resource["service.version"] = row_version
-    return found
+    return found, attributes
 
 
 def _keeps_attributes(found: Originals) -> bool:
@@ -101,9 +112,10 @@ def has_whole_doubles(resource: Attributes) -> bool:
     return resource.get("telemetry.sdk.language") not in _JAVASCRIPT
 
 
-def _typed(found: Originals, scope_name: str, attributes: Mapping[str, Any]) -> Attributes:
+def _typed(found: Originals, attributes: Mapping[str, Any]) -> Attributes:
     read = {name: _read(said.text) if isinstance(said, _Text) else said for name, said in attributes.items()}
-    written, doubles = WrittenTypes(scope_name, read), has_whole_doubles(found.resource)
+    written = WrittenTypes("" if found.scope is None else found.scope.name, read)
+    doubles = has_whole_doubles(found.resource)
     typed: Attributes = {}
     for name, said in attributes.items():
         value = read[name]

@@ -69,7 +69,7 @@ def _asked_for(row: Observation, asked: Any) -> int | None:
             found = _first_integer(told)
             if found is not None:
                 return found
-            for key in _INNER:
+            for key in () if told.keys().isdisjoint(_INNER) else _INNER:
                 if isinstance(told.get(key), dict):
                     found = _first_integer(told[key])
                     if found is not None:
@@ -78,7 +78,7 @@ def _asked_for(row: Observation, asked: Any) -> int | None:
 
 
 def _first_integer(told: Mapping[str, Any]) -> int | None:
-    if _ANY_TOP_K.isdisjoint(told):
+    if told.keys().isdisjoint(_ANY_TOP_K):
         return None
     for key in _TOP_KS:
         value = told.get(key)
@@ -90,7 +90,7 @@ def _first_integer(told: Mapping[str, Any]) -> int | None:
 
 
 def _of_attributes(originals: Mapping[str, AttributeValue]) -> list[dict[str, Any]] | None:
-    if _FIRST_FLAT.isdisjoint(originals):
+    if originals.keys().isdisjoint(_FIRST_FLAT):
         return None
     found: dict[int, dict[str, Any]] = {}
     for key, value in originals.items():

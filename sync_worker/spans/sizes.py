@@ -50,12 +50,17 @@ def cut_value(key: str, value: AttributeValue, limit: int) -> AttributeValue:
 
 def within(attributes: Attributes, *, max_value_bytes: int, max_attributes: int) -> tuple[Attributes, int]:
     """Return the first `max_attributes` attributes with names and values cut, and how many were dropped."""
-    short = max_value_bytes // 4  # characters that take no more bytes than may be, whichever they are
-    kept: Attributes = {}
-    for key, value in islice(attributes.items(), max_attributes):
-        is_short = len(value) <= short if isinstance(value, str) else not isinstance(value, list)
-        name = key if len(key) * 4 <= MAX_KEY_BYTES else cut_text(key, MAX_KEY_BYTES)
-        kept[name] = value if is_short else cut_value(key, value, max_value_bytes)
+    short, short_key = max_value_bytes // 4, MAX_KEY_BYTES // 4  # characters that need no cut, whichever they are
+    kept = dict(islice(attributes.items(), max_attributes))
+    long = [
+        key
+        for key, value in kept.items()
+        if len(key) > short_key or (len(value) > short if isinstance(value, str) else isinstance(value, list))
+    ]
+    for key in long:
+        kept[key] = cut_value(key, kept[key], max_value_bytes)
+    if any(len(key) > short_key for key in long):
+        kept = {cut_text(key, MAX_KEY_BYTES): value for key, value in kept.items()}
     return kept, len(attributes) - len(kept)
 
 

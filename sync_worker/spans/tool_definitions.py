@@ -26,20 +26,21 @@ _FLAT = re.compile(
     r"llm\.(?:tools\.(\d+)\.tool\.json_schema|request\.functions\.(\d+)\.(name|description|parameters))\Z"
 )
 _FIRST = ("llm.tools.0.tool.json_schema", "llm.request.functions.0.name")
+_ATTRIBUTES = frozenset({_VERCEL, _STRANDS, *_FIRST, *(attribute for attribute, _ in _REQUESTS)})
 _MAX_TOOLS = 512
 
 
 def tool_definitions(row: Observation, originals: Mapping[str, AttributeValue]) -> str | None:
     """Return the definitions as a JSON list, in their maker's shape; None where there are none."""
     for told in (row.model_parameters, row.metadata):
-        found = [] if _NAMES.isdisjoint(told) else _of(told, _KEYS)
+        found = [] if told.keys().isdisjoint(_NAMES) else _of(told, _KEYS)
         if found:
             return dump(found)
     if "gen_ai.input.messages" not in originals and row.input and row.input[0] == "{" and '"tools"' in row.input:
         found = _of(_parsed(row.input), ("tools",))
         if found:
             return dump(found)
-    found = _of_attributes(originals) if originals else []
+    found = [] if originals.keys().isdisjoint(_ATTRIBUTES) else _of_attributes(originals)
     return dump(found) if found else None
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import product
 
 from sync_worker.spans.model import AttributeValue
@@ -36,13 +37,18 @@ _PLAIN: dict[Side, tuple[str, ...]] = {
 #: Other names that instrumentations have for the conventions' attributes (OpenLLMetry, the Vercel AI SDK before 5, the
 #: conventions before 1.27, and before 0.1.0).
 _ALIASES: tuple[tuple[str, tuple[str, ...]], ...] = (
-    (IN, ("gen_ai.usage.prompt_tokens",)),
+    (IN, ("gen_ai.usage.prompt_tokens", "ai.usage.tokens")),
     (OUT, ("gen_ai.usage.completion_tokens",)),
     (READ, ("gen_ai.usage.cache_read_input_tokens",)),
     (CREATION, (WRITE, "gen_ai.usage.cache_creation_input_tokens")),
     (WRITE, (CREATION, "gen_ai.usage.cache_creation_input_tokens")),
 )
 _OWN = frozenset({IN, OUT, "gen_ai.usage.prompt_tokens", "gen_ai.usage.completion_tokens"})
+#: What stands in the names of an instrumentation's own counts (`llm.usage.reasoning_tokens` of OpenLLMetry up to 0.47,
+#: `gen_ai.usage.details.cache_read_tokens` of Pydantic AI, `ai.usage.cachedInputTokens` of the Vercel AI SDK).
+_USAGE = ".usage."
+_WHOLE, _PARTS = frozenset({"read", "write", "reasoning"}), frozenset({"read_part", "write_part"})
+_DETAILS = (("read", READ), ("write", CREATION), ("write", WRITE), ("reasoning", REASONING))
 _SERVERS_TOTAL = "total"
 #: The conventions' names, without what Langfuse takes off.
 _OF_CONVENTIONS = ("cache_read.input_tokens", "cache_creation.input_tokens", "cache_write.input_tokens")
@@ -118,12 +124,23 @@ class _Bucket:
         return self.plain is not None or any(detail.is_beside for detail in self.details)
 
 
-def usage_attributes(usage: Mapping[str, float], originals: Mapping[str, AttributeValue]) -> TokenCounts:
+def usage_attributes(
+    usage: Mapping[str, float], originals: Mapping[str, AttributeValue], *, is_embedding: bool = False
+) -> TokenCounts:
     """Return the counts that an observation lacks: of its usage, or its own by their other names.
 
-    Where an instrumentation wrote input or output itself nothing of the usage is mixed with it.
+    Where an instrumentation wrote input or output itself the usage, which Langfuse made of these, adds details alone:
+    they say the same wherever they are counted. A vector is no token, so the total of an embedding is its input.
     """
-    counts = count_tokens(usage) if _OWN.isdisjoint(originals) else TokenCounts()
+    is_own = not originals.keys().isdisjoint(_OWN)
+    counts = TokenCounts() if is_own else count_tokens(usage)
+    if is_own and not usage.keys() <= _BARE:
+        counts.attributes.update(_ints(_details(usage, _kinds(usage))))
+    elif is_embedding and not (counts.attributes.get(IN) or counts.attributes.get(OUT)):
+        counts.attributes.update(_ints({IN: _total(usage, _kinds(usage))[0]}))
+    own = {key: value for key, value in originals.items() if _USAGE in key and isinstance(value, int | float)}
+    if own:
+        counts.attributes.update(_ints(_details(own, _kinds(own))))
     for key, others in _ALIASES:
         if key not in originals:
             told = next((originals[other] for other in others if other in originals), None)
@@ -134,48 +151,71 @@ def usage_attributes(usage: Mapping[str, float], originals: Mapping[str, Attribu
 
 def count_tokens(usage: Mapping[str, float]) -> TokenCounts:
     """Return the counts of a usage: numbers of tokens, or other things, by keys of any maker."""
-    found: dict[str, int] = {}
     if usage.keys() <= _BARE:
         return TokenCounts({key: int(usage[name]) for name, key in _PLAINEST if 0 <= usage.get(name, -1) < _INT64})
     kinds = _kinds(usage)
     if not kinds:
         return TokenCounts()
     sides: dict[Side, _Bucket] = {"input": _bucket("input", usage, kinds), "output": _bucket("output", usage, kinds)}
-    read, write, reasoning = _read(usage, kinds), _written(usage, kinds), _most(usage, kinds, "reasoning")
+    details = _details(usage, kinds)
     asked, answered = sides["input"], sides["output"]
-    _add_cache(asked, usage, kinds, read, write)
-    _add_reasoning(answered, kinds, reasoning)
+    _add_cache(asked, usage, kinds, details.get(READ), details.get(WRITE))
+    _add_reasoning(answered, kinds, details.get(REASONING))
     whole_in, whole_out, guessed = _decided(asked, answered, usage, kinds)
-    for key, value in (
-        (IN, whole_in),
-        (OUT, whole_out),
-        (READ, read),
-        (CREATION, write),
-        (WRITE, write),
-        (REASONING, reasoning),
-        *((f"gen_ai.usage.{modality}.{side}_tokens", count)
-          for side, bucket in sides.items() for modality, count in bucket.modalities.items()
-          if modality in _MODALITIES[side]),
-    ):  # fmt: skip
-        if value is not None and value < _INT64:
-            found[key] = int(value)
+    modalities = {
+        f"gen_ai.usage.{modality}.{side}_tokens": count
+        for side, bucket in sides.items()
+        for modality, count in bucket.modalities.items()
+        if modality in _MODALITIES[side]
+    }
+    found = _ints({IN: whole_in, OUT: whole_out} | details | modalities)
     return TokenCounts(found, [key for key in guessed if key in found])
 
 
-def _kinds(usage: Mapping[str, float]) -> dict[str, Kind]:
-    """Return what the keys count whose number can be a count: no negative one, no infinity.
+def _details(usage: Mapping[str, float], kinds: Mapping[str, Kind]) -> dict[str, float]:
+    """Return the counts that say the same whether they are in a plain count or beside it.
+
+    One may be told under several names, some of them zero where their maker has none, and by its parts: what was read
+    by modalities, which count where nothing else does; what was written by how long it is kept.
+    """
+    told: dict[str, float] = {}
+    parts: dict[str, dict[str, float]] = {}
+    for key, kind in kinds.items():
+        if kind.role in _WHOLE:
+            told[kind.role] = max(usage[key], told.get(kind.role, 0))
+        elif kind.role in _PARTS:
+            same = parts.setdefault(kind.role, {})
+            same[kind.detail] = max(usage[key], same.get(kind.detail, 0))
+    if parts:
+        if "read_part" in parts:
+            told.setdefault("read", sum(parts["read_part"].values()))
+        if "write_part" in parts:
+            known, written = told.get("write", 0), sum(parts["write_part"].values())
+            told["write"] = known if known >= written else known + written
+    return {key: told[role] for role, key in _DETAILS if role in told}
+
+
+def _ints(counts: Mapping[str, float | None]) -> dict[str, int]:
+    return {key: int(value) for key, value in counts.items() if value is not None and value < _INT64}
+
+
+def _kinds(usage: Mapping[str, float]) -> Mapping[str, Kind]:
+    """Return what the keys count whose number can be a count: no negative one, no infinity."""
+    keys = tuple(usage)[:_MAX_KEYS]
+    if all(0 <= usage[key] < _INT64 for key in keys):
+        return _kinds_of(keys)
+    return _kinds_of(tuple(key for key in keys if 0 <= usage[key] < _INT64))
+
+
+@lru_cache(maxsize=256)
+def _kinds_of(keys: tuple[str, ...]) -> Mapping[str, Kind]:
+    """Return what keys count that stand together.
 
     Cohere tells its counts twice, as used and as billed, and the conventions ask for those that are billed
     (docs/gen-ai/gen-ai-metrics.md, `gen_ai.client.token.usage`).
     """
-    found: dict[str, Kind] = {}
-    is_billed = False
-    for key in [*usage][:_MAX_KEYS]:
-        kind = kind_of(key) if 0 <= usage[key] < _INT64 else None
-        if kind is not None:
-            found[key] = kind
-            is_billed = is_billed or "billed" in kind.words
-    if is_billed:
+    found = {key: kind for key in keys if (kind := kind_of(key)) is not None}
+    if any("billed" in kind.words for kind in found.values()):
         found = {key: kind for key, kind in found.items() if kind.role != "plain" or "billed" in kind.words}
     return found
 
@@ -210,32 +250,6 @@ def _bucket(side: Side, usage: Mapping[str, float], kinds: Mapping[str, Kind]) -
     if bucket.plain is None and inside and not bucket.details:
         bucket.plain = inside
     return bucket
-
-
-def _read(usage: Mapping[str, float], kinds: Mapping[str, Kind]) -> float | None:
-    """Return the tokens read from a cache; by their modalities where only these are told."""
-    whole = _most(usage, kinds, "read")
-    parts = [usage[key] for key, kind in kinds.items() if kind.role == "read_part"]
-    return sum(parts) if whole is None and parts else whole
-
-
-def _written(usage: Mapping[str, float], kinds: Mapping[str, Kind]) -> float | None:
-    """Return the tokens written to a cache: told whole, or by how long they are kept, or both."""
-    whole = _most(usage, kinds, "write")
-    parts: dict[str, float] = {}
-    for key, kind in kinds.items():
-        if kind.role == "write_part":
-            parts[kind.detail] = max(usage[key], parts.get(kind.detail, 0))
-    if not parts:
-        return whole
-    told = sum(parts.values())
-    return told if whole is None else whole if whole >= told else whole + told
-
-
-def _most(usage: Mapping[str, float], kinds: Mapping[str, Kind], role: str) -> float | None:
-    """Return a count that may be told under several names: some of these are zero where the maker has none."""
-    counts = [usage[key] for key, kind in kinds.items() if kind.role == role]
-    return max(counts) if counts else None
 
 
 def _add_cache(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from sync_worker.json_text import dump, parse
@@ -72,9 +73,9 @@ class WrittenTypes:
 
     def __init__(self, scope_name: str, attributes: Mapping[str, Any]) -> None:
         self._everything = _MLFLOW in attributes
-        self._lists = any(mark in attributes for mark in _WITHOUT_ARRAYS)
+        self._lists = not attributes.keys().isdisjoint(_WITHOUT_ARRAYS)
         self._described = _described(attributes.get(_SCHEMA))
-        self._rules = [rule for rule in _RULES if scope_name.startswith(rule.scope)]
+        self._rules = _rules_of(scope_name)
 
     def give_back(self, key: str, value: Any) -> AttributeValue | None:
         """Return what was written, for a value that came back; None where the maker's way is unknown."""
@@ -90,6 +91,11 @@ class WrittenTypes:
             if isinstance(value, rule.shape) and rule.keys.match(key) and _is_plain(value):
                 return rule.write(value)
         return None
+
+
+@lru_cache(maxsize=256)
+def _rules_of(scope_name: str) -> tuple[_Rule, ...]:
+    return tuple(rule for rule in _RULES if scope_name.startswith(rule.scope))
 
 
 def _is_plain(value: Any) -> bool:

@@ -83,6 +83,14 @@ def _has(*prefixes: str) -> Test:
     )
 
 
+def _beside_older_names(span: Direct, _: str, __: Any, there: Any) -> bool:
+    """Whether a span has messages under the older names too; what came instead can only be made of these."""
+    text = json.dumps(_parsed(there) if isinstance(there, str) else there, ensure_ascii=False)
+    said = [value for key, value in span.attributes.items() if key.startswith(("gen_ai.prompt.", "gen_ai.completion."))]
+    is_of_these = there is None or all(json.dumps(_parsed(value), ensure_ascii=False) in text for value in said)
+    return bool(said) and is_of_these
+
+
 def _hidden(span: Direct, key: str, here: Any, there: Any) -> bool:
     """Whether the trace's metadata has another value under the key, which Langfuse prefers."""
     other = span.attributes.get(key.replace(".observation.", ".trace.", 1), here)
@@ -147,7 +155,7 @@ REASONS: tuple[Reason, ...] = (
            r"langfuse\.observation\.metadata\..*", _hidden, frozenset({"v2"})),
     Reason("a time's microseconds", r"langfuse\.observation\.completion_start_time", _same_millisecond),
     Reason("messages on a span that has them under the older names as well, which Langfuse prefers",
-           r"gen_ai\.(?:input|output)\.messages", _has("gen_ai.prompt.", "gen_ai.completion.")),
+           r"gen_ai\.(?:input|output)\.messages", _beside_older_names),
     Reason("`input.value` and `output.value` beside Langfuse's own input and output, which it prefers",
            r"(?:input|output)\.value", _has("langfuse.observation.input", "langfuse.observation.output")),
     Reason("`all_messages_events` beside an attribute that Langfuse prefers", r"all_messages_events",

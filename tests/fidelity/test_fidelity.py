@@ -12,7 +12,7 @@ from tests.fidelity.__main__ import main
 from tests.fidelity.compare import verdict_on
 from tests.fidelity.derived import expectations, messages
 from tests.fidelity.lost import REASONS, reason_for
-from tests.fidelity.pairs import GENERATIONS, NAMES, Direct, load
+from tests.fidelity.pairs import GENERATIONS, NAMES, Direct, load, spans_of
 
 FIRST_TOKEN = "langfuse.observation.completion_start_time"
 TEXT = page.PAGE.read_text(encoding="utf-8")
@@ -44,8 +44,18 @@ def test_each_span_has_an_expectation(name: str) -> None:
     """A span that nobody looked at would count as if all of it were right."""
     assert expectations(name).keys() == {direct.key for direct in load(name).direct}
     known = {"span", "trace", "id", "agent", "session", "user", "provider", "tokens", "input", "output", "arguments",
-             "result", "call_id"}  # fmt: skip
+             "result", "call_id", "lost"}  # fmt: skip
     assert all(told.keys() <= known for told in expectations(name).values())
+
+
+@each_pair
+def test_what_is_lost_is_nowhere(name: str) -> None:
+    """A message that could be had would be excused."""
+    lost = {key: told["lost"] for key, told in expectations(name).items() if "lost" in told}
+    for rows in GENERATIONS.values() if lost else ():
+        made = spans_of(rows(load(name)))
+        for key, sides in lost.items():
+            assert all(reason and messages(made[key].attributes, side) == [] for side, reason in sides.items())
 
 
 def test_derived_attributes_are_on_the_page() -> None:
@@ -154,6 +164,14 @@ def test_an_excuse_by_neighbour_needs_it() -> None:
         reason_for(direct(**{"input.value": '{"messages":[]}'}), "llm.input_messages.0.message.role", "x", None, "v2")
         is None
     )
+
+
+def test_an_excuse_by_older_names_needs_what_they_say() -> None:
+    """Messages made of anything but what Langfuse kept would pass as the best that can be had."""
+    span = direct(**{"gen_ai.completion.0.function_call.name": "look"})
+    key = "gen_ai.output.messages"
+    assert reason_for(span, key, "x", '[{"parts":[{"name":"look"}]}]', "v2") is not None
+    assert reason_for(span, key, "x", '[{"parts":[{"name":"seek"}]}]', "v2") is None
 
 
 def test_an_excuse_by_the_output_needs_that_it_is_not_there() -> None:

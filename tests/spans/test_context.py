@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from sync_worker.spans.context import MAX_STORED_BYTES, TraceContext, gather, session_of, trace_of, user_of
+from sync_worker.spans.context import (
+    MAX_STORED_BYTES,
+    TraceContext,
+    gather,
+    session_of,
+    trace_of,
+    user_of,
+    with_fields_of_trace,
+)
 from tests.spans.made import CHILD, GRANDCHILD, OTLP, ROOT, TRACE, row
 
 FAR = "00000000000000ee"
@@ -150,6 +158,18 @@ def test_row_without_a_trace() -> None:
     """Each such row is a trace of its own."""
     assert trace_of(row("7", trace_id=None)) == "obs:7"
     assert trace_of(row("7")) == TRACE
+
+
+def test_session_of_an_observation_over_v1() -> None:
+    """V1 tells the trace's session alone: an agent's conversation would be taken for another's."""
+    said = {"attributes": {"gen_ai.conversation.id": "c1", "user.id": "u1"}}
+    context = TraceContext(TRACE, session_id="s1", user_id="u2")
+    told = with_fields_of_trace(row(CHILD, api="v1", metadata=said), context)
+    assert (told.session_id, told.user_id) == ("c1", "u1")
+    silent = with_fields_of_trace(row(ROOT, api="v1"), context)
+    assert (silent.session_id, silent.user_id) == ("s1", "u2")
+    both = row(CHILD, metadata={"attributes.gen_ai.conversation.id": "c1", "attributes.session.id": "s2"})
+    assert session_of(both) == "s2"
 
 
 @pytest.mark.parametrize("nested", [False, True])

@@ -348,6 +348,23 @@ def test_tools_of_the_answer() -> None:
     assert given[TOOLS] == "[1]"
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ('{"model":"m","input":"hi","instructions":"be kind"}', ["be kind"]),
+        ('{"model":"m","input":"hi"}', ["be kind"]),
+        ('[{"role":"system","content":"be short"},{"role":"user","content":"hi"}]', ["be kind", "be short"]),
+        (None, ["be kind"]),
+    ],
+)
+def test_instructions_of_the_answer(given: str | None, expected: list[str]) -> None:
+    """OpenAI's Responses API repeats its instructions in the answer: the model would seem to have given them."""
+    output = '{"instructions":"be kind","output":[{"type":"message","role":"assistant","content":"ho"}]}'
+    found = derived(generation(input=given, output=output))
+    assert found[ANSWERED] == '[{"role":"assistant","parts":[{"type":"text","content":"ho"}]}]'
+    assert [part["content"] for part in parse(str(found[SYSTEM]))[1]] == expected
+
+
 @pytest.mark.parametrize("reason", [None, 5, {"why": "stop"}])
 def test_messages_that_break_the_conventions_are_not_passed_on(reason: object) -> None:
     """A finish reason that is no text is refused by readers that go by the conventions' schema."""

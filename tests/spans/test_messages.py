@@ -545,6 +545,32 @@ def test_only_opening_system_messages_are_set_apart() -> None:
     assert example.messages == [{"role": "system", "parts": [text("A")], "name": "example_user"}]
 
 
+NOT_IMPLEMENTED = {"lc": 1, "type": "not_implemented", "id": ["app", "City"], "repr": "City(city='Zürich')"}
+
+
+@pytest.mark.parametrize("parsed", [ZURICH, {**ZURICH, "zip": None}, NOT_IMPLEMENTED, "City(city='Zürich')"])
+@pytest.mark.parametrize("spoken", [json.dumps(ZURICH), [{"type": "text", "text": json.dumps(ZURICH)}]])
+def test_text_that_was_read_already(parsed: object, spoken: object) -> None:
+    """OpenAI's SDK puts the object that it reads beside the text, and the model would have said it twice."""
+    said = {"role": "assistant", "parts": [text(json.dumps(ZURICH))]}
+    for message in (
+        {"role": "assistant", "content": spoken, "parsed": parsed},
+        {"role": "assistant", "content": spoken, "additional_kwargs": {"parsed": parsed}},
+        {"role": "assistant", "content": [{"type": "output_text", "text": json.dumps(ZURICH), "parsed": parsed}]},
+    ):
+        assert answered(message).messages == [said]
+    asking = {"name": "f", "arguments": json.dumps(ZURICH), "parsed_arguments": parsed}
+    calls = [{"id": "c1", "type": "function", "function": asking}]
+    assert answered({"role": "assistant", "tool_calls": calls}).messages[0]["parts"] == [call("c1", "f", ZURICH)]
+
+
+@pytest.mark.parametrize("spoken", ["hi", '{"city":"Bern"}', "", None])
+def test_what_says_something_else_than_the_text(spoken: object) -> None:
+    """What only has the name of a copy would be lost."""
+    [message] = answered({"role": "assistant", "content": spoken, "parsed": ZURICH}).messages
+    assert {"type": "parsed", "content": ZURICH} in message["parts"]
+
+
 def test_output_keeps_its_order() -> None:
     """An output has no place for instructions: what a whole state answers would lose its first turn."""
     assert answered([{"role": "system", "content": "A"}]).messages == [{"role": "system", "parts": [text("A")]}]

@@ -139,7 +139,7 @@ def check(value: object) -> None:
     for key, name in ((ASKED, "input"), (ANSWERED, "output")):
         messages = json.loads(str(found.get(key, "[]")))
         assert list(is_valid(name).iter_errors(messages)) == []
-        given = [messages, found.get(SYSTEM, "") if key == ASKED else "", found.get("gen_ai.tool.definitions", "")]
+        given = [messages, found.get(SYSTEM, ""), found.get("gen_ai.tool.definitions", "")]
         given.append(found.get("gen_ai.response.finish_reasons", ""))
         said = list(every_text(given))
         whole, joined = set(said), "\0".join(said)

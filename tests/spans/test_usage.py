@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync_worker.spans.usage import count_tokens
+from sync_worker.spans.usage import count_tokens, usage_attributes
 
 IN, OUT = "gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens"
 READ, REASONED = "gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.reasoning.output_tokens"
@@ -278,6 +278,71 @@ def test_modalities() -> None:
         "gen_ai.usage.image.input_tokens": 60,
         "gen_ai.usage.audio.output_tokens": 5,
     }
+
+
+@pytest.mark.parametrize(
+    ("usage", "own", "details"),
+    [
+        pytest.param(
+            {"reasoning_tokens": 16, "input": 62, "output": 34, "total": 160, "input_cached_tokens": 64},
+            {IN: 126, OUT: 34, READ: 64, "gen_ai.usage.reasoning_tokens": 16},
+            {READ: 64, REASONED: 16}, id="OpenLLMetry",
+        ),
+        pytest.param(
+            {"input": 61, "output": 34, "input_cached_tokens": 64, "total": 159},
+            {"gen_ai.usage.prompt_tokens": 125, "gen_ai.usage.completion_tokens": 34,
+             "gen_ai.usage.cache_read_input_tokens": 64, "llm.usage.reasoning_tokens": 16},
+            {IN: 125, OUT: 34, READ: 64, REASONED: 16}, id="OpenLLMetry up to 0.47",
+        ),
+        pytest.param(
+            {"input": 88, "output": 29, "input_cached_tokens": 40, "input_cache_creation": 12, "total": 169},
+            {IN: 140, OUT: 29, "gen_ai.usage.details.cache_write_tokens": 12,
+             "gen_ai.usage.details.cache_creation_input_tokens": 12, "gen_ai.usage.details.cache_read_tokens": 40},
+            {READ: 40, CREATED: 12, WRITTEN: 12}, id="Pydantic AI",
+        ),
+        pytest.param(
+            {"input": 88, "output": 18, "input_cached_tokens": 40, "input_cache_creation": 0,
+             "input_cache_creation_5m": 12, "output_reasoning_tokens": 11, "total": 169},
+            {IN: 140, OUT: 29}, {READ: 40, CREATED: 12, WRITTEN: 12, REASONED: 11}, id="only Langfuse tells details",
+        ),
+        pytest.param(
+            {}, {IN: 140, "ai.usage.inputTokenDetails.cacheReadTokens": 40, "ai.usage.reasoningTokens": 9,
+                 "ai.usage.inputTokenDetails.noCacheTokens": 100, "ai.usage.cachedInputTokens": 40},
+            {READ: 40, REASONED: 9}, id="Vercel AI SDK",
+        ),
+        pytest.param({"input": 9, "output": 3, "total": 12}, {"llm.usage.reasoning_tokens": 2},
+                     {IN: 9, OUT: 3, REASONED: 2}, id="nothing but a detail"),
+        pytest.param({"input": 9, "output": 3}, {IN: 9, OUT: 3, "gen_ai.usage.cost": 1, "gen_ai.usage.search": "x"}, {},
+                     id="no tokens"),
+    ],
+)  # fmt: skip
+def test_details_beside_counts_of_the_instrumentation(
+    usage: dict[str, float], own: dict[str, Any], details: dict[str, int]
+) -> None:
+    """Whoever counts input and output itself has details in words of its own: cached tokens would cost the full price.
+
+    The usage, in which they are taken out of the counts again, must not change what was counted.
+    """
+    found = usage_attributes(usage, own).attributes
+    assert own | found == own | details
+
+
+@pytest.mark.parametrize(
+    ("usage", "counted"),
+    [
+        ({"input": 0, "output": 0, "total": 18}, 18),
+        ({"total": 18}, 18),
+        ({"total_tokens": 18, "total": 18}, 18),
+        ({"input": 9, "total": 9}, 9),
+        ({"prompt_tokens": 9, "total_tokens": 9, "total": 18}, 9),
+        ({}, None),
+    ],
+)
+def test_embeddings(usage: dict[str, float], counted: int | None) -> None:
+    """A vector is no token: an embedding of which only the total is told would be for nothing."""
+    assert usage_attributes(usage, {}, is_embedding=True).attributes.get(IN) == counted
+    if "prompt_tokens" not in usage and usage.get("input") != 9:
+        assert not usage_attributes(usage, {}).attributes.get(IN)
 
 
 KEYS = sorted({key for usage, _ in CASES.values() for key in usage})

@@ -26,12 +26,15 @@ def test_messages() -> None:
 
 
 def test_tool_calls_hide_the_messages() -> None:
-    """Of a call that asks for tools Langfuse keeps the tools alone: the lost messages must not be made up."""
+    """Of a call that asks for tools Langfuse keeps the tools alone: they must be seen, and nothing be made up."""
     made = call("{}", compact([{"function_call": {"arguments": '{"a": 1}', "name": "look"}}]))
     found = attributes(made)
     assert found["gen_ai.completion.0.function_call.arguments"] == '{"a": 1}'
     assert found["gen_ai.completion.0.function_call.name"] == "look"
-    assert not found.keys() & {"gen_ai.input.messages", "gen_ai.output.messages"}
+    assert "gen_ai.input.messages" not in found
+    asked = {"type": "tool_call", "name": "look", "arguments": {"a": 1}}
+    assert found["gen_ai.output.messages"] == compact([{"role": "assistant", "parts": [asked]}])
+    assert "gen_ai.output.messages" in str(found["kelet.source.langfuse.guessed"])
 
 
 def test_older_versions() -> None:

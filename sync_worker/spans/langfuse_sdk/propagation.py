@@ -17,7 +17,7 @@ from typing import Any
 from sync_worker.json_text import dump
 from sync_worker.records import Observation
 from sync_worker.spans.langfuse_sdk.sdks import Sdk, names_sdk, sdk_of
-from sync_worker.spans.restore import take_apart
+from sync_worker.spans.restore import own_metadata, take_apart
 
 #: The SDKs refuse to hand down longer values; quotes and escapes of the JSON text come on top.
 _MAX_CHARS = 2 * 200 + 2
@@ -62,7 +62,7 @@ def handed_down(rows: Iterable[Observation], known: HandedDown) -> HandedDown:
     )
     rows = list(rows)
     synthetic = next((row for row in rows if row.is_synthetic_root), None)
-    said = {} if synthetic is None else _texts(take_apart(synthetic.metadata).user, any_length=True)
+    said = {} if synthetic is None else _texts(own_metadata(synthetic.metadata), any_length=True)
     _add_told(found, _of_trace_alone(said, rows))
     told: dict[str, Observation] = {}
     own: dict[str, dict[str, str]] = {}
@@ -106,7 +106,7 @@ def _of_trace_alone(said: Mapping[str, str], rows: Sequence[Observation]) -> Map
     roots = [row for row in rows if row.is_trace_root and not row.is_synthetic_root]
     if not said or not roots or any(row.api != "v1" for row in roots):
         return {}
-    theirs = [_texts(take_apart(row.metadata).user, any_length=True) for row in roots]
+    theirs = [_texts(own_metadata(row.metadata), any_length=True) for row in roots]
     return {key: text for key, text in said.items() if all(own.get(key) != text for own in theirs)}
 
 

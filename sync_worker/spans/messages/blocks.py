@@ -13,6 +13,7 @@ from sync_worker.spans.messages.parts import (
     carries,
     extra_part,
     first_string,
+    is_reading,
     plain_text,
     tool_call,
     tool_response,
@@ -188,6 +189,13 @@ def _pydantic_file(block: Block) -> list[Part] | None:
     return parts
 
 
+def _text(block: Block) -> Part | list[Part] | None:
+    found = _content_of(block, ("content", "text", "value"), "text")
+    if "parsed" in block and isinstance(found, dict) and is_reading(found.get("parsed"), found["content"]):
+        del found["parsed"]
+    return found
+
+
 def _listed(part: Part | None) -> list[Part] | None:
     return None if part is None else [part]
 
@@ -199,7 +207,6 @@ def _media(modality: str | None, block: Block) -> Part | None:
 
 
 BlockReader: TypeAlias = Callable[[Block], Part | list[Part] | None]
-_TEXT: BlockReader = partial(_content_of, keys=("content", "text", "value"), kind="text")
 _REASONING: BlockReader = partial(
     _content_of,
     keys=("content", "thinking", "reasoning", "text", "summary", "reasoning_text", "reasoningText", "details"),
@@ -209,7 +216,7 @@ _REFUSAL: BlockReader = partial(_content_of, keys=("content", "refusal"), kind="
 
 #: Block type to the function that reads it; a reader that returns None leaves the block as it is.
 BLOCK_READERS: dict[str, BlockReader] = {
-    **dict.fromkeys(("text", "input_text", "output_text"), _TEXT),
+    **dict.fromkeys(("text", "input_text", "output_text"), _text),
     **dict.fromkeys(
         ("reasoning", "thinking", "reasoning_text", "summary_text", "reasoning.text", "reasoning.summary"), _REASONING
     ),

@@ -14,6 +14,7 @@ from sync_worker.spans.messages.parts import (
     carries,
     extra_part,
     first_string,
+    is_reading,
     tool_call,
     tool_response,
     with_rest,
@@ -146,6 +147,8 @@ def _message(role: str, fields: dict[str, Any]) -> Message:
         for value in fields.pop("toolInvocations"):
             made = invocation_parts(value) if isinstance(value, dict) else block_parts(value)
             parts += made if made[0].get("id") not in known or made[0]["type"] != "tool_call" else []
+    if "parsed" in fields and any(is_reading(fields["parsed"], part.get("content")) for part in spoken):
+        del fields["parsed"]
     parts += [extra_part(key, item) for key, item in fields.items() if carries(item) and not is_beside(key, item)]
     return message
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from sync_worker.json_text import dump, parse_strictly
+from sync_worker.spans import python_text
 from sync_worker.spans.messages.conversation import Part
 
 #: Where a call's id stands, in a call and in its answer; a plain "id" next to another of them is the item's own.
@@ -89,6 +90,29 @@ def arguments(value: object) -> object:
     return value
 
 
+def is_reading(value: object, said: object) -> bool:
+    """Whether a value is what was said, read into an object: fields that nobody gave are in it as well, as null.
+
+    OpenAI's SDK puts it beside the text (openai-python, lib/_parsing/_completions.py: `parsed`, `parsed_arguments`),
+    and who cannot serialise it shows it as Python does (langchain-core, load/serializable.py, to_json_not_implemented).
+    """
+    if isinstance(said, str):
+        said = parse_strictly(said)[1]
+    if isinstance(value, dict) and value.get("type") == "not_implemented" and "lc" in value:
+        value = value.get("repr")
+    if isinstance(value, str):
+        value = python_text.read(value)[1]
+    return said is not None and (value == said or _without_nulls(value) == _without_nulls(said))
+
+
+def _without_nulls(value: object) -> object:
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return value
+
+
 def tool_call(call: Mapping[str, Any]) -> Part | None:
     """Return the part for a call of a tool in any framework's spelling, or None for something else."""
     flat: dict[str, Any] = dict(call)
@@ -112,6 +136,8 @@ def tool_call(call: Mapping[str, Any]) -> Part | None:
             part["arguments"] = arguments(flat[key])
             used.add(key)
             break
+    if "parsed_arguments" in flat and is_reading(flat["parsed_arguments"], part.get("arguments")):
+        used.add("parsed_arguments")
     return with_rest(part, flat, used)
 
 

@@ -144,6 +144,8 @@ def _is_unread(told: _Told) -> bool:
 
 
 def _first(originals: Mapping[str, AttributeValue], keys: tuple[str, ...]) -> str | None:
+    if originals.keys().isdisjoint(keys):
+        return None
     for key in keys:
         value = originals.get(key)
         if isinstance(value, str) and value:

@@ -45,5 +45,7 @@ VOCABULARIES: tuple[Vocabulary, ...] = (
 
 def rebuilt(row: Observation, originals: Originals, context: TraceContext) -> Rebuilt:
     """Return what Langfuse consumed of a row's original attributes; nothing where its vocabulary is unknown."""
-    spoken = next((vocabulary for vocabulary in VOCABULARIES if vocabulary.speaks(originals)), None)
-    return Rebuilt() if spoken is None else spoken.rebuild(row, originals, context)
+    for vocabulary in VOCABULARIES:
+        if vocabulary.speaks(originals):
+            return vocabulary.rebuild(row, originals, context)
+    return Rebuilt()

@@ -102,7 +102,7 @@ def put_tool_call(row: Observation, found: Rebuilt) -> None:
 
 def _is_of_events(text: str | None) -> bool:
     """Whether an input is what Langfuse makes of the event of a tool's message (`gen_ai.tool.message`)."""
-    messages = conversation(text) or []
+    messages = (conversation(text) or []) if text and '"tool"' in text else []
     return len(messages) == 1 and messages[0]["role"] == "tool" and "parts" not in messages[0]
 
 

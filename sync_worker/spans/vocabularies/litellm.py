@@ -1,7 +1,7 @@
 """LiteLLM's export to OpenTelemetry: GenAI's conventions, with tool calls in the older names beside them.
 
 Source: litellm 1.106.2, integrations/opentelemetry.py. Tool calls go into `gen_ai.completion.N.function_call.*`, which
-Langfuse reads first: the messages of such a call are lost.
+Langfuse reads first: what such a call was asked is lost, and of the answer the calls' ids.
 
 Its `langfuse_otel` callback (1.110.2, integrations/langfuse/langfuse_otel.py, integrations/arize/_utils.py) writes
 Langfuse's own names, and the answer in OpenInference's beside them. Langfuse takes the former and drops the latter,
@@ -36,7 +36,8 @@ def rebuild(row: Observation, originals: Originals, context: TraceContext) -> Re
     if prompts.holds(row.input, row.output, originals):
         found = prompts.flattened(row.input, row.output)
         if not any(key.endswith((".role", ".content")) for key in found.attributes):
-            found.lost |= {conventions.INPUT, conventions.OUTPUT}
+            found.lost.add(conventions.INPUT)
+            found.guessed.add(conventions.OUTPUT)  # the calls are there, without their ids
         return found
     return conventions.rebuild_with(conventions.as_text, row, originals)
 
