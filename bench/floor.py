@@ -64,7 +64,7 @@ def _traces(pages: Iterable[bytes], options: Conversion) -> Iterator[list[Encode
     for page in pages:
         _, content = parse(gzip.decompress(page))
         assembly.add([parse_row(row) for row in content["data"]], len(page))
-        for trace_id, rows in assembly.take_whole().items():
+        for trace_id, rows in assembly.take_complete().items():
             yield _spans(trace_id, rows, options)
     for trace_id, rows in assembly.take().items():
         yield _spans(trace_id, rows, options)

@@ -27,7 +27,7 @@ _HEAD, _LEAST_HEAD = CONNECT_TIMEOUT + READ_TIMEOUT, 30.0
 _BODY, _LEAST_BODY = 30.0, 10.0
 #: Bytes a second, as they go over the wire either way, which a deadline moves by: a bad telephone line passes.
 _LEAST_RATE = 16 * 1024
-#: Of an answer that reports a fault only the beginning is of use, and it is not waited for long.
+#: Of an answer that reports a error only the beginning is of use, and it is not waited for long.
 _ERROR_BYTES, _ERROR_SECONDS = 64 * 1024, 5.0
 _PIECE = 256 * 1024  # bytes unpacked at once
 

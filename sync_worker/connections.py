@@ -1,8 +1,8 @@
 """How both sides are reached: through which proxy, and whose certificates are trusted, as the environment says.
 
 httpx reads the same variables, but ends in its own words, without naming one, when a value cannot be used, and does not
-understand an IPv6 address or a network in NO_PROXY. So they are read here: `refuse_unusable` says before the first
-request what is wrong, and `Routed` takes the way that each address is to go.
+understand an IPv6 address or a network in NO_PROXY. So they are read here: `check_connections` says before the first
+request what is wrong, and `ProxyTransport` takes the way that each address is to go.
 
     HTTP_PROXY, HTTPS_PROXY, ALL_PROXY   by the scheme of the address that is asked; in lower case too, which wins
     NO_PROXY                             what is asked without one
@@ -33,37 +33,37 @@ _SOCKS = ("socks5", "socks5h")
 _HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]+")
 
 
-class Routed(httpx.AsyncBaseTransport):
-    """Sends each request by the way that the environment says; a connection pool for each way."""
+class ProxyTransport(httpx.AsyncBaseTransport):
+    """Sends each request by the way that the environment says; a connection pool for each transport."""
 
     def __init__(self) -> None:
-        self._ways: dict[tuple[str | None, bool], httpx.AsyncHTTPTransport] = {}
+        self._transports: dict[tuple[str | None, bool], httpx.AsyncHTTPTransport] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request. Raises as httpx's own transport, and UnsupportedProtocol where there is no way."""
+        """Send a request. Raises as httpx's own transport, and UnsupportedProtocol where there is no transport."""
         try:
-            way = self._way(request.url)
-        except ConfigError as wrong:
-            raise httpx.UnsupportedProtocol(str(wrong), request=request) from None
-        return await way.handle_async_request(request)
+            transport = self._transport(request.url)
+        except ConfigError as error:
+            raise httpx.UnsupportedProtocol(str(error), request=request) from None
+        return await transport.handle_async_request(request)
 
     async def aclose(self) -> None:
         """Close all connections."""
-        for way in self._ways.values():
-            await way.aclose()
+        for transport in self._transports.values():
+            await transport.aclose()
 
-    def _way(self, url: httpx.URL) -> httpx.AsyncHTTPTransport:
+    def _transport(self, url: httpx.URL) -> httpx.AsyncHTTPTransport:
         proxy = proxy_of(url)
         encrypted = url.scheme == "https" or (proxy is not None and proxy.url.scheme == "https")
         key = (None if proxy is None else str(proxy.url), encrypted)
-        if key not in self._ways:
+        if key not in self._transports:
             # A context of its own trusts nobody and takes no time; http:// alone needs no certificates.
             trusted = tls() if encrypted else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            self._ways[key] = httpx.AsyncHTTPTransport(verify=trusted, limits=_LIMITS, proxy=proxy)
-        return self._ways[key]
+            self._transports[key] = httpx.AsyncHTTPTransport(verify=trusted, limits=_LIMITS, proxy=proxy)
+        return self._transports[key]
 
 
-def refuse_unusable(urls: Iterable[str]) -> None:
+def check_connections(urls: Iterable[str]) -> None:
     """Raise ConfigError, a line for each problem, where an address cannot be reached as the environment says."""
     problems: dict[str, None] = {}
     for url in dict.fromkeys(urls):
@@ -72,10 +72,10 @@ def refuse_unusable(urls: Iterable[str]) -> None:
             proxy = proxy_of(asked) if asked.host else None  # the host is decoded here, as it is for each request
             if url.startswith("https:") or (proxy is not None and proxy.url.scheme == "https"):
                 tls()
-        except ConfigError as wrong:
-            problems |= dict.fromkeys(wrong.lines)
-        except (httpx.InvalidURL, UnicodeError) as wrong:
-            line = f"{url} is no address that can be asked ({wrong}). Try: another LANGFUSE_BASE_URL or KELET_API_URL"
+        except ConfigError as error:
+            problems |= dict.fromkeys(error.lines)
+        except (httpx.InvalidURL, UnicodeError) as error:
+            line = f"{url} is no address that can be asked ({error}). Try: another LANGFUSE_BASE_URL or KELET_API_URL"
             problems[line] = None
     if problems:
         raise ConfigError(*problems)
@@ -87,21 +87,21 @@ def tls() -> ssl.SSLContext:
 
     Raises ConfigError.
     """
-    _refuse_key_log()
+    _check_key_log()
     file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
     if file:
         try:
             return ssl.create_default_context(cafile=file)
         except ssl.SSLError:
-            wrong = "holds no certificates in PEM form"
-        except (OSError, ValueError) as fault:
-            wrong = f"cannot be read ({_reason(fault)})"
+            problem = "holds no certificates in PEM form"
+        except (OSError, ValueError) as error:
+            problem = f"cannot be read ({_reason(error)})"
         raise ConfigError(
-            f"SSL_CERT_FILE: {file} {wrong}. Try: a file of certificates that begin with -----BEGIN CERTIFICATE-----, "
+            f"SSL_CERT_FILE: {file} {problem}. Try: a file of certificates that begin with -----BEGIN CERTIFICATE-----, "
             "or unset it"
         )
     if folder:
-        _refuse_folder(folder)
+        _check_folder(folder)
         return ssl.create_default_context(capath=folder)
     return httpx.create_ssl_context(trust_env=False)
 
@@ -144,10 +144,10 @@ def _is_direct(url: httpx.URL, entries: str) -> bool:
     networks are compared with addresses, and no name is looked up. Raises ConfigError for an entry that is neither.
     """
     entries = entries.replace(",", " ")
-    return any([_fits(entry, url) for entry in entries.split()])  # noqa: C419 - each is checked, also behind a fit
+    return any([_matches(entry, url) for entry in entries.split()])  # noqa: C419 - each is checked, also behind a fit
 
 
-def _fits(entry: str, url: httpx.URL) -> bool:
+def _matches(entry: str, url: httpx.URL) -> bool:
     text = entry
     if "://" in text:
         scheme, _, text = text.partition("://")
@@ -166,11 +166,11 @@ def _fits(entry: str, url: httpx.URL) -> bool:
     if port is not None and int(port) != (url.port or _PORTS.get(url.scheme)):
         return False
     if ":" in text or "/" in text or re.fullmatch(r"[0-9.]+", text):
-        return _is_inside(url.host, text, entry)
-    return _is_below(url.host, text.lower().lstrip("*"))
+        return _is_in_network(url.host, text, entry)
+    return _is_subdomain(url.host, text.lower().lstrip("*"))
 
 
-def _is_inside(host: str, network: str, entry: str) -> bool:
+def _is_in_network(host: str, network: str, entry: str) -> bool:
     try:
         found = ipaddress.ip_network(_without_zone(network), strict=False)
     except ValueError:
@@ -187,7 +187,7 @@ def _is_inside(host: str, network: str, entry: str) -> bool:
     return address.version == found.version and address in found
 
 
-def _is_below(host: str, domain: str) -> bool:
+def _is_subdomain(host: str, domain: str) -> bool:
     host, domain = host.lower().rstrip("."), domain.rstrip(".")
     if domain.startswith("."):
         return host.endswith(domain)
@@ -198,14 +198,14 @@ def _without_zone(address: str) -> str:
     return re.sub("%[^/]*", "", address)
 
 
-def _refuse_folder(folders: str) -> None:
+def _check_folder(folders: str) -> None:
     """Refuse a folder in which OpenSSL would find nothing: it says so at no time but by refusing every server."""
     for folder in folders.split(os.pathsep):
         try:
             names = [path.name for path in Path(folder).iterdir()]
-        except (OSError, ValueError) as fault:
+        except (OSError, ValueError) as error:
             raise ConfigError(
-                f"SSL_CERT_DIR: {folder} cannot be read ({_reason(fault)}). Try: a folder of certificates, or unset it"
+                f"SSL_CERT_DIR: {folder} cannot be read ({_reason(error)}). Try: a folder of certificates, or unset it"
             ) from None
         if any(_HASHED.fullmatch(name) for name in names):
             return
@@ -215,14 +215,14 @@ def _refuse_folder(folders: str) -> None:
     )
 
 
-def _refuse_key_log() -> None:
+def _check_key_log() -> None:
     """Refuse a file for TLS keys that cannot be written, which Python opens for every context."""
     file = os.environ.get("SSLKEYLOGFILE")
     try:
         if file:
             Path(file).open("ab").close()
-    except (OSError, ValueError) as fault:
-        raise ConfigError(f"SSLKEYLOGFILE: {file} cannot be written ({_reason(fault)}). Try: unset it") from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"SSLKEYLOGFILE: {file} cannot be written ({_reason(error)}). Try: unset it") from None
 
 
 def _name(lower: str) -> str:
@@ -230,5 +230,5 @@ def _name(lower: str) -> str:
     return lower if os.environ.get(lower) else lower.upper()
 
 
-def _reason(fault: Exception) -> str:
-    return ((fault.strerror if isinstance(fault, OSError) else None) or str(fault) or type(fault).__name__).lower()
+def _reason(error: Exception) -> str:
+    return ((error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__).lower()

@@ -17,72 +17,74 @@ AGREEMENT_MS = 300_000
 #: A date that takes a server's clock back by more is believed when a second one says so too: it may be a cache's.
 STEP_MS = 5_000
 #: A machine that is alone with its word is believed so far after the last certain time, in milliseconds.
-ALONE_MS = 86_400_000
+MACHINE_ONLY_MS = 86_400_000
 #: A machine that says it again after so long, in milliseconds, is believed further than that.
-AGAIN_MS = 600_000
-_FROZEN = 2.0  # seconds after which the same date once more was not made for this answer
-_FRESH = 3_600.0  # seconds after which a server is asked for its time again
+CONFIRM_AFTER_MS = 600_000
+_REPEATED_AFTER = 2.0  # seconds after which the same date once more was not made for this answer
+_MAX_AGE = 3_600.0  # seconds after which a server is asked for its time again
 
 
-class Witness:
+class ServerClock:
     """A server's clock, known by the dates of its answers."""
 
     def __init__(self, machine: Clock) -> None:
         self._machine = machine
         self._offset: float | None = None  # of the server's clock to the monotonic one, in milliseconds
         self._date: tuple[int, float] | None = None  # the last date, and when its answer was there
-        self._answers = False
-        self._back: tuple[float, float] | None = None  # where the offset may lie, by a date that took it back
-        self._heard: float | None = None  # when the server was asked last, whether it told the time or not
-        self._apart = 0.0  # of the machine's clock to the monotonic one at that moment, in milliseconds
+        self._responded = False
+        self._step_back: tuple[float, float] | None = None  # where the offset may lie, by a date that took it back
+        self._requested_at: float | None = None  # when the server was asked last, whether it reported the time or not
+        self._machine_offset = 0.0  # of the machine's clock to the monotonic one at that moment, in milliseconds
 
-    def report(self, date_ms: int | None, asked: float, answered: float) -> None:
-        """Take note of the date of an answer; `asked` and `answered` are monotonic seconds around it.
+    def report(self, date_ms: int | None, requested: float, answered: float) -> None:
+        """Take note of the date of an answer; `requested` and `answered` are monotonic seconds around it.
 
         A date leaves out the milliseconds, and was written between the question and the answer: the clock is moved no
         further than that proves, and begins with the machine's.
         """
-        self.asked()
-        self._answers = True
+        self.note_request()
+        self._responded = True
         if date_ms is None:
             return
         before, self._date = self._date, (date_ms, answered)
-        if before is not None and before[0] == date_ms and asked - before[1] > _FROZEN:
+        if before is not None and before[0] == date_ms and requested - before[1] > _REPEATED_AFTER:
             self._offset, self._date = None, before
             return
-        low, high = date_ms - answered * 1000, date_ms + 999 - asked * 1000
-        if self._offset is not None and high < self._offset - STEP_MS and not self._said_before(low, high):
-            self._back = low, high
+        low, high = date_ms - answered * 1000, date_ms + 999 - requested * 1000
+        if self._offset is not None and high < self._offset - STEP_MS and not self._is_confirmed(low, high):
+            self._step_back = low, high
             return
-        self._back = None
-        start = self._apart if self._offset is None else self._offset
+        self._step_back = None
+        start = self._machine_offset if self._offset is None else self._offset
         # What was far ahead of the server is set to the least that its time can be: no time counts before it has come.
         self._offset = low if start > high + STEP_MS else min(max(start, low), high)
 
-    def _said_before(self, low: float, high: float) -> bool:
-        return self._back is not None and low <= self._back[1] + STEP_MS and high >= self._back[0] - STEP_MS
+    def _is_confirmed(self, low: float, high: float) -> bool:
+        return (
+            self._step_back is not None and low <= self._step_back[1] + STEP_MS and high >= self._step_back[0] - STEP_MS
+        )
 
     def now_ms(self) -> int | None:
         """Return the server's time in Unix milliseconds; None where its answers do not tell it."""
         return None if self._offset is None else round(self._offset + self._machine.monotonic() * 1000)
 
-    def asked(self) -> None:
+    def note_request(self) -> None:
         """Take note that the server was asked; it may not tell its time at all."""
-        self._heard, self._apart = self._machine.monotonic(), self._machine_apart()
+        self._requested_at, self._machine_offset = self._machine.monotonic(), self._offset_of_machine()
 
     @property
-    def is_silent(self) -> bool:
+    def omits_date(self) -> bool:
         """Whether the server answers, but does not tell its time."""
-        return self._answers and self._offset is None
+        return self._responded and self._offset is None
 
     @property
     def is_due(self) -> bool:
         """Whether to ask the server for its time: not asked lately, or the machine's clock was set since."""
-        if self._heard is None or self._machine.monotonic() - self._heard > _FRESH:
+        if self._requested_at is None or self._machine.monotonic() - self._requested_at > _MAX_AGE:
             return True
-        return abs(self._machine_apart() - self._apart) > STEP_MS
+        return abs(self._offset_of_machine() - self._machine_offset) > STEP_MS
 
-    def _machine_apart(self) -> float:
+    def _offset_of_machine(self) -> float:
         return self._machine.now_ms() - self._machine.monotonic() * 1000
 
 
@@ -92,7 +94,7 @@ class Reading:
 
     now_ms: int
     certain: bool
-    alone: bool = False  # by the machine's word alone
+    machine_only: bool = False  # by the machine's word alone
 
 
 class CorrectedClock(ClockOnMachine):
@@ -103,9 +105,9 @@ class CorrectedClock(ClockOnMachine):
         self._last = last_ms
         # Offsets to the monotonic clock, in milliseconds: of what two clocks told, and of what the machine said alone.
         self._carried: float | None = None
-        self._alone: float | None = None
-        self.langfuse = Witness(machine)
-        self.kelet = Witness(machine)
+        self._machine_only_offset: float | None = None
+        self.langfuse = ServerClock(machine)
+        self.kelet = ServerClock(machine)
 
     def now_ms(self) -> int:
         """Return the time in Unix milliseconds, or the best guess: what to read and send by."""
@@ -126,10 +128,10 @@ class CorrectedClock(ClockOnMachine):
 
     def read(self) -> Reading:
         """Return the time."""
-        reading = self._judged()
+        reading = self._evaluate()
         offset = reading.now_ms - self._machine.monotonic() * 1000
-        if reading.certain and reading.alone:
-            self._alone = offset
+        if reading.certain and reading.machine_only:
+            self._machine_only_offset = offset
         elif reading.certain:
             self._carried = offset
             self._last = max(self._last, reading.now_ms)
@@ -146,23 +148,23 @@ class CorrectedClock(ClockOnMachine):
         self._last = max(self._last, self._machine.now_ms())
 
     @property
-    def ahead_ms(self) -> int | None:
+    def drift_ms(self) -> int | None:
         """How far the machine's clock runs ahead of Langfuse's (behind where negative); None where that is not told."""
         langfuse = self.langfuse.now_ms()
         return None if langfuse is None else self._machine.now_ms() - langfuse
 
     @property
     def needs_langfuse(self) -> bool:
-        """Whether to ask Langfuse for its time: not told lately, and not just after the last certain time."""
+        """Whether to ask Langfuse for its time: not reported lately, and not just after the last certain time."""
         return self.langfuse.is_due and not 0 <= self._machine.now_ms() - self._last <= AGREEMENT_MS
 
     @property
     def needs_kelet(self) -> bool:
         """Whether to ask Kelet: it was not asked lately, and Langfuse tells no time, or none that is certain."""
         doubted = self.langfuse.now_ms() is not None and not self.is_certain
-        return self.kelet.is_due and (doubted or self.langfuse.is_silent)
+        return self.kelet.is_due and (doubted or self.langfuse.omits_date)
 
-    def testimony(self) -> str:
+    def describe(self) -> str:
         """Return for people what each clock says."""
         langfuse, kelet = self.langfuse.now_ms(), self.kelet.now_ms()
         parts = [f"this machine says {iso_time(self._machine.now_ms())}"]
@@ -172,14 +174,14 @@ class CorrectedClock(ClockOnMachine):
             parts.append(f"the last certain time was {iso_time(self._last)}")
         return ", ".join(parts)
 
-    def _judged(self) -> Reading:
+    def _evaluate(self) -> Reading:
         machine, langfuse, kelet = self._machine.now_ms(), self.langfuse.now_ms(), self.kelet.now_ms()
         if langfuse is not None and self.all_agree:
             self._last = min(self._last, langfuse)
-        reading = self._agreed(machine, langfuse, kelet)
+        reading = self._compare(machine, langfuse, kelet)
         return replace(reading, certain=reading.certain and reading.now_ms >= self._last - AGREEMENT_MS)
 
-    def _agreed(self, machine: int, langfuse: int | None, kelet: int | None) -> Reading:
+    def _compare(self, machine: int, langfuse: int | None, kelet: int | None) -> Reading:
         carried = self._at(self._carried)
         if langfuse is not None and (_near(langfuse, machine) or _near(langfuse, kelet)):
             return Reading(langfuse, certain=True)
@@ -189,13 +191,13 @@ class CorrectedClock(ClockOnMachine):
             return Reading(langfuse, certain=True)
         if carried is not None and (_near(carried, machine) or _near(carried, kelet)):
             return Reading(carried, certain=True)
-        told = kelet if langfuse is None else langfuse
-        if told is not None:
-            return Reading(told, certain=False)
-        kept = self._at(self._alone) if carried is None else carried
+        reported = kelet if langfuse is None else langfuse
+        if reported is not None:
+            return Reading(reported, certain=False)
+        kept = self._at(self._machine_only_offset) if carried is None else carried
         if kept is not None:
-            return Reading(kept, certain=True, alone=True)
-        return Reading(machine, certain=not self._last or machine <= self._last + ALONE_MS, alone=True)
+            return Reading(kept, certain=True, machine_only=True)
+        return Reading(machine, certain=not self._last or machine <= self._last + MACHINE_ONLY_MS, machine_only=True)
 
     def _at(self, offset: float | None) -> int | None:
         return None if offset is None else round(offset + self._machine.monotonic() * 1000)

@@ -14,7 +14,7 @@ import httpx
 from sync_worker.json_text import parse
 
 _SHOWN = 200  # characters of an answer shown in a message
-_MOST_MESSAGES = 3  # of a list of faults in an answer
+_MOST_MESSAGES = 3  # of a list of errors in an answer
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9.+-]{1,40}/[A-Za-z0-9.+-]{1,60}")
 _QUOTED_BYTES = re.compile(r""":?\s*(bytearray\(|\bb['"]).*""", re.DOTALL)
 _FURTHEST = 86_400.0  # seconds: a quota of the day ends within it
@@ -47,7 +47,7 @@ def retry_after(response: httpx.Response) -> float | None:
     """Return the seconds a server asked to wait; None where it did not ask, or not in a form that can be believed.
 
     A date is compared with the server's own clock where it tells it. What lies further off than `_FURTHEST` is no
-    wish but a fault (a date of another century), and would stop the worker for good.
+    wish but a error (a date of another century), and would stop the worker for good.
     """
     value = response.headers.get("Retry-After", "").strip()
     if not value:
@@ -87,7 +87,7 @@ def _http_date(text: str) -> float | None:
         return None
 
 
-def shown(text: str, secrets: Iterable[str] = ()) -> str:
+def excerpt(text: str, secrets: Iterable[str] = ()) -> str:
     """Return the beginning of a text that the other side wrote, on one line; secrets that it repeats become `***`."""
     for secret in secrets:
         text = text.replace(secret, "***")
@@ -95,7 +95,7 @@ def shown(text: str, secrets: Iterable[str] = ()) -> str:
     return line if len(line) <= _SHOWN else line[:_SHOWN] + "…"
 
 
-def said(response: httpx.Response, secrets: Iterable[str] = ()) -> str:
+def response_text(response: httpx.Response, secrets: Iterable[str] = ()) -> str:
     """Return what an answer says of itself: the message in its JSON where it holds one, else of what kind it is.
 
     Nothing else of it is ever shown, since it may hold a customer's data.
@@ -104,7 +104,7 @@ def said(response: httpx.Response, secrets: Iterable[str] = ()) -> str:
     if is_json and isinstance(body, dict):
         messages = [text for key in ("message", "error", "detail") for text in _messages(body.get(key))]
         if messages:
-            return shown("; ".join(dict.fromkeys(messages)), secrets)
+            return excerpt("; ".join(dict.fromkeys(messages)), secrets)
     kind = _MEDIA_TYPE.match(response.headers.get("Content-Type", ""))
     named = f" of {kind.group(0).lower()}" if kind else ""
     return f"{len(response.content):,} bytes{named}, {_kind(response.content, is_json=is_json)}"
@@ -136,18 +136,18 @@ def _kind(content: bytes, *, is_json: bool) -> str:
     return "JSON that cannot be read" if beginning.startswith((b"{", b"[", b'"')) else "no JSON"
 
 
-def describe(fault: Exception) -> str:
-    """Return what a network fault says, or its kind when it says nothing.
+def describe(error: Exception) -> str:
+    """Return what a network error says, or its kind when it says nothing.
 
     Where the bytes of an answer break the rules of HTTP, h11 quotes them: they may be a customer's data.
     """
-    return shown(_QUOTED_BYTES.sub("", str(fault))) or type(fault).__name__
+    return excerpt(_QUOTED_BYTES.sub("", str(error))) or type(error).__name__
 
 
 def redirect_target(response: httpx.Response) -> str:
     """Return where a redirect leads, without query or credentials."""
     try:
-        target = shown(str(httpx.URL(response.headers.get("Location", "")).copy_with(query=None, userinfo=b"")))
+        target = excerpt(str(httpx.URL(response.headers.get("Location", "")).copy_with(query=None, userinfo=b"")))
         return target or "an address that it does not name"
     except httpx.InvalidURL:
         return "an address that cannot be read"

@@ -17,7 +17,7 @@ class Interval(NamedTuple):
         """Milliseconds from start to end."""
         return self.end - self.start
 
-    def holds(self, moment: int) -> bool:
+    def contains(self, moment: int) -> bool:
         """Whether a moment lies in the interval; its end does not."""
         return self.start <= moment < self.end
 
@@ -50,7 +50,7 @@ def gaps(within: Interval, covered: Iterable[Interval]) -> list[Interval]:
     return result
 
 
-def within(intervals: Iterable[Interval], whole: Interval) -> list[Interval]:
+def clip(intervals: Iterable[Interval], whole: Interval) -> list[Interval]:
     """Return what of the intervals lies in a whole, in their order; what does not is left out."""
     cut = (Interval(max(interval.start, whole.start), min(interval.end, whole.end)) for interval in intervals)
     return [interval for interval in cut if interval.length > 0]

@@ -19,37 +19,37 @@ _JOINER = "\u200d"  # holds an emoji together that is made of several
 _STYLES = "\ufe0e\ufe0f"  # whether what stands before is shown as text or as an emoji
 
 
-def escaped(text: str) -> str:
+def escape(text: str) -> str:
     r"""Return a text with escapes (`\n`, `\x1b`, `\u202e`) in place of all that is not meant to be seen."""
-    return text if text.isascii() and text.isprintable() else "".join(_python(char) for char in _marked(text))
+    return text if text.isascii() and text.isprintable() else "".join(_python_escape(char) for char in _mark(text))
 
 
-def escaped_json(text: str) -> str:
+def escape_json(text: str) -> str:
     r"""Return JSON with escapes (`\u202e`) in place of what is not meant to be seen; its own line breaks stay.
 
     `json.dumps` escapes what is below a space, so a line break that is left lies between two tokens.
     """
-    return text if text.isascii() and "\x7f" not in text else "".join(_json(char) for char in _marked(text))
+    return text if text.isascii() and "\x7f" not in text else "".join(_json_escape(char) for char in _mark(text))
 
 
-def takes_unicode(stream: TextIO | None) -> bool:
+def supports_unicode(stream: TextIO | None) -> bool:
     """Whether a stream writes every character; another one would put escapes into JSON that JSON does not know."""
     return stream is not None and (stream.encoding or "").lower().replace("-", "").startswith("utf")
 
 
 def is_printable(text: str) -> bool:
-    """Whether there is nothing in a text that `escaped` would change."""
-    return escaped(text) == text
+    """Whether there is nothing in a text that `escape` would change."""
+    return escape(text) == text
 
 
-def _marked(text: str) -> Iterator[tuple[str, bool]]:
+def _mark(text: str) -> Iterator[tuple[str, bool]]:
     """Yield each character, and whether it is to be escaped."""
     for at, char in enumerate(text):
         before, after = text[at - 1 : at] if at else "", text[at + 1 : at + 2]
-        yield char, _is_unseen(char, before, after)
+        yield char, _is_invisible(char, before, after)
 
 
-def _is_unseen(char: str, before: str, after: str) -> bool:
+def _is_invisible(char: str, before: str, after: str) -> bool:
     code = ord(char)
     if code < 0x7F:
         return code < 0x20
@@ -60,7 +60,7 @@ def _is_unseen(char: str, before: str, after: str) -> bool:
     category = unicodedata.category(char)
     if category == "Cn":  # not assigned: an emoji of a newer Unicode than this Python's may be seen, these may not
         return not 0x1F000 <= code <= 0x1FBFF and (code >= 0xE0000 or code & 0xFFF0 == 0xFFF0 or code == 0x2065)
-    return category in _CATEGORIES or _has_no_ink(code)
+    return category in _CATEGORIES or _is_default_ignorable(code)
 
 
 def _is_one_of(char: str, categories: set[str]) -> bool:
@@ -70,7 +70,7 @@ def _is_one_of(char: str, categories: set[str]) -> bool:
     return char in _STYLES or unicodedata.category(char) in categories or 0x1F000 <= ord(char) <= 0x1FBFF
 
 
-def _has_no_ink(code: int) -> bool:
+def _is_default_ignorable(code: int) -> bool:
     """Whether a letter or mark is never drawn: Unicode's Default_Ignorable_Code_Point outside the categories above."""
     return (
         code in {0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x3164, 0xFFA0}
@@ -80,14 +80,14 @@ def _has_no_ink(code: int) -> bool:
     )
 
 
-def _python(marked: tuple[str, bool]) -> str:
-    char, unseen = marked
-    return char.encode("unicode_escape").decode("ascii") if unseen else char
+def _python_escape(marked: tuple[str, bool]) -> str:
+    char, invisible = marked
+    return char.encode("unicode_escape").decode("ascii") if invisible else char
 
 
-def _json(marked: tuple[str, bool]) -> str:
-    char, unseen = marked
-    if not unseen or char == "\n":
+def _json_escape(marked: tuple[str, bool]) -> str:
+    char, invisible = marked
+    if not invisible or char == "\n":
         return char
     code = ord(char)
     if code <= 0xFFFF:

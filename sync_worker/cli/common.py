@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 from sync_worker.cli.output import say
 from sync_worker.cli.stopping import restored
 from sync_worker.clock import Stopped, SystemClock
-from sync_worker.connections import refuse_unusable
+from sync_worker.connections import check_connections
 from sync_worker.errors import ConfigError, ExitCode, StateError, SyncError
 from sync_worker.ledger import Ledger, copies, open_ledger
 from sync_worker.ledger import lease as leases
@@ -59,7 +59,7 @@ def settings_for(arguments: argparse.Namespace, *, need_sources: bool = True) ->
     for warning in settings.warnings:
         log.warning("%s", warning, extra={"action": "settings"})
     if need_sources:
-        refuse_unusable(url for one in settings.sources for url in (one.langfuse_base_url, one.kelet_api_url))
+        check_connections(url for one in settings.sources for url in (one.langfuse_base_url, one.kelet_api_url))
     return settings
 
 

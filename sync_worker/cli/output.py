@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal, TextIO
 
 from sync_worker.errors import ExitCode
-from sync_worker.printable import escaped, escaped_json, takes_unicode
+from sync_worker.printable import escape, escape_json, supports_unicode
 
 _Name = Literal["stdout", "stderr"]
 
@@ -44,23 +44,23 @@ def prepare() -> None:
 
 def say(line: str) -> None:
     """Tell the person something, in one line."""
-    _write("stderr", escaped(line) + "\n")
+    _write("stderr", escape(line) + "\n")
 
 
 def print_line(line: str = "", *, styled: bool = False) -> None:
     """Print a line of the result; `styled` lets the program's own colours through."""
-    _write("stdout", (_escaped_but_styles(line) if styled else escaped(line)) + "\n")
+    _write("stdout", (_escaped_but_styles(line) if styled else escape(line)) + "\n")
 
 
 def print_json(value: Any) -> None:
     """Print the result as one JSON object."""
-    text = json.dumps(value, indent=2, ensure_ascii=not takes_unicode(sys.stdout))
-    _write("stdout", escaped_json(text) + "\n")
+    text = json.dumps(value, indent=2, ensure_ascii=not supports_unicode(sys.stdout))
+    _write("stdout", escape_json(text) + "\n")
 
 
 def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print rows in aligned columns."""
-    everything = [[escaped(cell) for cell in row] for row in (head, *rows)]
+    everything = [[escape(cell) for cell in row] for row in (head, *rows)]
     widths = [max(len(row[column]) for row in everything) for column in range(len(head))]
     for row in everything:
         print_line("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -132,4 +132,4 @@ def _give_up(name: _Name, stream: TextIO | None, fault: OSError) -> None:
 
 
 def _escaped_but_styles(line: str) -> str:
-    return "".join(part if at % 2 else escaped(part) for at, part in enumerate(_STYLE.split(line)))
+    return "".join(part if at % 2 else escape(part) for at, part in enumerate(_STYLE.split(line)))

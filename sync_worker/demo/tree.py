@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from sync_worker.demo.receiver import ReceivedSpan
-from sync_worker.printable import escaped
+from sync_worker.printable import escape
 
 NAME_CHARS = 60  # of a span's name, before the line is cut to the width
 STATUS_CHARS = 60  # of a status message
@@ -41,7 +41,7 @@ def _trace(members: list[ReceivedSpan], width: int, *, color: bool) -> Iterator[
         ("user", _first(members, "user.id")),
     ):
         if value:
-            parts.append(f"{label} {escaped(str(value))}")
+            parts.append(f"{label} {escape(str(value))}")
     yield _styled(fit("  ".join(parts), width), _BOLD, color=color)
     for span, lead, orphan in _walk(members, width // 2):
         yield _line(span, lead, width, orphan=orphan, color=color)
@@ -74,12 +74,12 @@ def _walk(members: list[ReceivedSpan], deepest: int) -> Iterator[tuple[ReceivedS
 
 
 def _line(span: ReceivedSpan, lead: str, width: int, *, orphan: bool, color: bool) -> str:
-    name = fit(escaped(str(span.name)) or "(no name)", NAME_CHARS)
+    name = fit(escape(str(span.name)) or "(no name)", NAME_CHARS)
     state_keys = "  ".join(fact for fact in (_what(span), _duration(span.end_ns - span.start_ns), _model(span)) if fact)
     head = f"{lead}{name}"
     tail = ""
     if span.status_code == ERROR_STATUS:
-        message = fit(escaped(str(span.status_message)), STATUS_CHARS)
+        message = fit(escape(str(span.status_message)), STATUS_CHARS)
         tail += f"  ERROR {message}" if message else "  ERROR"
     if orphan:
         tail += f"  {ORPHAN}"
@@ -91,17 +91,17 @@ def _line(span: ReceivedSpan, lead: str, width: int, *, orphan: bool, color: boo
 
 def _what(span: ReceivedSpan) -> str:
     kind = span.attributes.get("langfuse.observation.type") or span.attributes.get("gen_ai.operation.name")
-    return escaped(str(kind)) if kind else ""
+    return escape(str(kind)) if kind else ""
 
 
 def _model(span: ReceivedSpan) -> str:
     found = span.attributes
     names = ("gen_ai.response.model", "gen_ai.request.model", "langfuse.observation.model.name")
-    model = next((escaped(str(found[name])) for name in names if found.get(name)), "")
+    model = next((escape(str(found[name])) for name in names if found.get(name)), "")
     tokens = [found.get("gen_ai.usage.input_tokens"), found.get("gen_ai.usage.output_tokens")]
     if all(count is None for count in tokens):
         return model
-    counted = "→".join("?" if count is None else escaped(str(count)) for count in tokens)
+    counted = "→".join("?" if count is None else escape(str(count)) for count in tokens)
     return f"{model}  {counted} tokens".lstrip()
 
 

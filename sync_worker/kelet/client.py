@@ -12,9 +12,9 @@ import httpx
 
 from sync_worker import __version__
 from sync_worker.answers import MAX_BYTES, BadAnswer, BoundedClient, BrokenOff, TooSlow
-from sync_worker.connections import Routed
+from sync_worker.connections import ProxyTransport
 from sync_worker.errors import CredentialsRefused, SourcePaused, TransientError
-from sync_worker.http import Hooks, describe, redirect_target, retry_after, said, shown
+from sync_worker.http import Hooks, describe, redirect_target, retry_after, response_text, excerpt
 from sync_worker.kelet.acknowledgement import partial_success, why_not
 from sync_worker.kelet.batches import body
 from sync_worker.kelet.compression import compress
@@ -116,7 +116,7 @@ class KeletClient:
                 "Content-Type": "application/x-protobuf",
                 "User-Agent": f"langfuse-kelet-sync/{__version__}",
             },
-            transport=transport or Routed(),
+            transport=transport or ProxyTransport(),
             event_hooks=hooks,
         )
 
@@ -195,7 +195,7 @@ class KeletClient:
         status = response.status_code
         if 200 <= status < 300:
             return self._accepted(response)
-        where = f"{status} at {self.url}: {said(response, (self._key,))}"
+        where = f"{status} at {self.url}: {response_text(response, (self._key,))}"
         if status in {400, 413, 422}:
             raise Refused(status, f"Kelet refused it ({where})")
         if status in {401, 403}:
@@ -226,11 +226,11 @@ class KeletClient:
         fault = why_not(response.status_code, kind, response.content)
         if fault is not None:
             raise SourcePaused(
-                f"{self.url} answered {response.status_code} with {fault} ({said(response, (self._key,))}). "
+                f"{self.url} answered {response.status_code} with {fault} ({response_text(response, (self._key,))}). "
                 f"{_NO_ACKNOWLEDGEMENT}"
             )
         partial = partial_success(kind, response.content)
-        message = shown(partial.error_message, (self._key,))
+        message = excerpt(partial.error_message, (self._key,))
         if partial.rejected_spans > 0:
             return Accepted(partial.rejected_spans, message)
         if message:

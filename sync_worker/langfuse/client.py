@@ -19,9 +19,9 @@ import httpx
 from sync_worker.answers import MAX_BYTES, BadAnswer, BoundedClient, TooLarge, TooSlow
 from sync_worker.backoff import Backoff
 from sync_worker.clock import Clock
-from sync_worker.connections import Routed
+from sync_worker.connections import ProxyTransport
 from sync_worker.errors import CredentialsRefused, SourcePaused, TransientError
-from sync_worker.http import Hooks, describe, redirect_target, resets_in, retry_after, said
+from sync_worker.http import Hooks, describe, redirect_target, resets_in, retry_after, response_text
 from sync_worker.json_text import parse_answer
 from sync_worker.langfuse.buckets import Buckets, bucket_of
 from sync_worker.langfuse.budget import RateLimited
@@ -100,10 +100,10 @@ class LangfuseClient:
         self.http = BoundedClient(
             max_bytes=max_bytes,
             clock=clock,
-            left=lambda: backoff.left,
+            left=lambda: backoff.remaining,
             auth=httpx.BasicAuth(public_key, secret_key),
             headers={"Accept": "application/json", "User-Agent": "langfuse-kelet-sync"},
-            transport=transport or Routed(),
+            transport=transport or ProxyTransport(),
             event_hooks=hooks,
         )
 
@@ -131,7 +131,7 @@ class LangfuseClient:
         Raises Stopped, and RateLimited when Langfuse told this or another run to wait beyond patience, or at all where
         it is to go out `at_once`.
         """
-        await self.budget.acquire(path, self.backoff.left, at_once=at_once)
+        await self.budget.acquire(path, self.backoff.remaining, at_once=at_once)
         self.requests += 1
 
     async def get(self, path: str, params: Mapping[str, str]) -> Answer:
@@ -146,7 +146,7 @@ class LangfuseClient:
         """GET a path below the base URL, once; see `admitted` for `at_once`.
 
         Raises RateLimited, PageTooHeavy, ServerFault, TransientError, EndpointMissing, RequestRejected,
-        CredentialsRefused, SourcePaused for a redirect, PatienceEnded, or Stopped.
+        CredentialsRefused, SourcePaused for a redirect, RetryDeadlineExceeded, or Stopped.
         """
         await self.admitted(path, at_once=at_once)
         await self._pace.begin()
@@ -157,7 +157,7 @@ class LangfuseClient:
             failed = response.status_code >= 500
         except PageTooHeavy as fault:
             failed = not isinstance(fault, AnswerTooLarge)  # that one the server did serve
-            self.backoff.endure(fault)  # each smaller page may be as slow
+            self.backoff.check_deadline(fault)  # each smaller page may be as slow
             raise
         finally:
             self._pace.end(self.clock.monotonic() - began, failed=failed)
@@ -263,4 +263,4 @@ class LangfuseClient:
         return RateLimited(f"Langfuse's rate limit {bucket.name} is reached ({told})", retry_after=seconds)
 
     def _said(self, response: httpx.Response) -> str:
-        return said(response, self._unspeakable)
+        return response_text(response, self._unspeakable)

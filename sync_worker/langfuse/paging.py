@@ -157,7 +157,7 @@ class Paging:
 
         None when there is none to ask for.
         """
-        moments = {moment for moment in self._served if not than.holds(moment)}
+        moments = {moment for moment in self._served if not than.contains(moment)}
         places: list[tuple[Interval, tuple[int, ...]]] = [
             (Interval(moment, moment + 1), (1, 2)) for moment in sorted(moments)
         ]

@@ -168,7 +168,7 @@ class V1Reader:
             page = await self._one(listing, item_id)
             if page is None:
                 some_missing = True
-            elif page.unreadable or interval.holds(page.observations[0].start_ms):
+            elif page.unreadable or interval.contains(page.observations[0].start_ms):
                 yield page
         if some_missing:
             now = self._client.clock.now_ms()

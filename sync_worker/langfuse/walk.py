@@ -97,7 +97,7 @@ class Walk:
                 yield Walked(here.start, part.observations, part.unreadable, part.size)
                 continue
             yield Walked(here.end, part.observations, part.unreadable, part.size)
-            starts = [observation.start_ms for observation in part.observations if here.holds(observation.start_ms)]
+            starts = [observation.start_ms for observation in part.observations if here.contains(observation.start_ms)]
             oldest = min(starts, default=None)
             if oldest is None:
                 todo += [(half, None) for half in _halves(here)]
@@ -124,7 +124,7 @@ class Walk:
         starts = (
             []
             if behind is None
-            else [observation.start_ms for observation in behind.observations if here.holds(observation.start_ms)]
+            else [observation.start_ms for observation in behind.observations if here.contains(observation.start_ms)]
         )
         if starts and starts[0] + 1 < here.end:
             return [Interval(here.start, starts[0] + 1), Interval(starts[0] + 1, here.end)]

@@ -25,20 +25,20 @@ class Assembly:
     """Holds observations by trace. `size` estimates the bytes they take, by what their pages weighed.
 
     An observation that a v2 listing shows twice with the same start has two versions that Langfuse's store has yet to
-    merge: it is marked as unsettled. Of the last observation of a page that cannot be told: it stands in `unproven`
+    merge: it is marked as unsettled. Of the last observation of a page that cannot be told: it stands in `unchecked`
     until it can.
     """
 
     def __init__(self) -> None:
         self.traces: dict[str, dict[str, Observation]] = {}
         self.size = 0
-        self.unproven: dict[StoreKey, Observation] = {}
+        self.unchecked: dict[StoreKey, Observation] = {}
         self._seen: dict[str, set[StoreKey]] = {}  # by trace
         self._twice: set[StoreKey] = set()
         self._pages = 0
-        self._touched: dict[str, int] = {}  # by trace, the page that brought an observation of it last
-        self._asked: set[str] = set()  # traces that were added to since it was asked whether they are whole
-        self._rows = 0
+        self._last_page: dict[str, int] = {}  # by trace, the page that brought an observation of it last
+        self._unexamined: set[str] = set()  # traces that were added to since it was asked whether they are whole
+        self._count = 0
 
     def add(self, observations: Sequence[Observation], size: int, border: Observation | None = None) -> None:
         """Take in the observations of a page; of an observation that repeats, its newest and most complete state stays.
@@ -49,29 +49,29 @@ class Assembly:
         for observation in observations:
             key = store_key(observation)
             trace_id = key[0]
-            self._touched[trace_id] = self._pages
-            self._asked.add(trace_id)
+            self._last_page[trace_id] = self._pages
+            self._unexamined.add(trace_id)
             seen = self._seen.setdefault(trace_id, set())
             if key in seen and observation.api == "v2":  # walks of v1 repeat observations, and each of them is whole
                 self._twice.add(key)
-                self.unproven.pop(key, None)
+                self.unchecked.pop(key, None)
             seen.add(key)
             trace = self.traces.setdefault(trace_id, {})
             held = trace.get(observation.id)
-            self._rows += held is None
+            self._count += held is None
             kept = trace[observation.id] = observation if held is None else newer(held, observation)
             kept.unsettled = store_key(kept) in self._twice
             if observation is border and key not in self._twice:
-                self.unproven[key] = observation
+                self.unchecked[key] = observation
         self.size += size
 
     def add_page(self, page: Page, observations: Sequence[Observation] | None = None) -> None:
         """Take in a page, or only these observations of it."""
         self.add(page.observations if observations is None else observations, page.size, page.border)
 
-    def prove(self, twice: Iterable[StoreKey]) -> None:
+    def mark_unmerged(self, twice: Iterable[StoreKey]) -> None:
         """Mark these as unsettled; all others come once, by a listing that shows it."""
-        self.unproven.clear()
+        self.unchecked.clear()
         for key in twice:
             self._twice.add(key)
             held = self.traces.get(key[0], {}).get(key[1])
@@ -81,30 +81,32 @@ class Assembly:
     def take(self) -> dict[str, list[Observation]]:
         """Hand over all that is held."""
         taken = {trace: list(observations.values()) for trace, observations in self.traces.items()}
-        self.traces, self.size, self._touched, self._asked, self._rows = {}, 0, {}, set(), 0
-        self._seen, self._twice, self.unproven = {}, set(), {}
+        self.traces, self.size, self._last_page, self._unexamined, self._count = {}, 0, {}, set(), 0
+        self._seen, self._twice, self.unchecked = {}, set(), {}
         return taken
 
-    def take_whole(self) -> dict[str, list[Observation]]:
+    def take_complete(self) -> dict[str, list[Observation]]:
         """Hand over traces that are whole, as far as a walk from new to old can tell: those whose root is at hand.
 
         A trace that the last page still added to is kept: several machines' clocks put observations a little before
         their root. So is one with an observation that may have another version.
         """
-        unproven = {trace_id for trace_id, _, _ in self.unproven}
+        unchecked = {trace_id for trace_id, _, _ in self.unchecked}
         # A trace is looked at once after each page that added to it: before that page it had no root, or was touched.
         quiet = [
-            trace_id for trace_id in self._asked if self._touched[trace_id] < self._pages and trace_id not in unproven
+            trace_id
+            for trace_id in self._unexamined
+            if self._last_page[trace_id] < self._pages and trace_id not in unchecked
         ]
-        self._asked -= set(quiet)
+        self._unexamined -= set(quiet)
         whole = [trace_id for trace_id in quiet if roots_of(self.traces[trace_id].values())]
         for trace_id in whole:
             del self._seen[trace_id]
         taken = {trace_id: list(self.traces.pop(trace_id).values()) for trace_id in whole}
         count = sum(len(trace) for trace in taken.values())
-        if self._rows:
-            self.size -= self.size * count // self._rows
-        self._rows -= count
+        if self._count:
+            self.size -= self.size * count // self._count
+        self._count -= count
         return taken
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sync_worker.pipeline.dead_letters import DeadLetters, log_fault
+from sync_worker.pipeline.dead_letters import DeadLetters, log_error
 from sync_worker.pipeline.dedupe import Dedupe
 from sync_worker.pipeline.session import Session
 from sync_worker.pipeline.trace import TracePart
@@ -26,21 +26,21 @@ class Converter:
         """Return the spans of a part."""
         spans = self._convert_each_guarded(part)
         if spans:
-            self._session.report.traces_sent += not part.trace.is_out
-            part.trace.is_out = True
+            self._session.report.traces_sent += not part.trace.is_sent
+            part.trace.is_sent = True
         return spans
 
     def _convert_each_guarded(self, part: TracePart) -> list[EncodedSpan]:
         try:
             return self._convert(part, part.observations, part.others)
-        except Exception as fault:  # noqa: BLE001 - whatever it is, the observations are tried one by one
-            log_fault("convert", part.trace.trace_id, fault)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the observations are tried one by one
+            log_error("convert", part.trace.trace_id, error)
         spans: list[EncodedSpan] = []
         for observation in part.observations:
             try:
                 spans += self._convert(part, [observation], ())
-            except Exception as fault:  # noqa: BLE001 - whatever it is, it concerns this observation alone
-                self._dead_letters.add_broken(observation, "it cannot be converted", fault)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it concerns this observation alone
+                self._dead_letters.add_broken(observation, "it cannot be converted", error)
         return spans
 
     def _convert(
@@ -56,8 +56,8 @@ class Converter:
             listed = own[observation.id]
             try:  # what is remembered is the observation as it is listed, not as resolved: so it is known again
                 encoded.append(encode(listed, span, project, self._dedupe.second_read_ms(listed)))
-            except Exception as fault:  # noqa: BLE001 - whatever it is, it concerns this observation alone
-                self._dead_letters.add_broken(listed, "it cannot be serialised", fault)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it concerns this observation alone
+                self._dead_letters.add_broken(listed, "it cannot be serialised", error)
         for observation, broken in converted.failed:
             self._dead_letters.add_broken(own[observation.id], "it cannot be converted", broken)
         part.trace.left_out += converted.dropped

@@ -73,15 +73,15 @@ class DeadLetters:
                 known.remove(own)
         self._keep(new)
 
-    def add_broken(self, observation: Observation, why: str, fault: Exception) -> None:
+    def add_broken(self, observation: Observation, why: str, error: Exception) -> None:
         """Keep an observation that breaks a stage."""
-        log_fault("dead-letter", trace_of(observation), fault)
+        log_error("dead-letter", trace_of(observation), error)
         session = self._session
         now = session.ledger.clock.now_ms()
         letter = DeadLetter(
             source_id=session.source_id,
             kind="unreadable",
-            reason=f"{why}: {type(fault).__name__}: {fault}",
+            reason=f"{why}: {type(error).__name__}: {error}",
             made_ms=now,
             trace_id=trace_of(observation),
             observation_id=observation.id,
@@ -103,11 +103,11 @@ def _fingerprint_of(observation: Observation) -> bytes:
     """Return an observation's fingerprint, or none of one that has none, which counts as never read."""
     try:
         return fingerprint(observation)
-    except Exception as fault:  # noqa: BLE001 - it is dead-lettered for another error, or for this one, already
-        log_fault("dead-letter", trace_of(observation), fault)
+    except Exception as error:  # noqa: BLE001 - it is dead-lettered for another error, or for this one, already
+        log_error("dead-letter", trace_of(observation), error)
         return b""
 
 
-def log_fault(action: str, trace_id: str, fault: Exception) -> None:
+def log_error(action: str, trace_id: str, error: Exception) -> None:
     """Log an error that concerns one trace."""
-    log.warning("trace %s: %s: %s", trace_id, type(fault).__name__, fault, extra={"action": action})
+    log.warning("trace %s: %s: %s", trace_id, type(error).__name__, error, extra={"action": action})

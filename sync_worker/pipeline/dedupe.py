@@ -46,9 +46,9 @@ class Dedupe:
             fresh = [
                 observation
                 for observation in observations
-                if sends.holds(observation.start_ms)
+                if sends.contains(observation.start_ms)
                 and not session.is_claimed(observation)
-                and not self._is_settled(observation, done.get((trace_id, observation.id)), refreshed)
+                and not self._is_done(observation, done.get((trace_id, observation.id)), refreshed)
             ]
             if fresh:
                 found[trace_id] = fresh
@@ -67,18 +67,18 @@ class Dedupe:
         due = last if observation.unsettled else min(last, (observation.updated_ms or 0) + SECOND_READ_MS)
         return due if observation.api == "v2" and due > now else None
 
-    def _is_settled(self, observation: Observation, sent: SentRow | None, refreshed: list[_Refreshed]) -> bool:
+    def _is_done(self, observation: Observation, sent: SentRow | None, refreshed: list[_Refreshed]) -> bool:
         """Whether nothing is left to do for an observation; one that cannot be compared is dead-lettered."""
         if sent is None:
             return False
         try:
-            return self._compare(observation, sent, refreshed)
-        except Exception as fault:  # noqa: BLE001 - whatever it is, it concerns this observation alone
+            return self._compare_with_sent(observation, sent, refreshed)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it concerns this observation alone
             if not sent.dead_lettered:
-                self._dead_letters.add_broken(observation, "it breaks its comparison with what was sent", fault)
+                self._dead_letters.add_broken(observation, "it breaks its comparison with what was sent", error)
             return True
 
-    def _compare(self, observation: Observation, sent: SentRow, refreshed: list[_Refreshed]) -> bool:
+    def _compare_with_sent(self, observation: Observation, sent: SentRow, refreshed: list[_Refreshed]) -> bool:
         """Return whether an observation is done in this state; one with nothing new in it is added to `refreshed`.
 
         So is one that was read by another generation of the API when it was sent: what changed cannot be told.
@@ -109,7 +109,7 @@ class Dedupe:
         That of which it may not be true yet is read once more; what has two versions keeps the update it was sent
         with, so that the newer one still shows.
         """
-        settled = [
+        merged = [
             (RowKey(trace_of(one.observation), one.observation.id), one.updated_ms, one.fingerprint)
             for one in found
             if not one.observation.unsettled
@@ -119,5 +119,5 @@ class Dedupe:
             for one in found
             if (due := self.second_read_ms(one.observation)) is not None
         ]
-        if settled or reads:
-            self._session.ledger.touch(self._session.source_id, settled, reads)
+        if merged or reads:
+            self._session.ledger.touch(self._session.source_id, merged, reads)

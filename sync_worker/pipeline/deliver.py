@@ -35,10 +35,10 @@ class Deliverer:
         """
         routing = self._session.routing
         undelivered = await self._deliver(traces, stay_pending)
-        lost = [trace for trace in traces if trace.trace_id in undelivered and routing.is_left_behind(trace.note)]
+        lost = [trace for trace in traces if trace.trace_id in undelivered and routing.is_orphaned(trace.note)]
         if not lost:
             return undelivered
-        routing.forsake(trace.note for trace in lost)
+        routing.abandon(trace.note for trace in lost)
         done = self._session.ledger.done_rows(self._session.source_id, [trace.trace_id for trace in lost])
         for trace in lost:
             trace.others += [one for one in trace.fresh if (trace.trace_id, one.id) in done]

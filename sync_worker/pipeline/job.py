@@ -35,7 +35,7 @@ class Choice:
 
     ready: list[Trace]
     notes: list[TraceNote] = field(default_factory=list)
-    waiting: dict[str, list[Observation]] = field(default_factory=dict)
+    pending: dict[str, list[Observation]] = field(default_factory=dict)
     stay_pending: Collection[str] = ()
 
 
@@ -60,7 +60,7 @@ class Job(ABC):
     def take(self, page: Page) -> Sequence[Observation]:
         """Return what of a page is taken, and keep what could not be read. Called once for each page."""
 
-    def proven(self, pages: int) -> None:
+    def count_merge_checks(self, pages: int) -> None:
         """Count pages that it took to tell what comes once."""
         del pages
 

@@ -14,7 +14,7 @@ from sync_worker.spans.context import TraceContext
 from sync_worker.spans.routing import BY_DEFAULT, Decision, decide, follow
 
 #: Traces that may wait in the state file before a project that Kelet does not know pauses the whole source.
-MOST_WAITING = 100_000
+MAX_PENDING_TRACES = 100_000
 
 log = logging.getLogger(__name__)
 
@@ -28,10 +28,10 @@ class Routing:
         self._delivery = delivery
         self._configured = {project, *(route.project for route in routes)}
 
-    def decide(self, before: TraceNote | None, context: TraceContext, *, going: bool) -> Decision | None:
+    def decide(self, before: TraceNote | None, context: TraceContext, *, is_ready: bool) -> Decision | None:
         """Return where a trace goes: decided once, when it first goes; the decision follows its setting."""
         if before is None or before.project is None:
-            return decide(context, self._routes, self._project) if going else None
+            return decide(context, self._routes, self._project) if is_ready else None
         decision = follow(Decision(before.project, before.origin), self._routes, self._project)
         gone = decision.project in self._delivery.forsaken
         return Decision(self._project, BY_DEFAULT) if gone else decision
@@ -40,13 +40,13 @@ class Routing:
         """Whether the lane of a trace's project is open: Kelet was not heard to know nothing of it."""
         return note is None or note.project not in self._delivery.paused
 
-    def is_left_behind(self, note: TraceNote | None) -> bool:
+    def is_orphaned(self, note: TraceNote | None) -> bool:
         """Whether Kelet does not know the project of a trace, and no setting names it any more."""
         if note is None or note.project in self._configured:
             return False
         return note.project in self._delivery.forsaken or not self.has_lane(note)
 
-    def forsake(self, notes: Iterable[TraceNote | None]) -> None:
+    def abandon(self, notes: Iterable[TraceNote | None]) -> None:
         """Give up the lanes of these traces, which are left behind."""
         for project in sorted({str(note.project) for note in notes if note is not None} - self._delivery.forsaken):
             self._delivery.forsake(project)
@@ -68,11 +68,11 @@ class Lanes:
         """Return the projects whose traces wait: Kelet does not know them, and took nothing of them in this cycle."""
         return {*self._delivery.paused, *(self._before - self._delivery.taken)}
 
-    def to_try(self) -> list[str]:
+    def to_probe(self) -> list[str]:
         """Return the projects that were unknown in the last cycle, and of which nothing was heard in this one."""
         return sorted(self._before - self._delivery.taken - self._delivery.paused.keys())
 
-    def tried(self, project: str) -> None:
+    def mark_tried(self, project: str) -> None:
         """Note that traces of a project were tried: whatever came of it but a 404, its lane is open."""
         self._before.discard(project)
 
@@ -81,8 +81,8 @@ class Lanes:
         self._state.put(PAUSED_PROJECTS, sorted(self._delivery.paused))
 
 
-def check_room(ledger: Ledger, source_id: int, delivery: Delivery) -> None:
+def check_pending_limit(ledger: Ledger, source_id: int, delivery: Delivery) -> None:
     """Raise SourcePaused when more traces wait for their lanes than a state file should hold."""
-    if delivery.paused and ledger.pending(source_id).count >= MOST_WAITING:
-        faults = " · ".join(str(fault) for fault in delivery.paused.values())
-        raise SourcePaused(f"{MOST_WAITING:,} traces wait, and so the whole source does: {faults}")
+    if delivery.paused and ledger.pending(source_id).count >= MAX_PENDING_TRACES:
+        errors = " · ".join(str(error) for error in delivery.paused.values())
+        raise SourcePaused(f"{MAX_PENDING_TRACES:,} traces wait, and so the whole source does: {errors}")

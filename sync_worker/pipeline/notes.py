@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from sync_worker.ledger import TraceNote
-from sync_worker.pipeline.lanes import check_room
-from sync_worker.pipeline.readiness import Waits, has_ended, waiting
+from sync_worker.pipeline.lanes import check_pending_limit
+from sync_worker.pipeline.readiness import ReadinessLimits, has_ended, pending_observations
 from sync_worker.pipeline.session import Session
 from sync_worker.pipeline.trace import Trace
 from sync_worker.records import Observation
@@ -56,20 +56,20 @@ class Notes:
         """
         session = self._session
         if not session.routing.has_lane(trace.note):
-            check_room(session.ledger, session.source_id, session.delivery)
+            check_pending_limit(session.ledger, session.source_id, session.delivery)
             return self.of_pending(trace, now_ms + 1)
         wait = min(_LONGEST_RECHECK_MS, max(_RECHECK_MS, (now_ms - trace.earliest_ms) // _RECHECK_SHARE))
         return self.of_pending(trace, now_ms + wait)
 
-    def of_still_waiting(self, trace: Trace, observations: Sequence[Observation], now_ms: int) -> TraceNote:
+    def of_partly_sent(self, trace: Trace, observations: Sequence[Observation], now_ms: int) -> TraceNote:
         """Return the note of a trace that went but for these observations."""
         first = min(observation.start_ms for observation in observations)
-        check = min(_next_check(observation, now_ms, self._session.waits) for observation in observations)
+        check = min(_next_check(observation, now_ms, self._session.readiness_limits) for observation in observations)
         return replace(self.of_pending(trace, check), earliest_ms=first)
 
     def _note(self, trace: Trace, *, pending: bool, check_ms: int, is_ready: bool) -> TraceNote:
         before = trace.note
-        decision = self._session.routing.decide(before, trace.context, going=is_ready)
+        decision = self._session.routing.decide(before, trace.context, is_ready=is_ready)
         return TraceNote(
             trace.trace_id,
             pending=pending,
@@ -90,7 +90,7 @@ def no_longer_pending(note: TraceNote) -> TraceNote:
     return replace(note, pending=False, pending_ms=None, check_ms=0)
 
 
-def left_to_others(note: TraceNote, observations: Sequence[Observation], now_ms: int) -> TraceNote:
+def pending_claimed(note: TraceNote, observations: Sequence[Observation], now_ms: int) -> TraceNote:
     """Return the note of a trace that waits until another run has done with these observations, which it claims."""
     return replace(
         note,
@@ -102,9 +102,9 @@ def left_to_others(note: TraceNote, observations: Sequence[Observation], now_ms:
     )
 
 
-def hold_back(trace: Trace, now_ms: int, waits: Waits) -> list[Observation]:
+def take_pending(trace: Trace, now_ms: int, limits: ReadinessLimits) -> list[Observation]:
     """Take the observations out of a trace that still wait alone, and return them."""
-    held = waiting(trace.fresh, now_ms, waits, None if trace.note is None else trace.note.pending_ms)
+    held = pending_observations(trace.fresh, now_ms, limits, None if trace.note is None else trace.note.pending_ms)
     if held:
         ids = {observation.id for observation in held}
         trace.fresh = [observation for observation in trace.fresh if observation.id not in ids]
@@ -112,9 +112,9 @@ def hold_back(trace: Trace, now_ms: int, waits: Waits) -> list[Observation]:
     return held
 
 
-def _next_check(observation: Observation, now_ms: int, waits: Waits) -> int:
+def _next_check(observation: Observation, now_ms: int, limits: ReadinessLimits) -> int:
     """Return when an observation that waits alone is looked at again: seldom while little may have happened."""
-    is_open = observation.is_open and now_ms - observation.start_ms < waits.max_open
+    is_open = observation.is_open and now_ms - observation.start_ms < limits.max_open
     since = observation.start_ms if is_open else min(now_ms, observation.last_ms)
     wait = max(_RECHECK_MS, (now_ms - since) // _RECHECK_SHARE)
-    return min(now_ms + wait, max(now_ms + 1, since + waits.max_open))
+    return min(now_ms + wait, max(now_ms + 1, since + limits.max_open))

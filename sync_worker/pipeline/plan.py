@@ -9,21 +9,21 @@ from sync_worker.intervals import Interval, gaps, merged
 #: Observations an interval should hold, where so many are due: fewer make more requests and cut more traces.
 TARGET_OBSERVATIONS = 20_000
 #: A look back over a horizon is due after this part of its length.
-PERIODS = 12
+SCANS_PER_WINDOW = 12
 _FIRST_LENGTH = 3_600_000  # milliseconds, while no density is known
 _SHORTEST = 1_000  # milliseconds
-_MAX_GROWTH = 16  # a interval is at most so many times as long as the one before
+_MAX_GROWTH = 16  # an interval is at most so many times as long as the one before
 
 
-class Cutter:
-    """Cuts time into intervals of about `target` observations; `learn` takes how many each held."""
+class IntervalPlanner:
+    """Cuts time into intervals of about `target` observations; `adjust` takes how many each held."""
 
     def __init__(self, length_ms: int | None = None, target: int = TARGET_OBSERVATIONS) -> None:
         self._target = target
         self.length = max(_SHORTEST, length_ms or _FIRST_LENGTH)
 
-    def cut(self, intervals: Sequence[Interval]) -> Iterator[Interval]:
-        """Yield intervals, oldest first; a rest of less than half a interval goes with the last one."""
+    def split(self, intervals: Sequence[Interval]) -> Iterator[Interval]:
+        """Yield intervals, oldest first; a rest of less than half an interval goes with the last one."""
         for interval in intervals:
             here = interval.start
             while here < interval.end:
@@ -33,7 +33,7 @@ class Cutter:
                 yield Interval(here, end)
                 here = end
 
-    def learn(self, interval: Interval, observations: int) -> None:
+    def adjust(self, interval: Interval, observations: int) -> None:
         """Take note of a finished interval: the next ones grow or shrink towards the target."""
         wanted = interval.length * self._target // max(observations, 1)
         grown = max(interval.length, self.length) * _MAX_GROWTH
@@ -50,5 +50,5 @@ def live_view(live: Sequence[Interval], backfilled: Sequence[Interval], now_ms: 
 
     A backfill's recent intervals are read again: it takes observations as it finds them, and late ones follow.
     """
-    final = now_ms - deepest_ms - deepest_ms // PERIODS
+    final = now_ms - deepest_ms - deepest_ms // SCANS_PER_WINDOW
     return merged([*live, *(Interval(interval.start, min(interval.end, final)) for interval in backfilled)])

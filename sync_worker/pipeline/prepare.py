@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from sync_worker.intervals import Interval
 from sync_worker.langfuse.media import tokens_left
 from sync_worker.langfuse.reader import Page
-from sync_worker.pipeline.dead_letters import DeadLetters, log_fault
+from sync_worker.pipeline.dead_letters import DeadLetters, log_error
 from sync_worker.pipeline.dedupe import Dedupe
 from sync_worker.pipeline.session import Session
 from sync_worker.pipeline.trace import Trace, TracePart
@@ -74,20 +74,20 @@ class Preparer:
         known = None if note is None else TraceContext.from_json(trace.trace_id, note.context)
         try:
             return gather(trace.trace_id, trace.observations, known)
-        except Exception as fault:  # noqa: BLE001 - whatever it is, the observations are tried one by one
-            log_fault("gather", trace.trace_id, fault)
-        faults = {one.id: found for one in trace.observations if (found := _fault_of(one)) is not None}
+        except Exception as error:  # noqa: BLE001 - whatever it is, the observations are tried one by one
+            log_error("gather", trace.trace_id, error)
+        errors = {one.id: found for one in trace.observations if (found := _error_of(one)) is not None}
         for observation in trace.fresh:
-            if observation.id in faults:
+            if observation.id in errors:
                 self._dead_letters.add_broken(
-                    observation, "it breaks what is gathered of its trace", faults[observation.id]
+                    observation, "it breaks what is gathered of its trace", errors[observation.id]
                 )
-        trace.fresh = [observation for observation in trace.fresh if observation.id not in faults]
-        trace.others = [observation for observation in trace.others if observation.id not in faults]
+        trace.fresh = [observation for observation in trace.fresh if observation.id not in errors]
+        trace.others = [observation for observation in trace.others if observation.id not in errors]
         try:
             return gather(trace.trace_id, trace.observations, known)
-        except Exception as fault:  # noqa: BLE001 - together they break it: they go without what they say
-            log_fault("gather", trace.trace_id, fault)
+        except Exception as error:  # noqa: BLE001 - together they break it: they go without what they say
+            log_error("gather", trace.trace_id, error)
             return TraceContext(trace.trace_id)
 
     async def _look_up_roots(self, traces: Sequence[Trace]) -> None:
@@ -124,10 +124,10 @@ class Preparer:
                     trace.others.append(observation)
 
 
-def _fault_of(observation: Observation) -> Exception | None:
+def _error_of(observation: Observation) -> Exception | None:
     """Return what goes wrong when an observation alone is asked of its trace."""
     try:
         gather(trace_of(observation), [observation])
-    except Exception as fault:  # noqa: BLE001 - it is handed back
-        return fault
+    except Exception as error:  # noqa: BLE001 - it is handed back
+        return error
     return None

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 
 from sync_worker.pipeline.assemble import Assembly
 from sync_worker.pipeline.job import Group, Job
-from sync_worker.pipeline.prove import prove
+from sync_worker.pipeline.unmerged import find_unmerged
 from sync_worker.pipeline.session import Session
 
 
@@ -27,12 +27,12 @@ async def read(session: Session, job: Job, held_bytes: int | None = None) -> Asy
         since += len(page.observations)
         down_to = min([down_to, *(observation.start_ms + 1 for observation in taken)])
         if assembly.size > most or (job.flush_after is not None and since > job.flush_after):
-            job.proven(await prove(session.reader, assembly))
+            job.count_merge_checks(await find_unmerged(session.reader, assembly))
             yield Group(assembly.take(), is_flush=True, is_last=False, down_to=down_to)
             since = 0
         elif job.streams:
-            complete = assembly.take_whole()
+            complete = assembly.take_complete()
             if complete:
                 yield Group(complete, is_flush=False, is_last=False, down_to=down_to)
-    job.proven(await prove(session.reader, assembly))
+    job.count_merge_checks(await find_unmerged(session.reader, assembly))
     yield Group(assembly.take(), is_flush=True, is_last=True, down_to=job.sends.start)

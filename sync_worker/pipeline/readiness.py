@@ -19,10 +19,10 @@ class Readiness(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Waits:
+class ReadinessLimits:
     """How long traces wait, in milliseconds: for quiet, and at most."""
 
-    quiet: int
+    quiet_period: int
     max_open: int
 
 
@@ -31,7 +31,7 @@ def readiness(
     earliest_ms: int,
     newest_ms: int,
     now_ms: int,
-    waits: Waits,
+    limits: ReadinessLimits,
     known_kind: str = "",
     *,
     guess_ms: int | None = None,
@@ -41,9 +41,9 @@ def readiness(
     `earliest_ms` and `newest_ms` cover what was seen before and is not at hand; `known_kind` is what is known of it.
     Where `now_ms` is only the last time that was certain, `guess_ms` says whether a trace has been quiet.
     """
-    if now_ms - earliest_ms >= waits.max_open:
+    if now_ms - earliest_ms >= limits.max_open:
         return Readiness.OVERDUE
-    quiet = (now_ms if guess_ms is None else guess_ms) - newest_ms >= waits.quiet
+    quiet = (now_ms if guess_ms is None else guess_ms) - newest_ms >= limits.quiet_period
     return Readiness.READY if has_ended(observations, known_kind) and quiet else Readiness.PENDING
 
 
@@ -52,8 +52,8 @@ def has_ended(observations: Iterable[Observation], known_kind: str = "") -> bool
     return any(not observation.is_open for observation in roots_of(observations, known_kind))
 
 
-def waiting(
-    observations: Iterable[Observation], now_ms: int, waits: Waits, since_ms: int | None = None
+def pending_observations(
+    observations: Iterable[Observation], now_ms: int, limits: ReadinessLimits, since_ms: int | None = None
 ) -> list[Observation]:
     """Return the observations of a ready trace that still wait, for their own end or for their versions to be merged.
 
@@ -64,13 +64,13 @@ def waiting(
         for observation in observations
         if observation.trace_id is not None
         and (
-            (observation.is_open and now_ms - observation.start_ms < waits.max_open)
-            or waits_for_merge(observation, now_ms, waits, since_ms)
+            (observation.is_open and now_ms - observation.start_ms < limits.max_open)
+            or awaits_merge(observation, now_ms, limits, since_ms)
         )
     ]
 
 
-def waits_for_merge(observation: Observation, now_ms: int, waits: Waits, since_ms: int | None) -> bool:
+def awaits_merge(observation: Observation, now_ms: int, limits: ReadinessLimits, since_ms: int | None) -> bool:
     """Whether an observation has two versions and may yet come once.
 
     It waits no longer than SYNC_MAX_OPEN from its last version, or from when its trace became pending: one that is
@@ -79,4 +79,4 @@ def waits_for_merge(observation: Observation, now_ms: int, waits: Waits, since_m
     if not observation.unsettled or observation.trace_id is None:
         return False
     written = min(now_ms, observation.last_ms if observation.updated_ms is None else observation.updated_ms)
-    return now_ms - written < waits.max_open and (since_ms is None or now_ms - since_ms < waits.max_open)
+    return now_ms - written < limits.max_open and (since_ms is None or now_ms - since_ms < limits.max_open)

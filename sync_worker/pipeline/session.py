@@ -13,7 +13,7 @@ from sync_worker.ledger import Ledger, source_scope
 from sync_worker.ledger.state_keys import State
 from sync_worker.pipeline.lanes import Routing
 from sync_worker.pipeline.limits import Limits
-from sync_worker.pipeline.readiness import Waits
+from sync_worker.pipeline.readiness import ReadinessLimits
 from sync_worker.pipeline.report import SourceReport
 from sync_worker.records import Observation
 from sync_worker.settings import Route
@@ -39,7 +39,7 @@ class Session:
 
     source_id: int
     policy: Policy
-    waits: Waits
+    readiness_limits: ReadinessLimits
     limits: Limits
     ledger: Ledger
     reader: Reader
@@ -57,9 +57,9 @@ class Session:
 
     def is_claimed(self, observation: Observation) -> bool:
         """Whether another run sends this observation."""
-        return any(interval.holds(observation.start_ms) for interval in self.claimed)
+        return any(interval.contains(observation.start_ms) for interval in self.claimed)
 
-    def left_to_others(
+    def claimed_by_others(
         self, taken: Mapping[str, Sequence[Observation]], sends: Interval
     ) -> dict[str, list[Observation]]:
         """Return, by trace, what starts in `sends`, is not done, and is claimed by another run; its trace has to wait.
@@ -74,7 +74,7 @@ class Session:
             for observation in observations:
                 if (
                     observation.trace_id is not None
-                    and sends.holds(observation.start_ms)
+                    and sends.contains(observation.start_ms)
                     and self.is_claimed(observation)
                     and (trace_id, observation.id) not in done
                 ):

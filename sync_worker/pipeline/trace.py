@@ -18,7 +18,7 @@ class Trace:
     others: list[Observation] = field(default_factory=list)
     note: TraceNote | None = None
     left_out: list[Observation] = field(default_factory=list)  # what a direct export would not have
-    is_out: bool = False  # whether a span of it was handed to the delivery
+    is_sent: bool = False  # whether a span of it was handed to the delivery
     is_open: bool = False  # it goes although no root of it has ended
     context: TraceContext = field(init=False)
 

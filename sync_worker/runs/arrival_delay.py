@@ -49,15 +49,15 @@ class ArrivalDelay:
         return cls(list(stored)) if len(stored) == len(BOUNDS) + 1 else cls()
 
 
-def describe(ledger: Ledger, source_id: int, horizons_ms: Sequence[int]) -> dict[str, Any]:
+def describe(ledger: Ledger, source_id: int, windows_ms: Sequence[int]) -> dict[str, Any]:
     """Return as JSON values how late observations turn up, and how far back was looked again; durations in seconds."""
     state = ledger.state(source_scope(source_id))
     found = ArrivalDelay.from_counts(state.get(ARRIVAL_DELAY))
-    looks = {horizon: state.get(last_scan(horizon)) for horizon in horizons_ms}
-    done = {horizon // 1000: iso_time(moment) for horizon, moment in looks.items() if moment}
+    looks = {window: state.get(last_scan(window)) for window in windows_ms}
+    done = {window // 1000: iso_time(moment) for window, moment in looks.items() if moment}
     return {
         "observations": found.total,
         "within_seconds": {f"{share:.1%}": found.within(share) for share in (0.5, 0.99, 0.999)} if found.total else {},
         "checked_back_seconds": max(done, default=None),
-        "last_scans": {str(horizon): moment for horizon, moment in sorted(done.items())},
+        "last_scans": {str(window): moment for window, moment in sorted(done.items())},
     }

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from sync_worker.intervals import Interval, within
+from sync_worker.intervals import Interval, clip
 from sync_worker.ledger.lease import BACKFILL
 from sync_worker.pipeline.driver import Pipeline
-from sync_worker.pipeline.plan import Cutter, due
+from sync_worker.pipeline.plan import IntervalPlanner, due
 from sync_worker.runs.coverage import Coverage
 from sync_worker.runs.interval import IntervalJob
 
-#: Is told how far a interval of time is done: (done up to Unix ms, the whole interval).
+#: Is told how far an interval of time is done: (done up to Unix ms, the whole interval).
 Progress = Callable[[int, Interval], None]
 
 
@@ -22,9 +22,9 @@ async def backfill(
     """Sync what of `whole` is not completed; with `parts`, only what lies in them. Raises as reader and delivery do."""
     limits = pipeline.session.limits
     completed = coverage.of_all
-    own = [whole] if parts is None else within(parts, whole)
-    cutter = Cutter(target=limits.interval_observations)
-    todo = cutter.cut(coverage.claim_gaps([gap for part in own for gap in due(part.start, part.end, completed)]))
+    own = [whole] if parts is None else clip(parts, whole)
+    planner = IntervalPlanner(target=limits.interval_observations)
+    todo = planner.split(coverage.claim_gaps([gap for part in own for gap in due(part.start, part.end, completed)]))
     done = 0
     error: BaseException | None = None
     tasks: dict[asyncio.Task[int], Interval] = {}
@@ -45,11 +45,11 @@ async def backfill(
         finished, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in finished:
             interval = tasks.pop(task)
-            fault = task.exception()
-            error = error or fault
-            if fault is None:
+            error = task.exception()
+            error = error or error
+            if error is None:
                 done += 1
-                cutter.learn(interval, task.result())
+                planner.adjust(interval, task.result())
                 if progress is not None:
                     progress(interval.end, whole)
     if error is not None:

@@ -1,7 +1,7 @@
 """Which parts of covered time to list again, where a listing costs as much as a reading (v1).
 
 Time is cut into buckets. Of each one it is remembered how many observations the server counted when it was listed last,
-and when that was. A bucket is listed again when its count has changed, and once whenever a horizon has passed over it,
+and when that was. A bucket is listed again when its count has changed, and once whenever a window has passed over it,
 since an update may leave the count as it is. Counts of many buckets are compared at once, and halved where they differ.
 Buckets side by side are listed in one walk; what it listed of each is its count, if the sum is what the server counted.
 """
@@ -22,7 +22,7 @@ BUCKET_MS = 300_000
 _REQUESTS = 2
 #: Observations that one walk may list: more are listed in halves, so that what is missing of them is held a part at a
 #: time.
-_MOST_ROWS = 500
+_MAX_OBSERVATIONS = 500
 
 #: Lists an interval, compares what it lists, and returns the starts (Unix ms) of the observations, each observation
 #: once.
@@ -30,32 +30,32 @@ Compare = Callable[[Interval], Awaitable[Iterable[int]]]
 
 
 class BucketCounts:
-    """Remembers counts of one source. `horizons` are in milliseconds, shortest first."""
+    """Remembers counts of one source. `windows` are in milliseconds, shortest first."""
 
     def __init__(
-        self, state: State, reader: Reader, horizons: Sequence[int], clock: Clock, report: SourceReport
+        self, state: State, reader: Reader, windows: Sequence[int], clock: Clock, report: SourceReport
     ) -> None:
         self._state = state
         self._reader = reader
-        self._horizons = horizons
+        self._windows = windows
         self._clock = clock
         self._report = report
         stored = state.get(BUCKET_COUNTS) or {}
         self._known: dict[int, list[int]] = {int(start): values for start, values in stored.items()}
 
     async def list_changed(self, interval: Interval, compare: Compare) -> None:
-        """List the parts of a interval that may hold something new. Raises as the reader and `compare` do."""
+        """List the parts of an interval that may hold something new. Raises as the reader and `compare` do."""
         run, due = list[int](), list[int]()
-        for piece in _pieces(interval):
-            if piece.length < BUCKET_MS:
-                await compare(piece)
-            elif self._is_due(piece.start):
-                due.append(piece.start)
-            elif run and run[-1] + BUCKET_MS != piece.start:
+        for part in _split_at_buckets(interval):
+            if part.length < BUCKET_MS:
+                await compare(part)
+            elif self._is_due(part.start):
+                due.append(part.start)
+            elif run and run[-1] + BUCKET_MS != part.start:
                 due += await self._differing(run)
-                run = [piece.start]
+                run = [part.start]
             else:
-                run.append(piece.start)
+                run.append(part.start)
         due += await self._differing(run)
         for side_by_side in reversed(_runs(sorted(due))):
             await self._list(side_by_side, compare)
@@ -66,7 +66,7 @@ class BucketCounts:
         now = self._clock.now_ms()
         # Counted before it is listed: what comes in between shows the next time.
         counted = await self._count(whole)
-        if counted <= _MOST_ROWS or len(run) == 1:
+        if counted <= _MAX_OBSERVATIONS or len(run) == 1:
             starts = await compare(whole) if counted else ()
             listed = Counter(start - start % BUCKET_MS for start in starts)
             if len(run) == 1:
@@ -81,17 +81,17 @@ class BucketCounts:
 
     def store(self) -> None:
         """Keep the counts for the next run, as far back as looks reach."""
-        oldest = self._clock.now_ms() - 2 * self._horizons[-1]
+        oldest = self._clock.now_ms() - 2 * self._windows[-1]
         self._known = {start: values for start, values in self._known.items() if start >= oldest}
         self._state.put(BUCKET_COUNTS, {str(start): values for start, values in self._known.items()})
 
     def _is_due(self, start: int) -> bool:
-        """Whether a bucket was never listed, or not since a horizon but the deepest passed over it."""
+        """Whether a bucket was never listed, or not since a window but the deepest passed over it."""
         known = self._known.get(start)
         if known is None:
             return True
         end, now = start + BUCKET_MS, self._clock.now_ms()
-        return any(known[1] < end + horizon <= now for horizon in self._horizons[:-1])
+        return any(known[1] < end + window <= now for window in self._windows[:-1])
 
     async def _differing(self, run: Sequence[int]) -> list[int]:
         """Return which of these buckets, one after the other, hold another number of observations than they did."""
@@ -121,12 +121,12 @@ def _runs(starts: Sequence[int]) -> list[list[int]]:
     return runs
 
 
-def _pieces(interval: Interval) -> list[Interval]:
-    """Cut a interval where buckets begin."""
-    pieces = []
+def _split_at_buckets(interval: Interval) -> list[Interval]:
+    """Cut an interval where buckets begin."""
+    parts = []
     here = interval.start
     while here < interval.end:
         end = min(interval.end, here - here % BUCKET_MS + BUCKET_MS)
-        pieces.append(Interval(here, end))
+        parts.append(Interval(here, end))
         here = end
-    return pieces
+    return parts

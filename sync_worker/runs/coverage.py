@@ -43,7 +43,7 @@ class Coverage:
         first = state.sync_start_ms
         return None if first is None else contiguous_end(first, self.live_view(self._session.clock.now_ms()))
 
-    def take_back(self, end: int) -> None:
+    def reopen_after(self, end: int) -> None:
         """Take back what the live sync completed of time after `end`, Unix ms."""
         completed = self.of(LIVE)
         if completed and completed[-1].end > end:
@@ -66,7 +66,7 @@ class Coverage:
             )  # fmt: skip
         return own
 
-    def keep_claims(self) -> None:
+    def mark_claimed(self) -> None:
         """Note that claims were taken that are to be given free."""
         self._claims = True
 

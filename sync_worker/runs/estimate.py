@@ -18,7 +18,7 @@ from sync_worker.pipeline.plan import TARGET_OBSERVATIONS
 _SECONDS_PER_REQUEST = 1.0
 _SAMPLES = 3
 #: Where so many intervals would have to be counted, observations are estimated: some servers answer 100 counts a day.
-_MOST_COUNTS = 4
+_MAX_COUNTS = 4
 #: Observations are estimated by so many parts of what is asked for.
 _PARTS = 12
 _GOLDEN = 0.618  # of whose multiples none lie together
@@ -53,18 +53,20 @@ async def estimate(
 ) -> Estimate:
     """Estimate what bringing over these intervals takes; `max_batch` is spans and bytes of a request to Kelet."""
     counted = await _count(reader, intervals)
-    sampled_rows, sampled_bytes = await _sample(reader, intervals)
-    observations = await _estimate_rows(reader, intervals) if counted is None else counted
-    row_bytes = sampled_bytes / sampled_rows if sampled_rows else 0.0
-    most = _most_rows(reader)
-    page_rows = min(most, max(1, int(HEAVY_PAGE_BYTES / row_bytes))) if row_bytes else most
-    cuts = max(len(intervals), math.ceil(observations / TARGET_OBSERVATIONS))
-    reading = math.ceil(observations / page_rows) + 2 * cuts
+    sampled, sampled_bytes = await _sample(reader, intervals)
+    observations = await _estimate_observations(reader, intervals) if counted is None else counted
+    observation_bytes = sampled_bytes / sampled if sampled else 0.0
+    max_page_size = _max_page_size(reader)
+    page_size = (
+        min(max_page_size, max(1, int(HEAVY_PAGE_BYTES / observation_bytes))) if observation_bytes else max_page_size
+    )
+    intervals_read = max(len(intervals), math.ceil(observations / TARGET_OBSERVATIONS))
+    reading = math.ceil(observations / page_size) + 2 * intervals_read
     spans, size = max_batch
-    sending = max(math.ceil(observations / spans), math.ceil(observations * row_bytes / size))
+    sending = max(math.ceil(observations / spans), math.ceil(observations * observation_bytes / size))
     limit = client.budget.per_minute(reader.api)
     minutes = reading / limit if limit else reading * _SECONDS_PER_REQUEST / 60
-    moved = round(observations * row_bytes)
+    moved = round(observations * observation_bytes)
     return Estimate(
         name,
         len(intervals),
@@ -79,7 +81,7 @@ async def estimate(
     )
 
 
-def _most_rows(reader: Reader) -> int:
+def _max_page_size(reader: Reader) -> int:
     """Return how many observations a page may hold."""
     return MAX_LIMIT if reader.api == "v2" else MAX_ROWS
 
@@ -89,7 +91,7 @@ async def _count(reader: Reader, intervals: Sequence[Interval]) -> int | None:
 
     None where it does not, or for so many intervals would be asked often.
     """
-    if len(intervals) > _MOST_COUNTS:
+    if len(intervals) > _MAX_COUNTS:
         return None
     observations = 0
     for interval in intervals:
@@ -100,7 +102,7 @@ async def _count(reader: Reader, intervals: Sequence[Interval]) -> int | None:
     return observations
 
 
-async def _estimate_rows(reader: Reader, intervals: Sequence[Interval]) -> int:
+async def _estimate_observations(reader: Reader, intervals: Sequence[Interval]) -> int:
     """Estimate the observations by listing one page of parts that lie evenly over the intervals.
 
     A part that holds no more than a page is counted by it. Of a fuller one, how dense it is at its end, which may be
@@ -126,7 +128,7 @@ async def _estimate_rows(reader: Reader, intervals: Sequence[Interval]) -> int:
 
 
 async def _list(reader: Reader, interval: Interval) -> tuple[float, int]:
-    """Return how many observations the newest page of a interval holds.
+    """Return how many observations the newest page of an interval holds.
 
     And down to which start time they are all that start.
     """
@@ -134,7 +136,7 @@ async def _list(reader: Reader, interval: Interval) -> tuple[float, int]:
     async for page in reader.interval(interval, light=True):
         observations += len(page.observations)
         oldest = min((observation.start_ms for observation in page.observations), default=oldest)
-        if observations >= _most_rows(reader):
+        if observations >= _max_page_size(reader):
             return observations, min(oldest, interval.end - 1)
     return observations, interval.start
 

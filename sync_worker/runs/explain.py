@@ -11,7 +11,7 @@ from sync_worker.ledger import DeadLetter, Ledger, SentRow, SourceState, TraceNo
 from sync_worker.ledger.lease import BACKFILL, LIVE
 from sync_worker.pipeline.assemble import Assembly
 from sync_worker.pipeline.notes import OPEN_FOR_MS
-from sync_worker.pipeline.readiness import Waits
+from sync_worker.pipeline.readiness import ReadinessLimits
 from sync_worker.records import Observation
 from sync_worker.spans.context import roots_of, trace_of
 from sync_worker.spans.ids import otlp_span_id, otlp_trace_id
@@ -22,12 +22,12 @@ class Explanation:
     """Says why the observations of a trace are, or are not, in Kelet."""
 
     def __init__(
-        self, state: SourceState, ledger: Ledger, reader: Reader, waits: Waits, now_ms: int, updates: str
+        self, state: SourceState, ledger: Ledger, reader: Reader, limits: ReadinessLimits, now_ms: int, updates: str
     ) -> None:
         self._state = state
         self._ledger = ledger
         self._reader = reader
-        self._waits = waits
+        self._limits = limits
         self._now = now_ms
         self._updates = updates
 
@@ -35,19 +35,19 @@ class Explanation:
         """Return what is known of a trace as a JSON object. Raises as the reader does."""
         source = self._state.id
         note = self._ledger.traces(source, [trace_id]).get(trace_id)
-        observations = await self._rows(trace_id)
+        observations = await self._list(trace_id)
         done = self._ledger.done_rows(source, [trace_id])
         sent = self._ledger.deliveries_of(source, trace_id)
         letters = {letter.observation_id: letter for letter in self._ledger.dead_letters(source, trace_id=trace_id)}
-        covered = {role: self._ledger.coverage(source, role) for role in (LIVE, BACKFILL)}
+        completed = {role: self._ledger.coverage(source, role) for role in (LIVE, BACKFILL)}
         listed = [
-            self._row(
+            self._describe(
                 observation,
                 note,
                 done.get((trace_id, observation.id)),
                 sent.get(observation.id),
                 letters.get(observation.id),
-                covered,
+                completed,
             )
             for observation in sorted(observations, key=lambda observation: (observation.start_ms, observation.id))
         ]
@@ -66,7 +66,7 @@ class Explanation:
             "sent_but_gone_from_langfuse": sorted(observation for _, observation in done if observation not in here),
         }
 
-    async def _rows(self, trace_id: str) -> list[Observation]:
+    async def _list(self, trace_id: str) -> list[Observation]:
         assembly = Assembly()
         async for page in self._reader.traces([trace_id], Interval(0, self._now + 1), light=True):
             assembly.add_page(page)
@@ -83,7 +83,7 @@ class Explanation:
         if not note.pending:
             return "it was released"
         roots = roots_of(observations, str(note.context.get("rows_are", "")))
-        waits_until = iso_time(note.earliest_ms + self._waits.max_open)
+        waits_until = iso_time(note.earliest_ms + self._limits.max_open)
         if not roots:
             return f"pending: its root is not in Langfuse yet; without one it goes at {waits_until}"
         if all(observation.is_open for observation in roots):
@@ -97,14 +97,14 @@ class Explanation:
             return f"pending: some of its observations have not ended; they go at {waits_until} at the latest"
         return "pending: it has not been quiet for SYNC_SETTLE, or the next cycle has yet to look at it"
 
-    def _row(
+    def _describe(
         self,
         observation: Observation,
         note: TraceNote | None,
         done: SentRow | None,
         sent: tuple[int, int | None] | None,
         letter: DeadLetter | None,
-        covered: dict[str, list[Interval]],
+        completed: dict[str, list[Interval]],
     ) -> dict[str, Any]:
         left_out = _is_left_out(observation, note)
         return {
@@ -113,7 +113,7 @@ class Explanation:
             "name": observation.name,
             "start": iso_time(observation.start_ms),
             "end": _time(observation.end_ms),
-            "state": self._state_of(observation, note, done, letter, covered),
+            "state": self._state_of(observation, note, done, letter, completed),
             "sent": None if sent is None or left_out else iso_time(sent[0]),
             "request": None if sent is None else sent[1],
             "reason": None if letter is None else letter.reason,
@@ -126,7 +126,7 @@ class Explanation:
         note: TraceNote | None,
         done: SentRow | None,
         letter: DeadLetter | None,
-        covered: dict[str, list[Interval]],
+        completed: dict[str, list[Interval]],
     ) -> str:
         first = self._state.sync_start_ms
         if letter is not None:
@@ -140,7 +140,7 @@ class Explanation:
             return "sent" + (f", changed since (SYNC_UPDATES={self._updates})" if changed else "")
         if note is not None and note.pending:
             return "waits with its trace"
-        if any(interval.holds(observation.start_ms) for interval in (*covered[LIVE], *covered[BACKFILL])):
+        if any(interval.contains(observation.start_ms) for interval in (*completed[LIVE], *completed[BACKFILL])):
             return "forgotten after it was sent, or late: the next lookback scan of its time sends it if it was not"
         if first is None or observation.start_ms < first:
             return "before the sync start of the live sync: a backfill would send it"

@@ -6,18 +6,18 @@ from collections.abc import Sequence
 
 from sync_worker.intervals import merged
 from sync_worker.ledger.state_keys import FORGOTTEN_BEFORE
-from sync_worker.pipeline.plan import PERIODS
+from sync_worker.pipeline.plan import SCANS_PER_WINDOW
 from sync_worker.pipeline.session import Session
 from sync_worker.runs.coverage import Coverage
-from sync_worker.runs.lookback import looks_back_to
+from sync_worker.runs.lookback import earliest_scanned
 
 
-def forget(session: Session, coverage: Coverage, horizons: Sequence[int], now: int) -> None:
-    """Forget what is older than the longest lookback window (`horizons`, ms), and than any scan still needs."""
+def forget(session: Session, coverage: Coverage, windows: Sequence[int], now: int) -> None:
+    """Forget what is older than the longest lookback window (`windows`, ms), and than any scan still needs."""
     ledger, source = session.ledger, session.source_id
     deepest = session.policy.deepest_ms
-    before = now - deepest - deepest // PERIODS
-    scanned = looks_back_to(session.state, horizons, fresh=not ledger.is_live)
+    before = now - deepest - deepest // SCANS_PER_WINDOW
+    scanned = earliest_scanned(session.state, windows, fresh=not ledger.is_live)
     before = before if scanned is None else min(before, scanned)
     newest = ledger.newest_released(source, before)
     if newest is None:

@@ -10,8 +10,8 @@ from sync_worker.ledger import DeadLetter, TraceNote
 from sync_worker.ledger.lease import BACKFILL, LIVE
 from sync_worker.pipeline.driver import Pipeline
 from sync_worker.pipeline.job import Choice, Group, Job
-from sync_worker.pipeline.notes import hold_back, left_to_others
-from sync_worker.pipeline.readiness import Readiness, readiness, waits_for_merge
+from sync_worker.pipeline.notes import take_pending, pending_claimed
+from sync_worker.pipeline.readiness import Readiness, readiness, awaits_merge
 from sync_worker.pipeline.trace import Trace
 from sync_worker.records import Observation
 from sync_worker.runs.arrival_delay import ArrivalDelay
@@ -48,9 +48,9 @@ class TimedJob(Job):
                 choice.notes.append(note)
                 continue
             trace.is_open = trace.note is None and any(one.trace_id is not None for one in trace.fresh)
-            held = hold_back(trace, now, session.waits)
+            held = take_pending(trace, now, session.readiness_limits)
             if held:
-                choice.waiting[trace.trace_id] = held
+                choice.pending[trace.trace_id] = held
             choice.ready.append(trace)
         return choice
 
@@ -59,14 +59,14 @@ class TimedJob(Job):
         note, session = trace.note, self._session
         if trace.is_lone or (note is not None and not note.pending):
             return None  # nothing waits for a lone one; of a trace that went before, the rest goes as it comes
-        said = readiness(
-            trace.observations, trace.earliest_ms, trace.newest_ms, now, session.waits, trace.context.rows_are,
+        state = readiness(
+            trace.observations, trace.earliest_ms, trace.newest_ms, now, session.readiness_limits, trace.context.rows_are,
             guess_ms=session.clock.now_ms(),
         )  # fmt: skip
         since = None if note is None else note.pending_ms
-        merging = any(waits_for_merge(one, now, session.waits, since) for one in trace.fresh)
-        if said is Readiness.PENDING or (said is Readiness.READY and merging):
-            return self._pipeline.notes.of_pending(trace, now + session.waits.quiet)
+        merging = any(awaits_merge(one, now, session.readiness_limits, since) for one in trace.fresh)
+        if state is Readiness.PENDING or (state is Readiness.READY and merging):
+            return self._pipeline.notes.of_pending(trace, now + session.readiness_limits.quiet_period)
         if note is not None:
             return self._pipeline.notes.of_pending(trace)  # fetched whole, and sent, at the end of this cycle
         return None
@@ -82,9 +82,9 @@ class TimedJob(Job):
         now, notes = self._session.clock.certain_ms(), self._pipeline.notes
         kept = list(choice.notes)
         kept += [
-            notes.of_still_waiting(trace, choice.waiting[trace.trace_id], now)
+            notes.of_partly_sent(trace, choice.pending[trace.trace_id], now)
             for trace in choice.ready
-            if trace.trace_id in choice.waiting
+            if trace.trace_id in choice.pending
         ]
         lone = [trace for trace in undelivered if any(one.trace_id is None for one in trace.fresh)]
         kept += [
@@ -123,7 +123,7 @@ class IntervalJob(TimedJob):
     def take(self, page: Page) -> Sequence[Observation]:
         """Take what starts in the interval."""
         self.count += len(page.observations)
-        found = [one for one in page.observations if self._interval.holds(one.start_ms)]
+        found = [one for one in page.observations if self._interval.contains(one.start_ms)]
         self._count_delays(found)
         self._letters += [self._pipeline.dead_letters.of_unreadable(item) for item in page.unreadable]
         return found
@@ -158,7 +158,7 @@ class IntervalJob(TimedJob):
         A clock that runs ahead would else complete time in which some then turn up. An empty interval is none.
         """
         session = self._session
-        passed = session.clock.certain_ms() - (session.waits.quiet if self._role == LIVE else 0)
+        passed = session.clock.certain_ms() - (session.readiness_limits.quiet_period if self._role == LIVE else 0)
         return Interval(done.start, max(done.start, min(done.end, passed)))
 
     def _count_delays(self, observations: Iterable[Observation]) -> None:
@@ -193,11 +193,11 @@ class LateJob(TimedJob):
         kept, undelivered = self._notes(choice, left)
         notes = {note.trace_id: note for note in kept}
         now = session.clock.certain_ms()
-        others = session.left_to_others(taken, self._interval)
+        others = session.claimed_by_others(taken, self._interval)
         known = session.ledger.traces(session.source_id, others) | notes
         for trace_id, observations in others.items():
             note = known.get(trace_id) or TraceNote(trace_id, pending=True, earliest_ms=now, newest_ms=0)
-            notes[trace_id] = left_to_others(note, observations, now)
+            notes[trace_id] = pending_claimed(note, observations, now)
         session.ledger.note_traces(session.source_id, notes.values())
         for interval in undelivered:
             session.ledger.uncover(session.source_id, self._role, interval)

@@ -11,7 +11,7 @@ from sync_worker.ledger.lease import LIVE
 from sync_worker.ledger.state_keys import ARRIVAL_DELAY, FORGOTTEN_BEFORE, INTERVAL_LENGTH
 from sync_worker.pipeline.driver import Pipeline
 from sync_worker.pipeline.lanes import Lanes
-from sync_worker.pipeline.plan import Cutter, due
+from sync_worker.pipeline.plan import IntervalPlanner, due
 from sync_worker.runs.arrival_delay import ArrivalDelay
 from sync_worker.runs.backfill import Progress
 from sync_worker.runs.coverage import Coverage
@@ -26,12 +26,12 @@ from sync_worker.runs.second_read import SecondReads
 
 @dataclass(frozen=True, slots=True)
 class LiveSync:
-    """The live sync of one source. `horizons` (ms) are its lookback windows, `requests_per_minute` its limit."""
+    """The live sync of one source. `windows` (ms) are its lookback windows, `requests_per_minute` its limit."""
 
     pipeline: Pipeline
     coverage: Coverage
     state: SourceState
-    horizons: Sequence[int]
+    windows: Sequence[int]
     interval_ms: int
     requests_per_minute: int | None
 
@@ -39,14 +39,14 @@ class LiveSync:
         """Do one cycle. Raises as reader and delivery do."""
         session = self.pipeline.session
         state, clock = session.state, session.clock
-        end = now - session.waits.quiet
+        end = now - session.readiness_limits.quiet_period
         if clock.is_certain:
             # Completed while this machine's clock ran ahead. What was sent of time before `FORGOTTEN_BEFORE` is not
             # known any more, so there it would be sent again.
-            self.coverage.take_back(max(end, state.get(FORGOTTEN_BEFORE, fresh=True) or 0))
+            self.coverage.reopen_after(max(end, state.get(FORGOTTEN_BEFORE, fresh=True) or 0))
         delay = ArrivalDelay.from_counts(state.get(ARRIVAL_DELAY))
         scans = LookbackScans(
-            self.pipeline, self.horizons, sync_start_ms, self.requests_per_minute, self.interval_ms, delay
+            self.pipeline, self.windows, sync_start_ms, self.requests_per_minute, self.interval_ms, delay
         )
         if clock.is_certain:
             scans.begin(now)
@@ -54,38 +54,38 @@ class LiveSync:
         if clock.is_certain:
             now = min(now, clock.now_ms())  # what was read since came after the one, and may have told the other
             scans.begin(now)
-            await scans.look(now, self.coverage.live_view(now))
+            await scans.run(now, self.coverage.live_view(now))
         state.put(ARRIVAL_DELAY, delay.counts)
         await self.read_again()
         pending = PendingTraces(self.pipeline, sync_start_ms)
         await pending.send_ready(Lanes(session.ledger, session.source_id, session.delivery))
         await OpenTraces(self.pipeline, pending).look_up()
-        forget(session, self.coverage, self.horizons, min(now, clock.certain_ms()))
+        forget(session, self.coverage, self.windows, min(now, clock.certain_ms()))
         session.delivery.check()
 
     async def read_again(self, role: str = LIVE) -> None:
         """Read once more what may have been half old, and retry what could not be read."""
         reads = SecondReads(self.pipeline, role, self.requests_per_minute, self._length())
-        await reads.look()
-        await Retries(self.pipeline).look()
+        await reads.run()
+        await Retries(self.pipeline).run()
 
     async def _sync_due(
         self, now: int, sync_start_ms: int, end: int, delay: ArrivalDelay, progress: Progress | None
     ) -> None:
         """Sync all that is due and that no other run claims."""
         session = self.pipeline.session
-        cutter = Cutter(self._length(), session.limits.interval_observations)
+        planner = IntervalPlanner(self._length(), session.limits.interval_observations)
         self.coverage.claim([Interval(sync_start_ms, claims.FOR_EVER)])
         session.claimed = claims.claimed_by_others(session.ledger, session.source_id)
         gaps = due(sync_start_ms, end, self.coverage.live_view(now), session.claimed)
-        for interval in cutter.cut(gaps):
+        for interval in planner.split(gaps):
             session.clock.check()
             job = IntervalJob(self.pipeline, LIVE, interval, delay)
             await self.pipeline.run(job)
-            cutter.learn(interval, job.count)
+            planner.adjust(interval, job.count)
             if progress is not None:
                 progress(interval.end, Interval(gaps[0].start, end))
-        session.state.put(INTERVAL_LENGTH, cutter.length)
+        session.state.put(INTERVAL_LENGTH, planner.length)
 
     def _length(self) -> int | None:
         """Return how long an interval of the target's observations was last, in milliseconds."""

@@ -11,14 +11,14 @@ from sync_worker.ledger import TraceNote
 from sync_worker.pipeline.driver import Pipeline
 from sync_worker.pipeline.job import Choice, Group, Job
 from sync_worker.pipeline.lanes import Lanes
-from sync_worker.pipeline.notes import OPEN_FOR_MS, hold_back, left_to_others, no_longer_pending
-from sync_worker.pipeline.readiness import Readiness, readiness, waits_for_merge
+from sync_worker.pipeline.notes import OPEN_FOR_MS, take_pending, pending_claimed, no_longer_pending
+from sync_worker.pipeline.readiness import Readiness, readiness, awaits_merge
 from sync_worker.pipeline.trace import Trace
 from sync_worker.records import Observation
 from sync_worker.spans.context import trace_of
 
 #: Of a project that Kelet did not know lately, so many are tried before the others are fetched.
-_TRIED_OF_A_LANE = 3
+_PROBES_A_LANE = 3
 
 
 class PendingTraces:
@@ -37,24 +37,24 @@ class PendingTraces:
         session = self._session
         guess = session.clock.now_ms()
         now = session.clock.certain_ms()
-        never = max(now, guess) + max(session.waits.quiet, session.waits.max_open)
+        never = max(now, guess) + max(session.readiness_limits.quiet_period, session.readiness_limits.max_open)
         latest, last = max(now, guess), (-1, "")
         find = session.ledger.pending_due
-        for project in lanes.to_try():
-            due = find(session.source_id, latest, never, _TRIED_OF_A_LANE, project=project)
-            await self._look_at(due, now, guess)
-            lanes.tried(project)
+        for project in lanes.to_probe():
+            due = find(session.source_id, latest, never, _PROBES_A_LANE, project=project)
+            await self._check(due, now, guess)
+            lanes.mark_tried(project)
         while due := find(
             session.source_id, latest, never, session.limits.pending_traces, last, without=lanes.closed()
         ):
             last = due[-1].check_ms, due[-1].trace_id
-            await self._look_at(due, now, guess)
+            await self._check(due, now, guess)
         lanes.store()
 
     async def send(self, notes: Sequence[TraceNote], now: int, guess: int) -> None:
         """Fetch traces whole and send what is new of them. Raises as reader and delivery do."""
         if notes:
-            await self._pipeline.run(_Whole(self._pipeline, notes, self._sync_start, now, guess))
+            await self._pipeline.run(_FetchTraces(self._pipeline, notes, self._sync_start, now, guess))
 
     async def roots(self, notes: Sequence[TraceNote], now: int, guess: int) -> dict[str, list[Observation]]:
         """Return the roots of traces, by trace; one light request looks up many."""
@@ -67,13 +67,13 @@ class PendingTraces:
                     found.setdefault(trace_of(observation), []).append(observation)
         return found
 
-    async def _look_at(self, due: Sequence[TraceNote], now: int, guess: int) -> None:
+    async def _check(self, due: Sequence[TraceNote], now: int, guess: int) -> None:
         """Send each of these that is ready now."""
         session = self._session
         session.clock.check()
-        overdue = [note for note in due if now - note.earliest_ms >= session.waits.max_open]
-        younger = [note for note in due if now - note.earliest_ms < session.waits.max_open]
-        quiet = [note for note in younger if guess - note.newest_ms >= session.waits.quiet]
+        overdue = [note for note in due if now - note.earliest_ms >= session.readiness_limits.max_open]
+        younger = [note for note in due if now - note.earliest_ms < session.readiness_limits.max_open]
+        quiet = [note for note in younger if guess - note.newest_ms >= session.readiness_limits.quiet_period]
         roots = await self.roots(quiet, now, guess)
         ready = [
             note
@@ -87,7 +87,7 @@ class PendingTraces:
         session.ledger.note_traces(session.source_id, later)
 
 
-class _Whole(Job):
+class _FetchTraces(Job):
     """Reads traces whole. One that is gone at Langfuse is closed; one that is merely not there yet waits on."""
 
     def __init__(
@@ -123,9 +123,11 @@ class _Whole(Job):
         ready: dict[str, list[Observation]] = {}
         for trace_id, observations in group.traces.items():
             note = self._notes[trace_id]
-            said = _readiness(self._pipeline, observations, note, self._now, self._guess)
-            merging = any(waits_for_merge(one, self._now, self._session.waits, note.pending_ms) for one in observations)
-            if said is Readiness.PENDING or (said is Readiness.READY and merging):
+            state = _readiness(self._pipeline, observations, note, self._now, self._guess)
+            merging = any(
+                awaits_merge(one, self._now, self._session.readiness_limits, note.pending_ms) for one in observations
+            )
+            if state is Readiness.PENDING or (state is Readiness.READY and merging):
                 context = self._pipeline.preparer.gather_context(Trace(trace_id, [], observations, note))
                 newest = max(note.newest_ms, *(observation.last_ms for observation in observations))
                 self._after[trace_id] = replace(
@@ -140,9 +142,9 @@ class _Whole(Job):
         choice = Choice(list(traces), stay_pending=taken.keys())
         for trace in traces:
             trace.is_open = True
-            held = hold_back(trace, self._now, self._session.waits)
+            held = take_pending(trace, self._now, self._session.readiness_limits)
             if held:
-                choice.waiting[trace.trace_id] = held
+                choice.pending[trace.trace_id] = held
         return choice
 
     def commit(self, group: Group, taken: Mapping[str, Sequence[Observation]], choice: Choice, left: set[str]) -> None:
@@ -154,23 +156,23 @@ class _Whole(Job):
         for trace in choice.ready:
             if trace.trace_id in left:
                 after[trace.trace_id] = notes.of_undelivered(trace, self._now)
-            elif trace.trace_id in choice.waiting:
-                after[trace.trace_id] = notes.of_still_waiting(trace, choice.waiting[trace.trace_id], self._now)
+            elif trace.trace_id in choice.pending:
+                after[trace.trace_id] = notes.of_partly_sent(trace, choice.pending[trace.trace_id], self._now)
             elif trace.note is not None:
                 after[trace.trace_id] = notes.of_sent(trace.note, trace.observations)
-        for trace_id, observations in session.left_to_others(taken, self._sends).items():
-            after[trace_id] = left_to_others(after[trace_id], observations, self._now)
+        for trace_id, observations in session.claimed_by_others(taken, self._sends).items():
+            after[trace_id] = pending_claimed(after[trace_id], observations, self._now)
         self._after |= after
         if group.is_last:
-            self._after |= self._vanished()
+            self._after |= self._notes_of_missing()
             session.ledger.note_traces(session.source_id, self._after.values())
 
-    def _vanished(self) -> dict[str, TraceNote]:
+    def _notes_of_missing(self) -> dict[str, TraceNote]:
         after: dict[str, TraceNote] = {}
         for trace_id, note in self._notes.items():
             if trace_id in self._after:
                 continue
-            gone = self._now - note.earliest_ms >= self._session.waits.max_open
+            gone = self._now - note.earliest_ms >= self._session.readiness_limits.max_open
             after[trace_id] = (
                 replace(no_longer_pending(note), open_ms=None) if gone else replace(note, check_ms=self._now + 1)
             )
@@ -183,7 +185,9 @@ def _readiness(
 ) -> Readiness:
     newest = max(note.newest_ms, *(observation.last_ms for observation in observations))
     kind = str(note.context.get("rows_are", ""))
-    return readiness(observations, note.earliest_ms, newest, now, pipeline.session.waits, kind, guess_ms=guess)
+    return readiness(
+        observations, note.earliest_ms, newest, now, pipeline.session.readiness_limits, kind, guess_ms=guess
+    )
 
 
 def _around(notes: Iterable[TraceNote], deepest_ms: int, now: int) -> Interval:

@@ -34,11 +34,11 @@ def preview(
         context = gather(trace_id, members)
         made = convert(members, context, decide(context, routes, project).project, options)
         found.spans += [span for _, span in made.spans]
-        found.failed += [(observation.id, f"{type(fault).__name__}: {fault}") for observation, fault in made.failed]
+        found.failed += [(observation.id, f"{type(error).__name__}: {error}") for observation, error in made.failed]
     return found
 
 
-async def rows_of_trace(reader: Reader, trace_id: str, now_ms: int) -> list[Observation]:
+async def observations_of_trace(reader: Reader, trace_id: str, now_ms: int) -> list[Observation]:
     """Return all that Langfuse has of a trace, with their content. Raises as the reader does."""
     assembly = Assembly()
     async for page in reader.traces([trace_id], Interval(0, now_ms + 1)):

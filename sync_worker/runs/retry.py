@@ -17,7 +17,7 @@ from sync_worker.ledger import DeadLetter
 from sync_worker.pipeline.dead_letters import FIRST_RETRY_MS
 from sync_worker.pipeline.driver import Pipeline
 from sync_worker.pipeline.job import Choice, Group, Job
-from sync_worker.pipeline.notes import hold_back
+from sync_worker.pipeline.notes import take_pending
 from sync_worker.pipeline.trace import Trace
 from sync_worker.records import Observation
 from sync_worker.spans.context import trace_of
@@ -26,7 +26,7 @@ from sync_worker.spans.fingerprint import fingerprint
 #: Dead letters tried in a cycle, at first in one request, and how many may fail until no more are tried.
 _AT_ONCE = 50
 _FIRST_AT_ONCE = 5
-_MOST_FAILED = 3
+_MAX_FAILED = 3
 _HOUR = 3_600_000
 #: How long after its first tries an observation is tried again, in milliseconds; from then on double the last, up to a
 #: month.
@@ -46,10 +46,10 @@ class Retries:
         self._failed = 0
         self._tried: list[DeadLetter] = []
 
-    async def look(self) -> None:
+    async def run(self) -> None:
         """Try what is due. Raises as reader and delivery do.
 
-        Each is put off a little before it is tried, so that nobody else tries it; a fault, or a kill, brings it back.
+        Each is put off a little before it is tried, so that nobody else tries it; a error, or a kill, brings it back.
         """
         session = self._session
         now = session.ledger.clock.now_ms()
@@ -60,39 +60,41 @@ class Retries:
         dated = [letter for letter in due if letter.observation_id is not None and letter.start_ms is not None]
         undated = [letter for letter in due if letter.observation_id is not None and letter.start_ms is None]
         if dated:
-            places = [_place(letter) for letter in dated]
-            around = Interval(min(place.start for place in places), max(place.end for place in places))
-            await self._try_many(dated, around, now)
-        await self._try_many(undated, Interval(0, now + 1), now)
-        nameless = [letter for letter in due if letter.observation_id is None]
-        for place in sorted({_place(letter) for letter in nameless}):
-            alike = [letter for letter in nameless if _place(letter) == place]
-            await self._try_many(alike, place, now, len(alike))
+            intervals = [_interval_of(letter) for letter in dated]
+            around = Interval(
+                min(interval.start for interval in intervals), max(interval.end for interval in intervals)
+            )
+            await self._retry_many(dated, around, now)
+        await self._retry_many(undated, Interval(0, now + 1), now)
+        without_id = [letter for letter in due if letter.observation_id is None]
+        for interval in sorted({_interval_of(letter) for letter in without_id}):
+            alike = [letter for letter in without_id if _interval_of(letter) == interval]
+            await self._retry_many(alike, interval, now, len(alike))
         stay = {letter.id for letter in session.ledger.dead_letters(ids=[letter.id or 0 for letter in due])}
-        session.ledger.note_tries([_put_off(letter, now) for letter in self._tried if letter.id in stay])
+        session.ledger.note_tries([_postpone(letter, now) for letter in self._tried if letter.id in stay])
         if len(stay) < len(due):
             log.info("%d dead letters could be read after all", len(due) - len(stay), extra={"action": "retry"})
 
-    async def _try_many(
+    async def _retry_many(
         self, letters: Sequence[DeadLetter], around: Interval, now: int, at_once: int = _FIRST_AT_ONCE
     ) -> None:
         """Try letters, ever more at once while none fails; those that are one too many wait for the next cycle."""
         rest = list(letters)
-        while rest and self._failed < _MOST_FAILED:
+        while rest and self._failed < _MAX_FAILED:
             self._session.clock.check()
             part, rest = rest[:at_once], rest[at_once:]
             self._tried += part
             before = self._failed
-            await self._try(part, around)
+            await self._retry(part, around)
             at_once *= 2 if self._failed == before else 1
         self._session.ledger.note_tries([replace(letter, next_try_ms=now + 1) for letter in rest])
 
-    async def _try(self, letters: Sequence[DeadLetter], around: Interval) -> None:
+    async def _retry(self, letters: Sequence[DeadLetter], around: Interval) -> None:
         """Read what these letters are of by id, or all that starts where they do if their ids are not known."""
         job = _Retry(self._pipeline, letters, around)
         await self._pipeline.run(job)
         self._failed += job.failed
-        if not job.ids and not job.failed and job.all_went:  # all that starts there was served, and went
+        if not job.ids and not job.failed and job.all_sent:  # all that starts there was served, and went
             self._session.ledger.settle_dead_letters(letters)
 
 
@@ -107,7 +109,7 @@ class _Retry(Job):
         self._around = around
         self.ids = list(dict.fromkeys(letter.observation_id for letter in letters if letter.observation_id is not None))
         self.failed = 0
-        self.all_went = True
+        self.all_sent = True
         self._arrived: list[DeadLetter] = []
         self._pending: set[str] = set()
 
@@ -151,9 +153,9 @@ class _Retry(Job):
         del taken
         choice = Choice(list(traces), stay_pending=self._pending)
         for trace in traces:
-            held = hold_back(trace, self._session.clock.certain_ms(), self._session.waits)
+            held = take_pending(trace, self._session.clock.certain_ms(), self._session.readiness_limits)
             if held:
-                choice.waiting[trace.trace_id] = held
+                choice.pending[trace.trace_id] = held
         return choice
 
     def commit(self, group: Group, taken: Mapping[str, Sequence[Observation]], choice: Choice, left: set[str]) -> None:
@@ -164,10 +166,10 @@ class _Retry(Job):
                 self._arrived += _letters_of(observation, self._letters)
         self._session.ledger.settle_dead_letters(self._arrived)
         self._arrived = []
-        self.all_went &= not choice.waiting and not left
+        self.all_sent &= not choice.pending and not left
 
 
-class RetryByHand(Job):
+class ManualRetry(Job):
     """Reads what dead letters are of by id, and sends it whatever was kept of it."""
 
     again = True
@@ -206,14 +208,14 @@ class RetryByHand(Job):
         """Keep nothing: what was accepted is kept with Kelet's answer, and its letter is gone."""
 
 
-def _put_off(letter: DeadLetter, now: int) -> DeadLetter:
+def _postpone(letter: DeadLetter, now: int) -> DeadLetter:
     tries = letter.tries + 1
     more = tries - len(_NEXT_TRY_MS)
     wait = _NEXT_TRY_MS[tries - 1] if more <= 0 else min(_LONGEST_MS, _NEXT_TRY_MS[-1] << min(more, 10))
     return replace(letter, tries=tries, next_try_ms=now + wait)
 
 
-def _place(letter: DeadLetter) -> Interval:
+def _interval_of(letter: DeadLetter) -> Interval:
     """Return where its observation starts."""
     start = letter.start_ms or 0
     return Interval(start, start + 1 if letter.until_ms is None else letter.until_ms)

@@ -4,7 +4,7 @@ Langfuse joins the input and output of an observation to its other fields, and u
 of an observation those of one may come with the fields of the other. Nothing in a listing shows it, not even the time
 of the update: only the content, read again later. So each observation that is done within ten minutes of its update is
 noted in the ledger, read again after these ten minutes, and sent again if its content differs. Observations that start
-close to each other are read as a interval, a thousand a request; others by their ids, some two hundred a request.
+close to each other are read as an interval, a thousand a request; others by their ids, some two hundred a request.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from sync_worker.spans.context import trace_of
 GATHER_MS = 120_000
 #: What is being read is left alone by others for so long, in milliseconds.
 _TAKEN_MS = 30_000
-#: Observations that one request by ids holds, at 32 characters an id; and that one page of a interval holds.
-_ROWS_BY_IDS = 150
-_ROWS_A_PAGE = 1_000
+#: Observations that one request by ids holds, at 32 characters an id; and that one page of an interval holds.
+_IDS_A_REQUEST = 150
+_PAGE_SIZE = 1_000
 #: Second reads may take one in so many of the requests a minute.
-_BUDGET_SHARE = 8
-_LEAST_REQUESTS = 4
+_REQUEST_SHARE = 8
+_MIN_REQUESTS = 4
 #: Observations that start within so many milliseconds of the next one may be read with it.
 _CLOSE_MS = 60_000
 #: An observation that comes twice each time is read again after double the time; the last time, what is listed is
 #: taken.
-_MOST_TRIES = 8
+_MAX_TRIES = 8
 
 _Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Intervals:
+class ReadPlan:
     """How to read observations again: those in these intervals together, the others by ids."""
 
     intervals: list[Interval]
@@ -52,27 +52,27 @@ class Intervals:
 
 
 class SecondReads:
-    """Reads again what is due of one source. `length_ms` is how long a interval of `TARGET_OBSERVATIONS` lately was."""
+    """Reads again what is due of one source. `length_ms` is how long an interval of `TARGET_OBSERVATIONS` lately was."""
 
     def __init__(self, pipeline: Pipeline, role: str, requests_per_minute: int | None, length_ms: int | None) -> None:
         self._pipeline = pipeline
         self._session = session = pipeline.session
         self._role = role
         per_minute = requests_per_minute or session.limits.assumed_per_minute
-        self._most = max(_LEAST_REQUESTS, per_minute // _BUDGET_SHARE) * _ROWS_BY_IDS
+        self._most = max(_MIN_REQUESTS, per_minute // _REQUEST_SHARE) * _IDS_A_REQUEST
         self._length = length_ms
         self._state = session.state
 
-    async def look(self) -> None:
+    async def run(self) -> None:
         """Read again what is due, as much as a cycle may; nothing is asked where nothing is. Raises as the reader does.
 
-        Each is put off a little before it is read, so that nobody else reads it; a fault, or a kill, brings it back.
+        Each is put off a little before it is read, so that nobody else reads it; a error, or a kill, brings it back.
         """
         session = self._session
         now = session.ledger.clock.now_ms()
         due = session.ledger.second_reads_due(session.source_id, now, self._most, session.claimed)
         last = self._state.get(LAST_SECOND_READ) or 0
-        if not due or (len(due) < _ROWS_A_PAGE and 0 <= now - last < GATHER_MS):
+        if not due or (len(due) < _PAGE_SIZE and 0 <= now - last < GATHER_MS):
             return
         done = session.ledger.sent_rows(session.source_id, {read.trace_id for read in due})
         session.ledger.end_second_reads(
@@ -84,9 +84,9 @@ class SecondReads:
             if (read.trace_id, read.observation_id) in done
         ]
         session.ledger.note_second_reads(session.source_id, reads)
-        plan = read_together(reads, self._length)
+        plan = plan_reads(reads, self._length)
         for interval in plan.intervals:
-            inside = {(read.trace_id, read.observation_id): read for read in reads if interval.holds(read.start_ms)}
+            inside = {(read.trace_id, read.observation_id): read for read in reads if interval.contains(read.start_ms)}
             await self._pipeline.run(
                 _Reread(self._pipeline, self._role, interval, session.reader.interval(interval), inside)
             )
@@ -113,15 +113,15 @@ class _Reread(LateJob):
         super().__init__(pipeline, role, around, walk)
         self._wanted = wanted
         self._left = dict(wanted)
-        self._settled: list[SecondRead] = []
+        self._finished: list[SecondRead] = []
 
     def take(self, page: Page) -> Sequence[Observation]:
         """Take what is wanted."""
         for item in page.unreadable:  # it was sent, and is not served now; its trace is remembered meanwhile
-            waits = [
-                key for key, read in self._left.items() if key[1] == item.observation_id and read.tries <= _MOST_TRIES
+            waiting = [
+                key for key, read in self._left.items() if key[1] == item.observation_id and read.tries <= _MAX_TRIES
             ]
-            self._put_off([self._left.pop(key) for key in waits])
+            self._postpone([self._left.pop(key) for key in waiting])
         return [
             observation for observation in page.observations if (trace_of(observation), observation.id) in self._wanted
         ]
@@ -133,48 +133,51 @@ class _Reread(LateJob):
         for trace_id, observations in group.traces.items():
             for observation in observations:
                 read = self._left.pop((trace_id, observation.id), None)
-                if read is not None and observation.unsettled and read.tries <= _MOST_TRIES:
+                if read is not None and observation.unsettled and read.tries <= _MAX_TRIES:
                     later.append(read)
                 elif read is not None:
                     observation.unsettled = False
                     taken.setdefault(trace_id, []).append(observation)
-                    self._settled.append(read)
-        self._put_off(later)
+                    self._finished.append(read)
+        self._postpone(later)
         return taken
 
     def commit(self, group: Group, taken: Mapping[str, Sequence[Observation]], choice: Choice, left: set[str]) -> None:
         """Keep what became of them, and that they were read."""
         super().commit(group, taken, choice, left)
         gone = self._left.values() if group.is_last else ()
-        self._session.ledger.end_second_reads(self._session.source_id, [*self._settled, *gone])
-        self._settled = []
+        self._session.ledger.end_second_reads(self._session.source_id, [*self._finished, *gone])
+        self._finished = []
 
-    def _put_off(self, reads: Sequence[SecondRead]) -> None:
+    def _postpone(self, reads: Sequence[SecondRead]) -> None:
         """Keep that these are to be read again after double the time."""
         now = self._session.ledger.clock.now_ms()
-        waits = [min(read.tries - 1, _MOST_TRIES) for read in reads]
-        later = [replace(read, due_ms=now + (SECOND_READ_MS << wait)) for read, wait in zip(reads, waits, strict=True)]
+        doublings = [min(read.tries - 1, _MAX_TRIES) for read in reads]
+        later = [
+            replace(read, due_ms=now + (SECOND_READ_MS << doubling))
+            for read, doubling in zip(reads, doublings, strict=True)
+        ]
         self._session.ledger.note_second_reads(self._session.source_id, later)
 
 
-def read_together(reads: Sequence[SecondRead], length_ms: int | None) -> Intervals:
+def plan_reads(reads: Sequence[SecondRead], length_ms: int | None) -> ReadPlan:
     """Say how to read observations again in the fewest requests, where `length_ms` holds some `TARGET_OBSERVATIONS`."""
-    plan = Intervals([], [])
+    plan = ReadPlan([], [])
     run: list[SecondRead] = []
     for read in sorted(reads, key=lambda read: read.start_ms):
         if run and read.start_ms - run[-1].start_ms > _CLOSE_MS:
-            _place(run, length_ms, plan)
+            _assign(run, length_ms, plan)
             run = []
         run.append(read)
     if run:
-        _place(run, length_ms, plan)
+        _assign(run, length_ms, plan)
     return plan
 
 
-def _place(run: list[SecondRead], length_ms: int | None, plan: Intervals) -> None:
+def _assign(run: list[SecondRead], length_ms: int | None, plan: ReadPlan) -> None:
     interval = Interval(run[0].start_ms, run[-1].start_ms + 1)
     observations = max(len(run), interval.length * TARGET_OBSERVATIONS // length_ms) if length_ms else None
-    if observations is not None and observations / _ROWS_A_PAGE + 1 < len(run) / _ROWS_BY_IDS:
+    if observations is not None and observations / _PAGE_SIZE + 1 < len(run) / _IDS_A_REQUEST:
         plan.intervals.append(interval)
     else:
         plan.by_id.extend(run)

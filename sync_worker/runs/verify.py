@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sync_worker.clock import Clock
-from sync_worker.intervals import Interval, contiguous_end, gaps, merged, within
+from sync_worker.intervals import Interval, contiguous_end, gaps, merged, clip
 from sync_worker.langfuse.reader import Reader
 from sync_worker.ledger import Ledger, SourceState
 from sync_worker.ledger.hourly_counts import HOUR_MS
@@ -97,14 +97,14 @@ class Verification:
     """Compares one source's covered time with Langfuse."""
 
     def __init__(
-        self, name: str, state: SourceState, ledger: Ledger, reader: Reader, clock: Clock, look_back_ms: int
+        self, name: str, state: SourceState, ledger: Ledger, reader: Reader, clock: Clock, lookback_ms: int
     ) -> None:
         self._name = name
         self._state = state
         self._ledger = ledger
         self._reader = reader
         self._now = clock.now_ms()  # one moment for all of the listing
-        self._look_back = look_back_ms
+        self._lookback = lookback_ms
 
     async def run(self, whole: Interval | None) -> Verdict:
         """List the covered part of a whole (all of the look-back where none is given) and compare it.
@@ -113,19 +113,19 @@ class Verification:
         """
         found = Verdict(self._name)
         live, backfilled = self._coverage(LIVE), self._coverage(BACKFILL)
-        edge = contiguous_end(self._state.sync_start_ms or 0, [*live, *backfilled])
+        watermark = contiguous_end(self._state.sync_start_ms or 0, [*live, *backfilled])
         whole = _whole_hours(whole) if whole is not None else self._default_interval(live, backfilled)
         found.gaps = self._live_gaps(live, backfilled, whole)
         hours: dict[int, Hour] = {}
         seen: Counter[int] = Counter()
         named: Counter[int] = Counter()
-        for interval in within(merged([*live, *backfilled]), whole):
+        for interval in clip(merged([*live, *backfilled]), whole):
             await self._list(interval, hours, found, seen, named)
         self._compare_counts(seen, named, hours)
         found.hours = sorted((hour for hour in hours.values() if hour.missing), key=lambda hour: hour.start_ms)
         found.missing = sum(hour.missing for hour in found.hours)
         first_wrong = [interval.start for interval in found.gaps] + [hour.start_ms for hour in found.hours]
-        found.complete_to_ms = min([edge, *first_wrong]) if self._state.sync_start_ms is not None else None
+        found.complete_to_ms = min([watermark, *first_wrong]) if self._state.sync_start_ms is not None else None
         return found
 
     def _coverage(self, role: str) -> list[Interval]:
@@ -140,7 +140,7 @@ class Verification:
     @property
     def _remembered_from(self) -> int:
         """From which start on observations must be known by name."""
-        return self._now - self._look_back
+        return self._now - self._lookback
 
     def _live_gaps(
         self, live: Sequence[Interval], backfilled: Sequence[Interval], interval: Interval
@@ -158,7 +158,7 @@ class Verification:
         async for page in self._reader.interval(interval, light=True):
             found.requests += 1
             found.observations_listed += len(page.observations)
-            observations = [observation for observation in page.observations if interval.holds(observation.start_ms)]
+            observations = [observation for observation in page.observations if interval.contains(observation.start_ms)]
             self._compare(
                 [observation for observation in observations if observation.start_ms >= self._remembered_from], hours
             )
@@ -203,7 +203,7 @@ class Verification:
             not_due = (
                 first is not None
                 and observation.start_ms < first
-                and not any(w.holds(observation.start_ms) for w in backfilled)
+                and not any(w.contains(observation.start_ms) for w in backfilled)
             )
             hidden = observation.is_synthetic_root and note is not None and note.context.get("rows_are") == "otel"
             if (trace, observation.id) in done or waits or not_due or hidden:
@@ -233,7 +233,7 @@ class Verification:
             part
             for hour in hours
             if not hour.forgotten
-            for part in within(self.covered(), Interval(self._sure_from(hour), hour.start_ms + HOUR_MS))
+            for part in clip(self.completed(), Interval(self._sure_from(hour), hour.start_ms + HOUR_MS))
         ]
         for interval in reopened:
             for role in (LIVE, BACKFILL):
@@ -244,7 +244,7 @@ class Verification:
         """Return from where on nothing of an hour was forgotten."""
         return max(hour.start_ms, self._remembered_from) if hour.observations else hour.start_ms
 
-    def covered(self) -> list[Interval]:
+    def completed(self) -> list[Interval]:
         """Return the time that is covered by either role."""
         return merged([*self._coverage(LIVE), *self._coverage(BACKFILL)])
 

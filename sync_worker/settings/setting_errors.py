@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from sync_worker.errors import ConfigError
-from sync_worker.printable import escaped
+from sync_worker.printable import escape
 
 MASK = "***"
 LONGEST_SHOWN = 80  # characters of a wrong value that a message repeats
@@ -117,7 +117,7 @@ class Problems:
 
     def warn(self, line: str) -> None:
         """Note one line that the operator should see, though the worker can run."""
-        self._warnings.append(escaped(line))
+        self._warnings.append(escape(line))
 
     def keep_secret(self, text: str) -> None:
         """Never show `text`, not even where it was put into a setting that is shown."""
@@ -149,7 +149,7 @@ class Problems:
             line += f" (from {raw.origin})"
         if wrong.expected:
             line += f"; expected {wrong.expected}"
-        return escaped(f"{line}. Try: {wrong.hint}." if wrong.hint else f"{line}.")
+        return escape(f"{line}. Try: {wrong.hint}." if wrong.hint else f"{line}.")
 
     def _quoted(self, text: str) -> str:
         shown = _USER_PART.sub(r"\1…@", self.show(text)) if "@" in text else self.show(text)

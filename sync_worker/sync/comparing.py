@@ -1,4 +1,4 @@
-"""Whether what two addresses of Langfuse list is the same: by what was sent, and by their newest rows."""
+"""Whether what two addresses of Langfuse list is the same: by what was sent, and by their newest observations."""
 
 from __future__ import annotations
 
@@ -16,31 +16,37 @@ from sync_worker.records import Observation
 from sync_worker.spans.context import trace_of
 from sync_worker.spans.fingerprint import fingerprint, is_retold
 
-#: So many rows are compared; of what was sent last, at least every second must be found as it was sent.
+#: So many observations are compared; of what was sent last, at least every second must be found as it was sent.
 COMPARED = 20
-#: How far back the newest rows of a project are looked for, one after the other, in milliseconds.
+#: How far back the newest observations of a project are looked for, one after the other, in milliseconds.
 _NEWEST = (24 * 3_600_000, 400 * 24 * 3_600_000)
 
 _Wanted = Literal["auto", "v2", "v1"]
 
 
 async def lists_as_sent(client: LangfuseClient, sent: Sequence[tuple[str, str, int, bytes]], wanted: _Wanted) -> bool:
-    """Whether an address lists rows (trace, id, start in Unix ms, fingerprint) as they were sent.
+    """Whether an address lists observations (trace, id, start in Unix ms, fingerprint) as they were sent.
 
-    Every second one must be found, since rows change and go. By another generation of the API than they were sent by,
+    Every second one must be found, since observations change and go. By another generation of the API than they were sent by,
     where the server has no other, content does not compare: there start and end decide. Raises as a reader does.
     """
     starts = [start for _, _, start, _ in sent]
     around = Interval(min(starts), max(starts) + 1)
-    expected = {(trace, row): (start, state) for trace, row, start, state in sent}
+    expected = {(trace, observation): (start, state) for trace, observation, start, state in sent}
     by_v1 = any(len(state) % 2 for *_, state in sent)
-    found = await _by_id(_readers(client, wanted, v1_first=by_v1), [row for _, row, _, _ in sent], around)
-    same = {key for row in found if (key := (trace_of(row), row.id)) in expected and _is_same(row, *expected[key])}
+    found = await _by_id(
+        _readers(client, wanted, v1_first=by_v1), [observation for _, observation, _, _ in sent], around
+    )
+    same = {
+        key
+        for observation in found
+        if (key := (trace_of(observation), observation.id)) in expected and _is_same(observation, *expected[key])
+    }
     return 2 * len(same) >= len(expected)
 
 
-async def share_rows(one: LangfuseClient, other: LangfuseClient, wanted: _Wanted, now_ms: int) -> bool | None:
-    """Whether two addresses list the same rows among their newest; None while neither lists any.
+async def share_observations(one: LangfuseClient, other: LangfuseClient, wanted: _Wanted, now_ms: int) -> bool | None:
+    """Whether two addresses list the same observations among their newest; None while neither lists any.
 
     Raises as a reader does.
     """
@@ -48,22 +54,26 @@ async def share_rows(one: LangfuseClient, other: LangfuseClient, wanted: _Wanted
     newest = [await _newest(side, now_ms) for side in sides]
     if not any(newest):
         return None
-    for rows, elsewhere in zip(newest, reversed(sides), strict=True):
-        if rows:
-            starts = [row.start_ms for row in rows]
-            there = await _by_id(elsewhere, [row.id for row in rows], Interval(min(starts), max(starts) + 1))
-            if {_outline(row) for row in rows} & {_outline(row) for row in there}:
+    for observations, elsewhere in zip(newest, reversed(sides), strict=True):
+        if observations:
+            starts = [observation.start_ms for observation in observations]
+            there = await _by_id(
+                elsewhere, [observation.id for observation in observations], Interval(min(starts), max(starts) + 1)
+            )
+            if {_outline(observation) for observation in observations} & {
+                _outline(observation) for observation in there
+            }:
                 return True
     return False
 
 
-def _is_same(row: Observation, start_ms: int, state: bytes) -> bool:
-    now = fingerprint(row)
-    return row.start_ms == start_ms and (now == state or is_retold(state, now))
+def _is_same(observation: Observation, start_ms: int, state: bytes) -> bool:
+    now = fingerprint(observation)
+    return observation.start_ms == start_ms and (now == state or is_retold(state, now))
 
 
-def _outline(row: Observation) -> tuple[str, str, int, str]:
-    return trace_of(row), row.id, row.start_ms, row.type
+def _outline(observation: Observation) -> tuple[str, str, int, str]:
+    return trace_of(observation), observation.id, observation.start_ms, observation.type
 
 
 def _readers(client: LangfuseClient, wanted: _Wanted, *, v1_first: bool = False) -> list[Reader]:
@@ -93,7 +103,9 @@ async def _first_rows(reader: Reader, start_ms: int, end_ms: int) -> list[Observ
 
 async def _by_id(readers: Sequence[Reader], ids: Iterable[str], around: Interval) -> list[Observation]:
     async def read(reader: Reader) -> list[Observation]:
-        return [row async for page in reader.observations(list(ids), around) for row in page.observations]
+        return [
+            observation async for page in reader.observations(list(ids), around) for observation in page.observations
+        ]
 
     return await _first_there(readers, read)
 
@@ -106,6 +118,6 @@ async def _first_there(
     for reader in readers:
         try:
             return await read(reader)
-        except EndpointMissing as fault:
-            missing = missing or fault
+        except EndpointMissing as error:
+            missing = missing or error
     raise missing or EndpointMissing("no generation of the API is there")

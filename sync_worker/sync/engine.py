@@ -22,7 +22,7 @@ from sync_worker.runs.backfill import Progress
 from sync_worker.settings import Settings, Source, reread
 from sync_worker.sync.identities import Identities, keys_of
 from sync_worker.sync.opening import Transports, ask_time, open_source
-from sync_worker.sync.provisional import Starts
+from sync_worker.sync.provisional import ProvisionalStarts
 from sync_worker.sync.source import SourceSync
 from sync_worker.sync.timekeeping import Clocks, last_certain_ms
 from sync_worker.times import iso_time
@@ -31,15 +31,15 @@ from sync_worker.times import iso_time
 SOURCES_AT_ONCE = 4
 
 #: When a key is refused its file is looked at so often, with so many seconds between.
-_LOOKS, _BETWEEN_LOOKS = 5, 1.0
+_REREADS, _REREAD_INTERVAL = 5, 1.0
 #: So often in one piece of work keys may be refused and be other ones then.
-_MOST_ROTATIONS = 5
+_MAX_ROTATIONS = 5
 
 #: Seconds to wait before each question for the time, while no server answers and this machine's clock may be wrong.
 _ASK_AFTER = (0.0, 1.0, 3.0)
 
 #: Which exit code tells more, when sources end differently.
-_RANK = (
+_PRECEDENCE = (
     ExitCode.CREDENTIALS,
     ExitCode.USAGE,
     ExitCode.PAUSED,
@@ -56,7 +56,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Engine:
-    """What a run of any kind needs. `patience` is how long an outage may last, in seconds; None means for ever.
+    """What a run of any kind needs. `max_elapsed` is how long an outage may last, in seconds; None means for ever.
 
     `parts` is given where a piece of work is divided over so many processes with a state file each, which cannot know
     of each other's requests: each takes that part of the limit, be it set or learnt.
@@ -65,12 +65,12 @@ class Engine:
     settings: Settings
     ledger: Ledger
     clock: Clock
-    patience: float | None
+    max_elapsed: float | None
     transports: Transports = field(default_factory=Transports)
     parts: int = 1
     limits: Limits = field(default_factory=Limits)
     clocks: Clocks = field(init=False)
-    starts: Starts = field(init=False)
+    starts: ProvisionalStarts = field(init=False)
     budgets: Budgets = field(init=False)
     paces: Paces = field(init=False)
     identities: Identities = field(init=False)
@@ -82,7 +82,7 @@ class Engine:
         self.paces = Paces(self.clock)
         self.ledger.max_dead_letters = self.settings.max_dead_letters
         self.clocks = self.ledger.clock = Clocks(self.clock, self.ledger)
-        self.starts = Starts(self.ledger)
+        self.starts = ProvisionalStarts(self.ledger)
         self.identities = Identities(
             self.settings, self.ledger, self.clocks, self.budgets.of_keys, self.transports.langfuse
         )
@@ -95,7 +95,7 @@ class Engine:
         """Connect a source."""
         return open_source(
             source, self.settings, self.ledger, self.clocks.of(source), report,
-            patience=self.patience, budgets=self.budgets, paces=self.paces, transports=self.transports,
+            max_elapsed=self.max_elapsed, budgets=self.budgets, paces=self.paces, transports=self.transports,
             identities=self.identities, limits=self.limits,
         )  # fmt: skip
 
@@ -113,14 +113,14 @@ class Engine:
                 clock = self.clocks.of(source)
                 if pause or clock.needs_langfuse:
                     await ask_time(
-                        source, self.settings, self.ledger, clock, self.patience, self.budgets, self.paces,
+                        source, self.settings, self.ledger, clock, self.max_elapsed, self.budgets, self.paces,
                         self.transports,
                     )  # fmt: skip
                 elif clock.is_certain:
                     return clock.now_ms()
                 if clock.langfuse.now_ms() is not None:
                     return clock.now_ms()
-                is_known = is_known or clock.langfuse.is_silent or clock.is_certain
+                is_known = is_known or clock.langfuse.omits_date or clock.is_certain
             if is_known:
                 return now
         raise TransientError(
@@ -168,7 +168,7 @@ class Engine:
     ) -> tuple[list[SourceReport], int]:
         """Do the same with several sources, a few at once; return all reports and the exit code that tells most."""
         sources = list(sources)
-        await self.identities.meet(sources)
+        await self.identities.identify(sources)
         slots = asyncio.Semaphore(SOURCES_AT_ONCE)
 
         async def one(source: Source) -> tuple[SourceReport, int]:
@@ -177,10 +177,10 @@ class Engine:
                     return await work(source)
                 except (Stopped, StateError, LeaseHeld):  # these concern all sources
                     raise
-                except Exception as fault:  # noqa: BLE001 - whatever it is, the reports of others are worth having
-                    if not isinstance(fault, SyncError):
+                except Exception as error:  # noqa: BLE001 - whatever it is, the reports of others are worth having
+                    if not isinstance(error, SyncError):
                         self.ledger.check_damage()
-                    return _unexpected(source, fault)
+                    return _unexpected(source, error)
 
         results = await asyncio.gather(*(one(source) for source in sources), return_exceptions=True)
         for result in results:
@@ -198,42 +198,42 @@ class Engine:
         report = SourceReport(source.name)
         try:
             await self._attempt_with_new_keys(source, report, work)
-        except (Stop, Stopped) as fault:
-            if not isinstance(fault, Stopped):
-                report.error = str(fault)
+        except (Stop, Stopped) as error:
+            if not isinstance(error, Stopped):
+                report.error = str(error)
             raise
-        except SyncError as fault:
-            report.error = str(fault)
-            log.error("%s: %s", source.name, fault, extra={"action": "stop", "source": source.name})  # noqa: TRY400
-            return report, fault.exit_code
+        except SyncError as error:
+            report.error = str(error)
+            log.error("%s: %s", source.name, error, extra={"action": "stop", "source": source.name})  # noqa: TRY400
+            return report, error.exit_code
         return report, ExitCode.DEAD_LETTERS if report.dead_letters else ExitCode.OK
 
     async def _attempt_with_new_keys(
         self, source: Source, report: SourceReport, work: Callable[[SourceSync], Awaitable[None]]
     ) -> None:
-        current = self._with_keys_of_now(self._current.get(source.name, source))
-        for _ in range(_MOST_ROTATIONS):
+        current = self._reread_keys(self._current.get(source.name, source))
+        for _ in range(_MAX_ROTATIONS):
             try:
                 if not await self._attempt(current, report, work):
                     await self._attempt(current, report, work)
             except CredentialsRefused:
-                await self._await_other_keys(current)
-                before, current = current, self._with_keys_of_now(current)
+                await self._await_new_keys(current)
+                before, current = current, self._reread_keys(current)
                 if current is before:
                     raise
             else:
                 return
-        raise CredentialsRefused(f"the keys of {source.name} were refused, and changed, {_MOST_ROTATIONS} times")
+        raise CredentialsRefused(f"the keys of {source.name} were refused, and changed, {_MAX_ROTATIONS} times")
 
-    async def _await_other_keys(self, source: Source) -> None:
+    async def _await_new_keys(self, source: Source) -> None:
         """Wait a little for files to hold other keys than those of the source: they may be being written just now."""
-        for _ in range(_LOOKS if source.key_files else 0):
+        for _ in range(_REREADS if source.key_files else 0):
             found = reread(source)
             if found.changed and found.settled:
                 return
-            await self.clock.sleep(_BETWEEN_LOOKS)
+            await self.clock.sleep(_REREAD_INTERVAL)
 
-    def _with_keys_of_now(self, source: Source) -> Source:
+    def _reread_keys(self, source: Source) -> Source:
         found = reread(source)
         if found.changed:
             files = ", ".join(str(file) for file in found.changed)
@@ -252,7 +252,7 @@ class Engine:
             except EndpointMissing as missing:
                 if self.settings.langfuse_api != "auto":
                     raise EndpointMissing(f"{missing}. Try: SYNC_LANGFUSE_API=auto") from missing
-                if not await sync.speaks_another():
+                if not await sync.uses_another_api():
                     raise
                 return False
             finally:
@@ -262,21 +262,21 @@ class Engine:
         return True
 
 
-def _unexpected(source: Source, fault: Exception) -> tuple[SourceReport, int]:
-    """Report what ended the work on one source: a wrong setting of it, or a fault of the program."""
-    code = fault.exit_code if isinstance(fault, SyncError) else ExitCode.TRANSIENT
-    words = str(fault)
-    if not isinstance(fault, SyncError):
-        words = (
-            f"unexpected {type(fault).__name__}: {fault}. Nothing that was not answered counts as done. "
+def _unexpected(source: Source, error: Exception) -> tuple[SourceReport, int]:
+    """Report what ended the work on one source: a wrong setting of it, or a error of the program."""
+    code = error.exit_code if isinstance(error, SyncError) else ExitCode.TRANSIENT
+    message = str(error)
+    if not isinstance(error, SyncError):
+        message = (
+            f"unexpected {type(error).__name__}: {error}. Nothing that was not answered counts as done. "
             "Try: again with SYNC_LOG_LEVEL=debug, and report what it prints"
         )
-        log.debug("unexpected", exc_info=fault)
-    log.error("%s: %s", source.name, words, extra={"action": "stop", "source": source.name})
-    return SourceReport(source.name, error=words), code
+        log.debug("unexpected", exc_info=error)
+    log.error("%s: %s", source.name, message, extra={"action": "stop", "source": source.name})
+    return SourceReport(source.name, error=message), code
 
 
 def overall(codes: Iterable[int]) -> int:
     """Return the exit code that tells most among those of several sources."""
     found = set(codes)
-    return next((code for code in _RANK if code in found), ExitCode.OK)
+    return next((code for code in _PRECEDENCE if code in found), ExitCode.OK)

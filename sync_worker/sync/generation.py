@@ -22,9 +22,9 @@ from sync_worker.records import Api
 from sync_worker.times import iso_time
 
 #: What was found is asked again after so long, in milliseconds.
-_AGE = 24 * 3_600_000
+_MAX_AGE_MS = 24 * 3_600_000
 #: So is a v1 server that did not tell its version, by which it is known what it can be asked for.
-_SOON = 3_600_000
+_MAX_AGE_UNVERSIONED_MS = 3_600_000
 
 log = logging.getLogger(__name__)
 
@@ -46,11 +46,11 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Generations:
-    """Finds the generation of one source. `look_back_ms` is how long rows are looked at again after they were read."""
+    """Finds the generation of one source. `lookback_ms` is how long rows are looked at again after they were read."""
 
     state: State  # of the source
     wanted: Literal["auto", "v2", "v1"]
-    look_back_ms: int
+    lookback_ms: int
     clock: Clock
 
     async def known(self, client: LangfuseClient) -> Generation:
@@ -66,7 +66,7 @@ class Generations:
         """Ask the server, remember what was found, and return it. Raises as `ask`."""
         stored = self._stored()
         answers = await ask(client)
-        found = self._decided(answers, stored)
+        found = self._decide(answers, stored)
         self.state.put(GENERATION, asdict(found))
         self.state.save()
         if stored is None or stored.api != found.api:
@@ -77,17 +77,19 @@ class Generations:
         """Whether the server, asked anew, is to be read by another generation than it was. Raises as `ask`."""
         return self.wanted == "auto" and (await self.find(client)).api != read
 
-    def _decided(self, answers: Answers, stored: Generation | None) -> Generation:
+    def _decide(self, answers: Answers, stored: Generation | None) -> Generation:
         now = self.clock.now_ms()
         is_sure = answers.api == "v2" or answers.version is not None
-        found = Generation(answers.api, answers.why, answers.version, now if is_sure else now - _AGE + _SOON)
+        found = Generation(
+            answers.api, answers.why, answers.version, now if is_sure else now - _MAX_AGE_MS + _MAX_AGE_UNVERSIONED_MS
+        )
         if self.wanted == "v1":
             return replace(found, api="v1", why="SYNC_LANGFUSE_API=v1")
         if stored is None or stored.api != "v1" or not (answers.v1 and answers.v2):
             return found
         # A server that was just upgraded may show only under v1 what was written before.
         since = stored.v2_since_ms or now
-        until = since + self.look_back_ms
+        until = since + self.lookback_ms
         if now >= until:
             return found
         why = (
@@ -97,7 +99,7 @@ class Generations:
         return replace(found, api="v1", why=why, v2_since_ms=since)
 
     def _is_old(self, stored: Generation) -> bool:
-        return stored.checked_ms is None or not 0 <= self.clock.now_ms() - stored.checked_ms < _AGE
+        return stored.checked_ms is None or not 0 <= self.clock.now_ms() - stored.checked_ms < _MAX_AGE_MS
 
     def _stored(self) -> Generation | None:
         try:

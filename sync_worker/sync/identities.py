@@ -32,12 +32,12 @@ from sync_worker.ledger import Ledger, SourceState, same_address, source_scope
 from sync_worker.ledger.state_keys import ID_MAPPING, UNDECIDED
 from sync_worker.settings import Settings, Source
 from sync_worker.spans.ids import ID_MAP_VERSION
-from sync_worker.sync.comparing import COMPARED, lists_as_sent, share_rows
+from sync_worker.sync.comparing import COMPARED, lists_as_sent, share_observations
 
 #: Which project the keys open is asked again after so long, in milliseconds.
 _IDENTITY_AGE = 24 * 3_600_000
 #: How long sources that cannot be reached may keep the others from beginning, in seconds.
-_MEETING = 10.0
+_IDENTIFY_TIMEOUT = 10.0
 
 log = logging.getLogger(__name__)
 
@@ -75,25 +75,25 @@ class Identities:
         self._transport = transport
         self._taken: dict[str, SourceState] = {}  # by the names of sources
         self._previewed: list[tuple[Source, Project]] = []
-        self._turn = asyncio.Lock()  # so that of two new names of one project the second finds the first
+        self._lock = asyncio.Lock()  # so that of two new names of one project the second finds the first
 
-    async def meet(self, sources: Collection[Source]) -> None:
+    async def identify(self, sources: Collection[Source]) -> None:
         """Find the places of several sources before any of them sends; one that cannot be reached is left to itself.
 
         Raises ConfigError where two are one project, or StateError.
         """
         if len(sources) < 2:
             return
-        meetings = [asyncio.create_task(self._meet(source)) for source in sources]
+        tasks = [asyncio.create_task(self._identify(source)) for source in sources]
         try:
-            await asyncio.wait(meetings, timeout=_MEETING, return_when=asyncio.FIRST_EXCEPTION)
+            await asyncio.wait(tasks, timeout=_IDENTIFY_TIMEOUT, return_when=asyncio.FIRST_EXCEPTION)
         finally:
-            for meeting in meetings:
-                meeting.cancel()
-            faults = await asyncio.gather(*meetings, return_exceptions=True)
-        for fault in faults:
-            if isinstance(fault, Stop):
-                raise fault
+            for task in tasks:
+                task.cancel()
+            errors = await asyncio.gather(*tasks, return_exceptions=True)
+        for error in errors:
+            if isinstance(error, Stop):
+                raise error
 
     async def of(self, source: Source, client: LangfuseClient) -> SourceState:
         """Return the source's place in the ledger; Langfuse is asked once a day which project the keys open.
@@ -107,11 +107,11 @@ class Identities:
             self._check_ids(state)
         if state is None or self._clock.now_ms() - state.checked_ms >= _IDENTITY_AGE:
             project = await project_of(client)
-            async with self._turn:
+            async with self._lock:
                 place = await self._place(source, project)
                 state = self._remember(keys, place, project)
         if self._ledger.state(source_scope(state.id)).get(UNDECIDED):
-            async with self._turn:
+            async with self._lock:
                 await self._decide(source, state)
         self._check_ids(state)
         for name, taken in self._taken.items():
@@ -149,10 +149,10 @@ class Identities:
         if states[0] is not None and states[1] is not None and states[0].id != states[1].id:
             return  # it was decided that they are two
         async with (
-            self._connected(source.langfuse_base_url, _pair(source)) as here,
-            self._connected(other.langfuse_base_url, _pair(other)) as there,
+            self._connected(source.langfuse_base_url, _key_pair(source)) as here,
+            self._connected(other.langfuse_base_url, _key_pair(other)) as there,
         ):
-            if await share_rows(here, there, self._settings.langfuse_api, self._clock.now_ms()):
+            if await share_observations(here, there, self._settings.langfuse_api, self._clock.now_ms()):
                 raise _for_the_operator(source, project, other.langfuse_base_url, answers=True)
 
     async def adopt(self, source: Source, from_url: str | None) -> tuple[SourceState, str]:
@@ -184,18 +184,18 @@ class Identities:
         keys.save()
         return state
 
-    async def _meet(self, source: Source) -> None:
+    async def _identify(self, source: Source) -> None:
         try:
-            async with self._connected(source.langfuse_base_url, _pair(source)) as client:
+            async with self._connected(source.langfuse_base_url, _key_pair(source)) as client:
                 await self.of(source, client)
         except Stop:
             raise
-        except SyncError as fault:  # the source's own work meets it again, and tells
-            log.debug("%s: %s", source.name, fault, extra={"action": "identify", "source": source.name})
+        except SyncError as error:  # the source's own work meets it again, and tells
+            log.debug("%s: %s", source.name, error, extra={"action": "identify", "source": source.name})
 
     async def _found(self, source: Source) -> tuple[Project, list[SourceState], SourceState | None]:
         """Return a source's project, the places of its id at other addresses, and the one at this address."""
-        async with self._connected(source.langfuse_base_url, _pair(source)) as client:
+        async with self._connected(source.langfuse_base_url, _key_pair(source)) as client:
             project = await project_of(client)
         here, others = self._known(source, project)
         return project, others, here
@@ -223,19 +223,19 @@ class Identities:
         here, others = self._known(source, project)
         if here is not None:
             return _Place(here.langfuse_url)
-        undecided, doubts = [], list[ConfigError]()
+        undecided, conflicts = [], list[ConfigError]()
         for other in others:
             sent = self._ledger.latest_sent(other.id, COMPARED)
             answers = await self._still_answers(source, other)
             if not answers and (not sent or await self._lists(source, sent)):
                 return _Place(source.langfuse_base_url, other, bool(sent))
-            same = True if sent else await self._share_rows(source, other)
+            same = True if sent else await self._share_observations(source, other)
             if same:
-                doubts.append(_for_the_operator(source, project, other.langfuse_url, answers=answers))
+                conflicts.append(_for_the_operator(source, project, other.langfuse_url, answers=answers))
             elif same is None:
                 undecided.append(other)
-        if doubts:
-            raise doubts[0]
+        if conflicts:
+            raise conflicts[0]
         return _Place(source.langfuse_base_url, others=others, undecided=undecided)
 
     def _move(self, source: Source, other: SourceState, *, compared: bool) -> None:
@@ -267,7 +267,7 @@ class Identities:
         left = []
         for other in self._ledger.sources():
             if other.id in ids and other.project_id == state.project_id:
-                same = await self._share_rows(source, other)
+                same = await self._share_observations(source, other)
                 if same:
                     raise _for_the_operator(source, _project_in(other), other.langfuse_url, answers=True)
                 if same is None:
@@ -277,9 +277,9 @@ class Identities:
 
     async def _still_answers(self, source: Source, other: SourceState) -> bool:
         """Return whether the address at which a project is known still answers for it. Raises TransientError."""
-        pair = self._pair_for(source, other)
-        async with self._connected(other.langfuse_url, pair or ("", "")) as client:
-            answers = await still_answers(client, other.project_id, with_keys=pair is not None)
+        key_pair = self._key_pair_for(source, other)
+        async with self._connected(other.langfuse_url, key_pair or ("", "")) as client:
+            answers = await still_answers(client, other.project_id, with_keys=key_pair is not None)
         if answers is None:
             raise TransientError(
                 f"project {other.project_id} is known at {other.langfuse_url}, which cannot be asked at "
@@ -288,35 +288,35 @@ class Identities:
         return answers
 
     async def _lists(self, source: Source, sent: Sequence[tuple[str, str, int, bytes]]) -> bool:
-        async with self._connected(source.langfuse_base_url, _pair(source)) as client:
+        async with self._connected(source.langfuse_base_url, _key_pair(source)) as client:
             return await lists_as_sent(client, sent, self._settings.langfuse_api)
 
-    async def _share_rows(self, source: Source, other: SourceState) -> bool | None:
+    async def _share_observations(self, source: Source, other: SourceState) -> bool | None:
         """Whether two addresses list the same rows among their newest; None while neither lists any."""
-        pair = self._pair_for(source, other)
-        if pair is None:
+        key_pair = self._key_pair_for(source, other)
+        if key_pair is None:
             return None
         async with (
-            self._connected(source.langfuse_base_url, _pair(source)) as here,
-            self._connected(other.langfuse_url, pair) as there,
+            self._connected(source.langfuse_base_url, _key_pair(source)) as here,
+            self._connected(other.langfuse_url, key_pair) as there,
         ):
-            return await share_rows(here, there, self._settings.langfuse_api, self._clock.now_ms())
+            return await share_observations(here, there, self._settings.langfuse_api, self._clock.now_ms())
 
-    def _pair_for(self, source: Source, other: SourceState) -> tuple[str, str] | None:
+    def _key_pair_for(self, source: Source, other: SourceState) -> tuple[str, str] | None:
         """Return keys that opened a project at its known address before; no others are given to that address."""
         for one in (source, *self._settings.sources):
             for url in (other.langfuse_url, one.langfuse_base_url):  # which may be another spelling of it
-                known = self._ledger.source_by_key(keys_hash(url, *_pair(one)))
+                known = self._ledger.source_by_key(keys_hash(url, *_key_pair(one)))
                 if known is not None and known.id == other.id:
-                    return _pair(one)
+                    return _key_pair(one)
         return None
 
     @asynccontextmanager
-    async def _connected(self, url: str, pair: tuple[str, str]) -> AsyncIterator[LangfuseClient]:
+    async def _connected(self, url: str, key_pair: tuple[str, str]) -> AsyncIterator[LangfuseClient]:
         """Connect to an address for a few questions, each asked once."""
         client = LangfuseClient(
-            url, *pair,
-            budget=self._budget_of(keys_hash(url, *pair)), backoff=Backoff("Langfuse", self._clock, 0.0),
+            url, *key_pair,
+            budget=self._budget_of(keys_hash(url, *key_pair)), backoff=Backoff("Langfuse", self._clock, 0.0),
             clock=self._clock, max_bytes=self._settings.max_response_bytes, transport=self._transport,
         )  # fmt: skip
         try:
@@ -358,10 +358,10 @@ def organization_scope(state: SourceState) -> str:
 
 def keys_of(source: Source) -> str:
     """Return the ledger's name for a source's keys."""
-    return keys_hash(source.langfuse_base_url, *_pair(source))
+    return keys_hash(source.langfuse_base_url, *_key_pair(source))
 
 
-def _pair(source: Source) -> tuple[str, str]:
+def _key_pair(source: Source) -> tuple[str, str]:
     return source.langfuse_public_key, source.langfuse_secret_key.get_secret_value()
 
 

@@ -45,27 +45,27 @@ async def open_source(
     clock: CorrectedClock,
     report: SourceReport,
     *,
-    patience: float | None,
+    max_elapsed: float | None,
     budgets: Budgets,
     paces: Paces,
     transports: Transports,
     identities: Identities,
     limits: Limits,
 ) -> AsyncIterator[SourceSync]:
-    """Connect a source. `patience` is how long an outage may last, in seconds; None means for ever.
+    """Connect a source. `max_elapsed` is how long an outage may last, in seconds; None means for ever.
 
     Raises CredentialsRefused, SourcePaused, ConfigError, StateError or TransientError.
     """
     known = ledger.source_by_key(keys_of(source))
-    client = _client(source, settings, known, clock, patience, budgets, paces, transports, limits)
-    sending = Backoff("Kelet", clock, patience)
+    client = _client(source, settings, known, clock, max_elapsed, budgets, paces, transports, limits)
+    sending = Backoff("Kelet", clock, max_elapsed)
     kelet = KeletClient(
         source.kelet_api_url,
         source.kelet_api_key.get_secret_value(),
         compression=settings.compression,
         gzip_refused=ledger.state(f"kelet {source.kelet_api_url}").get(GZIP_REFUSED) is not None,
         max_bytes=settings.max_response_bytes,
-        left=lambda: sending.left,
+        left=lambda: sending.remaining,
         hooks=date_hooks(clock.monotonic, clock.kelet.report),
         transport=transports.kelet,
     )
@@ -73,12 +73,14 @@ async def open_source(
         try:
             state = await identities.of(source, client)
         finally:
-            await _hear_kelet(clock, kelet)  # also where the keys are refused: the sync start goes by what time it is
+            await _ask_kelet_time(
+                clock, kelet
+            )  # also where the keys are refused: the sync start goes by what time it is
         budget = budgets.of(organization_scope(state))
         if known is None:
             budget.adopt(client.budget)
         client.budget = budget
-        await _hear_time(clock, client, kelet)
+        await _correct_clock(clock, client, kelet)
         keys = ledger.state(source_scope(state.id))
         keys.reload()
         delivery = Delivery(
@@ -101,17 +103,17 @@ async def open_source(
         await kelet.close()
 
 
-async def _hear_time(clock: CorrectedClock, client: LangfuseClient, kelet: KeletClient) -> None:
+async def _correct_clock(clock: CorrectedClock, client: LangfuseClient, kelet: KeletClient) -> None:
     """Ask Langfuse what time it is where it did not say so lately, and Kelet where that leaves a doubt."""
     if clock.needs_langfuse:
-        clock.langfuse.asked()
+        clock.langfuse.note_request()
         await client.ask_time()
-        await _hear_kelet(clock, kelet)
+        await _ask_kelet_time(clock, kelet)
 
 
-async def _hear_kelet(clock: CorrectedClock, kelet: KeletClient) -> None:
+async def _ask_kelet_time(clock: CorrectedClock, kelet: KeletClient) -> None:
     if clock.needs_kelet:
-        clock.kelet.asked()
+        clock.kelet.note_request()
         await unless_stopped(clock, kelet.ask_time())
 
 
@@ -120,14 +122,14 @@ async def ask_time(
     settings: Settings,
     ledger: Ledger,
     clock: CorrectedClock,
-    patience: float | None,
+    max_elapsed: float | None,
     budgets: Budgets,
     paces: Paces,
     transports: Transports,
 ) -> None:
     """Ask a source's Langfuse what time it is, before anything else is done with it. Raises as requests do."""
     known = ledger.source_by_key(keys_of(source))
-    client = _client(source, settings, known, clock, patience, budgets, paces, transports, Limits())
+    client = _client(source, settings, known, clock, max_elapsed, budgets, paces, transports, Limits())
     try:
         await client.ask_time()
     finally:
@@ -139,7 +141,7 @@ def _client(
     settings: Settings,
     known: SourceState | None,
     clock: CorrectedClock,
-    patience: float | None,
+    max_elapsed: float | None,
     budgets: Budgets,
     paces: Paces,
     transports: Transports,
@@ -151,7 +153,7 @@ def _client(
         source.langfuse_public_key,
         source.langfuse_secret_key.get_secret_value(),
         budget=budgets.of_keys(keys_of(source)) if known is None else budgets.of(organization_scope(known)),
-        backoff=Backoff("Langfuse", clock, patience),
+        backoff=Backoff("Langfuse", clock, max_elapsed),
         clock=clock,
         pace=paces.of(source.langfuse_base_url),
         media_hosts=settings.media_hosts,

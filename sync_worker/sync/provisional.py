@@ -15,10 +15,10 @@ from sync_worker.ledger.state_keys import FIRST_NOTED
 from sync_worker.times import iso_time, moment_ms, span_ms
 
 #: No Langfuse is older (its first release, in Unix milliseconds): a clock that says less was not set.
-_NO_EARLIER = 1_672_531_200_000
+_EARLIEST_MS = 1_672_531_200_000
 
 
-class Starts:
+class ProvisionalStarts:
     """Notes of this process on when sources were first to be synced."""
 
     def __init__(self, ledger: Ledger) -> None:
@@ -27,7 +27,7 @@ class Starts:
 
     def note(self, name: str, clock: CorrectedClock) -> None:
         """Note that a source is to be synced from now on, where nothing is noted."""
-        if noted_ms(self._ledger, name) is None:
+        if provisional_start_ms(self._ledger, name) is None:
             self._noted_at[name] = clock.monotonic()
             self._store(name, clock.now_ms(), is_proven=_is_proven(clock))
 
@@ -40,7 +40,7 @@ class Starts:
         if name in self._noted_at:
             moment = now - round((clock.monotonic() - self._noted_at[name]) * 1000)
         else:
-            moment = stored["ms"] if _NO_EARLIER <= stored["ms"] <= now else now
+            moment = stored["ms"] if _EARLIEST_MS <= stored["ms"] <= now else now
         self._store(name, moment, is_proven=True)
 
     def _store(self, name: str, moment: int, *, is_proven: bool) -> None:
@@ -54,7 +54,7 @@ def start_scope(name: str) -> str:
     return f"start {name}"
 
 
-def noted_ms(ledger: Ledger, name: str) -> int | None:
+def provisional_start_ms(ledger: Ledger, name: str) -> int | None:
     """Return when a source of this name was first to be synced, in Unix ms; None where nothing is noted any more."""
     stored = _stored(ledger, name)
     return None if stored is None else int(stored["ms"])
@@ -75,4 +75,4 @@ def _stored(ledger: Ledger, name: str) -> dict[str, int] | None:
 
 def _is_proven(clock: CorrectedClock) -> bool:
     reading = clock.read()
-    return reading.certain and not reading.alone
+    return reading.certain and not reading.machine_only

@@ -15,7 +15,7 @@ from sync_worker.sync.engine import Engine
 from sync_worker.sync.scheduler import MonotonicScheduler
 
 #: A source whose keys were refused is tried again after so long, in seconds.
-_REFUSED_PAUSE = 300.0
+_REJECTED_KEYS_PAUSE = 300.0
 
 log = logging.getLogger(__name__)
 
@@ -28,15 +28,15 @@ class Worker:
     sources: Sequence[Source]
     clock: RunClock
     lease: leases.Lease
-    _refused_at: dict[str, float] = field(default_factory=dict)
+    _rejected_at: dict[str, float] = field(default_factory=dict)
     _ended: asyncio.Event = field(default_factory=asyncio.Event)
-    _fault: Stop | None = None
+    _error: Stop | None = None
     _running: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def run(self) -> int:
         """Run until stopped; returns the exit code. Raises Stop when nothing can be done without the operator."""
         self.engine.note_starts(self.sources)
-        await self.engine.identities.meet(self.sources)
+        await self.engine.identities.identify(self.sources)
         interval = self.engine.settings.interval.total_seconds()
         scheduler = MonotonicScheduler(self.clock)
         # One cycle of a source at a time; cycles missed while one ran long, or while the machine slept, become one.
@@ -58,23 +58,23 @@ class Worker:
             if self._running:
                 await asyncio.wait(self._running)
             scheduler.shutdown(wait=False)
-        if self._fault is not None:
-            raise self._fault
-        return ExitCode.CREDENTIALS if self._all_refused() else ExitCode.OK
+        if self._error is not None:
+            raise self._error
+        return ExitCode.CREDENTIALS if self._all_keys_rejected() else ExitCode.OK
 
     async def _cycle(self, source: Source) -> None:
         task = asyncio.current_task()
         if task is not None:
             self._running.add(task)
         try:
-            await self._guarded(source)
+            await self._run_cycle(source)
         finally:
             if task is not None:
                 self._running.discard(task)
 
-    async def _guarded(self, source: Source) -> None:
-        refused = self._refused_at.get(source.name)
-        waits = refused is not None and self.clock.monotonic() - refused < _REFUSED_PAUSE
+    async def _run_cycle(self, source: Source) -> None:
+        refused = self._rejected_at.get(source.name)
+        waits = refused is not None and self.clock.monotonic() - refused < _REJECTED_KEYS_PAUSE
         if self.clock.stopping or (waits and not self.engine.keys_changed(source)):
             return
         started = self.clock.monotonic()
@@ -82,17 +82,17 @@ class Worker:
             report, code = await self.engine.live(source)
         except Stopped:
             return
-        except Stop as fault:
-            self._stop_for(fault, "cycle")
+        except Stop as error:
+            self._stop_for(error, "cycle")
             return
         except Exception:
             log.exception("the cycle of %s failed", source.name, extra={"action": "cycle", "source": source.name})
             self._end_if_damaged()
             return
         if code == ExitCode.CREDENTIALS:
-            self._note_refusal(source)
+            self._record_rejected_keys(source)
         else:
-            self._refused_at.pop(source.name, None)
+            self._rejected_at.pop(source.name, None)
         if report.spans_sent or report.dead_letters or report.error:
             log.info("%s", report.line(), extra={"action": "cycle", "source": source.name})
         else:
@@ -100,40 +100,40 @@ class Worker:
         began_ms = self.engine.ledger.clock.now_ms() - round((self.clock.monotonic() - started) * 1000)
         try:
             self.engine.ledger.note_run("run", began_ms, code, {"sources": [report.as_json()]})
-        except Stop as fault:
-            self._stop_for(fault, "cycle")
+        except Stop as error:
+            self._stop_for(error, "cycle")
 
-    def _note_refusal(self, source: Source) -> None:
-        if source.key_files and source.name not in self._refused_at:
+    def _record_rejected_keys(self, source: Source) -> None:
+        if source.key_files and source.name not in self._rejected_at:
             log.warning(
                 "%s: goes on when a file holds another key; the files are looked at each cycle",
                 source.name, extra={"action": "keys", "source": source.name},
             )  # fmt: skip
-        self._refused_at[source.name] = self.clock.monotonic()
-        if self._all_refused():
+        self._rejected_at[source.name] = self.clock.monotonic()
+        if self._all_keys_rejected():
             self._ended.set()
 
     async def _heartbeat(self) -> None:
         try:
             leases.heartbeat(self.engine.ledger, self.lease)
-        except Stop as fault:
-            self._stop_for(fault, "lease")
+        except Stop as error:
+            self._stop_for(error, "lease")
 
     def _end_if_damaged(self) -> None:
         """End where a cycle broke over what stands in the state file: each one to come would."""
         try:
             self.engine.ledger.check_damage()
-        except Stop as fault:
-            self._stop_for(fault, "cycle")
+        except Stop as error:
+            self._stop_for(error, "cycle")
 
-    def _stop_for(self, fault: Stop, action: str) -> None:
-        """End for a fault, unless it may pass, such as a full disk: then the next cycle tries again."""
-        if fault.exit_code == ExitCode.TRANSIENT:
-            log.error("%s", fault, extra={"action": action})
+    def _stop_for(self, error: Stop, action: str) -> None:
+        """End for a error, unless it may pass, such as a full disk: then the next cycle tries again."""
+        if error.exit_code == ExitCode.TRANSIENT:
+            log.error("%s", error, extra={"action": action})
         else:
-            self._fault = self._fault or fault
+            self._error = self._error or error
             self._ended.set()
 
-    def _all_refused(self) -> bool:
+    def _all_keys_rejected(self) -> bool:
         """Whether no source is left that may go on; one whose keys stand in files may, when they are replaced."""
-        return all(source.name in self._refused_at and not source.key_files for source in self.sources)
+        return all(source.name in self._rejected_at and not source.key_files for source in self.sources)

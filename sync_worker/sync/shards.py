@@ -1,6 +1,6 @@
 """Which parts of a range one of several machines takes, told by the range alone: nobody has to ask the others.
 
-The range is cut where whole intervals of a day begin, into at least `_PARTS_A_SHARD` parts for each shard, so that
+The range is cut where whole intervals of a day begin, into at least `_PARTITIONS_A_SHARD` parts for each shard, so that
 busy and quiet times spread, and into no more than it takes, since each border cuts the traces that cross it and each
 part costs a request at least. The parts are dealt out in rounds, and each round begins one shard further: without that
 a shard would get the same hours of each day where the number of shards fits into it.
@@ -19,7 +19,7 @@ _LENGTHS = (
     *(hours * _HOUR for hours in (24, 12, 8, 6, 4, 3, 2, 1)),
     *(minutes * _MINUTE for minutes in (30, 15, 10, 5, 2, 1)),
 )
-_PARTS_A_SHARD = 32
+_PARTITIONS_A_SHARD = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +29,20 @@ class Shard:
     index: int
     of: int
 
-    def parts(self, whole: Interval) -> list[Interval]:
+    def partitions(self, whole: Interval) -> list[Interval]:
         """Return what of a range this shard takes, in order; parts that touch are one."""
-        cut = enumerate(_cut(whole, _length(whole, self.of)))
-        return merged(part for number, part in cut if (number + number // self.of) % self.of == self.index)
+        numbered = enumerate(_split(whole, _length(whole, self.of)))
+        return merged(
+            partition for number, partition in numbered if (number + number // self.of) % self.of == self.index
+        )
 
 
 def _length(whole: Interval, shards: int) -> int:
-    enough = (length for length in _LENGTHS if whole.length >= length * shards * _PARTS_A_SHARD)
+    enough = (length for length in _LENGTHS if whole.length >= length * shards * _PARTITIONS_A_SHARD)
     return next(enough, _LENGTHS[-1])
 
 
-def _cut(whole: Interval, length: int) -> Iterator[Interval]:
+def _split(whole: Interval, length: int) -> Iterator[Interval]:
     here = whole.start
     while here < whole.end:
         end = min(whole.end, here - here % length + length)

@@ -17,8 +17,8 @@ from sync_worker.ledger.lease import BACKFILL, LIVE, holder
 from sync_worker.ledger.state_keys import DELIVERY, GZIP_REFUSED, PAGE_LIMITS, REJECTED_IN_A_ROW
 from sync_worker.pipeline.driver import Pipeline
 from sync_worker.pipeline.limits import Limits
-from sync_worker.pipeline.plan import PERIODS, due
-from sync_worker.pipeline.readiness import Waits
+from sync_worker.pipeline.plan import SCANS_PER_WINDOW, due
+from sync_worker.pipeline.readiness import ReadinessLimits
 from sync_worker.pipeline.report import SourceReport
 from sync_worker.pipeline.session import Policy, Session
 from sync_worker.runs.backfill import Progress, backfill
@@ -27,14 +27,14 @@ from sync_worker.runs.estimate import Estimate, estimate
 from sync_worker.runs.explain import Explanation
 from sync_worker.runs.forget import forget
 from sync_worker.runs.live import LiveSync
-from sync_worker.runs.preview import Preview, preview, rows_of_trace
+from sync_worker.runs.preview import Preview, preview, observations_of_trace
 from sync_worker.runs.resend import Resend
-from sync_worker.runs.retry import RetryByHand
+from sync_worker.runs.retry import ManualRetry
 from sync_worker.runs.verify import Verdict, Verification
 from sync_worker.settings import Settings, Source
 from sync_worker.spans.model import Conversion
 from sync_worker.sync.generation import Generations
-from sync_worker.sync.provisional import noted_ms, start_scope, sync_start_ms
+from sync_worker.sync.provisional import provisional_start_ms, start_scope, sync_start_ms
 from sync_worker.sync.start import remember_start
 from sync_worker.times import iso_time, span_ms
 
@@ -58,7 +58,7 @@ class SourceSync:
         self._client = client
         self._kelet = kelet
         self._generations = generations
-        self._horizons = [span_ms(horizon) for horizon in settings.late_horizons]
+        self._windows = [span_ms(window) for window in settings.late_horizons]
         policy = Policy(
             project=source.kelet_project,
             routes=source.routes,
@@ -71,10 +71,10 @@ class SourceSync:
             resend_changed=settings.updates == "resend",
             max_batch_spans=settings.max_batch_spans,
             max_batch_bytes=settings.max_batch_bytes,
-            deepest_ms=max(self._horizons),
+            deepest_ms=max(self._windows),
         )
-        waits = Waits(span_ms(settings.settle), span_ms(settings.max_open))
-        self._session = Session(state.id, policy, waits, limits, ledger, reader, delivery, report, clock)
+        readiness_limits = ReadinessLimits(span_ms(settings.settle), span_ms(settings.max_open))
+        self._session = Session(state.id, policy, readiness_limits, limits, ledger, reader, delivery, report, clock)
         self._pipeline = Pipeline(self._session)
         self._coverage = Coverage(self._session, source.name)
 
@@ -89,18 +89,18 @@ class SourceSync:
     ) -> None:
         """Sync what of the interval is not completed; a rerun resumes. With `parts`, only what lies in them."""
         await backfill(self._pipeline, self._coverage, interval, parts, progress)
-        self._report_unseen(interval)
+        self._report_unscanned(interval)
         if holder(self._ledger, LIVE) is None:
             await self._live().read_again(BACKFILL)
         self._log_second_reads()
-        forget(self._session, self._coverage, self._horizons, self.clock.certain_ms())
+        forget(self._session, self._coverage, self._windows, self.clock.certain_ms())
         self._session.delivery.check()
 
     async def retry(self, letters: Sequence[DeadLetter]) -> None:
         """Fetch dead letters of this source again by id, and send them whatever was kept of them."""
         own = [letter for letter in letters if letter.source_id == self.state.id and letter.observation_id is not None]
         if own:
-            await self._pipeline.run(RetryByHand(self._pipeline, own))
+            await self._pipeline.run(ManualRetry(self._pipeline, own))
             self._session.delivery.check()
 
     async def verify(self, interval: Interval | None, *, repair: bool = False) -> Verdict:
@@ -120,10 +120,10 @@ class SourceSync:
         hours = [hour for hour in found.hours if again or not hour.forgotten]
         sent: list[Interval] = []
         if hours:
-            self._coverage.keep_claims()
+            self._coverage.mark_claimed()
             before = self.report.spans_sent
             resend = Resend(self._pipeline, self.state.sync_start_ms)
-            sent = await resend.send(hours, self._verification().covered())
+            sent = await resend.send(hours, self._verification().completed())
             found = await self._verification().run(interval)
             found.spans_sent = self.report.spans_sent - before
         found.resent, found.refused = sent, 0 if again else sum(hour.forgotten for hour in found.hours)
@@ -132,12 +132,14 @@ class SourceSync:
     async def explain(self, trace_id: str) -> dict[str, Any]:
         """Say where a trace stands; see `explain`."""
         session, now = self._session, self.clock.now_ms()
-        explanation = Explanation(self.state, self._ledger, session.reader, session.waits, now, self._settings.updates)
+        explanation = Explanation(
+            self.state, self._ledger, session.reader, session.readiness_limits, now, self._settings.updates
+        )
         return await explanation.of(trace_id)
 
     async def preview(self, trace_id: str) -> Preview:
         """Return the spans of a trace as it is in Langfuse, and as these settings make them; nothing is sent."""
-        rows = await rows_of_trace(self._session.reader, trace_id, self.clock.now_ms())
+        rows = await observations_of_trace(self._session.reader, trace_id, self.clock.now_ms())
         policy = self._session.policy
         return preview(rows, policy.project, policy.conversion, policy.routes)
 
@@ -147,14 +149,14 @@ class SourceSync:
         batch = (self._settings.max_batch_spans, self._settings.max_batch_bytes)
         return await estimate(self.source.name, self._client, self._session.reader, intervals, batch)
 
-    async def speaks_another(self) -> bool:
+    async def uses_another_api(self) -> bool:
         """Whether the server, asked anew, is to be read by another generation of the API. Raises as the reader does."""
         return await self._generations.is_another(self._client, self._session.reader.api)
 
     def finish(self) -> None:
         """Complete the report, release claims, and store what was learnt for the next run."""
         self._coverage.release_claims(self.state)
-        self._learn()
+        self._store_findings()
         self.report.langfuse_requests += self._client.requests
         self.report.kelet_requests += self._kelet.traffic.requests
         self.report.bytes_sent += self._kelet.traffic.bytes_sent
@@ -166,7 +168,7 @@ class SourceSync:
             self._pipeline,
             self._coverage,
             self.state,
-            self._horizons,
+            self._windows,
             span_ms(self._settings.interval),
             self._client.budget.per_minute(self._session.reader.api),
         )
@@ -174,10 +176,15 @@ class SourceSync:
     def _verification(self) -> Verification:
         deepest = self._session.policy.deepest_ms
         return Verification(
-            self.source.name, self.state, self._ledger, self._session.reader, self.clock, deepest + deepest // PERIODS
+            self.source.name,
+            self.state,
+            self._ledger,
+            self._session.reader,
+            self.clock,
+            deepest + deepest // SCANS_PER_WINDOW,
         )
 
-    def _report_unseen(self, interval: Interval) -> None:
+    def _report_unscanned(self, interval: Interval) -> None:
         """Report which part of a backfilled interval no lookback scan of the live sync goes over."""
         (first,) = (state.sync_start_ms for state in self._ledger.sources() if state.id == self.state.id)
         seen_from = interval.end if first is None else max(first, self.clock.now_ms() - self._session.policy.deepest_ms)
@@ -195,7 +202,7 @@ class SourceSync:
                 self.source.name, left, extra={"action": "plan"},
             )  # fmt: skip
 
-    def _learn(self) -> None:
+    def _store_findings(self) -> None:
         state, delivery = self._session.state, self._session.delivery
         if self._kelet.gzip_refused:
             kelet = self._ledger.state(f"kelet {self.source.kelet_api_url}")
@@ -208,7 +215,7 @@ class SourceSync:
 
     def _sync_start(self, now: int) -> int:
         """Return where the live sync begins: stored before the first request, and never computed again."""
-        noted = noted_ms(self._ledger, self.source.name)
+        noted = provisional_start_ms(self._ledger, self.source.name)
         if self.state.sync_start_ms is not None:
             if noted is not None:  # of keys that turned out to be those of a project that is known
                 self._ledger.set_sync_start(self.state.id, self.state.sync_start_ms, start_scope(self.source.name))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from sync_worker.clock import Clock, ClockOnMachine
-from sync_worker.corrected import AGAIN_MS, AGREEMENT_MS, ALONE_MS, CorrectedClock
+from sync_worker.corrected import CONFIRM_AFTER_MS, AGREEMENT_MS, MACHINE_ONLY_MS, CorrectedClock
 from sync_worker.ledger import Ledger
 from sync_worker.ledger.state_keys import LAST_CERTAIN, UNCONFIRMED
 from sync_worker.settings import Source
@@ -43,10 +43,10 @@ class Clocks(ClockOnMachine):
         if self._ledger.lease is None:
             return
         reading = clock.read()
-        if reading.alone and not clock.langfuse.is_silent:
+        if reading.machine_only and not clock.langfuse.omits_date:
             return  # Langfuse may yet say something
-        if reading.alone and not reading.certain:
-            if self._was_said_before(reading.now_ms):
+        if reading.machine_only and not reading.certain:
+            if self._confirm_over_runs(reading.now_ms):
                 clock.confirm()
             return
         if not reading.certain:
@@ -58,28 +58,28 @@ class Clocks(ClockOnMachine):
                 "the last certain time in the state file, %s, lies ahead of what all clocks say now, and is corrected",
                 iso_time(stored), extra={"action": "clock"},
             )  # fmt: skip
-        if reading.alone:
+        if reading.machine_only:
             clock.confirm()
         if wrong or reading.now_ms >= stored + _STORE_EVERY:
             state = self._ledger.state(SCOPE)
             state.put(LAST_CERTAIN, reading.now_ms)
             state.save()
 
-    def _was_said_before(self, now_ms: int) -> bool:
+    def _confirm_over_runs(self, now_ms: int) -> bool:
         said = self._ledger.state(SCOPE).get(UNCONFIRMED, fresh=True) or 0
-        if not said <= now_ms <= said + ALONE_MS:
+        if not said <= now_ms <= said + MACHINE_ONLY_MS:
             self._ledger.state(SCOPE).put(UNCONFIRMED, now_ms)
             self._ledger.state(SCOPE).save()
             return False
-        return now_ms >= said + AGAIN_MS
+        return now_ms >= said + CONFIRM_AFTER_MS
 
     def warn(self, clock: CorrectedClock) -> None:
         """Say so, once an hour, where the machine's clock is wrong or the time is not certain."""
-        ahead = clock.ahead_ms
+        ahead = clock.drift_ms
         if not clock.is_certain:
             self._warn(
                 "uncertain",
-                f"it is not certain what time it is: {clock.testimony()}. Reading and sending go on, but nothing more "
+                f"it is not certain what time it is: {clock.describe()}. Reading and sending go on, but nothing more "
                 "counts as complete, is given up or is forgotten. Try: time synchronisation on this machine",
             )
         elif ahead is not None and abs(ahead) > AGREEMENT_MS:

@@ -13,7 +13,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Literal, TextIO
 
-from sync_worker.printable import escaped, escaped_json, takes_unicode
+from sync_worker.printable import escape, escape_json, supports_unicode
 from sync_worker.times import iso_time
 
 _NOISY = ("httpx", "httpcore", "apscheduler", "asyncio")
@@ -31,19 +31,19 @@ class _JsonLines(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         told = {key: value for key, value in line.items() if value is not None}
-        return escaped_json(json.dumps(told, ensure_ascii=not takes_unicode(sys.stderr)))
+        return escape_json(json.dumps(told, ensure_ascii=not supports_unicode(sys.stderr)))
 
 
 class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         moment = datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
-        line = f"{moment} {level}{escaped(record.getMessage())}"
+        line = f"{moment} {level}{escape(record.getMessage())}"
         if not record.exc_info:
             return line
         # Set in, so that no line of a traceback can be taken for another entry.
         traceback = self.formatException(record.exc_info).split("\n")
-        return "\n".join([line, *(f"    {escaped(part)}" for part in traceback)])
+        return "\n".join([line, *(f"    {escape(part)}" for part in traceback)])
 
 
 class _OneLine(logging.Filter):

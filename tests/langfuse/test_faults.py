@@ -220,7 +220,7 @@ async def test_success_ends_an_outage(server: RecordedLangfuse, langfuse: Connec
         return faults.status(500) if len(server.requests) % 2 else None
 
     server.script = script
-    langfuse.client.backoff._patience = 1.0
+    langfuse.client.backoff._max_elapsed = 1.0
     assert len(ids(await walk(langfuse.reader.interval(ALWAYS)))) == 40
     assert set(langfuse.clock.waits) == {0.5}
 

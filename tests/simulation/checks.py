@@ -8,7 +8,7 @@ from typing import Any
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from sync_worker.demo.rowstore import to_ms
-from sync_worker.intervals import Interval, within
+from sync_worker.intervals import Interval, clip
 from sync_worker.ledger import DeadLetter, Ledger, TraceNote
 from sync_worker.ledger.lease import BACKFILL, LIVE
 from sync_worker.pipeline.report import SourceReport
@@ -96,7 +96,7 @@ class Checks:
         if self._plan.has("v1"):
             return  # its walks ask for the same time more than once
         number = self._number_of(ledger, source_id)
-        counted = within(ledger.coverage(source_id, role), interval)  # a row that waits alone keeps its moment open
+        counted = clip(ledger.coverage(source_id, role), interval)  # a row that waits alone keeps its moment open
         walks = self._langfuse.walks.items()
         around = [
             begun
@@ -111,7 +111,7 @@ class Checks:
         seen = [
             row
             for row in self._rows
-            if row.trace.source == number and not row.odd and any(part.holds(row.start) for part in counted)
+            if row.trace.source == number and not row.odd and any(part.contains(row.start) for part in counted)
             if any(version.seen(began) and version.seen(now) for version in row.versions)
         ]
         traces = {row.key[0] for row in seen}
@@ -222,7 +222,7 @@ class Checks:
         if row.start >= first:
             # The older API lists no row for having changed: what counts there is how many rows there are.
             return row.versions[-1] if self._plan.resend and not self._plan.has("v1") else row.versions[0]
-        if self._filling_since is None or not Interval(*self._plan.interval).holds(row.start):
+        if self._filling_since is None or not Interval(*self._plan.interval).contains(row.start):
             return None
         return row.latest(self._filling_since)
 
@@ -250,7 +250,7 @@ class Checks:
         self._ends_right(arrival, version)
         if arrival.batch.role == LIVE and row.start < first:
             self._say(f"{self._told(row)} was sent by the live sync, before its sync start")
-        if arrival.batch.role == BACKFILL and not Interval(*self._plan.interval).holds(row.start):
+        if arrival.batch.role == BACKFILL and not Interval(*self._plan.interval).contains(row.start):
             self._say(f"{self._told(row)} was sent by a backfill of another interval")
         if not arrival.session and self._session_was_known(arrival, row):
             self._say(f"{arrival.name} arrived without the session {row.trace.session}")

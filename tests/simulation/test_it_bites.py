@@ -53,10 +53,10 @@ def _covers_before_it_sends(patch: pytest.MonkeyPatch) -> None:
 
 
 def _skips_late_scans(patch: pytest.MonkeyPatch) -> None:
-    async def look(self: LookbackScans, *_: Any) -> None:
+    async def run(self: LookbackScans, *_: Any) -> None:
         return None
 
-    patch.setattr(LookbackScans, "look", look)
+    patch.setattr(LookbackScans, "run", run)
 
 
 def _forgets_pending_traces(patch: pytest.MonkeyPatch) -> None:
@@ -95,7 +95,7 @@ def _notes_before_it_sends(patch: pytest.MonkeyPatch) -> None:
 
 
 def _never_waits(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(notes, "waiting", lambda *_: list[Observation]())
+    patch.setattr(notes, "pending_observations", lambda *_: list[Observation]())
 
 
 def _never_looks_after_pending_traces(patch: pytest.MonkeyPatch) -> None:
@@ -106,8 +106,8 @@ def _never_looks_after_pending_traces(patch: pytest.MonkeyPatch) -> None:
 
 
 def _reaches_out_of_its_intervals(patch: pytest.MonkeyPatch) -> None:
-    usual = Interval.holds
-    patch.setattr(Interval, "holds", lambda self, moment: usual(self, moment) or usual(self, moment + 60_000))
+    usual = Interval.contains
+    patch.setattr(Interval, "contains", lambda self, moment: usual(self, moment) or usual(self, moment + 60_000))
 
 
 def _drops_the_last_batch(patch: pytest.MonkeyPatch) -> None:
@@ -136,16 +136,16 @@ def _sends_what_a_backfill_sends(patch: pytest.MonkeyPatch) -> None:
 
 
 def _believes_its_own_clock(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(CorrectedClock, "_judged", lambda self: Reading(self._machine.now_ms(), certain=True))
+    patch.setattr(CorrectedClock, "_evaluate", lambda self: Reading(self._machine.now_ms(), certain=True))
 
 
 def _sends_before_the_store_has_merged(patch: pytest.MonkeyPatch) -> None:
-    async def look(self: SecondReads) -> None:
+    async def run(self: SecondReads) -> None:
         return None
 
-    patch.setattr(SecondReads, "look", look)
+    patch.setattr(SecondReads, "run", run)
     for module in (readiness, pending, interval):
-        patch.setattr(module, "waits_for_merge", lambda *_: False)
+        patch.setattr(module, "awaits_merge", lambda *_: False)
 
 
 def _takes_a_page_for_as_odd_as_a_row_of_it(patch: pytest.MonkeyPatch) -> None:

@@ -121,10 +121,10 @@ def test_rows_of_others_are_read_for_context_only(make_world: MakeWorld) -> None
     for shard in shards(3):
         before = len(made.kelet.spans)
         made.shard(shard, START, END)
-        own = shard.parts(Interval(START, END))
+        own = shard.partitions(Interval(START, END))
         starts = [span.start_ns // 1_000_000 for span in made.kelet.spans[before:]]
         assert starts
-        assert all(any(part.holds(start) for part in own) for start in starts)
+        assert all(any(part.contains(start) for part in own) for start in starts)
 
 
 def test_an_end_in_the_future(make_world: MakeWorld) -> None:

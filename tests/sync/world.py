@@ -73,7 +73,7 @@ class World:
         whole = Interval(start_ms, end_ms)
         interval = Interval(start_ms, min(end_ms, self.clock.now_ms()))
         return self._run(
-            lambda engine, source: engine.backfill(source, interval, None, shard.parts(whole)),
+            lambda engine, source: engine.backfill(source, interval, None, shard.partitions(whole)),
             60.0, BACKFILL, self.shard_state(shard), shard.of,
         )  # fmt: skip
 

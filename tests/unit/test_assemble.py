@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sync_worker.pipeline.assemble import Assembly, newer
-from sync_worker.pipeline.readiness import Readiness, Waits, readiness, waiting
+from sync_worker.pipeline.readiness import Readiness, ReadinessLimits, readiness, pending_observations
 from sync_worker.records import Observation
 
-_PATIENCE = Waits(quiet=30, max_open=1800)
+_PATIENCE = ReadinessLimits(quiet_period=30, max_open=1800)
 
 
 def _row(id: str = "r", start: int = 0, end: int | None = 10, **values: Any) -> Observation:  # noqa: A002
@@ -123,9 +123,9 @@ def test_withheld_rows_are_those_that_still_run() -> None:
         _row("t-t", 100, None),
         _row("alone", 100, None, trace_id=None),
     ]
-    assert [row.id for row in waiting(rows, 800, _PATIENCE)] == ["running"]
-    assert [row.id for row in waiting(rows, 799, _PATIENCE)] == ["running", "lost"]
-    assert waiting(rows, 1900, _PATIENCE) == []
+    assert [row.id for row in pending_observations(rows, 800, _PATIENCE)] == ["running"]
+    assert [row.id for row in pending_observations(rows, 799, _PATIENCE)] == ["running", "lost"]
+    assert pending_observations(rows, 1900, _PATIENCE) == []
 
 
 def test_row_that_comes_twice_is_unsettled() -> None:
@@ -154,9 +154,9 @@ def test_trace_with_an_unproven_row_is_not_whole() -> None:
     assembly = Assembly()
     assembly.add([root], 1, border=root)
     assembly.add([_row("far", trace_id="u")], 1)
-    assert assembly.take_whole() == {}
-    assembly.prove([])
-    assert list(assembly.take_whole()) == ["t"]
+    assert assembly.take_complete() == {}
+    assembly.mark_unmerged([])
+    assert list(assembly.take_complete()) == ["t"]
 
 
 @pytest.mark.parametrize(
@@ -165,4 +165,4 @@ def test_trace_with_an_unproven_row_is_not_whole() -> None:
 def test_row_with_two_versions_waits_so_long(since: int | None, now: int, waits: bool) -> None:
     """A row that is written again and again, or never merged, waits for ever."""
     row = _row(updated_ms=10, unsettled=True)
-    assert (waiting([row], now, _PATIENCE, since) == [row]) is waits
+    assert (pending_observations([row], now, _PATIENCE, since) == [row]) is waits

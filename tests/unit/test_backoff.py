@@ -31,7 +31,7 @@ async def test_waits_double_up_to_a_minute(clock: VirtualClock) -> None:
     for _ in range(12):
         await backoff.wait(_fault())
     assert clock.waits == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0, 60.0, 60.0]
-    assert backoff.age == 363.5
+    assert backoff.elapsed == 363.5
 
 
 async def test_jitter_takes_up_to_half(clock: VirtualClock) -> None:
@@ -49,7 +49,7 @@ async def test_success_ends_the_outage(clock: VirtualClock) -> None:
         await backoff.wait(_fault())
         await backoff.wait(_fault())
         backoff.success()
-        assert backoff.age == 0.0
+        assert backoff.elapsed == 0.0
     assert clock.waits == [0.5, 1.0] * 20
 
 
@@ -138,7 +138,7 @@ async def test_no_patience_means_for_ever(clock: VirtualClock) -> None:
     backoff = Backoff("Kelet", clock, None)
     for _ in range(3000):
         await backoff.wait(_fault())
-    assert backoff.age > 2 * 86_400
+    assert backoff.elapsed > 2 * 86_400
 
 
 async def test_wall_clock_does_not_matter(clock: VirtualClock) -> None:
@@ -148,7 +148,7 @@ async def test_wall_clock_does_not_matter(clock: VirtualClock) -> None:
     clock.jump(86_400)
     await backoff.wait(_fault())
     clock.jump(-2 * 86_400)
-    assert backoff.age == 1.5
+    assert backoff.elapsed == 1.5
 
 
 async def test_stop_ends_a_wait_at_once() -> None:

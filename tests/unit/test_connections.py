@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from sync_worker.connections import Routed, proxy_of, refuse_unusable, tls
+from sync_worker.connections import ProxyTransport, proxy_of, check_connections, tls
 from sync_worker.errors import ConfigError
 
 NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
@@ -28,7 +28,7 @@ def proxied(url: str) -> bool:
 
 def refusal(*urls: str) -> str:
     with pytest.raises(ConfigError) as caught:
-        refuse_unusable(urls or ("https://langfuse.example",))
+        check_connections(urls or ("https://langfuse.example",))
     (line,) = caught.value.lines
     assert "Try: " in line
     return line
@@ -53,7 +53,7 @@ def test_asked_directly(monkeypatch: pytest.MonkeyPatch, entries: str, url: str)
     assert proxied(url)
     monkeypatch.setenv("NO_PROXY", entries)
     assert not proxied(url)
-    refuse_unusable([url.replace("https:", "http:") if ":443" not in entries else url])
+    check_connections([url.replace("https:", "http:") if ":443" not in entries else url])
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_asked_by_proxy(monkeypatch: pytest.MonkeyPatch, entries: str, url: str)
 def test_an_entry_that_is_nothing(monkeypatch: pytest.MonkeyPatch, entry: str) -> None:
     """A mistyped network would be passed over, and its servers asked by the proxy; without a proxy it does no harm."""
     monkeypatch.setenv("no_proxy", f"localhost,{entry}")
-    refuse_unusable(["http://langfuse.example"])
+    check_connections(["http://langfuse.example"])
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example")
     line = refusal()
     assert line.startswith("no_proxy: ")
@@ -99,7 +99,7 @@ def test_a_proxy_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch, name: str,
     # What is not used harms nobody: another scheme, or an address that is asked directly.
     monkeypatch.setenv("NO_PROXY", "langfuse.example")
     tls.cache_clear()
-    refuse_unusable(["https://langfuse.example"])
+    check_connections(["https://langfuse.example"])
 
 
 @pytest.mark.parametrize("url", ["https://999.1.1.1", "https://xn--a.example"])
@@ -123,7 +123,7 @@ async def test_a_request_goes_through_the_proxy(monkeypatch: pytest.MonkeyPatch)
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     monkeypatch.setenv("HTTP_PROXY", f"http://user:pass@127.0.0.1:{port}")
-    async with server, httpx.AsyncClient(transport=Routed()) as client:
+    async with server, httpx.AsyncClient(transport=ProxyTransport()) as client:
         assert (await client.get("http://langfuse.example/x")).status_code == 204
         assert heard[0].startswith(b"GET http://langfuse.example/x HTTP/1.1\r\n")
         assert b"proxy-authorization: basic" in heard[0].lower()
@@ -148,7 +148,7 @@ def test_a_file_of_certificates_that_is_none(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setenv("SSL_CERT_FILE", str(file))
     line = refusal()
     assert line.startswith(f"SSL_CERT_FILE: {file} ")
-    refuse_unusable(["http://langfuse.example"])  # which needs no certificates
+    check_connections(["http://langfuse.example"])  # which needs no certificates
 
 
 def test_a_folder_of_certificates_that_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_a_folder_of_certificates_that_is_none(monkeypatch: pytest.MonkeyPatch, 
     (tmp_path / "ca.pem").touch()
     assert "openssl rehash" in refusal()
     (tmp_path / "9d66eef0.0").touch()
-    refuse_unusable(["https://langfuse.example"])
+    check_connections(["https://langfuse.example"])
     monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "missing" / "keys"))
     tls.cache_clear()
     assert refusal().startswith("SSLKEYLOGFILE: ")

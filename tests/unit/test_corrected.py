@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sync_worker.corrected import AGREEMENT_MS, ALONE_MS, CorrectedClock, Witness
+from sync_worker.corrected import AGREEMENT_MS, MACHINE_ONLY_MS, CorrectedClock, ServerClock
 from tests.support.clock import VirtualClock
 
 NOW = 1_795_348_800_000
@@ -12,7 +12,7 @@ HOUR, DAY = 3_600_000, 86_400_000
 Spoken = int | None
 
 
-def _says(clock: CorrectedClock, witness: Witness, moment: int) -> None:
+def _says(clock: CorrectedClock, witness: ServerClock, moment: int) -> None:
     witness.report(moment // 1000 * 1000, clock.monotonic(), clock.monotonic())
 
 
@@ -35,7 +35,7 @@ def _clock(machine: int, langfuse: Spoken, kelet: Spoken, last: int = 0) -> Corr
         (NOW, NOW, NOW + DAY, 0, NOW),
         (NOW, None, NOW, 0, NOW),
         (NOW, None, None, 0, NOW),
-        (NOW, None, None, NOW - ALONE_MS, NOW),
+        (NOW, None, None, NOW - MACHINE_ONLY_MS, NOW),
         (NOW, NOW, NOW, NOW + DAY, NOW),
     ],
 )
@@ -55,7 +55,7 @@ def test_two_of_three_decide(machine: int, langfuse: Spoken, kelet: Spoken, last
         (NOW - HOUR, None, NOW, NOW - 2 * HOUR),
         (0, None, None, NOW),
         (0, 0, None, NOW),
-        (NOW + ALONE_MS + 1, None, None, NOW),
+        (NOW + MACHINE_ONLY_MS + 1, None, None, NOW),
     ],
 )
 def test_without_two_nothing_is_certain(machine: int, langfuse: Spoken, kelet: Spoken, last: int) -> None:

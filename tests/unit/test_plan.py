@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sync_worker.intervals import Interval, merged
-from sync_worker.pipeline.plan import TARGET_OBSERVATIONS, Cutter, due
+from sync_worker.pipeline.plan import TARGET_OBSERVATIONS, IntervalPlanner, due
 
 _HOUR = 3_600_000
 _INTERVALS = st.lists(
@@ -21,11 +21,11 @@ _INTERVALS = st.lists(
 @given(_INTERVALS, st.integers(500_000, 10**8), st.lists(st.integers(0, 10**6), min_size=1))
 def test_cuts_are_the_stretches_and_nothing_else(intervals: list[Interval], length: int, rows: list[int]) -> None:
     """A piece of time would be read twice, or never."""
-    cutter = Cutter(length)
+    planner = IntervalPlanner(length)
     cuts: list[Interval] = []
-    for number, interval in enumerate(cutter.cut(intervals)):
+    for number, interval in enumerate(planner.split(intervals)):
         cuts.append(interval)
-        cutter.learn(interval, max(rows[number % len(rows)], 1) if number < 50 else 1)
+        planner.adjust(interval, max(rows[number % len(rows)], 1) if number < 50 else 1)
     assert merged(cuts) == intervals
     assert all(left.end <= right.start for left, right in pairwise(cuts))
     assert all(interval.length > 0 for interval in cuts)
@@ -33,52 +33,52 @@ def test_cuts_are_the_stretches_and_nothing_else(intervals: list[Interval], leng
 
 def test_rest_goes_with_the_last_interval() -> None:
     """A rest of seconds would be a request and a cut through the traces of its own."""
-    assert list(Cutter(1000).cut([Interval(0, 2499)])) == [Interval(0, 1000), Interval(1000, 2499)]
-    assert list(Cutter(1000).cut([Interval(0, 2500)])) == [
+    assert list(IntervalPlanner(1000).split([Interval(0, 2499)])) == [Interval(0, 1000), Interval(1000, 2499)]
+    assert list(IntervalPlanner(1000).split([Interval(0, 2500)])) == [
         Interval(0, 1000),
         Interval(1000, 2000),
         Interval(2000, 2500),
     ]
-    assert list(Cutter(1000).cut([Interval(0, 10), Interval(20, 30)])) == [Interval(0, 10), Interval(20, 30)]
-    assert list(Cutter().cut([Interval(0, 2 * _HOUR)])) == [Interval(0, _HOUR), Interval(_HOUR, 2 * _HOUR)]
-    assert list(Cutter().cut([])) == []
+    assert list(IntervalPlanner(1000).split([Interval(0, 10), Interval(20, 30)])) == [Interval(0, 10), Interval(20, 30)]
+    assert list(IntervalPlanner().split([Interval(0, 2 * _HOUR)])) == [Interval(0, _HOUR), Interval(_HOUR, 2 * _HOUR)]
+    assert list(IntervalPlanner().split([])) == []
 
 
 def test_cuts_follow_the_density() -> None:
     """Intervals of a handful of rows cost a request each; cuts of a million, the memory and hours of repeats."""
-    cutter = Cutter(_HOUR)
-    cutter.learn(Interval(0, _HOUR), TARGET_OBSERVATIONS)
-    assert cutter.length == _HOUR
-    cutter.learn(Interval(0, _HOUR), 4 * TARGET_OBSERVATIONS)
-    assert cutter.length == _HOUR // 4
-    cutter.learn(Interval(0, _HOUR // 4), TARGET_OBSERVATIONS // 4)
-    assert cutter.length == _HOUR
-    cutter.learn(Interval(0, _HOUR), 0)
-    assert cutter.length == 16 * _HOUR
+    planner = IntervalPlanner(_HOUR)
+    planner.adjust(Interval(0, _HOUR), TARGET_OBSERVATIONS)
+    assert planner.length == _HOUR
+    planner.adjust(Interval(0, _HOUR), 4 * TARGET_OBSERVATIONS)
+    assert planner.length == _HOUR // 4
+    planner.adjust(Interval(0, _HOUR // 4), TARGET_OBSERVATIONS // 4)
+    assert planner.length == _HOUR
+    planner.adjust(Interval(0, _HOUR), 0)
+    assert planner.length == 16 * _HOUR
 
 
 def test_cuts_stay_within_reason() -> None:
     """After a busy second the worker would cut by milliseconds; after an empty night a interval would be years long."""
-    cutter = Cutter(_HOUR)
-    cutter.learn(Interval(0, 1000), 10**9)
-    assert cutter.length == 1_000
+    planner = IntervalPlanner(_HOUR)
+    planner.adjust(Interval(0, 1000), 10**9)
+    assert planner.length == 1_000
     for _ in range(1000):
-        cutter.learn(Interval(0, 60_000), 0)
-    assert cutter.length == 60_000 * TARGET_OBSERVATIONS  # 60 s without a row
+        planner.adjust(Interval(0, 60_000), 0)
+    assert planner.length == 60_000 * TARGET_OBSERVATIONS  # 60 s without a row
 
 
 def test_short_cuts_do_not_shrink_the_next() -> None:
     """Each cycle's minute is shorter than what is learnt: after an outage its cuts would be cut to minutes again."""
-    cutter = Cutter(_HOUR)
+    planner = IntervalPlanner(_HOUR)
     for _ in range(5):
-        cutter.learn(Interval(0, 60_000), 100)
-    assert cutter.length == 60_000 * TARGET_OBSERVATIONS // 100  # 100 rows a minute
+        planner.adjust(Interval(0, 60_000), 100)
+    assert planner.length == 60_000 * TARGET_OBSERVATIONS // 100  # 100 rows a minute
 
 
 @pytest.mark.parametrize("stored", [None, 0, -5, 1])
 def test_nonsense_in_the_state_file_does_not_hang(stored: int | None) -> None:
     """A stored length of nothing would cut for ever."""
-    cuts = list(Cutter(stored).cut([Interval(0, 10_000)]))
+    cuts = list(IntervalPlanner(stored).split([Interval(0, 10_000)]))
     assert merged(cuts) == [Interval(0, 10_000)]
 
 

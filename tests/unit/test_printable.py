@@ -7,7 +7,7 @@ import unicodedata
 
 import pytest
 
-from sync_worker.printable import escaped, escaped_json
+from sync_worker.printable import escape, escape_json
 
 #: One of each kind that steers a terminal, ends a line, turns the writing round or cannot be seen.
 HOSTILE = (
@@ -20,11 +20,11 @@ HOSTILE = (
 @pytest.mark.parametrize("char", HOSTILE, ids=lambda char: f"{ord(char):x}")
 def test_nothing_unseen_gets_through(char: str) -> None:
     """A name could move the cursor, forge a line of the log, or look like another name."""
-    shown = escaped(f"a{char}b")
+    shown = escape(f"a{char}b")
     assert shown.isascii()
     assert shown.isprintable()
     assert shown.startswith("a\\")
-    text = escaped_json(json.dumps(f"a{char}b", ensure_ascii=False))
+    text = escape_json(json.dumps(f"a{char}b", ensure_ascii=False))
     assert text.isascii()
     assert text.isprintable()
     assert json.loads(text) == f"a{char}b"
@@ -33,7 +33,7 @@ def test_nothing_unseen_gets_through(char: str) -> None:
 def test_every_control_and_format_of_unicode_is_escaped() -> None:
     """A format character of another plane than the ones thought of would get through."""
     codes = [code for code in range(0x110000) if unicodedata.category(chr(code)) in {"Cc", "Cf", "Cs", "Zl", "Zp"}]
-    assert [hex(code) for code in codes if not escaped(chr(code)).isascii()] == []
+    assert [hex(code) for code in codes if not escape(chr(code)).isascii()] == []
 
 
 @pytest.mark.parametrize(
@@ -43,13 +43,13 @@ def test_every_control_and_format_of_unicode_is_escaped() -> None:
 )  # fmt: skip
 def test_what_can_be_seen_stays(text: str) -> None:
     """Names in other scripts than Latin could not be read any more."""
-    assert escaped(text) == text
-    assert json.loads(escaped_json(json.dumps(text, ensure_ascii=False))) == text
+    assert escape(text) == text
+    assert json.loads(escape_json(json.dumps(text, ensure_ascii=False))) == text
 
 
 def test_json_keeps_its_own_lines() -> None:
     """JSON over several lines would stop being JSON."""
     value = {"a": ["\u202e", "\x1b\n"], "b": {"\u2066": 1}}
-    text = escaped_json(json.dumps(value, indent=2, ensure_ascii=False))
+    text = escape_json(json.dumps(value, indent=2, ensure_ascii=False))
     assert json.loads(text) == value
     assert len(text.splitlines()) == 9

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sync_worker.cli.shard import INDEX_VARIABLE, shard_of, whole_range
 from sync_worker.errors import ConfigError
-from sync_worker.intervals import Interval, merged, within
+from sync_worker.intervals import Interval, merged, clip
 from sync_worker.sync.shards import Shard
 
 _HOUR, _DAY = 3_600_000, 86_400_000
@@ -22,7 +22,7 @@ _RANGES = st.builds(
 @given(_RANGES, st.integers(1, 40))
 def test_shards_share_a_range_without_rest(whole: Interval, of: int) -> None:
     """Rows of a part that no shard takes would be lost, those of a part that two take would be sent twice."""
-    parts = [part for index in range(of) for part in Shard(index, of).parts(whole)]
+    parts = [part for index in range(of) for part in Shard(index, of).partitions(whole)]
     assert sum(part.length for part in parts) == whole.length
     assert merged(parts) == [whole]
 
@@ -32,8 +32,8 @@ def test_what_is_due_later_does_not_move_the_cuts(whole: Interval, of: int, firs
     """A shard that starts later would take what another one took, if its clock had a say in where parts begin."""
     seen = sorted(whole.start + round(whole.length * share) for share in (first, second))
     for index in range(of):
-        early, late = (within(Shard(index, of).parts(whole), Interval(whole.start, end)) for end in seen)
-        assert within(late, Interval(whole.start, seen[0])) == early
+        early, late = (clip(Shard(index, of).partitions(whole), Interval(whole.start, end)) for end in seen)
+        assert clip(late, Interval(whole.start, seen[0])) == early
 
 
 @pytest.mark.parametrize("days", [7, 30, 90, 365])
@@ -48,7 +48,7 @@ def test_busy_hours_are_spread(days: int, of: int) -> None:
     whole = Interval(20_000 * _DAY + 5 * _HOUR, (20_000 + days) * _DAY + 5 * _HOUR)
     step = _HOUR // 4
     loads = [
-        sum(load(moment) for part in Shard(index, of).parts(whole) for moment in range(part.start, part.end, step))
+        sum(load(moment) for part in Shard(index, of).partitions(whole) for moment in range(part.start, part.end, step))
         for index in range(of)
     ]
     assert max(loads) < 1.25 * sum(loads) / of
@@ -58,7 +58,7 @@ def test_busy_hours_are_spread(days: int, of: int) -> None:
 def test_borders_are_few_and_stand_on_whole_hours(days: int, of: int, at_most: int) -> None:
     """Each border cuts the traces across it and costs a request, and hours cut in two cannot be verified alone."""
     whole = Interval(20_000 * _DAY + 1, (20_000 + days) * _DAY)
-    parts = [part for index in range(of) for part in Shard(index, of).parts(whole)]
+    parts = [part for index in range(of) for part in Shard(index, of).partitions(whole)]
     assert 10 * of <= len(parts) <= at_most
     assert all(part.start % _HOUR == 0 for part in parts if part.start != whole.start)
 

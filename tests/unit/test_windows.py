@@ -49,7 +49,7 @@ def test_contiguous_end_is_the_first_moment_that_is_not_covered(start: int, cove
 @given(_INTERVAL, st.integers(-25, 55))
 def test_interval_holds_its_start_and_not_its_end(interval: Interval, moment: int) -> None:
     """Rows on a boundary would be sent by two intervals, or by none."""
-    assert interval.holds(moment) == (moment in _moments([interval]))
+    assert interval.contains(moment) == (moment in _moments([interval]))
 
 
 def test_edges() -> None:

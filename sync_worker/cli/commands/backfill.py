@@ -63,7 +63,7 @@ def _job(arguments: argparse.Namespace, shard: Shard | None, now_ms: int) -> Job
         interval, parts, of = interval_of(arguments.start, arguments.end, now_ms), None, 1
     else:
         whole = whole_range(arguments.start, arguments.end, now_ms)
-        interval, parts, of = Interval(whole.start, min(whole.end, now_ms)), shard.parts(whole), shard.of
+        interval, parts, of = Interval(whole.start, min(whole.end, now_ms)), shard.partitions(whole), shard.of
     return Job(
         "backfill", BACKFILL, lambda engine, source, line: engine.backfill(source, interval, line, parts), interval, of
     )

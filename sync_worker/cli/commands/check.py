@@ -245,14 +245,14 @@ async def _due(client: LangfuseClient, settings: Settings, clock: CorrectedClock
 
 
 def _compare_clocks(clock: CorrectedClock, findings: Findings, name: str) -> None:
-    ahead = clock.ahead_ms
+    ahead = clock.drift_ms
     if ahead is None:
         return
     words = f"{abs(ahead) / 1000:,.0f} s {'ahead of' if ahead > 0 else 'behind'} Langfuse's"
     if not clock.is_certain:
         findings.codes.append(ExitCode.USAGE)
         words += (
-            f", and no two of three clocks agree ({clock.testimony()}): the sync would read and send, but never know "
+            f", and no two of three clocks agree ({clock.describe()}): the sync would read and send, but never know "
             "what is complete. Try: time synchronisation on this machine"
         )
     elif abs(ahead) > AGREEMENT_MS:

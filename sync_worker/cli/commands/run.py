@@ -51,6 +51,6 @@ async def _work(settings: Settings, arguments: argparse.Namespace, ledger: Ledge
             "syncing %d source(s) every %s; state in %s",
             len(sources), format_duration(settings.interval), settings.state_path, extra={"action": "start"},
         )  # fmt: skip
-        code = await Worker(Engine(settings, ledger, clock, patience=None), sources, clock, lease).run()
+        code = await Worker(Engine(settings, ledger, clock, max_elapsed=None), sources, clock, lease).run()
         log.info("stopped", extra={"action": "stop"})
         return code

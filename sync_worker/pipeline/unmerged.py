@@ -16,19 +16,19 @@ from sync_worker.pipeline.assemble import Assembly, StoreKey, store_key
 from sync_worker.records import Observation
 
 
-async def prove(reader: Reader, assembly: Assembly) -> int:
+async def find_unmerged(reader: Reader, assembly: Assembly) -> int:
     """Find out of which observations held a cursor may have left out another version; return how many pages it took.
 
     Where there is one, both are taken in, so that the newer one is held. Raises as the reader does.
     """
-    unproven = list(assembly.unproven.values())
-    if not unproven:
+    unchecked = list(assembly.unchecked.values())
+    if not unchecked:
         return 0
-    twice, pages = await _listed_twice(reader, unproven)
-    assembly.prove(twice)
+    twice, pages = await _listed_twice(reader, unchecked)
+    assembly.mark_unmerged(twice)
     if twice:
         async for page in reader.observations(
-            list({observation_id for _, observation_id, _ in twice}), _around(unproven)
+            list({observation_id for _, observation_id, _ in twice}), _around(unchecked)
         ):
             pages += 1
             assembly.add(
