@@ -1,7 +1,7 @@
-"""An HTTP client whose answers end: in size after unpacking, in time, and when the run is asked to stop.
+"""An HTTP client with limits on its responses: decompressed size, time, and a stop of the run.
 
-Whoever is at the other end may be a gateway, a login page or a broken proxy. So an answer is unpacked piece by piece
-and never beyond a limit, and its deadline moves only with the bytes that come: a slow line passes, a trickle does not.
+The other end may be a gateway, a login page or a broken proxy. So a response is decompressed chunk by chunk and never
+beyond a limit, and its deadline is extended only by bytes received: a slow line passes, a trickle does not.
 """
 
 from __future__ import annotations
@@ -17,49 +17,49 @@ import httpx
 from sync_worker.clock import Clock, Stopped
 
 CONNECT_TIMEOUT = 10.0  # seconds
-READ_TIMEOUT = 60.0  # seconds; Langfuse gives its store 30 s, and an edge in front of it up to 100 s
-#: Unpacked bytes of one answer, unless set.
+READ_TIMEOUT = 60.0  # seconds; Langfuse allows its store 30 s, and a CDN in front of it up to 100 s
+#: Default limit of one response, in decompressed bytes.
 MAX_BYTES = 64 * 1024 * 1024
 
-#: Seconds until the head of an answer must be there; the least of it however little patience is left.
+#: Seconds within which the headers must arrive; the minimum applies however close the retry deadline is.
 _HEAD, _LEAST_HEAD = CONNECT_TIMEOUT + READ_TIMEOUT, 30.0
-#: Seconds that a body may take however few bytes come; the least of it however little patience is left.
+#: Seconds that a body may take however few bytes arrive; the minimum applies however close the retry deadline is.
 _BODY, _LEAST_BODY = 30.0, 10.0
-#: Bytes a second, as they go over the wire either way, which a deadline moves by: a bad telephone line passes.
+#: Bytes a second on the wire, in either direction, by which a deadline is extended: a bad telephone line passes.
 _LEAST_RATE = 16 * 1024
-#: Of an answer that reports a error only the beginning is of use, and it is not waited for long.
+#: Of an error response only the beginning is read, and not for long.
 _ERROR_BYTES, _ERROR_SECONDS = 64 * 1024, 5.0
-_PIECE = 256 * 1024  # bytes unpacked at once
+_PIECE = 256 * 1024  # bytes decompressed at once
 
 _Result = TypeVar("_Result")
 
 
 class BadAnswer(httpx.HTTPError):
-    """An answer came that cannot be taken; the message says what is the matter with it."""
+    """A response that cannot be used; the message says why."""
 
 
 class TooLarge(BadAnswer):
-    """An answer is larger than is taken."""
+    """A response exceeds the size limit."""
 
 
 class TooSlow(BadAnswer):
-    """An answer did not come whole in time, though something came."""
+    """A response was not complete in time, though some of it arrived."""
 
 
 class NotUnpacked(BadAnswer):
-    """An answer is not packed as it claims to be, or in a way that was not asked for."""
+    """A response cannot be decompressed, or has a content encoding that was not requested."""
 
 
 class BrokenOff(NotUnpacked):
-    """An answer ended before its packing did: what was to come may have been well."""
+    """A response ended before its gzip stream did; the rest may have been valid."""
 
 
 class BoundedClient(httpx.AsyncClient):
-    """An `httpx.AsyncClient`, all of whose answers are read whole, unpacked and within limits before they are returned.
+    """An `httpx.AsyncClient` whose responses are read completely, decompressed, within limits.
 
-    `max_bytes` is the most that an answer may have when unpacked. `clock` ends requests under way when the run is asked
-    to stop; None lets them go on. `left` tells how many seconds of patience are left, None without end: a deadline is
-    brought forward where it lies beyond.
+    `max_bytes` limits a decompressed response. `clock` cancels requests in flight when the run is asked to stop; None
+    lets them finish. `left` returns the seconds until the retry deadline, None for no limit: timeouts end no later than
+    that.
     """
 
     def __init__(
@@ -73,15 +73,16 @@ class BoundedClient(httpx.AsyncClient):
         timeout = httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT)
         limits = httpx.Limits(max_connections=8, max_keepalive_connections=4)
         super().__init__(timeout=timeout, limits=limits, follow_redirects=False, **options)
-        self.headers["Accept-Encoding"] = "gzip"  # the only packing that is unpacked here
+        self.headers["Accept-Encoding"] = "gzip"  # the only encoding that is decoded here
         self._max_bytes = max_bytes
         self._clock = clock
         self._left = left
 
     async def send(self, request: httpx.Request, *, stream: bool = False, **options: Any) -> httpx.Response:
-        """Send a request, and return its answer with its body unpacked.
+        """Send a request, and return its response with the body decompressed.
 
-        Raises Stopped, BadAnswer, `httpx.ReadTimeout` when nothing came in time, and what `httpx.AsyncClient` raises.
+        Raises Stopped, BadAnswer, `httpx.ReadTimeout` when nothing arrived in time, and what `httpx.AsyncClient`
+        raises.
         """
         if self._clock is None:
             return await self._answer(request, options)
@@ -93,7 +94,7 @@ class BoundedClient(httpx.AsyncClient):
             async with asyncio.timeout(head):
                 response = await super().send(request, stream=True, **options)
         except TimeoutError:
-            raise httpx.ReadTimeout(f"no answer within {head:.0f} s", request=request) from None
+            raise httpx.ReadTimeout(f"no response within {head:.0f} s", request=request) from None
         try:
             content = await (self._body(response) if response.is_success else self._beginning(response))
         finally:
@@ -111,15 +112,15 @@ class BoundedClient(httpx.AsyncClient):
         try:
             await body.read(base)
         except TimeoutError:
-            raise TooSlow(f"the answer is too slow: {body.received:,} bytes in {body.seconds:.0f} s") from None
+            raise TooSlow(f"the response is too slow: {body.received:,} bytes in {body.seconds:.0f} s") from None
         if body.is_over:
-            body.drop()  # the error that follows may be kept for long, and keeps what it was raised from
-            unpacked = " when unpacked" if body.is_packed else ""
-            raise TooLarge(f"the answer is larger than {self._max_bytes:,} bytes{unpacked} (SYNC_MAX_RESPONSE_BYTES)")
+            body.drop()  # the error that follows may be kept for long, and with it this frame
+            unpacked = " when decompressed" if body.is_packed else ""
+            raise TooLarge(f"the response is larger than {self._max_bytes:,} bytes{unpacked} (SYNC_MAX_RESPONSE_BYTES)")
         return body.content
 
     async def _beginning(self, response: httpx.Response) -> bytes:
-        """Return as much of the body as there is: what counts is the status, which is known."""
+        """Return as much of the body as arrives: the status, which matters, is known."""
         try:
             body = _Body(response, min(_ERROR_BYTES, self._max_bytes))
         except NotUnpacked:
@@ -132,34 +133,34 @@ class BoundedClient(httpx.AsyncClient):
 
 
 class _Body:
-    """The body of an answer while it comes. Raises NotUnpacked for a packing that was not asked for."""
+    """The body of a response, as it arrives. Raises NotUnpacked for a content encoding that was not requested."""
 
     def __init__(self, response: httpx.Response, most: int) -> None:
         named = [name.strip().lower() for name in response.headers.get("Content-Encoding", "").split(",")]
         packings = [name for name in named if name not in {"", "identity"}]
         if any(name not in {"gzip", "x-gzip"} for name in packings) or len(packings) > 1:
-            raise NotUnpacked("the answer is packed in a way that was not asked for")
+            raise NotUnpacked("the response has a content encoding that was not requested")
         self.is_packed = bool(packings)
-        self.received = 0  # bytes, as they came over the wire
+        self.received = 0  # bytes on the wire
         self.seconds = 0.0
         self.is_over = False
         self._response = response
-        self._stream = cast("httpx.AsyncByteStream", response.stream)  # as it comes over the wire, still packed
+        self._stream = cast("httpx.AsyncByteStream", response.stream)  # as on the wire, still compressed
         self._most = most
         self._unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16) if packings else None
         self._kept = io.BytesIO()
 
     @property
     def content(self) -> bytes:
-        """What was kept of it, unpacked."""
+        """What was kept, decompressed."""
         return self._kept.getvalue()
 
     def drop(self) -> None:
-        """Let go of what was kept."""
+        """Discard what was kept."""
         self._kept = io.BytesIO()
 
     async def read(self, base: float) -> None:
-        """Read to the end, or until there is too much. Raises TimeoutError, NotUnpacked and what httpx raises."""
+        """Read to the end, or to the limit. Raises TimeoutError, NotUnpacked and what httpx raises."""
         declared = self._response.headers.get("Content-Length", "")
         if declared.isascii() and declared.isdigit() and int(declared) > self._most and self._response.is_success:
             self.is_over = True
@@ -177,7 +178,7 @@ class _Body:
         finally:
             self.seconds = loop.time() - began
         if self._unpacker is not None and self.received and not self._unpacker.eof:
-            raise BrokenOff("the answer broke off: what came is not all of the gzip")
+            raise BrokenOff("the response ended early: its gzip is incomplete")
 
     def _keep(self, chunk: bytes) -> None:
         for piece in self._unpacked(chunk):
@@ -186,7 +187,7 @@ class _Body:
             if len(piece) > room:
                 self.is_over = True
                 return
-        self.is_over = self.received > self._most  # packed, it may go on after its end
+        self.is_over = self.received > self._most  # a compressed stream may continue after its end
 
     def _unpacked(self, chunk: bytes) -> Iterator[bytes]:
         if self._unpacker is None:
@@ -196,7 +197,7 @@ class _Body:
             try:
                 piece = self._unpacker.decompress(chunk, _PIECE)
             except zlib.error:
-                raise NotUnpacked("the answer is not the gzip that it claims to be") from None
+                raise NotUnpacked("the response is not the gzip that it claims to be") from None
             yield piece
             chunk = self._unpacker.unconsumed_tail
             if not chunk and len(piece) < _PIECE:
@@ -204,7 +205,7 @@ class _Body:
 
 
 async def unless_stopped(clock: Clock, work: Awaitable[_Result]) -> _Result:
-    """Await work; when the run is asked to stop before it is done, end it and raise Stopped."""
+    """Await work; if the run is asked to stop first, cancel it and raise Stopped."""
     task = asyncio.ensure_future(work)
     stop = asyncio.ensure_future(clock.stopped())
     try:

@@ -1,4 +1,4 @@
-"""Waiting between tries: exponential with jitter, never shorter than the other side asked, and never silent."""
+"""Exponential backoff with jitter: never shorter than the server's Retry-After, and always logged."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from sync_worker.clock import Clock
 from sync_worker.errors import TransientError
 
 INITIAL_INTERVAL = 0.5  # seconds
-MAX_INTERVAL = 60.0  # seconds, unless the other side asked for more
-#: An overloaded server is asked again after so long by a run without end, whatever it asked for.
+MAX_INTERVAL = 60.0  # seconds, unless the server asks for more
+#: Longest wait of a run without a deadline for an overloaded server, whatever its Retry-After.
 MAX_OVERLOAD_INTERVAL = 3_600.0  # seconds
-_LOGGED_TRIES = 3  # tries that are each logged; afterwards only powers of two, so that a long outage is no flood
+_LOGGED_TRIES = 3  # tries that are each logged; then only powers of two, so that a long outage does not flood the log
 
 _Result = TypeVar("_Result")
 
@@ -21,13 +21,13 @@ log = logging.getLogger(__name__)
 
 
 class RetryDeadlineExceeded(TransientError):
-    """The outage lasts for longer than patience; waiting for it once more raises it again."""
+    """The outage exceeded the max elapsed time; another wait for it raises this again."""
 
 
 class Backoff:
-    """Tries against one side. One outage lasts from its first error to the next success.
+    """Retries against one server. An outage lasts from its first error to the next success.
 
-    `max_elapsed` is how many seconds an outage may last before the last error is raised; None means for ever.
+    `max_elapsed` is how many seconds an outage is retried before its last error is raised; None means no limit.
     """
 
     def __init__(self, side: str, clock: Clock, max_elapsed: float | None) -> None:
@@ -41,33 +41,33 @@ class Backoff:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the present outage began; 0 when there is none."""
+        """Seconds since the current outage began; 0 if there is none."""
         return 0.0 if self._since is None else self._clock.monotonic() - self._since
 
     @property
     def remaining(self) -> float | None:
-        """Seconds of patience that are left; None means for ever."""
+        """Seconds until the retry deadline; None means no limit."""
         return None if self._max_elapsed is None else self._max_elapsed - self.elapsed
 
     def success(self) -> None:
-        """Note that the other side answered as it should: the outage, if there was one, is over."""
+        """Record a success: the outage, if there was one, is over."""
         if self._since is not None and self._tries >= _LOGGED_TRIES:
-            log.info("%s answers again after %.0f s", self._side, self.elapsed, extra={"action": "recovered"})
+            log.info("%s responds again after %.0f s", self._side, self.elapsed, extra={"action": "recovered"})
         self._since = None
         self._tries = 0
 
     async def ready(self) -> None:
-        """Wait as long as the other side asked every caller to wait. Raises Stopped."""
-        while (wait := self._not_before - self._clock.monotonic()) > 0:  # it may be asked for more meanwhile
+        """Wait until the server's last Retry-After has passed, which holds for every caller. Raises Stopped."""
+        while (wait := self._not_before - self._clock.monotonic()) > 0:  # another caller may extend it during the wait
             await self._clock.sleep(wait)
 
     async def wait(self, error: TransientError) -> None:
-        """Wait before the next try. Raises RetryDeadlineExceeded when patience ends before the next try could begin."""
+        """Wait before the next try. Raises RetryDeadlineExceeded if that would begin after the deadline."""
         self._begin(error)
         self._tries += 1
         wait = min(MAX_INTERVAL, INITIAL_INTERVAL * 2 ** min(self._tries - 1, 10)) * (0.5 + self._clock.jitter() / 2)
         if error.retry_after is not None:
-            # Less than the shortest wait is "at once", and at once over and over is no kindness.
+            # A Retry-After below the shortest wait means at once, which must not become a tight loop.
             wait = max(error.retry_after, wait if error.retry_after < INITIAL_INTERVAL else 0.0)
             if error.overloaded and self._max_elapsed is None:
                 wait = min(wait, MAX_OVERLOAD_INTERVAL)
@@ -83,9 +83,9 @@ class Backoff:
         await self._clock.sleep(wait)
 
     def check_deadline(self, error: TransientError) -> None:
-        """Note a error after which the next try goes out at once, since it asks for less.
+        """Record an error that is retried at once, with a smaller request.
 
-        Raises RetryDeadlineExceeded when patience is over, so that tries that ask for less and less have an end.
+        Raises RetryDeadlineExceeded after the deadline, so that ever smaller requests come to an end.
         """
         self._begin(error)
         self._give_up_after_deadline(error, 0.0)
@@ -100,7 +100,7 @@ class Backoff:
         if self._max_elapsed is not None and self.elapsed + wait > self._max_elapsed:
             tries = max(1, self._tries)
             raise RetryDeadlineExceeded(
-                f"{error} (gave up after {self.elapsed:.0f} s and {tries} tries; what was not answered stays undone. "
+                f"{error} (gave up after {self.elapsed:.0f} s and {tries} tries; what was not acknowledged stays open. "
                 "Run again, or raise SYNC_PATIENCE)",
                 retry_after=error.retry_after,
             ) from error
@@ -108,7 +108,7 @@ class Backoff:
     async def retry(self, attempt: Callable[[], Awaitable[_Result]]) -> _Result:
         """Await `attempt` until it succeeds, and return what it returns.
 
-        Raises RetryDeadlineExceeded, Stopped, and at once whatever else `attempt` raises.
+        Raises RetryDeadlineExceeded, Stopped, and immediately whatever else `attempt` raises.
         """
         while True:
             try:

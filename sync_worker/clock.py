@@ -1,4 +1,4 @@
-"""Time, waiting and chance, passed in so that tests own them."""
+"""Time, waits and randomness, passed in so that tests control them."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ class Stopped(SyncError):
 
 
 class Clock(Protocol):
-    """What the worker asks of the world's time."""
+    """The time, waits and stop requests that the worker depends on."""
 
     def now_ms(self) -> int:
         """Return wall-clock time in Unix milliseconds."""
 
     def monotonic(self) -> float:
-        """Return seconds that never run backwards."""
+        """Return monotonic seconds."""
 
     async def sleep(self, seconds: float) -> None:
-        """Wait; raises Stopped when the run is asked to stop meanwhile."""
+        """Wait; raises Stopped when the run is asked to stop during the wait."""
 
     def jitter(self) -> float:
         """Return a number from 0 to 1."""
@@ -48,17 +48,17 @@ class RunClock(Clock, Protocol):
 
 
 class ClockOnMachine:
-    """The base of clocks that differ from the machine's in what time it is, and in nothing else."""
+    """Base of clocks that differ from the machine's in wall-clock time only."""
 
     def __init__(self, machine: Clock) -> None:
         self._machine = machine
 
     def monotonic(self) -> float:
-        """Return seconds that never run backwards."""
+        """Return monotonic seconds."""
         return self._machine.monotonic()
 
     async def sleep(self, seconds: float) -> None:
-        """Wait; raises Stopped when the run is asked to stop meanwhile."""
+        """Wait; raises Stopped when the run is asked to stop during the wait."""
         await self._machine.sleep(seconds)
 
     def jitter(self) -> float:
@@ -86,11 +86,11 @@ class SystemClock:
         return time.time_ns() // 1_000_000
 
     def monotonic(self) -> float:
-        """Return seconds that never run backwards."""
+        """Return monotonic seconds."""
         return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
-        """Wait; raises Stopped when the run is asked to stop meanwhile."""
+        """Wait; raises Stopped when the run is asked to stop during the wait."""
         self.check()
         try:
             await asyncio.wait_for(self.stopped(), seconds)
@@ -100,7 +100,7 @@ class SystemClock:
 
     def jitter(self) -> float:
         """Return a number from 0 to 1."""
-        return random.random()  # noqa: S311 - spreads retries, guards nothing
+        return random.random()  # noqa: S311 - spreads retries, no security
 
     def check(self) -> None:
         """Raise Stopped when the run was asked to stop."""

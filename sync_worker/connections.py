@@ -1,12 +1,12 @@
-"""How both sides are reached: through which proxy, and whose certificates are trusted, as the environment says.
+"""Proxies and trusted certificates, from the environment.
 
-httpx reads the same variables, but ends in its own words, without naming one, when a value cannot be used, and does not
-understand an IPv6 address or a network in NO_PROXY. So they are read here: `check_connections` says before the first
-request what is wrong, and `ProxyTransport` takes the way that each address is to go.
+httpx reads the same variables, but its errors do not name the variable, and it does not support IPv6 addresses and
+networks in NO_PROXY. So they are read here: `check_connections` reports errors before the first request, and
+`ProxyTransport` chooses the proxy of each request.
 
-    HTTP_PROXY, HTTPS_PROXY, ALL_PROXY   by the scheme of the address that is asked; in lower case too, which wins
-    NO_PROXY                             what is asked without one
-    SSL_CERT_FILE, SSL_CERT_DIR          certificates of authorities, in place of those that come with certifi
+    HTTP_PROXY, HTTPS_PROXY, ALL_PROXY   by the scheme of the requested URL; in lower case too, which wins
+    NO_PROXY                             hosts that are reached without a proxy
+    SSL_CERT_FILE, SSL_CERT_DIR          certificate authorities, instead of certifi's
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ _LIMITS = httpx.Limits(max_connections=8, max_keepalive_connections=4)
 _PORTS = {"http": 80, "https": 443}
 _PROXY_SCHEMES = ("http", "https")
 _SOCKS = ("socks5", "socks5h")
-#: As OpenSSL names certificates in a folder: by a hash of their subjects.
+#: Names of certificates in a folder for OpenSSL: a hash of the subject.
 _HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]+")
 
 
 class ProxyTransport(httpx.AsyncBaseTransport):
-    """Sends each request by the way that the environment says; a connection pool for each transport."""
+    """Sends each request through the proxy that the environment sets; one connection pool a proxy."""
 
     def __init__(self) -> None:
         self._transports: dict[tuple[str | None, bool], httpx.AsyncHTTPTransport] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request. Raises as httpx's own transport, and UnsupportedProtocol where there is no transport."""
+        """Send a request. Raises as httpx's own transport, and UnsupportedProtocol for unusable settings."""
         try:
             transport = self._transport(request.url)
         except ConfigError as error:
@@ -57,14 +57,14 @@ class ProxyTransport(httpx.AsyncBaseTransport):
         encrypted = url.scheme == "https" or (proxy is not None and proxy.url.scheme == "https")
         key = (None if proxy is None else str(proxy.url), encrypted)
         if key not in self._transports:
-            # A context of its own trusts nobody and takes no time; http:// alone needs no certificates.
+            # An empty context trusts nobody and is cheap; http:// alone needs no certificates.
             trusted = tls() if encrypted else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             self._transports[key] = httpx.AsyncHTTPTransport(verify=trusted, limits=_LIMITS, proxy=proxy)
         return self._transports[key]
 
 
 def check_connections(urls: Iterable[str]) -> None:
-    """Raise ConfigError, a line for each problem, where an address cannot be reached as the environment says."""
+    """Raise ConfigError, one line a problem, if an address cannot be reached with the environment's settings."""
     problems: dict[str, None] = {}
     for url in dict.fromkeys(urls):
         try:
@@ -75,7 +75,7 @@ def check_connections(urls: Iterable[str]) -> None:
         except ConfigError as error:
             problems |= dict.fromkeys(error.lines)
         except (httpx.InvalidURL, UnicodeError) as error:
-            line = f"{url} is no address that can be asked ({error}). Try: another LANGFUSE_BASE_URL or KELET_API_URL"
+            line = f"{url} is not a valid address ({error}). Try: another LANGFUSE_BASE_URL or KELET_API_URL"
             problems[line] = None
     if problems:
         raise ConfigError(*problems)
@@ -83,7 +83,7 @@ def check_connections(urls: Iterable[str]) -> None:
 
 @functools.cache
 def tls() -> ssl.SSLContext:
-    """Return the process's TLS settings; reading the certificates costs more than a request, so it is done once.
+    """Return the process's TLS settings; loading certificates is expensive, so it is done once.
 
     Raises ConfigError.
     """
@@ -97,8 +97,8 @@ def tls() -> ssl.SSLContext:
         except (OSError, ValueError) as error:
             problem = f"cannot be read ({_reason(error)})"
         raise ConfigError(
-            f"SSL_CERT_FILE: {file} {problem}. Try: a file of certificates that begin with -----BEGIN CERTIFICATE-----, "
-            "or unset it"
+            f"SSL_CERT_FILE: {file} {problem}. Try: a file of certificates that begin "
+            "with -----BEGIN CERTIFICATE-----, or unset it"
         )
     if folder:
         _check_folder(folder)
@@ -107,8 +107,8 @@ def tls() -> ssl.SSLContext:
 
 
 def proxy_of(url: httpx.URL) -> httpx.Proxy | None:
-    """Return the proxy by which an address is asked, None for none. Raises ConfigError where it cannot be used."""
-    found = getproxies()  # of the environment; on a Mac also of the system's settings
+    """Return the proxy of an address, None for none. Raises ConfigError if it cannot be used."""
+    found = getproxies()  # from the environment; on macOS also from the system's settings
     scheme = url.scheme if found.get(url.scheme) else "all"
     address = found.get(scheme)
     if not address or _is_direct(url, found.get("no", "")):
@@ -117,7 +117,7 @@ def proxy_of(url: httpx.URL) -> httpx.Proxy | None:
 
 
 def _proxy(name: str, address: str) -> httpx.Proxy:
-    expected = "Try: http://proxy.example:3128, or NO_PROXY with the host that is asked without it"
+    expected = "Try: http://proxy.example:3128, or NO_PROXY with the host that needs no proxy"
     text = address if "://" in address else f"http://{address}"
     try:
         url = httpx.URL(text)
@@ -127,24 +127,24 @@ def _proxy(name: str, address: str) -> httpx.Proxy:
     except (httpx.InvalidURL, ValueError):
         proxy = None
     if proxy is None:
-        # What stands before the @ may be a password.
-        raise ConfigError(f"{name}: {text.rpartition('@')[2]!r} is no address of a proxy. {expected}")
+        # What precedes the @ may be a password.
+        raise ConfigError(f"{name}: {text.rpartition('@')[2]!r} is not the address of a proxy. {expected}")
     if proxy.url.scheme in _SOCKS and importlib.util.find_spec("socksio") is None:
         raise ConfigError(
-            f"{name}: {proxy.url.scheme}:// is a SOCKS proxy, which needs the package socksio, and that is not here. "
+            f"{name}: {proxy.url.scheme}:// is a SOCKS proxy, which needs the package socksio, which is not installed. "
             f"{expected}"
         )
     return proxy
 
 
 def _is_direct(url: httpx.URL, entries: str) -> bool:
-    """Whether NO_PROXY names the address: its host, a domain it is in, its network, or all.
+    """Whether NO_PROXY matches the address: its host, a parent domain, its network, or all.
 
-    As curl and Go read it: a name goes for all names below it, and with a dot before it for those alone; addresses and
-    networks are compared with addresses, and no name is looked up. Raises ConfigError for an entry that is neither.
+    As in curl and Go: a name matches itself and its subdomains, with a leading dot its subdomains alone; addresses and
+    networks match addresses, and no name is resolved. Raises ConfigError for an entry that is neither.
     """
     entries = entries.replace(",", " ")
-    return any([_matches(entry, url) for entry in entries.split()])  # noqa: C419 - each is checked, also behind a fit
+    return any([_matches(entry, url) for entry in entries.split()])  # noqa: C419 - each is checked, also after a match
 
 
 def _matches(entry: str, url: httpx.URL) -> bool:
@@ -199,7 +199,7 @@ def _without_zone(address: str) -> str:
 
 
 def _check_folder(folders: str) -> None:
-    """Refuse a folder in which OpenSSL would find nothing: it says so at no time but by refusing every server."""
+    """Raise ConfigError for a folder in which OpenSSL finds nothing: it would only reject every server."""
     for folder in folders.split(os.pathsep):
         try:
             names = [path.name for path in Path(folder).iterdir()]
@@ -210,13 +210,13 @@ def _check_folder(folders: str) -> None:
         if any(_HASHED.fullmatch(name) for name in names):
             return
     raise ConfigError(
-        f"SSL_CERT_DIR: {folders} holds no certificates under the names that OpenSSL looks for. "
+        f"SSL_CERT_DIR: {folders} has no certificates under the names that OpenSSL expects. "
         f"Try: openssl rehash {folders}, or SSL_CERT_FILE with one file of them all"
     )
 
 
 def _check_key_log() -> None:
-    """Refuse a file for TLS keys that cannot be written, which Python opens for every context."""
+    """Raise ConfigError for a TLS key log that cannot be written: Python opens it for every context."""
     file = os.environ.get("SSLKEYLOGFILE")
     try:
         if file:
@@ -226,7 +226,7 @@ def _check_key_log() -> None:
 
 
 def _name(lower: str) -> str:
-    """Return a variable's name as it is set; the one in lower case wins."""
+    """Return a variable's name as it is set; lower case wins."""
     return lower if os.environ.get(lower) else lower.upper()
 
 

@@ -1,8 +1,8 @@
-"""Time by which progress is decided: this machine's clock, corrected by the dates of Langfuse's and Kelet's answers.
+"""The time that decides progress: this machine's clock, corrected by the dates of Langfuse's and Kelet's responses.
 
-Three clocks are heard: this machine's, Langfuse's and Kelet's. What two of them tell is certain; Langfuse's word is
-taken where it is one of the two. Between answers a monotonic clock carries the time on, so a machine's clock that is
-set while the process runs changes nothing. Nothing older than the last certain time is certain again.
+Three clocks are read: this machine's, Langfuse's and Kelet's. A time on which two of them agree is certain; Langfuse's
+is used where it is one of the two. Between responses the monotonic clock carries the time on, so setting the machine's
+clock while the process runs changes nothing. A time before the last certain time is never certain.
 """
 
 from __future__ import annotations
@@ -12,35 +12,36 @@ from dataclasses import dataclass, replace
 from sync_worker.clock import Clock, ClockOnMachine
 from sync_worker.times import iso_time
 
-#: Clocks this close to each other tell the same time, in milliseconds.
+#: Clocks agree if they differ by no more than this, in milliseconds.
 AGREEMENT_MS = 300_000
-#: A date that takes a server's clock back by more is believed when a second one says so too: it may be a cache's.
+#: A date that sets a server's clock back by more, in milliseconds, counts only when a second one confirms it: it may be
+#: a cache's.
 STEP_MS = 5_000
-#: A machine that is alone with its word is believed so far after the last certain time, in milliseconds.
+#: How far after the last certain time this machine's clock is trusted without a second clock, in milliseconds.
 MACHINE_ONLY_MS = 86_400_000
-#: A machine that says it again after so long, in milliseconds, is believed further than that.
+#: A machine's clock beyond that is trusted when a later run, at least so many milliseconds later, confirms it.
 CONFIRM_AFTER_MS = 600_000
-_REPEATED_AFTER = 2.0  # seconds after which the same date once more was not made for this answer
-_MAX_AGE = 3_600.0  # seconds after which a server is asked for its time again
+_REPEATED_AFTER = 2.0  # seconds after which a repeated date was not generated for this response
+_MAX_AGE = 3_600.0  # seconds after which a server's time is requested again
 
 
 class ServerClock:
-    """A server's clock, known by the dates of its answers."""
+    """A server's clock, as the dates of its responses show it."""
 
     def __init__(self, machine: Clock) -> None:
         self._machine = machine
         self._offset: float | None = None  # of the server's clock to the monotonic one, in milliseconds
-        self._date: tuple[int, float] | None = None  # the last date, and when its answer was there
+        self._date: tuple[int, float] | None = None  # the last date, and when its response arrived
         self._responded = False
-        self._step_back: tuple[float, float] | None = None  # where the offset may lie, by a date that took it back
-        self._requested_at: float | None = None  # when the server was asked last, whether it reported the time or not
-        self._machine_offset = 0.0  # of the machine's clock to the monotonic one at that moment, in milliseconds
+        self._step_back: tuple[float, float] | None = None  # bounds of the offset, by a date that set it back
+        self._requested_at: float | None = None  # of the last request, with or without a date in return
+        self._machine_offset = 0.0  # offset of the machine's clock to the monotonic one then, in milliseconds
 
     def report(self, date_ms: int | None, requested: float, answered: float) -> None:
-        """Take note of the date of an answer; `requested` and `answered` are monotonic seconds around it.
+        """Record the date of a response; `requested` and `answered` are monotonic seconds around it.
 
-        A date leaves out the milliseconds, and was written between the question and the answer: the clock is moved no
-        further than that proves, and begins with the machine's.
+        A date has no milliseconds, and was written between request and response: the clock is moved no further than
+        that proves. It starts with the machine's.
         """
         self.note_request()
         self._responded = True
@@ -56,7 +57,8 @@ class ServerClock:
             return
         self._step_back = None
         start = self._machine_offset if self._offset is None else self._offset
-        # What was far ahead of the server is set to the least that its time can be: no time counts before it has come.
+        # Far ahead of the server: set to the earliest that its time can be, so that no time counts before it has
+        # passed.
         self._offset = low if start > high + STEP_MS else min(max(start, low), high)
 
     def _is_confirmed(self, low: float, high: float) -> bool:
@@ -65,21 +67,21 @@ class ServerClock:
         )
 
     def now_ms(self) -> int | None:
-        """Return the server's time in Unix milliseconds; None where its answers do not tell it."""
+        """Return the server's time in Unix milliseconds; None if its responses do not carry it."""
         return None if self._offset is None else round(self._offset + self._machine.monotonic() * 1000)
 
     def note_request(self) -> None:
-        """Take note that the server was asked; it may not tell its time at all."""
+        """Record that a request was sent; its response may carry no date."""
         self._requested_at, self._machine_offset = self._machine.monotonic(), self._offset_of_machine()
 
     @property
     def omits_date(self) -> bool:
-        """Whether the server answers, but does not tell its time."""
+        """Whether the server responds, but without a date."""
         return self._responded and self._offset is None
 
     @property
     def is_due(self) -> bool:
-        """Whether to ask the server for its time: not asked lately, or the machine's clock was set since."""
+        """Whether to request the server's time: no recent request, or the machine's clock was set since."""
         if self._requested_at is None or self._machine.monotonic() - self._requested_at > _MAX_AGE:
             return True
         return abs(self._offset_of_machine() - self._machine_offset) > STEP_MS
@@ -90,33 +92,34 @@ class ServerClock:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What time it is, in Unix milliseconds; where that is not `certain`, only the best guess."""
+    """The time, in Unix milliseconds; the best guess if it is not `certain`."""
 
     now_ms: int
     certain: bool
-    machine_only: bool = False  # by the machine's word alone
+    machine_only: bool = False  # by this machine's clock alone
 
 
 class CorrectedClock(ClockOnMachine):
-    """A clock that goes by what two of three clocks tell. `last_ms` is the last time that was certain; 0 means none."""
+    """A clock that follows two of three clocks. `last_ms` is the last certain time; 0 means none."""
 
     def __init__(self, machine: Clock, last_ms: int = 0) -> None:
         super().__init__(machine)
         self._last = last_ms
-        # Offsets to the monotonic clock, in milliseconds: of what two clocks told, and of what the machine said alone.
+        # Offsets to the monotonic clock, in milliseconds: of the time that two clocks agreed on, and of the machine's
+        # alone.
         self._carried: float | None = None
         self._machine_only_offset: float | None = None
         self.langfuse = ServerClock(machine)
         self.kelet = ServerClock(machine)
 
     def now_ms(self) -> int:
-        """Return the time in Unix milliseconds, or the best guess: what to read and send by."""
+        """Return the time in Unix milliseconds, or the best guess: used to read and send."""
         return self.read().now_ms
 
     def certain_ms(self) -> int:
-        """Return a time in Unix milliseconds that has come for certain: now, or the last one that was; 0 where none.
+        """Return a time in Unix milliseconds that has certainly passed: now, or the last certain time; 0 if none.
 
-        By it is decided what cannot be taken back: what counts as complete, is given up, or is forgotten.
+        It decides what cannot be undone: what is completed, given up, or forgotten.
         """
         reading = self.read()
         return reading.now_ms if reading.certain else self._last
@@ -139,39 +142,39 @@ class CorrectedClock(ClockOnMachine):
 
     @property
     def all_agree(self) -> bool:
-        """Whether all three clocks tell the same time: then a last certain time that lies ahead was wrong."""
+        """Whether all three clocks agree: then a last certain time in the future was wrong."""
         machine, langfuse, kelet = self._machine.now_ms(), self.langfuse.now_ms(), self.kelet.now_ms()
         return _near(langfuse, machine) and _near(langfuse, kelet)
 
     def confirm(self) -> None:
-        """Take what the machine says alone for certain: what comes after does not lie before it."""
+        """Accept the machine's time as certain: later certain times are not before it."""
         self._last = max(self._last, self._machine.now_ms())
 
     @property
     def drift_ms(self) -> int | None:
-        """How far the machine's clock runs ahead of Langfuse's (behind where negative); None where that is not told."""
+        """How far the machine's clock is ahead of Langfuse's, in ms (behind if negative); None if unknown."""
         langfuse = self.langfuse.now_ms()
         return None if langfuse is None else self._machine.now_ms() - langfuse
 
     @property
     def needs_langfuse(self) -> bool:
-        """Whether to ask Langfuse for its time: not reported lately, and not just after the last certain time."""
+        """Whether to request Langfuse's time: not known recently, and not just after the last certain time."""
         return self.langfuse.is_due and not 0 <= self._machine.now_ms() - self._last <= AGREEMENT_MS
 
     @property
     def needs_kelet(self) -> bool:
-        """Whether to ask Kelet: it was not asked lately, and Langfuse tells no time, or none that is certain."""
+        """Whether to request Kelet's time: no recent request, and Langfuse reports none, or none that is certain."""
         doubted = self.langfuse.now_ms() is not None and not self.is_certain
         return self.kelet.is_due and (doubted or self.langfuse.omits_date)
 
     def describe(self) -> str:
-        """Return for people what each clock says."""
+        """Return the time of each clock, for people."""
         langfuse, kelet = self.langfuse.now_ms(), self.kelet.now_ms()
-        parts = [f"this machine says {iso_time(self._machine.now_ms())}"]
-        parts += [f"Langfuse {'nothing' if langfuse is None else iso_time(langfuse)}"]
-        parts += [f"Kelet {'nothing' if kelet is None else iso_time(kelet)}"]
+        parts = [f"this machine: {iso_time(self._machine.now_ms())}"]
+        parts += [f"Langfuse: {'unknown' if langfuse is None else iso_time(langfuse)}"]
+        parts += [f"Kelet: {'unknown' if kelet is None else iso_time(kelet)}"]
         if self._last:
-            parts.append(f"the last certain time was {iso_time(self._last)}")
+            parts.append(f"last certain time: {iso_time(self._last)}")
         return ", ".join(parts)
 
     def _evaluate(self) -> Reading:

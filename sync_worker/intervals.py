@@ -1,4 +1,4 @@
-"""Arithmetic of half-open intervals of time `[start, end)`, in Unix milliseconds."""
+"""Arithmetic of half-open intervals `[start, end)`, in Unix milliseconds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Interval(NamedTuple):
 
 
 def merged(intervals: Iterable[Interval]) -> list[Interval]:
-    """Return the same intervals in order, those that touch or overlap made one and empty ones left out."""
+    """Return the intervals in order; those that touch or overlap are merged, empty ones are dropped."""
     result: list[Interval] = []
     for interval in sorted(interval for interval in intervals if interval.length > 0):
         if result and interval.start <= result[-1].end:
@@ -33,11 +33,11 @@ def merged(intervals: Iterable[Interval]) -> list[Interval]:
     return result
 
 
-def gaps(within: Interval, covered: Iterable[Interval]) -> list[Interval]:
-    """Return what of `within` no interval covers, in order."""
+def gaps(within: Interval, completed: Iterable[Interval]) -> list[Interval]:
+    """Return the gaps between completed intervals in `within`, in order."""
     result: list[Interval] = []
     here = within.start
-    for interval in merged(covered):
+    for interval in merged(completed):
         if interval.end <= here:
             continue
         if interval.start >= within.end:
@@ -50,15 +50,15 @@ def gaps(within: Interval, covered: Iterable[Interval]) -> list[Interval]:
     return result
 
 
-def clip(intervals: Iterable[Interval], whole: Interval) -> list[Interval]:
-    """Return what of the intervals lies in a whole, in their order; what does not is left out."""
-    cut = (Interval(max(interval.start, whole.start), min(interval.end, whole.end)) for interval in intervals)
-    return [interval for interval in cut if interval.length > 0]
+def clip(intervals: Iterable[Interval], bounds: Interval) -> list[Interval]:
+    """Return the intervals clipped to `bounds`, in their order; those outside are dropped."""
+    clipped = (Interval(max(interval.start, bounds.start), min(interval.end, bounds.end)) for interval in intervals)
+    return [interval for interval in clipped if interval.length > 0]
 
 
-def contiguous_end(start: int, covered: Iterable[Interval]) -> int:
-    """Return where the coverage that holds `start` ends; `start` itself when nothing covers it."""
-    for interval in merged(covered):
+def contiguous_end(start: int, completed: Iterable[Interval]) -> int:
+    """Return the end of the contiguous intervals that contain `start`; `start` itself if none does."""
+    for interval in merged(completed):
         if interval.start <= start < interval.end:
             return interval.end
     return start

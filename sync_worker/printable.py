@@ -1,9 +1,8 @@
-"""Text from outside, made safe to look at: what steers a terminal or cannot be seen becomes an escape.
+"""Escapes control and invisible characters in untrusted text before it is printed.
 
-Ids, names, reasons, answers of servers, settings and file names are whatever somebody else wrote. A terminal obeys ESC,
-a log takes a line break for the end of its entry, and characters that change the direction of writing, or have no
-width, make a text look like another one (Unicode Technical Report 36, "Unicode Security Considerations"). What can be
-seen stays as it is, in every script.
+Ids, names, reasons, responses, settings and file names come from outside. A terminal interprets ESC, a line break ends
+a log entry, and bidirectional or zero-width characters make a text look like another one (Unicode Technical Report 36,
+"Unicode Security Considerations"). Visible characters stay as they are, in every script.
 """
 
 from __future__ import annotations
@@ -15,30 +14,30 @@ from typing import TextIO
 # Controls; formats, among them bidi controls, zero-width characters and tags; halves of surrogate pairs; private use;
 # separators of lines and paragraphs.
 _CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
-_JOINER = "\u200d"  # holds an emoji together that is made of several
-_STYLES = "\ufe0e\ufe0f"  # whether what stands before is shown as text or as an emoji
+_JOINER = "\u200d"  # joins several emoji into one
+_STYLES = "\ufe0e\ufe0f"  # whether the preceding character is shown as text or as an emoji
 
 
 def escape(text: str) -> str:
-    r"""Return a text with escapes (`\n`, `\x1b`, `\u202e`) in place of all that is not meant to be seen."""
+    r"""Return a text with escapes (`\n`, `\x1b`, `\u202e`) for control and invisible characters."""
     return text if text.isascii() and text.isprintable() else "".join(_python_escape(char) for char in _mark(text))
 
 
 def escape_json(text: str) -> str:
-    r"""Return JSON with escapes (`\u202e`) in place of what is not meant to be seen; its own line breaks stay.
+    r"""Return JSON with escapes (`\u202e`) for control and invisible characters; its own line breaks stay.
 
-    `json.dumps` escapes what is below a space, so a line break that is left lies between two tokens.
+    `json.dumps` escapes everything below a space, so remaining line breaks are between tokens.
     """
     return text if text.isascii() and "\x7f" not in text else "".join(_json_escape(char) for char in _mark(text))
 
 
 def supports_unicode(stream: TextIO | None) -> bool:
-    """Whether a stream writes every character; another one would put escapes into JSON that JSON does not know."""
+    """Whether a stream can encode every character; others would write escapes that are not JSON's."""
     return stream is not None and (stream.encoding or "").lower().replace("-", "").startswith("utf")
 
 
 def is_printable(text: str) -> bool:
-    """Whether there is nothing in a text that `escape` would change."""
+    """Whether `escape` leaves a text unchanged."""
     return escape(text) == text
 
 
@@ -58,7 +57,7 @@ def _is_invisible(char: str, before: str, after: str) -> bool:
     if char in _STYLES:
         return not (_is_one_of(before, {"So", "Sk", "Sm", "Po", "Pd"}) or before in {*"0123456789#*"})
     category = unicodedata.category(char)
-    if category == "Cn":  # not assigned: an emoji of a newer Unicode than this Python's may be seen, these may not
+    if category == "Cn":  # not assigned: emoji of a newer Unicode than this Python's are visible, these are not
         return not 0x1F000 <= code <= 0x1FBFF and (code >= 0xE0000 or code & 0xFFF0 == 0xFFF0 or code == 0x2065)
     return category in _CATEGORIES or _is_default_ignorable(code)
 
@@ -71,7 +70,7 @@ def _is_one_of(char: str, categories: set[str]) -> bool:
 
 
 def _is_default_ignorable(code: int) -> bool:
-    """Whether a letter or mark is never drawn: Unicode's Default_Ignorable_Code_Point outside the categories above."""
+    """Whether a letter or mark is invisible: Unicode's Default_Ignorable_Code_Point outside the categories above."""
     return (
         code in {0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x3164, 0xFFA0}
         or 0x180B <= code <= 0x180F

@@ -14,7 +14,7 @@ from sync_worker import __version__
 from sync_worker.answers import MAX_BYTES, BadAnswer, BoundedClient, BrokenOff, TooSlow
 from sync_worker.connections import ProxyTransport
 from sync_worker.errors import CredentialsRefused, SourcePaused, TransientError
-from sync_worker.http import Hooks, describe, redirect_target, retry_after, response_text, excerpt
+from sync_worker.http import Hooks, describe, excerpt, redirect_target, response_text, retry_after
 from sync_worker.kelet.acknowledgement import partial_success, why_not
 from sync_worker.kelet.batches import body
 from sync_worker.kelet.compression import compress

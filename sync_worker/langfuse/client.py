@@ -21,7 +21,7 @@ from sync_worker.backoff import Backoff
 from sync_worker.clock import Clock
 from sync_worker.connections import ProxyTransport
 from sync_worker.errors import CredentialsRefused, SourcePaused, TransientError
-from sync_worker.http import Hooks, describe, redirect_target, resets_in, retry_after, response_text
+from sync_worker.http import Hooks, describe, redirect_target, resets_in, response_text, retry_after
 from sync_worker.json_text import parse_answer
 from sync_worker.langfuse.buckets import Buckets, bucket_of
 from sync_worker.langfuse.budget import RateLimited

@@ -1,4 +1,5 @@
-"""The way of an observation: plan, read, assemble, prepare, select, convert, batch, deliver, commit. One file a stage.
+"""The stages of an observation: plan, read, assemble, prepare, select, convert, batch, deliver, commit.
 
-`driver` goes through them from top to bottom. What is read, and what of it goes now, is a `Job`: see `runs`.
+One file a stage. `driver` runs them in this order. What is read, and which of it is ready, is defined by a `Job`: see
+`runs`.
 """

@@ -1,4 +1,4 @@
-"""Assemble: the observations of one walk, by trace, each once. Pure but for what it holds."""
+"""Assemble: the observations of one walk, grouped by trace and deduplicated. No I/O."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from sync_worker.langfuse.reader import Page
 from sync_worker.records import Observation
 from sync_worker.spans.context import roots_of, trace_of
 
-#: Trace id (made up where there is none), observation id and start in Unix ms: what Langfuse's store keeps one version
-#: of.
+#: Trace id (synthetic if there is none), observation id and start in Unix ms: Langfuse's store keeps one version of
+#: each.
 StoreKey = tuple[str, str, int]
 
 
 def store_key(observation: Observation) -> StoreKey:
-    """Return what Langfuse's store knows an observation by.
+    """Return the key of an observation in Langfuse's store.
 
-    Another start makes another observation of the same id, for ever.
+    With another start, the same id is another observation, for good.
     """
     return trace_of(observation), observation.id, observation.start_ms
 
 
 class Assembly:
-    """Holds observations by trace. `size` estimates the bytes they take, by what their pages weighed.
+    """Holds observations by trace. `size` estimates their bytes, from the size of their pages.
 
     An observation that a v2 listing shows twice with the same start has two versions that Langfuse's store has yet to
-    merge: it is marked as unsettled. Of the last observation of a page that cannot be told: it stands in `unchecked`
-    until it can.
+    merge: it is marked as unsettled. For the last observation of a page that is unknown: it is in `unchecked` until it
+    is known.
     """
 
     def __init__(self) -> None:
@@ -36,14 +36,14 @@ class Assembly:
         self._seen: dict[str, set[StoreKey]] = {}  # by trace
         self._twice: set[StoreKey] = set()
         self._pages = 0
-        self._last_page: dict[str, int] = {}  # by trace, the page that brought an observation of it last
-        self._unexamined: set[str] = set()  # traces that were added to since it was asked whether they are whole
+        self._last_page: dict[str, int] = {}  # by trace, the last page that had an observation of it
+        self._unexamined: set[str] = set()  # traces with new observations since the last check for complete ones
         self._count = 0
 
     def add(self, observations: Sequence[Observation], size: int, border: Observation | None = None) -> None:
-        """Take in the observations of a page; of an observation that repeats, its newest and most complete state stays.
+        """Add the observations of a page; of one that repeats, the newest and most complete state is kept.
 
-        `border` is the observation of the page that another version may stand behind.
+        `border` is the observation of the page of which another version may follow it.
         """
         self._pages += 1
         for observation in observations:
@@ -52,7 +52,7 @@ class Assembly:
             self._last_page[trace_id] = self._pages
             self._unexamined.add(trace_id)
             seen = self._seen.setdefault(trace_id, set())
-            if key in seen and observation.api == "v2":  # walks of v1 repeat observations, and each of them is whole
+            if key in seen and observation.api == "v2":  # walks of v1 repeat observations, each of them complete
                 self._twice.add(key)
                 self.unchecked.pop(key, None)
             seen.add(key)
@@ -66,11 +66,11 @@ class Assembly:
         self.size += size
 
     def add_page(self, page: Page, observations: Sequence[Observation] | None = None) -> None:
-        """Take in a page, or only these observations of it."""
+        """Add a page, or only these observations of it."""
         self.add(page.observations if observations is None else observations, page.size, page.border)
 
     def mark_unmerged(self, twice: Iterable[StoreKey]) -> None:
-        """Mark these as unsettled; all others come once, by a listing that shows it."""
+        """Mark these as unsettled; a listing has shown that all others have one version."""
         self.unchecked.clear()
         for key in twice:
             self._twice.add(key)
@@ -79,30 +79,30 @@ class Assembly:
                 held.unsettled = True
 
     def take(self) -> dict[str, list[Observation]]:
-        """Hand over all that is held."""
+        """Remove and return all traces."""
         taken = {trace: list(observations.values()) for trace, observations in self.traces.items()}
         self.traces, self.size, self._last_page, self._unexamined, self._count = {}, 0, {}, set(), 0
         self._seen, self._twice, self.unchecked = {}, set(), {}
         return taken
 
     def take_complete(self) -> dict[str, list[Observation]]:
-        """Hand over traces that are whole, as far as a walk from new to old can tell: those whose root is at hand.
+        """Remove and return complete traces, as far as a walk from new to old can tell: those whose root was read.
 
-        A trace that the last page still added to is kept: several machines' clocks put observations a little before
-        their root. So is one with an observation that may have another version.
+        A trace with observations on the last page is kept: with clocks of several machines, observations may start a
+        little before their root. So is one with an observation that may have another version.
         """
         unchecked = {trace_id for trace_id, _, _ in self.unchecked}
-        # A trace is looked at once after each page that added to it: before that page it had no root, or was touched.
+        # A trace is examined once after each page that added to it: before, it had no root, or the page was its last.
         quiet = [
             trace_id
             for trace_id in self._unexamined
             if self._last_page[trace_id] < self._pages and trace_id not in unchecked
         ]
         self._unexamined -= set(quiet)
-        whole = [trace_id for trace_id in quiet if roots_of(self.traces[trace_id].values())]
-        for trace_id in whole:
+        complete = [trace_id for trace_id in quiet if roots_of(self.traces[trace_id].values())]
+        for trace_id in complete:
             del self._seen[trace_id]
-        taken = {trace_id: list(self.traces.pop(trace_id).values()) for trace_id in whole}
+        taken = {trace_id: list(self.traces.pop(trace_id).values()) for trace_id in complete}
         count = sum(len(trace) for trace in taken.values())
         if self._count:
             self.size -= self.size * count // self._count
@@ -111,7 +111,7 @@ class Assembly:
 
 
 def newer(left: Observation, right: Observation) -> Observation:
-    """Return the state that was written later; on a tie the more complete one."""
+    """Return the version that was written later; on a tie the more complete one."""
     return max(left, right, key=_weight)
 
 

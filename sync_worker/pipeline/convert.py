@@ -1,4 +1,4 @@
-"""Convert: observations become serialised spans; one that breaks the conversion is dead-lettered alone."""
+"""Convert: observations to serialised spans. One that fails is dead-lettered alone."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class Converter:
     def _convert_each_guarded(self, part: TracePart) -> list[EncodedSpan]:
         try:
             return self._convert(part, part.observations, part.others)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the observations are tried one by one
+        except Exception as error:  # noqa: BLE001 - the observations are then converted one by one
             log_error("convert", part.trace.trace_id, error)
         spans: list[EncodedSpan] = []
         for observation in part.observations:
             try:
                 spans += self._convert(part, [observation], ())
-            except Exception as error:  # noqa: BLE001 - whatever it is, it concerns this observation alone
+            except Exception as error:  # noqa: BLE001 - it concerns this observation alone
                 self._dead_letters.add_broken(observation, "it cannot be converted", error)
         return spans
 
@@ -54,9 +54,9 @@ class Converter:
         encoded: list[EncodedSpan] = []
         for observation, span in converted.spans:
             listed = own[observation.id]
-            try:  # what is remembered is the observation as it is listed, not as resolved: so it is known again
+            try:  # stored is the observation as listed, not as resolved: listings are compared with it
                 encoded.append(encode(listed, span, project, self._dedupe.second_read_ms(listed)))
-            except Exception as error:  # noqa: BLE001 - whatever it is, it concerns this observation alone
+            except Exception as error:  # noqa: BLE001 - it concerns this observation alone
                 self._dead_letters.add_broken(listed, "it cannot be serialised", error)
         for observation, broken in converted.failed:
             self._dead_letters.add_broken(own[observation.id], "it cannot be converted", broken)

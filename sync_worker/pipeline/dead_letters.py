@@ -1,4 +1,4 @@
-"""What cannot be read or converted is dead-lettered, each observation for itself: its neighbours go on."""
+"""Dead-letters observations that cannot be read or converted, each alone: the others continue."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from sync_worker.spans.context import trace_of
 from sync_worker.spans.fingerprint import fingerprint
 from sync_worker.spans.ids import source_trace_id
 
-#: A dead letter that could not be read is retried by itself after this time, in milliseconds.
+#: An unreadable observation is retried automatically after this time, in milliseconds.
 FIRST_RETRY_MS = 600_000
 
 log = logging.getLogger(__name__)
 
 
 class DeadLetters:
-    """Makes the dead letters of one source and keeps them."""
+    """Creates and stores the dead letters of one source."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -44,7 +44,7 @@ class DeadLetters:
         )
 
     def add_unreadable(self, items: Iterable[Unreadable]) -> None:
-        """Keep what cannot be read and has no dead letter yet, where no walk of an interval will meet it."""
+        """Dead-letter what cannot be read and has no dead letter yet, where no walk of an interval reads it."""
         session = self._session
         letters = [self.of_unreadable(item) for item in items if item.observation_id is not None]
         if not letters:
@@ -52,10 +52,10 @@ class DeadLetters:
         done = session.ledger.done_rows(session.source_id, {letter.trace_id for letter in letters if letter.trace_id})
         self._keep([letter for letter in letters if (letter.trace_id, letter.observation_id) not in done])
 
-    def add_nameless(self, items: Iterable[Unreadable]) -> None:
-        """Keep what was not served of a walked interval, its ids unknown: a dead letter for each that has none yet.
+    def add_without_id(self, items: Iterable[Unreadable]) -> None:
+        """Dead-letter what was not served of a walked interval, ids unknown, unless it has a dead letter.
 
-        An observation and the dead letter that it has are known by their places alone: both hold its start.
+        An observation and its dead letter can only be matched by interval: both contain its start.
         """
         session = self._session
         items = [item for item in items if item.observation_id is None and item.start_ms is not None]
@@ -74,7 +74,7 @@ class DeadLetters:
         self._keep(new)
 
     def add_broken(self, observation: Observation, why: str, error: Exception) -> None:
-        """Keep an observation that breaks a stage."""
+        """Dead-letter an observation that a stage fails on."""
         log_error("dead-letter", trace_of(observation), error)
         session = self._session
         now = session.ledger.clock.now_ms()
@@ -100,10 +100,10 @@ class DeadLetters:
 
 
 def _fingerprint_of(observation: Observation) -> bytes:
-    """Return an observation's fingerprint, or none of one that has none, which counts as never read."""
+    """Return an observation's fingerprint; an empty one, which counts as never read, if it cannot be computed."""
     try:
         return fingerprint(observation)
-    except Exception as error:  # noqa: BLE001 - it is dead-lettered for another error, or for this one, already
+    except Exception as error:  # noqa: BLE001 - it is dead-lettered already
         log_error("dead-letter", trace_of(observation), error)
         return b""
 

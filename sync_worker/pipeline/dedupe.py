@@ -1,4 +1,4 @@
-"""Dedupe: which observations are done in the state in which they are listed, and which changed since."""
+"""Dedupe: which observations were sent in the state in which they are listed, and which changed since."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from sync_worker.spans.context import trace_of
 from sync_worker.spans.fingerprint import fingerprint, is_retold
 from sync_worker.spans.model import RowKey
 
-#: What Langfuse lists of an observation so soon after its update may be half old, in milliseconds: it is read again.
+#: So soon after an update, in milliseconds, a listing may mix two versions: the observation is read a second time.
 SECOND_READ_MS = 600_000
 
 
 @dataclass(frozen=True, slots=True)
 class _Refreshed:
-    """An observation that was written again with nothing new in it: its update (Unix ms) and fingerprint now."""
+    """An observation that was updated without a change: its update (Unix ms) and fingerprint now."""
 
     observation: Observation
     updated_ms: int
@@ -28,7 +28,7 @@ class _Refreshed:
 
 
 class Dedupe:
-    """Compares what is listed with what was sent."""
+    """Compares listed observations with those that were sent."""
 
     def __init__(self, session: Session, dead_letters: DeadLetters) -> None:
         self._session = session
@@ -37,7 +37,7 @@ class Dedupe:
     def fresh(
         self, taken: Mapping[str, Sequence[Observation]], sends: Interval, *, again: bool
     ) -> dict[str, list[Observation]]:
-        """Return, by trace, what is to be sent: not done, in `sends`, and of no other run. `again`: done ones too."""
+        """Return, by trace, what to send: not done, in `sends`, not claimed by others. `again`: also what is done."""
         session = self._session
         done = {} if again else session.ledger.done_rows(session.source_id, taken)
         refreshed: list[_Refreshed] = []
@@ -48,7 +48,7 @@ class Dedupe:
                 for observation in observations
                 if sends.contains(observation.start_ms)
                 and not session.is_claimed(observation)
-                and not self._is_done(observation, done.get((trace_id, observation.id)), refreshed)
+                and not self._check_done(observation, done.get((trace_id, observation.id)), refreshed)
             ]
             if fresh:
                 found[trace_id] = fresh
@@ -56,32 +56,31 @@ class Dedupe:
         return found
 
     def second_read_ms(self, observation: Observation) -> int | None:
-        """Return when an observation that is done now is to be read once more, in Unix ms; None where it need not be.
+        """Return when an observation that is done now needs a second read, in Unix ms; None if it does not.
 
-        Until Langfuse's store has merged the versions of an observation, the input and output of one may come with the
-        name, end and update of the other, and nothing in the listing shows it. v1 keeps them together. (Langfuse
-        4.16.0.)
+        Until Langfuse's store has merged the versions of an observation, a listing may combine input and output of one
+        with name, end and update of the other, without a sign of it. v1 keeps them together. (Langfuse 4.16.0.)
         """
         now = self._session.ledger.clock.now_ms()
         last = now + SECOND_READ_MS
         due = last if observation.unsettled else min(last, (observation.updated_ms or 0) + SECOND_READ_MS)
         return due if observation.api == "v2" and due > now else None
 
-    def _is_done(self, observation: Observation, sent: SentRow | None, refreshed: list[_Refreshed]) -> bool:
-        """Whether nothing is left to do for an observation; one that cannot be compared is dead-lettered."""
+    def _check_done(self, observation: Observation, sent: SentRow | None, refreshed: list[_Refreshed]) -> bool:
+        """Return whether an observation is done; dead-letter it if it cannot be compared."""
         if sent is None:
             return False
         try:
             return self._compare_with_sent(observation, sent, refreshed)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it concerns this observation alone
+        except Exception as error:  # noqa: BLE001 - it concerns this observation alone
             if not sent.dead_lettered:
-                self._dead_letters.add_broken(observation, "it breaks its comparison with what was sent", error)
+                self._dead_letters.add_broken(observation, "it cannot be compared with what was sent", error)
             return True
 
     def _compare_with_sent(self, observation: Observation, sent: SentRow, refreshed: list[_Refreshed]) -> bool:
-        """Return whether an observation is done in this state; one with nothing new in it is added to `refreshed`.
+        """Return whether an observation is done in this state; add it to `refreshed` if only its update is new.
 
-        So is one that was read by another generation of the API when it was sent: what changed cannot be told.
+        So is one that was sent as another generation of the API listed it: a change cannot be detected.
         """
         session = self._session
         updated = observation.updated_ms or 0
@@ -95,7 +94,7 @@ class Dedupe:
                 refreshed.append(_Refreshed(observation, max(updated, sent.updated_ms), now))
             return True
         unread = sent.dead_lettered and not sent.fingerprint
-        # What was sent was no state of the observation.
+        # What was sent was a mix of two versions.
         half_old = observation.api == "v2" and observation.updated_ms == sent.updated_ms
         if not (session.policy.resend_changed or unread or half_old):
             session.report.notes["changed observations left as sent"] += 1
@@ -104,10 +103,10 @@ class Dedupe:
         return False
 
     def _refresh(self, found: Sequence[_Refreshed]) -> None:
-        """Keep of what was sent that it stands as it is listed.
+        """Store that sent observations are unchanged in their listed state.
 
-        That of which it may not be true yet is read once more; what has two versions keeps the update it was sent
-        with, so that the newer one still shows.
+        Those that may be a mix of versions get a second read; those with two versions keep the update they were sent
+        with, so that the newer one is still detected.
         """
         merged = [
             (RowKey(trace_of(one.observation), one.observation.id), one.updated_ms, one.fingerprint)

@@ -1,4 +1,4 @@
-"""Resolve, convert, batch and deliver: ready traces go to Kelet, each to its project."""
+"""Resolve, convert, batch and deliver: ready traces are sent to Kelet, each to its project."""
 
 from __future__ import annotations
 
@@ -26,25 +26,24 @@ class Deliverer:
         self._notes = notes
 
     async def deliver(self, traces: Sequence[Trace], stay_pending: Collection[str] = ()) -> set[str]:
-        """Send the fresh observations of traces, and return when each is accepted, dead-lettered, or undelivered.
+        """Send the fresh observations of traces, until each is accepted, dead-lettered, or undelivered.
 
-        Returns the traces of which something is left undelivered: Kelet does not know their project, or fails at one
-        of their spans. Those in `stay_pending` are
-        pending until it is done. A trace that belongs to a
-        project that nobody names any more and Kelet does not know goes to the source's own. Raises as `Delivery`.
+        Returns the traces with undelivered observations: Kelet does not know their project, or fails on one of their
+        spans. Those in `stay_pending` are pending until all is sent. A trace whose project is in no setting any more
+        and unknown to Kelet is sent to the source's own. Raises as `Delivery`.
         """
         routing = self._session.routing
         undelivered = await self._deliver(traces, stay_pending)
-        lost = [trace for trace in traces if trace.trace_id in undelivered and routing.is_orphaned(trace.note)]
-        if not lost:
+        orphaned = [trace for trace in traces if trace.trace_id in undelivered and routing.is_orphaned(trace.note)]
+        if not orphaned:
             return undelivered
-        routing.abandon(trace.note for trace in lost)
-        done = self._session.ledger.done_rows(self._session.source_id, [trace.trace_id for trace in lost])
-        for trace in lost:
+        routing.abandon(trace.note for trace in orphaned)
+        done = self._session.ledger.done_rows(self._session.source_id, [trace.trace_id for trace in orphaned])
+        for trace in orphaned:
             trace.others += [one for one in trace.fresh if (trace.trace_id, one.id) in done]
             trace.fresh = [one for one in trace.fresh if (trace.trace_id, one.id) not in done]
-        left_behind = {trace.trace_id for trace in lost}
-        return undelivered - left_behind | await self._deliver(lost, stay_pending)
+        orphaned_ids = {trace.trace_id for trace in orphaned}
+        return undelivered - orphaned_ids | await self._deliver(orphaned, stay_pending)
 
     async def _deliver(self, traces: Sequence[Trace], stay_pending: Collection[str]) -> set[str]:
         if not traces:
@@ -62,7 +61,7 @@ class Deliverer:
         return {key.trace for key in sending.undelivered}
 
     def _decide_projects(self, traces: Sequence[Trace], stay_pending: Collection[str]) -> None:
-        """Decide to which project each trace goes, and keep that before anything of it is sent."""
+        """Decide the project of each trace, and store it before anything of it is sent."""
         session = self._session
         before = {trace.trace_id: trace.note for trace in traces}
         for trace in traces:
@@ -74,7 +73,7 @@ class Deliverer:
         session.ledger.note_traces(session.source_id, notes)
 
     def _leave_out(self, traces: Sequence[Trace]) -> None:
-        """Keep of what a direct export would not have that it is done."""
+        """Store that observations are done which a direct export would not have."""
         left_out = [observation for trace in traces for observation in trace.left_out]
         if left_out:
             self._session.ledger.leave_out(
@@ -87,5 +86,5 @@ class Deliverer:
 
 
 def _is_rerouted(before: TraceNote | None, now: TraceNote) -> bool:
-    """Whether a trace that had a project has another one."""
+    """Whether a trace has another project than before."""
     return before is not None and before.project is not None and before.project != now.project

@@ -1,4 +1,4 @@
-"""The way of an observation, from top to bottom."""
+"""Runs all stages, from reading to commit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sync_worker.pipeline.session import Session
 
 
 class Pipeline:
-    """Takes what the jobs of one source read the whole way."""
+    """Runs the jobs of one source through all stages."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -27,7 +27,7 @@ class Pipeline:
         self.deliverer = Deliverer(session, self.preparer, Converter(session, dedupe, self.dead_letters), self.notes)
 
     async def run(self, job: Job, held_bytes: int | None = None) -> None:
-        """Do a job. What was committed of it stays when it ends with an error. Raises as reader and delivery do."""
+        """Run a job. An error does not undo what it committed. Raises as reader and delivery do."""
         async with aclosing(read(self.session, job, held_bytes)) as groups:
             async for group in groups:
                 taken = job.select(group)

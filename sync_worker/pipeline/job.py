@@ -1,4 +1,4 @@
-"""What is to be read, which of it goes now, and what is kept when it went."""
+"""Jobs: what to read, which traces are ready, and what to commit afterwards."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from sync_worker.records import Observation
 
 @dataclass(slots=True)
 class Group:
-    """Observations that go on together, by trace.
+    """Observations that are processed together, by trace.
 
-    Of a `flush`, all that was read is in it or was in an earlier one: `down_to` (Unix ms) and later of an interval.
+    A `flush` contains all that was read and was not in an earlier group: of an interval, from `down_to` (Unix ms) on.
     """
 
     traces: dict[str, list[Observation]]
@@ -28,9 +28,9 @@ class Group:
 
 @dataclass(slots=True)
 class Choice:
-    """Which traces of a group go now; `notes` of those that stay, and of each ready one what of it still waits.
+    """Which traces of a group are ready; `notes` of the others, and by trace the observations that are still `pending`.
 
-    Those in `stay_pending`, trace ids, are pending until all of them is sent.
+    Traces in `stay_pending` (ids) are pending until all of them is sent.
     """
 
     ready: list[Trace]
@@ -40,17 +40,17 @@ class Choice:
 
 
 class Job(ABC):
-    """Work for the pipeline. `again`: what is done is sent too. `streams`: complete traces go during the walk."""
+    """Work for the pipeline. `again`: what is done is sent too. `streams`: complete traces are sent during the walk."""
 
     again = False
     streams = False
-    #: Observations after which what was read is flushed; None means only when too much content is held.
+    #: Observations after which what was read is flushed; None: only at the memory limit.
     flush_after: int | None = None
 
     @property
     @abstractmethod
     def sends(self) -> Interval:
-        """What starts in it is sent; the rest only tells of its trace."""
+        """Observations that start in it are sent; the others only give context of their trace."""
 
     @abstractmethod
     def walk(self) -> AsyncIterator[Page]:
@@ -58,20 +58,20 @@ class Job(ABC):
 
     @abstractmethod
     def take(self, page: Page) -> Sequence[Observation]:
-        """Return what of a page is taken, and keep what could not be read. Called once for each page."""
+        """Return the observations of a page to process, and store what could not be read. Called once a page."""
 
     def count_merge_checks(self, pages: int) -> None:
-        """Count pages that it took to tell what comes once."""
+        """Count pages read to find unmerged observations."""
         del pages
 
     def select(self, group: Group) -> dict[str, list[Observation]]:
-        """Return, by trace, what of a group goes on to be prepared."""
+        """Return, by trace, what of a group to prepare."""
         return group.traces
 
     @abstractmethod
     def choose(self, traces: Sequence[Trace], taken: Mapping[str, Sequence[Observation]]) -> Choice:
-        """Say which traces go now."""
+        """Return which traces are ready."""
 
     @abstractmethod
     def commit(self, group: Group, taken: Mapping[str, Sequence[Observation]], choice: Choice, left: set[str]) -> None:
-        """Keep what became of a group; `left` are the traces of which something is undelivered."""
+        """Commit the result of a group; `left` are the traces with undelivered observations."""

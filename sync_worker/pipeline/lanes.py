@@ -1,4 +1,4 @@
-"""Lanes of one source: to which Kelet project a trace goes, and what becomes of it where Kelet does not know it."""
+"""Lanes of one source: the Kelet project of a trace, and what happens if Kelet does not know it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from sync_worker.settings import Route
 from sync_worker.spans.context import TraceContext
 from sync_worker.spans.routing import BY_DEFAULT, Decision, decide, follow
 
-#: Traces that may wait in the state file before a project that Kelet does not know pauses the whole source.
+#: Pending traces of unknown projects at which the whole source is paused.
 MAX_PENDING_TRACES = 100_000
 
 log = logging.getLogger(__name__)
 
 
 class Routing:
-    """Decides where traces go: by the settings, by what was decided before, and by what Kelet knows."""
+    """Decides the project of traces: by the settings, earlier decisions, and what Kelet knows."""
 
     def __init__(self, project: str, routes: Sequence[Route], delivery: Delivery) -> None:
         self._project = project
@@ -29,7 +29,7 @@ class Routing:
         self._configured = {project, *(route.project for route in routes)}
 
     def decide(self, before: TraceNote | None, context: TraceContext, *, is_ready: bool) -> Decision | None:
-        """Return where a trace goes: decided once, when it first goes; the decision follows its setting."""
+        """Return the project of a trace: decided when it is first sent; later it follows its setting."""
         if before is None or before.project is None:
             return decide(context, self._routes, self._project) if is_ready else None
         decision = follow(Decision(before.project, before.origin), self._routes, self._project)
@@ -37,27 +37,27 @@ class Routing:
         return Decision(self._project, BY_DEFAULT) if gone else decision
 
     def has_lane(self, note: TraceNote | None) -> bool:
-        """Whether the lane of a trace's project is open: Kelet was not heard to know nothing of it."""
+        """Whether the lane of a trace's project is open: Kelet has not reported it as unknown."""
         return note is None or note.project not in self._delivery.paused
 
     def is_orphaned(self, note: TraceNote | None) -> bool:
-        """Whether Kelet does not know the project of a trace, and no setting names it any more."""
+        """Whether the project of a trace is unknown to Kelet and in no setting any more."""
         if note is None or note.project in self._configured:
             return False
         return note.project in self._delivery.forsaken or not self.has_lane(note)
 
     def abandon(self, notes: Iterable[TraceNote | None]) -> None:
-        """Give up the lanes of these traces, which are left behind."""
+        """Abandon the lanes of these orphaned traces."""
         for project in sorted({str(note.project) for note in notes if note is not None} - self._delivery.forsaken):
             self._delivery.forsake(project)
             log.warning(
-                "no route names the project %r any more, and Kelet does not know it: its traces go to %r",
+                "no route names the project %r any more, and Kelet does not know it: its traces are sent to %r",
                 project, self._project, extra={"action": "lane"},
             )  # fmt: skip
 
 
 class Lanes:
-    """Which lanes are closed in this cycle, by its own answers and by those of the last one."""
+    """Which lanes are closed in this cycle, by Kelet's responses in it and in the last one."""
 
     def __init__(self, ledger: Ledger, source_id: int, delivery: Delivery) -> None:
         self._state = ledger.state(source_scope(source_id))
@@ -65,24 +65,24 @@ class Lanes:
         self._before: set[str] = set(self._state.get(PAUSED_PROJECTS) or ())
 
     def closed(self) -> set[str]:
-        """Return the projects whose traces wait: Kelet does not know them, and took nothing of them in this cycle."""
+        """Return the projects whose traces stay pending: unknown to Kelet, and nothing accepted in this cycle."""
         return {*self._delivery.paused, *(self._before - self._delivery.taken)}
 
     def to_probe(self) -> list[str]:
-        """Return the projects that were unknown in the last cycle, and of which nothing was heard in this one."""
+        """Return the projects that were unknown in the last cycle and were not tried in this one."""
         return sorted(self._before - self._delivery.taken - self._delivery.paused.keys())
 
     def mark_tried(self, project: str) -> None:
-        """Note that traces of a project were tried: whatever came of it but a 404, its lane is open."""
+        """Record that traces of a project were tried: unless the response was 404, its lane is open."""
         self._before.discard(project)
 
     def store(self) -> None:
-        """Keep which lanes are paused for the next cycle."""
+        """Store which lanes are paused, for the next cycle."""
         self._state.put(PAUSED_PROJECTS, sorted(self._delivery.paused))
 
 
 def check_pending_limit(ledger: Ledger, source_id: int, delivery: Delivery) -> None:
-    """Raise SourcePaused when more traces wait for their lanes than a state file should hold."""
+    """Raise SourcePaused if more traces are pending for closed lanes than a state file should hold."""
     if delivery.paused and ledger.pending(source_id).count >= MAX_PENDING_TRACES:
         errors = " · ".join(str(error) for error in delivery.paused.values())
-        raise SourcePaused(f"{MAX_PENDING_TRACES:,} traces wait, and so the whole source does: {errors}")
+        raise SourcePaused(f"{MAX_PENDING_TRACES:,} traces are pending, so the whole source is paused: {errors}")

@@ -1,4 +1,4 @@
-"""How much is done at once: all tunables that are no settings, in one place, passed in."""
+"""Limits of memory and requests that are not settings, in one place, passed in."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from sync_worker.pipeline.plan import TARGET_OBSERVATIONS
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of memory and requests."""
+    """Limits of memory and requests."""
 
-    #: Bytes of content held while a walk goes on; more goes out in part, since bounded memory wins over whole traces.
+    #: Bytes of content held during a walk; beyond, traces are sent in parts, since memory is limited.
     held_bytes: int = 32 * 1024 * 1024
-    #: Observations that an interval should hold; after as many, what was read of a larger one is committed.
+    #: Target observations of an interval; of a larger one, what was read is committed after as many.
     interval_observations: int = TARGET_OBSERVATIONS
-    #: Intervals of a backfill worked on at once: one is read while others are sent.
+    #: Concurrent intervals of a backfill: one is read while others are sent.
     backfill_intervals: int = 2
-    #: Pending traces looked at in one go: what one request's list of ids holds.
+    #: Pending traces checked at once: as many ids as fit in one request.
     pending_traces: int = 150
     #: Traces forgotten in one transaction.
     forgotten_traces: int = 5_000
-    #: Requests that lookback scans may take in a cycle, however small the limit a minute is.
+    #: Requests of lookback scans allowed in a cycle, however small the limit a minute is.
     lookback_requests: int = 8
-    #: Requests a minute that are assumed while no limit is known.
+    #: Assumed limit of requests a minute while none is known.
     assumed_per_minute: int = 1_000
-    #: Bytes of an address that a list of ids may take.
+    #: Bytes of a URL that a list of ids may take.
     filter_bytes: int = MAX_FILTER_BYTES

@@ -1,4 +1,4 @@
-"""What is remembered of a trace while it is pending, when it goes, and until its root has ended."""
+"""The stored note of a trace: while it is pending, when it is sent, and until its root has ended."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from sync_worker.pipeline.session import Session
 from sync_worker.pipeline.trace import Trace
 from sync_worker.records import Observation
 
-#: How often, and for how long, the root of a trace that went without it is looked for, in milliseconds; so long is
-#: remembered what was sent of it.
+#: How often, and for how long, the root of an open trace is looked up, in milliseconds; what was sent of it is stored
+#: as long.
 OPEN_EVERY_MS = 3_600_000
 OPEN_FOR_MS = 14 * 24 * 3_600_000
-#: A trace that still waits for single observations is looked at again after this share of its age.
+#: A trace with single pending observations is checked again after this fraction of its age.
 _RECHECK_SHARE = 4
 _RECHECK_MS = 60_000
 _LONGEST_RECHECK_MS = 3_600_000
 
 
 class Notes:
-    """Makes the notes of one source's traces; what makes one does not keep it."""
+    """Creates the notes of one source's traces, without storing them."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
 
     def of_pending(self, trace: Trace, check_ms: int = 0) -> TraceNote:
-        """Return the note of a trace that waits, to be looked at again at `check_ms`, Unix ms."""
+        """Return the note of a pending trace, to be checked again at `check_ms`, Unix ms."""
         return self._note(trace, pending=True, check_ms=check_ms, is_ready=False)
 
     def of_ready(self, trace: Trace, *, pending: bool) -> TraceNote:
-        """Return the note of a trace that goes now: its project is decided, and kept. `pending`: until all is sent."""
+        """Return the note of a ready trace, with its project. `pending`: it stays so until all is sent."""
         before = trace.note
         check_ms = before.check_ms if before is not None and before.open_ms is not None else 0
         note = self._note(trace, pending=pending, check_ms=check_ms, is_ready=True)
         return note if pending else self.of_sent(note, trace.observations, was_open=trace.is_open)
 
     def of_sent(self, note: TraceNote, observations: Sequence[Observation], *, was_open: bool = True) -> TraceNote:
-        """Return the note of a trace that waits no longer; `was_open`: its root is looked for if it has not ended."""
+        """Return the note of a trace that was sent; `was_open`: its root is looked up if it has not ended."""
         if has_ended(observations, str(note.context.get("rows_are", ""))):
             return replace(no_longer_pending(note), open_ms=None)
         if not was_open and note.open_ms is None:
@@ -50,9 +50,9 @@ class Notes:
         return replace(no_longer_pending(note), open_ms=note.open_ms or now, check_ms=check)
 
     def of_undelivered(self, trace: Trace, now_ms: int) -> TraceNote:
-        """Return the note of a trace that could not be delivered whole: it waits for its lane, or its next try.
+        """Return the note of a trace that was not fully delivered: pending for its lane or its next try.
 
-        Raises SourcePaused when more wait for their lanes than a state file should hold.
+        Raises SourcePaused if more are pending for closed lanes than a state file should hold.
         """
         session = self._session
         if not session.routing.has_lane(trace.note):
@@ -62,7 +62,7 @@ class Notes:
         return self.of_pending(trace, now_ms + wait)
 
     def of_partly_sent(self, trace: Trace, observations: Sequence[Observation], now_ms: int) -> TraceNote:
-        """Return the note of a trace that went but for these observations."""
+        """Return the note of a trace that was sent except for these observations."""
         first = min(observation.start_ms for observation in observations)
         check = min(_next_check(observation, now_ms, self._session.readiness_limits) for observation in observations)
         return replace(self.of_pending(trace, check), earliest_ms=first)
@@ -86,12 +86,12 @@ class Notes:
 
 
 def no_longer_pending(note: TraceNote) -> TraceNote:
-    """Return the note of a trace that waits no longer."""
+    """Return the note of a trace that is no longer pending."""
     return replace(note, pending=False, pending_ms=None, check_ms=0)
 
 
 def pending_claimed(note: TraceNote, observations: Sequence[Observation], now_ms: int) -> TraceNote:
-    """Return the note of a trace that waits until another run has done with these observations, which it claims."""
+    """Return the note of a trace that is pending until another run has finished these observations, which it claims."""
     return replace(
         note,
         pending=True,
@@ -103,17 +103,17 @@ def pending_claimed(note: TraceNote, observations: Sequence[Observation], now_ms
 
 
 def take_pending(trace: Trace, now_ms: int, limits: ReadinessLimits) -> list[Observation]:
-    """Take the observations out of a trace that still wait alone, and return them."""
-    held = pending_observations(trace.fresh, now_ms, limits, None if trace.note is None else trace.note.pending_ms)
-    if held:
-        ids = {observation.id for observation in held}
+    """Remove from a trace, and return, the observations that are still pending alone."""
+    pending = pending_observations(trace.fresh, now_ms, limits, None if trace.note is None else trace.note.pending_ms)
+    if pending:
+        ids = {observation.id for observation in pending}
         trace.fresh = [observation for observation in trace.fresh if observation.id not in ids]
-        trace.others += held
-    return held
+        trace.others += pending
+    return pending
 
 
 def _next_check(observation: Observation, now_ms: int, limits: ReadinessLimits) -> int:
-    """Return when an observation that waits alone is looked at again: seldom while little may have happened."""
+    """Return when an observation that is pending alone is checked again: less often the older it is."""
     is_open = observation.is_open and now_ms - observation.start_ms < limits.max_open
     since = observation.start_ms if is_open else min(now_ms, observation.last_ms)
     wait = max(_RECHECK_MS, (now_ms - since) // _RECHECK_SHARE)

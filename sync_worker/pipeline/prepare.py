@@ -1,4 +1,4 @@
-"""Prepare: what is fresh of each trace, its root, its context, and fields that the server keeps elsewhere."""
+"""Prepare: what is fresh of each trace, its root, its context, and its truncated fields."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from sync_worker.pipeline.trace import Trace, TracePart
 from sync_worker.records import Observation
 from sync_worker.spans.context import TraceContext, gather, trace_of
 
-#: How long after an observation its trace's root may start and still be found (clocks of several machines), in ms.
+#: How long after an observation its root may start (clocks of several machines), in milliseconds.
 _ROOT_AFTER_MS = 3_600_000
 
 _Read = Callable[[Sequence[str], Interval], AsyncIterator[Page]]
 
 
 class Preparer:
-    """Makes traces of observations. All requests to Langfuse that a trace needs before it goes are made here."""
+    """Builds traces from observations. Makes all requests to Langfuse that a trace needs before it is sent."""
 
     def __init__(self, session: Session, dedupe: Dedupe, dead_letters: DeadLetters) -> None:
         self._session = session
@@ -31,10 +31,10 @@ class Preparer:
     async def prepare(
         self, taken: Mapping[str, Sequence[Observation]], sends: Interval, *, again: bool = False
     ) -> list[Trace]:
-        """Return the traces with something to send, with all that is known of them.
+        """Return the traces with fresh observations, with their context.
 
-        What is done, and what starts outside `sends`, only tells of its trace. Roots that are not at hand are looked
-        up, many at a time. `again` sends what is done too. Raises as the reader does.
+        What is done, or starts outside `sends`, only gives context. Missing roots are looked up, many at a time.
+        `again` includes what is done. Raises as the reader does.
         """
         if not taken:
             return []
@@ -50,7 +50,7 @@ class Preparer:
         return [trace for trace in traces if trace.fresh]
 
     async def resolve(self, traces: Sequence[Trace]) -> AsyncIterator[TracePart]:
-        """Yield traces with the fields put in that the server keeps elsewhere; in parts where these are too much."""
+        """Yield traces with truncated fields resolved; in parts where these exceed the memory limit."""
         for trace in traces:
             part, held = TracePart(trace), 0
             for observation in trace.fresh:
@@ -69,29 +69,29 @@ class Preparer:
                 yield part
 
     def gather_context(self, trace: Trace) -> TraceContext:
-        """Return what its observations say of a trace; one that cannot be asked is taken out, and dead-lettered."""
+        """Return the context of a trace; an observation that fails is removed and dead-lettered."""
         note = trace.note
         known = None if note is None else TraceContext.from_json(trace.trace_id, note.context)
         try:
             return gather(trace.trace_id, trace.observations, known)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the observations are tried one by one
+        except Exception as error:  # noqa: BLE001 - the observations are then checked one by one
             log_error("gather", trace.trace_id, error)
         errors = {one.id: found for one in trace.observations if (found := _error_of(one)) is not None}
         for observation in trace.fresh:
             if observation.id in errors:
                 self._dead_letters.add_broken(
-                    observation, "it breaks what is gathered of its trace", errors[observation.id]
+                    observation, "the context of its trace cannot be gathered with it", errors[observation.id]
                 )
         trace.fresh = [observation for observation in trace.fresh if observation.id not in errors]
         trace.others = [observation for observation in trace.others if observation.id not in errors]
         try:
             return gather(trace.trace_id, trace.observations, known)
-        except Exception as error:  # noqa: BLE001 - together they break it: they go without what they say
+        except Exception as error:  # noqa: BLE001 - they fail together: they are sent without their context
             log_error("gather", trace.trace_id, error)
             return TraceContext(trace.trace_id)
 
     async def _look_up_roots(self, traces: Sequence[Trace]) -> None:
-        """Fetch the roots of traces whose root is neither at hand nor known."""
+        """Fetch the roots of traces whose root was neither read nor is known."""
         rootless = {
             trace.trace_id: trace
             for trace in traces
@@ -100,7 +100,7 @@ class Preparer:
             and not (trace.note is not None and trace.note.context.get("root_seen"))
         }
         await self._fetch_into(rootless, self._session.reader.roots)
-        # A synthetic root alone does not tell whether its trace came over OpenTelemetry, which decides if it is sent.
+        # A synthetic root alone does not show whether its trace came over OpenTelemetry, which decides if it is sent.
         lonely = {
             trace.trace_id: trace
             for trace in traces
@@ -125,9 +125,9 @@ class Preparer:
 
 
 def _error_of(observation: Observation) -> Exception | None:
-    """Return what goes wrong when an observation alone is asked of its trace."""
+    """Return the error of gathering context from this observation alone, if any."""
     try:
         gather(trace_of(observation), [observation])
-    except Exception as error:  # noqa: BLE001 - it is handed back
+    except Exception as error:  # noqa: BLE001 - it is returned
         return error
     return None

@@ -1,4 +1,4 @@
-"""Read and assemble: the one loop over pages. It yields what goes on together, and holds no more than it may."""
+"""Read and assemble: the loop over pages. It yields groups of traces, within the memory limit."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import AsyncGenerator
 
 from sync_worker.pipeline.assemble import Assembly
 from sync_worker.pipeline.job import Group, Job
-from sync_worker.pipeline.unmerged import find_unmerged
 from sync_worker.pipeline.session import Session
+from sync_worker.pipeline.unmerged import find_unmerged
 
 
 async def read(session: Session, job: Job, held_bytes: int | None = None) -> AsyncGenerator[Group, None]:
-    """Walk the pages of a job and yield its traces: those that are complete, all when too much is held, the rest.
+    """Yield a job's traces: complete ones as they are read, all at the memory limit, and the rest.
 
     Pages come newest first, so a trace whose root was read is complete. The last group may be empty. Raises as the
     reader does.

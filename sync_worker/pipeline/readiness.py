@@ -1,4 +1,4 @@
-"""Whether a trace is ready, and which of its observations still wait. Pure."""
+"""Whether a trace is ready, and which of its observations are still pending. Pure."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from sync_worker.spans.context import roots_of
 
 
 class Readiness(Enum):
-    """Whether a trace goes now."""
+    """Whether a trace is ready."""
 
-    READY = "ready"  # its root has ended, and it is quiet
-    OVERDUE = "overdue"  # it has waited long enough
+    READY = "ready"  # its root has ended, and its quiet period has passed
+    OVERDUE = "overdue"  # older than SYNC_MAX_OPEN
     PENDING = "pending"
 
 
 @dataclass(frozen=True, slots=True)
 class ReadinessLimits:
-    """How long traces wait, in milliseconds: for quiet, and at most."""
+    """The quiet period, and the longest time that a trace is pending, in milliseconds."""
 
     quiet_period: int
     max_open: int
@@ -36,10 +36,10 @@ def readiness(
     *,
     guess_ms: int | None = None,
 ) -> Readiness:
-    """Say whether a trace may go: its root has ended and it has been quiet, or it began too long ago to wait.
+    """Return whether a trace is ready: root ended and quiet period passed, or older than `max_open`.
 
-    `earliest_ms` and `newest_ms` cover what was seen before and is not at hand; `known_kind` is what is known of it.
-    Where `now_ms` is only the last time that was certain, `guess_ms` says whether a trace has been quiet.
+    `earliest_ms` and `newest_ms` include observations seen before, `known_kind` is their kind. Where `now_ms` is only
+    the last certain time, `guess_ms` decides about the quiet period.
     """
     if now_ms - earliest_ms >= limits.max_open:
         return Readiness.OVERDUE
@@ -48,16 +48,16 @@ def readiness(
 
 
 def has_ended(observations: Iterable[Observation], known_kind: str = "") -> bool:
-    """Whether a root of the trace is at hand and has ended; `known_kind` is what is known of the rest."""
+    """Whether a root of the trace was read and has ended; `known_kind` is the kind of the other observations."""
     return any(not observation.is_open for observation in roots_of(observations, known_kind))
 
 
 def pending_observations(
     observations: Iterable[Observation], now_ms: int, limits: ReadinessLimits, since_ms: int | None = None
 ) -> list[Observation]:
-    """Return the observations of a ready trace that still wait, for their own end or for their versions to be merged.
+    """Return the observations of a ready trace that are still pending: not ended, or not merged.
 
-    One without a trace never does. `since_ms` is how long the trace has been pending.
+    One without a trace never is. `since_ms` is since when the trace has been pending, Unix ms.
     """
     return [
         observation
@@ -71,10 +71,10 @@ def pending_observations(
 
 
 def awaits_merge(observation: Observation, now_ms: int, limits: ReadinessLimits, since_ms: int | None) -> bool:
-    """Whether an observation has two versions and may yet come once.
+    """Whether an observation has two versions that may still be merged.
 
-    It waits no longer than SYNC_MAX_OPEN from its last version, or from when its trace became pending: one that is
-    written again and again would wait for ever.
+    It is pending no longer than SYNC_MAX_OPEN from its last version, or from when its trace became pending: one that is
+    updated again and again would never be sent.
     """
     if not observation.unsettled or observation.trace_id is None:
         return False

@@ -1,4 +1,4 @@
-"""What a run did, in numbers: the body of `--json` and of the closing line."""
+"""The report of a run: the body of `--json` and the closing line."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ class SourceReport:
     """Counts of one source in one run."""
 
     source: str
-    intervals: int = 0  # intervals of time finished
+    intervals: int = 0  # intervals completed
     observations_read: int = 0
     spans_sent: int = 0
     spans_changed: int = 0  # of those sent, sent before in another state
     observations_unchanged: int = 0  # read again, sent before
     traces_sent: int = 0
-    traces_pending: int = 0  # still waiting at the end of the run
+    traces_pending: int = 0  # at the end of the run
     traces_vanished: int = 0  # pending, then gone at the source
-    traces_given_up: int = 0  # sent, but for a root that is looked for no longer
+    traces_given_up: int = 0  # sent, without a root that is no longer looked up
     dead_letters: int = 0
     langfuse_requests: int = 0
     lookback_requests: int = 0  # of these; lookups of roots not counted
     kelet_requests: int = 0
-    bytes_sent: int = 0  # to Kelet, as they went over the wire
-    complete_to_ms: int | None = None  # end of the contiguous live coverage, Unix ms
-    late_unseen_from_ms: int | None = None  # of a backfill: observations that turn up late from here on, Unix ms,
-    late_unseen_to_ms: int | None = None  # up to here, are not looked for by any run
+    bytes_sent: int = 0  # to Kelet, on the wire
+    complete_to_ms: int | None = None  # watermark, Unix ms
+    late_unseen_from_ms: int | None = None  # of a backfill: late-arriving observations from here, Unix ms,
+    late_unseen_to_ms: int | None = None  # to here are found by no run
     error: str | None = None  # what ended the source's part of the run, if anything did
-    notes: Counter[str] = field(default_factory=Counter)  # oddities met in the data, by kind
+    notes: Counter[str] = field(default_factory=Counter)  # oddities of the data, by kind
 
     def as_json(self) -> dict[str, Any]:
         """Return the counts as a JSON object."""
@@ -41,14 +41,14 @@ class SourceReport:
         return values
 
     def hints(self) -> list[str]:
-        """Return lines for people about what this run leaves open, and how that is done."""
+        """Return lines for people about what this run leaves open, and how to complete it."""
         if self.late_unseen_from_ms is None or self.late_unseen_to_ms is None:
             return []
         start, end = iso_time(self.late_unseen_from_ms), iso_time(self.late_unseen_to_ms)
         return [
             (
-                f"{self.source}: observations that turn up late in {start} to {end} are not looked for: no lookback "
-                f"scan goes there. Try, later: verify --from {start} --to {end}; with --repair --resend it sends them"
+                f"{self.source}: late-arriving observations in {start} to {end} are not found: no lookback  "
+                f"scan reaches there. Try, later: verify --from {start} --to {end}; with --repair --resend it sends them"
             )
         ]
 
@@ -56,11 +56,11 @@ class SourceReport:
         """Return the counts as one line for people."""
         parts = [f"{self.spans_sent} spans sent in {self.kelet_requests} requests"]
         for count, words in (
-            (self.spans_changed, "of them changed since sent before"),
-            (self.observations_unchanged, "observations known already"),
+            (self.spans_changed, "of them changed since they were sent"),
+            (self.observations_unchanged, "observations unchanged"),
             (self.traces_pending, "traces pending until they end"),
             (self.traces_vanished, "traces gone at the source"),
-            (self.traces_given_up, "open traces whose root is looked for no longer"),
+            (self.traces_given_up, "open traces whose root is no longer looked up"),
             (self.dead_letters, "dead letters"),
         ):
             if count:

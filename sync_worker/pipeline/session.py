@@ -1,4 +1,4 @@
-"""What all stages and runs that work on one source share."""
+"""What all stages and runs of one source share."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sync_worker.spans.model import Conversion
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the settings say of sending. Times in milliseconds, sizes in bytes."""
+    """Settings of sending. Times in milliseconds, sizes in bytes."""
 
     project: str
     routes: Sequence[Route]
@@ -35,7 +35,7 @@ class Policy:
 
 @dataclass(slots=True)
 class Session:
-    """One source at work: where it is read from and sent to, its state, and how far this run has come."""
+    """A source in a run: its reader, delivery, state and report."""
 
     source_id: int
     policy: Policy
@@ -46,7 +46,7 @@ class Session:
     delivery: Delivery
     report: SourceReport
     clock: CorrectedClock
-    #: What another run claims: its observations only tell of their trace.
+    #: What another run claims: its observations only give context of their trace.
     claimed: Sequence[Interval] = ()
     routing: Routing = field(init=False)
     state: State = field(init=False)
@@ -62,9 +62,9 @@ class Session:
     def claimed_by_others(
         self, taken: Mapping[str, Sequence[Observation]], sends: Interval
     ) -> dict[str, list[Observation]]:
-        """Return, by trace, what starts in `sends`, is not done, and is claimed by another run; its trace has to wait.
+        """Return, by trace, what starts in `sends`, is not done, and is claimed by another run; its trace is pending.
 
-        What has no trace cannot wait: the other run reads all that it claims.
+        What has no trace cannot be pending: the other run reads all that it claims.
         """
         if not self.claimed:
             return {}

@@ -1,4 +1,4 @@
-"""Keeps what each of Kelet's answers settled: one transaction an answer."""
+"""Commits the result of each response of Kelet: one transaction a response."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ class LedgerSink:
         self._clock = clock
 
     def check(self) -> None:
-        """Make sure that the next answer can be kept. Raises StateError or LeaseHeld."""
+        """Check that the next result can be committed. Raises StateError or LeaseHeld."""
         self._ledger.check()
 
     def remember(self, text: str) -> None:
-        """Keep what was found of sizes and of spans at which Kelet fails. Raises StateError or LeaseHeld."""
+        """Store what is known of sizes, and of spans that Kelet fails on. Raises StateError or LeaseHeld."""
         state = self._ledger.state(source_scope(self._source_id))
         state.put(DELIVERY, text)
         state.save()
 
     def settle(self, settled: Settled) -> None:
-        """Keep what an answer settled; durable when it returns. Raises StateError, LeaseHeld or DeadLettersFull."""
+        """Commit the result of a response; durable on return. Raises StateError, LeaseHeld or DeadLettersFull."""
         now = self._clock.now_ms()
         letters = [
             DeadLetter(
@@ -52,8 +52,8 @@ class LedgerSink:
                 DeadLetter(
                     source_id=self._source_id,
                     kind="partial",
-                    reason=f"Kelet took a request and rejected {settled.rejected} of its {len(settled.accepted)} spans "
-                    f"without saying which: {settled.rejected_reason or 'no reason given'}",
+                    reason=f"Kelet accepted a request and rejected {settled.rejected} of its "
+                    f"{len(settled.accepted)} spans without saying which: {settled.rejected_reason or 'no reason given'}",
                     made_ms=now,
                     project=settled.accepted[0].project,
                     start_ms=min(span.start_ms for span in settled.accepted),

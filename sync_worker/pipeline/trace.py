@@ -1,4 +1,4 @@
-"""What the stages hand on: a trace with the observations at hand, and a part of one that is converted together."""
+"""What the stages pass on: a trace with its observations, and a part of it that is converted together."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from sync_worker.spans.context import TraceContext
 
 @dataclass(slots=True)
 class Trace:
-    """A trace with the observations at hand: `fresh` are to be sent, `others` only tell of the trace."""
+    """A trace with the observations read: `fresh` are to be sent, `others` only give context."""
 
     trace_id: str
     fresh: list[Observation]
     others: list[Observation] = field(default_factory=list)
     note: TraceNote | None = None
     left_out: list[Observation] = field(default_factory=list)  # what a direct export would not have
-    is_sent: bool = False  # whether a span of it was handed to the delivery
-    is_open: bool = False  # it goes although no root of it has ended
+    is_sent: bool = False  # whether a span of it was passed to the delivery
+    is_open: bool = False  # it is sent although no root of it has ended
     context: TraceContext = field(init=False)
 
     def __post_init__(self) -> None:
@@ -27,12 +27,12 @@ class Trace:
 
     @property
     def observations(self) -> list[Observation]:
-        """All observations at hand."""
+        """All observations read."""
         return [*self.fresh, *self.others]
 
     @property
     def is_lone(self) -> bool:
-        """Whether no observation to be sent has a trace: it cannot be fetched by it, so it cannot wait."""
+        """Whether no observation to be sent has a trace: they cannot be fetched by it, so they cannot be pending."""
         return all(observation.trace_id is None for observation in self.fresh)
 
     @property
@@ -50,14 +50,14 @@ class Trace:
 
 @dataclass(slots=True)
 class TracePart:
-    """Fresh observations of a trace that go out together: all of them, unless their resolved fields are too much."""
+    """Fresh observations of a trace that are sent together: all of them, within the memory limit."""
 
     trace: Trace
     observations: list[Observation] = field(default_factory=list)
-    resolved: dict[str, Observation] = field(default_factory=dict)  # by id: with what the server keeps elsewhere
+    resolved: dict[str, Observation] = field(default_factory=dict)  # by id: with truncated fields resolved
 
     @property
     def others(self) -> list[Observation]:
-        """All other observations of the trace at hand."""
+        """All other observations of the trace that were read."""
         own = {observation.id for observation in self.observations}
         return [observation for observation in self.trace.observations if observation.id not in own]

@@ -1,8 +1,8 @@
-"""Tells observations that come once from observations of which a page showed only one version.
+"""Finds unmerged observations of which a page showed only one version.
 
-A cursor leaves out whatever ties with the last observation of its page, another version of that observation too. So the
-last observation of a page comes once only if a listing by its id shows it once. Those of many pages go into one light
-request.
+A cursor skips whatever ties with the last observation of its page, including another version of it. So the last
+observation of a page has one version only if a listing by its id shows it once. Those of many pages share one
+metadata-only request.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from sync_worker.records import Observation
 
 
 async def find_unmerged(reader: Reader, assembly: Assembly) -> int:
-    """Find out of which observations held a cursor may have left out another version; return how many pages it took.
+    """Find unmerged observations among the last of each page; return how many pages that took.
 
-    Where there is one, both are taken in, so that the newer one is held. Raises as the reader does.
+    Both versions are added, so that the newer one is kept. Raises as the reader does.
     """
     unchecked = list(assembly.unchecked.values())
     if not unchecked:
@@ -38,7 +38,7 @@ async def find_unmerged(reader: Reader, assembly: Assembly) -> int:
 
 
 async def _listed_twice(reader: Reader, observations: Sequence[Observation]) -> tuple[set[StoreKey], int]:
-    """Return which of these observations are listed twice, and how many pages it took to tell."""
+    """Return which of these observations are listed twice, and how many pages that took."""
     twice: set[StoreKey] = set()
     pages = 0
     todo = {store_key(observation): observation for observation in observations}
@@ -53,9 +53,9 @@ async def _listed_twice(reader: Reader, observations: Sequence[Observation]) -> 
                 borders.add(store_key(page.border))
         twice |= {key for key in todo if times[key] > 1}
         left = {key: observation for key, observation in todo.items() if key in borders and key not in twice}
-        if len(todo) == 1:  # what else its page's cursor stands for can only be another version
+        if len(todo) == 1:  # what follows its page's cursor can only be another version
             return twice | left.keys(), pages
-        if len(left) == len(todo):  # pages of one observation: they tell only of an observation that is asked for alone
+        if len(left) == len(todo):  # pages of one observation: they are conclusive only for a single id
             for observation in left.values():
                 found, more = await _listed_twice(reader, [observation])
                 twice, pages = twice | found, pages + more

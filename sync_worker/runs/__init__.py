@@ -1,1 +1,1 @@
-"""What a run may do with a source: one file each. Those that send give the pipeline a `Job`."""
+"""What a run can do with a source: one file each. Those that send pass a `Job` to the pipeline."""

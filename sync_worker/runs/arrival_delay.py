@@ -1,4 +1,4 @@
-"""How late observations show up: from their end to when they were first seen, counted in classes."""
+"""Arrival delay: time from the end of an observation to when it was first seen, as a histogram."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from sync_worker.ledger import Ledger, source_scope
 from sync_worker.ledger.state_keys import ARRIVAL_DELAY, last_scan
 from sync_worker.times import iso_time
 
-#: Upper bounds of the classes, in seconds; the last class has none.
+#: Upper bounds of the buckets, in seconds; the last bucket has none.
 BOUNDS = (30, 60, 120, 300, 660, 1_200, 3_600, 7_200, 21_600, 86_400, 172_800)
 
 
 @dataclass(slots=True)
 class ArrivalDelay:
-    """A histogram of observations by arrival_delay."""
+    """A histogram of observations by arrival delay."""
 
     counts: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
 
@@ -31,9 +31,9 @@ class ArrivalDelay:
         return sum(self.counts)
 
     def within(self, share: float) -> int | None:
-        """Return the class bound, in seconds, that this share of all observations was seen within.
+        """Return the bucket bound, in seconds, within which this share of all observations was seen.
 
-        None where there is none.
+        None if there is none.
         """
         seen = 0
         for bound, count in zip(BOUNDS, self.counts, strict=False):
@@ -44,17 +44,17 @@ class ArrivalDelay:
 
     @classmethod
     def from_counts(cls, stored: Sequence[int] | None) -> ArrivalDelay:
-        """Return it with stored counts; those of other classes are dropped."""
+        """Return a histogram of stored counts; empty if the buckets were others."""
         stored = stored or ()
         return cls(list(stored)) if len(stored) == len(BOUNDS) + 1 else cls()
 
 
 def describe(ledger: Ledger, source_id: int, windows_ms: Sequence[int]) -> dict[str, Any]:
-    """Return as JSON values how late observations turn up, and how far back was looked again; durations in seconds."""
+    """Return arrival delays and the last lookback scans as JSON values; durations in seconds."""
     state = ledger.state(source_scope(source_id))
     found = ArrivalDelay.from_counts(state.get(ARRIVAL_DELAY))
-    looks = {window: state.get(last_scan(window)) for window in windows_ms}
-    done = {window // 1000: iso_time(moment) for window, moment in looks.items() if moment}
+    scans = {window: state.get(last_scan(window)) for window in windows_ms}
+    done = {window // 1000: iso_time(moment) for window, moment in scans.items() if moment}
     return {
         "observations": found.total,
         "within_seconds": {f"{share:.1%}": found.within(share) for share in (0.5, 0.99, 0.999)} if found.total else {},

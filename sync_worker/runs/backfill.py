@@ -1,4 +1,4 @@
-"""A backfill: intervals of past time that are not completed, several at once; a rerun resumes."""
+"""A backfill: intervals of history that are not completed, several at once; a rerun resumes."""
 
 from __future__ import annotations
 
@@ -12,17 +12,21 @@ from sync_worker.pipeline.plan import IntervalPlanner, due
 from sync_worker.runs.coverage import Coverage
 from sync_worker.runs.interval import IntervalJob
 
-#: Is told how far an interval of time is done: (done up to Unix ms, the whole interval).
+#: Receives progress: (completed up to Unix ms, the whole interval).
 Progress = Callable[[int, Interval], None]
 
 
 async def backfill(
-    pipeline: Pipeline, coverage: Coverage, whole: Interval, parts: Sequence[Interval] | None, progress: Progress | None
+    pipeline: Pipeline,
+    coverage: Coverage,
+    whole: Interval,
+    partitions: Sequence[Interval] | None,
+    progress: Progress | None,
 ) -> None:
-    """Sync what of `whole` is not completed; with `parts`, only what lies in them. Raises as reader and delivery do."""
+    """Sync what of `whole` is not completed; with `partitions`, only in them. Raises as reader and delivery do."""
     limits = pipeline.session.limits
     completed = coverage.of_all
-    own = [whole] if parts is None else clip(parts, whole)
+    own = [whole] if partitions is None else clip(partitions, whole)
     planner = IntervalPlanner(target=limits.interval_observations)
     todo = planner.split(coverage.claim_gaps([gap for part in own for gap in due(part.start, part.end, completed)]))
     done = 0

@@ -1,9 +1,10 @@
-"""Which parts of covered time to list again, where a listing costs as much as a reading (v1).
+"""Which parts of completed intervals to list again, where a listing is as expensive as a read (v1).
 
-Time is cut into buckets. Of each one it is remembered how many observations the server counted when it was listed last,
-and when that was. A bucket is listed again when its count has changed, and once whenever a window has passed over it,
-since an update may leave the count as it is. Counts of many buckets are compared at once, and halved where they differ.
-Buckets side by side are listed in one walk; what it listed of each is its count, if the sum is what the server counted.
+Time is split into buckets. For each one, the server's count of observations at its last listing is stored, and when
+that was. A bucket is listed again when its count has changed, and once for each lookback window that has passed over
+it, since an update may not change the count. Counts of many buckets are compared at once, and bisected where they
+differ. Adjacent buckets are listed in one walk; what it listed of each is its count, if the sum equals the server's
+count.
 """
 
 from __future__ import annotations
@@ -18,10 +19,9 @@ from sync_worker.ledger.state_keys import BUCKET_COUNTS, State
 from sync_worker.pipeline.report import SourceReport
 
 BUCKET_MS = 300_000
-#: Requests that a count takes: one of each v1 list.
+#: Requests of a count: one for each v1 list.
 _REQUESTS = 2
-#: Observations that one walk may list: more are listed in halves, so that what is missing of them is held a part at a
-#: time.
+#: Observations that one walk may list: more are listed in halves, to limit the missing ones held at a time.
 _MAX_OBSERVATIONS = 500
 
 #: Lists an interval, compares what it lists, and returns the starts (Unix ms) of the observations, each observation
@@ -30,7 +30,7 @@ Compare = Callable[[Interval], Awaitable[Iterable[int]]]
 
 
 class BucketCounts:
-    """Remembers counts of one source. `windows` are in milliseconds, shortest first."""
+    """Bucket counts of one source. `windows` are the lookback windows in milliseconds, shortest first."""
 
     def __init__(
         self, state: State, reader: Reader, windows: Sequence[int], clock: Clock, report: SourceReport
@@ -44,7 +44,7 @@ class BucketCounts:
         self._known: dict[int, list[int]] = {int(start): values for start, values in stored.items()}
 
     async def list_changed(self, interval: Interval, compare: Compare) -> None:
-        """List the parts of an interval that may hold something new. Raises as the reader and `compare` do."""
+        """List the parts of an interval that may contain something new. Raises as the reader and `compare` do."""
         run, due = list[int](), list[int]()
         for part in _split_at_buckets(interval):
             if part.length < BUCKET_MS:
@@ -57,14 +57,14 @@ class BucketCounts:
             else:
                 run.append(part.start)
         due += await self._differing(run)
-        for side_by_side in reversed(_runs(sorted(due))):
-            await self._list(side_by_side, compare)
+        for adjacent in reversed(_runs(sorted(due))):
+            await self._list(adjacent, compare)
 
     async def _list(self, run: Sequence[int], compare: Compare) -> None:
-        """List buckets that stand side by side, and remember what each holds."""
+        """List adjacent buckets, and store the count of each."""
         whole = Interval(run[0], run[-1] + BUCKET_MS)
         now = self._clock.now_ms()
-        # Counted before it is listed: what comes in between shows the next time.
+        # Counted before it is listed: what arrives in between is found the next time.
         counted = await self._count(whole)
         if counted <= _MAX_OBSERVATIONS or len(run) == 1:
             starts = await compare(whole) if counted else ()
@@ -80,13 +80,13 @@ class BucketCounts:
         await self._list(run[:middle], compare)
 
     def store(self) -> None:
-        """Keep the counts for the next run, as far back as looks reach."""
+        """Store the counts for the next run, as far back as scans reach."""
         oldest = self._clock.now_ms() - 2 * self._windows[-1]
         self._known = {start: values for start, values in self._known.items() if start >= oldest}
         self._state.put(BUCKET_COUNTS, {str(start): values for start, values in self._known.items()})
 
     def _is_due(self, start: int) -> bool:
-        """Whether a bucket was never listed, or not since a window but the deepest passed over it."""
+        """Whether a bucket was never listed, or not since a window, except the longest, passed over it."""
         known = self._known.get(start)
         if known is None:
             return True
@@ -94,7 +94,7 @@ class BucketCounts:
         return any(known[1] < end + window <= now for window in self._windows[:-1])
 
     async def _differing(self, run: Sequence[int]) -> list[int]:
-        """Return which of these buckets, one after the other, hold another number of observations than they did."""
+        """Return which of these adjacent buckets have another count than before."""
         if not run:
             return []
         counted = await self._count(Interval(run[0], run[-1] + BUCKET_MS))
@@ -111,7 +111,7 @@ class BucketCounts:
 
 
 def _runs(starts: Sequence[int]) -> list[list[int]]:
-    """Group buckets, oldest first, by whether they stand side by side."""
+    """Group adjacent buckets, oldest first."""
     runs = list[list[int]]()
     for start in starts:
         if runs and runs[-1][-1] + BUCKET_MS == start:
@@ -122,7 +122,7 @@ def _runs(starts: Sequence[int]) -> list[list[int]]:
 
 
 def _split_at_buckets(interval: Interval) -> list[Interval]:
-    """Cut an interval where buckets begin."""
+    """Split an interval at bucket boundaries."""
     parts = []
     here = interval.start
     while here < interval.end:

@@ -1,4 +1,4 @@
-"""What a backfill would cost, before it starts: observations, requests, minutes, bytes."""
+"""Estimates a backfill before it starts: observations, requests, minutes, bytes."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from sync_worker.langfuse.page_size import HEAVY_PAGE_BYTES, MAX_LIMIT
 from sync_worker.langfuse.reader import Reader
 from sync_worker.pipeline.plan import TARGET_OBSERVATIONS
 
-#: Seconds a page takes where nothing limits it; a guess that only a run can better.
+#: Assumed seconds a page, without a rate limit.
 _SECONDS_PER_REQUEST = 1.0
 _SAMPLES = 3
-#: Where so many intervals would have to be counted, observations are estimated: some servers answer 100 counts a day.
+#: With more intervals than this, observations are estimated, not counted: some servers allow 100 counts a day.
 _MAX_COUNTS = 4
-#: Observations are estimated by so many parts of what is asked for.
+#: Observations are estimated from so many parts of the range.
 _PARTS = 12
-_GOLDEN = 0.618  # of whose multiples none lie together
+_GOLDEN = 0.618  # its multiples modulo 1 are evenly spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ async def estimate(
     intervals: Sequence[Interval],
     max_batch: tuple[int, int],
 ) -> Estimate:
-    """Estimate what bringing over these intervals takes; `max_batch` is spans and bytes of a request to Kelet."""
+    """Estimate a backfill of these intervals; `max_batch` is spans and bytes of a request to Kelet."""
     counted = await _count(reader, intervals)
     sampled, sampled_bytes = await _sample(reader, intervals)
     observations = await _estimate_observations(reader, intervals) if counted is None else counted
@@ -82,14 +82,14 @@ async def estimate(
 
 
 def _max_page_size(reader: Reader) -> int:
-    """Return how many observations a page may hold."""
+    """Return the maximum observations of a page."""
     return MAX_LIMIT if reader.api == "v2" else MAX_ROWS
 
 
 async def _count(reader: Reader, intervals: Sequence[Interval]) -> int | None:
-    """Return how many observations the server counts.
+    """Return the server's count of observations.
 
-    None where it does not, or for so many intervals would be asked often.
+    None if it has none, or for too many intervals.
     """
     if len(intervals) > _MAX_COUNTS:
         return None
@@ -103,10 +103,10 @@ async def _count(reader: Reader, intervals: Sequence[Interval]) -> int | None:
 
 
 async def _estimate_observations(reader: Reader, intervals: Sequence[Interval]) -> int:
-    """Estimate the observations by listing one page of parts that lie evenly over the intervals.
+    """Estimate the observations by listing one page of parts that are spread evenly over the intervals.
 
-    A part that holds no more than a page is counted by it. Of a fuller one, how dense it is at its end, which may be
-    the busiest hour of each of its days, is set off against how dense it is at another place, in each part another one.
+    A part of at most a page is counted by it. For a larger one, the density at its end, which may be the busiest hour
+    of each day, is averaged with the density at another place, which differs from part to part.
     """
     whole_ms = sum(interval.length for interval in intervals)
     length = max(1, math.ceil(whole_ms / _PARTS))
@@ -128,9 +128,9 @@ async def _estimate_observations(reader: Reader, intervals: Sequence[Interval]) 
 
 
 async def _list(reader: Reader, interval: Interval) -> tuple[float, int]:
-    """Return how many observations the newest page of an interval holds.
+    """Return how many observations the newest page of an interval has.
 
-    And down to which start time they are all that start.
+    Also returns the start time (Unix ms) from which on they are complete.
     """
     observations, oldest = 0, interval.end
     async for page in reader.interval(interval, light=True):

@@ -1,4 +1,4 @@
-"""Where one trace stands: in the ledger, and in Langfuse, asked live."""
+"""The state of one trace: in the ledger, and in Langfuse, read live."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sync_worker.times import iso_time
 
 
 class Explanation:
-    """Says why the observations of a trace are, or are not, in Kelet."""
+    """Explains why the observations of a trace are, or are not, in Kelet."""
 
     def __init__(
         self, state: SourceState, ledger: Ledger, reader: Reader, limits: ReadinessLimits, now_ms: int, updates: str
@@ -76,26 +76,26 @@ class Explanation:
         if not observations:
             return "Langfuse has no observations of this trace" + ("" if note is None else " any more")
         if note is None:
-            return "the worker has not met it, or has forgotten it since: see its observations"
+            return "the worker has not read it, or has forgotten it since: see its observations"
         if not note.pending and note.open_ms is not None:
             until = iso_time(note.open_ms + OPEN_FOR_MS)
-            return f"it was released, but its root had not ended: that is looked for once an hour until {until}"
+            return f"it was sent, but its root had not ended: that is looked up once an hour until {until}"
         if not note.pending:
-            return "it was released"
+            return "it was sent"
         roots = roots_of(observations, str(note.context.get("rows_are", "")))
-        waits_until = iso_time(note.earliest_ms + self._limits.max_open)
+        deadline = iso_time(note.earliest_ms + self._limits.max_open)
         if not roots:
-            return f"pending: its root is not in Langfuse yet; without one it goes at {waits_until}"
+            return f"pending: its root is not in Langfuse yet; without one it is sent at {deadline}"
         if all(observation.is_open for observation in roots):
-            return f"pending: its root has not ended; it goes at {waits_until} at the latest"
+            return f"pending: its root has not ended; it is sent at {deadline} at the latest"
         if any(observation.unsettled for observation in observations):
             return (
-                "pending: Langfuse has yet to merge two versions of one of its observations; it goes SYNC_MAX_OPEN "
+                "pending: Langfuse has yet to merge two versions of one of its observations; it is sent SYNC_MAX_OPEN "
                 "after the newer one at the latest"
             )
         if any(observation.is_open for observation in observations):
-            return f"pending: some of its observations have not ended; they go at {waits_until} at the latest"
-        return "pending: it has not been quiet for SYNC_SETTLE, or the next cycle has yet to look at it"
+            return f"pending: some of its observations have not ended; they are sent at {deadline} at the latest"
+        return "pending: it has not been quiet for SYNC_SETTLE, or the next cycle has yet to check it"
 
     def _describe(
         self,
@@ -131,20 +131,20 @@ class Explanation:
         first = self._state.sync_start_ms
         if letter is not None:
             if letter.next_try_ms is not None:
-                return f"dead-lettered: it could not be read; it is retried by itself at {iso_time(letter.next_try_ms)}"
-            return "dead-lettered: Kelet refused it, or it could not be read"
+                return f"dead-lettered: it could not be read; retried automatically at {iso_time(letter.next_try_ms)}"
+            return "dead-lettered: Kelet rejected it, or it could not be read"
         if _is_left_out(observation, note):
-            return "left out: Langfuse made it up, a direct export has no such span"
+            return "left out: synthetic, a direct export has no such span"
         if done is not None:
             changed = observation.updated_ms is not None and observation.updated_ms > done.updated_ms
             return "sent" + (f", changed since (SYNC_UPDATES={self._updates})" if changed else "")
         if note is not None and note.pending:
-            return "waits with its trace"
+            return "pending with its trace"
         if any(interval.contains(observation.start_ms) for interval in (*completed[LIVE], *completed[BACKFILL])):
-            return "forgotten after it was sent, or late: the next lookback scan of its time sends it if it was not"
+            return "forgotten after it was sent, or late-arriving: the next lookback scan sends it if it was not"
         if first is None or observation.start_ms < first:
             return "before the sync start of the live sync: a backfill would send it"
-        return "not due yet: its time is not covered"
+        return "not due yet: its interval is not completed"
 
 
 def _is_left_out(observation: Observation, note: TraceNote | None) -> bool:

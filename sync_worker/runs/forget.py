@@ -1,4 +1,4 @@
-"""Forgets what was sent so long ago that no lookback scan to come can list it."""
+"""Forgets sent observations that no future lookback scan can list."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def forget(session: Session, coverage: Coverage, windows: Sequence[int], now: in
     if newest is None:
         return
     if newest >= (session.state.get(FORGOTTEN_BEFORE, fresh=True) or 0):
-        # Not `before`: were that ever wrong, time would count as forgotten that is yet to come.
+        # Not `before`: if that were wrong, future time would count as forgotten.
         session.state.put(FORGOTTEN_BEFORE, newest + 1)
         session.state.save()
     completed = merged(coverage.of_all)

@@ -1,4 +1,4 @@
-"""One interval: what starts in it is read, sent or left pending, and only then is the interval completed."""
+"""One interval: its observations are read, and sent or left pending; only then it is completed."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from sync_worker.ledger import DeadLetter, TraceNote
 from sync_worker.ledger.lease import BACKFILL, LIVE
 from sync_worker.pipeline.driver import Pipeline
 from sync_worker.pipeline.job import Choice, Group, Job
-from sync_worker.pipeline.notes import take_pending, pending_claimed
-from sync_worker.pipeline.readiness import Readiness, readiness, awaits_merge
+from sync_worker.pipeline.notes import pending_claimed, take_pending
+from sync_worker.pipeline.readiness import Readiness, awaits_merge, readiness
 from sync_worker.pipeline.trace import Trace
 from sync_worker.records import Observation
 from sync_worker.runs.arrival_delay import ArrivalDelay
 
-#: Observations of an interval that begins no longer ago than this were seen about as soon as they could be.
+#: Of an interval that began no longer ago than this, observations were seen as soon as possible; in milliseconds.
 _FRESH_MS = 600_000
 
 
 class TimedJob(Job):
-    """A job whose traces go when they are ready, and are pending until then; those of a backfill go at once."""
+    """A job whose traces are pending until they are ready; those of a backfill are sent at once."""
 
     def __init__(self, pipeline: Pipeline, role: str, interval: Interval) -> None:
         self._pipeline = pipeline
@@ -35,7 +35,7 @@ class TimedJob(Job):
         return self._interval
 
     def choose(self, traces: Sequence[Trace], taken: Mapping[str, Sequence[Observation]]) -> Choice:
-        """Say which traces go now."""
+        """Return which traces are ready."""
         del taken
         if self._role == BACKFILL:
             return Choice(list(traces))
@@ -48,33 +48,33 @@ class TimedJob(Job):
                 choice.notes.append(note)
                 continue
             trace.is_open = trace.note is None and any(one.trace_id is not None for one in trace.fresh)
-            held = take_pending(trace, now, session.readiness_limits)
-            if held:
-                choice.pending[trace.trace_id] = held
+            pending = take_pending(trace, now, session.readiness_limits)
+            if pending:
+                choice.pending[trace.trace_id] = pending
             choice.ready.append(trace)
         return choice
 
     def _pending_note(self, trace: Trace, now: int) -> TraceNote | None:
-        """Return the note of a trace that has to wait, or None when it goes now."""
+        """Return the note of a trace that is pending, or None if it is ready."""
         note, session = trace.note, self._session
         if trace.is_lone or (note is not None and not note.pending):
-            return None  # nothing waits for a lone one; of a trace that went before, the rest goes as it comes
+            return None  # without a trace id, or the trace was sent before: ready at once
         state = readiness(
-            trace.observations, trace.earliest_ms, trace.newest_ms, now, session.readiness_limits, trace.context.rows_are,
-            guess_ms=session.clock.now_ms(),
+            trace.observations, trace.earliest_ms, trace.newest_ms, now, session.readiness_limits,
+            trace.context.rows_are, guess_ms=session.clock.now_ms(),
         )  # fmt: skip
         since = None if note is None else note.pending_ms
         merging = any(awaits_merge(one, now, session.readiness_limits, since) for one in trace.fresh)
         if state is Readiness.PENDING or (state is Readiness.READY and merging):
             return self._pipeline.notes.of_pending(trace, now + session.readiness_limits.quiet_period)
         if note is not None:
-            return self._pipeline.notes.of_pending(trace)  # fetched whole, and sent, at the end of this cycle
+            return self._pipeline.notes.of_pending(trace)  # fetched completely, and sent, at the end of this cycle
         return None
 
     def _notes(self, choice: Choice, left: set[str]) -> tuple[list[TraceNote], list[Interval]]:
-        """Return what to keep of traces that were chosen, and where something is undelivered that no note stands for.
+        """Return the notes of traces, and the intervals of undelivered observations that no note represents.
 
-        What has no trace cannot be fetched by it: no note can stand for it, so its time stays open.
+        What has no trace cannot be fetched by it and has no note, so its interval stays open.
         """
         undelivered = [trace for trace in choice.ready if trace.trace_id in left]
         if self._role == BACKFILL:
@@ -98,10 +98,10 @@ class TimedJob(Job):
 class IntervalJob(TimedJob):
     """Reads an interval for the live sync or for a backfill.
 
-    Nothing counts as synced unless all of it is committed: an error in the middle repeats the reading, and skips what
-    was sent. Pages come newest first, so a trace whose root was read is complete and goes while the walk goes on. When
-    too much is held, or many observations were read, the time after the oldest one is completed: an interval of
-    millions is not begun again.
+    Nothing counts as synced unless all of it is committed: after an error, the interval is read again and what was sent
+    is skipped. Pages come newest first, so a trace whose root was read is complete and is sent during the walk. At the
+    memory limit, or after many observations, the interval after the oldest one is completed: one with millions of
+    observations is not restarted.
     """
 
     streams = True
@@ -117,11 +117,11 @@ class IntervalJob(TimedJob):
         self._undelivered: list[Interval] = []
 
     def walk(self) -> AsyncIterator[Page]:
-        """Read all that starts in the interval."""
+        """Read all observations of the interval."""
         return self._session.reader.interval(self._interval)
 
     def take(self, page: Page) -> Sequence[Observation]:
-        """Take what starts in the interval."""
+        """Take the observations that start in the interval."""
         self.count += len(page.observations)
         found = [one for one in page.observations if self._interval.contains(one.start_ms)]
         self._count_delays(found)
@@ -129,9 +129,9 @@ class IntervalJob(TimedJob):
         return found
 
     def commit(self, group: Group, taken: Mapping[str, Sequence[Observation]], choice: Choice, left: set[str]) -> None:
-        """Keep what became of the traces once all that was read is sent; then that time is completed.
+        """Commit the notes once all that was read is sent; then that interval is completed.
 
-        Where something was left undelivered that no pending trace stands for, it is not.
+        It is not if something is undelivered that no pending trace represents.
         """
         del taken
         kept, undelivered = self._notes(choice, left)
@@ -148,21 +148,21 @@ class IntervalJob(TimedJob):
         session.report.dead_letters += new
         session.report.intervals += group.is_last
         self._upper = done.start
-        # What is undelivered of the millisecond that was cut stays open with the rest of it.
+        # What is undelivered of the millisecond at the split stays open with the rest.
         self._undelivered = [part for part in self._undelivered if part.start < self._upper]
         self._kept, self._letters = [], []
 
     def _certain(self, done: Interval) -> Interval:
-        """Return what of an interval has passed for certain: observations of the rest are yet to come.
+        """Return the part of an interval that has certainly passed: the rest may get more observations.
 
-        A clock that runs ahead would else complete time in which some then turn up. An empty interval is none.
+        Otherwise a clock that is ahead would complete future time. The result may be empty.
         """
         session = self._session
         passed = session.clock.certain_ms() - (session.readiness_limits.quiet_period if self._role == LIVE else 0)
         return Interval(done.start, max(done.start, min(done.end, passed)))
 
     def _count_delays(self, observations: Iterable[Observation]) -> None:
-        """Count how soon after their end observations were seen; an interval that waited tells nothing of that."""
+        """Count arrival delays; an interval that was read late shows none."""
         now = self._session.clock.now_ms()
         if self._delay is None or now - self._interval.start > _FRESH_MS:
             return
@@ -172,14 +172,14 @@ class IntervalJob(TimedJob):
 
 
 class LateJob(TimedJob):
-    """Sends what turned up in time that is synced, or leaves it pending, as what another run claims."""
+    """Sends late-arriving observations, or leaves them pending, as those that another run claims."""
 
     def __init__(self, pipeline: Pipeline, role: str, interval: Interval, walk: AsyncIterator[Page]) -> None:
         super().__init__(pipeline, role, interval)
         self._walk = walk
 
     def walk(self) -> AsyncIterator[Page]:
-        """Read what it was made with."""
+        """Read the walk that it was made with."""
         return self._walk
 
     def take(self, page: Page) -> Sequence[Observation]:
@@ -187,7 +187,7 @@ class LateJob(TimedJob):
         return page.observations
 
     def commit(self, group: Group, taken: Mapping[str, Sequence[Observation]], choice: Choice, left: set[str]) -> None:
-        """Keep what became of the traces; time of which something is undelivered is synced no longer."""
+        """Commit the notes; intervals with undelivered observations are reopened."""
         del group
         session = self._session
         kept, undelivered = self._notes(choice, left)
@@ -204,5 +204,5 @@ class LateJob(TimedJob):
 
 
 def _moments(traces: Iterable[Trace]) -> list[Interval]:
-    """Return where what these traces were to send begins, each for itself."""
+    """Return an interval of one millisecond for each fresh observation of these traces."""
     return [Interval(one.start_ms, one.start_ms + 1) for trace in traces for one in trace.fresh]

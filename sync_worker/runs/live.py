@@ -1,4 +1,4 @@
-"""One cycle of the live sync: what is due, what arrived late, what is pending, what may be forgotten."""
+"""One cycle of the live sync: due intervals, lookback scans, pending traces, forgetting."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class LiveSync:
         state, clock = session.state, session.clock
         end = now - session.readiness_limits.quiet_period
         if clock.is_certain:
-            # Completed while this machine's clock ran ahead. What was sent of time before `FORGOTTEN_BEFORE` is not
-            # known any more, so there it would be sent again.
+            # Completed while this machine's clock was ahead. What was sent before `FORGOTTEN_BEFORE` is no longer
+            # known, so there it would be sent again.
             self.coverage.reopen_after(max(end, state.get(FORGOTTEN_BEFORE, fresh=True) or 0))
         delay = ArrivalDelay.from_counts(state.get(ARRIVAL_DELAY))
         scans = LookbackScans(
@@ -52,7 +52,7 @@ class LiveSync:
             scans.begin(now)
         await self._sync_due(now, sync_start_ms, end, delay, progress)
         if clock.is_certain:
-            now = min(now, clock.now_ms())  # what was read since came after the one, and may have told the other
+            now = min(now, clock.now_ms())  # the responses since then may have corrected the clock
             scans.begin(now)
             await scans.run(now, self.coverage.live_view(now))
         state.put(ARRIVAL_DELAY, delay.counts)
@@ -64,7 +64,7 @@ class LiveSync:
         session.delivery.check()
 
     async def read_again(self, role: str = LIVE) -> None:
-        """Read once more what may have been half old, and retry what could not be read."""
+        """Do the second reads that are due, and retry what could not be read."""
         reads = SecondReads(self.pipeline, role, self.requests_per_minute, self._length())
         await reads.run()
         await Retries(self.pipeline).run()
@@ -88,5 +88,5 @@ class LiveSync:
         session.state.put(INTERVAL_LENGTH, planner.length)
 
     def _length(self) -> int | None:
-        """Return how long an interval of the target's observations was last, in milliseconds."""
+        """Return the last length of an interval of the target size, in milliseconds."""
         return self.pipeline.session.state.get(INTERVAL_LENGTH)

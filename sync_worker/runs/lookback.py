@@ -1,16 +1,16 @@
-"""Lookback scans: a cheap second look at time that is covered already.
+"""Lookback scans: metadata-only listings of completed intervals, for late-arriving observations.
 
-Langfuse lists observations by their start and has no order of arrival, so an observation can turn up in time that was
-read long ago: a span shows up when it ends, an observation of an old SDK 10 to 15 minutes later, a restored queue hours
-later. Two kinds of look:
+Langfuse lists observations by their start and has no order of arrival, so an observation can arrive in an interval that
+was read long ago: a span appears when it ends, one of an old SDK 10 to 15 minutes later, a restored queue hours later.
+Two kinds of scans:
 
-- each cycle, observations that ended lately but started longer ago than the first window: the roots of long agents;
-- for each window H, every H/12, all observations that started since the last completed scan minus H.
+- each cycle, observations that ended recently but started before the first lookback window: the roots of long agents;
+- for each lookback window H, every H/12, all observations that started since the last completed scan minus H.
 
-Listings take light fields, a thousand observations a request (v1 has none: there, counts are compared first). What is
-new or changed is fetched by id and goes the way of every observation. A scan has half of its period to come to its end:
-it takes a few requests in a cycle, more where time runs short, and goes on in the next one, also in the next process.
-Shorter horizons go first, so that none waits behind a longer one.
+Listings are metadata-only, a thousand observations a request (v1 has none: there, counts are compared first). What is
+new or changed is fetched by id and processed like every observation. A scan has half of its period to finish: it makes
+a few requests in a cycle, more if time runs short, and resumes in the next one, also in the next process. Shorter
+windows are scanned first, so that none is delayed by a longer one.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ from sync_worker.runs.bucket_counts import BUCKET_MS, BucketCounts
 from sync_worker.runs.interval import LateJob
 from sync_worker.spans.context import trace_of
 
-#: Lookback scans may take one in so many of the requests a minute.
+#: Lookback scans may use one in so many of the requests a minute.
 REQUEST_SHARE = 4
-_MAX_CYCLE = 300_000  # milliseconds: what an outage made wait is not asked for all at once
-#: Requests that scans take in a cycle while they have time.
+_MAX_CYCLE = 300_000  # milliseconds: after an outage the backlog is not requested all at once
+#: Requests of a scan in a cycle while it has time.
 _MIN_REQUESTS = 2
-#: Milliseconds of observations that one request is expected to list while nothing is known.
+#: Milliseconds of observations that one request is assumed to list at first.
 _INITIAL_REACH = 3_600_000
-#: Requests after which it is noted how far a scan is.
+#: Requests after which the progress of a scan is stored.
 _MAX_REQUESTS_A_STEP = 10
-#: When more than this share of an interval is missing, it is read whole instead of by ids.
+#: If more than one in so many observations of an interval is missing, it is read completely instead of by ids.
 _READ_INTERVAL_SHARE = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """A scan that began at `began_ms`: `[end, top)` is done in so many requests, `[start, end)` is left."""
+    """A scan that began at `began_ms`: `[end, top)` took so many requests, `[start, end)` is left."""
 
     start: int
     end: int
@@ -58,20 +58,20 @@ class Scan:
 
     @property
     def reach(self) -> int:
-        """How many milliseconds of observations a request has listed so far; a guess before the first."""
+        """Milliseconds of observations that a request has listed so far; a guess before the first."""
         return max(1, (self.top - self.end) // self.requests) if self.requests else _INITIAL_REACH
 
     @property
     def left(self) -> int:
-        """How many requests are left, as far as can be told."""
+        """Estimated requests left."""
         return -(-(self.end - self.start) // self.reach) if self.requests else _MIN_REQUESTS
 
 
 def earliest_scanned(state: State, windows: Sequence[int], *, fresh: bool) -> int | None:
     """Return the earliest start of observations that a scan may still list; None before the first scan.
 
-    After an outage, and while a scan is under way, that is longer ago than the windows: what is forgotten before
-    the scan has passed would look new to it. `fresh` reads what another process may have written.
+    After an outage, and during a scan, that is before the lookback windows: what is forgotten before the scan has
+    passed would seem new to it. `fresh` reads what another process may have written.
     """
     scans = [(state.get(last_scan(window), fresh=fresh), window) for window in windows]
     scans.append((state.get(LAST_ENDED_SCAN, fresh=fresh), min(windows)))
@@ -79,7 +79,7 @@ def earliest_scanned(state: State, windows: Sequence[int], *, fresh: bool) -> in
 
 
 class LookbackScans:
-    """Lists the synced time of one source again."""
+    """Runs the lookback scans of one source."""
 
     def __init__(
         self,
@@ -104,12 +104,12 @@ class LookbackScans:
         self._counts = BucketCounts(session.state, session.reader, self._windows, session.clock, session.report)
 
     async def run(self, now: int, completed: Sequence[Interval]) -> None:
-        """Do what is due of both kinds in the time that is covered. Raises as reader and delivery do.
+        """Run the scans of both kinds that are due in completed intervals. Raises as reader and delivery do.
 
-        What a running backfill has yet to cover is passed over, and does not hide what is covered behind it.
+        Intervals that a running backfill has yet to complete are skipped, and do not hide older ones.
         """
         self._completed = merged(completed)
-        # No scan goes beyond: what was forgotten would seem new.
+        # No scan goes further back: what was forgotten would seem new.
         self._bound = max(self._sync_start, self._state.get(FORGOTTEN_BEFORE, fresh=True) or 0)
         watermark = max([self._sync_start, *(interval.end for interval in self._completed)])
         every = max(self._interval, now - (self._state.get(LAST_ENDED_SCAN) or now))
@@ -130,7 +130,7 @@ class LookbackScans:
                 self._store(window, scan)
 
     async def _scan_together(self, now: int, watermark: int, every: int, requests_before: int) -> int:
-        """Begin all scans that are due as one, and return down to where time is listed."""
+        """Run all due scans as one, and return the start from which on all is listed."""
         due = {
             window: scan.start
             for window in self._windows
@@ -142,18 +142,18 @@ class LookbackScans:
         scan = await self._continue(
             Scan(start, max(start, watermark), now, watermark), deepest, now, every, requests_before
         )
-        for window, begun in due.items():
-            if scan.end <= begun:
+        for window, start_ms in due.items():
+            if scan.end <= start_ms:
                 self._complete(window, now)
         if scan.start < scan.end:
             self._store(deepest, scan)
         return scan.end
 
     def begin(self, now: int) -> None:
-        """Count horizons from before the first interval is read: what shows up behind it is late, however the run ends.
+        """Start the lookback windows before the first interval is read, however the run ends.
 
-        A look that lies ahead was made by a clock that has been set back since: all horizons are due at once, since
-        what that clock covered may not have happened yet.
+        A scan in the future was made by a clock that was set back since: all windows are due at once, since what was
+        completed by that clock may not have happened yet.
         """
         scans = [(last_scan(window), window // SCANS_PER_WINDOW) for window in self._windows] + [(LAST_ENDED_SCAN, 0)]
         for key, period in scans:
@@ -167,7 +167,7 @@ class LookbackScans:
         self._state.save()
 
     async def _scan_recently_ended(self, now: int, watermark: int) -> None:
-        """List observations that ended since the last such look, less the first window, but started longer ago."""
+        """List observations that ended since the last such scan, minus the first window, but started before."""
         first, deepest = self._windows[0], self._windows[-1]
         since = (self._state.get(LAST_ENDED_SCAN) or now) - first
         interval = Interval(max(self._bound, since - deepest), min(watermark, now - first))
@@ -176,7 +176,7 @@ class LookbackScans:
         self._state.put(LAST_ENDED_SCAN, now)
 
     def _due(self, window: int, now: int, listed_from: int) -> Scan | None:
-        """Return a new scan, without what a shorter one has just listed; None where none is due."""
+        """Return a new scan, without what a shorter one has just listed; None if none is due."""
         last = self._state.get(last_scan(window))
         if last is None or now - last < window // SCANS_PER_WINDOW:
             return None
@@ -184,7 +184,7 @@ class LookbackScans:
         return Scan(start, max(start, listed_from), now, max(start, listed_from))
 
     async def _continue(self, scan: Scan, window: int, now: int, every: int, requests_before: int) -> Scan:
-        """List what of a scan is due in this cycle, and return what is left of it."""
+        """Run the part of a scan that is due in this cycle, and return the rest."""
         cycles_left = max(0, scan.began_ms + window // SCANS_PER_WINDOW // 2 - now) // every
         share = max(_MIN_REQUESTS - (self._requests() - requests_before), scan.left // max(1, cycles_left))
         until = self._requests() + share if cycles_left else None
@@ -209,11 +209,11 @@ class LookbackScans:
         self._state.put(last_scan(window), began_ms)
 
     async def _scan_part(self, scan: Scan, most: int) -> int:
-        """Compare the newest part of a scan, in about `most` requests; return down to where it is done."""
+        """List the newest part of a scan, in about `most` requests; return the start from which on it is done."""
         if self._session.reader.lists_lightly:
             return await self._list_and_send(Interval(scan.start, scan.end), most=most)
         begin = scan.end - scan.reach * most
-        # Where a bucket begins: what is listed of a part of one is not remembered, and would be listed by each scan.
+        # At a bucket boundary: the listing of a part of one is not stored, and would be repeated by each scan.
         part = Interval(max(scan.start, begin - begin % BUCKET_MS), scan.end)
 
         async def compare(interval: Interval) -> list[int]:
@@ -232,10 +232,10 @@ class LookbackScans:
         most: int | None = None,
         seen: dict[tuple[str, str], int] | None = None,
     ) -> int:
-        """List an interval in light fields, and send what it shows to be new or changed.
+        """List an interval metadata-only, and send what is new or changed.
 
-        Observations come newest first. Returns down to where the interval is done: its start, or less far after `most`
-        pages. `seen` gets the start of each observation that is listed, by trace and id.
+        Observations come newest first. Returns the start from which on the interval is done: its own, or a later one
+        after `most` pages. `seen` gets the start of each listed observation, by trace and id.
         """
         session = self._session
         listed, pages, oldest = 0, 0, interval.end
@@ -263,7 +263,7 @@ class LookbackScans:
                     break
             else:
                 oldest = interval.start - 1
-        self._pipeline.dead_letters.add_nameless(unreadable)
+        self._pipeline.dead_letters.add_without_id(unreadable)
         if missing:
             as_interval = ended_since_ms is None and len(missing) * _READ_INTERVAL_SHARE > listed
             await self._pipeline.run(_Arrivals(self._pipeline, missing, as_interval=as_interval))
@@ -273,10 +273,7 @@ class LookbackScans:
         return any(interval.contains(observation.start_ms) for interval in self._completed)
 
     def _triage(self, observations: Sequence[Observation]) -> list[Observation]:
-        """Return observations that are new, or changed since they were sent.
-
-        Observations of pending traces update their trace.
-        """
+        """Return observations that are new, or changed since they were sent, and update the notes of pending traces."""
         session = self._session
         traces = {trace_of(observation) for observation in observations}
         notes = session.ledger.traces(session.source_id, traces)
@@ -315,7 +312,7 @@ class LookbackScans:
         try:
             stored = self._state.get(running_scan(window))
             return Scan(**stored) if stored else None
-        except (TypeError, ValueError):  # another version of the program wrote it: the scan is made again
+        except (TypeError, ValueError):  # written by another version of the program: the scan is restarted
             return None
 
     def _store(self, window: int, scan: Scan) -> None:
@@ -324,7 +321,7 @@ class LookbackScans:
 
 
 class _Arrivals(LateJob):
-    """Late-arriving observations: fetched by id, or with all around them where that takes fewer requests."""
+    """Fetches late-arriving observations by id, or their whole interval if that takes fewer requests."""
 
     def __init__(self, pipeline: Pipeline, missing: Sequence[Observation], *, as_interval: bool) -> None:
         starts = [observation.start_ms for observation in missing]
@@ -348,5 +345,5 @@ class _Arrivals(LateJob):
         ]
 
     def count_merge_checks(self, pages: int) -> None:
-        """Count requests against what lookback scans may take."""
+        """Count requests towards those of lookback scans."""
         self._session.report.lookback_requests += pages

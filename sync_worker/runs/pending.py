@@ -1,4 +1,4 @@
-"""Pending traces: looked at many at a time, fetched whole when they are ready or have waited long enough."""
+"""Pending traces: checked many at a time, fetched completely when they are ready."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from sync_worker.ledger import TraceNote
 from sync_worker.pipeline.driver import Pipeline
 from sync_worker.pipeline.job import Choice, Group, Job
 from sync_worker.pipeline.lanes import Lanes
-from sync_worker.pipeline.notes import OPEN_FOR_MS, take_pending, pending_claimed, no_longer_pending
-from sync_worker.pipeline.readiness import Readiness, readiness, awaits_merge
+from sync_worker.pipeline.notes import OPEN_FOR_MS, no_longer_pending, pending_claimed, take_pending
+from sync_worker.pipeline.readiness import Readiness, awaits_merge, readiness
 from sync_worker.pipeline.trace import Trace
 from sync_worker.records import Observation
 from sync_worker.spans.context import trace_of
 
-#: Of a project that Kelet did not know lately, so many are tried before the others are fetched.
+#: Traces tried of a project that Kelet did not know, before the others are fetched.
 _PROBES_A_LANE = 3
 
 
 class PendingTraces:
-    """Looks after the pending traces of one source.
+    """Checks and sends the pending traces of one source.
 
-    Whether a trace is quiet, and what to ask for, go by what time it may be; all else by what time it is for certain.
+    The quiet period and requests use the best guess of the time (`guess`); all else the certain time (`now`).
     """
 
     def __init__(self, pipeline: Pipeline, sync_start_ms: int) -> None:
@@ -33,7 +33,7 @@ class PendingTraces:
         self._sync_start = sync_start_ms
 
     async def send_ready(self, lanes: Lanes) -> None:
-        """Send each pending trace that is ready now; look at each that is due once."""
+        """Send each pending trace that is ready; check each that is due once."""
         session = self._session
         guess = session.clock.now_ms()
         now = session.clock.certain_ms()
@@ -52,12 +52,12 @@ class PendingTraces:
         lanes.store()
 
     async def send(self, notes: Sequence[TraceNote], now: int, guess: int) -> None:
-        """Fetch traces whole and send what is new of them. Raises as reader and delivery do."""
+        """Fetch complete traces and send what is new of them. Raises as reader and delivery do."""
         if notes:
             await self._pipeline.run(_FetchTraces(self._pipeline, notes, self._sync_start, now, guess))
 
     async def roots(self, notes: Sequence[TraceNote], now: int, guess: int) -> dict[str, list[Observation]]:
-        """Return the roots of traces, by trace; one light request looks up many."""
+        """Return the roots of traces, by trace; one metadata-only request looks up many."""
         found: dict[str, list[Observation]] = {}
         if notes:
             around = _around(notes, self._session.policy.deepest_ms, max(now, guess))
@@ -68,7 +68,7 @@ class PendingTraces:
         return found
 
     async def _check(self, due: Sequence[TraceNote], now: int, guess: int) -> None:
-        """Send each of these that is ready now."""
+        """Send those that are ready."""
         session = self._session
         session.clock.check()
         overdue = [note for note in due if now - note.earliest_ms >= session.readiness_limits.max_open]
@@ -88,7 +88,7 @@ class PendingTraces:
 
 
 class _FetchTraces(Job):
-    """Reads traces whole. One that is gone at Langfuse is closed; one that is merely not there yet waits on."""
+    """Reads complete traces. One that is gone at Langfuse is closed; one that is not there yet stays pending."""
 
     def __init__(
         self, pipeline: Pipeline, notes: Sequence[TraceNote], sync_start_ms: int, now: int, guess: int
@@ -103,7 +103,7 @@ class _FetchTraces(Job):
 
     @property
     def sends(self) -> Interval:
-        """All that the live sync sends."""
+        """The interval of the live sync."""
         return self._sends
 
     def walk(self) -> AsyncIterator[Page]:
@@ -112,13 +112,13 @@ class _FetchTraces(Job):
         return self._session.reader.traces(list(self._notes), around)
 
     def take(self, page: Page) -> Sequence[Observation]:
-        """Take what is of these traces."""
+        """Take the observations of these traces."""
         self._pipeline.dead_letters.add_unreadable(page.unreadable)
         return [observation for observation in page.observations if trace_of(observation) in self._notes]
 
     def select(self, group: Group) -> dict[str, list[Observation]]:
-        """Take out the traces that turn out, seen whole, not to be ready yet."""
-        if self._after or not group.is_last:  # some is sent before all was read: nothing is seen whole
+        """Drop the traces that, read completely, are not ready yet."""
+        if self._after or not group.is_last:  # flushed before all was read: no trace is complete
             return group.traces
         ready: dict[str, list[Observation]] = {}
         for trace_id, observations in group.traces.items():
@@ -138,17 +138,17 @@ class _FetchTraces(Job):
         return ready
 
     def choose(self, traces: Sequence[Trace], taken: Mapping[str, Sequence[Observation]]) -> Choice:
-        """Send all but what still waits alone."""
+        """Send all but observations that are still pending alone."""
         choice = Choice(list(traces), stay_pending=taken.keys())
         for trace in traces:
             trace.is_open = True
-            held = take_pending(trace, self._now, self._session.readiness_limits)
-            if held:
-                choice.pending[trace.trace_id] = held
+            pending = take_pending(trace, self._now, self._session.readiness_limits)
+            if pending:
+                choice.pending[trace.trace_id] = pending
         return choice
 
     def commit(self, group: Group, taken: Mapping[str, Sequence[Observation]], choice: Choice, left: set[str]) -> None:
-        """Keep what became of the traces once all are read. One of which another run has something to send waits."""
+        """Commit the notes once all traces are read. One with observations claimed by another run stays pending."""
         session, notes = self._session, self._pipeline.notes
         after = {
             trace_id: notes.of_sent(self._notes[trace_id], observations) for trace_id, observations in taken.items()
@@ -191,6 +191,6 @@ def _readiness(
 
 
 def _around(notes: Iterable[TraceNote], deepest_ms: int, now: int) -> Interval:
-    """Return where these traces may start: a root may start long before what was seen of its trace."""
+    """Return the interval in which these traces may start: a root may start long before what was seen of its trace."""
     starts = (note.earliest_ms - (0 if note.open_ms is None else OPEN_FOR_MS) for note in notes)
     return Interval(min(starts) - deepest_ms, now + 1)

@@ -1,4 +1,4 @@
-"""Spans of observations that are not sent: of one trace, read live, or of what somebody saved."""
+"""Converts observations without sending them: of one trace, read live, or from a saved file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sync_worker.spans.routing import Rule, decide
 
 @dataclass(slots=True)
 class Preview:
-    """The spans of observations, and of each that breaks the conversion its id and why."""
+    """The spans of observations, and of each that cannot be converted its id and the reason."""
 
     spans: list[Span] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
@@ -26,7 +26,7 @@ class Preview:
 def preview(
     observations: Iterable[Observation], project: str, options: Conversion, routes: Sequence[Rule] = ()
 ) -> Preview:
-    """Convert observations as a run would that reads all of them; each trace goes where its route says."""
+    """Convert observations as a run that reads all of them would; each trace for the project of its route."""
     assembly = Assembly()
     assembly.add(list(observations), 0)
     found = Preview()
@@ -39,7 +39,7 @@ def preview(
 
 
 async def observations_of_trace(reader: Reader, trace_id: str, now_ms: int) -> list[Observation]:
-    """Return all that Langfuse has of a trace, with their content. Raises as the reader does."""
+    """Return all observations of a trace in Langfuse, with content. Raises as the reader does."""
     assembly = Assembly()
     async for page in reader.traces([trace_id], Interval(0, now_ms + 1)):
         assembly.add_page(page)

@@ -1,8 +1,7 @@
 """Sends what a verification found to be missing, hour by hour, in the same run.
 
-Where observations are still known by name, what is missing goes, and nothing else. Where the records were forgotten,
-which observations are missing cannot be logged, so all observations of the hour go, those that were sent before under the
-ids that they had.
+Where observations are still known by id, only what is missing is sent. Where the records were forgotten, the missing
+observations cannot be identified, so all observations of the hour are sent, those sent before under the same ids.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from sync_worker.runs.verify import Hour
 from sync_worker.spans.context import trace_of
 from sync_worker.times import iso_time
 
-#: How often it is looked whether a live sync has left what it was at work on, in seconds.
+#: How often to check whether a live sync has released its claims, in seconds.
 _POLL_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
@@ -31,15 +30,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Resend:
-    """Sends hours of one source again, under the lease of a backfill. `sync_start_ms` is that of the live sync."""
+    """Sends missing observations of one source, under the lease of a backfill. `sync_start_ms` is the live sync's."""
 
     pipeline: Pipeline
     sync_start_ms: int | None
 
     async def send(self, hours: Sequence[Hour], completed: Sequence[Interval]) -> list[Interval]:
-        """Send what is missing of these hours where they are covered; return the intervals that were sent.
+        """Send what is missing in the completed intervals of these hours; return the intervals that were sent.
 
-        Raises as reader and delivery do; what was done by then counts.
+        Raises as reader and delivery do; what was sent by then is committed.
         """
         parts = [(hour, list(clip(completed, _interval(hour)))) for hour in hours]
         await self._take_over([part for _, of_hour in parts for part in of_hour])
@@ -57,7 +56,7 @@ class Resend:
         return done
 
     async def _take_over(self, parts: Sequence[Interval]) -> None:
-        """Claim these intervals, and wait until a live sync that is in a cycle has left them."""
+        """Claim these intervals, and wait until a live sync in a cycle has released them."""
         session = self.pipeline.session
         claims.demand(session.ledger, session.source_id, parts)
         logged = False
@@ -68,14 +67,14 @@ class Resend:
             await session.clock.sleep(_POLL_SECONDS)
 
     def _split_at_sync_start(self, part: Interval) -> Iterable[tuple[str, Interval]]:
-        """Cut at the sync start: after it traces wait as the live sync's do, before it nobody would send them later."""
+        """Split at the sync start: after it traces may be pending, before it nobody would send them later."""
         first = part.end if self.sync_start_ms is None else self.sync_start_ms
         yield from ((BACKFILL, interval) for interval in clip([part], Interval(0, first)))
         yield from ((LIVE, interval) for interval in clip([part], Interval(first, claims.FOR_EVER)))
 
 
 class _Missing(LateJob):
-    """Reads what is missing of an hour: by id where that is known, else all of it."""
+    """Reads what is missing of an hour: by id if known, else all of it."""
 
     def __init__(self, pipeline: Pipeline, role: str, interval: Interval, hour: Hour) -> None:
         self._wanted = hour.observations if hour.observations and not hour.forgotten else None
@@ -88,7 +87,7 @@ class _Missing(LateJob):
         )
 
     def take(self, page: Page) -> Sequence[Observation]:
-        """Take what is missing of traces that are not pending, which send it themselves."""
+        """Take what is missing, except of pending traces, which send it themselves."""
         session = self._session
         session.clock.check()
         self._pipeline.dead_letters.add_unreadable(page.unreadable)

@@ -1,8 +1,7 @@
-"""Tries observations again that could not be read: what failed by chance passes, and leaves the dead letters.
+"""Retries observations that could not be read: after a transient error they are sent, and the dead letters removed.
 
-Each try is later than the one before: after ten minutes, an hour, six hours, a day, then after double the time, at most
-a month. Many observations go into one request. An observation that fails again costs several requests and a wait, so a
-cycle bears few.
+The interval between tries grows: ten minutes, an hour, six hours, a day, then doubled, at most a month. Many
+observations share one request. One that fails again takes several requests and a wait, so few may fail in a cycle.
 """
 
 from __future__ import annotations
@@ -23,13 +22,12 @@ from sync_worker.records import Observation
 from sync_worker.spans.context import trace_of
 from sync_worker.spans.fingerprint import fingerprint
 
-#: Dead letters tried in a cycle, at first in one request, and how many may fail until no more are tried.
+#: Dead letters retried in a cycle, those in the first request, and how many may fail before the cycle stops.
 _AT_ONCE = 50
 _FIRST_AT_ONCE = 5
 _MAX_FAILED = 3
 _HOUR = 3_600_000
-#: How long after its first tries an observation is tried again, in milliseconds; from then on double the last, up to a
-#: month.
+#: Waits after the first tries, in milliseconds; from then on the last one doubled, up to a month.
 _NEXT_TRY_MS = (_HOUR, 6 * _HOUR, 24 * _HOUR)
 _LONGEST_MS = 32 * 24 * _HOUR
 _EVERYTHING = Interval(0, 2**62)
@@ -38,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 class Retries:
-    """Tries unreadable dead letters of one source again."""
+    """Retries unreadable dead letters of one source."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
@@ -47,9 +45,10 @@ class Retries:
         self._tried: list[DeadLetter] = []
 
     async def run(self) -> None:
-        """Try what is due. Raises as reader and delivery do.
+        """Retry what is due. Raises as reader and delivery do.
 
-        Each is put off a little before it is tried, so that nobody else tries it; a error, or a kill, brings it back.
+        Each is postponed a little before it is retried, so that no other process retries it; after an error, or a kill,
+        it is due again.
         """
         session = self._session
         now = session.ledger.clock.now_ms()
@@ -78,7 +77,7 @@ class Retries:
     async def _retry_many(
         self, letters: Sequence[DeadLetter], around: Interval, now: int, at_once: int = _FIRST_AT_ONCE
     ) -> None:
-        """Try letters, ever more at once while none fails; those that are one too many wait for the next cycle."""
+        """Retry dead letters, ever more at once while none fails; the rest is left to the next cycle."""
         rest = list(letters)
         while rest and self._failed < _MAX_FAILED:
             self._session.clock.check()
@@ -90,16 +89,16 @@ class Retries:
         self._session.ledger.note_tries([replace(letter, next_try_ms=now + 1) for letter in rest])
 
     async def _retry(self, letters: Sequence[DeadLetter], around: Interval) -> None:
-        """Read what these letters are of by id, or all that starts where they do if their ids are not known."""
+        """Read the observations of dead letters by id, or their whole interval if the ids are unknown."""
         job = _Retry(self._pipeline, letters, around)
         await self._pipeline.run(job)
         self._failed += job.failed
-        if not job.ids and not job.failed and job.all_sent:  # all that starts there was served, and went
+        if not job.ids and not job.failed and job.all_sent:  # all of the interval was served and sent
             self._session.ledger.settle_dead_letters(letters)
 
 
 class _Retry(Job):
-    """Reads observations that could not be read, and sends them; those that still wait stay dead letters."""
+    """Reads observations that could not be read, and sends them; those still pending stay dead letters."""
 
     again = True
 
@@ -119,19 +118,19 @@ class _Retry(Job):
         return _EVERYTHING
 
     def walk(self) -> AsyncIterator[Page]:
-        """Read by id, or all that starts there."""
+        """Read by id, or the whole interval."""
         reader = self._session.reader
         return reader.observations(self.ids, self._around) if self.ids else reader.interval(self._around)
 
     def take(self, page: Page) -> Sequence[Observation]:
-        """Take what the letters are of."""
+        """Take the observations of the dead letters."""
         self.failed += len(page.unreadable)
         return [
             observation for observation in page.observations if not self.ids or _letters_of(observation, self._letters)
         ]
 
     def select(self, group: Group) -> dict[str, list[Observation]]:
-        """Leave out what was sent in this state, what beside a letter was sent at all, and what its trace will send."""
+        """Leave out what was sent in this state, what has no dead letter and was sent, and what its trace will send."""
         session, taken = self._session, group.traces
         sent = session.ledger.sent_rows(session.source_id, taken)
         done = session.ledger.done_rows(session.source_id, taken)
@@ -149,17 +148,17 @@ class _Retry(Job):
         return to_send
 
     def choose(self, traces: Sequence[Trace], taken: Mapping[str, Sequence[Observation]]) -> Choice:
-        """Send all but what still waits alone."""
+        """Send all but observations that are still pending alone."""
         del taken
         choice = Choice(list(traces), stay_pending=self._pending)
         for trace in traces:
-            held = take_pending(trace, self._session.clock.certain_ms(), self._session.readiness_limits)
-            if held:
-                choice.pending[trace.trace_id] = held
+            pending = take_pending(trace, self._session.clock.certain_ms(), self._session.readiness_limits)
+            if pending:
+                choice.pending[trace.trace_id] = pending
         return choice
 
     def commit(self, group: Group, taken: Mapping[str, Sequence[Observation]], choice: Choice, left: set[str]) -> None:
-        """Let go of the letters of what arrived."""
+        """Remove the dead letters of what was sent."""
         del group, taken
         for trace in choice.ready:
             for observation in trace.left_out:
@@ -170,7 +169,7 @@ class _Retry(Job):
 
 
 class ManualRetry(Job):
-    """Reads what dead letters are of by id, and sends it whatever was kept of it."""
+    """Reads the observations of dead letters by id, and sends them regardless of what was sent before."""
 
     again = True
 
@@ -192,7 +191,7 @@ class ManualRetry(Job):
         return self._session.reader.observations(list(self._letters), around)
 
     def take(self, page: Page) -> Sequence[Observation]:
-        """Take what the letters are of."""
+        """Take the observations of the dead letters."""
         return [
             observation
             for observation in page.observations
@@ -205,7 +204,7 @@ class ManualRetry(Job):
         return Choice(list(traces))
 
     def commit(self, group: Group, taken: Mapping[str, Sequence[Observation]], choice: Choice, left: set[str]) -> None:
-        """Keep nothing: what was accepted is kept with Kelet's answer, and its letter is gone."""
+        """Commit nothing: what was accepted was committed with Kelet's response, and its dead letter removed."""
 
 
 def _postpone(letter: DeadLetter, now: int) -> DeadLetter:
@@ -216,7 +215,7 @@ def _postpone(letter: DeadLetter, now: int) -> DeadLetter:
 
 
 def _interval_of(letter: DeadLetter) -> Interval:
-    """Return where its observation starts."""
+    """Return the interval in which its observation starts."""
     start = letter.start_ms or 0
     return Interval(start, start + 1 if letter.until_ms is None else letter.until_ms)
 

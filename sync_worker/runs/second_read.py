@@ -1,9 +1,9 @@
-"""Reads once more, in full, what was done so soon after its last update that it may have been half old.
+"""Second reads: of observations sent so soon after an update that they may be a mix of two versions.
 
 Langfuse joins the input and output of an observation to its other fields, and until its store has merged the versions
 of an observation those of one may come with the fields of the other. Nothing in a listing shows it, not even the time
 of the update: only the content, read again later. So each observation that is done within ten minutes of its update is
-noted in the ledger, read again after these ten minutes, and sent again if its content differs. Observations that start
+stored in the ledger, read again after these ten minutes, and sent again if its content differs. Observations that start
 close to each other are read as an interval, a thousand a request; others by their ids, some two hundred a request.
 """
 
@@ -24,20 +24,19 @@ from sync_worker.records import Observation
 from sync_worker.runs.interval import LateJob
 from sync_worker.spans.context import trace_of
 
-#: Second reads are gathered for so long, in milliseconds, unless they fill a request.
+#: Second reads are collected for so long, in milliseconds, unless they fill a request.
 GATHER_MS = 120_000
-#: What is being read is left alone by others for so long, in milliseconds.
+#: How long other processes leave alone what is being read, in milliseconds.
 _TAKEN_MS = 30_000
-#: Observations that one request by ids holds, at 32 characters an id; and that one page of an interval holds.
+#: Observations of one request by ids, at 32 characters an id; and of one page of an interval.
 _IDS_A_REQUEST = 150
 _PAGE_SIZE = 1_000
-#: Second reads may take one in so many of the requests a minute.
+#: Second reads may use one in so many of the requests a minute.
 _REQUEST_SHARE = 8
 _MIN_REQUESTS = 4
 #: Observations that start within so many milliseconds of the next one may be read with it.
 _CLOSE_MS = 60_000
-#: An observation that comes twice each time is read again after double the time; the last time, what is listed is
-#: taken.
+#: An observation that is still unmerged is read again after double the time; the last time, it is taken as listed.
 _MAX_TRIES = 8
 
 _Key = tuple[str, str]
@@ -45,14 +44,14 @@ _Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class ReadPlan:
-    """How to read observations again: those in these intervals together, the others by ids."""
+    """How to do second reads: these intervals completely, the others by ids."""
 
     intervals: list[Interval]
     by_id: list[SecondRead]
 
 
 class SecondReads:
-    """Reads again what is due of one source. `length_ms` is how long an interval of `TARGET_OBSERVATIONS` lately was."""
+    """Does the second reads of one source. `length_ms` is the recent length of an interval of `TARGET_OBSERVATIONS`."""
 
     def __init__(self, pipeline: Pipeline, role: str, requests_per_minute: int | None, length_ms: int | None) -> None:
         self._pipeline = pipeline
@@ -64,9 +63,10 @@ class SecondReads:
         self._state = session.state
 
     async def run(self) -> None:
-        """Read again what is due, as much as a cycle may; nothing is asked where nothing is. Raises as the reader does.
+        """Read what is due, within the limit of a cycle; without any, no request is made. Raises as the reader does.
 
-        Each is put off a little before it is read, so that nobody else reads it; a error, or a kill, brings it back.
+        Each is postponed a little before it is read, so that no other process reads it; after an error, or a kill, it
+        is due again.
         """
         session = self._session
         now = session.ledger.clock.now_ms()
@@ -100,7 +100,7 @@ class SecondReads:
 
 
 class _Reread(LateJob):
-    """Reads observations once more and sends what differs; one that does not come is gone from the source."""
+    """Reads observations again and sends what differs; one that is not listed is gone at the source."""
 
     def __init__(
         self,
@@ -117,7 +117,7 @@ class _Reread(LateJob):
 
     def take(self, page: Page) -> Sequence[Observation]:
         """Take what is wanted."""
-        for item in page.unreadable:  # it was sent, and is not served now; its trace is remembered meanwhile
+        for item in page.unreadable:  # it was sent, and is not served now; the note of its trace is kept
             waiting = [
                 key for key, read in self._left.items() if key[1] == item.observation_id and read.tries <= _MAX_TRIES
             ]
@@ -127,7 +127,7 @@ class _Reread(LateJob):
         ]
 
     def select(self, group: Group) -> dict[str, list[Observation]]:
-        """Leave out what still comes twice: it is read later."""
+        """Leave out what is still unmerged: it is read later."""
         taken: dict[str, list[Observation]] = {}
         later = list[SecondRead]()
         for trace_id, observations in group.traces.items():
@@ -143,14 +143,14 @@ class _Reread(LateJob):
         return taken
 
     def commit(self, group: Group, taken: Mapping[str, Sequence[Observation]], choice: Choice, left: set[str]) -> None:
-        """Keep what became of them, and that they were read."""
+        """Commit the notes, and that they were read."""
         super().commit(group, taken, choice, left)
         gone = self._left.values() if group.is_last else ()
         self._session.ledger.end_second_reads(self._session.source_id, [*self._finished, *gone])
         self._finished = []
 
     def _postpone(self, reads: Sequence[SecondRead]) -> None:
-        """Keep that these are to be read again after double the time."""
+        """Store that these are to be read again after double the time."""
         now = self._session.ledger.clock.now_ms()
         doublings = [min(read.tries - 1, _MAX_TRIES) for read in reads]
         later = [
@@ -161,7 +161,7 @@ class _Reread(LateJob):
 
 
 def plan_reads(reads: Sequence[SecondRead], length_ms: int | None) -> ReadPlan:
-    """Say how to read observations again in the fewest requests, where `length_ms` holds some `TARGET_OBSERVATIONS`."""
+    """Plan second reads in the fewest requests; an interval of `length_ms` has about `TARGET_OBSERVATIONS`."""
     plan = ReadPlan([], [])
     run: list[SecondRead] = []
     for read in sorted(reads, key=lambda read: read.start_ms):

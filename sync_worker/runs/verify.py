@@ -1,8 +1,8 @@
-"""Lists covered time once more and compares it with the ledger, to find what is there and was never sent.
+"""Lists completed intervals again and compares them with the ledger, to find what was never sent.
 
-Within the look-back the ledger knows every observation by name. What is older it has forgotten, but for how many
-observations of each hour were done; there, hours that hold more observations than were done are told, and cannot be
-mended without sending others of their observations again.
+Within the lookback window the ledger knows every observation by id. Of older ones it has only hourly counts; there,
+hours with more observations than their count are reported, and cannot be repaired without sending others of their
+observations again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sync_worker.clock import Clock
-from sync_worker.intervals import Interval, contiguous_end, gaps, merged, clip
+from sync_worker.intervals import Interval, clip, contiguous_end, gaps, merged
 from sync_worker.langfuse.reader import Reader
 from sync_worker.ledger import Ledger, SourceState
 from sync_worker.ledger.hourly_counts import HOUR_MS
@@ -22,18 +22,18 @@ from sync_worker.records import Observation
 from sync_worker.spans.context import trace_of
 from sync_worker.times import iso_time
 
-_EXAMPLES = 5  # observations named for an hour
+_EXAMPLES = 5  # observations listed for an hour
 
 
 @dataclass(slots=True)
 class Hour:
-    """What was found in an hour, `[start, start + 1 h)` by start of observations."""
+    """The findings of an hour, `[start, start + 1 h)` by start of observations."""
 
     start_ms: int
     listed: int = 0
     missing: int = 0
-    forgotten: bool = False  # compared by count: the observations are not known by name any more
-    again: int = 0  # observations that would go out again with those that are missing, since they are not known by name
+    forgotten: bool = False  # compared by count: the ids are no longer known
+    again: int = 0  # observations that would be sent again with the missing ones, ids unknown
     observations: dict[tuple[str, str], None] = field(
         default_factory=dict
     )  # what is missing, by (trace id, observation id)
@@ -41,7 +41,7 @@ class Hour:
 
 @dataclass(slots=True)
 class Verdict:
-    """What a verification found. Times in Unix milliseconds."""
+    """The result of a verification. Times in Unix milliseconds."""
 
     source: str
     observations_listed: int = 0
@@ -53,7 +53,7 @@ class Verdict:
     reopened: list[Interval] = field(default_factory=list)
     resent: list[Interval] = field(
         default_factory=list
-    )  # hours, as far as they are covered, whose missing observations went out
+    )  # completed parts of hours whose missing observations were sent
     spans_sent: int = 0  # of them
     refused: int = 0  # hours that are not sent unless sending other observations again is allowed
 
@@ -94,7 +94,7 @@ class Verdict:
 
 
 class Verification:
-    """Compares one source's covered time with Langfuse."""
+    """Compares one source's completed intervals with Langfuse."""
 
     def __init__(
         self, name: str, state: SourceState, ledger: Ledger, reader: Reader, clock: Clock, lookback_ms: int
@@ -103,13 +103,13 @@ class Verification:
         self._state = state
         self._ledger = ledger
         self._reader = reader
-        self._now = clock.now_ms()  # one moment for all of the listing
+        self._now = clock.now_ms()  # the same for the whole listing
         self._lookback = lookback_ms
 
     async def run(self, whole: Interval | None) -> Verdict:
-        """List the covered part of a whole (all of the look-back where none is given) and compare it.
+        """List and compare the completed intervals in a range (default: the lookback window).
 
-        Forgotten observations are counted by whole hours, so the whole is widened to them.
+        Forgotten observations are counted by the hour, so the range is widened to full hours.
         """
         found = Verdict(self._name)
         live, backfilled = self._coverage(LIVE), self._coverage(BACKFILL)
@@ -135,11 +135,11 @@ class Verification:
         everything = merged([*live, *backfilled])
         if not everything:
             return Interval(0, 0)
-        return Interval(max(everything[0].start, self._remembered_from), everything[-1].end)
+        return Interval(max(everything[0].start, self._known_by_id_from), everything[-1].end)
 
     @property
-    def _remembered_from(self) -> int:
-        """From which start on observations must be known by name."""
+    def _known_by_id_from(self) -> int:
+        """The start from which on observations must be known by id, Unix ms."""
         return self._now - self._lookback
 
     def _live_gaps(
@@ -160,12 +160,12 @@ class Verification:
             found.observations_listed += len(page.observations)
             observations = [observation for observation in page.observations if interval.contains(observation.start_ms)]
             self._compare(
-                [observation for observation in observations if observation.start_ms >= self._remembered_from], hours
+                [observation for observation in observations if observation.start_ms >= self._known_by_id_from], hours
             )
             old = [
                 observation
                 for observation in observations
-                if observation.start_ms // HOUR_MS * HOUR_MS < self._remembered_from
+                if observation.start_ms // HOUR_MS * HOUR_MS < self._known_by_id_from
             ]
             new = {
                 (trace_of(observation), observation.id): observation
@@ -176,7 +176,7 @@ class Verification:
             self._count(new.values(), seen, named)
 
     def _count(self, observations: Collection[Observation], seen: Counter[int], named: Counter[int]) -> None:
-        """Count observations that may be forgotten by the hour; those of traces that wait are not due yet."""
+        """Count observations that may be forgotten by the hour; those of pending traces are not due yet."""
         traces = {trace_of(observation) for observation in observations}
         done = self._ledger.done_rows(self._state.id, traces)
         notes = self._ledger.traces(self._state.id, traces)
@@ -188,7 +188,7 @@ class Verification:
                 named[observation.start_ms // HOUR_MS] += is_done
 
     def _compare(self, observations: Sequence[Observation], hours: dict[int, Hour]) -> None:
-        """Compare observations that the ledger must know by name."""
+        """Compare observations that the ledger must know by id."""
         traces = {trace_of(observation) for observation in observations}
         done = self._ledger.done_rows(self._state.id, traces)
         notes = self._ledger.traces(self._state.id, traces)
@@ -212,9 +212,9 @@ class Verification:
             hour.missing = len(hour.observations)
 
     def _compare_counts(self, seen: Counter[int], named: Counter[int], hours: dict[int, Hour]) -> None:
-        """Compare hours whose observations may be forgotten by how many were done.
+        """Compare hours whose observations may be forgotten by their counts.
 
-        What is missing by name tells more.
+        Missing observations found by id take precedence.
         """
         done = self._ledger.rows_done_by_hour(self._state.id) if seen else Counter[int]()
         for number, listed in seen.items():
@@ -225,7 +225,7 @@ class Verification:
                 hours[number] = Hour(number * HOUR_MS, listed, missing, forgotten=again > 0, again=max(0, again))
 
     def reopen(self, hours: Sequence[Hour]) -> list[Interval]:
-        """Open hours again that lack observations that the ledger would know, and return them.
+        """Reopen hours that lack observations which the ledger would know, and return the intervals.
 
         The next run sends them.
         """
@@ -233,19 +233,19 @@ class Verification:
             part
             for hour in hours
             if not hour.forgotten
-            for part in clip(self.completed(), Interval(self._sure_from(hour), hour.start_ms + HOUR_MS))
+            for part in clip(self.completed(), Interval(self._known_from(hour), hour.start_ms + HOUR_MS))
         ]
         for interval in reopened:
             for role in (LIVE, BACKFILL):
                 self._ledger.uncover(self._state.id, role, interval)
         return reopened
 
-    def _sure_from(self, hour: Hour) -> int:
-        """Return from where on nothing of an hour was forgotten."""
-        return max(hour.start_ms, self._remembered_from) if hour.observations else hour.start_ms
+    def _known_from(self, hour: Hour) -> int:
+        """Return the start from which on nothing of an hour was forgotten, Unix ms."""
+        return max(hour.start_ms, self._known_by_id_from) if hour.observations else hour.start_ms
 
     def completed(self) -> list[Interval]:
-        """Return the time that is covered by either role."""
+        """Return the intervals completed by either role."""
         return merged([*self._coverage(LIVE), *self._coverage(BACKFILL)])
 
 

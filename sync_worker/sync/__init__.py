@@ -1,1 +1,1 @@
-"""The way of the data: plan, read, assemble, convert, send, commit. The one package that knows all the others."""
+"""Runs cycles and backfills over all sources. The one package that uses all others."""

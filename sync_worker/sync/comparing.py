@@ -1,4 +1,4 @@
-"""Whether what two addresses of Langfuse list is the same: by what was sent, and by their newest observations."""
+"""Compares what two addresses of Langfuse list: with what was sent, and by their newest observations."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from sync_worker.records import Observation
 from sync_worker.spans.context import trace_of
 from sync_worker.spans.fingerprint import fingerprint, is_retold
 
-#: So many observations are compared; of what was sent last, at least every second must be found as it was sent.
+#: Number of observations compared; of those sent last, at least half must be found as they were sent.
 COMPARED = 20
-#: How far back the newest observations of a project are looked for, one after the other, in milliseconds.
+#: How far back the newest observations of a project are searched, one after the other, in milliseconds.
 _NEWEST = (24 * 3_600_000, 400 * 24 * 3_600_000)
 
 _Wanted = Literal["auto", "v2", "v1"]
@@ -27,8 +27,8 @@ _Wanted = Literal["auto", "v2", "v1"]
 async def lists_as_sent(client: LangfuseClient, sent: Sequence[tuple[str, str, int, bytes]], wanted: _Wanted) -> bool:
     """Whether an address lists observations (trace, id, start in Unix ms, fingerprint) as they were sent.
 
-    Every second one must be found, since observations change and go. By another generation of the API than they were sent by,
-    where the server has no other, content does not compare: there start and end decide. Raises as a reader does.
+    Half of them must be found, since observations change and are deleted. Content of different generations of the API
+    cannot be compared: there start and end decide. Raises as a reader does.
     """
     starts = [start for _, _, start, _ in sent]
     around = Interval(min(starts), max(starts) + 1)
@@ -77,7 +77,7 @@ def _outline(observation: Observation) -> tuple[str, str, int, str]:
 
 
 def _readers(client: LangfuseClient, wanted: _Wanted, *, v1_first: bool = False) -> list[Reader]:
-    """Return readers of the generations that may be there, in the order in which to try them."""
+    """Return readers of the possible generations, in the order in which to try them."""
     if wanted == "v1":
         return [V1Reader(client)]
     if wanted == "v2":
@@ -113,11 +113,11 @@ async def _by_id(readers: Sequence[Reader], ids: Iterable[str], around: Interval
 async def _first_there(
     readers: Sequence[Reader], read: Callable[[Reader], Awaitable[list[Observation]]]
 ) -> list[Observation]:
-    """Return what the first reader reads whose generation of the API is there. Raises EndpointMissing if none is."""
+    """Return what the first reader with an existing API generation reads. Raises EndpointMissing if there is none."""
     missing: EndpointMissing | None = None
     for reader in readers:
         try:
             return await read(reader)
         except EndpointMissing as error:
             missing = missing or error
-    raise missing or EndpointMissing("no generation of the API is there")
+    raise missing or EndpointMissing("the server has no generation of the API")

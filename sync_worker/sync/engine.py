@@ -1,4 +1,4 @@
-"""Runs cycles and backfills over all sources: one failing source stops no other."""
+"""Runs cycles and backfills over all sources: one failing source does not stop the others."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from sync_worker.sync.source import SourceSync
 from sync_worker.sync.timekeeping import Clocks, last_certain_ms
 from sync_worker.times import iso_time
 
-#: Sources worked on at once.
+#: Sources processed at once.
 SOURCES_AT_ONCE = 4
 
-#: When a key is refused its file is looked at so often, with so many seconds between.
+#: When a key is rejected, its file is reread so often, after so many seconds each.
 _REREADS, _REREAD_INTERVAL = 5, 1.0
-#: So often in one piece of work keys may be refused and be other ones then.
+#: How often the keys may be rejected and replaced in one run.
 _MAX_ROTATIONS = 5
 
-#: Seconds to wait before each question for the time, while no server answers and this machine's clock may be wrong.
+#: Seconds to wait before each request for the time, while no server responds and this machine's clock may be wrong.
 _ASK_AFTER = (0.0, 1.0, 3.0)
 
-#: Which exit code tells more, when sources end differently.
+#: Precedence of exit codes, when sources end differently.
 _PRECEDENCE = (
     ExitCode.CREDENTIALS,
     ExitCode.USAGE,
@@ -56,10 +56,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Engine:
-    """What a run of any kind needs. `max_elapsed` is how long an outage may last, in seconds; None means for ever.
+    """What a run of any kind needs. `max_elapsed` is how long an outage is retried, in seconds; None means no limit.
 
-    `parts` is given where a piece of work is divided over so many processes with a state file each, which cannot know
-    of each other's requests: each takes that part of the limit, be it set or learnt.
+    `parts` is the number of processes, with a state file each, that share the work and cannot know of each other's
+    requests: each uses that fraction of the rate limit, set or discovered.
     """
 
     settings: Settings
@@ -88,7 +88,7 @@ class Engine:
         )
 
     def keys_changed(self, source: Source) -> bool:
-        """Whether a file holds another key of the source than was used last."""
+        """Whether a file has another key of the source than was used last."""
         return bool(reread(self._current.get(source.name, source)).changed)
 
     def open(self, source: Source, report: SourceReport) -> AbstractAsyncContextManager[SourceSync]:
@@ -100,10 +100,10 @@ class Engine:
         )  # fmt: skip
 
     async def now_ms(self, sources: Sequence[Source]) -> int:
-        """Return what time it is, in Unix milliseconds, by what the sources' servers say.
+        """Return the time in Unix milliseconds, by the sources' servers.
 
-        Raises as requests do, and TransientError where no server answers and this machine's clock may be wrong: what is
-        counted back from such a time is another stretch than the one that was meant.
+        Raises as requests do, and TransientError if no server responds and this machine's clock may be wrong: relative
+        times would give another interval than was meant.
         """
         now = max(self.clock.now_ms(), last_certain_ms(self.ledger))
         for pause in _ASK_AFTER:
@@ -124,19 +124,19 @@ class Engine:
             if is_known:
                 return now
         raise TransientError(
-            f"Langfuse cannot be asked what time it is, and this machine's clock, which says {iso_time(now)}, may be "
-            "wrong. Try: run again, nothing was begun"
+            f"Langfuse's time is unknown, and this machine's clock, at {iso_time(now)}, may be "
+            "wrong. Try: run again, nothing was started"
         )
 
     def note_starts(self, sources: Iterable[Source]) -> None:
-        """Note of sources that were never synced live that they are from now on: before the first request."""
+        """Record that sources which were never synced live start now: before the first request."""
         for source in sources:
             known = self.ledger.source_by_key(keys_of(source))
             if known is None or known.sync_start_ms is None:
                 self.starts.note(source.name, self.clocks.of(source))
 
     async def live(self, source: Source, progress: Progress | None = None) -> tuple[SourceReport, int]:
-        """Do one live cycle of a source; return its report and exit code."""
+        """Run one live cycle of a source; return its report and exit code."""
         clock = self.clocks.of(source)
         self.note_starts([source])
 
@@ -147,17 +147,17 @@ class Engine:
         try:
             return await self.work(source, cycle)
         finally:
-            self.starts.correct(source.name, clock)  # also where the keys are refused: that is an answer too
+            self.starts.correct(source.name, clock)  # also if the keys are rejected: that response has a date too
 
     async def backfill(
         self,
         source: Source,
         interval: Interval,
         progress: Progress | None = None,
-        parts: Sequence[Interval] | None = None,
+        partitions: Sequence[Interval] | None = None,
     ) -> tuple[SourceReport, int]:
-        """Backfill a source, or only these parts of the interval; return its report and exit code."""
-        return await self.work(source, lambda sync: sync.backfill(interval, progress, parts))
+        """Backfill a source, or only these partitions of the interval; return its report and exit code."""
+        return await self.work(source, lambda sync: sync.backfill(interval, progress, partitions))
 
     async def retry(self, source: Source, letters: Sequence[DeadLetter]) -> tuple[SourceReport, int]:
         """Fetch a source's dead letters again and send them; return its report and exit code."""
@@ -166,7 +166,7 @@ class Engine:
     async def each(
         self, sources: Iterable[Source], work: Callable[[Source], Awaitable[tuple[SourceReport, int]]]
     ) -> tuple[list[SourceReport], int]:
-        """Do the same with several sources, a few at once; return all reports and the exit code that tells most."""
+        """Run work on several sources, a few at once; return all reports and the exit code of highest precedence."""
         sources = list(sources)
         await self.identities.identify(sources)
         slots = asyncio.Semaphore(SOURCES_AT_ONCE)
@@ -177,7 +177,7 @@ class Engine:
                     return await work(source)
                 except (Stopped, StateError, LeaseHeld):  # these concern all sources
                     raise
-                except Exception as error:  # noqa: BLE001 - whatever it is, the reports of others are worth having
+                except Exception as error:  # noqa: BLE001 - the reports of the others are still needed
                     if not isinstance(error, SyncError):
                         self.ledger.check_damage()
                     return _unexpected(source, error)
@@ -190,10 +190,10 @@ class Engine:
         return [report for report, _ in done], overall(code for _, code in done)
 
     async def work(self, source: Source, work: Callable[[SourceSync], Awaitable[None]]) -> tuple[SourceReport, int]:
-        """Run work on a source. Raises Stopped and Stop; what concerns the source alone ends in its report.
+        """Run work on a source. Raises Stopped and Stop; other errors are in its report.
 
-        Where what was read is gone because the server speaks another generation of the API now, the work is restarted;
-        and so it is when a key is refused and its file holds another one now.
+        The work is restarted if the server now has another generation of the API, and if a key is rejected and its file
+        has a new one.
         """
         report = SourceReport(source.name)
         try:
@@ -223,10 +223,10 @@ class Engine:
                     raise
             else:
                 return
-        raise CredentialsRefused(f"the keys of {source.name} were refused, and changed, {_MAX_ROTATIONS} times")
+        raise CredentialsRefused(f"the keys of {source.name} were rejected, and changed, {_MAX_ROTATIONS} times")
 
     async def _await_new_keys(self, source: Source) -> None:
-        """Wait a little for files to hold other keys than those of the source: they may be being written just now."""
+        """Wait a little for new keys in the source's files: they may be being written."""
         for _ in range(_REREADS if source.key_files else 0):
             found = reread(source)
             if found.changed and found.settled:
@@ -244,7 +244,7 @@ class Engine:
     async def _attempt(
         self, source: Source, report: SourceReport, work: Callable[[SourceSync], Awaitable[None]]
     ) -> bool:
-        """Run work once; False when it ended because the source is to be read by another generation of the API."""
+        """Run work once; False if it ended because the source is to be read by another generation of the API."""
         async with self.open(source, report) as sync:
             try:
                 self.clocks.keep(sync.clock)
@@ -263,13 +263,13 @@ class Engine:
 
 
 def _unexpected(source: Source, error: Exception) -> tuple[SourceReport, int]:
-    """Report what ended the work on one source: a wrong setting of it, or a error of the program."""
+    """Report what ended the work on one source: an error in its settings, or in the program."""
     code = error.exit_code if isinstance(error, SyncError) else ExitCode.TRANSIENT
     message = str(error)
     if not isinstance(error, SyncError):
         message = (
-            f"unexpected {type(error).__name__}: {error}. Nothing that was not answered counts as done. "
-            "Try: again with SYNC_LOG_LEVEL=debug, and report what it prints"
+            f"unexpected {type(error).__name__}: {error}. Nothing counts as sent without a response. "
+            "Try: run again with SYNC_LOG_LEVEL=debug, and report the output"
         )
         log.debug("unexpected", exc_info=error)
     log.error("%s: %s", source.name, message, extra={"action": "stop", "source": source.name})
@@ -277,6 +277,6 @@ def _unexpected(source: Source, error: Exception) -> tuple[SourceReport, int]:
 
 
 def overall(codes: Iterable[int]) -> int:
-    """Return the exit code that tells most among those of several sources."""
+    """Return the exit code of highest precedence."""
     found = set(codes)
     return next((code for code in _PRECEDENCE if code in found), ExitCode.OK)

@@ -1,8 +1,7 @@
-"""Which generation of the API a source is read by: remembered, and asked for again when it is time.
+"""Which generation of the API a source is read by: stored, and detected again when due.
 
-Without anything known, v2 is read: every read of it is a probe, and a server that lacks it says so. A source that was
-found to need v1 is asked again once a day, and whenever what it was read by is gone: customers upgrade while the
-worker runs.
+By default v2 is read: every read is a probe, and a server without it responds so. A source that needs v1 is checked
+again once a day, and whenever its endpoints are gone: customers upgrade while the worker runs.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ from sync_worker.ledger.state_keys import GENERATION, State
 from sync_worker.records import Api
 from sync_worker.times import iso_time
 
-#: What was found is asked again after so long, in milliseconds.
+#: What was detected is checked again after this time, in milliseconds.
 _MAX_AGE_MS = 24 * 3_600_000
-#: So is a v1 server that did not tell its version, by which it is known what it can be asked for.
+#: The same for a v1 server that did not report its version, which decides what it supports.
 _MAX_AGE_UNVERSIONED_MS = 3_600_000
 
 log = logging.getLogger(__name__)
@@ -31,13 +30,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What a source is read by, and why. Times in Unix milliseconds."""
+    """The generation that a source is read by, and why. Times in Unix milliseconds."""
 
     api: Api
     why: str
     version: str | None = None
     checked_ms: int | None = None
-    v2_since_ms: int | None = None  # when v2 was first found beside v1
+    v2_since_ms: int | None = None  # when v2 was first found besides v1
 
     def reader(self, client: LangfuseClient, limits: dict[str, int] | None) -> Reader:
         """Return a reader of this generation."""
@@ -46,7 +45,7 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Generations:
-    """Finds the generation of one source. `lookback_ms` is how long rows are looked at again after they were read."""
+    """Detects the generation of one source. `lookback_ms` is how long lookback scans list observations."""
 
     state: State  # of the source
     wanted: Literal["auto", "v2", "v1"]
@@ -54,7 +53,7 @@ class Generations:
     clock: Clock
 
     async def known(self, client: LangfuseClient) -> Generation:
-        """Return what to read now; the server is only asked when that is due. Raises as `ask`."""
+        """Return the generation to read; the server is only asked when that is due. Raises as `ask`."""
         stored = self._stored()
         if self.wanted == "v2" or (self.wanted == "auto" and (stored is None or stored.api == "v2")):
             return Generation("v2", f"SYNC_LANGFUSE_API={self.wanted}")
@@ -63,7 +62,7 @@ class Generations:
         return stored
 
     async def find(self, client: LangfuseClient) -> Generation:
-        """Ask the server, remember what was found, and return it. Raises as `ask`."""
+        """Ask the server, store its generation, and return it. Raises as `ask`."""
         stored = self._stored()
         answers = await ask(client)
         found = self._decide(answers, stored)
@@ -74,7 +73,7 @@ class Generations:
         return found
 
     async def is_another(self, client: LangfuseClient, read: Api) -> bool:
-        """Whether the server, asked anew, is to be read by another generation than it was. Raises as `ask`."""
+        """Whether the server, asked again, is to be read by another generation than before. Raises as `ask`."""
         return self.wanted == "auto" and (await self.find(client)).api != read
 
     def _decide(self, answers: Answers, stored: Generation | None) -> Generation:
@@ -87,14 +86,14 @@ class Generations:
             return replace(found, api="v1", why="SYNC_LANGFUSE_API=v1")
         if stored is None or stored.api != "v1" or not (answers.v1 and answers.v2):
             return found
-        # A server that was just upgraded may show only under v1 what was written before.
+        # A server that was just upgraded may list older observations only under v1.
         since = stored.v2_since_ms or now
         until = since + self.lookback_ms
         if now >= until:
             return found
         why = (
-            f"v2 observations answer since {iso_time(since)}; v1 is read until {iso_time(until)}, so that nothing that "
-            "was written before the upgrade is missed"
+            f"v2 observations are served since {iso_time(since)}; v1 is read until {iso_time(until)}, so that nothing "
+            "that was written before the upgrade is missed"
         )
         return replace(found, api="v1", why=why, v2_since_ms=since)
 
@@ -105,5 +104,5 @@ class Generations:
         try:
             stored = self.state.get(GENERATION)
             return Generation(**stored) if stored else None
-        except (TypeError, ValueError):  # another version of the program wrote it
+        except (TypeError, ValueError):  # written by another version of the program
             return None

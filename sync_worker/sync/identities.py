@@ -1,14 +1,14 @@
-"""Which place in the state file a source has: that of its Langfuse project, wherever it is reached and by which keys.
+"""Finds the record of a source in the state file: that of its Langfuse project, under any address and keys.
 
-A project has an id, but equal ids prove nothing: they can be chosen, and a staging server is often a copy of the other.
-So a project that is known at one address and now answers at another is taken for the same
+A project has an id, but equal ids prove nothing: they can be chosen, and a staging server is often a copy of
+production. So a project that is known at one address and is now found at another is taken for the same
 
-- when the old address no longer answers for it, and the new one lists what was sent last, with the same content;
-- when the old address no longer answers for it, and nothing that was sent is remembered.
+- when the old address no longer serves it, and the new one lists what was sent last, with the same content;
+- when the old address no longer serves it, and no sent observations are stored.
 
-Where the old one still answers and nothing that was sent is remembered, both are asked for their newest rows: what is
-listed by both makes them one project under two names. While neither lists anything they are two, and are compared again
-before each cycle. All else is for the operator to decide (`state adopt`, `state separate`).
+If the old one still serves it and no sent observations are stored, the newest observations of both are compared: common
+ones make them one project under two names. While neither lists anything they are two, and are compared again before
+each cycle. All else is for the operator to decide (`state adopt`, `state separate`).
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from sync_worker.settings import Settings, Source
 from sync_worker.spans.ids import ID_MAP_VERSION
 from sync_worker.sync.comparing import COMPARED, lists_as_sent, share_observations
 
-#: Which project the keys open is asked again after so long, in milliseconds.
+#: The project that the keys belong to is checked again after this time, in milliseconds.
 _IDENTITY_AGE = 24 * 3_600_000
-#: How long sources that cannot be reached may keep the others from beginning, in seconds.
+#: How long sources that cannot be reached may delay the others, in seconds.
 _IDENTIFY_TIMEOUT = 10.0
 
 log = logging.getLogger(__name__)
@@ -44,10 +44,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """The address under which the ledger knows, or is to know, a project.
+    """The address under which the ledger stores, or is to store, a project.
 
-    `moved` is the place that moves there, and `compared` whether what was sent last was found there. `others` have the
-    same id and stay apart; of those, `undecided` are compared again.
+    `moved` is the record that moves there, and `compared` whether what was sent last was found there. `others` have the
+    same id and stay separate; of those, `undecided` are compared again.
     """
 
     url: str
@@ -58,7 +58,7 @@ class _Place:
 
 
 class Identities:
-    """Finds the places of one process's sources, and keeps two of them from having the same."""
+    """Finds the records of one process's sources, and prevents two of them from having the same."""
 
     def __init__(
         self,
@@ -75,10 +75,10 @@ class Identities:
         self._transport = transport
         self._taken: dict[str, SourceState] = {}  # by the names of sources
         self._previewed: list[tuple[Source, Project]] = []
-        self._lock = asyncio.Lock()  # so that of two new names of one project the second finds the first
+        self._lock = asyncio.Lock()  # so that the second of two new names of one project finds the first
 
     async def identify(self, sources: Collection[Source]) -> None:
-        """Find the places of several sources before any of them sends; one that cannot be reached is left to itself.
+        """Find the records of several sources before any of them sends; one that cannot be reached is skipped.
 
         Raises ConfigError where two are one project, or StateError.
         """
@@ -96,10 +96,10 @@ class Identities:
                 raise error
 
     async def of(self, source: Source, client: LangfuseClient) -> SourceState:
-        """Return the source's place in the ledger; Langfuse is asked once a day which project the keys open.
+        """Return the source's record in the ledger; Langfuse is asked once a day for the project of the keys.
 
-        Raises ConfigError where it is for the operator to decide, or another source of this process has the place;
-        StateError, and as `project_of`.
+        Raises ConfigError if the operator has to decide, or another source of this process has the record; StateError,
+        and as `project_of`.
         """
         keys = keys_of(source)
         state = self._ledger.source_by_key(keys)
@@ -121,10 +121,10 @@ class Identities:
         return state
 
     async def preview(self, source: Source, project: Project) -> str:
-        """Say which place a source is to have, without a change to the ledger.
+        """Describe which record a source would have, without a change to the ledger.
 
-        Raises ConfigError where it is for the operator to decide, or the source is one project with another that was
-        asked about before; TransientError, and as the requests do.
+        Raises ConfigError if the operator has to decide, or the source is one project with another that was previewed
+        before; TransientError, and as the requests do.
         """
         for other, its in self._previewed:
             if its.id == project.id:
@@ -142,7 +142,7 @@ class Identities:
         return "new here" if here is None else f"known as what is read at {here.langfuse_url}, with other keys"
 
     async def _check_apart(self, source: Source, other: Source, project: Project) -> None:
-        """Raise ConfigError where two sources of the same id are one project, as their newest rows tell."""
+        """Raise ConfigError if two sources of the same id are one project, by their newest observations."""
         if same_address(source.langfuse_base_url, other.langfuse_base_url):
             raise _one_project(other.name, source, project, other.langfuse_base_url)
         states = [self._ledger.source_by_key(keys_of(one)) for one in (source, other)]
@@ -156,16 +156,16 @@ class Identities:
                 raise _for_the_operator(source, project, other.langfuse_base_url, answers=True)
 
     async def adopt(self, source: Source, from_url: str | None) -> tuple[SourceState, str]:
-        """Take a source, as it is set now, for the project of the same id that is known at another address.
+        """Adopt the project of the same id that is known at another address as this source's.
 
-        Returns its place and the old address. Raises ConfigError where there is none, or more than one to choose from.
+        Returns its record and the old address. Raises ConfigError if there is none, or more than one.
         """
         project, others, here = await self._found(source)
         if from_url is not None:
             others = [other for other in others if same_address(other.langfuse_url, from_url)]
         if len(others) != 1 or here is not None:
             known = "; ".join(other.langfuse_url for other in others) or "nowhere else"
-            what = "it has a place of its own here already" if here is not None else f"it is known at: {known}"
+            what = "it has a record of its own here already" if here is not None else f"it is known at: {known}"
             raise ConfigError(
                 f"{source.name}: project {project.id} at {source.langfuse_base_url} cannot be taken for another one: "
                 f"{what}. Try: `status`, and --from with the address of one of them"
@@ -174,7 +174,7 @@ class Identities:
         return self._remember(keys_of(source), source.langfuse_base_url, project), others[0].langfuse_url
 
     async def separate(self, source: Source) -> SourceState:
-        """Give a source, as it is set now, a place of its own, apart from projects of the same id elsewhere."""
+        """Give a source its own record, separate from projects of the same id elsewhere."""
         project, _, here = await self._found(source)
         state = self._remember(
             keys_of(source), source.langfuse_base_url if here is None else here.langfuse_url, project
@@ -190,11 +190,11 @@ class Identities:
                 await self.of(source, client)
         except Stop:
             raise
-        except SyncError as error:  # the source's own work meets it again, and tells
+        except SyncError as error:  # the source's own run gets the same error, and reports it
             log.debug("%s: %s", source.name, error, extra={"action": "identify", "source": source.name})
 
     async def _found(self, source: Source) -> tuple[Project, list[SourceState], SourceState | None]:
-        """Return a source's project, the places of its id at other addresses, and the one at this address."""
+        """Return a source's project, the records of its id at other addresses, and the one at this address."""
         async with self._connected(source.langfuse_base_url, _key_pair(source)) as client:
             project = await project_of(client)
         here, others = self._known(source, project)
@@ -210,7 +210,7 @@ class Identities:
         return self._ledger.remember_source(keys, langfuse_url, project.id, project.name, project.organization_id)
 
     async def _place(self, source: Source, project: Project) -> str:
-        """Return the address under which the ledger knows, or is to know, a source's project."""
+        """Return the address under which the ledger stores, or is to store, a source's project."""
         place = await self._found_place(source, project)
         if place.moved is not None:
             self._move(source, place.moved, compared=place.compared)
@@ -219,7 +219,7 @@ class Identities:
         return place.url
 
     async def _found_place(self, source: Source, project: Project) -> _Place:
-        """Find a source's place without a change to the ledger. Raises ConfigError or TransientError."""
+        """Find a source's record without a change to the ledger. Raises ConfigError or TransientError."""
         here, others = self._known(source, project)
         if here is not None:
             return _Place(here.langfuse_url)
@@ -243,7 +243,7 @@ class Identities:
         log.warning(
             "%s: project %r (%s) was read at %s, which no longer answers for it, and is read at %s from now on (%s)",
             source.name, other.project_name, other.project_id, other.langfuse_url, source.langfuse_base_url,
-            "what was sent last is there" if compared else "nothing that was sent is remembered to compare",
+            "what was sent last is there" if compared else "no sent observations are stored to compare",
             extra={"action": "adopt", "source": source.name},
         )  # fmt: skip
 
@@ -256,12 +256,12 @@ class Identities:
         log.warning(
             "%s: project %s at %s is another one than that of the same id elsewhere: %s",
             source.name, project.id, source.langfuse_base_url,
-            "neither has rows to compare yet" if undecided else "its rows are others",
+            "neither has observations to compare yet" if undecided else "its observations differ",
             extra={"action": "identify", "source": source.name},
         )  # fmt: skip
 
     async def _decide(self, source: Source, state: SourceState) -> None:
-        """Compare a source again with those of the same id, as long as neither listed anything."""
+        """Compare a source again with those of the same id, while neither lists anything."""
         keys = self._ledger.state(source_scope(state.id))
         ids = set(keys.get(UNDECIDED) or ())
         left = []
@@ -276,14 +276,14 @@ class Identities:
         keys.save()
 
     async def _still_answers(self, source: Source, other: SourceState) -> bool:
-        """Return whether the address at which a project is known still answers for it. Raises TransientError."""
+        """Return whether the known address of a project still serves it. Raises TransientError."""
         key_pair = self._key_pair_for(source, other)
         async with self._connected(other.langfuse_url, key_pair or ("", "")) as client:
             answers = await still_answers(client, other.project_id, with_keys=key_pair is not None)
         if answers is None:
             raise TransientError(
                 f"project {other.project_id} is known at {other.langfuse_url}, which cannot be asked at "
-                f"present whether it still has it. Try: again later, or {_decisions(source)}"
+                f"present whether it still has it. Try: run again later, or {_decisions(source)}"
             )
         return answers
 
@@ -292,7 +292,7 @@ class Identities:
             return await lists_as_sent(client, sent, self._settings.langfuse_api)
 
     async def _share_observations(self, source: Source, other: SourceState) -> bool | None:
-        """Whether two addresses list the same rows among their newest; None while neither lists any."""
+        """Whether two addresses list common observations among their newest; None while neither lists any."""
         key_pair = self._key_pair_for(source, other)
         if key_pair is None:
             return None
@@ -303,7 +303,7 @@ class Identities:
             return await share_observations(here, there, self._settings.langfuse_api, self._clock.now_ms())
 
     def _key_pair_for(self, source: Source, other: SourceState) -> tuple[str, str] | None:
-        """Return keys that opened a project at its known address before; no others are given to that address."""
+        """Return keys that were used at the known address of a project; no others are sent to that address."""
         for one in (source, *self._settings.sources):
             for url in (other.langfuse_url, one.langfuse_base_url):  # which may be another spelling of it
                 known = self._ledger.source_by_key(keys_hash(url, *_key_pair(one)))
@@ -313,7 +313,7 @@ class Identities:
 
     @asynccontextmanager
     async def _connected(self, url: str, key_pair: tuple[str, str]) -> AsyncIterator[LangfuseClient]:
-        """Connect to an address for a few questions, each asked once."""
+        """Connect to an address for a few requests without retries."""
         client = LangfuseClient(
             url, *key_pair,
             budget=self._budget_of(keys_hash(url, *key_pair)), backoff=Backoff("Langfuse", self._clock, 0.0),
@@ -325,7 +325,7 @@ class Identities:
             await client.close()
 
     def _check_ids(self, state: SourceState) -> None:
-        """Refuse a state file whose spans went out under another mapping of ids: they would be sent again as others."""
+        """Reject a state file whose spans were sent under another mapping of ids: they would be sent twice."""
         keys = self._ledger.state(source_scope(state.id))
         stored = keys.get(ID_MAPPING)
         if stored is None:
@@ -340,24 +340,24 @@ class Identities:
 
 
 def keys_hash(langfuse_url: str, public_key: str, secret_key: str) -> str:
-    """Return the ledger's name for keys at an address: at another one the same keys may open a copy of the project.
+    """Return the ledger's key for keys at an address: at another one the same keys may belong to a copy of the project.
 
-    The secret one is part of it: Langfuse goes by that alone, whatever the public one says (v4.16.0), and while keys
-    are replaced one may be new and the other old.
+    The secret key is part of it: Langfuse uses that alone, whatever the public one is (v4.16.0), and during a rotation
+    one may be new and the other old.
     """
     return hashlib.sha256(f"{langfuse_url}\n{public_key}\n{secret_key}".encode()).hexdigest()
 
 
 def organization_scope(state: SourceState) -> str:
-    """Return the ledger's name for what all sources of an organisation share, by whatever address they are reached.
+    """Return the ledger's key for what all sources of an organisation share, under any address.
 
-    Organisations of the same id on several servers share what they need not, which costs time and loses nothing.
+    Organisations of the same id on several servers share it unnecessarily, which costs time and loses nothing.
     """
     return f"organization {state.organization_id or state.langfuse_url}"
 
 
 def keys_of(source: Source) -> str:
-    """Return the ledger's name for a source's keys."""
+    """Return the ledger's key for a source's keys."""
     return keys_hash(source.langfuse_base_url, *_key_pair(source))
 
 
@@ -378,7 +378,7 @@ def _one_project(name: str, second: Source, project: Project, url: str) -> Confi
 
 
 def _for_the_operator(source: Source, project: Project, known_at: str, *, answers: bool) -> ConfigError:
-    why = f"{known_at} still answers, or may" if answers else "what was sent last is not listed there as it was sent"
+    why = f"{known_at} still serves it, or may" if answers else "what was sent last is not listed there as it was sent"
     return ConfigError(
         f"the source {source.name!r} is project {project.name!r} ({project.id}) at {source.langfuse_base_url}, and a "
         f"project of that id is known at {known_at}: one project under two names would be sent twice, and equal ids do "

@@ -1,4 +1,4 @@
-"""Makes a source ready to work: its clients, its place in the ledger, and the generation of the API it is read by."""
+"""Opens a source: its clients, its record in the ledger, and the generation of the API it is read by."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def open_source(
     identities: Identities,
     limits: Limits,
 ) -> AsyncIterator[SourceSync]:
-    """Connect a source. `max_elapsed` is how long an outage may last, in seconds; None means for ever.
+    """Connect a source. `max_elapsed` is how long an outage is retried, in seconds; None means no limit.
 
     Raises CredentialsRefused, SourcePaused, ConfigError, StateError or TransientError.
     """
@@ -73,9 +73,7 @@ async def open_source(
         try:
             state = await identities.of(source, client)
         finally:
-            await _ask_kelet_time(
-                clock, kelet
-            )  # also where the keys are refused: the sync start goes by what time it is
+            await _ask_kelet_time(clock, kelet)  # also if the keys are rejected: the sync start needs the time
         budget = budgets.of(organization_scope(state))
         if known is None:
             budget.adopt(client.budget)
@@ -92,8 +90,8 @@ async def open_source(
             projects={source.kelet_project, *(route.project for route in source.routes)},
             remembered=keys.get(DELIVERY),
         )
-        look_back = span_ms(max(settings.late_horizons)) + span_ms(settings.max_open)
-        generations = Generations(keys, settings.langfuse_api, look_back, clock)
+        lookback = span_ms(max(settings.late_horizons)) + span_ms(settings.max_open)
+        generations = Generations(keys, settings.langfuse_api, lookback, clock)
         reader = (await generations.known(client)).reader(client, keys.get(PAGE_LIMITS))
         yield SourceSync(
             source, settings, state, ledger, client, kelet, delivery, generations, reader, report, clock, limits
@@ -104,7 +102,7 @@ async def open_source(
 
 
 async def _correct_clock(clock: CorrectedClock, client: LangfuseClient, kelet: KeletClient) -> None:
-    """Ask Langfuse what time it is where it did not say so lately, and Kelet where that leaves a doubt."""
+    """Request Langfuse's time if it is not known recently, and Kelet's if the time is still uncertain."""
     if clock.needs_langfuse:
         clock.langfuse.note_request()
         await client.ask_time()
@@ -127,7 +125,7 @@ async def ask_time(
     paces: Paces,
     transports: Transports,
 ) -> None:
-    """Ask a source's Langfuse what time it is, before anything else is done with it. Raises as requests do."""
+    """Request the time of a source's Langfuse, before anything else. Raises as requests do."""
     known = ledger.source_by_key(keys_of(source))
     client = _client(source, settings, known, clock, max_elapsed, budgets, paces, transports, Limits())
     try:
@@ -147,7 +145,7 @@ def _client(
     transports: Transports,
     limits: Limits,
 ) -> LangfuseClient:
-    """Return a client of a source's Langfuse, within all limits that its requests share."""
+    """Return a client of a source's Langfuse, with the rate limiters that its requests share."""
     return LangfuseClient(
         source.langfuse_base_url,
         source.langfuse_public_key,

@@ -1,7 +1,7 @@
-"""Where the live sync of a source begins: noted before the first request, whatever that is answered.
+"""The provisional sync start of a source: stored before the first request, whatever its response.
 
-It is noted under the source's name, since the project is not known yet. The first answer that makes the time certain
-corrects what was noted; the first cycle that reaches the project moves it there, once and for all.
+It is stored under the source's name, since the project is not known yet. The first response that makes the time certain
+corrects it; the first cycle that reaches the project makes it final.
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ from sync_worker.ledger import Ledger
 from sync_worker.ledger.state_keys import FIRST_NOTED
 from sync_worker.times import iso_time, moment_ms, span_ms
 
-#: No Langfuse is older (its first release, in Unix milliseconds): a clock that says less was not set.
+#: Langfuse's first release, in Unix milliseconds: an earlier clock was never set.
 _EARLIEST_MS = 1_672_531_200_000
 
 
 class ProvisionalStarts:
-    """Notes of this process on when sources were first to be synced."""
+    """Provisional sync starts of one process's sources."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._noted_at: dict[str, float] = {}  # by source, monotonic seconds
+        self._stored_at: dict[str, float] = {}  # by source, monotonic seconds
 
     def note(self, name: str, clock: CorrectedClock) -> None:
-        """Note that a source is to be synced from now on, where nothing is noted."""
+        """Store now as the provisional sync start of a source, if it has none."""
         if provisional_start_ms(self._ledger, name) is None:
-            self._noted_at[name] = clock.monotonic()
+            self._stored_at[name] = clock.monotonic()
             self._store(name, clock.now_ms(), is_proven=_is_proven(clock))
 
     def correct(self, name: str, clock: CorrectedClock) -> None:
-        """Correct what is noted of a source, once the time is proven by more than this machine's word."""
+        """Correct a source's provisional sync start, once the time is proven by more than this machine's clock."""
         stored = _stored(self._ledger, name)
         if stored is None or stored["proven"] or not _is_proven(clock):
             return
         now = clock.now_ms()
-        if name in self._noted_at:
-            moment = now - round((clock.monotonic() - self._noted_at[name]) * 1000)
+        if name in self._stored_at:
+            moment = now - round((clock.monotonic() - self._stored_at[name]) * 1000)
         else:
             moment = stored["ms"] if _EARLIEST_MS <= stored["ms"] <= now else now
         self._store(name, moment, is_proven=True)
@@ -55,13 +55,13 @@ def start_scope(name: str) -> str:
 
 
 def provisional_start_ms(ledger: Ledger, name: str) -> int | None:
-    """Return when a source of this name was first to be synced, in Unix ms; None where nothing is noted any more."""
+    """Return the provisional sync start of a source, in Unix ms; None if there is none any more."""
     stored = _stored(ledger, name)
     return None if stored is None else int(stored["ms"])
 
 
 def sync_start_ms(setting: timedelta | datetime, noted: int, now: int) -> int:
-    """Return what SYNC_START means for a source that was noted then. Raises ConfigError for a time yet to come."""
+    """Return the sync start by SYNC_START and the provisional start `noted`. Raises ConfigError for a future time."""
     first = min(noted, now) - span_ms(setting) if isinstance(setting, timedelta) else moment_ms(setting)
     if first > now:
         raise ConfigError(f"SYNC_START lies in the future ({iso_time(first)}). Try: a duration such as 24h")

@@ -1,4 +1,4 @@
-"""Cycles on a schedule, until the worker is asked to stop. A cycle that fails is followed by the next one."""
+"""Runs cycles on a schedule, until the worker is asked to stop. After a failed cycle, the next one runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sync_worker.settings import Source
 from sync_worker.sync.engine import Engine
 from sync_worker.sync.scheduler import MonotonicScheduler
 
-#: A source whose keys were refused is tried again after so long, in seconds.
+#: A source whose keys were rejected is retried after this time, in seconds.
 _REJECTED_KEYS_PAUSE = 300.0
 
 log = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ class Worker:
     def _record_rejected_keys(self, source: Source) -> None:
         if source.key_files and source.name not in self._rejected_at:
             log.warning(
-                "%s: goes on when a file holds another key; the files are looked at each cycle",
+                "%s: resumes when a file has a new key; the files are reread each cycle",
                 source.name, extra={"action": "keys", "source": source.name},
             )  # fmt: skip
         self._rejected_at[source.name] = self.clock.monotonic()
@@ -120,14 +120,14 @@ class Worker:
             self._stop_for(error, "lease")
 
     def _end_if_damaged(self) -> None:
-        """End where a cycle broke over what stands in the state file: each one to come would."""
+        """End if a cycle failed because the state file is damaged: every later one would."""
         try:
             self.engine.ledger.check_damage()
         except Stop as error:
             self._stop_for(error, "cycle")
 
     def _stop_for(self, error: Stop, action: str) -> None:
-        """End for a error, unless it may pass, such as a full disk: then the next cycle tries again."""
+        """End for an error, unless it is transient, such as a full disk: then the next cycle retries."""
         if error.exit_code == ExitCode.TRANSIENT:
             log.error("%s", error, extra={"action": action})
         else:
@@ -135,5 +135,5 @@ class Worker:
             self._ended.set()
 
     def _all_keys_rejected(self) -> bool:
-        """Whether no source is left that may go on; one whose keys stand in files may, when they are replaced."""
+        """Whether no source can continue; one with key files can, when they are replaced."""
         return all(source.name in self._rejected_at and not source.key_files for source in self.sources)

@@ -1,8 +1,8 @@
-"""APScheduler by the monotonic clock.
+"""APScheduler on the monotonic clock.
 
-APScheduler 3 asks `datetime.now()` what is due and counts its waits from there: a clock set back by an hour stops it
-for an hour, one set forward runs everything at once. Here a moment is the seconds of the run's own clock since 1970,
-as a date, and the waits are that clock's.
+APScheduler 3 uses `datetime.now()` for what is due and for its waits: a clock set back by an hour stops it for an hour,
+one set forward runs everything at once. Here a time is the monotonic seconds of the run's clock since 1970, as a date,
+and the waits are that clock's.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class MonotonicScheduler(AsyncIOScheduler):  # type: ignore[misc]
-    """Runs jobs at intervals, one instance of each at a time; times that were missed become one."""
+    """Runs jobs at intervals, one instance of each at a time; missed times are coalesced."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(timezone=UTC)
@@ -50,14 +50,14 @@ class MonotonicScheduler(AsyncIOScheduler):  # type: ignore[misc]
         return _BEGINNING + timedelta(seconds=self._clock.monotonic())
 
     def _process_jobs(self) -> float | None:
-        """Start what is due and return the seconds until the next job; None while paused. Takes APScheduler's place."""
+        """Start what is due and return the seconds until the next job; None while paused. Overrides APScheduler's."""
         if self.state == STATE_PAUSED:
             return None
         now = self._now()
         with self._jobstores_lock:
             store = self._lookup_jobstore("default")
             for job in store.get_due_jobs(now):
-                with contextlib.suppress(MaxInstancesReachedError):  # it is still at work: its next time will come
+                with contextlib.suppress(MaxInstancesReachedError):  # it is still running: the next time is used
                     self._lookup_executor(job.executor).submit_job(job, [now])
                 missed = (now - job.next_run_time) // job.trigger.interval
                 job._modify(  # noqa: SLF001 - what its own scheduler does
@@ -78,7 +78,7 @@ class MonotonicScheduler(AsyncIOScheduler):  # type: ignore[misc]
             self._timer = None
 
     async def _wake_in(self, seconds: float) -> None:
-        with contextlib.suppress(Stopped):  # nothing more is to be started
+        with contextlib.suppress(Stopped):  # nothing more is started
             await self._clock.sleep(seconds)
-            self._timer = None  # waking up starts the next one, and is not to cancel this one
+            self._timer = None  # waking up starts the next timer, and must not cancel this one
             self.wakeup()

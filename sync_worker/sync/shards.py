@@ -1,9 +1,9 @@
-"""Which parts of a range one of several machines takes, told by the range alone: nobody has to ask the others.
+"""The partitions of a range for one of several machines, by the range alone: no coordination is needed.
 
-The range is cut where whole intervals of a day begin, into at least `_PARTITIONS_A_SHARD` parts for each shard, so that
-busy and quiet times spread, and into no more than it takes, since each border cuts the traces that cross it and each
-part costs a request at least. The parts are dealt out in rounds, and each round begins one shard further: without that
-a shard would get the same hours of each day where the number of shards fits into it.
+The range is split at fixed fractions of a day, into at least `_PARTITIONS_A_SHARD` partitions for each shard, so that
+busy and quiet times are spread, and no more than needed, since each border splits the traces that cross it and each
+partition costs a request at least. They are assigned in rounds, and each round begins one shard further: otherwise a
+shard would get the same hours of each day if the number of shards divides it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from sync_worker.intervals import Interval, merged
 
 _MINUTE, _HOUR = 60_000, 3_600_000
-#: Lengths of parts in milliseconds, longest first; each divides a day, so that borders are the same for all ranges.
+#: Lengths of partitions in milliseconds, longest first; each divides a day, so that borders are the same for all
+#: ranges.
 _LENGTHS = (
     *(hours * _HOUR for hours in (24, 12, 8, 6, 4, 3, 2, 1)),
     *(minutes * _MINUTE for minutes in (30, 15, 10, 5, 2, 1)),
@@ -30,7 +31,7 @@ class Shard:
     of: int
 
     def partitions(self, whole: Interval) -> list[Interval]:
-        """Return what of a range this shard takes, in order; parts that touch are one."""
+        """Return this shard's partitions of a range, in order; adjacent ones are merged."""
         numbered = enumerate(_split(whole, _length(whole, self.of)))
         return merged(
             partition for number, partition in numbered if (number + number // self.of) % self.of == self.index

@@ -1,4 +1,4 @@
-"""One source at work: a live cycle or a backfill of it, and what can be asked of it."""
+"""The operations of one source: a live cycle, a backfill, retry, verify, explain and others."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from sync_worker.runs.estimate import Estimate, estimate
 from sync_worker.runs.explain import Explanation
 from sync_worker.runs.forget import forget
 from sync_worker.runs.live import LiveSync
-from sync_worker.runs.preview import Preview, preview, observations_of_trace
+from sync_worker.runs.preview import Preview, observations_of_trace, preview
 from sync_worker.runs.resend import Resend
 from sync_worker.runs.retry import ManualRetry
 from sync_worker.runs.verify import Verdict, Verification
@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 
 class SourceSync:
-    """Works on one source. Made by `open_source`."""
+    """One source, opened by `open_source`."""
 
     def __init__(
         self, source: Source, settings: Settings, state: SourceState, ledger: Ledger, client: LangfuseClient,
@@ -79,16 +79,16 @@ class SourceSync:
         self._coverage = Coverage(self._session, source.name)
 
     async def live_cycle(self, progress: Progress | None = None) -> None:
-        """Do one cycle of the live sync. Raises as reader and delivery do."""
+        """Run one cycle of the live sync. Raises as reader and delivery do."""
         now = self.clock.now_ms()
         first = self._sync_start(now)
         await self._live().cycle(now, first, progress)
 
     async def backfill(
-        self, interval: Interval, progress: Progress | None = None, parts: Sequence[Interval] | None = None
+        self, interval: Interval, progress: Progress | None = None, partitions: Sequence[Interval] | None = None
     ) -> None:
-        """Sync what of the interval is not completed; a rerun resumes. With `parts`, only what lies in them."""
-        await backfill(self._pipeline, self._coverage, interval, parts, progress)
+        """Sync what of the interval is not completed; a rerun resumes. With `partitions`, only in them."""
+        await backfill(self._pipeline, self._coverage, interval, partitions, progress)
         self._report_unscanned(interval)
         if holder(self._ledger, LIVE) is None:
             await self._live().read_again(BACKFILL)
@@ -97,14 +97,14 @@ class SourceSync:
         self._session.delivery.check()
 
     async def retry(self, letters: Sequence[DeadLetter]) -> None:
-        """Fetch dead letters of this source again by id, and send them whatever was kept of them."""
+        """Fetch dead letters of this source again by id, and send them regardless of what was sent before."""
         own = [letter for letter in letters if letter.source_id == self.state.id and letter.observation_id is not None]
         if own:
             await self._pipeline.run(ManualRetry(self._pipeline, own))
             self._session.delivery.check()
 
     async def verify(self, interval: Interval | None, *, repair: bool = False) -> Verdict:
-        """Compare synced time with Langfuse; `repair` opens what lacks observations again. See `verify`."""
+        """Compare completed intervals with Langfuse; `repair` reopens those with missing observations. See `verify`."""
         check = self._verification()
         found = await check.run(interval)
         if repair:
@@ -112,7 +112,7 @@ class SourceSync:
         return found
 
     async def resend(self, interval: Interval | None, found: Verdict, *, again: bool) -> Verdict:
-        """Send what a verification of the same interval found to be missing, and return what is missing then.
+        """Send what a verification of the same interval found missing, and return what is missing then.
 
         Hours whose records were forgotten are sent only with `again`, all of them: see `resend`. Needs a backfill's
         lease.
@@ -130,7 +130,7 @@ class SourceSync:
         return found
 
     async def explain(self, trace_id: str) -> dict[str, Any]:
-        """Say where a trace stands; see `explain`."""
+        """Return the state of a trace; see `explain`."""
         session, now = self._session, self.clock.now_ms()
         explanation = Explanation(
             self.state, self._ledger, session.reader, session.readiness_limits, now, self._settings.updates
@@ -138,23 +138,23 @@ class SourceSync:
         return await explanation.of(trace_id)
 
     async def preview(self, trace_id: str) -> Preview:
-        """Return the spans of a trace as it is in Langfuse, and as these settings make them; nothing is sent."""
-        rows = await observations_of_trace(self._session.reader, trace_id, self.clock.now_ms())
+        """Return the spans of a trace in Langfuse, as these settings convert it; nothing is sent."""
+        observations = await observations_of_trace(self._session.reader, trace_id, self.clock.now_ms())
         policy = self._session.policy
-        return preview(rows, policy.project, policy.conversion, policy.routes)
+        return preview(observations, policy.project, policy.conversion, policy.routes)
 
     async def estimate(self, interval: Interval) -> Estimate:
-        """Say what a backfill of the interval would cost; see `estimate`."""
+        """Estimate the cost of a backfill of the interval; see `estimate`."""
         intervals = due(interval.start, interval.end, self._coverage.of_all)
         batch = (self._settings.max_batch_spans, self._settings.max_batch_bytes)
         return await estimate(self.source.name, self._client, self._session.reader, intervals, batch)
 
     async def uses_another_api(self) -> bool:
-        """Whether the server, asked anew, is to be read by another generation of the API. Raises as the reader does."""
+        """Whether the server, asked again, needs another generation of the API. Raises as the reader does."""
         return await self._generations.is_another(self._client, self._session.reader.api)
 
     def finish(self) -> None:
-        """Complete the report, release claims, and store what was learnt for the next run."""
+        """Complete the report, release claims, and store what was discovered for the next run."""
         self._coverage.release_claims(self.state)
         self._store_findings()
         self.report.langfuse_requests += self._client.requests
@@ -185,7 +185,7 @@ class SourceSync:
         )
 
     def _report_unscanned(self, interval: Interval) -> None:
-        """Report which part of a backfilled interval no lookback scan of the live sync goes over."""
+        """Report which part of a backfilled interval no lookback scan of the live sync reaches."""
         (first,) = (state.sync_start_ms for state in self._ledger.sources() if state.id == self.state.id)
         seen_from = interval.end if first is None else max(first, self.clock.now_ms() - self._session.policy.deepest_ms)
         end = min(interval.end, seen_from)
@@ -193,12 +193,12 @@ class SourceSync:
             self.report.late_unseen_from_ms, self.report.late_unseen_to_ms = interval.start, end
 
     def _log_second_reads(self) -> None:
-        """Say after a backfill what is yet to be read once more."""
+        """Log after a backfill how many second reads are left."""
         left = self._ledger.count_second_reads(self.state.id)
         if left:
             log.info(
-                "%s: %d rows were written less than ten minutes before they were sent: the next `once`, `run` or "
-                "`backfill` after that time reads them once more",
+                "%s: %d observations were updated less than ten minutes before they were sent: the next `once`, `run` "
+                "or `backfill` after that time reads them once more",
                 self.source.name, left, extra={"action": "plan"},
             )  # fmt: skip
 
@@ -217,12 +217,12 @@ class SourceSync:
         """Return where the live sync begins: stored before the first request, and never computed again."""
         noted = provisional_start_ms(self._ledger, self.source.name)
         if self.state.sync_start_ms is not None:
-            if noted is not None:  # of keys that turned out to be those of a project that is known
+            if noted is not None:  # of keys that turned out to belong to a known project
                 self._ledger.set_sync_start(self.state.id, self.state.sync_start_ms, start_scope(self.source.name))
             return self.state.sync_start_ms
         first = sync_start_ms(self._settings.start, now if noted is None else noted, now)
         if not self.clock.is_certain:
-            return first  # a guess, and stored when it is none
+            return first  # a guess: stored when the time is certain
         first = self._ledger.set_sync_start(self.state.id, first, start_scope(self.source.name))
         remember_start(self._ledger, self.state.id, self._settings)
         self.state = next(state for state in self._ledger.sources() if state.id == self.state.id)

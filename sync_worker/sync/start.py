@@ -1,4 +1,4 @@
-"""`SYNC_START` decides once, at a source's first run. Later it has no effect, which whoever changes it should hear."""
+"""Warns about a `SYNC_START` that was changed after a source's first run: it has an effect only there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sync_worker.times import iso_time, moment_ms
 
 
 def remember_start(ledger: Ledger, source_id: int, settings: Settings) -> None:
-    """Keep what decided where a source begins."""
+    """Store the setting that decided the sync start of a source."""
     ledger.state(source_scope(source_id)).put(SYNC_START_SETTING, _text(settings))
 
 

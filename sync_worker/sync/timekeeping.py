@@ -1,11 +1,11 @@
-"""The clocks of a run: one a source, by the servers it works with, and one for what concerns the state file."""
+"""The clocks of a run: one for each source's servers, and one for the state file."""
 
 from __future__ import annotations
 
 import logging
 
 from sync_worker.clock import Clock, ClockOnMachine
-from sync_worker.corrected import CONFIRM_AFTER_MS, AGREEMENT_MS, MACHINE_ONLY_MS, CorrectedClock
+from sync_worker.corrected import AGREEMENT_MS, CONFIRM_AFTER_MS, MACHINE_ONLY_MS, CorrectedClock
 from sync_worker.ledger import Ledger
 from sync_worker.ledger.state_keys import LAST_CERTAIN, UNCONFIRMED
 from sync_worker.settings import Source
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class Clocks(ClockOnMachine):
-    """The clocks of a run. As a clock itself, it tells the time by any source whose time is certain."""
+    """The clocks of a run. As a clock itself, it uses any source whose time is certain."""
 
     def __init__(self, machine: Clock, ledger: Ledger) -> None:
         super().__init__(machine)
@@ -36,15 +36,15 @@ class Clocks(ClockOnMachine):
         return self._clocks[servers]
 
     def keep(self, clock: CorrectedClock) -> None:
-        """Store the time of a clock, where it is certain: what comes after must not lie before it.
+        """Store the time of a clock, if it is certain: later certain times must not be before it.
 
-        A machine's lone word that is far from the last certain time is believed when it still says so in a later run.
+        The machine's time alone, far from the last certain time, is trusted when a later run confirms it.
         """
         if self._ledger.lease is None:
             return
         reading = clock.read()
         if reading.machine_only and not clock.langfuse.omits_date:
-            return  # Langfuse may yet say something
+            return  # Langfuse may still report its time
         if reading.machine_only and not reading.certain:
             if self._confirm_over_runs(reading.now_ms):
                 clock.confirm()
@@ -55,7 +55,7 @@ class Clocks(ClockOnMachine):
         wrong = stored > reading.now_ms + AGREEMENT_MS and clock.all_agree
         if wrong:
             log.warning(
-                "the last certain time in the state file, %s, lies ahead of what all clocks say now, and is corrected",
+                "the last certain time in the state file, %s, is ahead of what all clocks show now, and is corrected",
                 iso_time(stored), extra={"action": "clock"},
             )  # fmt: skip
         if reading.machine_only:
@@ -66,28 +66,28 @@ class Clocks(ClockOnMachine):
             state.save()
 
     def _confirm_over_runs(self, now_ms: int) -> bool:
-        said = self._ledger.state(SCOPE).get(UNCONFIRMED, fresh=True) or 0
-        if not said <= now_ms <= said + MACHINE_ONLY_MS:
+        last = self._ledger.state(SCOPE).get(UNCONFIRMED, fresh=True) or 0
+        if not last <= now_ms <= last + MACHINE_ONLY_MS:
             self._ledger.state(SCOPE).put(UNCONFIRMED, now_ms)
             self._ledger.state(SCOPE).save()
             return False
-        return now_ms >= said + CONFIRM_AFTER_MS
+        return now_ms >= last + CONFIRM_AFTER_MS
 
     def warn(self, clock: CorrectedClock) -> None:
-        """Say so, once an hour, where the machine's clock is wrong or the time is not certain."""
+        """Warn, once an hour, if the machine's clock is wrong or the time is not certain."""
         ahead = clock.drift_ms
         if not clock.is_certain:
             self._warn(
                 "uncertain",
-                f"it is not certain what time it is: {clock.describe()}. Reading and sending go on, but nothing more "
-                "counts as complete, is given up or is forgotten. Try: time synchronisation on this machine",
+                f"the time is not certain: {clock.describe()}. Reading and sending continue, but nothing more "
+                "is completed, given up or forgotten. Try: time synchronisation on this machine",
             )
         elif ahead is not None and abs(ahead) > AGREEMENT_MS:
             side = "ahead of" if ahead > 0 else "behind"
             by = "Langfuse's time" if clock.now_ms() == clock.langfuse.now_ms() else "the other clocks"
             self._warn(
                 "apart",
-                f"this machine's clock is {abs(ahead) / 1000:,.0f} s {side} Langfuse's: the sync goes by {by}. "
+                f"this machine's clock is {abs(ahead) / 1000:,.0f} s {side} Langfuse's: the sync uses {by}. "
                 "Try: time synchronisation on this machine",
             )
 
@@ -98,7 +98,7 @@ class Clocks(ClockOnMachine):
             log.warning("%s", line, extra={"action": "clock"})
 
     def now_ms(self) -> int:
-        """Return the time in Unix milliseconds: a source's if certain, else the last that was, or the machine's."""
+        """Return the time in Unix milliseconds: a source's if certain, else the last certain one, or the machine's."""
         readings = [clock.read() for clock in self._clocks.values()]
         certain = [reading.now_ms for reading in readings if reading.certain]
         if certain:
@@ -107,5 +107,5 @@ class Clocks(ClockOnMachine):
 
 
 def last_certain_ms(ledger: Ledger) -> int:
-    """Return the last time that was certain, in Unix milliseconds; 0 where none was yet."""
+    """Return the last certain time, in Unix milliseconds; 0 if there was none yet."""
     return ledger.state(SCOPE).get(LAST_CERTAIN, fresh=True) or 0

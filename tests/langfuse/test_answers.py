@@ -50,7 +50,7 @@ async def test_row_over_the_limit_is_set_aside(server: RecordedLangfuse, connect
         (Reply(200, {"Content-Type": "application/json"}, b'{"data":[{"input":"' + SECRET.encode()), "cannot be read"),
         (Reply(200, {"Content-Type": "application/json"}, json.dumps([SECRET]).encode()), "without `data` and `meta`"),
         (Reply(200, {"Content-Encoding": "gzip"}, SECRET.encode()), "not the gzip"),
-        (Reply(500, {"Content-Type": "text/plain"}, SECRET.encode()), "of text/plain, no JSON"),
+        (Reply(500, {"Content-Type": "text/plain"}, SECRET.encode()), "of text/plain, not JSON"),
         (Reply(500, {}, json.dumps({"input": SECRET, "message": "no\x1b[31m\nstore"}).encode()), "no [31m store"),
         (Reply(500, {}, json.dumps({"error": [{"message": "no store", "value": SECRET}]}).encode()), "no store"),
         (Reply(500, {}, json.dumps({"error": {"message": "no store", "value": SECRET}}).encode()), "no store"),

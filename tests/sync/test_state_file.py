@@ -176,7 +176,7 @@ def test_read_only_mount(make_world: MakeWorld, tmp_path: Path, read_only: Calla
     code, letters = made.program_json("dead-letters", "list")
     assert (code, letters["dead_letters"]) == (0, [])
     code, explained = made.program_json("explain", rows[0]["traceId"])
-    assert (code, explained["sources"][0]["why"]) == (0, "it was released")
+    assert (code, explained["sources"][0]["why"]) == (0, "it was sent")
     assert made.program("config", "show")[0] == 0
     code, _, err = made.program("once")
     assert code == ExitCode.USAGE

@@ -102,7 +102,7 @@ def test_explain_says_where_a_trace_stands(make_world: MakeWorld) -> None:
 
     code, found = made.program_json("explain", rows[0]["traceId"])
     (one,) = found["sources"]
-    assert (code, one["why"], one["project"]) == (0, "it was released", "support_test")
+    assert (code, one["why"], one["project"]) == (0, "it was sent", "support_test")
     assert {entry["state"] for entry in one["observations"]} == {"sent"}
     assert all(entry["sent"] and entry["request"] for entry in one["observations"])
 

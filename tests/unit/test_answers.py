@@ -137,7 +137,7 @@ async def test_trickle_ends(packed: bytes) -> None:
         client,
         url,
     ):
-        with pytest.raises(TooSlow, match=r"the answer is too slow: [\d,]+ bytes"):
+        with pytest.raises(TooSlow, match=r"the response is too slow: [\d,]+ bytes"):
             await client.get(url)
 
 

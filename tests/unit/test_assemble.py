@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sync_worker.pipeline.assemble import Assembly, newer
-from sync_worker.pipeline.readiness import Readiness, ReadinessLimits, readiness, pending_observations
+from sync_worker.pipeline.readiness import Readiness, ReadinessLimits, pending_observations, readiness
 from sync_worker.records import Observation
 
 _PATIENCE = ReadinessLimits(quiet_period=30, max_open=1800)

@@ -172,12 +172,12 @@ async def test_log_of_a_long_outage_is_short(clock: VirtualClock, caplog: pytest
     for _ in range(1000):
         await backoff.wait(_fault())
     assert len(caplog.records) == 11
-    assert caplog.messages[0] == "Kelet answered 503; try 2 in 0.5 s, 0 s since the first fault"
-    assert caplog.messages[3] == "Kelet answered 503; try 5 in 4.0 s, 4 s since the first fault"
+    assert caplog.messages[0] == "Kelet answered 503; try 2 in 0.5 s, 0 s since the first error"
+    assert caplog.messages[3] == "Kelet answered 503; try 5 in 4.0 s, 4 s since the first error"
     assert caplog.messages[-1].startswith("Kelet answered 503; try 513 in 60.0 s, ")
     backoff.success()
     backoff.success()
-    assert caplog.messages[11:] == ["Kelet answers again after 59644 s"]
+    assert caplog.messages[11:] == ["Kelet responds again after 59644 s"]
 
 
 async def test_short_fault_is_one_line(clock: VirtualClock, caplog: pytest.LogCaptureFixture) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from sync_worker.connections import ProxyTransport, proxy_of, check_connections, tls
+from sync_worker.connections import ProxyTransport, check_connections, proxy_of, tls
 from sync_worker.errors import ConfigError
 
 NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sync_worker.cli.shard import INDEX_VARIABLE, shard_of, whole_range
 from sync_worker.errors import ConfigError
-from sync_worker.intervals import Interval, merged, clip
+from sync_worker.intervals import Interval, clip, merged
 from sync_worker.sync.shards import Shard
 
 _HOUR, _DAY = 3_600_000, 86_400_000
