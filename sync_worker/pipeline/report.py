@@ -48,7 +48,7 @@ class SourceReport:
         return [
             (
                 f"{self.source}: late-arriving observations in {start} to {end} are not found: no lookback  "
-                f"scan reaches there. Try, later: verify --from {start} --to {end}; with --repair --resend it sends them"
+                f"scan reaches there. Try, later: verify --from {start} --to {end}; --repair --resend sends them"
             )
         ]
 

@@ -53,7 +53,8 @@ class LedgerSink:
                     source_id=self._source_id,
                     kind="partial",
                     reason=f"Kelet accepted a request and rejected {settled.rejected} of its "
-                    f"{len(settled.accepted)} spans without saying which: {settled.rejected_reason or 'no reason given'}",
+                    f"{len(settled.accepted)} spans "
+                    f"without saying which: {settled.rejected_reason or 'no reason given'}",
                     made_ms=now,
                     project=settled.accepted[0].project,
                     start_ms=min(span.start_ms for span in settled.accepted),
