@@ -47,7 +47,7 @@ class SourceReport:
         start, end = iso_time(self.late_unseen_from_ms), iso_time(self.late_unseen_to_ms)
         return [
             (
-                f"{self.source}: late-arriving observations in {start} to {end} are not found: no lookback  "
+                f"{self.source}: late-arriving observations in {start} to {end} are not found: no lookback "
                 f"scan reaches there. Try, later: verify --from {start} --to {end}; --repair --resend sends them"
             )
         ]
