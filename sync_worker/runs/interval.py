@@ -28,6 +28,7 @@ class TimedJob(Job):
         self._session = pipeline.session
         self._role = role
         self._interval = interval
+        self._now = 0  # Unix ms, when the traces of a group were chosen
 
     @property
     def sends(self) -> Interval:
@@ -40,7 +41,7 @@ class TimedJob(Job):
         if self._role == BACKFILL:
             return Choice(list(traces))
         session = self._session
-        now = session.clock.certain_ms()
+        now = self._now = session.clock.certain_ms()
         choice = Choice([])
         for trace in traces:
             note = self._pending_note(trace, now)
@@ -79,7 +80,7 @@ class TimedJob(Job):
         undelivered = [trace for trace in choice.ready if trace.trace_id in left]
         if self._role == BACKFILL:
             return [], _moments(undelivered)
-        now, notes = self._session.clock.certain_ms(), self._pipeline.notes
+        now, notes = self._now, self._pipeline.notes
         kept = list(choice.notes)
         kept += [
             notes.of_partly_sent(trace, choice.pending[trace.trace_id], now)
