@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sync_worker.intervals import Interval
-from sync_worker.ledger import SecondRead, SentRow
+from sync_worker.ledger import SecondRead, SentObservation
 from sync_worker.pipeline.dead_letters import DeadLetters
 from sync_worker.pipeline.session import Session
 from sync_worker.records import Observation
@@ -39,7 +39,7 @@ class Dedupe:
     ) -> dict[str, list[Observation]]:
         """Return, by trace, what is to be sent: not done, in `sends`, and of no other run. `again`: done ones too."""
         session = self._session
-        done = {} if again else session.ledger.done_rows(session.source_id, taken)
+        done = {} if again else session.ledger.completed_observations(session.source_id, taken)
         refreshed: list[_Refreshed] = []
         found: dict[str, list[Observation]] = {}
         for trace_id, observations in taken.items():
@@ -67,7 +67,7 @@ class Dedupe:
         due = last if observation.unsettled else min(last, (observation.updated_ms or 0) + SECOND_READ_MS)
         return due if observation.api == "v2" and due > now else None
 
-    def _is_settled(self, observation: Observation, sent: SentRow | None, refreshed: list[_Refreshed]) -> bool:
+    def _is_settled(self, observation: Observation, sent: SentObservation | None, refreshed: list[_Refreshed]) -> bool:
         """Whether nothing is left to do for an observation; one that cannot be compared is dead-lettered."""
         if sent is None:
             return False
@@ -78,7 +78,7 @@ class Dedupe:
                 self._dead_letters.add_broken(observation, "it breaks its comparison with what was sent", fault)
             return True
 
-    def _compare(self, observation: Observation, sent: SentRow, refreshed: list[_Refreshed]) -> bool:
+    def _compare(self, observation: Observation, sent: SentObservation, refreshed: list[_Refreshed]) -> bool:
         """Return whether an observation is done in this state; one with nothing new in it is added to `refreshed`.
 
         So is one that was read by another generation of the API when it was sent: what changed cannot be told.

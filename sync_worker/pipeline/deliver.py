@@ -38,8 +38,8 @@ class Deliverer:
         lost = [trace for trace in traces if trace.trace_id in undelivered and routing.is_left_behind(trace.note)]
         if not lost:
             return undelivered
-        routing.forsake(trace.note for trace in lost)
-        done = self._session.ledger.done_rows(self._session.source_id, [trace.trace_id for trace in lost])
+        routing.abandon(trace.note for trace in lost)
+        done = self._session.ledger.completed_observations(self._session.source_id, [trace.trace_id for trace in lost])
         for trace in lost:
             trace.others += [one for one in trace.fresh if (trace.trace_id, one.id) in done]
             trace.fresh = [one for one in trace.fresh if (trace.trace_id, one.id) not in done]
@@ -71,7 +71,7 @@ class Deliverer:
         rerouted = [note for note in notes if _is_rerouted(before[note.trace_id], note)]
         if rerouted:
             session.ledger.reroute(session.source_id, rerouted)
-        session.ledger.note_traces(session.source_id, notes)
+        session.ledger.store_traces(session.source_id, notes)
 
     def _leave_out(self, traces: Sequence[Trace]) -> None:
         """Keep of what a direct export would not have that it is done."""

@@ -33,7 +33,7 @@ class Routing:
         if before is None or before.project is None:
             return decide(context, self._routes, self._project) if going else None
         decision = follow(Decision(before.project, before.origin), self._routes, self._project)
-        gone = decision.project in self._delivery.forsaken
+        gone = decision.project in self._delivery.abandoned
         return Decision(self._project, BY_DEFAULT) if gone else decision
 
     def has_lane(self, note: TraceNote | None) -> bool:
@@ -44,12 +44,12 @@ class Routing:
         """Whether Kelet does not know the project of a trace, and no setting names it any more."""
         if note is None or note.project in self._configured:
             return False
-        return note.project in self._delivery.forsaken or not self.has_lane(note)
+        return note.project in self._delivery.abandoned or not self.has_lane(note)
 
-    def forsake(self, notes: Iterable[TraceNote | None]) -> None:
+    def abandon(self, notes: Iterable[TraceNote | None]) -> None:
         """Give up the lanes of these traces, which are left behind."""
-        for project in sorted({str(note.project) for note in notes if note is not None} - self._delivery.forsaken):
-            self._delivery.forsake(project)
+        for project in sorted({str(note.project) for note in notes if note is not None} - self._delivery.abandoned):
+            self._delivery.abandon(project)
             log.warning(
                 "no route names the project %r any more, and Kelet does not know it: its traces go to %r",
                 project, self._project, extra={"action": "lane"},
@@ -66,11 +66,11 @@ class Lanes:
 
     def closed(self) -> set[str]:
         """Return the projects whose traces wait: Kelet does not know them, and took nothing of them in this cycle."""
-        return {*self._delivery.paused, *(self._before - self._delivery.taken)}
+        return {*self._delivery.paused, *(self._before - self._delivery.accepted_projects)}
 
     def to_try(self) -> list[str]:
         """Return the projects that were unknown in the last cycle, and of which nothing was heard in this one."""
-        return sorted(self._before - self._delivery.taken - self._delivery.paused.keys())
+        return sorted(self._before - self._delivery.accepted_projects - self._delivery.paused.keys())
 
     def tried(self, project: str) -> None:
         """Note that traces of a project were tried: whatever came of it but a 404, its lane is open."""

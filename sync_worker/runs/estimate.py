@@ -62,7 +62,7 @@ async def estimate(
     reading = math.ceil(observations / page_rows) + 2 * cuts
     spans, size = max_batch
     sending = max(math.ceil(observations / spans), math.ceil(observations * row_bytes / size))
-    limit = client.budget.per_minute(reader.api)
+    limit = client.rate_limits.per_minute(reader.api)
     minutes = reading / limit if limit else reading * _SECONDS_PER_REQUEST / 60
     moved = round(observations * row_bytes)
     return Estimate(
@@ -131,7 +131,7 @@ async def _list(reader: Reader, interval: Interval) -> tuple[float, int]:
     And down to which start time they are all that start.
     """
     observations, oldest = 0, interval.end
-    async for page in reader.interval(interval, light=True):
+    async for page in reader.interval(interval, metadata_only=True):
         observations += len(page.observations)
         oldest = min((observation.start_ms for observation in page.observations), default=oldest)
         if observations >= _most_rows(reader):

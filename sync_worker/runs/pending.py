@@ -84,7 +84,7 @@ class PendingTraces:
         await self.send([*overdue, *ready], now, guess)
         sent = {note.trace_id for note in (*overdue, *ready)}
         later = [replace(note, check_ms=now + 1) for note in younger if note.trace_id not in sent]
-        session.ledger.note_traces(session.source_id, later)
+        session.ledger.store_traces(session.source_id, later)
 
 
 class _Whole(Job):
@@ -163,7 +163,7 @@ class _Whole(Job):
         self._after |= after
         if group.is_last:
             self._after |= self._vanished()
-            session.ledger.note_traces(session.source_id, self._after.values())
+            session.ledger.store_traces(session.source_id, self._after.values())
 
     def _vanished(self) -> dict[str, TraceNote]:
         after: dict[str, TraceNote] = {}

@@ -48,7 +48,7 @@ class Resend:
         for hour, of_hour in parts:
             if hour.forgotten:
                 # First: after a kill, observations that were not sent again must not count as done.
-                session.ledger.forget_count(session.source_id, hour.start_ms // HOUR_MS)
+                session.ledger.delete_hourly_count(session.source_id, hour.start_ms // HOUR_MS)
             for part in of_hour:
                 for role, piece in self._by_edge(part):
                     log.info("sending what starts from %s to %s", iso_time(piece.start), iso_time(piece.end))
@@ -59,7 +59,7 @@ class Resend:
     async def _take_over(self, parts: Sequence[Interval]) -> None:
         """Claim these intervals, and wait until a live sync that is in a cycle has left them."""
         session = self.pipeline.session
-        claims.demand(session.ledger, session.source_id, parts)
+        claims.claim_all(session.ledger, session.source_id, parts)
         told = False
         while any(within(claims.claimed_by_others(session.ledger, session.source_id), part) for part in parts):
             if not told:

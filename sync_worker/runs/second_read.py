@@ -74,8 +74,8 @@ class SecondReads:
         last = self._state.get(LAST_SECOND_READ) or 0
         if not due or (len(due) < _ROWS_A_PAGE and 0 <= now - last < GATHER_MS):
             return
-        done = session.ledger.sent_rows(session.source_id, {read.trace_id for read in due})
-        session.ledger.end_second_reads(
+        done = session.ledger.sent_observations(session.source_id, {read.trace_id for read in due})
+        session.ledger.delete_second_reads(
             session.source_id, [read for read in due if (read.trace_id, read.observation_id) not in done]
         )
         reads = [
@@ -83,7 +83,7 @@ class SecondReads:
             for read in due
             if (read.trace_id, read.observation_id) in done
         ]
-        session.ledger.note_second_reads(session.source_id, reads)
+        session.ledger.schedule_second_reads(session.source_id, reads)
         plan = read_together(reads, self._length)
         for interval in plan.intervals:
             inside = {(read.trace_id, read.observation_id): read for read in reads if interval.holds(read.start_ms)}
@@ -146,7 +146,7 @@ class _Reread(LateJob):
         """Keep what became of them, and that they were read."""
         super().commit(group, taken, choice, left)
         gone = self._left.values() if group.is_last else ()
-        self._session.ledger.end_second_reads(self._session.source_id, [*self._settled, *gone])
+        self._session.ledger.delete_second_reads(self._session.source_id, [*self._settled, *gone])
         self._settled = []
 
     def _put_off(self, reads: Sequence[SecondRead]) -> None:
@@ -154,7 +154,7 @@ class _Reread(LateJob):
         now = self._session.ledger.clock.now_ms()
         waits = [min(read.tries - 1, _MOST_TRIES) for read in reads]
         later = [replace(read, due_ms=now + (SECOND_READ_MS << wait)) for read, wait in zip(reads, waits, strict=True)]
-        self._session.ledger.note_second_reads(self._session.source_id, later)
+        self._session.ledger.schedule_second_reads(self._session.source_id, later)
 
 
 def read_together(reads: Sequence[SecondRead], length_ms: int | None) -> Intervals:
