@@ -207,8 +207,8 @@ class Ledger(Sources, CompletedIntervals, DeadLetters, SecondReads):
     def _forgettable(self, source_id: int, before_ms: int, covered: Sequence[Interval]) -> Iterator[str]:
         """Yield old traces whose observations were all sent from one completed interval.
 
-        The start of a trace may always lie before all completed intervals, so the starts of what was sent decide, and the
-        last moment that is known of it: the rest of a trace that a gap cuts still needs its session. Kept is
+        The start of a trace may always lie before all completed intervals, so the starts of what was sent decide, and
+        the last known moment of it: the rest of a trace that a gap cuts still needs its session. Kept is
         what starts where rows were not served whose ids are not known: they are tried again by reading all of it. Kept
         is also what has a row that is to be read once more: without what was sent, nobody could say whether it differs.
         """

@@ -15,7 +15,7 @@ class SecondReads(Store):
     def second_reads_due(
         self, source_id: int, now_ms: int, limit: int, taken: Sequence[Interval] = ()
     ) -> list[SecondRead]:
-        """Return second reads that are due, longest due first, without those that start in an interval that is `taken`."""
+        """Return second reads that are due, longest due first, without those that start in a `taken` interval."""
         outside = "".join(" AND NOT (start_ms >= ? AND start_ms < ?)" for _ in taken)
         bounds = [bound for interval in taken for bound in (interval.start, interval.end)]
         rows = self.query(
