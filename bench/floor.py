@@ -18,7 +18,7 @@ from urllib.parse import urlencode, urlsplit
 from sync_worker.json_text import parse
 from sync_worker.kelet.batches import Batcher, body
 from sync_worker.kelet.compression import compress
-from sync_worker.langfuse.observations import parse_row
+from sync_worker.langfuse.observations import parse_v2_observation
 from sync_worker.langfuse.v2 import FULL
 from sync_worker.pipeline.assemble import Assembly
 from sync_worker.records import Observation
@@ -63,7 +63,7 @@ def _traces(pages: Iterable[bytes], options: Conversion) -> Iterator[list[Encode
     assembly = Assembly()
     for page in pages:
         _, content = parse(gzip.decompress(page))
-        assembly.add([parse_row(row) for row in content["data"]], len(page))
+        assembly.add([parse_v2_observation(row) for row in content["data"]], len(page))
         for trace_id, rows in assembly.take_complete().items():
             yield _spans(trace_id, rows, options)
     for trace_id, rows in assembly.take().items():

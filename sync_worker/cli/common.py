@@ -114,7 +114,7 @@ def held_lease(ledger: Ledger, role: str, *, sends: bool = True) -> Iterator[lea
     try:
         if sends:
             copies.check_latest(ledger)
-            copies.own(ledger)
+            copies.adopt(ledger)
         yield lease
     finally:
         leases.release(ledger, lease)

@@ -59,7 +59,7 @@ async def do(
         finally:
             line.close()
         began_ms = ledger.clock.now_ms() - round((clock.monotonic() - started) * 1000)
-        ledger.note_run(job.command, began_ms, code, {"sources": [report.as_json() for report in reports]})
+        ledger.store_run(job.command, began_ms, code, {"sources": [report.as_json() for report in reports]})
     if as_json:
         print_json({"exit_code": code, "sources": [report.as_json() for report in reports]})
     else:

@@ -1,4 +1,4 @@
-"""What of a 2xx is the acknowledgement of a receiver, and what another server's page or error. Pure."""
+"""Tells a receiver's acknowledgement from another server's page or error among 2xx responses. Pure."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _BINARY = ("", "application/octet-stream", "binary/octet-stream")
 
 
 _PAGE = "a web page or XML"
-_ERROR = "JSON that tells of an error"
+_ERROR = "JSON that reports an error"
 
 
-def why_not(status: int, content_type: str, content: bytes) -> str | None:
-    """Say why an answer with a status of 2xx is no acknowledgement; None where it is one.
+def why_not_acknowledged(status: int, content_type: str, content: bytes) -> str | None:
+    """Return why a response with status 2xx is no acknowledgement; None where it is one.
 
     None is HTML or XML (by type, or by its first byte), JSON that cannot be read, or with something in a top-level
     `error` or `errors`, a picture or the like, and text other than ok, accepted, success. Any other JSON, protobuf
@@ -42,12 +42,12 @@ def why_not(status: int, content_type: str, content: bytes) -> str | None:
     ExportTraceServiceResponse, and receivers that answer less than that are known
     (open-telemetry/opentelemetry-python#3623).
     """
-    if status in {_NO_CONTENT, _RESET_CONTENT}:  # there is no body that could say otherwise
+    if status in {_NO_CONTENT, _RESET_CONTENT}:  # there is no body
         return None
     kind = content_type.partition(";")[0].strip().lower()
     if "html" in kind or "xml" in kind:
         return _PAGE
-    content = _unzipped(content)
+    content = _unzip(content)
     shown = content.strip(_BLANK)
     if not shown:
         return None
@@ -55,7 +55,7 @@ def why_not(status: int, content_type: str, content: bytes) -> str | None:
         return _PAGE
     is_json, value = parse(content.removeprefix(b"\xef\xbb\xbf"))
     if is_json:
-        return _ERROR if _tells_error(value) else None
+        return _ERROR if _reports_error(value) else None
     if status == _ACCEPTED:
         return None
     if _is_text(kind, content):
@@ -63,14 +63,14 @@ def why_not(status: int, content_type: str, content: bytes) -> str | None:
             lines = [parse(line) for line in shown.splitlines() if line.strip()]
             if not all(is_json for is_json, _ in lines):
                 return "JSON that cannot be read"
-            return _ERROR if any(_tells_error(value) for _, value in lines) else None
+            return _ERROR if any(_reports_error(value) for _, value in lines) else None
         words = re.findall(r"\w+", content.decode("utf-8", "replace").lower())
         return None if words and _WORDS.issuperset(words) else "text, not an answer of OTLP"
     return None if kind in _BINARY or "protobuf" in kind or "json" in kind else f"content of another kind ({kind})"
 
 
 def partial_success(content_type: str, content: bytes) -> ExportTracePartialSuccess:
-    """Return what an acknowledgement says of spans that were not taken; nothing where it cannot be read."""
+    """Return the partial success in an acknowledgement; an empty one where it cannot be read."""
     answer = ExportTraceServiceResponse()
     try:
         if "json" in content_type:
@@ -82,11 +82,11 @@ def partial_success(content_type: str, content: bytes) -> ExportTracePartialSucc
     return answer.partial_success
 
 
-def _tells_error(value: Any) -> bool:
+def _reports_error(value: Any) -> bool:
     return isinstance(value, dict) and any(item for key, item in value.items() if key.lower() in _ERRORS)
 
 
-def _unzipped(content: bytes) -> bytes:
+def _unzip(content: bytes) -> bytes:
     """Return what a body holds that was compressed without a header that says so."""
     if not content.startswith(_GZIP):
         return content

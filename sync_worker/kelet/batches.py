@@ -21,7 +21,7 @@ _SCOPE = ScopeSpans.DESCRIPTOR.fields_by_name["scope"].number
 _SPANS = ScopeSpans.DESCRIPTOR.fields_by_name["spans"].number
 
 #: The most bytes that tag and length of one field take.
-_HEAD = 6
+_HEADER = 6
 
 
 class Batcher:
@@ -81,7 +81,9 @@ class _Batch:
 
     def _cost(self, spans: Sequence[EncodedSpan]) -> int:
         new = set[tuple[bytes, ...]]().union(*(_envelopes(span) for span in spans)) - self._envelopes
-        return sum(_HEAD + len(span.span) for span in spans) + sum(2 * _HEAD + len(envelope[-1]) for envelope in new)
+        return sum(_HEADER + len(span.span) for span in spans) + sum(
+            2 * _HEADER + len(envelope[-1]) for envelope in new
+        )
 
 
 def _envelopes(span: EncodedSpan) -> set[tuple[bytes, ...]]:
@@ -100,20 +102,20 @@ def body(batch: Sequence[EncodedSpan]) -> bytes:
         for scope, spans in scopes.items():
             scope_spans = bytearray(_field(_SCOPE, scope))
             for span_bytes in spans:
-                scope_spans += _head(_SPANS, len(span_bytes))
+                scope_spans += _header(_SPANS, len(span_bytes))
                 scope_spans += span_bytes
-            inner += _head(_SCOPE_SPANS, len(scope_spans))
+            inner += _header(_SCOPE_SPANS, len(scope_spans))
             inner += scope_spans
-        request += _head(_RESOURCE_SPANS, len(inner))
+        request += _header(_RESOURCE_SPANS, len(inner))
         request += inner
     return bytes(request)
 
 
 def _field(number: int, value: bytes) -> bytes:
-    return _head(number, len(value)) + value
+    return _header(number, len(value)) + value
 
 
-def _head(number: int, length: int) -> bytes:
+def _header(number: int, length: int) -> bytes:
     """Return tag and length of a length-delimited field."""
     out = bytearray([number << 3 | 2])
     while length > 0x7F:

@@ -1,4 +1,4 @@
-"""One POST to Kelet's traces endpoint, and what its answer means."""
+"""One POST to Kelet's traces endpoint, and what its response means."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sync_worker.answers import MAX_BYTES, BadAnswer, BoundedClient, BrokenOff, 
 from sync_worker.connections import ProxyTransport
 from sync_worker.errors import CredentialsRefused, SourcePaused, TransientError
 from sync_worker.http import Hooks, describe, excerpt, redirect_target, response_text, retry_after
-from sync_worker.kelet.acknowledgement import partial_success, why_not
+from sync_worker.kelet.acknowledgement import partial_success, why_not_acknowledged
 from sync_worker.kelet.batches import body
 from sync_worker.kelet.compression import compress
 from sync_worker.spans.model import EncodedSpan
@@ -30,7 +30,7 @@ Compression = Literal["auto", "gzip", "none"]
 log = logging.getLogger(__name__)
 
 
-#: 5xx by which a server or a gateway says that it is overloaded or not there: no fault of the request.
+#: 5xx by which a server or a gateway says that it is overloaded or not there: not caused by the request.
 _OVERLOADED = frozenset({503, 521, 522, 523, 529})
 
 
@@ -40,8 +40,8 @@ _NO_ACKNOWLEDGEMENT = (
 )
 
 
-class Refused(Exception):
-    """Kelet refused a batch for what is in it (400, 413, 422); `status` says which."""
+class Rejected(Exception):
+    """Kelet rejected a batch for what is in it (400, 413, 422: `status`)."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -56,10 +56,10 @@ class ProjectUnknown(SourcePaused):
         self.project = project
 
 
-class Failed(TransientError):
+class RequestFailed(TransientError):
     """Kelet, or a gateway before it, failed at this very request: what is in it, or its size, may be why.
 
-    That is a 5xx that speaks of no overload, and a time-out or a broken connection once there was one. With a
+    That is a 5xx other than overload, and a time-out or an error on an open connection. With a
     `Retry-After` it is a plain TransientError. `status` is None where there was no answer.
     """
 
@@ -70,7 +70,7 @@ class Failed(TransientError):
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A batch was taken; `rejected` spans of it were not (partial success), which ones is not known."""
+    """A batch was accepted; `rejected` spans of it were not (partial success), which ones is not known."""
 
     rejected: int = 0
     message: str = ""
@@ -78,7 +78,7 @@ class Accepted:
 
 @dataclass(slots=True)
 class Traffic:
-    """What went to Kelet."""
+    """Traffic to Kelet."""
 
     requests: int = 0
     bytes_sent: int = 0  # as they went over the wire
@@ -87,8 +87,8 @@ class Traffic:
 class KeletClient:
     """Posts OTLP to one Kelet account. Follows no redirect: it would carry the key elsewhere.
 
-    `max_bytes` is the most that an answer may have, and `left` tells how many seconds of patience are left, None
-    without end. A request that went out is not ended when the run is asked to stop: it may have been taken.
+    `max_bytes` is the most that an answer may have, and `left` returns the seconds to the retry deadline, None
+    where there is none. A request that went out is not ended when the run is asked to stop: it may have been taken.
     """
 
     def __init__(
@@ -125,39 +125,41 @@ class KeletClient:
         await self._http.aclose()
 
     async def ask_time(self) -> None:
-        """Let the server say what time it is, in whatever it answers; that it does not answer is for others to meet.
+        """Send a request for its `Date` header, which a hook reads; a failure is only logged.
 
         On a connection of its own: servers are met that answer a HEAD with a body, which the next answer would begin
         with, so that what was taken would be sent twice.
         """
         try:
             async with self._http.stream("HEAD", self.url, headers={"Connection": "close"}, timeout=_ASK_TIMEOUT):
-                pass  # a hook hears the date of the answer
-        except httpx.HTTPError as fault:
-            log.debug("Kelet does not say what time it is: %s", describe(fault), extra={"action": "clock"})
+                pass  # a hook reads the `Date` header
+        except httpx.HTTPError as error:
+            log.debug("Kelet did not report the time: %s", describe(error), extra={"action": "clock"})
 
     async def post(self, batch: Sequence[EncodedSpan]) -> Accepted:
         """Send a batch of one project once.
 
-        Raises Refused (400, 413, 422), CredentialsRefused, SourcePaused or TransientError.
+        Raises Rejected (400, 413, 422), CredentialsRefused, SourcePaused or TransientError.
         """
         return await self.post_body(body(batch), batch[0].project, len(batch))
 
     async def post_body(self, plain: bytes, project: str, spans: int) -> Accepted:
         """Send a serialised request once; compressed where that is not refused. Raises as `post`."""
-        if self._compresses(plain):
+        if self._should_compress(plain):
             response = await self._post(compress(plain), project, spans, zipped=True)
             if response.status_code in {400, 415} and self._compression == "auto":
-                accepted = self._meaning(await self._post(plain, project, spans, zipped=False), project)
+                accepted = self._interpret(await self._post(plain, project, spans, zipped=False), project)
                 if not self.gzip_refused:
                     self.gzip_refused = True
-                    log.warning("Kelet takes no gzip: requests go uncompressed from now on", extra={"action": "gzip"})
+                    log.warning(
+                        "Kelet does not accept gzip: requests go uncompressed from now on", extra={"action": "gzip"}
+                    )
                 return accepted
         else:
             response = await self._post(plain, project, spans, zipped=False)
-        return self._meaning(response, project)
+        return self._interpret(response, project)
 
-    def _compresses(self, plain: bytes) -> bool:
+    def _should_compress(self, plain: bytes) -> bool:
         if self._compression == "none" or (self._compression == "auto" and self.gzip_refused):
             return False
         return self._compression == "gzip" or len(plain) >= _MIN_COMPRESSED
@@ -171,33 +173,33 @@ class KeletClient:
         self.traffic.bytes_sent += len(content)
         try:
             response = await self._http.post(self.url, content=content, headers=headers)
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError) as fault:
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError) as error:
             raise TransientError(
-                f"Kelet cannot be reached at {self.url}: {describe(fault)}", took=time.perf_counter() - started
-            ) from fault
-        except (TooSlow, BrokenOff) as fault:
-            kind = Failed if isinstance(fault, TooSlow) else TransientError
-            raise kind(f"Kelet's answer at {self.url}: {fault}", took=time.perf_counter() - started) from fault
-        except BadAnswer as fault:  # of a success: of others the status is enough
-            raise SourcePaused(f"{self.url} answered, but {fault}. {_NO_ACKNOWLEDGEMENT}") from fault
-        except httpx.HTTPError as fault:
-            raise Failed(
-                f"Kelet cannot be reached at {self.url}, or did not answer: {describe(fault)}",
+                f"Kelet cannot be reached at {self.url}: {describe(error)}", took=time.perf_counter() - started
+            ) from error
+        except (TooSlow, BrokenOff) as error:
+            kind = RequestFailed if isinstance(error, TooSlow) else TransientError
+            raise kind(f"Kelet's answer at {self.url}: {error}", took=time.perf_counter() - started) from error
+        except BadAnswer as error:  # of a success: of others the status is enough
+            raise SourcePaused(f"{self.url} answered, but {error}. {_NO_ACKNOWLEDGEMENT}") from error
+        except httpx.HTTPError as error:
+            raise RequestFailed(
+                f"Kelet cannot be reached at {self.url}, or did not answer: {describe(error)}",
                 took=time.perf_counter() - started,
-            ) from fault
+            ) from error
         log.debug(
             "POST %s: %d, %d spans, %d bytes in %.0f ms", PATH, response.status_code, spans, len(content),
             (time.perf_counter() - started) * 1000, extra={"action": "request"},
         )  # fmt: skip
         return response
 
-    def _meaning(self, response: httpx.Response, project: str) -> Accepted:
+    def _interpret(self, response: httpx.Response, project: str) -> Accepted:
         status = response.status_code
         if 200 <= status < 300:
             return self._accepted(response)
         where = f"{status} at {self.url}: {response_text(response, (self._key,))}"
         if status in {400, 413, 422}:
-            raise Refused(status, f"Kelet refused it ({where})")
+            raise Rejected(status, f"Kelet rejected it ({where})")
         if status in {401, 403}:
             raise CredentialsRefused(f"Kelet refused the key ({where}). Try: KELET_API_KEY, a secret key that may send")
         if status == 404:
@@ -210,7 +212,7 @@ class KeletClient:
             asked = retry_after(response)
             if asked is not None or status == 429 or status in _OVERLOADED:
                 raise TransientError(f"Kelet answered {where}", retry_after=asked, overloaded=status >= 500)
-            raise Failed(f"Kelet answered {where}", status)
+            raise RequestFailed(f"Kelet answered {where}", status)
         if 300 <= status < 400:
             raise SourcePaused(
                 f"{self.url} redirects to {redirect_target(response)} ({status}), which is not followed with a key. "
@@ -221,12 +223,12 @@ class KeletClient:
         )
 
     def _accepted(self, response: httpx.Response) -> Accepted:
-        """Read what a success says of the spans; one that is no acknowledgement pauses the source."""
+        """Read the partial success of a 2xx; one that is no acknowledgement pauses the source."""
         kind = response.headers.get("Content-Type", "")
-        fault = why_not(response.status_code, kind, response.content)
-        if fault is not None:
+        error = why_not_acknowledged(response.status_code, kind, response.content)
+        if error is not None:
             raise SourcePaused(
-                f"{self.url} answered {response.status_code} with {fault} ({response_text(response, (self._key,))}). "
+                f"{self.url} answered {response.status_code} with {error} ({response_text(response, (self._key,))}). "
                 f"{_NO_ACKNOWLEDGEMENT}"
             )
         partial = partial_success(kind, response.content)
@@ -234,5 +236,5 @@ class KeletClient:
         if partial.rejected_spans > 0:
             return Accepted(partial.rejected_spans, message)
         if message:
-            log.warning("Kelet took all spans, with a warning: %s", message, extra={"action": "warning"})
+            log.warning("Kelet accepted all spans, with a warning: %s", message, extra={"action": "warning"})
         return Accepted()

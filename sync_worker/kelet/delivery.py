@@ -1,22 +1,22 @@
-"""Delivers batches until each of their spans is accepted or dead-lettered, and tells at once what each answer settled.
+"""Delivers batches until each of their spans is accepted or dead-lettered, and commits the result of each response.
 
     2xx                      accepted, where it is an acknowledgement; what a partial success rejected is one note
-    429, 503, Retry-After,   tried again, after what Retry-After says or a growing pause
+    429, 503, Retry-After,   retried, after Retry-After or a backoff
      no connection
-    other 5xx, time-outs     the same; a batch that failed twice is halved, a span that did waits alone for its proof
-    400, 422                 the batch is halved until the guilty span stands alone: it is dead-lettered
-    413                      the batch is halved; a span alone has its texts cut, then is dead-lettered
-    404                      nothing of this project is settled: its lane pauses, other projects' go on
-    401, 403, 3xx, …         nothing is settled: the source pauses
+    other 5xx, time-outs     the same; a batch that failed twice is halved, a single span is left pending until proven
+    400, 422                 the batch is halved down to the span to blame: it is dead-lettered
+    413                      the batch is halved; a single span has its texts truncated, then is dead-lettered
+    404                      no result for this project: its lane closes, other projects continue
+    401, 403, 3xx, …         no result: the source pauses
 
-Eight single spans refused one after the other, with nothing accepted in between, may be no eight poison spans:
+Eight single spans rejected one after the other, with nothing accepted in between, may be no eight poison spans:
 something may be wrong with all of them. So what is left of the batch is tried here and there, and what else is in
-flight is awaited. When nothing was accepted since the batch was first refused, the source pauses, and none of the
+flight is awaited. When nothing was accepted since the batch was first rejected, the source pauses, and none of the
 eight is marked; else they are what they seem.
 
-While nothing passes, halved requests go one at a time at the pace of the back-off: a search that is no flood. A span
-that failed alone is held: it is left undelivered, and tried again in a later cycle. Where others were taken before it
-failed again and after, it is dead-lettered. Eight held in a row with nothing taken in between are an outage.
+While nothing passes, halved requests go one at a time spaced by the backoff: a search that is no flood. A span
+that failed alone is left undelivered, and retried in a later cycle. Where others were taken before it
+failed again and after, it is dead-lettered. Eight of these in a row with nothing accepted in between are an outage.
 """
 
 from __future__ import annotations
@@ -32,29 +32,29 @@ from typing import Protocol
 from sync_worker.backoff import Backoff
 from sync_worker.clock import Clock
 from sync_worker.errors import SourcePaused, TransientError
-from sync_worker.kelet.client import Accepted, KeletClient, ProjectUnknown, Refused
-from sync_worker.kelet.posting import GRACE, MAX_IN_FLIGHT, Overtaxed, Poster, TooLargeNow
+from sync_worker.kelet.client import Accepted, KeletClient, ProjectUnknown, Rejected
+from sync_worker.kelet.posting import MAX_IN_FLIGHT, STOP_GRACE, FailedTwice, LimitLowered, Poster
 from sync_worker.kelet.request_size import RequestSize
 from sync_worker.kelet.suspects import Suspects
 from sync_worker.spans.encode import shrink
 from sync_worker.spans.model import EncodedSpan, RowKey
 
-MAX_REFUSED_IN_A_ROW = 8  # single spans, with nothing accepted in between
-MAX_HELD_IN_A_ROW = 8  # single spans at which Kelet fails, with nothing accepted in between
+MAX_REJECTED_IN_A_ROW = 8  # single spans, with nothing accepted in between
+MAX_FAILING_IN_A_ROW = 8  # single spans at which Kelet fails, with nothing accepted in between
 
 #: Of what is left of a batch, so many single spans are tried before all of Kelet's refusals are doubted.
 _PROBES = 24
 
 #: To how many bytes the texts of a span are cut that is too large even alone, one after the other.
-_CUTS = (65_536, 8_192, 1_024)
+_TRUNCATED_BYTES = (65_536, 8_192, 1_024)
 
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class RefusedSpan:
-    """A span that Kelet refused for what it is; `status` is None where it never answered to it."""
+class RejectedSpan:
+    """A span that Kelet rejected, or failed at; `status` is None where it never answered to it."""
 
     span: EncodedSpan
     status: int | None
@@ -62,23 +62,23 @@ class RefusedSpan:
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
-    """What an answer settled."""
+class Result:
+    """The result of a response."""
 
     accepted: Sequence[EncodedSpan] = ()
-    refused: Sequence[RefusedSpan] = ()
-    rejected: int = 0  # spans among the accepted that a partial success rejected
+    rejected: Sequence[RejectedSpan] = ()
+    partial_rejections: int = 0  # spans among the accepted that a partial success rejected
     rejected_reason: str = ""
 
 
 class Sink(Protocol):
-    """Hears what is settled; it must be durable when `settle` returns."""
+    """Stores results; a result must be durable when `commit` returns."""
 
     def check(self) -> None:
-        """Raise where what is settled next could not be kept: nothing is sent then."""
+        """Raise where the next result could not be stored: nothing is sent then."""
 
-    def settle(self, settled: Settled) -> None:
-        """Keep what an answer settled."""
+    def commit(self, result: Result) -> None:
+        """Store the result of a response."""
 
     def remember(self, text: str) -> None:
         """Keep what the search for a size that passes has found so far, for the next run."""
@@ -86,10 +86,10 @@ class Sink(Protocol):
 
 @dataclass(slots=True)
 class _Streak:
-    """Single refusals since the last acceptance, not yet settled."""
+    """Single rejections since the last acceptance, not committed yet."""
 
     before: int = 0  # from earlier runs
-    pending: list[RefusedSpan] = field(default_factory=list)
+    pending: list[RejectedSpan] = field(default_factory=list)
 
     @property
     def length(self) -> int:
@@ -124,7 +124,7 @@ class Sending:
         batch_under_way = _Batch([list(batch)], self._ending)
         self._tasks.add(asyncio.create_task(self._deliver(batch_under_way, self.undelivered)))
 
-    async def settle(self) -> None:
+    async def drain(self) -> None:
         """Wait for all that were submitted."""
         while self._tasks:
             await self._wait_for_one()
@@ -143,17 +143,17 @@ class Sending:
 
     async def _wait_for_one(self) -> None:
         done, self._tasks = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
-        faults = [task.exception() for task in done]  # each is taken, or asyncio complains of it
-        for fault in faults:
-            if fault is not None:
-                raise fault
+        errors = [task.exception() for task in done]  # each is taken, or asyncio complains of it
+        for error in errors:
+            if error is not None:
+                raise error
 
 
 class Delivery:
-    """Sends the batches of one source; several at once, each until it is settled, held, or its project's lane pauses.
+    """Sends the batches of one source; several at once, each until it has a result, is undelivered, or its lane closes.
 
-    `projects` are those that the settings name: when Kelet knows none of them, the source pauses. `remembered` is what
-    an earlier delivery had `to_remember`. `grace`: seconds that a request in flight may take once a stop was asked for.
+    `projects` are those that the settings name: when Kelet knows none of them, the source pauses. `stored` is the
+    `delivery_state` of an earlier one. `grace`: seconds that a request in flight may take once a stop was requested.
     """
 
     def __init__(
@@ -163,49 +163,49 @@ class Delivery:
         backoff: Backoff,
         clock: Clock,
         *,
-        refused_before: int = 0,
+        rejected_before: int = 0,
         projects: Collection[str] = (),
-        remembered: str | None = None,
-        grace: float = GRACE,
+        stored: str | None = None,
+        grace: float = STOP_GRACE,
     ) -> None:
         self._sink = sink
         self._clock = clock
-        self._streak = _Streak(refused_before)
+        self._streak = _Streak(rejected_before)
         self._projects = frozenset(projects)
-        self._held_in_a_row = 0
-        self._held: dict[RowKey, str] = {}  # spans that Kelet failed at alone, and how
-        self._guilty: set[RowKey] = set()  # spans that were held and then dead-lettered
-        size, self._suspects = _recall(remembered)
+        self._failing_in_a_row = 0
+        self._failing: dict[RowKey, str] = {}  # spans that Kelet failed at alone, and how
+        self._dead_lettered: set[RowKey] = set()  # spans that were held and then dead-lettered
+        size, self._suspects = _load(stored)
         self._poster = Poster(client, backoff, clock, size, self._remember, sink.check, grace)
         self.paused: dict[str, ProjectUnknown] = {}  # lanes: projects that Kelet does not know
-        self.forsaken: set[str] = set()  # projects that no setting names and Kelet does not know
-        self.taken: set[str] = set()  # projects of which something was accepted
+        self.abandoned: set[str] = set()  # projects that no setting names and Kelet does not know
+        self.accepted_projects: set[str] = set()  # projects of which something was accepted
 
     @property
-    def refused_in_a_row(self) -> int:
+    def rejected_in_a_row(self) -> int:
         """Single refusals since the last acceptance, to be remembered for the next run."""
         return self._streak.length
 
     @property
-    def to_remember(self) -> str:
-        """What was found of sizes and of spans at which Kelet fails, for the next run."""
+    def delivery_state(self) -> str:
+        """State of the size search and of suspect spans, to store for the next run."""
         return json.dumps({"size": self._poster.size.stored, "suspects": self._suspects.stored})
 
-    def forsake(self, project: str) -> None:
+    def abandon(self, project: str) -> None:
         """Give up the lane of a project: what belongs to it goes elsewhere."""
         self.paused.pop(project, None)
-        self.forsaken.add(project)
+        self.abandoned.add(project)
 
     def check(self) -> None:
         """Raise for what is left undelivered: SourcePaused for lanes that pause, TransientError for spans that wait."""
         if len(self.paused) == 1:
             raise next(iter(self.paused.values()))
         if self.paused:
-            raise SourcePaused(" · ".join(str(fault) for fault in self.paused.values()))
-        if self._held:
+            raise SourcePaused(" · ".join(str(error) for error in self.paused.values()))
+        if self._failing:
             raise TransientError(
-                f"{len(self._held)} span(s) wait, at which Kelet fails again and again though they go alone; others "
-                f"went on ({next(iter(self._held.values()))}). They are tried again, and dead-lettered once others "
+                f"{len(self._failing)} span(s) wait, at which Kelet fails again and again though they go alone; others "
+                f"went on ({next(iter(self._failing.values()))}). They are tried again, and dead-lettered once others "
                 "were taken before and after. Try: run again"
             )
 
@@ -219,49 +219,49 @@ class Delivery:
         sending = Sending(self._clock, self._deliver)
         try:
             yield sending
-            await sending.settle()
+            await sending.drain()
         except asyncio.CancelledError:
             await sending.cancel()
             raise
         except BaseException:
             await sending.end()
             raise
-        sending.undelivered -= self._guilty
+        sending.undelivered -= self._dead_lettered
 
     def finish(self) -> None:
         """Dead-lettered single spans that were refused, where they were too few to doubt."""
         if self._streak.pending:
             pending, self._streak.pending = self._streak.pending, []
             self._streak.before += len(pending)
-            self._sink.settle(Settled(refused=pending))
+            self._sink.commit(Result(rejected=pending))
 
     async def _deliver(self, batch: _Batch, left: set[RowKey]) -> None:
         """Send a batch piece by piece; what cannot be delivered now is added to `left`."""
         while batch.pieces:
             whole = batch.pieces.pop()
-            piece = list(self._poster.size.head(whole))
+            piece = list(self._poster.size.first_fitting(whole))
             if len(piece) < len(whole):
                 batch.pieces.append(whole[len(piece) :])
-            if piece[0].project in self.paused or piece[0].project in self.forsaken:
+            if piece[0].project in self.paused or piece[0].project in self.abandoned:
                 left.update(span.key for span in piece)
                 continue
             try:
                 answer = await self._poster.post(piece, batch.ending)
-            except Refused as refusal:
+            except Rejected as refusal:
                 if batch.accepted_before is None:
                     batch.accepted_before = self._poster.accepted
-                await self._refused(piece, refusal, batch)
+                await self._handle_rejection(piece, refusal, batch)
             except ProjectUnknown as unknown:
-                self._pause(unknown)
+                self._close_lane(unknown)
                 batch.pieces.append(piece)
-            except TooLargeNow:
+            except LimitLowered:
                 batch.pieces.append(piece)
-            except Overtaxed as overtaxed:
-                self._overtaxed(piece, overtaxed, batch, left)
+            except FailedTwice as overtaxed:
+                self._handle_failure(piece, overtaxed, batch, left)
             else:
                 self._accepted(piece, answer)
 
-    def _pause(self, unknown: ProjectUnknown) -> None:
+    def _close_lane(self, unknown: ProjectUnknown) -> None:
         """Pause the lane of a project. Raises its error where no lane is left."""
         if unknown.project not in self.paused:
             self.paused[unknown.project] = unknown
@@ -269,82 +269,82 @@ class Delivery:
                 raise unknown
             if unknown.project in self._projects:
                 log.warning(
-                    "Kelet does not know the project %r: its traces wait, and other projects go on",
+                    "Kelet does not know the project %r: its traces stay pending, other projects continue",
                     unknown.project, extra={"action": "lane"},
                 )  # fmt: skip
 
-    def _overtaxed(self, piece: list[EncodedSpan], fault: Overtaxed, batch: _Batch, left: set[RowKey]) -> None:
+    def _handle_failure(self, piece: list[EncodedSpan], error: FailedTwice, batch: _Batch, left: set[RowKey]) -> None:
         """Halve a piece that failed twice; set a single span aside, or hold it, or go on trying it in an outage."""
         if batch.failed_after is None:
-            batch.failed_after = fault.after
+            batch.failed_after = error.after
         if len(piece) > 1:
             middle = len(piece) // 2
             batch.pieces[:0] = [piece[middle:], piece[:middle]]  # what is left goes first: it shows whether others pass
             return
         (span,) = piece
         passed_since = self._poster.accepted > batch.failed_after
-        guilty = self._suspects.failed(span, str(fault), fault.status, passed_since=passed_since)
+        guilty = self._suspects.record_failure(span, str(error), error.status, passed_since=passed_since)
         self._remember()
         if guilty:
-            self._held.pop(span.key, None)
-            self._sink.settle(Settled(refused=[_found_guilty(span, str(fault), fault.status)]))
-        elif self._held_in_a_row >= MAX_HELD_IN_A_ROW:
+            self._failing.pop(span.key, None)
+            self._sink.commit(Result(rejected=[_as_rejected(span, str(error), error.status)]))
+        elif self._failing_in_a_row >= MAX_FAILING_IN_A_ROW:
             batch.pieces.append(piece)
         else:
-            self._held_in_a_row += 1
-            self._held[span.key] = str(fault)
+            self._failing_in_a_row += 1
+            self._failing[span.key] = str(error)
             left.add(span.key)
 
     def _remember(self) -> None:
-        self._sink.remember(self.to_remember)
+        self._sink.remember(self.delivery_state)
 
-    async def _refused(self, piece: list[EncodedSpan], refusal: Refused, batch: _Batch) -> None:
+    async def _handle_rejection(self, piece: list[EncodedSpan], refusal: Rejected, batch: _Batch) -> None:
         if len(piece) > 1:
             middle = len(piece) // 2
             batch.pieces += [piece[middle:], piece[:middle]]
             return
-        last = await self._cut(piece[0], refusal, batch) if refusal.status == 413 else refusal
+        last = await self._send_truncated(piece[0], refusal, batch) if refusal.status == 413 else refusal
         if last is None:
             return
-        self._streak.pending.append(RefusedSpan(piece[0], last.status, str(last)))
-        if self._streak.length >= MAX_REFUSED_IN_A_ROW:
+        self._streak.pending.append(RejectedSpan(piece[0], last.status, str(last)))
+        if self._streak.length >= MAX_REJECTED_IN_A_ROW:
             await self._doubt(last, batch)
 
-    async def _doubt(self, refusal: Refused, batch: _Batch) -> None:
+    async def _doubt(self, refusal: Rejected, batch: _Batch) -> None:
         """Believe the refusals if anything was accepted since the batch was first refused, else pause the source."""
         for piece, left in _probes(batch.pieces):
             if self._poster.accepted != batch.accepted_before:
                 break
             try:
                 answer = await self._poster.post(piece, batch.ending)
-            except (Refused, ProjectUnknown, Overtaxed, TooLargeNow):
+            except (Rejected, ProjectUnknown, FailedTwice, LimitLowered):
                 continue
             batch.pieces[:] = left
             self._accepted(piece, answer)
             break
         while self._poster.in_flight and self._poster.accepted == batch.accepted_before:
-            await self._poster.answer()
+            await self._poster.next_response()
         if self._poster.accepted == batch.accepted_before:
             self._streak.pending.clear()
             raise SourcePaused(
-                f"Kelet refused {MAX_REFUSED_IN_A_ROW} spans one by one and accepted none between, so it is not the "
+                f"Kelet rejected {MAX_REJECTED_IN_A_ROW} spans one by one and accepted none between, so it is not the "
                 f"spans: {refusal}. Try: KELET_API_URL and KELET_PROJECT; SYNC_COMPRESSION=none. Nothing was marked"
             )
         believed, self._streak = self._streak.pending, _Streak()
         if believed:
-            self._sink.settle(Settled(refused=believed))
+            self._sink.commit(Result(rejected=believed))
 
-    async def _cut(self, span: EncodedSpan, refusal: Refused, batch: _Batch) -> Refused | None:
+    async def _send_truncated(self, span: EncodedSpan, refusal: Rejected, batch: _Batch) -> Rejected | None:
         """Send a span that is too large with its texts cut; return the last refusal when no cut was enough."""
-        for limit in _CUTS:
+        for limit in _TRUNCATED_BYTES:
             shorter = shrink(span, limit)
             if len(shorter.span) >= len(span.span):
                 continue
             try:
                 answer = await self._poster.post([shorter], batch.ending)
-            except Refused as again:
+            except Rejected as again:
                 refusal = again
-            except Overtaxed:
+            except FailedTwice:
                 continue
             else:
                 self._accepted([shorter], answer)
@@ -353,29 +353,31 @@ class Delivery:
 
     def _accepted(self, piece: Sequence[EncodedSpan], answer: Accepted) -> None:
         refused, self._streak = self._streak.pending, _Streak()
-        self.taken.add(piece[0].project)
-        self._held_in_a_row = 0
+        self.accepted_projects.add(piece[0].project)
+        self._failing_in_a_row = 0
         for span in piece:
             self._suspects.clear(span.key)
-            self._held.pop(span.key, None)
-        guilty = [_found_guilty(*found) for found in self._suspects.passed()]
+            self._failing.pop(span.key, None)
+        guilty = [_as_rejected(*found) for found in self._suspects.record_success()]
         for one in guilty:
-            self._held.pop(one.span.key, None)
-            self._guilty.add(one.span.key)
-        self._sink.settle(Settled(piece, [*refused, *guilty], answer.rejected, answer.message))
+            self._failing.pop(one.span.key, None)
+            self._dead_lettered.add(one.span.key)
+        self._sink.commit(Result(piece, [*refused, *guilty], answer.rejected, answer.message))
 
 
-def _recall(remembered: str | None) -> tuple[RequestSize, Suspects]:
+def _load(stored: str | None) -> tuple[RequestSize, Suspects]:
     """Return what an earlier delivery found; nothing where another version of the program wrote it."""
     try:
-        known = json.loads(remembered or "{}")
+        known = json.loads(stored or "{}")
         return RequestSize(known.get("size")), Suspects(known.get("suspects"))
     except (AttributeError, TypeError, ValueError):
         return RequestSize(), Suspects()
 
 
-def _found_guilty(span: EncodedSpan, reason: str, status: int | None) -> RefusedSpan:
-    return RefusedSpan(span, status, f"Kelet fails at it again and again, and took others before and after: {reason}")
+def _as_rejected(span: EncodedSpan, reason: str, status: int | None) -> RejectedSpan:
+    return RejectedSpan(
+        span, status, f"Kelet fails at it again and again, and accepted others before and after: {reason}"
+    )
 
 
 def _probes(pieces: list[list[EncodedSpan]]) -> Iterator[tuple[list[EncodedSpan], list[list[EncodedSpan]]]]:

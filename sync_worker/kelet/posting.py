@@ -1,4 +1,4 @@
-"""Sends a request until it is answered, waiting between tries; several at once, one at a time while none passes."""
+"""Sends a request until it is answered, with backoff between retries; several at once, one while none passes."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from contextlib import asynccontextmanager
 from sync_worker.backoff import Backoff
 from sync_worker.clock import Clock, Stopped
 from sync_worker.errors import TransientError
-from sync_worker.kelet.client import Accepted, Failed, KeletClient, Refused
+from sync_worker.kelet.client import Accepted, KeletClient, Rejected, RequestFailed
 from sync_worker.kelet.request_size import RequestSize, size_of
 from sync_worker.spans.model import EncodedSpan
 
 MAX_IN_FLIGHT = 4  # requests
-#: So often may a request fail before it is halved, or held.
+#: Failures of a request before it is halved, or left pending.
 _TRIES = 2
 #: How long a request in flight may go on when the run is asked to stop.
-GRACE = 10.0  # seconds
+STOP_GRACE = 10.0  # seconds
 _TOO_LARGE = 413
 
 
-class Overtaxed(Exception):
+class FailedTwice(Exception):
     """A request failed twice. `after`: how many requests had been accepted before it first did."""
 
-    def __init__(self, fault: Failed, after: int) -> None:
-        super().__init__(str(fault))
-        self.status = fault.status
+    def __init__(self, error: RequestFailed, after: int) -> None:
+        super().__init__(str(error))
+        self.status = error.status
         self.after = after
 
 
-class TooLargeNow(Exception):
-    """A request waited for its turn, and was found too large meanwhile."""
+class LimitLowered(Exception):
+    """The size limit fell below a request while it waited."""
 
 
 class Poster:
     """Sends requests of one source. `accepted` counts those that were, `in_flight` those that wait for their answer.
 
-    `remember` is called when something was found of a size that does not pass, `guard` before each request: it raises
+    `remember` is called when the state of the size search has changed, `guard` before each request: it raises
     where the answer could not be kept.
     """
 
@@ -61,63 +61,63 @@ class Poster:
         self._guard = guard
         self._grace = grace
         self._slots = asyncio.Semaphore(MAX_IN_FLIGHT)
-        self._answer = asyncio.Event()  # set at the next answer, which makes a new one
+        self._response = asyncio.Event()  # set at the next answer, which makes a new one
         self._probe = asyncio.Lock()  # held by the one request of a search in which nothing passes
         self._searching = False
 
-    async def answer(self) -> None:
+    async def next_response(self) -> None:
         """Wait for the next answer to anyone."""
-        await self._answer.wait()
+        await self._response.wait()
 
     async def post(self, piece: Sequence[EncodedSpan], ending: asyncio.Event) -> Accepted:
         """Send a piece until it is answered; `ending` ends the waits.
 
-        Raises Refused, Overtaxed when it failed twice, TooLargeNow, and as `KeletClient.post`.
+        Raises Rejected, FailedTwice when it failed twice, LimitLowered, and as `KeletClient.post`.
         """
         failures, after = 0, 0
         while True:
-            async with self._turn(ending):
-                if not failures and len(self.size.head(piece)) < len(piece):
-                    raise TooLargeNow
+            async with self._probe_slot(ending):
+                if not failures and len(self.size.first_fitting(piece)) < len(piece):
+                    raise LimitLowered
                 try:
                     accepted = await self._in_a_slot(piece, ending)
-                except Failed as fault:
+                except RequestFailed as error:
                     after = after if failures else self.accepted
-                    failures = _TRIES if self.size.struck(size_of(piece)) else failures + 1
-                    self._failed(piece, failures)  # before the wait, which may end the run
-                    await self._pace(fault, ending)
+                    failures = _TRIES if self.size.failed_before(size_of(piece)) else failures + 1
+                    self._record_failure(piece, failures)  # before the wait, which may end the run
+                    await self._wait_for_retry(error, ending)
                     if failures >= _TRIES:
-                        raise Overtaxed(fault, after) from fault
-                except TransientError as fault:
-                    await self._pace(fault, ending)
-                except Refused as refusal:
-                    self._answered(piece, fits=refusal.status != _TOO_LARGE)
+                        raise FailedTwice(error, after) from error
+                except TransientError as error:
+                    await self._wait_for_retry(error, ending)
+                except Rejected as refusal:
+                    self._record_response(piece, fits=refusal.status != _TOO_LARGE)
                     raise
                 else:
                     self.accepted += 1
-                    self._answered(piece, fits=True)
+                    self._record_response(piece, fits=True)
                     return accepted
 
-    def _failed(self, piece: Sequence[EncodedSpan], failures: int) -> None:
-        """Note that a piece failed for so many times."""
+    def _record_failure(self, piece: Sequence[EncodedSpan], failures: int) -> None:
+        """Record a failure of a piece: its first, or its last."""
         if failures < _TRIES:
-            self.size.strike(size_of(piece))
+            self.size.record_first_failure(size_of(piece))
         elif len(piece) > 1:
             self._searching = True
-            self.size.failed(size_of(piece))
+            self.size.record_failure(size_of(piece))
         else:
-            self.size.strike(None)
+            self.size.record_first_failure(None)
         self._remember()
 
-    def _answered(self, piece: Sequence[EncodedSpan], *, fits: bool) -> None:
-        """Note that the other side is there and spoke of what is in a request, or of its size."""
+    def _record_response(self, piece: Sequence[EncodedSpan], *, fits: bool) -> None:
+        """Record a response about a request itself: the server is up."""
         self._backoff.success()
         self._searching = False
         if fits:
-            self.size.passed(size_of(piece))
+            self.size.record_success(size_of(piece))
 
     @asynccontextmanager
-    async def _turn(self, ending: asyncio.Event) -> AsyncIterator[None]:
+    async def _probe_slot(self, ending: asyncio.Event) -> AsyncIterator[None]:
         """Wait for the one place that requests have, waits included, during a search in which nothing passes."""
         if not self._searching:
             yield
@@ -129,17 +129,19 @@ class Poster:
 
     async def _in_a_slot(self, piece: Sequence[EncodedSpan], ending: asyncio.Event) -> Accepted:
         async with self._slots:
-            await _unless(ending, self._backoff.ready(), TransientError("Kelet asked to wait, and the run ends"))
-            return await self._once(piece)
+            await _wait_unless_ending(
+                ending, self._backoff.ready(), TransientError("Kelet asked to wait, and the run ends")
+            )
+            return await self._send_once(piece)
 
-    async def _pace(self, fault: TransientError, ending: asyncio.Event) -> None:
-        """Wait before the next request. Raises the fault where the run ends, Stopped where it is asked to."""
+    async def _wait_for_retry(self, error: TransientError, ending: asyncio.Event) -> None:
+        """Wait before the next request. Raises the error where the run ends, Stopped where it is asked to."""
         self._clock.check()
         if ending.is_set():
-            raise fault
-        await _unless(ending, self._backoff.wait(fault), fault)
+            raise error
+        await _wait_unless_ending(ending, self._backoff.wait(error), error)
 
-    async def _once(self, piece: Sequence[EncodedSpan]) -> Accepted:
+    async def _send_once(self, piece: Sequence[EncodedSpan]) -> Accepted:
         """Send a request once; when the run is asked to stop meanwhile it has some seconds left."""
         self._clock.check()
         self._guard()
@@ -148,8 +150,8 @@ class Poster:
             return await until_stopped(self._client.post(piece), self._clock, self._grace)
         finally:
             self.in_flight -= 1
-            self._answer.set()
-            self._answer = asyncio.Event()
+            self._response.set()
+            self._response = asyncio.Event()
 
 
 async def until_stopped(post: Coroutine[None, None, Accepted], clock: Clock, grace: float) -> Accepted:
@@ -168,13 +170,13 @@ async def until_stopped(post: Coroutine[None, None, Accepted], clock: Clock, gra
         await asyncio.gather(posting, stopped, return_exceptions=True)
 
 
-async def _unless(ending: asyncio.Event, wait: Coroutine[None, None, None], fault: TransientError) -> None:
-    """Wait, but raise the fault as soon as the run ends."""
+async def _wait_unless_ending(ending: asyncio.Event, wait: Coroutine[None, None, None], error: TransientError) -> None:
+    """Wait, but raise the error as soon as the run ends."""
     waiting, end = asyncio.ensure_future(wait), asyncio.ensure_future(ending.wait())
     try:
         await asyncio.wait({waiting, end}, return_when=asyncio.FIRST_COMPLETED)
         if not waiting.done():
-            raise fault
+            raise error
         waiting.result()
     finally:
         waiting.cancel()

@@ -1,4 +1,4 @@
-"""How large a request may be for what stands before Kelet: found by trying, kept for the next run, and doubted."""
+"""Finds the largest request that Kelet and its gateways accept: by trying, kept for the next run, and retried."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from sync_worker.spans.model import EncodedSpan
 #: Requests near the limit that must pass before a size that failed is tried again; doubled each time it still fails.
 _FIRST_PROBATION = 8
 _LONGEST_PROBATION = 1024
-#: So many of the latest requests that passed say that their size is not what fails.
-_WITNESSES = 16
+#: So many of the latest accepted sizes are kept: a failure no larger than those is not about size.
+_RECENT = 16
 
 
 def size_of(spans: Sequence[EncodedSpan]) -> int:
@@ -22,7 +22,7 @@ def size_of(spans: Sequence[EncodedSpan]) -> int:
 
 
 @dataclass(slots=True)
-class _Found:
+class _State:
     """What is kept for the next run, in bytes. `limit` is None while any size passes."""
 
     limit: int | None = None
@@ -40,27 +40,27 @@ class RequestSize:
     """
 
     def __init__(self, stored: Any = None) -> None:
-        self._found = _Found()
-        self._struck: int | None = None  # by the last run
-        self._witnesses: deque[int] = deque(maxlen=_WITNESSES)
+        self._state = _State()
+        self._failed_last_run: int | None = None  # by the last run
+        self._recent_sizes: deque[int] = deque(maxlen=_RECENT)
         if isinstance(stored, list) and len(stored) == 5 and all(isinstance(item, int | None) for item in stored):
-            limit, failed, passed, probation, self._struck = stored
-            self._found = _Found(limit, failed, passed or 0, probation or _FIRST_PROBATION)
+            limit, failed, passed, probation, self._failed_last_run = stored
+            self._state = _State(limit, failed, passed or 0, probation or _FIRST_PROBATION)
 
     @property
     def limit(self) -> int | None:
         """The largest size to send, in bytes; None while none is known."""
-        return self._found.limit
+        return self._state.limit
 
     @property
     def stored(self) -> list[int | None]:
-        """What to give the next run."""
-        found = self._found
+        """The state to store for the next run."""
+        found = self._state
         return [found.limit, found.failed, found.passed, found.probation, found.struck]
 
-    def head(self, spans: Sequence[EncodedSpan]) -> Sequence[EncodedSpan]:
+    def first_fitting(self, spans: Sequence[EncodedSpan]) -> Sequence[EncodedSpan]:
         """Return as many of the first spans as may go in one request: one at least."""
-        limit = self._found.limit
+        limit = self._state.limit
         if limit is None:
             return spans
         size = 0
@@ -70,34 +70,34 @@ class RequestSize:
                 return spans[:count]
         return spans
 
-    def strike(self, size: int | None) -> None:
+    def record_first_failure(self, size: int | None) -> None:
         """Note that a request of this size failed once, should this run end before it fails again; None for no such."""
-        self._found.struck = size
+        self._state.struck = size
 
-    def struck(self, size: int) -> bool:
+    def failed_before(self, size: int) -> bool:
         """Whether as large a request failed when the last run ended; asked once, since that counts for one request."""
-        struck, self._struck = self._struck, None
+        struck, self._failed_last_run = self._failed_last_run, None
         return struck is not None and 2 * size >= struck
 
-    def failed(self, size: int) -> None:
+    def record_failure(self, size: int) -> None:
         """Note that a request of this size, of several spans, failed twice.
 
         Where as large a one passed lately it is what is in it, and not its size.
         """
-        found = self._found
+        found = self._state
         found.struck = None
-        if size <= max(self._witnesses, default=0):
+        if size <= max(self._recent_sizes, default=0):
             return
         if found.limit is not None and found.failed is not None and found.limit > found.failed // 2:
             found.probation = min(_LONGEST_PROBATION, found.probation * 2)  # it was tried again, and still fails
         found.failed, found.passed = min(size, found.failed or size), 0
         found.limit = max(1, min(found.limit or size, size // 2))
 
-    def passed(self, size: int) -> None:
+    def record_success(self, size: int) -> None:
         """Note that a request of this size was answered for what is in it."""
-        found = self._found
-        found.struck = self._struck = None
-        self._witnesses.append(size)
+        found = self._state
+        found.struck = self._failed_last_run = None
+        self._recent_sizes.append(size)
         if found.limit is None or 2 * size <= found.limit:
             return
         if found.failed is not None and size >= found.failed:

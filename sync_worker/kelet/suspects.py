@@ -8,7 +8,7 @@ from typing import Any
 from sync_worker.spans.model import EncodedSpan, RowKey
 
 #: So many are remembered for the next run; the proof of an older one is restarted.
-_REMEMBERED = 100
+_MAX_STORED = 100
 
 
 class _Proof(IntEnum):
@@ -21,7 +21,7 @@ class _Proof(IntEnum):
 
 
 class Suspects:
-    """The spans under suspicion. One is guilty when other spans were taken before it failed again, and after."""
+    """The spans under suspicion. One is to blame when other spans were accepted before it failed again, and after."""
 
     def __init__(self, stored: Any = None) -> None:
         self._proofs: dict[RowKey, _Proof] = {}
@@ -32,11 +32,11 @@ class Suspects:
 
     @property
     def stored(self) -> list[list[str | int]]:
-        """What to give the next run."""
-        return [[key.trace, key.row, int(proof)] for key, proof in list(self._proofs.items())[-_REMEMBERED:]]
+        """The state to store for the next run."""
+        return [[key.trace, key.row, int(proof)] for key, proof in list(self._proofs.items())[-_MAX_STORED:]]
 
-    def failed(self, span: EncodedSpan, reason: str, status: int | None, *, passed_since: bool) -> bool:
-        """Note that Kelet failed at a span alone; return whether it is guilty.
+    def record_failure(self, span: EncodedSpan, reason: str, status: int | None, *, passed_since: bool) -> bool:
+        """Record that Kelet failed at a span alone; return whether the span is to blame.
 
         `passed_since` says that another span was taken since the first request with this one failed.
         """
@@ -48,8 +48,8 @@ class Suspects:
         self._spans[span.key] = (span, reason, status)
         return False
 
-    def passed(self) -> list[tuple[EncodedSpan, str, int | None]]:
-        """Note that Kelet took another span; return those found guilty by it, with reason and status."""
+    def record_success(self) -> list[tuple[EncodedSpan, str, int | None]]:
+        """Record that Kelet accepted another span; return those to blame by that, with reason and status."""
         guilty = []
         for key, proof in list(self._proofs.items()):
             if proof is _Proof.AGAIN and key in self._spans:
@@ -60,6 +60,6 @@ class Suspects:
         return guilty
 
     def clear(self, key: RowKey) -> None:
-        """Note that a span was answered for what it is after all."""
+        """Clear a span that got a response of its own after all."""
         self._proofs.pop(key, None)
         self._spans.pop(key, None)

@@ -1,4 +1,4 @@
-"""Asks for the next page while the one before is worked on."""
+"""Prefetches the next page while the current one is processed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Fetch = Callable[[str | None], Awaitable[tuple[Page, str | None]]]
 
 
 async def walk_ahead(fetch: Fetch, check: Callable[[], None], *, ahead: bool = True) -> AsyncGenerator[Page, None]:
-    """Yield pages until one comes without a cursor; without `ahead` each is only asked for when it is wanted.
+    """Yield pages until one comes without a cursor; without `ahead` each is requested only when it is needed.
 
     Raises as `fetch`, as `check` before each page, or TransientError for a cursor seen twice.
     """
@@ -40,7 +40,7 @@ async def walk_ahead(fetch: Fetch, check: Callable[[], None], *, ahead: bool = T
                 return
             if not goes_on:
                 raise TransientError(
-                    "Langfuse gave the same page cursor twice: the walk would never end, so the interval stays open. "
+                    "Langfuse returned a page cursor twice: the walk would never end, so the interval stays open. "
                     "Try: run again; if it stays, report the server's version"
                 )
             seen.add(cursor)

@@ -1,6 +1,6 @@
-"""Which of Langfuse's rate limits a request falls under, and the budgets of an organisation, one for each of them.
+"""Which of Langfuse's rate limits a request falls under, and the rate limiters of an organisation, one per limit.
 
-Langfuse Cloud counts by organisation and bucket, and what it tells of one bucket says nothing of another: on Hobby
+Langfuse Cloud counts by organisation and bucket, and the limit of one bucket says nothing of another: on Hobby
 `public-api` has 30 requests a minute, `public-api-legacy` 15, and `public-api-v2-metrics` 100 a day. (Langfuse v4.16.0,
 `RateLimitService.ts` and the bucket that each route names; seen on a server that ran as Cloud does. `projects` and
 `health` had no limit there; the few requests to them are counted all the same.)
@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sync_worker.clock import Clock
-from sync_worker.langfuse.budget import Allowance, Book, Budget
-from sync_worker.langfuse.sent import WINDOW
+from sync_worker.langfuse.rate_limiter import Quota, RateLimiter, SharedStore
+from sync_worker.langfuse.request_log import WINDOW
 from sync_worker.records import Api
 
 
@@ -46,68 +46,68 @@ def bucket_of(path: str) -> Bucket:
 
 
 class Buckets:
-    """The budgets of one organisation: one a bucket, and one over all of them where the operator set a limit."""
+    """The rate limiters of one organisation: one per bucket, and one over all where the operator set a limit."""
 
-    def __init__(self, clock: Clock, allowance: Allowance, book: Callable[[str], Book] | None = None) -> None:
+    def __init__(self, clock: Clock, quota: Quota, store: Callable[[str], SharedStore] | None = None) -> None:
         self._clock = clock
-        self._allowance = allowance
-        self._book = book
-        self._budgets: dict[str, Budget] = {}
-        self.over_all = None if allowance.per_minute is None else self._made(_ALL, allowance)
+        self._allowance = quota
+        self._store = store
+        self._limiters: dict[str, RateLimiter] = {}
+        self.overall = None if quota.per_minute is None else self._new(_ALL, quota)
 
-    def of(self, bucket: Bucket) -> Budget:
-        """Return the budget of a bucket, made on first use."""
-        if bucket.name not in self._budgets:
-            # Where the operator set a limit, no other is kept to, and only waits that Langfuse asks for are by bucket.
-            allowance = self._allowance if self.over_all is None else None
-            self._budgets[bucket.name] = self._made(bucket, allowance)
-        return self._budgets[bucket.name]
+    def of(self, bucket: Bucket) -> RateLimiter:
+        """Return the rate limiter of a bucket, made on first use."""
+        if bucket.name not in self._limiters:
+            # Where the operator set a limit, no other is applied, and buckets only keep waits that Langfuse asks for.
+            quota = self._allowance if self.overall is None else None
+            self._limiters[bucket.name] = self._new(bucket, quota)
+        return self._limiters[bucket.name]
 
     def per_minute(self, api: Api) -> int | None:
         """Return how many requests a minute may read observations by a generation of the API.
 
         None while no limit is known.
         """
-        return (self.over_all or self.of(LEGACY if api == "v1" else PUBLIC_API)).per_minute
+        return (self.overall or self.of(LEGACY if api == "v1" else PUBLIC_API)).per_minute
 
     async def acquire(self, path: str, longest: float | None = None, *, at_once: bool = False) -> None:
-        """Wait until a request may go out; `at_once` takes no wait of its bucket. Raises as `Budget.acquire`."""
+        """Wait until a request may go out; `at_once` takes no wait of its bucket. Raises as `RateLimiter.acquire`."""
         await self.of(bucket_of(path)).acquire(0.0 if at_once else longest)
-        if self.over_all is not None:
-            await self.over_all.acquire(longest)
+        if self.overall is not None:
+            await self.overall.acquire(longest)
 
     def adopt(self, before: Buckets) -> None:
-        """Take over what went out, and what was told, before it was known whose budgets these are."""
+        """Take over requests, limits and waits from before the organisation was known."""
         for bucket in (PUBLIC_API, LEGACY, METRICS):
-            if bucket.name in before._budgets:
-                self.of(bucket).adopt(before._budgets[bucket.name])
-        if self.over_all is not None and before.over_all is not None:
-            self.over_all.adopt(before.over_all)
+            if bucket.name in before._limiters:
+                self.of(bucket).adopt(before._limiters[bucket.name])
+        if self.overall is not None and before.overall is not None:
+            self.overall.adopt(before.overall)
 
-    def _made(self, bucket: Bucket, allowance: Allowance | None) -> Budget:
-        made = Budget(self._clock, allowance, None if self._book is None else self._book(bucket.name), bucket.window)
-        made.hear()
+    def _new(self, bucket: Bucket, quota: Quota | None) -> RateLimiter:
+        made = RateLimiter(self._clock, quota, None if self._store is None else self._store(bucket.name), bucket.window)
+        made.refresh()
         return made
 
 
-class Budgets:
-    """The budgets of a process, some for each organisation: all of its sources share them."""
+class RateLimiters:
+    """The rate limiters of a process by organisation: all of its sources share them."""
 
-    def __init__(self, clock: Clock, allowance: Allowance, book: Callable[[str], Book] | None = None) -> None:
+    def __init__(self, clock: Clock, quota: Quota, store: Callable[[str], SharedStore] | None = None) -> None:
         self._clock = clock
-        self._allowance = allowance
-        self._book = book
+        self._allowance = quota
+        self._store = store
         self._buckets: dict[str, Buckets] = {}
         self._of_keys: dict[str, Buckets] = {}
 
     def of(self, organization: str) -> Buckets:
-        """Return the budgets of an organisation, made on first use."""
+        """Return the rate limiters of an organisation, made on first use."""
         if organization not in self._buckets:
-            book = self._book
-            named = None if book is None else lambda bucket: book(f"{organization} {bucket}")
+            store = self._store
+            named = None if store is None else lambda bucket: store(f"{organization} {bucket}")
             self._buckets[organization] = Buckets(self._clock, self._allowance, named)
         return self._buckets[organization]
 
     def of_keys(self, keys: str) -> Buckets:
-        """Return the budgets of keys whose organisation is not known yet; only this process knows of them."""
+        """Return the rate limiters of keys whose organisation is not known yet; not shared between processes."""
         return self._of_keys.setdefault(keys, Buckets(self._clock, self._allowance))

@@ -1,7 +1,6 @@
-"""One connection pool to a Langfuse server: authentication, budget, and what each answer means.
+"""One connection pool to a Langfuse server: authentication, rate limits, and what each response means.
 
-Retrying is the caller's business; `get` alone waits out a 429 by itself, since it concerns every request of the
-organisation.
+Callers retry; only `get` waits out a 429 itself, since it concerns every request of the organisation.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ from sync_worker.errors import CredentialsRefused, SourcePaused, TransientError
 from sync_worker.http import Hooks, describe, redirect_target, resets_in, response_text, retry_after
 from sync_worker.json_text import parse_answer
 from sync_worker.langfuse.buckets import Buckets, bucket_of
-from sync_worker.langfuse.budget import RateLimited
+from sync_worker.langfuse.concurrency import ConcurrencyLimit
 from sync_worker.langfuse.filters import MAX_FILTER_BYTES
-from sync_worker.langfuse.pace import Pace
+from sync_worker.langfuse.rate_limiter import RateLimited
 
-_READY = "/api/public/ready"  # answered without keys, and without a look into the database
+_READY = "/api/public/ready"  # answered without keys and without a database query
 _ASK_TIMEOUT = 10.0  # seconds
 _DEFAULT_RETRY_AFTER = 60.0  # seconds; the length of most of Langfuse's rate-limit intervals
 _LONGEST_LIMIT = 10  # digits
@@ -44,8 +43,8 @@ class AnswerTooLarge(PageTooHeavy):
     """The server served more than is taken at once."""
 
 
-class ServerFault(TransientError):
-    """The server answered 5xx, broke off or was too slow: it is down, or it cannot serve this very page."""
+class ServerError(TransientError):
+    """The server answered 5xx, broke off or was too slow: it is down, or cannot serve this page."""
 
 
 class EndpointMissing(SourcePaused):
@@ -53,7 +52,7 @@ class EndpointMissing(SourcePaused):
 
 
 class RequestRejected(SourcePaused):
-    """The server does not understand the request (400): a fault of ours or of a setting, not cured by retrying."""
+    """The server does not understand the request (400): an error of ours or of a setting, not fixed by a retry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +64,7 @@ class Answer:
 
 
 class LangfuseClient:
-    """Speaks to one Langfuse project. Never follows a redirect: it would carry the credentials elsewhere."""
+    """Client for one Langfuse project. Never follows a redirect: it would carry the credentials elsewhere."""
 
     def __init__(
         self,
@@ -73,10 +72,10 @@ class LangfuseClient:
         public_key: str,
         secret_key: str,
         *,
-        budget: Buckets,
+        rate_limits: Buckets,
         backoff: Backoff,
         clock: Clock,
-        pace: Pace | None = None,
+        concurrency: ConcurrencyLimit | None = None,
         media_hosts: Sequence[str] = (),
         max_bytes: int = MAX_BYTES,
         filter_bytes: int = MAX_FILTER_BYTES,
@@ -86,13 +85,13 @@ class LangfuseClient:
         self.base_url = base_url
         self.filter_bytes = filter_bytes  # that a list of ids may take of an address
         self.media_hosts = media_hosts  # hosts, with or without a port, that may keep media wherever they are
-        self._pace = pace or Pace(clock, None)
-        self.budget = budget
+        self._concurrency = concurrency or ConcurrencyLimit(clock, None)
+        self.rate_limits = rate_limits
         self.backoff = backoff
         self.clock = clock
         self.requests = 0
         self.keys = (public_key, secret_key)
-        self._unspeakable = (
+        self._secrets = (
             base64.b64encode(f"{public_key}:{secret_key}".encode()).decode(),
             secret_key,
             public_key,
@@ -112,26 +111,26 @@ class LangfuseClient:
         await self.http.aclose()
 
     async def ask_time(self) -> None:
-        """Let the server say what time it is, in whatever it answers; that it does not answer is for others to meet.
+        """Send a request for its `Date` header, which a hook reads; a failure is only logged.
 
-        Raises as `admitted`.
+        Raises as `admit`.
         """
-        await self.admitted(_READY)
+        await self.admit(_READY)
         try:
             async with self.http.stream(
                 "GET", self.base_url + _READY, headers={"Cache-Control": "no-cache"}, timeout=_ASK_TIMEOUT
             ):
-                pass  # a hook hears the date of the answer; its body is of no interest
-        except httpx.HTTPError as fault:
-            log.debug("Langfuse does not say what time it is: %s", describe(fault), extra={"action": "clock"})
+                pass  # a hook reads the `Date` header; the body does not matter
+        except httpx.HTTPError as error:
+            log.debug("Langfuse did not report the time: %s", describe(error), extra={"action": "clock"})
 
-    async def admitted(self, path: str, *, at_once: bool = False) -> None:
-        """Wait until the budget admits one more request to a path below the base URL, and count it.
+    async def admit(self, path: str, *, at_once: bool = False) -> None:
+        """Wait until the rate limiter admits one more request to a path below the base URL, and count it.
 
-        Raises Stopped, and RateLimited when Langfuse told this or another run to wait beyond patience, or at all where
-        it is to go out `at_once`.
+        Raises Stopped, and RateLimited when Langfuse asked this or another run to wait beyond the retry deadline, or
+        at all with `at_once`.
         """
-        await self.budget.acquire(path, self.backoff.remaining, at_once=at_once)
+        await self.rate_limits.acquire(path, self.backoff.remaining, at_once=at_once)
         self.requests += 1
 
     async def get(self, path: str, params: Mapping[str, str]) -> Answer:
@@ -139,36 +138,36 @@ class LangfuseClient:
         while True:
             try:
                 return await self.attempt(path, params)
-            except RateLimited as fault:
-                await self.backoff.wait(fault)
+            except RateLimited as error:
+                await self.backoff.wait(error)
 
     async def attempt(self, path: str, params: Mapping[str, str], *, at_once: bool = False) -> Answer:
-        """GET a path below the base URL, once; see `admitted` for `at_once`.
+        """GET a path below the base URL, once; see `admit` for `at_once`.
 
-        Raises RateLimited, PageTooHeavy, ServerFault, TransientError, EndpointMissing, RequestRejected,
-        CredentialsRefused, SourcePaused for a redirect, RetryDeadlineExceeded, or Stopped.
+        Raises RateLimited, PageTooHeavy, ServerError, TransientError, EndpointMissing, RequestRejected,
+        CredentialsRefused, SourcePaused for a redirect, PatienceEnded, or Stopped.
         """
-        await self.admitted(path, at_once=at_once)
-        await self._pace.begin()
+        await self.admit(path, at_once=at_once)
+        await self._concurrency.acquire()
         began, failed = self.clock.monotonic(), True
         try:
             with self.timed():
                 response = await self._send(path, params)
             failed = response.status_code >= 500
-        except PageTooHeavy as fault:
-            failed = not isinstance(fault, AnswerTooLarge)  # that one the server did serve
-            self.backoff.check_deadline(fault)  # each smaller page may be as slow
+        except PageTooHeavy as error:
+            failed = not isinstance(error, AnswerTooLarge)  # that one the server did serve
+            self.backoff.check_deadline(error)  # each smaller page may be as slow
             raise
         finally:
-            self._pace.end(self.clock.monotonic() - began, failed=failed)
+            self._concurrency.release(self.clock.monotonic() - began, failed=failed)
         return self._answer(path, response)
 
     async def _send(self, path: str, params: Mapping[str, str]) -> httpx.Response:
         started = time.perf_counter()
         try:
             response = await self.http.get(self.base_url + path, params=dict(params))
-        except httpx.HTTPError as fault:
-            raise self.lost(path, fault) from fault
+        except httpx.HTTPError as error:
+            raise self.lost(path, error) from error
         log.debug(
             "GET %s: %d, %d bytes in %.0f ms", path, response.status_code, len(response.content),
             (time.perf_counter() - started) * 1000, extra={"action": "request"},
@@ -185,42 +184,44 @@ class LangfuseClient:
         if is_json:
             return Answer(body, len(response.content))
         if "json" in response.headers.get("Content-Type", ""):
-            raise ServerFault(f"Langfuse answered with JSON that cannot be read at {path}: {self._said(response)}")
+            raise ServerError(
+                f"Langfuse answered with JSON that cannot be read at {path}: {self._response_text(response)}"
+            )
         raise TransientError(
-            f"{self.base_url}{path} answered 200 with something other than JSON ({self._said(response)}). "
+            f"{self.base_url}{path} answered 200 with something other than JSON ({self._response_text(response)}). "
             "Try: is LANGFUSE_BASE_URL the address of Langfuse itself, not of a login page or proxy?"
         )
 
-    def lost(self, path: str, fault: httpx.HTTPError) -> TransientError:
-        """Return the error that it means when no answer came, or none that can be taken."""
-        match fault:
+    def lost(self, path: str, error: httpx.HTTPError) -> TransientError:
+        """Return the error for a missing or unusable response."""
+        match error:
             case TooLarge():
-                return AnswerTooLarge(f"Langfuse at {path}: {fault}")
+                return AnswerTooLarge(f"Langfuse at {path}: {error}")
             case TooSlow():
-                return PageTooHeavy(f"Langfuse at {path}: {fault}")
+                return PageTooHeavy(f"Langfuse at {path}: {error}")
             case BadAnswer():
-                return ServerFault(f"Langfuse at {path}: {fault}")
+                return ServerError(f"Langfuse at {path}: {error}")
             case httpx.ReadTimeout() | httpx.WriteTimeout():
-                return ServerFault(f"Langfuse did not answer in time ({type(fault).__name__}) at {path}")
+                return ServerError(f"Langfuse did not answer in time ({type(error).__name__}) at {path}")
             case httpx.ReadError() | httpx.WriteError() | httpx.RemoteProtocolError():
                 # The connection stood: a server, or what is in front of it, may break down over this very page.
-                return ServerFault(f"Langfuse broke off its answer at {path}: {describe(fault)}")
-        return TransientError(f"Langfuse cannot be reached at {self.base_url}: {describe(fault)}")
+                return ServerError(f"Langfuse broke off its answer at {path}: {describe(error)}")
+        return TransientError(f"Langfuse cannot be reached at {self.base_url}: {describe(error)}")
 
     @contextmanager
     def timed(self) -> Iterator[None]:
-        """Have a transient fault that comes out of this tell how long it took."""
+        """Have a transient error that is raised within carry its duration in `took`."""
         began = self.clock.monotonic()
         try:
             yield
-        except TransientError as fault:
-            fault.took = self.clock.monotonic() - began
+        except TransientError as error:
+            error.took = self.clock.monotonic() - began
             raise
 
     def failure(self, path: str, response: httpx.Response) -> Exception:
-        """Return the error that an answer other than 200 means; a 429 also holds further requests back."""
+        """Return the error that an answer other than 200 means; a 429 also delays further requests."""
         status = response.status_code
-        said = self._said(response)
+        said = self._response_text(response)
         where = f"{self.base_url}{path}"
         if status == 429:
             return self._limited(path, response)
@@ -242,25 +243,25 @@ class LangfuseClient:
             )
         if status == 408 or status >= 500:
             asked = retry_after(response)
-            return ServerFault(
+            return ServerError(
                 f"Langfuse answered {status} at {path}: {said}", retry_after=asked, overloaded=status >= 500
             )
         return RequestRejected(f"Langfuse did not accept the request ({status} at {path}: {said})")
 
     def _limited(self, path: str, response: httpx.Response) -> RateLimited:
         bucket = bucket_of(path)
-        budget = self.budget.of(bucket)
+        limiter = self.rate_limits.of(bucket)
         asked = next((wait for wait in (retry_after(response), resets_in(response)) if wait is not None), None)
         seconds = _DEFAULT_RETRY_AFTER if asked is None else asked
         limit = response.headers.get("X-RateLimit-Limit", "")
         known = limit.isascii() and limit.isdigit() and len(limit) < _LONGEST_LIMIT
         if known:
-            budget.learn(int(limit), seconds)
-        elif budget.limit is not None:
-            budget.learn(budget.limit.requests, seconds)  # it holds after all
-        budget.block(seconds)
-        told = f"{limit} requests in {budget.window:.0f} s" if known else "how many requests is not told"
+            limiter.set_limit(int(limit), seconds)
+        elif limiter.limit is not None:
+            limiter.set_limit(limiter.limit.requests, seconds)  # still the limit
+        limiter.block(seconds)
+        told = f"{limit} requests in {limiter.window:.0f} s" if known else "the limit is not reported"
         return RateLimited(f"Langfuse's rate limit {bucket.name} is reached ({told})", retry_after=seconds)
 
-    def _said(self, response: httpx.Response) -> str:
-        return response_text(response, self._unspeakable)
+    def _response_text(self, response: httpx.Response) -> str:
+        return response_text(response, self._secrets)

@@ -1,7 +1,7 @@
-"""Which generation of Langfuse's API a server speaks, found out by asking.
+"""Detects which generation of Langfuse's API a server has.
 
 Langfuse Cloud and self-hosted v4 have `GET /api/public/v2/observations`; v2 and v3 do not, and say so with 404 or 501;
-a v4 server may be set to write only what v3 had. The version that a server gives is no more than a hint.
+a v4 server may be set to write only what v3 had. The version that a server reports is only a hint.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _RECENT_MS = 60_000  # a probe lists no more than this
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What a server answered: whether each generation is there, and what was said where it is not."""
+    """What a server answered: whether each generation is there, and the response text where it is not."""
 
     version: str | None
     v2: bool
@@ -42,7 +42,7 @@ class Answers:
 
 
 async def ask(client: LangfuseClient) -> Answers:
-    """Ask a server for both generations; waits out transient faults as the client's back-off allows.
+    """Ask a server for both generations; waits out transient errors as the client's back-off allows.
 
     Raises EndpointMissing where it has neither, and CredentialsRefused, SourcePaused or TransientError.
     """
@@ -70,8 +70,8 @@ async def _is_there(client: LangfuseClient, path: str, params: dict[str, str]) -
             await client.get(path, params)
         except EndpointMissing as missing:
             return False, str(missing)
-        except TransientError as fault:
-            await client.backoff.wait(fault)
+        except TransientError as error:
+            await client.backoff.wait(error)
         else:
             client.backoff.success()
             return True, ""

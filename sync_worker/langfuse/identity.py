@@ -1,4 +1,4 @@
-"""Which project a pair of keys belongs to, and how the server is: the edges, by the Langfuse SDK's typed client."""
+"""Which project a pair of keys belongs to, and which version the server has: by the Langfuse SDK's typed client."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Project:
 
 
 async def project_of(client: LangfuseClient) -> Project:
-    """Return the project of the client's keys; waits out transient faults as the client's back-off allows.
+    """Return the project of the client's keys; waits out transient errors as the client's back-off allows.
 
     Raises CredentialsRefused, EndpointMissing, SourcePaused or TransientError.
     """
@@ -39,7 +39,7 @@ async def project_of(client: LangfuseClient) -> Project:
 
 
 async def _project(client: LangfuseClient) -> Project:
-    await client.admitted(_PROJECTS)
+    await client.admit(_PROJECTS)
     with translated(client, _PROJECTS):
         answer = await api(client).projects.get(request_options=OPTIONS)
     if not answer.data:
@@ -57,24 +57,24 @@ async def server_version(client: LangfuseClient) -> str:
 
 
 async def key_expiry(client: LangfuseClient, project: Project) -> datetime | None:
-    """Return when the client's key expires; None where it never does, or Langfuse does not tell.
+    """Return when the client's key expires; None where it never does, or Langfuse does not report it.
 
-    Keys that expire are newer than Langfuse 4.16.0, whose `GET /api/public/projects/{id}/apiKeys` tells of them, but
-    may ask for a key of the organisation.
+    Keys that expire are newer than Langfuse 4.16.0, whose `GET /api/public/projects/{id}/apiKeys` reports it, but
+    may require a key of the organisation.
     """
     path = f"{_PROJECTS}/{project.id}/apiKeys"
     try:
-        await client.admitted(path)
+        await client.admit(path)
         with translated(client, path):
             listed = await api(client).projects.get_api_keys(project.id, request_options=OPTIONS)
-    except (TransientError, SourcePaused):  # it is good to know, and no reason to stop
+    except (TransientError, SourcePaused):  # useful, but no reason to stop
         return None
     return next((key.expires_at for key in listed.api_keys if key.public_key == client.keys[0]), None)
 
 
 @contextmanager
 def translated(client: LangfuseClient, path: str) -> Iterator[None]:
-    """Have what the SDK raises in this become what the client raises for the same."""
+    """Translate errors of the SDK into those that the client raises."""
     with client.timed():
         try:
             yield
@@ -82,8 +82,8 @@ def translated(client: LangfuseClient, path: str) -> Iterator[None]:
             raise failure_of(client, path, refusal) from None
         except (ValueError, RecursionError):  # no text, no JSON, or another shape
             raise TransientError(f"{client.base_url}{path} answered something unknown: not Langfuse's API") from None
-        except httpx.HTTPError as fault:
-            raise client.lost(path, fault) from None
+        except httpx.HTTPError as error:
+            raise client.lost(path, error) from None
 
 
 def api(client: LangfuseClient) -> AsyncLangfuseAPI:
@@ -99,7 +99,7 @@ def api(client: LangfuseClient) -> AsyncLangfuseAPI:
 
 
 def failure_of(client: LangfuseClient, path: str, refusal: ApiError) -> Exception:
-    """Return what an answer means that the SDK refused, as for every other request."""
+    """Return the error for a response that the SDK raised ApiError for, as for every other request."""
     body = refusal.body if isinstance(refusal.body, dict | list) else None
     status = refusal.status_code or 0
     headers = {key: value for key, value in (refusal.headers or {}).items() if key.lower() != "content-encoding"}
@@ -119,7 +119,7 @@ async def still_answers(client: LangfuseClient, project_id: str, *, with_keys: b
     which are not given to an address that never had them, any Langfuse may hold the project. Asked once.
     """
     path = _PROJECTS if with_keys else _HEALTH
-    await client.admitted(path)
+    await client.admit(path)
     try:
         auth = httpx.USE_CLIENT_DEFAULT if with_keys else None
         response = await client.http.get(client.base_url + path, auth=auth)

@@ -15,7 +15,7 @@ from sync_worker.errors import TransientError
 from sync_worker.intervals import Interval
 from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.filters import before, filtered, not_before
-from sync_worker.langfuse.observations import read_rows
+from sync_worker.langfuse.observations import parse_all
 from sync_worker.langfuse.reader import Unreadable
 from sync_worker.langfuse.v1_observations import parse_observation, parse_trace
 from sync_worker.records import SYNTHETIC_ROOT_PREFIX, Observation
@@ -39,16 +39,16 @@ class Listing:
     facets: tuple[tuple[str, tuple[str, ...]], ...] = ()
     by_trace: bool = False  # whether observations can be asked for by their trace
     stable: Mapping[str, str] = field(default_factory=dict)  # parameters that put observations in an order without ties
-    light: Mapping[str, str] = field(default_factory=dict)  # parameters that leave out content
+    metadata_only: Mapping[str, str] = field(default_factory=dict)  # parameters that leave out content
 
     def ids(self, item_id: str) -> tuple[str, str | None]:
         """Return observation id and trace id of an item, as far as its own id tells them."""
         return (item_id, None) if self.by_trace else (SYNTHETIC_ROOT_PREFIX + item_id, item_id)
 
     def query(self, interval: Interval, conditions: Iterable[Mapping[str, Any]] = ()) -> dict[str, str]:
-        """Return the parameters for a interval; beside conditions the bounds stand among them too.
+        """Return the parameters for an interval; with conditions, the bounds are conditions too.
 
-        Newer servers let a filter take the place of the bounds.
+        On newer servers a filter replaces the bounds.
         """
         since, until = self.bounds
         asked = {**self.params, since: iso_time(interval.start), until: iso_time(interval.end)}
@@ -74,13 +74,13 @@ TRACES = Listing(
     params={"fields": "core,io", "orderBy": "timestamp.desc"},
     parse=parse_trace,
     stable={"orderBy": "id.asc"},
-    light={"fields": "core"},
+    metadata_only={"fields": "core"},
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked of a list: a interval, conditions for `filter`, and parameters."""
+    """A query to a list: an interval, conditions for `filter`, and parameters."""
 
     listing: Listing
     interval: Interval
@@ -120,7 +120,7 @@ class Part:
 
     @property
     def is_all(self) -> bool:
-        """Whether all observations that match stand on this page."""
+        """Whether all observations that match are on this page."""
         return self.total <= self.limit
 
 
@@ -133,5 +133,5 @@ async def fetch_part(client: LangfuseClient, question: Question, limit: int, pag
     total = meta.get("totalItems") if isinstance(meta, Mapping) else None
     if not isinstance(data, list) or not isinstance(total, int) or isinstance(total, bool):
         raise TransientError(f"{listing.path} answered 200 without `data` and `meta.totalItems`: not Langfuse's API")
-    observations, refused = read_rows(data, listing.parse)
+    observations, refused = parse_all(data, listing.parse)
     return Part(observations, refused, total, limit, answer.size)

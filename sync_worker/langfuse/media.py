@@ -1,10 +1,11 @@
-"""Text that Langfuse took out of an observation for being over its own limit, put back.
+"""Resolves truncated fields: text over Langfuse's size limit, which it stores as media with a token in its place.
 
-A field over a server's limit is stored as media, and a token stands in its place:
+The token:
 `@@@langfuseMedia:type=text/plain|id=…|source=field_size_limit@@@`. Anybody can type one, so only a whole field, or a
 whole text in a field's JSON, is taken for one, and a few in an observation; it is asked for with the keys of its
-project, which open no other one's media. The media endpoint answers with an address that is signed and short-lived, so
-it is read at once (`store`) and never passed on. All other tokens stay, and so does one whose text cannot be had.
+project, which give access to no other project's media. The media endpoint answers with an address that is signed and
+short-lived, so it is read at once (`store`) and never passed on. All other tokens stay, and so does one whose text is
+unavailable.
 (Langfuse v4.16.0, `LANGFUSE_OBSERVATION_FIELD_OVERFLOW_ENABLED`; its answer names no project.)
 """
 
@@ -24,9 +25,9 @@ from sync_worker.clock import Stopped
 from sync_worker.errors import CredentialsRefused, SyncError, TransientError
 from sync_worker.http import describe
 from sync_worker.json_text import dump, parse
-from sync_worker.langfuse.client import LangfuseClient, ServerFault
+from sync_worker.langfuse.client import LangfuseClient, ServerError
 from sync_worker.langfuse.identity import OPTIONS, api, failure_of, server_version
-from sync_worker.langfuse.store import NotToBeHadError, Store
+from sync_worker.langfuse.store import Store, UnavailableError
 from sync_worker.records import Observation
 
 #: Tokens of one observation that are put back, and bytes that all their texts may have: memory stays bounded.
@@ -41,7 +42,7 @@ _PATH = "/api/public/media"
 #: Types of what a field can have held.
 _TEXTS = ("text/", "application/json")
 #: How long a store, or the endpoint while Langfuse is well, may fail before a token stays, in seconds.
-_PATIENCE = 20.0
+_MAX_ELAPSED = 20.0
 _REMEMBERED = 256  # texts, or that there are none, by media id
 
 _ACTION = {"action": "media"}
@@ -50,16 +51,16 @@ log = logging.getLogger(__name__)
 
 
 class _LangfuseDownError(Exception):
-    """Langfuse as a whole did not answer for as long as patience lasts."""
+    """Langfuse as a whole did not answer within the retry deadline."""
 
-    def __init__(self, fault: TransientError) -> None:
-        super().__init__(str(fault))
-        self.fault = fault
+    def __init__(self, error: TransientError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a token stands in a text: all of it, or a JSON string with its quotes."""
+class _Token:
+    """Where a token is in a text: all of it, or a JSON string with its quotes."""
 
     start: int
     end: int
@@ -68,27 +69,27 @@ class _Place:
 
 
 def tokens_left(observation: Observation) -> int:
-    """Return how many texts of an observation still stand elsewhere."""
-    return len(_places(observation.input)) + len(_places(observation.output))
+    """Return how many fields of an observation are still truncated."""
+    return len(_tokens(observation.input)) + len(_tokens(observation.output))
 
 
 class Media:
-    """Puts back what stands elsewhere in the observations of one source, each text once as far as memory allows."""
+    """Resolves truncated fields in the observations of one source; texts are cached as far as memory allows."""
 
     def __init__(self, client: LangfuseClient) -> None:
         self._client = client
         self._store = Store(client.base_url, client.media_hosts)
-        self._patience = Backoff("Langfuse's media store", client.clock, _PATIENCE)
+        self._store_backoff = Backoff("Langfuse's media store", client.clock, _MAX_ELAPSED)
         self._known: OrderedDict[str, str | None] = OrderedDict()
         self._size = 0
 
     async def resolve(self, observation: Observation) -> Observation:
-        """Return the observation with what is stored elsewhere put in; itself where nothing is, or can be had.
+        """Return the observation with truncated fields resolved; itself where there are none, or none can be.
 
-        Raises CredentialsRefused, or TransientError when patience with Langfuse ends.
+        Raises CredentialsRefused, or TransientError when the retry deadline for Langfuse passes.
         """
         wanted = dict.fromkeys(
-            place.media_id for text in (observation.input, observation.output) for place in _places(text)
+            place.media_id for text in (observation.input, observation.output) for place in _tokens(text)
         )
         texts: dict[str, str] = {}
         left = MAX_TEXT_BYTES
@@ -96,7 +97,7 @@ class Media:
             times = sum(
                 place.media_id == media_id
                 for text in (observation.input, observation.output)
-                for place in _places(text)
+                for place in _tokens(text)
             )
             text = await self._text(media_id, left // times)
             if text is not None:
@@ -104,7 +105,7 @@ class Media:
                 left -= len(text) * times
         if not texts:
             return observation
-        return replace(observation, input=_filled(observation.input, texts), output=_filled(observation.output, texts))
+        return replace(observation, input=_fill(observation.input, texts), output=_fill(observation.output, texts))
 
     async def _text(self, media_id: str, limit: int) -> str | None:
         if media_id in self._known:
@@ -112,8 +113,8 @@ class Media:
             known = self._known[media_id]
             return known if known is None or len(known) <= limit else None
         try:
-            text = await self._fetched(media_id, limit)
-        except NotToBeHadError as why:
+            text = await self._fetch(media_id, limit)
+        except UnavailableError as why:
             log.warning("a field that Langfuse stored as media %s stays a token: %s", media_id, why, extra=_ACTION)
             text = None
         self._remember(media_id, text)
@@ -126,86 +127,86 @@ class Media:
             _, gone = self._known.popitem(last=False)
             self._size -= len(gone or "")
 
-    async def _fetched(self, media_id: str, limit: int) -> str:
+    async def _fetch(self, media_id: str, limit: int) -> str:
         async def attempt() -> str:
             address = await self._address(media_id, limit)
             return await unless_stopped(self._client.clock, self._store.read(address, limit))
 
         try:
-            return await self._patience.retry(attempt)
+            return await self._store_backoff.retry(attempt)
         except _LangfuseDownError as down:
-            raise down.fault from None
+            raise down.error from None
         except (CredentialsRefused, Stopped):
             raise
-        except SyncError as fault:
-            raise NotToBeHadError(str(fault)) from None
+        except SyncError as error:
+            raise UnavailableError(str(error)) from None
         except (ValueError, RecursionError, MemoryError) as unread:
-            raise NotToBeHadError(f"it cannot be read ({type(unread).__name__})") from None
+            raise UnavailableError(f"it cannot be read ({type(unread).__name__})") from None
 
     async def _address(self, media_id: str, limit: int) -> str:
-        """Return where a text can be read; waits while Langfuse as a whole is not well."""
+        """Return where a text can be read; waits while Langfuse as a whole is down."""
         while True:
             try:
-                address = await self._asked(media_id, limit)
-            except TransientError as fault:
-                if isinstance(fault, ServerFault) and await self._is_well():
+                address = await self._request_address(media_id, limit)
+            except TransientError as error:
+                if isinstance(error, ServerError) and await self._is_healthy():
                     raise  # it fails on this one
                 try:
-                    await self._client.backoff.wait(fault)
+                    await self._client.backoff.wait(error)
                 except TransientError as over:
                     raise _LangfuseDownError(over) from None
             else:
                 self._client.backoff.success()
                 return address
 
-    async def _is_well(self) -> bool:
+    async def _is_healthy(self) -> bool:
         try:
             await server_version(self._client)
         except TransientError:
             return False
         return True
 
-    async def _asked(self, media_id: str, limit: int) -> str:
-        await self._client.admitted(_PATH)
+    async def _request_address(self, media_id: str, limit: int) -> str:
+        await self._client.admit(_PATH)
         try:
             answer = await api(self._client).media.get(media_id, request_options=OPTIONS)
         except ApiError as refusal:
-            fault = failure_of(self._client, _PATH, refusal)
-            if isinstance(fault, TransientError | CredentialsRefused):
-                raise fault from None
-            raise NotToBeHadError(str(fault)) from None
+            error = failure_of(self._client, _PATH, refusal)
+            if isinstance(error, TransientError | CredentialsRefused):
+                raise error from None
+            raise UnavailableError(str(error)) from None
         except (ValueError, RecursionError) as unread:
-            raise NotToBeHadError(f"the answer cannot be read ({type(unread).__name__})") from None
+            raise UnavailableError(f"the answer cannot be read ({type(unread).__name__})") from None
         except httpx.HTTPError as lost:
             raise TransientError(f"Langfuse's media cannot be reached: {describe(lost)}") from None
         if answer.media_id != media_id or not answer.content_type.lower().startswith(_TEXTS):
-            raise NotToBeHadError(f"it is no text of this field ({answer.content_type})")
+            raise UnavailableError(f"it is no text of this field ({answer.content_type})")
         if answer.content_length > limit:
-            raise NotToBeHadError(f"it has {answer.content_length} bytes")
+            raise UnavailableError(f"it has {answer.content_length} bytes")
         return str(answer.url)
 
 
-def _places(text: str | None) -> list[_Place]:
+def _tokens(text: str | None) -> list[_Token]:
     """Return the tokens that stand for a whole field, or for a whole text in its JSON, keys left out."""
     if text is None or _MARK not in text:
         return []
     whole = _TOKEN.fullmatch(text)
     if whole is not None:
-        return [_Place(0, len(text), whole[1], quoted=False)]
+        return [_Token(0, len(text), whole[1], quoted=False)]
     if not parse(text)[0]:
         return []
     return [
-        _Place(found.start(), found.end(), token[1], quoted=True)
+        _Token(found.start(), found.end(), token[1], quoted=True)
         for found in _STRING.finditer(text)
         if found[2] is None and (token := _TOKEN.fullmatch(found[1])) is not None
     ]
 
 
-def _filled(text: str | None, texts: dict[str, str]) -> str | None:
+def _fill(text: str | None, texts: dict[str, str]) -> str | None:
     if text is None:
         return None
     parts, at = list[str](), 0
-    for place in _places(text):
+    for place in _tokens(text):
         stored = texts.get(place.media_id)
         if stored is not None:
             parts += [text[at : place.start], dump(stored) if place.quoted else stored]

@@ -1,7 +1,7 @@
 """Counts observations without reading them: `GET /api/public/v2/metrics` (Langfuse v4 and Cloud).
 
 Cloud answers few of these, on Hobby 100 a day for the customer's own dashboards and everything else together: a count
-is nice to have, so none is waited for.
+is optional, so it never waits for one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sync_worker.times import iso_time
 PATH = "/api/public/v2/metrics"
 
 
-async def count_rows(client: LangfuseClient, interval: Interval) -> int | None:
+async def count_observations(client: LangfuseClient, interval: Interval) -> int | None:
     """Return how many observations start in the interval; None where the server does not count them now.
 
     Raises Stopped.

@@ -19,7 +19,7 @@ from sync_worker.langfuse.listing import Part, Question
 from sync_worker.langfuse.paging import Paging
 from sync_worker.langfuse.reader import Page
 
-#: How often observations that nothing tells apart are read at most, and how often in an observation without a new one.
+#: How often observations that nothing tells apart are read at most, and how often in a row without a new one.
 _ROUNDS = 24
 _FRUITLESS = 8
 #: So many observations a trace on a first page make it worth to ask trace by trace.
@@ -143,7 +143,7 @@ async def _divided(
             yield page
         counted += count
         if counted >= total:
-            total = await paging.total(question)  # observations may have come meanwhile
+            total = await paging.total(question)  # observations may have been added
             if counted >= total:
                 return
     async for page in _by_number(paging, question, total):
@@ -166,7 +166,7 @@ async def _by_number(paging: Paging, question: Question, total: int) -> AsyncIte
     ordered = question.by(question.listing.stable)
     seen: set[tuple[str | None, str]] = set()
     unserved = fruitless = 0
-    faults = paging.faults
+    errors = paging.errors
     largest = paging.size.limit
     for turn in range(_ROUNDS):
         before, not_served = len(seen), 0
@@ -185,9 +185,9 @@ async def _by_number(paging: Paging, question: Question, total: int) -> AsyncIte
         if len(seen) + (unserved if is_ordered else 0) >= total or fruitless >= _FRUITLESS:
             break
     missing = total - len(seen)
-    if missing > 0 and (unserved or paging.faults > faults):
+    if missing > 0 and (unserved or paging.errors > errors):
         observations = max(1, min(unserved, missing))
-        yield Page(unreadable=[paging.not_served(question.interval)] * observations)
+        yield Page(unreadable=[paging.as_unserved(question.interval)] * observations)
     elif missing > 0:  # versions of an observation that are not merged yet count twice, so this is seldom a loss
         log.warning(
             "%s counts %d observations at one moment, %d were seen: `verify` tells whether any is missing",

@@ -21,14 +21,14 @@ from sync_worker.times import unix_ms
 
 #: Numbers beyond what OTLP can carry are no counts.
 _MAX_NUMBER = 2**63
-_MAX_RAW = 20_000  # characters of an observation that cannot be understood, kept for a look
+_MAX_RAW = 20_000  # characters of an observation that cannot be understood, kept for inspection
 _MAX_ID = 1_000  # characters; Langfuse takes ids of 800
 #: Milliseconds that OTLP's nanoseconds can hold, from 1970 to 2262.
 _MAX_TIME = 2**63 // 1_000_000
 _SHOWN = 100  # characters of a value shown in a reason
 
 
-def parse_row(observation: Any) -> Observation:
+def parse_v2_observation(observation: Any) -> Observation:
     """Return the observation as an Observation. Raises RecordRefused with the reason when it has no id or start."""
     if not isinstance(observation, Mapping):
         raise RecordRefused(f"an observation is {type(observation).__name__}, not an object")
@@ -61,13 +61,13 @@ def parse_row(observation: Any) -> Observation:
         updated_ms=_moment(observation.get("updatedAt")),
         input=_payload(observation.get("input")),
         output=_payload(observation.get("output")),
-        metadata=_tidied(metadata)
+        metadata=_tidy_object(metadata)
         if isinstance(metadata, Mapping)
         else {}
         if metadata in (None, "")
-        else _tidied({"metadata": metadata}),
+        else _tidy_object({"metadata": metadata}),
         model=_text(observation.get("model")) or _text(observation.get("providedModelName")),
-        model_parameters=_tidied(observation.get("modelParameters")),
+        model_parameters=_tidy_object(observation.get("modelParameters")),
         usage=_numbers(observation.get("usageDetails")),
         cost=_numbers(observation.get("costDetails")),
         prices=_prices(observation),
@@ -79,7 +79,7 @@ def parse_row(observation: Any) -> Observation:
     )
 
 
-def read_rows(items: Iterable[Any], parse: Callable[[Any], Observation]) -> tuple[list[Observation], list[Unreadable]]:
+def parse_all(items: Iterable[Any], parse: Callable[[Any], Observation]) -> tuple[list[Observation], list[Unreadable]]:
     """Return a list's items as observations, and those that cannot be understood.
 
     Whatever one is, it costs no other.
@@ -89,9 +89,9 @@ def read_rows(items: Iterable[Any], parse: Callable[[Any], Observation]) -> tupl
         try:
             observations.append(parse(item))
         except RecordRefused as refusal:
-            refused.append(unreadable(item, str(refusal)))
-        except Exception as fault:  # noqa: BLE001 - it concerns this observation alone, and is kept with it
-            refused.append(unreadable(item, f"it cannot be parsed ({type(fault).__name__}: {fault})"))
+            refused.append(as_unreadable(item, str(refusal)))
+        except Exception as error:  # noqa: BLE001 - it concerns this observation alone, and is kept with it
+            refused.append(as_unreadable(item, f"it cannot be parsed ({type(error).__name__}: {error})"))
     return observations, refused
 
 
@@ -125,7 +125,7 @@ def _payload(value: Any) -> str | None:
     return None if value is None else dump(value)
 
 
-def _tidied(value: Any) -> dict[str, Any]:
+def _tidy_object(value: Any) -> dict[str, Any]:
     """Return an object's entries with texts that UTF-8 can hold and no depth that a step-by-step walk cannot bear."""
     if not isinstance(value, Mapping):
         return {}
@@ -142,16 +142,16 @@ def _tidy(value: Any) -> Any:
     try:
         orjson.dumps(value)
     except TypeError:  # integers over 64 bits, half surrogate pairs
-        return _rewritten(value)
+        return _rewrite(value)
     return value
 
 
-def _rewritten(value: Any) -> Any:
+def _rewrite(value: Any) -> Any:
     if isinstance(value, str):
         return utf8(value)
     if isinstance(value, list):
-        return [_rewritten(item) for item in value]
-    return {utf8(key): _rewritten(item) for key, item in value.items()} if isinstance(value, dict) else value
+        return [_rewrite(item) for item in value]
+    return {utf8(key): _rewrite(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def _integer(value: Any) -> int | None:
@@ -188,7 +188,7 @@ def _tags(value: Any) -> tuple[str, ...]:
     return tuple(utf8(item) for item in value if isinstance(item, str)) if isinstance(value, list) else ()
 
 
-def unreadable(item: Any, reason: str) -> Unreadable:
+def as_unreadable(item: Any, reason: str) -> Unreadable:
     """Return what there is of an observation that cannot be understood."""
     observation = item if isinstance(item, Mapping) else {}
     observation_id, trace_id = observation.get("id"), observation.get("traceId")

@@ -22,16 +22,16 @@ class PageSize:
         self._probation = _FIRST_PROBATION
         self._served = 0
 
-    def refused(self, limit: int, divisor: int) -> None:
-        """Take note that a page of `limit` observations could not be served."""
+    def record_failure(self, limit: int, divisor: int) -> None:
+        """Record that a page of `limit` observations could not be served."""
         if limit >= self._too_much:
             self._probation = min(_LONGEST_PROBATION, self._probation * 2)
         self._too_much = limit
         self._served = 0
         self.limit = max(1, limit // divisor)
 
-    def served(self, limit: int, size: int) -> None:
-        """Take note that a page of `limit` observations came, of `size` bytes."""
+    def record_success(self, limit: int, size: int) -> None:
+        """Record that a page of `limit` observations came, of `size` bytes."""
         if size > HEAVY_PAGE_BYTES:
             self.limit = max(1, limit // 2)
             return
@@ -45,8 +45,8 @@ class PageSize:
         self._served = 0
         self.limit = larger
 
-    def stepped_over(self) -> None:
-        """Take note that a single observation was to blame, which is behind."""
+    def reset(self) -> None:
+        """Reset after a single observation that was to blame was stepped over."""
         self._too_much = self._most + 1
         self._probation = _FIRST_PROBATION
         self._served = 0

@@ -9,7 +9,7 @@ from itertools import chain, repeat
 
 from sync_worker.errors import TransientError
 from sync_worker.intervals import Interval
-from sync_worker.langfuse.client import LangfuseClient, PageTooHeavy, ServerFault
+from sync_worker.langfuse.client import LangfuseClient, PageTooHeavy, ServerError
 from sync_worker.langfuse.listing import MAX_ROWS, Listing, Part, Question, fetch_part
 from sync_worker.langfuse.page_size import PageSize
 from sync_worker.langfuse.reader import Page, Unreadable
@@ -20,8 +20,8 @@ from sync_worker.times import iso_time
 _TRIES = 2
 #: How often an observation must fail, and another be served after it, before the observation is to blame.
 _PROOFS = 3
-#: While nothing was served that could prove it: how often an observation must fail, and how many observations in an
-#: observation may be to blame.
+#: While nothing was served that could prove it: how often an observation must fail, and how many observations in
+#: a row may be to blame.
 _TRIES_UNPROVEN = 3
 _MAX_UNPROVEN = 8
 #: Where no observation that was served is known, one is looked for behind the one that is not, and so many ms before
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Trial:
-    """How often one observation failed, and how often in an observation another was served after that."""
+    """How often one observation failed, and how often in a row another was served after that."""
 
     tries: int = 0
     proofs: int = 0
@@ -54,16 +54,19 @@ class Paging:
         self.size = PageSize(limit, MAX_ROWS)
         self._served: deque[int] = deque(maxlen=4)  # starts of observations that were served lately
         self._unproven = 0
-        self.faults = 0  # answers to pages by their number that may lie in an observation
-        self._fault: TransientError | None = None  # on the observation that was to blame last
+        self.errors = 0  # answers to pages by their number that may lie in an observation
+        self._error: TransientError | None = None  # on the observation that was to blame last
         self._is_certain = False  # whether that was proven
 
     async def first(self, question: Question) -> Part | None:
-        """Return the first page, or None when the first observation on it is not served. Raises when patience ends."""
+        """Return the first page, or None when the first observation on it is not served.
+
+        Raises when the retry deadline passes.
+        """
 
         async def fetch(limit: int) -> Part | None:
             part = await fetch_part(self.client, question, limit)
-            self.size.served(limit, part.size)
+            self.size.record_success(limit, part.size)
             self._remember(part)
             return part
 
@@ -83,31 +86,33 @@ class Paging:
             await self.client.backoff.ready()
             try:
                 part = await fetch_part(self.client, question, limit, page)
-            except (PageTooHeavy, ServerFault) as fault:
-                self.faults += 1
-                self._fault = fault
+            except (PageTooHeavy, ServerError) as error:
+                self.errors += 1
+                self._error = error
                 if limit > 1:
                     trial.tries += 1
-                    if trial.tries >= _TRIES or isinstance(fault, PageTooHeavy):
+                    if trial.tries >= _TRIES or isinstance(error, PageTooHeavy):
                         return None
-                    await self.client.backoff.wait(fault)
+                    await self.client.backoff.wait(error)
                     continue
-                if await self.is_to_blame(trial, question.interval):
-                    self.size.stepped_over()
+                if await self.prove_unservable(trial, question.interval):
+                    self.size.reset()
                     return None
-                await self.client.backoff.wait(fault)
-            except TransientError as fault:
-                await self.client.backoff.wait(fault)
+                await self.client.backoff.wait(error)
+            except TransientError as error:
+                await self.client.backoff.wait(error)
             else:
                 self.client.backoff.success()
                 self._remember(part)
                 return part
 
     async def total(self, question: Question, *, beyond: bool = False) -> int:
-        """Return how many observations the server counts, whether or not it serves them. Raises when patience ends.
+        """Return how many observations the server counts, whether or not it serves them.
 
-        A page `beyond` the last one is sure to hold no observation that is not served, but dear where there are many
-        observations.
+        Raises when the retry deadline passes.
+
+        A page `beyond` the last one is sure to hold no observation that is not served, but expensive where there
+        are many.
         """
         pages = chain(() if beyond else (1, 2), repeat(_BEYOND))
         page = next(pages)
@@ -116,11 +121,11 @@ class Paging:
             await self.client.backoff.ready()
             try:
                 part = await fetch_part(self.client, question, 1, page)
-            except (PageTooHeavy, ServerFault) as fault:
+            except (PageTooHeavy, ServerError) as error:
                 page = next(pages)
-                await self.client.backoff.wait(fault)
-            except TransientError as fault:
-                await self.client.backoff.wait(fault)
+                await self.client.backoff.wait(error)
+            except TransientError as error:
+                await self.client.backoff.wait(error)
             else:
                 self.client.backoff.success()
                 return part.total
@@ -135,25 +140,25 @@ class Paging:
             if part is not None:
                 return Page(part.observations, part.unreadable, part.size)
         found: Part | None = None
-        if self.listing.light:
-            found = await self.numbered(question.by(self.listing.light), 1, 1)
+        if self.listing.metadata_only:
+            found = await self.numbered(question.by(self.listing.metadata_only), 1, 1)
         observation = found.observations[0] if found is not None and found.observations else None
         ids = (None, None) if observation is None else (observation.id, observation.trace_id)
-        return Page(unreadable=[self.not_served(question.interval, *ids)])
+        return Page(unreadable=[self.as_unserved(question.interval, *ids)])
 
-    async def is_to_blame(self, trial: Trial, interval: Interval) -> bool:
-        """Whether an observation of a interval, which failed once more, is to blame.
+    async def prove_unservable(self, trial: Trial, interval: Interval) -> bool:
+        """Count a failure of an observation of an interval; return whether the observation is to blame.
 
-        Others are served, again and again.
+        It is once others were served, again and again, in between.
         """
         trial.tries += 1
         proven = await self._serves_another(interval)
         trial.proofs = trial.proofs + 1 if proven else 0
         self._is_certain = bool(proven)
-        return trial.proofs >= _PROOFS or (proven is None and self._may_be_blamed(trial.tries))
+        return trial.proofs >= _PROOFS or (proven is None and self._assume_unservable(trial.tries))
 
     async def _serves_another(self, than: Interval) -> bool | None:
-        """Whether another observation than the newest of a interval is served now.
+        """Whether another observation than the newest of an interval is served now.
 
         None when there is none to ask for.
         """
@@ -178,17 +183,17 @@ class Paging:
                 break  # it is gone, or alone
         return proven
 
-    def not_served(
+    def as_unserved(
         self, interval: Interval, observation_id: str | None = None, trace_id: str | None = None
     ) -> Unreadable:
-        """Return the observation of a interval that is to blame, as far as it is known."""
+        """Return the observation of an interval that is to blame, as far as it is known."""
         where = (
             iso_time(interval.start)
             if interval.length <= 1
             else f"{iso_time(interval.start)} to {iso_time(interval.end)}"
         )
-        log.warning("an observation cannot be served (%s): %s", where, self._fault, extra={"action": "dead-letter"})
-        reason = f"Langfuse cannot serve it ({where}): {self._fault}"
+        log.warning("an observation cannot be served (%s): %s", where, self._error, extra={"action": "dead-letter"})
+        reason = f"Langfuse cannot serve it ({where}): {self._error}"
         return Unreadable(reason, observation_id, trace_id, start_ms=interval.start, until_ms=interval.end)
 
     def _remember(self, part: Part) -> None:
@@ -196,7 +201,7 @@ class Paging:
             self._served += dict.fromkeys((part.observations[0].start_ms, part.observations[-1].start_ms))
             self._unproven = 0
 
-    def _may_be_blamed(self, tries: int) -> bool:
+    def _assume_unservable(self, tries: int) -> bool:
         if tries < _TRIES_UNPROVEN or self._unproven >= _MAX_UNPROVEN:
             return False
         self._unproven += 1

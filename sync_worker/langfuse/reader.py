@@ -14,7 +14,7 @@ from sync_worker.records import Api, Observation
 class Unreadable:
     """An observation that could not be understood or served: why, and as much of it as there is.
 
-    It starts at `start_ms`, in Unix milliseconds, or, where `until_ms` is told, between the two.
+    It starts at `start_ms`, in Unix milliseconds, or, where `until_ms` is set, between the two.
     """
 
     reason: str
@@ -48,23 +48,25 @@ class Reader(Protocol):
     """Reads observations. Walks may repeat observations; every walk ends, or raises what `errors` says."""
 
     api: Api
-    #: Whether a listing without content costs the server and the wire little; else counts are compared first.
-    lists_lightly: bool
+    #: Whether a metadata-only listing is cheap for server and network; else counts are compared first.
+    metadata_only_is_cheap: bool
 
     @property
     def limits(self) -> dict[str, int]:
-        """Observations a page by kind of page, as found out so far: what the next reader of this server begins with."""
+        """Observations a page by kind of page, as found so far: initial sizes for the next reader of this server."""
 
     def interval(
-        self, interval: Interval, *, light: bool = False, ended_since_ms: int | None = None
+        self, interval: Interval, *, metadata_only: bool = False, ended_since_ms: int | None = None
     ) -> AsyncGenerator[Page, None]:
-        """Walk all observations that start in the interval, newest first; `light` leaves out content.
+        """Walk all observations that start in the interval, newest first; `metadata_only` leaves out content.
 
         `ended_since_ms` leaves out observations that ended before it, and those that have no end.
         """
 
-    def traces(self, trace_ids: Sequence[str], interval: Interval, *, light: bool = False) -> AsyncIterator[Page]:
-        """Walk all observations of these traces that start in the interval; `light` leaves out content."""
+    def traces(
+        self, trace_ids: Sequence[str], interval: Interval, *, metadata_only: bool = False
+    ) -> AsyncIterator[Page]:
+        """Walk all observations of these traces that start in the interval; `metadata_only` leaves out content."""
 
     def roots(self, trace_ids: Sequence[str], interval: Interval) -> AsyncIterator[Page]:
         """Walk the root observations of these traces that start in the interval, with metadata but without content."""
@@ -73,12 +75,12 @@ class Reader(Protocol):
         """Return how many observations the server counts in the interval; None where it does not count them."""
 
     async def resolve(self, observation: Observation) -> Observation:
-        """Return the observation with input and output that the server keeps elsewhere put in.
+        """Return the observation with truncated fields resolved.
 
         The same observation where none is.
         """
 
     def observations(
-        self, observation_ids: Sequence[str], interval: Interval, *, light: bool = False
+        self, observation_ids: Sequence[str], interval: Interval, *, metadata_only: bool = False
     ) -> AsyncIterator[Page]:
-        """Walk the observations with these ids that start in the interval; `light` leaves out content."""
+        """Walk the observations with these ids that start in the interval; `metadata_only` leaves out content."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from sync_worker.errors import RecordRefused
 from sync_worker.json_text import parse_answer
-from sync_worker.langfuse.observations import parse_row
+from sync_worker.langfuse.observations import parse_v2_observation
 from sync_worker.langfuse.v1_observations import parse_observation, parse_trace
 from sync_worker.records import Api, Observation
 
@@ -28,7 +28,9 @@ def read_saved(content: bytes, api: Api | None = None) -> list[Observation]:
 
     Raises RecordRefused, in one line, where there is none or one cannot be understood.
     """
-    found = [observation for item in _values(content.removeprefix(_BOM)) for observation in _rows(item, api, 0)]
+    found = [
+        observation for item in _values(content.removeprefix(_BOM)) for observation in _observations_by_id(item, api, 0)
+    ]
     if not found:
         raise RecordRefused("there is no observation in it")
     return found
@@ -52,15 +54,15 @@ def _values(content: bytes) -> Iterator[Any]:
         yield value
 
 
-def _rows(item: Any, api: Api | None, depth: int) -> Iterator[Observation]:
+def _observations_by_id(item: Any, api: Api | None, depth: int) -> Iterator[Observation]:
     """Yield the observations in a value."""
     if isinstance(item, list) and depth < _MAX_LISTS:
         for inner in item:
-            yield from _rows(inner, api, depth + 1)
+            yield from _observations_by_id(inner, api, depth + 1)
     elif not isinstance(item, Mapping):
         raise RecordRefused(f"it holds {type(item).__name__} where an observation is expected")
     elif isinstance(item.get("data"), list) and "startTime" not in item:
-        yield from _rows(item["data"], api, depth + 1)
+        yield from _observations_by_id(item["data"], api, depth + 1)
     elif "timestamp" in item and "startTime" not in item:
         yield parse_trace(item)
         for inner in item.get("observations") or ():
@@ -69,7 +71,7 @@ def _rows(item: Any, api: Api | None, depth: int) -> Iterator[Observation]:
     elif api == "v1" or (api is None and _is_v1(item)):
         yield parse_observation(item)
     else:
-        yield parse_row(item)
+        yield parse_v2_observation(item)
 
 
 def _is_v1(item: Mapping[str, Any]) -> bool:

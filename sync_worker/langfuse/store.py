@@ -27,8 +27,8 @@ _TRIED = 2  # addresses of one host
 _PORTS = {"https": 443, "http": 80}
 
 
-class NotToBeHadError(Exception):
-    """The text is not there, or may not be taken; trying again would not help."""
+class UnavailableError(Exception):
+    """The text is missing or may not be fetched; a retry would not help."""
 
 
 class Store:
@@ -40,13 +40,13 @@ class Store:
         self._home: Reach | None = None
 
     async def read(self, address: str, limit: int) -> str:
-        """Return the text at an address. Raises NotToBeHadError, or TransientError when it may be had later."""
+        """Return the text at an address. Raises UnavailableError, or TransientError when it may be had later."""
         try:
             url = httpx.URL(address)
         except (httpx.InvalidURL, ValueError, TypeError):
-            raise NotToBeHadError("its address cannot be read") from None
+            raise UnavailableError("its address cannot be read") from None
         if url.scheme not in _PORTS or not url.host or url.userinfo:
-            raise NotToBeHadError("its address is none of a store")
+            raise UnavailableError("its address is none of a store")
         try:
             async with asyncio.timeout(_DEADLINE):
                 content = await self._fetch(url, limit)
@@ -54,14 +54,14 @@ class Store:
             raise TransientError(f"the media store {url.host} did not give the text in {_DEADLINE:.0f} s") from None
         except httpx.HTTPError as lost:
             raise TransientError(f"the media store {url.host} cannot be reached: {describe(lost)}") from None
-        except ConfigError as unusable:  # of the environment, and of no consequence to what both sides are asked by
-            raise NotToBeHadError(f"its store {url.host} cannot be reached: {unusable}") from None
+        except ConfigError as unusable:  # of the environment, and irrelevant to requests to both sides
+            raise UnavailableError(f"its store {url.host} cannot be reached: {unusable}") from None
         return content.decode("utf-8", "replace")
 
     async def _fetch(self, url: httpx.URL, limit: int) -> bytes:
         home = Reach.NEVER if self._is_allowed(url) else await self._reach_of_langfuse()
         if url.scheme == "http" and home is Reach.PUBLIC:
-            raise NotToBeHadError(f"its store {url.host} is to be read without TLS{_try(url)}")
+            raise UnavailableError(f"its store {url.host} is to be read without TLS{_try(url)}")
         proxy = proxy_of(url)
         if proxy is not None:
             self._check_unresolved(url, home)
@@ -73,7 +73,7 @@ class Store:
             raise TransientError(f"the media store {url.host} cannot be resolved ({type(unknown).__name__})") from None
         for found in addresses:
             if reach_of(found) > home:
-                raise NotToBeHadError(f"its store {url.host} is at an address that is not public ({found}){_try(url)}")
+                raise UnavailableError(f"its store {url.host} is at an address that is not public ({found}){_try(url)}")
         async with _client(None) as client:
             for number, found in enumerate(addresses[:_TRIED], 1):
                 try:
@@ -88,11 +88,11 @@ class Store:
         return host in self._allowed or f"{host}:{url.port or _PORTS[url.scheme]}" in self._allowed
 
     def _check_unresolved(self, url: httpx.URL, home: Reach) -> None:
-        """Refuse what shows without a resolver that it is not public; the rest is the proxy's to decide."""
+        """Reject what is recognisably not public without a resolver; the proxy decides the rest."""
         known = literal(url.host)
         reach = (Reach.PRIVATE if is_private_name(url.host) else Reach.PUBLIC) if known is None else reach_of(known)
         if reach > home:
-            raise NotToBeHadError(f"its store {url.host} is not public{_try(url)}")
+            raise UnavailableError(f"its store {url.host} is not public{_try(url)}")
 
     async def _reach_of_langfuse(self) -> Reach:
         """Return where Langfuse itself is; public unless all its addresses are not. Link-local is no place for it."""
@@ -121,16 +121,16 @@ async def _get(client: httpx.AsyncClient, at: httpx.URL, url: httpx.URL, limit: 
         if response.status_code >= 500 or response.status_code == httpx.codes.TOO_MANY_REQUESTS:
             raise TransientError(f"the media store {url.host} answered {response.status_code}")
         if response.status_code != httpx.codes.OK:
-            raise NotToBeHadError(f"its store answered {response.status_code}")
+            raise UnavailableError(f"its store answered {response.status_code}")
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-            raise NotToBeHadError("its store compresses what is not to be compressed")
+            raise UnavailableError("its store compresses what is not to be compressed")
         content, began = bytearray(), time.monotonic()
         async for chunk in response.aiter_raw():
             content += chunk
             if time.monotonic() - began > _SLOW + len(content) / _LEAST_RATE:
                 raise TransientError(f"the media store {url.host} is too slow: {len(content)} bytes in {_SLOW:.0f} s")
             if len(content) > limit:
-                raise NotToBeHadError(f"it has more than {limit} bytes")
+                raise UnavailableError(f"it has more than {limit} bytes")
         return bytes(content)
 
 

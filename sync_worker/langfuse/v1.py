@@ -1,7 +1,7 @@
 """Reads the v1 endpoints: self-hosted Langfuse v2 and v3, and v4 while it still writes both generations.
 
 Traces and observations are two lists. They are walked side by side, so that observations come newest first whichever
-list they stand on; what a trace says of itself comes as its synthetic root observation. Lists always hold all content.
+list they stand on; the fields of a trace come as its synthetic root observation. Lists always hold all content.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from urllib.parse import quote
 
 from sync_worker.errors import TransientError
 from sync_worker.intervals import Interval
-from sync_worker.langfuse.client import EndpointMissing, LangfuseClient, PageTooHeavy, RequestRejected, ServerFault
+from sync_worker.langfuse.client import EndpointMissing, LangfuseClient, PageTooHeavy, RequestRejected, ServerError
 from sync_worker.langfuse.filters import any_of, not_before, parts
 from sync_worker.langfuse.listing import MAX_ROWS, OBSERVATIONS, TRACES, Listing
 from sync_worker.langfuse.media import Media
-from sync_worker.langfuse.observations import read_rows
+from sync_worker.langfuse.observations import parse_all
 from sync_worker.langfuse.paging import Trial
 from sync_worker.langfuse.reader import Page, Unreadable
 from sync_worker.langfuse.walk import Walk, Walked
 from sync_worker.records import SYNTHETIC_ROOT_PREFIX, Api, Observation
 
-#: The first version whose v1 lists take `filter`; older ones pass over it without a word. (Changelog of 2025-11-03.)
+#: The first version whose v1 lists take `filter`; older ones silently ignore it. (Changelog of 2025-11-03.)
 _FILTERS_SINCE = (3, 120)
 _NO_PARENT: dict[str, Any] = {"type": "null", "column": "parentObservationId", "operator": "is null", "value": ""}
 _RECENT_MS = 60_000  # a question whether a list is there looks at no more than this
@@ -35,20 +35,20 @@ class V1Reader:
     """Walks both v1 lists."""
 
     api: Api = "v1"
-    lists_lightly = False
+    metadata_only_is_cheap = False
 
     def __init__(
         self, client: LangfuseClient, limits: Mapping[str, int] | None = None, version: str | None = None
     ) -> None:
         self._client = client
         self._media = Media(client)
-        learnt = limits or {}
+        estimated_limit = limits or {}
         self._filters = takes_filters(version)
-        self._observations = self._made(OBSERVATIONS, learnt)
-        self._traces = self._made(TRACES, learnt)
+        self._observations = self._new(OBSERVATIONS, estimated_limit)
+        self._traces = self._new(TRACES, estimated_limit)
 
-    def _made(self, listing: Listing, learnt: Mapping[str, int]) -> Walk:
-        return Walk(self._client, listing, learnt.get(listing.path, MAX_ROWS), filters=self._filters)
+    def _new(self, listing: Listing, estimated_limit: Mapping[str, int]) -> Walk:
+        return Walk(self._client, listing, estimated_limit.get(listing.path, MAX_ROWS), filters=self._filters)
 
     @property
     def limits(self) -> dict[str, int]:
@@ -63,7 +63,7 @@ class V1Reader:
         return await self._observations.count(interval) + await self._traces.count(interval)
 
     async def interval(
-        self, interval: Interval, *, light: bool = False, ended_since_ms: int | None = None
+        self, interval: Interval, *, metadata_only: bool = False, ended_since_ms: int | None = None
     ) -> AsyncGenerator[Page, None]:
         """Walk all observations that start in the interval, newest first.
 
@@ -71,40 +71,42 @@ class V1Reader:
         """
         if ended_since_ms is not None:
             conditions = [not_before("endTime", ended_since_ms)]
-            walk = self._walk(OBSERVATIONS, interval, conditions) if self._filters else _nothing()
+            walk = self._walk(OBSERVATIONS, interval, conditions) if self._filters else _no_pages()
         else:
             walk = _side_by_side(self._observations.walk(interval), self._traces.walk(interval), interval)
         async for page in walk:
-            yield _lightened(page) if light else page
+            yield _without_content(page) if metadata_only else page
 
-    async def traces(self, trace_ids: Sequence[str], interval: Interval, *, light: bool = False) -> AsyncIterator[Page]:
+    async def traces(
+        self, trace_ids: Sequence[str], interval: Interval, *, metadata_only: bool = False
+    ) -> AsyncIterator[Page]:
         """Walk all observations of these traces that start in the interval."""
-        async for page in self._trace_rows(trace_ids, interval):
-            yield _lightened(page) if light else page
-        async for page in self._rows_of(trace_ids, interval):
-            yield _lightened(page) if light else page
+        async for page in self._synthetic_roots(trace_ids, interval):
+            yield _without_content(page) if metadata_only else page
+        async for page in self._observations_of(trace_ids, interval):
+            yield _without_content(page) if metadata_only else page
 
     async def roots(self, trace_ids: Sequence[str], interval: Interval) -> AsyncIterator[Page]:
-        """Walk what these traces say of themselves, and their observations without a parent."""
-        async for page in self._trace_rows(trace_ids, interval):
-            yield _lightened(page)
-        async for page in self._rows_of(trace_ids, interval, [_NO_PARENT]):
-            yield _lightened(
+        """Walk the synthetic roots of these traces, and their observations without a parent."""
+        async for page in self._synthetic_roots(trace_ids, interval):
+            yield _without_content(page)
+        async for page in self._observations_of(trace_ids, interval, [_NO_PARENT]):
+            yield _without_content(
                 Page([observation for observation in page.observations if _has_no_parent(observation)], page.unreadable)
             )
 
     async def observations(
-        self, observation_ids: Sequence[str], interval: Interval, *, light: bool = False
+        self, observation_ids: Sequence[str], interval: Interval, *, metadata_only: bool = False
     ) -> AsyncIterator[Page]:
-        """Walk the observations with these ids that start in the interval; `light` leaves out content."""
-        async for page in self._rows(observation_ids, interval):
-            yield _lightened(page) if light else page
+        """Walk the observations with these ids that start in the interval; `metadata_only` leaves out content."""
+        async for page in self._observations_by_id(observation_ids, interval):
+            yield _without_content(page) if metadata_only else page
 
-    async def _rows(self, observation_ids: Sequence[str], interval: Interval) -> AsyncIterator[Page]:
+    async def _observations_by_id(self, observation_ids: Sequence[str], interval: Interval) -> AsyncIterator[Page]:
         roots = [
             observation_id for observation_id in observation_ids if observation_id.startswith(SYNTHETIC_ROOT_PREFIX)
         ]
-        async for page in self._trace_rows(
+        async for page in self._synthetic_roots(
             [observation_id.removeprefix(SYNTHETIC_ROOT_PREFIX) for observation_id in roots], interval
         ):
             yield page
@@ -119,13 +121,13 @@ class V1Reader:
             yield page
 
     async def resolve(self, observation: Observation) -> Observation:
-        """Return the observation with input and output that the server keeps elsewhere put in.
+        """Return the observation with truncated fields resolved.
 
         The same observation where none is.
         """
         return await self._media.resolve(observation)
 
-    async def _rows_of(
+    async def _observations_of(
         self, trace_ids: Sequence[str], interval: Interval, conditions: Sequence[Mapping[str, Any]] = ()
     ) -> AsyncIterator[Page]:
         """Walk observations of these traces; an older server knows no conditions, and is asked trace by trace."""
@@ -138,7 +140,7 @@ class V1Reader:
             async for page in self._walk(OBSERVATIONS, interval, extra={"traceId": trace_id}):
                 yield page
 
-    async def _trace_rows(self, trace_ids: Sequence[str], interval: Interval) -> AsyncIterator[Page]:
+    async def _synthetic_roots(self, trace_ids: Sequence[str], interval: Interval) -> AsyncIterator[Page]:
         """Walk the synthetic roots of these traces; a trace that was never created has none."""
         if self._filters:
             for part in parts(trace_ids, self._client.filter_bytes):
@@ -183,17 +185,17 @@ class V1Reader:
                 answer = await self._client.attempt(path, {"fields": "core,io"} if listing is TRACES else {})
             except (EndpointMissing, RequestRejected):
                 return None
-            except (PageTooHeavy, ServerFault) as fault:
+            except (PageTooHeavy, ServerError) as error:
                 now = self._client.clock.now_ms()
-                if await paging.is_to_blame(trial, Interval(now, now)):
-                    return Page(unreadable=[Unreadable(f"Langfuse cannot serve it: {fault}", *listing.ids(item_id))])
-                await self._client.backoff.wait(fault)
-            except TransientError as fault:
-                await self._client.backoff.wait(fault)
+                if await paging.prove_unservable(trial, Interval(now, now)):
+                    return Page(unreadable=[Unreadable(f"Langfuse cannot serve it: {error}", *listing.ids(item_id))])
+                await self._client.backoff.wait(error)
+            except TransientError as error:
+                await self._client.backoff.wait(error)
             else:
                 self._client.backoff.success()
                 break
-        return Page(*read_rows([answer.body], listing.parse), answer.size)
+        return Page(*parse_all([answer.body], listing.parse), answer.size)
 
     def _walk_of(self, listing: Listing) -> Walk:
         return self._observations if listing is OBSERVATIONS else self._traces
@@ -233,7 +235,7 @@ async def _side_by_side(
         yield Page(held, size=size)
 
 
-async def _nothing() -> AsyncIterator[Page]:
+async def _no_pages() -> AsyncIterator[Page]:
     for page in list[Page]():
         yield page
 
@@ -243,7 +245,7 @@ def _has_no_parent(observation: Observation) -> bool:
     return observation.is_trace_root or observation.parent_id == f"{SYNTHETIC_ROOT_PREFIX}{observation.trace_id}"
 
 
-def _lightened(page: Page) -> Page:
+def _without_content(page: Page) -> Page:
     """Return the page without content: it came, but need not be held."""
     observations = [replace(observation, input=None, output=None) for observation in page.observations]
     return Page(observations, page.unreadable, 0)

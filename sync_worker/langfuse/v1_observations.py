@@ -1,9 +1,9 @@
-"""Traces and observations of the v1 endpoints as observations, in the shape in which v2 tells the same data.
+"""Traces and observations of the v1 endpoints as observations, in the shape that v2 has for the same data.
 
-A v4 server that writes both generations shows what a trace says of itself as one more observation, `t-<trace id>`, and
+A v4 server that writes both generations shows the fields of a trace as one more observation, `t-<trace id>`, and
 puts every observation of an old SDK that has no parent below it. Here that observation is made of the trace, so that
-ids and trees come out the same from both. (Langfuse v3.225.4 and v4.16.0 in dual mode; v2.95 has fewer fields and tells
-usage in other ones.)
+ids and trees come out the same from both. (Langfuse v3.225.4 and v4.16.0 in dual mode; v2.95 has fewer fields and
+other ones for usage.)
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sync_worker.errors import RecordRefused
-from sync_worker.langfuse.observations import parse_row
+from sync_worker.langfuse.observations import parse_v2_observation
 from sync_worker.records import SYNTHETIC_ROOT_PREFIX, Observation
 
 #: Names of v1's counts and costs where it has no `usageDetails` and `costDetails` (v2.95), by v2's key.
@@ -22,9 +22,9 @@ _COST = {"input": "calculatedInputCost", "output": "calculatedOutputCost", "tota
 
 def parse_observation(item: Any) -> Observation:
     """Return an observation of v1 as an observation. Raises RecordRefused when it has no id or start."""
-    observation = parse_row(item)
+    observation = parse_v2_observation(item)
     observation.api = "v1"
-    observation.metadata = dict(reversed(observation.metadata.items()))  # v2 tells the keys in reverse
+    observation.metadata = dict(reversed(observation.metadata.items()))  # v2 returns the keys in reverse
     observation.prices = {
         key: price for key, price in observation.prices.items() if price
     }  # an unknown one is zero here
@@ -47,7 +47,7 @@ def parse_trace(item: Any) -> Observation:
     trace_id = item.get("id")
     if not isinstance(trace_id, str) or not trace_id:
         raise RecordRefused("a trace has no id")
-    observation = parse_row(
+    observation = parse_v2_observation(
         {
             **item,
             "id": SYNTHETIC_ROOT_PREFIX + trace_id,

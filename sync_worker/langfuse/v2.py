@@ -14,11 +14,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from sync_worker.errors import TransientError
 from sync_worker.intervals import Interval
 from sync_worker.langfuse.ahead import walk_ahead
-from sync_worker.langfuse.client import LangfuseClient, PageTooHeavy, ServerFault
+from sync_worker.langfuse.client import LangfuseClient, PageTooHeavy, ServerError
 from sync_worker.langfuse.filters import any_of, filtered, not_before, parts
 from sync_worker.langfuse.media import Media
-from sync_worker.langfuse.metrics import count_rows
-from sync_worker.langfuse.observations import parse_row, read_rows
+from sync_worker.langfuse.metrics import count_observations
+from sync_worker.langfuse.observations import parse_all, parse_v2_observation
 from sync_worker.langfuse.page_size import MAX_LIMIT, PageSize
 from sync_worker.langfuse.reader import Page, Unreadable
 from sync_worker.langfuse.shrinking import fetch_fitting
@@ -28,14 +28,14 @@ from sync_worker.times import iso_time
 PATH = "/api/public/v2/observations"
 
 FULL = "core,basic,time,io,metadata,model,usage,prompt,trace_context"
-LIGHT = "core,basic,time"
+METADATA_ONLY = "core,basic,time"
 CONTEXT = "core,basic,time,metadata,trace_context"
 
 #: While the server has not served any content yet: how often an observation is tried alone before it is to blame, and
 #: how many observations may be to blame one after the other.
 _TRIES_ALONE = 3
 _MAX_UNPROVEN = 8
-#: Asking for any key makes the server return all metadata uncut where input and output are not asked for.
+#: Asking for any key makes the server return metadata without truncation where input and output are not asked for.
 _WHOLE_METADATA = {"expandMetadata": "langfuse"}
 
 log = logging.getLogger(__name__)
@@ -45,13 +45,15 @@ class V2Reader:
     """Walks the v2 endpoint with pages as large as the server bears."""
 
     api: Api = "v2"
-    lists_lightly = True
+    metadata_only_is_cheap = True
 
     def __init__(self, client: LangfuseClient, limits: Mapping[str, int] | None = None) -> None:
         self._client = client
         self._media = Media(client)
-        learnt = limits or {}
-        self._sizes = {fields: PageSize(learnt.get(fields, MAX_LIMIT)) for fields in (FULL, LIGHT, CONTEXT)}
+        estimated_limit = limits or {}
+        self._sizes = {
+            fields: PageSize(estimated_limit.get(fields, MAX_LIMIT)) for fields in (FULL, METADATA_ONLY, CONTEXT)
+        }
         self._served: dict[str, Observation] = {}  # by fields, an observation that was served last, without its content
         self._unproven = 0  # observations stepped over before any was served
 
@@ -65,22 +67,24 @@ class V2Reader:
 
     async def count(self, interval: Interval) -> int | None:
         """Return how many observations the server counts in the interval; None where it does not count them."""
-        return await count_rows(self._client, interval)
+        return await count_observations(self._client, interval)
 
     def interval(
-        self, interval: Interval, *, light: bool = False, ended_since_ms: int | None = None
+        self, interval: Interval, *, metadata_only: bool = False, ended_since_ms: int | None = None
     ) -> AsyncGenerator[Page, None]:
         """Walk all observations that start in the interval, newest first."""
         params = _bounds(interval)
         if ended_since_ms is not None:
             params |= filtered(not_before("endTime", ended_since_ms))
-        return self._walk(LIGHT if light else FULL, params)
+        return self._walk(METADATA_ONLY if metadata_only else FULL, params)
 
-    async def traces(self, trace_ids: Sequence[str], interval: Interval, *, light: bool = False) -> AsyncIterator[Page]:
+    async def traces(
+        self, trace_ids: Sequence[str], interval: Interval, *, metadata_only: bool = False
+    ) -> AsyncIterator[Page]:
         """Walk all observations of these traces that start in the interval."""
         for part in parts(trace_ids, self._client.filter_bytes):
             async for page in self._walk(
-                LIGHT if light else FULL, _bounds(interval) | filtered(any_of("traceId", part))
+                METADATA_ONLY if metadata_only else FULL, _bounds(interval) | filtered(any_of("traceId", part))
             ):
                 yield page
 
@@ -93,22 +97,24 @@ class V2Reader:
                 yield page
 
     async def observations(
-        self, observation_ids: Sequence[str], interval: Interval, *, light: bool = False
+        self, observation_ids: Sequence[str], interval: Interval, *, metadata_only: bool = False
     ) -> AsyncIterator[Page]:
-        """Walk the observations with these ids that start in the interval; `light` leaves out content."""
+        """Walk the observations with these ids that start in the interval; `metadata_only` leaves out content."""
         for part in parts(observation_ids, self._client.filter_bytes):
-            async for page in self._walk(LIGHT if light else FULL, _bounds(interval) | filtered(any_of("id", part))):
+            async for page in self._walk(
+                METADATA_ONLY if metadata_only else FULL, _bounds(interval) | filtered(any_of("id", part))
+            ):
                 yield page
 
     async def resolve(self, observation: Observation) -> Observation:
-        """Return the observation with input and output that the server keeps elsewhere put in.
+        """Return the observation with truncated fields resolved.
 
         The same observation where none is.
         """
         return await self._media.resolve(observation)
 
     def _walk(self, fields: str, params: Mapping[str, str]) -> AsyncGenerator[Page, None]:
-        ahead = fields != LIGHT  # light walks may end before their last page
+        ahead = fields != METADATA_ONLY  # metadata-only walks may end before their last page
         return walk_ahead(lambda cursor: self._page(fields, params, cursor), self._client.clock.check, ahead=ahead)
 
     async def _page(self, fields: str, params: Mapping[str, str], cursor: str | None) -> tuple[Page, str | None]:
@@ -117,12 +123,12 @@ class V2Reader:
 
         async def fetch(limit: int) -> tuple[Page, str | None]:
             page, after = await self._fetch(fields, params, cursor, limit)
-            size.served(limit, page.size)
+            size.record_success(limit, page.size)
             self._remember(fields, page)
             return page, after
 
-        async def alone(fault: TransientError) -> tuple[Page, str | None]:
-            return await self._alone(fields, params, cursor, fault)
+        async def alone(error: TransientError) -> tuple[Page, str | None]:
+            return await self._alone(fields, params, cursor, error)
 
         return await fetch_fitting(self._client, size, fetch, alone)
 
@@ -140,50 +146,50 @@ class V2Reader:
         after = meta.get("cursor")
         if after is not None and not isinstance(after, str):  # to end the walk here would lose what follows
             raise TransientError(f"{PATH} gave a page cursor that is no text ({type(after).__name__})")
-        observations, refused = read_rows(data, parse_row)
+        observations, refused = parse_all(data, parse_v2_observation)
         return Page(observations, refused, answer.size), after or None
 
     async def _alone(
-        self, fields: str, params: Mapping[str, str], cursor: str | None, fault: TransientError
+        self, fields: str, params: Mapping[str, str], cursor: str | None, error: TransientError
     ) -> tuple[Page, str | None]:
-        """Settle an observation not served even alone: list it without content, as a dead letter, and step over it.
+        """Handle an observation not served even alone: list it metadata-only, as a dead letter, and step over it.
 
         It is only to blame when the server does list it, fails on it once more, and serves the content of another
-        observation then: else the server is at fault, which is waited out.
+        observation then: else the server is at error, which is waited out.
         """
         tries = 0
         while True:
             self._client.clock.check()
             await self._client.backoff.ready()
             try:
-                listed, after = await self._fetch(LIGHT, params, cursor, 1)
+                listed, after = await self._fetch(METADATA_ONLY, params, cursor, 1)
                 served = await self._fetch_content(fields, params, cursor)
                 if not isinstance(served, TransientError):
                     self._client.backoff.success()
                     self._remember(fields, served[0])
                     return served
-                fault = served
+                error = served
                 tries += 1
-                if not await self._is_to_blame(fields, listed, tries):
-                    raise fault
+                if not await self._prove_unservable(fields, listed, tries):
+                    raise error
             except TransientError as down:
                 await self._client.backoff.wait(down)
                 continue
             observations = len(listed.observations) + len(listed.unreadable)
             if observations > 1:
                 raise TransientError(
-                    f"{fault}; and a page of one observation holds {observations}, so that none can be stepped over"
+                    f"{error}; and a page of one observation holds {observations}, so that none can be stepped over"
                 )
             self._client.backoff.success()
-            self._sizes[fields].stepped_over()
+            self._sizes[fields].reset()
             page = Page(unreadable=listed.unreadable)
             for observation in listed.observations:
                 log.warning(
-                    "observation %s cannot be served: %s", observation.id, fault, extra={"action": "dead-letter"}
+                    "observation %s cannot be served: %s", observation.id, error, extra={"action": "dead-letter"}
                 )
                 page.unreadable.append(
                     Unreadable(
-                        f"Langfuse cannot serve it: {fault}",
+                        f"Langfuse cannot serve it: {error}",
                         observation.id,
                         observation.trace_id,
                         start_ms=observation.start_ms,
@@ -194,14 +200,14 @@ class V2Reader:
     async def _fetch_content(
         self, fields: str, params: Mapping[str, str], cursor: str | None
     ) -> tuple[Page, str | None] | TransientError:
-        """Fetch one observation, or return the fault that may lie in it."""
+        """Fetch one observation, or return the error that may lie in it."""
         try:
             return await self._fetch(fields, params, cursor, 1)
-        except (PageTooHeavy, ServerFault) as fault:
-            return fault
+        except (PageTooHeavy, ServerError) as error:
+            return error
 
-    async def _is_to_blame(self, fields: str, listed: Page, tries: int) -> bool:
-        """Whether the server serves other content now.
+    async def _prove_unservable(self, fields: str, listed: Page, tries: int) -> bool:
+        """Return whether the observation is to blame: the server serves other content now.
 
         An observation that it served before, or, for want of one, a guess.
         """

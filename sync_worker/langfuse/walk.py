@@ -66,7 +66,7 @@ class Walk:
     ) -> AsyncIterator[Walked]:
         """Walk all observations that start in the interval, newest first. Observations may repeat.
 
-        Raises as the client does; what is transient only when patience ends.
+        Raises as the client does; transient errors only when the retry deadline passes.
         """
         whole = Question(self._listing, interval, tuple(conditions), extra or {})
         todo: list[tuple[Interval, Part | None]] = [(interval, None)] if interval.length > 0 else []
@@ -113,7 +113,7 @@ class Walk:
                 todo.append((Interval(here.start, oldest + 1), None))
 
     async def _around(self, question: Question) -> list[Interval]:
-        """Return what to walk instead of a interval whose newest observation is not served.
+        """Return what to walk instead of an interval whose newest observation is not served.
 
         Nothing when it is the only one.
         """

@@ -1,8 +1,8 @@
-"""What has been proven done, in one SQLite file. Nothing else in the worker writes SQLite."""
+"""The ledger: all progress, in one SQLite file. Nothing else in the worker writes SQLite."""
 
 from sync_worker.ledger.file import open_ledger
 from sync_worker.ledger.ledger import Ledger
-from sync_worker.ledger.records import DeadLetter, Pending, SecondRead, SentRow, SourceState, TraceNote
+from sync_worker.ledger.records import DeadLetter, Pending, SecondRead, SentObservation, SourceState, TraceNote
 from sync_worker.ledger.sources import same_address, source_scope
 
 __all__ = [
@@ -10,7 +10,7 @@ __all__ = [
     "Ledger",
     "Pending",
     "SecondRead",
-    "SentRow",
+    "SentObservation",
     "SourceState",
     "TraceNote",
     "open_ledger",

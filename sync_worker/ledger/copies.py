@@ -1,4 +1,4 @@
-"""Tells the latest state file from a copy of it: a restored backup knows less than was sent, and would send it again.
+"""Tells the latest state file from a copy of it: a restored backup lacks commits, and would repeat what they sent.
 
 Each commit of a run counts up a number in the file, and notes it, after the commit, in a small file beside it. So the
 note never runs ahead of the file, wherever a kill or a power cut comes between. That a file is old proves nothing: an
@@ -7,9 +7,9 @@ outage of days is caught up. A copy is proven only
 - by a note beside it with a higher number: an older file was put in the place of the latest one;
 - by another inode, or time of birth, than its last writer noted in it: it was copied, with or without the note.
 
-These count only on file systems that keep them (`_KEEPS_INODES`): others number files anew at each mount. The device
+These count only on file systems that keep them (`_KEEPS_INODES`): others give new inodes at each mount. The device
 never counts: a volume may get another one at each start. A snapshot of a whole volume agrees with itself, and cannot
-be told.
+be detected.
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ def note_beside(path: Path) -> Path:
 def check_latest(ledger: Sources) -> None:
     """Raise StateError where the open state file is proven to be a copy. Call it with a lease held."""
     path = ledger.path
-    beside, sequence, origin = _read(path), _number(ledger), ledger.fact(_SCOPE, _ORIGIN)
+    beside, sequence, origin = _read(path), _number(ledger), ledger.stored_key(_SCOPE, _ORIGIN)
     confirm = f"`sync-worker state confirm --state {shlex.quote(str(path))}`"
     again = (
-        f"If the latest one is lost, {confirm} goes on with this one, and sends again, under the same span ids, what "
+        f"If the latest one is lost, {confirm} continues with this one, and sends again, under the same span ids, what "
         f"was sent after it was copied{_last_run(ledger)}"
     )
     if beside is not None and beside.file == ledger.file_id() and beside.sequence > (sequence or 0):
@@ -79,7 +79,7 @@ def check_latest(ledger: Sources) -> None:
         )
     if origin is not None and beside is None:
         log.info(
-            "no note in %s: whether %s is the latest cannot be told by it",
+            "no note in %s: so it does not show whether %s is the latest",
             note_beside(path), path, extra={"action": "state"},
         )  # fmt: skip
 
@@ -93,13 +93,13 @@ def is_latest(ledger: Sources) -> bool:
     return True
 
 
-def own(ledger: Sources) -> None:
+def adopt(ledger: Sources) -> None:
     """Take the open file for the latest from here on, whatever was noted: all its commits are counted."""
     beside, file_id, origin = _read(ledger.path), ledger.file_id(), origin_of(ledger.path)
     sequence = _number(ledger)
     at_least = beside.sequence if beside is not None and beside.file == file_id else 0
     ledger.counted = Counter(ledger.path, file_id)
-    if sequence is None or sequence < at_least or ledger.fact(_SCOPE, _ORIGIN) != origin:
+    if sequence is None or sequence < at_least or ledger.stored_key(_SCOPE, _ORIGIN) != origin:
         with ledger.transaction(fenced=False):
             for name, value in ((_SEQUENCE, str(max(at_least, sequence or 0))), (_ORIGIN, origin)):
                 ledger.db.execute("INSERT OR REPLACE INTO state_keys VALUES (?, ?, ?)", [_SCOPE, name, value])
@@ -131,8 +131,8 @@ class Counter:
                 os.pwrite(file, f"{text}\n".encode("ascii"), 0)
             finally:
                 os.close(file)
-        except OSError as fault:
-            log.debug("%s cannot be written: %s", self._path, fault, extra={"action": "state"})
+        except OSError as error:
+            log.debug("%s cannot be written: %s", self._path, error, extra={"action": "state"})
 
 
 def _read(path: Path) -> Note | None:
@@ -145,7 +145,7 @@ def _read(path: Path) -> Note | None:
 
 
 def _number(ledger: Sources) -> int | None:
-    stored = ledger.fact(_SCOPE, _SEQUENCE)
+    stored = ledger.stored_key(_SCOPE, _SEQUENCE)
     return None if stored is None else int(stored)
 
 

@@ -1,4 +1,4 @@
-"""Finds values that cannot be what was written: SQLite checks its pages, not what stands in them.
+"""Finds values that cannot be what was written: SQLite checks its pages, not their values.
 
 A flipped bit turns text into bytes, breaks a letter or a bracket. Whoever reads that would fail somewhere else, each
 time in another way, so it is looked for here: in the small tables at each opening, in all when something broke.
@@ -67,7 +67,7 @@ def _in_table(connection: sqlite3.Connection, table: str) -> Iterator[str]:
 
 
 def _unreadable(table: str, row: dict[str, Any]) -> Iterator[str]:
-    """Yield what stands in a row that the program could not make sense of."""
+    """Yield the values of a row that the program could not parse."""
     for name, value in row.items():
         is_state = table == "state_keys" and name == "value"
         if (table, name) in _JSON or (is_state and str(value).startswith(("{", "["))):

@@ -1,4 +1,4 @@
-"""Rows and spans dead-lettered, and why. A row has at most one dead letter: its latest."""
+"""Dead letters: observations and spans, with the reason. An observation has at most one: its latest."""
 
 from __future__ import annotations
 
@@ -68,14 +68,14 @@ class DeadLetters(Traces):
         return [Interval(start, end) for start, end in rows]
 
     def count_dead_letters(self, source_id: int) -> int:
-        """Return how many spans stand in the dead letters of a source."""
+        """Return how many spans the dead letters of a source hold."""
         rows = self.query("SELECT coalesce(sum(spans), 0) FROM dead_letters WHERE source_id = ?", [source_id])
         return int(rows[0][0])
 
     def drop_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
-        """Remove dead letters; their rows count as done, so that they are not sent when they are read again.
+        """Remove dead letters; their observations count as completed, so that they are not sent when read again.
 
-        A letter that is gone meanwhile, since its row was accepted after all, is passed over.
+        One that is gone, since its observation was accepted after all, is skipped.
         """
         now = self.clock.now_ms()
         with self.transaction():
@@ -94,36 +94,36 @@ class DeadLetters(Traces):
                     "DO UPDATE SET fingerprint = excluded.fingerprint",
                     [source_id, trace, observation_id, start, fingerprint, now],
                 )
-                self._note_unknown(source_id, [(trace, start, project)])
+                self._store_unknown(source_id, [(trace, start, project)])
             self.db.conn.executemany("DELETE FROM dead_letters WHERE id = ?", [(item.id,) for item in letters])
 
-    def letters_to_try(self, source_id: int, now_ms: int, limit: int) -> list[DeadLetter]:
-        """Return dead letters that are to be tried again by themselves now, longest due first."""
+    def dead_letters_due(self, source_id: int, now_ms: int, limit: int) -> list[DeadLetter]:
+        """Return dead letters whose automatic retry is due, longest due first."""
         rows = self.records(
             "SELECT * FROM dead_letters WHERE source_id = ? AND next_try_ms <= ? ORDER BY next_try_ms, id LIMIT ?",
             [source_id, now_ms, limit],
         )
         return [DeadLetter(**row) for row in rows]
 
-    def note_tries(self, letters: Sequence[DeadLetter]) -> None:
-        """Note of dead letters how often they were tried, and when they are next."""
+    def store_tries(self, letters: Sequence[DeadLetter]) -> None:
+        """Store how often dead letters were retried, and when they are next."""
         with self.transaction():
             self.db.conn.executemany(
                 "UPDATE dead_letters SET tries = ?, next_try_ms = ? WHERE id = ?",
                 [(letter.tries, letter.next_try_ms, letter.id) for letter in letters],
             )
 
-    def settle_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
-        """Remove dead letters of rows that turn out to have been sent as they are."""
+    def delete_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
+        """Delete dead letters of observations that were sent as they are."""
         with self.transaction():
             self.db.conn.executemany("DELETE FROM dead_letters WHERE id = ?", [(letter.id,) for letter in letters])
 
     def count_new(self, letters: Sequence[DeadLetter]) -> int:
-        """Return how many spans these letters dead-lettered that stand in no letter that could not be read either."""
+        """Return how many spans of these dead letters are new, not in an `unreadable` one already."""
         return sum(letter.spans for letter in letters if self._unreadable_before(letter) is None)
 
     def _unreadable_before(self, letter: DeadLetter) -> int | None:
-        """Return the id of the letter of the same row that could not be read before, if this one cannot be either."""
+        """Return the id of the earlier `unreadable` dead letter of the same observation, if this one is too."""
         if letter.kind != UNREADABLE or letter.observation_id is None:
             return None
         trace = None if letter.trace_id is None else storable(letter.trace_id)
@@ -133,8 +133,8 @@ class DeadLetters(Traces):
         )
         return rows[0][0] if rows else None
 
-    def _set_aside_states(self, source_id: int, trace_ids: Sequence[str]) -> dict[tuple[str, str], bytes]:
-        """Return the fingerprints in which rows of these traces were dead-lettered (b"": unreadable)."""
+    def _dead_lettered_states(self, source_id: int, trace_ids: Sequence[str]) -> dict[tuple[str, str], bytes]:
+        """Return the fingerprints in which observations of these traces were dead-lettered (b"": unreadable)."""
         found: dict[tuple[str, str], bytes] = {}
         for marks, part in in_lists(trace_ids):
             rows = self.query(
@@ -183,7 +183,7 @@ class DeadLetters(Traces):
         if count > self.max_dead_letters:
             raise DeadLettersFull(
                 f"{self.path} holds {self.max_dead_letters} dead letters of this source, and no more are kept "
-                "(SYNC_MAX_DEAD_LETTERS), so what was to be one more waits, and with it the source. "
+                "(SYNC_MAX_DEAD_LETTERS), so the source waits with the next one. "
                 "Try: `dead-letters list`; then `dead-letters retry --all`, `dead-letters drop --all`, or a larger "
                 "SYNC_MAX_DEAD_LETTERS"
             )

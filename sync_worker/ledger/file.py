@@ -1,7 +1,7 @@
-"""Opens the state file: recognises what is ours, brings the schema up to date, and says clearly what is wrong.
+"""Opens the state file: recognises what is ours, brings the schema up to date, and reports what is wrong.
 
 Write-ahead log with `synchronous=FULL`: a commit is on disk when it returns, so a power cut repeats at most what was
-in flight. (`NORMAL` would lose the latest commits and send again what they had noted.) On a network file system the
+in flight. (`NORMAL` would lose the latest commits and send again what they had stored.) On a network file system the
 write-ahead log does not work, since it needs shared memory; there the rollback journal is used.
 """
 
@@ -18,10 +18,10 @@ from sqlite_utils import Database
 from sync_worker.clock import Clock
 from sync_worker.errors import StateError
 from sync_worker.ledger.damage import damage_in
-from sync_worker.ledger.faults import damaged, explained, not_sqlite
 from sync_worker.ledger.file_systems import on_network
 from sync_worker.ledger.ledger import Ledger
 from sync_worker.ledger.place import is_writable, make_private
+from sync_worker.ledger.sqlite_errors import damaged, not_sqlite, translated_errors
 from sync_worker.ledger.steps import APPLICATION_ID, SCHEMA_VERSION, steps
 
 #: How long a writer waits for another process's transaction, in seconds; transactions here last milliseconds.
@@ -36,23 +36,23 @@ def open_ledger(
     """Open or make the state file, for its owner alone. Raises StateError.
 
     A file that is not ours, is newer than this program or is damaged is left untouched. Where the file cannot be
-    written to, as on a read-only mount, who `only_reads` gets it as it is now, in memory: what is written is lost.
+    written to, as on a read-only mount, `only_reads` opens a copy in memory: what is written is lost.
     """
     try:
         _check_place(path, must_exist=must_exist or only_reads)
-        with explained(path):
+        with translated_errors(path):
             if only_reads and not is_writable(path):
-                return _prepared(path, _in_memory(path, busy_timeout), clock, busy_timeout, checked=False)
-            checked = _look(path, busy_timeout)
+                return _prepare(path, _in_memory(path, busy_timeout), clock, busy_timeout, checked=False)
+            checked = _inspect(path, busy_timeout)
             if not path.exists():
                 make_private(path)
             connection = sqlite3.connect(path, isolation_level=None, timeout=busy_timeout, check_same_thread=False)
-            return _prepared(path, connection, clock, busy_timeout, checked=checked)
-    except OSError as fault:
+            return _prepare(path, connection, clock, busy_timeout, checked=checked)
+    except OSError as error:
         raise StateError(
-            f"the state file {path} cannot be opened: {fault.strerror or fault}. Try: give the user of this process "
+            f"the state file {path} cannot be opened: {error.strerror or error}. Try: give the user of this process "
             "permission to the file and its folder, or another SYNC_STATE_PATH"
-        ) from fault
+        ) from error
 
 
 def _in_memory(path: Path, busy_timeout: float) -> sqlite3.Connection:
@@ -68,14 +68,14 @@ def _in_memory(path: Path, busy_timeout: float) -> sqlite3.Connection:
     memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     try:
         source.backup(memory)
-    except sqlite3.OperationalError as fault:
+    except sqlite3.OperationalError as error:
         memory.close()
-        if not str(fault.sqlite_errorname).startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY")):
+        if not str(error.sqlite_errorname).startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY")):
             raise
         raise StateError(
             f"the latest commits of the state file {path} are in {log}, which cannot be read where nothing can be "
-            f"written ({fault}). Try: copy both to another folder, and --state with the copy"
-        ) from fault
+            f"written ({error}). Try: copy both to another folder, and --state with the copy"
+        ) from error
     except BaseException:
         memory.close()
         raise
@@ -127,13 +127,13 @@ def recognise(path: Path) -> None:
             raise StateError(f"there is no file {path}. Try: `ls {shlex.quote(str(path.parent))}`")
         if path.stat().st_size == 0:
             raise StateError(f"{path} is empty, and no state file. Try: the file that the run wrote")
-        with explained(path):
-            _look(path, BUSY_TIMEOUT)
-    except OSError as fault:
-        raise StateError(f"{path} cannot be read: {fault.strerror or fault}. Try: read and write permission") from fault
+        with translated_errors(path):
+            _inspect(path, BUSY_TIMEOUT)
+    except OSError as error:
+        raise StateError(f"{path} cannot be read: {error.strerror or error}. Try: read and write permission") from error
 
 
-def _look(path: Path, busy_timeout: float) -> bool:
+def _inspect(path: Path, busy_timeout: float) -> bool:
     """Recognise an existing file before anything can change it; returns whether its pages were checked too.
 
     Opening a database for writing folds a write-ahead log into it on closing. So the header is read by hand, and
@@ -152,7 +152,7 @@ def _look(path: Path, busy_timeout: float) -> bool:
     if not log.exists() or log.stat().st_size == 0:
         if len(header) == _HEADER_BYTES:
             changes, version, application = (struct.unpack_from(">i", header, at)[0] for at in (40, 60, 68))
-            _judge(path, application, version, used=changes != 0)
+            _check_application(path, application, version, used=changes != 0)
         return False
     connection = sqlite3.connect(f"{real.as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=busy_timeout)
     try:
@@ -163,21 +163,19 @@ def _look(path: Path, busy_timeout: float) -> bool:
     return True
 
 
-def _prepared(
-    path: Path, connection: sqlite3.Connection, clock: Clock, busy_timeout: float, *, checked: bool
-) -> Ledger:
+def _prepare(path: Path, connection: sqlite3.Connection, clock: Clock, busy_timeout: float, *, checked: bool) -> Ledger:
     """Check an open file, bring it up to date and return its ledger; what is wrong closes it."""
     try:
         _recognise(path, connection)
         if not checked:
             _check_pages(path, connection)
-        return _up_to_date(path, connection, clock, busy_timeout)
+        return _migrate(path, connection, clock, busy_timeout)
     except BaseException:
         connection.close()
         raise
 
 
-def _up_to_date(path: Path, connection: sqlite3.Connection, clock: Clock, busy_timeout: float) -> Ledger:
+def _migrate(path: Path, connection: sqlite3.Connection, clock: Clock, busy_timeout: float) -> Ledger:
     db = Database(connection, execute_plugins=False)
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     is_new = version == 0
@@ -210,10 +208,10 @@ def _recognise(path: Path, connection: sqlite3.Connection) -> None:
     finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-    _judge(path, application, version, used=tables > 0)
+    _check_application(path, application, version, used=tables > 0)
 
 
-def _judge(path: Path, application: int, version: int, *, used: bool) -> None:
+def _check_application(path: Path, application: int, version: int, *, used: bool) -> None:
     if application != APPLICATION_ID and (used or application or version):
         raise StateError(f"{path} is a SQLite file of another program. Try: another SYNC_STATE_PATH")
     if version > SCHEMA_VERSION:
@@ -235,8 +233,8 @@ def _set_journal(connection: sqlite3.Connection, wanted: str, busy_timeout: floa
     while connection.execute("PRAGMA journal_mode").fetchone()[0] != wanted:
         try:
             connection.execute(f"PRAGMA journal_mode = {wanted}")
-        except sqlite3.OperationalError as fault:
-            if not str(fault.sqlite_errorname).startswith("SQLITE_BUSY") or time.monotonic() >= end:
+        except sqlite3.OperationalError as error:
+            if not str(error.sqlite_errorname).startswith("SQLITE_BUSY") or time.monotonic() >= end:
                 raise
             time.sleep(0.01)
         else:

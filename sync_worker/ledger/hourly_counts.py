@@ -1,4 +1,4 @@
-"""How many rows of each hour were done and then forgotten: enough to see later that an hour lacks some."""
+"""Hourly counts of observations that were completed and then forgotten: enough for `verify` to find a missing one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ HOUR_MS = 3_600_000
 
 _SENT = f"SELECT start_ms / {HOUR_MS}, count(*) FROM sent WHERE source_id = ? GROUP BY 1"
 _FORGOTTEN = "SELECT hour, rows FROM hourly_counts WHERE source_id = ?"
-_SET_ASIDE = (
+_DEAD_LETTERED = (
     f"SELECT start_ms / {HOUR_MS}, count(*) FROM dead_letters d WHERE source_id = ? AND observation_id IS NOT NULL "
     "AND start_ms IS NOT NULL AND NOT EXISTS (SELECT 1 FROM sent s WHERE s.source_id = d.source_id "
     "AND s.trace_id = d.trace_id AND s.observation_id = d.observation_id) GROUP BY 1"
@@ -19,7 +19,7 @@ _SET_ASIDE = (
 
 
 def add_forgotten(store: Store, traces: Iterable[tuple[int, str]]) -> None:
-    """Count the sent rows of traces (source, id) that are about to be forgotten, within the transaction at hand."""
+    """Count the sent rows of traces (source, id) that are about to be forgotten, within the current transaction."""
     store.db.conn.executemany(
         f"INSERT INTO hourly_counts (source_id, hour, rows) SELECT source_id, start_ms / {HOUR_MS}, count(*) FROM sent "
         "WHERE source_id = ? AND trace_id = ? GROUP BY 1, 2 "
@@ -28,12 +28,12 @@ def add_forgotten(store: Store, traces: Iterable[tuple[int, str]]) -> None:
     )
 
 
-def rows_done_by_hour(store: Store, source_id: int) -> Counter[int]:
-    """Return how many rows that start in each hour (counted from 1970) are done.
+def completed_by_hour(store: Store, source_id: int) -> Counter[int]:
+    """Return how many observations that start in each hour (counted from 1970) are completed.
 
-    Remembered, forgotten or dead-lettered.
+    Sent, forgotten or dead-lettered.
     """
     done: Counter[int] = Counter()
-    for sql in (_SENT, _FORGOTTEN, _SET_ASIDE):
+    for sql in (_SENT, _FORGOTTEN, _DEAD_LETTERED):
         done.update(dict(store.query(sql, [source_id])))
     return done

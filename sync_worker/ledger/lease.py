@@ -1,9 +1,9 @@
 """One run at a time for each role, on one state file.
 
 Within one running kernel (other containers on the same node included) the operating system's lock on a file beside the
-state file decides: it is freed the moment its holder dies. Against a holder on another machine only time helps: a lease
+state file decides: it is freed the moment its owner dies. Against an owner on another machine only time helps: a lease
 whose heartbeat is older than `LIMIT` is taken over, once no new one came while it was watched, since the clocks of two
-machines may differ and be set. The same goes where the file system has no locks. Each transaction of the holder checks
+machines may differ and be set. The same goes where the file system has no locks. Each transaction of the owner checks
 that the lease is still its own, so a run that slept through its own lease commits nothing.
 """
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from sync_worker.ledger.ledger import Ledger
 
 LIVE, BACKFILL, RETRY = "live", "backfill", "retry"
-HEARTBEAT = 20.0  # seconds between two signs of life
+HEARTBEAT = 20.0  # seconds between two heartbeats
 LIMIT = 120.0  # seconds without one after which another machine's lease counts as abandoned
-#: An abandoned lease of another machine is looked at so often, so many seconds apart, before it is taken over.
-WATCH_LOOKS, WATCH_PAUSE = 60, 0.5
-#: Whoever looks who holds a lease has its lock for an instant, so a lock is asked for again before it counts as held.
+#: An abandoned lease of another machine is checked so often, so many seconds apart, before it is taken over.
+WATCH_POLLS, WATCH_PAUSE = 60, 0.5
+#: Whoever checks for the lease owner has the lock for an instant, so a lock is retried before it counts as held.
 _LOCK_TRIES, _LOCK_PAUSE = 5, 0.02
 
 
@@ -45,27 +45,27 @@ class Lease:
     locked: bool = True  # whether the file system has locks
 
     def keep_lock(self, state: Path) -> None:
-        """Lock anew where the lock file was removed or replaced: a lock on a file without a name keeps nobody away.
+        """Lock again where the lock file was removed or replaced: a lock on a file without a name keeps nobody away.
 
         Raises LeaseHeld when somebody else has it by now, or StateError.
         """
         if self.locked and not _is_named(self.lock):
-            lock, self.locked = _lock_at_last(state, self.role)
+            lock, self.locked = _lock_with_retries(state, self.role)
             self.lock.close()
             self.lock = lock
 
 
 def take(ledger: Ledger, role: str) -> Lease:
-    """Take the lease of a role; what its last holder claimed is free again. Raises LeaseHeld."""
-    lock, locked = _lock_at_last(ledger.path, role)
+    """Take the lease of a role; the claims of its last owner are released. Raises LeaseHeld."""
+    lock, locked = _lock_with_retries(ledger.path, role)
     try:
         token = secrets.token_hex(8)
         host, boot = socket.gethostname(), _boot_id()
-        abandoned = _watched(ledger, role, locked=locked)
+        abandoned = _watch(ledger, role, locked=locked)
         now = ledger.clock.now_ms()
         with ledger.transaction(fenced=False):
-            held = _noted(ledger, role)
-            if held is not None and (_may_live(held, now, locked=locked) or _sign(held) != abandoned):
+            held = _stored(ledger, role)
+            if held is not None and (_may_live(held, now, locked=locked) or _heartbeat_of(held) != abandoned):
                 raise LeaseHeld(
                     f"another run ({role}, pid {held['pid']} on {held['host']}) holds the state file {ledger.path}. "
                     f"Try: again when it is done; if it died, its lease ends {LIMIT:.0f} s after its last heartbeat"
@@ -87,7 +87,7 @@ def take(ledger: Ledger, role: str) -> Lease:
 
 
 def heartbeat(ledger: Ledger, lease: Lease) -> None:
-    """Give a sign of life: another one than the last also where the clock stands still."""
+    """Write a heartbeat: different from the last even where the clock stands still."""
     now = ledger.clock.now_ms()
     with ledger.transaction():
         ledger.db.execute(
@@ -108,9 +108,9 @@ def release(ledger: Ledger, lease: Lease) -> None:
         lease.lock.close()
 
 
-def holder(ledger: Ledger, role: str) -> dict[str, object] | None:
-    """Return who holds the lease of a role now, or None; a dead holder on this machine counts as none."""
-    held = _noted(ledger, role)
+def lease_owner(ledger: Ledger, role: str) -> dict[str, object] | None:
+    """Return the lease owner of a role, or None; a dead owner on this machine counts as none."""
+    held = _stored(ledger, role)
     if held is None:
         return None
     try:
@@ -126,29 +126,29 @@ def holder(ledger: Ledger, role: str) -> dict[str, object] | None:
     return held if _may_live(held, ledger.clock.now_ms(), locked=locked) else None
 
 
-def _noted(ledger: Ledger, role: str) -> dict[str, Any] | None:
+def _stored(ledger: Ledger, role: str) -> dict[str, Any] | None:
     return next(iter(ledger.records("SELECT * FROM leases WHERE role = ?", [role])), None)
 
 
-def _sign(held: Mapping[str, Any]) -> tuple[str, int]:
+def _heartbeat_of(held: Mapping[str, Any]) -> tuple[str, int]:
     return str(held["token"]), int(held["heartbeat_ms"])
 
 
-def _watched(ledger: Ledger, role: str, *, locked: bool) -> tuple[str, int] | None:
-    """Return the last sign of life of a lease that is free to be taken over; None where nobody holds one.
+def _watch(ledger: Ledger, role: str, *, locked: bool) -> tuple[str, int] | None:
+    """Return the last heartbeat of a lease that is free to be taken over; None where nobody holds one.
 
-    The machine of a dead holder that is not this one cannot be asked, and its clock may be another: so its lease is
+    A dead owner on another machine cannot be checked, and its clock may be another: so its lease is
     watched for longer than there is between two heartbeats.
     """
-    held = _noted(ledger, role)
+    held = _stored(ledger, role)
     if held is None:
         return None
-    sign = _sign(held)
+    sign = _heartbeat_of(held)
     if not _may_live(held, ledger.clock.now_ms(), locked=locked) and not (_is_here(held) and locked):
-        for _ in range(WATCH_LOOKS):
+        for _ in range(WATCH_POLLS):
             time.sleep(WATCH_PAUSE)
-            held = _noted(ledger, role)
-            if held is None or _sign(held) != sign:
+            held = _stored(ledger, role)
+            if held is None or _heartbeat_of(held) != sign:
                 break
     return sign
 
@@ -158,14 +158,14 @@ def _is_here(held: Mapping[str, Any]) -> bool:
 
 
 def _may_live(held: Mapping[str, Any], now_ms: int, *, locked: bool) -> bool:
-    """Whether a noted holder may be alive although nobody's lock was met; `locked`: locks work here.
+    """Whether a stored owner may be alive although nobody's lock was met; `locked`: locks work here.
 
     A heartbeat that lies further ahead than `LIMIT` is a clock that was wrong, and would hold the lease for as long.
     """
     return not (_is_here(held) and locked) and abs(now_ms - int(held["heartbeat_ms"])) < LIMIT * 1000
 
 
-def _lock_at_last(state: Path, role: str) -> tuple[IO[str], bool]:
+def _lock_with_retries(state: Path, role: str) -> tuple[IO[str], bool]:
     for _ in range(_LOCK_TRIES - 1):
         with contextlib.suppress(LeaseHeld):
             return _lock(state, role)
@@ -179,10 +179,10 @@ def _lock(state: Path, role: str) -> tuple[IO[str], bool]:
     while True:
         try:
             lock = open(path, "a+", encoding="ascii", opener=open_private)  # noqa: SIM115 - held as long as the lease
-        except OSError as fault:
+        except OSError as error:
             raise StateError(
-                f"the lock file {path} cannot be opened: {fault.strerror}. Try: write permission"
-            ) from fault
+                f"the lock file {path} cannot be opened: {error.strerror}. Try: write permission"
+            ) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

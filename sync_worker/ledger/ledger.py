@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from sync_worker.errors import DeadLettersFull
 from sync_worker.intervals import Interval, gaps, merged
-from sync_worker.ledger.claims import shrink
-from sync_worker.ledger.coverage import Coverage
+from sync_worker.ledger.claims import unclaim
 from sync_worker.ledger.dead_letters import DeadLetters
-from sync_worker.ledger.hourly_counts import add_forgotten, rows_done_by_hour
+from sync_worker.ledger.hourly_counts import add_forgotten, completed_by_hour
+from sync_worker.ledger.intervals import CompletedIntervals
 from sync_worker.ledger.lease import BACKFILL
-from sync_worker.ledger.records import DeadLetter, SecondRead, SentRow, TraceNote
+from sync_worker.ledger.records import DeadLetter, SecondRead, SentObservation, TraceNote
 from sync_worker.ledger.requests import Requests
 from sync_worker.ledger.second_reads import SecondReads
 from sync_worker.ledger.sources import Sources
@@ -27,53 +27,55 @@ if TYPE_CHECKING:
 _SENT_OF = "FROM sent s WHERE s.source_id = t.source_id AND s.trace_id = t.trace_id"
 
 
-class Ledger(Sources, Coverage, DeadLetters, SecondReads):
-    """All of the state file: what each part says of itself, and what changes several parts at once."""
+class Ledger(Sources, CompletedIntervals, DeadLetters, SecondReads):
+    """The whole state file: all parts, and changes that concern several parts."""
 
     def requests(self, organization: str) -> Requests:
-        """Return what the processes on this file tell each other of an organisation's requests."""
+        """Return what the processes on this file share of an organisation's requests."""
         return Requests(self, organization)
 
-    def done_rows(self, source_id: int, trace_ids: Iterable[str]) -> dict[tuple[str, str], SentRow]:
-        """Return what is done of these traces, by (trace id, row id): sent rows and dead letters.
+    def completed_observations(
+        self, source_id: int, trace_ids: Iterable[str]
+    ) -> dict[tuple[str, str], SentObservation]:
+        """Return the completed observations of these traces, by (trace id, observation id): sent or dead-lettered.
 
-        A row that was sent in one state and dead-lettered in a later one is done in the later.
+        One that was sent in one state and dead-lettered in a later one is completed in the later.
         """
         ids = list(trace_ids)
-        done = self.sent_rows(source_id, ids)
-        for key, fingerprint in self._set_aside_states(source_id, ids).items():
-            done[key] = SentRow(done[key].updated_ms if key in done else 0, fingerprint, dead_lettered=True)
+        done = self.sent_observations(source_id, ids)
+        for key, fingerprint in self._dead_lettered_states(source_id, ids).items():
+            done[key] = SentObservation(done[key].updated_ms if key in done else 0, fingerprint, dead_lettered=True)
         return done
 
-    def sent_rows(self, source_id: int, trace_ids: Iterable[str]) -> dict[tuple[str, str], SentRow]:
+    def sent_observations(self, source_id: int, trace_ids: Iterable[str]) -> dict[tuple[str, str], SentObservation]:
         """Return what of these traces was sent or left out, by (trace id, row id), whatever was dead-lettered since."""
-        sent: dict[tuple[str, str], SentRow] = {}
+        sent: dict[tuple[str, str], SentObservation] = {}
         for marks, part in in_lists(trace_ids):
             rows = self.query(
                 f"SELECT trace_id, observation_id, updated_ms, fingerprint FROM sent WHERE source_id = ? "
                 f"AND trace_id IN ({marks})",
                 [source_id, *part],
             )
-            sent |= {(trace, row): SentRow(updated, fingerprint) for trace, row, updated, fingerprint in rows}
+            sent |= {(trace, row): SentObservation(updated, fingerprint) for trace, row, updated, fingerprint in rows}
         return sent
 
-    def commit_answer(
+    def commit_result(
         self, source_id: int, accepted: Sequence[EncodedSpan], dead_letters: Sequence[DeadLetter]
     ) -> None:
-        """Note in one transaction what one answer settled.
+        """Store the result of one response in one transaction.
 
-        Raises DeadLettersFull when there is no room for the dead letters; what was accepted is noted all the same, and
-        with it what was rejected of it, which nobody could tell again.
+        Raises DeadLettersFull when there is no room for the dead letters; what was accepted is stored all the same, and
+        with it its partial rejections, which no later response would repeat.
         """
         try:
-            self._commit_answer(source_id, accepted, dead_letters)
+            self._commit_result(source_id, accepted, dead_letters)
         except DeadLettersFull:
             if accepted:
                 partial = [letter for letter in dead_letters if letter.kind == "partial"]
-                self._commit_answer(source_id, accepted, partial, beyond_the_limit=True)
+                self._commit_result(source_id, accepted, partial, beyond_the_limit=True)
             raise
 
-    def _commit_answer(
+    def _commit_result(
         self,
         source_id: int,
         accepted: Sequence[EncodedSpan],
@@ -83,7 +85,7 @@ class Ledger(Sources, Coverage, DeadLetters, SecondReads):
     ) -> None:
         now = self.clock.now_ms()
         with self.transaction():
-            delivery = self._note_delivery(source_id, accepted, now) if accepted else None
+            delivery = self._store_delivery(source_id, accepted, now) if accepted else None
             self.db.conn.executemany(
                 f"INSERT OR REPLACE INTO sent ({SENT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 [
@@ -101,7 +103,7 @@ class Ledger(Sources, Coverage, DeadLetters, SecondReads):
                 ],
             )
             # The trace may have been forgotten while its rows were on their way: sent rows go with their trace.
-            self._note_unknown(
+            self._store_unknown(
                 source_id,
                 {span.key.trace: (storable(span.key.trace), span.start_ms, span.project) for span in accepted}.values(),
             )
@@ -109,7 +111,7 @@ class Ledger(Sources, Coverage, DeadLetters, SecondReads):
                 source_id, [(storable(span.key.trace), storable(span.key.row)) for span in accepted]
             )
             self._add_dead_letters(dead_letters, beyond_the_limit=beyond_the_limit)
-            self._note_second_reads(
+            self._schedule_second_reads(
                 source_id,
                 [
                     SecondRead(span.key.trace, span.key.row, span.start_ms, span.read_again_ms)
@@ -118,8 +120,8 @@ class Ledger(Sources, Coverage, DeadLetters, SecondReads):
                 ],
             )
 
-    def _note_delivery(self, source_id: int, accepted: Sequence[EncodedSpan], now_ms: int) -> int:
-        """Note a request that was answered; its number tells `explain` which request brought a row over."""
+    def _store_delivery(self, source_id: int, accepted: Sequence[EncodedSpan], now_ms: int) -> int:
+        """Note a request that was answered; by its number `explain` names the request of an observation."""
         cursor = self.db.conn.execute(
             "INSERT INTO deliveries (source_id, sent_ms, spans, project) VALUES (?, ?, ?, ?)",
             [source_id, now_ms, len(accepted), accepted[0].project],
@@ -137,12 +139,12 @@ class Ledger(Sources, Coverage, DeadLetters, SecondReads):
     def touch(
         self, source_id: int, rows: Iterable[tuple[RowKey, int, bytes]], reads: Iterable[SecondRead] = ()
     ) -> None:
-        """Note of sent rows that they stand as they are, with their update in Unix ms and their fingerprint now.
+        """Refresh sent observations that did not change: their update in Unix ms and their fingerprint.
 
         `reads` are those that are to be read once more all the same.
         """
         with self.transaction():
-            self._note_second_reads(source_id, reads)
+            self._schedule_second_reads(source_id, reads)
             self.db.conn.executemany(
                 "UPDATE sent SET updated_ms = ?, fingerprint = ? "
                 "WHERE source_id = ? AND trace_id = ? AND observation_id = ?",
@@ -150,7 +152,7 @@ class Ledger(Sources, Coverage, DeadLetters, SecondReads):
             )
 
     def leave_out(self, source_id: int, rows: Iterable[tuple[RowKey, int, int, bytes]]) -> None:
-        """Note rows (with start and update in Unix ms, and fingerprint) as done that are never sent."""
+        """Note rows (with start and update in Unix ms, and fingerprint) as completed that are never sent."""
         now = self.clock.now_ms()
         with self.transaction():
             self.db.conn.executemany(
@@ -161,11 +163,11 @@ class Ledger(Sources, Coverage, DeadLetters, SecondReads):
                 ],
             )
 
-    def rows_done_by_hour(self, source_id: int) -> Counter[int]:
+    def completed_by_hour(self, source_id: int) -> Counter[int]:
         """Return how many rows that start in each hour (counted from 1970) are done, forgotten ones included."""
-        return rows_done_by_hour(self, source_id)
+        return completed_by_hour(self, source_id)
 
-    def forget_count(self, source_id: int, hour: int) -> None:
+    def delete_hourly_count(self, source_id: int, hour: int) -> None:
         """Count an hour's (from 1970) forgotten rows no longer: they are sent again, and then known by name."""
         with self.transaction():
             self.db.conn.execute("DELETE FROM hourly_counts WHERE source_id = ? AND hour = ?", [source_id, hour])
@@ -178,23 +180,23 @@ class Ledger(Sources, Coverage, DeadLetters, SecondReads):
         notes: Iterable[TraceNote],
         dead_letters: Sequence[DeadLetter],
     ) -> None:
-        """Note in one transaction that a interval is done, with the traces it pending and the rows it dead-lettered.
+        """Store a completed interval, its pending traces and its dead letters in one transaction.
 
-        A backfill claims it no longer.
+        A backfill releases its claim.
         """
         with self.transaction():
-            self.cover(source_id, role, interval)
+            self.add_completed(source_id, role, interval)
             if self.lease is not None and self.lease.role == BACKFILL:
-                shrink(self, source_id, interval)
-            self._note_traces(source_id, notes)
+                unclaim(self, source_id, interval)
+            self._store_traces(source_id, notes)
             self._add_dead_letters(dead_letters)
 
     def forget(self, source_id: int, before_ms: int, covered: Sequence[Interval], limit: int = 5_000) -> int:
-        """Forget released traces, and their sent rows, that are older than `before_ms` and wholly covered.
+        """Forget flushed traces, and their sent observations, that are older than `before_ms` and wholly completed.
 
         Returns how many traces were forgotten; at most `limit`, so that no transaction grows long.
         """
-        with self.transaction():  # another process may add to a trace between a look and a deletion
+        with self.transaction():  # another process may add to a trace between query and deletion
             old = [(source_id, trace) for trace in islice(self._forgettable(source_id, before_ms, covered), limit)]
             add_forgotten(self, old)
             self.db.conn.executemany("DELETE FROM sent WHERE source_id = ? AND trace_id = ?", old)
@@ -203,10 +205,10 @@ class Ledger(Sources, Coverage, DeadLetters, SecondReads):
         return len(old)
 
     def _forgettable(self, source_id: int, before_ms: int, covered: Sequence[Interval]) -> Iterator[str]:
-        """Yield old traces whose rows were all sent from one covered interval; those that are not stay in no one's way.
+        """Yield old traces whose observations were all sent from one completed interval.
 
-        What a trace began with may lie before all coverage for ever, so the starts of what was sent decide, and the
-        last moment that is known of it: the rest of a trace that a gap cuts still needs its session. Kept is
+        The start of a trace may always lie before all completed intervals, so the starts of what was sent decide, and
+        the last known moment of it: the rest of a trace that a gap cuts still needs its session. Kept is
         what starts where rows were not served whose ids are not known: they are tried again by reading all of it. Kept
         is also what has a row that is to be read once more: without what was sent, nobody could say whether it differs.
         """

@@ -1,4 +1,4 @@
-"""Where the state file stands: made for its owner alone, and missed as soon as it is gone.
+"""The state file's place: created for its owner alone, and checked for removal or replacement.
 
 On Unix a file that was removed or replaced lives on, without a name, for whoever has it open. What is written there is
 lost, and the next run begins with another file: so the name is looked up before anything counts as kept.
@@ -89,12 +89,12 @@ class Place:
         """
         try:
             (now, size), (log, _) = _identity(self._path), _identity(self._log)
-        except OSError as fault:
+        except OSError as error:
             raise StateError(
-                f"the state file {self._path} cannot be looked at: {fault.strerror or fault}. "
-                "Try: again when its disk answers; nothing that was not answered counts as done",
+                f"the state file {self._path} cannot be checked: {error.strerror or error}. "
+                "Try: again when its disk answers; nothing without a response counts as sent",
                 transient=True,
-            ) from fault
+            ) from error
         what = None
         if now is None:
             what = "is gone: it was removed, or its folder was"

@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class SourceState:
-    """A Langfuse project as the ledger knows it."""
+    """A Langfuse project as the ledger stores it."""
 
     id: int
     langfuse_url: str
@@ -20,8 +20,8 @@ class SourceState:
 
 
 @dataclass(frozen=True, slots=True)
-class SentRow:
-    """A row that is done: accepted by Kelet, or dead-lettered as a dead letter in this very state."""
+class SentObservation:
+    """A completed observation: accepted by Kelet, or dead-lettered, in this very state."""
 
     updated_ms: int
     fingerprint: bytes
@@ -54,7 +54,7 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A span or row dead-lettered, and why. `id` is None until it is stored."""
+    """A dead-lettered span or observation, and the reason. `id` is None until it is stored."""
 
     source_id: int
     kind: str  # refused, unreadable, partial
@@ -68,15 +68,15 @@ class DeadLetter:
     fingerprint: bytes | None = None
     raw: str | None = None
     spans: int = 1
-    tries: int = 0  # how often it was tried again by itself
-    next_try_ms: int | None = None  # when it is tried again by itself; None: never
+    tries: int = 0  # automatic retries
+    next_try_ms: int | None = None  # next automatic retry; None: never
     until_ms: int | None = None  # where its start is only known to lie in `[start_ms, until_ms)`
     id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SecondRead:
-    """A row that is done and is to be read once more, as what was read of it may have been half old."""
+    """A second read: a completed observation that may have been a mix of two versions, to be read once more."""
 
     trace_id: str
     observation_id: str

@@ -1,4 +1,4 @@
-"""Sources, state_keys learnt on the way, and notes of what runs did."""
+"""Sources, state keys, and reports of runs."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _KEPT_RUNS = 200
 
 
 def source_scope(source_id: int) -> str:
-    """Return the scope of the state_keys of one source."""
+    """Return the scope of the state keys of one source."""
     return f"source {source_id}"
 
 
 def memory_name(langfuse_url: str, project_id: str) -> str:
-    """Return the name of the state_keys that hold what of a source was merged from other files."""
+    """Return the name of the state keys that hold what of a source was merged from other files."""
     return f"{langfuse_url} {project_id}"
 
 
@@ -39,7 +39,7 @@ class Sources(Store):
     """The part of the ledger about Langfuse projects and runs."""
 
     def source_by_key(self, key_hash: str) -> SourceState | None:
-        """Return the source that a pair of keys opened before."""
+        """Return the source that a pair of keys belongs to, where it is known."""
         rows = self.query(
             "SELECT s.id, langfuse_url, project_id, project_name, organization_id, sync_start_ms, checked_ms "
             "FROM keys k JOIN sources s ON s.id = k.source_id WHERE k.hash = ?",
@@ -48,17 +48,17 @@ class Sources(Store):
         return SourceState(*rows[0]) if rows else None
 
     def sources(self) -> list[SourceState]:
-        """Return all sources ever opened."""
+        """Return all known sources."""
         rows = self.query(
             "SELECT id, langfuse_url, project_id, project_name, organization_id, sync_start_ms, "
             "coalesce((SELECT max(checked_ms) FROM keys WHERE source_id = sources.id), 0) FROM sources ORDER BY id"
         )
         return [SourceState(*row) for row in rows]
 
-    def remember_source(
+    def store_source(
         self, key_hash: str, langfuse_url: str, project_id: str, name: str, organization_id: str
     ) -> SourceState:
-        """Store which project a pair of keys opens, and return it."""
+        """Store which project a pair of keys belongs to, and return it."""
         now = self.clock.now_ms()
         with self.transaction():
             self.db.execute(
@@ -77,9 +77,9 @@ class Sources(Store):
         return found
 
     def move_source(self, source_id: int, langfuse_url: str) -> None:
-        """Store that a project is reached at another address from now on; keys opened it at the old one.
+        """Store that a project is reached at another address from now on; its keys were known at the old one.
 
-        Where nothing of it was ever sent, its time is read anew: nothing can arrive twice by that, and nothing is
+        Where nothing of it was ever sent, its time is read again: nothing can arrive twice by that, and nothing is
         missed should it be another project of the same id.
         """
         with self.transaction():
@@ -105,9 +105,9 @@ class Sources(Store):
         )
 
     def set_sync_start(self, source_id: int, sync_start_ms: int, noted: str | None = None) -> int:
-        """Store where the live sync of a source begins, once; return what stands.
+        """Store where the live sync of a source begins, once; return the stored one.
 
-        What was noted of it under another scope, `noted`, goes in the same transaction.
+        The keys of another scope, `noted`, are deleted in the same transaction.
         """
         with self.transaction():
             self.db.execute("DELETE FROM state_keys WHERE scope = ?", [noted])
@@ -121,22 +121,22 @@ class Sources(Store):
 
     # The file itself
 
-    def fact(self, scope: str, name: str) -> str | None:
+    def stored_key(self, scope: str, name: str) -> str | None:
         """Return a state key as it is stored."""
         rows = self.query("SELECT value FROM state_keys WHERE scope = ? AND name = ?", [scope, name])
         return str(rows[0][0]) if rows else None
 
     def file_id(self) -> str:
         """Return what tells this state file, and copies of it, from others; a file of an older version gets it here."""
-        if self.fact("file", "id") is None:
+        if self.stored_key("file", "id") is None:
             with self.transaction(fenced=False):
                 self.db.execute("INSERT OR IGNORE INTO state_keys VALUES ('file', 'id', ?)", [secrets.token_hex(16)])
-        return str(self.fact("file", "id"))
+        return str(self.stored_key("file", "id"))
 
     # Runs
 
-    def note_run(self, command: str, started_ms: int, exit_code: int, report: dict[str, Any]) -> None:
-        """Store what a run did; the oldest notes go."""
+    def store_run(self, command: str, started_ms: int, exit_code: int, report: dict[str, Any]) -> None:
+        """Store the report of a run; the oldest are deleted."""
         with self.transaction(fenced=False):
             self.db.table("runs").insert(
                 {
@@ -147,5 +147,5 @@ class Sources(Store):
             self.db.execute(f"DELETE FROM runs WHERE id <= (SELECT max(id) FROM runs) - {_KEPT_RUNS}")
 
     def last_run(self) -> dict[str, Any] | None:
-        """Return the note of the last run."""
+        """Return the report of the last run."""
         return next(iter(self.records("SELECT * FROM runs ORDER BY id DESC LIMIT 1")), None)

@@ -21,7 +21,7 @@ T = TypeVar("T")
 class Merge(Enum):
     """What `state merge` does with a key of the other file's."""
 
-    NEVER = "never"  # it tells of that file's own past
+    NEVER = "never"  # it describes that file's own past
     ALWAYS = "always"  # it holds wherever the source is read from
     WITH_LIVE = "with live"  # it belongs to the live sync: taken with that
     LARGER = "larger"  # the larger value of both holds
@@ -161,7 +161,7 @@ class State:
                 pass
 
     def reload(self) -> None:
-        """Read the keys anew at the next `get`; what is not written yet stays."""
+        """Read the keys again at the next `get`; what is not written yet stays."""
         self._values = None
 
     def _set(self, name: str, text: str) -> None:

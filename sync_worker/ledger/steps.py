@@ -110,7 +110,7 @@ def step_1(db: Database) -> None:
 
 @steps()
 def step_2(db: Database) -> None:
-    """Keep which request brought a row over, and how many rows of each hour were done and forgotten."""
+    """Keep which request sent an observation, and hourly counts of those forgotten."""
     db.table("deliveries").create({"id": int, "source_id": int, "sent_ms": int, "spans": int, "project": str}, pk="id")
     db.table("sent").add_column("delivery", int)
     db.table("hourly_counts").create({"source_id": int, "hour": int, "rows": int}, pk=("source_id", "hour"))
@@ -145,9 +145,9 @@ def step_4(db: Database) -> None:
 
 @steps()
 def step_5(db: Database) -> None:
-    """Keep requests, limits and waits by Langfuse's bucket; what was known before is of the one that rows fall under.
+    """Keep requests, limits and waits by Langfuse's bucket; what was stored before belongs to that of observations.
 
-    A limit has a interval of its own and a time at which it was told.
+    A limit has a window of its own and the time at which it was reported.
     """
     db.conn.execute("ALTER TABLE requests RENAME COLUMN organization TO bucket")
     db.conn.execute("UPDATE requests SET bucket = bucket || ' public-api'")

@@ -13,8 +13,8 @@ from sqlite_utils import Database
 from sync_worker.clock import Clock
 from sync_worker.errors import LeaseHeld
 from sync_worker.ledger.damage import damage_in
-from sync_worker.ledger.faults import damaged, explained, explanation
 from sync_worker.ledger.place import Place
+from sync_worker.ledger.sqlite_errors import damaged, state_error, translated_errors
 from sync_worker.ledger.state_keys import State
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 SENT_COLUMNS = "source_id, trace_id, observation_id, start_ms, updated_ms, fingerprint, sent_ms, delivery"
 
-#: How long a light connection waits for another process's transaction, in seconds.
-LIGHT_TIMEOUT = 0.1
+#: How long the unflushed connection waits for another process's transaction, in seconds.
+UNFLUSHED_TIMEOUT = 0.1
 _IN_LIST = 500  # values in one IN (...): SQLite's limit on variables is 32,766, plans are cached by text
 
 
@@ -40,17 +40,17 @@ class Store:
         self.counted: Counter | None = None  # counts commits of a file that is known to be the latest
         self.in_memory = not db.conn.execute("PRAGMA database_list").fetchone()[2]
         self._place = None if self.in_memory else Place(path)
-        self._light: sqlite3.Connection | None = None
+        self._unflushed: sqlite3.Connection | None = None
         self._states: dict[str, State] = {}
 
     def close(self) -> None:
         """Close the file."""
-        if self._light is not None:
-            self._light.close()
-            self._light = None
+        if self._unflushed is not None:
+            self._unflushed.close()
+            self._unflushed = None
         self.db.conn.close()
 
-    def light(self) -> sqlite3.Connection:
+    def unflushed(self) -> sqlite3.Connection:
         """Return a second connection for what may be lost: its commits are not flushed, its waits for locks are short.
 
         With a write-ahead log, losing the latest commits in a power cut is all that can happen. A rollback journal that
@@ -58,22 +58,24 @@ class Store:
         """
         if self.in_memory:
             return self.db.conn
-        if self._light is None:
+        if self._unflushed is None:
             self._check_place()  # to open a name that is gone would make an empty file
-            light = sqlite3.connect(self.path, isolation_level=None, timeout=LIGHT_TIMEOUT, check_same_thread=False)
-            if light.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
-                light.execute("PRAGMA synchronous = NORMAL")
-            self._light = light
-        return self._light
+            connection = sqlite3.connect(
+                self.path, isolation_level=None, timeout=UNFLUSHED_TIMEOUT, check_same_thread=False
+            )
+            if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+                connection.execute("PRAGMA synchronous = NORMAL")
+            self._unflushed = connection
+        return self._unflushed
 
     def query(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
         """Return all rows of a SELECT. Raises StateError."""
-        with explained(self.path):
+        with translated_errors(self.path):
             return self.db.conn.execute(sql, values).fetchall()
 
     def records(self, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """Return all rows of a SELECT as dictionaries. Raises StateError."""
-        with explained(self.path):
+        with translated_errors(self.path):
             cursor = self.db.conn.execute(sql, values)
             names = [column[0] for column in cursor.description]
             return [dict(zip(names, row, strict=True)) for row in cursor]
@@ -97,8 +99,8 @@ class Store:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
-        except (sqlite3.Error, UnicodeDecodeError) as fault:
-            raise explanation(self.path, fault) from fault
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            raise state_error(self.path, error) from error
         for state in written:
             state.unsaved.clear()
         if self.counted is not None and number is not None:
@@ -114,12 +116,12 @@ class Store:
         return self._states.setdefault(scope, State(self, scope))
 
     def reload_states(self) -> None:
-        """Read all state keys anew when they are asked for next: another process may have written some."""
+        """Read all state keys again at their next `get`: another process may have written some."""
         for state in self._states.values():
             state.reload()
 
     def _write_states(self, connection: sqlite3.Connection) -> list[State]:
-        """Write what was put of state keys, within the transaction at hand; return of which scopes."""
+        """Write unsaved state keys within the current transaction; return their scopes."""
         unsaved = [state for state in self._states.values() if state.unsaved]
         for state in unsaved:
             connection.executemany(
@@ -129,17 +131,17 @@ class Store:
         return unsaved
 
     def check(self) -> None:
-        """Make sure, before something is sent, that its answer can be kept.
+        """Make sure, before something is sent, that its result can be stored.
 
         Raises StateError when the file is gone, or LeaseHeld when the lease was taken over.
         """
         self._check_place()
-        with explained(self.path):
+        with translated_errors(self.path):
             self._check_lease()
 
     def check_damage(self) -> None:
         """Read everything, which takes its time. Raises StateError where something cannot be what was written."""
-        with explained(self.path):
+        with translated_errors(self.path):
             damage = damage_in(self.db.conn, everything=True)
         if damage is not None:
             raise damaged(self.path, damage)

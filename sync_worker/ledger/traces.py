@@ -1,4 +1,4 @@
-"""What is remembered of traces: which wait, where they went, what their rows said of them."""
+"""Traces: which are pending, their Kelet project, their context."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from sync_worker.ledger.store import Store, in_lists, storable
 
 _COLUMNS = "trace_id, pending, earliest_ms, newest_ms, check_ms, pending_ms, project, context, open_ms, origin"
 _INSERT = f"INSERT INTO traces (source_id, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
-#: The project is decided once: what stands first stays, also when two runs decide at the same moment.
+#: The project is decided once: the first stays, also when two runs decide at the same moment.
 _REPLACE = (
     "ON CONFLICT (source_id, trace_id) DO UPDATE SET pending = excluded.pending, earliest_ms = excluded.earliest_ms, "
     "newest_ms = excluded.newest_ms, check_ms = excluded.check_ms, pending_ms = excluded.pending_ms, "
     "origin = CASE WHEN project IS NULL THEN excluded.origin ELSE origin END, "
     "project = coalesce(project, excluded.project), context = excluded.context, open_ms = excluded.open_ms"
 )
-#: Only the live sync knows which rows of a pending trace still wait: whoever else meets the trace leaves it pending.
-_ADD_TO = (
+#: Only the live sync knows which observations of a pending trace remain: other runs leave it pending.
+_MERGE = (
     "ON CONFLICT (source_id, trace_id) DO UPDATE SET pending = max(pending, excluded.pending), "
     "earliest_ms = min(earliest_ms, excluded.earliest_ms), newest_ms = max(newest_ms, excluded.newest_ms), "
     "check_ms = CASE WHEN pending THEN check_ms ELSE excluded.check_ms END, "
@@ -34,7 +34,7 @@ class Traces(Store):
     """The part of the ledger about traces."""
 
     def traces(self, source_id: int, trace_ids: Iterable[str]) -> dict[str, TraceNote]:
-        """Return what is remembered of these traces."""
+        """Return what is stored of these traces."""
         found: dict[str, TraceNote] = {}
         for marks, part in in_lists(trace_ids):
             rows = self.query(
@@ -54,9 +54,9 @@ class Traces(Store):
         without: Collection[str] = (),
         project: str | None = None,
     ) -> list[TraceNote]:
-        """Return pending traces that are to be looked at now, those that waited longest first.
+        """Return pending traces that are due, those pending longest first.
 
-        So are those that are to be looked at after `never_ms` only: a clock that was wrong has put them there. `after`
+        Those with a check time after `never_ms` are due too: a wrong clock has set it. `after`
         are check time and id of the last one that is not to be returned again. `without` leaves out those of these
         Kelet projects; `project` asks for those of this one alone.
         """
@@ -80,8 +80,8 @@ class Traces(Store):
                 [(note.project, note.origin, source_id, storable(note.trace_id)) for note in traces],
             )
 
-    def newest_released(self, source_id: int, before_ms: int) -> int | None:
-        """Return the latest time of what was seen of released traces before a time; None where there are none."""
+    def newest_flushed(self, source_id: int, before_ms: int) -> int | None:
+        """Return the latest time of flushed traces before a time; None where there are none."""
         ((newest,),) = self.query(
             "SELECT max(newest_ms) FROM traces WHERE source_id = ? AND newest_ms < ? AND pending = 0",
             [source_id, before_ms],
@@ -96,7 +96,7 @@ class Traces(Store):
         return Pending(count, oldest)
 
     def open_due(self, source_id: int, now_ms: int, limit: int) -> list[TraceNote]:
-        """Return traces whose root is to be looked for now, those that waited longest for it first."""
+        """Return open traces whose root lookup is due, longest due first."""
         rows = self.query(
             f"SELECT {_COLUMNS} FROM traces WHERE source_id = ? AND open_ms IS NOT NULL AND pending = 0 "
             "AND check_ms <= ? ORDER BY check_ms, trace_id LIMIT ?",
@@ -105,7 +105,7 @@ class Traces(Store):
         return [_note(row) for row in rows]
 
     def give_up_open(self, source_id: int, before_ms: int, most: int) -> int:
-        """Look no longer for roots of traces that are open since before a moment, nor for more than so many traces.
+        """Give up the root lookup of traces open since before `before_ms`, and of those beyond `most`.
 
         Those that are open longest go first. Returns how many were given up.
         """
@@ -123,17 +123,17 @@ class Traces(Store):
                 ).rowcount
             )
 
-    def note_traces(self, source_id: int, notes: Iterable[TraceNote]) -> None:
-        """Store what is known of traces. Under another lease than the live one, a pending trace stays pending."""
+    def store_traces(self, source_id: int, notes: Iterable[TraceNote]) -> None:
+        """Store traces. Under another lease than the live one, a pending trace stays pending."""
         notes = list(notes)
         if notes:
             with self.transaction():
-                self._note_traces(source_id, notes)
+                self._store_traces(source_id, notes)
 
-    def _note_traces(self, source_id: int, notes: Iterable[TraceNote]) -> None:
+    def _store_traces(self, source_id: int, notes: Iterable[TraceNote]) -> None:
         own = self.lease is None or self.lease.role == LIVE
         self.db.conn.executemany(
-            _INSERT + (_REPLACE if own else _ADD_TO),
+            _INSERT + (_REPLACE if own else _MERGE),
             [
                 (
                     source_id, storable(note.trace_id), int(note.pending), note.earliest_ms, note.newest_ms,
@@ -144,7 +144,7 @@ class Traces(Store):
             ],
         )  # fmt: skip
 
-    def _note_unknown(self, source_id: int, traces: Iterable[tuple[str, int, str | None]]) -> None:
+    def _store_unknown(self, source_id: int, traces: Iterable[tuple[str, int, str | None]]) -> None:
         """Note traces (id, start of a row, project) of which nothing is remembered, so that they can be forgotten."""
         self.db.conn.executemany(
             _INSERT + "ON CONFLICT (source_id, trace_id) DO NOTHING",

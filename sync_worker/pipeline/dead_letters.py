@@ -49,7 +49,9 @@ class DeadLetters:
         letters = [self.of_unreadable(item) for item in items if item.observation_id is not None]
         if not letters:
             return
-        done = session.ledger.done_rows(session.source_id, {letter.trace_id for letter in letters if letter.trace_id})
+        done = session.ledger.completed_observations(
+            session.source_id, {letter.trace_id for letter in letters if letter.trace_id}
+        )
         self._keep([letter for letter in letters if (letter.trace_id, letter.observation_id) not in done])
 
     def add_without_id(self, items: Iterable[Unreadable]) -> None:
@@ -90,12 +92,12 @@ class DeadLetters:
             next_try_ms=now + FIRST_RETRY_MS,
         )
         new = session.ledger.count_new([letter])
-        session.ledger.commit_answer(session.source_id, (), [letter])
+        session.ledger.commit_result(session.source_id, (), [letter])
         session.report.dead_letters += new
 
     def _keep(self, letters: Sequence[DeadLetter]) -> None:
         if letters:
-            self._session.ledger.commit_answer(self._session.source_id, (), letters)
+            self._session.ledger.commit_result(self._session.source_id, (), letters)
             self._session.report.dead_letters += len(letters)
 
 

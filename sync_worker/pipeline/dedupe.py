@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sync_worker.intervals import Interval
-from sync_worker.ledger import SecondRead, SentRow
+from sync_worker.ledger import SecondRead, SentObservation
 from sync_worker.pipeline.dead_letters import DeadLetters
 from sync_worker.pipeline.session import Session
 from sync_worker.records import Observation
@@ -39,7 +39,7 @@ class Dedupe:
     ) -> dict[str, list[Observation]]:
         """Return, by trace, what to send: not done, in `sends`, not claimed by others. `again`: also what is done."""
         session = self._session
-        done = {} if again else session.ledger.done_rows(session.source_id, taken)
+        done = {} if again else session.ledger.completed_observations(session.source_id, taken)
         refreshed: list[_Refreshed] = []
         found: dict[str, list[Observation]] = {}
         for trace_id, observations in taken.items():
@@ -66,7 +66,7 @@ class Dedupe:
         due = last if observation.unsettled else min(last, (observation.updated_ms or 0) + SECOND_READ_MS)
         return due if observation.api == "v2" and due > now else None
 
-    def _check_done(self, observation: Observation, sent: SentRow | None, refreshed: list[_Refreshed]) -> bool:
+    def _check_done(self, observation: Observation, sent: SentObservation | None, refreshed: list[_Refreshed]) -> bool:
         """Return whether an observation is done; dead-letter it if it cannot be compared."""
         if sent is None:
             return False
@@ -77,7 +77,7 @@ class Dedupe:
                 self._dead_letters.add_broken(observation, "it cannot be compared with what was sent", error)
             return True
 
-    def _compare_with_sent(self, observation: Observation, sent: SentRow, refreshed: list[_Refreshed]) -> bool:
+    def _compare_with_sent(self, observation: Observation, sent: SentObservation, refreshed: list[_Refreshed]) -> bool:
         """Return whether an observation is done in this state; add it to `refreshed` if only its update is new.
 
         So is one that was sent as another generation of the API listed it: a change cannot be detected.

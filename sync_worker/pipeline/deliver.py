@@ -38,7 +38,9 @@ class Deliverer:
         if not orphaned:
             return undelivered
         routing.abandon(trace.note for trace in orphaned)
-        done = self._session.ledger.done_rows(self._session.source_id, [trace.trace_id for trace in orphaned])
+        done = self._session.ledger.completed_observations(
+            self._session.source_id, [trace.trace_id for trace in orphaned]
+        )
         for trace in orphaned:
             trace.others += [one for one in trace.fresh if (trace.trace_id, one.id) in done]
             trace.fresh = [one for one in trace.fresh if (trace.trace_id, one.id) not in done]
@@ -70,7 +72,7 @@ class Deliverer:
         rerouted = [note for note in notes if _is_rerouted(before[note.trace_id], note)]
         if rerouted:
             session.ledger.reroute(session.source_id, rerouted)
-        session.ledger.note_traces(session.source_id, notes)
+        session.ledger.store_traces(session.source_id, notes)
 
     def _leave_out(self, traces: Sequence[Trace]) -> None:
         """Store that observations are done which a direct export would not have."""

@@ -33,7 +33,7 @@ class Routing:
         if before is None or before.project is None:
             return decide(context, self._routes, self._project) if is_ready else None
         decision = follow(Decision(before.project, before.origin), self._routes, self._project)
-        gone = decision.project in self._delivery.forsaken
+        gone = decision.project in self._delivery.abandoned
         return Decision(self._project, BY_DEFAULT) if gone else decision
 
     def has_lane(self, note: TraceNote | None) -> bool:
@@ -44,12 +44,12 @@ class Routing:
         """Whether the project of a trace is unknown to Kelet and in no setting any more."""
         if note is None or note.project in self._configured:
             return False
-        return note.project in self._delivery.forsaken or not self.has_lane(note)
+        return note.project in self._delivery.abandoned or not self.has_lane(note)
 
     def abandon(self, notes: Iterable[TraceNote | None]) -> None:
         """Abandon the lanes of these orphaned traces."""
-        for project in sorted({str(note.project) for note in notes if note is not None} - self._delivery.forsaken):
-            self._delivery.forsake(project)
+        for project in sorted({str(note.project) for note in notes if note is not None} - self._delivery.abandoned):
+            self._delivery.abandon(project)
             log.warning(
                 "no route names the project %r any more, and Kelet does not know it: its traces are sent to %r",
                 project, self._project, extra={"action": "lane"},
@@ -66,11 +66,11 @@ class Lanes:
 
     def closed(self) -> set[str]:
         """Return the projects whose traces stay pending: unknown to Kelet, and nothing accepted in this cycle."""
-        return {*self._delivery.paused, *(self._before - self._delivery.taken)}
+        return {*self._delivery.paused, *(self._before - self._delivery.accepted_projects)}
 
     def to_probe(self) -> list[str]:
         """Return the projects that were unknown in the last cycle and were not tried in this one."""
-        return sorted(self._before - self._delivery.taken - self._delivery.paused.keys())
+        return sorted(self._before - self._delivery.accepted_projects - self._delivery.paused.keys())
 
     def mark_tried(self, project: str) -> None:
         """Record that traces of a project were tried: unless the response was 404, its lane is open."""

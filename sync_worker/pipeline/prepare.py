@@ -107,7 +107,7 @@ class Preparer:
             if all(observation.is_synthetic_root for observation in trace.observations)
             and not (trace.note is not None and trace.note.context.get("rows_are"))
         }
-        await self._fetch_into(lonely, lambda ids, around: self._session.reader.traces(ids, around, light=True))
+        await self._fetch_into(lonely, lambda ids, around: self._session.reader.traces(ids, around, metadata_only=True))
 
     async def _fetch_into(self, traces: Mapping[str, Trace], read: _Read) -> None:
         if not traces:

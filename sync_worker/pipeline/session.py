@@ -68,7 +68,7 @@ class Session:
         """
         if not self.claimed:
             return {}
-        done = self.ledger.done_rows(self.source_id, taken)
+        done = self.ledger.completed_observations(self.source_id, taken)
         left: dict[str, list[Observation]] = {}
         for trace_id, observations in taken.items():
             for observation in observations:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sync_worker.clock import Clock
 from sync_worker.errors import DeadLettersFull
-from sync_worker.kelet.delivery import Settled
+from sync_worker.kelet.delivery import Result
 from sync_worker.ledger import DeadLetter, Ledger, source_scope
 from sync_worker.ledger.state_keys import DELIVERY
 from sync_worker.pipeline.report import SourceReport
@@ -29,42 +29,41 @@ class LedgerSink:
         state.put(DELIVERY, text)
         state.save()
 
-    def settle(self, settled: Settled) -> None:
+    def commit(self, result: Result) -> None:
         """Commit the result of a response; durable on return. Raises StateError, LeaseHeld or DeadLettersFull."""
         now = self._clock.now_ms()
         letters = [
             DeadLetter(
                 source_id=self._source_id,
                 kind="rejected",
-                reason=refused.reason,
+                reason=rejected.reason,
                 made_ms=now,
-                trace_id=refused.span.key.trace,
-                observation_id=refused.span.key.row,
-                status=refused.status,
-                project=refused.span.project,
-                start_ms=refused.span.start_ms,
-                fingerprint=refused.span.fingerprint,
+                trace_id=rejected.span.key.trace,
+                observation_id=rejected.span.key.row,
+                status=rejected.status,
+                project=rejected.span.project,
+                start_ms=rejected.span.start_ms,
+                fingerprint=rejected.span.fingerprint,
             )
-            for refused in settled.refused
+            for rejected in result.rejected
         ]
-        if settled.rejected:
+        if result.partial_rejections:
             letters.append(
                 DeadLetter(
                     source_id=self._source_id,
                     kind="partial",
-                    reason=f"Kelet accepted a request and rejected {settled.rejected} of its "
-                    f"{len(settled.accepted)} spans "
-                    f"without saying which: {settled.rejected_reason or 'no reason given'}",
+                    reason=f"Kelet accepted a request and rejected {result.partial_rejections} of its "
+                    f"{len(result.accepted)} spans without saying which: {result.rejected_reason or 'no reason given'}",
                     made_ms=now,
-                    project=settled.accepted[0].project,
-                    start_ms=min(span.start_ms for span in settled.accepted),
-                    spans=settled.rejected,
+                    project=result.accepted[0].project,
+                    start_ms=min(span.start_ms for span in result.accepted),
+                    spans=result.partial_rejections,
                 )
             )
         try:
-            self._ledger.commit_answer(self._source_id, settled.accepted, letters)
+            self._ledger.commit_result(self._source_id, result.accepted, letters)
         except DeadLettersFull:
-            self._report.spans_sent += len(settled.accepted)
+            self._report.spans_sent += len(result.accepted)
             raise
-        self._report.spans_sent += len(settled.accepted)
-        self._report.dead_letters += len(settled.refused) + settled.rejected
+        self._report.spans_sent += len(result.accepted)
+        self._report.dead_letters += len(result.rejected) + result.partial_rejections

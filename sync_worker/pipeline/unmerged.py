@@ -45,7 +45,7 @@ async def _listed_twice(reader: Reader, observations: Sequence[Observation]) -> 
     while todo:
         times, borders = Counter[StoreKey](), set[StoreKey]()
         async for page in reader.observations(
-            list({observation.id for observation in todo.values()}), _around(todo.values()), light=True
+            list({observation.id for observation in todo.values()}), _around(todo.values()), metadata_only=True
         ):
             pages += 1
             times.update(store_key(observation) for observation in page.observations)

@@ -25,17 +25,17 @@ class Coverage:
 
     def of(self, role: str) -> list[Interval]:
         """Return the completed intervals of a role."""
-        return self._session.ledger.coverage(self._session.source_id, role)
+        return self._session.ledger.completed_intervals(self._session.source_id, role)
 
     @property
     def of_all(self) -> list[Interval]:
         """The completed intervals of the live sync and backfills."""
-        found = self._session.ledger.coverage_of_all(self._session.source_id)
+        found = self._session.ledger.completed_by_role(self._session.source_id)
         return [interval for intervals in found.values() for interval in intervals]
 
     def live_view(self, now: int) -> list[Interval]:
         """Return what the live sync need not read: its own completed intervals, and a backfill's old ones."""
-        found = self._session.ledger.coverage_of_all(self._session.source_id)
+        found = self._session.ledger.completed_by_role(self._session.source_id)
         return live_view(found.get(LIVE, ()), found.get(BACKFILL, ()), now, self._session.policy.deepest_ms)
 
     def watermark_ms(self, state: SourceState) -> int | None:
@@ -48,7 +48,7 @@ class Coverage:
         completed = self.of(LIVE)
         if completed and completed[-1].end > end:
             interval = Interval(end, completed[-1].end)
-            self._session.ledger.uncover(self._session.source_id, LIVE, interval)
+            self._session.ledger.reopen(self._session.source_id, LIVE, interval)
 
     def claim(self, intervals: Sequence[Interval]) -> list[Interval]:
         """Claim intervals for this run, and return those that were granted."""

@@ -64,7 +64,7 @@ async def estimate(
     reading = math.ceil(observations / page_size) + 2 * intervals_read
     spans, size = max_batch
     sending = max(math.ceil(observations / spans), math.ceil(observations * observation_bytes / size))
-    limit = client.budget.per_minute(reader.api)
+    limit = client.rate_limits.per_minute(reader.api)
     minutes = reading / limit if limit else reading * _SECONDS_PER_REQUEST / 60
     moved = round(observations * observation_bytes)
     return Estimate(
@@ -133,7 +133,7 @@ async def _list(reader: Reader, interval: Interval) -> tuple[float, int]:
     Also returns the start time (Unix ms) from which on they are complete.
     """
     observations, oldest = 0, interval.end
-    async for page in reader.interval(interval, light=True):
+    async for page in reader.interval(interval, metadata_only=True):
         observations += len(page.observations)
         oldest = min((observation.start_ms for observation in page.observations), default=oldest)
         if observations >= _max_page_size(reader):

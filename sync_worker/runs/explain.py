@@ -7,7 +7,7 @@ from typing import Any
 
 from sync_worker.intervals import Interval
 from sync_worker.langfuse.reader import Reader
-from sync_worker.ledger import DeadLetter, Ledger, SentRow, SourceState, TraceNote
+from sync_worker.ledger import DeadLetter, Ledger, SentObservation, SourceState, TraceNote
 from sync_worker.ledger.lease import BACKFILL, LIVE
 from sync_worker.pipeline.assemble import Assembly
 from sync_worker.pipeline.notes import OPEN_FOR_MS
@@ -36,10 +36,10 @@ class Explanation:
         source = self._state.id
         note = self._ledger.traces(source, [trace_id]).get(trace_id)
         observations = await self._list(trace_id)
-        done = self._ledger.done_rows(source, [trace_id])
+        done = self._ledger.completed_observations(source, [trace_id])
         sent = self._ledger.deliveries_of(source, trace_id)
         letters = {letter.observation_id: letter for letter in self._ledger.dead_letters(source, trace_id=trace_id)}
-        completed = {role: self._ledger.coverage(source, role) for role in (LIVE, BACKFILL)}
+        completed = {role: self._ledger.completed_intervals(source, role) for role in (LIVE, BACKFILL)}
         listed = [
             self._describe(
                 observation,
@@ -68,7 +68,7 @@ class Explanation:
 
     async def _list(self, trace_id: str) -> list[Observation]:
         assembly = Assembly()
-        async for page in self._reader.traces([trace_id], Interval(0, self._now + 1), light=True):
+        async for page in self._reader.traces([trace_id], Interval(0, self._now + 1), metadata_only=True):
             assembly.add_page(page)
         return list(assembly.traces.get(trace_id, {}).values())
 
@@ -101,7 +101,7 @@ class Explanation:
         self,
         observation: Observation,
         note: TraceNote | None,
-        done: SentRow | None,
+        done: SentObservation | None,
         sent: tuple[int, int | None] | None,
         letter: DeadLetter | None,
         completed: dict[str, list[Interval]],
@@ -124,7 +124,7 @@ class Explanation:
         self,
         observation: Observation,
         note: TraceNote | None,
-        done: SentRow | None,
+        done: SentObservation | None,
         letter: DeadLetter | None,
         completed: dict[str, list[Interval]],
     ) -> str:

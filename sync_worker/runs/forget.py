@@ -19,7 +19,7 @@ def forget(session: Session, coverage: Coverage, windows: Sequence[int], now: in
     before = now - deepest - deepest // SCANS_PER_WINDOW
     scanned = earliest_scanned(session.state, windows, fresh=not ledger.is_live)
     before = before if scanned is None else min(before, scanned)
-    newest = ledger.newest_released(source, before)
+    newest = ledger.newest_flushed(source, before)
     if newest is None:
         return
     if newest >= (session.state.get(FORGOTTEN_BEFORE, fresh=True) or 0):

@@ -199,9 +199,9 @@ class LateJob(TimedJob):
         for trace_id, observations in others.items():
             note = known.get(trace_id) or TraceNote(trace_id, pending=True, earliest_ms=now, newest_ms=0)
             notes[trace_id] = pending_claimed(note, observations, now)
-        session.ledger.note_traces(session.source_id, notes.values())
+        session.ledger.store_traces(session.source_id, notes.values())
         for interval in undelivered:
-            session.ledger.uncover(session.source_id, self._role, interval)
+            session.ledger.reopen(session.source_id, self._role, interval)
 
 
 def _moments(traces: Iterable[Trace]) -> list[Interval]:

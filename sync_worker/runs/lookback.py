@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, replace
 from sync_worker.corrected import STEP_MS
 from sync_worker.intervals import Interval, merged
 from sync_worker.langfuse.reader import Page, Unreadable
-from sync_worker.ledger import SentRow, TraceNote
+from sync_worker.ledger import SentObservation, TraceNote
 from sync_worker.ledger.lease import LIVE
 from sync_worker.ledger.state_keys import FORGOTTEN_BEFORE, LAST_ENDED_SCAN, State, last_scan, running_scan
 from sync_worker.pipeline.driver import Pipeline
@@ -210,7 +210,7 @@ class LookbackScans:
 
     async def _scan_part(self, scan: Scan, most: int) -> int:
         """List the newest part of a scan, in about `most` requests; return the start from which on it is done."""
-        if self._session.reader.lists_lightly:
+        if self._session.reader.metadata_only_is_cheap:
             return await self._list_and_send(Interval(scan.start, scan.end), most=most)
         begin = scan.end - scan.reach * most
         # At a bucket boundary: the listing of a part of one is not stored, and would be repeated by each scan.
@@ -241,7 +241,9 @@ class LookbackScans:
         listed, pages, oldest = 0, 0, interval.end
         missing: list[Observation] = []
         unreadable: list[Unreadable] = []
-        async with aclosing(session.reader.interval(interval, light=True, ended_since_ms=ended_since_ms)) as walk:
+        async with aclosing(
+            session.reader.interval(interval, metadata_only=True, ended_since_ms=ended_since_ms)
+        ) as walk:
             async for page in walk:
                 session.report.lookback_requests += 1
                 session.report.observations_read += len(page.observations)
@@ -277,7 +279,7 @@ class LookbackScans:
         session = self._session
         traces = {trace_of(observation) for observation in observations}
         notes = session.ledger.traces(session.source_id, traces)
-        done = session.ledger.done_rows(session.source_id, traces)
+        done = session.ledger.completed_observations(session.source_id, traces)
         now = session.clock.now_ms()
         unknown: list[Observation] = []
         updated: dict[str, TraceNote] = {}
@@ -298,10 +300,10 @@ class LookbackScans:
             unknown.append(observation)
             if (trace, observation.id) not in done and observation.end_ms is not None:
                 self._delay.add(max(0, now - observation.end_ms) / 1000)
-        session.ledger.note_traces(session.source_id, updated.values())
+        session.ledger.store_traces(session.source_id, updated.values())
         return unknown
 
-    def _differs(self, observation: Observation, sent: SentRow | None) -> bool:
+    def _differs(self, observation: Observation, sent: SentObservation | None) -> bool:
         if sent is None:
             return True
         if sent.dead_lettered or not self._session.policy.resend_changed:

@@ -34,7 +34,7 @@ class OpenTraces:
         session = self._session
         now, guess = session.clock.certain_ms(), session.clock.now_ms()
         session.report.traces_given_up += session.ledger.give_up_open(session.source_id, now - OPEN_FOR_MS, MOST_OPEN)
-        left = MOST_OPEN if session.reader.lists_lightly else _FEW_A_CYCLE
+        left = MOST_OPEN if session.reader.metadata_only_is_cheap else _FEW_A_CYCLE
         while left > 0:
             session.clock.check()
             due = session.ledger.open_due(session.source_id, now, min(left, _AT_ONCE))
@@ -46,5 +46,5 @@ class OpenTraces:
                 note for note in due if has_ended(roots.get(note.trace_id, ()), str(note.context.get("rows_are", "")))
             ]
             later = [replace(note, check_ms=now + OPEN_EVERY_MS) for note in due if note not in ended]
-            session.ledger.note_traces(session.source_id, later)
+            session.ledger.store_traces(session.source_id, later)
             await self._pending.send(ended, now, guess)

@@ -84,7 +84,7 @@ class PendingTraces:
         await self.send([*overdue, *ready], now, guess)
         sent = {note.trace_id for note in (*overdue, *ready)}
         later = [replace(note, check_ms=now + 1) for note in younger if note.trace_id not in sent]
-        session.ledger.note_traces(session.source_id, later)
+        session.ledger.store_traces(session.source_id, later)
 
 
 class _FetchTraces(Job):
@@ -165,7 +165,7 @@ class _FetchTraces(Job):
         self._after |= after
         if group.is_last:
             self._after |= self._notes_of_missing()
-            session.ledger.note_traces(session.source_id, self._after.values())
+            session.ledger.store_traces(session.source_id, self._after.values())
 
     def _notes_of_missing(self) -> dict[str, TraceNote]:
         after: dict[str, TraceNote] = {}

@@ -47,7 +47,7 @@ class Resend:
         for hour, of_hour in parts:
             if hour.forgotten:
                 # First: after a kill, observations that were not sent again must not count as done.
-                session.ledger.forget_count(session.source_id, hour.start_ms // HOUR_MS)
+                session.ledger.delete_hourly_count(session.source_id, hour.start_ms // HOUR_MS)
             for part in of_hour:
                 for role, interval in self._split_at_sync_start(part):
                     log.info("sending what starts from %s to %s", iso_time(interval.start), iso_time(interval.end))
@@ -58,7 +58,7 @@ class Resend:
     async def _take_over(self, parts: Sequence[Interval]) -> None:
         """Claim these intervals, and wait until a live sync in a cycle has released them."""
         session = self.pipeline.session
-        claims.demand(session.ledger, session.source_id, parts)
+        claims.claim_all(session.ledger, session.source_id, parts)
         logged = False
         while any(clip(claims.claimed_by_others(session.ledger, session.source_id), part) for part in parts):
             if not logged:

@@ -52,10 +52,10 @@ class Retries:
         """
         session = self._session
         now = session.ledger.clock.now_ms()
-        due = session.ledger.letters_to_try(session.source_id, now, _AT_ONCE)
+        due = session.ledger.dead_letters_due(session.source_id, now, _AT_ONCE)
         if not due:
             return
-        session.ledger.note_tries([replace(letter, next_try_ms=now + FIRST_RETRY_MS) for letter in due])
+        session.ledger.store_tries([replace(letter, next_try_ms=now + FIRST_RETRY_MS) for letter in due])
         dated = [letter for letter in due if letter.observation_id is not None and letter.start_ms is not None]
         undated = [letter for letter in due if letter.observation_id is not None and letter.start_ms is None]
         if dated:
@@ -70,7 +70,7 @@ class Retries:
             alike = [letter for letter in without_id if _interval_of(letter) == interval]
             await self._retry_many(alike, interval, now, len(alike))
         stay = {letter.id for letter in session.ledger.dead_letters(ids=[letter.id or 0 for letter in due])}
-        session.ledger.note_tries([_postpone(letter, now) for letter in self._tried if letter.id in stay])
+        session.ledger.store_tries([_postpone(letter, now) for letter in self._tried if letter.id in stay])
         if len(stay) < len(due):
             log.info("%d dead letters could be read after all", len(due) - len(stay), extra={"action": "retry"})
 
@@ -86,7 +86,7 @@ class Retries:
             before = self._failed
             await self._retry(part, around)
             at_once *= 2 if self._failed == before else 1
-        self._session.ledger.note_tries([replace(letter, next_try_ms=now + 1) for letter in rest])
+        self._session.ledger.store_tries([replace(letter, next_try_ms=now + 1) for letter in rest])
 
     async def _retry(self, letters: Sequence[DeadLetter], around: Interval) -> None:
         """Read the observations of dead letters by id, or their whole interval if the ids are unknown."""
@@ -94,7 +94,7 @@ class Retries:
         await self._pipeline.run(job)
         self._failed += job.failed
         if not job.ids and not job.failed and job.all_sent:  # all of the interval was served and sent
-            self._session.ledger.settle_dead_letters(letters)
+            self._session.ledger.delete_dead_letters(letters)
 
 
 class _Retry(Job):
@@ -132,8 +132,8 @@ class _Retry(Job):
     def select(self, group: Group) -> dict[str, list[Observation]]:
         """Leave out what was sent in this state, what has no dead letter and was sent, and what its trace will send."""
         session, taken = self._session, group.traces
-        sent = session.ledger.sent_rows(session.source_id, taken)
-        done = session.ledger.done_rows(session.source_id, taken)
+        sent = session.ledger.sent_observations(session.source_id, taken)
+        done = session.ledger.completed_observations(session.source_id, taken)
         notes = session.ledger.traces(session.source_id, taken)
         self._pending = {trace_id for trace_id, note in notes.items() if note.pending}
         to_send: dict[str, list[Observation]] = {}
@@ -163,7 +163,7 @@ class _Retry(Job):
         for trace in choice.ready:
             for observation in trace.left_out:
                 self._arrived += _letters_of(observation, self._letters)
-        self._session.ledger.settle_dead_letters(self._arrived)
+        self._session.ledger.delete_dead_letters(self._arrived)
         self._arrived = []
         self.all_sent &= not choice.pending and not left
 

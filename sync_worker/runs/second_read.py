@@ -74,8 +74,8 @@ class SecondReads:
         last = self._state.get(LAST_SECOND_READ) or 0
         if not due or (len(due) < _PAGE_SIZE and 0 <= now - last < GATHER_MS):
             return
-        done = session.ledger.sent_rows(session.source_id, {read.trace_id for read in due})
-        session.ledger.end_second_reads(
+        done = session.ledger.sent_observations(session.source_id, {read.trace_id for read in due})
+        session.ledger.delete_second_reads(
             session.source_id, [read for read in due if (read.trace_id, read.observation_id) not in done]
         )
         reads = [
@@ -83,7 +83,7 @@ class SecondReads:
             for read in due
             if (read.trace_id, read.observation_id) in done
         ]
-        session.ledger.note_second_reads(session.source_id, reads)
+        session.ledger.schedule_second_reads(session.source_id, reads)
         plan = plan_reads(reads, self._length)
         for interval in plan.intervals:
             inside = {(read.trace_id, read.observation_id): read for read in reads if interval.contains(read.start_ms)}
@@ -146,7 +146,7 @@ class _Reread(LateJob):
         """Commit the notes, and that they were read."""
         super().commit(group, taken, choice, left)
         gone = self._left.values() if group.is_last else ()
-        self._session.ledger.end_second_reads(self._session.source_id, [*self._finished, *gone])
+        self._session.ledger.delete_second_reads(self._session.source_id, [*self._finished, *gone])
         self._finished = []
 
     def _postpone(self, reads: Sequence[SecondRead]) -> None:
@@ -157,7 +157,7 @@ class _Reread(LateJob):
             replace(read, due_ms=now + (SECOND_READ_MS << doubling))
             for read, doubling in zip(reads, doublings, strict=True)
         ]
-        self._session.ledger.note_second_reads(self._session.source_id, later)
+        self._session.ledger.schedule_second_reads(self._session.source_id, later)
 
 
 def plan_reads(reads: Sequence[SecondRead], length_ms: int | None) -> ReadPlan:

@@ -129,7 +129,7 @@ class Verification:
         return found
 
     def _coverage(self, role: str) -> list[Interval]:
-        return self._ledger.coverage(self._state.id, role)
+        return self._ledger.completed_intervals(self._state.id, role)
 
     def _default_interval(self, live: Sequence[Interval], backfilled: Sequence[Interval]) -> Interval:
         everything = merged([*live, *backfilled])
@@ -155,7 +155,7 @@ class Verification:
         self, interval: Interval, hours: dict[int, Hour], found: Verdict, seen: Counter[int], named: Counter[int]
     ) -> None:
         known: set[tuple[str, str]] = set()
-        async for page in self._reader.interval(interval, light=True):
+        async for page in self._reader.interval(interval, metadata_only=True):
             found.requests += 1
             found.observations_listed += len(page.observations)
             observations = [observation for observation in page.observations if interval.contains(observation.start_ms)]
@@ -178,7 +178,7 @@ class Verification:
     def _count(self, observations: Collection[Observation], seen: Counter[int], named: Counter[int]) -> None:
         """Count observations that may be forgotten by the hour; those of pending traces are not due yet."""
         traces = {trace_of(observation) for observation in observations}
-        done = self._ledger.done_rows(self._state.id, traces)
+        done = self._ledger.completed_observations(self._state.id, traces)
         notes = self._ledger.traces(self._state.id, traces)
         for observation in observations:
             trace = trace_of(observation)
@@ -190,7 +190,7 @@ class Verification:
     def _compare(self, observations: Sequence[Observation], hours: dict[int, Hour]) -> None:
         """Compare observations that the ledger must know by id."""
         traces = {trace_of(observation) for observation in observations}
-        done = self._ledger.done_rows(self._state.id, traces)
+        done = self._ledger.completed_observations(self._state.id, traces)
         notes = self._ledger.traces(self._state.id, traces)
         first = self._state.sync_start_ms
         backfilled = self._coverage(BACKFILL)
@@ -216,7 +216,7 @@ class Verification:
 
         Missing observations found by id take precedence.
         """
-        done = self._ledger.rows_done_by_hour(self._state.id) if seen else Counter[int]()
+        done = self._ledger.completed_by_hour(self._state.id) if seen else Counter[int]()
         for number, listed in seen.items():
             missing = listed - done[number]
             by_name = hours[number].missing if number in hours else 0
@@ -237,7 +237,7 @@ class Verification:
         ]
         for interval in reopened:
             for role in (LIVE, BACKFILL):
-                self._ledger.uncover(self._state.id, role, interval)
+                self._ledger.reopen(self._state.id, role, interval)
         return reopened
 
     def _known_from(self, hour: Hour) -> int:

@@ -94,7 +94,7 @@ async def _newest(readers: Sequence[Reader], now_ms: int) -> list[Observation]:
 
 
 async def _first_rows(reader: Reader, start_ms: int, end_ms: int) -> list[Observation]:
-    async with aclosing(reader.interval(Interval(start_ms, end_ms), light=True)) as pages:
+    async with aclosing(reader.interval(Interval(start_ms, end_ms), metadata_only=True)) as pages:
         async for page in pages:
             if page.observations:
                 return page.observations[:COMPARED]

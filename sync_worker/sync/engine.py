@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from sync_worker.clock import Clock, Stopped
 from sync_worker.errors import CredentialsRefused, ExitCode, LeaseHeld, StateError, Stop, SyncError, TransientError
 from sync_worker.intervals import Interval
-from sync_worker.langfuse.buckets import Budgets
-from sync_worker.langfuse.budget import Allowance
+from sync_worker.langfuse.buckets import RateLimiters
 from sync_worker.langfuse.client import EndpointMissing
-from sync_worker.langfuse.pace import Paces
+from sync_worker.langfuse.concurrency import ConcurrencyLimits
+from sync_worker.langfuse.rate_limiter import Quota
 from sync_worker.ledger import DeadLetter, Ledger
 from sync_worker.pipeline.limits import Limits
 from sync_worker.pipeline.report import SourceReport
@@ -71,15 +71,15 @@ class Engine:
     limits: Limits = field(default_factory=Limits)
     clocks: Clocks = field(init=False)
     starts: ProvisionalStarts = field(init=False)
-    budgets: Budgets = field(init=False)
-    paces: Paces = field(init=False)
+    budgets: RateLimiters = field(init=False)
+    paces: ConcurrencyLimits = field(init=False)
     identities: Identities = field(init=False)
     _current: dict[str, Source] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        allowance = Allowance(self.settings.requests_per_minute, self.settings.budget_share, self.parts)
-        self.budgets = Budgets(self.clock, allowance, self.ledger.requests)
-        self.paces = Paces(self.clock)
+        allowance = Quota(self.settings.requests_per_minute, self.settings.budget_share, self.parts)
+        self.budgets = RateLimiters(self.clock, allowance, self.ledger.requests)
+        self.paces = ConcurrencyLimits(self.clock)
         self.ledger.max_dead_letters = self.settings.max_dead_letters
         self.clocks = self.ledger.clock = Clocks(self.clock, self.ledger)
         self.starts = ProvisionalStarts(self.ledger)

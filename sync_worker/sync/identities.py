@@ -207,7 +207,7 @@ class Identities:
         return next(iter(here), None), sorted(others, key=lambda state: -state.checked_ms)
 
     def _remember(self, keys: str, langfuse_url: str, project: Project) -> SourceState:
-        return self._ledger.remember_source(keys, langfuse_url, project.id, project.name, project.organization_id)
+        return self._ledger.store_source(keys, langfuse_url, project.id, project.name, project.organization_id)
 
     async def _place(self, source: Source, project: Project) -> str:
         """Return the address under which the ledger stores, or is to store, a source's project."""
@@ -316,7 +316,7 @@ class Identities:
         """Connect to an address for a few requests without retries."""
         client = LangfuseClient(
             url, *key_pair,
-            budget=self._budget_of(keys_hash(url, *key_pair)), backoff=Backoff("Langfuse", self._clock, 0.0),
+            rate_limits=self._budget_of(keys_hash(url, *key_pair)), backoff=Backoff("Langfuse", self._clock, 0.0),
             clock=self._clock, max_bytes=self._settings.max_response_bytes, transport=self._transport,
         )  # fmt: skip
         try:

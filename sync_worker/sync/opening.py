@@ -14,9 +14,9 @@ from sync_worker.corrected import CorrectedClock
 from sync_worker.http import date_hooks
 from sync_worker.kelet.client import KeletClient
 from sync_worker.kelet.delivery import Delivery
-from sync_worker.langfuse.buckets import Budgets
+from sync_worker.langfuse.buckets import RateLimiters
 from sync_worker.langfuse.client import LangfuseClient
-from sync_worker.langfuse.pace import Paces
+from sync_worker.langfuse.concurrency import ConcurrencyLimits
 from sync_worker.ledger import Ledger, SourceState, source_scope
 from sync_worker.ledger.state_keys import DELIVERY, GZIP_REFUSED, PAGE_LIMITS, REJECTED_IN_A_ROW
 from sync_worker.pipeline.limits import Limits
@@ -46,8 +46,8 @@ async def open_source(
     report: SourceReport,
     *,
     max_elapsed: float | None,
-    budgets: Budgets,
-    paces: Paces,
+    budgets: RateLimiters,
+    paces: ConcurrencyLimits,
     transports: Transports,
     identities: Identities,
     limits: Limits,
@@ -76,8 +76,8 @@ async def open_source(
             await _ask_kelet_time(clock, kelet)  # also if the keys are rejected: the sync start needs the time
         budget = budgets.of(organization_scope(state))
         if known is None:
-            budget.adopt(client.budget)
-        client.budget = budget
+            budget.adopt(client.rate_limits)
+        client.rate_limits = budget
         await _correct_clock(clock, client, kelet)
         keys = ledger.state(source_scope(state.id))
         keys.reload()
@@ -86,9 +86,9 @@ async def open_source(
             LedgerSink(ledger, state.id, report, ledger.clock),
             sending,
             clock,
-            refused_before=keys.get(REJECTED_IN_A_ROW) or 0,
+            rejected_before=keys.get(REJECTED_IN_A_ROW) or 0,
             projects={source.kelet_project, *(route.project for route in source.routes)},
-            remembered=keys.get(DELIVERY),
+            stored=keys.get(DELIVERY),
         )
         lookback = span_ms(max(settings.late_horizons)) + span_ms(settings.max_open)
         generations = Generations(keys, settings.langfuse_api, lookback, clock)
@@ -121,8 +121,8 @@ async def ask_time(
     ledger: Ledger,
     clock: CorrectedClock,
     max_elapsed: float | None,
-    budgets: Budgets,
-    paces: Paces,
+    budgets: RateLimiters,
+    paces: ConcurrencyLimits,
     transports: Transports,
 ) -> None:
     """Request the time of a source's Langfuse, before anything else. Raises as requests do."""
@@ -140,8 +140,8 @@ def _client(
     known: SourceState | None,
     clock: CorrectedClock,
     max_elapsed: float | None,
-    budgets: Budgets,
-    paces: Paces,
+    budgets: RateLimiters,
+    paces: ConcurrencyLimits,
     transports: Transports,
     limits: Limits,
 ) -> LangfuseClient:
@@ -150,10 +150,10 @@ def _client(
         source.langfuse_base_url,
         source.langfuse_public_key,
         source.langfuse_secret_key.get_secret_value(),
-        budget=budgets.of_keys(keys_of(source)) if known is None else budgets.of(organization_scope(known)),
+        rate_limits=budgets.of_keys(keys_of(source)) if known is None else budgets.of(organization_scope(known)),
         backoff=Backoff("Langfuse", clock, max_elapsed),
         clock=clock,
-        pace=paces.of(source.langfuse_base_url),
+        concurrency=paces.of(source.langfuse_base_url),
         media_hosts=settings.media_hosts,
         max_bytes=settings.max_response_bytes,
         filter_bytes=limits.filter_bytes,

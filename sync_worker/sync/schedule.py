@@ -99,7 +99,7 @@ class Worker:
             log.debug("%s", report.line(), extra={"action": "cycle", "source": source.name})
         began_ms = self.engine.ledger.clock.now_ms() - round((self.clock.monotonic() - started) * 1000)
         try:
-            self.engine.ledger.note_run("run", began_ms, code, {"sources": [report.as_json()]})
+            self.engine.ledger.store_run("run", began_ms, code, {"sources": [report.as_json()]})
         except Stop as error:
             self._stop_for(error, "cycle")
 

@@ -13,7 +13,7 @@ from sync_worker.kelet.delivery import Delivery
 from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.reader import Reader
 from sync_worker.ledger import DeadLetter, Ledger, SourceState
-from sync_worker.ledger.lease import BACKFILL, LIVE, holder
+from sync_worker.ledger.lease import BACKFILL, LIVE, lease_owner
 from sync_worker.ledger.state_keys import DELIVERY, GZIP_REFUSED, PAGE_LIMITS, REJECTED_IN_A_ROW
 from sync_worker.pipeline.driver import Pipeline
 from sync_worker.pipeline.limits import Limits
@@ -90,7 +90,7 @@ class SourceSync:
         """Sync what of the interval is not completed; a rerun resumes. With `partitions`, only in them."""
         await backfill(self._pipeline, self._coverage, interval, partitions, progress)
         self._report_unscanned(interval)
-        if holder(self._ledger, LIVE) is None:
+        if lease_owner(self._ledger, LIVE) is None:
             await self._live().read_again(BACKFILL)
         self._log_second_reads()
         forget(self._session, self._coverage, self._windows, self.clock.certain_ms())
@@ -170,7 +170,7 @@ class SourceSync:
             self.state,
             self._windows,
             span_ms(self._settings.interval),
-            self._client.budget.per_minute(self._session.reader.api),
+            self._client.rate_limits.per_minute(self._session.reader.api),
         )
 
     def _verification(self) -> Verification:
@@ -209,8 +209,8 @@ class SourceSync:
             kelet.put(GZIP_REFUSED, 1)
             kelet.save()
         state.put(PAGE_LIMITS, self._session.reader.limits)
-        state.put(REJECTED_IN_A_ROW, delivery.refused_in_a_row)
-        state.put(DELIVERY, delivery.to_remember)
+        state.put(REJECTED_IN_A_ROW, delivery.rejected_in_a_row)
+        state.put(DELIVERY, delivery.delivery_state)
         state.save()
 
     def _sync_start(self, now: int) -> int:

@@ -16,7 +16,7 @@ from bench.otlp_sink import Sink
 from bench.serving import Request
 from bench.shape import DAY_MS, HOUR_MS, Shape, iso, recent, unix_ms
 from bench.speed import speed
-from sync_worker.langfuse.v2 import CONTEXT, FULL, LIGHT
+from sync_worker.langfuse.v2 import CONTEXT, FULL, METADATA_ONLY
 
 SHAPE = Shape(blocks=3, block_rows=200, period_ms=HOUR_MS, first_ms=unix_ms("2026-03-01T22:00:00.000Z"))
 
@@ -80,7 +80,7 @@ class TestLangfuse:
         assert {row["traceId"] for row in found} == set(traces)
         assert all(row["parentObservationId"] is None and "input" not in row for row in found)
         since = rows[300]["startTime"]
-        late = listed(langfuse, LIGHT, filter=condition("endTime", since))
+        late = listed(langfuse, METADATA_ONLY, filter=condition("endTime", since))
         assert [row["id"] for row in late] == [r["id"] for r in rows if r["endTime"] and r["endTime"] >= since]
         assert "metadata" not in late[0]
 

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sync_worker.langfuse.observations import parse_row
+from sync_worker.langfuse.observations import parse_v2_observation
 from sync_worker.langfuse.v1_observations import parse_observation, parse_trace
 from sync_worker.pipeline.assemble import Assembly
 from sync_worker.records import Observation
@@ -59,7 +59,7 @@ class Pair:
 
 
 def _rows_v2(pair: Pair) -> list[Observation]:
-    return [parse_row(row) for row in pair.v2]
+    return [parse_v2_observation(row) for row in pair.v2]
 
 
 def _rows_v1(pair: Pair) -> list[Observation]:

@@ -16,7 +16,7 @@ from sync_worker.backoff import Backoff
 from sync_worker.clock import Clock
 from sync_worker.demo.receiver import OtlpReceiver
 from sync_worker.kelet.client import KeletClient
-from sync_worker.kelet.delivery import Delivery, Settled
+from sync_worker.kelet.delivery import Delivery, Result
 from sync_worker.spans.model import EncodedSpan, RowKey
 from tests.support import otlp
 from tests.support.clock import VirtualClock
@@ -72,7 +72,7 @@ def numbers(of: Sequence[EncodedSpan]) -> list[int]:
 class Kept:
     """A sink that keeps what is settled and refuses to hear of a span twice."""
 
-    settled: list[Settled] = field(default_factory=list)
+    settled: list[Result] = field(default_factory=list)
     keys: set[RowKey] = field(default_factory=set)
     remembered: str | None = None
 
@@ -82,8 +82,8 @@ class Kept:
     def check(self) -> None:
         """Keep whatever is settled."""
 
-    def settle(self, settled: Settled) -> None:
-        keys = [one.key for one in settled.accepted] + [one.span.key for one in settled.refused]
+    def commit(self, settled: Result) -> None:
+        keys = [one.key for one in settled.accepted] + [one.span.key for one in settled.rejected]
         assert len(set(keys)) == len(keys)
         assert self.keys.isdisjoint(keys)
         self.keys.update(keys)
@@ -97,12 +97,12 @@ class Kept:
     @property
     def refused(self) -> list[EncodedSpan]:
         """Spans that were dead-lettered, in order."""
-        return [one.span for settled in self.settled for one in settled.refused]
+        return [one.span for settled in self.settled for one in settled.rejected]
 
     @property
     def statuses(self) -> set[int | None]:
         """With which answers spans were dead-lettered."""
-        return {one.status for settled in self.settled for one in settled.refused}
+        return {one.status for settled in self.settled for one in settled.rejected}
 
 
 @dataclass
@@ -154,7 +154,7 @@ def send(make_client: MakeClient) -> Send:
     def make(
         *,
         patience: float | None = 300.0,
-        refused_before: int = 0,
+        rejected_before: int = 0,
         clock: VirtualClock | None = None,
         compression: str = "none",
         timeout: float = 5.0,
@@ -163,7 +163,7 @@ def send(make_client: MakeClient) -> Send:
         clock = clock or VirtualClock()
         kept = Kept()
         client = make_client(compression=compression, timeout=timeout)
-        delivery = Delivery(client, kept, backoff(clock, patience), clock, refused_before=refused_before, **options)
+        delivery = Delivery(client, kept, backoff(clock, patience), clock, rejected_before=rejected_before, **options)
         return Sending(delivery, client, kept, clock)
 
     return make

@@ -17,9 +17,9 @@ from sync_worker import __version__
 from sync_worker.demo.receiver import OtlpReceiver, TraceRequest
 from sync_worker.demo.serving import Reply, json_reply
 from sync_worker.errors import CredentialsRefused, SourcePaused, SyncError, TransientError
-from sync_worker.kelet.acknowledgement import partial_success, why_not
+from sync_worker.kelet.acknowledgement import partial_success, why_not_acknowledged
 from sync_worker.kelet.batches import body
-from sync_worker.kelet.client import Accepted, Failed, KeletClient, ProjectUnknown, Refused
+from sync_worker.kelet.client import Accepted, KeletClient, ProjectUnknown, Rejected, RequestFailed
 from sync_worker.spans.model import EncodedSpan
 from tests.kelet.conftest import KEY, PROJECT, MakeClient, encoded, spans
 from tests.support import faults
@@ -111,7 +111,7 @@ async def test_bad_batch_does_not_end_gzip(kelet: OtlpReceiver, make_client: Mak
     """One poison span turns compression off for good."""
     kelet.script = faults.refuse_span("poison")
     client = make_client()
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(Rejected) as caught:
         await client.post(spans(40, [3]))
     assert caught.value.status == 400
     assert not client.gzip_refused
@@ -134,7 +134,7 @@ async def test_gzip_by_order_has_no_second_try(code: int, kelet: OtlpReceiver, m
     """A body goes out plain although the operator forbade it."""
     kelet.script = faults.refuse_gzip(code)
     client = make_client(compression="gzip", gzip_refused=True)
-    with pytest.raises((Refused, SourcePaused)):
+    with pytest.raises((Rejected, SourcePaused)):
         await client.post(LARGE)
     assert len(kelet.requests) == 1
 
@@ -194,7 +194,7 @@ async def test_success(reply: Reply, meaning: Accepted, kelet: OtlpReceiver, cli
 )  # fmt: skip
 def test_any_body_has_a_meaning(content: bytes, kind: str) -> None:
     """An answer that nobody thought of ends the run with an error of the program, or a page counts as success."""
-    said = why_not(200, kind, content)
+    said = why_not_acknowledged(200, kind, content)
     assert partial_success(kind, content).rejected_spans is not None
     if content.startswith(b"<html"):
         assert said is not None
@@ -280,13 +280,13 @@ def test_partial_success_that_begins_like_a_page() -> None:
     """A partial success of sixty bytes, which begins with a line break and `<`, is taken for a web page."""
     content = _partial(3, "x" * 56)
     assert content[:2] == b"\n<"
-    assert why_not(200, "application/x-protobuf", content) is None
+    assert why_not_acknowledged(200, "application/x-protobuf", content) is None
 
 
 MEANINGS: list[tuple[Reply, type[Exception], str]] = [
-    (faults.status(400), Refused, "400"),
-    (faults.status(413), Refused, "413"),
-    (faults.status(422), Refused, "422"),
+    (faults.status(400), Rejected, "400"),
+    (faults.status(413), Rejected, "413"),
+    (faults.status(422), Rejected, "422"),
     (faults.status(401), CredentialsRefused, "KELET_API_KEY"),
     (faults.status(403), CredentialsRefused, "KELET_API_KEY"),
     (faults.no_such_project(), ProjectUnknown, "create the project"),
@@ -294,16 +294,16 @@ MEANINGS: list[tuple[Reply, type[Exception], str]] = [
     (faults.status(409), SourcePaused, "KELET_API_URL"),
     (faults.status(415), SourcePaused, "KELET_API_URL"),
     (faults.redirect("/other"), SourcePaused, "redirects"),
-    (faults.status(408), Failed, "408"),
+    (faults.status(408), RequestFailed, "408"),
     (faults.status(429), TransientError, "429"),
-    (faults.status(500), Failed, "500"),
+    (faults.status(500), RequestFailed, "500"),
     (faults.status(500, retry_after=1), TransientError, "500"),
-    (faults.status(502), Failed, "502"),
-    (faults.status(504), Failed, "504"),
-    (faults.status(524), Failed, "524"),
+    (faults.status(502), RequestFailed, "502"),
+    (faults.status(504), RequestFailed, "504"),
+    (faults.status(524), RequestFailed, "524"),
     (faults.status(503), TransientError, "503"),
     (faults.status(529), TransientError, "529"),
-    (faults.drop(), Failed, "cannot be reached"),
+    (faults.drop(), RequestFailed, "cannot be reached"),
 ]
 
 
@@ -364,8 +364,8 @@ async def test_no_key_in_any_message(
         kelet.script = script
         try:
             told += repr(await client.post(batch))
-        except (SyncError, Refused) as fault:
-            told += "".join(traceback.format_exception(fault))
+        except (SyncError, Rejected) as error:
+            told += "".join(traceback.format_exception(error))
     assert told
     assert KEY not in told + caplog.text + repr(client)
 

@@ -12,7 +12,7 @@ from sync_worker.clock import Stopped
 from sync_worker.demo.receiver import OtlpReceiver, TraceRequest
 from sync_worker.demo.serving import Reply
 from sync_worker.errors import CredentialsRefused, SourcePaused, StateError, TransientError
-from sync_worker.kelet.delivery import Settled
+from sync_worker.kelet.delivery import Result
 from sync_worker.kelet.posting import MAX_IN_FLIGHT
 from sync_worker.spans.model import EncodedSpan
 from tests.kelet.conftest import Kept, Send, encoded, numbers, send_all, spans
@@ -52,7 +52,7 @@ async def test_all_is_well(kelet: OtlpReceiver, send: Send) -> None:
     await send_all(made.delivery, traces(20))
     assert len(made.kept.accepted) == 60
     assert arrived(kelet) == keys(made.kept)
-    assert (made.kept.refused, made.delivery.refused_in_a_row, made.clock.waits) == ([], 0, [])
+    assert (made.kept.refused, made.delivery.rejected_in_a_row, made.clock.waits) == ([], 0, [])
 
 
 async def test_nothing_to_send(kelet: OtlpReceiver, send: Send) -> None:
@@ -71,7 +71,7 @@ PASSING = {
 
 @pytest.mark.parametrize("reply", PASSING.values(), ids=PASSING.keys())
 async def test_fault_that_passes(reply: Reply, kelet: OtlpReceiver, send: Send) -> None:
-    """After a fault that passes spans are missing, twice there, or dead-lettered."""
+    """After a error that passes spans are missing, twice there, or dead-lettered."""
     kelet.script = faults.in_turn(None, reply, reply, reply)
     made = send()
     await send_all(made.delivery, traces(8))
@@ -115,7 +115,7 @@ async def test_partial_success(kelet: OtlpReceiver, send: Send) -> None:
     made = send()
     await send_all(made.delivery, traces(1))
     (settled,) = made.kept.settled
-    assert (len(settled.accepted), settled.rejected, settled.rejected_reason) == (3, 2, "too old")
+    assert (len(settled.accepted), settled.partial_rejections, settled.rejected_reason) == (3, 2, "too old")
     assert len(kelet.requests) == 1
 
 
@@ -180,7 +180,7 @@ async def test_nothing_is_settled_when_all_is_refused(
     made.delivery.finish()
     assert made.kept.settled == []
     assert len(kelet.requests) <= MAX_IN_FLIGHT
-    assert made.delivery.refused_in_a_row == 0
+    assert made.delivery.rejected_in_a_row == 0
 
 
 async def test_patience_ends(kelet: OtlpReceiver, send: Send) -> None:
@@ -209,7 +209,7 @@ async def test_error_waits_for_what_is_in_flight(kelet: OtlpReceiver, send: Send
 class Broken(Kept):
     """A sink that cannot write."""
 
-    def settle(self, settled: Settled) -> None:
+    def commit(self, settled: Result) -> None:
         raise StateError("the disk is full")
 
 

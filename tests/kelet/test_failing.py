@@ -12,7 +12,7 @@ from sync_worker.clock import Stopped
 from sync_worker.demo.receiver import OtlpReceiver, TraceRequest
 from sync_worker.demo.serving import Reply
 from sync_worker.errors import SourcePaused, TransientError
-from sync_worker.kelet.delivery import MAX_HELD_IN_A_ROW
+from sync_worker.kelet.delivery import MAX_FAILING_IN_A_ROW
 from sync_worker.spans.model import EncodedSpan
 from tests.kelet.conftest import Send, Sending, encoded, numbers, send_all, spans
 from tests.support import faults
@@ -111,7 +111,7 @@ async def test_refused_connections_halve_nothing(kelet: OtlpReceiver, send: Send
     with pytest.raises(TransientError, match="cannot be reached"):
         await send_all(made.delivery, [large(40)])
     made.client.url = kelet.url + "/api/traces"
-    again = send(remembered=made.delivery.to_remember)
+    again = send(stored=made.delivery.delivery_state)
     await send_all(again.delivery, [large(40)])
     assert len(kelet.requests) == 1
 
@@ -121,7 +121,7 @@ async def test_search_goes_on_in_the_next_run(kelet: OtlpReceiver, send: Send) -
     kelet.script = gateway(8_000, faults.status(504))
     remembered, todo = None, large(400)
     for _ in range(20):
-        made = send(patience=20.0, remembered=remembered)
+        made = send(patience=20.0, stored=remembered)
         try:
             await send_all(made.delivery, [todo])
             break
@@ -134,7 +134,7 @@ async def test_search_goes_on_in_the_next_run(kelet: OtlpReceiver, send: Send) -
     assert remembered is not None
     assert len(kelet.spans) == 400
     kelet.clear()
-    last = send(remembered=made.delivery.to_remember)
+    last = send(stored=made.delivery.delivery_state)
     await send_all(last.delivery, [large(20, trace=2)])
     assert max(sizes(kelet)) <= 8_000
 
@@ -144,7 +144,7 @@ async def test_patience_for_one_try_finds_a_size_too(kelet: OtlpReceiver, send: 
     kelet.script = gateway(8_000, faults.status(504))
     remembered, todo = None, large(60)
     for _ in range(40):
-        made = send(patience=0.1, remembered=remembered)
+        made = send(patience=0.1, stored=remembered)
         try:
             await send_all(made.delivery, [todo])
             break
@@ -165,7 +165,7 @@ async def test_limit_seen_once_is_not_for_ever(kelet: OtlpReceiver, send: Send) 
     assert len([size for size in sizes(kelet) if size > 20_000]) <= len(sizes(kelet)) / 10
     kelet.script = None
     kelet.clear()
-    again = send(remembered=made.delivery.to_remember)
+    again = send(stored=made.delivery.delivery_state)
     await send_all(again.delivery, [large(200, trace) for trace in range(1, 31)])
     assert sizes(kelet)[-1] > 180_000
 
@@ -189,12 +189,12 @@ async def test_no_proof_no_dead_letter(kelet: OtlpReceiver, send: Send) -> None:
     made = send(patience=ALWAYS)
     remembered = None
     for _ in range(5):
-        made = send(remembered=remembered)
+        made = send(stored=remembered)
         assert len(await send_all(made.delivery, [[encoded("poison", 1)]])) == 1
         assert made.kept.settled == []
         with pytest.raises(TransientError, match="1 span"):
             made.delivery.check()
-        remembered = made.delivery.to_remember
+        remembered = made.delivery.delivery_state
 
 
 async def test_proof_over_several_runs(kelet: OtlpReceiver, send: Send) -> None:
@@ -203,11 +203,11 @@ async def test_proof_over_several_runs(kelet: OtlpReceiver, send: Send) -> None:
     remembered, poison = None, encoded("poison", 1)
     refused: list[list[EncodedSpan]] = []
     for run in range(4):
-        made = send(remembered=remembered)
+        made = send(stored=remembered)
         await send_all(made.delivery, [[poison]])
         await send_all(made.delivery, [spans(2, trace=run + 2)])
         refused.append(made.kept.refused)
-        remembered = made.delivery.to_remember
+        remembered = made.delivery.delivery_state
         if refused[-1]:
             break
     assert refused == [[], [poison]]
@@ -249,7 +249,7 @@ async def test_outage_is_probed_one_request_at_a_time(kelet: OtlpReceiver, send:
     assert len(kelet.requests) < 150  # at most one a minute but for the first ones
     kelet.script = None
     kelet.clear()
-    again = send(remembered=made.kept.remembered)
+    again = send(stored=made.kept.remembered)
     await send_all(again.delivery, [large(50, trace) for trace in range(1, 9)])
     assert len(again.kept.accepted) == 400
     assert len(kelet.requests) < 40
@@ -261,7 +261,7 @@ async def test_outage_gives_up_few(kelet: OtlpReceiver, send: Send) -> None:
     made = send(patience=10 * 3600.0)
     with pytest.raises(TransientError):
         await send_all(made.delivery, [spans(40)])
-    assert len(made.delivery._held) <= MAX_HELD_IN_A_ROW
+    assert len(made.delivery._failing) <= MAX_FAILING_IN_A_ROW
     assert made.kept.settled == []
 
 

@@ -1,6 +1,6 @@
 """Spans that Kelet refuses for what they are.
 
-Exactly those are dead-lettered, and never for a fault of another kind.
+Exactly those are dead-lettered, and never for a error of another kind.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from sync_worker.demo.receiver import OtlpReceiver, ReceivedSpan, TraceRequest
 from sync_worker.demo.serving import Reply
 from sync_worker.errors import SourcePaused
-from sync_worker.kelet.client import Accepted, Refused
-from sync_worker.kelet.delivery import MAX_REFUSED_IN_A_ROW, Delivery
+from sync_worker.kelet.client import Accepted, Rejected
+from sync_worker.kelet.delivery import MAX_REJECTED_IN_A_ROW, Delivery
 from sync_worker.spans.model import EncodedSpan
 from tests.kelet.conftest import Kept, Send, backoff, encoded, numbers, send_all, spans
 from tests.support import faults
@@ -81,7 +81,7 @@ async def test_all_refused_is_no_poison(count: int, kelet: OtlpReceiver, send: S
     made.delivery.finish()
     assert made.kept.settled == []
     assert len(kelet.requests) < 70
-    assert made.delivery.refused_in_a_row == 0
+    assert made.delivery.rejected_in_a_row == 0
 
 
 async def test_all_batches_refused(kelet: OtlpReceiver, send: Send) -> None:
@@ -101,10 +101,10 @@ async def test_few_alone_are_believed(count: int, kelet: OtlpReceiver, send: Sen
     made = send()
     await send_all(made.delivery, [spans(count)])
     assert made.kept.settled == []
-    assert made.delivery.refused_in_a_row == count
+    assert made.delivery.rejected_in_a_row == count
     made.delivery.finish()
     assert len(made.kept.refused) == count
-    assert made.delivery.refused_in_a_row == count
+    assert made.delivery.rejected_in_a_row == count
     made.delivery.finish()
     assert len(made.kept.settled) == 1
 
@@ -114,32 +114,32 @@ async def test_streak_goes_on_in_the_next_run(kelet: OtlpReceiver, send: Send) -
     kelet.script = faults.always(faults.status(400))
     refused = 0
     for run in (1, 2):
-        made = send(refused_before=refused)
+        made = send(rejected_before=refused)
         await send_all(made.delivery, [spans(3, trace=run)])
         made.delivery.finish()
-        refused = made.delivery.refused_in_a_row
+        refused = made.delivery.rejected_in_a_row
     assert refused == 6
-    made = send(refused_before=refused)
+    made = send(rejected_before=refused)
     with pytest.raises(SourcePaused):
         await send_all(made.delivery, [spans(3, trace=3)])
     made.delivery.finish()
-    assert (made.kept.settled, made.delivery.refused_in_a_row) == ([], 6)
+    assert (made.kept.settled, made.delivery.rejected_in_a_row) == ([], 6)
 
 
 async def test_acceptance_ends_the_streak(kelet: OtlpReceiver, send: Send) -> None:
     """Refusals of last week count although Kelet has taken everything since."""
     kelet.script = faults.refuse_span("poison")
-    made = send(refused_before=7)
+    made = send(rejected_before=7)
     await send_all(made.delivery, [spans(1, trace=1)])
-    assert made.delivery.refused_in_a_row == 0
+    assert made.delivery.rejected_in_a_row == 0
     await send_all(made.delivery, [spans(3, range(3), trace=2)])
-    assert made.delivery.refused_in_a_row == 3
+    assert made.delivery.rejected_in_a_row == 3
 
 
 async def test_last_of_a_streak_is_settled_by_what_is_left(kelet: OtlpReceiver, send: Send) -> None:
     """A poison span right after earlier ones pauses the source although its neighbours are taken."""
     kelet.script = faults.refuse_span("poison")
-    made = send(refused_before=7)
+    made = send(rejected_before=7)
     await send_all(made.delivery, [spans(16, [0])])
     assert numbers(made.kept.refused) == [0]
     assert len(made.kept.accepted) == 15
@@ -197,7 +197,7 @@ async def test_too_small_a_door_is_no_fault_of_the_spans(kelet: OtlpReceiver, se
 
 
 async def test_outage_while_halving(kelet: OtlpReceiver, send: Send) -> None:
-    """A fault that passes, in the midst of the search, is held against a span."""
+    """A error that passes, in the midst of the search, is held against a span."""
     calls: list[int] = []
 
     def script(request: TraceRequest) -> Reply | None:
@@ -225,7 +225,7 @@ class InMemory:
         self.requests += 1
         await asyncio.sleep(0)
         if any(Span.FromString(one.span).name == "poison" for one in batch):
-            raise Refused(400, "a span is not acceptable")
+            raise Rejected(400, "a span is not acceptable")
         self.taken += numbers(batch)
         return Accepted()
 
@@ -244,7 +244,7 @@ def test_any_poison_beside_any_good_span(case: tuple[int, set[int]]) -> None:
         client, kept, clock = InMemory(), Kept(), VirtualClock()
         delivery = Delivery(client, kept, backoff(clock), clock)  # type: ignore[arg-type]
         batches = [spans(count, sorted(poison))]
-        if len(poison) == count >= MAX_REFUSED_IN_A_ROW:
+        if len(poison) == count >= MAX_REJECTED_IN_A_ROW:
             with pytest.raises(SourcePaused):
                 await send_all(delivery, batches)
             delivery.finish()

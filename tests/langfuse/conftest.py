@@ -16,11 +16,11 @@ from sync_worker.demo.langfuse_server import RecordedLangfuse
 from sync_worker.demo.serving import Request
 from sync_worker.intervals import Interval
 from sync_worker.langfuse.buckets import Buckets
-from sync_worker.langfuse.budget import Allowance
 from sync_worker.langfuse.client import LangfuseClient
+from sync_worker.langfuse.concurrency import ConcurrencyLimit
 from sync_worker.langfuse.listing import OBSERVATIONS, TRACES
-from sync_worker.langfuse.pace import Pace
 from sync_worker.langfuse.page_size import PageSize
+from sync_worker.langfuse.rate_limiter import Quota
 from sync_worker.langfuse.reader import Page
 from sync_worker.langfuse.v1 import V1Reader
 from sync_worker.langfuse.v2 import V2Reader
@@ -66,7 +66,7 @@ async def connect() -> AsyncIterator[Connect]:
                 url,
                 PUBLIC_KEY,
                 SECRET_KEY,
-                budget=Buckets(clock, Allowance(None, Fraction(4, 5))),
+                rate_limits=Buckets(clock, Quota(None, Fraction(4, 5))),
                 backoff=Backoff("Langfuse", clock, patience),
                 clock=clock,
                 transport=httpx.AsyncHTTPTransport(verify=False),  # reading certificates takes longer than most tests
@@ -168,7 +168,7 @@ async def connect_v1() -> AsyncIterator[ConnectV1]:
             *,
             limit: int | None = None,
             patience: float | None = PATIENCE,
-            pace: bool = False,
+            concurrency: bool = False,
             seconds: float | Callable[[Request], float] = 0.0,
         ) -> ConnectedV1:
             clock = VirtualClock()
@@ -176,10 +176,10 @@ async def connect_v1() -> AsyncIterator[ConnectV1]:
                 "http://langfuse.test",
                 PUBLIC_KEY,
                 SECRET_KEY,
-                budget=Buckets(clock, Allowance(None, Fraction(4, 5))),
+                rate_limits=Buckets(clock, Quota(None, Fraction(4, 5))),
                 backoff=Backoff("Langfuse", clock, patience),
                 clock=clock,
-                pace=Pace(clock) if pace else None,
+                concurrency=ConcurrencyLimit(clock) if concurrency else None,
                 transport=server.transport(clock, seconds),
             )
             stack.push_async_callback(client.close)

@@ -12,7 +12,7 @@ import pytest
 from sync_worker.errors import TransientError
 from sync_worker.langfuse import addresses
 from sync_worker.langfuse.addresses import Reach, literal, reach_of
-from sync_worker.langfuse.store import NotToBeHadError, Store
+from sync_worker.langfuse.store import Store, UnavailableError
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ async def test_a_public_langfuse_leads_nowhere_inside(url: str, monkeypatch: pyt
     _resolves(monkeypatch, langfuse="8.8.8.8", inside="10.0.0.5", both="8.8.8.8 127.0.0.1", meta="169.254.169.254",
               outside="8.8.4.4", localhost="127.0.0.1")  # fmt: skip
     monkeypatch.setattr("sync_worker.langfuse.store._get", _fails)
-    with pytest.raises(NotToBeHadError):
+    with pytest.raises(UnavailableError):
         await Store("https://langfuse.test").read(url, 100)
 
 
@@ -116,7 +116,7 @@ async def test_private_stores(
     if may:
         assert await store.read(url, 100) == "text"
     else:
-        with pytest.raises(NotToBeHadError, match="SYNC_MEDIA_HOSTS"):
+        with pytest.raises(UnavailableError, match="SYNC_MEDIA_HOSTS"):
             await store.read(url, 100)
 
 
@@ -127,7 +127,7 @@ async def test_behind_a_proxy_forms_decide(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("NO_PROXY", "")
     store = Store("https://langfuse.test")
     for host in ("127.1", "10.0.0.1", "minio", "db.internal", "[::ffff:169.254.169.254]"):
-        with pytest.raises(NotToBeHadError):
+        with pytest.raises(UnavailableError):
             await store.read(f"https://{host}/x", 100)
     with pytest.raises(TransientError):
         await store.read("https://outside.test/x", 100)
@@ -148,5 +148,5 @@ async def test_a_proxy_that_cannot_be_used_costs_a_text_and_no_run(monkeypatch: 
     """A proxy that neither Langfuse nor Kelet is asked by would stop every run at the first text kept elsewhere."""
     _resolves(monkeypatch, langfuse="93.184.216.34", outside="93.184.216.34")
     monkeypatch.setenv("HTTPS_PROXY", "socks4://proxy.test")
-    with pytest.raises(NotToBeHadError, match="HTTPS_PROXY"):
+    with pytest.raises(UnavailableError, match="HTTPS_PROXY"):
         await Store("https://langfuse.test").read("https://outside.test/x", 1000)

@@ -15,7 +15,7 @@ from sync_worker.errors import SyncError
 from sync_worker.http import describe
 from sync_worker.langfuse.identity import project_of
 from sync_worker.langfuse.media import Media
-from sync_worker.langfuse.observations import parse_row
+from sync_worker.langfuse.observations import parse_v2_observation
 from tests.langfuse.conftest import ALWAYS, Connect, ids, newest_first, some_rows, unreadable_ids, walk
 from tests.support.rows import row
 
@@ -102,6 +102,6 @@ async def test_stop_while_a_text_is_fetched(server: RecordedLangfuse, connect: C
         return Reply(503, {}, b"")
 
     server.script = stops
-    shortened = replace(parse_row(row(start=1.0)), input=token)
+    shortened = replace(parse_v2_observation(row(start=1.0)), input=token)
     with pytest.raises(Stopped):
         await Media(reading.client).resolve(shortened)

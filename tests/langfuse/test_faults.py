@@ -57,8 +57,8 @@ async def test_rate_limit_is_obeyed_and_learnt(server: RecordedLangfuse, langfus
     server.script = faults.in_turn(faults.rate_limited(37, limit=30))
     await walk(langfuse.reader.interval(ALWAYS))
     assert langfuse.clock.waits == [37.0]
-    assert langfuse.client.budget.of(PUBLIC_API).learnt == 30
-    assert langfuse.client.budget.of(PUBLIC_API).per_minute == 24
+    assert langfuse.client.rate_limits.of(PUBLIC_API).estimated_limit == 30
+    assert langfuse.client.rate_limits.of(PUBLIC_API).per_minute == 24
 
 
 @pytest.mark.parametrize("limit", ["²", "-5", "many", "", "1e3"])
@@ -67,7 +67,7 @@ async def test_limit_in_strange_letters(limit: str, server: RecordedLangfuse, la
     headers = {"Retry-After": "1", "X-RateLimit-Limit": limit}
     server.script = faults.in_turn(Reply(429, headers, b"429 - rate limit exceeded"))
     await walk(langfuse.reader.interval(ALWAYS))
-    assert langfuse.client.budget.of(PUBLIC_API).learnt is None
+    assert langfuse.client.rate_limits.of(PUBLIC_API).estimated_limit is None
 
 
 async def test_rate_limit_without_a_wait(server: RecordedLangfuse, langfuse: Connected) -> None:
@@ -228,10 +228,10 @@ async def test_success_ends_an_outage(server: RecordedLangfuse, langfuse: Connec
 def test_page_size_grows_back() -> None:
     """After a bad moment all later pages stay small."""
     size = PageSize()
-    size.refused(1000, 8)
+    size.record_failure(1000, 8)
     pages = 0
     while size.limit < 1000:
-        size.served(size.limit, 1000)
+        size.record_success(size.limit, 1000)
         pages += 1
         assert pages < 20
     assert size.limit == 1000
@@ -242,10 +242,10 @@ def test_page_size_seldom_tries_what_is_too_much() -> None:
     size, refusals = PageSize(), 0
     for _ in range(2000):
         if size.limit > 300:
-            size.refused(size.limit, 2)
+            size.record_failure(size.limit, 2)
             refusals += 1
         else:
-            size.served(size.limit, 1000)
+            size.record_success(size.limit, 1000)
     assert refusals < 20
     assert size.limit >= 125
 
@@ -254,11 +254,11 @@ def test_page_size_seldom_tries_what_is_too_much() -> None:
 def test_page_size_keeps_its_bounds(limit: int) -> None:
     """A page of no rows, or of more than a server gives, is asked for."""
     size = PageSize()
-    size.refused(limit, 8)
+    size.record_failure(limit, 8)
     assert 1 <= size.limit <= 1000
-    size.served(limit, HEAVY_PAGE_BYTES + 1)
+    size.record_success(limit, HEAVY_PAGE_BYTES + 1)
     assert 1 <= size.limit <= 1000
-    size.served(limit, HEAVY_PAGE_BYTES // 2 + 1)
+    size.record_success(limit, HEAVY_PAGE_BYTES // 2 + 1)
     assert 1 <= size.limit <= 1000
-    size.stepped_over()
+    size.reset()
     assert size.limit == 2

@@ -14,9 +14,9 @@ from sync_worker.backoff import Backoff
 from sync_worker.demo.serving import Reply, Request, json_reply
 from sync_worker.errors import CredentialsRefused, SourcePaused, TransientError
 from sync_worker.langfuse.buckets import Buckets
-from sync_worker.langfuse.budget import Allowance
 from sync_worker.langfuse.client import EndpointMissing, LangfuseClient
 from sync_worker.langfuse.generation import ask
+from sync_worker.langfuse.rate_limiter import Quota
 from sync_worker.langfuse.v1 import V1Reader
 from sync_worker.langfuse.v2 import V2Reader
 from sync_worker.ledger import Ledger, open_ledger
@@ -148,7 +148,7 @@ class Source:
             "http://langfuse.test",
             PUBLIC_KEY,
             SECRET_KEY,
-            budget=Buckets(clock, Allowance(None, Fraction(4, 5))),
+            rate_limits=Buckets(clock, Quota(None, Fraction(4, 5))),
             backoff=Backoff("Langfuse", clock, 60.0),
             clock=clock,
             transport=self.server.transport(clock),
@@ -306,13 +306,13 @@ async def test_no_answer_leaves_what_is_known(source: MakeSource) -> None:
     """An outage while the daily question is due makes a source forget what it is read by."""
     one = source("v3")
     await one.generations().find(one.client)
-    stored = one.ledger.fact("source", "api")
+    stored = one.ledger.stored_key("source", "api")
     for script, error in ((HTML, SourcePaused), (faults.status(503), TransientError)):
         one.clock.advance(25 * HOUR)
         one.server.script = faults.always(script)
         with pytest.raises(error):
             await one.known()
-        assert one.ledger.fact("source", "api") == stored
+        assert one.ledger.stored_key("source", "api") == stored
         one.client.backoff.success()
     await one.client.close()
 
@@ -324,5 +324,5 @@ async def test_memory_of_another_version(text: str, source: MakeSource) -> None:
     put(one.ledger, "source", "api", text)
     assert await one.known() in {"v1", "v2"}
     assert (await one.generations().find(one.client)).api == "v1"
-    assert json.loads(one.ledger.fact("source", "api") or "")["api"] == "v1"
+    assert json.loads(one.ledger.stored_key("source", "api") or "")["api"] == "v1"
     await one.client.close()

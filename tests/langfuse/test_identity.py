@@ -44,7 +44,7 @@ async def test_limit_is_learnt(server: RecordedLangfuse, langfuse: Connected) ->
     """A limit that is told at the first request is forgotten."""
     server.script = faults.in_turn(faults.rate_limited(21, limit=100))
     await project_of(langfuse.client)
-    assert langfuse.client.budget.of(PUBLIC_API).learnt == 100
+    assert langfuse.client.rate_limits.of(PUBLIC_API).estimated_limit == 100
     assert 21.0 in langfuse.clock.waits
 
 

@@ -12,9 +12,9 @@ from vcr.request import Request
 
 from sync_worker.errors import CredentialsRefused
 from sync_worker.intervals import Interval
-from sync_worker.langfuse.client import EndpointMissing, RequestRejected, ServerFault
+from sync_worker.langfuse.client import EndpointMissing, RequestRejected, ServerError
 from sync_worker.langfuse.identity import Project, project_of, server_version
-from sync_worker.langfuse.observations import parse_row
+from sync_worker.langfuse.observations import parse_v2_observation
 from sync_worker.langfuse.v2 import PATH
 from tests.langfuse.conftest import ALWAYS, Connect, ids, walk
 from tests.support.cassettes import CASSETTES, HOST, Recorded, play, recorded
@@ -42,7 +42,7 @@ async def test_every_row_of_a_recorded_walk_comes_once(connect: Connect) -> None
     """A row is left out, repeated or moved where two recorded pages meet, or the walk asks on after its end."""
     made = connect(HOST)
     with play_pages("page50") as cassette:
-        pages = await walk(made.reader.interval(ALWAYS, light=True))
+        pages = await walk(made.reader.interval(ALWAYS, metadata_only=True))
     expected = [item["id"] for one in WALK for item in one.json["data"]]
     assert ids(pages) == expected
     assert len(expected) == 822
@@ -55,7 +55,7 @@ async def test_every_page_repeats_bounds_and_fields(connect: Connect) -> None:
     """A cursor carries no filters: a page without its bounds would be a page of another walk."""
     made = connect(HOST)
     with play_pages("page50"):
-        await walk(made.reader.interval(Interval(1_795_000_000_000, 1_796_000_000_001), light=True))
+        await walk(made.reader.interval(Interval(1_795_000_000_000, 1_796_000_000_001), metadata_only=True))
     assert {url.params["fromStartTime"] for url in made.sent} == {"2026-11-18T11:06:40.000Z"}
     assert {url.params["toStartTime"] for url in made.sent} == {"2026-11-30T00:53:20.001Z"}
     assert {url.params["fields"] for url in made.sent} == {"core,basic,time"}
@@ -82,12 +82,12 @@ async def test_rows_keep_what_they_are(connect: Connect) -> None:
 
 def test_every_recorded_row_can_be_read() -> None:
     """A shape that a real server sends is refused."""
-    rows = [parse_row(item) for item in recorded_rows()]
+    rows = [parse_v2_observation(item) for item in recorded_rows()]
     assert len(rows) == 822
     assert "" not in {value for item in rows for value in (item.user_id, item.session_id, item.model, item.release)}
 
 
-MEANINGS = {400: RequestRejected, 401: CredentialsRefused, 405: EndpointMissing, 500: ServerFault}
+MEANINGS = {400: RequestRejected, 401: CredentialsRefused, 405: EndpointMissing, 500: ServerError}
 
 
 async def test_recorded_errors(connect: Connect) -> None:
@@ -147,7 +147,7 @@ async def test_recorded_intervals(connect: Connect) -> None:
     with play("intervals"):
         answer = await made.client.get(PATH, bounds)
         empty = await made.client.get(PATH, {"fromStartTime": "2030-01-01T00:00:00Z"})
-    starts = [parse_row(item).start_ms for item in answer.body["data"]]
+    starts = [parse_v2_observation(item).start_ms for item in answer.body["data"]]
     assert len(starts) == 3
     assert starts == sorted(starts, reverse=True)
     assert empty.body == {"data": [], "meta": {}}

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sync_worker.errors import RecordRefused
-from sync_worker.langfuse.observations import parse_row
+from sync_worker.langfuse.observations import parse_v2_observation
 from sync_worker.langfuse.v1_observations import parse_observation
 from sync_worker.records import Observation
 from tests.support.rows import row
@@ -39,7 +39,7 @@ def test_every_value_is_read_or_refused(value: Any) -> None:
     """A row that nobody thought of ends the walk instead of becoming a dead letter."""
     reason = None
     try:
-        assert_types(parse_row(value))
+        assert_types(parse_v2_observation(value))
     except RecordRefused as refusal:
         reason = str(refusal)
     assert reason is None or 0 < len(reason) < 1000
@@ -48,7 +48,7 @@ def test_every_value_is_read_or_refused(value: Any) -> None:
 @given(ANY_ROW)
 def test_row_with_id_and_start_is_always_read(value: dict[str, Any]) -> None:
     """A wrong type in a field that matters little makes the whole row unreadable."""
-    read = parse_row(value | {"id": "an-id", "startTime": "2026-11-20T12:00:00.123Z"})
+    read = parse_v2_observation(value | {"id": "an-id", "startTime": "2026-11-20T12:00:00.123Z"})
     assert (read.id, read.start_ms) == ("an-id", 1_795_176_000_123)
     assert_types(read)
 
@@ -75,15 +75,15 @@ def assert_types(read: Observation) -> None:
 def test_empty_means_absent(key: str) -> None:
     """An empty string of Langfuse's store, which has no null, becomes an empty attribute."""
     made = row()
-    assert parse_row(made | {key: ""}) == parse_row(made | {key: None})
+    assert parse_v2_observation(made | {key: ""}) == parse_v2_observation(made | {key: None})
 
 
 def test_prices() -> None:
     """The endpoint writes prices as text; one that is none must not become zero, which would explain any cost away."""
     told = {"inputPrice": "1.5e-7", "outputPrice": 6e-7, "totalPrice": None}
-    assert parse_row(row() | told).prices == {"input": 1.5e-7, "output": 6e-7}
+    assert parse_v2_observation(row() | told).prices == {"input": 1.5e-7, "output": 6e-7}
     odd = {"inputPrice": "free", "outputPrice": "inf", "totalPrice": True}
-    assert parse_row(row() | odd).prices == {}
+    assert parse_v2_observation(row() | odd).prices == {}
 
 
 def test_prices_of_v1() -> None:

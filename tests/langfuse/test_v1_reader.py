@@ -51,7 +51,7 @@ async def test_rows_of_traces(mode: Mode, connect_v1: ConnectV1) -> None:
     wanted = {item["id"] for item in traces[::2]} | {item["traceId"] for item in observations[::9]} | {"not there"}
     made = connect_v1(LangfuseV1(traces, observations, mode=mode))
     for light in (False, True):
-        pages = await walk(made.reader.traces(sorted(wanted), ALWAYS, light=light))
+        pages = await walk(made.reader.traces(sorted(wanted), ALWAYS, metadata_only=light))
         assert set(keys(pages)) == of_traces(wanted, traces, observations)
         assert {row.output for page in pages for row in page.observations} == ({None} if light else {None, "hello"})
 
@@ -152,7 +152,7 @@ async def test_rows_that_ended_lately(connect_v1: ConnectV1) -> None:
     ]
     for mode in MODES:
         made = connect_v1(LangfuseV1([trace_item("T")], rows, mode=mode))
-        pages = await walk(made.reader.interval(ALWAYS, light=True, ended_since_ms=moment(50)))
+        pages = await walk(made.reader.interval(ALWAYS, metadata_only=True, ended_since_ms=moment(50)))
         assert keys(pages) == ([] if mode == "v2" else [("T", rows[1]["id"])])
         assert made.asked == (0 if mode == "v2" else 1)
 

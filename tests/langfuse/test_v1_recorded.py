@@ -17,7 +17,7 @@ from sync_worker.errors import CredentialsRefused
 from sync_worker.langfuse.client import EndpointMissing, RequestRejected
 from sync_worker.langfuse.generation import ask
 from sync_worker.langfuse.listing import OBSERVATIONS, TRACES, Question, fetch_part
-from sync_worker.langfuse.observations import parse_row
+from sync_worker.langfuse.observations import parse_v2_observation
 from sync_worker.langfuse.v1_observations import parse_observation, parse_trace
 from sync_worker.records import Observation
 from tests.langfuse.conftest import ALWAYS, Connect, ConnectV1, walk
@@ -100,7 +100,7 @@ OWN = (
 
 def test_both_generations_tell_the_same_rows() -> None:
     """After an upgrade rows get other ids, other content or another place in the tree, and arrive twice."""
-    v2 = {(row.trace_id, row.id): row for row in map(parse_row, DUAL["rows"])}
+    v2 = {(row.trace_id, row.id): row for row in map(parse_v2_observation, DUAL["rows"])}
     v1 = [*map(parse_observation, DUAL["observations"]), *map(parse_trace, DUAL["traces"])]
     compared = 0
     for row in v1:
@@ -123,7 +123,7 @@ def _parent(row: Observation) -> str | None:
 def test_synthetic_roots_are_those_of_v2() -> None:
     """A trace of an old SDK gets another root than a server in dual mode gives it."""
     v1 = {row.id: row for row in map(parse_trace, DUAL["traces"])}
-    told = [row for row in map(parse_row, DUAL["rows"]) if row.is_synthetic_root]
+    told = [row for row in map(parse_v2_observation, DUAL["rows"]) if row.is_synthetic_root]
     assert len(told) > 10
     for other in told:
         row = v1[other.id]
@@ -185,9 +185,9 @@ def test_simulated_v2_rows_are_those_of_a_real_server() -> None:
     legacy = [item for item in DUAL["traces"] if "-" in item["id"]]
     ids = {item["id"] for item in legacy}
     made = v2_rows(legacy, [item for item in DUAL["observations"] if item["traceId"] in ids])
-    real = {(row["traceId"], row["id"]): parse_row(row) for row in DUAL["rows"]}
+    real = {(row["traceId"], row["id"]): parse_v2_observation(row) for row in DUAL["rows"]}
     compared = 0
-    for row in map(parse_row, made):
+    for row in map(parse_v2_observation, made):
         other = real.get((row.trace_id, row.id))
         if other is not None:
             compared += 1

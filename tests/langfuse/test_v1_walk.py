@@ -86,7 +86,7 @@ async def test_interval_is_half_open_and_may_be_empty(connect_v1: ConnectV1) -> 
 async def test_light_rows_have_no_content(connect_v1: ConnectV1) -> None:
     """A listing without content keeps it in memory all the same."""
     made = connect_v1(LangfuseV1([trace_item(input="in")], [observation_item(None, output="out", metadata={"a": 1})]))
-    rows = [row for page in await walk(made.reader.interval(ALWAYS, light=True)) for row in page.observations]
+    rows = [row for page in await walk(made.reader.interval(ALWAYS, metadata_only=True)) for row in page.observations]
     assert [(row.input, row.output) for row in rows] == [(None, None)] * 2
     assert {len(row.metadata) for row in rows} == {0, 1}
 

@@ -41,7 +41,7 @@ def note(trace: str, start_ms: int = 0, newest_ms: int | None = None, **values: 
     return TraceNote(trace, **({"pending": False, "earliest_ms": start_ms, "newest_ms": newest} | values))
 
 
-def sent_rows(ledger: Ledger) -> set[tuple[str, str]]:
+def sent_observations(ledger: Ledger) -> set[tuple[str, str]]:
     """Return all sent rows that are remembered, by (trace id, row id)."""
     return set(ledger.query("SELECT trace_id, observation_id FROM sent"))
 

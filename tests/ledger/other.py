@@ -56,18 +56,18 @@ def commit(path: Path) -> None:
     first = ledger.query("SELECT coalesce(max(start_ms) + 1, 0) FROM sent")[0][0]
     for number in itertools.count(first):
         trace = f"t{number // 5}"
-        ledger.note_traces(1, [note(trace, number)])
-        ledger.commit_answer(1, [span(trace, f"r{number}", number)], [letter(trace, f"bad{number}")])
+        ledger.store_traces(1, [note(trace, number)])
+        ledger.commit_result(1, [span(trace, f"r{number}", number)], [letter(trace, f"bad{number}")])
         ledger.commit_interval(1, "live", Interval(max(0, number - 1), number + 1), [], [])
         _say(str(number))
 
 
-def own(path: Path) -> None:
+def adopt(path: Path) -> None:
     """Commit without end as a run does, counting the commits; say each number."""
     ledger = open_ledger(path, SystemClock())
     held = take(ledger, "live")
     copies.check_latest(ledger)
-    copies.own(ledger)
+    copies.adopt(ledger)
     for number in itertools.count():
         put(ledger, "scope", "name", str(number))
         _say(str(number))

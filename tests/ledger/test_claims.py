@@ -11,7 +11,7 @@ import pytest
 from sync_worker.errors import LeaseHeld
 from sync_worker.intervals import Interval
 from sync_worker.ledger import Ledger, open_ledger
-from sync_worker.ledger.claims import FOR_EVER, claim, claimed_by_others, demand
+from sync_worker.ledger.claims import FOR_EVER, claim, claim_all, claimed_by_others
 from sync_worker.ledger.lease import BACKFILL, LIVE, release, take
 
 WHOLE = Interval(100, FOR_EVER)
@@ -79,7 +79,7 @@ def test_dead_run_claims_nothing_and_writes_nothing(live: Ledger, backfill: Ledg
     assert claim(live, 1, [WHOLE]) == [WHOLE]
     with pytest.raises(LeaseHeld):
         backfill.commit_interval(1, BACKFILL, Interval(0, 1000), [], [])
-    assert live.coverage(1, BACKFILL) == []
+    assert live.completed_intervals(1, BACKFILL) == []
 
 
 def test_next_run_of_a_role_begins_with_nothing(live: Ledger, backfill: Ledger) -> None:
@@ -93,7 +93,7 @@ def test_next_run_of_a_role_begins_with_nothing(live: Ledger, backfill: Ledger) 
 def test_demand_is_met_at_the_next_claim(live: Ledger, backfill: Ledger) -> None:
     """A run that needs time of a live sync takes it while that one is at work on it, or never gets it."""
     claim(live, 1, [WHOLE])
-    demand(backfill, 1, [Interval(200, 300)])
+    claim_all(backfill, 1, [Interval(200, 300)])
     assert claimed_by_others(backfill, 1) == [WHOLE]
     assert claim(live, 1, [WHOLE]) == [Interval(100, 200), Interval(300, FOR_EVER)]
     assert claimed_by_others(backfill, 1) == [Interval(100, 200), Interval(300, FOR_EVER)]

@@ -10,7 +10,7 @@ import pytest
 
 from sync_worker.errors import StateError
 from sync_worker.ledger import Ledger, copies, open_ledger
-from sync_worker.ledger.copies import check_latest, note_beside, own
+from sync_worker.ledger.copies import adopt, check_latest, note_beside
 from sync_worker.ledger.lease import LIVE, release, take
 from tests.ledger.made import Other, span
 from tests.support.clock import VirtualClock
@@ -29,9 +29,9 @@ def _run(path: Path, clock: VirtualClock, rows: int = 3) -> None:
     held = take(ledger, LIVE)
     try:
         check_latest(ledger)
-        own(ledger)
+        adopt(ledger)
         for number in range(rows):
-            ledger.commit_answer(1, [span("t", f"r{number}")], [])
+            ledger.commit_result(1, [span("t", f"r{number}")], [])
     finally:
         release(ledger, held)
         ledger.close()
@@ -78,7 +78,7 @@ def test_move_by_cp_is_harmless(path: Path, tmp_path: Path, clock: VirtualClock)
     shutil.copy(path, new)
     _refused(new, clock, "moved with `cp` .* that is harmless")
     ledger = open_ledger(new, clock)
-    own(ledger)
+    adopt(ledger)
     ledger.close()
     _run(new, clock)
     _run(new, clock)
@@ -143,10 +143,10 @@ def test_commits_of_two_runs_are_counted_together(path: Path, clock: VirtualCloc
     """The note of a run that is behind the other's makes the file look older than it is."""
     one, two = open_ledger(path, clock), open_ledger(path, clock)
     for ledger in (one, two):
-        own(ledger)
+        adopt(ledger)
     for number in range(4):
         put((one, two)[number % 2], "scope", "name", str(number))
-    assert one.fact("file", "sequence") == "5"
+    assert one.stored_key("file", "sequence") == "5"
     one.close()
     two.close()
     _run(path, clock)
@@ -170,7 +170,7 @@ def test_no_commit_is_added_to_an_idle_cycle(path: Path, clock: VirtualClock, mo
     statements: list[str] = []
     ledger.db.conn.set_trace_callback(statements.append)
     check_latest(ledger)
-    own(ledger)
+    adopt(ledger)
     assert not [text for text in statements if text.startswith(("BEGIN", "COMMIT", "INSERT"))]
     ledger.db.conn.set_trace_callback(None)
     ledger.close()

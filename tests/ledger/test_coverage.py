@@ -32,15 +32,15 @@ def test_coverage_is_the_union(ledger: Ledger, intervals: list[Interval], taken:
     ledger.db.conn.execute("DELETE FROM coverage")
     for interval in intervals:
         ledger.commit_interval(1, "live", interval, [], [])
-    covered = ledger.coverage(1, "live")
+    covered = ledger.completed_intervals(1, "live")
     assert _moments(covered) == _moments(intervals)
     assert all(left.end < right.start for left, right in pairwise(covered))
     stored = ledger.query("SELECT from_ms, to_ms FROM coverage ORDER BY from_ms")
     assert stored == [tuple(interval) for interval in covered]
 
     for interval in taken:
-        ledger.uncover(1, "live", interval)
-    assert _moments(ledger.coverage(1, "live")) == _moments(intervals) - _moments(taken)
+        ledger.reopen(1, "live", interval)
+    assert _moments(ledger.completed_intervals(1, "live")) == _moments(intervals) - _moments(taken)
 
 
 def test_coverage_is_kept_by_source_and_role(ledger: Ledger) -> None:
@@ -48,10 +48,10 @@ def test_coverage_is_kept_by_source_and_role(ledger: Ledger) -> None:
     ledger.commit_interval(1, "live", Interval(0, 10), [], [])
     ledger.commit_interval(1, "backfill", Interval(10, 20), [], [])
     ledger.commit_interval(2, "live", Interval(20, 30), [], [])
-    assert ledger.coverage(1, "live") == [Interval(0, 10)]
-    assert ledger.coverage(1, "backfill") == [Interval(10, 20)]
-    assert ledger.coverage(2, "live") == [Interval(20, 30)]
-    assert ledger.coverage(3, "live") == []
+    assert ledger.completed_intervals(1, "live") == [Interval(0, 10)]
+    assert ledger.completed_intervals(1, "backfill") == [Interval(10, 20)]
+    assert ledger.completed_intervals(2, "live") == [Interval(20, 30)]
+    assert ledger.completed_intervals(3, "live") == []
 
 
 def test_intervals_that_touch_become_one_row(ledger: Ledger) -> None:
@@ -73,11 +73,11 @@ def test_interval_is_committed_whole_or_not_at_all(ledger: Ledger, broken: str) 
     with pytest.raises(StateError, match="no more"):
         ledger.commit_interval(1, "live", Interval(10, 20), [note("new", 15, pending=True)], [letter()])
     ledger.db.conn.execute("DROP TRIGGER fail")
-    assert ledger.coverage(1, "live") == [Interval(0, 10)]
+    assert ledger.completed_intervals(1, "live") == [Interval(0, 10)]
     assert set(ledger.traces(1, ["known", "new"])) == {"known"}
     assert ledger.dead_letters() == []
     ledger.commit_interval(1, "live", Interval(10, 20), [note("new", 15, pending=True)], [letter()])
-    assert ledger.coverage(1, "live") == [Interval(0, 20)]
+    assert ledger.completed_intervals(1, "live") == [Interval(0, 20)]
 
 
 def test_error_of_the_caller_rolls_back(ledger: Ledger) -> None:
@@ -89,7 +89,7 @@ def test_error_of_the_caller_rolls_back(ledger: Ledger) -> None:
     with pytest.raises(ZeroDivisionError):
         ledger.commit_interval(1, "live", Interval(0, 10), (note("t") for _ in notes()), [])
     assert not ledger.db.conn.in_transaction
-    assert ledger.coverage(1, "live") == []
+    assert ledger.completed_intervals(1, "live") == []
 
 
 def test_failing_commit_rolls_back(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,4 +109,4 @@ def test_failing_commit_rolls_back(ledger: Ledger, monkeypatch: pytest.MonkeyPat
     assert not failing.in_transaction
     failing.close()
     monkeypatch.setattr(ledger.db, "conn", real)
-    assert ledger.coverage(1, "live") == []
+    assert ledger.completed_intervals(1, "live") == []

@@ -18,16 +18,16 @@ from tests.support.state import put
 
 def _filled(path: Path, clock: VirtualClock) -> None:
     ledger = open_ledger(path, clock)
-    source = ledger.remember_source("k", "https://a", "p", "Name", "org").id
+    source = ledger.store_source("k", "https://a", "p", "Name", "org").id
     for number in range(40):
         trace = f"trace-{number}"
         ledger.commit_interval(
             source, "live", Interval(0, 10 + number), [note(trace, number, pending=True, context={"a": "b"})], []
         )
-        ledger.commit_answer(source, [span(trace, "row", number)], [letter(trace, "bad", source_id=source)])
+        ledger.commit_result(source, [span(trace, "row", number)], [letter(trace, "bad", source_id=source)])
     put(ledger, f"source {source}", "interval_ms", "10")
     put(ledger, f"source {source}", "page limits", '{"core": 1000}')
-    ledger.note_run("once", 0, 0, {"sources": []})
+    ledger.store_run("once", 0, 0, {"sources": []})
     ledger.close()
 
 
@@ -88,7 +88,7 @@ def test_text_that_cannot_be_read_is_damage(path: Path, clock: VirtualClock) -> 
     another_program(path, "UPDATE sent SET observation_id = CAST(x'ff' AS TEXT) WHERE trace_id = 'trace-3'")
     ledger = open_ledger(path, clock)
     with pytest.raises(StateError, match=r"is damaged \(it holds text that is no UTF-8\)"):
-        ledger.done_rows(1, ["trace-3"])
+        ledger.completed_observations(1, ["trace-3"])
     ledger.close()
 
 
@@ -112,11 +112,11 @@ def test_any_flipped_byte(path: Path, tmp_path: Path, clock: VirtualClock) -> No
         try:
             for source in ledger.sources():
                 ledger.traces(source.id, [f"trace-{one}" for one in range(40)])
-                ledger.done_rows(source.id, [f"trace-{one}" for one in range(40)])
-                ledger.coverage(source.id, "live")
+                ledger.completed_observations(source.id, [f"trace-{one}" for one in range(40)])
+                ledger.completed_intervals(source.id, "live")
             ledger.dead_letters()
             ledger.last_run()
-            ledger.note_run("once", 0, 0, {})
+            ledger.store_run("once", 0, 0, {})
         except StateError:
             told += 1
         except Exception:  # noqa: BLE001 - what it is, is what the file is asked for

@@ -11,7 +11,7 @@ import pytest
 from sync_worker.errors import StateError
 from sync_worker.intervals import Interval
 from sync_worker.ledger import Ledger, open_ledger
-from tests.ledger.made import letter, note, sent_rows, span
+from tests.ledger.made import letter, note, sent_observations, span
 from tests.support.clock import VirtualClock
 from tests.support.state import put
 
@@ -26,7 +26,7 @@ def _fill_with_answers(ledger: Ledger) -> int:
     """Commit answers until the disk is full; return how many went in."""
     for number in range(100_000):
         try:
-            ledger.commit_answer(1, [span(f"t{number}", f"r{row}", number) for row in range(100)], [])
+            ledger.commit_result(1, [span(f"t{number}", f"r{row}", number) for row in range(100)], [])
         except StateError as error:
             _is_full(error)
             return number
@@ -38,10 +38,10 @@ def test_page_limit_rolls_the_whole_answer_back(ledger: Ledger) -> None:
     ledger.db.conn.execute("PRAGMA max_page_count = 40")
     done = _fill_with_answers(ledger)
     assert not ledger.db.conn.in_transaction
-    assert sent_rows(ledger) == {(f"t{number}", f"r{row}") for number in range(done) for row in range(100)}
+    assert sent_observations(ledger) == {(f"t{number}", f"r{row}") for number in range(done) for row in range(100)}
     ledger.db.conn.execute("PRAGMA max_page_count = 4000")
-    ledger.commit_answer(1, [span(f"t{done}", "r", done)], [])
-    assert (f"t{done}", "r") in sent_rows(ledger)
+    ledger.commit_result(1, [span(f"t{done}", "r", done)], [])
+    assert (f"t{done}", "r") in sent_observations(ledger)
 
 
 def test_interval_is_not_covered_when_its_notes_do_not_fit(ledger: Ledger) -> None:
@@ -53,7 +53,7 @@ def test_interval_is_not_covered_when_its_notes_do_not_fit(ledger: Ledger) -> No
     with pytest.raises(StateError) as caught:
         ledger.commit_interval(1, "live", Interval(10, 20), notes, [letter()])
     _is_full(caught.value)
-    assert ledger.coverage(1, "live") == [Interval(0, 10)]
+    assert ledger.completed_intervals(1, "live") == [Interval(0, 10)]
     assert (ledger.pending(1).count, ledger.dead_letters()) == (0, [])
 
 
@@ -82,10 +82,10 @@ def test_full_disk_and_room_again(small_disk: Path, clock: VirtualClock) -> None
     ledger.close()
 
     again = open_ledger(small_disk / "state.db", clock)
-    assert sent_rows(again) == {(f"t{number}", f"r{row}") for number in range(done) for row in range(100)}
+    assert sent_observations(again) == {(f"t{number}", f"r{row}") for number in range(done) for row in range(100)}
     ballast.unlink()
-    again.commit_answer(1, [span(f"t{done}", "r", done)], [])
-    assert (f"t{done}", "r") in sent_rows(again)
+    again.commit_result(1, [span(f"t{done}", "r", done)], [])
+    assert (f"t{done}", "r") in sent_observations(again)
     again.close()
 
 
@@ -103,5 +103,5 @@ def test_first_start_on_a_full_disk(small_disk: Path, clock: VirtualClock, left:
     ballast.unlink()
     ledger = open_ledger(small_disk / "state.db", clock)
     put(ledger, "scope", "name", "value")
-    assert ledger.fact("scope", "name") == "value"
+    assert ledger.stored_key("scope", "name") == "value"
     ledger.close()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sync_worker.intervals import Interval
 from sync_worker.ledger import open_ledger
-from tests.ledger.made import Other, sent_rows
+from tests.ledger.made import Other, sent_observations
 from tests.support.clock import VirtualClock
 
 
@@ -24,8 +24,8 @@ def _killed_rounds(path: Path, seed: int, rounds: int) -> int:
         said += [int(line) for line in lines[:-1]]  # a line without its end was cut off in the middle
 
         ledger = open_ledger(path, VirtualClock())  # recovers what the dead process left, and checks all pages
-        kept = {int(row.removeprefix("r")) for _, row in sent_rows(ledger)}
-        (covered,) = ledger.coverage(1, "live")
+        kept = {int(row.removeprefix("r")) for _, row in sent_observations(ledger)}
+        (covered,) = ledger.completed_intervals(1, "live")
         letters = len(ledger.dead_letters())
         traces = ledger.query("SELECT count(*) FROM traces")[0][0]
         assert ledger.query("PRAGMA integrity_check") == [("ok",)]
@@ -55,7 +55,7 @@ def test_state_of_a_killed_run_is_read_by_a_interval(tmp_path: Path) -> None:
             pass
         other.kill()
     ledger = open_ledger(path, VirtualClock())
-    (before,) = ledger.coverage(1, "live")
+    (before,) = ledger.completed_intervals(1, "live")
     ledger.commit_interval(1, "live", Interval(before.end, before.end + 5), [], [])
-    assert ledger.coverage(1, "live") == [Interval(0, before.end + 5)]
+    assert ledger.completed_intervals(1, "live") == [Interval(0, before.end + 5)]
     ledger.close()

@@ -18,7 +18,7 @@ import pytest
 from sync_worker.errors import LeaseHeld, StateError
 from sync_worker.intervals import Interval
 from sync_worker.ledger import Ledger, lease, open_ledger
-from sync_worker.ledger.lease import BACKFILL, LIVE, heartbeat, holder, release, take
+from sync_worker.ledger.lease import BACKFILL, LIVE, heartbeat, lease_owner, release, take
 from tests.ledger.made import ROOT, Other, note, span
 from tests.support.clock import VirtualClock
 from tests.support.state import put
@@ -50,12 +50,12 @@ def test_second_process_is_told_who_is_at_work(path: Path, ledger: Ledger) -> No
             second.end()
         assert said.startswith("5 another run (live)")
         assert second.process.returncode == 5
-        held = holder(ledger, LIVE)
+        held = lease_owner(ledger, LIVE)
         assert held is not None
         assert (held["pid"], held["host"]) == (first.process.pid, socket.gethostname())
         first.go_on()
         first.end()
-    assert holder(ledger, LIVE) is None
+    assert lease_owner(ledger, LIVE) is None
     release(ledger, take(ledger, LIVE))
 
 
@@ -65,7 +65,7 @@ def test_dead_holder_is_followed_at_once(path: Path, ledger: Ledger) -> None:
         assert other.line() == "held"
         other.kill()
     assert ledger.query("SELECT role FROM leases") == [(LIVE,)]
-    assert holder(ledger, LIVE) is None
+    assert lease_owner(ledger, LIVE) is None
     release(ledger, take(ledger, LIVE))
 
 
@@ -76,7 +76,7 @@ def test_roles_do_not_meet(ledger: Ledger, path: Path) -> None:
     backfill = take(beside, BACKFILL)
     beside.commit_interval(1, BACKFILL, Interval(10, 20), [], [])
     ledger.commit_interval(1, LIVE, Interval(30, 40), [], [])
-    assert holder(ledger, BACKFILL) is not None
+    assert lease_owner(ledger, BACKFILL) is not None
     release(beside, backfill)
     release(ledger, live)
     beside.close()
@@ -100,14 +100,14 @@ def test_lock_is_the_same_by_every_path(ledger: Ledger, path: Path, tmp_path: Pa
 def test_lease_of_another_machine_holds_until_its_limit(elsewhere: Ledger, clock: VirtualClock) -> None:
     """A pod that is alive on another node would be pushed out, or a dead one's lease would hold for ever."""
     clock.advance(119.999)
-    held = holder(elsewhere, LIVE)
+    held = lease_owner(elsewhere, LIVE)
     assert held is not None
     assert held["pid"] == os.getpid()
     with pytest.raises(LeaseHeld, match=r"its lease ends 120 s after its last heartbeat") as caught:
         take(elsewhere, LIVE)
     assert caught.value.exit_code == 5
     clock.advance(0.001)
-    assert holder(elsewhere, LIVE) is None
+    assert lease_owner(elsewhere, LIVE) is None
     release(elsewhere, take(elsewhere, LIVE))
 
 
@@ -165,7 +165,7 @@ def test_boot_of_the_same_machine_ends_its_lease(
     take(ledger, LIVE).lock.close()
     monkeypatch.setattr(lease, "_boot_id", lambda: "the boot after")
     after = open_ledger(path, clock)
-    assert holder(after, LIVE) is None
+    assert lease_owner(after, LIVE) is None
     release(after, take(after, LIVE))
     after.close()
 
@@ -177,9 +177,9 @@ def test_who_was_taken_over_writes_nothing_more(elsewhere: Ledger, ledger: Ledge
     clock.advance(120)
     new = take(elsewhere, LIVE)
     for change in (
-        lambda: ledger.commit_answer(1, [span("t", "r")], []),
+        lambda: ledger.commit_result(1, [span("t", "r")], []),
         lambda: ledger.commit_interval(1, LIVE, Interval(0, 1), [note("t")], []),
-        lambda: ledger.note_traces(1, [note("t")]),
+        lambda: ledger.store_traces(1, [note("t")]),
         lambda: put(ledger, "scope", "name", "value"),
         lambda: ledger.forget(1, 1, [Interval(0, 1)]),
         lambda: heartbeat(ledger, old),
@@ -187,7 +187,7 @@ def test_who_was_taken_over_writes_nothing_more(elsewhere: Ledger, ledger: Ledge
         with pytest.raises(LeaseHeld, match="took over the lease"):
             change()
     assert ledger.query("SELECT count(*) FROM sent") == [(0,)]
-    assert ledger.coverage(1, LIVE) == []
+    assert ledger.completed_intervals(1, LIVE) == []
     release(ledger, old)  # it is no longer his to give back
     assert elsewhere.query("SELECT token FROM leases") == [(new.token,)]
     elsewhere.commit_interval(1, LIVE, Interval(0, 1), [], [])
@@ -200,7 +200,7 @@ def test_lost_lease_is_noticed(ledger: Ledger) -> None:
     held = take(ledger, LIVE)
     ledger.db.conn.execute("DELETE FROM leases")
     with pytest.raises(LeaseHeld):
-        ledger.commit_answer(1, [span("t", "r")], [])
+        ledger.commit_result(1, [span("t", "r")], [])
     release(ledger, held)
 
 
@@ -245,7 +245,7 @@ def test_two_looks_do_not_see_each_other(ledger: Ledger, path: Path) -> None:
     take(ledger, LIVE).lock.close()
     with path.with_name("state.db.live.lock").open("a+") as looking:
         fcntl.flock(looking, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        assert holder(ledger, LIVE) is None
+        assert lease_owner(ledger, LIVE) is None
 
 
 def test_lock_is_not_inherited(ledger: Ledger) -> None:
@@ -268,11 +268,11 @@ def test_without_locks_the_limit_decides(
     monkeypatch.setattr(fcntl, "flock", no_locks)
     held = take(ledger, LIVE)
     other = open_ledger(path, clock)
-    assert holder(other, LIVE) is not None
+    assert lease_owner(other, LIVE) is not None
     with pytest.raises(LeaseHeld):
         take(other, LIVE)
     clock.advance(120)
-    assert holder(other, LIVE) is None
+    assert lease_owner(other, LIVE) is None
     release(other, take(other, LIVE))
     release(ledger, held)
     other.close()
@@ -291,9 +291,9 @@ def test_lock_file_that_was_removed_costs_no_write(ledger: Ledger, path: Path) -
     path.with_name("state.db.live.lock").unlink()
     other = open_ledger(path, ledger.clock)
     second = take(other, LIVE)
-    other.commit_answer(1, [span("t", "r")], [])
+    other.commit_result(1, [span("t", "r")], [])
     with pytest.raises(LeaseHeld):
-        ledger.commit_answer(1, [span("t", "r")], [])
+        ledger.commit_result(1, [span("t", "r")], [])
     release(ledger, first)
     release(other, second)
     other.close()

@@ -17,7 +17,7 @@ from sync_worker.ledger import Ledger, open_ledger
 from sync_worker.ledger.lease import BACKFILL, LIVE
 from sync_worker.ledger.merging import merge
 from sync_worker.ledger.steps import step_1, steps
-from tests.ledger.made import letter, note, picture, sent_rows, span
+from tests.ledger.made import letter, note, picture, sent_observations, span
 from tests.support.clock import VirtualClock
 from tests.support.state import put
 
@@ -35,7 +35,7 @@ def make(tmp_path: Path, clock: VirtualClock) -> Iterator[Make]:
             ledger = open_ledger(tmp_path / f"{name}.db", clock)
             stack.callback(ledger.close)
             for project in projects:
-                ledger.remember_source(f"key of {project}", URL, project, project.upper(), "org")
+                ledger.store_source(f"key of {project}", URL, project, project.upper(), "org")
             return ledger
 
         yield made
@@ -59,17 +59,17 @@ def _all(ledger: Ledger) -> dict[str, list[object]]:
 def test_sources_are_matched_by_what_they_are(make: Make) -> None:
     """Rows of one project would count as sent of another, whose number in the other file is the same."""
     own, other = make("own", "a"), make("other", "b", "a")
-    other.commit_answer(1, [span("t", "of b")], [letter("t", "bad b")])
-    other.commit_answer(2, [span("t", "of a")], [])
+    other.commit_result(1, [span("t", "of b")], [letter("t", "bad b")])
+    other.commit_result(2, [span("t", "of a")], [])
     other.commit_interval(2, BACKFILL, Interval(0, 10), [note("t")], [])
     merge(own, other)
     assert [(source.id, source.project_id, source.project_name) for source in own.sources()] == [
         (1, "a", "A"),
         (2, "b", "B"),
     ]
-    assert set(own.done_rows(1, ["t"])) == {("t", "of a")}
-    assert set(own.done_rows(2, ["t"])) == {("t", "of b"), ("t", "bad b")}
-    assert (own.coverage(1, BACKFILL), own.coverage(2, BACKFILL)) == ([Interval(0, 10)], [])
+    assert set(own.completed_observations(1, ["t"])) == {("t", "of a")}
+    assert set(own.completed_observations(2, ["t"])) == {("t", "of b"), ("t", "bad b")}
+    assert (own.completed_intervals(1, BACKFILL), own.completed_intervals(2, BACKFILL)) == ([Interval(0, 10)], [])
     known = own.source_by_key("key of b")
     assert known is not None
     assert known.id == 2
@@ -84,9 +84,9 @@ def test_a_live_sync_is_taken_over_where_there_is_none(make: Make) -> None:
     put(other, "source 1", "arrival_delay", "[1]")
     merge(own, other)
     assert own.sources()[0].sync_start_ms == 100
-    assert (own.coverage(1, LIVE), own.coverage(1, BACKFILL)) == ([Interval(100, 500)], [])
+    assert (own.completed_intervals(1, LIVE), own.completed_intervals(1, BACKFILL)) == ([Interval(100, 500)], [])
     assert own.traces(1, ["waits"])["waits"].pending
-    assert [own.fact("source 1", name) for name in ("late 7200000", "arrival_delay")] == ["450", None]
+    assert [own.stored_key("source 1", name) for name in ("late 7200000", "arrival_delay")] == ["450", None]
     before = _all(own)
     merge(own, other)
     assert _all(own) == before
@@ -102,10 +102,10 @@ def test_another_live_sync_counts_as_backfilled(make: Make) -> None:
     put(other, "source 1", "late 7200000", "450")
     merge(own, other)
     assert own.sources()[0].sync_start_ms == 1_000
-    assert own.coverage(1, LIVE) == [Interval(1_000, 2_000)]
-    assert own.coverage(1, BACKFILL) == [Interval(100, 200), Interval(251, 500)]
+    assert own.completed_intervals(1, LIVE) == [Interval(1_000, 2_000)]
+    assert own.completed_intervals(1, BACKFILL) == [Interval(100, 200), Interval(251, 500)]
     assert own.pending(1).count == 0
-    assert own.fact("source 1", "late 7200000") is None
+    assert own.stored_key("source 1", "late 7200000") is None
 
 
 def test_a_trace_that_waits_here_waits_on(make: Make) -> None:
@@ -115,7 +115,7 @@ def test_a_trace_that_waits_here_waits_on(make: Make) -> None:
     pending = note("t", 50, 60, pending=True, check_ms=9, pending_ms=8, context={"user_id": "u", "agents": {"x": "X"}})
     own.commit_interval(1, LIVE, Interval(0, 100), [pending], [])
     session = {"session_id": "s", "user_id": "other", "agents": {"y": "Y"}}
-    other.note_traces(1, [note("t", 10, 70, project="p", context=session)])
+    other.store_traces(1, [note("t", 10, 70, project="p", context=session)])
     merge(own, other)
     found = own.traces(1, ["t"])["t"]
     assert (found.pending, found.check_ms, found.pending_ms) == (True, 9, 8)
@@ -155,12 +155,12 @@ def test_what_was_learnt(make: Make) -> None:
 def test_requests_keep_their_rows(make: Make, clock: VirtualClock) -> None:
     """`explain` would tell that a row came by a request that brought another one."""
     own, other = make("own", "a"), make("other", "a")
-    own.commit_answer(1, [span("t", "first")], [])
+    own.commit_result(1, [span("t", "first")], [])
     clock.advance(1)
     for name in ("second", "third", "fourth"):
-        other.commit_answer(1, [span("t", name)], [])
+        other.commit_result(1, [span("t", name)], [])
     clock.advance(1)
-    other.commit_answer(1, [span("t", "fifth"), span("t", "sixth")], [])
+    other.commit_result(1, [span("t", "fifth"), span("t", "sixth")], [])
     for _ in range(2):
         merge(own, other)
         rows = own.deliveries_of(1, "t")
@@ -185,7 +185,9 @@ def test_the_later_state_of_a_row_stays(make: Make) -> None:
         for row, updated in states:
             ledger.db.conn.execute(insert, [row, updated, str(updated).encode()])
     merge(own, other)
-    assert {row: (state.updated_ms, state.fingerprint) for (_, row), state in own.done_rows(1, ["t"]).items()} == {
+    assert {
+        row: (state.updated_ms, state.fingerprint) for (_, row), state in own.completed_observations(1, ["t"]).items()
+    } == {
         "old": (2, b"2"),
         "new": (2, b"2"),
     }
@@ -194,14 +196,14 @@ def test_the_later_state_of_a_row_stays(make: Make) -> None:
 def test_what_was_set_aside_and_accepted_is_settled(make: Make, clock: VirtualClock) -> None:
     """A dead letter would come back whose row one of the files knows as accepted, or be lost though it is newer."""
     own, other = make("own", "a"), make("other", "a")
-    own.commit_answer(1, [], [letter("t", "accepted there", made_ms=1), letter("t", "older here", made_ms=1)])
-    own.commit_answer(1, [], [letter("t", "newer here", made_ms=3)])
-    other.commit_answer(1, [], [letter("t", "newer here", made_ms=2)])
-    other.commit_answer(1, [span("t", "accepted there")], [letter("t", "accepted here", made_ms=1)])
-    own.commit_answer(1, [span("t", "accepted here"), span("t", "refused later")], [])
+    own.commit_result(1, [], [letter("t", "accepted there", made_ms=1), letter("t", "older here", made_ms=1)])
+    own.commit_result(1, [], [letter("t", "newer here", made_ms=3)])
+    other.commit_result(1, [], [letter("t", "newer here", made_ms=2)])
+    other.commit_result(1, [span("t", "accepted there")], [letter("t", "accepted here", made_ms=1)])
+    own.commit_result(1, [span("t", "accepted here"), span("t", "refused later")], [])
     after = clock.now_ms() + 1
-    other.commit_answer(1, [], [letter("t", "older here", made_ms=2), letter("t", "refused later", made_ms=after)])
-    other.commit_answer(1, [], [letter(None, None, kind="partial", made_ms=9, spans=4)])
+    other.commit_result(1, [], [letter("t", "older here", made_ms=2), letter("t", "refused later", made_ms=after)])
+    other.commit_result(1, [], [letter(None, None, kind="partial", made_ms=9, spans=4)])
     found = merge(own, other)
     assert [(item.observation_id, item.made_ms) for item in own.dead_letters()] == [
         ("newer here", 3),
@@ -223,7 +225,7 @@ def test_counts_of_forgotten_rows(make: Make) -> None:
     parts = []
     for name in ("one", "two", "three"):
         part = make(name, "a")
-        part.commit_answer(1, [span(name, f"{number}", number * HOUR // 2) for number in range(6)], [])
+        part.commit_result(1, [span(name, f"{number}", number * HOUR // 2) for number in range(6)], [])
         parts.append(part)
     one, two, three = parts
     _forget_all(two)
@@ -231,35 +233,35 @@ def test_counts_of_forgotten_rows(make: Make) -> None:
     joined, more = make("joined"), make("more")
     for part in parts:
         merge(joined, part)
-    assert joined.rows_done_by_hour(1) == whole
+    assert joined.completed_by_hour(1) == whole
     _forget_all(joined)
     for part in (one, two, three):
         merge(joined, part)
-        assert joined.rows_done_by_hour(1) == whole
+        assert joined.completed_by_hour(1) == whole
     _forget_all(one)
-    one.commit_answer(1, [span("one", "more", 0)], [])
+    one.commit_result(1, [span("one", "more", 0)], [])
     merge(joined, one)
-    assert joined.rows_done_by_hour(1) == {**whole, 0: 7}
+    assert joined.completed_by_hour(1) == {**whole, 0: 7}
     merge(more, one)
     merge(more, joined)
     merge(more, two)
-    assert more.rows_done_by_hour(1) == {**whole, 0: 7}
+    assert more.completed_by_hour(1) == {**whole, 0: 7}
 
 
 def test_rows_that_both_have_sent_count_once(make: Make) -> None:
     """An hour in which two machines sent the same row would seem to have one more, and hide one that is missing."""
     own, other = make("own", "a"), make("other", "a")
-    own.commit_answer(1, [span("t", "both"), span("t", "own")], [])
-    other.commit_answer(1, [span("t", "both"), span("t", "other")], [])
+    own.commit_result(1, [span("t", "both"), span("t", "own")], [])
+    other.commit_result(1, [span("t", "both"), span("t", "other")], [])
     for _ in range(2):
         merge(own, other)
-        assert own.rows_done_by_hour(1) == {0: 3}
+        assert own.completed_by_hour(1) == {0: 3}
 
 
 def test_rows_to_be_read_once_more_come_along(make: Make) -> None:
     """What a shard sent half old would be corrected by nobody once its file was merged."""
     own, other = make("own", "a"), make("other", "a")
-    other.commit_answer(1, [replace(span("t", "r", 5), read_again_ms=100)], [])
+    other.commit_result(1, [replace(span("t", "r", 5), read_again_ms=100)], [])
     merge(own, other)
     (due,) = own.second_reads_due(1, 100, 10)
     assert (due.trace_id, due.observation_id, due.start_ms) == ("t", "r", 5)
@@ -268,7 +270,7 @@ def test_rows_to_be_read_once_more_come_along(make: Make) -> None:
 def test_a_file_is_in_as_a_whole_or_not_at_all(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault in the middle would leave rows without the time they cover, or time without its rows."""
     own, other = make("own", "a"), make("other", "a", "b")
-    other.commit_answer(1, [span("t", "r")], [letter("t", "bad")])
+    other.commit_result(1, [span("t", "r")], [letter("t", "bad")])
     other.commit_interval(1, BACKFILL, Interval(0, 10), [note("t")], [])
     before = _all(own)
 
@@ -276,12 +278,12 @@ def test_a_file_is_in_as_a_whole_or_not_at_all(make: Make, monkeypatch: pytest.M
         raise StateError("in the middle")
 
     with monkeypatch.context() as patch:
-        patch.setattr("sync_worker.ledger.merging.files._take_coverage", fail)
+        patch.setattr("sync_worker.ledger.merging.files._take_completed", fail)
         with pytest.raises(StateError, match="in the middle"):
             merge(own, other)
     assert _all(own) == before
     merge(own, other)
-    assert sent_rows(own) == {("t", "r")}
+    assert sent_observations(own) == {("t", "r")}
 
 
 def test_another_mapping_of_ids_is_refused(make: Make) -> None:
@@ -289,10 +291,10 @@ def test_another_mapping_of_ids_is_refused(make: Make) -> None:
     own, other = make("own", "a"), make("other", "a")
     put(own, "source 1", "id mapping", "1")
     put(other, "source 1", "id mapping", "0")
-    other.commit_answer(1, [span("t", "r")], [])
+    other.commit_result(1, [span("t", "r")], [])
     with pytest.raises(StateError, match=r"other\.db belongs to version 0"):
         merge(own, other)
-    assert sent_rows(own) == set()
+    assert sent_observations(own) == set()
 
 
 def test_file_of_an_older_version(make: Make, tmp_path: Path, clock: VirtualClock) -> None:
@@ -311,14 +313,14 @@ def test_file_of_an_older_version(make: Make, tmp_path: Path, clock: VirtualCloc
     merge(own, other)
     merge(own, other)
     other.close()
-    assert sent_rows(own) == {("t", "r")}
-    assert own.rows_done_by_hour(1) == {0: 1}
+    assert sent_observations(own) == {("t", "r")}
+    assert own.completed_by_hour(1) == {0: 1}
 
 
 def test_the_file_that_is_read_stays_as_it_is(make: Make, tmp_path: Path) -> None:
     """What a shard knows would change with where it is merged to."""
     own, other = make("own", "b"), make("other", "a")
-    other.commit_answer(1, [span("t", "r")], [letter("t", "bad")])
+    other.commit_result(1, [span("t", "r")], [letter("t", "bad")])
     before = _all(other)
     merge(own, other)
     assert _all(other) == before
@@ -329,9 +331,9 @@ def test_project_at_another_address_is_refused_unless_told(path: Path, clock: Vi
     """Shards that reach the server by another name become a second project: a backfill sends all of it again."""
     own = open_ledger(path, clock)
     other = open_ledger(path.with_name("other.db"), clock)
-    own.remember_source("k1", "https://a", "p", "Name", "org")
-    theirs = other.remember_source("k2", "https://b", "p", "Name", "org")
-    other.commit_answer(theirs.id, [span("t", "r", 5)], [])
+    own.store_source("k1", "https://a", "p", "Name", "org")
+    theirs = other.store_source("k2", "https://b", "p", "Name", "org")
+    other.commit_result(theirs.id, [span("t", "r", 5)], [])
     with pytest.raises(StateError, match="--by-id") as caught:
         merge(own, other)
     assert caught.value.exit_code == 2

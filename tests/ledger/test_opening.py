@@ -40,12 +40,12 @@ def test_new_file_has_our_mark_and_version(ledger: Ledger, path: Path) -> None:
 
 def test_reopening_finds_what_was_kept(ledger: Ledger, path: Path, clock: VirtualClock) -> None:
     """A restart would restart: everything is sent again."""
-    ledger.commit_answer(1, [span("t", "r", 3)], [letter("t", "bad")])
+    ledger.commit_result(1, [span("t", "r", 3)], [letter("t", "bad")])
     ledger.commit_interval(1, "live", Interval(0, 10), [note("t", 3)], [])
     ledger.close()
     again = open_ledger(path, clock, must_exist=True)
-    assert set(again.done_rows(1, ["t"])) == {("t", "r"), ("t", "bad")}
-    assert again.coverage(1, "live") == [Interval(0, 10)]
+    assert set(again.completed_observations(1, ["t"])) == {("t", "r"), ("t", "bad")}
+    assert again.completed_intervals(1, "live") == [Interval(0, 10)]
     assert set(again.traces(1, ["t"])) == {"t"}
     again.close()
 
@@ -161,10 +161,10 @@ def test_file_of_the_first_version_is_brought_up(path: Path, clock: VirtualClock
     old.close()
     ledger = open_ledger(path, clock)
     assert ledger.query("PRAGMA user_version") == [(SCHEMA_VERSION,)]
-    assert set(ledger.done_rows(1, ["t"])) == {("t", "r"), ("t", "odd"), ("t", "bad")}
-    assert [one.observation_id for one in ledger.letters_to_try(1, 3, 10)] == ["odd"]
-    ledger.commit_answer(1, [span("t", "r2", 12)], [])
-    assert (ledger.coverage(1, "live"), ledger.forget(1, 100, [Interval(0, 100)])) == ([Interval(0, 100)], 1)
+    assert set(ledger.completed_observations(1, ["t"])) == {("t", "r"), ("t", "odd"), ("t", "bad")}
+    assert [one.observation_id for one in ledger.dead_letters_due(1, 3, 10)] == ["odd"]
+    ledger.commit_result(1, [span("t", "r2", 12)], [])
+    assert (ledger.completed_intervals(1, "live"), ledger.forget(1, 100, [Interval(0, 100)])) == ([Interval(0, 100)], 1)
     ledger.close()
 
 
@@ -277,7 +277,7 @@ def test_file_that_cannot_be_written_is_told(ledger: Ledger) -> None:
 
 def test_damage_is_recognised_at_open(ledger: Ledger, path: Path, clock: VirtualClock) -> None:
     """The worker would go on until it meets the broken page: too late, in the middle of a cycle, for ever."""
-    ledger.commit_answer(1, [span(f"trace-{n}", f"row-{n}", n) for n in range(2000)], [])
+    ledger.commit_result(1, [span(f"trace-{n}", f"row-{n}", n) for n in range(2000)], [])
     ledger.close()
     whole = path.read_bytes()
     page = 4096
@@ -293,7 +293,7 @@ def test_damage_is_recognised_at_open(ledger: Ledger, path: Path, clock: Virtual
 @pytest.mark.parametrize("kept", [50, 100, 5000, 9000])
 def test_cut_file_is_recognised(ledger: Ledger, path: Path, clock: VirtualClock, kept: int) -> None:
     """A copy that broke off would be used."""
-    ledger.commit_answer(1, [span(f"trace-{n}", f"row-{n}", n) for n in range(500)], [])
+    ledger.commit_result(1, [span(f"trace-{n}", f"row-{n}", n) for n in range(500)], [])
     ledger.close()
     path.write_bytes(path.read_bytes()[:kept])
     _refused(path, clock, "is damaged|not a SQLite file")
@@ -301,14 +301,14 @@ def test_cut_file_is_recognised(ledger: Ledger, path: Path, clock: VirtualClock,
 
 def test_read_of_a_damaged_page_is_explained(ledger: Ledger, path: Path, clock: VirtualClock) -> None:
     """A disk that goes bad under a running worker would show as an error of the library."""
-    ledger.commit_answer(1, [span(f"trace-{n}", f"row-{n}", n) for n in range(2000)], [])
+    ledger.commit_result(1, [span(f"trace-{n}", f"row-{n}", n) for n in range(2000)], [])
     ledger.close()
     ledger = open_ledger(path, clock)
     ledger.db.conn.execute("PRAGMA cache_size = 0")
     whole = path.read_bytes()
     path.write_bytes(whole[:8192] + bytes(len(whole) - 8192))
     with pytest.raises(StateError, match="is damaged"):
-        ledger.done_rows(1, [f"trace-{n}" for n in range(2000)])
+        ledger.completed_observations(1, [f"trace-{n}" for n in range(2000)])
     ledger.close()
 
 

@@ -60,10 +60,10 @@ def held(tmp_path: Path, clock: VirtualClock) -> Iterator[Ledger]:
 def test_file_that_goes_away(held: Ledger, fate: Callable[[Path], None]) -> None:
     """A run goes on into a file without a name: what it sends, the next run sends again."""
     held.check()
-    held.commit_answer(1, [span("t", "r")], [])
+    held.commit_result(1, [span("t", "r")], [])
     fate(held.path)
-    for act in (held.check, lambda: held.commit_answer(1, [span("t", "r2")], []), held.light):
-        if fate is _log_removed and act == held.light:
+    for act in (held.check, lambda: held.commit_result(1, [span("t", "r2")], []), held.unflushed):
+        if fate is _log_removed and act == held.unflushed:
             continue
         with pytest.raises(StateError, match=r"Nothing more is sent.*Try: end all runs") as caught:
             act()
@@ -97,7 +97,7 @@ def test_lease_falls_when_another_run_came_by_a_new_lock_file(held: Ledger, cloc
     with pytest.raises(LeaseHeld):
         held.check()
     with pytest.raises(LeaseHeld):
-        held.commit_answer(1, [span("t", "r")], [])
+        held.commit_result(1, [span("t", "r")], [])
     beside.check()
     release(beside, other)
     beside.close()
@@ -110,9 +110,9 @@ def test_files_are_their_owners_alone(tmp_path: Path, clock: VirtualClock, umask
     try:
         ledger = open_ledger(tmp_path / "state.db", clock)
         held = take(ledger, LIVE)
-        copies.own(ledger)
+        copies.adopt(ledger)
         put(ledger, "scope", "name", "value")
-        ledger.light()
+        ledger.unflushed()
         modes = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
         release(ledger, held)
         ledger.close()

@@ -30,20 +30,20 @@ def test_file_of_the_second_version_is_brought_up(path: Path, clock: VirtualCloc
     old.close()
     ledger = open_ledger(path, clock)
     assert ledger.query("PRAGMA user_version") == [(SCHEMA_VERSION,)]
-    assert set(ledger.done_rows(1, ["t"])) == {("t", "r")}
+    assert set(ledger.completed_observations(1, ["t"])) == {("t", "r")}
     requests = ledger.requests(SCOPE)
-    limit = requests.news(0).limit
+    limit = requests.snapshot(0).limit
     assert limit is not None
-    assert (limit[:2], requests.news(0).sent) == ((30, 60), [])
-    with requests.turn():
-        requests.note_sent([5])
-    assert requests.news(0).sent == [(5, False)]
+    assert (limit[:2], requests.snapshot(0).sent) == ((30, 60), [])
+    with requests.transaction():
+        requests.store_requests([5])
+    assert requests.snapshot(0).sent == [(5, False)]
     ledger.close()
 
 
 def test_only_requests_are_written_without_a_flush(ledger: Ledger) -> None:
     """A request would cost a flush to disk; or what was sent would be lost in a power cut, and sent again."""
-    assert ledger.light().execute("PRAGMA synchronous").fetchone() == (1,)
+    assert ledger.unflushed().execute("PRAGMA synchronous").fetchone() == (1,)
     assert ledger.query("PRAGMA synchronous") == [(2,)]
 
 
@@ -51,34 +51,34 @@ def test_rollback_journal_is_always_flushed(path: Path, clock: VirtualClock, mon
     """Without a write-ahead log a power cut in a commit that is not flushed may damage the file."""
     monkeypatch.setattr(file_systems, "file_system", lambda _: "nfs4")
     ledger = open_ledger(path, clock)
-    assert ledger.light().execute("PRAGMA synchronous").fetchone() == (2,)
+    assert ledger.unflushed().execute("PRAGMA synchronous").fetchone() == (2,)
     requests = ledger.requests(SCOPE)
-    with requests.turn():
-        requests.note_sent([5])
+    with requests.transaction():
+        requests.store_requests([5])
     put(ledger, "scope", "name", "value")
-    assert requests.news(0).sent == [(5, False)]
+    assert requests.snapshot(0).sent == [(5, False)]
     ledger.close()
 
 
 def test_number_is_never_given_twice(ledger: Ledger) -> None:
     """A process that read up to a number would miss what another one writes under it after a tidying."""
     requests = ledger.requests(SCOPE)
-    with requests.turn():
-        last = requests.note_sent([1, 2, 3])
-    with requests.turn():
-        requests.forget_outside(10, 20)
-        assert requests.note_sent([11]) > last
-    assert requests.news(last).sent == [(11, False)]
+    with requests.transaction():
+        last = requests.store_requests([1, 2, 3])
+    with requests.transaction():
+        requests.delete_outside(10, 20)
+        assert requests.store_requests([11]) > last
+    assert requests.snapshot(last).sent == [(11, False)]
 
 
 def test_organisations_do_not_count_for_each_other(ledger: Ledger) -> None:
     """A busy organisation would hold up all others on the same state file."""
-    with ledger.requests("organization a").turn():
-        ledger.requests("organization a").note_sent([1])
-        ledger.requests("organization a").keep_limit(30, 60, 5)
-        ledger.requests("organization a").keep_block(1, 2)
-    news = ledger.requests("organization b").news(0)
-    assert (news.sent, news.limit, news.blocked) == ([], None, None)
+    with ledger.requests("organization a").transaction():
+        ledger.requests("organization a").store_requests([1])
+        ledger.requests("organization a").store_limit(30, 60, 5)
+        ledger.requests("organization a").store_block(1, 2)
+    snapshot = ledger.requests("organization b").snapshot(0)
+    assert (snapshot.sent, snapshot.limit, snapshot.blocked) == ([], None, None)
 
 
 def test_turn_that_fails_wrote_nothing(ledger: Ledger) -> None:
@@ -86,13 +86,13 @@ def test_turn_that_fails_wrote_nothing(ledger: Ledger) -> None:
     requests = ledger.requests(SCOPE)
 
     def fail() -> None:
-        with requests.turn():
-            requests.note_sent([1])
-            ledger.light().execute("no SQL")
+        with requests.transaction():
+            requests.store_requests([1])
+            ledger.unflushed().execute("no SQL")
 
     with pytest.raises(StateError):
         fail()
-    assert requests.news(0).sent == []
+    assert requests.snapshot(0).sent == []
     put(ledger, "scope", "name", "value")
 
 
@@ -100,8 +100,8 @@ def test_lock_is_told_soon(ledger: Ledger, path: Path) -> None:
     """A request would wait for half a minute, and all that the process does with it."""
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    ledger.light().execute("PRAGMA busy_timeout = 1")
-    with pytest.raises(StateError, match="locked by another program"), ledger.requests(SCOPE).turn():
+    ledger.unflushed().execute("PRAGMA busy_timeout = 1")
+    with pytest.raises(StateError, match="locked by another program"), ledger.requests(SCOPE).transaction():
         pass
     other.close()
 
@@ -110,14 +110,14 @@ def test_file_left_by_a_kill_is_whole(ledger: Ledger, path: Path, clock: Virtual
     """What is not flushed and what is stand in one log: a kill between them would cost the latter."""
     requests = ledger.requests(SCOPE)
     for number in range(50):
-        with requests.turn():
-            requests.note_sent([number])
-        ledger.commit_answer(1, [span("t", f"r{number}", number)], [])
+        with requests.transaction():
+            requests.store_requests([number])
+        ledger.commit_result(1, [span("t", f"r{number}", number)], [])
     killed = path.parent / "killed"
     killed.mkdir()
     for name in (path.name, path.name + "-wal"):
         shutil.copyfile(path.with_name(name), killed / name)
     left = open_ledger(killed / path.name, clock)
-    assert len(left.done_rows(1, ["t"])) == 50
-    assert len(left.requests(SCOPE).news(0).sent) == 50
+    assert len(left.completed_observations(1, ["t"])) == 50
+    assert len(left.requests(SCOPE).snapshot(0).sent) == 50
     left.close()

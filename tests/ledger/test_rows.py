@@ -12,32 +12,32 @@ from sync_worker.errors import DeadLettersFull, StateError
 from sync_worker.intervals import Interval
 from sync_worker.ledger import DeadLetter, Ledger, open_ledger
 from sync_worker.ledger.lease import BACKFILL, release, take
-from tests.ledger.made import letter, note, sent_rows, span
+from tests.ledger.made import letter, note, sent_observations, span
 from tests.support.state import put
 
 
 def _send(ledger: Ledger, trace: str, *starts: int, newest_ms: int | None = None, pending: bool = False) -> None:
     newest = max(starts) if newest_ms is None else newest_ms
-    ledger.note_traces(1, [note(trace, min(starts), newest, pending=pending)])
-    ledger.commit_answer(1, [span(trace, f"r{start}", start) for start in starts], [])
+    ledger.store_traces(1, [note(trace, min(starts), newest, pending=pending)])
+    ledger.commit_result(1, [span(trace, f"r{start}", start) for start in starts], [])
 
 
 def _remembered(ledger: Ledger) -> set[str]:
     found = {trace for (trace,) in ledger.query("SELECT trace_id FROM traces")}
-    assert {trace for trace, _ in sent_rows(ledger)} <= found
+    assert {trace for trace, _ in sent_observations(ledger)} <= found
     return found
 
 
 def test_done_rows_of_many_traces(ledger: Ledger) -> None:
     """SQLite takes only so many values in one statement: a large interval would end in an error."""
     for number in range(0, 2500, 500):
-        ledger.commit_answer(1, [span(f"t{n}", "r", n, n.to_bytes(2)) for n in range(number, number + 500)], [])
-    done = ledger.done_rows(1, (f"t{number}" for number in range(40_000)))
+        ledger.commit_result(1, [span(f"t{n}", "r", n, n.to_bytes(2)) for n in range(number, number + 500)], [])
+    done = ledger.completed_observations(1, (f"t{number}" for number in range(40_000)))
     assert len(done) == 2500
     assert (done["t0", "r"].fingerprint, done["t2499", "r"].fingerprint) == (b"\x00\x00", b"\x09\xc3")
     assert done["t7", "r"].updated_ms == 7
-    assert ledger.done_rows(2, ["t0"]) == {}
-    assert ledger.done_rows(1, []) == {}
+    assert ledger.completed_observations(2, ["t0"]) == {}
+    assert ledger.completed_observations(1, []) == {}
 
 
 def test_answer_is_committed_whole_or_not_at_all(ledger: Ledger) -> None:
@@ -46,51 +46,51 @@ def test_answer_is_committed_whole_or_not_at_all(ledger: Ledger) -> None:
         "CREATE TEMP TRIGGER fail BEFORE INSERT ON dead_letters BEGIN SELECT RAISE(ABORT, 'no more'); END"
     )
     with pytest.raises(StateError, match="no more"):
-        ledger.commit_answer(1, [span("t", "r")], [letter("t", "bad")])
-    assert (sent_rows(ledger), ledger.traces(1, ["t"]), ledger.dead_letters()) == (set(), {}, [])
+        ledger.commit_result(1, [span("t", "r")], [letter("t", "bad")])
+    assert (sent_observations(ledger), ledger.traces(1, ["t"]), ledger.dead_letters()) == (set(), {}, [])
 
 
 def test_latest_state_of_a_row_counts(ledger: Ledger) -> None:
     """A row that was sent, changed and was then refused would be refused again at every reading."""
-    ledger.commit_answer(1, [span("t", "r", fingerprint=b"first")], [])
-    ledger.commit_answer(1, [], [letter("t", "r", fingerprint=b"second")])
-    assert ledger.done_rows(1, ["t"])["t", "r"].fingerprint == b"second"
-    assert ledger.done_rows(1, ["t"])["t", "r"].updated_ms == 7
+    ledger.commit_result(1, [span("t", "r", fingerprint=b"first")], [])
+    ledger.commit_result(1, [], [letter("t", "r", fingerprint=b"second")])
+    assert ledger.completed_observations(1, ["t"])["t", "r"].fingerprint == b"second"
+    assert ledger.completed_observations(1, ["t"])["t", "r"].updated_ms == 7
 
     ledger.drop_dead_letters(ledger.dead_letters())
-    assert ledger.done_rows(1, ["t"])["t", "r"].fingerprint == b"second"
+    assert ledger.completed_observations(1, ["t"])["t", "r"].fingerprint == b"second"
 
-    ledger.commit_answer(1, [span("t", "r", fingerprint=b"third")], [])
-    assert ledger.done_rows(1, ["t"])["t", "r"].fingerprint == b"third"
+    ledger.commit_result(1, [span("t", "r", fingerprint=b"third")], [])
+    assert ledger.completed_observations(1, ["t"])["t", "r"].fingerprint == b"third"
 
 
 def test_dead_letters_have_a_limit(ledger: Ledger) -> None:
     """They grow without end; or at their limit one is dropped, or what was accepted beside it is sent again."""
     ledger.max_dead_letters = 2
-    ledger.commit_answer(1, [], [letter("t", "a"), letter("t", "b")])
-    ledger.commit_answer(2, [], [letter("t", "a", source_id=2)])
-    ledger.commit_answer(1, [], [letter("t", "b", reason="later")])
+    ledger.commit_result(1, [], [letter("t", "a"), letter("t", "b")])
+    ledger.commit_result(2, [], [letter("t", "a", source_id=2)])
+    ledger.commit_result(1, [], [letter("t", "b", reason="later")])
     with pytest.raises(DeadLettersFull, match="dead-letters drop --all"):
         ledger.commit_interval(1, "live", Interval(0, 1), [], [letter("t", "c")])
-    assert ledger.coverage(1, "live") == []
+    assert ledger.completed_intervals(1, "live") == []
     with pytest.raises(DeadLettersFull):
-        ledger.commit_answer(
+        ledger.commit_result(
             1, [span("t", "sent")], [letter("t", "c"), letter(None, None, kind="partial", reason="some", spans=1)]
         )
-    assert sent_rows(ledger) == {("t", "sent")}
+    assert sent_observations(ledger) == {("t", "sent")}
     assert [item.reason for item in ledger.dead_letters(1)][1:] == ["later", "some"]
 
 
 def test_what_is_kept_of_a_dead_letter_is_bounded(ledger: Ledger) -> None:
     """One row of many megabytes, or a server that talks much, fills the state file."""
-    ledger.commit_answer(1, [], [letter(reason="x" * 100_000, raw="y" * 100_000)])
+    ledger.commit_result(1, [], [letter(reason="x" * 100_000, raw="y" * 100_000)])
     (kept,) = ledger.dead_letters()
     assert (len(kept.reason), len(kept.raw or "")) == (2_000, 20_000)
 
 
 def test_dead_letters_by_page_and_trace(ledger: Ledger) -> None:
     """Ten thousand of them are read to show ten, or a page repeats or leaves out some."""
-    ledger.commit_answer(1, [], [letter(f"t{number % 3}", f"r{number}") for number in range(10)])
+    ledger.commit_result(1, [], [letter(f"t{number % 3}", f"r{number}") for number in range(10)])
     pages, after = [], 0
     while page := ledger.dead_letters(after=after, limit=4):
         after = page[-1].id or 0
@@ -114,10 +114,10 @@ def test_row_has_one_dead_letter(ledger: Ledger, trace: str | None) -> None:
 @pytest.mark.parametrize("trace", ["t", None])
 def test_row_that_is_accepted_leaves_the_dead_letters(ledger: Ledger, trace: str | None) -> None:
     """A retry that succeeded would stand there as refused for ever."""
-    ledger.commit_answer(
+    ledger.commit_result(
         1, [], [letter(trace, "r"), letter("t", "other"), letter("u", "r"), letter("t", "r", source_id=2)]
     )
-    ledger.commit_answer(1, [span("t", "r")], [])
+    ledger.commit_result(1, [span("t", "r")], [])
     assert [(kept.source_id, kept.trace_id, kept.observation_id) for kept in ledger.dead_letters()] == [
         (1, "t", "other"), (1, "u", "r"), (2, "t", "r"),
     ]  # fmt: skip
@@ -127,7 +127,7 @@ def test_dead_letter_comes_back_as_it_went_in(ledger: Ledger) -> None:
     """`dead-letters list` would tell something else than what happened."""
     whole = DeadLetter(1, "unreadable", "why\nso", 11, "t", "r", 400, "p", 12, b"\x00\xff", '{"a": "\\u0000é"}', 1)
     note_of_answer = DeadLetter(1, "partial", "3 of 9", 12, spans=3)
-    ledger.commit_answer(1, [], [whole, note_of_answer, note_of_answer])
+    ledger.commit_result(1, [], [whole, note_of_answer, note_of_answer])
     kept = ledger.dead_letters(1)
     assert [item.id for item in kept] == [1, 2, 3]
     assert [tuple(getattr(item, name) for name in DeadLetter.__slots__ if name != "id") for item in kept] == [
@@ -144,30 +144,30 @@ def test_half_characters_do_not_stop_a_interval(ledger: Ledger) -> None:
     ledger.commit_interval(1, "live", Interval(0, 1), [note(bad)], [letter(bad, bad, reason=bad, raw=bad)])
     (kept,) = ledger.dead_letters()
     assert (kept.trace_id, kept.observation_id, kept.reason, kept.raw) == ("?x", "?x", "?x", "?x")
-    assert (ledger.done_rows(1, [bad]), ledger.traces(1, [bad])) == ({}, {})
-    assert ledger.coverage(1, "live") == [Interval(0, 1)]
+    assert (ledger.completed_observations(1, [bad]), ledger.traces(1, [bad])) == ({}, {})
+    assert ledger.completed_intervals(1, "live") == [Interval(0, 1)]
 
 
 def test_dropped_rows_count_as_done(ledger: Ledger) -> None:
     """What the operator gave up would be sent, and refused, again."""
-    ledger.commit_answer(1, [], [letter("t", "r"), letter("t", "kept"), letter(None, None, fingerprint=None, spans=3)])
+    ledger.commit_result(1, [], [letter("t", "r"), letter("t", "kept"), letter(None, None, fingerprint=None, spans=3)])
     first, kept, partial = ledger.dead_letters()
     ledger.drop_dead_letters([first, partial])
     assert ledger.dead_letters() == [kept]
-    done = ledger.done_rows(1, ["t"])
+    done = ledger.completed_observations(1, ["t"])
     assert {key: state.fingerprint for key, state in done.items()} == {("t", "r"): b"bad", ("t", "kept"): b"bad"}
     assert not done["t", "r"].dead_lettered
     assert ledger.forget(1, 100, [Interval(0, 100)]) == 1  # what was dropped does not stay for ever
-    assert sent_rows(ledger) == set()
+    assert sent_observations(ledger) == set()
 
 
 def test_drop_of_a_row_that_was_accepted_meanwhile(ledger: Ledger) -> None:
     """The older state would be noted over the newer one, and the row sent once more."""
-    ledger.commit_answer(1, [], [letter("t", "r", fingerprint=b"old")])
+    ledger.commit_result(1, [], [letter("t", "r", fingerprint=b"old")])
     letters = ledger.dead_letters()
-    ledger.commit_answer(1, [span("t", "r", fingerprint=b"new")], [])
+    ledger.commit_result(1, [span("t", "r", fingerprint=b"new")], [])
     ledger.drop_dead_letters(letters)
-    assert ledger.done_rows(1, ["t"])["t", "r"].fingerprint == b"new"
+    assert ledger.completed_observations(1, ["t"])["t", "r"].fingerprint == b"new"
 
 
 def test_forget_takes_what_is_old_and_covered(ledger: Ledger) -> None:
@@ -178,7 +178,7 @@ def test_forget_takes_what_is_old_and_covered(ledger: Ledger) -> None:
     ledger.db.conn.execute("UPDATE sent SET source_id = 2 WHERE trace_id = 'other source'")
     assert ledger.forget(1, 100, [Interval(0, 50)]) == 1
     assert _remembered(ledger) == {"other source"}
-    assert ledger.rows_done_by_hour(1) == {0: 2}
+    assert ledger.completed_by_hour(1) == {0: 2}
 
 
 @pytest.mark.parametrize(
@@ -201,8 +201,8 @@ def test_forget_leaves(ledger: Ledger, name: str, starts: tuple[int, ...], newes
 
 def test_forget_of_a_trace_that_began_before_all_coverage(ledger: Ledger) -> None:
     """Every trace that stood open at the sync start would be remembered for ever."""
-    ledger.note_traces(1, [note("t", -500, 20)])
-    ledger.commit_answer(1, [span("t", "r", 10)], [])
+    ledger.store_traces(1, [note("t", -500, 20)])
+    ledger.commit_result(1, [span("t", "r", 10)], [])
     assert ledger.forget(1, 100, [Interval(0, 50)]) == 1
 
 
@@ -217,7 +217,7 @@ def test_forget_is_bounded_and_gets_past_what_must_stay(ledger: Ledger) -> None:
     assert ledger.forget(1, 100, covered, limit=20) == 10
     assert ledger.forget(1, 100, covered, limit=20) == 0
     assert _remembered(ledger) == {f"stays {number}" for number in range(30)}
-    assert len(sent_rows(ledger)) == 30
+    assert len(sent_observations(ledger)) == 30
 
 
 _TRACES = st.lists(
@@ -253,21 +253,21 @@ def test_forget_beside_a_backfill_that_sends(ledger: Ledger) -> None:
     beside = open_ledger(ledger.path, ledger.clock)
     lease = take(beside, BACKFILL)
     assert ledger.forget(1, 100, [Interval(0, 50)]) == 1
-    beside.commit_answer(1, [span("t", "r60", 60, project="chosen")], [])
+    beside.commit_result(1, [span("t", "r60", 60, project="chosen")], [])
     beside.commit_interval(1, BACKFILL, Interval(50, 100), [], [])
     assert beside.traces(1, ["t"])["t"].project == "chosen"
     assert ledger.forget(1, 100, [Interval(0, 100)]) == 1
-    assert sent_rows(ledger) == set()
+    assert sent_observations(ledger) == set()
     release(beside, lease)
     beside.close()
 
 
 def test_source_of_a_pair_of_keys(ledger: Ledger) -> None:
     """New keys of a project would begin it anew, or a project of the same name on another server go on in its place."""
-    one = ledger.remember_source("k1", "https://a", "p1", "Name", "org")
+    one = ledger.store_source("k1", "https://a", "p1", "Name", "org")
     ledger.set_sync_start(one.id, 500)
-    again = ledger.remember_source("k2", "https://a", "p1", "New name", "org 2")
-    other = ledger.remember_source("k3", "https://b", "p1", "Name", "org")
+    again = ledger.store_source("k2", "https://a", "p1", "New name", "org 2")
+    other = ledger.store_source("k3", "https://b", "p1", "Name", "org")
     assert (again.id, again.project_name, again.organization_id, again.sync_start_ms) == (
         one.id,
         "New name",
@@ -280,24 +280,28 @@ def test_source_of_a_pair_of_keys(ledger: Ledger) -> None:
     assert found.id == one.id
     assert ledger.source_by_key("unknown") is None
     assert [state.id for state in ledger.sources()] == [one.id, other.id]
-    moved = ledger.remember_source("k1", "https://b", "p1", "Name", "org")
+    moved = ledger.store_source("k1", "https://b", "p1", "Name", "org")
     assert moved.id == other.id
 
 
 def test_sync_start_is_set_once(ledger: Ledger) -> None:
     """A restart with another SYNC_START would leave a hole, or send what lies before."""
-    source = ledger.remember_source("k", "https://a", "p", "Name", "org")
+    source = ledger.store_source("k", "https://a", "p", "Name", "org")
     assert [ledger.set_sync_start(source.id, edge) for edge in (500, 400, 600)] == [500, 500, 500]
 
 
 def test_facts(ledger: Ledger) -> None:
     """What a server once told would be asked, or learnt the hard way, at each run."""
-    assert ledger.fact("scope", "name") is None
+    assert ledger.stored_key("scope", "name") is None
     put(ledger, "scope", "name", "1")
     put(ledger, "scope", "name", "2")
     put(ledger, "scope", "other", "")
     put(ledger, "scope 2", "name", "3")
-    assert [ledger.fact(*key) for key in (("scope", "name"), ("scope", "other"), ("scope 2", "name"))] == ["2", "", "3"]
+    assert [ledger.stored_key(*key) for key in (("scope", "name"), ("scope", "other"), ("scope 2", "name"))] == [
+        "2",
+        "",
+        "3",
+    ]
     before = ledger.query("PRAGMA data_version"), ledger.db.conn.total_changes
     put(ledger, "scope", "name", "2")
     assert (ledger.query("PRAGMA data_version"), ledger.db.conn.total_changes) == before  # an idle cycle writes nothing
@@ -305,9 +309,9 @@ def test_facts(ledger: Ledger) -> None:
 
 def test_notes_of_runs_are_bounded(ledger: Ledger) -> None:
     """A note a minute would be half a million a year."""
-    ledger.note_run("backfill", 1, 0, {"sources": ["ü"]})
+    ledger.store_run("backfill", 1, 0, {"sources": ["ü"]})
     for number in range(250):
-        ledger.note_run("once", number, number % 4, {"sources": []})
+        ledger.store_run("once", number, number % 4, {"sources": []})
     assert ledger.query("SELECT count(*), min(started_ms), max(started_ms) FROM runs") == [(200, 50, 249)]
     last = ledger.last_run()
     assert last is not None
@@ -322,37 +326,37 @@ def test_size_counts_the_log(ledger: Ledger) -> None:
 
 def test_second_read_stands_until_it_is_ended(ledger: Ledger) -> None:
     """A row that was sent half old is forgotten before it was read again, or is read again for ever."""
-    ledger.commit_answer(1, [replace(span("t", "r", 5), read_again_ms=100), span("t", "old", 6)], [])
+    ledger.commit_result(1, [replace(span("t", "r", 5), read_again_ms=100), span("t", "old", 6)], [])
     assert ledger.second_reads_due(1, 99, 10) == []
     (due,) = ledger.second_reads_due(1, 100, 10)
     assert (due.trace_id, due.observation_id, due.start_ms, due.tries) == ("t", "r", 5, 0)
     assert ledger.second_reads_due(1, 100, 10, [Interval(5, 6)]) == []
     ledger.touch(1, [], [replace(due, due_ms=200)])
-    ledger.end_second_reads(1, [due])
+    ledger.delete_second_reads(1, [due])
     assert ledger.count_second_reads(1) == 1
-    ledger.end_second_reads(1, [replace(due, due_ms=200)])
+    ledger.delete_second_reads(1, [replace(due, due_ms=200)])
     assert ledger.count_second_reads(1) == 0
 
 
 def test_what_is_to_be_read_again_is_not_forgotten_before(ledger: Ledger) -> None:
     """A row that was sent half old is never corrected where horizons are short, or looks new then and is sent twice."""
-    ledger.commit_answer(1, [replace(span("t", "r", 5), read_again_ms=100), span("t", "other", 6)], [])
+    ledger.commit_result(1, [replace(span("t", "r", 5), read_again_ms=100), span("t", "other", 6)], [])
     ledger.commit_interval(1, "live", Interval(0, 10), [note("t", 5)], [])
     assert ledger.forget(1, 50, [Interval(0, 10)]) == 0
-    ledger.end_second_reads(1, ledger.second_reads_due(1, 100, 10))
+    ledger.delete_second_reads(1, ledger.second_reads_due(1, 100, 10))
     assert ledger.forget(1, 50, [Interval(0, 10)]) == 1
 
 
 def test_row_that_fails_again_keeps_its_letter(ledger: Ledger) -> None:
     """Each failure of the same row counts as a new dead letter, and begins its back-off anew."""
     first = letter("t", "r", kind="unreadable", reason="one", made_ms=1, tries=2, next_try_ms=9)
-    ledger.commit_answer(1, [], [first])
+    ledger.commit_result(1, [], [first])
     again = letter("t", "r", kind="unreadable", reason="two", made_ms=5, next_try_ms=6)
     assert ledger.count_new([again, letter("t", "other", kind="unreadable"), letter("t", "r")]) == 2
-    ledger.commit_answer(1, [], [again])
+    ledger.commit_result(1, [], [again])
     (kept,) = ledger.dead_letters()
     assert (kept.id, kept.reason, kept.made_ms, kept.tries, kept.next_try_ms) == (1, "two", 1, 2, 9)
-    assert ledger.letters_to_try(1, 8, 10) == []
-    assert ledger.letters_to_try(1, 9, 10) == [kept]
-    ledger.commit_answer(1, [], [letter("t", "r", reason="refused now")])
+    assert ledger.dead_letters_due(1, 8, 10) == []
+    assert ledger.dead_letters_due(1, 9, 10) == [kept]
+    ledger.commit_result(1, [], [letter("t", "r", reason="refused now")])
     assert [(one.kind, one.next_try_ms) for one in ledger.dead_letters()] == [("rejected", None)]

@@ -30,7 +30,7 @@ def test_lock_of_another_process_is_told(ledger: Ledger, path: Path, clock: Virt
         other.go_on()
         other.end()
     ledger.commit_interval(1, "live", Interval(0, 10), [], [])
-    assert ledger.coverage(1, "live") == [Interval(0, 10)]
+    assert ledger.completed_intervals(1, "live") == [Interval(0, 10)]
     ledger.close()
 
 

@@ -35,7 +35,7 @@ def test_note_comes_back_as_it_went_in(ledger: Ledger, stored: TraceNote) -> Non
     """Spans of one trace would differ in what they say of it, by the run that sent them."""
     ledger.db.conn.execute("PRAGMA synchronous = OFF")
     ledger.db.conn.execute("DELETE FROM traces")
-    ledger.note_traces(1, [stored])
+    ledger.store_traces(1, [stored])
     assert ledger.traces(1, [stored.trace_id, "other"]) == {stored.trace_id: stored}
     assert ledger.traces(2, [stored.trace_id]) == {}
     json.loads(ledger.query("SELECT context FROM traces")[0][0])
@@ -43,7 +43,7 @@ def test_note_comes_back_as_it_went_in(ledger: Ledger, stored: TraceNote) -> Non
 
 def test_pending_traces_are_due_in_turn(ledger: Ledger) -> None:
     """Some would never be looked at, or each in every cycle."""
-    ledger.note_traces(
+    ledger.store_traces(
         1,
         [
             note("later", pending=True, check_ms=30, pending_ms=3),
@@ -55,17 +55,17 @@ def test_pending_traces_are_due_in_turn(ledger: Ledger) -> None:
     assert [due.trace_id for due in ledger.pending_due(1, 20, 1_000, 10)] == ["first", "second"]
     assert [due.trace_id for due in ledger.pending_due(1, 30, 1_000, 1)] == ["first"]
     assert (ledger.pending(1), ledger.pending(2)) == (Pending(3, 1), Pending(0, None))
-    ledger.note_traces(1, [note("first", pending=False)])
+    ledger.store_traces(1, [note("first", pending=False)])
     assert ledger.pending(1) == Pending(2, 1)
 
 
 def test_project_is_decided_once(ledger: Ledger) -> None:
     """Spans of one trace would go to two projects, when two runs meet it or a rule changes."""
-    ledger.note_traces(1, [note("t")])
-    ledger.note_traces(1, [note("t", project="first")])
-    ledger.note_traces(1, [note("t", project="second")])
+    ledger.store_traces(1, [note("t")])
+    ledger.store_traces(1, [note("t", project="first")])
+    ledger.store_traces(1, [note("t", project="second")])
     assert ledger.traces(1, ["t"])["t"].project == "first"
-    ledger.note_traces(1, [note("t", newest_ms=9)])
+    ledger.store_traces(1, [note("t", newest_ms=9)])
     assert (ledger.traces(1, ["t"])["t"].project, ledger.traces(1, ["t"])["t"].newest_ms) == ("first", 9)
 
 
@@ -94,19 +94,19 @@ def test_only_the_live_sync_releases(ledger: Ledger, beside: Callable[[str], Led
     ledger.commit_interval(1, LIVE, Interval(0, 1000), [pending], [])
     other = beside(role)
     sent = note("t", 50, 180, project="p", context={"session_id": "s"})
-    other.note_traces(1, [sent])
+    other.store_traces(1, [sent])
     other.commit_interval(1, BACKFILL, Interval(1000, 2000), [sent], [])
     assert ledger.traces(1, ["t"])["t"] == note(
         "t", 50, 200, pending=True, check_ms=300, pending_ms=150, project="p", context={"session_id": "s"}
     )
     live = beside(LIVE)
-    live.note_traces(1, [note("t", 50, 200)])
+    live.store_traces(1, [note("t", 50, 200)])
     assert ledger.pending(1).count == 0
 
 
 def test_backfill_notes_traces_of_its_own(beside: Callable[[str], Ledger]) -> None:
     """What a backfill learns of traces that nobody waits for would not be remembered."""
     other = beside(BACKFILL)
-    other.note_traces(1, [note("t", 50, 180, project="p")])
-    other.note_traces(1, [note("t", 40, 170, check_ms=5, context={"session_id": "s"})])
+    other.store_traces(1, [note("t", 50, 180, project="p")])
+    other.store_traces(1, [note("t", 40, 170, check_ms=5, context={"session_id": "s"})])
     assert other.traces(1, ["t"])["t"] == note("t", 40, 180, check_ms=5, project="p", context={"session_id": "s"})

@@ -49,14 +49,14 @@ class Checks:
 
     def listen(self, ledger: Ledger, role: str) -> None:
         """Hear what one process commits."""
-        commit_answer, commit_interval = ledger.commit_answer, ledger.commit_interval
+        commit_result, commit_interval = ledger.commit_result, ledger.commit_interval
         book = self._kelet.book
 
         def answer(source_id: int, accepted: Sequence[EncodedSpan], dead_letters: Sequence[DeadLetter]) -> None:
             labels = frozenset(label_of(Span.FromString(span.span)) for span in accepted)
             failed = self._weather.disk_failed
             try:
-                commit_answer(source_id, accepted, dead_letters)
+                commit_result(source_id, accepted, dead_letters)
             finally:
                 if not self._weather.dead and self._weather.disk_failed > failed:
                     book.lose(role)
@@ -73,7 +73,7 @@ class Checks:
             self._covered(ledger, source_id, whose, interval)
 
         self._roles = max(self._roles, self._plan.sources * (1 + (role == BACKFILL)))
-        setattr(ledger, "commit_answer", answer)  # noqa: B010
+        setattr(ledger, "commit_result", answer)  # noqa: B010
         setattr(ledger, "commit_interval", covered)  # noqa: B010
 
     def died(self, lost: int) -> None:
@@ -96,7 +96,9 @@ class Checks:
         if self._plan.has("v1"):
             return  # its walks ask for the same time more than once
         number = self._number_of(ledger, source_id)
-        counted = clip(ledger.coverage(source_id, role), interval)  # a row that waits alone keeps its moment open
+        counted = clip(
+            ledger.completed_intervals(source_id, role), interval
+        )  # a row that waits alone keeps its moment open
         walks = self._langfuse.walks.items()
         around = [
             begun
@@ -115,7 +117,7 @@ class Checks:
             if any(version.seen(began) and version.seen(now) for version in row.versions)
         ]
         traces = {row.key[0] for row in seen}
-        done, notes = ledger.done_rows(source_id, traces), ledger.traces(source_id, traces)
+        done, notes = ledger.completed_observations(source_id, traces), ledger.traces(source_id, traces)
         letters = {letter.observation_id for letter in ledger.dead_letters(source_id)}
         for row in seen:
             note = notes.get(row.key[0])

@@ -53,13 +53,13 @@ class Process:
         self.clock = clock or SimulatedClock(simulation.moments, simulation.weather.chance, simulation.weather.alive)
         with mock.patch.object(sqlite3, "connect", simulation.connect):
             self.ledger = open_ledger(simulation.state, self.clock)
-            self.ledger.light()  # its commits are subject to the weather too
+            self.ledger.unflushed()  # its commits are subject to the weather too
         self.lease: lease.Lease | None = None
         try:
             if role != ASKING:
                 self.lease = lease.take(self.ledger, role)
                 copies.check_latest(self.ledger)
-                copies.own(self.ledger)
+                copies.adopt(self.ledger)
         except BaseException:
             if self.lease is not None:
                 self.lease.lock.close()

@@ -14,7 +14,7 @@ from sync_worker.langfuse import buckets, observations, v2
 from sync_worker.langfuse import client as langfuse_client
 from sync_worker.langfuse.reader import Page
 from sync_worker.langfuse.v2 import V2Reader
-from sync_worker.ledger import Ledger, SentRow, TraceNote, claims, copies
+from sync_worker.ledger import Ledger, SentObservation, TraceNote, claims, copies
 from sync_worker.ledger.place import Place
 from sync_worker.pipeline import notes, readiness
 from sync_worker.pipeline.convert import Converter
@@ -71,7 +71,7 @@ def _forgets_pending_traces(patch: pytest.MonkeyPatch) -> None:
 
 
 def _forgets_what_it_sent(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Ledger, "done_rows", lambda *_: dict[tuple[str, str], SentRow]())
+    patch.setattr(Ledger, "completed_observations", lambda *_: dict[tuple[str, str], SentObservation]())
 
 
 def _leaves_out_the_last_millisecond(patch: pytest.MonkeyPatch) -> None:
@@ -88,7 +88,7 @@ def _notes_before_it_sends(patch: pytest.MonkeyPatch) -> None:
 
     def convert(self: Converter, part: TracePart) -> list[EncodedSpan]:
         spans = usual(self, part)
-        self._session.ledger.commit_answer(self._session.source_id, spans, [])
+        self._session.ledger.commit_result(self._session.source_id, spans, [])
         return spans
 
     patch.setattr(Converter, "convert", convert)
@@ -111,12 +111,12 @@ def _reaches_out_of_its_intervals(patch: pytest.MonkeyPatch) -> None:
 
 
 def _drops_the_last_batch(patch: pytest.MonkeyPatch) -> None:
-    usual = Ledger.commit_answer
+    usual = Ledger.commit_result
 
-    def commit_answer(self: Ledger, source_id: int, accepted: Sequence[EncodedSpan], letters: Sequence[Any]) -> None:
+    def commit_result(self: Ledger, source_id: int, accepted: Sequence[EncodedSpan], letters: Sequence[Any]) -> None:
         usual(self, source_id, accepted[:-1] if len(accepted) > 1 else accepted, letters)
 
-    patch.setattr(Ledger, "commit_answer", commit_answer)
+    patch.setattr(Ledger, "commit_result", commit_result)
 
 
 def _loses_the_session(patch: pytest.MonkeyPatch) -> None:
@@ -127,7 +127,7 @@ def _loses_the_session(patch: pytest.MonkeyPatch) -> None:
 
 
 def _takes_any_success_for_kelets(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(client, "why_not", lambda *_: None)
+    patch.setattr(client, "why_not_acknowledged", lambda *_: None)
 
 
 def _sends_what_a_backfill_sends(patch: pytest.MonkeyPatch) -> None:
@@ -149,13 +149,13 @@ def _sends_before_the_store_has_merged(patch: pytest.MonkeyPatch) -> None:
 
 
 def _takes_a_page_for_as_odd_as_a_row_of_it(patch: pytest.MonkeyPatch) -> None:
-    usual = observations.read_rows
+    usual = observations.parse_all
 
-    def read_rows(items: Any, parse: Any) -> Any:
+    def parse_all(items: Any, parse: Any) -> Any:
         read, unreadable = usual(items, parse)
         return ([] if unreadable else read), unreadable
 
-    patch.setattr(v2, "read_rows", read_rows)
+    patch.setattr(v2, "parse_all", parse_all)
 
 
 def _never_sends_less_at_once(patch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from sync_worker.json_text import parse
-from sync_worker.langfuse.observations import parse_row
+from sync_worker.langfuse.observations import parse_v2_observation
 from sync_worker.langfuse.v1_observations import parse_observation, parse_trace
 from sync_worker.records import Observation
 from sync_worker.spans.context import gather
@@ -50,7 +50,7 @@ def both() -> dict[str, tuple[dict[str, Span], dict[str, Span]]]:
     for item in data["observations"]:
         told[item["traceId"]]["v1"].append(parse_observation(item))
     for item in data["rows"]:
-        told[item["traceId"]]["v2"].append(parse_row(item))
+        told[item["traceId"]]["v2"].append(parse_v2_observation(item))
     return {
         trace: (_spans(trace, rows["v1"]), _spans(trace, rows["v2"]))
         for trace, rows in told.items()

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from sync_worker.json_text import dump, parse
-from sync_worker.langfuse.observations import parse_row
+from sync_worker.langfuse.observations import parse_v2_observation
 from sync_worker.spans.messages import beside, read_input, read_output
 from tests.fidelity.pairs import NAMES, load
 from tests.spans.made import attributes, generation
@@ -57,7 +57,7 @@ def written_inputs() -> Iterator[str]:
 def recorded_inputs() -> Iterator[str]:
     rows = [row for name in NAMES for row in load(name).v2]
     rows += map(json.loads, gzip.decompress((DATA / "v4.16.0-rows.jsonl.gz").read_bytes()).splitlines())
-    for row in map(parse_row, rows):
+    for row in map(parse_v2_observation, rows):
         if row.type in {"GENERATION", "AGENT"}:
             yield from (text for text in (row.input, row.output) if text)
 

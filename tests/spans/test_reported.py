@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pytest
 
 from sync_worker.json_text import parse
-from sync_worker.langfuse.observations import parse_row
+from sync_worker.langfuse.observations import parse_v2_observation
 from sync_worker.pipeline.assemble import Assembly
 from sync_worker.spans.context import gather
 from sync_worker.spans.convert import convert
@@ -23,7 +23,7 @@ def spans_of(name: str, profile: Literal["both", "genai"]) -> dict[str, Span]:
     """Return the spans of a folder's observations by Langfuse's ids."""
     lines = (DATA / name / "rows.jsonl").read_text(encoding="utf-8").splitlines()
     assembly = Assembly()
-    assembly.add([parse_row(json.loads(line)) for line in lines], 0)
+    assembly.add([parse_v2_observation(json.loads(line)) for line in lines], 0)
     made: dict[str, Span] = {}
     for trace_id, members in assembly.take().items():
         result = convert(members, gather(trace_id, members), "shop", Conversion(attributes=profile))

@@ -11,8 +11,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from sync_worker.langfuse.buckets import PUBLIC_API, Budgets
-from sync_worker.langfuse.budget import Allowance, Budget
+from sync_worker.langfuse.buckets import PUBLIC_API, RateLimiters
+from sync_worker.langfuse.rate_limiter import Quota, RateLimiter
 from sync_worker.ledger import Ledger, lease, open_ledger
 from tests.simulation.moments import Loop, Moments, SimulatedClock
 
@@ -48,9 +48,9 @@ class Machine:
         held: lease.Lease | None = None
         try:
             held = lease.take(ledger, role) if role else None
-            budgets = Budgets(clock, Allowance(limit, share, parts), ledger.requests)
+            budgets = RateLimiters(clock, Quota(limit, share, parts), ledger.requests)
             buckets = budgets.of(ORGANIZATION)
-            yield Process(self, role, clock, ledger, buckets.over_all or buckets.of(PUBLIC_API))
+            yield Process(self, role, clock, ledger, buckets.overall or buckets.of(PUBLIC_API))
         finally:
             if held is not None:
                 lease.release(ledger, held)
@@ -70,7 +70,7 @@ class Process:
     role: str
     clock: SimulatedClock
     ledger: Ledger
-    budget: Budget
+    budget: RateLimiter
 
     async def ask(self, times: int = 1, *, between: float = 0.0, longest: float | None = None) -> list[float]:
         """Send so many requests; return how long each waited for the budget."""

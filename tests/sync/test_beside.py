@@ -11,7 +11,7 @@ import pytest
 from sync_worker.cli.commands.status import describe
 from sync_worker.intervals import Interval
 from sync_worker.ledger import open_ledger
-from sync_worker.ledger.claims import claim, demand
+from sync_worker.ledger.claims import claim, claim_all
 from sync_worker.ledger.lease import BACKFILL, LIVE, release, take
 from sync_worker.sync.engine import Engine
 from sync_worker.times import moment_ms
@@ -99,7 +99,7 @@ def test_late_row_in_a_backfills_interval(make_world: MakeWorld) -> None:
     made.once()
     holder = open_ledger(made.state, made.clock)
     lease = take(holder, BACKFILL)
-    demand(holder, 1, [Interval(START, START + 600_000)])
+    claim_all(holder, 1, [Interval(START, START + 600_000)])
     late = trace(1, start=60.0, seconds=5.0)
     made.langfuse.rows.extend(late)
     made.cycles(3 * HOUR, every=600)

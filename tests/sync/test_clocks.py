@@ -74,7 +74,7 @@ def _state(made: World) -> Ledger:
 def _coverage(made: World) -> list[Interval]:
     ledger = _state(made)
     try:
-        return ledger.coverage(1, LIVE)
+        return ledger.completed_intervals(1, LIVE)
     finally:
         ledger.close()
 

@@ -250,14 +250,14 @@ def _breaks(usual: Any, fault: BaseException) -> Any:
 
 @pytest.mark.parametrize("fault", [RecursionError("deep"), MemoryError(), ValueError("odd")], ids=repr)
 @pytest.mark.parametrize(
-    "stage", ["langfuse.v2.parse_row", "pipeline.prepare.gather", "pipeline.convert.convert",
+    "stage", ["langfuse.v2.parse_v2_observation", "pipeline.prepare.gather", "pipeline.convert.convert",
               "pipeline.convert.encode", "spans.convert._span", "spans.encode.fingerprint"]
 )  # fmt: skip
 def test_whatever_a_stage_makes_of_a_row(stage: str, fault: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault in one stage on one row stops the source, takes the trace with it, or comes back at every run."""
     module, _, name = f"sync_worker.{stage}".rpartition(".")
     usual = getattr(importlib.import_module(module), name)
-    if name == "parse_row":
+    if name == "parse_v2_observation":
 
         def broken(item: Any) -> Any:
             if item["name"] == "culprit":

@@ -145,7 +145,7 @@ def test_lateness_is_measured(make_world: MakeWorld) -> None:
     made.langfuse.rows.extend(_visible(trace(1, start=2 * HOUR - 60, seconds=5.0), 2 * HOUR + 500))
     made.cycles(600)
     ledger = open_ledger(made.state, made.clock)
-    stored = ledger.fact("source 1", "arrival_delay")
+    stored = ledger.stored_key("source 1", "arrival_delay")
     ledger.close()
     assert sum(json.loads(stored or "[]")) == 2
 

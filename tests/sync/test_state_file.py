@@ -189,7 +189,7 @@ def test_read_only_mount_of_a_file_in_use(
     """What stands in the write-ahead log is left out without a word: the status is that of an hour ago."""
     made = _in_folder(make_world, tmp_path, trace(3))
     ledger = open_ledger(made.state, made.clock)
-    ledger.note_run("once", 0, 6, {"sources": []})
+    ledger.store_run("once", 0, 6, {"sources": []})
     read_only(made.state.parent)
     code, out, _ = made.program("status")
     assert code == 0
@@ -203,7 +203,7 @@ def test_read_only_mount_of_a_log_without_its_index(
     """The latest commits are passed over, or the message does not say what can be done."""
     made = _in_folder(make_world, tmp_path, trace(3))
     ledger = open_ledger(made.state, made.clock)
-    ledger.note_run("once", 0, 6, {"sources": []})
+    ledger.store_run("once", 0, 6, {"sources": []})
     left = tmp_path / "left"
     left.mkdir()
     for name in ("state.db", "state.db-wal"):

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from sync_worker.langfuse.buckets import LEGACY, METRICS, PUBLIC_API, Bucket, Buckets, Budgets, bucket_of
-from sync_worker.langfuse.budget import Allowance, RateLimited
+from sync_worker.langfuse.buckets import LEGACY, METRICS, PUBLIC_API, Bucket, Buckets, RateLimiters, bucket_of
+from sync_worker.langfuse.rate_limiter import Quota, RateLimited
 from sync_worker.ledger import open_ledger
 from tests.support.clock import VirtualClock
 
-USUAL = Allowance(None, Fraction(4, 5))
+USUAL = Quota(None, Fraction(4, 5))
 HOUR, DAY = 3_600.0, 86_400.0
 Process = Callable[[VirtualClock], Buckets]
 
@@ -26,7 +26,7 @@ def process(tmp_path: Path, request: pytest.FixtureRequest) -> Process:
     def make(clock: VirtualClock) -> Buckets:
         ledger = open_ledger(tmp_path / "state.db", clock)
         request.addfinalizer(ledger.close)
-        return Budgets(clock, USUAL, ledger.requests).of("organization o")
+        return RateLimiters(clock, USUAL, ledger.requests).of("organization o")
 
     return make
 
@@ -53,7 +53,7 @@ async def test_one_buckets_limit_and_wait_are_no_others(process: Process) -> Non
     """A question for a count would stop the live sync for a day, in this process and all others."""
     clock = VirtualClock()
     planning, live = process(clock), process(clock)
-    planning.of(METRICS).learn(100, 86_395)
+    planning.of(METRICS).set_limit(100, 86_395)
     planning.of(METRICS).block(86_395)
     for buckets in (planning, live, process(clock)):
         assert buckets.per_minute("v2") is None
@@ -67,9 +67,9 @@ async def test_limits_are_kept_apart_in_the_file(process: Process) -> None:
     """Reading by v1 would be held to the limit of v2, or the other way round."""
     clock = VirtualClock()
     first = process(clock)
-    first.of(PUBLIC_API).learn(30, 38)
-    first.of(LEGACY).learn(15, 20)
-    first.of(METRICS).learn(100, 86_395)
+    first.of(PUBLIC_API).set_limit(30, 38)
+    first.of(LEGACY).set_limit(15, 20)
+    first.of(METRICS).set_limit(100, 86_395)
     other = process(clock)
     assert (other.per_minute("v2"), other.per_minute("v1")) == (24, 12)
     assert (other.of(METRICS).window, other.of(METRICS).allowed) == (DAY, 80)
@@ -79,24 +79,24 @@ async def test_limits_are_kept_apart_in_the_file(process: Process) -> None:
 def test_window_is_as_long_as_is_told(resets_in: float, window: float) -> None:
     """100 a day would be taken for 100 a minute."""
     metrics = Buckets(VirtualClock(), USUAL).of(METRICS)
-    metrics.learn(100, resets_in)
+    metrics.set_limit(100, resets_in)
     assert metrics.window == window
 
 
 def test_window_near_its_end_is_no_shorter_one() -> None:
     """In the last hour of its day a limit of the day would become one of the hour."""
     metrics = Buckets(VirtualClock(), USUAL).of(METRICS)
-    metrics.learn(100, 50_000.0)
-    metrics.learn(100, 60.0)
+    metrics.set_limit(100, 50_000.0)
+    metrics.set_limit(100, 60.0)
     assert metrics.window == DAY
-    metrics.learn(500, 60.0)  # another plan
+    metrics.set_limit(500, 60.0)  # another plan
     assert metrics.window == HOUR
 
 
 async def test_limit_of_a_day_is_kept_over_processes(process: Process) -> None:
     """Each `plan` would take what is left of the day's counts from the customer's dashboards."""
     clock = VirtualClock()
-    process(clock).of(METRICS).learn(10, 80_000.0)
+    process(clock).of(METRICS).set_limit(10, 80_000.0)
     for _ in range(8):
         clock.advance(HOUR)
         await process(clock).acquire("/api/public/v2/metrics", at_once=True)
@@ -104,22 +104,25 @@ async def test_limit_of_a_day_is_kept_over_processes(process: Process) -> None:
         await process(clock).acquire("/api/public/v2/metrics", at_once=True)
 
 
-@pytest.mark.parametrize(("hours", "learnt"), [(0.9, 100), (1.0, 110), (2.0, 121), (10.0, 259), (1e6, 9701)])
-def test_limit_is_raised_while_it_is_not_told_again(process: Process, hours: float, learnt: int) -> None:
+@pytest.mark.parametrize(("hours", "estimated_limit"), [(0.9, 100), (1.0, 110), (2.0, 121), (10.0, 259), (1e6, 9701)])
+def test_limit_is_raised_while_it_is_not_told_again(process: Process, hours: float, estimated_limit: int) -> None:
     """After a change of plan the worker would stay as slow for ever; or be without a limit after a quiet night."""
     clock = VirtualClock()
     first = process(clock).of(PUBLIC_API)
-    first.learn(100)
+    first.set_limit(100)
     clock.advance(hours * HOUR)
-    assert [budget.learnt for budget in (first, process(clock).of(PUBLIC_API))] == [learnt, learnt]
-    first.learn(100)
-    assert [budget.learnt for budget in (first, process(clock).of(PUBLIC_API))] == [100, 100]
+    assert [budget.estimated_limit for budget in (first, process(clock).of(PUBLIC_API))] == [
+        estimated_limit,
+        estimated_limit,
+    ]
+    first.set_limit(100)
+    assert [budget.estimated_limit for budget in (first, process(clock).of(PUBLIC_API))] == [100, 100]
 
 
 async def test_limit_of_the_operator_is_over_all() -> None:
     """SYNC_REQUESTS_PER_MINUTE would hold once for each bucket."""
     clock = VirtualClock()
-    buckets = Buckets(clock, Allowance(2, Fraction(4, 5)))
+    buckets = Buckets(clock, Quota(2, Fraction(4, 5)))
     began = clock.monotonic()
     for path in ("/api/public/v2/observations", "/api/public/traces", "/api/public/v2/metrics"):
         await asyncio.wait_for(buckets.acquire(path), 5.0)

@@ -26,14 +26,14 @@ from sync_worker.corrected import AGREEMENT_MS, CorrectedClock
 from sync_worker.errors import ConfigError, ExitCode, SourcePaused, SyncError
 from sync_worker.http import date_hooks
 from sync_worker.intervals import Interval
-from sync_worker.kelet.client import KeletClient, Refused
-from sync_worker.kelet.posting import GRACE, until_stopped
+from sync_worker.kelet.client import KeletClient, Rejected
+from sync_worker.kelet.posting import STOP_GRACE, until_stopped
 from sync_worker.langfuse.buckets import Buckets
-from sync_worker.langfuse.budget import Allowance
 from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.generation import ask
 from sync_worker.langfuse.identity import Project, key_expiry, project_of, server_version
 from sync_worker.langfuse.page_size import MAX_LIMIT
+from sync_worker.langfuse.rate_limiter import Quota
 from sync_worker.langfuse.v1 import V1Reader
 from sync_worker.langfuse.v2 import V2Reader
 from sync_worker.ledger import Ledger, open_ledger
@@ -162,7 +162,7 @@ async def _check_source(
     corrected = CorrectedClock(clock)
     client = LangfuseClient(
         source.langfuse_base_url, source.langfuse_public_key, source.langfuse_secret_key.get_secret_value(),
-        budget=Buckets(clock, Allowance(settings.requests_per_minute, settings.budget_share)),
+        rate_limits=Buckets(clock, Quota(settings.requests_per_minute, settings.budget_share)),
         backoff=Backoff("Langfuse", clock, patience), clock=corrected, max_bytes=settings.max_response_bytes,
         hooks=date_hooks(clock.monotonic, corrected.langfuse.report),
     )  # fmt: skip
@@ -236,7 +236,7 @@ async def _due(client: LangfuseClient, settings: Settings, clock: CorrectedClock
             f"v1 is read ({why}); a first run would read {await V1Reader(client, version=version).count(interval)} "
             f"observations and traces that start from {iso_time(start)} on"
         )
-    async for page in V2Reader(client).interval(interval, light=True):
+    async for page in V2Reader(client).interval(interval, metadata_only=True):
         count = (
             str(len(page.observations)) if len(page.observations) < MAX_LIMIT else f"at least {len(page.observations)}"
         )
@@ -264,8 +264,8 @@ def _compare_clocks(clock: CorrectedClock, findings: Findings, name: str) -> Non
 
 async def _kelet(kelet: KeletClient, project: str, clock: SystemClock) -> str:
     try:
-        await until_stopped(kelet.post_body(b"", project, 0), clock, GRACE)
-    except Refused as refusal:
+        await until_stopped(kelet.post_body(b"", project, 0), clock, STOP_GRACE)
+    except Rejected as refusal:
         raise SourcePaused(
             f"{refusal}, which was an empty one: it proves neither the key nor the project {project!r}. "
             "Try: `once`, which tells; `check --skip-kelet` leaves this out"

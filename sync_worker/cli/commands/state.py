@@ -61,7 +61,7 @@ def run_merge(arguments: argparse.Namespace) -> int:
     merged: list[Merged] = []
     with state_file(settings, clock) as ledger, _held(ledger):
         if copies.is_latest(ledger):
-            copies.own(ledger)
+            copies.adopt(ledger)
         for file in files:
             other = open_ledger(file, clock, must_exist=True)
             try:
@@ -86,7 +86,7 @@ def run_confirm(arguments: argparse.Namespace) -> int:
     """Run `confirm`."""
     settings = settings_for(arguments, need_sources=False)
     with state_file(settings, SystemClock(), must_exist=True) as ledger, _held(ledger):
-        copies.own(ledger)
+        copies.adopt(ledger)
     path = settings.state_path
     if arguments.json:
         print_json({"exit_code": ExitCode.OK, "state_file": str(path)})

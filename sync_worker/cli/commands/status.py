@@ -13,7 +13,7 @@ from sync_worker.cli.output import print_json, print_line
 from sync_worker.clock import SystemClock
 from sync_worker.intervals import Interval, contiguous_end, gaps
 from sync_worker.ledger import Ledger, SourceState
-from sync_worker.ledger.lease import BACKFILL, LIVE, holder
+from sync_worker.ledger.lease import BACKFILL, LIVE, lease_owner
 from sync_worker.pipeline.plan import live_view
 from sync_worker.runs import arrival_delay
 from sync_worker.sync.timekeeping import last_certain_ms
@@ -60,17 +60,17 @@ def describe(ledger: Ledger, now_ms: int, horizons_ms: Sequence[int]) -> dict[st
 
 
 def _holder(ledger: Ledger, role: str) -> dict[str, Any] | None:
-    held = holder(ledger, role)
+    held = lease_owner(ledger, role)
     if held is None:
         return None
     return {"host": held["host"], "pid": held["pid"], "since": iso_time(int(str(held["taken_ms"])))}
 
 
 def _source(ledger: Ledger, source: SourceState, now_ms: int, horizons_ms: Sequence[int]) -> dict[str, Any]:
-    live = ledger.coverage(source.id, LIVE)
+    live = ledger.completed_intervals(source.id, LIVE)
     first = source.sync_start_ms
     deepest = max(horizons_ms)
-    covered = live_view(live, ledger.coverage(source.id, BACKFILL), now_ms, deepest)
+    covered = live_view(live, ledger.completed_intervals(source.id, BACKFILL), now_ms, deepest)
     watermark = None if first is None else contiguous_end(first, covered)
     open_gaps = [] if first is None or not live else gaps(Interval(first, live[-1].end), covered)
     pending = ledger.pending(source.id)
@@ -82,7 +82,7 @@ def _source(ledger: Ledger, source: SourceState, now_ms: int, horizons_ms: Seque
         "watermark": None if watermark is None else iso_time(watermark),
         "lag_seconds": None if watermark is None else max(0, (now_ms - watermark) // 1000),
         "gaps": [_interval(gap) for gap in open_gaps],
-        "backfilled": [_interval(interval) for interval in ledger.coverage(source.id, BACKFILL)],
+        "backfilled": [_interval(interval) for interval in ledger.completed_intervals(source.id, BACKFILL)],
         "arrival_delay": arrival_delay.describe(ledger, source.id, horizons_ms),
         "pending_traces": pending.count,
         "oldest_pending": None if pending.oldest_ms is None else iso_time(pending.oldest_ms),

@@ -1,4 +1,4 @@
-"""Takes what another state file knows into this one: parts of a history that several machines brought over."""
+"""Merges another state file into this one: shards of a backfill that ran on several machines."""
 
 from sync_worker.ledger.merging.files import Merged, merge
 

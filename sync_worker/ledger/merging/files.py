@@ -1,11 +1,11 @@
 """One state file into another, in one transaction: all of it is in, or nothing.
 
-What is in both files stays as it is, so taking a file in again changes nothing, and takes in only what it has learnt
+What is in both files stays as it is, so taking a file in again changes nothing, and takes in only what is new
 since. The other file is read where it lies (`ATTACH`), by statements that stream, so its size costs no memory.
 
-What another file's live sync covered is done as well, but its edge is its own. Where this file has no live sync of the
+What another file's live sync completed counts, but its watermark is its own. Where this file has no live sync of the
 source, or the same one (by its sync start), it is taken over with all that belongs to it. Where it has another, the
-intervals count as a backfill's, without those in which a trace still waited: nobody would send what it waited for.
+intervals count as a backfill's, without those of pending traces: no run would send the rest of them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from pathlib import Path
 
 from sync_worker.errors import StateError
 from sync_worker.intervals import Interval, gaps
-from sync_worker.ledger.faults import explained
 from sync_worker.ledger.lease import BACKFILL, LIVE
 from sync_worker.ledger.ledger import Ledger
 from sync_worker.ledger.merging.hourly_counts import done_by_hour, known_by_hour, take_hourly_counts
@@ -32,13 +31,14 @@ from sync_worker.ledger.merging.rows import (
 )
 from sync_worker.ledger.records import SourceState
 from sync_worker.ledger.sources import memory_name, same_address, source_scope
+from sync_worker.ledger.sqlite_errors import translated_errors
 from sync_worker.ledger.state_keys import ID_MAPPING, Merge, names_by
 from sync_worker.spans.ids import ID_MAP_VERSION
 
 
 @dataclass(slots=True)
 class Merged:
-    """What a state file brought that was not known."""
+    """What a state file added."""
 
     file: Path
     sources: int = 0  # in the file, known or not
@@ -49,7 +49,7 @@ class Merged:
 
 
 def merge(ledger: Ledger, other: Ledger, *, by_id: bool = False) -> Merged:
-    """Take in what another state file knows. Neither may be used by a run meanwhile.
+    """Take in what another state file knows. Neither may be in use by a run.
 
     With `by_id`, a project that is known at another address here is the same; else that is refused, since equal ids
     do not prove it. Raises StateError or LeaseHeld.
@@ -57,7 +57,7 @@ def merge(ledger: Ledger, other: Ledger, *, by_id: bool = False) -> Merged:
     found = Merged(other.path)
     file_id = other.file_id()
     with _attached(ledger, other.path), ledger.transaction():
-        _take_facts_of_all(ledger)
+        _take_shared_keys(ledger)
         for source in other.sources():
             found.sources += 1
             _take_source(ledger, other, source, file_id, found, by_id=by_id)
@@ -67,7 +67,7 @@ def merge(ledger: Ledger, other: Ledger, *, by_id: bool = False) -> Merged:
 @contextmanager
 def _attached(ledger: Ledger, path: Path) -> Iterator[None]:
     connection = ledger.db.conn
-    with explained(path):
+    with translated_errors(path):
         connection.execute("ATTACH DATABASE ? AS other", [str(path.resolve())])
     try:
         yield
@@ -75,7 +75,7 @@ def _attached(ledger: Ledger, path: Path) -> Iterator[None]:
         connection.execute("DETACH DATABASE other")
 
 
-def _take_facts_of_all(ledger: Ledger) -> None:
+def _take_shared_keys(ledger: Ledger) -> None:
     """Take in an organisation's limit and what Kelet was found to be like, where nothing is known of it."""
     ledger.db.execute(
         "INSERT OR IGNORE INTO state_keys SELECT * FROM other.state_keys "
@@ -92,7 +92,7 @@ def _take_source(
     as_own = source.sync_start_ms is not None and own.sync_start_ms in {None, source.sync_start_ms}
     if as_own:
         ledger.db.execute("UPDATE sources SET sync_start_ms = ? WHERE id = ?", [source.sync_start_ms, own.id])
-    _take_facts(ledger, pair, as_own=as_own)
+    _take_state_keys(ledger, pair, as_own=as_own)
 
     name = memory_name(own.langfuse_url, own.project_id)
     memory = Memory.read(ledger, "main", name)
@@ -111,7 +111,7 @@ def _take_source(
     memory.add(file_id, done, letters_ms)
     memory.take(told)
     memory.write(ledger, name)
-    found.covered_ms += _take_coverage(ledger, other, pair, as_own=as_own)
+    found.covered_ms += _take_completed(ledger, other, pair, as_own=as_own)
 
 
 def _own_source(ledger: Ledger, other: Ledger, source: SourceState, *, by_id: bool) -> SourceState:
@@ -143,7 +143,7 @@ def _own_source(ledger: Ledger, other: Ledger, source: SourceState, *, by_id: bo
 
 
 def _check_mapping(ledger: Ledger, own_id: int, other: Ledger, other_id: int) -> None:
-    """Refuse files whose spans went out under another mapping of ids: the same row has two names in Kelet."""
+    """Refuse files whose spans went out under another mapping of ids: the same observation has two ids in Kelet."""
     for one, source_id in ((ledger, own_id), (other, other_id)):
         stored = one.state(source_scope(source_id)).get(ID_MAPPING)
         if stored not in {None, ID_MAP_VERSION}:
@@ -153,7 +153,7 @@ def _check_mapping(ledger: Ledger, own_id: int, other: Ledger, other_id: int) ->
             )
 
 
-def _take_facts(ledger: Ledger, pair: Pair, *, as_own: bool) -> None:
+def _take_state_keys(ledger: Ledger, pair: Pair, *, as_own: bool) -> None:
     scopes = [source_scope(pair.own), source_scope(pair.other)]
     merge, chosen = (Merge.NEVER, "NOT IN") if as_own else (Merge.ALWAYS, "IN")
     names = names_by(merge)
@@ -171,20 +171,20 @@ def _take_facts(ledger: Ledger, pair: Pair, *, as_own: bool) -> None:
         )
 
 
-def _take_coverage(ledger: Ledger, other: Ledger, pair: Pair, *, as_own: bool) -> int:
-    """Add what the other file covered; returns how much of it is new, in milliseconds."""
-    before = _covered(ledger, pair.own)
+def _take_completed(ledger: Ledger, other: Ledger, pair: Pair, *, as_own: bool) -> int:
+    """Add the completed intervals of the other file; returns how much of it is new, in milliseconds."""
+    before = _completed(ledger, pair.own)
     for role in (LIVE, BACKFILL):
-        intervals = other.coverage(pair.other, role)
+        intervals = other.completed_intervals(pair.other, role)
         if role == LIVE and not as_own:
             waits = [Interval(*row) for row in other.query(
                 "SELECT earliest_ms, newest_ms + 1 FROM traces WHERE source_id = ? AND pending = 1", [pair.other]
             )]  # fmt: skip
             intervals = [part for interval in intervals for part in gaps(interval, waits)]
         for interval in intervals:
-            ledger.cover(pair.own, role if as_own else BACKFILL, interval)
-    return sum(part.length for interval in _covered(ledger, pair.own) for part in gaps(interval, before))
+            ledger.add_completed(pair.own, role if as_own else BACKFILL, interval)
+    return sum(part.length for interval in _completed(ledger, pair.own) for part in gaps(interval, before))
 
 
-def _covered(ledger: Ledger, source_id: int) -> Sequence[Interval]:
-    return [*ledger.coverage(source_id, LIVE), *ledger.coverage(source_id, BACKFILL)]
+def _completed(ledger: Ledger, source_id: int) -> Sequence[Interval]:
+    return [*ledger.completed_intervals(source_id, LIVE), *ledger.completed_intervals(source_id, BACKFILL)]

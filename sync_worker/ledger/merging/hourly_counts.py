@@ -1,8 +1,8 @@
 """How many rows of each hour are done: of those that the other file has forgotten, the count is all there is.
 
 Counts of two files cannot be compared by name, so what was taken in from a file before is remembered. Of the rows that
-a file has done in an hour, new are those beyond what was taken in from it, or is known here by name. The tally is then
-what makes sum of rows known by name and tally the number of rows done.
+a file has done in an hour, new are those beyond what was taken in from it, or is known here by name. The count is then
+set so that it and the observations known by id add up to those completed.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ def take_hourly_counts(
     for hour, rows in done.items():
         accounted = min(rows, max(known[hour], before[hour], shared[hour]))
         # Taking in the rows that are known by name has added those of them that were not.
-        tally = max(0, own[hour] + forgotten[hour] + known[hour] - accounted)
-        if tally != own[hour]:
-            changed.append((pair.own, hour, tally))
-            new += max(0, tally - own[hour])
+        count = max(0, own[hour] + forgotten[hour] + known[hour] - accounted)
+        if count != own[hour]:
+            changed.append((pair.own, hour, count))
+            new += max(0, count - own[hour])
     pair.ledger.db.conn.executemany(
         "INSERT INTO main.hourly_counts (source_id, hour, rows) VALUES (?, ?, ?) "
         "ON CONFLICT (source_id, hour) DO UPDATE SET rows = excluded.rows",

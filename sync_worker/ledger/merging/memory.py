@@ -66,7 +66,7 @@ class Memory:
             self.add(file_id, taken.hours, taken.letters_ms)
 
     def write(self, ledger: Ledger, name: str) -> None:
-        """Keep it, within the transaction at hand."""
+        """Keep it, within the current transaction."""
         ledger.db.conn.executemany(
             "INSERT OR REPLACE INTO state_keys VALUES (?, ?, ?)",
             [

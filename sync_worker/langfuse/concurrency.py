@@ -1,7 +1,7 @@
-"""How hard a self-hosted server is pressed: few requests at once, fewer while it gets slower, none while it is down.
+"""Concurrency limit and circuit of a self-hosted server: fewer requests while it gets slower, none while it is down.
 
-Langfuse Cloud has limits of its own; a self-hosted server has none, and its reads are dear to the store that also takes
-the traces in.
+Langfuse Cloud has limits of its own; a self-hosted server has none, and reads are expensive for the database that also
+ingests traces.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from sync_worker.clock import Clock
 
-#: Requests at once to a server of its own.
+#: Concurrent requests to a self-hosted server.
 MOST_AT_ONCE = 2
 #: An answer that takes so many times as long as usual, and at least so many seconds, is slow.
 _SLOW_FACTOR = 2.5
@@ -21,7 +21,7 @@ _SLOW_SECONDS = 1.0
 _REST_SHARE = 0.5
 #: Answers at the usual speed after which one request more is tried at once.
 _RECOVERED = 16
-#: So many requests that fail one after another open the circuit; then one request at a time tries whether it holds.
+#: So many requests that fail one after another open the circuit; then one request at a time probes it.
 _FAULTS_TO_OPEN = 10
 _FIRST_BREAK = 15.0  # seconds; doubled while it stays
 _LONGEST_BREAK = 240.0
@@ -29,27 +29,27 @@ _LONGEST_BREAK = 240.0
 log = logging.getLogger(__name__)
 
 
-class Pace:
-    """Admits requests to one server. Used as `await begin()` before each and `end(seconds, failed)` after it."""
+class ConcurrencyLimit:
+    """Limits requests to one server: `await acquire()` before each, `release(seconds, failed)` after it."""
 
     def __init__(self, clock: Clock, most: int | None = MOST_AT_ONCE) -> None:
         self._clock = clock
         self._most = most
         self.at_once = most or 0
-        self._under_way = 0
-        self._usual: float | None = None
+        self._in_flight = 0
+        self._typical: float | None = None
         self._at_usual_speed = 0
         self._rest_until = 0.0
-        self._faults = 0
+        self._failures = 0
         self._break = _FIRST_BREAK
         self._freed = asyncio.Event()
 
     @property
     def is_open(self) -> bool:
-        """Whether the circuit is open: nothing but single tries goes out."""
-        return self._faults >= _FAULTS_TO_OPEN
+        """Whether the circuit is open: only single probes are sent."""
+        return self._failures >= _FAULTS_TO_OPEN
 
-    async def begin(self) -> None:
+    async def acquire(self) -> None:
         """Wait until a request may go out. Raises Stopped."""
         if self._most is None:
             return
@@ -58,39 +58,39 @@ class Pace:
             wait = self._rest_until - self._clock.monotonic()
             if wait > 0:
                 await self._clock.sleep(wait)
-            elif self._under_way >= (1 if self.is_open else self.at_once):
+            elif self._in_flight >= (1 if self.is_open else self.at_once):
                 self._freed.clear()
                 await self._freed.wait()
             else:
-                self._under_way += 1
+                self._in_flight += 1
                 return
 
-    def end(self, seconds: float, *, failed: bool) -> None:
-        """Note how long a request took, and whether the server failed on it."""
+    def release(self, seconds: float, *, failed: bool) -> None:
+        """Record how long a request took, and whether the server failed on it."""
         if self._most is None:
             return
-        self._under_way -= 1
+        self._in_flight -= 1
         self._freed.set()
         if failed:
-            self._note_fault()
+            self._record_failure()
             return
         if self.is_open:
             log.info("Langfuse answers again", extra={"action": "recovered"})
-        self._faults, self._break = 0, _FIRST_BREAK
-        self._note_speed(seconds)
+        self._failures, self._break = 0, _FIRST_BREAK
+        self._record_speed(seconds)
 
-    def _note_fault(self) -> None:
-        self._faults += 1
+    def _record_failure(self) -> None:
+        self._failures += 1
         if self.is_open:
             log.warning(
-                "Langfuse failed %d times in an observation: it is left alone for %.0f s",
-                self._faults, self._break, extra={"action": "circuit open"},
+                "Langfuse failed %d times in a row: no request for %.0f s",
+                self._failures, self._break, extra={"action": "circuit open"},
             )  # fmt: skip
             self._rest_until = max(self._rest_until, self._clock.monotonic() + self._break)
             self._break = min(_LONGEST_BREAK, self._break * 2)
 
-    def _note_speed(self, seconds: float) -> None:
-        usual = seconds if self._usual is None else self._usual
+    def _record_speed(self, seconds: float) -> None:
+        usual = seconds if self._typical is None else self._typical
         if seconds >= _SLOW_SECONDS and seconds > usual * _SLOW_FACTOR:
             self.at_once, self._at_usual_speed = 1, 0
             self._rest_until = max(self._rest_until, self._clock.monotonic() + seconds * _REST_SHARE)
@@ -99,20 +99,20 @@ class Pace:
             if self._at_usual_speed >= _RECOVERED:
                 self.at_once, self._at_usual_speed = min(self._most or 1, self.at_once + 1), 0
         # Slowly, so that a server that gets slower and slower is still seen to be slow.
-        self._usual = usual + (seconds - usual) / (32 if seconds > usual else 8)
+        self._typical = usual + (seconds - usual) / (32 if seconds > usual else 8)
 
 
-class Paces:
-    """The paces of a process, one a server: all sources on it share it."""
+class ConcurrencyLimits:
+    """The concurrency limits of a process, one per server: all sources on a server share it."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._paces: dict[str, Pace] = {}
+        self._limits: dict[str, ConcurrencyLimit] = {}
 
-    def of(self, base_url: str) -> Pace:
-        """Return the pace for a server, made on first use; Langfuse Cloud is not held back here."""
+    def of(self, base_url: str) -> ConcurrencyLimit:
+        """Return the limit for a server, made on first use; Langfuse Cloud has none here."""
         host = urlsplit(base_url).hostname or ""
         is_cloud = host == "langfuse.com" or host.endswith(".langfuse.com")
-        return self._paces.setdefault(
-            host if is_cloud else base_url, Pace(self._clock, None if is_cloud else MOST_AT_ONCE)
+        return self._limits.setdefault(
+            host if is_cloud else base_url, ConcurrencyLimit(self._clock, None if is_cloud else MOST_AT_ONCE)
         )

@@ -10,16 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sync_worker.clock import Stopped, SystemClock
-from sync_worker.langfuse.buckets import Budgets
-from sync_worker.langfuse.budget import Allowance, Budget
+from sync_worker.langfuse.buckets import RateLimiters
+from sync_worker.langfuse.rate_limiter import Quota, RateLimiter
 from tests.support.clock import VirtualClock
 
 #: What is taken where nothing is set.
-USUAL = Allowance(None, Fraction(4, 5))
+USUAL = Quota(None, Fraction(4, 5))
 
 
-def _set_to(limit: int | None) -> Allowance:
-    return Allowance(limit, Fraction(4, 5))
+def _set_to(limit: int | None) -> Quota:
+    return Quota(limit, Fraction(4, 5))
 
 
 _STEPS = st.lists(
@@ -38,7 +38,7 @@ _STEPS = st.lists(
 def test_no_minute_holds_more_than_the_limit(steps: list[tuple[str, float]], limit: int | None) -> None:
     """The customer's own application would be refused because of this worker."""
     clock = VirtualClock()
-    budget = Budget(clock, _set_to(limit))
+    budget = RateLimiter(clock, _set_to(limit))
     times: list[float] = []
     free_at = 0.0
 
@@ -48,7 +48,7 @@ def test_no_minute_holds_more_than_the_limit(steps: list[tuple[str, float]], lim
             if step == "pass":
                 clock.advance(value)
             elif step == "learn":
-                budget.learn(int(value))
+                budget.set_limit(int(value))
             elif step == "block":
                 budget.block(value)
                 free_at = max(free_at, clock.monotonic() + value)
@@ -65,7 +65,7 @@ def test_no_minute_holds_more_than_the_limit(steps: list[tuple[str, float]], lim
 
 async def test_limit_is_used_up(clock: VirtualClock) -> None:
     """A backfill would take longer than the limit asks for."""
-    budget = Budget(clock, _set_to(30))
+    budget = RateLimiter(clock, _set_to(30))
     began = clock.monotonic()
     for _ in range(90):
         await budget.acquire()
@@ -80,7 +80,7 @@ def clock() -> VirtualClock:
 
 async def test_many_at_once_share_it(clock: VirtualClock) -> None:
     """Windows that are read in parallel would each take the whole limit."""
-    budget = Budget(clock, _set_to(5))
+    budget = RateLimiter(clock, _set_to(5))
     times: list[float] = []
 
     async def one() -> None:
@@ -92,64 +92,65 @@ async def test_many_at_once_share_it(clock: VirtualClock) -> None:
 
 
 @pytest.mark.parametrize(
-    ("learnt", "own"), [(1, 1), (2, 1), (4, 3), (5, 4), (15, 12), (30, 24), (100, 80), (1000, 800)]
+    ("estimated_limit", "own"), [(1, 1), (2, 1), (4, 3), (5, 4), (15, 12), (30, 24), (100, 80), (1000, 800)]
 )
-def test_share_of_a_limit_that_was_learnt(clock: VirtualClock, learnt: int, own: int) -> None:
+def test_share_of_a_limit_that_was_learnt(clock: VirtualClock, estimated_limit: int, own: int) -> None:
     """Nothing of the organisation's limit would be left for the customer's application."""
-    budget = Budget(clock, USUAL)
-    budget.learn(learnt)
-    assert (budget.learnt, budget.per_minute) == (learnt, own)
+    budget = RateLimiter(clock, USUAL)
+    budget.set_limit(estimated_limit)
+    assert (budget.estimated_limit, budget.per_minute) == (estimated_limit, own)
 
 
 @pytest.mark.parametrize(
-    ("share", "learnt", "own"),
+    ("share", "estimated_limit", "own"),
     [("1/100", 1000, 10), ("29/100", 100, 29), ("1/2", 15, 7), ("1", 30, 30), ("1/100", 30, 1)],
 )
-def test_share_is_the_operators_choice(clock: VirtualClock, share: str, learnt: int, own: int) -> None:
+def test_share_is_the_operators_choice(clock: VirtualClock, share: str, estimated_limit: int, own: int) -> None:
     """SYNC_BUDGET_SHARE would not mean what it says, or a share of less than one request would stop the worker."""
-    budget = Budget(clock, Allowance(None, Fraction(share)))
-    budget.learn(learnt)
+    budget = RateLimiter(clock, Quota(None, Fraction(share)))
+    budget.set_limit(estimated_limit)
     assert budget.per_minute == own
 
 
 @pytest.mark.parametrize(
-    ("limit", "learnt", "parts", "own"), [(30, None, 4, 7), (None, 30, 4, 6), (None, 1000, 3, 266), (3, None, 8, 1)]
+    ("limit", "estimated_limit", "parts", "own"),
+    [(30, None, 4, 7), (None, 30, 4, 6), (None, 1000, 3, 266), (3, None, 8, 1)],
 )
 def test_one_of_several_takes_its_part(
-    clock: VirtualClock, limit: int | None, learnt: int | None, parts: int, own: int
+    clock: VirtualClock, limit: int | None, estimated_limit: int | None, parts: int, own: int
 ) -> None:
     """Shards of a backfill on several machines, which cannot know of each other, would each take the whole limit."""
-    budget = Budget(clock, Allowance(limit, Fraction(4, 5), parts))
+    budget = RateLimiter(clock, Quota(limit, Fraction(4, 5), parts))
     assert budget.per_minute == (None if limit is None else own)
-    if learnt is not None:
-        budget.learn(learnt)
+    if estimated_limit is not None:
+        budget.set_limit(estimated_limit)
     assert budget.per_minute == own
 
 
 def test_limit_of_the_operator_is_taken_whole(clock: VirtualClock) -> None:
     """SYNC_REQUESTS_PER_MINUTE would not mean what it says."""
-    budget = Budget(clock, _set_to(10))
-    budget.learn(1000)
-    assert (budget.learnt, budget.per_minute) == (1000, 10)
+    budget = RateLimiter(clock, _set_to(10))
+    budget.set_limit(1000)
+    assert (budget.estimated_limit, budget.per_minute) == (1000, 10)
 
 
 @pytest.mark.parametrize("nonsense", [0, -5])
 def test_limit_of_nothing_is_not_believed(clock: VirtualClock, nonsense: int) -> None:
     """A server without a limit that says 0 would stop the worker."""
-    budget = Budget(clock, USUAL)
-    budget.learn(nonsense)
-    assert budget.learnt is None
+    budget = RateLimiter(clock, USUAL)
+    budget.set_limit(nonsense)
+    assert budget.estimated_limit is None
     assert budget.per_minute is None
 
 
 async def test_lower_limit_counts_what_went_out_before(clock: VirtualClock) -> None:
     """After the first 429 the worker would send a whole limit more within the same minute."""
-    budget = Budget(clock, USUAL)
+    budget = RateLimiter(clock, USUAL)
     for _ in range(30):
         await budget.acquire()
         clock.advance(1.0)
     assert clock.waits == []
-    budget.learn(10)
+    budget.set_limit(10)
     began = clock.monotonic()
     await budget.acquire()
     assert clock.monotonic() - began == 52.0  # 8 a minute: the eighth before it went out 8 s ago
@@ -157,7 +158,7 @@ async def test_lower_limit_counts_what_went_out_before(clock: VirtualClock) -> N
 
 async def test_block_holds_everybody(clock: VirtualClock) -> None:
     """Denied requests count too: the limit's window would never end."""
-    budget = Budget(clock, USUAL)
+    budget = RateLimiter(clock, USUAL)
     budget.block(30.0)
     budget.block(10.0)
     await budget.acquire()
@@ -170,7 +171,7 @@ async def test_block_holds_everybody(clock: VirtualClock) -> None:
 async def test_stop_ends_a_wait_for_the_budget() -> None:
     """SIGTERM would have to wait for a minute."""
     clock = SystemClock()
-    budget = Budget(clock, USUAL)
+    budget = RateLimiter(clock, USUAL)
     budget.block(60.0)
     asyncio.get_running_loop().call_later(0.02, clock.stop)
     with pytest.raises(Stopped):
@@ -179,7 +180,7 @@ async def test_stop_ends_a_wait_for_the_budget() -> None:
 
 def test_sources_of_an_organisation_share_one_budget(clock: VirtualClock) -> None:
     """Ten projects of one organisation would take ten times its limit."""
-    budgets = Budgets(clock, _set_to(7))
+    budgets = RateLimiters(clock, _set_to(7))
     assert budgets.of("a") is budgets.of("a")
     assert budgets.of("a") is not budgets.of("b")
     assert budgets.of("b").per_minute("v2") == 7

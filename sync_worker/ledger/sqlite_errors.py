@@ -15,25 +15,25 @@ _DAMAGE = ("SQLITE_CORRUPT", "SQLITE_IOERR_CORRUPTFS", "SQLITE_IOERR_DATA", "SQL
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
+def translated_errors(path: Path) -> Iterator[None]:
     """Turn SQLite's errors into StateErrors that say what to try."""
     try:
         yield
-    except (sqlite3.Error, UnicodeDecodeError) as fault:
-        raise explanation(path, fault) from fault
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        raise state_error(path, error) from error
 
 
-def explanation(path: Path, fault: sqlite3.Error | UnicodeDecodeError) -> StateError:
+def state_error(path: Path, error: sqlite3.Error | UnicodeDecodeError) -> StateError:
     """Return what an error of SQLite means for the operator.
 
     Where the message itself repeats bytes of a damaged page that are no text, Python raises UnicodeDecodeError.
     """
-    if isinstance(fault, UnicodeDecodeError):
+    if isinstance(error, UnicodeDecodeError):
         return damaged(path, "it holds text that is no UTF-8")
-    text = str(fault)
+    text = str(error)
     if text.startswith("Could not decode to UTF-8"):  # of Python's sqlite3, with the text itself behind it
         return damaged(path, "it holds text that is no UTF-8")
-    code = getattr(fault, "sqlite_errorname", "")
+    code = getattr(error, "sqlite_errorname", "")
     if code.startswith("SQLITE_NOTADB"):
         return not_sqlite(path)
     if code.startswith(_DAMAGE):
@@ -46,7 +46,7 @@ def explanation(path: Path, fault: sqlite3.Error | UnicodeDecodeError) -> StateE
     if code.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
         return StateError(
             f"the disk of the state file {path} is full or failing ({code}: {text}). Try: make room and run again; "
-            "nothing that was not answered counts as done",
+            "nothing without a response counts as sent",
             transient=True,
         )
     if code.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
@@ -54,7 +54,7 @@ def explanation(path: Path, fault: sqlite3.Error | UnicodeDecodeError) -> StateE
             f"the state file {path} cannot be written ({text}). Try: give the user of this process write permission to "
             "the file and its folder, or another SYNC_STATE_PATH"
         )
-    return StateError(f"the state file {path} cannot be used ({code or type(fault).__name__}: {text})")
+    return StateError(f"the state file {path} cannot be used ({code or type(error).__name__}: {text})")
 
 
 def not_sqlite(path: Path) -> StateError:
@@ -66,6 +66,6 @@ def damaged(path: Path, damage: str) -> StateError:
     """Return the error for a file of ours whose contents are broken, with the ways out."""
     return StateError(
         f"the state file {path} is damaged ({' '.join(damage.split())}). Nothing was changed. Try: restore it from a "
-        f"backup; or `sqlite3 {shlex.quote(str(path))} .recover | sqlite3 recovered.db` and use that; or start anew "
+        f"backup; or `sqlite3 {shlex.quote(str(path))} .recover | sqlite3 recovered.db` and use that; or start again "
         "with another SYNC_STATE_PATH and a SYNC_START after what has arrived already"
     )

@@ -1,4 +1,4 @@
-"""Which requests went out lately, and how long until one more fits."""
+"""Times of recent requests, and the wait until one more fits into the window."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import math
 WINDOW = 60.0  # seconds; the length of Langfuse's rate-limit window
 
 
-class Sent:
-    """Times of requests by the steady clock, in order."""
+class RequestLog:
+    """Times of requests by the monotonic clock, in order."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
 
     def add(self, time: float) -> None:
-        """Note a request; it may be older than others."""
+        """Add a request; it may be older than others."""
         bisect.insort(self.times, time)
 
-    def forget(self, before: float) -> None:
-        """Forget requests from before a time."""
+    def drop_before(self, before: float) -> None:
+        """Drop requests from before a time."""
         del self.times[: bisect.bisect_left(self.times, before)]
 
     def wait(self, now: float, most: int, window: float = WINDOW) -> float:
-        """Return in how many seconds one more request is one of at most so many in a window; not above 0: at once."""
+        """Return the seconds to wait until one more request keeps to `most` per window; 0 or less: none."""
         return -math.inf if len(self.times) < most else self.times[-most] + window - now

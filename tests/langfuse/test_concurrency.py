@@ -10,7 +10,7 @@ from sync_worker.clock import Stopped
 from sync_worker.demo.serving import Reply, Request
 from sync_worker.errors import TransientError
 from sync_worker.langfuse.client import LangfuseClient
-from sync_worker.langfuse.pace import MOST_AT_ONCE, Pace, Paces
+from sync_worker.langfuse.concurrency import MOST_AT_ONCE, ConcurrencyLimit, ConcurrencyLimits
 from tests.langfuse.conftest import ALWAYS, ConnectV1, walk
 from tests.langfuse.v1_worlds import keys, keys_of, steady, unreadable
 from tests.support import faults
@@ -21,19 +21,19 @@ from tests.support.langfuse_v1 import LangfuseV1
 class Server:
     """Stands for a server: how many requests are under way, and how long each takes by the virtual clock."""
 
-    def __init__(self, pace: Pace, clock: VirtualClock, seconds: float = 0.1) -> None:
-        self.pace, self.clock, self.seconds = pace, clock, seconds
+    def __init__(self, concurrency: ConcurrencyLimit, clock: VirtualClock, seconds: float = 0.1) -> None:
+        self.concurrency, self.clock, self.seconds = concurrency, clock, seconds
         self.under_way = self.most = 0
 
     async def request(self, *, failed: bool = False, seconds: float | None = None) -> None:
-        await self.pace.begin()
+        await self.concurrency.acquire()
         self.under_way += 1
         self.most = max(self.most, self.under_way)
         await asyncio.sleep(0)
         took = self.seconds if seconds is None else seconds
         self.clock.advance(took)
         self.under_way -= 1
-        self.pace.end(took, failed=failed)
+        self.concurrency.release(took, failed=failed)
 
 
 async def many(server: Server, count: int) -> None:
@@ -43,7 +43,7 @@ async def many(server: Server, count: int) -> None:
 async def test_no_more_at_once_than_may_be() -> None:
     """Many sources on one server press it together."""
     clock = VirtualClock()
-    server = Server(Pace(clock), clock)
+    server = Server(ConcurrencyLimit(clock), clock)
     await many(server, 40)
     assert server.most == MOST_AT_ONCE
 
@@ -51,7 +51,7 @@ async def test_no_more_at_once_than_may_be() -> None:
 async def test_cloud_is_not_held_back() -> None:
     """Langfuse Cloud, which has limits of its own, is read by two requests at a time."""
     clock = VirtualClock()
-    server = Server(Pace(clock, None), clock)
+    server = Server(ConcurrencyLimit(clock, None), clock)
     await many(server, 40)
     assert server.most == 40
 
@@ -59,8 +59,8 @@ async def test_cloud_is_not_held_back() -> None:
 async def test_slow_answer_makes_it_one_at_a_time() -> None:
     """A server that gets slow is pressed as before."""
     clock = VirtualClock()
-    pace = Pace(clock)
-    server = Server(pace, clock, 0.5)
+    concurrency = ConcurrencyLimit(clock)
+    server = Server(concurrency, clock, 0.5)
     await many(server, 10)
     await server.request(seconds=6.0)
     server.most = 0
@@ -75,37 +75,37 @@ async def test_slow_answer_makes_it_one_at_a_time() -> None:
 async def test_server_that_gets_slower_and_slower_is_seen() -> None:
     """What is usual follows a server that breaks down by and by, so that nothing ever is slow."""
     clock = VirtualClock()
-    pace = Pace(clock)
-    server = Server(pace, clock)
+    concurrency = ConcurrencyLimit(clock)
+    server = Server(concurrency, clock)
     for turn in range(60):
         await server.request(seconds=0.5 * 1.08**turn)
-    assert pace.at_once == 1
+    assert concurrency.at_once == 1
     assert sum(clock.waits) > 20
 
 
 async def test_quick_answers_are_never_slow() -> None:
     """An answer of a tenth of a second, after some of a hundredth, makes the worker rest."""
     clock = VirtualClock()
-    pace = Pace(clock)
-    server = Server(pace, clock, 0.01)
+    concurrency = ConcurrencyLimit(clock)
+    server = Server(concurrency, clock, 0.01)
     await many(server, 20)
     for _ in range(20):
         await server.request(seconds=0.9)
-    assert pace.at_once == MOST_AT_ONCE
+    assert concurrency.at_once == MOST_AT_ONCE
     assert clock.waits == []
 
 
 async def test_circuit_opens_tries_one_by_one_and_closes() -> None:
     """A server that is down gets as many requests as one that is well."""
     clock = VirtualClock()
-    pace = Pace(clock)
-    server = Server(pace, clock, 0.0)
+    concurrency = ConcurrencyLimit(clock)
+    server = Server(concurrency, clock, 0.0)
     for _ in range(9):
         await server.request(failed=True)
     assert clock.waits == []
     for _ in range(8):
         await server.request(failed=True)
-    assert pace.is_open
+    assert concurrency.is_open
     assert clock.waits == [15.0, 30.0, 60.0, 120.0, 240.0, 240.0, 240.0]
     server.most = 0
     began = clock.monotonic()
@@ -123,8 +123,8 @@ async def test_circuit_opens_tries_one_by_one_and_closes() -> None:
 async def test_open_circuit_lets_one_through() -> None:
     """While it is tried whether a server is back, all that wait rush in together."""
     clock = VirtualClock()
-    pace = Pace(clock)
-    server = Server(pace, clock)
+    concurrency = ConcurrencyLimit(clock)
+    server = Server(concurrency, clock)
     for _ in range(10):
         await server.request(failed=True)
     server.most = 0
@@ -135,29 +135,29 @@ async def test_open_circuit_lets_one_through() -> None:
 async def test_one_good_answer_forgets_faults() -> None:
     """Single faults on a long day add up to an outage."""
     clock = VirtualClock()
-    pace = Pace(clock)
-    server = Server(pace, clock)
+    concurrency = ConcurrencyLimit(clock)
+    server = Server(concurrency, clock)
     for _ in range(50):
         await server.request(failed=True)
         await server.request()
-    assert (pace.is_open, clock.waits) == (False, [])
+    assert (concurrency.is_open, clock.waits) == (False, [])
 
 
 async def test_stop_ends_a_rest() -> None:
     """A run that is asked to stop sits out the rest of a server."""
     clock = VirtualClock()
-    pace = Pace(clock)
-    server = Server(pace, clock)
+    concurrency = ConcurrencyLimit(clock)
+    server = Server(concurrency, clock)
     for _ in range(10):
         await server.request(failed=True)
     clock.stop()
     with pytest.raises(Stopped):
-        await pace.begin()
+        await concurrency.acquire()
 
 
 def test_one_pace_a_server() -> None:
     """Each source of a server presses it as if it were alone, or all of Cloud is one server that is held back."""
-    paces = Paces(VirtualClock())
+    paces = ConcurrencyLimits(VirtualClock())
     assert paces.of("https://langfuse.example.com") is paces.of("https://langfuse.example.com")
     assert paces.of("https://langfuse.example.com") is not paces.of("https://other.example.com")
     assert paces.of("http://127.0.0.1:3000").at_once == MOST_AT_ONCE
@@ -173,24 +173,24 @@ async def _ask(client: LangfuseClient) -> None:
 
 async def test_client_tells_what_failed(connect_v1: ConnectV1) -> None:
     """A refusal opens the circuit as if the server were down, or a dropped connection does not."""
-    made = connect_v1(LangfuseV1(), pace=True)
-    pace = made.client._pace
+    made = connect_v1(LangfuseV1(), concurrency=True)
+    concurrency = made.client._concurrency
     for reply in (faults.status(404), faults.status(401), faults.rate_limited(), faults.query_timed_out()):
         made.server.script = faults.always(reply)
         for _ in range(12):
             with pytest.raises(Exception, match=str(reply.status) if reply.status != 429 else "limit"):
                 await _ask(made.client)
             made.clock.advance(100)
-        assert not pace.is_open, reply.status
+        assert not concurrency.is_open, reply.status
     for reply in (faults.status(500), faults.status(503), faults.drop()):
         made.server.script = faults.always(reply)
         for _ in range(10):
             with pytest.raises(TransientError):
                 await _ask(made.client)
-        assert pace.is_open, reply
+        assert concurrency.is_open, reply
         made.server.script = None
         await _ask(made.client)
-        assert not pace.is_open
+        assert not concurrency.is_open
 
 
 async def test_walk_slows_down_with_the_server(connect_v1: ConnectV1) -> None:
@@ -198,7 +198,7 @@ async def test_walk_slows_down_with_the_server(connect_v1: ConnectV1) -> None:
     traces, observations = steady(2000)
     server = LangfuseV1(traces, observations)
     turns = iter(range(1000))
-    made = connect_v1(server, pace=True, seconds=lambda _: 8.0 if next(turns) % 12 == 5 else 0.2)
+    made = connect_v1(server, concurrency=True, seconds=lambda _: 8.0 if next(turns) % 12 == 5 else 0.2)
     assert set(keys(await walk(made.reader.interval(ALWAYS)))) == keys_of(traces, observations)
     assert sum(made.clock.waits) >= 4.0
 
@@ -207,7 +207,7 @@ async def test_walk_outlives_an_open_circuit(connect_v1: ConnectV1) -> None:
     """An outage of some minutes, with the circuit open, loses rows or sets them aside."""
     traces, observations = steady(1500)
     server = LangfuseV1(traces, observations)
-    made = connect_v1(server, pace=True, patience=None, seconds=0.2)
+    made = connect_v1(server, concurrency=True, patience=None, seconds=0.2)
     began = made.clock.monotonic()
 
     def script(_: Request) -> Reply | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from sync_worker.errors import StateError
-from sync_worker.langfuse.budget import LEAD, RateLimited, most_beside
+from sync_worker.langfuse.rate_limiter import LEAD, RateLimited, quota_beside_live
 from sync_worker.ledger.lease import BACKFILL, LIVE, RETRY
 from sync_worker.ledger.requests import Requests
 from tests.support.machine import NOON, ORGANIZATION, Machine, Process
@@ -38,16 +38,16 @@ def _requests(machine: Machine) -> list[tuple[str, int, int]]:
 def test_no_minute_holds_more_than_the_limit(machine: Machine, seed: int) -> None:
     """A backfill beside the live sync would take the limit once more, and the customer's application be refused."""
     chance = machine.chance = random.Random(seed)
-    limit, learnt = chance.choice([(1, None), (7, None), (24, None), (None, 3), (None, 15), (None, 100)])
-    allowed = limit or (learnt or 0) * 4 // 5
+    limit, estimated_limit = chance.choice([(1, None), (7, None), (24, None), (None, 3), (None, 15), (None, 100)])
+    allowed = limit or (estimated_limit or 0) * 4 // 5
     end = machine.moments.seconds + 300
 
     async def lives(role: str) -> None:
         """Be a process of that role again and again, each for a while."""
         while machine.moments.seconds < end:
             with machine.process(role, limit=limit) as process:
-                if learnt is not None and process.budget.learnt is None:
-                    process.budget.learn(learnt)
+                if estimated_limit is not None and process.budget.estimated_limit is None:
+                    process.budget.set_limit(estimated_limit)
                 until = machine.moments.seconds + chance.choice([1, 20, 70, 300])
                 await process.press(min(end, until), at_once=chance.choice([1, 3]))
                 await process.clock.sleep(chance.choice([0.1, 5, 61]))
@@ -77,7 +77,7 @@ def test_idle_cron_does_not_wait(machine: Machine) -> None:
     async def cron() -> None:
         for _ in range(60):
             with machine.process(LIVE) as process:
-                process.budget.learn(15)
+                process.budget.set_limit(15)
                 waits.extend(await process.ask(3))
             machine.moments.advance(60)
 
@@ -104,7 +104,7 @@ def test_limit_that_is_learnt_counts_what_went_out_before(machine: Machine) -> N
         with machine.process(BACKFILL) as filling, machine.process() as asking:
             await filling.ask(6, between=1.0)
             await asking.ask(3, between=1.0)
-            filling.budget.learn(15)
+            filling.budget.set_limit(15)
             assert await filling.ask() == [0.0]  # writes down the six before
             assert await asking.ask() == [0.0]  # hears the limit, writes down the three before
             assert asking.budget.per_minute == 12
@@ -123,7 +123,7 @@ def test_block_of_one_holds_all(machine: Machine, known: bool) -> None:
     async def work() -> None:
         with machine.process(LIVE) as live, machine.process(RETRY) as other:
             if known:
-                live.budget.learn(100)
+                live.budget.set_limit(100)
             await other.ask()
             live.budget.block(40.0)
             live.budget.block(5.0)  # does not shorten it
@@ -172,8 +172,8 @@ def test_block_beyond_patience_is_told(machine: Machine) -> None:
 @pytest.mark.parametrize("limit", [1, 2, 3, 4, 12, 24, 800])
 def test_part_of_a_backfill_beside_a_live_sync(limit: int) -> None:
     """Of a small limit nothing would be left for the live sync, or nothing for the backfill."""
-    assert 1 <= most_beside(limit) <= max(1, limit - 1)
-    assert most_beside(limit) <= max(1, limit * 3 // 4)
+    assert 1 <= quota_beside_live(limit) <= max(1, limit - 1)
+    assert quota_beside_live(limit) <= max(1, limit * 3 // 4)
 
 
 @pytest.mark.parametrize("limit", [2, 12, 24])
@@ -199,7 +199,7 @@ def test_busy_backfill_does_not_starve_the_live_sync(machine: Machine, limit: in
     assert waits[0] <= 60
     assert max(waits[1:]) < 0.5
     assert machine.most_in_a_minute() <= limit
-    assert len([role for _, role in machine.sent if role != LIVE]) > 15 * most_beside(limit)
+    assert len([role for _, role in machine.sent if role != LIVE]) > 15 * quota_beside_live(limit)
 
 
 def test_live_sync_takes_all_that_is_left(machine: Machine) -> None:
@@ -231,7 +231,7 @@ def test_clock_that_is_set(machine: Machine, jump: int) -> None:
             await other.ask(3)
             await one.ask(3)
             await other.ask(1)
-            one.budget.hear()
+            one.budget.refresh()
             machine.moments.skew_ms += jump
             await one.ask(1)
             await other.ask(2)
@@ -267,7 +267,7 @@ def test_busy_file_makes_no_request_fail(machine: Machine, caplog: pytest.LogCap
 
     async def work() -> None:
         with machine.process(BACKFILL, limit=10) as one, machine.process(RETRY, limit=10) as other:
-            one.ledger.light().execute("PRAGMA busy_timeout = 1")
+            one.ledger.unflushed().execute("PRAGMA busy_timeout = 1")
             await one.ask(2)
             blocker.execute("BEGIN IMMEDIATE")
             (wait,) = await one.ask()
@@ -294,7 +294,7 @@ def test_file_that_is_busy_for_a_moment_is_waited_for(machine: Machine) -> None:
 
     async def work() -> None:
         with machine.process(BACKFILL, limit=10) as one, machine.process(RETRY, limit=10) as other:
-            one.ledger.light().execute("PRAGMA busy_timeout = 1")
+            one.ledger.unflushed().execute("PRAGMA busy_timeout = 1")
             await other.ask(9)
             blocker.execute("BEGIN IMMEDIATE")
             asyncio.get_running_loop().call_later(1.0, blocker.execute, "ROLLBACK")
@@ -313,9 +313,9 @@ def test_turn_that_fails_loses_no_count(machine: Machine, monkeypatch: pytest.Mo
     async def work() -> None:
         with machine.process(BACKFILL, limit=5) as one, machine.process(RETRY, limit=5) as other:
             await one.ask()
-            book = one.budget._book
-            assert isinstance(book, Requests)
-            turn = book.turn
+            store = one.budget._store
+            assert isinstance(store, Requests)
+            turn = store.transaction
 
             @contextmanager
             def turn_and_fail() -> Iterator[None]:
@@ -324,7 +324,7 @@ def test_turn_that_fails_loses_no_count(machine: Machine, monkeypatch: pytest.Mo
                     raise StateError("the disk is full", transient=True)
 
             with monkeypatch.context() as patch:
-                patch.setattr(book, "turn", turn_and_fail)
+                patch.setattr(store, "transaction", turn_and_fail)
                 await one.ask()
             await other.ask(2)
             assert await one.ask() == [0.0]
@@ -338,8 +338,8 @@ def test_turn_that_fails_loses_no_count(machine: Machine, monkeypatch: pytest.Mo
 def test_own_share_of_each_process(machine: Machine) -> None:
     """A shard of a backfill would take the whole limit although it is one of four."""
     with machine.process(BACKFILL, parts=4) as shard, machine.process(RETRY, share=Fraction(1, 2)) as other:
-        shard.budget.learn(100)
-        other.budget.hear()
+        shard.budget.set_limit(100)
+        other.budget.refresh()
         assert (shard.budget.per_minute, other.budget.per_minute) == (20, 50)
 
 
