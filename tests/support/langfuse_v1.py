@@ -41,7 +41,7 @@ from urllib.parse import unquote, urlsplit
 import httpx
 
 from sync_worker.demo.langfuse_server import RecordedLangfuse
-from sync_worker.demo.query import Refused
+from sync_worker.demo.query import Rejected
 from sync_worker.demo.rowstore import to_ms
 from sync_worker.demo.serving import Reply, Request, json_reply
 from tests.support.clock import VirtualClock
@@ -197,7 +197,7 @@ class LangfuseV1(RecordedLangfuse):
             return self._one(items, unquote(item_id), request)
         try:
             query = parse(items.kind, request.params, old=self.mode == "v2", filter_replaces=self.filter_replaces)
-        except Refused as no:
+        except Rejected as no:
             return json_reply(no.status, no.body)
         return self._page(items, query)
 

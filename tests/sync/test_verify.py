@@ -160,7 +160,7 @@ def test_resend_of_forgotten_hours_must_be_allowed(make_world: MakeWorld) -> Non
     assert made.arrived() == identities(rows)
     code, out, err = made.program(*RESEND, "--again")
     assert code == 0, err
-    assert "sending 1 that are missing, and at most 120 again" in out
+    assert "sending 1 missing ones, and at most 120 again" in out
     assert "121 spans sent" in out
     assert made.arrived() == identities(rows) + identities([*rows, late])
     made.program("once")
