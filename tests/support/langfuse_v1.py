@@ -180,7 +180,7 @@ class LangfuseV1(RecordedLangfuse):
         if found is not None and self.mode != "events_only":
             return self._v1(request, found[1], found[2])
         if raw_path == _V2_PATH and self.mode == "v3":
-            refused = self._refuse_key(request.headers.get("authorization"), raw_path)
+            refused = self._check_key(request.headers.get("authorization"), raw_path)
             return refused or json_reply(404, NO_V2)
         if raw_path == _V2_PATH and self.mode == "v2":
             return super().answer(Request("GET", "/api/public/nope", request.headers), scripted)
@@ -189,7 +189,7 @@ class LangfuseV1(RecordedLangfuse):
     def _v1(self, request: Request, name: str, item_id: str | None) -> Reply:
         if request.method != "GET":
             return json_reply(405, {"message": "Method not allowed", "error": "MethodNotAllowedError"})
-        refused = self._refuse_key(request.headers.get("authorization"), request.path)
+        refused = self._check_key(request.headers.get("authorization"), request.path)
         if refused is not None:
             return refused
         items = self.traces if name == "traces" else self.observations
