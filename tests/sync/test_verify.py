@@ -151,7 +151,7 @@ def test_resend_of_forgotten_hours_must_be_allowed(make_world: MakeWorld) -> Non
     late = _late_into(made, rows)
     code, out, _ = made.program(*RESEND)
     assert code == ExitCode.GAPS
-    assert "1 of 121 rows" in out
+    assert "1 of 121 observations" in out
     assert "refused" in out
     code, found = made.program_json(*RESEND)
     (source,) = found["sources"]
