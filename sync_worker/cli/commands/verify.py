@@ -79,7 +79,7 @@ def _announce(found: Verdict, *, again: bool) -> None:
         if hour.forgotten and not again:
             print_line("  skipped: it would send observations again that were forgotten. Try: --again")
         else:
-            print_line(f"  sending {hour.missing} missing ones, and at most {hour.again} again, under the same ids")
+            print_line(f"  sending {hour.missing} missing, and at most {hour.again} again, under the same ids")
 
 
 def _hour(hour: Hour) -> str:
