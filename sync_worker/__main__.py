@@ -10,9 +10,9 @@ from types import FrameType
 
 
 def _stop_at_once(number: int, _: FrameType | None) -> None:
-    """End before anything has begun; Python's own way would be a traceback out of some module."""
+    """Exit before any work has started; Python by itself would print a traceback from an import."""
     with contextlib.suppress(OSError):
-        os.write(2, b"sync-worker: stopped before it began\n")
+        os.write(2, b"sync-worker: stopped before it started\n")
     os._exit(128 + number)
 
 
@@ -20,13 +20,13 @@ def main() -> int:
     """Run the command of the command line and return its exit code (see `errors.ExitCode`)."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop_at_once)
-    # Loading the libraries takes most of a start, so signals are seen to before.
+    # Importing the libraries takes most of the start time, so signals are handled before.
     from sync_worker.cli import main as run  # noqa: PLC0415
-    from sync_worker.cli.stopping import handled  # noqa: PLC0415
+    from sync_worker.cli.signals import handle_signals  # noqa: PLC0415
 
-    with handled():
+    with handle_signals():
         code = run()
-    # Python gives signals back to the system while it ends, and one that came then would take the exit code away.
+    # Python restores the default handlers at exit: a signal received then would replace the exit code.
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
     return code
 

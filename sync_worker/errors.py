@@ -1,15 +1,15 @@
-"""Every error the worker raises on purpose, sorted by what is to be done next.
+"""The errors that the worker raises on purpose, classed by what to do next.
 
     SyncError
-    ├── TransientError          try again: the same request may succeed later
-    ├── SourcePaused            pause this source, mark nothing done; others go on
-    │   ├── CredentialsRefused  ... because a key was refused (401, 403)
-    │   └── DeadLettersFull     ... because it has as many dead letters as may be kept
-    ├── RecordRefused           set this one record aside as a dead letter, go on
-    └── Stop                    stop the program: nothing can be done without the operator
+    ├── TransientError          retry: the same request may succeed later
+    ├── SourcePaused            pause this source, complete nothing; other sources continue
+    │   ├── CredentialsRefused  ... because a key was rejected (401, 403)
+    │   └── DeadLettersFull     ... because it has the maximum number of dead letters
+    ├── RecordRefused           make this record a dead letter, and continue
+    └── Stop                    end the program: the operator must act
         ├── ConfigError         a setting or an argument is wrong
         ├── StateError          the state file cannot be used
-        └── LeaseHeld           another run is at work on the same state file
+        └── LeaseHeld           another run uses the same state file
 
 A message is one line: what happened, where, and what to try.
 """
@@ -18,37 +18,37 @@ from __future__ import annotations
 
 
 class ExitCode:
-    """What the process answers to its caller; `docs/` and the README print this table."""
+    """Exit codes of the process. The comments are the texts of the table in the README."""
 
-    OK = 0  # everything that was due is done
-    TRANSIENT = 1  # a fault that may pass: run again, nothing is lost
-    USAGE = 2  # usage or configuration
-    DEAD_LETTERS = 3  # done, and dead letters were made in this run
-    CREDENTIALS = 4  # credentials refused
+    OK = 0  # everything that was due is synced
+    TRANSIENT = 1  # a temporary error: run again, nothing is lost
+    USAGE = 2  # an error in usage, settings or the state file
+    DEAD_LETTERS = 3  # synced, and this run made dead letters
+    CREDENTIALS = 4  # credentials rejected
     LEASE = 5  # another run holds the lease
     GAPS = 6  # gaps found
-    PAUSED = 75  # paused safely: the other side refuses for a reason that retrying does not cure
-    SIGINT = 130  # stopped by Ctrl-C after finishing what was in flight
-    SIGTERM = 143  # stopped by SIGTERM after finishing what was in flight
+    PAUSED = 75  # paused: a server rejects requests for a reason that retries do not fix; nothing is lost
+    SIGINT = 130  # stopped by Ctrl-C, after the requests in flight
+    SIGTERM = 143  # stopped by SIGTERM, after the requests in flight
 
 
 class SyncError(Exception):
-    """Base of all errors raised on purpose; `exit_code` is what a command ends with when nobody handles it."""
+    """Base of all errors raised on purpose; `exit_code` is that of a command that does not handle it."""
 
     exit_code: int = ExitCode.TRANSIENT
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """What to tell the person, one line for each problem."""
+        """The message for the operator, one line for each problem."""
         return (str(self),)
 
 
 class TransientError(SyncError):
-    """A fault that may pass.
+    """A temporary error.
 
-    `retry_after` is the wait in seconds the other side asked for, if it did, and `took` how many seconds passed before
-    it was one: an outage begins with the try that failed first, not with its end. `overloaded`: it asked by a 5xx, for
-    itself, and not for a quota that ends at a known time.
+    `retry_after` is the wait in seconds that the server asked for, if any. `took` is how many seconds the failed
+    request lasted: an outage begins with the start of the first failed request, not with its end. `overloaded`: the
+    server answered 5xx and asked for a wait for itself, not for a quota that ends at a known time.
     """
 
     def __init__(
@@ -61,35 +61,35 @@ class TransientError(SyncError):
 
 
 class SourcePaused(SyncError):
-    """This source cannot go on until somebody acts; what was not answered stays undone."""
+    """This source cannot continue until an operator acts; what has no response is not synced."""
 
     exit_code = ExitCode.PAUSED
 
 
 class CredentialsRefused(SourcePaused):
-    """A key was refused, by Langfuse or by Kelet."""
+    """Langfuse or Kelet rejected a key."""
 
     exit_code = ExitCode.CREDENTIALS
 
 
 class DeadLettersFull(SourcePaused):
-    """A source has as many dead letters as may be kept; what was to be one more stays undone."""
+    """A source has the maximum number of dead letters; what would be one more is not synced."""
 
 
 class RecordRefused(SyncError):
-    """One record cannot be understood or delivered for what it is."""
+    """One record cannot be parsed, or is rejected for its content."""
 
     exit_code = ExitCode.DEAD_LETTERS
 
 
 class Stop(SyncError):
-    """Nothing can be done before the operator acts."""
+    """The program ends: the operator must act."""
 
     exit_code = ExitCode.USAGE
 
 
 class ConfigError(Stop):
-    """A setting or an argument is wrong; several problems are told at once, each in a line of its own."""
+    """A setting or an argument is wrong; several problems are reported at once, one a line."""
 
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
@@ -97,7 +97,7 @@ class ConfigError(Stop):
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """What to tell the person, one line for each problem."""
+        """The message for the operator, one line for each problem."""
         return self.problems
 
 
@@ -111,6 +111,6 @@ class StateError(Stop):
 
 
 class LeaseHeld(Stop):
-    """Another run is at work on the same state file."""
+    """Another run uses the same state file."""
 
     exit_code = ExitCode.LEASE

@@ -1,4 +1,4 @@
-"""What a person types: one module a command, the face of the program here."""
+"""The command line: one module a command; `main` is the entry point."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from typing import Any, NoReturn
 from sync_worker import __version__
 from sync_worker.cli.commands import COMMANDS
 from sync_worker.cli.output import finish, prepare, print_help, print_json, say
-from sync_worker.cli.stopping import Interrupted
+from sync_worker.cli.signals import Interrupted
 from sync_worker.errors import ExitCode, SyncError
 
 log = logging.getLogger(__name__)
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, whose words go the way of all others: arguments that it repeats may hold anything."""
+    """An ArgumentParser that prints through `output`: arguments that it quotes may contain control characters."""
 
     def _print_message(self, message: str, file: Any = None) -> None:
         if message:
             print_help(message, on_stdout=file is None or file is not sys.stderr)
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong with the arguments, and end with 2."""
+        """Print what is wrong with the arguments, and exit with 2."""
         print_help(self.format_usage(), on_stdout=False)
         say(f"{self.prog}: error: {message}")
         self.exit(ExitCode.USAGE)
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     prepare()
     try:
         arguments = build_parser().parse_args(argv)
-    except SystemExit as ended:  # after --help, --version or an error that was told
+    except SystemExit as ended:  # after --help, --version or a printed usage error
         return finish(int(ended.code or ExitCode.OK))
     return finish(_run(arguments))
 
@@ -44,22 +44,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     try:
         return int(arguments.run(arguments))
-    except SyncError as fault:
-        for line in fault.lines:
+    except SyncError as error:
+        for line in error.lines:
             say(f"sync-worker: {line}")
         if getattr(arguments, "json", False):
-            print_json({"error": str(fault), "exit_code": fault.exit_code})
-        return fault.exit_code
+            print_json({"error": str(error), "exit_code": error.exit_code})
+        return error.exit_code
     except Interrupted as stop:
         return stop.exit_code
     except KeyboardInterrupt:
         return ExitCode.SIGINT
-    except Exception as fault:
+    except Exception as error:
         if log.isEnabledFor(logging.DEBUG):
             log.debug("unexpected", exc_info=True)
         line = (
-            f"unexpected {type(fault).__name__}: {fault}. Nothing that was not answered counts as done. "
-            "Try: again with SYNC_LOG_LEVEL=debug, and report what it prints"
+            f"unexpected {type(error).__name__}: {error}. Nothing without a response counts as sent. "
+            "Try: the same command with SYNC_LOG_LEVEL=debug, and report its output"
         )
         say(f"sync-worker: {line}")
         if getattr(arguments, "json", False):
@@ -71,7 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     parser = Parser(
         prog="sync-worker",
-        description="Keeps a Kelet project in step with a Langfuse project.",
+        description="Syncs the observations of a Langfuse project to a Kelet project.",
         epilog="Settings come from the environment, .env or sync.toml; `sync-worker config show` lists them.",
     )
     parser.add_argument("--version", action="version", version=f"sync-worker {__version__}")

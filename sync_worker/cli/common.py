@@ -1,4 +1,4 @@
-"""What several commands share: options, settings, the state file and its lease, signals."""
+"""What commands share: options, settings, the state file and its lease, signals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any, Protocol, TypeVar
 
 from sync_worker.cli.output import say
-from sync_worker.cli.stopping import restored
+from sync_worker.cli.signals import restore_handlers
 from sync_worker.clock import Stopped, SystemClock
 from sync_worker.connections import check_connections
 from sync_worker.errors import ConfigError, ExitCode, StateError, SyncError
@@ -29,14 +29,14 @@ log = logging.getLogger(__name__)
 
 
 class Subparsers(Protocol):
-    """Where a command adds itself (argparse does not name this type)."""
+    """The subparsers to which a command adds itself (argparse has no public name for the type)."""
 
     def add_parser(self, name: str, **options: Any) -> argparse.ArgumentParser:
         """Add a command."""
 
 
 def add_common_options(parser: argparse.ArgumentParser, *, source: bool = False, json: bool = True) -> None:
-    """Add `--state`, `--json` where the command has a result, and `--source` where it can be told one."""
+    """Add `--state`, `--json` for a command with a result, and `--source` for one that works on sources."""
     parser.add_argument("--state", metavar="FILE", help="the state file (SYNC_STATE_PATH)")
     if json:
         parser.add_argument("--json", action="store_true", help="print the result as a JSON object on stdout")
@@ -45,12 +45,12 @@ def add_common_options(parser: argparse.ArgumentParser, *, source: bool = False,
 
 
 def overrides_of(arguments: argparse.Namespace) -> dict[str, str]:
-    """Return what the command line says over the settings; an empty `--state` too, which is refused then."""
+    """Return the settings of the command line; an empty `--state` too, which loading then rejects."""
     return {} if arguments.state is None else {"--state": arguments.state}
 
 
 def settings_for(arguments: argparse.Namespace, *, need_sources: bool = True) -> Settings:
-    """Load the settings and set up logs; for a command that needs sources, see that they can be reached at all.
+    """Load the settings and set up logs; for a command that needs sources, check their addresses and proxies.
 
     Raises ConfigError.
     """
@@ -63,8 +63,8 @@ def settings_for(arguments: argparse.Namespace, *, need_sources: bool = True) ->
     return settings
 
 
-def chosen_sources(settings: Settings, arguments: argparse.Namespace) -> tuple[Source, ...]:
-    """Return the sources a command is to work on. Raises ConfigError."""
+def select_sources(settings: Settings, arguments: argparse.Namespace) -> tuple[Source, ...]:
+    """Return the sources that a command works on. Raises ConfigError."""
     if not arguments.source:
         return settings.sources
     chosen = tuple(source for source in settings.sources if source.name == arguments.source)
@@ -74,16 +74,16 @@ def chosen_sources(settings: Settings, arguments: argparse.Namespace) -> tuple[S
     return chosen
 
 
-def start_notices(settings: Settings, sources: Iterable[Source], ledger: Ledger) -> list[str]:
-    """Return a line for each source on which SYNC_START has no effect any more, though it was set or changed."""
+def ignored_starts(settings: Settings, sources: Iterable[Source], ledger: Ledger) -> list[str]:
+    """Return a warning for each source whose SYNC_START was set or changed and no longer has an effect."""
     states = [(source.name, ledger.source_by_key(keys_of(source))) for source in sources]
     lines = [start_without_effect(ledger, state, name, settings) for name, state in states if state is not None]
     return [line for line in lines if line is not None]
 
 
-def warn_of_start(settings: Settings, sources: Iterable[Source], ledger: Ledger) -> None:
-    """Log those lines."""
-    for line in start_notices(settings, sources, ledger):
+def warn_of_ignored_start(settings: Settings, sources: Iterable[Source], ledger: Ledger) -> None:
+    """Log the warnings of `ignored_starts`."""
+    for line in ignored_starts(settings, sources, ledger):
         log.warning("%s", line, extra={"action": "settings"})
 
 
@@ -91,9 +91,9 @@ def warn_of_start(settings: Settings, sources: Iterable[Source], ledger: Ledger)
 def state_file(
     settings: Settings, clock: SystemClock, *, must_exist: bool = False, only_reads: bool = False
 ) -> Iterator[Ledger]:
-    """Open the state file for a command; who `only_reads` gets it from a read-only mount too. Raises StateError.
+    """Open the state file for a command; `only_reads` works on a read-only mount too. Raises StateError.
 
-    Where the command breaks over what stands in the file, that is said, and not where it broke.
+    If the command fails unexpectedly and the file is damaged, the damage is reported and not the failure.
     """
     ledger = open_ledger(settings.state_path, clock, must_exist=must_exist, only_reads=only_reads)
     try:
@@ -108,8 +108,8 @@ def state_file(
 
 
 @contextlib.contextmanager
-def held_lease(ledger: Ledger, role: str, *, sends: bool = True) -> Iterator[leases.Lease]:
-    """Hold the lease of a role. Raises LeaseHeld, and StateError where who `sends` has no more than a copy."""
+def hold_lease(ledger: Ledger, role: str, *, sends: bool = True) -> Iterator[leases.Lease]:
+    """Hold the lease of a role. Raises LeaseHeld, and StateError if the command `sends` and the file is a copy."""
     lease = leases.take(ledger, role)
     try:
         if sends:
@@ -120,28 +120,28 @@ def held_lease(ledger: Ledger, role: str, *, sends: bool = True) -> Iterator[lea
         leases.release(ledger, lease)
 
 
-async def with_heartbeats(ledger: Ledger, lease: leases.Lease, work: Awaitable[_T]) -> _T:
-    """Do work while giving signs of life for its lease."""
+async def run_with_heartbeats(ledger: Ledger, lease: leases.Lease, work: Awaitable[_T]) -> _T:
+    """Do work while writing heartbeats for its lease."""
 
     async def heartbeats() -> None:
         while True:
             await asyncio.sleep(leases.HEARTBEAT)
-            with contextlib.suppress(StateError):  # a full disk is told by the work itself
+            with contextlib.suppress(StateError):  # the work itself reports a full disk
                 leases.heartbeat(ledger, lease)
 
-    beating = asyncio.create_task(heartbeats())
+    task = asyncio.create_task(heartbeats())
     try:
         return await work
     finally:
-        beating.cancel()
+        task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await beating
+            await task
 
 
 def run_async(work: Callable[[], Awaitable[int]], clock: SystemClock, *, graceful: int | None = None) -> int:
-    """Run a command's work with signals: the first finishes what is in flight, the second stops at once.
+    """Run a command's work with signal handlers: the first signal stops gracefully, the second at once.
 
-    `graceful` is the exit code after the first signal; None means the signal's own (130, 143).
+    `graceful` is the exit code after the first signal; None means that of the signal (130, 143).
     """
     received: list[int] = []
 
@@ -150,7 +150,7 @@ def run_async(work: Callable[[], Awaitable[int]], clock: SystemClock, *, gracefu
         if received:
             os._exit(code)
         received.append(code)
-        say("sync-worker: finishing what is in flight; again to stop at once")
+        say("sync-worker: finishing requests in flight; send the signal again to stop at once")
         clock.stop()
 
     async def main() -> int:
@@ -160,7 +160,7 @@ def run_async(work: Callable[[], Awaitable[int]], clock: SystemClock, *, gracefu
         return await work()
 
     try:
-        with restored():
+        with restore_handlers():
             code = asyncio.run(main())
     except Stopped:
         code = ExitCode.OK

@@ -1,8 +1,7 @@
-"""stdout belongs to results, stderr to talk; nothing from outside gets through either to steer a terminal.
+"""Results go to stdout, messages to stderr; in both, control characters from outside are escaped.
 
-Neither stream need be there: both may be closed, on a full disk, or a pipe that nobody reads. Talk that cannot be
-written is dropped. A result that cannot be written is noted, so that the command can end with what that means
-(`finish`), and nothing of it stops the work.
+Either stream may be closed, on a full disk, or a pipe without a reader. A message that cannot be written is dropped. A
+result that cannot be written is recorded for the exit code (`finish`). Neither stops the work.
 """
 
 from __future__ import annotations
@@ -22,17 +21,17 @@ from sync_worker.printable import escape, escape_json, supports_unicode
 
 _Name = Literal["stdout", "stderr"]
 
-#: A colour or weight that this program set itself (`ESC [ … m`): it can neither move the cursor nor hide a line.
+#: A colour or weight that this program set itself (`ESC [ … m`): it cannot move the cursor or hide a line.
 _STYLE = re.compile(r"(\x1b\[[0-9;]*m)")
-#: What went wrong with a stream, by its name; it is not written to again.
-_faults: dict[_Name, OSError] = {}
+#: The write error of each stream that failed, by name; it is not written to again.
+_errors: dict[_Name, OSError] = {}
 
 
 def prepare() -> None:
-    """Make both streams take every character, and forget what went wrong with those of an earlier command."""
-    _faults.clear()
+    """Make both streams accept every character, and forget the write errors of an earlier command."""
+    _errors.clear()
     with contextlib.suppress(OSError):
-        # No file or connection may get the number of a closed stream: whatever still writes there would write into it.
+        # No file or connection may get the descriptor of a closed stream: later writes to the stream would go there.
         while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
             pass
         os.close(number)
@@ -43,13 +42,13 @@ def prepare() -> None:
 
 
 def say(line: str) -> None:
-    """Tell the person something, in one line."""
+    """Print a message of one line on stderr."""
     _write("stderr", escape(line) + "\n")
 
 
 def print_line(line: str = "", *, styled: bool = False) -> None:
-    """Print a line of the result; `styled` lets the program's own colours through."""
-    _write("stdout", (_escaped_but_styles(line) if styled else escape(line)) + "\n")
+    """Print a line of the result; with `styled`, the program's own colours are not escaped."""
+    _write("stdout", (_escape_except_styles(line) if styled else escape(line)) + "\n")
 
 
 def print_json(value: Any) -> None:
@@ -67,7 +66,7 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def print_help(text: str, *, on_stdout: bool) -> None:
-    """Print what argparse has to say, line by line as it set it."""
+    """Print a text of argparse line by line, with its own indentation."""
     for line in text.removesuffix("\n").split("\n"):
         if on_stdout:
             print_line(line)
@@ -76,25 +75,25 @@ def print_help(text: str, *, on_stdout: bool) -> None:
 
 
 def finish(code: int) -> int:
-    """Write out what is left, and return the exit code: success is none when the result did not get out.
+    """Flush both streams and return the exit code: 1 in place of 0 if the result could not be written.
 
-    A reader that has seen enough (`| head -1`) is no fault. What the command did stands all the same, so a code that
-    tells more than 0 is kept.
+    A reader that closes its pipe early (`| head -1`) is no error. The work itself is kept, so any other code than 0 is
+    returned as it is.
     """
     _flush("stderr")
     _flush("stdout")
-    fault = _faults.get("stdout")
-    if fault is None or isinstance(fault, BrokenPipeError):
+    error = _errors.get("stdout")
+    if error is None or isinstance(error, BrokenPipeError):
         return code
     say(
-        f"sync-worker: the result could not be written to stdout ({(fault.strerror or str(fault)).lower()}); what the "
-        "command did is kept. Try: the same command with stdout on a disk with room, or a terminal"
+        f"sync-worker: the result could not be written to stdout ({(error.strerror or str(error)).lower()}); what the "
+        "command did is kept. Try: the same command with stdout on a disk with free space, or a terminal"
     )
     return ExitCode.TRANSIENT if code == ExitCode.OK else code
 
 
 def _write(name: _Name, text: str) -> None:
-    if name in _faults:
+    if name in _errors:
         return
     stream: TextIO | None = getattr(sys, name)
     try:
@@ -103,33 +102,33 @@ def _write(name: _Name, text: str) -> None:
         stream.write(text)
         if name == "stderr":
             stream.flush()
-    except OSError as fault:
-        _give_up(name, stream, fault)
-    except ValueError:  # closed by somebody else in this process
+    except OSError as error:
+        _give_up(name, stream, error)
+    except ValueError:  # closed by other code in this process
         _give_up(name, stream, OSError(errno.EBADF, os.strerror(errno.EBADF)))
 
 
 def _flush(name: _Name) -> None:
     stream: TextIO | None = getattr(sys, name)
-    if stream is None or name in _faults:
+    if stream is None or name in _errors:
         return
     try:
         stream.flush()
-    except OSError as fault:
-        _give_up(name, stream, fault)
+    except OSError as error:
+        _give_up(name, stream, error)
     except ValueError:
         return
 
 
-def _give_up(name: _Name, stream: TextIO | None, fault: OSError) -> None:
-    """Note the fault, and lead what is still in the stream's buffer nowhere: Python flushes it once more at its end."""
-    _faults[name] = fault
+def _give_up(name: _Name, stream: TextIO | None, error: OSError) -> None:
+    """Record the error, and redirect the stream to null: Python flushes its buffer once more at exit."""
+    _errors[name] = error
     with contextlib.suppress(OSError, ValueError):
         if stream is not None:
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())
-            os.close(nowhere)
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, stream.fileno())
+            os.close(null)
 
 
-def _escaped_but_styles(line: str) -> str:
+def _escape_except_styles(line: str) -> str:
     return "".join(part if at % 2 else escape(part) for at, part in enumerate(_STYLE.split(line)))

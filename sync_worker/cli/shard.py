@@ -1,4 +1,4 @@
-"""`--shard I/N`: which part of a backfill this machine takes."""
+"""`--shard I/N`: which shard of a backfill this machine runs."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from sync_worker.settings import WrongValueError, parse_duration, parse_time
 from sync_worker.sync.shards import Shard
 from sync_worker.times import iso_time, moment_ms
 
-#: Kubernetes tells each pod of an Indexed Job its number here.
+#: Kubernetes sets it to the index of the pod in an Indexed Job
+#: (https://kubernetes.io/docs/concepts/workloads/controllers/job/#completion-mode).
 INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
-#: Each shard takes at least one request a minute, so more than this would be over any limit.
+#: Each shard uses at least one request a minute, so more shards would exceed any limit.
 _MOST = 1_000
 
 
 def shard_of(text: str | None, environ: Mapping[str, str]) -> Shard | None:
-    """Return what `--shard` means: `I/N`, or `auto/N` where the environment tells I. Raises ConfigError.
+    """Parse `--shard`: `I/N`, or `auto/N` with I from the environment. Raises ConfigError.
 
-    Without the option there are no shards. One of several pods then has been started by mistake: each would send all.
+    Without the option there are no shards. An index above 0 is then a mistake: each pod would send the whole range.
     """
     if text is None:
         if environ.get(INDEX_VARIABLE, "").strip() not in {"", "0"}:
@@ -32,8 +33,7 @@ def shard_of(text: str | None, environ: Mapping[str, str]) -> Shard | None:
     written = re.fullmatch(r"(auto|[0-9]{1,9})/([0-9]{1,9})", text.strip())
     if written is None:
         raise ConfigError(
-            f"--shard {text!r} is no part of a whole. Try: 0/4 for the first of four, "
-            f"or auto/4 where {INDEX_VARIABLE} tells which"
+            f"--shard {text!r} is no shard. Try: 0/4 for the first of four, or auto/4 where {INDEX_VARIABLE} is set"
         )
     of = int(written[2])
     if not 1 <= of <= _MOST:
@@ -47,17 +47,17 @@ def shard_of(text: str | None, environ: Mapping[str, str]) -> Shard | None:
                 f"completionMode: Indexed. Try: --shard 0/{of}"
             )
         if not re.fullmatch(r"[0-9]{1,9}", index):
-            raise ConfigError(f"--shard {text}: {INDEX_VARIABLE}={index!r} is no number. Try: --shard 0/{of}")
+            raise ConfigError(f"--shard {text}: {INDEX_VARIABLE}={index!r} is not a number. Try: --shard 0/{of}")
     if int(index) >= of:
         raise ConfigError(
             f"--shard {text}: there is no shard {int(index)} of {of}{origin}; they are counted from 0 to {of - 1}. "
-            f"Try: --shard {of - 1}/{of}, or the number of all shards behind the slash"
+            f"Try: --shard {of - 1}/{of}, or the number of all shards after the slash"
         )
     return Shard(int(index), of)
 
 
-def whole_range(start: str, end: str, now_ms: int) -> Interval:
-    """Return the range that all shards share, as it was written: an end in the future is kept. Raises ConfigError."""
+def full_range(start: str, end: str, now_ms: int) -> Interval:
+    """Return the range of all shards as given: an end in the future is kept. Raises ConfigError."""
     whole = Interval(_fixed("--from", start), _fixed("--to", end))
     if whole.start >= min(whole.end, now_ms):
         raise ConfigError(
@@ -69,8 +69,8 @@ def whole_range(start: str, end: str, now_ms: int) -> Interval:
 def _fixed(option: str, text: str) -> int:
     try:
         return moment_ms(parse_time(text))
-    except WrongValueError as fault:
-        wrong = "a time counted from now differs from shard to shard" if _is_relative(text) else str(fault)
+    except WrongValueError as error:
+        wrong = "a time relative to now differs between shards" if _is_relative(text) else str(error)
         raise ConfigError(
             f"{option} {text!r} with --shard: {wrong}. Try: 2026-01-31T00:00:00Z, and the same for all shards"
         ) from None

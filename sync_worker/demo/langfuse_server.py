@@ -1,7 +1,7 @@
-"""A Langfuse 4.16.0 server that holds recorded rows: the endpoints that the worker reads, and how they say no.
+"""A Langfuse 4.16.0 server with recorded observations: the endpoints that the worker reads, and their errors.
 
-What it answers was taken from a real server of that version in its own default, `events_only`, down to the bodies of
-errors, the order of rows and the form of a cursor.
+The responses were recorded from a real server of that version in its default mode, `events_only`, including the bodies
+of errors, the order of observations and the format of a cursor.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from sync_worker.demo import query as queries
 from sync_worker.demo.rowstore import Row, RowStore
 from sync_worker.demo.serving import Reply, Request, Server, json_reply
 
-MAX_TARGET_BYTES = 17_000  # of the request line; a bare server took 16.2 KB and refused 17.7 KB
+MAX_TARGET_BYTES = 17_000  # of the request line; a server without a proxy accepted 16.2 KB and rejected 17.7 KB
 MIN_GZIP_BYTES = 1024
-METADATA_CUT = 200  # characters of a metadata value in a light listing
+MAX_METADATA_CHARS = 200  # of a metadata value in a metadata-only listing
 
 _WRONG_HOST = "Confirm that you've configured the correct host."
-_GONE = (
+_REMOVED = (
     "This endpoint is not available on deployments running in Langfuse v4 events_only mode."
     " Learn more about Langfuse v4 at: https://langfuse.com/docs/v4"
 )
-_GONE_PATHS = re.compile(r"/api/public/(traces|observations|sessions|scores|v2/scores|metrics/daily)(/.*)?")
+_REMOVED_PATHS = re.compile(r"/api/public/(traces|observations|sessions|scores|v2/scores|metrics/daily)(/.*)?")
 _WRITE_ONLY_PATHS = ("/api/public/spans", "/api/public/generations", "/api/public/events")
 
-#: Every key of a row in the order of the wire, with the group of fields that brings it.
+#: The keys of an observation in the order of a response, with the field group that each belongs to.
 _GROUPS_OF_KEYS = (
     ("core", "id traceId startTime endTime projectId parentObservationId type"),
     ("basic", "name level statusMessage version environment"),
@@ -53,7 +53,7 @@ _GROUPS_OF_KEYS = (
 
 
 class RecordedLangfuse(Server[Request]):
-    """Serves rows as a Langfuse server would; `rows` may be changed while it runs."""
+    """Serves observations as a Langfuse server does; `rows` may be changed while it runs."""
 
     project_name = "H1 Project A"
     public_key = "pk-lf-demo"
@@ -65,35 +65,35 @@ class RecordedLangfuse(Server[Request]):
         self.rows = RowStore(rows)
         self.project_id = project_id
 
-    def understand(self, request: Request) -> Request:
-        """Keep the request as it is."""
+    def parse(self, request: Request) -> Request:
+        """Return the request as it is."""
         return request
 
     def answer(self, request: Request, scripted: Reply | None) -> Reply:
-        """Answer as the recorded server does: endpoints that are gone first, then the method, then the key."""
+        """Answer as the real server: it checks for removed endpoints first, then the method, then the key."""
         if len(request.target) > MAX_TARGET_BYTES:
             return Reply(431, {"Connection": "close"})
         path = re.sub(r"/+", "/", request.path).rstrip("/")
         if path in ("/api/public/health", "/api/public/ready"):
             return json_reply(200, {"status": "OK", "version": self.version})
-        if _GONE_PATHS.fullmatch(path):
-            return json_reply(404, {"message": _GONE})
+        if _REMOVED_PATHS.fullmatch(path):
+            return json_reply(404, {"message": _REMOVED})
         if path not in ("/api/public/projects", "/api/public/v2/observations", *_WRITE_ONLY_PATHS):
             return Reply(404, {"Content-Type": "text/html; charset=utf-8"}, _NOT_FOUND_PAGE)
         if request.method != "GET" or path in _WRITE_ONLY_PATHS:
             return json_reply(405, {"message": "Method not allowed", "error": "MethodNotAllowedError"})
-        refused = self._refuse_key(request.headers.get("authorization"), path)
-        if refused is not None:
-            return refused
+        rejection = self._check_key(request.headers.get("authorization"), path)
+        if rejection is not None:
+            return rejection
         if path == "/api/public/projects":
             return self._projects()
         try:
             reply = self._observations(queries.parse(request.params))
-        except queries.Refused as no:
-            return json_reply(no.status, no.body)
-        return _zipped(reply) if "gzip" in request.headers.get("accept-encoding", "") else reply
+        except queries.Rejected as rejected:
+            return json_reply(rejected.status, rejected.body)
+        return _compress(reply) if "gzip" in request.headers.get("accept-encoding", "") else reply
 
-    def _refuse_key(self, header: str | None, path: str) -> Reply | None:
+    def _check_key(self, header: str | None, path: str) -> Reply | None:
         if header is None:
             return json_reply(401, {"message": "No authorization header"})
         scheme, _, content = header.partition(" ")
@@ -107,7 +107,7 @@ class RecordedLangfuse(Server[Request]):
             pair = base64.b64decode(content, validate=True)
         except binascii.Error:
             return json_reply(401, {"message": f"Invalid character. {_WRONG_HOST}"})
-        # The real server looks at the secret key alone: a wrong public key beside it passes.
+        # The real server checks the secret key alone: it accepts a wrong public key with it.
         if not hmac.compare_digest(pair.partition(b":")[2], self.secret_key.encode()):
             return json_reply(401, {"message": f"Invalid credentials. {_WRONG_HOST}"})
         return None
@@ -139,7 +139,7 @@ def _keys(groups: frozenset[str]) -> tuple[str, ...]:
 
 
 def _wire(row: Row, groups: frozenset[str], *, full_metadata: bool) -> Row:
-    """Return a row as it is listed with these groups of fields."""
+    """Return a row as an observation of a response, with the fields of these groups."""
     shown = {key: row.get(key) for key in _keys(groups)}
     if "metrics" in groups:
         shown["latency"] = shown["latency"] or None
@@ -151,17 +151,17 @@ def _wire(row: Row, groups: frozenset[str], *, full_metadata: bool) -> Row:
     if "model" not in groups:
         shown.update(modelId=None, inputPrice=None, outputPrice=None, totalPrice=None)
     if "metadata" in groups and not full_metadata:
-        shown["metadata"] = {key: _cut(value) for key, value in (row.get("metadata") or {}).items()}
+        shown["metadata"] = {key: _truncate(value) for key, value in (row.get("metadata") or {}).items()}
     return shown
 
 
-def _cut(value: object) -> object:
-    """Cut a metadata value as the server's light store does: a value that is not text is cut as its JSON text."""
+def _truncate(value: object) -> object:
+    """Truncate a metadata value as the server does without `expandMetadata`: if it is no text, its JSON text."""
     text = value if isinstance(value, str) else orjson.dumps(value).decode()
-    return value if len(text) <= METADATA_CUT else text[:METADATA_CUT]
+    return value if len(text) <= MAX_METADATA_CHARS else text[:MAX_METADATA_CHARS]
 
 
-def _zipped(reply: Reply) -> Reply:
+def _compress(reply: Reply) -> Reply:
     if len(reply.body) <= MIN_GZIP_BYTES:
         return reply
     headers = {**reply.headers, "Content-Encoding": "gzip", "Vary": "Accept-Encoding"}

@@ -1,4 +1,4 @@
-"""The query string of `GET /api/public/v2/observations`, read as a Langfuse 4.16.0 server reads it."""
+"""The query string of `GET /api/public/v2/observations`, parsed as a Langfuse 4.16.0 server parses it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ TYPES = ("GENERATION", "SPAN", "EVENT", "AGENT", "TOOL", "CHAIN", "RETRIEVER", "
 LEVELS = ("DEBUG", "DEFAULT", "WARNING", "ERROR")
 MAX_LIMIT = 1000
 
-#: Parameters that compare one string with one key of the row.
+#: Parameters that compare one string with one field of the row.
 _EXACT = ("traceId", "name", "type", "userId", "sessionId", "level", "version", "parentObservationId", "environment")
 
-#: Filter columns of type string, and the key of the row that each reads.
+#: Filter columns of type string, and the field of the row that each reads.
 _STRINGS = {
     **{name: name for name in (*_EXACT, "id", "statusMessage", "release", "traceName", "promptName", "model")},
     "providedModelName": "model",
@@ -30,7 +30,7 @@ _STRINGS = {
 _BOOLEANS = ("isRootObservation",)
 _TIMES = ("startTime", "endTime")
 
-#: What the server reports when a time is not ISO 8601 with an offset, its own expression included.
+#: The expression of the server's message about a time that is not ISO 8601 with an offset.
 _TIME_PATTERN = (
     r"/^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])"
     r"-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3])"
@@ -39,7 +39,7 @@ _TIME_PATTERN = (
 _TIME = re.compile(_TIME_PATTERN.strip("/"), re.ASCII)
 
 
-class Refused(Exception):
+class Rejected(Exception):
     """A query that the server answers with an error: its status and body."""
 
     def __init__(self, status: int, message: str, error: object) -> None:
@@ -48,14 +48,14 @@ class Refused(Exception):
         self.body = {"message": message, "error": error}
 
 
-def invalid(*issues: dict[str, Any]) -> Refused:
-    """Return the refusal of a query that does not fit what the server expects."""
-    return Refused(400, "Invalid request data", list(issues))
+def invalid(*issues: dict[str, Any]) -> Rejected:
+    """Return the rejection of a query that the server's schema does not accept."""
+    return Rejected(400, "Invalid request data", list(issues))
 
 
 @dataclass
 class Query:
-    """What to list, and how much of each row to show."""
+    """Which rows to list, and which fields of each."""
 
     groups: frozenset[str] = frozenset({"core", "basic"})
     expand_metadata: bool = False
@@ -66,14 +66,14 @@ class Query:
     predicates: list[Predicate] = field(default_factory=list)
 
     def matches(self, entry: Entry) -> bool:
-        """Whether a row passes all conditions other than those on its start."""
-        for predicate in self.predicates:  # noqa: SIM110 - half the time of `all`, for every row of a listing
+        """Return whether a row meets all conditions other than those on its start."""
+        for predicate in self.predicates:  # noqa: SIM110 - takes half the time of `all`, for each row of a listing
             if not predicate(entry):
                 return False
         return True
 
     def narrow(self, operator: str, ms: int) -> None:
-        """Take in one more bound on the start."""
+        """Add a bound on the start."""
         if operator in (">", ">="):
             bound = ms + (operator == ">")
             self.from_ms = bound if self.from_ms is None else max(self.from_ms, bound)
@@ -83,7 +83,7 @@ class Query:
 
 
 def parse(params: Sequence[tuple[str, str]]) -> Query:
-    """Read the query; names that the server does not know are ignored."""
+    """Parse the query; names that the server does not know are ignored."""
     single = dict(params)
     query = Query()
     if single.get("fields"):
@@ -93,9 +93,9 @@ def parse(params: Sequence[tuple[str, str]]) -> Query:
     query.expand_metadata = bool(single.get("expandMetadata"))
     query.limit = _limit(single["limit"]) if "limit" in single else 50
     query.below = _cursor(single["cursor"]) if "cursor" in single else None
-    times = {name: read_time(single[name], name) for name in ("fromStartTime", "toStartTime") if name in single}
+    times = {name: parse_time(single[name], name) for name in ("fromStartTime", "toStartTime") if name in single}
     _check_choices(single)
-    filtered = _read_filter(query, single["filter"]) if single.get("filter") else set()
+    filtered = _add_filter(query, single["filter"]) if single.get("filter") else set()
     if "startTime" not in filtered:
         if "fromStartTime" in times:
             query.narrow(">=", times["fromStartTime"])
@@ -131,13 +131,13 @@ def _limit(text: str) -> int:
         bound = {"origin": "number", "code": "too_small", "minimum": 0, "inclusive": True}
         raise invalid({**bound, **path, "message": "Too small: expected number to be >=0"})
     if not value.is_integer():
-        asked = f"{value + 1:g}"  # the server asks its store for one row more
+        asked = f"{value + 1:g}"  # the server reads one more row from its store
         whole = asked.split(".", maxsplit=1)[0]
         message = (
             f"Value {asked} cannot be parsed as Int32 for query parameter 'limit' because it isn't parsed completely: "
             f"only {len(whole)} of {len(asked)} bytes was parsed: {whole}. "
         )
-        raise Refused(500, "Internal Server Error", message)
+        raise Rejected(500, "Internal Server Error", message)
     return int(value)
 
 
@@ -148,7 +148,7 @@ def _cursor(text: str) -> Position:
     except (binascii.Error, ValueError):
         content = None
     if not isinstance(content, dict):
-        raise Refused(400, "Invalid cursor format", "InvalidRequestError")
+        raise Rejected(400, "Invalid cursor format", "InvalidRequestError")
     issues: list[dict[str, Any]] = []
     start = content.get("lastStartTimeTo")
     start_ms = start if isinstance(start, int) else None
@@ -175,8 +175,8 @@ def cursor_after(row: dict[str, Any]) -> str:
     return base64.b64encode(json.dumps(last, separators=(",", ":"), ensure_ascii=False).encode()).decode()
 
 
-def read_time(text: str, *path: str) -> int:
-    """Return a time of the query in Unix milliseconds; `path` names its place. Raises Refused."""
+def parse_time(text: str, *path: str) -> int:
+    """Return a time of the query in Unix milliseconds; `path` is its path in the query. Raises Rejected."""
     if not _TIME.fullmatch(text):
         what = {"origin": "string", "code": "invalid_format", "format": "datetime", "pattern": _TIME_PATTERN}
         raise invalid({**what, "path": list(path), "message": "Invalid ISO datetime"})
@@ -192,32 +192,32 @@ def _check_choices(single: dict[str, str]) -> None:
             raise invalid({"code": "invalid_value", "values": list(values), "path": [name], "message": message})
 
 
-def conditions_of(text: str) -> list[dict[str, Any]]:
-    """Read the JSON text of a `filter`. Raises Refused."""
+def parse_filter(text: str) -> list[dict[str, Any]]:
+    """Parse the JSON text of a `filter`. Raises Rejected."""
     try:
         conditions = json.loads(text)
     except ValueError:
-        raise Refused(400, "Invalid JSON in filter parameter", "InvalidRequestError") from None
+        raise Rejected(400, "Invalid JSON in filter parameter", "InvalidRequestError") from None
     if not isinstance(conditions, list) or not all(isinstance(condition, dict) for condition in conditions):
         raise invalid({"code": "invalid_type", "expected": "array", "path": ["filter"], "message": "Invalid input"})
     return conditions
 
 
-def _read_filter(query: Query, text: str) -> set[str]:
-    """Take in the conditions of a `filter`; return the columns that it names."""
-    conditions = conditions_of(text)
+def _add_filter(query: Query, text: str) -> set[str]:
+    """Add the conditions of a `filter`; return its columns."""
+    conditions = parse_filter(text)
     for condition in conditions:
-        _take_in(query, condition)
+        _add_condition(query, condition)
     return {condition["column"] for condition in conditions}
 
 
-def _take_in(query: Query, condition: dict[str, Any]) -> None:
+def _add_condition(query: Query, condition: dict[str, Any]) -> None:
     column, operator, value = condition.get("column"), condition.get("operator"), condition.get("value")
     if column not in (*_STRINGS, *_BOOLEANS, *_TIMES, "metadata"):
-        raise Refused(400, f"Column {column} does not match a UI / CH table mapping.", "InvalidRequestError")
+        raise Rejected(400, f"Column {column} does not match a UI / CH table mapping.", "InvalidRequestError")
     match condition.get("type"), operator, value:
         case "datetime", (">" | ">=" | "<" | "<=") as compare, str() if column in _TIMES:
-            ms = read_time(value, "filter", "value")
+            ms = parse_time(value, "filter", "value")
             if column == "startTime":
                 query.narrow(compare, ms)
             else:

@@ -1,6 +1,6 @@
-"""An OTLP traces endpoint like Kelet's, on the loopback address, that keeps what it was sent.
+"""An OTLP traces endpoint like Kelet's, on the loopback address, that records what it receives.
 
-How Kelet answers a refused key is known and reproduced; what else it may answer is left to the `script`.
+Kelet's response to an invalid key is known and reproduced; other responses are left to the `script`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Attributes = dict[str, Any]
 
 @dataclass(frozen=True)
 class ReceivedSpan:
-    """A span as it came, with the resource, scope and request that it came in."""
+    """A received span with its resource, its scope and the project of its request."""
 
     trace_id: str
     span_id: str
@@ -51,7 +51,7 @@ class ReceivedSpan:
 
 @dataclass
 class TraceRequest(Request):
-    """A request to the receiver. `problem` says why its body could not be read."""
+    """A request to the receiver. `problem` is why its body could not be decoded."""
 
     decoded_size: int = 0
     spans: list[ReceivedSpan] = field(default_factory=list)
@@ -59,20 +59,20 @@ class TraceRequest(Request):
 
     @property
     def project(self) -> str:
-        """The project that the request names."""
+        """The Kelet project in the request's header."""
         return self.headers.get("x-kelet-project", "")
 
 
 @dataclass(frozen=True)
 class PartialSuccess(Reply):
-    """A script's word to take a request in without its last `rejected` spans, and to answer so."""
+    """A scripted reply: accept a request without its last `rejected` spans, and report a partial success."""
 
     rejected: int = 0
     message: str = ""
 
 
 class OtlpReceiver(Server[TraceRequest]):
-    """Takes spans at `{url}/api/traces`; `spans` are those it accepted, in the order of arrival."""
+    """Receives spans at `{url}/api/traces`; `spans` are the accepted ones in the order of arrival."""
 
     def __init__(self, api_key: str | None = None) -> None:
         super().__init__()
@@ -85,27 +85,27 @@ class OtlpReceiver(Server[TraceRequest]):
         return [request for request in self.requests if request.spans]
 
     def clear(self) -> None:
-        """Forget what was received so far."""
+        """Discard what was received so far."""
         with self._lock:
             self.spans.clear()
             self.requests.clear()
 
-    def understand(self, request: Request) -> TraceRequest:
-        """Decode the body, so that a script may look into it."""
-        told = TraceRequest(request.method, request.target, request.headers, request.body)
-        if told.method != "POST" or told.path != TRACES_PATH:
-            return told
+    def parse(self, request: Request) -> TraceRequest:
+        """Decode the body, so that a script can read the spans."""
+        parsed = TraceRequest(request.method, request.target, request.headers, request.body)
+        if parsed.method != "POST" or parsed.path != TRACES_PATH:
+            return parsed
         try:
-            zipped = told.headers.get("content-encoding", "").lower() == "gzip"
-            decoded = gzip.decompress(told.body) if zipped else told.body
-            told.decoded_size = len(decoded)
-            told.spans = list(decode(ExportTraceServiceRequest.FromString(decoded), told.project))
+            compressed = parsed.headers.get("content-encoding", "").lower() == "gzip"
+            decoded = gzip.decompress(parsed.body) if compressed else parsed.body
+            parsed.decoded_size = len(decoded)
+            parsed.spans = list(decode(ExportTraceServiceRequest.FromString(decoded), parsed.project))
         except (OSError, EOFError, zlib.error, DecodeError) as error:
-            told.problem = f"the body cannot be read: {error}"
-        return told
+            parsed.problem = f"the body cannot be decoded: {error}"
+        return parsed
 
     def answer(self, request: TraceRequest, scripted: Reply | None) -> Reply:
-        """Take the spans in, or say why not."""
+        """Accept the spans, or return an error."""
         if request.path != TRACES_PATH:
             return json_reply(404, {"detail": "Not Found"})
         if request.method != "POST":
@@ -117,13 +117,13 @@ class OtlpReceiver(Server[TraceRequest]):
         if request.problem:
             return json_reply(400, {"detail": request.problem})
         response = ExportTraceServiceResponse()
-        taken = request.spans
+        accepted = request.spans
         if isinstance(scripted, PartialSuccess):
             response.partial_success.rejected_spans = scripted.rejected
             response.partial_success.error_message = scripted.message
-            taken = taken[: max(len(taken) - scripted.rejected, 0)]
+            accepted = accepted[: max(len(accepted) - scripted.rejected, 0)]
         with self._lock:
-            self.spans.extend(taken)
+            self.spans.extend(accepted)
         return Reply(200, {"Content-Type": PROTOBUF}, response.SerializeToString())
 
 

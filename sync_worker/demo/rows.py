@@ -1,4 +1,4 @@
-"""The recorded rows that ship with the package."""
+"""The recorded observations that ship with the package."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ import orjson
 
 
 def load_rows() -> list[dict[str, Any]]:
-    """Return rows of a Langfuse 4.16.0 server with all fields, newest first; `data/README.md` says what they are."""
+    """Return observations of a Langfuse 4.16.0 server with all fields, newest first (see `data/README.md`)."""
     packed = files("sync_worker.demo").joinpath("data/rows.jsonl.gz").read_bytes()
     return [orjson.loads(line) for line in gzip.decompress(packed).splitlines()]

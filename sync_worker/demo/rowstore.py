@@ -1,4 +1,7 @@
-"""Rows in the order in which Langfuse lists them, safe to change while a server reads them."""
+"""Rows of Langfuse's store in the order in which the API lists them, safe to change while a server reads them.
+
+A row is one version of an observation: until the store merges them, an observation may have several.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from sync_worker.demo.xxh32 import trace_hash
 
 Row = dict[str, Any]
 
-#: Start in milliseconds, hash of the trace id, id: what a page's cursor names. The least key lists last.
+#: Start in milliseconds, hash of the trace id, id: the position in a cursor. The lowest is listed last.
 Position = tuple[int, int, str]
 
 
@@ -32,9 +35,9 @@ _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00Z")
 
 
 class Entry(NamedTuple):
-    """A row with what it is sorted and filtered by."""
+    """A row with its keys for sorting and filtering."""
 
-    key: tuple[int, int, str, int]  # its position, then newer additions below older ones
+    key: tuple[int, int, str, int]  # its position, then newer rows below older ones
     row: Row
     end_ms: int | None
 
@@ -43,28 +46,28 @@ def _key(entry: Entry) -> tuple[Any, ...]:
     return entry.key
 
 
-#: Trace id, row id and start: what Langfuse's store keeps one version of, once it has merged.
+#: Trace id, observation id and start: the key of which Langfuse's store keeps one row, once it has merged.
 StoreKey = tuple[Any, str, str]
 
 
 def store_key(row: Mapping[str, Any]) -> StoreKey:
-    """Return what Langfuse's store knows a row by: with another start it is another row, for ever."""
+    """Return the key of a row in Langfuse's store: rows with different starts are never merged."""
     return row.get("traceId"), row["id"], row["startTime"]
 
 
 def joined(row: Mapping[str, Any], content: Mapping[str, Any]) -> Row:
-    """Return a version of a row as it is listed while another has not been merged: with the content of that one."""
+    """Return a version as it is listed before a merge: with the input and output of another version."""
     return {**row, "input": content.get("input"), "output": content.get("output")}
 
 
 class RowStore:
-    """A bag of rows; the same id may be in it more than once, as on a server before its store has merged."""
+    """A multiset of rows: an id may occur more than once, as on a server before its store has merged."""
 
     def __init__(self, rows: Iterable[Mapping[str, Any]] = ()) -> None:
         self._lock = threading.Lock()
         self._added = 0
-        self._content: dict[StoreKey, Row] = {}  # whose input and output all versions of a row are listed with
-        self._entries: list[Entry] = []  # oldest first; a change makes a new list, so that readers need no lock
+        self._content: dict[StoreKey, Row] = {}  # whose input and output all versions of an observation have
+        self._entries: list[Entry] = []  # oldest first; replaced on a change, so that readers need no lock
         self.extend(rows)
 
     def __len__(self) -> int:
@@ -75,7 +78,7 @@ class RowStore:
         return (entry.row for entry in reversed(self._entries))
 
     def add(self, *rows: Mapping[str, Any]) -> None:
-        """Add rows, beside any of the same id."""
+        """Add rows, in addition to any with the same id."""
         self.extend(rows)
 
     def extend(self, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -85,9 +88,9 @@ class RowStore:
             self._entries = sorted([*self._entries, *new], key=_key)
 
     def update(self, *rows: Mapping[str, Any], content: Literal["old", "new"] = "old") -> None:
-        """Write newer versions beside those that are there, as a server does; `merge` ends that.
+        """Add newer versions to those that exist, as a server does, until `merge`.
 
-        Until then all versions of a row are listed, each with input and output of the `old` one or of the `new`.
+        Until then all versions are listed, each with the input and output of the `old` one or of the `new`.
         """
         with self._lock:
             for row in rows:
@@ -98,10 +101,10 @@ class RowStore:
         self.extend(rows)
 
     def merge(self, *, content_too: bool = True) -> None:
-        """Keep the version of each row that was written last, as the server's store does in the end.
+        """Keep the last version of each observation, as the server's store does in the background.
 
-        Rows and their content are two tables, which merge by themselves: without `content_too`, rows come once and
-        still with the content that they were listed with before.
+        Rows and their content are two tables that merge independently: without `content_too`, an observation is listed
+        once, still with the content that it was listed with before.
         """
         with self._lock:
             last: dict[StoreKey, Entry] = {}
@@ -114,30 +117,30 @@ class RowStore:
                 self._content = {}
 
     def listed(self, entry: Entry) -> Row:
-        """Return a row as it is listed now."""
+        """Return a row as it is listed at present."""
         content = self._content.get(store_key(entry.row)) if self._content else None
         return entry.row if content is None else joined(entry.row, content)
 
     def replace(self, *rows: Mapping[str, Any]) -> None:
-        """Put rows in the place of those with the same trace and id."""
+        """Replace the rows with the same trace and id."""
         which = {(row.get("traceId"), row["id"]) for row in rows}
         with self._lock:
             kept = [entry for entry in self._entries if (entry.row.get("traceId"), entry.row["id"]) not in which]
             self._entries = sorted([*kept, *(self._entry(row) for row in rows)], key=_key)
 
-    def remove(self, doomed: Callable[[Row], bool]) -> int:
-        """Take out the rows that `doomed` is true of; return how many."""
+    def remove(self, matches: Callable[[Row], bool]) -> int:
+        """Remove the rows for which `matches` is true; return their number."""
         with self._lock:
             before = len(self._entries)
-            self._entries = [entry for entry in self._entries if not doomed(entry.row)]
+            self._entries = [entry for entry in self._entries if not matches(entry.row)]
             return before - len(self._entries)
 
     def clear(self) -> None:
-        """Take out all rows."""
+        """Remove all rows."""
         self.remove(lambda _: True)
 
     def newest_first(self, *, from_ms: int | None, to_ms: int | None, below: Position | None) -> Iterator[Entry]:
-        """Iterate over what starts in `[from_ms, to_ms)` and is listed after the position `below`."""
+        """Iterate over the rows that start in `[from_ms, to_ms)` and are listed after the position `below`."""
         entries = self._entries
         low = 0 if from_ms is None else bisect_left(entries, (from_ms,), key=_key)
         high = len(entries) if to_ms is None else bisect_left(entries, (to_ms,), key=_key)

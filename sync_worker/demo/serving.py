@@ -1,7 +1,7 @@
-"""HTTP on the loopback address with every request kept and every answer open to a script.
+"""HTTP on the loopback address; requests are recorded, and a script can replace any response.
 
-A script is asked before a request is handled. It returns a `Reply` to answer in the server's place, or None to leave
-the request to the server. So a fault needs no patching: the client under test meets it on a real socket.
+The script is called before a request is handled. It returns a `Reply` to send instead of the server's, or None to leave
+the request to the server. So an error needs no patching: the client under test receives it on a real socket.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ import orjson
 
 @dataclass
 class Request:
-    """One request as it came. Header names are in lower case."""
+    """A received request. Header names are in lower case."""
 
     method: str
     target: str  # path and query as sent
     headers: dict[str, str]
     body: bytes = b""
-    status: int | None = None  # what was answered; None while it is in work and when the connection was dropped
+    status: int | None = None  # of the response; None while it is handled, and if the connection was dropped
 
     @property
     def path(self) -> str:
@@ -37,7 +37,7 @@ class Request:
 
     @property
     def params(self) -> list[tuple[str, str]]:
-        """The query in order, with repeats."""
+        """The query in its order, with repeated names."""
         return parse_qsl(urlsplit(self.target).query, keep_blank_values=True)
 
     @property
@@ -48,14 +48,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """What to do with a request. With no `status` and no `drop`, the server answers as it always does."""
+    """How to answer a request. Without `status` and `drop`, the server answers as usual."""
 
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
-    delay: float = 0.0  # seconds to wait first
-    accept: bool = False  # let the server do its work although the answer is another, or none
-    drop: bool = False  # close the connection without an answer
+    delay: float = 0.0  # seconds before the response
+    accept: bool = False  # let the server handle the request although its response is replaced or dropped
+    drop: bool = False  # close the connection without a response
 
 
 def json_reply(status: int, content: object, headers: Mapping[str, str] | None = None) -> Reply:
@@ -67,11 +67,11 @@ R = TypeVar("R", bound=Request)
 
 
 class Server(ABC, Generic[R]):
-    """A server on 127.0.0.1 and a free port: `with Server() as server:` serves until the block ends."""
+    """A server on 127.0.0.1 and a free port: `with Server() as server:` serves until the end of the block."""
 
     def __init__(self) -> None:
         self.script: Callable[[R], Reply | None] | None = None
-        self.now: Callable[[], float] = time.time  # Unix seconds, told in each answer's Date
+        self.now: Callable[[], float] = time.time  # Unix seconds, for the Date header
         self.requests: list[R] = []
         self.in_flight = 0
         self.max_in_flight = 0
@@ -82,21 +82,21 @@ class Server(ABC, Generic[R]):
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
 
     @abstractmethod
-    def understand(self, request: Request) -> R:
-        """Turn a plain request into what scripts and `requests` show."""
+    def parse(self, request: Request) -> R:
+        """Return the request in the form for scripts and `requests`."""
 
     @abstractmethod
     def answer(self, request: R, scripted: Reply | None) -> Reply:
-        """Handle a request; `scripted` is what the script said, if it spoke."""
+        """Handle a request; `scripted` is the reply of the script, if any."""
 
     def start(self) -> Self:
-        """Start to serve, in a thread that does not hold the program up."""
+        """Start serving in a daemon thread."""
         self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self._thread.start()
         return self
 
     def stop(self) -> None:
-        """Stop to serve and close every connection."""
+        """Stop serving and close every connection."""
         self._stopping.set()
         if self._thread is not None:
             self._http.shutdown()
@@ -112,14 +112,14 @@ class Server(ABC, Generic[R]):
         self.stop()
 
     def respond(self, plain: Request) -> Reply | None:
-        """Take one request through script and server; None means that the connection is to be dropped."""
-        request = self.understand(plain)
+        """Return the reply of script or server to a request; None means to drop the connection."""
+        request = self.parse(plain)
         with self._lock:
             self.requests.append(request)
             self.in_flight += 1
             self.max_in_flight = max(self.max_in_flight, self.in_flight)
         try:
-            reply = self._decide(request)
+            reply = self._reply(request)
             if reply is not None:
                 request.status = reply.status
             return reply
@@ -127,7 +127,7 @@ class Server(ABC, Generic[R]):
             with self._lock:
                 self.in_flight -= 1
 
-    def _decide(self, request: R) -> Reply | None:
+    def _reply(self, request: R) -> Reply | None:
         scripted = self.script(request) if self.script is not None else None
         if scripted is None:
             return self.answer(request, None)
@@ -165,16 +165,16 @@ class _HttpServer(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def close_connections(self) -> None:
-        """End the connections that clients keep alive; their threads end with them."""
+        """Close the connections that clients keep alive; their threads end then."""
         with self._open_lock:
             for connection in self._open:
                 try:
                     connection.shutdown(socket.SHUT_RDWR)
                 except OSError:
-                    continue  # the client was first
+                    continue  # the client closed it first
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing about clients that went away; anything else is a fault of the server and is printed."""
+        """Ignore clients that disconnect; print any other error, which is one of the server."""
         if not isinstance(exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)
 
@@ -186,10 +186,10 @@ class _Handler(BaseHTTPRequestHandler):
     server: _HttpServer
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Keep quiet."""
+        """Log nothing."""
 
     def date_time_string(self, timestamp: float | None = None) -> str:
-        """Return the server's own time as a date of HTTP."""
+        """Return the time of the server's clock as an HTTP date."""
         return super().date_time_string(self.server.owner.now() if timestamp is None else timestamp)
 
     def _serve(self) -> None:

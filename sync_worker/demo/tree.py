@@ -1,4 +1,4 @@
-"""Received spans as text: a tree a trace, for people who want to see what came through."""
+"""Received spans as text: one tree a trace."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from sync_worker.demo.receiver import ReceivedSpan
 from sync_worker.printable import escape
 
-NAME_CHARS = 60  # of a span's name, before the line is cut to the width
+NAME_CHARS = 60  # of a span's name, before the line is truncated to the width
 STATUS_CHARS = 60  # of a status message
 ERROR_STATUS = 2  # STATUS_CODE_ERROR
 ORPHAN = "(parent not in Langfuse)"
@@ -20,7 +20,7 @@ _BOLD, _DIM, _RED, _RESET = "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[0m"
 def render(
     spans: Sequence[ReceivedSpan], *, width: int = 100, limit_traces: int | None = None, color: bool = False
 ) -> str:
-    """Return the spans as trees, traces and siblings by their start; of a span received twice the last counts."""
+    """Return the spans as trees, traces and siblings by their start; of a span received twice, the last one."""
     latest = {(span.trace_id, span.span_id): span for span in spans}
     traces: dict[str, list[ReceivedSpan]] = {}
     for span in sorted(latest.values(), key=lambda span: (span.start_ns, span.span_id)):
@@ -42,22 +42,22 @@ def _trace(members: list[ReceivedSpan], width: int, *, color: bool) -> Iterator[
     ):
         if value:
             parts.append(f"{label} {escape(str(value))}")
-    yield _styled(fit("  ".join(parts), width), _BOLD, color=color)
+    yield _style(fit("  ".join(parts), width), _BOLD, color=color)
     for span, lead, orphan in _walk(members, width // 2):
         yield _line(span, lead, width, orphan=orphan, color=color)
 
 
 def _walk(members: list[ReceivedSpan], deepest: int) -> Iterator[tuple[ReceivedSpan, str, bool]]:
-    """Iterate over a trace depth first, with what is drawn before each span and whether its parent is missing.
+    """Iterate over a trace depth first, with the lines drawn before each span and whether its parent is missing.
 
-    What is drawn grows to `deepest` cells; still deeper spans stand below one another, so that their names show.
+    The indentation grows to `deepest` cells; deeper spans keep it, so that their names are visible.
     """
     ids = {span.span_id for span in members}
     children: dict[str, list[ReceivedSpan]] = {}
     for span in members:
         children.setdefault(span.parent_id if span.parent_id in ids else "", []).append(span)
     seen: set[str] = set()
-    # Spans of a ring of parents hang on no root; each that is still unseen starts a tree of its own.
+    # Spans in a cycle of parents have no root; the first one not drawn yet starts a tree.
     for top in (*children.get("", []), *members):
         stack = [(top, "", "")]
         while stack:
@@ -75,7 +75,7 @@ def _walk(members: list[ReceivedSpan], deepest: int) -> Iterator[tuple[ReceivedS
 
 def _line(span: ReceivedSpan, lead: str, width: int, *, orphan: bool, color: bool) -> str:
     name = fit(escape(str(span.name)) or "(no name)", NAME_CHARS)
-    state_keys = "  ".join(fact for fact in (_what(span), _duration(span.end_ns - span.start_ns), _model(span)) if fact)
+    details = "  ".join(text for text in (_type(span), _duration(span.end_ns - span.start_ns), _model(span)) if text)
     head = f"{lead}{name}"
     tail = ""
     if span.status_code == ERROR_STATUS:
@@ -84,12 +84,12 @@ def _line(span: ReceivedSpan, lead: str, width: int, *, orphan: bool, color: boo
     if orphan:
         tail += f"  {ORPHAN}"
     head = fit(head, width)
-    state_keys = fit(f"  {state_keys}", width - _cells(head))
-    tail = fit(tail, width - _cells(head) - _cells(state_keys))
-    return head + _styled(state_keys, _DIM, color=color) + _styled(tail, _RED, color=color)
+    details = fit(f"  {details}", width - _cells(head))
+    tail = fit(tail, width - _cells(head) - _cells(details))
+    return head + _style(details, _DIM, color=color) + _style(tail, _RED, color=color)
 
 
-def _what(span: ReceivedSpan) -> str:
+def _type(span: ReceivedSpan) -> str:
     kind = span.attributes.get("langfuse.observation.type") or span.attributes.get("gen_ai.operation.name")
     return escape(str(kind)) if kind else ""
 
@@ -117,7 +117,7 @@ def _first(members: Iterable[ReceivedSpan], name: str) -> Any:
 
 
 def fit(text: str, width: int) -> str:
-    """Return a text cut to a number of terminal cells, with a mark where something is missing."""
+    """Return a text truncated to a number of terminal cells, with `…` where something is missing."""
     if _cells(text) <= width:
         return text
     kept: list[str] = []
@@ -136,5 +136,5 @@ def _cells(text: str) -> int:
     return len(text) + wide - unseen
 
 
-def _styled(text: str, style: str, *, color: bool) -> str:
+def _style(text: str, style: str, *, color: bool) -> str:
     return f"{style}{text}{_RESET}" if color and text.strip() else text

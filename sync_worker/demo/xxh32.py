@@ -1,4 +1,4 @@
-"""xxHash32 with seed 0: Langfuse's store orders rows of the same time by this hash of their trace id."""
+"""xxHash32 with seed 0: Langfuse's store sorts rows of the same time by this hash of their trace id."""
 
 from __future__ import annotations
 
@@ -37,5 +37,5 @@ def xxh32(data: bytes) -> int:
 
 @lru_cache(maxsize=65536)
 def trace_hash(trace_id: str | None) -> int:
-    """Return the hash that a trace id sorts by; a row without a trace sorts as the empty string."""
+    """Return the hash by which a trace id is sorted; no trace id is sorted as the empty string."""
     return xxh32((trace_id or "").encode())

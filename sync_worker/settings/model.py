@@ -124,113 +124,117 @@ class Settings(BaseSettings):
         "https://cloud.langfuse.com", "Base address of Langfuse; `LANGFUSE_HOST` is read too."
     )
     langfuse_public_key: Annotated[SecretStr | None, PlainValidator(values.parse_langfuse_public_key)] = _unset(
-        "Public key of the Langfuse project, from Project settings → API keys (Viewer is enough, where the server has "
-        "it), or `LANGFUSE_PUBLIC_KEY_FILE` with the path of a file that holds it."
+        "Public key of the Langfuse project, from Project settings → API keys (a read-only Viewer key is enough, where "
+        "the server has them), or `LANGFUSE_PUBLIC_KEY_FILE` with the path of a file that contains it."
     )
     langfuse_secret_key: Annotated[SecretStr | None, PlainValidator(values.parse_langfuse_secret_key)] = _unset(
         "Secret key of the Langfuse project, from Project settings → API keys, or `LANGFUSE_SECRET_KEY_FILE` with the "
-        "path of a file that holds it."
+        "path of a file that contains it."
     )
     kelet_api_url: Annotated[str, PlainValidator(values.parse_kelet_url)] = _setting(
         "https://api.kelet.ai", "Base address of Kelet."
     )
     kelet_api_key: Annotated[SecretStr | None, PlainValidator(values.parse_kelet_key)] = _unset(
         "Secret key of the Kelet organisation, from console.kelet.ai → API keys, or `KELET_API_KEY_FILE` with the path "
-        "of a file that holds it."
+        "of a file that contains it."
     )
     kelet_project: Annotated[str | None, PlainValidator(values.parse_project)] = _unset(
         "Kelet project that receives the spans."
     )
     config: _Path = _setting("sync.toml", "File with several sources and routes, read if it exists.")
     secrets_dir: Annotated[Path | None, PlainValidator(values.parse_path)] = _unset(
-        "Folder of files that are named like settings, in any case, each of which holds the value of its setting."
+        "Folder of files named like settings, in upper or lower case, each with the value of its setting."
     )
     state_path: _Path = _setting(
-        "./sync-state.db", "SQLite file that remembers what is done; it belongs on a local disk that outlives the run."
+        "./sync-state.db", "SQLite file with all progress; keep it on a local disk that persists between runs."
     )
     start: Annotated[timedelta | datetime, PlainValidator(durations.parse_start)] = _setting(
-        "24h", "Where the first run begins: a duration back from it, or an ISO-8601 time with its offset."
+        "24h", "Sync start of the first run: a duration before it, or an ISO-8601 time with an offset."
     )
     interval: _PositiveDuration = _setting("60s", "Time from one cycle of `run` to the next.")
-    settle: _Duration = _setting("30s", "How long a trace must have been quiet before it is sent.")
+    settle: _Duration = _setting(
+        "30s", "Quiet period: how long a trace must have had no new observation before it is sent."
+    )
     max_open: _PositiveDuration = _setting("30m", "Age at which a trace is sent even if it has not ended.")
     late_horizons: Annotated[tuple[timedelta, ...], PlainValidator(durations.parse_horizons)] = _setting(
         "20m,2h,48h",
-        "How far back the scans for late data look, shortest first; each runs every twelfth of its length.",
+        "Lookback windows of the scans for late-arriving observations, shortest first; each scan runs once per twelfth "
+        "of its length.",
     )
     updates: _Choice[Literal["resend", "ignore"]] = _setting(
         "resend", "What happens to an observation that changes after it was sent: `resend` or `ignore`."
     )
     langfuse_api: _Choice[Literal["auto", "v2", "v1"]] = _setting(
-        "auto", "Generation of the Langfuse API: `auto` finds out, `v2` or `v1` insists."
+        "auto", "Generation of the Langfuse API: `auto` detects it, `v2` or `v1` forces it."
     )
     requests_per_minute: _Whole | None = _unset(
-        "Most requests a minute to Langfuse; if unset, the limit is learnt from the server.",
+        "Maximum number of requests a minute to Langfuse; if unset, the limit is discovered.",
         ge=1,
     )
     budget_share: Annotated[Fraction, PlainValidator(values.parse_share)] = _setting(
         "80%",
-        "How much of a limit that is learnt is taken, from `1%` to `100%`; the rest is left to your own application.",
+        "Share of a discovered limit that is used, from `1%` to `100%`; the rest is left to your own application.",
     )
     compression: _Choice[Literal["auto", "gzip", "none"]] = _setting(
-        "auto", "Compression of what is sent: `auto` is gzip until the server refuses it, or `gzip`, or `none`."
+        "auto", "Compression of requests to Kelet: `auto` (gzip until the server rejects it), `gzip` or `none`."
     )
     attributes: _Choice[Literal["both", "genai", "langfuse"]] = _setting(
         "both", "Attribute conventions on the spans: `genai`, `langfuse`, or `both`."
     )
     scores: Annotated[bool, PlainValidator(values.parse_scores)] = _setting(
-        "false", "Scores are not sent by this version, and `true` is refused."
+        "false", "Scores are not sent by this version; `true` is a setting error."
     )
     max_value_bytes: _Whole = _setting(
         "1048576",
-        "Bytes after which an attribute value is cut, at least 256.",
+        "Size in bytes over which an attribute value is truncated, at least 256.",
         ge=256,
     )
     max_attributes: _Whole = _setting(
         "256",
-        "Most attributes on one span, at least 32.",
+        "Maximum number of attributes on a span, at least 32.",
         ge=32,
     )
     max_batch_spans: _Whole = _setting(
         "512",
-        "Most spans in one request to Kelet, from 1 to 4096.",
+        "Maximum number of spans in a request to Kelet, from 1 to 4096.",
         ge=1,
         le=4096,
     )
     max_batch_bytes: _Whole = _setting(
         "4194304",
-        "Most bytes in one request to Kelet before compression, from 1024 to 67108864.",
+        "Maximum size in bytes of a request to Kelet before compression, from 1024 to 67108864.",
         ge=1024,
         le=64 * 1024 * 1024,
     )
     max_dead_letters: _Whole = _setting(
         "10000",
-        "Most dead letters that are kept of a source; one more pauses the source until some were dealt with.",
+        "Maximum number of dead letters of a source; one more pauses the source until some are retried or dropped.",
         ge=1,
     )
     media_hosts: Annotated[tuple[str, ...], PlainValidator(values.parse_hosts)] = _setting(
         "",
-        "Hosts, each with or without a port, that fields which Langfuse stored as media may be read from by `http://` "
-        "or at addresses that are not public; unset, only where Langfuse itself is at one.",
+        "Hosts, each with or without a port, that truncated fields may be downloaded from by `http://` or at addresses "
+        "that are not public; if unset, only if Langfuse itself has such an address.",
     )
     max_response_bytes: _Whole = _setting(
         "67108864",
-        "Most bytes of one answer after unpacking, from 65536 to 1073741824; a page over it is asked for in parts.",
+        "Maximum size in bytes of a response after decompression, from 65536 to 1073741824; a larger page is requested "
+        "in parts.",
         ge=65536,
         le=1024 * 1024 * 1024,
     )
     patience: _Duration = _setting(
-        "5m", "How long `once` and `backfill` retry while the other side does not answer; `run` retries without end."
+        "5m", "Max elapsed time: how long `once` and `backfill` retry during one outage; `run` retries without limit."
     )
     allow_default_project: _Switch = _setting(
-        "false", "Whether the Kelet project may be named `default`, where data that names no project ends up."
+        "false", "Whether the Kelet project may be named `default`, where data without a project ends up."
     )
     allow_plain_http: _Switch = _setting(
-        "false", "Whether `http://` may be used to addresses that are not private, which sends keys in the clear."
+        "false", "Whether `http://` may be used to addresses that are not private, which sends keys unencrypted."
     )
-    log_format: _Choice[Literal["text", "json"]] = _setting("text", "Form of the log lines: `text` or `json`.")
+    log_format: _Choice[Literal["text", "json"]] = _setting("text", "Format of the log lines: `text` or `json`.")
     log_level: _Choice[Literal["debug", "info", "warning", "error"]] = _setting(
-        "info", "Least severity that is logged: `debug`, `info`, `warning` or `error`."
+        "info", "Lowest level that is logged: `debug`, `info`, `warning` or `error`."
     )
 
     # What `load` adds. No setting: a setting has a description.

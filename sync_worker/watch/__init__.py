@@ -1,1 +1,1 @@
-"""What the operator sees of a run while it goes on."""
+"""What the operator sees of a run in progress."""

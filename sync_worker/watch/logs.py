@@ -1,8 +1,8 @@
-"""Logs on stderr, as text for people or as one JSON object a line for machines.
+"""Logs on stderr, as text or as one JSON object a line.
 
 Each line has an `action` word from a small vocabulary (`retry`, `dead-letter`, `cycle`, `plan`, …), so that a filter
-needs no text. Keys never reach a log: they live in SecretStr and in HTTP headers, and neither is logged. An entry is
-one line whatever is in it: what came from outside can neither end it nor steer a terminal.
+needs no text. Keys are never logged: they are in SecretStr and in HTTP headers, and neither is logged. Values from
+outside are escaped, so that they cannot break a line or control a terminal.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class _JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        told = {key: value for key, value in line.items() if value is not None}
-        return escape_json(json.dumps(told, ensure_ascii=not supports_unicode(sys.stderr)))
+        present = {key: value for key, value in line.items() if value is not None}
+        return escape_json(json.dumps(present, ensure_ascii=not supports_unicode(sys.stderr)))
 
 
 class _Text(logging.Formatter):
@@ -41,18 +41,18 @@ class _Text(logging.Formatter):
         line = f"{moment} {level}{escape(record.getMessage())}"
         if not record.exc_info:
             return line
-        # Set in, so that no line of a traceback can be taken for another entry.
+        # Indented, so that no line of a traceback looks like another entry.
         traceback = self.formatException(record.exc_info).split("\n")
         return "\n".join([line, *(f"    {escape(part)}" for part in traceback)])
 
 
 class _OneLine(logging.Filter):
-    """Leaves tracebacks to the debug level: an operator gets the one line that says what to do."""
+    """Shows tracebacks at the debug level only: an operator gets the one line that says what to do."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.exc_info and not logging.getLogger("sync_worker").isEnabledFor(logging.DEBUG):
-            fault = record.exc_info[1]
-            record.msg = f"{record.getMessage()}: {type(fault).__name__}: {fault} (SYNC_LOG_LEVEL=debug shows more)"
+            error = record.exc_info[1]
+            record.msg = f"{record.getMessage()}: {type(error).__name__}: {error} (SYNC_LOG_LEVEL=debug shows more)"
             record.args = ()
             record.exc_info = None
             record.exc_text = None
@@ -60,10 +60,10 @@ class _OneLine(logging.Filter):
 
 
 class _Stderr(logging.StreamHandler[TextIO]):
-    """Writes to stderr, or nowhere when that is closed or full: a log that cannot be written stops no work."""
+    """Writes to stderr, or drops the entry if that is closed or full: logging stops no work."""
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        """Say what went wrong, unless it is the stream."""
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name in logging
+        """Report the error, unless the stream itself failed."""
         if not isinstance(sys.exc_info()[1], OSError | ValueError | AttributeError):
             super().handleError(record)
 

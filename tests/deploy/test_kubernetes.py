@@ -12,7 +12,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from sync_worker.cli.shard import INDEX_VARIABLE, shard_of, whole_range
+from sync_worker.cli.shard import INDEX_VARIABLE, full_range, shard_of
 from sync_worker.errors import ExitCode
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -239,7 +239,7 @@ class TestShards:
         shard = shard_of(options["--shard"], {INDEX_VARIABLE: "0"})
         assert shard is not None
         assert shard.of == job(self.NAME)["completions"]
-        assert whole_range(options["--from"], options["--to"], 2**42).length > 0
+        assert full_range(options["--from"], options["--to"], 2**42).length > 0
         state = Path(dockerfile_value(r"SYNC_STATE_PATH=(\S+)"))
         assert options["--state"] == f"{state.parent}/shard-$({INDEX_VARIABLE}).db"
         assert [variable["name"] for variable in container(self.NAME)["env"]] == ["SYNC_REQUESTS_PER_MINUTE"]

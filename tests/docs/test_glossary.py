@@ -65,10 +65,9 @@ ALLOWED = (
     "rows? of (a|the) table",
 )
 
-#: What is no prose: code, where links lead, tables that are made from the code.
+#: What is no prose: code and the targets of links.
 _NO_PROSE = (
     re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL),
-    re.compile(r"<!-- begin: ([\w ]+) -->.*?<!-- end: \1 -->", re.DOTALL),
     re.compile(r"`[^`]*`"),
     re.compile(r"(?<=\])\([^)\s]+\)"),
 )

@@ -140,7 +140,7 @@ def test_every_object_is_on_the_page(printed: dict[str, set[str]]) -> None:
     printing = {path.stem for path in files if re.search(r"(?<!def )print_json\(", path.read_text(encoding="utf-8"))}
     assert printing == {
         "__init__",
-        "working",
+        "jobs",
         "plan",
         "status",
         "check",

@@ -148,7 +148,7 @@ class Langfuse:
     def _list(self, params: list[tuple[str, str]], number: int) -> httpx.Response:
         try:
             asked = query.parse(params)
-        except query.Refused as no:
+        except query.Rejected as no:
             return _json(no.status, no.body)
         names = dict(params)
         if asked.limit > self._plan.page_limit:

@@ -41,7 +41,7 @@ from urllib.parse import unquote, urlsplit
 import httpx
 
 from sync_worker.demo.langfuse_server import RecordedLangfuse
-from sync_worker.demo.query import Refused
+from sync_worker.demo.query import Rejected
 from sync_worker.demo.rowstore import to_ms
 from sync_worker.demo.serving import Reply, Request, json_reply
 from tests.support.clock import VirtualClock
@@ -180,7 +180,7 @@ class LangfuseV1(RecordedLangfuse):
         if found is not None and self.mode != "events_only":
             return self._v1(request, found[1], found[2])
         if raw_path == _V2_PATH and self.mode == "v3":
-            refused = self._refuse_key(request.headers.get("authorization"), raw_path)
+            refused = self._check_key(request.headers.get("authorization"), raw_path)
             return refused or json_reply(404, NO_V2)
         if raw_path == _V2_PATH and self.mode == "v2":
             return super().answer(Request("GET", "/api/public/nope", request.headers), scripted)
@@ -189,7 +189,7 @@ class LangfuseV1(RecordedLangfuse):
     def _v1(self, request: Request, name: str, item_id: str | None) -> Reply:
         if request.method != "GET":
             return json_reply(405, {"message": "Method not allowed", "error": "MethodNotAllowedError"})
-        refused = self._refuse_key(request.headers.get("authorization"), request.path)
+        refused = self._check_key(request.headers.get("authorization"), request.path)
         if refused is not None:
             return refused
         items = self.traces if name == "traces" else self.observations
@@ -197,7 +197,7 @@ class LangfuseV1(RecordedLangfuse):
             return self._one(items, unquote(item_id), request)
         try:
             query = parse(items.kind, request.params, old=self.mode == "v2", filter_replaces=self.filter_replaces)
-        except Refused as no:
+        except Rejected as no:
             return json_reply(no.status, no.body)
         return self._page(items, query)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sync_worker.demo.query import LEVELS, TYPES, Refused, conditions_of, invalid, read_time
+from sync_worker.demo.query import LEVELS, TYPES, Rejected, invalid, parse_filter, parse_time
 from tests.support.v1_items import Item
 
 Predicate = Callable[[Item], bool]
@@ -61,13 +61,13 @@ class Query:
 
 
 def parse(kind: Kind, params: Sequence[tuple[str, str]], *, old: bool, filter_replaces: bool) -> Query:
-    """Read the query; names that the server does not know are passed over. Raises Refused."""
+    """Read the query; names that the server does not know are passed over. Raises Rejected."""
     single = dict(params)
     query = Query(_number(single, "page", 1, least=1), _number(single, "limit", 50, least=1, most=MAX_LIMIT))
     if kind is TRACES and single.get("orderBy"):
         column, _, way = single["orderBy"].partition(".")
         if column not in _ORDERS or way not in ("asc", "desc"):
-            raise Refused(400, f"Invalid order by column: {column}", "InvalidRequestError")
+            raise Rejected(400, f"Invalid order by column: {column}", "InvalidRequestError")
         query.order = (column, way)
     if not old and kind is TRACES and single.get("fields"):
         query.fields = frozenset(single["fields"].split(",")) | {"core"}
@@ -81,7 +81,7 @@ def parse(kind: Kind, params: Sequence[tuple[str, str]], *, old: bool, filter_re
 
 def _read_params(query: Query, kind: Kind, single: Mapping[str, str], *, old: bool, replaced: set[str]) -> None:
     since, until = kind.bounds
-    bounds = {name: read_time(single[name], name) for name in kind.bounds if name in single}
+    bounds = {name: parse_time(single[name], name) for name in kind.bounds if name in single}
     if kind.start not in replaced:
         if since in bounds:
             query.predicates.append(_time_is(kind.start, ">=", bounds[since]))
@@ -115,7 +115,7 @@ def _number(single: Mapping[str, str], name: str, default: int, *, least: int, m
 
 
 def _read_filter(query: Query, kind: Kind, text: str) -> set[str]:
-    conditions = conditions_of(text)
+    conditions = parse_filter(text)
     for condition in conditions:
         query.predicates.append(_condition(kind, condition))
     return {condition["column"] for condition in conditions}
@@ -124,11 +124,11 @@ def _read_filter(query: Query, kind: Kind, text: str) -> set[str]:
 def _condition(kind: Kind, condition: Mapping[str, Any]) -> Predicate:
     column, operator, value = condition.get("column"), condition.get("operator"), condition.get("value")
     if not isinstance(column, str) or column not in kind.columns:
-        raise Refused(400, f"Column {column} does not match a UI / CH table mapping.", "InvalidRequestError")
+        raise Rejected(400, f"Column {column} does not match a UI / CH table mapping.", "InvalidRequestError")
     is_time = column in ("timestamp", "startTime", "endTime")
     match condition.get("type"), operator, value:
         case "datetime", (">" | ">=" | "<" | "<="), str() if is_time:
-            return _time_is(column, operator, read_time(value, "filter", "value"))
+            return _time_is(column, operator, parse_time(value, "filter", "value"))
         case "null", ("is null" | "is not null"), "":
             return _absent(column, wanted=operator == "is null")
         case "stringOptions", ("any of" | "none of"), [_, *_] if not is_time:

@@ -379,9 +379,7 @@ def test_check_shows_by_which_time_the_sync_goes(make_world: MakeWorld, tmp_path
     made = make_world(_now_rows(1))
     code, out, err = _process(made, tmp_path, "check", skew=-2 * HOUR)
     (line,) = [line for line in out.splitlines() if "clock:" in line]
-    assert re.search(r"^ok +default: clock: 7,(200|199) s behind Langfuse's; the sync goes by Langfuse's time", line), (
-        out
-    )
+    assert re.search(r"^ok +default: clock: 7,(200|199) s behind Langfuse's; the sync uses Langfuse's time", line), out
     assert code == 0, err
     made.kelet.now = lambda: time.time() + DAY
     code, out, err = _process(made, tmp_path, "check", skew=-2 * HOUR)

@@ -125,7 +125,7 @@ def test_a_signal_while_a_library_loads(make_world: MakeWorld) -> None:
         "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nimport time\ntime.sleep(9)\n"
     )
     code, out, err = made.program("once", environ={"PYTHONPATH": f"{made.folder}:{ROOT}"})
-    assert (code, out, err) == (130, "", "sync-worker: stopped before it began\n")
+    assert (code, out, err) == (130, "", "sync-worker: stopped before it started\n")
 
 
 def reading_a_key(made: World) -> subprocess.Popen[str]:

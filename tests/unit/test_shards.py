@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync_worker.cli.shard import INDEX_VARIABLE, shard_of, whole_range
+from sync_worker.cli.shard import INDEX_VARIABLE, full_range, shard_of
 from sync_worker.errors import ConfigError
 from sync_worker.intervals import Interval, clip, merged
 from sync_worker.sync.shards import Shard
@@ -79,13 +79,13 @@ def test_what_shard_means() -> None:
         ("auto/4", "4", "JOB_COMPLETION_INDEX=4"),
         ("auto/4", None, "is not set"),
         ("auto/4", "", "is not set"),
-        ("auto/4", "one", "is no number"),
-        ("auto/4", "-1", "is no number"),
+        ("auto/4", "one", "is not a number"),
+        ("auto/4", "-1", "is not a number"),
         ("0/0", None, "1 to 1000 shards"),
         ("0/1001", None, "1 to 1000 shards"),
-        ("-1/4", None, "no part of a whole"),
-        ("4", None, "no part of a whole"),
-        ("", None, "no part of a whole"),
+        ("-1/4", None, "is no shard"),
+        ("4", None, "is no shard"),
+        ("", None, "is no shard"),
         (None, "1", "each pod of this Job would send the whole range"),
     ],
 )
@@ -100,8 +100,8 @@ def test_what_shard_cannot_mean(text: str | None, index: str | None, expected: s
 @pytest.mark.parametrize(
     ("start", "end", "expected"),
     [
-        ("30d", "2026-02-01T00:00:00Z", "--from '30d' with --shard: a time counted from now"),
-        ("2026-01-01T00:00:00Z", "now", "--to 'now' with --shard: a time counted from now"),
+        ("30d", "2026-02-01T00:00:00Z", "--from '30d' with --shard: a time relative to now"),
+        ("2026-01-01T00:00:00Z", "now", "--to 'now' with --shard: a time relative to now"),
         ("2026-01-01", "2026-02-01T00:00:00Z", "without an offset"),
         ("2026-02-01T00:00:00Z", "2026-01-01T00:00:00Z", "is not before"),
         ("2026-06-01T00:00:00Z", "2026-07-01T00:00:00Z", "is not before"),
@@ -110,10 +110,10 @@ def test_what_shard_cannot_mean(text: str | None, index: str | None, expected: s
 def test_ranges_that_shards_cannot_share(start: str, end: str, expected: str) -> None:
     """Shards that start at different moments would cut different ranges, and overlap or leave gaps."""
     with pytest.raises(ConfigError, match=expected):
-        whole_range(start, end, 1_776_000_000_000)  # 2026-04-12
+        full_range(start, end, 1_776_000_000_000)  # 2026-04-12
 
 
 def test_an_end_in_the_future_is_kept() -> None:
     """The cuts would depend on when a shard starts."""
-    found = whole_range("2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z", 1_776_000_000_000)
+    found = full_range("2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z", 1_776_000_000_000)
     assert found.length == 365 * _DAY

@@ -1,4 +1,4 @@
-"""The commands, in the order in which help lists them."""
+"""The commands, in the order of the help."""
 
 from sync_worker.cli.commands import (
     backfill,

@@ -1,13 +1,13 @@
-"""`backfill`: history, once, from one time to another; a rerun goes on where it stopped."""
+"""`backfill`: syncs the history between two times, once; a rerun resumes."""
 
 from __future__ import annotations
 
 import argparse
 import os
 
-from sync_worker.cli.common import Subparsers, add_common_options, chosen_sources, run_async, settings_for, state_file
-from sync_worker.cli.shard import INDEX_VARIABLE, shard_of, whole_range
-from sync_worker.cli.working import Job, do
+from sync_worker.cli.common import Subparsers, add_common_options, run_async, select_sources, settings_for, state_file
+from sync_worker.cli.jobs import Job, run_job
+from sync_worker.cli.shard import INDEX_VARIABLE, full_range, shard_of
 from sync_worker.clock import SystemClock
 from sync_worker.errors import ConfigError
 from sync_worker.intervals import Interval
@@ -20,12 +20,12 @@ from sync_worker.times import iso_time, moment_ms, span_ms
 
 def add_to(subparsers: Subparsers) -> None:
     """Add the command."""
-    parser = subparsers.add_parser("backfill", help="history, once; a rerun goes on where it stopped")
+    parser = subparsers.add_parser("backfill", help="sync the history between two times; a rerun resumes")
     add_interval_options(parser, required=True)
     parser.add_argument(
         "--shard",
         metavar="I/N",
-        help=f"only the I-th of N shares of the range, counted from 0, on a machine and state file of its own; "
+        help=f"only shard I of N, counted from 0, with a state file of its own, usually on its own machine; "
         f"`auto/N` takes I from {INDEX_VARIABLE}",
     )
     add_common_options(parser, source=True)
@@ -34,7 +34,7 @@ def add_to(subparsers: Subparsers) -> None:
 
 def add_interval_options(parser: argparse.ArgumentParser, *, required: bool) -> None:
     """Add `--from` and `--to`."""
-    when = "an ISO time (2026-01-31T00:00:00Z), a duration back from now (30d) or `now`"
+    when = "an ISO-8601 time (2026-01-31T00:00:00Z), a duration before now (30d) or `now`"
     parser.add_argument("--from", dest="start", metavar="TIME", required=required, help=when)
     parser.add_argument("--to", dest="end", metavar="TIME", required=required, help=when)
 
@@ -45,24 +45,24 @@ def run(arguments: argparse.Namespace) -> int:
     shard = shard_of(arguments.shard, os.environ)
     clock = SystemClock()
     settings = settings_for(arguments)
-    sources = chosen_sources(settings, arguments)
+    sources = select_sources(settings, arguments)
     with state_file(settings, clock) as ledger:
 
         async def work() -> int:
             parts = 1 if shard is None else shard.of
             now = await Engine(settings, ledger, clock, settings.patience.total_seconds(), parts=parts).now_ms(sources)
             job = _job(arguments, shard, now)
-            return await do(job, settings, sources, ledger, clock, as_json=arguments.json)
+            return await run_job(job, settings, sources, ledger, clock, as_json=arguments.json)
 
         return run_async(work, clock)
 
 
 def _job(arguments: argparse.Namespace, shard: Shard | None, now_ms: int) -> Job:
-    """Return what is to be done, at this time in Unix milliseconds. Raises ConfigError."""
+    """Return the job. `now_ms` is the current time in Unix milliseconds. Raises ConfigError."""
     if shard is None:
         interval, parts, of = interval_of(arguments.start, arguments.end, now_ms), None, 1
     else:
-        whole = whole_range(arguments.start, arguments.end, now_ms)
+        whole = full_range(arguments.start, arguments.end, now_ms)
         interval, parts, of = Interval(whole.start, min(whole.end, now_ms)), shard.partitions(whole), shard.of
     return Job(
         "backfill", BACKFILL, lambda engine, source, line: engine.backfill(source, interval, line, parts), interval, of
@@ -70,13 +70,13 @@ def _job(arguments: argparse.Namespace, shard: Shard | None, now_ms: int) -> Job
 
 
 def check_interval(start: str, end: str) -> None:
-    """Check that `--from` and `--to` can be understood, before anybody is asked for the time. Raises ConfigError."""
+    """Check that `--from` and `--to` can be parsed, before any request for the time. Raises ConfigError."""
     for option, text in (("--from", start), ("--to", end)):
         _moment(option, text, 0)
 
 
 def interval_of(start: str, end: str, now_ms: int) -> Interval:
-    """Return what `--from` and `--to` mean; a future end is cut to now. Raises ConfigError."""
+    """Return the interval of `--from` and `--to`; an end in the future becomes now. Raises ConfigError."""
     interval = Interval(_moment("--from", start, now_ms), min(_moment("--to", end, now_ms), now_ms))
     if interval.length <= 0:
         raise ConfigError(
@@ -95,5 +95,5 @@ def _moment(option: str, text: str, now_ms: int) -> int:
         pass
     try:
         return moment_ms(parse_time(text))
-    except WrongValueError as fault:
-        raise ConfigError(f"{option} {text!r}: {fault}. Try: 2026-01-31T00:00:00Z, 30d or now") from None
+    except WrongValueError as error:
+        raise ConfigError(f"{option} {text!r}: {error}. Try: 2026-01-31T00:00:00Z, 30d or now") from None

@@ -1,4 +1,4 @@
-"""`check`: settings, both credentials, the API, clocks, the state file, and what would be read. Sends no trace."""
+"""`check`: settings, credentials, the API, clocks, the state file, and what a first run would read. Sends no trace."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from sync_worker.backoff import Backoff
 from sync_worker.cli.common import (
     Subparsers,
     add_common_options,
-    chosen_sources,
+    ignored_starts,
     run_async,
+    select_sources,
     settings_for,
-    start_notices,
 )
 from sync_worker.cli.output import print_json, print_line
 from sync_worker.clock import Stopped, SystemClock
@@ -47,31 +47,31 @@ from sync_worker.times import iso_time, moment_ms, span_ms
 
 @dataclass(slots=True)
 class Findings:
-    """What was checked: name, whether it is well, and what was found."""
+    """Results of the checks, each a name, whether it passed, and what was found."""
 
     lines: list[dict[str, object]] = field(default_factory=list)
     codes: list[int] = field(default_factory=list)
 
     def note(self, name: str, found: str, *, ok: bool = True) -> None:
-        """Note a finding."""
+        """Add a finding."""
         self.lines.append({"check": name, "ok": ok, "found": found})
 
     async def attempt(self, name: str, work: Callable[[], Awaitable[str]]) -> bool:
-        """Do a check; an error of any kind becomes a finding, so that it hides no other. Raises Stopped."""
+        """Run a check; an error of any kind becomes a finding, so that the other checks still run. Raises Stopped."""
         try:
             self.note(name, await work())
         except Stopped:
             raise
-        except SyncError as fault:
-            self.fail(name, str(fault), fault.exit_code)
+        except SyncError as error:
+            self.fail(name, str(error), error.exit_code)
             return False
-        except Exception as fault:  # noqa: BLE001 - whatever it is, the rest of the report is worth having
-            self.fail(name, f"unexpected {type(fault).__name__}: {fault}", ExitCode.TRANSIENT)
+        except Exception as error:  # noqa: BLE001 - the other checks still run
+            self.fail(name, f"unexpected {type(error).__name__}: {error}", ExitCode.TRANSIENT)
             return False
         return True
 
     def fail(self, name: str, found: str, code: int) -> None:
-        """Note that something is not well, and the exit code that it asks for."""
+        """Add a failed check with its exit code."""
         self.note(name, found, ok=False)
         self.codes.append(code)
 
@@ -79,9 +79,7 @@ class Findings:
 def add_to(subparsers: Subparsers) -> None:
     """Add the command."""
     parser = subparsers.add_parser("check", help="settings, credentials, API, clocks, state file; sends no trace")
-    parser.add_argument(
-        "--skip-kelet", action="store_true", help="do not post an empty request to Kelet to try the key"
-    )
+    parser.add_argument("--skip-kelet", action="store_true", help="do not check the Kelet key with an empty request")
     add_common_options(parser, source=True)
     parser.set_defaults(run=run)
 
@@ -89,17 +87,17 @@ def add_to(subparsers: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
     settings = settings_for(arguments)
-    sources = chosen_sources(settings, arguments)
+    sources = select_sources(settings, arguments)
     clock = SystemClock()
     findings = Findings()
-    findings.note("settings", f"{len(sources)} source(s); `config show` tells where each value comes from")
+    findings.note("settings", f"{len(sources)} source(s); `config show` shows where each value comes from")
 
     async def work() -> int:
         with ExitStack() as opened:
             ledgers: list[Ledger] = []
 
             async def state_file() -> str:
-                existed = os.path.exists(settings.state_path)  # noqa: ASYNC240, PTH110 - what cannot be looked at is told on opening
+                existed = os.path.exists(settings.state_path)  # noqa: ASYNC240, PTH110 - opening reports other errors
                 ledgers.append(opened.enter_context(closing(open_ledger(settings.state_path, clock))))
                 return _state_file(ledgers[0], settings, sources, findings, existed=existed)
 
@@ -109,10 +107,10 @@ def run(arguments: argparse.Namespace) -> int:
                 try:
                     await _check_source(source, settings, clock, findings, engine, skip_kelet=arguments.skip_kelet)
                 except Stopped:
-                    findings.note(source.name, "not checked to the end: asked to stop", ok=False)
+                    findings.note(source.name, "interrupted by a signal before the end", ok=False)
                     break
-                except Exception as fault:  # noqa: BLE001 - whatever it is, other sources are checked too
-                    findings.fail(source.name, f"unexpected {type(fault).__name__}: {fault}", ExitCode.TRANSIENT)
+                except Exception as error:  # noqa: BLE001 - other sources are checked too
+                    findings.fail(source.name, f"unexpected {type(error).__name__}: {error}", ExitCode.TRANSIENT)
             return overall(findings.codes)
 
     code = run_async(work, clock)
@@ -134,18 +132,18 @@ def _state_file(
     path = settings.state_path
     with ledger.transaction(fenced=False):
         pass
-    for line in start_notices(settings, sources, ledger):
+    for line in ignored_starts(settings, sources, ledger):
         findings.note("start", line)
     ledger.check_damage()
     check_latest(ledger)
     size = ledger.size_bytes()
     kind = file_system(path) or "an unknown file system"
-    words = f"{path} on {kind}, {size / 1024:,.0f} KiB" + ("" if existed else ", made now")
+    words = f"{path} on {kind}, {size / 1024:,.0f} KiB" + ("" if existed else ", created now")
     mode = path.stat().st_mode & 0o777
     if mode & 0o077:
-        words += f"; its mode {mode:04o} lets others at it, who need no access. Try: chmod 600 {shlex.quote(str(path))}"
+        words += f"; its mode {mode:04o} gives other users access. Try: chmod 600 {shlex.quote(str(path))}"
     if on_network(path):
-        words += "; a network file system is slow and its locks are not to be trusted: prefer a local disk or volume"
+        words += "; a network file system is slow and its locks are unreliable: prefer a local disk or volume"
     return words
 
 
@@ -189,7 +187,7 @@ async def _check_source(
         for project in projects:
             of = f"{name}: Kelet key" if len(projects) == 1 else f"{name}: Kelet key, project {project}"
             if skip_kelet:
-                findings.note(of, "not tried")
+                findings.note(of, "skipped")
             else:
                 await findings.attempt(of, partial(_kelet, kelet, project, clock))
         _compare_clocks(corrected, findings, name)
@@ -206,15 +204,17 @@ async def _keys(client: LangfuseClient, opened: list[Project]) -> str:
     project = await project_of(client)
     opened.append(project)
     expires = await key_expiry(client, project)
-    end = "Langfuse tells of no end" if expires is None else f"expire at {iso_time(round(expires.timestamp() * 1000))}"
+    end = (
+        "no expiry date in Langfuse" if expires is None else f"expire at {iso_time(round(expires.timestamp() * 1000))}"
+    )
     return (
-        f"open project {project.name!r} ({project.id}); {end}; "
-        "keys that may only read (Viewer) are enough, where the server has such"
+        f"belong to project {project.name!r} ({project.id}); {end}; "
+        "read-only keys (Viewer) are enough, where the server has them"
     )
 
 
 async def _api(client: LangfuseClient, settings: Settings) -> tuple[Api, str | None, str]:
-    """Return which generation would be read, the server's version, and why."""
+    """Return the generation that a run would read, the server's version, and why this generation."""
     found = await ask(client)
     if settings.langfuse_api == "auto":
         return found.api, found.version, found.why
@@ -234,14 +234,16 @@ async def _due(client: LangfuseClient, settings: Settings, clock: CorrectedClock
     if api == "v1":
         return (
             f"v1 is read ({why}); a first run would read {await V1Reader(client, version=version).count(interval)} "
-            f"observations and traces that start from {iso_time(start)} on"
+            f"observations and traces that start at or after {iso_time(start)}"
         )
     async for page in V2Reader(client).interval(interval, metadata_only=True):
         count = (
             str(len(page.observations)) if len(page.observations) < MAX_LIMIT else f"at least {len(page.observations)}"
         )
-        return f"v2 is read ({why}); a first run would read {count} rows that start from {iso_time(start)} on"
-    return f"v2 is read ({why}); nothing starts from {iso_time(start)} on"
+        return (
+            f"v2 is read ({why}); a first run would read {count} observations that start at or after {iso_time(start)}"
+        )
+    return f"v2 is read ({why}); no observation starts at or after {iso_time(start)}"
 
 
 def _compare_clocks(clock: CorrectedClock, findings: Findings, name: str) -> None:
@@ -252,13 +254,13 @@ def _compare_clocks(clock: CorrectedClock, findings: Findings, name: str) -> Non
     if not clock.is_certain:
         findings.codes.append(ExitCode.USAGE)
         words += (
-            f", and no two of three clocks agree ({clock.describe()}): the sync would read and send, but never know "
-            "what is complete. Try: time synchronisation on this machine"
+            f", and no two of three clocks agree ({clock.describe()}): the sync would read and send, but complete no "
+            "interval. Try: time synchronisation on this machine"
         )
     elif abs(ahead) > AGREEMENT_MS:
-        words += "; the sync goes by Langfuse's time. Try: time synchronisation on this machine"
+        words += "; the sync uses Langfuse's time. Try: time synchronisation on this machine"
     else:
-        words += "; the sync goes by Langfuse's time"
+        words += "; the sync uses Langfuse's time"
     findings.note(f"{name}: clock", words, ok=clock.is_certain)
 
 
@@ -267,7 +269,7 @@ async def _kelet(kelet: KeletClient, project: str, clock: SystemClock) -> str:
         await until_stopped(kelet.post_body(b"", project, 0), clock, STOP_GRACE)
     except Rejected as refusal:
         raise SourcePaused(
-            f"{refusal}, which was an empty one: it proves neither the key nor the project {project!r}. "
-            "Try: `once`, which tells; `check --skip-kelet` leaves this out"
+            f"{refusal}. The request was empty: this proves neither the key nor the project {project!r}. "
+            "Try: `once`, which sends spans; `check --skip-kelet` skips this check"
         ) from refusal
-    return f"{kelet.url} took an empty request for project {project!r}"
+    return f"{kelet.url} accepted an empty request for project {project!r}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 
-from sync_worker.cli.common import Subparsers, add_common_options, overrides_of, start_notices, state_file
+from sync_worker.cli.common import Subparsers, add_common_options, ignored_starts, overrides_of, state_file
 from sync_worker.cli.output import print_json, print_table, say
 from sync_worker.clock import SystemClock
 from sync_worker.errors import SyncError
@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = load(overrides=overrides_of(arguments), need_sources=False)
     for warning in settings.warnings:
         say(f"sync-worker: {warning}")
-    for line in _start_notices(settings):
+    for line in _ignored_starts(settings):
         say(f"sync-worker: {line}")
     rows = settings.rows()
     if arguments.json:
@@ -35,8 +35,8 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _start_notices(settings: Settings) -> list[str]:
-    """Return what the state file tells of SYNC_START; nothing where it cannot be read: this command needs none."""
+def _ignored_starts(settings: Settings) -> list[str]:
+    """Return the warnings that SYNC_START has no effect; none without a readable state file, which is optional here."""
     with contextlib.suppress(SyncError), state_file(settings, SystemClock(), must_exist=True) as ledger:
-        return start_notices(settings, settings.sources, ledger)
+        return ignored_starts(settings, settings.sources, ledger)
     return []

@@ -1,4 +1,4 @@
-"""`convert FILE`: the spans of saved observations, or of one trace, as OTLP/JSON. Sends nothing."""
+"""`convert FILE`: prints the spans of saved observations, or of one trace, as OTLP/JSON. Sends nothing."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import get_args
 
 from sync_worker.cli.common import Subparsers, add_common_options
+from sync_worker.cli.jobs import for_each_source
 from sync_worker.cli.output import print_json, say
-from sync_worker.cli.working import ask
 from sync_worker.errors import ConfigError, ExitCode, RecordRefused
 from sync_worker.langfuse.saved import read_saved
 from sync_worker.records import Api
@@ -18,18 +18,28 @@ from sync_worker.spans.model import AttributeProfile, Conversion
 from sync_worker.spans.otlp_json import otlp_json
 from sync_worker.sync.source import SourceSync
 
-#: `kelet.project` of spans that are made without settings.
+#: `kelet.project` of spans that are converted without settings.
 _PROJECT = "example"
 
 
 def add_to(subparsers: Subparsers) -> None:
     """Add the command."""
-    parser = subparsers.add_parser("convert", help="the spans of observations in a file, as OTLP/JSON; sends nothing")
-    parser.add_argument("file", metavar="FILE", nargs="?", help="JSON of Langfuse's API, or - for stdin")
-    parser.add_argument("--trace", metavar="ID", help="a trace read from Langfuse, in place of a file")
-    parser.add_argument("--api", metavar="API", choices=get_args(Api), help="of a file; told by its fields if unset")
+    parser = subparsers.add_parser(
+        "convert", help="print the spans of observations in a file as OTLP/JSON; sends nothing"
+    )
+    parser.add_argument("file", metavar="FILE", nargs="?", help="a JSON response of Langfuse's API, or - for stdin")
+    parser.add_argument("--trace", metavar="ID", help="read this trace from Langfuse instead of a file")
     parser.add_argument(
-        "--attributes", metavar="PROFILE", choices=get_args(AttributeProfile), help="of a file; as SYNC_ATTRIBUTES"
+        "--api",
+        metavar="API",
+        choices=get_args(Api),
+        help="API generation of a file; detected from its fields if unset",
+    )
+    parser.add_argument(
+        "--attributes",
+        metavar="PROFILE",
+        choices=get_args(AttributeProfile),
+        help="attribute conventions for a file, as SYNC_ATTRIBUTES",
     )
     add_common_options(parser, source=True, json=False)
     parser.set_defaults(run=run)
@@ -45,19 +55,19 @@ def run(arguments: argparse.Namespace) -> int:
         return _print(_of_file(arguments), ExitCode.OK)
     found = Preview()
 
-    async def look(sync: SourceSync) -> None:
+    async def preview_trace(sync: SourceSync) -> None:
         one = await sync.preview(arguments.trace)
         found.spans += one.spans
         found.failed += one.failed
 
-    code, errors = ask(arguments, look, must_exist=False)
+    code, errors = for_each_source(arguments, preview_trace, must_exist=False)
     for source, error in errors.items():
         say(f"sync-worker: {source}: {error}")
     if not found.spans and errors:
         return code
     if not found.spans:
         raise ConfigError(
-            f"Langfuse has no observations of the trace {arguments.trace}. Try: the id as Langfuse shows it"
+            f"Langfuse has no observations of the trace {arguments.trace}. Try: the trace id as Langfuse shows it"
         )
     return _print(found, code)
 
@@ -66,11 +76,11 @@ def _of_file(arguments: argparse.Namespace) -> Preview:
     name = "stdin" if arguments.file == "-" else arguments.file
     try:
         rows = read_saved(_content(arguments.file), arguments.api)
-    except OSError as fault:
-        raise ConfigError(f"{name} cannot be read ({fault.strerror or fault}). Try: another file") from None
-    except RecordRefused as fault:
+    except OSError as error:
+        raise ConfigError(f"{name} cannot be read ({error.strerror or error}). Try: another file") from None
+    except RecordRefused as error:
         raise ConfigError(
-            f"{name}: {fault}. Try: what GET /api/public/v2/observations answered, its data, or an observation a line"
+            f"{name}: {error}. Try: a response of GET /api/public/v2/observations, its data, or one observation a line"
         ) from None
     return preview(rows, _PROJECT, Conversion(attributes=arguments.attributes or "both"))
 
@@ -85,6 +95,6 @@ def _content(file: str) -> bytes:
 
 def _print(found: Preview, code: int) -> int:
     print_json(otlp_json(found.spans))
-    for observation_id, fault in found.failed:
-        say(f"sync-worker: the observation {observation_id} breaks the conversion ({fault}); the others are printed")
+    for observation_id, error in found.failed:
+        say(f"sync-worker: the observation {observation_id} cannot be converted ({error}); the others are printed")
     return code or (ExitCode.USAGE if found.failed else ExitCode.OK)

@@ -1,4 +1,4 @@
-"""`dead-letters list|retry|drop`: what was dead-lettered and why; retry fetches it again by id."""
+"""`dead-letters list|retry|drop`: lists dead letters with their reasons, reads them again by id, or deletes them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 from sync_worker.cli.common import (
     Subparsers,
     add_common_options,
-    held_lease,
+    hold_lease,
     run_async,
+    run_with_heartbeats,
     settings_for,
     state_file,
-    with_heartbeats,
 )
 from sync_worker.cli.output import print_json, print_table, say
 from sync_worker.clock import SystemClock
@@ -25,28 +25,28 @@ from sync_worker.settings import Settings
 from sync_worker.sync.engine import Engine, overall
 from sync_worker.times import iso_time
 
-_PAGE, _MOST = 100, 1_000_000  # dead letters that `list` shows at once
-_AT_ONCE = 500  # that `retry` and `drop` work on at once
+_PAGE, _MAX_PAGE = 100, 1_000_000  # dead letters that `list` prints at once
+_CHUNK = 500  # dead letters that `retry` and `drop` handle at once
 
 
 def add_to(subparsers: Subparsers) -> None:
     """Add the command and its three verbs."""
-    parser = subparsers.add_parser("dead-letters", help="what was dead-lettered and why; retry or drop it")
+    parser = subparsers.add_parser("dead-letters", help="list, retry or drop dead letters")
     verbs = parser.add_subparsers(metavar="list|retry|drop", required=True)
-    listing = verbs.add_parser("list", help="what was dead-lettered and why, page by page")
+    listing = verbs.add_parser("list", help="list dead letters and their reasons, page by page")
     listing.add_argument(
         "--limit",
-        type=_number(1, _MOST),
+        type=_number(1, _MAX_PAGE),
         default=_PAGE,
         metavar="N",
-        help=f"most dead letters on a page (default: {_PAGE})",
+        help=f"maximum number of dead letters on a page (default: {_PAGE})",
     )
-    listing.add_argument("--after", type=_number(0), default=0, metavar="ID", help="only those behind this one")
+    listing.add_argument("--after", type=_number(0), default=0, metavar="ID", help="only dead letters after this one")
     add_common_options(listing)
     listing.set_defaults(run=run_list)
     for name, run, words in (
-        ("retry", run_retry, "fetch rows again from Langfuse by id and send them"),
-        ("drop", run_drop, "forget dead letters; their rows count as done"),
+        ("retry", run_retry, "read observations again from Langfuse by id and send them"),
+        ("drop", run_drop, "delete dead letters; their observations count as synced"),
     ):
         verb = verbs.add_parser(name, help=words)
         verb.add_argument("ids", nargs="*", type=_number(1), metavar="ID", help="as `dead-letters list` shows them")
@@ -65,12 +65,12 @@ def run_list(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json({"dead_letters": [_as_json(letter) for letter in page], "next": following})
     elif page:
-        head = ("id", "made", "kind", "status", "trace", "row", "next try", "reason")
+        head = ("id", "created", "kind", "status", "trace", "observation", "next retry", "reason")
         print_table(head, [_columns(letter) for letter in page])
         if following is not None:
             say(f"more: `dead-letters list --after {following}`")
     else:
-        say("no dead letters" if not arguments.after else f"no dead letters behind {arguments.after}")
+        say("no dead letters" if not arguments.after else f"no dead letters after {arguments.after}")
     return ExitCode.OK
 
 
@@ -79,10 +79,10 @@ def run_drop(arguments: argparse.Namespace) -> int:
     settings = settings_for(arguments, need_sources=False)
     with state_file(settings, SystemClock(), must_exist=True) as ledger:
         dropped = 0
-        for letters in _chosen(ledger, arguments):
+        for letters in _select(ledger, arguments):
             ledger.drop_dead_letters(letters)
             dropped += len(letters)
-    _tell(arguments, {"dropped": dropped}, f"{dropped} dead letters dropped")
+    _print_result(arguments, {"dropped": dropped}, f"{dropped} dead letters dropped")
     return ExitCode.OK
 
 
@@ -91,23 +91,23 @@ def run_retry(arguments: argparse.Namespace) -> int:
     settings = settings_for(arguments)
     clock = SystemClock()
     with state_file(settings, clock, must_exist=True) as ledger:
-        chosen = _chosen(ledger, arguments)
-        return run_async(lambda: _retry(settings, ledger, clock, chosen, arguments), clock)
+        chunks = _select(ledger, arguments)
+        return run_async(lambda: _retry(settings, ledger, clock, chunks, arguments), clock)
 
 
 async def _retry(
     settings: Settings,
     ledger: Ledger,
     clock: SystemClock,
-    chosen: Iterator[list[DeadLetter]],
+    chunks: Iterator[list[DeadLetter]],
     arguments: argparse.Namespace,
 ) -> int:
     engine = Engine(settings, ledger, clock, settings.patience.total_seconds())
     left = rejected = sent = 0
     codes: list[int] = []
-    with held_lease(ledger, RETRY) as lease:
-        for letters in chosen:
-            reports, code = await with_heartbeats(ledger, lease, _retried(engine, letters))
+    with hold_lease(ledger, RETRY) as lease:
+        for letters in chunks:
+            reports, code = await run_with_heartbeats(ledger, lease, _retry_page(engine, letters))
             still = ledger.dead_letters(ids=[letter.id for letter in letters if letter.id is not None])
             left += len(still)
             rejected += sum(report.dead_letters for report in reports)
@@ -117,16 +117,18 @@ async def _retry(
                 break
     code = overall(codes or [ExitCode.OK])
     result = {"sent": sent, "rejected_again": rejected, "left": left, "exit_code": code}
-    _tell(arguments, result, f"{sent} sent, {rejected} rejected again, {left} left as they were (nothing to fetch)")
+    _print_result(
+        arguments, result, f"{sent} sent, {rejected} rejected again, {left} left as they were (nothing to read)"
+    )
     return overall([code, ExitCode.DEAD_LETTERS if rejected else ExitCode.OK])
 
 
-def _number(least: int, most: int = 2**63 - 1) -> Callable[[str], int]:
-    """Make a parser for a whole number; it raises ValueError, which argparse tells. SQLite's numbers end at 2**63."""
+def _number(minimum: int, maximum: int = 2**63 - 1) -> Callable[[str], int]:
+    """Return a parser of integers for argparse, which reports its ValueError. SQLite's integers end at 2**63 - 1."""
 
     def parse(text: str) -> int:
         number = int(text)
-        if not least <= number <= most:
+        if not minimum <= number <= maximum:
             raise ValueError(text)
         return number
 
@@ -134,14 +136,14 @@ def _number(least: int, most: int = 2**63 - 1) -> Callable[[str], int]:
     return parse
 
 
-async def _retried(engine: Engine, letters: Sequence[DeadLetter]) -> tuple[list[SourceReport], int]:
+async def _retry_page(engine: Engine, letters: Sequence[DeadLetter]) -> tuple[list[SourceReport], int]:
     return await engine.each(engine.settings.sources, lambda source: engine.retry(source, letters))
 
 
-def _chosen(ledger: Ledger, arguments: argparse.Namespace) -> Iterator[list[DeadLetter]]:
-    """Return the letters that were named, or all that are there now, some at a time."""
+def _select(ledger: Ledger, arguments: argparse.Namespace) -> Iterator[list[DeadLetter]]:
+    """Return the dead letters that were named, or all that exist now, in chunks."""
     if arguments.all == bool(arguments.ids):
-        raise ConfigError("name the dead letters by their ids, or say --all. Try: `dead-letters list`")
+        raise ConfigError("either ids of dead letters or --all is required. Try: `dead-letters list`")
     if arguments.all:
         return _all(ledger, ledger.last_dead_letter())
     ids = sorted(set(arguments.ids))
@@ -153,14 +155,14 @@ def _chosen(ledger: Ledger, arguments: argparse.Namespace) -> Iterator[list[Dead
 
 
 def _all(ledger: Ledger, last: int) -> Iterator[list[DeadLetter]]:
-    """Yield all letters up to one, some at a time: those that are made meanwhile are no part of it."""
+    """Yield all dead letters up to the id `last` in chunks: later ones, which a retry may add, are left out."""
     after = 0
-    while letters := [item for item in ledger.dead_letters(after=after, limit=_AT_ONCE) if (item.id or 0) <= last]:
+    while letters := [item for item in ledger.dead_letters(after=after, limit=_CHUNK) if (item.id or 0) <= last]:
         after = letters[-1].id or last
         yield letters
 
 
-def _tell(arguments: argparse.Namespace, result: dict[str, Any], line: str) -> None:
+def _print_result(arguments: argparse.Namespace, result: dict[str, Any], line: str) -> None:
     if arguments.json:
         print_json(result)
     else:

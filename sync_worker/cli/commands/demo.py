@@ -1,4 +1,4 @@
-"""`demo`: the whole way on recorded data, with a local receiver and no account."""
+"""`demo`: a complete sync of recorded observations to a local receiver, without an account."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 
 from sync_worker.cli.commands.once import ONE_CYCLE
 from sync_worker.cli.common import Subparsers, run_async, state_file
+from sync_worker.cli.jobs import run_job
 from sync_worker.cli.output import print_line, say
-from sync_worker.cli.working import do
 from sync_worker.clock import SystemClock
 from sync_worker.demo.langfuse_server import RecordedLangfuse
 from sync_worker.demo.receiver import OtlpReceiver
@@ -25,7 +25,7 @@ _SHOWN_TRACES = 12
 
 def add_to(subparsers: Subparsers) -> None:
     """Add the command."""
-    parser = subparsers.add_parser("demo", help="the whole way on recorded data, with no account")
+    parser = subparsers.add_parser("demo", help="a complete sync of recorded data, without an account")
     parser.add_argument("--all", action="store_true", help=f"show every trace, not only {_SHOWN_TRACES}")
     parser.add_argument("--json", action="store_true", help="print the run's report as a JSON object on stdout")
     parser.set_defaults(run=run)
@@ -54,14 +54,12 @@ def run(arguments: argparse.Namespace) -> int:
             directory=Path(folder),
         )
         logs.set_up(settings.log_level, settings.log_format)
-        say(f"{len(rows)} rows recorded from a Langfuse server are served at {langfuse.url},")
-        say(
-            f"a receiver that decodes OTLP listens at {receiver.url}; the sync runs between them as with your accounts:"
-        )
+        say(f"{len(rows)} observations recorded from a Langfuse server are served at {langfuse.url},")
+        say(f"an OTLP receiver listens at {receiver.url}; the sync between them runs as with your accounts:")
         clock = SystemClock()
         with state_file(settings, clock) as ledger:
             code = run_async(
-                lambda: do(ONE_CYCLE, settings, settings.sources, ledger, clock, as_json=arguments.json), clock
+                lambda: run_job(ONE_CYCLE, settings, settings.sources, ledger, clock, as_json=arguments.json), clock
             )
         if not arguments.json:
             limit = None if arguments.all else _SHOWN_TRACES

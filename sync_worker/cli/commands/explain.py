@@ -6,15 +6,15 @@ import argparse
 from typing import Any
 
 from sync_worker.cli.common import Subparsers, add_common_options
+from sync_worker.cli.jobs import for_each_source
 from sync_worker.cli.output import print_json, print_line, print_table
-from sync_worker.cli.working import ask
 from sync_worker.sync.source import SourceSync
 
 
 def add_to(subparsers: Subparsers) -> None:
     """Add the command."""
     parser = subparsers.add_parser("explain", help="why a trace is, or is not, in Kelet")
-    parser.add_argument("trace", metavar="TRACE", help="a Langfuse trace id")
+    parser.add_argument("trace", metavar="TRACE", help="trace id of Langfuse")
     add_common_options(parser, source=True)
     parser.set_defaults(run=run)
 
@@ -23,10 +23,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
     found: list[dict[str, Any]] = []
 
-    async def look(sync: SourceSync) -> None:
+    async def explain(sync: SourceSync) -> None:
         found.append(await sync.explain(arguments.trace))
 
-    code, errors = ask(arguments, look, must_exist=True, only_reads=True)
+    code, errors = for_each_source(arguments, explain, must_exist=True, only_reads=True)
     known = [one for one in found if one["known"] or one["in_langfuse"]] or found
     if arguments.json:
         print_json({"exit_code": code, "sources": known, "errors": errors})
@@ -42,17 +42,18 @@ def _print(one: dict[str, Any]) -> None:
     if one["project"]:
         print_line(f"  Kelet project {one['project']}")
     if one["observations"]:
-        head = ("row", "name", "start", "state", "sent", "request")
+        head = ("observation", "name", "start", "state", "sent", "request")
         print_table(
             head,
             [
                 (
-                    row["observation_id"], row["name"] or "", row["start"],
-                    row["state"] + (f": {row['reason']}" if row["reason"] else ""),
-                    row["sent"] or "", "" if row["request"] is None else str(row["request"]),
+                    observation["observation_id"], observation["name"] or "", observation["start"],
+                    observation["state"] + (f": {observation['reason']}" if observation["reason"] else ""),
+                    observation["sent"] or "",
+                    "" if observation["request"] is None else str(observation["request"]),
                 )
-                for row in one["observations"]
+                for observation in one["observations"]
             ],
         )  # fmt: skip
-    for row in one["sent_but_gone_from_langfuse"]:
-        print_line(f"  row {row} was sent and is not in Langfuse any more")
+    for observation_id in one["sent_but_gone_from_langfuse"]:
+        print_line(f"  observation {observation_id} was sent and is no longer in Langfuse")

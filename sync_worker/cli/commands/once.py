@@ -7,13 +7,13 @@ import argparse
 from sync_worker.cli.common import (
     Subparsers,
     add_common_options,
-    chosen_sources,
     run_async,
+    select_sources,
     settings_for,
     state_file,
-    warn_of_start,
+    warn_of_ignored_start,
 )
-from sync_worker.cli.working import Job, do
+from sync_worker.cli.jobs import Job, run_job
 from sync_worker.clock import SystemClock
 from sync_worker.ledger.lease import LIVE
 
@@ -30,8 +30,8 @@ def add_to(subparsers: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
     settings = settings_for(arguments)
-    sources = chosen_sources(settings, arguments)
+    sources = select_sources(settings, arguments)
     clock = SystemClock()
     with state_file(settings, clock) as ledger:
-        warn_of_start(settings, sources, ledger)
-        return run_async(lambda: do(ONE_CYCLE, settings, sources, ledger, clock, as_json=arguments.json), clock)
+        warn_of_ignored_start(settings, sources, ledger)
+        return run_async(lambda: run_job(ONE_CYCLE, settings, sources, ledger, clock, as_json=arguments.json), clock)

@@ -1,4 +1,4 @@
-"""`plan`: what a backfill would cost, without doing it."""
+"""`plan`: estimates what a backfill would cost, without running it."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import argparse
 
 from sync_worker.cli.commands.backfill import add_interval_options, check_interval, interval_of
 from sync_worker.cli.common import Subparsers, add_common_options
+from sync_worker.cli.jobs import for_each_source
 from sync_worker.cli.output import print_json, print_line
-from sync_worker.cli.working import ask
 from sync_worker.runs.estimate import Estimate
 from sync_worker.sync.source import SourceSync
 
 
 def add_to(subparsers: Subparsers) -> None:
     """Add the command."""
-    parser = subparsers.add_parser("plan", help="what a backfill would cost: rows, requests, minutes, bytes")
+    parser = subparsers.add_parser(
+        "plan", help="estimate the cost of a backfill: observations, requests, minutes, bytes"
+    )
     add_interval_options(parser, required=True)
     add_common_options(parser, source=True)
     parser.set_defaults(run=run)
@@ -25,11 +27,11 @@ def run(arguments: argparse.Namespace) -> int:
     check_interval(arguments.start, arguments.end)
     estimates: list[Estimate] = []
 
-    async def look(sync: SourceSync) -> None:
+    async def estimate(sync: SourceSync) -> None:
         interval = interval_of(arguments.start, arguments.end, sync.clock.now_ms())
         estimates.append(await sync.estimate(interval))
 
-    code, errors = ask(arguments, look, must_exist=False)
+    code, errors = for_each_source(arguments, estimate, must_exist=False)
     if arguments.json:
         print_json({"exit_code": code, "sources": [one.as_json() for one in estimates], "errors": errors})
     else:
@@ -39,9 +41,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _print(one: Estimate) -> None:
-    limit = f"at {one.requests_per_minute} a minute" if one.requests_per_minute else "no limit is known yet"
+    limit = f"at {one.requests_per_minute} a minute" if one.requests_per_minute else "the limit is not known yet"
     how = "counted by Langfuse" if one.counted else "an estimate from samples"
-    print_line(f"{one.source}: {one.observations:,} rows ({how}) in {one.intervals_open} intervals not covered yet")
+    print_line(
+        f"{one.source}: {one.observations:,} observations ({how}) in {one.intervals_open} intervals not synced yet"
+    )
     print_line(f"  Langfuse  {one.langfuse_requests:,} requests ({limit}), {one.bytes_read / 1e6:,.1f} MB")
     print_line(f"  Kelet     {one.kelet_requests:,} requests, {one.bytes_sent / 1e6:,.1f} MB before compression")
     print_line(f"  time      about {one.minutes:,.1f} minutes")

@@ -8,12 +8,12 @@ import logging
 from sync_worker.cli.common import (
     Subparsers,
     add_common_options,
-    chosen_sources,
-    held_lease,
+    hold_lease,
     run_async,
+    select_sources,
     settings_for,
     state_file,
-    warn_of_start,
+    warn_of_ignored_start,
 )
 from sync_worker.clock import SystemClock
 from sync_worker.errors import ExitCode
@@ -35,18 +35,18 @@ def add_to(subparsers: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
     settings = settings_for(arguments)
-    sources = chosen_sources(settings, arguments)
+    sources = select_sources(settings, arguments)
     clock = SystemClock()
     with state_file(settings, clock) as ledger:
-        warn_of_start(settings, sources, ledger)
+        warn_of_ignored_start(settings, sources, ledger)
         return run_async(lambda: _work(settings, arguments, ledger, clock), clock, graceful=ExitCode.OK)
 
 
 async def _work(settings: Settings, arguments: argparse.Namespace, ledger: Ledger, clock: SystemClock) -> int:
     from sync_worker.sync.schedule import Worker  # noqa: PLC0415 - only this command needs the scheduler
 
-    sources = chosen_sources(settings, arguments)
-    with held_lease(ledger, LIVE) as lease:
+    sources = select_sources(settings, arguments)
+    with hold_lease(ledger, LIVE) as lease:
         log.info(
             "syncing %d source(s) every %s; state in %s",
             len(sources), format_duration(settings.interval), settings.state_path, extra={"action": "start"},

@@ -1,4 +1,4 @@
-"""`state`: joins the state files of several machines, and takes the operator's word on what a file or project is."""
+"""`state`: merges state files, and stores the operator's decisions about a copy or about a project that moved."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 from sync_worker.cli.common import (
     Subparsers,
     add_common_options,
-    chosen_sources,
-    held_lease,
+    hold_lease,
     run_async,
+    select_sources,
     settings_for,
     state_file,
 )
@@ -32,23 +32,25 @@ from sync_worker.sync.identities import Identities
 
 def add_to(subparsers: Subparsers) -> None:
     """Add the command and its verbs."""
-    parser = subparsers.add_parser("state", help="join state files; decide what a state file, or a project in it, is")
+    parser = subparsers.add_parser(
+        "state", help="merge state files; decide about a copy, or about a project that moved"
+    )
     verbs = parser.add_subparsers(metavar="merge|confirm|adopt|separate", required=True)
-    verb = verbs.add_parser("merge", help="take what other state files know into this one; again changes nothing")
+    verb = verbs.add_parser("merge", help="merge other state files into this one; repeating it changes nothing")
     verb.add_argument("files", nargs="+", metavar="FILE", help="the state file of a shard")
     verb.add_argument(
-        "--by-id", action="store_true", help="a project that is known here at another address is the same one"
+        "--by-id", action="store_true", help="a project with the same id at another address is the same project"
     )
     add_common_options(verb)
     verb.set_defaults(run=run_merge)
-    verb = verbs.add_parser("confirm", help="go on with this state file, although it is a copy")
+    verb = verbs.add_parser("confirm", help="continue with this state file, although it is a copy")
     add_common_options(verb)
     verb.set_defaults(run=run_confirm)
-    verb = verbs.add_parser("adopt", help="a source is the project that is known at another address")
-    verb.add_argument("--from", dest="old", metavar="URL", help="that address, where there are several")
+    verb = verbs.add_parser("adopt", help="a source is the project that is stored under another address")
+    verb.add_argument("--from", dest="old", metavar="URL", help="that address, if there are several")
     add_common_options(verb, source=True)
     verb.set_defaults(run=run_adopt)
-    verb = verbs.add_parser("separate", help="a source is another project than the one of the same id")
+    verb = verbs.add_parser("separate", help="a source is a different project than the stored one with the same id")
     add_common_options(verb, source=True)
     verb.set_defaults(run=run_separate)
 
@@ -56,16 +58,16 @@ def add_to(subparsers: Subparsers) -> None:
 def run_merge(arguments: argparse.Namespace) -> int:
     """Run `merge`."""
     settings = settings_for(arguments, need_sources=False)
-    files = _checked(arguments.files, settings.state_path)
+    files = _check_files(arguments.files, settings.state_path)
     clock = SystemClock()
     merged: list[Merged] = []
-    with state_file(settings, clock) as ledger, _held(ledger):
+    with state_file(settings, clock) as ledger, _hold_leases(ledger):
         if copies.is_latest(ledger):
             copies.adopt(ledger)
         for file in files:
             other = open_ledger(file, clock, must_exist=True)
             try:
-                with _held(other):
+                with _hold_leases(other):
                     merged.append(merge(ledger, other, by_id=arguments.by_id))
             finally:
                 other.close()
@@ -85,13 +87,13 @@ def run_merge(arguments: argparse.Namespace) -> int:
 def run_confirm(arguments: argparse.Namespace) -> int:
     """Run `confirm`."""
     settings = settings_for(arguments, need_sources=False)
-    with state_file(settings, SystemClock(), must_exist=True) as ledger, _held(ledger):
+    with state_file(settings, SystemClock(), must_exist=True) as ledger, _hold_leases(ledger):
         copies.adopt(ledger)
     path = settings.state_path
     if arguments.json:
         print_json({"exit_code": ExitCode.OK, "state_file": str(path)})
     else:
-        say(f"{path} counts as the latest state file from now on: the next run goes on with it")
+        say(f"{path} is the latest state file from now on: the next run resumes from it")
     return ExitCode.OK
 
 
@@ -113,15 +115,15 @@ def _decide(
     arguments: argparse.Namespace,
     decide: Callable[[Identities, Source], Awaitable[tuple[SourceState, str | None]]],
 ) -> int:
-    """Ask Langfuse which project a source is, and store what the operator says of it."""
+    """Read from Langfuse which project a source is, and store the operator's decision about it."""
     settings = settings_for(arguments)
-    sources = chosen_sources(settings, arguments)
+    sources = select_sources(settings, arguments)
     if len(sources) != 1:
         names = ", ".join(source.name for source in sources)
-        raise ConfigError(f"which source? Try: --source with one of {names}")
+        raise ConfigError(f"there are several sources. Try: --source with one of {names}")
     clock = SystemClock()
     found: list[tuple[SourceState, str | None]] = []
-    with state_file(settings, clock, must_exist=True) as ledger, _held(ledger):
+    with state_file(settings, clock, must_exist=True) as ledger, _hold_leases(ledger):
         engine = Engine(settings, ledger, clock, settings.patience.total_seconds())
 
         async def work() -> int:
@@ -141,14 +143,14 @@ def _decide(
                 }
             )
         elif old is None:
-            say(f"{sources[0].name}: project {state.project_id} at {state.langfuse_url} has a place of its own")
+            say(f"{sources[0].name}: project {state.project_id} at {state.langfuse_url} is a project of its own")
         else:
-            say(f"{sources[0].name}: project {state.project_id}, known at {old}, is at {state.langfuse_url} now")
+            say(f"{sources[0].name}: project {state.project_id}, stored under {old}, is at {state.langfuse_url} now")
     return code
 
 
-def _checked(names: Sequence[str], into: Path) -> list[Path]:
-    """Return the files, each once, after a look at all of them: nothing is merged while one is wrong."""
+def _check_files(names: Sequence[str], into: Path) -> list[Path]:
+    """Return the files without duplicates, all of them checked: nothing is merged if one is unusable."""
     files = list(dict.fromkeys(Path(name) for name in names))
     for file in files:
         recognise(file)
@@ -161,19 +163,19 @@ def _checked(names: Sequence[str], into: Path) -> list[Path]:
 
 
 @contextmanager
-def _held(ledger: Ledger) -> Iterator[None]:
-    """Keep every run away from a state file. Raises LeaseHeld when one is at work."""
+def _hold_leases(ledger: Ledger) -> Iterator[None]:
+    """Hold every lease of a state file, so that no run starts on it. Raises LeaseHeld if one is running."""
     with ExitStack() as stack:
         for role in (LIVE, RETRY, BACKFILL):
-            stack.enter_context(held_lease(ledger, role, sends=False))
+            stack.enter_context(hold_lease(ledger, role, sends=False))
         yield
 
 
 def _line(one: Merged, into: Path) -> str:
     letters = f", {one.dead_letters} dead letters" if one.dead_letters else ""
     return (
-        f"{one.file} into {into}: {one.observations + one.observations_forgotten:,} rows{letters} and "
-        f"{timedelta(milliseconds=one.covered_ms)} of covered time that were not known, of {one.sources} sources"
+        f"{one.file} into {into}: {one.observations + one.observations_forgotten:,} observations{letters} and "
+        f"{timedelta(milliseconds=one.covered_ms)} of completed intervals were new, from {one.sources} sources"
     )
 
 

@@ -1,4 +1,4 @@
-"""`status`: how far each source is, what waits and what was dead-lettered. Asks nobody, reads only the state file."""
+"""`status`: watermark, lag, pending traces and dead letters of each source. Offline: reads only the state file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sync_worker.times import iso_time, span_ms
 
 def add_to(subparsers: Subparsers) -> None:
     """Add the command."""
-    parser = subparsers.add_parser("status", help="watermark, lag, pending traces, dead letters; asks nobody")
+    parser = subparsers.add_parser("status", help="watermark, lag, pending traces, dead letters; offline")
     add_common_options(parser)
     parser.set_defaults(run=run)
 
@@ -32,9 +32,9 @@ def run(arguments: argparse.Namespace) -> int:
     settings = settings_for(arguments, need_sources=False)
     clock = SystemClock()
     with state_file(settings, clock, must_exist=True, only_reads=True) as ledger:
-        horizons = [span_ms(horizon) for horizon in settings.late_horizons]
-        now = max(clock.now_ms(), last_certain_ms(ledger))  # asks nobody, but knows what time it was at least
-        state = describe(ledger, now, horizons)
+        lookback_windows = [span_ms(window) for window in settings.late_horizons]
+        now = max(clock.now_ms(), last_certain_ms(ledger))  # offline: no server is asked, but it is at least this late
+        state = describe(ledger, now, lookback_windows)
     if arguments.json:
         print_json(state)
     else:
@@ -42,37 +42,37 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def describe(ledger: Ledger, now_ms: int, horizons_ms: Sequence[int]) -> dict[str, Any]:
+def describe(ledger: Ledger, now_ms: int, lookback_windows_ms: Sequence[int]) -> dict[str, Any]:
     """Return the state as a JSON object; times in ISO 8601, durations in seconds, sizes in bytes."""
     last = ledger.last_run()
     return {
         "state_file": str(ledger.path),
         "size_bytes": ledger.size_bytes(),
-        "held_by": {role: _holder(ledger, role) for role in (LIVE, BACKFILL)},
+        "held_by": {role: _lease_owner(ledger, role) for role in (LIVE, BACKFILL)},
         "last_run": None if last is None else {
             "command": last["command"],
             "ended": iso_time(last["ended_ms"]),
             "exit_code": last["exit_code"],
             "errors": [part["error"] for part in json.loads(last["report"])["sources"] if part["error"]],
         },
-        "sources": [_source(ledger, source, now_ms, horizons_ms) for source in ledger.sources()],
+        "sources": [_source(ledger, source, now_ms, lookback_windows_ms) for source in ledger.sources()],
     }  # fmt: skip
 
 
-def _holder(ledger: Ledger, role: str) -> dict[str, Any] | None:
+def _lease_owner(ledger: Ledger, role: str) -> dict[str, Any] | None:
     held = lease_owner(ledger, role)
     if held is None:
         return None
     return {"host": held["host"], "pid": held["pid"], "since": iso_time(int(str(held["taken_ms"])))}
 
 
-def _source(ledger: Ledger, source: SourceState, now_ms: int, horizons_ms: Sequence[int]) -> dict[str, Any]:
+def _source(ledger: Ledger, source: SourceState, now_ms: int, lookback_windows_ms: Sequence[int]) -> dict[str, Any]:
     live = ledger.completed_intervals(source.id, LIVE)
     first = source.sync_start_ms
-    deepest = max(horizons_ms)
-    covered = live_view(live, ledger.completed_intervals(source.id, BACKFILL), now_ms, deepest)
-    watermark = None if first is None else contiguous_end(first, covered)
-    open_gaps = [] if first is None or not live else gaps(Interval(first, live[-1].end), covered)
+    longest = max(lookback_windows_ms)
+    completed = live_view(live, ledger.completed_intervals(source.id, BACKFILL), now_ms, longest)
+    watermark = None if first is None else contiguous_end(first, completed)
+    open_gaps = [] if first is None or not live else gaps(Interval(first, live[-1].end), completed)
     pending = ledger.pending(source.id)
     return {
         "langfuse_url": source.langfuse_url,
@@ -83,7 +83,7 @@ def _source(ledger: Ledger, source: SourceState, now_ms: int, horizons_ms: Seque
         "lag_seconds": None if watermark is None else max(0, (now_ms - watermark) // 1000),
         "gaps": [_interval(gap) for gap in open_gaps],
         "backfilled": [_interval(interval) for interval in ledger.completed_intervals(source.id, BACKFILL)],
-        "arrival_delay": arrival_delay.describe(ledger, source.id, horizons_ms),
+        "arrival_delay": arrival_delay.describe(ledger, source.id, lookback_windows_ms),
         "pending_traces": pending.count,
         "oldest_pending": None if pending.oldest_ms is None else iso_time(pending.oldest_ms),
         "dead_letters": ledger.count_dead_letters(source.id),
@@ -98,19 +98,19 @@ def _print(state: dict[str, Any]) -> None:
     print_line(f"state file  {state['state_file']}, {state['size_bytes'] / 1024:,.0f} KiB")
     for role, held in state["held_by"].items():
         if held is not None:
-            print_line(f"at work     {role}: pid {held['pid']} on {held['host']} since {held['since']}")
+            print_line(f"running     {role}: pid {held['pid']} on {held['host']} since {held['since']}")
     last = state["last_run"]
     if last is not None:
         print_line(f"last run    {last['command']} ended {last['ended']} with {last['exit_code']}")
         for error in last["errors"]:
             print_line(f"            {error}")
     if not state["sources"]:
-        print_line("no source was synced yet")
+        print_line("no source has been synced yet")
     for source in state["sources"]:
         print_line()
         print_line(f"{source['project_name']} ({source['project_id']}) at {source['langfuse_url']}")
         if source["watermark"] is None:
-            print_line("  live          not begun")
+            print_line("  live          not started")
         else:
             print_line(f"  live          from {source['sync_start']} complete to {source['watermark']}")
             print_line(f"  lag           {timedelta(seconds=source['lag_seconds'])}")
@@ -120,16 +120,16 @@ def _print(state: dict[str, Any]) -> None:
             print_line(f"  backfilled    {interval['from']} to {interval['to']}")
         _print_arrival_delay(source["arrival_delay"])
         oldest = f", the oldest since {source['oldest_pending']}" if source["oldest_pending"] else ""
-        print_line(f"  pending        {source['pending_traces']} traces{oldest}")
+        print_line(f"  pending       {source['pending_traces']} traces{oldest}")
         print_line(f"  dead letters  {source['dead_letters']}")
 
 
-def _print_arrival_delay(late: dict[str, Any]) -> None:
-    if late["observations"]:
+def _print_arrival_delay(delay: dict[str, Any]) -> None:
+    if delay["observations"]:
         words = ", ".join(
-            f"{share} within {timedelta(seconds=bound)}" if bound else f"{share} later still"
-            for share, bound in late["within_seconds"].items()
+            f"{share} within {timedelta(seconds=bound)}" if bound else f"{share} later"
+            for share, bound in delay["within_seconds"].items()
         )
-        print_line(f"  rows seen     {words} of their end")
-    if late["checked_back_seconds"]:
-        print_line(f"  checked back  {timedelta(seconds=late['checked_back_seconds'])} for late-arriving observations")
+        print_line(f"  first seen    {words} of their end")
+    if delay["checked_back_seconds"]:
+        print_line(f"  checked back  {timedelta(seconds=delay['checked_back_seconds'])} for late-arriving observations")

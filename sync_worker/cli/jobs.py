@@ -1,4 +1,4 @@
-"""Commands that work on every source: under a lease and telling what was sent, or only asking."""
+"""Runs a command on each source: as a job that sends under a lease and reports, or for a result alone."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from sync_worker.cli.common import chosen_sources, held_lease, run_async, settings_for, state_file, with_heartbeats
+from sync_worker.cli.common import hold_lease, run_async, run_with_heartbeats, select_sources, settings_for, state_file
 from sync_worker.cli.output import print_json, say
 from sync_worker.clock import Stopped, SystemClock
 from sync_worker.errors import ExitCode
@@ -20,15 +20,15 @@ from sync_worker.sync.engine import Engine
 from sync_worker.sync.source import SourceSync
 from sync_worker.watch.progress import ProgressLine
 
-#: Does one source's part: (engine, source, progress) to its report and exit code.
+#: The work on one source: (engine, source, progress) to its report and exit code.
 Work = Callable[[Engine, Source, Progress], Awaitable[tuple[SourceReport, int]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A command that sends: its name, the lease it needs, and the interval it works on, if it is told one.
+    """A command that sends: its name, the lease it needs, and its interval if it is given one.
 
-    `parts` is how many processes share the limit of requests to Langfuse.
+    `parts` is the number of processes (shards) that share the request limit of Langfuse.
     """
 
     command: str
@@ -38,23 +38,23 @@ class Job:
     parts: int = 1
 
 
-async def do(
+async def run_job(
     job: Job, settings: Settings, sources: Sequence[Source], ledger: Ledger, clock: SystemClock, *, as_json: bool
 ) -> int:
-    """Do a job on sources under its lease, tell what it did, and return the exit code."""
+    """Run a job on sources under its lease, print its reports, and return the exit code."""
     engine = Engine(settings, ledger, clock, settings.patience.total_seconds(), parts=job.parts)
     started = clock.monotonic()
     line = ProgressLine(job.command)
-    with held_lease(ledger, job.role) as lease:
+    with hold_lease(ledger, job.role) as lease:
         if job.role == LIVE:
             engine.note_starts(sources)
         try:
-            reports, code = await with_heartbeats(
+            reports, code = await run_with_heartbeats(
                 ledger, lease, engine.each(sources, lambda source: job.work(engine, source, line))
             )
         except Stopped:
             line.close()
-            say("sync-worker: stopped; what was answered is kept, the same command goes on from there")
+            say("sync-worker: stopped; every response is stored, and the same command resumes from there")
             return ExitCode.OK
         finally:
             line.close()
@@ -69,31 +69,31 @@ async def do(
     return code
 
 
-def ask(
+def for_each_source(
     arguments: argparse.Namespace,
-    look: Callable[[SourceSync], Awaitable[None]],
+    visit: Callable[[SourceSync], Awaitable[None]],
     *,
     must_exist: bool,
     role: str | None = None,
     only_reads: bool = False,
 ) -> tuple[int, dict[str, str]]:
-    """Connect each source and look at it; return the exit code and, by source, what went wrong.
+    """Connect each source and pass it to `visit`; return the exit code and the errors by source.
 
-    With a `role`, its lease is held meanwhile: without one, nothing may be sent.
+    With a `role`, its lease is held during the work: without one, nothing may be sent.
     """
     settings = settings_for(arguments)
-    sources = chosen_sources(settings, arguments)
+    sources = select_sources(settings, arguments)
     clock = SystemClock()
     errors: dict[str, str] = {}
     with state_file(settings, clock, must_exist=must_exist, only_reads=only_reads) as ledger:
         engine = Engine(settings, ledger, clock, settings.patience.total_seconds())
 
         async def work() -> int:
-            reports, code = await engine.each(sources, lambda source: engine.work(source, look))
+            reports, code = await engine.each(sources, lambda source: engine.work(source, visit))
             errors.update({report.source: report.error for report in reports if report.error})
             return code
 
         if role is None:
             return run_async(work, clock), errors
-        with held_lease(ledger, role) as lease:
-            return run_async(lambda: with_heartbeats(ledger, lease, work()), clock), errors
+        with hold_lease(ledger, role) as lease:
+            return run_async(lambda: run_with_heartbeats(ledger, lease, work()), clock), errors
