@@ -248,7 +248,7 @@ async def test_answer_of_somebody_else(reply: Reply, kelet: OtlpReceiver, client
 async def test_redirect_to_nowhere(kelet: OtlpReceiver, client: KeletClient) -> None:
     """The message advises an address that is not there: `()`."""
     kelet.script = faults.always(Reply(304))
-    with pytest.raises(SourcePaused, match=r"does not name \(304\).*KELET_API_URL"):
+    with pytest.raises(SourcePaused, match=r"not given \(304\).*KELET_API_URL"):
         await client.post(spans(3))
 
 
