@@ -145,7 +145,7 @@ class LangfuseClient:
         """GET a path below the base URL, once; see `admit` for `at_once`.
 
         Raises RateLimited, PageTooHeavy, ServerError, TransientError, EndpointMissing, RequestRejected,
-        CredentialsRefused, SourcePaused for a redirect, PatienceEnded, or Stopped.
+        CredentialsRefused, SourcePaused for a redirect, RetryDeadlineExceeded, or Stopped.
         """
         await self.admit(path, at_once=at_once)
         await self._concurrency.acquire()
