@@ -225,7 +225,7 @@ async def test_upgrade_to_dual_stays_on_v1_for_the_look_back(source: MakeSource)
         found = await one.generations().known(one.client)
         seen.append(found.api)
         if found.api == "v1":
-            assert "v2 observations answer since" in found.why
+            assert "v2 observations are served since" in found.why
     assert seen == ["v1", "v1", "v2", "v2", "v2", "v2"]
     assert isinstance((await one.generations().known(one.client)).reader(one.client, None), V2Reader)
     await one.client.close()
