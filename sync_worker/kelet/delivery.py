@@ -282,7 +282,8 @@ class Delivery:
             batch.pieces[:0] = [piece[middle:], piece[:middle]]  # what is left goes first: it shows whether others pass
             return
         (span,) = piece
-        passed_since = self._poster.accepted > batch.failed_after
+        # Where no answer came, the line may have been at fault both times: the whole proof is needed then.
+        passed_since = self._poster.accepted > batch.failed_after and error.status is not None
         guilty = self._suspects.record_failure(span, str(error), error.status, passed_since=passed_since)
         self._remember()
         if guilty:
