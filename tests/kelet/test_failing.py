@@ -328,3 +328,15 @@ async def test_no_known_project_pauses_the_source(kelet: OtlpReceiver, send: Sen
         await send_all(made.delivery, [[encoded(number=n, project="one" if n % 2 else "two")] for n in range(1, 61)])
     assert made.kept.settled == []
     assert len(kelet.requests) <= 8
+
+
+async def test_line_that_breaks_twice_proves_nothing(kelet: OtlpReceiver, send: Send) -> None:
+    """A span is dead-lettered because the line broke twice under it by chance, while others passed."""
+    broken = faults.in_turn(faults.drop(), faults.drop(), None)
+    kelet.script = faults.when(faults.has_span("unlucky"), broken)
+    made = send(patience=ALWAYS)
+    batches = [[encoded("good", 1, trace=1)], [encoded("unlucky", 1, trace=2)]]
+    left = await send_all(made.delivery, [*batches, *([encoded("good", 1, trace=number)] for number in range(3, 9))])
+    assert not any(result.rejected for result in made.kept.settled)
+    assert len(left) == 1
+    assert await send_all(made.delivery, [batches[1]]) == set()
