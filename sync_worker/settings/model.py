@@ -124,8 +124,8 @@ class Settings(BaseSettings):
         "https://cloud.langfuse.com", "Base address of Langfuse; `LANGFUSE_HOST` is read too."
     )
     langfuse_public_key: Annotated[SecretStr | None, PlainValidator(values.parse_langfuse_public_key)] = _unset(
-        "Public key of the Langfuse project, from Project settings → API keys (a read-only Viewer key is enough, if the "
-        "server has them), or `LANGFUSE_PUBLIC_KEY_FILE` with the path of its file."
+        "Public key of the Langfuse project, from Project settings → API keys (a read-only Viewer key is enough, if "
+        "the server has them), or `LANGFUSE_PUBLIC_KEY_FILE` with the path of its file."
     )
     langfuse_secret_key: Annotated[SecretStr | None, PlainValidator(values.parse_langfuse_secret_key)] = _unset(
         "Secret key of the Langfuse project, from Project settings → API keys, or `LANGFUSE_SECRET_KEY_FILE` with the "

@@ -48,4 +48,5 @@ def reread(source: Source) -> Reread:
     if "langfuse_public_key" in changed:
         new["langfuse_public_key"] = keys["langfuse_public_key"].get_secret_value()
     files = dict(source.key_files)
-    return Reread(replace(source, **new), tuple(dict.fromkeys(files[name] for name in changed)), settled)  # type: ignore[arg-type]  # by name
+    current = replace(source, **new) if new else source  # type: ignore[arg-type]  # by name
+    return Reread(current, tuple(dict.fromkeys(files[name] for name in changed)), settled)

@@ -15,6 +15,7 @@ from sync_worker.demo.serving import Reply, Request, json_reply
 from sync_worker.errors import TransientError
 from sync_worker.langfuse import store as stores
 from sync_worker.langfuse.media import MAX_TEXT_BYTES
+from sync_worker.pipeline.limits import Limits
 from tests.support import faults
 from tests.support.rows import trace
 from tests.sync.conftest import MakeWorld
@@ -184,13 +185,13 @@ def test_a_store_that_is_down_for_good_stops_nothing(path: str, make_world: Make
     assert _media_requests(made) < 60
 
 
-def test_much_text_goes_out_in_part(make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_much_text_goes_out_in_part(make_world: MakeWorld) -> None:
     """The texts of all rows of a trace are held at once, whatever they take."""
-    monkeypatch.setattr("sync_worker.sync.release.MAX_HELD_BYTES", 2 * len(LONG))
     root, *children = trace(7, start=0.0, seconds=9.0)
     for child in children:
         child["input"] = TOKEN.format("long")
     made = make_world([root, *children])
+    made.limits = Limits(held_bytes=2 * len(LONG))
     _store(made)
     report, code = made.once()
     assert (report.error, report.spans_sent, report.traces_sent, code) == (None, 8, 1, 0)

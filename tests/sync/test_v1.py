@@ -248,7 +248,7 @@ def test_generation_is_remembered(make_world: MakeWorld) -> None:
     asked = [request.target for request in made.langfuse.requests[before:]]
     assert not [target for target in asked if "/v2/" in target or "health" in target]
     ledger = open_ledger(made.state, made.clock)
-    assert '"api": "v1"' in (ledger.stored_key("source 1", "api") or "")
+    assert '"api":"v1"' in (ledger.stored_key("source 1", "api") or "")
     ledger.close()
 
 

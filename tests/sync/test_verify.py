@@ -175,7 +175,7 @@ def test_resend_repeats_nothing_that_is_remembered(make_world: MakeWorld) -> Non
     made = make_world(rows, **LONG_AGO)
     made.program("once")
     late = _late_into(made, rows)
-    _change(made, "UPDATE state_keys SET value = 9e12 WHERE name LIKE 'late %'")
+    _change(made, "UPDATE state_keys SET value = '9000000000000' WHERE name LIKE 'late %'")
     code, found = made.program_json(*RESEND)
     (source,) = found["sources"]
     assert (code, source["complete"], source["spans_sent"], source["refused"]) == (0, True, 1, 0)

@@ -20,6 +20,7 @@ from sync_worker.demo.receiver import OtlpReceiver, ReceivedSpan
 from sync_worker.intervals import Interval
 from sync_worker.ledger import open_ledger
 from sync_worker.ledger.lease import BACKFILL, LIVE, release, take
+from sync_worker.pipeline.limits import Limits
 from sync_worker.pipeline.report import SourceReport
 from sync_worker.settings import Settings, load
 from sync_worker.spans.ids import otlp_span_id, otlp_trace_id, source_trace_id
@@ -40,6 +41,7 @@ class World:
     folder: Path
     clock: VirtualClock
     environ: dict[str, str] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
 
     def settings(self) -> Settings:
         """Load the settings as the program does."""
@@ -89,7 +91,7 @@ class World:
         try:
             lease = take(ledger, role)
             try:
-                engine = Engine(settings, ledger, self.clock, patience, parts=parts)
+                engine = Engine(settings, ledger, self.clock, patience, parts=parts, limits=self.limits)
                 result: tuple[SourceReport, int] = asyncio.run(work(engine, settings.sources[0]))
                 return result
             finally:
