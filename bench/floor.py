@@ -76,7 +76,7 @@ def _spans(trace_id: str, rows: list[Observation], options: Conversion) -> list[
 
 
 def main(url: str, interval: str) -> None:
-    """Do the work on the pages of a interval of time, and print what it took."""
+    """Do the work on the pages of an interval of time, and print what it took."""
     pages = list(fetch(url, interval))
     options = Conversion(langfuse_url=url)
     spans = sum(len(json.loads(gzip.decompress(page))["data"]) for page in pages)

@@ -47,7 +47,7 @@ class Worker:
         self, start_ms: int | None = None, end_ms: int | None = None, *, shard: str | None = None,
         core: int | None = None,
     ) -> Used:  # fmt: skip
-        """Run `backfill` over all rows, or over a interval of time; as one shard, and on another core, where told."""
+        """Run `backfill` over all rows, or over an interval of time; as one shard, and on another core, where told."""
         words = [*self.backfill_words(start_ms, end_ms), *(["--shard", shard] if shard else [])]
         return run([*PYTHON, "sync_worker", *words], folder=self.folder, environ=self.environ(), core=core)
 

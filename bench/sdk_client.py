@@ -30,7 +30,7 @@ _OPERATIONS = {"GENERATION": "chat", "EMBEDDING": "embeddings", "TOOL": "execute
 
 
 def rows(api: LangfuseAPI, start: datetime, end: datetime) -> Iterator[ObservationV2]:
-    """Yield all observations that start in a interval of time."""
+    """Yield all observations that start in an interval of time."""
     cursor: str | None = None
     while True:
         page = api.observations.get_many(
@@ -106,7 +106,7 @@ def _ns(moment: datetime) -> int:
 
 
 def main(langfuse_url: str, kelet_url: str, start: str, end: str) -> None:
-    """Send all observations of a interval of time."""
+    """Send all observations of an interval of time."""
     api = LangfuseAPI(base_url=langfuse_url, username="pk-lf-bench", password="sk-lf-bench", timeout=60)  # noqa: S106
     exporter = OTLPSpanExporter(
         endpoint=f"{kelet_url}/api/traces",

@@ -153,7 +153,7 @@ class Store:
         return (self.shape.blocks - 1 - block) * self.shape.block_rows + row
 
     def _runs(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-        """Yield (block, first row, row after the last) of a interval of positions."""
+        """Yield (block, first row, row after the last) of an interval of positions."""
         while start < end:
             block, row = self._place(start)
             count = min(end - start, self.shape.block_rows - row)

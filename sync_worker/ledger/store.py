@@ -115,11 +115,6 @@ class Store:
         """Return the state keys of a scope."""
         return self._states.setdefault(scope, State(self, scope))
 
-    def reload_states(self) -> None:
-        """Read all state keys again at their next `get`: another process may have written some."""
-        for state in self._states.values():
-            state.reload()
-
     def _write_states(self, connection: sqlite3.Connection) -> list[State]:
         """Write unsaved state keys within the current transaction; return their scopes."""
         unsaved = [state for state in self._states.values() if state.unsaved]

@@ -59,7 +59,7 @@ class TestLangfuse:
         assert parents <= {(row["traceId"], row["id"]) for row in rows}
 
     def test_intervals_meet(self, langfuse: Langfuse) -> None:
-        """A interval would repeat what its neighbour holds, or leave a row out between them."""
+        """An interval would repeat what its neighbour holds, or leave a row out between them."""
         rows = listed(langfuse)
         cuts = [SHAPE.first_ms - DAY_MS, unix_ms(rows[450]["startTime"]), SHAPE.start_of(2), SHAPE.end_ms + DAY_MS]
         parts: list[dict[str, Any]] = []

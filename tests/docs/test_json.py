@@ -88,7 +88,7 @@ def _say_all(made: World, rows: list[Row]) -> Iterator[tuple[str, set[str]]]:
     once = say("once, backfill", "once")
     yield once[0], once[1] | say("once, backfill", "backfill", "--from", "4d", "--to", "2d")[1]
     made.langfuse.rows.extend([row(start=datetime.now(UTC), seconds=0.0)])
-    made.program("once")  # a interval that did not wait long shows how late rows are
+    made.program("once")  # an interval that did not wait long shows how late rows are
     yield say("check", "check")
     yield say("dead-letters list", "dead-letters", "list")
     made.langfuse.rows.extend([dict(rows[0], id=f"{0xFACF:016x}", name="missing")])

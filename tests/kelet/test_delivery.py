@@ -71,7 +71,7 @@ PASSING = {
 
 @pytest.mark.parametrize("reply", PASSING.values(), ids=PASSING.keys())
 async def test_fault_that_passes(reply: Reply, kelet: OtlpReceiver, send: Send) -> None:
-    """After a error that passes spans are missing, twice there, or dead-lettered."""
+    """After an error that passes spans are missing, twice there, or dead-lettered."""
     kelet.script = faults.in_turn(None, reply, reply, reply)
     made = send()
     await send_all(made.delivery, traces(8))
@@ -152,7 +152,7 @@ async def test_batches_are_taken_as_they_go(kelet: OtlpReceiver, send: Send) -> 
 
 
 async def test_settled_before_it_returns(kelet: OtlpReceiver, send: Send) -> None:
-    """A interval is noted as covered while an answer to one of its batches is not yet kept."""
+    """An interval is noted as covered while an answer to one of its batches is not yet kept."""
     kelet.script = faults.in_turn(faults.slow(0.05), None, faults.slow(0.03))
     made = send()
     await send_all(made.delivery, traces(5))

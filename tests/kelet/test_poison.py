@@ -1,6 +1,6 @@
 """Spans that Kelet refuses for what they are.
 
-Exactly those are dead-lettered, and never for a error of another kind.
+Exactly those are dead-lettered, and never for an error of another kind.
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ async def test_too_small_a_door_is_no_fault_of_the_spans(kelet: OtlpReceiver, se
 
 
 async def test_outage_while_halving(kelet: OtlpReceiver, send: Send) -> None:
-    """A error that passes, in the midst of the search, is held against a span."""
+    """An error that passes, in the midst of the search, is held against a span."""
     calls: list[int] = []
 
     def script(request: TraceRequest) -> Reply | None:

@@ -33,7 +33,7 @@ PUBLIC_KEY = "pk-lf-demo"
 SECRET_KEY = "sk-lf-demo"
 PATIENCE = 300.0
 
-#: A interval of time that holds every row, made up or recorded.
+#: An interval of time that holds every row, made up or recorded.
 ALWAYS = Interval(unix_ms("2024-01-01T00:00:00Z") or 0, unix_ms("2027-01-01T00:00:00Z") or 0)
 
 

@@ -62,7 +62,7 @@ def test_each_leaves_out_what_the_other_claims(live: Ledger, backfill: Ledger) -
 
 
 def test_what_is_done_is_free(live: Ledger, backfill: Ledger) -> None:
-    """A interval that a backfill has done stays closed to the live sync until all others are done."""
+    """An interval that a backfill has done stays closed to the live sync until all others are done."""
     claim(backfill, 1, [Interval(0, 1000)])
     backfill.commit_interval(1, BACKFILL, Interval(200, 300), [], [])
     assert claimed_by_others(live, 1) == [Interval(0, 200), Interval(300, 1000)]

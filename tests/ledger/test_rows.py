@@ -103,7 +103,7 @@ def test_dead_letters_by_page_and_trace(ledger: Ledger) -> None:
 
 @pytest.mark.parametrize("trace", ["t", None])
 def test_row_has_one_dead_letter(ledger: Ledger, trace: str | None) -> None:
-    """Each reading of a interval would add one more for the same row."""
+    """Each reading of an interval would add one more for the same row."""
     for reason in ("one", "two", "three"):
         ledger.commit_interval(1, "live", Interval(0, 1), [], [letter(trace, "r", reason=reason)])
     (kept,) = ledger.dead_letters()

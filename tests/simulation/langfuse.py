@@ -40,7 +40,7 @@ class Langfuse:
         self._counted: dict[str, tuple[int, int]] = {}  # by bucket, when its time began and requests since
         self._older = [OlderLangfuse(plan, history, number) for number in range(plan.sources if plan.has("v1") else 0)]
         self.requests = 0
-        self.walks: dict[tuple[int, int, int], int] = {}  # when a whole walk of a interval began last: source, bounds
+        self.walks: dict[tuple[int, int, int], int] = {}  # when a whole walk of an interval began last: source, bounds
 
     def transport(self) -> httpx.AsyncBaseTransport:
         """Return the way of one process to the server."""

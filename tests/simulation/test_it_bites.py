@@ -198,11 +198,11 @@ def _counts_nothing_again(patch: pytest.MonkeyPatch) -> None:
 
 
 BREAKS: Mapping[str, tuple[Break, str]] = {
-    "counts a interval as covered before it is sent": (_covers_before_it_sends, "covered"),
+    "counts an interval as covered before it is sent": (_covers_before_it_sends, "covered"),
     "makes no lookback scans": (_skips_late_scans, "LOST"),
     "forgets pending traces": (_forgets_pending_traces, "covered"),
     "does not ask what was sent": (_forgets_what_it_sent, "sent again"),
-    "leaves out the last millisecond of a interval": (_leaves_out_the_last_millisecond, "covered"),
+    "leaves out the last millisecond of an interval": (_leaves_out_the_last_millisecond, "covered"),
     "notes spans before it sends them": (_notes_before_it_sends, "noted as accepted"),
     "sends rows that have not ended": (_never_waits, "too early"),
     "keeps traces pending for ever": (_never_looks_after_pending_traces, "pending at the end"),

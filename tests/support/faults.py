@@ -56,7 +56,7 @@ def rate_limited_plainly(retry_after: int | None = None) -> Reply:
 def limited(limit: int, now: Callable[[], float], *, interval: float = 60.0) -> Script[Request]:
     """Return a script that counts as Langfuse Cloud does, and answers 429 where the limit is reached.
 
-    A interval lasts from its first request; denied ones count, and one less than the limit is served. `now` is seconds.
+    It counts from the first request, denied ones too, and serves one less than the limit. `now` is seconds.
     """
     began, count = -interval, 0
     lock = threading.Lock()

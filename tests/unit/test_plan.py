@@ -58,7 +58,7 @@ def test_cuts_follow_the_density() -> None:
 
 
 def test_cuts_stay_within_reason() -> None:
-    """After a busy second the worker would cut by milliseconds; after an empty night a interval would be years long."""
+    """After a busy second intervals would last milliseconds; after an empty night, years."""
     planner = IntervalPlanner(_HOUR)
     planner.adjust(Interval(0, 1000), 10**9)
     assert planner.length == 1_000

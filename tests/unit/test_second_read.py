@@ -25,7 +25,7 @@ def test_few_rows_among_many_are_read_by_id() -> None:
 
 
 def test_few_rows_are_read_by_id() -> None:
-    """Rows far apart would cost a interval each, and so would all where nothing is known of how dense they are."""
+    """Rows far apart would cost an interval each, and so would all where nothing is known of how dense they are."""
     assert plan_reads(_reads(*range(0, 100 * 30_000, 30_000)), length_ms=3_600_000).intervals == []
     assert plan_reads(_reads(*range(1_000)), None).intervals == []
     assert plan_reads([], None).by_id == []

@@ -16,7 +16,7 @@ _FIRST, _LAST = -62_135_596_800_000, 253_402_300_799_999  # years 1 to 9999
 
 @given(st.integers(_FIRST, _LAST))
 def test_round_trip(moment: int) -> None:
-    """A interval's bound would move by a millisecond on its way: rows lost or doubled on each boundary."""
+    """An interval's bound would move by a millisecond on its way: rows lost or doubled on each boundary."""
     assert unix_ms(iso_time(moment)) == moment
     assert unix_ms(iso_time(moment).replace("Z", "+00:00")) == moment
 

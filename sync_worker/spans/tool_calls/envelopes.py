@@ -79,8 +79,6 @@ _CALLED_WITH = frozenset({"args", "kwargs", "sanitize_inputs_outputs"})
 #: Keys of which every envelope has one: what has none is looked at no further.
 _CALL_MARKS = frozenset({"type", "part_kind", "__type", "function", "kwargs", "method", "value", "input", "tool_calls",
                          "toolCalls", *_NAMES, *_HOLDERS})  # fmt: skip
-_RESULT_MARKS = frozenset({"type", "part_kind", "lc", "role", "value", "response", "content", "raw_output", "update",
-                           "tool_output", "result", "output", "messages", *_IDS, *_HOLDERS})  # fmt: skip
 
 
 class Content(NamedTuple):
