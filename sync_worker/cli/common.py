@@ -76,8 +76,12 @@ def select_sources(settings: Settings, arguments: argparse.Namespace) -> tuple[S
 
 def ignored_starts(settings: Settings, sources: Iterable[Source], ledger: Ledger) -> list[str]:
     """Return a warning for each source whose SYNC_START was set or changed and no longer has an effect."""
-    states = [(source.name, ledger.source_by_key(keys_of(source))) for source in sources]
-    lines = [start_without_effect(ledger, state, name, settings) for name, state in states if state is not None]
+    states = [(source, ledger.source_by_key(keys_of(source))) for source in sources]
+    lines = [
+        start_without_effect(ledger, state, source.name, settings.of(source))
+        for source, state in states
+        if state is not None
+    ]
     return [line for line in lines if line is not None]
 
 

@@ -20,7 +20,17 @@ from pydantic import SecretStr
 from sync_worker.errors import ConfigError
 from sync_worker.settings import model, setting_sources, sync_toml, values
 from sync_worker.settings.durations import format_duration
-from sync_worker.settings.model import SECRETS, SOURCE_FIELDS, Route, SettingRow, Settings, Source, value_of
+from sync_worker.settings.model import (
+    PER_SOURCE,
+    SECRETS,
+    SOURCE_FIELDS,
+    Route,
+    SettingRow,
+    Settings,
+    Source,
+    field_of,
+    value_of,
+)
 from sync_worker.settings.near_names import warn_of_near_misses
 from sync_worker.settings.setting_errors import Problems, RawValue, WrongValueError, mask
 from sync_worker.settings.setting_sources import KeyFiles, SettingSource, Texts
@@ -76,11 +86,7 @@ def load(
     tables = data.get("sources")
     sources = builder.from_variables() if tables is None else builder.from_file(tables, config, directory)
     settings = plain.settings
-    if settings.max_open < settings.settle:
-        problems.warn(
-            f"SYNC_MAX_OPEN ({format_duration(settings.max_open)}) is shorter than SYNC_SETTLE "
-            f"({format_duration(settings.settle)}), so traces are sent before they are quiet."
-        )
+    _warn_of_early_traces(settings, "", problems)
     problems.raise_if_refused()
     added = {
         "state_path": directory / settings.state_path,
@@ -89,6 +95,15 @@ def load(
         "shown": (*(plain.row(name, name.upper(), problems) for name in model.FIELDS), *builder.rows),
     }
     return settings.model_copy(update=added)
+
+
+def _warn_of_early_traces(settings: Settings, before: str, problems: Problems) -> None:
+    """Warn of settings by which a trace is sent before it is quiet; `before` goes before the line."""
+    if settings.max_open < settings.settle:
+        problems.warn(
+            f"{before}SYNC_MAX_OPEN ({format_duration(settings.max_open)}) is shorter than SYNC_SETTLE "
+            f"({format_duration(settings.settle)}), so traces are sent before they are quiet."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +272,11 @@ class _SourceBuilder:
         if len(parsed) < len(SOURCE_FIELDS):
             return None
         if toml_table:
-            self.rows += [reading.row(one, f"sources.{name}.{one}", self.problems) for one in SOURCE_FIELDS]
+            own = [one for one in PER_SOURCE if reading.raw(one).toml_table == toml_table]
+            self.rows += [reading.row(one, f"sources.{name}.{one}", self.problems) for one in (*SOURCE_FIELDS, *own)]
+            parsed["own"] = tuple((field_of(one), value_of(reading.settings, one)) for one in own)
+            if any(one in own for one in ("sync_max_open", "sync_settle")):
+                _warn_of_early_traces(reading.settings, f"{name}: ", self.problems)
             for number, route in enumerate(routes, 1):
                 shown = self.problems.show(sync_toml.describe(route))
                 self.rows.append(SettingRow(f"sources.{name}.routes.{number}", shown, f"{toml_table} routes #{number}"))

@@ -40,6 +40,16 @@ SOURCE_FIELDS: Final = (
     "langfuse_base_url", "langfuse_public_key", "langfuse_secret_key", "kelet_api_url", "kelet_api_key", "kelet_project"
 )  # fmt: skip
 
+#: Settings that a source of `sync.toml` may set for itself; `Settings.of` returns them.
+PER_SOURCE: Final = (
+    "sync_start", "sync_interval", "sync_settle", "sync_max_open", "sync_late_horizons", "sync_updates",
+    "sync_langfuse_api", "sync_compression", "sync_attributes", "sync_max_value_bytes", "sync_max_attributes",
+    "sync_max_batch_spans", "sync_max_batch_bytes", "sync_media_hosts", "sync_max_response_bytes",
+)  # fmt: skip
+
+#: Settings that `sync.toml` may say as a list of strings.
+LISTS: Final = frozenset({"sync_late_horizons", "sync_media_hosts"})
+
 #: Settings whose values are never shown in full. The public key is among them: swapped keys are a common mistake.
 SECRETS: Final = frozenset({"langfuse_public_key", "langfuse_secret_key", "kelet_api_key"})
 
@@ -79,7 +89,7 @@ class Source:
     """One Langfuse project and the Kelet project that its traces go to unless a route, the first that fits, says else.
 
     The addresses have no trailing slash: `https://cloud.langfuse.com`, `https://api.kelet.ai`. `key_files` tells which
-    of the keys stand in files, by setting, and may change.
+    of the keys stand in files, by setting, and may change. `own` is what it sets for itself, by field of `Settings`.
     """
 
     name: str
@@ -91,6 +101,7 @@ class Source:
     kelet_project: str
     routes: tuple[Route, ...] = ()
     key_files: tuple[tuple[str, Path], ...] = ()
+    own: tuple[tuple[str, Any], ...] = ()
 
 
 class SettingRow(NamedTuple):
@@ -259,6 +270,10 @@ class Settings(BaseSettings):
         """Return the texts of the raw values for the parsers of their fields, without those that have an error."""
         return {name: raw.text.strip() for name, raw in raws.items() if raw.error is None}
 
+    def of(self, source: Source) -> Settings:
+        """Return the settings as they are for a source: what it does not set for itself is as here."""
+        return self.model_copy(update=dict(source.own)) if source.own else self
+
     def rows(self) -> list[SettingRow]:
         """Every setting with its value and where that came from; then what each source of `sync.toml` uses."""
         return list(self.shown)
@@ -292,9 +307,14 @@ def meaning(name: str) -> str:
     return INFO[name].description or ""
 
 
+def field_of(name: str) -> str:
+    """Return the name of the setting's field in `Settings`."""
+    return name if name in SOURCE_FIELDS else name.removeprefix("sync_")
+
+
 def value_of(settings: Settings, name: str) -> Any:
     """Return the value of the setting that is named like this."""
-    return getattr(settings, name if name in SOURCE_FIELDS else name.removeprefix("sync_"))
+    return getattr(settings, field_of(name))
 
 
 def table() -> str:
@@ -304,7 +324,8 @@ def table() -> str:
         default = (
             "required" if name in REQUIRED else f"`{_cell(default_text(name))}`" if default_text(name) else "unset"
         )
-        lines.append(f"| `{name.upper()}` | {default} | {_cell(meaning(name))} |")
+        own = " *Per source.*" if name in {*SOURCE_FIELDS, *PER_SOURCE} else ""
+        lines.append(f"| `{name.upper()}` | {default} | {_cell(meaning(name))}{own} |")
     return "\n".join(lines) + "\n"
 
 

@@ -8,7 +8,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from sync_worker.settings.model import FIELDS, SECRETS, SOURCE_FIELDS, WHEREABOUTS, Route, file_name_of, names_of
+from sync_worker.settings.model import (
+    FIELDS,
+    LISTS,
+    PER_SOURCE,
+    SECRETS,
+    SOURCE_FIELDS,
+    WHEREABOUTS,
+    Route,
+    file_name_of,
+    names_of,
+)
 from sync_worker.settings.setting_errors import Problems, RawValue, WrongValueError, nearest
 from sync_worker.settings.setting_sources import leftovers, unreadable
 from sync_worker.settings.values import parse_project
@@ -19,7 +29,9 @@ _TOP_LEVEL: Final = (
     *_KEY_FILES,
     "sources",
 )
-_IN_A_SOURCE: Final = ("name", "routes", *(one for name in SOURCE_FIELDS for one in names_of(name)), *_KEY_FILES)
+_IN_A_SOURCE: Final = (
+    "name", "routes", *(one for name in SOURCE_FIELDS for one in names_of(name)), *_KEY_FILES, *PER_SOURCE
+)  # fmt: skip
 _PATTERNS: Final = ("environment", "trace_name", "user", "session", "release")
 _CONDITIONS: Final = (*_PATTERNS, "tags", "metadata")
 
@@ -112,7 +124,7 @@ def _raws(
         try:
             if key not in known:
                 raise _unknown(key, known)
-            text = _text_of(value, listed=key == "sync_late_horizons")
+            text = _text_of(value, listed=key in LISTS)
             # An empty project has a message of its own.
             if not text.strip() and key != "kelet_project":
                 raise WrongValueError("empty", hint="give a value or remove the line")

@@ -94,7 +94,7 @@ class Engine:
     def open(self, source: Source, report: SourceReport) -> AbstractAsyncContextManager[SourceSync]:
         """Connect a source."""
         return open_source(
-            source, self.settings, self.ledger, self.clocks.of(source), report,
+            source, self.settings.of(source), self.ledger, self.clocks.of(source), report,
             max_elapsed=self.max_elapsed, budgets=self.budgets, paces=self.paces, transports=self.transports,
             identities=self.identities, limits=self.limits,
         )  # fmt: skip
@@ -113,8 +113,8 @@ class Engine:
                 clock = self.clocks.of(source)
                 if pause or clock.needs_langfuse:
                     await ask_time(
-                        source, self.settings, self.ledger, clock, self.max_elapsed, self.budgets, self.paces,
-                        self.transports,
+                        source, self.settings.of(source), self.ledger, clock, self.max_elapsed, self.budgets,
+                        self.paces, self.transports,
                     )  # fmt: skip
                 elif clock.is_certain:
                     return clock.now_ms()
@@ -250,7 +250,7 @@ class Engine:
                 self.clocks.keep(sync.clock)
                 await work(sync)
             except EndpointMissing as missing:
-                if self.settings.langfuse_api != "auto":
+                if self.settings.of(source).langfuse_api != "auto":
                     raise EndpointMissing(f"{missing}. Try: SYNC_LANGFUSE_API=auto") from missing
                 if not await sync.uses_another_api():
                     raise

@@ -152,7 +152,7 @@ class Identities:
             self._connected(source.langfuse_base_url, _key_pair(source)) as here,
             self._connected(other.langfuse_base_url, _key_pair(other)) as there,
         ):
-            if await share_observations(here, there, self._settings.langfuse_api, self._clock.now_ms()):
+            if await share_observations(here, there, self._settings.of(source).langfuse_api, self._clock.now_ms()):
                 raise _for_the_operator(source, project, other.langfuse_base_url, answers=True)
 
     async def adopt(self, source: Source, from_url: str | None) -> tuple[SourceState, str]:
@@ -289,7 +289,7 @@ class Identities:
 
     async def _lists(self, source: Source, sent: Sequence[tuple[str, str, int, bytes]]) -> bool:
         async with self._connected(source.langfuse_base_url, _key_pair(source)) as client:
-            return await lists_as_sent(client, sent, self._settings.langfuse_api)
+            return await lists_as_sent(client, sent, self._settings.of(source).langfuse_api)
 
     async def _share_observations(self, source: Source, other: SourceState) -> bool | None:
         """Whether two addresses list common observations among their newest; None while neither lists any."""
@@ -300,7 +300,7 @@ class Identities:
             self._connected(source.langfuse_base_url, _key_pair(source)) as here,
             self._connected(other.langfuse_url, key_pair) as there,
         ):
-            return await share_observations(here, there, self._settings.langfuse_api, self._clock.now_ms())
+            return await share_observations(here, there, self._settings.of(source).langfuse_api, self._clock.now_ms())
 
     def _key_pair_for(self, source: Source, other: SourceState) -> tuple[str, str] | None:
         """Return keys that were used at the known address of a project; no others are sent to that address."""

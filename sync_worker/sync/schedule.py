@@ -37,10 +37,10 @@ class Worker:
         """Run until stopped; returns the exit code. Raises Stop when nothing can be done without the operator."""
         self.engine.note_starts(self.sources)
         await self.engine.identities.identify(self.sources)
-        interval = self.engine.settings.interval.total_seconds()
         scheduler = MonotonicScheduler(self.clock)
         # One cycle of a source at a time; cycles missed while one ran long, or while the machine slept, become one.
         for source in self.sources:
+            interval = self.engine.settings.of(source).interval.total_seconds()
             scheduler.every(interval, self._cycle, f"source {source.name}", [source], at_once=True)
         scheduler.every(leases.HEARTBEAT, self._heartbeat, "lease", at_once=False)
         logging.getLogger("apscheduler").setLevel(logging.ERROR)  # a cycle longer than its interval is no warning

@@ -16,10 +16,14 @@ def remember_start(ledger: Ledger, source_id: int, settings: Settings) -> None:
 
 
 def start_without_effect(ledger: Ledger, state: SourceState, name: str, settings: Settings) -> str | None:
-    """Return a line for a SYNC_START that was set or changed after the first run of a source; None for any other."""
+    """Return a line for a SYNC_START that was set or changed after the first run of a source; None for any other.
+
+    `settings` are those of the source.
+    """
     decided = ledger.state(source_scope(state.id)).get(SYNC_START_SETTING)
     first, now = state.sync_start_ms, _text(settings)
-    given = any(row.name == "SYNC_START" and row.origin != "default" for row in settings.rows())
+    names = {"SYNC_START", f"sources.{name}.sync_start"}
+    given = any(row.name in names and row.origin != "default" for row in settings.rows())
     if first is None or decided in {None, now} or not given:
         return None
     return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -177,7 +178,7 @@ def test_what_is_missing_is_said_for_each_source(tmp_path: Path) -> None:
         ('interval = "60s"\n', "sync.toml interval: not a known key. Try: sync_interval."),
         ('sync_config = "x"\n', "sync.toml sync_config: cannot be set in this file. Try: set SYNC_CONFIG instead."),
         (source(kelet_projekt="x"), "#1 kelet_projekt: not a known key. Try: kelet_project."),
-        (source(sync_interval="1s"), "#1 sync_interval: not a known key. Try: "),
+        (source(sync_patience="1s"), "#1 sync_patience: not a known key. Try: "),
         (
             route('project = "x"', 'tag = ["x"]', 'user = "x"'),
             "routes #1 tag: not a known key. Try: tags.",
@@ -281,3 +282,29 @@ def test_a_publishable_key_of_a_source_is_warned_of(tmp_path: Path) -> None:
     (warning,) = read(tmp_path, source(kelet_api_key="pk_hidden")).warnings
     assert warning.startswith("sync.toml [[sources]] #1 kelet_api_key: ")
     assert "hidden" not in warning
+
+
+def test_a_source_sets_for_itself(tmp_path: Path) -> None:
+    """Two organisations would have to agree on every interval and limit."""
+    text = TWO.replace('name = "support_2"', 'name = "support_2"\nsync_interval = "5m"\nsync_late_horizons = ["1h"]')
+    settings = read(tmp_path, text, {"KELET_PROJECT": "x", "SYNC_SETTLE": "7s"})
+    shop, support = (settings.of(source) for source in settings.sources)
+    assert (shop.interval.total_seconds(), support.interval.total_seconds()) == (10.0, 300.0)
+    assert [len(one.late_horizons) for one in (shop, support)] == [2, 1]
+    assert support.settle.total_seconds() == 7.0
+    assert ("sources.support_2.sync_interval", "5m") in [(row.name, row.value) for row in settings.rows()]
+    assert not [row for row in settings.rows() if row.name == "sources.shop.sync_interval"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('sync_settle = "soon"', "sync.toml [[sources]] #2 sync_settle: "),
+        ('sync_state_path = "x.db"', "sync.toml [[sources]] #2 sync_state_path: not a known key"),
+    ],
+)
+def test_a_source_sets_what_it_cannot(tmp_path: Path, line: str, message: str) -> None:
+    """A setting would look as if it had an effect."""
+    text = TWO.replace('name = "support_2"', f'name = "support_2"\n{line}')
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        read(tmp_path, text, {"KELET_PROJECT": "x"})

@@ -105,7 +105,9 @@ def run(arguments: argparse.Namespace) -> int:
             engine = Engine(settings, ledgers[0], clock, _patience(settings)) if is_well else None
             for source in sources:
                 try:
-                    await _check_source(source, settings, clock, findings, engine, skip_kelet=arguments.skip_kelet)
+                    await _check_source(
+                        source, settings.of(source), clock, findings, engine, skip_kelet=arguments.skip_kelet
+                    )
                 except Stopped:
                     findings.note(source.name, "interrupted by a signal before the end", ok=False)
                     break

@@ -48,8 +48,9 @@ async def _work(settings: Settings, arguments: argparse.Namespace, ledger: Ledge
     sources = select_sources(settings, arguments)
     with hold_lease(ledger, LIVE) as lease:
         log.info(
-            "syncing %d source(s) every %s; state in %s",
-            len(sources), format_duration(settings.interval), settings.state_path, extra={"action": "start"},
+            "syncing %s; state in %s",
+            ", ".join(f"{one.name} every {format_duration(settings.of(one).interval)}" for one in sources),
+            settings.state_path, extra={"action": "start"},
         )  # fmt: skip
         code = await Worker(Engine(settings, ledger, clock, max_elapsed=None), sources, clock, lease).run()
         log.info("stopped", extra={"action": "stop"})

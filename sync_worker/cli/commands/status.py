@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -16,6 +16,8 @@ from sync_worker.ledger import Ledger, SourceState
 from sync_worker.ledger.lease import BACKFILL, LIVE, lease_owner
 from sync_worker.pipeline.plan import live_view
 from sync_worker.runs import arrival_delay
+from sync_worker.settings import Settings
+from sync_worker.sync.identities import keys_of
 from sync_worker.sync.timekeeping import last_certain_ms
 from sync_worker.times import iso_time, span_ms
 
@@ -32,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = settings_for(arguments, need_sources=False)
     clock = SystemClock()
     with state_file(settings, clock, must_exist=True, only_reads=True) as ledger:
-        lookback_windows = [span_ms(window) for window in settings.late_horizons]
+        lookback_windows = _lookback_windows_ms(settings, ledger)
         now = max(clock.now_ms(), last_certain_ms(ledger))  # offline: no server is asked, but it is at least this late
         state = describe(ledger, now, lookback_windows)
     if arguments.json:
@@ -42,8 +44,11 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def describe(ledger: Ledger, now_ms: int, lookback_windows_ms: Sequence[int]) -> dict[str, Any]:
-    """Return the state as a JSON object; times in ISO 8601, durations in seconds, sizes in bytes."""
+def describe(ledger: Ledger, now_ms: int, lookback_windows_ms: Callable[[int], Sequence[int]]) -> dict[str, Any]:
+    """Return the state as a JSON object; times in ISO 8601, durations in seconds, sizes in bytes.
+
+    `lookback_windows_ms` returns the windows of a source, by its id in the ledger.
+    """
     last = ledger.last_run()
     return {
         "state_file": str(ledger.path),
@@ -55,8 +60,15 @@ def describe(ledger: Ledger, now_ms: int, lookback_windows_ms: Sequence[int]) ->
             "exit_code": last["exit_code"],
             "errors": [part["error"] for part in json.loads(last["report"])["sources"] if part["error"]],
         },
-        "sources": [_source(ledger, source, now_ms, lookback_windows_ms) for source in ledger.sources()],
+        "sources": [_source(ledger, source, now_ms, lookback_windows_ms(source.id)) for source in ledger.sources()],
     }  # fmt: skip
+
+
+def _lookback_windows_ms(settings: Settings, ledger: Ledger) -> Callable[[int], Sequence[int]]:
+    """Return what tells the lookback windows of a source; one that no settings name any more has the common ones."""
+    states = [(source, ledger.source_by_key(keys_of(source))) for source in settings.sources]
+    own = {state.id: settings.of(source) for source, state in states if state is not None}
+    return lambda source_id: [span_ms(window) for window in own.get(source_id, settings).late_horizons]
 
 
 def _lease_owner(ledger: Ledger, role: str) -> dict[str, Any] | None:
