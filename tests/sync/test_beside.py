@@ -200,7 +200,7 @@ def test_status_counts_an_old_backfilled_gap_as_done(make_world: MakeWorld) -> N
     made.backfill(START + 1_800_000, made.clock.now_ms() - round(HOUR * 1000))
     made.once()
     ledger = open_ledger(made.state, made.clock)
-    state = describe(ledger, made.clock.now_ms(), [600_000])
+    state = describe(ledger, made.clock.now_ms(), lambda _: [600_000])
     ledger.close()
     (source,) = state["sources"]
     assert source["gaps"] == []
