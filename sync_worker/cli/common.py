@@ -76,7 +76,7 @@ def select_sources(settings: Settings, arguments: argparse.Namespace) -> tuple[S
 
 def ignored_starts(settings: Settings, sources: Iterable[Source], ledger: Ledger) -> list[str]:
     """Return a warning for each source whose SYNC_START was set or changed and no longer has an effect."""
-    states = [(source, ledger.source_by_key(keys_of(source))) for source in sources]
+    states = [(source, ledger.source_by_key(keys_of(source), source.target)) for source in sources]
     lines = [
         start_without_effect(ledger, state, source.name, settings.of(source))
         for source, state in states

@@ -8,11 +8,12 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class SourceState:
-    """A Langfuse project as the ledger stores it."""
+    """A source as the ledger stores it: a pair of a Langfuse project and a target."""
 
     id: int
     langfuse_url: str
     project_id: str
+    target: str
     project_name: str
     organization_id: str
     sync_start_ms: int | None

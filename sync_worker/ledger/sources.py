@@ -19,9 +19,9 @@ def source_scope(source_id: int) -> str:
     return f"source {source_id}"
 
 
-def memory_name(langfuse_url: str, project_id: str) -> str:
+def memory_name(langfuse_url: str, project_id: str, target: str) -> str:
     """Return the name of the state keys that hold what of a source was merged from other files."""
-    return f"{langfuse_url} {project_id}"
+    return f"{langfuse_url} {project_id} {target}"
 
 
 def same_address(one: str, other: str) -> bool:
@@ -36,42 +36,43 @@ def _address(url: str) -> tuple[str, str, int | None, str]:
 
 
 class Sources(Store):
-    """The part of the ledger about Langfuse projects and runs."""
+    """The part of the ledger about sources (Langfuse project and target) and runs."""
 
-    def source_by_key(self, key_hash: str) -> SourceState | None:
-        """Return the source that a pair of keys belongs to, where it is known."""
+    def source_by_key(self, key_hash: str, target: str) -> SourceState | None:
+        """Return the source that a pair of keys and a target belong to, where it is known."""
         rows = self.query(
-            "SELECT s.id, langfuse_url, project_id, project_name, organization_id, sync_start_ms, checked_ms "
-            "FROM keys k JOIN sources s ON s.id = k.source_id WHERE k.hash = ?",
-            [key_hash],
+            "SELECT s.id, langfuse_url, project_id, s.target, project_name, organization_id, sync_start_ms, checked_ms "
+            "FROM keys k JOIN sources s ON s.id = k.source_id WHERE k.hash = ? AND k.target = ?",
+            [key_hash, target],
         )
         return SourceState(*rows[0]) if rows else None
 
     def sources(self) -> list[SourceState]:
         """Return all known sources."""
         rows = self.query(
-            "SELECT id, langfuse_url, project_id, project_name, organization_id, sync_start_ms, "
+            "SELECT id, langfuse_url, project_id, target, project_name, organization_id, sync_start_ms, "
             "coalesce((SELECT max(checked_ms) FROM keys WHERE source_id = sources.id), 0) FROM sources ORDER BY id"
         )
         return [SourceState(*row) for row in rows]
 
     def store_source(
-        self, key_hash: str, langfuse_url: str, project_id: str, name: str, organization_id: str
+        self, key_hash: str, langfuse_url: str, project_id: str, target: str, name: str, organization_id: str
     ) -> SourceState:
-        """Store which project a pair of keys belongs to, and return it."""
+        """Store which project a pair of keys belongs to, and return the source: that project with the target."""
         now = self.clock.now_ms()
         with self.transaction():
             self.db.execute(
-                "INSERT INTO sources (langfuse_url, project_id, project_name, organization_id, created_ms) "
-                "VALUES (?, ?, ?, ?, ?) ON CONFLICT (langfuse_url, project_id) DO UPDATE SET "
+                "INSERT INTO sources (langfuse_url, project_id, target, project_name, organization_id, created_ms) "
+                "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (langfuse_url, project_id, target) DO UPDATE SET "
                 "project_name = excluded.project_name, organization_id = excluded.organization_id",
-                [langfuse_url, project_id, name, organization_id, now],
+                [langfuse_url, project_id, target, name, organization_id, now],
             )
-            source_id = self.db.execute(
-                "SELECT id FROM sources WHERE langfuse_url = ? AND project_id = ?", [langfuse_url, project_id]
-            ).fetchone()[0]
-            self.db.table("keys").upsert({"hash": key_hash, "source_id": source_id, "checked_ms": now}, pk="hash")
-        found = self.source_by_key(key_hash)
+            self.db.execute(
+                "INSERT OR REPLACE INTO keys (hash, target, source_id, checked_ms) "
+                "SELECT ?, target, id, ? FROM sources WHERE langfuse_url = ? AND project_id = ? AND target = ?",
+                [key_hash, now, langfuse_url, project_id, target],
+            )
+        found = self.source_by_key(key_hash, target)
         if found is None:
             raise AssertionError("a source that was just stored is not there")
         return found
@@ -83,11 +84,13 @@ class Sources(Store):
         missed should it be another project of the same id.
         """
         with self.transaction():
-            ((was, project_id),) = self.query("SELECT langfuse_url, project_id FROM sources WHERE id = ?", [source_id])
+            ((was, project_id, target),) = self.query(
+                "SELECT langfuse_url, project_id, target FROM sources WHERE id = ?", [source_id]
+            )
             self.db.execute("UPDATE sources SET langfuse_url = ? WHERE id = ?", [langfuse_url, source_id])
             self.db.execute(
                 "UPDATE state_keys SET name = ? WHERE scope GLOB 'merged *' AND name = ?",
-                [memory_name(langfuse_url, project_id), memory_name(was, project_id)],
+                [memory_name(langfuse_url, project_id, target), memory_name(was, project_id, target)],
             )
             self.db.execute("DELETE FROM keys WHERE source_id = ?", [source_id])
             if not any(

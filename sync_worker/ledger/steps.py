@@ -189,5 +189,21 @@ def step_7(db: Database) -> None:
     db.conn.execute("PRAGMA user_version = 7")
 
 
+@steps()
+def step_8(db: Database) -> None:
+    """Make a source a pair of a Langfuse project and a target, so that one project can be synced to several targets."""
+    db.conn.execute("ALTER TABLE sources ADD COLUMN target TEXT NOT NULL DEFAULT 'kelet'")
+    db.conn.execute("DROP INDEX idx_sources_langfuse_url_project_id")
+    db.table("sources").create_index(["langfuse_url", "project_id", "target"], unique=True)
+    db.table("keys_of_targets").create(
+        {"hash": str, "target": str, "source_id": int, "checked_ms": int}, pk=("hash", "target")
+    )
+    db.conn.execute("INSERT INTO keys_of_targets SELECT hash, 'kelet', source_id, checked_ms FROM keys")
+    db.conn.execute("DROP TABLE keys")
+    db.conn.execute("ALTER TABLE keys_of_targets RENAME TO keys")
+    db.conn.execute("UPDATE state_keys SET name = name || ' kelet' WHERE scope GLOB 'merged *'")
+    db.conn.execute("PRAGMA user_version = 8")
+
+
 #: The version this program writes.
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8

@@ -56,6 +56,7 @@ class Explanation:
             "trace_id": trace_id,
             "otlp_trace_id": otlp_trace_id(self._state.project_id, trace_id),
             "source": self._state.project_name,
+            "target": self._state.target,
             "in_langfuse": bool(observations),
             "known": note is not None,
             "pending": bool(note is not None and note.pending),

@@ -102,6 +102,7 @@ class Source:
     routes: tuple[Route, ...] = ()
     key_files: tuple[tuple[str, Path], ...] = ()
     own: tuple[tuple[str, Any], ...] = ()
+    target: str = "kelet"
 
 
 class SettingRow(NamedTuple):

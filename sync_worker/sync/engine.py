@@ -131,7 +131,7 @@ class Engine:
     def note_starts(self, sources: Iterable[Source]) -> None:
         """Record that sources which were never synced live start now: before the first request."""
         for source in sources:
-            known = self.ledger.source_by_key(keys_of(source))
+            known = self.ledger.source_by_key(keys_of(source), source.target)
             if known is None or known.sync_start_ms is None:
                 self.starts.note(source.name, self.clocks.of(source))
 

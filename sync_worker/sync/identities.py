@@ -1,4 +1,4 @@
-"""Finds the record of a source in the state file: that of its Langfuse project, under any address and keys.
+"""Finds the record of a source in the state file: that of its Langfuse project and target, under any address and keys.
 
 A project has an id, but equal ids prove nothing: they can be chosen, and a staging server is often a copy of
 production. So a project that is known at one address and is now found at another is taken for the same
@@ -73,7 +73,7 @@ class Identities:
         self._clock = clock
         self._budget_of = budget_of
         self._transport = transport
-        self._taken: dict[str, SourceState] = {}  # by the names of sources
+        self._taken: dict[tuple[str, str], SourceState] = {}  # by name and target of sources
         self._previewed: list[tuple[Source, Project]] = []
         self._lock = asyncio.Lock()  # so that the second of two new names of one project finds the first
 
@@ -101,23 +101,22 @@ class Identities:
         Raises ConfigError if the operator has to decide, or another source of this process has the record; StateError,
         and as `project_of`.
         """
-        keys = keys_of(source)
-        state = self._ledger.source_by_key(keys)
+        state = self._ledger.source_by_key(keys_of(source), source.target)
         if state is not None:
             self._check_ids(state)
         if state is None or self._clock.now_ms() - state.checked_ms >= _IDENTITY_AGE:
             project = await project_of(client)
             async with self._lock:
                 place = await self._place(source, project)
-                state = self._remember(keys, place, project)
+                state = self._remember(source, place, project)
         if self._ledger.state(source_scope(state.id)).get(UNDECIDED):
             async with self._lock:
                 await self._decide(source, state)
         self._check_ids(state)
-        for name, taken in self._taken.items():
-            if name != source.name and taken.id == state.id:
+        for (name, target), taken in self._taken.items():
+            if (name, target) != (source.name, source.target) and taken.id == state.id:
                 raise _one_project(name, source, _project_in(state), state.langfuse_url)
-        self._taken[source.name] = state
+        self._taken[source.name, source.target] = state
         return state
 
     async def preview(self, source: Source, project: Project) -> str:
@@ -127,10 +126,10 @@ class Identities:
         before; TransientError, and as the requests do.
         """
         for other, its in self._previewed:
-            if its.id == project.id:
+            if its.id == project.id and other.target == source.target:
                 await self._check_apart(source, other, project)
         self._previewed.append((source, project))
-        known = self._ledger.source_by_key(keys_of(source))
+        known = self._ledger.source_by_key(keys_of(source), source.target)
         if known is not None and known.project_id == project.id:
             return f"known as what is read at {known.langfuse_url}"
         place = await self._found_place(source, project)
@@ -145,7 +144,7 @@ class Identities:
         """Raise ConfigError if two sources of the same id are one project, by their newest observations."""
         if same_address(source.langfuse_base_url, other.langfuse_base_url):
             raise _one_project(other.name, source, project, other.langfuse_base_url)
-        states = [self._ledger.source_by_key(keys_of(one)) for one in (source, other)]
+        states = [self._ledger.source_by_key(keys_of(one), one.target) for one in (source, other)]
         if states[0] is not None and states[1] is not None and states[0].id != states[1].id:
             return  # it was decided that they are two
         async with (
@@ -171,14 +170,12 @@ class Identities:
                 f"{what}. Try: `status`, and --from with the address of one of them"
             )
         self._ledger.move_source(others[0].id, source.langfuse_base_url)
-        return self._remember(keys_of(source), source.langfuse_base_url, project), others[0].langfuse_url
+        return self._remember(source, source.langfuse_base_url, project), others[0].langfuse_url
 
     async def separate(self, source: Source) -> SourceState:
         """Give a source its own record, separate from projects of the same id elsewhere."""
         project, _, here = await self._found(source)
-        state = self._remember(
-            keys_of(source), source.langfuse_base_url if here is None else here.langfuse_url, project
-        )
+        state = self._remember(source, source.langfuse_base_url if here is None else here.langfuse_url, project)
         keys = self._ledger.state(source_scope(state.id))
         keys.drop(UNDECIDED)
         keys.save()
@@ -201,13 +198,16 @@ class Identities:
         return project, others, here
 
     def _known(self, source: Source, project: Project) -> tuple[SourceState | None, list[SourceState]]:
-        known = [state for state in self._ledger.sources() if state.project_id == project.id]
+        wanted = project.id, source.target
+        known = [state for state in self._ledger.sources() if (state.project_id, state.target) == wanted]
         here = [state for state in known if same_address(state.langfuse_url, source.langfuse_base_url)]
         others = [state for state in known if state not in here]
         return next(iter(here), None), sorted(others, key=lambda state: -state.checked_ms)
 
-    def _remember(self, keys: str, langfuse_url: str, project: Project) -> SourceState:
-        return self._ledger.store_source(keys, langfuse_url, project.id, project.name, project.organization_id)
+    def _remember(self, source: Source, langfuse_url: str, project: Project) -> SourceState:
+        return self._ledger.store_source(
+            keys_of(source), langfuse_url, project.id, source.target, project.name, project.organization_id
+        )
 
     async def _place(self, source: Source, project: Project) -> str:
         """Return the address under which the ledger stores, or is to store, a source's project."""
@@ -248,7 +248,7 @@ class Identities:
         )  # fmt: skip
 
     def _keep_apart(self, source: Source, project: Project, undecided: Sequence[SourceState]) -> None:
-        state = self._remember(keys_of(source), source.langfuse_base_url, project)
+        state = self._remember(source, source.langfuse_base_url, project)
         if undecided:
             keys = self._ledger.state(source_scope(state.id))
             keys.put(UNDECIDED, [other.id for other in undecided])
@@ -306,7 +306,7 @@ class Identities:
         """Return keys that were used at the known address of a project; no others are sent to that address."""
         for one in (source, *self._settings.sources):
             for url in (other.langfuse_url, one.langfuse_base_url):  # which may be another spelling of it
-                known = self._ledger.source_by_key(keys_hash(url, *_key_pair(one)))
+                known = self._ledger.source_by_key(keys_hash(url, *_key_pair(one)), other.target)
                 if known is not None and known.id == other.id:
                     return _key_pair(one)
         return None

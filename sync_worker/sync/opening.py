@@ -56,7 +56,7 @@ async def open_source(
 
     Raises CredentialsRefused, SourcePaused, ConfigError, StateError or TransientError.
     """
-    known = ledger.source_by_key(keys_of(source))
+    known = ledger.source_by_key(keys_of(source), source.target)
     client = _client(source, settings, known, clock, max_elapsed, budgets, paces, transports, limits)
     sending = Backoff("Kelet", clock, max_elapsed)
     kelet = KeletClient(
@@ -126,7 +126,7 @@ async def ask_time(
     transports: Transports,
 ) -> None:
     """Request the time of a source's Langfuse, before anything else. Raises as requests do."""
-    known = ledger.source_by_key(keys_of(source))
+    known = ledger.source_by_key(keys_of(source), source.target)
     client = _client(source, settings, known, clock, max_elapsed, budgets, paces, transports, Limits())
     try:
         await client.ask_time()

@@ -18,7 +18,7 @@ from tests.support.state import put
 
 def _filled(path: Path, clock: VirtualClock) -> None:
     ledger = open_ledger(path, clock)
-    source = ledger.store_source("k", "https://a", "p", "Name", "org").id
+    source = ledger.store_source("k", "https://a", "p", "kelet", "Name", "org").id
     for number in range(40):
         trace = f"trace-{number}"
         ledger.commit_interval(

@@ -35,7 +35,7 @@ def make(tmp_path: Path, clock: VirtualClock) -> Iterator[Make]:
             ledger = open_ledger(tmp_path / f"{name}.db", clock)
             stack.callback(ledger.close)
             for project in projects:
-                ledger.store_source(f"key of {project}", URL, project, project.upper(), "org")
+                ledger.store_source(f"key of {project}", URL, project, "kelet", project.upper(), "org")
             return ledger
 
         yield made
@@ -70,7 +70,7 @@ def test_sources_are_matched_by_what_they_are(make: Make) -> None:
     assert set(own.completed_observations(1, ["t"])) == {("t", "of a")}
     assert set(own.completed_observations(2, ["t"])) == {("t", "of b"), ("t", "bad b")}
     assert (own.completed_intervals(1, BACKFILL), own.completed_intervals(2, BACKFILL)) == ([Interval(0, 10)], [])
-    known = own.source_by_key("key of b")
+    known = own.source_by_key("key of b", "kelet")
     assert known is not None
     assert known.id == 2
 
@@ -327,12 +327,26 @@ def test_the_file_that_is_read_stays_as_it_is(make: Make, tmp_path: Path) -> Non
     assert set(picture(tmp_path)) >= {"own.db", "other.db"}
 
 
+def test_targets_of_a_project_stay_apart(make: Make) -> None:
+    """What one target got would count as sent to the other, and never arrive there."""
+    own, other = make("own", "a"), make("other", "a")
+    beside = other.store_source("key of a", URL, "a", "tempo", "A", "org")
+    other.commit_result(1, [span("t", "of kelet")], [])
+    other.commit_result(beside.id, [span("t", "of tempo")], [])
+    for _ in range(2):
+        merge(own, other)
+    assert [(source.project_id, source.target) for source in own.sources()] == [("a", "kelet"), ("a", "tempo")]
+    assert set(own.completed_observations(1, ["t"])) == {("t", "of kelet")}
+    assert set(own.completed_observations(2, ["t"])) == {("t", "of tempo")}
+    assert [found.id for target in ("kelet", "tempo") if (found := own.source_by_key("key of a", target))] == [1, 2]
+
+
 def test_project_at_another_address_is_refused_unless_told(path: Path, clock: VirtualClock) -> None:
     """Shards that reach the server by another name become a second project: a backfill sends all of it again."""
     own = open_ledger(path, clock)
     other = open_ledger(path.with_name("other.db"), clock)
-    own.store_source("k1", "https://a", "p", "Name", "org")
-    theirs = other.store_source("k2", "https://b", "p", "Name", "org")
+    own.store_source("k1", "https://a", "p", "kelet", "Name", "org")
+    theirs = other.store_source("k2", "https://b", "p", "kelet", "Name", "org")
     other.commit_result(theirs.id, [span("t", "r", 5)], [])
     with pytest.raises(StateError, match="--by-id") as caught:
         merge(own, other)
@@ -340,7 +354,7 @@ def test_project_at_another_address_is_refused_unless_told(path: Path, clock: Vi
     assert own.query("SELECT count(*) FROM sent") == [(0,)]
     assert merge(own, other, by_id=True).observations == 1
     assert [source.langfuse_url for source in own.sources()] == ["https://a"]
-    assert own.source_by_key("k2") is None  # at the other address it is to be compared first
+    assert own.source_by_key("k2", "kelet") is None  # at the other address it is to be compared first
     assert merge(own, other, by_id=True).observations == 0
     own.close()
     other.close()

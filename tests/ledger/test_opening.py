@@ -15,6 +15,7 @@ from sqlite_utils.migrations import Migrations
 from sync_worker.errors import StateError
 from sync_worker.intervals import Interval
 from sync_worker.ledger import Ledger, file, file_systems, open_ledger
+from sync_worker.ledger.sources import memory_name
 from sync_worker.ledger.steps import SCHEMA_VERSION, step_1, steps
 from tests.ledger.made import another_program, letter, note, picture, span
 from tests.support.clock import VirtualClock
@@ -151,6 +152,9 @@ def test_file_of_the_first_version_is_brought_up(path: Path, clock: VirtualClock
     old.execute("INSERT INTO sent VALUES (1, 't', 'r', 10, 7, x'00', 20)")
     old.execute("INSERT INTO traces VALUES (1, 't', 0, 10, 11, NULL, 0, 'p', '{}')")
     old.execute("INSERT INTO coverage VALUES (1, 'live', 0, 100)")
+    old.execute("INSERT INTO sources VALUES (1, 'https://a', 'p1', 'Name', 'org', 500, 1)")
+    old.execute("INSERT INTO keys VALUES ('k', 1, 3)")
+    old.execute("INSERT INTO state_keys VALUES ('merged f', 'https://a p1', '{}')")
     letters = [(1, "t", "odd", "unreadable"), (1, "t", "bad", "rejected"), (1, None, None, "unreadable")]
     old.executemany(
         "INSERT INTO dead_letters (source_id, trace_id, observation_id, kind, reason, made_ms) "
@@ -161,6 +165,11 @@ def test_file_of_the_first_version_is_brought_up(path: Path, clock: VirtualClock
     old.close()
     ledger = open_ledger(path, clock)
     assert ledger.query("PRAGMA user_version") == [(SCHEMA_VERSION,)]
+    source = ledger.source_by_key("k", "kelet")
+    assert source is not None
+    assert (source.id, source.target, source.sync_start_ms, source.checked_ms) == (1, "kelet", 500, 3)
+    assert ledger.source_by_key("k", "tempo") is None
+    assert ledger.stored_key("merged f", memory_name("https://a", "p1", "kelet")) == "{}"
     assert set(ledger.completed_observations(1, ["t"])) == {("t", "r"), ("t", "odd"), ("t", "bad")}
     assert [one.observation_id for one in ledger.dead_letters_due(1, 3, 10)] == ["odd"]
     ledger.commit_result(1, [span("t", "r2", 12)], [])

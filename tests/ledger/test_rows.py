@@ -264,10 +264,10 @@ def test_forget_beside_a_backfill_that_sends(ledger: Ledger) -> None:
 
 def test_source_of_a_pair_of_keys(ledger: Ledger) -> None:
     """New keys of a project would begin it anew, or a project of the same name on another server go on in its place."""
-    one = ledger.store_source("k1", "https://a", "p1", "Name", "org")
+    one = ledger.store_source("k1", "https://a", "p1", "kelet", "Name", "org")
     ledger.set_sync_start(one.id, 500)
-    again = ledger.store_source("k2", "https://a", "p1", "New name", "org 2")
-    other = ledger.store_source("k3", "https://b", "p1", "Name", "org")
+    again = ledger.store_source("k2", "https://a", "p1", "kelet", "New name", "org 2")
+    other = ledger.store_source("k3", "https://b", "p1", "kelet", "Name", "org")
     assert (again.id, again.project_name, again.organization_id, again.sync_start_ms) == (
         one.id,
         "New name",
@@ -275,18 +275,24 @@ def test_source_of_a_pair_of_keys(ledger: Ledger) -> None:
         500,
     )
     assert (other.id != one.id, other.sync_start_ms) == (True, None)
-    found = ledger.source_by_key("k1")
+    found = ledger.source_by_key("k1", "kelet")
     assert found is not None
     assert found.id == one.id
-    assert ledger.source_by_key("unknown") is None
+    assert ledger.source_by_key("unknown", "kelet") is None
     assert [state.id for state in ledger.sources()] == [one.id, other.id]
-    moved = ledger.store_source("k1", "https://b", "p1", "Name", "org")
+    assert ledger.source_by_key("k1", "tempo") is None
+    beside = ledger.store_source("k1", "https://a", "p1", "tempo", "Name", "org")
+    assert (beside.target, beside.sync_start_ms, beside.id in {one.id, other.id}) == ("tempo", None, False)
+    assert ledger.source_by_key("k1", "kelet") == ledger.store_source(
+        "k1", "https://a", "p1", "kelet", "New name", "org 2"
+    )
+    moved = ledger.store_source("k1", "https://b", "p1", "kelet", "Name", "org")
     assert moved.id == other.id
 
 
 def test_sync_start_is_set_once(ledger: Ledger) -> None:
     """A restart with another SYNC_START would leave a hole, or send what lies before."""
-    source = ledger.store_source("k", "https://a", "p", "Name", "org")
+    source = ledger.store_source("k", "https://a", "p", "kelet", "Name", "org")
     assert [ledger.set_sync_start(source.id, edge) for edge in (500, 400, 600)] == [500, 500, 500]
 
 

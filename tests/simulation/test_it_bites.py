@@ -183,7 +183,7 @@ def _writes_into_a_file_without_a_name(patch: pytest.MonkeyPatch) -> None:
 
 
 def _takes_all_sources_for_one(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Ledger, "source_by_key", lambda self, _: next(iter(self.sources()), None))
+    patch.setattr(Ledger, "source_by_key", lambda self, *_: next(iter(self.sources()), None))
 
 
 def _verifies_nothing(patch: pytest.MonkeyPatch) -> None:

@@ -139,6 +139,7 @@ def _decide(
                     "source": sources[0].name,
                     "project_id": state.project_id,
                     "langfuse_url": state.langfuse_url,
+                    "target": state.target,
                     "from_url": old,
                 }
             )

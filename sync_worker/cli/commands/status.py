@@ -66,7 +66,7 @@ def describe(ledger: Ledger, now_ms: int, lookback_windows_ms: Callable[[int], S
 
 def _lookback_windows_ms(settings: Settings, ledger: Ledger) -> Callable[[int], Sequence[int]]:
     """Return what tells the lookback windows of a source; one that no settings name any more has the common ones."""
-    states = [(source, ledger.source_by_key(keys_of(source))) for source in settings.sources]
+    states = [(source, ledger.source_by_key(keys_of(source), source.target)) for source in settings.sources]
     own = {state.id: settings.of(source) for source, state in states if state is not None}
     return lambda source_id: [span_ms(window) for window in own.get(source_id, settings).late_horizons]
 
@@ -90,6 +90,7 @@ def _source(ledger: Ledger, source: SourceState, now_ms: int, lookback_windows_m
         "langfuse_url": source.langfuse_url,
         "project_id": source.project_id,
         "project_name": source.project_name,
+        "target": source.target,
         "sync_start": None if first is None else iso_time(first),
         "watermark": None if watermark is None else iso_time(watermark),
         "lag_seconds": None if watermark is None else max(0, (now_ms - watermark) // 1000),
@@ -120,7 +121,9 @@ def _print(state: dict[str, Any]) -> None:
         print_line("no source has been synced yet")
     for source in state["sources"]:
         print_line()
-        print_line(f"{source['project_name']} ({source['project_id']}) at {source['langfuse_url']}")
+        print_line(
+            f"{source['project_name']} ({source['project_id']}) at {source['langfuse_url']} to {source['target']}"
+        )
         if source["watermark"] is None:
             print_line("  live          not started")
         else:

@@ -94,9 +94,9 @@ def _take_source(
         ledger.db.execute("UPDATE sources SET sync_start_ms = ? WHERE id = ?", [source.sync_start_ms, own.id])
     _take_state_keys(ledger, pair, as_own=as_own)
 
-    name = memory_name(own.langfuse_url, own.project_id)
+    name = memory_name(own.langfuse_url, own.project_id, own.target)
     memory = Memory.read(ledger, "main", name)
-    told = Memory.read(ledger, "other", memory_name(source.langfuse_url, source.project_id))
+    told = Memory.read(ledger, "other", memory_name(source.langfuse_url, source.project_id, source.target))
     before = memory.of(file_id)
     done, known = done_by_hour(other, source.id), known_by_hour(pair)
     take_deliveries(pair)
@@ -115,9 +115,9 @@ def _take_source(
 
 
 def _own_source(ledger: Ledger, other: Ledger, source: SourceState, *, by_id: bool) -> SourceState:
-    known = [one for one in ledger.sources() if one.project_id == source.project_id]
+    known = _of_project(ledger, source)
     here = [one for one in known if same_address(one.langfuse_url, source.langfuse_url)]
-    told_apart = sum(one.project_id == source.project_id for one in other.sources()) > 1  # there, by the operator
+    told_apart = len(_of_project(other, source)) > 1  # there, by the operator
     if known and not here and not told_apart and (not by_id or len(known) > 1):
         raise StateError(
             f"project {source.project_id} is known at {', '.join(one.langfuse_url for one in known)} in {ledger.path}, "
@@ -127,8 +127,9 @@ def _own_source(ledger: Ledger, other: Ledger, source: SourceState, *, by_id: bo
     is_new = not here and (told_apart or not known)
     if is_new:
         ledger.db.execute(
-            "INSERT INTO sources (langfuse_url, project_id, project_name, organization_id, created_ms) SELECT "
-            "langfuse_url, project_id, project_name, organization_id, created_ms FROM other.sources WHERE id = ?",
+            "INSERT INTO sources (langfuse_url, project_id, target, project_name, organization_id, created_ms) "
+            "SELECT langfuse_url, project_id, target, project_name, organization_id, created_ms "
+            "FROM other.sources WHERE id = ?",
             [source.id],
         )
         own = ledger.sources()[-1]
@@ -136,10 +137,16 @@ def _own_source(ledger: Ledger, other: Ledger, source: SourceState, *, by_id: bo
         own = (here or known)[0]
     if here or is_new:  # keys that open it at another address would pass by the comparison of both
         ledger.db.execute(
-            "INSERT OR IGNORE INTO keys SELECT hash, ?, checked_ms FROM other.keys WHERE source_id = ?",
+            "INSERT OR IGNORE INTO keys (hash, target, source_id, checked_ms) SELECT hash, target, ?, checked_ms "
+            "FROM other.keys WHERE source_id = ?",
             [own.id, source.id],
         )
     return own
+
+
+def _of_project(ledger: Ledger, source: SourceState) -> list[SourceState]:
+    """Return a file's sources of the same project id and target, at whatever address."""
+    return [one for one in ledger.sources() if (one.project_id, one.target) == (source.project_id, source.target)]
 
 
 def _check_mapping(ledger: Ledger, own_id: int, other: Ledger, other_id: int) -> None:
