@@ -8,6 +8,7 @@ import contextlib
 import logging
 import os
 import signal
+import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any, Protocol, TypeVar
 
@@ -15,7 +16,7 @@ from sync_worker.cli.output import say
 from sync_worker.cli.signals import restore_handlers
 from sync_worker.clock import Stopped, SystemClock
 from sync_worker.connections import check_connections
-from sync_worker.errors import ConfigError, ExitCode, StateError, SyncError
+from sync_worker.errors import ConfigError, ExitCode, LeaseHeld, StateError, SyncError
 from sync_worker.ledger import Ledger, copies, open_ledger
 from sync_worker.ledger import lease as leases
 from sync_worker.settings import Settings, Source, load
@@ -24,6 +25,9 @@ from sync_worker.sync.start import start_without_effect
 from sync_worker.watch import logs
 
 _T = TypeVar("_T")
+
+#: How often, and how many seconds apart, the lease of another `send` is tried.
+_LEASE_POLLS, _LEASE_PAUSE = 60, 0.5
 
 log = logging.getLogger(__name__)
 
@@ -113,8 +117,11 @@ def state_file(
 
 @contextlib.contextmanager
 def hold_lease(ledger: Ledger, role: str, *, sends: bool = True) -> Iterator[leases.Lease]:
-    """Hold the lease of a role. Raises LeaseHeld, and StateError if the command `sends` and the file is a copy."""
-    lease = leases.take(ledger, role)
+    """Hold the lease of a role. Raises LeaseHeld, and StateError if the command `sends` and the file is a copy.
+
+    Another `send` is waited for: it is done in seconds.
+    """
+    lease = _take_waiting(ledger, role) if role == leases.SEND else leases.take(ledger, role)
     try:
         if sends:
             copies.check_latest(ledger)
@@ -122,6 +129,14 @@ def hold_lease(ledger: Ledger, role: str, *, sends: bool = True) -> Iterator[lea
         yield lease
     finally:
         leases.release(ledger, lease)
+
+
+def _take_waiting(ledger: Ledger, role: str) -> leases.Lease:
+    for _ in range(_LEASE_POLLS):
+        with contextlib.suppress(LeaseHeld):
+            return leases.take(ledger, role)
+        time.sleep(_LEASE_PAUSE)
+    return leases.take(ledger, role)
 
 
 async def run_with_heartbeats(ledger: Ledger, lease: leases.Lease, work: Awaitable[_T]) -> _T:

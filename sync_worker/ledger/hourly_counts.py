@@ -28,6 +28,11 @@ def add_forgotten(store: Store, traces: Iterable[tuple[int, str]]) -> None:
     )
 
 
+def forgotten_hours(store: Store, source_id: int) -> set[int]:
+    """Return the hours (counted from 1970) in which observations start that were sent and forgotten."""
+    return {hour for hour, count in store.query(_FORGOTTEN, [source_id]) if count}
+
+
 def completed_by_hour(store: Store, source_id: int) -> Counter[int]:
     """Return how many observations that start in each hour (counted from 1970) are completed.
 

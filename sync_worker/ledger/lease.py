@@ -26,7 +26,7 @@ from sync_worker.ledger.place import open_private
 if TYPE_CHECKING:
     from sync_worker.ledger.ledger import Ledger
 
-LIVE, BACKFILL, RETRY = "live", "backfill", "retry"
+LIVE, BACKFILL, RETRY, SEND = "live", "backfill", "retry", "send"
 HEARTBEAT = 20.0  # seconds between two heartbeats
 LIMIT = 120.0  # seconds without one after which another machine's lease counts as abandoned
 #: An abandoned lease of another machine is checked so often, so many seconds apart, before it is taken over.
@@ -77,7 +77,7 @@ def take(ledger: Ledger, role: str) -> Lease:
                 },
                 pk="role",
             )  # fmt: skip
-            ledger.db.execute("DELETE FROM claims WHERE role = ?", [role])
+            _delete_claims(ledger, role)
     except BaseException:
         lock.close()
         raise
@@ -102,7 +102,7 @@ def release(ledger: Ledger, lease: Lease) -> None:
     try:
         with contextlib.suppress(LeaseHeld, StateError), ledger.transaction():
             ledger.db.execute("DELETE FROM leases WHERE role = ? AND token = ?", [lease.role, lease.token])
-            ledger.db.execute("DELETE FROM claims WHERE role = ?", [lease.role])
+            _delete_claims(ledger, lease.role)
     finally:
         ledger.lease = None
         lease.lock.close()
@@ -124,6 +124,11 @@ def lease_owner(ledger: Ledger, role: str) -> dict[str, object] | None:
     except OSError:
         locked = False
     return held if _may_live(held, ledger.clock.now_ms(), locked=locked) else None
+
+
+def _delete_claims(ledger: Ledger, role: str) -> None:
+    for table in ("claims", "trace_claims"):
+        ledger.db.execute(f"DELETE FROM {table} WHERE role = ?", [role])
 
 
 def _stored(ledger: Ledger, role: str) -> dict[str, Any] | None:

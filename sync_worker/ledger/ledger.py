@@ -12,7 +12,7 @@ from sync_worker.errors import DeadLettersFull
 from sync_worker.intervals import Interval, gaps, merged
 from sync_worker.ledger.claims import unclaim
 from sync_worker.ledger.dead_letters import DeadLetters
-from sync_worker.ledger.hourly_counts import add_forgotten, completed_by_hour
+from sync_worker.ledger.hourly_counts import add_forgotten, completed_by_hour, forgotten_hours
 from sync_worker.ledger.intervals import CompletedIntervals
 from sync_worker.ledger.lease import BACKFILL
 from sync_worker.ledger.records import DeadLetter, SecondRead, SentObservation, TraceNote
@@ -20,6 +20,7 @@ from sync_worker.ledger.requests import Requests
 from sync_worker.ledger.second_reads import SecondReads
 from sync_worker.ledger.sources import Sources
 from sync_worker.ledger.store import SENT_COLUMNS, in_lists, storable
+from sync_worker.ledger.trace_claims import claim_traces, release_traces
 
 if TYPE_CHECKING:
     from sync_worker.spans.model import EncodedSpan, RowKey
@@ -167,10 +168,36 @@ class Ledger(Sources, CompletedIntervals, DeadLetters, SecondReads):
         """Return how many rows that start in each hour (counted from 1970) are done, forgotten ones included."""
         return completed_by_hour(self, source_id)
 
+    def forgotten_hours(self, source_id: int) -> set[int]:
+        """Return the hours (counted from 1970) in which observations start that were sent and forgotten."""
+        return forgotten_hours(self, source_id)
+
     def delete_hourly_count(self, source_id: int, hour: int) -> None:
         """Count an hour's (from 1970) forgotten rows no longer: they are sent again, and then known by name."""
         with self.transaction():
             self.db.conn.execute("DELETE FROM hourly_counts WHERE source_id = ? AND hour = ?", [source_id, hour])
+
+    def begin_sending(
+        self, source_id: int, notes: Sequence[TraceNote], rerouted: Iterable[TraceNote] = ()
+    ) -> tuple[set[str], dict[tuple[str, str], SentObservation]]:
+        """Claim traces and store their notes, before anything of them is sent.
+
+        Returns the traces that another run is sending, whose notes are not stored, and what is sent of the others, by
+        (trace id, observation id). `rerouted` are those whose Kelet project followed the settings.
+        """
+        with self.transaction():
+            held = claim_traces(self, source_id, [note.trace_id for note in notes])
+            others = {note.trace_id for note in notes if storable(note.trace_id) in held}
+            mine = [note for note in notes if note.trace_id not in others]
+            self._reroute(source_id, rerouted)
+            self._store_traces(source_id, mine)
+            sent = self.sent_observations(source_id, [note.trace_id for note in mine])
+        return others, sent
+
+    def end_sending(self, source_id: int) -> None:
+        """Release the traces that this run claimed."""
+        with self.transaction():
+            release_traces(self, source_id)
 
     def commit_interval(
         self,

@@ -205,5 +205,16 @@ def step_8(db: Database) -> None:
     db.conn.execute("PRAGMA user_version = 8")
 
 
+@steps()
+def step_9(db: Database) -> None:
+    """Keep which traces a run is sending."""
+    db.conn.execute(
+        """CREATE TABLE trace_claims (
+             source_id INTEGER NOT NULL, trace_id TEXT NOT NULL, role TEXT NOT NULL,
+             PRIMARY KEY (source_id, trace_id)) WITHOUT ROWID"""
+    )
+    db.conn.execute("PRAGMA user_version = 9")
+
+
 #: The version this program writes.
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9

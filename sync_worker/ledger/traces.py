@@ -72,13 +72,12 @@ class Traces(Store):
         )
         return [_note(row) for row in rows]
 
-    def reroute(self, source_id: int, traces: Iterable[TraceNote]) -> None:
+    def _reroute(self, source_id: int, traces: Iterable[TraceNote]) -> None:
         """Store another Kelet project and its origin of traces whose decision followed the settings."""
-        with self.transaction():
-            self.db.conn.executemany(
-                "UPDATE traces SET project = ?, origin = ? WHERE source_id = ? AND trace_id = ?",
-                [(note.project, note.origin, source_id, storable(note.trace_id)) for note in traces],
-            )
+        self.db.conn.executemany(
+            "UPDATE traces SET project = ?, origin = ? WHERE source_id = ? AND trace_id = ?",
+            [(note.project, note.origin, source_id, storable(note.trace_id)) for note in traces],
+        )
 
     def newest_flushed(self, source_id: int, before_ms: int) -> int | None:
         """Return the latest time of flushed traces before a time; None where there are none."""

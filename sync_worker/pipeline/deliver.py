@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from collections.abc import Collection, Sequence
 
+from sync_worker.errors import LeaseHeld, StateError
 from sync_worker.kelet.batches import Batcher
-from sync_worker.ledger import TraceNote
+from sync_worker.ledger import SentObservation, TraceNote
 from sync_worker.pipeline.convert import Converter
 from sync_worker.pipeline.notes import Notes
 from sync_worker.pipeline.prepare import Preparer
 from sync_worker.pipeline.session import Session
 from sync_worker.pipeline.trace import Trace
+from sync_worker.records import Observation
 from sync_worker.spans.context import trace_of
 from sync_worker.spans.fingerprint import fingerprint
 from sync_worker.spans.model import RowKey
+
+#: How often to check whether another run has sent a trace, in seconds.
+_POLL_SECONDS = 0.5
+
+log = logging.getLogger(__name__)
 
 
 class Deliverer:
@@ -24,16 +33,20 @@ class Deliverer:
         self._preparer = preparer
         self._converter = converter
         self._notes = notes
+        self._holds = False  # whether traces may be claimed
 
-    async def deliver(self, traces: Sequence[Trace], stay_pending: Collection[str] = ()) -> set[str]:
+    async def deliver(
+        self, traces: Sequence[Trace], stay_pending: Collection[str] = (), *, again: bool = False
+    ) -> set[str]:
         """Send the fresh observations of traces, until each is accepted, dead-lettered, or undelivered.
 
         Returns the traces with undelivered observations: Kelet does not know their project, or fails on one of their
-        spans. Those in `stay_pending` are pending until all is sent. A trace whose project is in no setting any more
+        spans. Those in `stay_pending` are pending until all is sent. A trace that another run is sending waits until it
+        is sent; what is done by then is not sent, except with `again`. A trace whose project is in no setting any more
         and unknown to Kelet is sent to the source's own. Raises as `Delivery`.
         """
         routing = self._session.routing
-        undelivered = await self._deliver(traces, stay_pending)
+        undelivered = await self._deliver_all(traces, stay_pending, again=again)
         orphaned = [trace for trace in traces if trace.trace_id in undelivered and routing.is_orphaned(trace.note)]
         if not orphaned:
             return undelivered
@@ -45,12 +58,38 @@ class Deliverer:
             trace.others += [one for one in trace.fresh if (trace.trace_id, one.id) in done]
             trace.fresh = [one for one in trace.fresh if (trace.trace_id, one.id) not in done]
         orphaned_ids = {trace.trace_id for trace in orphaned}
-        return undelivered - orphaned_ids | await self._deliver(orphaned, stay_pending)
+        return undelivered - orphaned_ids | await self._deliver_all(orphaned, stay_pending, again=again)
 
-    async def _deliver(self, traces: Sequence[Trace], stay_pending: Collection[str]) -> set[str]:
+    def end(self) -> None:
+        """Release the traces that were claimed; the end of the lease does it too, so that it fails is no error."""
+        if self._holds:
+            with contextlib.suppress(StateError, LeaseHeld):
+                self._session.ledger.end_sending(self._session.source_id)
+            self._holds = False
+
+    async def _deliver_all(self, traces: Sequence[Trace], stay_pending: Collection[str], *, again: bool) -> set[str]:
+        """Deliver traces: first those that no other run is sending, then the others when they are released."""
+        undelivered: set[str] = set()
+        rest, waits = list(traces), False
+        while rest:
+            others = self._begin(rest, stay_pending, again=again)
+            mine = [trace for trace in rest if trace.trace_id not in others]
+            undelivered |= await self._deliver(mine)
+            rest = [trace for trace in rest if trace.trace_id in others]
+            if rest:
+                self.end()  # two runs that wait for each other would wait for ever
+                if not waits:
+                    log.info("another run is sending trace %s: waiting until it is sent", rest[0].trace_id)
+                    waits = True
+                await self._session.clock.sleep(_POLL_SECONDS)
+                notes = self._session.ledger.traces(self._session.source_id, [trace.trace_id for trace in rest])
+                for trace in rest:
+                    trace.note = notes.get(trace.trace_id)
+        return undelivered
+
+    async def _deliver(self, traces: Sequence[Trace]) -> set[str]:
         if not traces:
             return set()
-        self._decide_projects(traces, stay_pending)
         policy = self._session.policy
         batches = Batcher(policy.max_batch_spans, policy.max_batch_bytes)
         async with self._session.delivery.sending() as sending:
@@ -62,17 +101,25 @@ class Deliverer:
         self._leave_out(traces)
         return {key.trace for key in sending.undelivered}
 
-    def _decide_projects(self, traces: Sequence[Trace], stay_pending: Collection[str]) -> None:
-        """Decide the project of each trace, and store it before anything of it is sent."""
+    def _begin(self, traces: Sequence[Trace], stay_pending: Collection[str], *, again: bool) -> set[str]:
+        """Decide the project of each trace, store it, and claim the trace before anything of it is sent.
+
+        Returns the traces that another run is sending. Removes what another run sent since it was read.
+        """
         session = self._session
         before = {trace.trace_id: trace.note for trace in traces}
         for trace in traces:
             trace.note = self._notes.of_ready(trace, pending=trace.trace_id in stay_pending)
         notes = [trace.note for trace in traces if trace.note is not None]
         rerouted = [note for note in notes if _is_rerouted(before[note.trace_id], note)]
-        if rerouted:
-            session.ledger.reroute(session.source_id, rerouted)
-        session.ledger.store_traces(session.source_id, notes)
+        others, sent = session.ledger.begin_sending(session.source_id, notes, rerouted)
+        self._holds = True
+        for trace in traces if sent and not again else ():
+            done = [one for one in trace.fresh if _is_sent(one, sent.get((trace.trace_id, one.id)))]
+            if done:
+                trace.others += done
+                trace.fresh = [one for one in trace.fresh if one not in done]
+        return others
 
     def _leave_out(self, traces: Sequence[Trace]) -> None:
         """Store that observations are done which a direct export would not have."""
@@ -85,6 +132,11 @@ class Deliverer:
                     for one in left_out
                 ),
             )
+
+
+def _is_sent(observation: Observation, sent: SentObservation | None) -> bool:
+    """Whether an observation was sent in this state."""
+    return sent is not None and sent.fingerprint == fingerprint(observation)
 
 
 def _is_rerouted(before: TraceNote | None, now: TraceNote) -> bool:

@@ -28,13 +28,16 @@ class Pipeline:
 
     async def run(self, job: Job, held_bytes: int | None = None) -> None:
         """Run a job. An error does not undo what it committed. Raises as reader and delivery do."""
-        async with aclosing(read(self.session, job, held_bytes)) as groups:
-            async for group in groups:
-                taken = job.select(group)
-                traces = await self.preparer.prepare(taken, job.sends, again=job.again)
-                choice = job.choose(traces, taken)
-                ready = [trace for trace in choice.ready if trace.fresh]
-                left = await self.deliverer.deliver(ready, choice.stay_pending)
-                if group.is_flush:
-                    self.session.delivery.finish()
-                job.commit(group, taken, choice, left)
+        try:
+            async with aclosing(read(self.session, job, held_bytes)) as groups:
+                async for group in groups:
+                    taken = job.select(group)
+                    traces = await self.preparer.prepare(taken, job.sends, again=job.again)
+                    choice = job.choose(traces, taken)
+                    ready = [trace for trace in choice.ready if trace.fresh]
+                    left = await self.deliverer.deliver(ready, choice.stay_pending, again=job.again)
+                    if group.is_flush:
+                        self.session.delivery.finish()
+                    job.commit(group, taken, choice, left)
+        finally:
+            self.deliverer.end()

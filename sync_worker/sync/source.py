@@ -30,6 +30,7 @@ from sync_worker.runs.live import LiveSync
 from sync_worker.runs.preview import Preview, observations_of_trace, preview
 from sync_worker.runs.resend import Resend
 from sync_worker.runs.retry import ManualRetry
+from sync_worker.runs.send import SendResult, TraceSend
 from sync_worker.runs.verify import Verdict, Verification
 from sync_worker.settings import Settings, Source
 from sync_worker.spans.model import Conversion
@@ -102,6 +103,13 @@ class SourceSync:
         if own:
             await self._pipeline.run(ManualRetry(self._pipeline, own))
             self._session.delivery.check()
+
+    async def send(self, trace_ids: Sequence[str], *, again: bool) -> list[SendResult]:
+        """Send traces by id now; see `TraceSend`. Raises as reader and delivery do."""
+        job = TraceSend(self._pipeline, self.source.name, trace_ids, again=again)
+        await self._pipeline.run(job)
+        self._session.delivery.check()
+        return list(job.results.values())
 
     async def verify(self, interval: Interval | None, *, repair: bool = False) -> Verdict:
         """Compare completed intervals with Langfuse; `repair` reopens those with missing observations. See `verify`."""

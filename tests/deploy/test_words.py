@@ -12,7 +12,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted(path for path in (ROOT / "deploy").rglob("*") if path.is_file())
 COMMANDS = {
-    *("demo", "check", "once", "run", "backfill", "plan", "status", "verify", "explain"),
+    *("demo", "check", "once", "run", "backfill", "plan", "status", "verify", "explain", "send"),
     *("dead-letters list", "dead-letters retry", "dead-letters drop", "config show", "state merge"),
 }
 STARTS = re.compile(

@@ -98,6 +98,8 @@ def _say_all(made: World, rows: list[Row]) -> Iterator[tuple[str, set[str]]]:
     yield repair[0], resend[1] | repair[1] | say("verify", "verify")[1] | say("verify", "verify", **refused)[1]
     explain = ("explain", rows[0]["traceId"])
     yield "explain", say("explain", *explain)[1] | say("explain", *explain, **refused)[1]
+    send = ("send", rows[0]["traceId"], "f" * 32)
+    yield "send", say("send", *send)[1] | say("send", *send, **refused)[1]
     yield "status", _status(made)
     yield say("dead-letters retry", "dead-letters", "retry", "--all")
     yield say("dead-letters drop", "dead-letters", "drop", "--all")
@@ -146,6 +148,7 @@ def test_every_object_is_on_the_page(printed: dict[str, set[str]]) -> None:
         "check",
         "verify",
         "explain",
+        "send",
         "convert",
         "dead_letters",
         "config",

@@ -19,13 +19,15 @@ from sync_worker.demo.langfuse_server import RecordedLangfuse
 from sync_worker.demo.receiver import OtlpReceiver, ReceivedSpan
 from sync_worker.intervals import Interval
 from sync_worker.ledger import open_ledger
-from sync_worker.ledger.lease import BACKFILL, LIVE, release, take
+from sync_worker.ledger.lease import BACKFILL, LIVE, SEND, release, take
 from sync_worker.pipeline.limits import Limits
 from sync_worker.pipeline.report import SourceReport
+from sync_worker.runs.send import SendResult
 from sync_worker.settings import Settings, load
 from sync_worker.spans.ids import otlp_span_id, otlp_trace_id, source_trace_id
 from sync_worker.sync.engine import Engine
 from sync_worker.sync.shards import Shard
+from sync_worker.sync.source import SourceSync
 from tests.support.clock import VirtualClock
 
 ROOT = Path(__file__).parents[2]
@@ -69,6 +71,17 @@ class World:
     def backfill(self, start_ms: int, end_ms: int) -> tuple[SourceReport, int]:
         """Do a backfill in this process, by the virtual clock."""
         return self._run(lambda engine, source: engine.backfill(source, Interval(start_ms, end_ms)), 60.0, BACKFILL)
+
+    def send(self, *trace_ids: str, again: bool = False) -> list[SendResult]:
+        """Send traces by id in this process, without an error."""
+        results: list[SendResult] = []
+
+        async def work(sync: SourceSync) -> None:
+            results.extend(await sync.send(trace_ids, again=again))
+
+        report, code = self._run(lambda engine, source: engine.work(source, work), 60.0, SEND)
+        assert (report.error, code) == (None, 0)
+        return results
 
     def shard(self, shard: Shard, start_ms: int, end_ms: int) -> tuple[SourceReport, int]:
         """Do one machine's share of a backfill in this process, with a state file of its own."""

@@ -11,9 +11,10 @@ from sync_worker.cli.commands import (
     once,
     plan,
     run,
+    send,
     state,
     status,
     verify,
 )
 
-COMMANDS = (demo, check, once, run, plan, backfill, status, verify, explain, convert, dead_letters, state, config)
+COMMANDS = (demo, check, once, run, plan, backfill, status, verify, explain, send, convert, dead_letters, state, config)

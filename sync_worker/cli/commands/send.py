@@ -1,0 +1,72 @@
+"""`send TRACE ...`: traces into Kelet now, for a support case."""
+
+from __future__ import annotations
+
+import argparse
+
+from sync_worker.cli.common import Subparsers, add_common_options
+from sync_worker.cli.jobs import for_each_source
+from sync_worker.cli.output import print_json, print_line
+from sync_worker.errors import ExitCode
+from sync_worker.ledger.lease import SEND
+from sync_worker.runs.send import SendResult
+from sync_worker.sync.engine import overall
+from sync_worker.sync.source import SourceSync
+
+
+def add_to(subparsers: Subparsers) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser("send", help="send traces by id now; what was sent is not sent again")
+    parser.add_argument("traces", metavar="TRACE", nargs="+", help="trace id of Langfuse")
+    parser.add_argument(
+        "--again",
+        action="store_true",
+        help="send all observations of the traces, also those that were sent; under the same ids",
+    )
+    add_common_options(parser, source=True)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command."""
+    results: list[SendResult] = []
+    traces = list(dict.fromkeys(arguments.traces))
+
+    async def send(sync: SourceSync) -> None:
+        results.extend(await sync.send(traces, again=arguments.again))
+
+    code, errors = for_each_source(arguments, send, must_exist=False, role=SEND)
+    found = {result.trace_id for result in results if result.in_langfuse}
+    # One that no source has is shown once; the others only where they are.
+    shown = [result for result in results if result.in_langfuse]
+    missing = [trace_id for trace_id in traces if trace_id not in found]
+    if missing or any(result.forgotten or result.undelivered for result in shown):
+        code = overall([code, ExitCode.GAPS])
+    if arguments.json:
+        print_json(
+            {
+                "exit_code": code, "traces": [result.as_json() for result in shown], "not_found": missing,
+                "errors": errors,
+            }
+        )  # fmt: skip
+    else:
+        for result in shown:
+            print_line(_line(result))
+        for trace_id in missing:
+            print_line(f"trace {trace_id}: not in Langfuse. Try: the id from its address in Langfuse, and --source")
+    return code
+
+
+def _line(result: SendResult) -> str:
+    start = f"{result.source}: trace {result.trace_id}: {result.in_langfuse} observations in Langfuse, "
+    if result.forgotten:
+        return (
+            f"{start}nothing sent: {result.forgotten} of them may have been sent before, and the records of that time "
+            "were forgotten. Try: --again, which sends all of them under the same ids"
+        )
+    parts = [f"{result.sent} sent" if not result.undelivered else f"{result.sent} to send, not all delivered"]
+    if result.sent_before:
+        parts.append(f"{result.sent_before} were sent before")
+    if result.pending:
+        parts.append(f"{result.pending} have not ended and are pending")
+    return start + ", ".join(parts)

@@ -1,0 +1,52 @@
+"""Trace claims: the traces that a run is sending, so that no other run sends them at the same time.
+
+Claims of intervals keep a live sync and a backfill apart for hours; `send` and `dead-letters retry` take single traces
+of any time. A claim belongs to the lease of a role, counts only while its owner is alive, and is released when the
+traces are sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from sync_worker.ledger.lease import lease_owner
+from sync_worker.ledger.store import in_lists, storable
+
+if TYPE_CHECKING:
+    from sync_worker.ledger.ledger import Ledger
+
+
+def claim_traces(ledger: Ledger, source_id: int, trace_ids: Iterable[str]) -> set[str]:
+    """Claim traces for this run, instead of those it claimed so far; return those that other runs are sending.
+
+    Within the current transaction. A run without a lease claims nothing and waits for nobody.
+    """
+    if ledger.lease is None:
+        return set()
+    own, connection = ledger.lease.role, ledger.db.conn
+    release_traces(ledger, source_id)
+    ids = [storable(trace_id) for trace_id in trace_ids]
+    held: dict[str, list[str]] = {}
+    for marks, part in in_lists(ids):
+        for role, trace_id in connection.execute(
+            f"SELECT role, trace_id FROM trace_claims WHERE source_id = ? AND trace_id IN ({marks})", [source_id, *part]
+        ):
+            held.setdefault(role, []).append(trace_id)
+    for role in [role for role in held if lease_owner(ledger, role) is None]:
+        connection.execute("DELETE FROM trace_claims WHERE role = ?", [role])
+        del held[role]
+    others = {trace_id for of_role in held.values() for trace_id in of_role}
+    connection.executemany(
+        "INSERT OR IGNORE INTO trace_claims VALUES (?, ?, ?)",
+        [(source_id, trace_id, own) for trace_id in ids if trace_id not in others],
+    )
+    return others
+
+
+def release_traces(ledger: Ledger, source_id: int) -> None:
+    """Release the traces of a source that this run claims, within the current transaction."""
+    if ledger.lease is not None:
+        ledger.db.conn.execute(
+            "DELETE FROM trace_claims WHERE source_id = ? AND role = ?", [source_id, ledger.lease.role]
+        )

@@ -1,0 +1,133 @@
+"""Sends traces by id, now: whatever is completed, pending, or before the sync start."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sync_worker.intervals import Interval, merged
+from sync_worker.langfuse.reader import Page
+from sync_worker.ledger.hourly_counts import HOUR_MS
+from sync_worker.ledger.lease import BACKFILL, LIVE
+from sync_worker.pipeline.driver import Pipeline
+from sync_worker.pipeline.job import Choice, Group, Job
+from sync_worker.pipeline.notes import take_pending
+from sync_worker.pipeline.trace import Trace
+from sync_worker.records import Observation
+from sync_worker.spans.context import trace_of
+
+
+@dataclass(slots=True)
+class SendResult:
+    """What became of a trace: numbers of observations."""
+
+    source: str
+    trace_id: str
+    in_langfuse: int = 0
+    sent: int = 0
+    sent_before: int = 0
+    pending: int = 0  # without an end yet: the live sync sends them
+    forgotten: int = 0  # may have been sent: their records were forgotten, so nothing of the trace was sent
+    undelivered: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as a JSON object."""
+        return {
+            "source": self.source,
+            "trace_id": self.trace_id,
+            "in_langfuse": self.in_langfuse,
+            "sent": self.sent,
+            "sent_before": self.sent_before,
+            "pending": self.pending,
+            "forgotten": self.forgotten,
+            "undelivered": self.undelivered,
+        }
+
+
+class TraceSend(Job):
+    """Reads traces by id and sends what of them was not sent; with `again`, all of them."""
+
+    def __init__(self, pipeline: Pipeline, source: str, trace_ids: Sequence[str], *, again: bool) -> None:
+        self._pipeline = pipeline
+        self._session = pipeline.session
+        self._everything = Interval(0, self._session.clock.now_ms() + 1)
+        self.again = again
+        self.results = {trace_id: SendResult(source, trace_id) for trace_id in trace_ids}
+
+    @property
+    def sends(self) -> Interval:
+        """Everything."""
+        return self._everything
+
+    def walk(self) -> AsyncIterator[Page]:
+        """Read the traces."""
+        return self._session.reader.traces(list(self.results), self._everything)
+
+    def take(self, page: Page) -> Sequence[Observation]:
+        """Take the observations of the traces."""
+        self._session.clock.check()
+        self._pipeline.dead_letters.add_unreadable(page.unreadable)
+        return [observation for observation in page.observations if trace_of(observation) in self.results]
+
+    def select(self, group: Group) -> dict[str, list[Observation]]:
+        """Leave out traces of which nobody knows any more whether they were sent, unless all is sent again."""
+        forgotten = {} if self.again else self._forgotten(group.traces)
+        for trace_id, observations in group.traces.items():
+            result = self.results[trace_id]
+            result.in_langfuse += len(observations)
+            result.forgotten += forgotten.get(trace_id, 0)
+        return {trace: observations for trace, observations in group.traces.items() if trace not in forgotten}
+
+    def choose(self, traces: Sequence[Trace], taken: Mapping[str, Sequence[Observation]]) -> Choice:
+        """Send all but observations without an end, which would be sent as incomplete."""
+        choice = Choice(list(traces))
+        for trace in traces:
+            pending = take_pending(trace, self._session.clock.certain_ms(), self._session.readiness_limits)
+            if pending:
+                choice.pending[trace.trace_id] = pending
+            self.results[trace.trace_id].pending += len(pending)
+        fresh = {trace.trace_id: len(trace.fresh) + len(choice.pending.get(trace.trace_id, ())) for trace in traces}
+        for trace_id, observations in taken.items():
+            self.results[trace_id].sent_before += len(observations) - fresh.get(trace_id, 0)
+        return choice
+
+    def commit(self, group: Group, taken: Mapping[str, Sequence[Observation]], choice: Choice, left: set[str]) -> None:
+        """Store the notes of traces with pending observations: the live sync sends these."""
+        del group, taken
+        for trace in choice.ready:
+            self.results[trace.trace_id].sent += len(trace.fresh) - len(trace.left_out)
+        now, notes = self._session.clock.certain_ms(), self._pipeline.notes
+        self._session.ledger.store_traces(
+            self._session.source_id,
+            [
+                notes.of_partly_sent(trace, choice.pending[trace.trace_id], now)
+                for trace in choice.ready
+                if trace.trace_id in choice.pending
+            ],
+        )
+        for trace_id in left:
+            self.results[trace_id].undelivered = True
+
+    def _forgotten(self, traces: Mapping[str, Sequence[Observation]]) -> dict[str, int]:
+        """Return, by trace, how many observations may have been sent and forgotten since."""
+        session = self._session
+        known = session.ledger.traces(session.source_id, traces)
+        unknown = {trace_id: found for trace_id, found in traces.items() if trace_id not in known}
+        if not unknown:
+            return {}
+        hours = session.ledger.forgotten_hours(session.source_id)
+        completed = merged(
+            interval
+            for role in (LIVE, BACKFILL)
+            for interval in session.ledger.completed_intervals(session.source_id, role)
+        )
+        counts = {
+            trace_id: sum(
+                observation.start_ms // HOUR_MS in hours
+                and any(interval.contains(observation.start_ms) for interval in completed)
+                for observation in observations
+            )
+            for trace_id, observations in unknown.items()
+        }
+        return {trace_id: count for trace_id, count in counts.items() if count}
