@@ -18,6 +18,7 @@ class Keys:
         self._plan = plan
         self._folder = folder
         self._moments = moments
+        self._written: dict[str, str] = {}
         self._names = ["kelet", *(f"langfuse-{number}" for number in range(plan.sources))]
         self.write()
 
@@ -33,8 +34,9 @@ class Keys:
         """Bring the files up to where they stand now."""
         for name in self._names:
             secret, file = self._secret(name, self._moments.true_ms() - _FILE_FOLLOWS), self.file(name)
-            if not file.exists() or file.read_text() != secret:
+            if self._written.get(name) != secret:
                 file.write_text(secret)
+                self._written[name] = secret
                 self._moments.note(f"the file of key {name} changes")
 
     def _secret(self, name: str, moment: int) -> str:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -29,6 +27,7 @@ from sync_worker.sync.engine import Engine
 from sync_worker.sync.shards import Shard
 from sync_worker.sync.source import SourceSync
 from tests.support.clock import VirtualClock
+from tests.support.programs import Program, start_program
 
 ROOT = Path(__file__).parents[2]
 KEY = "kelet-secret-key-of-the-test"
@@ -112,17 +111,11 @@ class World:
         finally:
             ledger.close()
 
-    def start(self, *arguments: str, environ: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, environ: Mapping[str, str] | None = None) -> Program:
         """Start the program as a process of its own, by the clock of this machine."""
         self.langfuse.now = time.time
-        return subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", "sync_worker", *arguments],
-            cwd=self.folder,
-            env=self._process_environ(environ or {}),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        variables = self._process_environ(environ or {})
+        return start_program(arguments, self.folder, variables)
 
     def program(self, *arguments: str, environ: Mapping[str, str] | None = None) -> tuple[int, str, str]:
         """Run the program as a process of its own; returns exit code, stdout and stderr."""
@@ -142,7 +135,7 @@ class World:
 
     def _process_environ(self, more: Mapping[str, str]) -> dict[str, str]:
         kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-        return {**kept, "PYTHONPATH": str(ROOT), **self.environ, **more}
+        return {**kept, **self.environ, **more}
 
     def arrived(self) -> Counter[tuple[str, str]]:
         """Return how often each span (trace id, span id) was accepted."""
