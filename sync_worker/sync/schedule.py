@@ -15,7 +15,7 @@ from sync_worker.sync.engine import Engine
 from sync_worker.sync.scheduler import MonotonicScheduler
 
 #: A source whose keys were rejected is retried after this time, in seconds.
-_REJECTED_KEYS_PAUSE = 300.0
+REJECTED_KEYS_PAUSE = 300.0
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class Worker:
 
     async def _run_cycle(self, source: Source) -> None:
         refused = self._rejected_at.get(source.name)
-        waits = refused is not None and self.clock.monotonic() - refused < _REJECTED_KEYS_PAUSE
+        waits = refused is not None and self.clock.monotonic() - refused < REJECTED_KEYS_PAUSE
         if self.clock.stopping or (waits and not self.engine.keys_changed(source)):
             return
         started = self.clock.monotonic()

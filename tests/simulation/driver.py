@@ -9,7 +9,7 @@ import random
 import shutil
 import sqlite3
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -21,10 +21,12 @@ from sync_worker.ledger import copies, lease, open_ledger
 from sync_worker.ledger.lease import BACKFILL, LIVE
 from sync_worker.pipeline.limits import Limits
 from sync_worker.pipeline.report import SourceReport
+from sync_worker.runs.backfill import Progress
 from sync_worker.runs.verify import Verdict
-from sync_worker.settings import Settings, load
+from sync_worker.settings import Settings, Source, load
 from sync_worker.sync.engine import Engine
 from sync_worker.sync.opening import Transports
+from sync_worker.sync.schedule import REJECTED_KEYS_PAUSE, Worker
 from sync_worker.sync.source import SourceSync
 from tests.simulation import kelet as receiver
 from tests.simulation import langfuse as server
@@ -42,6 +44,24 @@ ASKING = "asking"
 #: A cycle takes no longer, in calm weather and where no more goes wrong than that a limit is reached.
 _LONGEST_CYCLE = 2 * HOUR
 Result = tuple[list[SourceReport], int]
+
+
+class _WatchedEngine(Engine):
+    """An engine whose live cycles on a schedule are watched."""
+
+    watch: Callable[[Callable[[], Awaitable[Result]]], Awaitable[Result]] | None = None
+
+    async def live(self, source: Source, progress: Progress | None = None) -> tuple[SourceReport, int]:
+        """Run one live cycle of a source."""
+
+        async def cycle() -> Result:
+            report, code = await Engine.live(self, source, progress)
+            return [report], code
+
+        if self.watch is None:
+            return await Engine.live(self, source, progress)
+        (report,), code = await self.watch(cycle)
+        return report, code
 
 
 class Process:
@@ -68,7 +88,11 @@ class Process:
         simulation.checks.listen(self.ledger, role)
         ways = Transports(simulation.langfuse.transport(), simulation.kelet.transport(role))
         limits = _SMALL if plan.small else Limits()
-        self.engine = Engine(simulation.settings, self.ledger, self.clock, plan.patience, ways, limits=limits)
+        patience = None if role == LIVE and plan.has("run") else plan.patience
+        self.engine = _WatchedEngine(simulation.settings, self.ledger, self.clock, patience, ways, limits=limits)
+        if role == LIVE and plan.has("run"):
+            self.engine.watch = simulation.watch
+        self.worker: asyncio.Task[int] | None = None
 
     def end(self, *, dead: bool) -> None:
         """Close the state file, by the book or as it happens."""
@@ -108,7 +132,14 @@ class Simulation:
         self._tries = 0
         self._may_fill = True
         self._gone = False  # the state file is taken away in this cycle
-        self.weather.on_death = lambda: self.checks.died(self.kelet.book.lose())
+        self._dying: asyncio.Event | None = None
+        self._cycle_ended: int | None = None  # when the last cycle of this worker's life ended
+        self.weather.on_death = self._die
+
+    def _die(self) -> None:
+        self.checks.died(self.kelet.book.lose())
+        if self._dying is not None:
+            self._dying.set()
 
     def connect(self, *args: Any, **kwargs: Any) -> sqlite3.Connection:
         """Open the state file with a connection that is subject to the weather."""
@@ -158,6 +189,9 @@ class Simulation:
                 process.clock.set_right()
             self._pass(self.moments.true_ms() // SECOND * SECOND + self.plan.quiet_step)
             self._cycle(LIVE)
+        if self.plan.has("run"):  # what follows asks beside no cycle
+            self._shut(dead=False)
+            self._cycle(None, fill=False)
         # A span at which Kelet fails is proven by others; a backfill that has none left ends with 1 each time.
         if not self._filled and not (self.history.stuck or self.kelet.book.blocked):
             self.checks.wrong.append("the backfill does not come to its end")
@@ -221,39 +255,90 @@ class Simulation:
 
     def _pass(self, moment: int) -> None:
         """Let time pass between cycles; a backfill goes on meanwhile."""
-        if self._filling is not None and self.loop is not None:
+        tasks: set[asyncio.Task[Any]] = {task for task in (self._filling, self._worker) if task is not None}
+        if tasks and self.loop is not None:
             with self._fates():
-                self.loop.run_until_complete(_until(self._filling, (moment - self.moments.true_ms()) / 1000))
+                self.loop.run_until_complete(self._until(tasks, (moment - self.moments.true_ms()) / 1000))
         self.moments.reach(moment)
 
-    def _cycle(self, role: str | None) -> None:
+    @property
+    def _worker(self) -> asyncio.Task[int] | None:
+        live = self.processes.get(LIVE)
+        return None if live is None else live.worker
+
+    async def _until(self, tasks: set[asyncio.Task[Any]], seconds: float) -> None:
+        """Let tasks run for so long, or until the worker ends; how a backfill ended is looked at later."""
+        assert self._dying is not None
+        end = self.moments.seconds + seconds
+        dying = asyncio.ensure_future(self._dying.wait())
+        waiting = {*tasks, dying}
+        while self.moments.seconds < end and waiting != {dying}:
+            done, waiting = await asyncio.wait(
+                waiting, timeout=end - self.moments.seconds, return_when=asyncio.FIRST_COMPLETED
+            )
+            if self.weather.dead or any(isinstance(task.exception(), Killed) for task in done):
+                raise Killed
+            if self._worker in done:
+                code = self._worker.result()
+                if not self.processes[LIVE].clock.stopping or code != ExitCode.OK:
+                    self.checks.wrong.append(f"the worker ended by itself, with {code}")
+                raise Stopped
+        dying.cancel()
+
+    def _cycle(self, role: str | None, *, fill: bool = True) -> None:
         """Do a cycle of the live sync, if any, on a machine that is up."""
         with self._fates():
             if self.loop is None:
                 self.loop = Loop(self.moments)
+                self._dying = asyncio.Event()
                 self.lives += 1
-            self.loop.run_until_complete(self._work(self.loop, role))
+            self.loop.run_until_complete(self._work(self.loop, role) if fill else self._open())
+
+    async def _open(self) -> None:
+        self._process(LIVE)
 
     async def _work(self, loop: Loop, role: str | None) -> None:
         if role == LIVE:
             live = self._process(LIVE)
             await self._fill(wait=False)
-            self.moments.note("cycle")
-            began = self.kelet.cycles[LIVE] = self.moments.true_ms()
-            self._upset(loop, live)
-            self.reports, code = await live.engine.each(live.engine.settings.sources, live.engine.live)
-            for report in self.reports:
-                self.moments.note(f"cycle done, {code}: {report.error or report.line()}")
-            self.checks.cycle_done()
-            took = self.moments.true_ms() - began
-            if took > _LONGEST_CYCLE and (self.weather.calm or self.plan.rate_limit is not None):
-                self.checks.wrong.append(f"a cycle took {took} ms")
+            if self.plan.has("run"):
+                if live.worker is None:
+                    assert live.lease is not None
+                    self.moments.note("the worker starts")
+                    self._cycle_ended = None
+                    worker = Worker(live.engine, live.engine.settings.sources, live.clock, live.lease)
+                    live.worker = loop.create_task(worker.run())
+                await self._until({live.worker}, self.chance.uniform(0, 2 * self.plan.interval_seconds))
+            else:
+                await self.watch(functools.partial(live.engine.each, live.engine.settings.sources, live.engine.live))
         elif role == ASKING:
             await self._estimate()
         else:
             await self._fill(wait=True)
 
-    def _upset(self, loop: Loop, live: Process) -> None:
+    async def watch(self, cycle: Callable[[], Awaitable[Result]]) -> Result:
+        """Let a cycle of the live sync happen, and look at it."""
+        self.moments.note("cycle")
+        began = self.kelet.cycles[LIVE] = self.moments.true_ms()
+        self._check_pause(began)
+        self._upset(asyncio.get_running_loop(), self.processes[LIVE])
+        self.reports, code = await cycle()
+        for report in self.reports:
+            self.moments.note(f"cycle done, {code}: {report.error or report.line()}")
+        self.checks.cycle_done()
+        took = self.moments.true_ms() - began
+        if took > _LONGEST_CYCLE and (self.weather.calm or self.plan.rate_limit is not None):
+            self.checks.wrong.append(f"a cycle took {took} ms")
+        self._cycle_ended = self.moments.true_ms()
+        return self.reports, code
+
+    def _check_pause(self, began: int) -> None:
+        """Check that a long-running worker does not pause for longer than its interval, or than for rejected keys."""
+        longest = (self.plan.interval_seconds + REJECTED_KEYS_PAUSE) * SECOND
+        if self._worker is not None and self._cycle_ended is not None and began - self._cycle_ended > longest:
+            self.checks.wrong.append(f"the worker did nothing for {began - self._cycle_ended} ms")
+
+    def _upset(self, loop: asyncio.AbstractEventLoop, live: Process) -> None:
         """Plan what happens to a cycle from outside: a stop, a clock, a state file taken away."""
         if self.weather.calm:
             return
@@ -365,9 +450,19 @@ class Simulation:
     def _shut(self, *, dead: bool) -> None:
         """End the machine, which may die over it."""
         try:
+            if not dead:
+                self._end_worker()
             self._end(dead=dead)
         except Killed:
             self._end(dead=True)
+
+    def _end_worker(self) -> None:
+        """Ask a long-running worker to stop, and wait until it has."""
+        worker = self._worker
+        if worker is not None and not worker.done() and self.loop is not None:
+            self.processes[LIVE].clock.stop()
+            with contextlib.suppress(Stopped, Stop):
+                self.loop.run_until_complete(self._until({worker}, _LONGEST_CYCLE / 1000))
 
     def _end(self, *, dead: bool) -> None:
         """End the machine. After a death the state file is taken up as it was left, its log not folded in."""
@@ -407,6 +502,7 @@ class Simulation:
             "SYNC_STATE_PATH": str(self.state), "SYNC_START": _seconds(plan.look_back),
             "SYNC_SETTLE": _seconds(plan.settle), "SYNC_MAX_OPEN": _seconds(plan.max_open),
             "SYNC_LATE_HORIZONS": ",".join(_seconds(horizon) for horizon in plan.horizons),
+            "SYNC_INTERVAL": f"{plan.interval_seconds}s",
             "SYNC_UPDATES": "resend" if plan.resend else "ignore", "SYNC_MAX_BATCH_SPANS": str(plan.batch_spans),
         }  # fmt: skip
         if plan.requests_per_minute is not None:
@@ -456,13 +552,6 @@ def _written(state: sqlite3.Connection) -> list[Any]:
     if "state_keys" not in tables or not state.execute("SELECT 1 FROM state_keys WHERE scope = 'file'").fetchall():
         return []
     return state.execute("SELECT count(*), max(sent_ms) FROM sent").fetchall()
-
-
-async def _until(task: asyncio.Task[Result], seconds: float) -> None:
-    """Let a task run for so long; its end is looked at later, its death at once."""
-    done, _ = await asyncio.wait({task}, timeout=max(0.0, seconds))
-    if done and isinstance(task.exception(), Killed):
-        raise Killed
 
 
 #: Limits of memory and of requests scaled down to the size of a history, so that they are met.

@@ -109,6 +109,11 @@ class SimulatedClock:
         """Ask the process to stop."""
         self._stop.set()
 
+    @property
+    def stopping(self) -> bool:
+        """Whether the process was asked to stop."""
+        return self._stop.is_set()
+
     async def stopped(self) -> None:
         """Wait until the process is asked to stop."""
         await self._stop.wait()

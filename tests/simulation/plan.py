@@ -57,6 +57,7 @@ class Plan:
     rotations: list[tuple[int, str]] = field(default_factory=list)  # when which key is replaced
     gone: list[int] = field(default_factory=list)  # numbers of cycles in which the state file is taken away
     restores: list[tuple[int, int]] = field(default_factory=list)  # (backed up, restored) before these cycles
+    interval_seconds: int = 60  # from one cycle of a long-running worker to the next
     estimates: list[int] = field(default_factory=list)  # numbers of cycles beside which `plan` is asked
 
     @property
@@ -107,6 +108,7 @@ WORLDS = {
     "not kelet": 0.1,  # something in front of Kelet answers in its place, for hours
     "backfill": 0.1,  # a backfill up to now beside the live sync
     "gone": 0.1,  # the state file is taken away under the worker
+    "run": 0.25,  # the live sync is a long-running worker, where its history is of hours
 }
 
 
@@ -180,13 +182,21 @@ def _draw_weather(plan: Plan, chance: random.Random) -> None:
 
 
 def _draw_worlds(plan: Plan, chance: random.Random, worlds: frozenset[str] | None) -> None:
-    drawn = frozenset(world for world, share in WORLDS.items() if chance.random() < share)
+    drawn = frozenset(world for world, share in WORLDS.items() if world != "run" and chance.random() < share)
+    if random.Random(f"run {plan.seed}").random() < WORLDS["run"]:
+        drawn |= {"run"}
     if worlds is None:
         worlds = drawn if plan.rates or plan.spells or plan.deaths or chance.random() < 0.5 else frozenset()
     if "v1" in worlds:
         worlds -= {"unmerged", "odd rows", "buckets"}  # it merges what it shows, and has neither of the others
         plan.small, plan.requests_per_minute = False, None  # counting takes more requests than such limits leave
         plan.traces = min(plan.traces, 8)
+    if "run" in worlds:
+        if plan.deepest > 2 * HOUR or "sources" in worlds:
+            worlds -= {"run"}
+        else:
+            plan.deaths /= 4  # it commits a heartbeat every 20 seconds
+            plan.interval_seconds = chance.choice([60, 300, 600])
     plan.worlds = worlds
     count = len(plan.cycles)
     if plan.has("sources"):
