@@ -322,14 +322,16 @@ class Simulation:
         began = self.kelet.cycles[LIVE] = self.moments.true_ms()
         self._check_pause(began)
         self._upset(asyncio.get_running_loop(), self.processes[LIVE])
-        self.reports, code = await cycle()
+        try:
+            self.reports, code = await cycle()
+        finally:
+            self._cycle_ended = self.moments.true_ms()
         for report in self.reports:
             self.moments.note(f"cycle done, {code}: {report.error or report.line()}")
         self.checks.cycle_done()
         took = self.moments.true_ms() - began
         if took > _LONGEST_CYCLE and (self.weather.calm or self.plan.rate_limit is not None):
             self.checks.wrong.append(f"a cycle took {took} ms")
-        self._cycle_ended = self.moments.true_ms()
         return self.reports, code
 
     def _check_pause(self, began: int) -> None:

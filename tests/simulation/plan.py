@@ -196,7 +196,7 @@ def _draw_worlds(plan: Plan, chance: random.Random, worlds: frozenset[str] | Non
             worlds -= {"run"}
         else:
             plan.deaths /= 4  # it commits a heartbeat every 20 seconds
-            plan.interval_seconds = chance.choice([60, 300, 600])
+            plan.interval_seconds = chance.choice([300, 600, 900])
     plan.worlds = worlds
     count = len(plan.cycles)
     if plan.has("sources"):
