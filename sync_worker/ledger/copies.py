@@ -102,7 +102,7 @@ def adopt(ledger: Sources) -> None:
     if sequence is None or sequence < at_least or ledger.stored_key(_SCOPE, _ORIGIN) != origin:
         with ledger.transaction(fenced=False):
             for name, value in ((_SEQUENCE, str(max(at_least, sequence or 0))), (_ORIGIN, origin)):
-                ledger.db.execute("INSERT OR REPLACE INTO state_keys VALUES (?, ?, ?)", [_SCOPE, name, value])
+                ledger.execute("INSERT OR REPLACE INTO state_keys VALUES (?, ?, ?)", [_SCOPE, name, value])
 
 
 class Counter:

@@ -80,7 +80,7 @@ class DeadLetters(Traces):
         now = self.clock.now_ms()
         with self.transaction():
             for letter in letters:
-                row = self.db.execute(
+                row = self.execute(
                     "SELECT source_id, trace_id, observation_id, start_ms, fingerprint, project "
                     "FROM dead_letters WHERE id = ?",
                     [letter.id],
@@ -88,14 +88,14 @@ class DeadLetters(Traces):
                 if row is None or any(value is None for value in row[:5]):
                     continue
                 source_id, trace, observation_id, start, fingerprint, project = row
-                self.db.execute(
+                self.execute(
                     f"INSERT INTO sent ({SENT_COLUMNS}) VALUES (?, ?, ?, ?, 0, ?, ?, NULL) "
                     "ON CONFLICT (source_id, trace_id, observation_id) "
                     "DO UPDATE SET fingerprint = excluded.fingerprint",
                     [source_id, trace, observation_id, start, fingerprint, now],
                 )
                 self._store_unknown(source_id, [(trace, start, project)])
-            self.db.conn.executemany("DELETE FROM dead_letters WHERE id = ?", [(item.id,) for item in letters])
+            self.execute_many("DELETE FROM dead_letters WHERE id = ?", [(item.id,) for item in letters])
 
     def dead_letters_due(self, source_id: int, now_ms: int, limit: int) -> list[DeadLetter]:
         """Return dead letters whose automatic retry is due, longest due first."""
@@ -108,7 +108,7 @@ class DeadLetters(Traces):
     def store_tries(self, letters: Sequence[DeadLetter]) -> None:
         """Store how often dead letters were retried, and when they are next."""
         with self.transaction():
-            self.db.conn.executemany(
+            self.execute_many(
                 "UPDATE dead_letters SET tries = ?, next_try_ms = ? WHERE id = ?",
                 [(letter.tries, letter.next_try_ms, letter.id) for letter in letters],
             )
@@ -116,7 +116,7 @@ class DeadLetters(Traces):
     def delete_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
         """Delete dead letters of observations that were sent as they are."""
         with self.transaction():
-            self.db.conn.executemany("DELETE FROM dead_letters WHERE id = ?", [(letter.id,) for letter in letters])
+            self.execute_many("DELETE FROM dead_letters WHERE id = ?", [(letter.id,) for letter in letters])
 
     def count_new(self, letters: Sequence[DeadLetter]) -> int:
         """Return how many spans of these dead letters are new, not in an `unreadable` one already."""
@@ -148,9 +148,7 @@ class DeadLetters(Traces):
     def _drop_dead_letters(self, source_id: int, rows: Sequence[tuple[str | None, str]]) -> None:
         if not self.query("SELECT 1 FROM dead_letters WHERE source_id = ? LIMIT 1", [source_id]):
             return
-        self.db.conn.executemany(
-            f"DELETE FROM dead_letters WHERE {_OF_ROW}", [(source_id, row, trace) for trace, row in rows]
-        )
+        self.execute_many(f"DELETE FROM dead_letters WHERE {_OF_ROW}", [(source_id, row, trace) for trace, row in rows])
 
     def _add_dead_letters(self, letters: Sequence[DeadLetter], *, beyond_the_limit: bool = False) -> None:
         for letter in letters:
@@ -160,7 +158,7 @@ class DeadLetters(Traces):
             values["raw"] = None if values["raw"] is None else values["raw"][:_MAX_RAW]
             before = self._unreadable_before(letter)
             if before is not None:  # the same once more: when it was made, and when it is tried again, stand
-                self.db.conn.execute(
+                self.execute(
                     "UPDATE dead_letters SET reason = ?, start_ms = coalesce(?, start_ms), "
                     "until_ms = coalesce(?, until_ms), fingerprint = coalesce(?, fingerprint), "
                     "raw = coalesce(?, raw) WHERE id = ?",
@@ -172,7 +170,7 @@ class DeadLetters(Traces):
                 continue
             if letter.observation_id is not None:
                 self._drop_dead_letters(letter.source_id, [(values["trace_id"], values["observation_id"])])
-            self.db.table("dead_letters").insert(values)
+            self.insert("dead_letters", values)
         for source_id in () if beyond_the_limit else {letter.source_id for letter in letters}:
             self._check_room(source_id)
 

@@ -176,13 +176,12 @@ def _prepare(path: Path, connection: sqlite3.Connection, clock: Clock, busy_time
 
 
 def _migrate(path: Path, connection: sqlite3.Connection, clock: Clock, busy_timeout: float) -> Ledger:
-    db = Database(connection, execute_plugins=False)
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     is_new = version == 0
     if version < SCHEMA_VERSION:
         connection.execute("BEGIN IMMEDIATE")  # two first starts at once: the second finds the steps done
         try:
-            steps.apply(db)
+            steps.apply(Database(connection, execute_plugins=False))
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
@@ -190,7 +189,7 @@ def _migrate(path: Path, connection: sqlite3.Connection, clock: Clock, busy_time
             raise
     _set_journal(connection, "truncate" if on_network(path) else "wal", busy_timeout)
     connection.execute("PRAGMA synchronous = FULL")
-    ledger = Ledger(db, clock, path)
+    ledger = Ledger(connection, clock, path)
     if is_new:
         ledger.file_id()
     damage = damage_in(connection, everything=False)

@@ -26,21 +26,18 @@ class CompletedIntervals(Store):
     def add_completed(self, source_id: int, role: str, interval: Interval) -> None:
         """Add an interval within the current transaction, merged with those that it touches."""
         touching = self.query(
-            "SELECT from_ms, to_ms FROM coverage WHERE source_id = ? AND role = ? AND from_ms <= ? AND to_ms >= ?",
-            [source_id, role, interval.end, interval.start],
-        )
-        self.db.execute(
-            "DELETE FROM coverage WHERE source_id = ? AND role = ? AND from_ms <= ? AND to_ms >= ?",
+            "DELETE FROM coverage WHERE source_id = ? AND role = ? AND from_ms <= ? AND to_ms >= ? "
+            "RETURNING from_ms, to_ms",
             [source_id, role, interval.end, interval.start],
         )
         for whole in merged([interval, *(Interval(*row) for row in touching)]):
-            self.db.execute("INSERT INTO coverage VALUES (?, ?, ?, ?)", [source_id, role, whole.start, whole.end])
+            self.execute("INSERT INTO coverage VALUES (?, ?, ?, ?)", [source_id, role, whole.start, whole.end])
 
     def reopen(self, source_id: int, role: str, interval: Interval) -> None:
         """Reopen an interval of a role: the next run reads it again."""
         with self.transaction(fenced=False):
             left = [part for whole in self.completed_intervals(source_id, role) for part in gaps(whole, [interval])]
-            self.db.conn.execute("DELETE FROM coverage WHERE source_id = ? AND role = ?", [source_id, role])
-            self.db.conn.executemany(
+            self.execute("DELETE FROM coverage WHERE source_id = ? AND role = ?", [source_id, role])
+            self.execute_many(
                 "INSERT INTO coverage VALUES (?, ?, ?, ?)", [(source_id, role, part.start, part.end) for part in left]
             )

@@ -70,12 +70,13 @@ def take(ledger: Ledger, role: str) -> Lease:
                     f"another run ({role}, pid {held['pid']} on {held['host']}) holds the state file {ledger.path}. "
                     f"Try: again when it is done; if it died, its lease ends {LIMIT:.0f} s after its last heartbeat"
                 )
-            ledger.db.table("leases").upsert(
+            ledger.insert(
+                "leases",
                 {
                     "role": role, "token": token, "host": host, "boot": boot, "pid": os.getpid(),
                     "taken_ms": now, "heartbeat_ms": now,
                 },
-                pk="role",
+                replace=True,
             )  # fmt: skip
             _delete_claims(ledger, role)
     except BaseException:
@@ -90,7 +91,7 @@ def heartbeat(ledger: Ledger, lease: Lease) -> None:
     """Write a heartbeat: different from the last even where the clock stands still."""
     now = ledger.clock.now_ms()
     with ledger.transaction():
-        ledger.db.execute(
+        ledger.execute(
             "UPDATE leases SET heartbeat_ms = CASE WHEN heartbeat_ms = ? THEN heartbeat_ms + 1 ELSE ? END "
             "WHERE role = ? AND token = ?",
             [now, now, lease.role, lease.token],
@@ -101,7 +102,7 @@ def release(ledger: Ledger, lease: Lease) -> None:
     """Give the lease back; also when the ledger can no longer be written."""
     try:
         with contextlib.suppress(LeaseHeld, StateError), ledger.transaction():
-            ledger.db.execute("DELETE FROM leases WHERE role = ? AND token = ?", [lease.role, lease.token])
+            ledger.execute("DELETE FROM leases WHERE role = ? AND token = ?", [lease.role, lease.token])
             _delete_claims(ledger, lease.role)
     finally:
         ledger.lease = None
@@ -111,28 +112,33 @@ def release(ledger: Ledger, lease: Lease) -> None:
 def lease_owner(ledger: Ledger, role: str) -> dict[str, object] | None:
     """Return the lease owner of a role, or None; a dead owner on this machine counts as none."""
     held = _stored(ledger, role)
+    return dict(held) if held is not None and is_owned(ledger, held) else None
+
+
+def is_owned(ledger: Ledger, held: Mapping[str, Any] | None) -> bool:
+    """Whether a stored lease owner may be alive; a dead one on this machine is not."""
     if held is None:
-        return None
+        return False
     try:
-        with _lock_path(ledger.path, role).open("rb") as lock:
+        with _lock_path(ledger.path, held["role"]).open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         locked = True
     except BlockingIOError:
-        return held
+        return True
     except FileNotFoundError:
         locked = True  # nobody has a lock on it
     except OSError:
         locked = False
-    return held if _may_live(held, ledger.clock.now_ms(), locked=locked) else None
+    return _may_live(held, ledger.clock.now_ms(), locked=locked)
 
 
 def _delete_claims(ledger: Ledger, role: str) -> None:
     for table in ("claims", "trace_claims"):
-        ledger.db.execute(f"DELETE FROM {table} WHERE role = ?", [role])
+        ledger.execute(f"DELETE FROM {table} WHERE role = ?", [role])
 
 
-def _stored(ledger: Ledger, role: str) -> dict[str, Any] | None:
-    return next(iter(ledger.records("SELECT * FROM leases WHERE role = ?", [role])), None)
+def _stored(ledger: Ledger, role: str) -> Mapping[str, Any] | None:
+    return ledger.leases().get(role)
 
 
 def _heartbeat_of(held: Mapping[str, Any]) -> tuple[str, int]:

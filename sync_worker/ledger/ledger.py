@@ -15,7 +15,7 @@ from sync_worker.ledger.dead_letters import DeadLetters
 from sync_worker.ledger.hourly_counts import add_forgotten, completed_by_hour, forgotten_hours
 from sync_worker.ledger.intervals import CompletedIntervals
 from sync_worker.ledger.lease import BACKFILL
-from sync_worker.ledger.records import DeadLetter, SecondRead, SentObservation, TraceNote
+from sync_worker.ledger.records import DeadLetter, SecondRead, SentObservation, TraceNote, Waiting
 from sync_worker.ledger.requests import Requests
 from sync_worker.ledger.second_reads import SecondReads
 from sync_worker.ledger.sources import Sources
@@ -34,6 +34,16 @@ class Ledger(Sources, CompletedIntervals, DeadLetters, SecondReads):
     def requests(self, organization: str) -> Requests:
         """Return what the processes on this file share of an organisation's requests."""
         return Requests(self, organization)
+
+    def waiting(self, source_id: int) -> Waiting:
+        """Return what of a source waits for its time, in one query."""
+        rows = self.query(
+            "SELECT (SELECT min(due_ms) FROM second_reads WHERE source_id = ?1), "
+            "(SELECT min(next_try_ms) FROM dead_letters WHERE source_id = ?1), count(*), min(open_ms), min(check_ms) "
+            "FROM traces WHERE source_id = ?1 AND open_ms IS NOT NULL AND pending = 0",
+            [source_id],
+        )
+        return Waiting(*rows[0])
 
     def completed_observations(
         self, source_id: int, trace_ids: Iterable[str]
@@ -87,7 +97,7 @@ class Ledger(Sources, CompletedIntervals, DeadLetters, SecondReads):
         now = self.clock.now_ms()
         with self.transaction():
             delivery = self._store_delivery(source_id, accepted, now) if accepted else None
-            self.db.conn.executemany(
+            self.execute_many(
                 f"INSERT OR REPLACE INTO sent ({SENT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 [
                     (
@@ -123,7 +133,7 @@ class Ledger(Sources, CompletedIntervals, DeadLetters, SecondReads):
 
     def _store_delivery(self, source_id: int, accepted: Sequence[EncodedSpan], now_ms: int) -> int:
         """Note a request that was answered; by its number `explain` names the request of an observation."""
-        cursor = self.db.conn.execute(
+        cursor = self.execute(
             "INSERT INTO deliveries (source_id, sent_ms, spans, project) VALUES (?, ?, ?, ?)",
             [source_id, now_ms, len(accepted), accepted[0].project],
         )
@@ -146,7 +156,7 @@ class Ledger(Sources, CompletedIntervals, DeadLetters, SecondReads):
         """
         with self.transaction():
             self._schedule_second_reads(source_id, reads)
-            self.db.conn.executemany(
+            self.execute_many(
                 "UPDATE sent SET updated_ms = ?, fingerprint = ? "
                 "WHERE source_id = ? AND trace_id = ? AND observation_id = ?",
                 [(updated, fingerprint, source_id, key.trace, key.row) for key, updated, fingerprint in rows],
@@ -156,7 +166,7 @@ class Ledger(Sources, CompletedIntervals, DeadLetters, SecondReads):
         """Note rows (with start and update in Unix ms, and fingerprint) as completed that are never sent."""
         now = self.clock.now_ms()
         with self.transaction():
-            self.db.conn.executemany(
+            self.execute_many(
                 f"INSERT OR REPLACE INTO sent ({SENT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, NULL)",
                 [
                     (source_id, storable(key.trace), storable(key.row), start, updated, fingerprint, now)
@@ -175,7 +185,7 @@ class Ledger(Sources, CompletedIntervals, DeadLetters, SecondReads):
     def delete_hourly_count(self, source_id: int, hour: int) -> None:
         """Count an hour's (from 1970) forgotten rows no longer: they are sent again, and then known by name."""
         with self.transaction():
-            self.db.conn.execute("DELETE FROM hourly_counts WHERE source_id = ? AND hour = ?", [source_id, hour])
+            self.execute("DELETE FROM hourly_counts WHERE source_id = ? AND hour = ?", [source_id, hour])
 
     def begin_sending(
         self, source_id: int, notes: Sequence[TraceNote], rerouted: Iterable[TraceNote] = ()
@@ -226,9 +236,9 @@ class Ledger(Sources, CompletedIntervals, DeadLetters, SecondReads):
         with self.transaction():  # another process may add to a trace between query and deletion
             old = [(source_id, trace) for trace in islice(self._forgettable(source_id, before_ms, covered), limit)]
             add_forgotten(self, old)
-            self.db.conn.executemany("DELETE FROM sent WHERE source_id = ? AND trace_id = ?", old)
-            self.db.conn.executemany("DELETE FROM traces WHERE source_id = ? AND trace_id = ?", old)
-            self.db.conn.execute("DELETE FROM deliveries WHERE source_id = ? AND sent_ms < ?", [source_id, before_ms])
+            self.execute_many("DELETE FROM sent WHERE source_id = ? AND trace_id = ?", old)
+            self.execute_many("DELETE FROM traces WHERE source_id = ? AND trace_id = ?", old)
+            self.execute("DELETE FROM deliveries WHERE source_id = ? AND sent_ms < ?", [source_id, before_ms])
         return len(old)
 
     def _forgettable(self, source_id: int, before_ms: int, covered: Sequence[Interval]) -> Iterator[str]:
@@ -242,7 +252,7 @@ class Ledger(Sources, CompletedIntervals, DeadLetters, SecondReads):
         unserved = self.unserved_intervals(source_id)
         intervals = [part for interval in merged(covered) for part in gaps(interval, unserved)]
         starts = [interval.start for interval in intervals]
-        rows = self.db.conn.execute(
+        rows = self.execute(
             "SELECT trace_id, earliest_ms, newest_ms, "
             f"(SELECT min(start_ms) {_SENT_OF}), (SELECT max(start_ms) {_SENT_OF}) "
             "FROM traces t WHERE source_id = ? AND newest_ms < ? AND pending = 0 AND open_ms IS NULL AND NOT EXISTS "

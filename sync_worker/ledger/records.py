@@ -54,6 +54,22 @@ class Pending:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """What of a source waits for its time: when the first of each kind is due, and how many traces are open."""
+
+    second_read_ms: int | None
+    retry_ms: int | None
+    open_traces: int
+    open_since_ms: int | None  # the oldest of them
+    open_check_ms: int | None
+
+
+def is_due(moment_ms: int | None, now_ms: int) -> bool:
+    """Whether a moment has come; None never comes."""
+    return moment_ms is not None and moment_ms <= now_ms
+
+
+@dataclass(frozen=True, slots=True)
 class DeadLetter:
     """A dead-lettered span or observation, and the reason. `id` is None until it is stored."""
 

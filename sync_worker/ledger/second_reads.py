@@ -38,13 +38,13 @@ class SecondReads(Store):
     def delete_second_reads(self, source_id: int, reads: Iterable[SecondRead]) -> None:
         """Delete second reads that are decided. One that was scheduled again in between stays."""
         with self.transaction():
-            self.db.conn.executemany(
+            self.execute_many(
                 "DELETE FROM second_reads WHERE source_id = ? AND trace_id = ? AND observation_id = ? AND due_ms = ?",
                 [(source_id, storable(read.trace_id), storable(read.observation_id), read.due_ms) for read in reads],
             )
 
     def _schedule_second_reads(self, source_id: int, reads: Iterable[SecondRead]) -> None:
-        self.db.conn.executemany(
+        self.execute_many(
             "INSERT OR REPLACE INTO second_reads (source_id, trace_id, observation_id, start_ms, due_ms, tries) "
             "VALUES (?, ?, ?, ?, ?, ?)",
             [

@@ -61,13 +61,13 @@ class Sources(Store):
         """Store which project a pair of keys belongs to, and return the source: that project with the target."""
         now = self.clock.now_ms()
         with self.transaction():
-            self.db.execute(
+            self.execute(
                 "INSERT INTO sources (langfuse_url, project_id, target, project_name, organization_id, created_ms) "
                 "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (langfuse_url, project_id, target) DO UPDATE SET "
                 "project_name = excluded.project_name, organization_id = excluded.organization_id",
                 [langfuse_url, project_id, target, name, organization_id, now],
             )
-            self.db.execute(
+            self.execute(
                 "INSERT OR REPLACE INTO keys (hash, target, source_id, checked_ms) "
                 "SELECT ?, target, id, ? FROM sources WHERE langfuse_url = ? AND project_id = ? AND target = ?",
                 [key_hash, now, langfuse_url, project_id, target],
@@ -87,17 +87,17 @@ class Sources(Store):
             ((was, project_id, target),) = self.query(
                 "SELECT langfuse_url, project_id, target FROM sources WHERE id = ?", [source_id]
             )
-            self.db.execute("UPDATE sources SET langfuse_url = ? WHERE id = ?", [langfuse_url, source_id])
-            self.db.execute(
+            self.execute("UPDATE sources SET langfuse_url = ? WHERE id = ?", [langfuse_url, source_id])
+            self.execute(
                 "UPDATE state_keys SET name = ? WHERE scope GLOB 'merged *' AND name = ?",
                 [memory_name(langfuse_url, project_id, target), memory_name(was, project_id, target)],
             )
-            self.db.execute("DELETE FROM keys WHERE source_id = ?", [source_id])
+            self.execute("DELETE FROM keys WHERE source_id = ?", [source_id])
             if not any(
                 self.query(f"SELECT 1 FROM {table} WHERE source_id = ? LIMIT 1", [source_id])
                 for table in ("sent", "hourly_counts", "dead_letters")
             ):
-                self.db.execute("DELETE FROM coverage WHERE source_id = ?", [source_id])
+                self.execute("DELETE FROM coverage WHERE source_id = ?", [source_id])
 
     def latest_sent(self, source_id: int, count: int) -> Sequence[tuple[str, str, int, bytes]]:
         """Return trace id, row id, start in Unix ms and fingerprint of what was sent last."""
@@ -113,13 +113,13 @@ class Sources(Store):
         The keys of another scope, `noted`, are deleted in the same transaction.
         """
         with self.transaction():
-            self.db.execute("DELETE FROM state_keys WHERE scope = ?", [noted])
-            self.db.execute(
+            self.execute("DELETE FROM state_keys WHERE scope = ?", [noted])
+            self.execute(
                 "UPDATE sources SET sync_start_ms = ? WHERE id = ? AND sync_start_ms IS NULL",
                 [sync_start_ms, source_id],
             )
         if noted is not None:
-            self.state(noted).reload()
+            self.reload(noted)
         return int(self.query("SELECT sync_start_ms FROM sources WHERE id = ?", [source_id])[0][0])
 
     # The file itself
@@ -133,7 +133,7 @@ class Sources(Store):
         """Return what tells this state file, and copies of it, from others; a file of an older version gets it here."""
         if self.stored_key("file", "id") is None:
             with self.transaction(fenced=False):
-                self.db.execute("INSERT OR IGNORE INTO state_keys VALUES ('file', 'id', ?)", [secrets.token_hex(16)])
+                self.execute("INSERT OR IGNORE INTO state_keys VALUES ('file', 'id', ?)", [secrets.token_hex(16)])
         return str(self.stored_key("file", "id"))
 
     # Runs
@@ -141,13 +141,14 @@ class Sources(Store):
     def store_run(self, command: str, started_ms: int, exit_code: int, report: dict[str, Any]) -> None:
         """Store the report of a run; the oldest are deleted."""
         with self.transaction(fenced=False):
-            self.db.table("runs").insert(
+            self.insert(
+                "runs",
                 {
                     "command": command, "started_ms": started_ms, "ended_ms": self.clock.now_ms(),
                     "exit_code": exit_code, "report": json.dumps(report),
-                }
+                },
             )  # fmt: skip
-            self.db.execute(f"DELETE FROM runs WHERE id <= (SELECT max(id) FROM runs) - {_KEPT_RUNS}")
+            self.execute(f"DELETE FROM runs WHERE id <= (SELECT max(id) FROM runs) - {_KEPT_RUNS}")
 
     def last_run(self) -> dict[str, Any] | None:
         """Return the report of the last run."""

@@ -160,9 +160,9 @@ class State:
             with self._store.transaction():
                 pass
 
-    def reload(self) -> None:
-        """Read the keys again at the next `get`; what is not written yet stays."""
-        self._values = None
+    def load(self, values: dict[str, str]) -> None:
+        """Take these for the stored values; what is not written yet stays."""
+        self._values = values | self.unsaved
 
     def _set(self, name: str, text: str) -> None:
         values = self._all()
@@ -171,6 +171,5 @@ class State:
 
     def _all(self) -> dict[str, str]:
         if self._values is None:
-            rows = self._store.query("SELECT name, value FROM state_keys WHERE scope = ?", [self.scope])
-            self._values = dict(rows) | self.unsaved
-        return self._values
+            self._store.reload(self.scope)
+        return self._values or {}

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from sqlite_utils import Database
 
 from sync_worker.clock import Clock
 from sync_worker.errors import LeaseHeld
@@ -21,6 +19,9 @@ if TYPE_CHECKING:
     from sync_worker.ledger.copies import Counter
     from sync_worker.ledger.lease import Lease
 
+#: The lease owners of all roles, as they are stored.
+Leases = Mapping[str, Mapping[str, Any]]
+
 SENT_COLUMNS = "source_id, trace_id, observation_id, start_ms, updated_ms, fingerprint, sent_ms, delivery"
 
 #: How long the unflushed connection waits for another process's transaction, in seconds.
@@ -31,14 +32,14 @@ _IN_LIST = 500  # values in one IN (...): SQLite's limit on variables is 32,766,
 class Store:
     """The state file, open. Not for use by two threads at once."""
 
-    def __init__(self, db: Database, clock: Clock, path: Path) -> None:
-        self.db = db
+    def __init__(self, connection: sqlite3.Connection, clock: Clock, path: Path) -> None:
+        self.connection = connection
         self.clock = clock
         self.path = path
         self.lease: Lease | None = None
         self.max_dead_letters: int | None = None  # of a source; None means no limit
         self.counted: Counter | None = None  # counts commits of a file that is known to be the latest
-        self.in_memory = not db.conn.execute("PRAGMA database_list").fetchone()[2]
+        self.in_memory = not connection.execute("PRAGMA database_list").fetchone()[2]
         self._place = None if self.in_memory else Place(path)
         self._unflushed: sqlite3.Connection | None = None
         self._states: dict[str, State] = {}
@@ -48,7 +49,7 @@ class Store:
         if self._unflushed is not None:
             self._unflushed.close()
             self._unflushed = None
-        self.db.conn.close()
+        self.connection.close()
 
     def unflushed(self) -> sqlite3.Connection:
         """Return a second connection for what may be lost: its commits are not flushed, its waits for locks are short.
@@ -57,7 +58,7 @@ class Store:
         is not flushed may damage the file, so there they are flushed as all others.
         """
         if self.in_memory:
-            return self.db.conn
+            return self.connection
         if self._unflushed is None:
             self._check_place()  # to open a name that is gone would make an empty file
             connection = sqlite3.connect(
@@ -71,26 +72,43 @@ class Store:
     def query(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
         """Return all rows of a SELECT. Raises StateError."""
         with translated_errors(self.path):
-            return self.db.conn.execute(sql, values).fetchall()
+            return self.connection.execute(sql, values).fetchall()
 
     def records(self, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """Return all rows of a SELECT as dictionaries. Raises StateError."""
         with translated_errors(self.path):
-            cursor = self.db.conn.execute(sql, values)
+            cursor = self.connection.execute(sql, values)
             names = [column[0] for column in cursor.description]
             return [dict(zip(names, row, strict=True)) for row in cursor]
 
+    def execute(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> sqlite3.Cursor:
+        """Run one statement of a transaction, which translates its errors."""
+        return self.connection.execute(sql, values)
+
+    def execute_many(self, sql: str, values: Iterable[Sequence[Any]]) -> None:
+        """Run a statement of a transaction with each of these values."""
+        self.connection.executemany(sql, values)
+
+    def insert(self, table: str, values: Mapping[str, Any], *, replace: bool = False) -> None:
+        """Insert a row by the names of its columns, within a transaction; `replace` the one with the same key."""
+        names = ", ".join(values)
+        self.execute(
+            f"INSERT {'OR REPLACE ' if replace else ''}INTO {table} ({names}) VALUES ({', '.join('?' * len(values))})",
+            list(values.values()),
+        )
+
     @contextmanager
-    def transaction(self, *, fenced: bool = True) -> Iterator[None]:
-        """Do several changes at once or none. Raises StateError, or LeaseHeld when the lease was taken over."""
-        connection = self.db.conn
+    def transaction(self, *, fenced: bool = True) -> Iterator[Leases]:
+        """Do several changes at once or none; gives the leases, as they are in it.
+
+        Raises StateError, or LeaseHeld when the lease was taken over.
+        """
+        connection = self.connection
         self._check_place()
         try:
             connection.execute("BEGIN IMMEDIATE")
             try:
-                if fenced:
-                    self._check_lease()
-                yield
+                yield self._check_lease() if fenced else {}
                 written = self._write_states(connection)
                 number = None if self.counted is None else self.counted.count(connection)
                 self._check_place()
@@ -115,6 +133,23 @@ class Store:
         """Return the state keys of a scope."""
         return self._states.setdefault(scope, State(self, scope))
 
+    def reload(self, *scopes: str) -> None:
+        """Read the state keys of these scopes again, in one query; what is not written yet stays."""
+        found: dict[str, dict[str, str]] = {scope: {} for scope in scopes}
+        marks = ",".join("?" * len(scopes))
+        for scope, name, value in self.query(
+            f"SELECT scope, name, value FROM state_keys WHERE scope IN ({marks})", scopes
+        ):
+            found[scope][name] = value
+        for scope, values in found.items():
+            self.state(scope).load(values)
+
+    def save(self) -> None:
+        """Write the state keys that were put, if any, in one transaction."""
+        if any(state.unsaved for state in self._states.values()):
+            with self.transaction():
+                pass
+
     def _write_states(self, connection: sqlite3.Connection) -> list[State]:
         """Write unsaved state keys within the current transaction; return their scopes."""
         unsaved = [state for state in self._states.values() if state.unsaved]
@@ -137,7 +172,7 @@ class Store:
     def check_damage(self) -> None:
         """Read everything, which takes its time. Raises StateError where something cannot be what was written."""
         with translated_errors(self.path):
-            damage = damage_in(self.db.conn, everything=True)
+            damage = damage_in(self.connection, everything=True)
         if damage is not None:
             raise damaged(self.path, damage)
 
@@ -145,16 +180,22 @@ class Store:
         if self._place is not None:
             self._place.check()
 
-    def _check_lease(self) -> None:
+    def leases(self) -> Leases:
+        """Return who holds the leases, dead owners included, by role."""
+        return {row["role"]: row for row in self.records("SELECT * FROM leases")}
+
+    def _check_lease(self) -> Leases:
         if self.lease is None:
-            return
+            return {}
         self.lease.keep_lock(self.path)
-        row = self.db.conn.execute("SELECT token FROM leases WHERE role = ?", [self.lease.role]).fetchone()
-        if row is None or row[0] != self.lease.token:
+        leases = self.leases()
+        held = leases.get(self.lease.role)
+        if held is None or held["token"] != self.lease.token:
             raise LeaseHeld(
                 f"another run took over the lease ({self.lease.role}) of {self.path} while this one slept; "
                 "nothing more is written by this one"
             )
+        return leases
 
     def size_bytes(self) -> int:
         """Return the size of the state file, its write-ahead log included."""

@@ -24,20 +24,20 @@ def claim_traces(ledger: Ledger, source_id: int, trace_ids: Iterable[str]) -> se
     """
     if ledger.lease is None:
         return set()
-    own, connection = ledger.lease.role, ledger.db.conn
+    own = ledger.lease.role
     release_traces(ledger, source_id)
     ids = [storable(trace_id) for trace_id in trace_ids]
     held: dict[str, list[str]] = {}
     for marks, part in in_lists(ids):
-        for role, trace_id in connection.execute(
+        for role, trace_id in ledger.execute(
             f"SELECT role, trace_id FROM trace_claims WHERE source_id = ? AND trace_id IN ({marks})", [source_id, *part]
         ):
             held.setdefault(role, []).append(trace_id)
     for role in [role for role in held if lease_owner(ledger, role) is None]:
-        connection.execute("DELETE FROM trace_claims WHERE role = ?", [role])
+        ledger.execute("DELETE FROM trace_claims WHERE role = ?", [role])
         del held[role]
     others = {trace_id for of_role in held.values() for trace_id in of_role}
-    connection.executemany(
+    ledger.execute_many(
         "INSERT OR IGNORE INTO trace_claims VALUES (?, ?, ?)",
         [(source_id, trace_id, own) for trace_id in ids if trace_id not in others],
     )
@@ -47,6 +47,4 @@ def claim_traces(ledger: Ledger, source_id: int, trace_ids: Iterable[str]) -> se
 def release_traces(ledger: Ledger, source_id: int) -> None:
     """Release the traces of a source that this run claims, within the current transaction."""
     if ledger.lease is not None:
-        ledger.db.conn.execute(
-            "DELETE FROM trace_claims WHERE source_id = ? AND role = ?", [source_id, ledger.lease.role]
-        )
+        ledger.execute("DELETE FROM trace_claims WHERE source_id = ? AND role = ?", [source_id, ledger.lease.role])

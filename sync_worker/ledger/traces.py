@@ -74,7 +74,7 @@ class Traces(Store):
 
     def _reroute(self, source_id: int, traces: Iterable[TraceNote]) -> None:
         """Store another Kelet project and its origin of traces whose decision followed the settings."""
-        self.db.conn.executemany(
+        self.execute_many(
             "UPDATE traces SET project = ?, origin = ? WHERE source_id = ? AND trace_id = ?",
             [(note.project, note.origin, source_id, storable(note.trace_id)) for note in traces],
         )
@@ -108,19 +108,14 @@ class Traces(Store):
 
         Those that are open longest go first. Returns how many were given up.
         """
-        open_ones = "FROM traces WHERE source_id = ? AND open_ms IS NOT NULL AND pending = 0"
-        ((count, oldest),) = self.query(f"SELECT count(*), min(open_ms) {open_ones}", [source_id])
-        if not count or (count <= most and oldest >= before_ms):
-            return 0
+        open_ones = "FROM traces WHERE source_id = ?1 AND open_ms IS NOT NULL AND pending = 0"
         with self.transaction():
-            return int(
-                self.db.conn.execute(
-                    "UPDATE traces SET open_ms = NULL WHERE source_id = ? AND trace_id IN ("
-                    f"SELECT trace_id {open_ones} AND open_ms < ? UNION SELECT * FROM ("
-                    f"SELECT trace_id {open_ones} ORDER BY open_ms LIMIT ?))",
-                    [source_id, source_id, before_ms, source_id, max(0, count - most)],
-                ).rowcount
-            )
+            return self.execute(
+                "UPDATE traces SET open_ms = NULL WHERE source_id = ?1 AND trace_id IN ("
+                f"SELECT trace_id {open_ones} AND open_ms < ?2 UNION SELECT * FROM (SELECT trace_id {open_ones} "
+                f"ORDER BY open_ms LIMIT max(0, (SELECT count(*) {open_ones}) - ?3)))",
+                [source_id, before_ms, most],
+            ).rowcount
 
     def store_traces(self, source_id: int, notes: Iterable[TraceNote]) -> None:
         """Store traces. Under another lease than the live one, a pending trace stays pending."""
@@ -131,7 +126,7 @@ class Traces(Store):
 
     def _store_traces(self, source_id: int, notes: Iterable[TraceNote]) -> None:
         own = self.lease is None or self.lease.role == LIVE
-        self.db.conn.executemany(
+        self.execute_many(
             _INSERT + (_REPLACE if own else _MERGE),
             [
                 (
@@ -145,7 +140,7 @@ class Traces(Store):
 
     def _store_unknown(self, source_id: int, traces: Iterable[tuple[str, int, str | None]]) -> None:
         """Note traces (id, start of a row, project) of which nothing is remembered, so that they can be forgotten."""
-        self.db.conn.executemany(
+        self.execute_many(
             _INSERT + "ON CONFLICT (source_id, trace_id) DO NOTHING",
             [
                 (source_id, trace, 0, start, start, 0, None, project, "{}", None, None)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sync_worker.intervals import Interval, contiguous_end, gaps
 from sync_worker.ledger import SourceState, claims
 from sync_worker.ledger.lease import BACKFILL, LIVE
+from sync_worker.ledger.state_keys import FORGOTTEN_BEFORE
 from sync_worker.pipeline.plan import live_view
 from sync_worker.pipeline.session import Session
 from sync_worker.times import iso_time
@@ -22,10 +24,7 @@ class Coverage:
         self._session = session
         self._name = name
         self._claims = False  # whether this run has claims
-
-    def of(self, role: str) -> list[Interval]:
-        """Return the completed intervals of a role."""
-        return self._session.ledger.completed_intervals(self._session.source_id, role)
+        self._released: claims.Claims | None = None  # what was known when they were released
 
     @property
     def of_all(self) -> list[Interval]:
@@ -33,31 +32,42 @@ class Coverage:
         found = self._session.ledger.completed_by_role(self._session.source_id)
         return [interval for intervals in found.values() for interval in intervals]
 
-    def live_view(self, now: int) -> list[Interval]:
-        """Return what the live sync need not read: its own completed intervals, and a backfill's old ones."""
-        found = self._session.ledger.completed_by_role(self._session.source_id)
+    def live_view(self, now: int, known: claims.Claims | None = None) -> list[Interval]:
+        """Return what the live sync need not read: its own completed intervals, and a backfill's old ones.
+
+        With `known`, as it was when that was read.
+        """
+        found = self._session.ledger.completed_by_role(self._session.source_id) if known is None else known.completed
         return live_view(found.get(LIVE, ()), found.get(BACKFILL, ()), now, self._session.policy.deepest_ms)
 
     def watermark_ms(self, state: SourceState) -> int | None:
         """Return the watermark in Unix ms; None before the first live cycle."""
         first = state.sync_start_ms
-        return None if first is None else contiguous_end(first, self.live_view(self._session.clock.now_ms()))
+        now = self._session.clock.now_ms()
+        return None if first is None else contiguous_end(first, self.live_view(now, self._released))
 
-    def reopen_after(self, end: int) -> None:
-        """Reopen what the live sync completed after `end`, Unix ms."""
-        completed = self.of(LIVE)
-        if completed and completed[-1].end > end:
-            interval = Interval(end, completed[-1].end)
-            self._session.ledger.reopen(self._session.source_id, LIVE, interval)
+    def reopen_after(self, end: int, known: claims.Claims) -> claims.Claims:
+        """Reopen what the live sync completed after `end`, Unix ms; return what is known then.
 
-    def claim(self, intervals: Sequence[Interval]) -> list[Interval]:
-        """Claim intervals for this run, and return those that were granted."""
+        What was sent before `FORGOTTEN_BEFORE` is no longer known, so there it would be sent again: that stays.
+        """
+        completed = known.completed.get(LIVE)
+        if not completed or completed[-1].end <= end:
+            return known
+        session = self._session
+        after = max(end, session.state.get(FORGOTTEN_BEFORE, fresh=True) or 0)
+        if completed[-1].end > after:
+            session.ledger.reopen(session.source_id, LIVE, Interval(after, completed[-1].end))
+        return replace(known, completed=session.ledger.completed_by_role(session.source_id))
+
+    def claim(self, intervals: Sequence[Interval]) -> claims.Claims:
+        """Claim intervals for this run; return what it and others claim then, and what is completed."""
         self._claims = True
         return claims.claim(self._session.ledger, self._session.source_id, intervals)
 
     def claim_gaps(self, intervals: Sequence[Interval]) -> list[Interval]:
         """Claim gaps for a backfill, except those claimed by a running live sync, which syncs them itself."""
-        own = self.claim(intervals)
+        own = self.claim(intervals).own
         left = [part for interval in intervals for part in gaps(interval, own)]
         if left:
             log.info(
@@ -77,5 +87,4 @@ class Coverage:
             return
         self._claims = False
         whole = [] if ledger.lease.role != LIVE or first is None else [Interval(first, claims.FOR_EVER)]
-        completed = self.of_all
-        claims.claim(ledger, self._session.source_id, [gap for part in whole for gap in gaps(part, completed)])
+        self._released = claims.claim(ledger, self._session.source_id, whole, completed=False)

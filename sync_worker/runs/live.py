@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from sync_worker.intervals import Interval
 from sync_worker.ledger import SourceState, claims
 from sync_worker.ledger.lease import LIVE
-from sync_worker.ledger.state_keys import ARRIVAL_DELAY, FORGOTTEN_BEFORE, INTERVAL_LENGTH
+from sync_worker.ledger.records import Waiting, is_due
+from sync_worker.ledger.state_keys import ARRIVAL_DELAY, INTERVAL_LENGTH
 from sync_worker.pipeline.driver import Pipeline
 from sync_worker.pipeline.lanes import Lanes
 from sync_worker.pipeline.plan import IntervalPlanner, due
@@ -40,44 +41,44 @@ class LiveSync:
         session = self.pipeline.session
         state, clock = session.state, session.clock
         end = now - session.readiness_limits.quiet_period
+        known = self.coverage.claim([Interval(sync_start_ms, claims.FOR_EVER)])
+        session.claimed = known.others
         if clock.is_certain:
-            # Completed while this machine's clock was ahead. What was sent before `FORGOTTEN_BEFORE` is no longer
-            # known, so there it would be sent again.
-            self.coverage.reopen_after(max(end, state.get(FORGOTTEN_BEFORE, fresh=True) or 0))
+            known = self.coverage.reopen_after(end, known)  # completed while this machine's clock was ahead
         delay = ArrivalDelay.from_counts(state.get(ARRIVAL_DELAY))
         scans = LookbackScans(
             self.pipeline, self.windows, sync_start_ms, self.requests_per_minute, self.interval_ms, delay
         )
         if clock.is_certain:
             scans.begin(now)
-        await self._sync_due(now, sync_start_ms, end, delay, progress)
+        gaps = due(sync_start_ms, end, self.coverage.live_view(now, known), known.others)
+        await self._sync(gaps, end, delay, progress)
         if clock.is_certain:
             now = min(now, clock.now_ms())  # the responses since then may have corrected the clock
             scans.begin(now)
             await scans.run(now, self.coverage.live_view(now))
         state.put(ARRIVAL_DELAY, delay.counts)
-        await self.read_again()
+        waiting = await self.read_again()
         pending = PendingTraces(self.pipeline, sync_start_ms)
         await pending.send_ready(Lanes(session.ledger, session.source_id, session.delivery))
-        await OpenTraces(self.pipeline, pending).look_up()
+        await OpenTraces(self.pipeline, pending).look_up(waiting)
         forget(session, self.coverage, self.windows, min(now, clock.certain_ms()))
         session.delivery.check()
 
-    async def read_again(self, role: str = LIVE) -> None:
-        """Do the second reads that are due, and retry what could not be read."""
-        reads = SecondReads(self.pipeline, role, self.requests_per_minute, self._length())
-        await reads.run()
-        await Retries(self.pipeline).run()
+    async def read_again(self, role: str = LIVE) -> Waiting:
+        """Do the second reads that are due, and retry what could not be read; return what waited before."""
+        ledger = self.pipeline.session.ledger
+        waiting = ledger.waiting(self.pipeline.session.source_id)
+        if is_due(waiting.second_read_ms, ledger.clock.now_ms()):
+            await SecondReads(self.pipeline, role, self.requests_per_minute, self._length()).run()
+        if is_due(waiting.retry_ms, ledger.clock.now_ms()):
+            await Retries(self.pipeline).run()
+        return waiting
 
-    async def _sync_due(
-        self, now: int, sync_start_ms: int, end: int, delay: ArrivalDelay, progress: Progress | None
-    ) -> None:
-        """Sync all that is due and that no other run claims."""
+    async def _sync(self, gaps: Sequence[Interval], end: int, delay: ArrivalDelay, progress: Progress | None) -> None:
+        """Sync what is due before `end`, Unix ms, and what no other run claims."""
         session = self.pipeline.session
         planner = IntervalPlanner(self._length(), session.limits.interval_observations)
-        self.coverage.claim([Interval(sync_start_ms, claims.FOR_EVER)])
-        session.claimed = claims.claimed_by_others(session.ledger, session.source_id)
-        gaps = due(sync_start_ms, end, self.coverage.live_view(now), session.claimed)
         for interval in planner.split(gaps):
             session.clock.check()
             job = IntervalJob(self.pipeline, LIVE, interval, delay)

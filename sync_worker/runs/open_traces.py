@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from sync_worker.ledger.records import Waiting, is_due
 from sync_worker.pipeline.driver import Pipeline
 from sync_worker.pipeline.notes import OPEN_EVERY_MS, OPEN_FOR_MS
 from sync_worker.pipeline.readiness import has_ended
@@ -29,11 +30,15 @@ class OpenTraces:
         self._session = pipeline.session
         self._pending = pending
 
-    async def look_up(self) -> None:
+    async def look_up(self, waiting: Waiting) -> None:
         """Look up the roots that are due, many in a request; send what is new of traces whose root has ended."""
         session = self._session
         now, guess = session.clock.certain_ms(), session.clock.now_ms()
-        session.report.traces_given_up += session.ledger.give_up_open(session.source_id, now - OPEN_FOR_MS, MOST_OPEN)
+        before = now - OPEN_FOR_MS
+        if waiting.open_traces > MOST_OPEN or is_due(waiting.open_since_ms, before - 1):
+            session.report.traces_given_up += session.ledger.give_up_open(session.source_id, before, MOST_OPEN)
+        if not is_due(waiting.open_check_ms, now):
+            return
         left = MOST_OPEN if session.reader.metadata_only_is_cheap else _FEW_A_CYCLE
         while left > 0:
             session.clock.check()

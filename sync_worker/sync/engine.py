@@ -74,6 +74,7 @@ class Engine:
     budgets: RateLimiters = field(init=False)
     paces: ConcurrencyLimits = field(init=False)
     identities: Identities = field(init=False)
+    _started: set[tuple[str, str]] = field(init=False, default_factory=set)  # keys and target
     _current: dict[str, Source] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -131,9 +132,14 @@ class Engine:
     def note_starts(self, sources: Iterable[Source]) -> None:
         """Record that sources which were never synced live start now: before the first request."""
         for source in sources:
-            known = self.ledger.source_by_key(keys_of(source), source.target)
+            keys = keys_of(source), source.target
+            if keys in self._started:
+                continue  # a sync start is set once
+            known = self.ledger.source_by_key(*keys)
             if known is None or known.sync_start_ms is None:
                 self.starts.note(source.name, self.clocks.of(source))
+            else:
+                self._started.add(keys)
 
     async def live(self, source: Source, progress: Progress | None = None) -> tuple[SourceReport, int]:
         """Run one live cycle of a source; return its report and exit code."""

@@ -95,13 +95,14 @@ class Identities:
             if isinstance(error, Stop):
                 raise error
 
-    async def of(self, source: Source, client: LangfuseClient) -> SourceState:
-        """Return the source's record in the ledger; Langfuse is asked once a day for the project of the keys.
+    async def of(self, source: Source, client: LangfuseClient, state: SourceState | None) -> SourceState:
+        """Return the source's record in the ledger; `state` is the one that its keys are known to belong to.
+
+        Langfuse is asked once a day for the project of the keys.
 
         Raises ConfigError if the operator has to decide, or another source of this process has the record; StateError,
         and as `project_of`.
         """
-        state = self._ledger.source_by_key(keys_of(source), source.target)
         if state is not None:
             self._check_ids(state)
         if state is None or self._clock.now_ms() - state.checked_ms >= _IDENTITY_AGE:
@@ -184,7 +185,7 @@ class Identities:
     async def _identify(self, source: Source) -> None:
         try:
             async with self._connected(source.langfuse_base_url, _key_pair(source)) as client:
-                await self.of(source, client)
+                await self.of(source, client, self._ledger.source_by_key(keys_of(source), source.target))
         except Stop:
             raise
         except SyncError as error:  # the source's own run gets the same error, and reports it

@@ -26,6 +26,7 @@ from sync_worker.settings import Settings, Source
 from sync_worker.sync.generation import Generations
 from sync_worker.sync.identities import Identities, keys_of, organization_scope
 from sync_worker.sync.source import SourceSync
+from sync_worker.sync.timekeeping import SCOPE as CLOCK_SCOPE
 from sync_worker.times import span_ms
 
 
@@ -71,7 +72,7 @@ async def open_source(
     )
     try:
         try:
-            state = await identities.of(source, client)
+            state = await identities.of(source, client, known)
         finally:
             await _ask_kelet_time(clock, kelet)  # also if the keys are rejected: the sync start needs the time
         budget = budgets.of(organization_scope(state))
@@ -80,7 +81,7 @@ async def open_source(
         client.rate_limits = budget
         await _correct_clock(clock, client, kelet)
         keys = ledger.state(source_scope(state.id))
-        keys.reload()
+        ledger.reload(keys.scope, CLOCK_SCOPE)
         delivery = Delivery(
             kelet,
             LedgerSink(ledger, state.id, report, ledger.clock),

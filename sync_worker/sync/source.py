@@ -163,8 +163,9 @@ class SourceSync:
 
     def finish(self) -> None:
         """Complete the report, release claims, and store what was discovered for the next run."""
+        self._put_findings()
         self._coverage.release_claims(self.state)
-        self._store_findings()
+        self._ledger.save()
         self.report.langfuse_requests += self._client.requests
         self.report.kelet_requests += self._kelet.traffic.requests
         self.report.bytes_sent += self._kelet.traffic.bytes_sent
@@ -210,16 +211,13 @@ class SourceSync:
                 self.source.name, left, extra={"action": "plan"},
             )  # fmt: skip
 
-    def _store_findings(self) -> None:
+    def _put_findings(self) -> None:
         state, delivery = self._session.state, self._session.delivery
         if self._kelet.gzip_refused:
-            kelet = self._ledger.state(f"kelet {self.source.kelet_api_url}")
-            kelet.put(GZIP_REFUSED, 1)
-            kelet.save()
+            self._ledger.state(f"kelet {self.source.kelet_api_url}").put(GZIP_REFUSED, 1)
         state.put(PAGE_LIMITS, self._session.reader.limits)
         state.put(REJECTED_IN_A_ROW, delivery.rejected_in_a_row)
         state.put(DELIVERY, delivery.delivery_state)
-        state.save()
 
     def _sync_start(self, now: int) -> int:
         """Return where the live sync begins: stored before the first request, and never computed again."""

@@ -36,7 +36,7 @@ class Clocks(ClockOnMachine):
         return self._clocks[servers]
 
     def keep(self, clock: CorrectedClock) -> None:
-        """Store the time of a clock, if it is certain: later certain times must not be before it.
+        """Store the time of a clock, with the next commit, if it is certain: later ones must not be before it.
 
         The machine's time alone, far from the last certain time, is trusted when a later run confirms it.
         """
@@ -51,7 +51,8 @@ class Clocks(ClockOnMachine):
             return
         if not reading.certain:
             return
-        stored = last_certain_ms(self._ledger)
+        state = self._ledger.state(SCOPE)
+        stored = state.get(LAST_CERTAIN) or 0
         wrong = stored > reading.now_ms + AGREEMENT_MS and clock.all_agree
         if wrong:
             log.warning(
@@ -61,9 +62,7 @@ class Clocks(ClockOnMachine):
         if reading.machine_only:
             clock.confirm()
         if wrong or reading.now_ms >= stored + _STORE_EVERY:
-            state = self._ledger.state(SCOPE)
             state.put(LAST_CERTAIN, reading.now_ms)
-            state.save()
 
     def _confirm_over_runs(self, now_ms: int) -> bool:
         last = self._ledger.state(SCOPE).get(UNCONFIRMED, fresh=True) or 0

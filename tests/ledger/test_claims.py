@@ -51,14 +51,14 @@ def _begin_again(ledger: Ledger) -> None:
 
 def test_each_leaves_out_what_the_other_claims(live: Ledger, backfill: Ledger) -> None:
     """Two runs work on the same time, or one leaves more to the other than that one works on."""
-    assert claim(backfill, 1, [Interval(50, 150), Interval(200, 300)]) == [Interval(50, 150), Interval(200, 300)]
-    assert claim(live, 1, [WHOLE]) == [Interval(150, 200), Interval(300, FOR_EVER)]
-    assert claim(live, 2, [WHOLE]) == [WHOLE]
+    assert claim(backfill, 1, [Interval(50, 150), Interval(200, 300)]).own == [Interval(50, 150), Interval(200, 300)]
+    assert claim(live, 1, [WHOLE]).own == [Interval(150, 200), Interval(300, FOR_EVER)]
+    assert claim(live, 2, [WHOLE]).own == [WHOLE]
     assert claimed_by_others(live, 1) == [Interval(50, 150), Interval(200, 300)]
     assert backfill.lease is not None
     release(backfill, backfill.lease)
     assert claimed_by_others(live, 1) == []
-    assert claim(live, 1, [WHOLE]) == [WHOLE]
+    assert claim(live, 1, [WHOLE]).own == [WHOLE]
 
 
 def test_what_is_done_is_free(live: Ledger, backfill: Ledger) -> None:
@@ -76,7 +76,7 @@ def test_dead_run_claims_nothing_and_writes_nothing(live: Ledger, backfill: Ledg
     claim(backfill, 1, [Interval(0, 1000)])
     _die(backfill)
     assert claimed_by_others(live, 1) == []
-    assert claim(live, 1, [WHOLE]) == [WHOLE]
+    assert claim(live, 1, [WHOLE]).own == [WHOLE]
     with pytest.raises(LeaseHeld):
         backfill.commit_interval(1, BACKFILL, Interval(0, 1000), [], [])
     assert live.completed_intervals(1, BACKFILL) == []
@@ -95,5 +95,5 @@ def test_demand_is_met_at_the_next_claim(live: Ledger, backfill: Ledger) -> None
     claim(live, 1, [WHOLE])
     claim_all(backfill, 1, [Interval(200, 300)])
     assert claimed_by_others(backfill, 1) == [WHOLE]
-    assert claim(live, 1, [WHOLE]) == [Interval(100, 200), Interval(300, FOR_EVER)]
+    assert claim(live, 1, [WHOLE]).own == [Interval(100, 200), Interval(300, FOR_EVER)]
     assert claimed_by_others(backfill, 1) == [Interval(100, 200), Interval(300, FOR_EVER)]

@@ -168,9 +168,9 @@ def test_no_commit_is_added_to_an_idle_cycle(path: Path, clock: VirtualClock, mo
     _run(path, clock)
     ledger: Ledger = open_ledger(path, clock)
     statements: list[str] = []
-    ledger.db.conn.set_trace_callback(statements.append)
+    ledger.connection.set_trace_callback(statements.append)
     check_latest(ledger)
     adopt(ledger)
     assert not [text for text in statements if text.startswith(("BEGIN", "COMMIT", "INSERT"))]
-    ledger.db.conn.set_trace_callback(None)
+    ledger.connection.set_trace_callback(None)
     ledger.close()

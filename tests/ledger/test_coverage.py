@@ -28,8 +28,8 @@ def _moments(intervals: list[Interval]) -> set[int]:
 @given(intervals=_INTERVALS, taken=_INTERVALS)
 def test_coverage_is_the_union(ledger: Ledger, intervals: list[Interval], taken: list[Interval]) -> None:
     """Time would count as done that is not, or be read again and again."""
-    ledger.db.conn.execute("PRAGMA synchronous = OFF")
-    ledger.db.conn.execute("DELETE FROM coverage")
+    ledger.connection.execute("PRAGMA synchronous = OFF")
+    ledger.connection.execute("DELETE FROM coverage")
     for interval in intervals:
         ledger.commit_interval(1, "live", interval, [], [])
     covered = ledger.completed_intervals(1, "live")
@@ -67,12 +67,12 @@ def test_intervals_that_touch_become_one_row(ledger: Ledger) -> None:
 def test_interval_is_committed_whole_or_not_at_all(ledger: Ledger, broken: str) -> None:
     """Coverage without its pending traces or dead letters is a loss; they without coverage are made again."""
     ledger.commit_interval(1, "live", Interval(0, 10), [note("known", 5, pending=True)], [])
-    ledger.db.conn.execute(
+    ledger.connection.execute(
         f"CREATE TEMP TRIGGER fail BEFORE INSERT ON {broken} BEGIN SELECT RAISE(ABORT, 'no more'); END"
     )
     with pytest.raises(StateError, match="no more"):
         ledger.commit_interval(1, "live", Interval(10, 20), [note("new", 15, pending=True)], [letter()])
-    ledger.db.conn.execute("DROP TRIGGER fail")
+    ledger.connection.execute("DROP TRIGGER fail")
     assert ledger.completed_intervals(1, "live") == [Interval(0, 10)]
     assert set(ledger.traces(1, ["known", "new"])) == {"known"}
     assert ledger.dead_letters() == []
@@ -88,7 +88,7 @@ def test_error_of_the_caller_rolls_back(ledger: Ledger) -> None:
 
     with pytest.raises(ZeroDivisionError):
         ledger.commit_interval(1, "live", Interval(0, 10), (note("t") for _ in notes()), [])
-    assert not ledger.db.conn.in_transaction
+    assert not ledger.connection.in_transaction
     assert ledger.completed_intervals(1, "live") == []
 
 
@@ -102,11 +102,11 @@ def test_failing_commit_rolls_back(ledger: Ledger, monkeypatch: pytest.MonkeyPat
             return super().execute(sql, *values)  # type: ignore[arg-type]
 
     failing = sqlite3.connect(ledger.path, isolation_level=None, factory=Failing)
-    real = ledger.db.conn
-    monkeypatch.setattr(ledger.db, "conn", failing)
+    real = ledger.connection
+    monkeypatch.setattr(ledger, "connection", failing)
     with pytest.raises(StateError, match="disk I/O error"):
         ledger.commit_interval(1, "live", Interval(0, 10), [], [])
     assert not failing.in_transaction
     failing.close()
-    monkeypatch.setattr(ledger.db, "conn", real)
+    monkeypatch.setattr(ledger, "connection", real)
     assert ledger.completed_intervals(1, "live") == []

@@ -35,11 +35,11 @@ def _fill_with_answers(ledger: Ledger) -> int:
 
 def test_page_limit_rolls_the_whole_answer_back(ledger: Ledger) -> None:
     """Half an answer would count as done, or the next one would be written into the same transaction."""
-    ledger.db.conn.execute("PRAGMA max_page_count = 40")
+    ledger.connection.execute("PRAGMA max_page_count = 40")
     done = _fill_with_answers(ledger)
-    assert not ledger.db.conn.in_transaction
+    assert not ledger.connection.in_transaction
     assert sent_observations(ledger) == {(f"t{number}", f"r{row}") for number in range(done) for row in range(100)}
-    ledger.db.conn.execute("PRAGMA max_page_count = 4000")
+    ledger.connection.execute("PRAGMA max_page_count = 4000")
     ledger.commit_result(1, [span(f"t{done}", "r", done)], [])
     assert (f"t{done}", "r") in sent_observations(ledger)
 
@@ -48,7 +48,7 @@ def test_interval_is_not_covered_when_its_notes_do_not_fit(ledger: Ledger) -> No
     """Coverage without the traces that were pending in it: their rows would never be sent."""
     ledger.commit_interval(1, "live", Interval(0, 10), [], [])
     pages = ledger.query("PRAGMA page_count")[0][0]
-    ledger.db.conn.execute(f"PRAGMA max_page_count = {pages + 2}")
+    ledger.connection.execute(f"PRAGMA max_page_count = {pages + 2}")
     notes = [note(f"t{number}", 10, pending=True, context={"text": "x" * 2000}) for number in range(100)]
     with pytest.raises(StateError) as caught:
         ledger.commit_interval(1, "live", Interval(10, 20), notes, [letter()])

@@ -198,7 +198,7 @@ def test_who_was_taken_over_writes_nothing_more(elsewhere: Ledger, ledger: Ledge
 def test_lost_lease_is_noticed(ledger: Ledger) -> None:
     """A successor that has come and gone leaves no lease: what stood in between would be written over."""
     held = take(ledger, LIVE)
-    ledger.db.conn.execute("DELETE FROM leases")
+    ledger.connection.execute("DELETE FROM leases")
     with pytest.raises(LeaseHeld):
         ledger.commit_result(1, [span("t", "r")], [])
     release(ledger, held)
@@ -207,7 +207,7 @@ def test_lost_lease_is_noticed(ledger: Ledger) -> None:
 def test_release_frees_the_lock_though_the_file_cannot_be_written(ledger: Ledger, path: Path) -> None:
     """A full disk at the end of a run would keep a process that stays alive from taking the lease again."""
     held = take(ledger, LIVE)
-    ledger.db.conn.execute("PRAGMA query_only = 1")
+    ledger.connection.execute("PRAGMA query_only = 1")
     release(ledger, held)
     assert (held.lock.closed, ledger.lease) == (True, None)
     again = open_ledger(path, ledger.clock)
@@ -302,7 +302,7 @@ def test_lock_file_that_was_removed_costs_no_write(ledger: Ledger, path: Path) -
 def test_copy_of_a_state_file_is_free(ledger: Ledger, path: Path, tmp_path: Path) -> None:
     """A backup taken from a running worker could not be used on the same machine."""
     held = take(ledger, LIVE)
-    ledger.db.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    ledger.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     copy = tmp_path / "copy.db"
     shutil.copy(path, copy)
     restored = open_ledger(copy, ledger.clock)

@@ -183,7 +183,7 @@ def test_the_later_state_of_a_row_stays(make: Make) -> None:
     insert = "INSERT INTO sent VALUES (1, 't', ?, 0, ?, ?, 0, NULL)"
     for ledger, states in ((own, (("old", 1), ("new", 2))), (other, (("old", 2), ("new", 1)))):
         for row, updated in states:
-            ledger.db.conn.execute(insert, [row, updated, str(updated).encode()])
+            ledger.connection.execute(insert, [row, updated, str(updated).encode()])
     merge(own, other)
     assert {
         row: (state.updated_ms, state.fingerprint) for (_, row), state in own.completed_observations(1, ["t"]).items()

@@ -179,7 +179,7 @@ def test_file_of_the_first_version_is_brought_up(path: Path, clock: VirtualClock
 
 def test_newer_version_is_refused_untouched(ledger: Ledger, path: Path, clock: VirtualClock) -> None:
     """An older program, started by mistake, would write what the newer one does not expect."""
-    ledger.db.conn.execute("PRAGMA user_version = 1000")
+    ledger.connection.execute("PRAGMA user_version = 1000")
     ledger.close()
     before = picture(path.parent)
     error = _refused(path, clock, "newer version of the worker")
@@ -189,7 +189,7 @@ def test_newer_version_is_refused_untouched(ledger: Ledger, path: Path, clock: V
 def test_newer_version_still_in_the_log_is_refused_untouched(path: Path, clock: VirtualClock) -> None:
     """The header tells the old version while a killed newer program's last word stands in the log."""
     writer = open_ledger(path, clock)
-    writer.db.conn.execute("PRAGMA user_version = 1000")
+    writer.connection.execute("PRAGMA user_version = 1000")
     shutil.copytree(path.parent, path.parent / "killed")
     writer.close()
     killed = path.parent / "killed"
@@ -278,7 +278,7 @@ def test_read_only_folder_is_told(path: Path, clock: VirtualClock) -> None:
 
 def test_file_that_cannot_be_written_is_told(ledger: Ledger) -> None:
     """The operator would not learn that it is a matter of permissions."""
-    ledger.db.conn.execute("PRAGMA query_only = 1")
+    ledger.connection.execute("PRAGMA query_only = 1")
     with pytest.raises(StateError, match="write permission") as caught:
         put(ledger, "scope", "name", "value")
     assert caught.value.exit_code == 2
@@ -313,7 +313,7 @@ def test_read_of_a_damaged_page_is_explained(ledger: Ledger, path: Path, clock: 
     ledger.commit_result(1, [span(f"trace-{n}", f"row-{n}", n) for n in range(2000)], [])
     ledger.close()
     ledger = open_ledger(path, clock)
-    ledger.db.conn.execute("PRAGMA cache_size = 0")
+    ledger.connection.execute("PRAGMA cache_size = 0")
     whole = path.read_bytes()
     path.write_bytes(whole[:8192] + bytes(len(whole) - 8192))
     with pytest.raises(StateError, match="is damaged"):

@@ -75,7 +75,7 @@ def test_file_that_goes_within_a_transaction(held: Ledger) -> None:
     """A long transaction ends in a file without a name and counts as kept."""
     with pytest.raises(StateError, match="is gone"), held.transaction():
         held.path.unlink()
-    assert not held.db.conn.in_transaction
+    assert not held.connection.in_transaction
 
 
 def test_lock_file_that_was_removed_is_locked_anew(held: Ledger, clock: VirtualClock) -> None:

@@ -42,7 +42,7 @@ def test_done_rows_of_many_traces(ledger: Ledger) -> None:
 
 def test_answer_is_committed_whole_or_not_at_all(ledger: Ledger) -> None:
     """Accepted spans without their dead letters, or the other way round, would be sent again or lost."""
-    ledger.db.conn.execute(
+    ledger.connection.execute(
         "CREATE TEMP TRIGGER fail BEFORE INSERT ON dead_letters BEGIN SELECT RAISE(ABORT, 'no more'); END"
     )
     with pytest.raises(StateError, match="no more"):
@@ -174,8 +174,8 @@ def test_forget_takes_what_is_old_and_covered(ledger: Ledger) -> None:
     """The file would grow without end."""
     _send(ledger, "old", 10, 20)
     _send(ledger, "other source", 10)
-    ledger.db.conn.execute("UPDATE traces SET source_id = 2 WHERE trace_id = 'other source'")
-    ledger.db.conn.execute("UPDATE sent SET source_id = 2 WHERE trace_id = 'other source'")
+    ledger.connection.execute("UPDATE traces SET source_id = 2 WHERE trace_id = 'other source'")
+    ledger.connection.execute("UPDATE sent SET source_id = 2 WHERE trace_id = 'other source'")
     assert ledger.forget(1, 100, [Interval(0, 50)]) == 1
     assert _remembered(ledger) == {"other source"}
     assert ledger.completed_by_hour(1) == {0: 2}
@@ -234,9 +234,9 @@ def test_forget_never_takes_the_young_or_uncovered(
     ledger: Ledger, traces: list[tuple[list[int], int, bool]], covered: list[Interval], before: int
 ) -> None:
     """A row that is forgotten while its time may be read again is sent twice."""
-    ledger.db.conn.execute("PRAGMA synchronous = OFF")
-    ledger.db.conn.execute("DELETE FROM sent")
-    ledger.db.conn.execute("DELETE FROM traces")
+    ledger.connection.execute("PRAGMA synchronous = OFF")
+    ledger.connection.execute("DELETE FROM sent")
+    ledger.connection.execute("DELETE FROM traces")
     for number, (starts, late, pending) in enumerate(traces):
         _send(ledger, f"t{number}", *set(starts), newest_ms=max(*starts, late), pending=pending)
     done = {moment for interval in covered for moment in range(interval.start, interval.end)}
@@ -308,9 +308,12 @@ def test_facts(ledger: Ledger) -> None:
         "",
         "3",
     ]
-    before = ledger.query("PRAGMA data_version"), ledger.db.conn.total_changes
+    before = ledger.query("PRAGMA data_version"), ledger.connection.total_changes
     put(ledger, "scope", "name", "2")
-    assert (ledger.query("PRAGMA data_version"), ledger.db.conn.total_changes) == before  # an idle cycle writes nothing
+    assert (
+        ledger.query("PRAGMA data_version"),
+        ledger.connection.total_changes,
+    ) == before  # an idle cycle writes nothing
 
 
 def test_notes_of_runs_are_bounded(ledger: Ledger) -> None:

@@ -33,8 +33,8 @@ _JSON = st.recursive(
 )  # fmt: skip
 def test_note_comes_back_as_it_went_in(ledger: Ledger, stored: TraceNote) -> None:
     """Spans of one trace would differ in what they say of it, by the run that sent them."""
-    ledger.db.conn.execute("PRAGMA synchronous = OFF")
-    ledger.db.conn.execute("DELETE FROM traces")
+    ledger.connection.execute("PRAGMA synchronous = OFF")
+    ledger.connection.execute("DELETE FROM traces")
     ledger.store_traces(1, [stored])
     assert ledger.traces(1, [stored.trace_id, "other"]) == {stored.trace_id: stored}
     assert ledger.traces(2, [stored.trace_id]) == {}

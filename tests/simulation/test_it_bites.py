@@ -133,8 +133,7 @@ def _takes_any_success_for_kelets(patch: pytest.MonkeyPatch) -> None:
 
 
 def _sends_what_a_backfill_sends(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(claims, "claimed_by_others", lambda *_: list[Interval]())
-    patch.setattr(claims, "claim", lambda _, __, intervals: list(intervals))
+    patch.setattr(claims, "_of_live_runs", lambda *_: list[Interval]())
 
 
 def _believes_its_own_clock(patch: pytest.MonkeyPatch) -> None:

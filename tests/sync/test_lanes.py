@@ -244,7 +244,7 @@ def test_state_of_an_older_version_names_no_setting(make_world: MakeWorld) -> No
     made.once()
     ledger = open_ledger(made.state, made.clock)
     with ledger.transaction():
-        ledger.db.conn.execute("UPDATE traces SET origin = NULL")
+        ledger.connection.execute("UPDATE traces SET origin = NULL")
     ledger.close()
     _configure(made, default="new")
     made.kelet.script = _knows("new")

@@ -30,11 +30,11 @@ def test_idle_cycle_asks_little_of_the_state_file(make_world: MakeWorld) -> None
             await engine.each(settings.sources, engine.live)
 
     ledger.lease = lease.take(ledger, LIVE)
-    ledger.db.conn.set_trace_callback(statements.append)
+    ledger.connection.set_trace_callback(statements.append)
     asyncio.run(cycles())
-    ledger.db.conn.set_trace_callback(None)
+    ledger.connection.set_trace_callback(None)
     lease.release(ledger, ledger.lease)
     ledger.close()
     counts = Counter(statement.split()[0].upper() for statement in statements)
-    assert counts["BEGIN"] <= 4
-    assert counts["SELECT"] <= 34
+    assert counts["BEGIN"] <= 3
+    assert counts["SELECT"] <= 15

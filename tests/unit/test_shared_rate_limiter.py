@@ -217,7 +217,7 @@ def test_backfill_alone_takes_all(machine: Machine) -> None:
         left = live.ledger.query("SELECT role, token, host, boot, pid, taken_ms, heartbeat_ms FROM leases")[0]
     machine.moments.advance(121)
     with machine.process(BACKFILL, limit=12) as filling:
-        filling.ledger.db.execute(f"INSERT INTO leases VALUES ({','.join('?' * 7)})", left)
+        filling.ledger.connection.execute(f"INSERT INTO leases VALUES ({','.join('?' * 7)})", left)
         machine.run(_asking(filling, 24))
     assert machine.most_in_a_minute() == 12
 

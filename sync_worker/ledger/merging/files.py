@@ -66,7 +66,7 @@ def merge(ledger: Ledger, other: Ledger, *, by_id: bool = False) -> Merged:
 
 @contextmanager
 def _attached(ledger: Ledger, path: Path) -> Iterator[None]:
-    connection = ledger.db.conn
+    connection = ledger.connection
     with translated_errors(path):
         connection.execute("ATTACH DATABASE ? AS other", [str(path.resolve())])
     try:
@@ -77,7 +77,7 @@ def _attached(ledger: Ledger, path: Path) -> Iterator[None]:
 
 def _take_shared_keys(ledger: Ledger) -> None:
     """Take in an organisation's limit and what Kelet was found to be like, where nothing is known of it."""
-    ledger.db.execute(
+    ledger.execute(
         "INSERT OR IGNORE INTO state_keys SELECT * FROM other.state_keys "
         "WHERE scope GLOB 'organization *' AND name = 'limit' OR scope GLOB 'kelet *'"
     )
@@ -91,7 +91,7 @@ def _take_source(
     pair = Pair(ledger, own.id, source.id)
     as_own = source.sync_start_ms is not None and own.sync_start_ms in {None, source.sync_start_ms}
     if as_own:
-        ledger.db.execute("UPDATE sources SET sync_start_ms = ? WHERE id = ?", [source.sync_start_ms, own.id])
+        ledger.execute("UPDATE sources SET sync_start_ms = ? WHERE id = ?", [source.sync_start_ms, own.id])
     _take_state_keys(ledger, pair, as_own=as_own)
 
     name = memory_name(own.langfuse_url, own.project_id, own.target)
@@ -126,7 +126,7 @@ def _own_source(ledger: Ledger, other: Ledger, source: SourceState, *, by_id: bo
         )
     is_new = not here and (told_apart or not known)
     if is_new:
-        ledger.db.execute(
+        ledger.execute(
             "INSERT INTO sources (langfuse_url, project_id, target, project_name, organization_id, created_ms) "
             "SELECT langfuse_url, project_id, target, project_name, organization_id, created_ms "
             "FROM other.sources WHERE id = ?",
@@ -136,7 +136,7 @@ def _own_source(ledger: Ledger, other: Ledger, source: SourceState, *, by_id: bo
     else:
         own = (here or known)[0]
     if here or is_new:  # keys that open it at another address would pass by the comparison of both
-        ledger.db.execute(
+        ledger.execute(
             "INSERT OR IGNORE INTO keys (hash, target, source_id, checked_ms) SELECT hash, target, ?, checked_ms "
             "FROM other.keys WHERE source_id = ?",
             [own.id, source.id],
@@ -164,13 +164,13 @@ def _take_state_keys(ledger: Ledger, pair: Pair, *, as_own: bool) -> None:
     scopes = [source_scope(pair.own), source_scope(pair.other)]
     merge, chosen = (Merge.NEVER, "NOT IN") if as_own else (Merge.ALWAYS, "IN")
     names = names_by(merge)
-    ledger.db.execute(
+    ledger.execute(
         "INSERT OR IGNORE INTO state_keys SELECT ?, name, value FROM other.state_keys "
         f"WHERE scope = ? AND name {chosen} ({','.join('?' * len(names))})",
         [*scopes, *names],
     )
     for name in names_by(Merge.LARGER):
-        ledger.db.execute(
+        ledger.execute(
             "INSERT INTO state_keys SELECT ?, name, value FROM other.state_keys WHERE scope = ? AND name = ? "
             "ON CONFLICT (scope, name) DO UPDATE SET "
             "value = max(CAST(value AS INTEGER), CAST(excluded.value AS INTEGER))",

@@ -54,7 +54,7 @@ def take_hourly_counts(
         if count != own[hour]:
             changed.append((pair.own, hour, count))
             new += max(0, count - own[hour])
-    pair.ledger.db.conn.executemany(
+    pair.ledger.execute_many(
         "INSERT INTO main.hourly_counts (source_id, hour, rows) VALUES (?, ?, ?) "
         "ON CONFLICT (source_id, hour) DO UPDATE SET rows = excluded.rows",
         changed,

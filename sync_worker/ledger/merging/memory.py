@@ -67,7 +67,7 @@ class Memory:
 
     def write(self, ledger: Ledger, name: str) -> None:
         """Keep it, within the current transaction."""
-        ledger.db.conn.executemany(
+        ledger.execute_many(
             "INSERT OR REPLACE INTO state_keys VALUES (?, ?, ?)",
             [
                 (_SCOPE + file_id, name, json.dumps({"hours": taken.hours, "letters_ms": taken.letters_ms}))

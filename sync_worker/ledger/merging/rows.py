@@ -25,7 +25,7 @@ class Pair:
 
     def change(self, sql: str, **values: int) -> int:
         """Run a statement with `:own` and `:other`; returns how many rows it changed."""
-        return int(self.ledger.db.conn.execute(sql, {"own": self.own, "other": self.other, **values}).rowcount)
+        return int(self.ledger.execute(sql, {"own": self.own, "other": self.other, **values}).rowcount)
 
 
 def take_deliveries(pair: Pair) -> None:
@@ -33,7 +33,7 @@ def take_deliveries(pair: Pair) -> None:
 
     Numbers are each file's own, so requests are known again by what they were; of several alike, by their order.
     """
-    connection = pair.ledger.db.conn
+    connection = pair.ledger.connection
     connection.execute("CREATE TEMP TABLE IF NOT EXISTS numbers (old INTEGER PRIMARY KEY, new INTEGER NOT NULL)")
     connection.execute("DELETE FROM temp.numbers")
     alike = "row_number() OVER (PARTITION BY sent_ms, spans, project ORDER BY id) AS place"
@@ -109,7 +109,7 @@ def take_dead_letters(pair: Pair, taken_to_ms: int) -> int:
         f"DELETE FROM main.dead_letters AS d WHERE source_id = :own AND EXISTS ({accepted.format('d')} d.made_ms) "
         f"AND EXISTS (SELECT 1 FROM other.sent o WHERE o.source_id = :other AND {_SAME_ROW.format('o', 'd')})"
     )
-    first_new = int(pair.ledger.db.conn.execute("SELECT coalesce(max(id), 0) FROM main.dead_letters").fetchone()[0])
+    first_new = int(pair.ledger.execute("SELECT coalesce(max(id), 0) FROM main.dead_letters").fetchone()[0])
     pair.change(
         f"INSERT INTO main.dead_letters (source_id, {_LETTER_COLUMNS}) SELECT :own, {_LETTER_COLUMNS} "
         "FROM other.dead_letters d WHERE source_id = :other AND made_ms > :taken "
@@ -128,4 +128,4 @@ def take_dead_letters(pair: Pair, taken_to_ms: int) -> int:
         first=first_new,
     )
     counted = "SELECT coalesce(sum(spans), 0) FROM main.dead_letters WHERE id > ?"
-    return int(pair.ledger.db.conn.execute(counted, [first_new]).fetchone()[0])
+    return int(pair.ledger.execute(counted, [first_new]).fetchone()[0])
