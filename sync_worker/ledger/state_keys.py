@@ -128,7 +128,8 @@ class State:
     def __init__(self, store: Store, scope: str) -> None:
         self._store = store
         self.scope = scope
-        self._values: dict[str, str] | None = None
+        self._values: dict[str, str] = {}
+        self._is_loaded = False
         self.unsaved: dict[str, str] = {}
 
     def get(self, key: StateKey[T], *, fresh: bool = False) -> T | None:
@@ -162,7 +163,7 @@ class State:
 
     def load(self, values: dict[str, str]) -> None:
         """Take these for the stored values; what is not written yet stays."""
-        self._values = values | self.unsaved
+        self._values, self._is_loaded = values | self.unsaved, True
 
     def _set(self, name: str, text: str) -> None:
         values = self._all()
@@ -170,6 +171,6 @@ class State:
             values[name] = self.unsaved[name] = text
 
     def _all(self) -> dict[str, str]:
-        if self._values is None:
+        if not self._is_loaded:
             self._store.reload(self.scope)
-        return self._values or {}
+        return self._values
