@@ -21,6 +21,7 @@ from sync_worker.pipeline.plan import SCANS_PER_WINDOW, due
 from sync_worker.pipeline.readiness import ReadinessLimits
 from sync_worker.pipeline.report import SourceReport
 from sync_worker.pipeline.session import Policy, Session
+from sync_worker.records import Observation
 from sync_worker.runs.backfill import Progress, backfill
 from sync_worker.runs.coverage import Coverage
 from sync_worker.runs.estimate import Estimate, estimate
@@ -33,6 +34,7 @@ from sync_worker.runs.retry import ManualRetry
 from sync_worker.runs.send import SendResult, TraceSend
 from sync_worker.runs.verify import Verdict, Verification
 from sync_worker.settings import Settings, Source
+from sync_worker.spans.encode import to_proto
 from sync_worker.spans.model import Conversion
 from sync_worker.sync.generation import Generations
 from sync_worker.sync.provisional import provisional_start_ms, start_scope, sync_start_ms
@@ -154,8 +156,14 @@ class SourceSync:
     async def estimate(self, interval: Interval) -> Estimate:
         """Estimate the cost of a backfill of the interval; see `estimate`."""
         intervals = due(interval.start, interval.end, self._coverage.of_all)
-        batch = (self._settings.max_batch_spans, self._settings.max_batch_bytes)
-        return await estimate(self.source.name, self._client, self._session.reader, intervals, batch)
+        session, policy = self._session, self._session.policy
+
+        def size_of(observations: Sequence[Observation]) -> int:
+            spans = preview(observations, policy.project, policy.conversion, policy.routes).spans
+            return sum(len(to_proto(span).SerializeToString()) for span in spans)
+
+        batch = (policy.max_batch_spans, policy.max_batch_bytes)
+        return await estimate(self.source.name, self._client, session.reader, intervals, batch, session.limits, size_of)
 
     async def uses_another_api(self) -> bool:
         """Whether the server, asked again, needs another generation of the API. Raises as the reader does."""

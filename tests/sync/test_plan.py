@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -15,7 +17,7 @@ from sync_worker.sync.engine import Engine
 from sync_worker.sync.source import SourceSync
 from sync_worker.times import moment_ms
 from tests.support import faults
-from tests.support.rows import NOON, row
+from tests.support.rows import NOON, Row, row, trace
 from tests.sync.conftest import MakeWorld
 from tests.sync.world import World
 
@@ -90,3 +92,61 @@ def test_live_sync_goes_on_after_a_plan(make_world: MakeWorld) -> None:
     before = sum(request.path == METRICS for request in made.langfuse.requests)
     _estimate(made, 1)
     assert sum(request.path == METRICS for request in made.langfuse.requests) == before  # nor is it asked again
+
+
+def _uniform() -> list[Row]:
+    return [one for number in range(3000) for one in trace(2, start=86.4 * number, seconds=5.0)]
+
+
+def _bursts_of_huge_rows() -> list[Row]:
+    """Nine bursts of 100 traces within ten minutes, of very different sizes."""
+    return [
+        one
+        for burst in range(9)
+        for number in range(100)
+        for one in trace(
+            1, start=burst * 30_000.0 + number * 6, seconds=5.0, output="x" * (2_000 + 3_000 * (number * 7 % 12))
+        )
+    ]
+
+
+def _empty_nights() -> list[Row]:
+    """Three days on which work begins eight hours after the last ended."""
+    return [
+        one
+        for day in range(3)
+        for number in range(1_000)
+        for one in trace(2, start=day * 86_400.0 + number * 57.6, seconds=5.0)
+    ]
+
+
+@pytest.mark.parametrize("rows", [_uniform, _bursts_of_huge_rows, _empty_nights])
+def test_plan_says_what_the_backfill_then_costs(make_world: MakeWorld, rows: Callable[[], list[Row]]) -> None:
+    """One page stretched over the range said twice as many bytes as a run then moved, or half."""
+    made = make_world(rows(), after_noon=90 * HOUR, SYNC_COMPRESSION="none")
+    found = _estimate(made, 80)
+    assert found.margin_percent is not None
+    assert found.margin_percent <= 25
+    before, reads = len(made.langfuse.requests), _sizes_of_replies(made)
+    noon = moment_ms(NOON)
+    report, code = made.backfill(noon, noon + round(80 * HOUR * 1000))
+    assert (code, report.spans_sent) == (0, len(made.langfuse.rows))
+    assert found.observations == pytest.approx(report.spans_sent, rel=0.05)
+    assert found.langfuse_requests == pytest.approx(len(made.langfuse.requests) - before, rel=0.2)
+    assert found.kelet_requests == pytest.approx(report.kelet_requests, rel=0.2)
+    assert found.bytes_sent == pytest.approx(report.bytes_sent, rel=0.2)
+    assert found.bytes_read == pytest.approx(sum(reads), rel=0.2)
+
+
+def _sizes_of_replies(made: World) -> list[int]:
+    """Return a list that each page of observations adds its size to, from now on."""
+    sizes: list[int] = []
+    answer = made.langfuse._observations
+
+    def observed(query: Any) -> Reply:
+        reply = answer(query)
+        sizes.append(len(reply.body))
+        return reply
+
+    made.langfuse._observations = observed  # type: ignore[method-assign]
+    return sizes

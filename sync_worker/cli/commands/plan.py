@@ -43,9 +43,9 @@ def run(arguments: argparse.Namespace) -> int:
 def _print(one: Estimate) -> None:
     limit = f"at {one.requests_per_minute} a minute" if one.requests_per_minute else "the limit is not known yet"
     how = "counted by Langfuse" if one.counted else "an estimate from samples"
-    print_line(
-        f"{one.source}: {one.observations:,} observations ({how}) in {one.intervals_open} intervals not synced yet"
-    )
+    margin = "" if one.margin_percent is None else f", bytes within {one.margin_percent} %"
+    where = f"{one.intervals_open} intervals not synced yet"
+    print_line(f"{one.source}: {one.observations:,} observations ({how}{margin}) in {where}")
     print_line(f"  Langfuse  {one.langfuse_requests:,} requests ({limit}), {one.bytes_read / 1e6:,.1f} MB")
     print_line(f"  Kelet     {one.kelet_requests:,} requests, {one.bytes_sent / 1e6:,.1f} MB before compression")
     print_line(f"  time      about {one.minutes:,.1f} minutes")
