@@ -296,10 +296,11 @@ async def test_stop_ends_a_wait(kelet: OtlpReceiver, send: Send) -> None:
 
 async def test_cancelled(kelet: OtlpReceiver, send: Send) -> None:
     """After a second Ctrl-C requests go on behind the back of the program."""
-    kelet.script = faults.always(faults.slow(0.2))
+    kelet.script = faults.always(faults.slow(60.0))
     made = send()
     sending = asyncio.create_task(send_all(made.delivery, traces(30)))
-    await asyncio.sleep(0.05)
+    while not kelet.requests:
+        await asyncio.sleep(0.01)
     sending.cancel()
     with pytest.raises(asyncio.CancelledError):
         await sending

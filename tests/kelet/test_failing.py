@@ -271,14 +271,14 @@ async def test_stop_while_kelet_hangs(kelet: OtlpReceiver, send: Send) -> None:
 
     def script(_: TraceRequest) -> Reply:
         loop.call_soon_threadsafe(made.clock.stop)
-        return faults.slow(3.0)
+        return faults.slow(60.0)
 
     loop = asyncio.get_running_loop()
     kelet.script = script
     began = time.monotonic()
     with pytest.raises(Stopped):
         await send_all(made.delivery, [spans(3, trace=trace) for trace in range(1, 20)])
-    assert time.monotonic() - began < 2.0
+    assert time.monotonic() - began < 30.0
     assert made.kept.settled == []
 
 

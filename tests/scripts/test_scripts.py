@@ -167,7 +167,7 @@ esac
             tmp_path / "maker",
             f"#!/bin/sh\n[ $1 = -c ] && echo 3.12.4 && exit\nexec {sys.executable} -I -c '\n"
             "import runpy, subprocess, sys, time\n"
-            'subprocess.run = lambda *_, **__: (print("at work", flush=True), time.sleep(20))\n'
+            'subprocess.run = lambda *_, **__: (print("at work", flush=True), time.sleep(60))\n'
             "sys.argv = sys.argv[2:]\n"
             'runpy.run_path(sys.argv[0], run_name="__main__")\' "$@"\n',
         )
@@ -181,8 +181,8 @@ esac
             assert said.endswith("at work\n")
             started = time.monotonic()
             (os.kill if to == "the script" else os.killpg)(process.pid, number)
-            out, err = process.communicate(timeout=15)
-        assert time.monotonic() - started < 10
+            out, err = process.communicate(timeout=50)
+        assert time.monotonic() - started < 45
         assert (process.returncode, out) == (code, "")
         assert err == f"Interrupted; the next start makes {tmp_path / 'new'} anew.\n"
 
@@ -359,7 +359,7 @@ class TestMaking:
 
         def during(_: list[str]) -> None:
             working.set()
-            assert go_on.wait(10)
+            assert go_on.wait(45)
 
         commands = self.install(environment, monkeypatch, during)
         codes: list[int] = []
@@ -368,11 +368,11 @@ class TestMaking:
             for _ in range(2)
         ]
         starts[0].start()
-        assert working.wait(10)
+        assert working.wait(45)
         monkeypatch.setattr(environment, "say", lambda _: go_on.set())  # the second one says that it waits
         starts[1].start()
         for one in starts:
-            one.join(10)
+            one.join(45)
         assert codes == [0, 0]
         assert len(commands) == 2
         assert go_on.is_set()

@@ -93,6 +93,17 @@ def slow(seconds: float, then: Reply | None = None) -> Reply:
     return replace(then or Reply(), delay=seconds)
 
 
+def held(gate: threading.Event, after: Callable[[], bool] = lambda: True) -> Script[Request]:
+    """Return a script that answers as usual, from `after` on not before the gate is opened; a minute is too long."""
+
+    def script(_: Request) -> Reply | None:
+        if after():
+            gate.wait(60.0)
+        return None
+
+    return script
+
+
 def unreadable_success() -> Reply:
     """Take the request in and answer 200 with a body that is no answer of a receiver."""
     return Reply(200, {"Content-Type": "text/html"}, b"<html>\xff\xffaccepted</html>", accept=True)

@@ -220,7 +220,7 @@ def test_a_stop_does_not_wait_for_a_store(make_world: MakeWorld) -> None:
         while not seen and time.monotonic() < deadline:
             time.sleep(0.02)
         process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=15)
+        _, err = process.communicate(timeout=45)
     assert process.returncode == 143, err
 
 

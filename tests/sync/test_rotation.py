@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 
@@ -11,6 +10,7 @@ from sync_worker.demo.serving import Reply, Request
 from sync_worker.errors import ExitCode
 from tests.support.rows import row
 from tests.sync.conftest import MakeWorld
+from tests.support.programs import Program
 from tests.sync.world import World, identities
 
 NEW = {
@@ -97,7 +97,7 @@ def test_key_that_is_just_wrong(make_world: MakeWorld) -> None:
     assert len(made.langfuse.requests) == 1
 
 
-def _wait(until: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+def _wait(until: Callable[[], bool], process: Program) -> None:
     ends = time.monotonic() + 60.0
     while not until():
         assert process.poll() is None, process.communicate()

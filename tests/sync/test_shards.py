@@ -182,7 +182,7 @@ def test_a_killed_shard_goes_on(make_world: MakeWorld) -> None:
                 time.sleep(0.002)
             kills += process.poll() is None
             process.kill()
-            process.communicate(timeout=20)
+            process.communicate(timeout=60)
     made.kelet.script = None
     assert kills >= 2
     assert made.program(*words)[0] == 0
@@ -212,7 +212,7 @@ def test_a_killed_merge_leaves_nothing_half(make_world: MakeWorld) -> None:
                 if log.exists() and log.stat().st_size > size:
                     break
             process.kill()
-            process.communicate(timeout=20)
+            process.communicate(timeout=60)
         known = content(made)
         assert (len(known["sent"]), len(known["coverage"])) in {(0, 0), (200_002, 1)}
     assert merged(made, 1)["files"][0]["file"] == str(file)

@@ -36,7 +36,7 @@ def test_run_says_it_once(make_world: MakeWorld) -> None:
         while len(made.langfuse.requests) < seen + 5 and process.poll() is None:
             pass
         process.terminate()
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=60)
     assert process.returncode == 0
     assert err.count("has no effect") == 1
 

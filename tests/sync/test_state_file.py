@@ -20,6 +20,7 @@ from sync_worker.ledger.file_systems import file_system
 from tests.ledger.made import another_program
 from tests.support.rows import trace
 from tests.sync.conftest import MakeWorld
+from tests.support.programs import Program
 from tests.sync.world import World
 
 LONG_AGO = {"SYNC_START": "2026-11-20T00:00:00Z"}
@@ -38,7 +39,7 @@ def _until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
 
 
 @contextmanager
-def _running(made: World) -> Iterator[subprocess.Popen[str]]:
+def _running(made: World) -> Iterator[Program]:
     """Start `run`, and end it if it does not end by itself."""
     with made.start("run") as process:
         try:

@@ -222,7 +222,7 @@ def test_resend_beside_a_live_sync(make_world: MakeWorld) -> None:
     with made.start("run") as process:
         code, found = made.program_json(*RESEND)
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
     assert (code, found["sources"][0]["complete"]) == (0, True)
     assert made.arrived() == identities([*rows, late])
 
@@ -262,12 +262,12 @@ def test_stopped_before_it_compared(make_world: MakeWorld, number: int, code: in
     made = make_world(_rows(2), **LONG_AGO)
     assert made.program("once")[0] == 0
     asked = len(made.langfuse.requests)
-    made.langfuse.script = faults.always(faults.slow(30.0))
+    made.langfuse.script = faults.always(faults.slow(90.0))
     with made.start("verify", *ALL, "--json") as process:
         deadline = time.monotonic() + 30
         while len(made.langfuse.requests) == asked and time.monotonic() < deadline:
             time.sleep(0.02)
         process.send_signal(number)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=60)
     assert process.returncode == code, err
     assert json.loads(out)["exit_code"] == code

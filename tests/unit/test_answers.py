@@ -154,7 +154,7 @@ async def test_head_that_never_ends(again: bytes) -> None:
 @pytest.mark.usefixtures("brief")
 async def test_slow_line_passes() -> None:
     """An honest line that is slow would never bring a page over, although all of it comes."""
-    body = b"x" * (answers._LEAST_RATE // 4)
+    body = b"x" * answers._LEAST_RATE
 
     async def write(writer: asyncio.StreamWriter) -> None:
         writer.write(OK + b"Content-Length: %d\r\n\r\n" % (len(body) * 8))
@@ -223,4 +223,4 @@ async def test_stop_ends_a_request(write: Write) -> None:
         clock.stop()
         with pytest.raises(Stopped):
             await asking
-        assert time.monotonic() - began < 5.0  # no more than a machine under load takes
+        assert time.monotonic() - began < 30.0  # no more than a machine under load takes, and less than any deadline

@@ -18,7 +18,7 @@ async def test_wait_takes_its_time() -> None:
     await clock.sleep(0.03)
     await clock.sleep(0)
     await clock.sleep(-1)
-    assert 0.03 <= time.monotonic() - began < 1.0
+    assert 0.03 <= time.monotonic() - began < 30.0
 
 
 async def test_stop_ends_every_wait() -> None:
@@ -33,7 +33,7 @@ async def test_stop_ends_every_wait() -> None:
         await clock.sleep(0)
     with pytest.raises(Stopped):
         clock.check()
-    await asyncio.wait_for(clock.stopped(), 1.0)
+    await asyncio.wait_for(clock.stopped(), 30.0)
 
 
 async def test_stop_before_the_first_wait_is_heard() -> None:
