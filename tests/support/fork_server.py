@@ -1,6 +1,6 @@
 """Loads the program once and forks a process of it for each request: `python -m tests.support.fork_server SOCKET`.
 
-A request is a JSON object with `arguments`, `folder` and `environ`, and three file descriptors: stdout, stderr, and
+A request is a JSON object with `arguments`, `folder`, `environ` and the file that is `stdin`, and three file descriptors: stdout, stderr, and
 where the exit code goes. The response is the process id.
 """
 
@@ -81,6 +81,9 @@ def _program(request: dict[str, Any], streams: list[int]) -> int:
         os.dup2(end, number)
         os.close(end)
     os.chdir(request["folder"])
+    end = os.open(request["stdin"], os.O_RDONLY)
+    os.dup2(end, 0)
+    os.close(end)
     os.environ.clear()
     os.environ.update(request["environ"])
     time.tzset()

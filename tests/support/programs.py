@@ -49,18 +49,20 @@ class Program(Protocol):
     ) -> None: ...
 
 
-def start_program(arguments: Sequence[str], folder: Path, environ: Mapping[str, str]) -> Program:
-    """Start `python -W error -m sync_worker` in a folder with exactly these variables, its streams in pipes.
+def start_program(
+    arguments: Sequence[str], folder: Path, environ: Mapping[str, str], stdin: str = os.devnull
+) -> Program:
+    """Start `python -W error -m sync_worker` in a folder with exactly these variables, its output in pipes.
 
     Variables that Python itself reads take effect in a process that is not forked, so they get one.
     """
     if any(name.startswith("PYTHON") for name in environ):
         return subprocess.Popen(
             [sys.executable, "-W", "error", "-m", "sync_worker", *arguments],
-            cwd=folder, env={"PYTHONPATH": str(ROOT), **environ},
+            cwd=folder, env={"PYTHONPATH": str(ROOT), **environ}, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
-    return _server().start(list(arguments), folder, environ)
+    return _server().start(list(arguments), folder, environ, stdin)
 
 
 class Forked:
@@ -152,8 +154,9 @@ class _Server:
             )  # fmt: skip
         self._lock = threading.Lock()
 
-    def start(self, arguments: list[str], folder: Path, environ: Mapping[str, str]) -> Forked:
-        request = json.dumps({"arguments": arguments, "folder": str(folder), "environ": dict(environ)}).encode()
+    def start(self, arguments: list[str], folder: Path, environ: Mapping[str, str], stdin: str) -> Forked:
+        asked = {"arguments": arguments, "folder": str(folder), "environ": dict(environ), "stdin": stdin}
+        request = json.dumps(asked).encode()
         pipes = [os.pipe() for _ in range(3)]
         theirs = array.array("i", [writing for _, writing in pipes])
         with self._lock:

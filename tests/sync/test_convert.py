@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shlex
+import os
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,11 @@ def spans(text: str) -> list[dict[str, Any]]:
     ]
 
 
+def convert(made: World, words: str, stdin: str = os.devnull) -> tuple[int, str, str]:
+    """Run the command; returns exit code, stdout and stderr."""
+    return made.program("convert", *words.split(), stdin=stdin)
+
+
 def write(made: World, text: str) -> Path:
     path = made.folder / "observations.json"
     path.write_text(text, encoding="utf-8")
@@ -47,7 +52,7 @@ def test_a_file_needs_no_settings(bare: World, generation: str) -> None:
     pair = load("langfuse-js")
     rows = pair.v2 if generation == "v2" else [*pair.v1["traces"], *pair.v1["observations"]]
     write(bare, json.dumps({"data": rows}))
-    code, out, err = shell(bare, "sync convert observations.json")
+    code, out, err = convert(bare, "observations.json")
     assert (code, err) == (0, "")
     assert {(span["traceId"], span["spanId"]) for span in spans(out)} == {span.key for span in pair.direct}
     assert list(bare.folder.glob("*.db")) == []
@@ -56,14 +61,14 @@ def test_a_file_needs_no_settings(bare: World, generation: str) -> None:
 def test_stdin(bare: World) -> None:
     """A line of a log could not be piped in."""
     write(bare, "\n".join(json.dumps(row) for row in trace(2, start=0.0, seconds=1.0)))
-    code, out, err = shell(bare, "sync convert - < observations.json")
+    code, out, err = convert(bare, "-", stdin="observations.json")
     assert (code, len(spans(out)), err) == (0, 3, "")
 
 
 def test_attributes(bare: World) -> None:
     """What another profile sends could not be seen."""
     write(bare, json.dumps(load("langfuse-js").v2))
-    code, out, _ = shell(bare, "sync convert observations.json --attributes genai")
+    code, out, _ = convert(bare, "observations.json --attributes genai")
     assert code == 0
     assert '"langfuse.observation.level"' not in out
 
@@ -83,10 +88,10 @@ def test_a_broken_pipe_is_no_fault(bare: World) -> None:
 def test_bad_input(bare: World, text: str) -> None:
     """A script would take half a result for one, a person would read a traceback."""
     write(bare, text)
-    for line in ("sync convert observations.json", "sync convert - < observations.json"):
-        code, out, err = shell(bare, line)
+    for words, stdin in (("observations.json", os.devnull), ("-", "observations.json")):
+        code, out, err = convert(bare, words, stdin=stdin)
         assert (code, out, err.count("\n")) == (ExitCode.USAGE, "", 1)
-        assert err.startswith(f"sync-worker: {'stdin' if '<' in line else 'observations.json'}: ")
+        assert err.startswith(f"sync-worker: {'stdin' if words == '-' else words}: ")
         assert "Try: " in err
 
 
@@ -97,7 +102,7 @@ def test_bad_input(bare: World, text: str) -> None:
 )
 def test_wrong_words(bare: World, words: str) -> None:
     """What is missing would be guessed, or told by a traceback."""
-    code, out, err = shell(bare, f"sync convert {words}")
+    code, out, err = shell(bare, f"sync convert {words}") if "<" in words else convert(bare, words)
     assert (code, out, "Traceback" in err) == (ExitCode.USAGE, "", False)
 
 
@@ -106,7 +111,7 @@ def test_an_observation_that_breaks_nothing_else(bare: World) -> None:
     rows = trace(1, start=0.0, seconds=1.0)
     rows[0]["metadata"] = {"deep": "here"}
     write(bare, json.dumps(rows).replace('"here"', "[" * 5_000 + "]" * 5_000))
-    code, out, err = shell(bare, "sync convert observations.json")
+    code, out, err = convert(bare, "observations.json")
     assert (code, len(spans(out)), err) == (0, 2, "")
 
 
@@ -114,7 +119,7 @@ def test_a_trace_with_the_worker_s_keys(make_world: MakeWorld) -> None:
     """What a run would send of one trace could not be looked at without sending it."""
     rows = trace(2, start=0.0, seconds=5.0)
     made = make_world(rows)
-    code, out, _ = shell(made, f"sync convert --trace {shlex.quote(rows[0]['traceId'])}")
+    code, out, _ = convert(made, f"--trace {rows[0]['traceId']}")
     told = spans(out)
     assert (code, len(told), made.kelet.spans) == (0, 3, [])
     assert {"key": "kelet.project", "value": {"stringValue": made.environ["KELET_PROJECT"]}} in told[0]["attributes"]
@@ -122,7 +127,7 @@ def test_a_trace_with_the_worker_s_keys(make_world: MakeWorld) -> None:
 
 def test_a_trace_that_is_not_there(make_world: MakeWorld) -> None:
     """An empty result would look like a trace without spans."""
-    code, out, err = shell(make_world([]), "sync convert --trace 0af7651916cd43dd8448eb211c80319c")
+    code, out, err = convert(make_world([]), "--trace 0af7651916cd43dd8448eb211c80319c")
     assert (code, out) == (ExitCode.USAGE, "")
     assert "no observations of the trace" in err
 
@@ -131,7 +136,7 @@ def test_a_trace_with_refused_keys(make_world: MakeWorld) -> None:
     """Refused keys would look like a trace that is not there."""
     made = make_world([])
     made.environ["LANGFUSE_SECRET_KEY"] = "sk-lf-wrong"
-    code, out, err = shell(made, "sync convert --trace 0af7651916cd43dd8448eb211c80319c")
+    code, out, err = convert(made, "--trace 0af7651916cd43dd8448eb211c80319c")
     assert (code, out) == (ExitCode.CREDENTIALS, "")
     assert "LANGFUSE_SECRET_KEY" in err
 

@@ -43,10 +43,14 @@ class World:
     clock: VirtualClock
     environ: dict[str, str] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
+    _loaded: tuple[dict[str, str], Settings] | None = None
 
     def settings(self) -> Settings:
-        """Load the settings as the program does."""
-        return load(environ=self.environ, directory=self.folder)
+        """Load the settings as the program does; again only where they may be others."""
+        from_files = (self.folder / "sync.toml").exists() or any(name.endswith("_FILE") for name in self.environ)
+        if self._loaded is None or from_files or self._loaded[0] != self.environ:
+            self._loaded = dict(self.environ), load(environ=self.environ, directory=self.folder)
+        return self._loaded[1]
 
     @property
     def state(self) -> Path:
@@ -111,15 +115,19 @@ class World:
         finally:
             ledger.close()
 
-    def start(self, *arguments: str, environ: Mapping[str, str] | None = None) -> Program:
+    def start(
+        self, *arguments: str, environ: Mapping[str, str] | None = None, stdin: str = os.devnull
+    ) -> Program:
         """Start the program as a process of its own, by the clock of this machine."""
         self.langfuse.now = time.time
         variables = self._process_environ(environ or {})
-        return start_program(arguments, self.folder, variables)
+        return start_program(arguments, self.folder, variables, stdin)
 
-    def program(self, *arguments: str, environ: Mapping[str, str] | None = None) -> tuple[int, str, str]:
+    def program(
+        self, *arguments: str, environ: Mapping[str, str] | None = None, stdin: str = os.devnull
+    ) -> tuple[int, str, str]:
         """Run the program as a process of its own; returns exit code, stdout and stderr."""
-        with self.start(*arguments, environ=environ) as process:
+        with self.start(*arguments, environ=environ, stdin=stdin) as process:
             try:
                 out, err = process.communicate(timeout=60)
             except BaseException:

@@ -1,0 +1,47 @@
+"""`scripts/mutate PACKAGE`: changes one place of a package at a time, and counts the changes that no test notices."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from tests.mutation.mutants import mutants_of, sample
+from tests.mutation.run import FOLDERS, ROOT, files_of, is_killed, load_libraries, reached_by
+
+
+def main(arguments: list[str]) -> int:
+    """Print the survivors and the score of a package; exit 1 below the score that was asked for."""
+    parser = argparse.ArgumentParser(prog="scripts/mutate", description=__doc__)
+    parser.add_argument("package", choices=sorted(FOLDERS))
+    parser.add_argument("--sample", type=int, default=50, metavar="N", help="how many mutants, of all (default: 50)")
+    parser.add_argument("--seed", type=int, default=1, metavar="S", help="which of them (default: 1)")
+    parser.add_argument(
+        "--tests", type=int, default=60, metavar="N", help="at most so many tests a mutant, the narrowest first"
+    )
+    parser.add_argument("--least", type=int, default=0, metavar="PERCENT", help="fail below this score")
+    options = parser.parse_args(arguments)
+    began = time.monotonic()
+    every = mutants_of(files_of(options.package))
+    reached = reached_by(FOLDERS[options.package])
+    chosen = sample(every, options.sample, options.seed)
+    load_libraries()
+    killed = 0
+    for mutant in chosen:
+        name = mutant.file.relative_to(ROOT).as_posix()
+        tests = reached.get(name, {}).get(mutant.line, [])
+        if is_killed(mutant, tests[: options.tests]):
+            killed += 1
+            continue
+        how = f"survived {min(len(tests), options.tests)} of {len(tests)} tests" if tests else "is reached by no test"
+        print(f"{name}:{mutant.line}: {mutant.before}  ->  {mutant.after}  ({how})", flush=True)
+    score = 100 * killed // max(1, len(chosen))
+    print(
+        f"{options.package}: {killed} of {len(chosen)} killed ({score} %), of {len(every)} mutants, seed "
+        f"{options.seed}, {time.monotonic() - began:.0f} s"
+    )
+    return 1 if score < options.least else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,135 @@
+"""Mutants: copies of a module that differ in one place, as a slip of the hand would make them differ."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_COMPARED: dict[type[ast.cmpop], type[ast.cmpop]] = {
+    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
+    ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
+}  # fmt: skip
+_COMPUTED: dict[type[ast.operator], type[ast.operator]] = {
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.FloorDiv, ast.FloorDiv: ast.Mult, ast.Div: ast.Mult,
+    ast.Mod: ast.FloorDiv, ast.BitOr: ast.BitAnd, ast.BitAnd: ast.BitOr,
+}  # fmt: skip
+_CALLED = {"min": "max", "max": "min", "any": "all", "all": "any"}
+#: Calls that only tell people something: what they say is held by the tests of messages, or by none on purpose.
+_TALK = ("log.", "say(", "self._log.", "warnings.")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Mutant:
+    """One place of a file, and what stands there instead."""
+
+    file: Path
+    line: int
+    before: str
+    after: str
+    place: int  # the number of the node in the order of the walk
+    variant: int = 0  # of several at one node
+
+    def module(self) -> ast.Module:
+        """Return the mutated module."""
+        tree = ast.parse(self.file.read_text(encoding="utf-8"))
+        parents = _parents(tree)
+        for number, node in enumerate(ast.walk(tree)):
+            if number == self.place:
+                _, changed = list(_changes(node))[self.variant]
+                _replace(parents[node], node, changed)
+                return ast.fix_missing_locations(tree)
+        raise LookupError(f"{self.file} has changed")
+
+
+def mutants_of(files: Sequence[Path]) -> list[Mutant]:
+    """Return all mutants of the files, in order."""
+    return [mutant for file in sorted(files) for mutant in _in_file(file)]
+
+
+def sample(mutants: Sequence[Mutant], count: int, seed: int) -> list[Mutant]:
+    """Return so many of them, the same for the same seed."""
+    chosen = random.Random(seed).sample(list(mutants), min(count, len(mutants)))
+    return sorted(chosen)
+
+
+def _in_file(file: Path) -> Iterator[Mutant]:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    skipped = set(_without_behaviour(tree))
+    for number, node in enumerate(ast.walk(tree)):
+        if id(node) not in skipped:
+            for variant, (before, after) in enumerate(_changes(node)):
+                line = getattr(node, "lineno", 0)
+                yield Mutant(file, line, ast.unparse(before), ast.unparse(after), number, variant)
+
+
+def _without_behaviour(tree: ast.Module) -> Iterator[int]:
+    """Yield the ids of nodes that a test cannot or need not notice: annotations, docstrings, talk, `__all__`."""
+    for node in ast.walk(tree):
+        parts: list[ast.AST | None] = []
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            every = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs, node.args.vararg, node.args.kwarg]
+            parts = [node.returns, *(argument.annotation for argument in every if argument), *node.decorator_list]
+        elif isinstance(node, ast.AnnAssign):
+            parts = [node.annotation]
+        elif isinstance(node, ast.Expr) and (
+            isinstance(node.value, ast.Constant) or ast.unparse(node).removeprefix("await ").startswith(_TALK)
+        ):
+            parts = [node]
+        elif isinstance(node, ast.Raise | ast.JoinedStr):
+            parts = [node]
+        elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in {"__all__", "log", "__slots__"}:
+            parts = [node]
+        elif isinstance(node, ast.Assert) or (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)):
+            parts = [node]
+        for part in parts:
+            if part is not None:
+                yield from (id(inner) for inner in ast.walk(part))
+
+
+def _changes(node: ast.AST) -> Iterator[tuple[ast.AST, ast.AST]]:
+    """Yield the node and what may stand in its place."""
+    changed = copy.deepcopy(node)
+    if isinstance(changed, ast.Compare) and type(changed.ops[0]) in _COMPARED:
+        changed.ops[0] = _COMPARED[type(changed.ops[0])]()
+        yield node, changed
+    elif isinstance(changed, ast.BoolOp):
+        changed.op = ast.Or() if isinstance(changed.op, ast.And) else ast.And()
+        yield node, changed
+    elif isinstance(changed, ast.BinOp | ast.AugAssign) and type(changed.op) in _COMPUTED:
+        changed.op = _COMPUTED[type(changed.op)]()
+        yield node, changed
+    elif isinstance(changed, ast.UnaryOp) and isinstance(changed.op, ast.Not):
+        yield node, changed.operand
+    elif isinstance(changed, ast.Constant) and isinstance(changed.value, bool):
+        changed.value = not changed.value
+        yield node, changed
+    elif isinstance(changed, ast.Constant) and isinstance(changed.value, int | float):
+        changed.value = changed.value + 1
+        yield node, changed
+    elif isinstance(changed, ast.Call) and isinstance(changed.func, ast.Name) and changed.func.id in _CALLED:
+        changed.func.id = _CALLED[changed.func.id]
+        yield node, changed
+    elif isinstance(changed, ast.Expr) and isinstance(changed.value, ast.Call | ast.Await):
+        yield node, ast.Pass()
+    elif isinstance(changed, ast.Continue):
+        yield node, ast.Break()
+    elif isinstance(changed, ast.IfExp):
+        changed.body, changed.orelse = changed.orelse, changed.body
+        yield node, changed
+
+
+def _parents(tree: ast.Module) -> dict[ast.AST, ast.AST]:
+    return {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+
+
+def _replace(parent: ast.AST, node: ast.AST, changed: ast.AST) -> None:
+    ast.copy_location(changed, node)
+    for name, value in ast.iter_fields(parent):
+        if value is node:
+            setattr(parent, name, changed)
+        elif isinstance(value, list) and any(one is node for one in value):
+            setattr(parent, name, [changed if one is node else one for one in value])
