@@ -1,1 +1,1 @@
-"""Kelet's side: OTLP/HTTP delivery by the rules of the protocol. Knows nothing of Langfuse."""
+"""Delivery: OTLP/HTTP to Kelet and any other target, by the rules of the protocol. Knows nothing of Langfuse."""

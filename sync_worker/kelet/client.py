@@ -1,4 +1,4 @@
-"""One POST to Kelet's traces endpoint, and what its response means."""
+"""One POST to a target's traces endpoint, and what its response means."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from sync_worker.http import Hooks, describe, excerpt, redirect_target, response
 from sync_worker.kelet.acknowledgement import partial_success, why_not_acknowledged
 from sync_worker.kelet.batches import body
 from sync_worker.kelet.compression import compress
+from sync_worker.kelet.json_encoding import as_json
 from sync_worker.spans.model import EncodedSpan
+from sync_worker.targets import CONTENT_TYPES, Target
 
-PATH = "/api/traces"
 _ASK_TIMEOUT = 10.0  # seconds
 #: Bodies below this gain nothing from compression.
 _MIN_COMPRESSED = 1024  # bytes
@@ -34,14 +35,8 @@ log = logging.getLogger(__name__)
 _OVERLOADED = frozenset({503, 521, 522, 523, 529})
 
 
-_NO_ACKNOWLEDGEMENT = (
-    "That is no acknowledgement: nothing was marked as sent. Try: is KELET_API_URL the address of Kelet's API, not of "
-    "a login page or proxy?"
-)
-
-
 class Rejected(Exception):
-    """Kelet rejected a batch for what is in it (400, 413, 422: `status`)."""
+    """The target rejected a batch for what is in it (400, 413, 422: `status`)."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -49,7 +44,7 @@ class Rejected(Exception):
 
 
 class ProjectUnknown(SourcePaused):
-    """Kelet does not know a project (404); `project` is its name."""
+    """The target does not know a project (404); `project` is its name."""
 
     def __init__(self, project: str, message: str) -> None:
         super().__init__(message)
@@ -57,7 +52,7 @@ class ProjectUnknown(SourcePaused):
 
 
 class RequestFailed(TransientError):
-    """Kelet, or a gateway before it, failed at this very request: what is in it, or its size, may be why.
+    """The target, or a gateway before it, failed at this very request: what is in it, or its size, may be why.
 
     That is a 5xx other than overload, and a time-out or an error on an open connection. With a
     `Retry-After` it is a plain TransientError. `status` is None where there was no answer.
@@ -78,14 +73,14 @@ class Accepted:
 
 @dataclass(slots=True)
 class Traffic:
-    """Traffic to Kelet."""
+    """Traffic to a target."""
 
     requests: int = 0
     bytes_sent: int = 0  # as they went over the wire
 
 
-class KeletClient:
-    """Posts OTLP to one Kelet account. Follows no redirect: it would carry the key elsewhere.
+class TargetClient:
+    """Posts OTLP to one target. Follows no redirect: it would carry the key elsewhere.
 
     `max_bytes` is the most that an answer may have, and `left` returns the seconds to the retry deadline, None
     where there is none. A request that went out is not ended when the run is asked to stop: it may have been taken.
@@ -93,8 +88,7 @@ class KeletClient:
 
     def __init__(
         self,
-        base_url: str,
-        api_key: str,
+        target: Target,
         *,
         compression: Compression = "auto",
         gzip_refused: bool = False,
@@ -103,18 +97,19 @@ class KeletClient:
         hooks: Hooks | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self.url = base_url + PATH
+        self.target = target
+        self.url = target.url
         self.traffic = Traffic()
         self.gzip_refused = gzip_refused
-        self._key = api_key
+        self._secrets = target.secrets
         self._compression = compression
         self._http = BoundedClient(
             max_bytes=max_bytes,
             left=left,
             headers={
-                "Authorization": api_key,  # raw, no scheme: what Kelet's own SDKs send
-                "Content-Type": "application/x-protobuf",
                 "User-Agent": f"langfuse-kelet-sync/{__version__}",
+                **target.headers,
+                "Content-Type": CONTENT_TYPES[target.encoding],
             },
             transport=transport or ProxyTransport(),
             event_hooks=hooks,
@@ -134,7 +129,7 @@ class KeletClient:
             async with self._http.stream("HEAD", self.url, headers={"Connection": "close"}, timeout=_ASK_TIMEOUT):
                 pass  # a hook reads the `Date` header
         except httpx.HTTPError as error:
-            log.debug("Kelet did not report the time: %s", describe(error), extra={"action": "clock"})
+            log.debug("%s did not report the time: %s", self.target.title, describe(error), extra={"action": "clock"})
 
     async def post(self, batch: Sequence[EncodedSpan]) -> Accepted:
         """Send a batch of one project once.
@@ -144,7 +139,12 @@ class KeletClient:
         return await self.post_body(body(batch), batch[0].project, len(batch))
 
     async def post_body(self, plain: bytes, project: str, spans: int) -> Accepted:
-        """Send a serialised request once; compressed where that is not refused. Raises as `post`."""
+        """Send a serialised request once, in the target's encoding; compressed where that is not refused.
+
+        Raises as `post`.
+        """
+        if self.target.encoding == "json":
+            plain = as_json(plain)
         if self._should_compress(plain):
             response = await self._post(compress(plain), project, spans, zipped=True)
             if response.status_code in {400, 415} and self._compression == "auto":
@@ -152,8 +152,9 @@ class KeletClient:
                 if not self.gzip_refused:
                     self.gzip_refused = True
                     log.warning(
-                        "Kelet does not accept gzip: requests go uncompressed from now on", extra={"action": "gzip"}
-                    )
+                        "%s does not accept gzip: requests go uncompressed from now on",
+                        self.target.title, extra={"action": "gzip"},
+                    )  # fmt: skip
                 return accepted
         else:
             response = await self._post(plain, project, spans, zipped=False)
@@ -165,7 +166,8 @@ class KeletClient:
         return self._compression == "gzip" or len(plain) >= _MIN_COMPRESSED
 
     async def _post(self, content: bytes, project: str, spans: int, *, zipped: bool) -> httpx.Response:
-        headers = {"X-Kelet-Project": project}
+        header = self.target.preset.project_header
+        headers = {} if header is None else {header: project}
         if zipped:
             headers["Content-Encoding"] = "gzip"
         started = time.perf_counter()
@@ -175,51 +177,65 @@ class KeletClient:
             response = await self._http.post(self.url, content=content, headers=headers)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError) as error:
             raise TransientError(
-                f"Kelet cannot be reached at {self.url}: {describe(error)}", took=time.perf_counter() - started
+                f"{self.target.title} cannot be reached at {self.url}: {describe(error)}", took=time.perf_counter() - started
             ) from error
         except (TooSlow, BrokenOff) as error:
             kind = RequestFailed if isinstance(error, TooSlow) else TransientError
-            raise kind(f"Kelet's answer at {self.url}: {error}", took=time.perf_counter() - started) from error
+            raise kind(f"the answer of {self.target.title} at {self.url}: {error}", took=time.perf_counter() - started) from error
         except BadAnswer as error:  # of a success: of others the status is enough
-            raise SourcePaused(f"{self.url} answered, but {error}. {_NO_ACKNOWLEDGEMENT}") from error
+            raise SourcePaused(f"{self.url} answered, but {error}. {self._no_acknowledgement}") from error
         except httpx.HTTPError as error:
             raise RequestFailed(
-                f"Kelet cannot be reached at {self.url}, or did not answer: {describe(error)}",
+                f"{self.target.title} cannot be reached at {self.url}, or did not answer: {describe(error)}",
                 took=time.perf_counter() - started,
             ) from error
         log.debug(
-            "POST %s: %d, %d spans, %d bytes in %.0f ms", PATH, response.status_code, spans, len(content),
+            "POST %s: %d, %d spans, %d bytes in %.0f ms", self.url, response.status_code, spans, len(content),
             (time.perf_counter() - started) * 1000, extra={"action": "request"},
         )  # fmt: skip
         return response
 
+    @property
+    def _no_acknowledgement(self) -> str:
+        return (
+            "That is no acknowledgement: nothing was marked as sent. Try: is "
+            f"{self.target.preset.url_setting} the address of {self.target.title}'s API, not of a login page or proxy?"
+        )
+
     def _interpret(self, response: httpx.Response, project: str) -> Accepted:
-        status = response.status_code
+        status, title, preset = response.status_code, self.target.title, self.target.preset
         if 200 <= status < 300:
             return self._accepted(response)
-        where = f"{status} at {self.url}: {response_text(response, (self._key,))}"
+        where = f"{status} at {self.url}: {response_text(response, self._secrets)}"
         if status in {400, 413, 422}:
-            raise Rejected(status, f"Kelet rejected it ({where})")
+            raise Rejected(status, f"{title} rejected it ({where})")
         if status in {401, 403}:
-            raise CredentialsRefused(f"Kelet refused the key ({where}). Try: KELET_API_KEY, a secret key that may send")
-        if status == 404:
+            raise CredentialsRefused(f"{title} refused the key ({where}). Try: {preset.key_setting}, a secret key that may send")
+        if status == 404 and preset.knows_projects:
             raise ProjectUnknown(
                 project,
-                f"Kelet does not know the project {project!r}, or the address ({where}). Try: create the project at "
-                "console.kelet.ai, or check KELET_PROJECT, the routes and KELET_API_URL; nothing was marked as sent",
+                f"{title} does not know the project {project!r}, or the address ({where}). Try: create the project at "
+                f"console.kelet.ai, or check {preset.project_setting}, the routes and {preset.url_setting}; nothing "
+                "was marked as sent",
             )
         if status in {408, 429} or status >= 500:
             asked = retry_after(response)
             if asked is not None or status == 429 or status in _OVERLOADED:
-                raise TransientError(f"Kelet answered {where}", retry_after=asked, overloaded=status >= 500)
-            raise RequestFailed(f"Kelet answered {where}", status)
+                raise TransientError(f"{title} answered {where}", retry_after=asked, overloaded=status >= 500)
+            raise RequestFailed(f"{title} answered {where}", status)
         if 300 <= status < 400:
             raise SourcePaused(
                 f"{self.url} redirects to {redirect_target(response)} ({status}), which is not followed with a key. "
-                "Try: set KELET_API_URL to the address of Kelet's API, which may be that one"
+                f"Try: set {preset.url_setting} to the address of {self.target.title}'s API, which may be that one"
+            )
+        if status == 415:
+            other = "protobuf" if self.target.encoding == "json" else "json"
+            raise SourcePaused(
+                f"{title} does not take {CONTENT_TYPES[self.target.encoding]} ({where}). "
+                f"Try: SYNC_TARGET_ENCODING={other}, or check {preset.url_setting}"
             )
         raise SourcePaused(
-            f"Kelet answered {where}, which is no answer of its traces endpoint. Try: check KELET_API_URL"
+            f"{title} answered {where}, which is no answer of its traces endpoint. Try: check {preset.url_setting}"
         )
 
     def _accepted(self, response: httpx.Response) -> Accepted:
@@ -228,13 +244,15 @@ class KeletClient:
         error = why_not_acknowledged(response.status_code, kind, response.content)
         if error is not None:
             raise SourcePaused(
-                f"{self.url} answered {response.status_code} with {error} ({response_text(response, (self._key,))}). "
-                f"{_NO_ACKNOWLEDGEMENT}"
+                f"{self.url} answered {response.status_code} with {error} ({response_text(response, self._secrets)}). "
+                f"{self._no_acknowledgement}"
             )
         partial = partial_success(kind, response.content)
-        message = excerpt(partial.error_message, (self._key,))
+        message = excerpt(partial.error_message, self._secrets)
         if partial.rejected_spans > 0:
             return Accepted(partial.rejected_spans, message)
         if message:
-            log.warning("Kelet accepted all spans, with a warning: %s", message, extra={"action": "warning"})
+            log.warning(
+                "%s accepted all spans, with a warning: %s", self.target.title, message, extra={"action": "warning"}
+            )
         return Accepted()

@@ -32,7 +32,7 @@ from typing import Protocol
 from sync_worker.backoff import Backoff
 from sync_worker.clock import Clock
 from sync_worker.errors import SourcePaused, TransientError
-from sync_worker.kelet.client import Accepted, KeletClient, ProjectUnknown, Rejected
+from sync_worker.kelet.client import Accepted, ProjectUnknown, Rejected, TargetClient
 from sync_worker.kelet.posting import MAX_IN_FLIGHT, STOP_GRACE, FailedTwice, LimitLowered, Poster
 from sync_worker.kelet.request_size import RequestSize
 from sync_worker.kelet.suspects import Suspects
@@ -40,9 +40,9 @@ from sync_worker.spans.encode import shrink
 from sync_worker.spans.model import EncodedSpan, RowKey
 
 MAX_REJECTED_IN_A_ROW = 8  # single spans, with nothing accepted in between
-MAX_FAILING_IN_A_ROW = 8  # single spans at which Kelet fails, with nothing accepted in between
+MAX_FAILING_IN_A_ROW = 8  # single spans at which the target fails, with nothing accepted in between
 
-#: Of what is left of a batch, so many single spans are tried before all of Kelet's refusals are doubted.
+#: Of what is left of a batch, so many single spans are tried before all of its refusals are doubted.
 _PROBES = 24
 
 #: To how many bytes the texts of a span are cut that is too large even alone, one after the other.
@@ -54,7 +54,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RejectedSpan:
-    """A span that Kelet rejected, or failed at; `status` is None where it never answered to it."""
+    """A span that the target rejected, or failed at; `status` is None where it never answered to it."""
 
     span: EncodedSpan
     status: int | None
@@ -152,13 +152,13 @@ class Sending:
 class Delivery:
     """Sends the batches of one source; several at once, each until it has a result, is undelivered, or its lane closes.
 
-    `projects` are those that the settings name: when Kelet knows none of them, the source pauses. `stored` is the
+    `projects` are those that the settings name: when the target knows none of them, the source pauses. `stored` is the
     `delivery_state` of an earlier one. `grace`: seconds that a request in flight may take once a stop was requested.
     """
 
     def __init__(
         self,
-        client: KeletClient,
+        client: TargetClient,
         sink: Sink,
         backoff: Backoff,
         clock: Clock,
@@ -168,17 +168,19 @@ class Delivery:
         stored: str | None = None,
         grace: float = STOP_GRACE,
     ) -> None:
+        self._title = client.target.title
+        self._preset = client.target.preset
         self._sink = sink
         self._clock = clock
         self._streak = _Streak(rejected_before)
         self._projects = frozenset(projects)
         self._failing_in_a_row = 0
-        self._failing: dict[RowKey, str] = {}  # spans that Kelet failed at alone, and how
+        self._failing: dict[RowKey, str] = {}  # spans that the target failed at alone, and how
         self._dead_lettered: set[RowKey] = set()  # spans that were held and then dead-lettered
         size, self._suspects = _load(stored)
         self._poster = Poster(client, backoff, clock, size, self._remember, sink.check, grace)
-        self.paused: dict[str, ProjectUnknown] = {}  # lanes: projects that Kelet does not know
-        self.abandoned: set[str] = set()  # projects that no setting names and Kelet does not know
+        self.paused: dict[str, ProjectUnknown] = {}  # lanes: projects that the target does not know
+        self.abandoned: set[str] = set()  # projects that no setting names and the target does not know
         self.accepted_projects: set[str] = set()  # projects of which something was accepted
 
     @property
@@ -204,8 +206,8 @@ class Delivery:
             raise SourcePaused(" · ".join(str(error) for error in self.paused.values()))
         if self._failing:
             raise TransientError(
-                f"{len(self._failing)} span(s) wait, at which Kelet fails again and again though they go alone; others "
-                f"went on ({next(iter(self._failing.values()))}). They are tried again, and dead-lettered once others "
+                f"{len(self._failing)} span(s) wait, at which {self._title} fails again and again though they go alone; "
+                f"others went on ({next(iter(self._failing.values()))}). They are tried again, and dead-lettered once others "
                 "were taken before and after. Try: run again"
             )
 
@@ -269,8 +271,8 @@ class Delivery:
                 raise unknown
             if unknown.project in self._projects:
                 log.warning(
-                    "Kelet does not know the project %r: its traces stay pending, other projects continue",
-                    unknown.project, extra={"action": "lane"},
+                    "%s does not know the project %r: its traces stay pending, other projects continue",
+                    self._title, unknown.project, extra={"action": "lane"},
                 )  # fmt: skip
 
     def _handle_failure(self, piece: list[EncodedSpan], error: FailedTwice, batch: _Batch, left: set[RowKey]) -> None:
@@ -288,7 +290,7 @@ class Delivery:
         self._remember()
         if guilty:
             self._failing.pop(span.key, None)
-            self._sink.commit(Result(rejected=[_as_rejected(span, str(error), error.status)]))
+            self._sink.commit(Result(rejected=[self._as_rejected(span, str(error), error.status)]))
         elif self._failing_in_a_row >= MAX_FAILING_IN_A_ROW:
             batch.pieces.append(piece)
         else:
@@ -328,8 +330,9 @@ class Delivery:
         if self._poster.accepted == batch.accepted_before:
             self._streak.pending.clear()
             raise SourcePaused(
-                f"Kelet rejected {MAX_REJECTED_IN_A_ROW} spans one by one and accepted none between, so it is not the "
-                f"spans: {refusal}. Try: KELET_API_URL and KELET_PROJECT; SYNC_COMPRESSION=none. Nothing was marked"
+                f"{self._title} rejected {MAX_REJECTED_IN_A_ROW} spans one by one and accepted none between, so it is not "
+                f"the spans: {refusal}. Try: {self._preset.url_setting} and {self._preset.project_setting}; "
+                "SYNC_COMPRESSION=none. Nothing was marked"
             )
         believed, self._streak = self._streak.pending, _Streak()
         if believed:
@@ -359,11 +362,18 @@ class Delivery:
         for span in piece:
             self._suspects.clear(span.key)
             self._failing.pop(span.key, None)
-        guilty = [_as_rejected(*found) for found in self._suspects.record_success()]
+        guilty = [self._as_rejected(*found) for found in self._suspects.record_success()]
         for one in guilty:
             self._failing.pop(one.span.key, None)
             self._dead_lettered.add(one.span.key)
         self._sink.commit(Result(piece, [*refused, *guilty], answer.rejected, answer.message))
+
+    def _as_rejected(self, span: EncodedSpan, reason: str, status: int | None) -> RejectedSpan:
+        return RejectedSpan(
+            span,
+            status,
+            f"{self._title} fails at it again and again, and accepted others before and after: {reason}",
+        )
 
 
 def _load(stored: str | None) -> tuple[RequestSize, Suspects]:
@@ -373,12 +383,6 @@ def _load(stored: str | None) -> tuple[RequestSize, Suspects]:
         return RequestSize(known.get("size")), Suspects(known.get("suspects"))
     except (AttributeError, TypeError, ValueError):
         return RequestSize(), Suspects()
-
-
-def _as_rejected(span: EncodedSpan, reason: str, status: int | None) -> RejectedSpan:
-    return RejectedSpan(
-        span, status, f"Kelet fails at it again and again, and accepted others before and after: {reason}"
-    )
 
 
 def _probes(pieces: list[list[EncodedSpan]]) -> Iterator[tuple[list[EncodedSpan], list[list[EncodedSpan]]]]:

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from sync_worker.backoff import Backoff
 from sync_worker.clock import Clock, Stopped
 from sync_worker.errors import TransientError
-from sync_worker.kelet.client import Accepted, KeletClient, Rejected, RequestFailed
+from sync_worker.kelet.client import Accepted, Rejected, RequestFailed, TargetClient
 from sync_worker.kelet.request_size import RequestSize, size_of
 from sync_worker.spans.model import EncodedSpan
 
@@ -43,7 +43,7 @@ class Poster:
 
     def __init__(
         self,
-        client: KeletClient,
+        client: TargetClient,
         backoff: Backoff,
         clock: Clock,
         size: RequestSize,
@@ -72,7 +72,7 @@ class Poster:
     async def post(self, piece: Sequence[EncodedSpan], ending: asyncio.Event) -> Accepted:
         """Send a piece until it is answered; `ending` ends the waits.
 
-        Raises Rejected, FailedTwice when it failed twice, LimitLowered, and as `KeletClient.post`.
+        Raises Rejected, FailedTwice when it failed twice, LimitLowered, and as `TargetClient.post`.
         """
         failures, after = 0, 0
         while True:
@@ -130,7 +130,7 @@ class Poster:
     async def _in_a_slot(self, piece: Sequence[EncodedSpan], ending: asyncio.Event) -> Accepted:
         async with self._slots:
             await _wait_unless_ending(
-                ending, self._backoff.ready(), TransientError("Kelet asked to wait, and the run ends")
+                ending, self._backoff.ready(), TransientError(f"{self._client.target.title} asked to wait, and the run ends")
             )
             return await self._send_once(piece)
 
@@ -147,14 +147,18 @@ class Poster:
         self._guard()
         self.in_flight += 1
         try:
-            return await until_stopped(self._client.post(piece), self._clock, self._grace)
+            return await until_stopped(
+                self._client.post(piece), self._clock, self._grace, self._client.target.title
+            )
         finally:
             self.in_flight -= 1
             self._response.set()
             self._response = asyncio.Event()
 
 
-async def until_stopped(post: Coroutine[None, None, Accepted], clock: Clock, grace: float) -> Accepted:
+async def until_stopped(
+    post: Coroutine[None, None, Accepted], clock: Clock, grace: float, title: str
+) -> Accepted:
     """Await a request; once the run is asked to stop, for at most so many seconds more. Raises Stopped then."""
     posting, stopped = asyncio.ensure_future(post), asyncio.ensure_future(clock.stopped())
     try:
@@ -162,7 +166,7 @@ async def until_stopped(post: Coroutine[None, None, Accepted], clock: Clock, gra
         if not posting.done():
             await asyncio.wait({posting}, timeout=grace)
         if not posting.done():
-            raise Stopped(f"asked to stop, and Kelet did not answer within {grace:.0f} s")
+            raise Stopped(f"asked to stop, and {title} did not answer within {grace:.0f} s")
         return posting.result()
     finally:
         stopped.cancel()

@@ -1,4 +1,4 @@
-"""Finds the largest request that Kelet and its gateways accept: by trying, kept for the next run, and retried."""
+"""Finds the largest request that a target and its gateways accept: by trying, kept for the next run, and retried."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class RequestSize:
     """The largest request to make: halved where one fails, doubled where they pass.
 
     A size that failed is tried again after eight requests near the limit, then after 16, up to 1,024: a gateway's
-    limit is raised one day, and an outage of Kelet leaves a small limit that says nothing.
+    limit is raised one day, and an outage of the target leaves a small limit that says nothing.
     """
 
     def __init__(self, stored: Any = None) -> None:

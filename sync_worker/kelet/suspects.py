@@ -1,4 +1,4 @@
-"""Single spans at which Kelet fails again and again, and the proof that it is the span and not Kelet. Pure."""
+"""Single spans at which a target fails again and again, and the proof that it is the span and not the target. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MAX_STORED = 100
 class _Proof(IntEnum):
     """How far the proof against a span is."""
 
-    FAILED = 0  # Kelet failed at it
+    FAILED = 0  # the target failed at it
     PASSED = 1  # ... and took another span after that
     AGAIN = 2  # ... and failed at it once more
     PROVEN = 3  # ... and took another span again
@@ -36,7 +36,7 @@ class Suspects:
         return [[key.trace, key.row, int(proof)] for key, proof in list(self._proofs.items())[-_MAX_STORED:]]
 
     def record_failure(self, span: EncodedSpan, reason: str, status: int | None, *, passed_since: bool) -> bool:
-        """Record that Kelet failed at a span alone; return whether the span is to blame.
+        """Record that the target failed at a span alone; return whether the span is to blame.
 
         `passed_since` says that another span was taken since the first request with this one failed.
         """
@@ -49,7 +49,7 @@ class Suspects:
         return False
 
     def record_success(self) -> list[tuple[EncodedSpan, str, int | None]]:
-        """Record that Kelet accepted another span; return those to blame by that, with reason and status."""
+        """Record that the target accepted another span; return those to blame by that, with reason and status."""
         guilty = []
         for key, proof in list(self._proofs.items()):
             if proof is _Proof.AGAIN and key in self._spans:

@@ -126,7 +126,7 @@ def _span(row: Observation, parent: str | None, end_ms: int, agent: str | None, 
         start_ns=row.start_ms * _NS_PER_MS,
         end_ns=max(end_ms, row.start_ms) * _NS_PER_MS,
         attributes=kept,
-        resource=_cut(_resource(originals, trace.project, context), options),
+        resource=_cut(_resource(originals, trace.project, context, options), options),
         scope=_scope(originals.scope, options),
         status_code=status,
         status_message=cut_text(row.status_message or "", options.max_value_bytes) if status == ERROR else "",
@@ -163,10 +163,10 @@ def _attributes(
     guessed |= langfuse.guessed & fields.keys() - own.keys()
     if guessed:
         marks[GUESSED] = sorted(guessed)
-    first: Attributes = {_PROJECT: trace.project}
+    first: Attributes = {_PROJECT: trace.project} if options.kelet else {}
     layers = (
         {key: own.get(key, value) for key, value in identity_attributes(row, context).items()},
-        marks,
+        marks if options.kelet else {},
         derived,
         {key: value for key, value in own.items() if key.startswith("gen_ai.")},
         error_type(row) if "error.type" not in own else {},
@@ -221,14 +221,18 @@ def _marks(
     return marks
 
 
-def _resource(originals: Originals, project: str, context: TraceContext) -> Attributes:
+def _resource(originals: Originals, project: str, context: TraceContext, options: Conversion) -> Attributes:
     resource = _allowed(originals.resource)
     if not resource.get("service.name"):
         resource["service.name"] = project
     if not originals.resource:
         known = (("langfuse.environment", context.environment), ("langfuse.release", context.release))
         resource |= {key: value for key, value in known if value}
-    resource[_PROJECT] = project
+    resource.pop(_PROJECT, None)
+    if options.kelet:
+        resource[_PROJECT] = project
+    if options.project_attribute is not None:
+        resource[options.project_attribute] = project
     return resource
 
 
@@ -251,7 +255,7 @@ def _cut(attributes: Attributes, options: Conversion) -> Attributes:
 def _scope(scope: Scope | None, options: Conversion) -> Scope:
     if scope is None:
         return Scope(_DEFAULT_SCOPE)
-    if scope.name.startswith(_RESERVED_SCOPES):
+    if options.kelet and scope.name.startswith(_RESERVED_SCOPES):
         return Scope(_DEFAULT_SCOPE, "", {SOURCE + "scope": scope.name})
     return Scope(scope.name, scope.version, _cut(_allowed(scope.attributes), options))
 

@@ -20,6 +20,8 @@ class Conversion:
     max_value_bytes: int = 1_048_576
     max_attributes: int = 256
     langfuse_url: str | None = None  # base address, for a link back to the trace
+    project_attribute: str | None = "kelet.project"  # of the resource, for the target's project
+    kelet: bool = True  # with the worker's own `kelet.*` attributes, and without scopes that Kelet has reserved
 
 
 @dataclass(slots=True)
