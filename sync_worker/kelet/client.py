@@ -177,11 +177,14 @@ class TargetClient:
             response = await self._http.post(self.url, content=content, headers=headers)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError) as error:
             raise TransientError(
-                f"{self.target.title} cannot be reached at {self.url}: {describe(error)}", took=time.perf_counter() - started
+                f"{self.target.title} cannot be reached at {self.url}: {describe(error)}",
+                took=time.perf_counter() - started,
             ) from error
         except (TooSlow, BrokenOff) as error:
             kind = RequestFailed if isinstance(error, TooSlow) else TransientError
-            raise kind(f"the answer of {self.target.title} at {self.url}: {error}", took=time.perf_counter() - started) from error
+            raise kind(
+                f"the answer of {self.target.title} at {self.url}: {error}", took=time.perf_counter() - started
+            ) from error
         except BadAnswer as error:  # of a success: of others the status is enough
             raise SourcePaused(f"{self.url} answered, but {error}. {self._no_acknowledgement}") from error
         except httpx.HTTPError as error:
@@ -210,7 +213,9 @@ class TargetClient:
         if status in {400, 413, 422}:
             raise Rejected(status, f"{title} rejected it ({where})")
         if status in {401, 403}:
-            raise CredentialsRefused(f"{title} refused the key ({where}). Try: {preset.key_setting}, a secret key that may send")
+            raise CredentialsRefused(
+                f"{title} refused the key ({where}). Try: {preset.key_setting}, a secret key that may send"
+            )
         if status == 404 and preset.knows_projects:
             raise ProjectUnknown(
                 project,

@@ -206,9 +206,9 @@ class Delivery:
             raise SourcePaused(" · ".join(str(error) for error in self.paused.values()))
         if self._failing:
             raise TransientError(
-                f"{len(self._failing)} span(s) wait, at which {self._title} fails again and again though they go alone; "
-                f"others went on ({next(iter(self._failing.values()))}). They are tried again, and dead-lettered once others "
-                "were taken before and after. Try: run again"
+                f"{len(self._failing)} span(s) wait, at which {self._title} fails again and again though they go "
+                f"alone; others went on ({next(iter(self._failing.values()))}). They are tried again, and "
+                "dead-lettered once others were taken before and after. Try: run again"
             )
 
     @asynccontextmanager
@@ -330,8 +330,8 @@ class Delivery:
         if self._poster.accepted == batch.accepted_before:
             self._streak.pending.clear()
             raise SourcePaused(
-                f"{self._title} rejected {MAX_REJECTED_IN_A_ROW} spans one by one and accepted none between, so it is not "
-                f"the spans: {refusal}. Try: {self._preset.url_setting} and {self._preset.project_setting}; "
+                f"{self._title} rejected {MAX_REJECTED_IN_A_ROW} spans one by one and accepted none between, so it is "
+                f"not the spans: {refusal}. Try: {self._preset.url_setting} and {self._preset.project_setting}; "
                 "SYNC_COMPRESSION=none. Nothing was marked"
             )
         believed, self._streak = self._streak.pending, _Streak()

@@ -130,7 +130,9 @@ class Poster:
     async def _in_a_slot(self, piece: Sequence[EncodedSpan], ending: asyncio.Event) -> Accepted:
         async with self._slots:
             await _wait_unless_ending(
-                ending, self._backoff.ready(), TransientError(f"{self._client.target.title} asked to wait, and the run ends")
+                ending,
+                self._backoff.ready(),
+                TransientError(f"{self._client.target.title} asked to wait, and the run ends"),
             )
             return await self._send_once(piece)
 
@@ -147,18 +149,14 @@ class Poster:
         self._guard()
         self.in_flight += 1
         try:
-            return await until_stopped(
-                self._client.post(piece), self._clock, self._grace, self._client.target.title
-            )
+            return await until_stopped(self._client.post(piece), self._clock, self._grace, self._client.target.title)
         finally:
             self.in_flight -= 1
             self._response.set()
             self._response = asyncio.Event()
 
 
-async def until_stopped(
-    post: Coroutine[None, None, Accepted], clock: Clock, grace: float, title: str
-) -> Accepted:
+async def until_stopped(post: Coroutine[None, None, Accepted], clock: Clock, grace: float, title: str) -> Accepted:
     """Await a request; once the run is asked to stop, for at most so many seconds more. Raises Stopped then."""
     posting, stopped = asyncio.ensure_future(post), asyncio.ensure_future(clock.stopped())
     try:

@@ -96,14 +96,14 @@ def running_scan(interval_ms: int) -> StateKey[Any]:
     return _object(f"lookback scan {interval_ms}")
 
 
-# Of the name of a source whose project is not known yet, of the clock, and of a Kelet.
+# Of the name of a source whose project is not known yet, of the clock, and of a target's server.
 
 #: When it was first to be synced, and whether more than this machine says so.
 FIRST_NOTED = _object("noted")
 #: The last time that was certain, and what a machine said that nobody confirmed.
 LAST_CERTAIN = _number("last certain")
 UNCONFIRMED = _number("unconfirmed")
-#: Set where a Kelet takes no gzip.
+#: Set where a target takes no gzip.
 GZIP_REFUSED = _number("gzip_refused", Merge.ALWAYS)
 
 _OF_SOURCE: Sequence[StateKey[Any]] = (

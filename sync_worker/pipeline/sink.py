@@ -1,4 +1,4 @@
-"""Commits the result of each response of Kelet: one transaction a response."""
+"""Commits the result of each response of a target: one transaction a response."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from sync_worker.pipeline.report import SourceReport
 class LedgerSink:
     """Writes accepted spans and dead letters of one source into the ledger, and counts them."""
 
-    def __init__(self, ledger: Ledger, source_id: int, report: SourceReport, clock: Clock) -> None:
+    def __init__(self, ledger: Ledger, source_id: int, report: SourceReport, clock: Clock, title: str) -> None:
         self._ledger = ledger
         self._source_id = source_id
         self._report = report
         self._clock = clock
+        self._title = title
 
     def check(self) -> None:
         """Check that the next result can be committed. Raises StateError or LeaseHeld."""
         self._ledger.check()
 
     def remember(self, text: str) -> None:
-        """Store what is known of sizes, and of spans that Kelet fails on. Raises StateError or LeaseHeld."""
+        """Store what is known of sizes, and of spans that the target fails on. Raises StateError or LeaseHeld."""
         state = self._ledger.state(source_scope(self._source_id))
         state.put(DELIVERY, text)
         state.save()
@@ -52,7 +53,7 @@ class LedgerSink:
                 DeadLetter(
                     source_id=self._source_id,
                     kind="partial",
-                    reason=f"Kelet accepted a request and rejected {result.partial_rejections} of its "
+                    reason=f"{self._title} accepted a request and rejected {result.partial_rejections} of its "
                     f"{len(result.accepted)} spans without saying which: {result.rejected_reason or 'no reason given'}",
                     made_ms=now,
                     project=result.accepted[0].project,

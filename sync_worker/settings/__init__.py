@@ -6,6 +6,7 @@
     setting_errors   what is wrong with a value, and how it is said without giving a secret away
     setting_sources  where values are looked for: command line, environment, files
     sync_toml        `sync.toml`, and which traces of a source go to another Kelet project
+    target_settings  what spans are sent to, by the settings of a source
     near_names       which name was meant
     loading          all of it together; what is synced to where
     rotation         keys that change in their files while the worker runs
@@ -20,6 +21,7 @@ from sync_worker.settings.loading import load
 from sync_worker.settings.model import Route, SettingRow, Settings, Source, dotenv_example, table
 from sync_worker.settings.rotation import reread
 from sync_worker.settings.setting_errors import WrongValueError
+from sync_worker.settings.target_settings import target_of
 
 __all__ = [
     "Route",
@@ -34,4 +36,5 @@ __all__ = [
     "parse_time",
     "reread",
     "table",
+    "target_of",
 ]

@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +24,7 @@ from sync_worker.settings.model import (
     PER_SOURCE,
     SECRETS,
     SOURCE_FIELDS,
+    TARGET_FIELDS,
     Route,
     SettingRow,
     Settings,
@@ -32,16 +33,24 @@ from sync_worker.settings.model import (
     value_of,
 )
 from sync_worker.settings.near_names import warn_of_near_misses
-from sync_worker.settings.setting_errors import Problems, RawValue, WrongValueError, mask
+from sync_worker.settings.setting_errors import MASK, Problems, RawValue, WrongValueError, mask
 from sync_worker.settings.setting_sources import KeyFiles, SettingSource, Texts
+from sync_worker.settings.target_settings import contradictions, needed_settings, secrets_in_use, sends_back
+from sync_worker.targets import KELET
 
+_SAME_PAIR: Final = "Langfuse project and target"
 _NAME: Final = re.compile(r"[a-z0-9_-]+")
 _WHAT_IS_MISSING: Final = {
     "langfuse_public_key": ("the public key of the Langfuse project (pk-lf-…)", values.LANGFUSE_KEYS_ARE_AT),
     "langfuse_secret_key": ("the secret key of the Langfuse project (sk-lf-…)", values.LANGFUSE_KEYS_ARE_AT),
     "kelet_api_key": ("the secret key of your Kelet organisation", values.KELET_KEYS_ARE_AT),
     "kelet_project": ("the Kelet project that receives the spans", "at console.kelet.ai, in its address bar"),
+    "sync_target_url": ("the address of the target", "in its documentation, as its OTLP/HTTP endpoint"),
+    "sync_target_key": ("the key of the target", "where the target shows its API keys"),
+    "sync_target_project": ("the target's project that receives the spans", "in the target; it makes one it lacks"),
 }
+#: Secrets of which not even the ends are shown: they are no single key.
+_HIDDEN: Final = frozenset({"sync_target_headers"})
 
 
 def load(
@@ -114,6 +123,10 @@ class _Reading:
     raws: Mapping[str, RawValue]
     unusable: frozenset[str] = frozenset()
 
+    def without(self, names: set[str]) -> _Reading:
+        """Return the same with these unusable too."""
+        return replace(self, unusable=self.unusable | names)
+
     def raw(self, name: str) -> RawValue:
         if name in self.raws and name not in self.unusable:
             return self.raws[name]
@@ -136,7 +149,9 @@ class _Reading:
 
     def row(self, name: str, shown_name: str, problems: Problems) -> SettingRow:
         text = self.text(name)
-        shown = problems.show(text) if name not in SECRETS else mask(text) if text else ""
+        shown = problems.show(text) if name not in SECRETS else mask(text) if text and name not in _HIDDEN else ""
+        if text and name in _HIDDEN:
+            shown = ", ".join(f"{header}={MASK}" for header in values.headers_of(text))
         return SettingRow(shown_name, shown, self.raw(name).origin)
 
 
@@ -206,7 +221,7 @@ class _SourceBuilder:
 
     def from_variables(self) -> tuple[Source, ...]:
         """Return the one source named `default`, if nothing is missing."""
-        source = self._source("default", "", self.plain, self.plain.unusable, ())
+        source = self._source("default", (), self.plain, self.plain.unusable, (), None)
         return () if source is None else (source,)
 
     def from_file(self, tables: Any, file: Path, directory: Path) -> tuple[Source, ...]:
@@ -227,14 +242,57 @@ class _SourceBuilder:
             of_table = [Texts(raws, toml_table), KeyFiles(raws, directory, toml_table), Texts(self.plain.raws)]
             reading = _read(of_table, self.problems, tolerant=not self.needed, inherited=self.plain.raws)
             routes = self._routes(table.get("routes", []), toml_table)
-            source = self._source(name, toml_table, reading, reading.unusable | wrong, routes)
             if name:
                 self._refuse_twin(names, name, toml_table, "name")
-            if source is not None:
-                project = f"{source.langfuse_base_url} {source.langfuse_public_key}"
-                self._refuse_twin(projects, project, toml_table, "Langfuse project")
+            whole = reading.without(wrong)
+            for source in self._of_targets(name, toml_table, whole, routes, table, directory):
+                project = f"{source.langfuse_base_url} {source.langfuse_public_key} {source.target}"
+                self._refuse_twin(projects, project, f"{toml_table}{source.name.removeprefix(name)}", _SAME_PAIR)
                 sources.append(source)
+        if tables and all("targets" in table for table in tables):
+            self._warn_of_unused_target()
         return tuple(sources)
+
+    def _warn_of_unused_target(self) -> None:
+        """Warn of settings of a target outside of `[[sources.targets]]`, where each source has those."""
+        for one in TARGET_FIELDS:
+            if one in self.plain.raws:
+                self.problems.warn(
+                    f"{one.upper()} has no effect, since each source has targets, which say it themselves."
+                )
+
+    def _of_targets(
+        self,
+        name: str,
+        toml_table: str,
+        reading: _Reading,
+        routes: tuple[Route, ...],
+        table: Mapping[str, Any],
+        directory: Path,
+    ) -> Iterator[Source]:
+        """Yield the sources of a table, one for each of its targets; the first has the name of the table."""
+        targets = sync_toml.target_tables(table, toml_table, self.problems)
+        if targets is None:
+            source = self._source(name, (toml_table,), reading, reading.unusable, routes, None)
+            if source is not None:
+                yield source
+            return
+        # One target's address with another's key would give that key away: each says all of its own.
+        common = {one: raw for one, raw in reading.raws.items() if one not in TARGET_FIELDS}
+        names: dict[str, str] = {}
+        for number, target in enumerate(targets, 1):
+            at = f"{toml_table} targets #{number}"
+            raws, wrong = sync_toml.target_values(target, at, self.problems)
+            layers = [Texts(raws, at), KeyFiles(raws, directory, at), Texts(common)]
+            whole = _read(layers, self.problems, tolerant=not self.needed, inherited=reading.raws)
+            preset: str = whole.settings.target
+            target_name = self._name(target.get("name", preset), at)
+            self._refuse_twin(names, target_name, at, "target name")
+            shown = name if number == 1 else f"{name}/{target_name}"
+            unusable = whole.unusable | reading.unusable.intersection(common) | wrong
+            source = self._source(shown, (toml_table, at), whole, unusable, routes, target_name)
+            if source is not None:
+                yield source
 
     def _name(self, name: Any, toml_table: str) -> str:
         if isinstance(name, str) and _NAME.fullmatch(name):
@@ -259,34 +317,70 @@ class _SourceBuilder:
         return tuple(routes)
 
     def _source(
-        self, name: str, toml_table: str, reading: _Reading, unusable: frozenset[str], routes: tuple[Route, ...]
+        self,
+        name: str,
+        tables: tuple[str, ...],
+        reading: _Reading,
+        unusable: frozenset[str],
+        routes: tuple[Route, ...],
+        target_name: str | None,
     ) -> Source | None:
-        """Check a source, whose table is `toml_table`, and return it; None where something is missing or unusable."""
-        usable = [one for one in SOURCE_FIELDS if one not in unusable]
-        parsed = {one: value for one in usable if (value := value_of(reading.settings, one)) is not None}
-        for one in usable:
-            if one in parsed:
-                self._check(one, reading)
-            elif self.needed:
-                self._refuse_missing(one, toml_table)
-        if len(parsed) < len(SOURCE_FIELDS):
+        """Check a source, which stands in these tables, and return it; None where something is missing or unusable."""
+        toml_table, settings = tables[-1] if tables else "", reading.settings
+        if "sync_target" in unusable:
             return None
-        if toml_table:
-            own = [one for one in PER_SOURCE if reading.raw(one).toml_table == toml_table]
-            self.rows += [reading.row(one, f"sources.{name}.{one}", self.problems) for one in (*SOURCE_FIELDS, *own)]
-            parsed["own"] = tuple((field_of(one), value_of(reading.settings, one)) for one in own)
+        needed = needed_settings(settings)
+        missing = [one for one in needed if one not in unusable and value_of(settings, one) is None]
+        for one in missing if self.needed else ():
+            self._refuse_missing(one, toml_table)
+        used = tuple(dict.fromkeys((*needed, *(("sync_target_url",) if settings.target != KELET else ()))))
+        for one in used:
+            if one not in unusable and value_of(settings, one) is not None:
+                self._check(one, reading)
+        written = frozenset(
+            one
+            for one in TARGET_FIELDS
+            if (raw := reading.raw(one)).origin != "default" and raw.toml_table == toml_table
+        )
+        wrong = [*contradictions(settings, written)]
+        for one, error in wrong:
+            self.problems.refuse(reading.raw(one).label(one), error)
+        if missing or wrong or unusable.intersection((*needed, *TARGET_FIELDS)):
+            return None
+        parsed: dict[str, Any] = {one: value_of(settings, one) for one in SOURCE_FIELDS}
+        parsed |= {field_of(one): value_of(settings, one) for one in TARGET_FIELDS if one != "sync_target_project"}
+        parsed |= {"target": target_name or settings.target, "target_preset": settings.target}
+        if settings.target != KELET:
+            parsed["kelet_project"] = settings.target_project or settings.kelet_project or name.partition("/")[0]
+            parsed["kelet_api_key"] = SecretStr("")
+        if tables:
+            own = [one for one in PER_SOURCE if reading.raw(one).toml_table in tables]
+            shown_fields = SOURCE_FIELDS if settings.target == KELET else used
+            shown_fields = tuple(dict.fromkeys((*shown_fields, *(one for one in TARGET_FIELDS if one in written))))
+            self.rows += [reading.row(one, f"sources.{name}.{one}", self.problems) for one in (*shown_fields, *own)]
+            parsed["own"] = tuple((field_of(one), value_of(settings, one)) for one in own)
             if any(one in own for one in ("sync_max_open", "sync_settle")):
                 _warn_of_early_traces(reading.settings, f"{name}: ", self.problems)
             for number, route in enumerate(routes, 1):
                 shown = self.problems.show(sync_toml.describe(route))
-                self.rows.append(SettingRow(f"sources.{name}.routes.{number}", shown, f"{toml_table} routes #{number}"))
+                self.rows.append(SettingRow(f"sources.{name}.routes.{number}", shown, f"{tables[0]} routes #{number}"))
         parsed["langfuse_public_key"] = reading.text("langfuse_public_key")
-        files = tuple((one, file) for one in SOURCE_FIELDS if one in SECRETS and (file := reading.raw(one).file))
-        return Source(name=name, routes=routes, key_files=files, **parsed)
+        files = tuple((one, file) for one in secrets_in_use(settings) if (file := reading.raw(one).file))
+        source = Source(name=name, routes=routes, key_files=files, **parsed)
+        if sends_back(source):
+            self._refuse_loop(reading, toml_table)
+        return source
+
+    def _refuse_loop(self, reading: _Reading, toml_table: str) -> None:
+        wrong = WrongValueError(
+            "is the Langfuse project that is read: what is sent there would be read and sent for ever",
+            expected="the keys of another project",
+        )
+        self.problems.refuse(reading.raw("sync_target_key").label("sync_target_key"), wrong)
 
     def _check(self, name: str, reading: _Reading) -> None:
         raw, text = reading.raw(name), reading.text(name)
-        if name in {"langfuse_base_url", "kelet_api_url"}:
+        if name in {"langfuse_base_url", "kelet_api_url", "sync_target_url"}:
             if values.is_plain_and_public(text) and not self.plain.settings.allow_plain_http:
                 wrong = WrongValueError(
                     "http:// would send the key in the clear to an address that is not private",

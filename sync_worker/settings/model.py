@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 
 from sync_worker.settings import durations, values
 from sync_worker.settings.setting_errors import RawValue
+from sync_worker.targets import KELET, Encoding, PresetName
 
 _Word = TypeVar("_Word")
 
@@ -40,6 +41,12 @@ SOURCE_FIELDS: Final = (
     "langfuse_base_url", "langfuse_public_key", "langfuse_secret_key", "kelet_api_url", "kelet_api_key", "kelet_project"
 )  # fmt: skip
 
+#: Settings of the target, which a source of `sync.toml`, or each of its targets, may say for itself.
+TARGET_FIELDS: Final = (
+    "sync_target", "sync_target_url", "sync_target_key", "sync_target_headers", "sync_target_encoding",
+    "sync_target_project", "sync_target_kelet_attributes",
+)  # fmt: skip
+
 #: Settings that a source of `sync.toml` may set for itself; `Settings.of` returns them.
 PER_SOURCE: Final = (
     "sync_start", "sync_interval", "sync_settle", "sync_max_open", "sync_late_horizons", "sync_updates",
@@ -50,11 +57,16 @@ PER_SOURCE: Final = (
 #: Settings that `sync.toml` may say as a list of strings.
 LISTS: Final = frozenset({"sync_late_horizons", "sync_media_hosts"})
 
-#: Settings whose values are never shown in full. The public key is among them: swapped keys are a common mistake.
-SECRETS: Final = frozenset({"langfuse_public_key", "langfuse_secret_key", "kelet_api_key"})
+#: Settings that `sync.toml` may say as a table of strings.
+TABLES: Final = frozenset({"sync_target_headers"})
 
-#: Settings without which a source cannot be synced.
-REQUIRED: Final = frozenset({*SECRETS, "kelet_project"})
+#: Settings whose values are never shown in full. The public key is among them: swapped keys are a common mistake.
+SECRETS: Final = frozenset(
+    {"langfuse_public_key", "langfuse_secret_key", "kelet_api_key", "sync_target_key", "sync_target_headers"}
+)
+
+#: Settings without which a source cannot be synced to Kelet.
+REQUIRED: Final = frozenset({"langfuse_public_key", "langfuse_secret_key", "kelet_api_key", "kelet_project"})
 
 #: Settings whose values are paths.
 PATHS: Final = frozenset({"sync_config", "sync_secrets_dir", "sync_state_path"})
@@ -86,9 +98,11 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One Langfuse project and the Kelet project that its traces go to unless a route, the first that fits, says else.
+    """One Langfuse project, a target, and its project that traces go to unless a route, the first that fits, says else.
 
-    The addresses have no trailing slash: `https://cloud.langfuse.com`, `https://api.kelet.ai`. `key_files` tells which
+    A source of `sync.toml` with several targets is several of these. `target` is the target's name in the state file.
+    Of a target that is not Kelet, `kelet_project` is its project and `kelet_api_key` is empty; see `target_of`. The
+    addresses have no trailing slash: `https://cloud.langfuse.com`, `https://api.kelet.ai`. `key_files` tells which
     of the keys stand in files, by setting, and may change. `own` is what it sets for itself, by field of `Settings`.
     """
 
@@ -102,7 +116,13 @@ class Source:
     routes: tuple[Route, ...] = ()
     key_files: tuple[tuple[str, Path], ...] = ()
     own: tuple[tuple[str, Any], ...] = ()
-    target: str = "kelet"
+    target: str = KELET
+    target_preset: PresetName = "kelet"
+    target_url: str | None = None
+    target_key: SecretStr | None = None
+    target_headers: SecretStr | None = None
+    target_encoding: Encoding = "protobuf"
+    target_kelet_attributes: bool = False
 
 
 class SettingRow(NamedTuple):
@@ -152,6 +172,28 @@ class Settings(BaseSettings):
     )
     kelet_project: Annotated[str | None, PlainValidator(values.parse_project)] = _unset(
         "Kelet project that receives the spans."
+    )
+    target: _Choice[PresetName] = _setting(
+        "kelet", "What spans are sent to: `kelet`, `phoenix`, `langfuse`, or `otlp` for any other OTLP/HTTP endpoint."
+    )
+    target_url: Annotated[str | None, PlainValidator(values.parse_target_url)] = _unset(
+        "Base address of a target other than Kelet, or the address of its traces endpoint; that of `phoenix` is "
+        "`http://localhost:6006` if unset, that of `langfuse` its EU cloud."
+    )
+    target_key: Annotated[SecretStr | None, PlainValidator(values.parse_target_key)] = _unset(
+        "Key of a target other than Kelet, sent as Bearer, to `langfuse` as Basic (public key, colon, secret key); or "
+        "`SYNC_TARGET_KEY_FILE` with the path of its file."
+    )
+    target_headers: Annotated[SecretStr | None, PlainValidator(values.parse_headers)] = _unset(
+        "Headers of each request to the target, in the form of `OTEL_EXPORTER_OTLP_HEADERS` or one a line; or "
+        "`SYNC_TARGET_HEADERS_FILE` with the path of their file."
+    )
+    target_encoding: _Choice[Encoding] = _setting("protobuf", "Encoding of requests: `protobuf` or `json`.")
+    target_project: Annotated[str | None, PlainValidator(values.parse_target_project)] = _unset(
+        "Project of a target other than Kelet, required by `phoenix`; `KELET_PROJECT` if unset."
+    )
+    target_kelet_attributes: _Switch = _setting(
+        "false", "Whether spans for a target other than Kelet carry the attributes `kelet.*` too."
     )
     config: _Path = _setting("sync.toml", "File with several sources and routes, read if it exists.")
     secrets_dir: Annotated[Path | None, PlainValidator(values.parse_path)] = _unset(
@@ -325,7 +367,7 @@ def table() -> str:
         default = (
             "required" if name in REQUIRED else f"`{_cell(default_text(name))}`" if default_text(name) else "unset"
         )
-        own = " *Per source.*" if name in {*SOURCE_FIELDS, *PER_SOURCE} else ""
+        own = " *Per source.*" if name in {*SOURCE_FIELDS, *TARGET_FIELDS, *PER_SOURCE} else ""
         lines.append(f"| `{name.upper()}` | {default} | {_cell(meaning(name))}{own} |")
     return "\n".join(lines) + "\n"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from sync_worker.settings.model import Source, value_of
+from sync_worker.settings.model import Source, field_of, value_of
 from sync_worker.settings.setting_errors import RawValue, WrongValueError
 from sync_worker.settings.setting_sources import Texts, parse, read_secret_file
 
@@ -39,12 +39,12 @@ def reread(source: Source) -> Reread:
     settings, _, wrong = parse([Texts(raws)])
     keys: dict[str, SecretStr] = {name: value_of(settings, name) for name in raws if name not in wrong}
     old = {"langfuse_public_key": SecretStr(source.langfuse_public_key)}
-    changed = [name for name, key in keys.items() if key != old.get(name, getattr(source, name))]
+    changed = [name for name, key in keys.items() if key != old.get(name, getattr(source, field_of(name)))]
     one_of_two = len({name for name, _ in source.key_files if name.startswith("langfuse_")}) == 2 and (
         len({name for name in changed if name.startswith("langfuse_")}) == 1
     )
     settled = len(keys) == len(source.key_files) and not one_of_two
-    new: dict[str, SecretStr | str] = {name: keys[name] for name in changed}
+    new: dict[str, SecretStr | str] = {field_of(name): keys[name] for name in changed}
     if "langfuse_public_key" in changed:
         new["langfuse_public_key"] = keys["langfuse_public_key"].get_secret_value()
     files = dict(source.key_files)

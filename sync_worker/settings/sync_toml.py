@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 from sync_worker.settings.model import (
     FIELDS,
@@ -14,6 +15,8 @@ from sync_worker.settings.model import (
     PER_SOURCE,
     SECRETS,
     SOURCE_FIELDS,
+    TABLES,
+    TARGET_FIELDS,
     WHEREABOUTS,
     Route,
     file_name_of,
@@ -23,14 +26,19 @@ from sync_worker.settings.setting_errors import Problems, RawValue, WrongValueEr
 from sync_worker.settings.setting_sources import leftovers, unreadable
 from sync_worker.settings.values import parse_project
 
-_KEY_FILES: Final = tuple(file_name_of(name) for name in SOURCE_FIELDS if name in SECRETS)
+_KEY_FILES: Final = tuple(file_name_of(name) for name in (*SOURCE_FIELDS, *TARGET_FIELDS) if name in SECRETS)
+_OF_TARGET: Final = (*(name for name in SOURCE_FIELDS if name.startswith("kelet_")), *TARGET_FIELDS)
 _TOP_LEVEL: Final = (
     *(one for name in FIELDS if name not in WHEREABOUTS for one in names_of(name)),
     *_KEY_FILES,
     "sources",
 )
 _IN_A_SOURCE: Final = (
-    "name", "routes", *(one for name in SOURCE_FIELDS for one in names_of(name)), *_KEY_FILES, *PER_SOURCE
+    "name", "routes", "targets", *(one for name in SOURCE_FIELDS for one in names_of(name)), *TARGET_FIELDS,
+    *_KEY_FILES, *PER_SOURCE,
+)  # fmt: skip
+_IN_A_TARGET: Final = (
+    "name", *_OF_TARGET, *(file_name_of(name) for name in _OF_TARGET if name in SECRETS), *PER_SOURCE
 )  # fmt: skip
 _PATTERNS: Final = ("environment", "trace_name", "user", "session", "release")
 _CONDITIONS: Final = (*_PATTERNS, "tags", "metadata")
@@ -66,10 +74,39 @@ def source_values(
     table: Mapping[str, Any], toml_table: str, problems: Problems
 ) -> tuple[dict[str, RawValue], set[str]]:
     """Return the values of a source, by the names under which they stand, and the settings that are wrong already."""
-    written = {key: value for key, value in table.items() if key not in {"name", "routes"}}
-    raws = _raws(written, _IN_A_SOURCE, toml_table, RawValue("", toml_table, toml_table), problems)
+    return _values(table, _IN_A_SOURCE, toml_table, problems)
+
+
+def target_tables(table: Mapping[str, Any], toml_table: str, problems: Problems) -> list[Mapping[str, Any]] | None:
+    """Return the tables of a source's targets, a text among them as one with this preset; None without `targets`."""
+    if "targets" not in table:
+        return None
+    written = table["targets"]
+    if not isinstance(written, list) or not all(isinstance(one, dict | str) for one in written) or not written:
+        expected = 'tables [[sources.targets]], or a list such as ["kelet", "phoenix"]'
+        problems.refuse(f"{toml_table} targets", WrongValueError("not a list of targets", expected=expected))
+        return []
+    for key in sorted(table.keys() & {one for name in TARGET_FIELDS for one in (name, file_name_of(name))}):
+        wrong = WrongValueError("belongs to one target", hint="move it into [[sources.targets]]")
+        problems.refuse(f"{toml_table} {key}", wrong)
+    return [{"sync_target": one} if isinstance(one, str) else one for one in written]
+
+
+def target_values(
+    table: Mapping[str, Any], toml_table: str, problems: Problems
+) -> tuple[dict[str, RawValue], set[str]]:
+    """Return the same of one of a source's targets."""
+    return _values(table, _IN_A_TARGET, toml_table, problems)
+
+
+def _values(
+    table: Mapping[str, Any], known: Collection[str], toml_table: str, problems: Problems
+) -> tuple[dict[str, RawValue], set[str]]:
+    structure = {"name", "routes", "targets"}.intersection(known)
+    written = {key: value for key, value in table.items() if key not in structure}
+    raws = _raws(written, known, toml_table, RawValue("", toml_table, toml_table), problems)
     wrong = set()
-    for name in SOURCE_FIELDS:
+    for name in (*SOURCE_FIELDS, *TARGET_FIELDS):
         file_name = file_name_of(name)
         if any(one in table and one not in raws for one in (*names_of(name), file_name)):
             wrong.add(name)
@@ -124,7 +161,7 @@ def _raws(
         try:
             if key not in known:
                 raise _unknown(key, known)
-            text = _text_of(value, listed=key in LISTS)
+            text = _text_of(value, listed=key in LISTS, tabled=key in TABLES)
             # An empty project has a message of its own.
             if not text.strip() and key != "kelet_project":
                 raise WrongValueError("empty", hint="give a value or remove the line")
@@ -139,10 +176,10 @@ def _unknown(key: str, known: Collection[str]) -> WrongValueError:
     return WrongValueError("not a known key", hint=nearest(key, known) or f"use one of {', '.join(sorted(known))}")
 
 
-def _text_of(value: Any, *, listed: bool) -> str:
+def _text_of(value: Any, *, listed: bool, tabled: bool) -> str:
     """Return a TOML value as an operator would write it in a variable; raises WrongValueError without the value.
 
-    `listed` allows a list of strings, which is joined with commas.
+    `listed` allows a list of strings, which is joined with commas, `tabled` a table of strings, as `headers_of` reads.
     """
     match value:
         case str():
@@ -155,6 +192,8 @@ def _text_of(value: Any, *, listed: bool) -> str:
             return value.isoformat()
         case list() if listed and all(isinstance(item, str) for item in value):
             return ",".join(value)
+        case dict() if tabled and all(isinstance(item, str) for item in value.values()):
+            return "\n".join(f"{key}={quote(item, safe=' ')}" for key, item in value.items())
     kinds = {dict: "table", list: "list", float: "number with a fraction"}
     expected = 'a list of strings, such as ["20m", "2h"]' if listed else 'a string, such as key = "value"'
     raise WrongValueError(f"a {kinds.get(type(value), 'date or a time')}", expected=expected)

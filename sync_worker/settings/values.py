@@ -12,7 +12,7 @@ import re
 from fractions import Fraction
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr
 from pydantic_core import PydanticKnownError
@@ -34,6 +34,11 @@ _PRIVATE_NETWORKS = tuple(
 LANGFUSE_KEYS_ARE_AT: Final = "in Langfuse under Project settings → API keys"
 KELET_KEYS_ARE_AT: Final = "at console.kelet.ai → API keys"
 _SWAP = "swap LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY"
+
+_HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+)\s*[=:]\s*(.+)")  # names by RFC 9110, 5.6.2
+_OWN_HEADERS = frozenset(
+    {"connection", "content-encoding", "content-length", "content-type", "host", "transfer-encoding", "x-kelet-project"}
+)
 
 _HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
 _SWITCH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
@@ -60,6 +65,60 @@ def parse_kelet_url(text: str) -> str:
             "this is the address of one endpoint", expected="the base address of Kelet", hint=base[: match.start()]
         )
     return base.removesuffix("/api").rstrip("/")
+
+
+def parse_target_url(text: str) -> str:
+    """Return the address of a target, or of its traces endpoint, without a trailing `/`; raises WrongValueError."""
+    return _parse_url(text, "https://otlp.example.com")
+
+
+def parse_target_key(text: str) -> SecretStr:
+    """Return the key of a target that is not Kelet; raises WrongValueError."""
+    key = _key(text, "the key of the target alone, without Bearer or Basic before it")
+    _refuse_kelet_key(key, "sent to this target", "the key of the target")
+    return SecretStr(key)
+
+
+def parse_target_project(text: str) -> str:
+    """Return the name of a project of a target that is not Kelet; raises WrongValueError."""
+    project = text.strip()
+    if not project or not is_printable(project):
+        raise WrongValueError("empty" if not project else "holds characters that cannot be seen", expected="a name")
+    return project
+
+
+def parse_headers(text: str) -> SecretStr:
+    """Return headers as they were written; raises WrongValueError for what `headers_of` cannot read."""
+    headers_of(text)
+    return SecretStr(text)
+
+
+def headers_of(text: str) -> dict[str, str]:
+    """Return the headers of `name=value,name=value` or of one `name: value` a line, by their names as written.
+
+    `%20` and the like in a value are decoded, as in OTEL_EXPORTER_OTLP_HEADERS. Raises WrongValueError, which shows no
+    value.
+    """
+    found: dict[str, str] = {}
+    for part in re.split(r"[,\r\n]+", text):
+        if not part.strip():
+            continue
+        written = _HEADER.fullmatch(part.strip())
+        name, value = (written[1], unquote(written[2])) if written else ("", "")
+        if not re.fullmatch(r"[\x20-\x7e]+", value):
+            raise WrongValueError(
+                "not headers",
+                expected="name=value with commas between them, or one a line, in printable ASCII",
+                hint="write a comma in a value as %2C",
+            )
+        if name.lower() in _OWN_HEADERS:
+            raise WrongValueError(f"sets {name}, which the worker sets itself", expected="other headers")
+        if name.lower() in {known.lower() for known in found}:
+            raise WrongValueError(f"sets {name} twice", expected="each header once")
+        found[name] = value
+    if not found:
+        raise WrongValueError("empty", expected="name=value")
+    return found
 
 
 def is_plain_and_public(url: str) -> bool:
@@ -253,12 +312,12 @@ def _percent_of(text: str) -> str:
     return ""
 
 
-def _refuse_kelet_key(key: str) -> None:
+def _refuse_kelet_key(key: str, done: str = "sent to Langfuse", expected: str = "a key of a Langfuse project") -> None:
     if re.match(r"[sp]k[-_]kelet[-_]|kelet_[sp]k_", key):
         raise WrongValueError(
-            "this is a Kelet key, which must not be sent to Langfuse",
-            expected="a key of a Langfuse project",
-            hint=f"find it {LANGFUSE_KEYS_ARE_AT}",
+            f"this is a Kelet key, which must not be {done}",
+            expected=expected,
+            hint=f"find it {LANGFUSE_KEYS_ARE_AT}" if "Langfuse" in expected else "",
         )
 
 

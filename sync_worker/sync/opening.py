@@ -12,7 +12,7 @@ from sync_worker.answers import unless_stopped
 from sync_worker.backoff import Backoff
 from sync_worker.corrected import CorrectedClock
 from sync_worker.http import date_hooks
-from sync_worker.kelet.client import KeletClient
+from sync_worker.kelet.client import TargetClient
 from sync_worker.kelet.delivery import Delivery
 from sync_worker.langfuse.buckets import RateLimiters
 from sync_worker.langfuse.client import LangfuseClient
@@ -22,10 +22,10 @@ from sync_worker.ledger.state_keys import DELIVERY, GZIP_REFUSED, PAGE_LIMITS, R
 from sync_worker.pipeline.limits import Limits
 from sync_worker.pipeline.report import SourceReport
 from sync_worker.pipeline.sink import LedgerSink
-from sync_worker.settings import Settings, Source
+from sync_worker.settings import Settings, Source, target_of
 from sync_worker.sync.generation import Generations
 from sync_worker.sync.identities import Identities, keys_of, organization_scope
-from sync_worker.sync.source import SourceSync
+from sync_worker.sync.source import SourceSync, receiver_scope
 from sync_worker.sync.timekeeping import SCOPE as CLOCK_SCOPE
 from sync_worker.times import span_ms
 
@@ -59,12 +59,12 @@ async def open_source(
     """
     known = ledger.source_by_key(keys_of(source), source.target)
     client = _client(source, settings, known, clock, max_elapsed, budgets, paces, transports, limits)
-    sending = Backoff("Kelet", clock, max_elapsed)
-    kelet = KeletClient(
-        source.kelet_api_url,
-        source.kelet_api_key.get_secret_value(),
+    target = target_of(source)
+    sending = Backoff(target.title, clock, max_elapsed)
+    receiver = TargetClient(
+        target,
         compression=settings.compression,
-        gzip_refused=ledger.state(f"kelet {source.kelet_api_url}").get(GZIP_REFUSED) is not None,
+        gzip_refused=ledger.state(receiver_scope(target)).get(GZIP_REFUSED) is not None,
         max_bytes=settings.max_response_bytes,
         left=lambda: sending.remaining,
         hooks=date_hooks(clock.monotonic, clock.kelet.report),
@@ -74,17 +74,17 @@ async def open_source(
         try:
             state = await identities.of(source, client, known)
         finally:
-            await _ask_kelet_time(clock, kelet)  # also if the keys are rejected: the sync start needs the time
+            await _ask_target_time(clock, receiver)  # also if the keys are rejected: the sync start needs the time
         budget = budgets.of(organization_scope(state))
         if known is None:
             budget.adopt(client.rate_limits)
         client.rate_limits = budget
-        await _correct_clock(clock, client, kelet)
+        await _correct_clock(clock, client, receiver)
         keys = ledger.state(source_scope(state.id))
         ledger.reload(keys.scope, CLOCK_SCOPE)
         delivery = Delivery(
-            kelet,
-            LedgerSink(ledger, state.id, report, ledger.clock),
+            receiver,
+            LedgerSink(ledger, state.id, report, ledger.clock, target.title),
             sending,
             clock,
             rejected_before=keys.get(REJECTED_IN_A_ROW) or 0,
@@ -95,25 +95,25 @@ async def open_source(
         generations = Generations(keys, settings.langfuse_api, lookback, clock)
         reader = (await generations.known(client)).reader(client, keys.get(PAGE_LIMITS))
         yield SourceSync(
-            source, settings, state, ledger, client, kelet, delivery, generations, reader, report, clock, limits
+            source, settings, state, ledger, client, receiver, delivery, generations, reader, report, clock, limits
         )  # fmt: skip
     finally:
         await client.close()
-        await kelet.close()
+        await receiver.close()
 
 
-async def _correct_clock(clock: CorrectedClock, client: LangfuseClient, kelet: KeletClient) -> None:
-    """Request Langfuse's time if it is not known recently, and Kelet's if the time is still uncertain."""
+async def _correct_clock(clock: CorrectedClock, client: LangfuseClient, receiver: TargetClient) -> None:
+    """Request Langfuse's time if it is not known recently, and the target's if the time is still uncertain."""
     if clock.needs_langfuse:
         clock.langfuse.note_request()
         await client.ask_time()
-        await _ask_kelet_time(clock, kelet)
+        await _ask_target_time(clock, receiver)
 
 
-async def _ask_kelet_time(clock: CorrectedClock, kelet: KeletClient) -> None:
+async def _ask_target_time(clock: CorrectedClock, receiver: TargetClient) -> None:
     if clock.needs_kelet:
         clock.kelet.note_request()
-        await unless_stopped(clock, kelet.ask_time())
+        await unless_stopped(clock, receiver.ask_time())
 
 
 async def ask_time(

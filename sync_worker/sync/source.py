@@ -8,7 +8,7 @@ from typing import Any
 
 from sync_worker.corrected import CorrectedClock
 from sync_worker.intervals import Interval
-from sync_worker.kelet.client import KeletClient
+from sync_worker.kelet.client import TargetClient
 from sync_worker.kelet.delivery import Delivery
 from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.reader import Reader
@@ -39,9 +39,15 @@ from sync_worker.spans.model import Conversion
 from sync_worker.sync.generation import Generations
 from sync_worker.sync.provisional import provisional_start_ms, start_scope, sync_start_ms
 from sync_worker.sync.start import remember_start
+from sync_worker.targets import Target
 from sync_worker.times import iso_time, span_ms
 
 log = logging.getLogger(__name__)
+
+
+def receiver_scope(target: Target) -> str:
+    """Return the ledger's key for what was found of a target's server."""
+    return f"target {target.url}"
 
 
 class SourceSync:
@@ -49,7 +55,7 @@ class SourceSync:
 
     def __init__(
         self, source: Source, settings: Settings, state: SourceState, ledger: Ledger, client: LangfuseClient,
-        kelet: KeletClient, delivery: Delivery, generations: Generations, reader: Reader, report: SourceReport,
+        receiver: TargetClient, delivery: Delivery, generations: Generations, reader: Reader, report: SourceReport,
         clock: CorrectedClock, limits: Limits,
     ) -> None:  # fmt: skip
         self.source = source
@@ -59,7 +65,7 @@ class SourceSync:
         self._settings = settings
         self._ledger = ledger
         self._client = client
-        self._kelet = kelet
+        self._receiver = receiver
         self._generations = generations
         self._windows = [span_ms(window) for window in settings.late_horizons]
         policy = Policy(
@@ -70,6 +76,8 @@ class SourceSync:
                 max_value_bytes=settings.max_value_bytes,
                 max_attributes=settings.max_attributes,
                 langfuse_url=source.langfuse_base_url,
+                project_attribute=receiver.target.preset.project_attribute,
+                kelet=receiver.target.kelet_attributes,
             ),
             resend_changed=settings.updates == "resend",
             max_batch_spans=settings.max_batch_spans,
@@ -175,8 +183,8 @@ class SourceSync:
         self._coverage.release_claims(self.state)
         self._ledger.save()
         self.report.langfuse_requests += self._client.requests
-        self.report.kelet_requests += self._kelet.traffic.requests
-        self.report.bytes_sent += self._kelet.traffic.bytes_sent
+        self.report.kelet_requests += self._receiver.traffic.requests
+        self.report.bytes_sent += self._receiver.traffic.bytes_sent
         self.report.traces_pending = self._ledger.pending(self.state.id).count
         self.report.complete_to_ms = self._coverage.watermark_ms(self.state)
 
@@ -221,8 +229,8 @@ class SourceSync:
 
     def _put_findings(self) -> None:
         state, delivery = self._session.state, self._session.delivery
-        if self._kelet.gzip_refused:
-            self._ledger.state(f"kelet {self.source.kelet_api_url}").put(GZIP_REFUSED, 1)
+        if self._receiver.gzip_refused:
+            self._ledger.state(receiver_scope(self._receiver.target)).put(GZIP_REFUSED, 1)
         state.put(PAGE_LIMITS, self._session.reader.limits)
         state.put(REJECTED_IN_A_ROW, delivery.rejected_in_a_row)
         state.put(DELIVERY, delivery.delivery_state)

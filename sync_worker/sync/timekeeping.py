@@ -8,7 +8,7 @@ from sync_worker.clock import Clock, ClockOnMachine
 from sync_worker.corrected import AGREEMENT_MS, CONFIRM_AFTER_MS, MACHINE_ONLY_MS, CorrectedClock
 from sync_worker.ledger import Ledger
 from sync_worker.ledger.state_keys import LAST_CERTAIN, UNCONFIRMED
-from sync_worker.settings import Source
+from sync_worker.settings import Source, target_of
 from sync_worker.times import iso_time
 
 SCOPE = "clock"
@@ -30,7 +30,7 @@ class Clocks(ClockOnMachine):
 
     def of(self, source: Source) -> CorrectedClock:
         """Return the clock of a source, made on first use."""
-        servers = source.langfuse_base_url, source.kelet_api_url
+        servers = source.langfuse_base_url, target_of(source).url
         if servers not in self._clocks:
             self._clocks[servers] = CorrectedClock(self._machine, last_certain_ms(self._ledger))
         return self._clocks[servers]

@@ -15,14 +15,21 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from sync_worker.backoff import Backoff
 from sync_worker.clock import Clock
 from sync_worker.demo.receiver import OtlpReceiver
-from sync_worker.kelet.client import KeletClient
+from sync_worker.kelet.client import TargetClient
 from sync_worker.kelet.delivery import Delivery, Result
 from sync_worker.spans.model import EncodedSpan, RowKey
+from sync_worker.targets import PRESETS, Target, authorization, endpoint
 from tests.support import otlp
 from tests.support.clock import VirtualClock
 
 KEY = "sk-kelet-very-secret"
 PROJECT = "proj"
+
+
+def kelet_target(url: str) -> Target:
+    """Return Kelet at an address, with the test's key."""
+    preset = PRESETS["kelet"]
+    return Target("kelet", endpoint(url, preset), preset, {"Authorization": authorization(KEY, preset)})
 
 
 async def send_all(delivery: Delivery, batches: Iterable[Sequence[EncodedSpan]]) -> set[RowKey]:
@@ -110,12 +117,12 @@ class Sending:
     """A delivery and all that belongs to it."""
 
     delivery: Delivery
-    client: KeletClient
+    client: TargetClient
     kept: Kept
     clock: VirtualClock
 
 
-MakeClient = Callable[..., KeletClient]
+MakeClient = Callable[..., TargetClient]
 Send = Callable[..., Sending]
 
 
@@ -131,9 +138,9 @@ async def make_client(kelet: OtlpReceiver) -> AsyncIterator[MakeClient]:
     """Connect to the receiver, or to another address; all connections are closed after the test."""
     async with AsyncExitStack() as stack:
 
-        def make(url: str | None = None, *, timeout: float = 5.0, **options: Any) -> KeletClient:
+        def make(url: str | None = None, *, timeout: float = 5.0, **options: Any) -> TargetClient:
             transport = httpx.AsyncHTTPTransport(verify=False)  # reading certificates takes longer than most tests
-            client = KeletClient(url or kelet.url, KEY, transport=transport, **options)
+            client = TargetClient(kelet_target(url or kelet.url), transport=transport, **options)
             client._http.timeout = httpx.Timeout(timeout)
             stack.push_async_callback(client.close)
             return client
@@ -142,7 +149,7 @@ async def make_client(kelet: OtlpReceiver) -> AsyncIterator[MakeClient]:
 
 
 @pytest.fixture
-def client(make_client: MakeClient) -> KeletClient:
+def client(make_client: MakeClient) -> TargetClient:
     """A client that does not compress."""
     return make_client(compression="none")
 

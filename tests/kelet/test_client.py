@@ -19,7 +19,7 @@ from sync_worker.demo.serving import Reply, json_reply
 from sync_worker.errors import CredentialsRefused, SourcePaused, SyncError, TransientError
 from sync_worker.kelet.acknowledgement import partial_success, why_not_acknowledged
 from sync_worker.kelet.batches import body
-from sync_worker.kelet.client import Accepted, KeletClient, ProjectUnknown, Rejected, RequestFailed
+from sync_worker.kelet.client import Accepted, ProjectUnknown, Rejected, RequestFailed, TargetClient
 from sync_worker.spans.model import EncodedSpan
 from tests.kelet.conftest import KEY, PROJECT, MakeClient, encoded, spans
 from tests.support import faults
@@ -27,7 +27,7 @@ from tests.support import faults
 LARGE = spans(40)
 
 
-async def test_headers(kelet: OtlpReceiver, client: KeletClient) -> None:
+async def test_headers(kelet: OtlpReceiver, client: TargetClient) -> None:
     """Kelet takes the key for another scheme, puts spans into another project, or cannot read the body."""
     await client.post(spans(2))
     (request,) = kelet.requests
@@ -40,7 +40,7 @@ async def test_headers(kelet: OtlpReceiver, client: KeletClient) -> None:
     assert len(kelet.spans) == 2
 
 
-async def test_project_is_that_of_the_batch(kelet: OtlpReceiver, client: KeletClient) -> None:
+async def test_project_is_that_of_the_batch(kelet: OtlpReceiver, client: TargetClient) -> None:
     """Spans that a rule routes elsewhere end up in the default project."""
     await client.post([encoded(project="other")])
     assert [one.project for one in kelet.spans] == ["other"]
@@ -174,7 +174,7 @@ SUCCESSES: list[tuple[Reply, Accepted]] = [
 
 
 @pytest.mark.parametrize(("reply", "meaning"), SUCCESSES, ids=range(len(SUCCESSES)))
-async def test_success(reply: Reply, meaning: Accepted, kelet: OtlpReceiver, client: KeletClient) -> None:
+async def test_success(reply: Reply, meaning: Accepted, kelet: OtlpReceiver, client: TargetClient) -> None:
     """Spans that Kelet took are sent again, or those that it rejected are counted as sent."""
     kelet.script = faults.always(reply)
     assert await client.post(spans(3)) == meaning
@@ -238,14 +238,14 @@ NOT_ACKNOWLEDGED: list[Reply] = [
 
 
 @pytest.mark.parametrize("reply", NOT_ACKNOWLEDGED, ids=range(len(NOT_ACKNOWLEDGED)))
-async def test_answer_of_somebody_else(reply: Reply, kelet: OtlpReceiver, client: KeletClient) -> None:
+async def test_answer_of_somebody_else(reply: Reply, kelet: OtlpReceiver, client: TargetClient) -> None:
     """A login page, a block page or a proxy's error counts as if Kelet had taken the spans: they never arrive."""
     kelet.script = faults.always(reply)
     with pytest.raises(SourcePaused, match=r"no acknowledgement.*KELET_API_URL"):
         await client.post(spans(3))
 
 
-async def test_redirect_to_nowhere(kelet: OtlpReceiver, client: KeletClient) -> None:
+async def test_redirect_to_nowhere(kelet: OtlpReceiver, client: TargetClient) -> None:
     """The message advises an address that is not there: `()`."""
     kelet.script = faults.always(Reply(304))
     with pytest.raises(SourcePaused, match=r"not given \(304\).*KELET_API_URL"):
@@ -270,7 +270,7 @@ ACKNOWLEDGED: list[Reply] = [
 
 
 @pytest.mark.parametrize("reply", ACKNOWLEDGED, ids=range(len(ACKNOWLEDGED)))
-async def test_scant_acknowledgement(reply: Reply, kelet: OtlpReceiver, client: KeletClient) -> None:
+async def test_scant_acknowledgement(reply: Reply, kelet: OtlpReceiver, client: TargetClient) -> None:
     """A receiver that says less than OTLP wants is sent the same spans for ever."""
     kelet.script = faults.always(reply)
     assert await client.post(spans(3)) == Accepted()
@@ -309,7 +309,7 @@ MEANINGS: list[tuple[Reply, type[Exception], str]] = [
 
 @pytest.mark.parametrize(("reply", "kind", "words"), MEANINGS, ids=[str(reply.status) for reply, *_ in MEANINGS])
 async def test_meaning(
-    reply: Reply, kind: type[Exception], words: str, kelet: OtlpReceiver, client: KeletClient
+    reply: Reply, kind: type[Exception], words: str, kelet: OtlpReceiver, client: TargetClient
 ) -> None:
     """What passes is given up, what does not is tried for ever, or spans pay for a wrong setting."""
     kelet.script = faults.always(reply)
@@ -321,7 +321,7 @@ async def test_meaning(
 
 
 @pytest.mark.parametrize("code", [408, 429, 500, 503])
-async def test_wait_that_kelet_asks_for(code: int, kelet: OtlpReceiver, client: KeletClient) -> None:
+async def test_wait_that_kelet_asks_for(code: int, kelet: OtlpReceiver, client: TargetClient) -> None:
     """A wait that Kelet asks for is not handed on."""
     kelet.script = faults.always(faults.status(code, retry_after=17))
     with pytest.raises(TransientError) as caught:
@@ -337,7 +337,7 @@ async def test_slow_answer_passes(kelet: OtlpReceiver, make_client: MakeClient) 
 
 
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
-async def test_redirect_is_not_followed(code: int, kelet: OtlpReceiver, client: KeletClient) -> None:
+async def test_redirect_is_not_followed(code: int, kelet: OtlpReceiver, client: TargetClient) -> None:
     """The key and the spans go to wherever a server sends its callers."""
     with OtlpReceiver() as elsewhere:
         kelet.script = faults.always(faults.redirect(f"{elsewhere.url}/api/traces?token=abc", code))
@@ -354,7 +354,7 @@ def _echo(request: TraceRequest) -> Reply:
 
 @pytest.mark.parametrize("code", [200, 302, 400, 401, 403, 404, 405, 413, 422, 429, 500, 503])
 async def test_no_key_in_any_message(
-    code: int, kelet: OtlpReceiver, client: KeletClient, caplog: pytest.LogCaptureFixture
+    code: int, kelet: OtlpReceiver, client: TargetClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The key lands in an error, its traceback, a dead letter or a log, at a server that repeats what it was sent."""
     caplog.set_level(logging.DEBUG)
@@ -370,7 +370,7 @@ async def test_no_key_in_any_message(
     assert KEY not in told + caplog.text + repr(client)
 
 
-async def test_one_connection_for_many_requests(kelet: OtlpReceiver, client: KeletClient) -> None:
+async def test_one_connection_for_many_requests(kelet: OtlpReceiver, client: TargetClient) -> None:
     """Every request pays for a new connection, TLS handshake and all."""
     accepted = []
     accept = kelet._http.get_request

@@ -20,7 +20,7 @@ from sync_worker.errors import SourcePaused
 from sync_worker.kelet.client import Accepted, Rejected
 from sync_worker.kelet.delivery import MAX_REJECTED_IN_A_ROW, Delivery
 from sync_worker.spans.model import EncodedSpan
-from tests.kelet.conftest import Kept, Send, backoff, encoded, numbers, send_all, spans
+from tests.kelet.conftest import Kept, Send, backoff, encoded, kelet_target, numbers, send_all, spans
 from tests.support import faults
 from tests.support.clock import VirtualClock
 
@@ -216,6 +216,8 @@ async def test_outage_while_halving(kelet: OtlpReceiver, send: Send) -> None:
 
 class InMemory:
     """What a delivery asks of a client, without HTTP: refuses what holds poison."""
+
+    target = kelet_target("http://kelet.invalid")
 
     def __init__(self) -> None:
         self.requests = 0

@@ -131,7 +131,7 @@ def test_what_was_learnt(make: Make) -> None:
         ("organization x public-api", "limit", "20 60 6"),
         ("organization y public-api", "limit", "10 60 7"),
         ("organization y", "of this minute", "1"),
-        ("kelet k", "gzip_refused", "1"),
+        ("target k", "gzip_refused", "1"),
         ("source 1", "id mapping", "1"),
         ("source 1", "arrival_delay", "[1]"),
         ("source 1", "refused_in_a_row", "7"),
@@ -147,7 +147,7 @@ def test_what_was_learnt(make: Make) -> None:
         ("organization x public-api", "limit", "30 60 5"),
         ("source 1", "forgotten before", "1000"),
         ("organization y public-api", "limit", "10 60 7"),
-        ("kelet k", "gzip_refused", "1"),
+        ("target k", "gzip_refused", "1"),
         ("source 1", "id mapping", "1"),
     ]
 

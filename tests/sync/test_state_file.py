@@ -116,7 +116,7 @@ def test_restored_backup(make_world: MakeWorld, on_disk: Path) -> None:
     made.langfuse.rows.extend(trace(2, start=3000.0))
     assert made.program("once")[0] == 0
     shutil.copyfile(backup, made.state)
-    for command in (("once",), ("run",), ("backfill", "--from", "2h", "--to", "now"), ("check", "--skip-kelet")):
+    for command in (("once",), ("run",), ("backfill", "--from", "2h", "--to", "now"), ("check", "--skip-target")):
         code, out, err = made.program(*command)
         assert code == ExitCode.USAGE, command
         assert "is an older copy" in out + err
@@ -226,7 +226,7 @@ def test_read_only_mount_of_a_log_without_its_index(
 
 
 @pytest.mark.parametrize("place", ["a" * 300, "file/state.db", "loop"])
-@pytest.mark.parametrize("command", [("check", "--skip-kelet"), ("once",), ("status",), ("state", "merge")])
+@pytest.mark.parametrize("command", [("check", "--skip-target"), ("once",), ("status",), ("state", "merge")])
 def test_a_place_where_no_state_file_can_be(make_world: MakeWorld, place: str, command: tuple[str, ...]) -> None:
     """A name that the file system does not take ends in Python's words, or asks for a folder that cannot be made."""
     made = make_world([])

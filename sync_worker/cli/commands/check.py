@@ -26,7 +26,7 @@ from sync_worker.corrected import AGREEMENT_MS, CorrectedClock
 from sync_worker.errors import ConfigError, ExitCode, SourcePaused, SyncError
 from sync_worker.http import date_hooks
 from sync_worker.intervals import Interval
-from sync_worker.kelet.client import KeletClient, Rejected
+from sync_worker.kelet.client import Rejected, TargetClient
 from sync_worker.kelet.posting import STOP_GRACE, until_stopped
 from sync_worker.langfuse.buckets import Buckets
 from sync_worker.langfuse.client import LangfuseClient
@@ -40,7 +40,7 @@ from sync_worker.ledger import Ledger, open_ledger
 from sync_worker.ledger.copies import check_latest
 from sync_worker.ledger.file_systems import file_system, on_network
 from sync_worker.records import Api
-from sync_worker.settings import Settings, Source
+from sync_worker.settings import Settings, Source, target_of
 from sync_worker.sync.engine import Engine, overall
 from sync_worker.times import iso_time, moment_ms, span_ms
 
@@ -79,7 +79,9 @@ class Findings:
 def add_to(subparsers: Subparsers) -> None:
     """Add the command."""
     parser = subparsers.add_parser("check", help="settings, credentials, API, clocks, state file; sends no trace")
-    parser.add_argument("--skip-kelet", action="store_true", help="do not check the Kelet key with an empty request")
+    parser.add_argument(
+        "--skip-target", action="store_true", help="do not check the target and its key with an empty request"
+    )
     add_common_options(parser, source=True)
     parser.set_defaults(run=run)
 
@@ -106,7 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
             for source in sources:
                 try:
                     await _check_source(
-                        source, settings.of(source), clock, findings, engine, skip_kelet=arguments.skip_kelet
+                        source, settings.of(source), clock, findings, engine, skip_target=arguments.skip_target
                     )
                 except Stopped:
                     findings.note(source.name, "interrupted by a signal before the end", ok=False)
@@ -156,7 +158,7 @@ async def _check_source(
     findings: Findings,
     engine: Engine | None,
     *,
-    skip_kelet: bool,
+    skip_target: bool,
 ) -> None:
     patience = _patience(settings)
     corrected = CorrectedClock(clock)
@@ -166,9 +168,9 @@ async def _check_source(
         backoff=Backoff("Langfuse", clock, patience), clock=corrected, max_bytes=settings.max_response_bytes,
         hooks=date_hooks(clock.monotonic, corrected.langfuse.report),
     )  # fmt: skip
-    kelet = KeletClient(
-        source.kelet_api_url,
-        source.kelet_api_key.get_secret_value(),
+    target = target_of(source)
+    receiver = TargetClient(
+        target,
         compression=settings.compression,
         max_bytes=settings.max_response_bytes,
         left=lambda: patience,
@@ -187,15 +189,16 @@ async def _check_source(
             await findings.attempt(f"{name}: Langfuse API", lambda: _due(client, settings, corrected))
         projects = dict.fromkeys([source.kelet_project, *(route.project for route in source.routes)])
         for project in projects:
-            of = f"{name}: Kelet key" if len(projects) == 1 else f"{name}: Kelet key, project {project}"
-            if skip_kelet:
+            of = f"{name}: {target.title[:1].upper()}{target.title[1:]} key"
+            of = of if len(projects) == 1 else f"{of}, project {project}"
+            if skip_target:
                 findings.note(of, "skipped")
             else:
-                await findings.attempt(of, partial(_kelet, kelet, project, clock))
+                await findings.attempt(of, partial(_receiver, receiver, project, clock))
         _compare_clocks(corrected, findings, name)
     finally:
         await client.close()
-        await kelet.close()
+        await receiver.close()
 
 
 async def _server(client: LangfuseClient) -> str:
@@ -266,12 +269,12 @@ def _compare_clocks(clock: CorrectedClock, findings: Findings, name: str) -> Non
     findings.note(f"{name}: clock", words, ok=clock.is_certain)
 
 
-async def _kelet(kelet: KeletClient, project: str, clock: SystemClock) -> str:
+async def _receiver(receiver: TargetClient, project: str, clock: SystemClock) -> str:
     try:
-        await until_stopped(kelet.post_body(b"", project, 0), clock, STOP_GRACE)
+        await until_stopped(receiver.post_body(b"", project, 0), clock, STOP_GRACE, receiver.target.title)
     except Rejected as refusal:
         raise SourcePaused(
             f"{refusal}. The request was empty: this proves neither the key nor the project {project!r}. "
-            "Try: `once`, which sends spans; `check --skip-kelet` skips this check"
+            "Try: `once`, which sends spans; `check --skip-target` skips this check"
         ) from refusal
-    return f"{kelet.url} accepted an empty request for project {project!r}"
+    return f"{receiver.url} accepted an empty request for project {project!r}"

@@ -79,7 +79,7 @@ def _take_shared_keys(ledger: Ledger) -> None:
     """Take in an organisation's limit and what Kelet was found to be like, where nothing is known of it."""
     ledger.execute(
         "INSERT OR IGNORE INTO state_keys SELECT * FROM other.state_keys "
-        "WHERE scope GLOB 'organization *' AND name = 'limit' OR scope GLOB 'kelet *'"
+        "WHERE scope GLOB 'organization *' AND name = 'limit' OR scope GLOB 'target *'"
     )
 
 
