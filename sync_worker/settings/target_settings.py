@@ -41,7 +41,7 @@ def secrets_in_use(settings: Settings) -> tuple[str, ...]:
 def contradictions(settings: Settings, written: frozenset[str]) -> Iterator[tuple[str, WrongValueError]]:
     """Yield the settings of a target that contradict others; `written` are those that stand where the target does."""
     if settings.target == KELET:
-        for name in ("sync_target_url", "sync_target_key", "sync_target_project", "sync_target_kelet_attributes"):
+        for name in ("sync_target_url", "sync_target_key", "sync_target_project"):
             if name in written:
                 instead = {"sync_target_url": "KELET_API_URL", "sync_target_key": "KELET_API_KEY"}
                 hint = f"set {instead.get(name, 'KELET_PROJECT')}, or SYNC_TARGET to another target"

@@ -27,6 +27,7 @@ COMMON = frozenset(
         "json_text",
         "printable",
         "records",
+        "targets",
         "times",
         "intervals",
     }
@@ -39,10 +40,10 @@ MAY: dict[str, frozenset[str]] = {
         {"records", "json_text", "times", "intervals", "errors", "clock", "backoff", "http", "answers", "connections"}
     ),
     "kelet": frozenset(
-        {"spans", "json_text", "errors", "clock", "backoff", "http", "answers", "connections", "__version__"}
+        {"spans", "json_text", "errors", "clock", "backoff", "http", "answers", "connections", "targets", "__version__"}
     ),
     "ledger": frozenset({"spans", "intervals", "errors", "clock"}),
-    "settings": frozenset({"errors", "printable"}),
+    "settings": frozenset({"errors", "printable", "targets"}),
     "watch": COMMON,
     "demo": COMMON,
     "pipeline": COMMON | {"spans", "langfuse", "kelet", "ledger", "settings"},
@@ -52,6 +53,7 @@ MAY: dict[str, frozenset[str]] = {
     "records": frozenset(),
     "intervals": frozenset(),
     "times": frozenset(),
+    "targets": frozenset(),
     "errors": frozenset(),
     "json_text": frozenset(),
     "printable": frozenset(),

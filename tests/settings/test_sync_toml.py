@@ -203,7 +203,7 @@ def test_what_is_missing_is_said_for_each_source(tmp_path: Path) -> None:
         ),
         (
             source() + source(name="b", langfuse_base_url="https://Cloud.Langfuse.com:443/api/public"),
-            "sync.toml [[sources]] #2: the same Langfuse project as sync.toml [[sources]] #1",
+            "sync.toml [[sources]] #2: the same Langfuse project and target as sync.toml [[sources]] #1",
         ),
         (source(kelet_project="Default"), "#1 kelet_project: Kelet puts data with a missing project there"),
         (source(kelet_project=""), "#1 kelet_project: empty; a wrong project is silent loss"),
