@@ -45,7 +45,9 @@ def add_common_options(parser: argparse.ArgumentParser, *, source: bool = False,
     if json:
         parser.add_argument("--json", action="store_true", help="print the result as a JSON object on stdout")
     if source:
-        parser.add_argument("--source", metavar="NAME", help="only this source of sync.toml")
+        parser.add_argument(
+            "--source", metavar="NAME", help="only this source of sync.toml, or this target of it: NAME/TARGET"
+        )
 
 
 def overrides_of(arguments: argparse.Namespace) -> dict[str, str]:
@@ -71,7 +73,8 @@ def select_sources(settings: Settings, arguments: argparse.Namespace) -> tuple[S
     """Return the sources that a command works on. Raises ConfigError."""
     if not arguments.source:
         return settings.sources
-    chosen = tuple(source for source in settings.sources if source.name == arguments.source)
+    wanted = arguments.source
+    chosen = tuple(one for one in settings.sources if wanted in {one.name, one.name.partition("/")[0]})
     if not chosen:
         names = ", ".join(source.name for source in settings.sources)
         raise ConfigError(f"--source {arguments.source}: there is no such source. Try: one of {names}")

@@ -14,6 +14,7 @@ class SourceReport:
     """Counts of one source in one run."""
 
     source: str
+    target: str = "kelet"  # its name
     intervals: int = 0  # intervals completed
     observations_read: int = 0
     spans_sent: int = 0
@@ -26,8 +27,8 @@ class SourceReport:
     dead_letters: int = 0
     langfuse_requests: int = 0
     lookback_requests: int = 0  # of these; lookups of roots not counted
-    kelet_requests: int = 0
-    bytes_sent: int = 0  # to Kelet, on the wire
+    kelet_requests: int = 0  # to the target
+    bytes_sent: int = 0  # to the target, on the wire
     complete_to_ms: int | None = None  # watermark, Unix ms
     late_unseen_from_ms: int | None = None  # of a backfill: late-arriving observations from here, Unix ms,
     late_unseen_to_ms: int | None = None  # to here are found by no run
@@ -66,4 +67,10 @@ class SourceReport:
             if count:
                 parts.append(f"{count} {words}")
         parts.append(f"{self.observations_read} observations read in {self.langfuse_requests} requests")
-        return f"{self.source}: " + ", ".join(parts)
+        return f"{self._label}: " + ", ".join(parts)
+
+    @property
+    def _label(self) -> str:
+        """The source, with its target where that is not the usual one and not in its name."""
+        is_named = self.target == "kelet" or self.source.endswith(f"/{self.target}")
+        return self.source if is_named else f"{self.source} ({self.target})"

@@ -19,7 +19,7 @@ from sync_worker.ledger import DeadLetter, Ledger
 from sync_worker.pipeline.limits import Limits
 from sync_worker.pipeline.report import SourceReport
 from sync_worker.runs.backfill import Progress
-from sync_worker.settings import Settings, Source, reread
+from sync_worker.settings import Settings, Source, reread, target_of
 from sync_worker.sync.identities import Identities, keys_of
 from sync_worker.sync.opening import Transports, ask_time, open_source
 from sync_worker.sync.provisional import ProvisionalStarts
@@ -27,7 +27,7 @@ from sync_worker.sync.source import SourceSync
 from sync_worker.sync.timekeeping import Clocks, last_certain_ms
 from sync_worker.times import iso_time
 
-#: Sources processed at once.
+#: Sources between the same two servers that are processed at once. Others never wait for them.
 SOURCES_AT_ONCE = 4
 
 #: When a key is rejected, its file is reread so often, after so many seconds each.
@@ -172,13 +172,17 @@ class Engine:
     async def each(
         self, sources: Iterable[Source], work: Callable[[Source], Awaitable[tuple[SourceReport, int]]]
     ) -> tuple[list[SourceReport], int]:
-        """Run work on several sources, a few at once; return all reports and the exit code of highest precedence."""
+        """Run work on several sources, a few at once between the same servers, so that a slow one delays no others.
+
+        Returns all reports and the exit code of highest precedence.
+        """
         sources = list(sources)
         await self.identities.identify(sources)
-        slots = asyncio.Semaphore(SOURCES_AT_ONCE)
+        slots: dict[tuple[str, str], asyncio.Semaphore] = {}
 
         async def one(source: Source) -> tuple[SourceReport, int]:
-            async with slots:
+            servers = source.langfuse_base_url, target_of(source).url
+            async with slots.setdefault(servers, asyncio.Semaphore(SOURCES_AT_ONCE)):
                 try:
                     return await work(source)
                 except (Stopped, StateError, LeaseHeld):  # these concern all sources
@@ -201,7 +205,7 @@ class Engine:
         The work is restarted if the server now has another generation of the API, and if a key is rejected and its file
         has a new one.
         """
-        report = SourceReport(source.name)
+        report = SourceReport(source.name, source.target)
         try:
             await self._attempt_with_new_keys(source, report, work)
         except (Stop, Stopped) as error:
@@ -279,7 +283,7 @@ def _unexpected(source: Source, error: Exception) -> tuple[SourceReport, int]:
         )
         log.debug("unexpected", exc_info=error)
     log.error("%s: %s", source.name, message, extra={"action": "stop", "source": source.name})
-    return SourceReport(source.name, error=message), code
+    return SourceReport(source.name, source.target, error=message), code
 
 
 def overall(codes: Iterable[int]) -> int:
