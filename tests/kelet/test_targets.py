@@ -129,7 +129,7 @@ def test_json_by_the_letter() -> None:
             }
         ]
     }
-    assert as_json(b"") == b"{}"
+    assert as_json(b"") == b'{"resourceSpans":[]}'
 
 
 _SCALARS = st.text() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False)
