@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from sync_worker.demo.serving import Reply, json_reply
 from sync_worker.errors import CredentialsRefused, SourcePaused, TransientError
@@ -138,7 +139,7 @@ _SCALARS = st.text() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.flo
 @given(st.dictionaries(st.text(min_size=1), _SCALARS | st.lists(st.text()), max_size=4), st.text(), st.booleans())
 def test_json_is_the_same_request(attributes: dict[str, object], name: str, is_root: bool) -> None:
     """A value of some kind would arrive as another one by JSON than by protobuf."""
-    event = otlp.Span.Event(name=name, time_unix_nano=5, attributes=otlp.pairs(attributes))
+    event = Span.Event(name=name, time_unix_nano=5, attributes=otlp.pairs(attributes))
     one = otlp.span(name, parent=None if is_root else 7, error=name or None, events=[event])
     one.attributes.extend(otlp.pairs(attributes))
     one.dropped_attributes_count = len(attributes)

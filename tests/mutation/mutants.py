@@ -75,15 +75,16 @@ def _without_behaviour(tree: ast.Module) -> Iterator[int]:
             parts = [node.returns, *(argument.annotation for argument in every if argument), *node.decorator_list]
         elif isinstance(node, ast.AnnAssign):
             parts = [node.annotation]
-        elif isinstance(node, ast.Expr) and (
-            isinstance(node.value, ast.Constant) or ast.unparse(node).removeprefix("await ").startswith(_TALK)
+        elif (
+            (
+                isinstance(node, ast.Expr)
+                and (isinstance(node.value, ast.Constant) or ast.unparse(node).removeprefix("await ").startswith(_TALK))
+            )
+            or isinstance(node, ast.Raise | ast.JoinedStr)
+            or (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in {"__all__", "log", "__slots__"})
+            or isinstance(node, ast.Assert)
+            or (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test))
         ):
-            parts = [node]
-        elif isinstance(node, ast.Raise | ast.JoinedStr):
-            parts = [node]
-        elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in {"__all__", "log", "__slots__"}:
-            parts = [node]
-        elif isinstance(node, ast.Assert) or (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)):
             parts = [node]
         for part in parts:
             if part is not None:

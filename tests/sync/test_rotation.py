@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 from sync_worker.demo.serving import Reply, Request
 from sync_worker.errors import ExitCode
+from tests.support.programs import Program
 from tests.support.rows import row
 from tests.sync.conftest import MakeWorld
-from tests.support.programs import Program
 from tests.sync.world import World, identities
 
 NEW = {

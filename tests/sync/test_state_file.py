@@ -18,9 +18,9 @@ from sync_worker.errors import ExitCode
 from sync_worker.ledger import copies, open_ledger
 from sync_worker.ledger.file_systems import file_system
 from tests.ledger.made import another_program
+from tests.support.programs import Program
 from tests.support.rows import trace
 from tests.sync.conftest import MakeWorld
-from tests.support.programs import Program
 from tests.sync.world import World
 
 LONG_AGO = {"SYNC_START": "2026-11-20T00:00:00Z"}

@@ -115,9 +115,7 @@ class World:
         finally:
             ledger.close()
 
-    def start(
-        self, *arguments: str, environ: Mapping[str, str] | None = None, stdin: str = os.devnull
-    ) -> Program:
+    def start(self, *arguments: str, environ: Mapping[str, str] | None = None, stdin: str = os.devnull) -> Program:
         """Start the program as a process of its own, by the clock of this machine."""
         self.langfuse.now = time.time
         variables = self._process_environ(environ or {})
