@@ -30,7 +30,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
 
 #: Folders of quick tests, but for those of their tests that are marked `slow` or `process`.
-_QUICK = frozenset({"demo", "kelet", "langfuse", "ledger", "settings", "spans", "unit"})
+_QUICK = frozenset({"ledger", "settings", "spans", "unit"})
 _STARTS = frozenset({"os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.system", "subprocess.Popen"})
 _started: list[str] | None = None  # what the quick test that runs has started
 

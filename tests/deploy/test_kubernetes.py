@@ -5,13 +5,13 @@ from __future__ import annotations
 import fnmatch
 import itertools
 import re
-import tomllib
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 import yaml
 
+from sync_worker import __version__
 from sync_worker.cli.shard import INDEX_VARIABLE, full_range, shard_of
 from sync_worker.errors import ExitCode
 
@@ -102,10 +102,9 @@ class TestObjects:
 
     def test_image(self) -> None:
         """A manifest would start another version than the one that it belongs to, or the newest of the day."""
-        version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
         (image,) = documents("kustomization.yaml")[0]["images"]
-        assert (image["name"], image["newTag"]) == ("sync-worker", version)
-        assert {container(name)["image"] for name in RUNNING} == {f"sync-worker:{version}"}
+        assert (image["name"], image["newTag"]) == ("sync-worker", __version__)
+        assert {container(name)["image"] for name in RUNNING} == {f"sync-worker:{__version__}"}
 
 
 @pytest.mark.parametrize("name", RUNNING)

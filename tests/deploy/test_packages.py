@@ -1,4 +1,4 @@
-"""The source distribution and the wheel, built as for an index: what is in them, and that the program runs from them."""
+"""The source distribution and the wheel, built as for an index: what is in them, and whether they run."""
 
 from __future__ import annotations
 

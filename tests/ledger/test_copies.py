@@ -129,6 +129,7 @@ def test_inodes_count_only_where_they_are_kept(
     _run(tmp_path / "new.db", clock)
 
 
+@pytest.mark.process
 def test_kill_is_no_proof(path: Path, clock: VirtualClock) -> None:
     """A run that was killed between a commit and its note is followed by none."""
     for _ in range(3):

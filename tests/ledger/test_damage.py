@@ -92,6 +92,7 @@ def test_text_that_cannot_be_read_is_damage(path: Path, clock: VirtualClock) -> 
     ledger.close()
 
 
+@pytest.mark.slow
 def test_any_flipped_byte(path: Path, tmp_path: Path, clock: VirtualClock) -> None:
     """A byte of a disk that fails ends a command with an error that nobody foresaw."""
     _filled(path, clock)

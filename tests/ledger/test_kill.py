@@ -7,6 +7,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from sync_worker.intervals import Interval
 from sync_worker.ledger import open_ledger
 from tests.ledger.made import Other, sent_observations
@@ -40,6 +42,7 @@ def _killed_rounds(path: Path, seed: int, rounds: int) -> int:
     return len(said)
 
 
+@pytest.mark.process
 def test_what_was_committed_survives_a_kill(tmp_path: Path) -> None:
     """What Kelet answered would be forgotten and sent again, or time would count as covered that is not."""
     with ThreadPoolExecutor() as lanes:
@@ -47,6 +50,7 @@ def test_what_was_committed_survives_a_kill(tmp_path: Path) -> None:
     assert sum(run.result() for run in runs) >= 100
 
 
+@pytest.mark.process
 def test_state_of_a_killed_run_is_read_by_a_interval(tmp_path: Path) -> None:
     """The intervals of two runs, one killed, would not be one interval."""
     path = tmp_path / "state.db"

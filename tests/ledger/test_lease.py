@@ -41,6 +41,7 @@ def elsewhere(ledger: Ledger, path: Path, monkeypatch: pytest.MonkeyPatch) -> Le
     return open_ledger(path, ledger.clock)
 
 
+@pytest.mark.process
 def test_second_process_is_told_who_is_at_work(path: Path, ledger: Ledger) -> None:
     """Two runs of cron that overlap would send everything twice."""
     with Other("lease", path, LIVE) as first:
@@ -59,6 +60,7 @@ def test_second_process_is_told_who_is_at_work(path: Path, ledger: Ledger) -> No
     release(ledger, take(ledger, LIVE))
 
 
+@pytest.mark.process
 def test_dead_holder_is_followed_at_once(path: Path, ledger: Ledger) -> None:
     """After a kill or a crash the next run would wait for a time limit, or for ever."""
     with Other("lease", path, LIVE) as other:
@@ -248,6 +250,7 @@ def test_two_looks_do_not_see_each_other(ledger: Ledger, path: Path) -> None:
         assert lease_owner(ledger, LIVE) is None
 
 
+@pytest.mark.process
 def test_lock_is_not_inherited(ledger: Ledger) -> None:
     """A program started by the worker would hold the lease after the worker's death."""
     held = take(ledger, LIVE)

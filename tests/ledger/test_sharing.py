@@ -18,6 +18,7 @@ from tests.ledger.made import Other, another_program
 from tests.support.clock import VirtualClock
 
 
+@pytest.mark.process
 def test_lock_of_another_process_is_told(ledger: Ledger, path: Path, clock: VirtualClock) -> None:
     """A lock that lasts would end `run`, or hang it; the operator would not learn who is in the way."""
     ledger.close()
@@ -34,6 +35,7 @@ def test_lock_of_another_process_is_told(ledger: Ledger, path: Path, clock: Virt
     ledger.close()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("journal", ["wal", "truncate"])
 def test_lock_at_open_is_told(path: Path, clock: VirtualClock, journal: str) -> None:
     """A file that another program locks as a whole would look damaged, or hang the start."""
@@ -56,6 +58,7 @@ def _refused_soon(path: Path, clock: VirtualClock) -> StateError:
     return caught.value
 
 
+@pytest.mark.process
 def test_two_first_starts_at_once_both_succeed(path: Path, clock: VirtualClock) -> None:
     """Two pods that start together on a new volume: one would fail, or take the other's file for a stranger's."""
     with Other("start", path, "a") as first, Other("start", path, "b") as second:

@@ -75,20 +75,17 @@ def _without_behaviour(tree: ast.Module) -> Iterator[int]:
             parts = [node.returns, *(argument.annotation for argument in every if argument), *node.decorator_list]
         elif isinstance(node, ast.AnnAssign):
             parts = [node.annotation]
-        elif (
-            (
-                isinstance(node, ast.Expr)
-                and (isinstance(node.value, ast.Constant) or ast.unparse(node).removeprefix("await ").startswith(_TALK))
-            )
-            or isinstance(node, ast.Raise | ast.JoinedStr)
-            or (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in {"__all__", "log", "__slots__"})
-            or isinstance(node, ast.Assert)
-            or (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test))
-        ):
+        elif isinstance(node, ast.Raise | ast.JoinedStr | ast.Assert) or _only_tells(node):
             parts = [node]
         for part in parts:
             if part is not None:
                 yield from (id(inner) for inner in ast.walk(part))
+
+
+def _only_tells(node: ast.AST) -> bool:
+    if isinstance(node, ast.Expr):
+        return isinstance(node.value, ast.Constant) or ast.unparse(node).removeprefix("await ").startswith(_TALK)
+    return isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in {"__all__", "log", "__slots__"}
 
 
 def _changes(node: ast.AST) -> Iterator[tuple[ast.AST, ast.AST]]:

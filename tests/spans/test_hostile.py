@@ -66,6 +66,7 @@ KEYS = st.text(st.characters(), max_size=6) | st.sampled_from(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(
     metadata=st.dictionaries(KEYS, VALUES, max_size=6),

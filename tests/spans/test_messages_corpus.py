@@ -155,6 +155,7 @@ def test_the_corpus_has_every_shape() -> None:
     assert len(corpus()) > 150
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", range(0, 400, 50))
 def test_nothing_is_lost(start: int) -> None:
     """Words of a conversation would be missing at Kelet, and nobody would notice."""
@@ -209,6 +210,7 @@ CHANGES: tuple[Callable[[Any], Any], ...] = (
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=500, deadline=None)
 @given(st.integers(0, 2**32))
 def test_nothing_is_lost_of_what_comes_next(seed: int) -> None:
@@ -252,6 +254,7 @@ def cost_of(value: Any) -> int:
     return calls_of(lambda: (read_input(text), read_output(text)))
 
 
+@pytest.mark.slow
 def test_time_grows_with_the_input() -> None:
     """A long conversation would hold up all others: twice as much of it may cost twice as much, not four times."""
     for value in corpus():

@@ -3,11 +3,14 @@
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sync_worker.json_text import dump, parse
 from sync_worker.spans.messages import Conversation, read_input, read_output
+
+pytestmark = pytest.mark.slow
 
 # Words that the readers look for, so that generated values come near to messages.
 KEY_TEXT = """

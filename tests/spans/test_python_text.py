@@ -17,6 +17,7 @@ PLAIN = some.recursive(
 )
 
 
+@pytest.mark.slow
 @given(some.dictionaries(some.text(), PLAIN, max_size=4) | some.lists(PLAIN, max_size=4))
 def test_what_python_writes_is_read(value: Any) -> None:
     """Arguments that a framework wrote with str() would come out changed."""

@@ -187,6 +187,7 @@ def test_messages_that_are_no_json() -> None:
     assert cut_value("gen_ai.input.messages", "x" * 300, 256) == cut_text("x" * 300, 256)
 
 
+@pytest.mark.slow
 @given(st.lists(st.lists(TEXT, max_size=4), max_size=30))
 def test_any_messages_stay_json(texts: list[list[str]]) -> None:
     """Every size of conversation, every size of text."""

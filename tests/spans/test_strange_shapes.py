@@ -42,6 +42,7 @@ def text(value: Any, *, shown: bool = False) -> str:
     return str(value) if shown else json.dumps(value, separators=(",", ":"))
 
 
+@pytest.mark.slow
 @given(SHAPES, SHAPES, some.booleans())
 @settings(max_examples=150, deadline=None)
 def test_tools(asked: Any, answered: Any, shown: bool) -> None:
@@ -53,6 +54,7 @@ def test_tools(asked: Any, answered: Any, shown: bool) -> None:
         assert isinstance(span.attributes.get(f"gen_ai.tool.call.{name}", ""), str)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scope", SCOPES)
 @given(asked=SHAPES, answered=SHAPES, shown=some.booleans())
 @settings(max_examples=25, deadline=None)

@@ -138,6 +138,7 @@ FIELDS = st.dictionaries(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(st.lists(FIELDS, min_size=1, max_size=4))
 def test_what_langfuse_nests_is_undone(messages: list[dict[str, Any]]) -> None:

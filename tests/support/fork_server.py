@@ -1,7 +1,7 @@
 """Loads the program once and forks a process of it for each request: `python -m tests.support.fork_server SOCKET`.
 
-A request is a JSON object with `arguments`, `folder`, `environ` and the file that is `stdin`, and three file descriptors: stdout, stderr, and
-where the exit code goes. The response is the process id.
+A request is a JSON object with `arguments`, `folder`, `environ` and the file that is `stdin`, and three file
+descriptors: stdout, stderr, and where the exit code goes. The response is the process id.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import array
 import contextlib
 import gc
 import importlib
+import importlib.util
 import json
 import os
 import pkgutil
@@ -25,6 +26,9 @@ from sync_worker.__main__ import main
 
 def serve(requests: socket.socket) -> int:
     """Fork until the socket is closed; returns, in a process of the program, its exit code."""
+    # httpcore looks for this optional package at each request, which costs a walk over sys.path where it is not there.
+    if importlib.util.find_spec("sniffio") is None:
+        sys.modules["sniffio"] = None  # type: ignore[assignment]
     for module in pkgutil.walk_packages(sync_worker.__path__, "sync_worker."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)

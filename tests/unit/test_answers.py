@@ -91,6 +91,7 @@ async def test_answer_comes_as_it_was(*, packed: bool) -> None:
     assert answer.headers["Content-Type"] == "application/json"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "write",
     [

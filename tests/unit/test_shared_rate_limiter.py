@@ -34,6 +34,7 @@ def _requests(machine: Machine) -> list[tuple[str, int, int]]:
     return [(organization, sent - NOON, live) for organization, sent, live in rows]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(30))
 def test_no_minute_holds_more_than_the_limit(machine: Machine, seed: int) -> None:
     """A backfill beside the live sync would take the limit once more, and the customer's application be refused."""
