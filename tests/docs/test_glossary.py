@@ -63,6 +63,8 @@ ALLOWED = (
     "in a row",
     "connection refused",
     "rows? of (a|the) table",
+    "branch coverage",
+    "under coverage",
 )
 
 #: What is no prose: code and the targets of links.

@@ -22,7 +22,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self, TextIO
+from typing import IO, Protocol, Self
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,8 +30,8 @@ ROOT = Path(__file__).parents[2]
 class Program(Protocol):
     """What of `subprocess.Popen` the tests use."""
 
-    stdout: TextIO | None
-    stderr: TextIO | None
+    stdout: IO[str] | None
+    stderr: IO[str] | None
 
     @property
     def pid(self) -> int: ...
@@ -72,8 +72,8 @@ class Forked:
         self.args = arguments
         self.pid = pid
         self.returncode: int | None = None
-        self.stdout: TextIO | None
-        self.stderr: TextIO | None
+        self.stdout: IO[str] | None
+        self.stderr: IO[str] | None
         self.stdout, self.stderr = (os.fdopen(end, encoding="utf-8") for end in streams)
         self._ended = ended
 
@@ -105,7 +105,7 @@ class Forked:
         until = None if timeout is None else time.monotonic() + timeout
         read: dict[int, str] = {}
 
-        def read_all(number: int, stream: TextIO) -> None:
+        def read_all(number: int, stream: IO[str]) -> None:
             with contextlib.suppress(ValueError, OSError):  # closed by __exit__ after a timeout
                 read[number] = stream.read()
 
@@ -139,7 +139,7 @@ class Forked:
         """Send SIGKILL."""
         self.send_signal(signal.SIGKILL)
 
-    def _streams(self) -> Iterator[TextIO]:
+    def _streams(self) -> Iterator[IO[str]]:
         yield from (stream for stream in (self.stdout, self.stderr) if stream is not None)
 
 

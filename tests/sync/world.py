@@ -131,7 +131,7 @@ class World:
             except BaseException:
                 process.kill()  # or leaving it waits for its end
                 raise
-        return process.returncode, out, err
+        return process.wait(), out, err
 
     def program_json(self, *arguments: str) -> tuple[int, Any]:
         """Run the program with `--json`; returns exit code and the object printed."""
