@@ -27,6 +27,7 @@ SHELL_SCRIPTS = [
     "scripts/docs",
     "scripts/fidelity",
     "scripts/simulate",
+    "scripts/mutate",
     "scripts/soak",
     "scripts/bench",
     ".ci/run",
@@ -390,6 +391,26 @@ class TestOthers:
         outcome = start(ROOT / "scripts" / "lock", UV="/nowhere/uv")
         assert outcome.returncode == 2
         assert "Try: pipx install uv" in outcome.stderr
+
+    @pytest.mark.parametrize(
+        ("typed", "arguments"),
+        [
+            ([], ["-n", "auto", "--dist", "worksteal"]),
+            (["tests/unit", "-k", "a or b"], ["-n", "auto", "--dist", "worksteal", "tests/unit", "-k", "a or b"]),
+            (["--quick", "-x"], ["-p", "no:xdist", "--quick", "-x"]),
+            (
+                ["--coverage"],
+                ["-n", "auto", "--dist", "worksteal", "--cov", "--cov-report=term:skip-covered"],
+            ),
+        ],
+    )
+    def test_what_pytest_gets(self, tmp_path: Path, typed: list[str], arguments: list[str]) -> None:
+        """An option of pytest would be lost, or the tests would run on one core."""
+        place = tmp_path / "made"
+        program(place / "bin" / "python", REPORTER)
+        (place / ".made-from").write_bytes((ROOT / "requirements" / "dev.txt").read_bytes())
+        outcome = start(ROOT / "scripts" / "test", *typed, SYNC_VENV_DEV=place)
+        assert json.loads(outcome.stdout)["args"] == ["-m", "pytest", *arguments]
 
     @pytest.mark.parametrize(("lint", "tests", "code"), [(0, 0, 0), (1, 0, 1), (0, 5, 1), (1, 1, 1)])
     def test_either_fails_the_whole(self, tmp_path: Path, lint: int, tests: int, code: int) -> None:

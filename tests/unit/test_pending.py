@@ -1,0 +1,122 @@
+"""What is decided of traces, without a server: when one is complete, checked again, forgotten, or older than sent."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from sync_worker.ledger import SentObservation, TraceNote, open_ledger
+from sync_worker.ledger.state_keys import LAST_ENDED_SCAN, State, last_scan
+from sync_worker.pipeline.assemble import Assembly
+from sync_worker.pipeline.dead_letters import DeadLetters
+from sync_worker.pipeline.dedupe import Dedupe
+from sync_worker.pipeline.notes import _next_check, pending_claimed
+from sync_worker.pipeline.readiness import ReadinessLimits
+from sync_worker.pipeline.session import Session
+from sync_worker.pipeline.trace import Trace
+from sync_worker.records import Observation
+from sync_worker.runs.lookback import earliest_scanned
+from sync_worker.spans.fingerprint import fingerprint
+from tests.support.clock import VirtualClock
+
+HOUR = 3_600_000
+LIMITS = ReadinessLimits(quiet_period=30_000, max_open=HOUR)
+
+
+def row(id: str, start: int, end: int | None = None, *, parent: str | None = None, **more: Any) -> Observation:  # noqa: A002
+    return Observation(id, "t", "p", "SPAN", start, start + 1 if end is None else end, parent_id=parent, **more)
+
+
+def test_a_trace_at_the_border_of_a_page_is_kept() -> None:
+    """Children that follow on the next page, as a root's clock is behind theirs, would go without it, or be cut off."""
+    assembly = Assembly()
+    assembly.add([row("root", 1_000), row("late", 1_100, parent="root")], 10)
+    assert assembly.take_complete() == {}
+    assembly.add([row("early", 990, parent="root")], 10)
+    assert assembly.take_complete() == {}
+    assembly.add([], 10)
+    ((trace, observations),) = assembly.take_complete().items()
+    assert (trace, {one.id for one in observations}) == ("t", {"root", "late", "early"})
+
+
+def test_a_trace_without_its_root_is_kept_however_many_pages_follow() -> None:
+    """A root that is listed long after its children would find them gone, without a session."""
+    assembly = Assembly()
+    assembly.add([row("child", 1_000, parent="root")], 10)
+    for _ in range(3):
+        assembly.add([], 10)
+        assert assembly.take_complete() == {}
+    assembly.add([row("root", 10)], 10)
+    assembly.add([], 10)
+    assert {one.id for one in assembly.take_complete()["t"]} == {"child", "root"}
+
+
+def test_a_pending_trace_keeps_its_earlier_start() -> None:
+    """A trace would be pending for SYNC_MAX_OPEN from its last observation, not from its first, and be read in part."""
+    note = TraceNote("t", pending=True, earliest_ms=100, newest_ms=200, pending_ms=7)
+    trace = Trace("t", [row("a", 150, 160)], note=note)
+    assert (trace.earliest_ms, trace.newest_ms) == (100, 200)
+    for start, earliest, newest in ((150, 100, 200), (50, 50, 200), (300, 100, 301)):
+        claimed = pending_claimed(note, [row("a", start)], now_ms=1_000)
+        assert (claimed.earliest_ms, claimed.newest_ms) == (earliest, newest)
+        assert (claimed.pending, claimed.pending_ms, claimed.check_ms) == (True, 7, 61_000)
+
+
+@pytest.mark.parametrize(
+    ("start", "now", "expected"),
+    [
+        (0, 1_000, 61_000),  # young: after a minute
+        (0, 40 * 60_000, 50 * 60_000),  # after a quarter of its age
+        (0, HOUR - 1_000, HOUR),  # but no later than when it is sent as it is
+        (0, HOUR + 5_000, HOUR + 5_001),  # beyond that: at once, never in the past
+    ],
+)
+def test_an_open_observation_is_checked_again(start: int, now: int, expected: int) -> None:
+    """One that never ends would be asked for at every cycle, or be sent long after SYNC_MAX_OPEN."""
+    running = Observation("a", "t", "p", "SPAN", start, None)
+    assert _next_check(running, now, LIMITS) == expected
+
+
+def test_what_a_running_scan_will_still_list_is_not_forgotten(tmp_path: Path) -> None:
+    """After an outage of days the scan that catches up would take what was forgotten for new, and send it again."""
+    ledger = open_ledger(tmp_path / "state.db", VirtualClock())
+    state = State(ledger, "source 1")
+    assert earliest_scanned(state, [HOUR, 48 * HOUR], fresh=False) is None
+    state.put(last_scan(HOUR), 100 * HOUR)
+    state.put(last_scan(48 * HOUR), 90 * HOUR)  # the outage began here
+    assert earliest_scanned(state, [HOUR, 48 * HOUR], fresh=False) == 42 * HOUR
+    state.put(LAST_ENDED_SCAN, 30 * HOUR)
+    assert earliest_scanned(state, [HOUR, 48 * HOUR], fresh=False) == 29 * HOUR
+    ledger.close()
+
+
+class _Sent:
+    """Stands in for a session whose ledger has one observation."""
+
+    def __init__(self, sent: SentObservation) -> None:
+        self.source_id = 1
+        self.report = SimpleNamespace(observations_unchanged=0, spans_changed=0, notes=Counter[str]())
+        self.policy = SimpleNamespace(resend_changed=True)
+        self.ledger = SimpleNamespace(
+            completed_observations=lambda *_: {("t", "a"): sent}, clock=VirtualClock(), touch=lambda *_: None
+        )
+
+    def is_claimed(self, _: Observation) -> bool:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("updated", "goes"), [(9, False), (10, True), (11, True)], ids=["older", "another of the same time", "newer"]
+)
+def test_an_older_state_never_goes_out_over_a_newer_one(updated: int, *, goes: bool) -> None:
+    """A replica that lags behind would put back what was corrected since."""
+    sent = SentObservation(updated_ms=10, fingerprint=fingerprint(row("a", 1, input="newer", updated_ms=10)))
+    session = cast("Session", _Sent(sent))
+    dedupe = Dedupe(session, cast("DeadLetters", None))
+    everything = SimpleNamespace(contains=lambda _: True)
+    listed = row("a", 1, input="other", updated_ms=updated, api="v2")
+    assert bool(dedupe.fresh({"t": [listed]}, cast("Any", everything), again=False)) is goes
