@@ -47,6 +47,12 @@ def pytest_configure(config: pytest.Config) -> None:
     sys.addaudithook(_note_start)
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With --quick, do not even import the tests of other folders."""
+    is_folder = collection_path.parent == _TESTS and collection_path.is_dir()
+    return True if is_folder and config.getoption("--quick") and collection_path.name not in _QUICK else None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """With --quick, leave out all other tests."""
     if config.getoption("--quick"):

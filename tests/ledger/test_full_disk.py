@@ -72,6 +72,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@pytest.mark.process
 def test_full_disk_and_room_again(small_disk: Path, clock: VirtualClock) -> None:
     """A disk that is really full fails in other places (the log, its index, the folding in) than SQLite's own limit."""
     ledger = open_ledger(small_disk / "state.db", clock)
@@ -89,6 +90,7 @@ def test_full_disk_and_room_again(small_disk: Path, clock: VirtualClock) -> None
     again.close()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("left", [0, 4, 8, 12, 16, 24, 32, 40, 48, 64])
 def test_first_start_on_a_full_disk(small_disk: Path, clock: VirtualClock, left: int) -> None:
     """Half a new file would be taken for another program's, or for damage, when there is room again."""

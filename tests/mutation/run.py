@@ -55,11 +55,15 @@ def reached_by(folders: Sequence[str]) -> Reached:
         return {file: {int(line): tests for line, tests in lines.items()} for file, lines in found.items()}
     CACHE.mkdir(exist_ok=True)
     measured = CACHE / f"coverage-{os.getpid()}"
-    subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-n", "auto", "--dist", "worksteal", "--cov", "--cov-context=test",
          "--cov-report=", "--cov-fail-under=0", *folders],
-        cwd=ROOT, env={**os.environ, "COVERAGE_FILE": str(measured)}, check=True, stdout=subprocess.DEVNULL,
+        cwd=ROOT, env={**os.environ, "COVERAGE_FILE": str(measured)}, check=False, capture_output=True, text=True,
     )  # fmt: skip
+    if done.returncode != 0:
+        raise SystemExit(
+            f"{done.stdout[-2000:]}{done.stderr}\nThe tests fail as they are. Try: scripts/test {' '.join(folders)}"
+        )
     reached = _reached(measured)
     measured.unlink()
     kept.write_text(json.dumps(reached), encoding="utf-8")
