@@ -19,7 +19,7 @@ from typing import Any
 from sync_worker.intervals import Interval
 from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.listing import MAX_ROWS
-from sync_worker.langfuse.page_size import HEAVY_PAGE_BYTES, MAX_LIMIT
+from sync_worker.langfuse.page_size import MAX_LIMIT, PageSize
 from sync_worker.langfuse.reader import Page, Reader
 from sync_worker.pipeline.limits import Limits
 from sync_worker.pipeline.plan import IntervalPlanner
@@ -145,21 +145,23 @@ def _requests(
     limits: Limits,
 ) -> tuple[int, int]:
     """Return the requests to Langfuse and to Kelet, by planning the intervals as the backfill does."""
-    page_size = min(_max_page_size(reader), max(1, int(HEAVY_PAGE_BYTES / sizes.read))) if sizes.read else 1
+    size = PageSize(most=_max_page_size(reader))
     planner = IntervalPlanner(target=limits.interval_observations)
     running: deque[tuple[Interval, int]] = deque()
     reading, sending = 1, 0  # the first one asks for the time
     is_first_done = False
     for interval in planner.split(intervals):
         observations = round(survey.count(interval))
-        pages = max(1, math.ceil(observations / page_size))
         traces = {one.trace_id for one in survey.of(interval)}
         rooted = {one.trace_id for one in survey.of(interval) if one.is_trace_root}
         lookups = math.ceil(len(traces - rooted) / _LOOKED_UP_AT_ONCE)
-        reading += pages + (pages > 1) + lookups  # the last ones of several pages are listed once more, by id
-        for left in range(observations, 0, -page_size):
-            of_page = min(left, page_size)
+        pages, left = 0, observations
+        while left > 0 or not pages:
+            pages, of_page = pages + 1, min(left, size.limit)
+            size.record_success(size.limit, round(of_page * sizes.read))
+            left -= of_page
             sending += max(math.ceil(of_page / max_batch[0]), math.ceil(of_page * sizes.sent / max_batch[1]))
+        reading += pages + (pages > 1) + lookups  # the last ones of several pages are listed once more, by id
         running.append((interval, observations))
         # Of several that run at once, the next one is planned by those that are done.
         while len(running) >= (limits.backfill_intervals if is_first_done else 1):
