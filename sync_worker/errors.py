@@ -3,9 +3,9 @@
     SyncError
     ├── TransientError          retry: the same request may succeed later
     ├── SourcePaused            pause this source, complete nothing; other sources continue
-    │   ├── CredentialsRefused  ... because a key was rejected (401, 403)
+    │   ├── CredentialsRejected  ... because a key was rejected (401, 403)
     │   └── DeadLettersFull     ... because it has the maximum number of dead letters
-    ├── RecordRefused           make this record a dead letter, and continue
+    ├── RecordRejected           make this record a dead letter, and continue
     └── Stop                    end the program: the operator must act
         ├── ConfigError         a setting or an argument is wrong
         ├── StateError          the state file cannot be used
@@ -66,7 +66,7 @@ class SourcePaused(SyncError):
     exit_code = ExitCode.PAUSED
 
 
-class CredentialsRefused(SourcePaused):
+class CredentialsRejected(SourcePaused):
     """Langfuse or Kelet rejected a key."""
 
     exit_code = ExitCode.CREDENTIALS
@@ -76,7 +76,7 @@ class DeadLettersFull(SourcePaused):
     """A source has the maximum number of dead letters; what would be one more is not synced."""
 
 
-class RecordRefused(SyncError):
+class RecordRejected(SyncError):
     """One record cannot be parsed, or is rejected for its content."""
 
     exit_code = ExitCode.DEAD_LETTERS

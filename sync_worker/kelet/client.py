@@ -13,7 +13,7 @@ import httpx
 from sync_worker import __version__
 from sync_worker.answers import MAX_BYTES, BadAnswer, BoundedClient, BrokenOff, TooSlow
 from sync_worker.connections import ProxyTransport
-from sync_worker.errors import CredentialsRefused, SourcePaused, TransientError
+from sync_worker.errors import CredentialsRejected, SourcePaused, TransientError
 from sync_worker.http import Hooks, describe, excerpt, redirect_target, response_text, retry_after
 from sync_worker.kelet.acknowledgement import partial_success, why_not_acknowledged
 from sync_worker.kelet.batches import body
@@ -134,7 +134,7 @@ class TargetClient:
     async def post(self, batch: Sequence[EncodedSpan]) -> Accepted:
         """Send a batch of one project once.
 
-        Raises Rejected (400, 413, 422), CredentialsRefused, SourcePaused or TransientError.
+        Raises Rejected (400, 413, 422), CredentialsRejected, SourcePaused or TransientError.
         """
         return await self.post_body(body(batch), batch[0].project, len(batch))
 
@@ -213,7 +213,7 @@ class TargetClient:
         if status in {400, 413, 422}:
             raise Rejected(status, f"{title} rejected it ({where})")
         if status in {401, 403}:
-            raise CredentialsRefused(
+            raise CredentialsRejected(
                 f"{title} refused the key ({where}). Try: {preset.key_setting}, a secret key that may send"
             )
         if status == 404 and preset.knows_projects:

@@ -216,7 +216,7 @@ class Delivery:
         """Send batches, at most four at once; all that were submitted are settled or undelivered when it ends.
 
         On an error, and when the run is asked to stop, what is in flight is finished first. Raises Stopped,
-        SourcePaused, CredentialsRefused or TransientError, from `submit` or at the end.
+        SourcePaused, CredentialsRejected or TransientError, from `submit` or at the end.
         """
         sending = Sending(self._clock, self._deliver)
         try:

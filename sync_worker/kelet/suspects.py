@@ -27,8 +27,8 @@ class Suspects:
         self._proofs: dict[RowKey, _Proof] = {}
         self._spans: dict[RowKey, tuple[EncodedSpan, str, int | None]] = {}  # those that failed in this run
         for item in stored if isinstance(stored, list) else ():
-            trace, row, proof = item
-            self._proofs[RowKey(trace, row)] = _Proof(proof)
+            trace, observation, proof = item
+            self._proofs[RowKey(trace, observation)] = _Proof(proof)
 
     @property
     def stored(self) -> list[list[str | int]]:

@@ -19,7 +19,7 @@ from sync_worker.answers import MAX_BYTES, BadAnswer, BoundedClient, TooLarge, T
 from sync_worker.backoff import Backoff
 from sync_worker.clock import Clock
 from sync_worker.connections import ProxyTransport
-from sync_worker.errors import CredentialsRefused, SourcePaused, TransientError
+from sync_worker.errors import CredentialsRejected, SourcePaused, TransientError
 from sync_worker.http import Hooks, describe, redirect_target, resets_in, response_text, retry_after
 from sync_worker.json_text import parse_answer
 from sync_worker.langfuse.buckets import Buckets, bucket_of
@@ -145,7 +145,7 @@ class LangfuseClient:
         """GET a path below the base URL, once; see `admit` for `at_once`.
 
         Raises RateLimited, PageTooHeavy, ServerError, TransientError, EndpointMissing, RequestRejected,
-        CredentialsRefused, SourcePaused for a redirect, RetryDeadlineExceeded, or Stopped.
+        CredentialsRejected, SourcePaused for a redirect, RetryDeadlineExceeded, or Stopped.
         """
         await self.admit(path, at_once=at_once)
         await self._concurrency.acquire()
@@ -228,7 +228,7 @@ class LangfuseClient:
         if status in {413, 422, 524}:
             return PageTooHeavy(f"Langfuse answered {status} at {path}: {said}")
         if status in {401, 403}:
-            return CredentialsRefused(
+            return CredentialsRejected(
                 f"Langfuse refused the keys ({status} at {where}: {said}). "
                 "Try: LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY of a project of this server and region"
             )

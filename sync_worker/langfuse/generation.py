@@ -44,7 +44,7 @@ class Answers:
 async def ask(client: LangfuseClient) -> Answers:
     """Ask a server for both generations; waits out transient errors as the client's back-off allows.
 
-    Raises EndpointMissing where it has neither, and CredentialsRefused, SourcePaused or TransientError.
+    Raises EndpointMissing where it has neither, and CredentialsRejected, SourcePaused or TransientError.
     """
     version = await _version(client)
     v2, said = await _has_v2(client)

@@ -12,7 +12,7 @@ from langfuse.api.client import AsyncLangfuseAPI
 from langfuse.api.core import ApiError
 from langfuse.api.core.request_options import RequestOptions
 
-from sync_worker.errors import CredentialsRefused, SourcePaused, TransientError
+from sync_worker.errors import CredentialsRejected, SourcePaused, TransientError
 from sync_worker.json_text import parse
 from sync_worker.langfuse.client import LangfuseClient
 
@@ -33,7 +33,7 @@ class Project:
 async def project_of(client: LangfuseClient) -> Project:
     """Return the project of the client's keys; waits out transient errors as the client's back-off allows.
 
-    Raises CredentialsRefused, EndpointMissing, SourcePaused or TransientError.
+    Raises CredentialsRejected, EndpointMissing, SourcePaused or TransientError.
     """
     return await client.backoff.retry(lambda: _project(client))
 
@@ -43,7 +43,7 @@ async def _project(client: LangfuseClient) -> Project:
     with translated(client, _PROJECTS):
         answer = await api(client).projects.get(request_options=OPTIONS)
     if not answer.data:
-        raise CredentialsRefused(
+        raise CredentialsRejected(
             "Langfuse knows no project for these keys. Try: keys of a project, not of an organisation"
         )
     first = answer.data[0]

@@ -22,7 +22,7 @@ from langfuse.api.core import ApiError
 from sync_worker.answers import unless_stopped
 from sync_worker.backoff import Backoff
 from sync_worker.clock import Stopped
-from sync_worker.errors import CredentialsRefused, SyncError, TransientError
+from sync_worker.errors import CredentialsRejected, SyncError, TransientError
 from sync_worker.http import describe
 from sync_worker.json_text import dump, parse
 from sync_worker.langfuse.client import LangfuseClient, ServerError
@@ -86,7 +86,7 @@ class Media:
     async def resolve(self, observation: Observation) -> Observation:
         """Return the observation with truncated fields resolved; itself where there are none, or none can be.
 
-        Raises CredentialsRefused, or TransientError when the retry deadline for Langfuse passes.
+        Raises CredentialsRejected, or TransientError when the retry deadline for Langfuse passes.
         """
         wanted = dict.fromkeys(
             place.media_id for text in (observation.input, observation.output) for place in _tokens(text)
@@ -136,7 +136,7 @@ class Media:
             return await self._store_backoff.retry(attempt)
         except _LangfuseDownError as down:
             raise down.error from None
-        except (CredentialsRefused, Stopped):
+        except (CredentialsRejected, Stopped):
             raise
         except SyncError as error:
             raise UnavailableError(str(error)) from None
@@ -172,7 +172,7 @@ class Media:
             answer = await api(self._client).media.get(media_id, request_options=OPTIONS)
         except ApiError as refusal:
             error = failure_of(self._client, _PATH, refusal)
-            if isinstance(error, TransientError | CredentialsRefused):
+            if isinstance(error, TransientError | CredentialsRejected):
                 raise error from None
             raise UnavailableError(str(error)) from None
         except (ValueError, RecursionError) as unread:

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from sync_worker.errors import RecordRefused
+from sync_worker.errors import RecordRejected
 from sync_worker.json_text import dump, is_deep, utf8
 from sync_worker.langfuse.reader import Unreadable
 from sync_worker.records import Observation, storable_id
@@ -29,16 +29,16 @@ _SHOWN = 100  # characters of a value shown in a reason
 
 
 def parse_v2_observation(observation: Any) -> Observation:
-    """Return the observation as an Observation. Raises RecordRefused with the reason when it has no id or start."""
+    """Return the observation as an Observation. Raises RecordRejected with the reason when it has no id or start."""
     if not isinstance(observation, Mapping):
-        raise RecordRefused(f"an observation is {type(observation).__name__}, not an object")
+        raise RecordRejected(f"an observation is {type(observation).__name__}, not an object")
     observation_id = _id(observation.get("id"), "an id")
     if observation_id is None or not isinstance(observation.get("id"), str):
-        raise RecordRefused("an observation has no id")
+        raise RecordRejected("an observation has no id")
     start = _moment(observation.get("startTime"))
     if start is None:
         shown = dump(observation.get("startTime"))[:_SHOWN]
-        raise RecordRefused(f"observation {observation_id[:_SHOWN]!r} has no start time that can be read ({shown})")
+        raise RecordRejected(f"observation {observation_id[:_SHOWN]!r} has no start time that can be read ({shown})")
     metadata = observation.get("metadata")
     return Observation(
         id=observation_id,
@@ -88,7 +88,7 @@ def parse_all(items: Iterable[Any], parse: Callable[[Any], Observation]) -> tupl
     for item in items:
         try:
             observations.append(parse(item))
-        except RecordRefused as refusal:
+        except RecordRejected as refusal:
             refused.append(as_unreadable(item, str(refusal)))
         except Exception as error:  # noqa: BLE001 - it concerns this observation alone, and is kept with it
             refused.append(as_unreadable(item, f"it cannot be parsed ({type(error).__name__}: {error})"))
@@ -109,7 +109,7 @@ def _text(value: Any) -> str | None:
 def _id(value: Any, what: str) -> str | None:
     text = _raw(value)
     if text is not None and len(text) > _MAX_ID:
-        raise RecordRefused(f"an observation has {what} of {len(text)} characters, and Langfuse takes 800")
+        raise RecordRejected(f"an observation has {what} of {len(text)} characters, and Langfuse takes 800")
     return None if text is None else storable_id(text)
 
 

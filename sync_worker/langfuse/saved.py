@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sync_worker.errors import RecordRefused
+from sync_worker.errors import RecordRejected
 from sync_worker.json_text import parse_answer
 from sync_worker.langfuse.observations import parse_v2_observation
 from sync_worker.langfuse.v1_observations import parse_observation, parse_trace
@@ -26,20 +26,20 @@ _MAX_LISTS = 10
 def read_saved(content: bytes, api: Api | None = None) -> list[Observation]:
     """Return the observations of a text, as those of `api` where it is given, else of the API that each looks like.
 
-    Raises RecordRefused, in one line, where there is none or one cannot be understood.
+    Raises RecordRejected, in one line, where there is none or one cannot be understood.
     """
     found = [
         observation for item in _values(content.removeprefix(_BOM)) for observation in _observations_by_id(item, api, 0)
     ]
     if not found:
-        raise RecordRefused("there is no observation in it")
+        raise RecordRejected("there is no observation in it")
     return found
 
 
 def _values(content: bytes) -> Iterator[Any]:
     """Yield the JSON values of a text: the only one, or one of each line."""
     if not content.strip():
-        raise RecordRefused("it is empty")
+        raise RecordRejected("it is empty")
     is_json, value = parse_answer(content)
     if is_json:
         yield value
@@ -50,7 +50,7 @@ def _values(content: bytes) -> Iterator[Any]:
             continue
         is_json, value = parse_answer(line)
         if not is_json:
-            raise RecordRefused(f"line {number} is no JSON" if len(lines) > 1 else "it is no JSON")
+            raise RecordRejected(f"line {number} is no JSON" if len(lines) > 1 else "it is no JSON")
         yield value
 
 
@@ -60,7 +60,7 @@ def _observations_by_id(item: Any, api: Api | None, depth: int) -> Iterator[Obse
         for inner in item:
             yield from _observations_by_id(inner, api, depth + 1)
     elif not isinstance(item, Mapping):
-        raise RecordRefused(f"it holds {type(item).__name__} where an observation is expected")
+        raise RecordRejected(f"it holds {type(item).__name__} where an observation is expected")
     elif isinstance(item.get("data"), list) and "startTime" not in item:
         yield from _observations_by_id(item["data"], api, depth + 1)
     elif "timestamp" in item and "startTime" not in item:

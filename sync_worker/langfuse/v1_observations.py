@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sync_worker.errors import RecordRefused
+from sync_worker.errors import RecordRejected
 from sync_worker.langfuse.observations import parse_v2_observation
 from sync_worker.records import SYNTHETIC_ROOT_PREFIX, Observation
 
@@ -21,7 +21,7 @@ _COST = {"input": "calculatedInputCost", "output": "calculatedOutputCost", "tota
 
 
 def parse_observation(item: Any) -> Observation:
-    """Return an observation of v1 as an observation. Raises RecordRefused when it has no id or start."""
+    """Return an observation of v1 as an observation. Raises RecordRejected when it has no id or start."""
     observation = parse_v2_observation(item)
     observation.api = "v1"
     observation.metadata = dict(reversed(observation.metadata.items()))  # v2 returns the keys in reverse
@@ -41,12 +41,12 @@ def parse_observation(item: Any) -> Observation:
 
 
 def parse_trace(item: Any) -> Observation:
-    """Return a trace of v1 as its synthetic root observation. Raises RecordRefused when it has no id or time."""
+    """Return a trace of v1 as its synthetic root observation. Raises RecordRejected when it has no id or time."""
     if not isinstance(item, Mapping):
-        raise RecordRefused(f"a trace is {type(item).__name__}, not an object")
+        raise RecordRejected(f"a trace is {type(item).__name__}, not an object")
     trace_id = item.get("id")
     if not isinstance(trace_id, str) or not trace_id:
-        raise RecordRefused("a trace has no id")
+        raise RecordRejected("a trace has no id")
     observation = parse_v2_observation(
         {
             **item,

@@ -11,13 +11,13 @@ from sync_worker.ledger.records import DeadLetter
 from sync_worker.ledger.store import SENT_COLUMNS, in_lists, storable
 from sync_worker.ledger.traces import Traces
 
-#: Characters that are kept of a reason, and of what there is of a row.
+#: Characters that are kept of a reason, and of what there is of an observation.
 _MAX_REASON, _MAX_RAW = 2_000, 20_000
 _IDS_AT_ONCE = 10_000  # of the 32,766 variables that SQLite takes
-#: The kind of a row that Langfuse did not serve, that could not be parsed, or that broke the conversion.
+#: The kind of an observation that Langfuse did not serve, that could not be parsed, or that broke the conversion.
 UNREADABLE = "unreadable"
-#: Of a row that could not be read its trace may be unknown.
-_OF_ROW = "source_id = ? AND observation_id = ? AND (trace_id IS NULL OR trace_id = ?)"
+#: Of an observation that could not be read its trace may be unknown.
+_OF_OBSERVATION = "source_id = ? AND observation_id = ? AND (trace_id IS NULL OR trace_id = ?)"
 
 
 class DeadLetters(Traces):
@@ -59,7 +59,7 @@ class DeadLetters(Traces):
         return int(self.query("SELECT coalesce(max(id), 0) FROM dead_letters")[0][0])
 
     def unserved_intervals(self, source_id: int) -> list[Interval]:
-        """Return where the rows of a source start that were not served and whose ids are not known."""
+        """Return where the observations of a source start that were not served and whose ids are not known."""
         rows = self.query(
             "SELECT start_ms, coalesce(until_ms, start_ms + 1) FROM dead_letters "
             "WHERE source_id = ? AND kind = ? AND observation_id IS NULL AND start_ms IS NOT NULL",
@@ -128,7 +128,7 @@ class DeadLetters(Traces):
             return None
         trace = None if letter.trace_id is None else storable(letter.trace_id)
         rows = self.query(
-            f"SELECT id FROM dead_letters WHERE {_OF_ROW} AND kind = ?",
+            f"SELECT id FROM dead_letters WHERE {_OF_OBSERVATION} AND kind = ?",
             [letter.source_id, storable(letter.observation_id), trace, UNREADABLE],
         )
         return rows[0][0] if rows else None
@@ -142,13 +142,16 @@ class DeadLetters(Traces):
                 f"AND trace_id IN ({marks}) AND observation_id IS NOT NULL",
                 [source_id, *part],
             )
-            found |= {(trace, row): fingerprint or b"" for trace, row, fingerprint in rows}
+            found |= {(trace, observation): fingerprint or b"" for trace, observation, fingerprint in rows}
         return found
 
-    def _drop_dead_letters(self, source_id: int, rows: Sequence[tuple[str | None, str]]) -> None:
+    def _drop_dead_letters(self, source_id: int, observations: Sequence[tuple[str | None, str]]) -> None:
         if not self.query("SELECT 1 FROM dead_letters WHERE source_id = ? LIMIT 1", [source_id]):
             return
-        self.execute_many(f"DELETE FROM dead_letters WHERE {_OF_ROW}", [(source_id, row, trace) for trace, row in rows])
+        self.execute_many(
+            f"DELETE FROM dead_letters WHERE {_OF_OBSERVATION}",
+            [(source_id, observation, trace) for trace, observation in observations],
+        )
 
     def _add_dead_letters(self, letters: Sequence[DeadLetter], *, beyond_the_limit: bool = False) -> None:
         for letter in letters:

@@ -19,7 +19,7 @@ _DEAD_LETTERED = (
 
 
 def add_forgotten(store: Store, traces: Iterable[tuple[int, str]]) -> None:
-    """Count the sent rows of traces (source, id) that are about to be forgotten, within the current transaction."""
+    """Count what was sent of traces (source, id) that are about to be forgotten, within the current transaction."""
     store.execute_many(
         f"INSERT INTO hourly_counts (source_id, hour, rows) SELECT source_id, start_ms / {HOUR_MS}, count(*) FROM sent "
         "WHERE source_id = ? AND trace_id = ? GROUP BY 1, 2 "

@@ -59,7 +59,10 @@ class Ledger(Sources, CompletedIntervals, DeadLetters, SecondReads):
         return done
 
     def sent_observations(self, source_id: int, trace_ids: Iterable[str]) -> dict[tuple[str, str], SentObservation]:
-        """Return what of these traces was sent or left out, by (trace id, row id), whatever was dead-lettered since."""
+        """Return what of these traces was sent or left out, by (trace id, observation id).
+
+        Whatever was dead-lettered since.
+        """
         sent: dict[tuple[str, str], SentObservation] = {}
         for marks, part in in_lists(trace_ids):
             rows = self.query(
@@ -67,7 +70,10 @@ class Ledger(Sources, CompletedIntervals, DeadLetters, SecondReads):
                 f"AND trace_id IN ({marks})",
                 [source_id, *part],
             )
-            sent |= {(trace, row): SentObservation(updated, fingerprint) for trace, row, updated, fingerprint in rows}
+            sent |= {
+                (trace, observation): SentObservation(updated, fingerprint)
+                for trace, observation, updated, fingerprint in rows
+            }
         return sent
 
     def commit_result(
@@ -113,7 +119,7 @@ class Ledger(Sources, CompletedIntervals, DeadLetters, SecondReads):
                     for span in accepted
                 ],
             )
-            # The trace may have been forgotten while its rows were on their way: sent rows go with their trace.
+            # The trace may have been forgotten while its observations were on their way: what is sent needs its trace.
             self._store_unknown(
                 source_id,
                 {span.key.trace: (storable(span.key.trace), span.start_ms, span.project) for span in accepted}.values(),
@@ -140,15 +146,15 @@ class Ledger(Sources, CompletedIntervals, DeadLetters, SecondReads):
         return int(cursor.lastrowid or 0)
 
     def deliveries_of(self, source_id: int, trace_id: str) -> dict[str, tuple[int, int | None]]:
-        """Return when, in Unix ms, and by which request each row of a trace was sent, by row id."""
+        """Return when, in Unix ms, and by which request each observation of a trace was sent, by observation id."""
         rows = self.query(
             "SELECT observation_id, sent_ms, delivery FROM sent WHERE source_id = ? AND trace_id = ?",
             [source_id, trace_id],
         )
-        return {row: (sent, delivery) for row, sent, delivery in rows}
+        return {observation: (sent, delivery) for observation, sent, delivery in rows}
 
     def touch(
-        self, source_id: int, rows: Iterable[tuple[RowKey, int, bytes]], reads: Iterable[SecondRead] = ()
+        self, source_id: int, observations: Iterable[tuple[RowKey, int, bytes]], reads: Iterable[SecondRead] = ()
     ) -> None:
         """Refresh sent observations that did not change: their update in Unix ms and their fingerprint.
 
@@ -159,23 +165,23 @@ class Ledger(Sources, CompletedIntervals, DeadLetters, SecondReads):
             self.execute_many(
                 "UPDATE sent SET updated_ms = ?, fingerprint = ? "
                 "WHERE source_id = ? AND trace_id = ? AND observation_id = ?",
-                [(updated, fingerprint, source_id, key.trace, key.row) for key, updated, fingerprint in rows],
+                [(updated, fingerprint, source_id, key.trace, key.row) for key, updated, fingerprint in observations],
             )
 
-    def leave_out(self, source_id: int, rows: Iterable[tuple[RowKey, int, int, bytes]]) -> None:
-        """Note rows (with start and update in Unix ms, and fingerprint) as completed that are never sent."""
+    def leave_out(self, source_id: int, observations: Iterable[tuple[RowKey, int, int, bytes]]) -> None:
+        """Note observations (with start and update in Unix ms, and fingerprint) as completed that are never sent."""
         now = self.clock.now_ms()
         with self.transaction():
             self.execute_many(
                 f"INSERT OR REPLACE INTO sent ({SENT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, NULL)",
                 [
                     (source_id, storable(key.trace), storable(key.row), start, updated, fingerprint, now)
-                    for key, start, updated, fingerprint in rows
+                    for key, start, updated, fingerprint in observations
                 ],
             )
 
     def completed_by_hour(self, source_id: int) -> Counter[int]:
-        """Return how many rows that start in each hour (counted from 1970) are done, forgotten ones included."""
+        """Return how many observations that start in each hour (from 1970) are done, forgotten ones included."""
         return completed_by_hour(self, source_id)
 
     def forgotten_hours(self, source_id: int) -> set[int]:
@@ -183,7 +189,7 @@ class Ledger(Sources, CompletedIntervals, DeadLetters, SecondReads):
         return forgotten_hours(self, source_id)
 
     def delete_hourly_count(self, source_id: int, hour: int) -> None:
-        """Count an hour's (from 1970) forgotten rows no longer: they are sent again, and then known by name."""
+        """Count an hour's (from 1970) forgotten observations no longer: they are sent again, and then known by name."""
         with self.transaction():
             self.execute("DELETE FROM hourly_counts WHERE source_id = ? AND hour = ?", [source_id, hour])
 
@@ -246,8 +252,9 @@ class Ledger(Sources, CompletedIntervals, DeadLetters, SecondReads):
 
         The start of a trace may always lie before all completed intervals, so the starts of what was sent decide, and
         the last known moment of it: the rest of a trace that a gap cuts still needs its session. Kept is
-        what starts where rows were not served whose ids are not known: they are tried again by reading all of it. Kept
-        is also what has a row that is to be read once more: without what was sent, nobody could say whether it differs.
+        what starts where observations were not served whose ids are not known: they are tried again by reading all of
+        it. Kept is also what has an observation that is to be read once more: without what was sent, nobody could say
+        whether it differs.
         """
         unserved = self.unserved_intervals(source_id)
         intervals = [part for interval in merged(covered) for part in gaps(interval, unserved)]

@@ -27,7 +27,7 @@ class SecondReads(Store):
         return [SecondRead(*row) for row in rows]
 
     def count_second_reads(self, source_id: int) -> int:
-        """Return how many rows of a source are to be read once more."""
+        """Return how many observations of a source are to be read once more."""
         return int(self.query("SELECT count(*) FROM second_reads WHERE source_id = ?", [source_id])[0][0])
 
     def schedule_second_reads(self, source_id: int, reads: Iterable[SecondRead]) -> None:

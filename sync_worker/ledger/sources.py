@@ -100,7 +100,7 @@ class Sources(Store):
                 self.execute("DELETE FROM coverage WHERE source_id = ?", [source_id])
 
     def latest_sent(self, source_id: int, count: int) -> Sequence[tuple[str, str, int, bytes]]:
-        """Return trace id, row id, start in Unix ms and fingerprint of what was sent last."""
+        """Return trace id, observation id, start in Unix ms and fingerprint of what was sent last."""
         return self.query(
             "SELECT trace_id, observation_id, start_ms, fingerprint FROM sent WHERE source_id = ? "
             "ORDER BY sent_ms DESC, start_ms DESC LIMIT ?",

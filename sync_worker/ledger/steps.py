@@ -41,13 +41,13 @@ def step_1(db: Database) -> None:
     db.conn.execute(
         """CREATE TABLE traces (
              source_id INTEGER NOT NULL, trace_id TEXT NOT NULL,
-             pending INTEGER NOT NULL,       -- 1: some of its rows still wait
-             earliest_ms INTEGER NOT NULL,  -- start of the first row that waits, or was seen
-             newest_ms INTEGER NOT NULL,    -- latest start, end or update of any row seen
+             pending INTEGER NOT NULL,       -- 1: some of its observations still wait
+             earliest_ms INTEGER NOT NULL,  -- start of the first observation that waits, or was seen
+             newest_ms INTEGER NOT NULL,    -- latest start, end or update of any observation seen
              pending_ms INTEGER,             -- when it was first pending
              check_ms INTEGER NOT NULL,     -- not looked at again before
              project TEXT,                  -- the Kelet project it was routed to, decided once
-             context TEXT NOT NULL,         -- what its rows said of the whole trace, JSON
+             context TEXT NOT NULL,         -- what its observations said of the whole trace, JSON
              PRIMARY KEY (source_id, trace_id)) WITHOUT ROWID"""
     )
     db.conn.execute("CREATE INDEX traces_pending ON traces (source_id, check_ms) WHERE pending = 1")
@@ -71,7 +71,7 @@ def step_1(db: Database) -> None:
             "project": str,
             "start_ms": int,
             "fingerprint": bytes,
-            "raw": str,  # only of a row that cannot be fetched again
+            "raw": str,  # only of an observation that cannot be fetched again
             "spans": int,  # more than 1 only for a partial success
             "made_ms": int,
         },
@@ -137,7 +137,7 @@ def step_4(db: Database) -> None:
     )
     db.conn.execute("ALTER TABLE leases DROP COLUMN from_ms")
     db.conn.execute("ALTER TABLE leases DROP COLUMN to_ms")
-    # Since when a trace's root is looked for, its rows sent; null: it is not.
+    # Since when a trace's root is looked for, its observations sent; null: it is not.
     db.conn.execute("ALTER TABLE traces ADD COLUMN open_ms INTEGER")
     db.conn.execute("CREATE INDEX traces_open ON traces (source_id, check_ms) WHERE open_ms IS NOT NULL")
     db.conn.execute("PRAGMA user_version = 4")

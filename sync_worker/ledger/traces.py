@@ -139,7 +139,7 @@ class Traces(Store):
         )  # fmt: skip
 
     def _store_unknown(self, source_id: int, traces: Iterable[tuple[str, int, str | None]]) -> None:
-        """Note traces (id, start of a row, project) of which nothing is remembered, so that they can be forgotten."""
+        """Note traces (id, a start, project) of which nothing is remembered, so that they can be forgotten."""
         self.execute_many(
             _INSERT + "ON CONFLICT (source_id, trace_id) DO NOTHING",
             [

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
 from sync_worker.clock import Clock, Stopped
-from sync_worker.errors import CredentialsRefused, ExitCode, LeaseHeld, StateError, Stop, SyncError, TransientError
+from sync_worker.errors import CredentialsRejected, ExitCode, LeaseHeld, StateError, Stop, SyncError, TransientError
 from sync_worker.intervals import Interval
 from sync_worker.langfuse.buckets import RateLimiters
 from sync_worker.langfuse.client import EndpointMissing
@@ -71,21 +71,21 @@ class Engine:
     limits: Limits = field(default_factory=Limits)
     clocks: Clocks = field(init=False)
     starts: ProvisionalStarts = field(init=False)
-    budgets: RateLimiters = field(init=False)
-    paces: ConcurrencyLimits = field(init=False)
+    rate_limiters: RateLimiters = field(init=False)
+    concurrency_limits: ConcurrencyLimits = field(init=False)
     identities: Identities = field(init=False)
     _started: set[tuple[str, str]] = field(init=False, default_factory=set)  # keys and target
     _current: dict[str, Source] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        allowance = Quota(self.settings.requests_per_minute, self.settings.budget_share, self.parts)
-        self.budgets = RateLimiters(self.clock, allowance, self.ledger.requests)
-        self.paces = ConcurrencyLimits(self.clock)
+        quota = Quota(self.settings.requests_per_minute, self.settings.budget_share, self.parts)
+        self.rate_limiters = RateLimiters(self.clock, quota, self.ledger.requests)
+        self.concurrency_limits = ConcurrencyLimits(self.clock)
         self.ledger.max_dead_letters = self.settings.max_dead_letters
         self.clocks = self.ledger.clock = Clocks(self.clock, self.ledger)
         self.starts = ProvisionalStarts(self.ledger)
         self.identities = Identities(
-            self.settings, self.ledger, self.clocks, self.budgets.of_keys, self.transports.langfuse
+            self.settings, self.ledger, self.clocks, self.rate_limiters.of_keys, self.transports.langfuse
         )
 
     def keys_changed(self, source: Source) -> bool:
@@ -96,7 +96,8 @@ class Engine:
         """Connect a source."""
         return open_source(
             source, self.settings.of(source), self.ledger, self.clocks.of(source), report,
-            max_elapsed=self.max_elapsed, budgets=self.budgets, paces=self.paces, transports=self.transports,
+            max_elapsed=self.max_elapsed, rate_limiters=self.rate_limiters,
+            concurrency_limits=self.concurrency_limits, transports=self.transports,
             identities=self.identities, limits=self.limits,
         )  # fmt: skip
 
@@ -114,8 +115,8 @@ class Engine:
                 clock = self.clocks.of(source)
                 if pause or clock.needs_langfuse:
                     await ask_time(
-                        source, self.settings.of(source), self.ledger, clock, self.max_elapsed, self.budgets,
-                        self.paces, self.transports,
+                        source, self.settings.of(source), self.ledger, clock, self.max_elapsed, self.rate_limiters,
+                        self.concurrency_limits, self.transports,
                     )  # fmt: skip
                 elif clock.is_certain:
                     return clock.now_ms()
@@ -226,14 +227,14 @@ class Engine:
             try:
                 if not await self._attempt(current, report, work):
                     await self._attempt(current, report, work)
-            except CredentialsRefused:
+            except CredentialsRejected:
                 await self._await_new_keys(current)
                 before, current = current, self._reread_keys(current)
                 if current is before:
                     raise
             else:
                 return
-        raise CredentialsRefused(f"the keys of {source.name} were rejected, and changed, {_MAX_ROTATIONS} times")
+        raise CredentialsRejected(f"the keys of {source.name} were rejected, and changed, {_MAX_ROTATIONS} times")
 
     async def _await_new_keys(self, source: Source) -> None:
         """Wait a little for new keys in the source's files: they may be being written."""

@@ -65,13 +65,13 @@ class Identities:
         settings: Settings,
         ledger: Ledger,
         clock: Clock,
-        budget_of: Callable[[str], Buckets],
+        limiter_of: Callable[[str], Buckets],
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._settings = settings
         self._ledger = ledger
         self._clock = clock
-        self._budget_of = budget_of
+        self._limiter_of = limiter_of
         self._transport = transport
         self._taken: dict[tuple[str, str], SourceState] = {}  # by name and target of sources
         self._previewed: list[tuple[Source, Project]] = []
@@ -317,7 +317,7 @@ class Identities:
         """Connect to an address for a few requests without retries."""
         client = LangfuseClient(
             url, *key_pair,
-            rate_limits=self._budget_of(keys_hash(url, *key_pair)), backoff=Backoff("Langfuse", self._clock, 0.0),
+            rate_limits=self._limiter_of(keys_hash(url, *key_pair)), backoff=Backoff("Langfuse", self._clock, 0.0),
             clock=self._clock, max_bytes=self._settings.max_response_bytes, transport=self._transport,
         )  # fmt: skip
         try:

@@ -47,18 +47,18 @@ async def open_source(
     report: SourceReport,
     *,
     max_elapsed: float | None,
-    budgets: RateLimiters,
-    paces: ConcurrencyLimits,
+    rate_limiters: RateLimiters,
+    concurrency_limits: ConcurrencyLimits,
     transports: Transports,
     identities: Identities,
     limits: Limits,
 ) -> AsyncIterator[SourceSync]:
     """Connect a source. `max_elapsed` is how long an outage is retried, in seconds; None means no limit.
 
-    Raises CredentialsRefused, SourcePaused, ConfigError, StateError or TransientError.
+    Raises CredentialsRejected, SourcePaused, ConfigError, StateError or TransientError.
     """
     known = ledger.source_by_key(keys_of(source), source.target)
-    client = _client(source, settings, known, clock, max_elapsed, budgets, paces, transports, limits)
+    client = _client(source, settings, known, clock, max_elapsed, rate_limiters, concurrency_limits, transports, limits)
     target = target_of(source)
     sending = Backoff(target.title, clock, max_elapsed)
     receiver = TargetClient(
@@ -75,10 +75,10 @@ async def open_source(
             state = await identities.of(source, client, known)
         finally:
             await _ask_target_time(clock, receiver)  # also if the keys are rejected: the sync start needs the time
-        budget = budgets.of(organization_scope(state))
+        shared = rate_limiters.of(organization_scope(state))
         if known is None:
-            budget.adopt(client.rate_limits)
-        client.rate_limits = budget
+            shared.adopt(client.rate_limits)
+        client.rate_limits = shared
         await _correct_clock(clock, client, receiver)
         keys = ledger.state(source_scope(state.id))
         ledger.reload(keys.scope, CLOCK_SCOPE)
@@ -122,13 +122,13 @@ async def ask_time(
     ledger: Ledger,
     clock: CorrectedClock,
     max_elapsed: float | None,
-    budgets: RateLimiters,
-    paces: ConcurrencyLimits,
+    rate_limiters: RateLimiters,
+    concurrency_limits: ConcurrencyLimits,
     transports: Transports,
 ) -> None:
     """Request the time of a source's Langfuse, before anything else. Raises as requests do."""
     known = ledger.source_by_key(keys_of(source), source.target)
-    client = _client(source, settings, known, clock, max_elapsed, budgets, paces, transports, Limits())
+    client = _client(source, settings, known, clock, max_elapsed, rate_limiters, concurrency_limits, transports, Limits())
     try:
         await client.ask_time()
     finally:
@@ -141,8 +141,8 @@ def _client(
     known: SourceState | None,
     clock: CorrectedClock,
     max_elapsed: float | None,
-    budgets: RateLimiters,
-    paces: ConcurrencyLimits,
+    rate_limiters: RateLimiters,
+    concurrency_limits: ConcurrencyLimits,
     transports: Transports,
     limits: Limits,
 ) -> LangfuseClient:
@@ -151,10 +151,10 @@ def _client(
         source.langfuse_base_url,
         source.langfuse_public_key,
         source.langfuse_secret_key.get_secret_value(),
-        rate_limits=budgets.of_keys(keys_of(source)) if known is None else budgets.of(organization_scope(known)),
+        rate_limits=rate_limiters.of_keys(keys_of(source)) if known is None else rate_limiters.of(organization_scope(known)),
         backoff=Backoff("Langfuse", clock, max_elapsed),
         clock=clock,
-        concurrency=paces.of(source.langfuse_base_url),
+        concurrency=concurrency_limits.of(source.langfuse_base_url),
         media_hosts=settings.media_hosts,
         max_bytes=settings.max_response_bytes,
         filter_bytes=limits.filter_bytes,

@@ -16,7 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from sync_worker import __version__
 from sync_worker.demo.receiver import OtlpReceiver, TraceRequest
 from sync_worker.demo.serving import Reply, json_reply
-from sync_worker.errors import CredentialsRefused, SourcePaused, SyncError, TransientError
+from sync_worker.errors import CredentialsRejected, SourcePaused, SyncError, TransientError
 from sync_worker.kelet.acknowledgement import partial_success, why_not_acknowledged
 from sync_worker.kelet.batches import body
 from sync_worker.kelet.client import Accepted, ProjectUnknown, Rejected, RequestFailed, TargetClient
@@ -287,8 +287,8 @@ MEANINGS: list[tuple[Reply, type[Exception], str]] = [
     (faults.status(400), Rejected, "400"),
     (faults.status(413), Rejected, "413"),
     (faults.status(422), Rejected, "422"),
-    (faults.status(401), CredentialsRefused, "KELET_API_KEY"),
-    (faults.status(403), CredentialsRefused, "KELET_API_KEY"),
+    (faults.status(401), CredentialsRejected, "KELET_API_KEY"),
+    (faults.status(403), CredentialsRejected, "KELET_API_KEY"),
     (faults.no_such_project(), ProjectUnknown, "create the project"),
     (faults.status(405), SourcePaused, "KELET_API_URL"),
     (faults.status(409), SourcePaused, "KELET_API_URL"),

@@ -11,7 +11,7 @@ import pytest
 from sync_worker.clock import Stopped
 from sync_worker.demo.receiver import OtlpReceiver, TraceRequest
 from sync_worker.demo.serving import Reply
-from sync_worker.errors import CredentialsRefused, SourcePaused, StateError, TransientError
+from sync_worker.errors import CredentialsRejected, SourcePaused, StateError, TransientError
 from sync_worker.kelet.delivery import Result
 from sync_worker.kelet.posting import MAX_IN_FLIGHT
 from sync_worker.spans.model import EncodedSpan
@@ -160,8 +160,8 @@ async def test_settled_before_it_returns(kelet: OtlpReceiver, send: Send) -> Non
 
 
 LASTING: list[tuple[Reply, type[Exception]]] = [
-    (faults.status(401), CredentialsRefused),
-    (faults.status(403), CredentialsRefused),
+    (faults.status(401), CredentialsRejected),
+    (faults.status(403), CredentialsRejected),
     (faults.no_such_project(), SourcePaused),
     (faults.status(405), SourcePaused),
     (faults.redirect("/elsewhere"), SourcePaused),
@@ -200,7 +200,7 @@ async def test_error_waits_for_what_is_in_flight(kelet: OtlpReceiver, send: Send
         faults.always(faults.slow(0.05)),
     )
     made = send()
-    with pytest.raises(CredentialsRefused):
+    with pytest.raises(CredentialsRejected):
         await send_all(made.delivery, [*traces(2), [encoded("poison", 9, trace=8)], *traces(20)[2:]])
     assert arrived(kelet) == keys(made.kept)
     assert 0 < len(made.kept.accepted) <= 3 * MAX_IN_FLIGHT
@@ -220,7 +220,7 @@ async def test_error_ends_the_waits_of_others(kelet: OtlpReceiver, send: Send) -
     kelet.script = faults.first_of(down, refused)
     made = send(patience=None, clock=Sleepless())
     batches = [[encoded("down", 1)], [encoded("poison", 2)], [encoded("down", 3)]]
-    with pytest.raises(CredentialsRefused):
+    with pytest.raises(CredentialsRejected):
         await asyncio.wait_for(send_all(made.delivery, batches), IN_TIME)
     assert made.clock.waits
     assert made.kept.settled == []

@@ -15,7 +15,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from sync_worker.demo.serving import Reply, json_reply
-from sync_worker.errors import CredentialsRefused, SourcePaused, TransientError
+from sync_worker.errors import CredentialsRejected, SourcePaused, TransientError
 from sync_worker.kelet.acknowledgement import why_not_acknowledged
 from sync_worker.kelet.batches import body
 from sync_worker.kelet.client import Accepted, Rejected, TargetClient
@@ -157,7 +157,7 @@ def test_no_numbers_are_words() -> None:
 @pytest.mark.parametrize(
     ("reply", "error", "words"),
     [
-        (Reply(401, {}, SECRET.encode()), CredentialsRefused, "target phoenix refused the key (401 at http"),
+        (Reply(401, {}, SECRET.encode()), CredentialsRejected, "target phoenix refused the key (401 at http"),
         (faults.status(404), SourcePaused, "target phoenix answered 404 at http"),
         (faults.status(415), SourcePaused, "does not take application/x-protobuf"),
         (faults.status(400, message=f"bad {SECRET}"), Rejected, "target phoenix rejected it (400 at http"),

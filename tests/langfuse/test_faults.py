@@ -6,7 +6,7 @@ import pytest
 
 from sync_worker.demo.langfuse_server import RecordedLangfuse
 from sync_worker.demo.serving import Reply, Request
-from sync_worker.errors import CredentialsRefused, SourcePaused, TransientError
+from sync_worker.errors import CredentialsRejected, SourcePaused, TransientError
 from sync_worker.langfuse.buckets import PUBLIC_API
 from sync_worker.langfuse.client import EndpointMissing, RequestRejected
 from sync_worker.langfuse.page_size import HEAVY_PAGE_BYTES, PageSize
@@ -187,8 +187,8 @@ async def test_smaller_page_stays_at_its_cursor(server: RecordedLangfuse, langfu
 
 LASTING: list[tuple[Reply, type[Exception], str]] = [
     (faults.status(400), RequestRejected, "did not accept"),
-    (faults.status(401), CredentialsRefused, "LANGFUSE_SECRET_KEY"),
-    (faults.status(403), CredentialsRefused, "LANGFUSE_SECRET_KEY"),
+    (faults.status(401), CredentialsRejected, "LANGFUSE_SECRET_KEY"),
+    (faults.status(403), CredentialsRejected, "LANGFUSE_SECRET_KEY"),
     (faults.status(404), EndpointMissing, "is not there"),
     (faults.status(405), EndpointMissing, "is not there"),
     (faults.status(410), EndpointMissing, "is not there"),

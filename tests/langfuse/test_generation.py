@@ -12,7 +12,7 @@ import pytest
 
 from sync_worker.backoff import Backoff
 from sync_worker.demo.serving import Reply, Request, json_reply
-from sync_worker.errors import CredentialsRefused, SourcePaused, TransientError
+from sync_worker.errors import CredentialsRejected, SourcePaused, TransientError
 from sync_worker.langfuse.buckets import Buckets
 from sync_worker.langfuse.client import EndpointMissing, LangfuseClient
 from sync_worker.langfuse.generation import ask
@@ -96,7 +96,7 @@ async def test_refused_keys_are_told_as_such(script: Script, connect_v1: Connect
     """Wrong keys look like a missing API."""
     made = connect_v1(LangfuseV1())
     made.server.script = script
-    with pytest.raises(CredentialsRefused):
+    with pytest.raises(CredentialsRejected):
         await ask(made.client)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from sync_worker.demo.langfuse_server import RecordedLangfuse
 from sync_worker.demo.serving import Reply, json_reply
-from sync_worker.errors import CredentialsRefused, SourcePaused, SyncError, TransientError
+from sync_worker.errors import CredentialsRejected, SourcePaused, SyncError, TransientError
 from sync_worker.langfuse.buckets import PUBLIC_API
 from sync_worker.langfuse.client import EndpointMissing, RequestRejected
 from sync_worker.langfuse.identity import Project, project_of, server_version
@@ -58,13 +58,13 @@ async def test_patience_ends(reply: Reply, server: RecordedLangfuse, connect: Co
 
 LASTING: list[tuple[Reply, type[SyncError]]] = [
     (faults.status(400), RequestRejected),
-    (faults.status(401), CredentialsRefused),
-    (faults.status(403), CredentialsRefused),
-    (Reply(403, {"Content-Type": "text/html"}, b"<html>forbidden</html>"), CredentialsRefused),
+    (faults.status(401), CredentialsRejected),
+    (faults.status(403), CredentialsRejected),
+    (Reply(403, {"Content-Type": "text/html"}, b"<html>forbidden</html>"), CredentialsRejected),
     (faults.status(404), EndpointMissing),
     (Reply(404, {"Content-Type": "text/html"}, b"<html>not found</html>"), EndpointMissing),
     (faults.redirect("/elsewhere"), SourcePaused),
-    (json_reply(200, {"data": []}), CredentialsRefused),
+    (json_reply(200, {"data": []}), CredentialsRejected),
 ]
 
 

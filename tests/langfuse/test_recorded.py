@@ -10,7 +10,7 @@ import vcr
 from httpx import QueryParams, Response
 from vcr.request import Request
 
-from sync_worker.errors import CredentialsRefused
+from sync_worker.errors import CredentialsRejected
 from sync_worker.intervals import Interval
 from sync_worker.langfuse.client import EndpointMissing, RequestRejected, ServerError
 from sync_worker.langfuse.identity import Project, project_of, server_version
@@ -87,7 +87,7 @@ def test_every_recorded_row_can_be_read() -> None:
     assert "" not in {value for item in rows for value in (item.user_id, item.session_id, item.model, item.release)}
 
 
-MEANINGS = {400: RequestRejected, 401: CredentialsRefused, 405: EndpointMissing, 500: ServerError}
+MEANINGS = {400: RequestRejected, 401: CredentialsRejected, 405: EndpointMissing, 500: ServerError}
 
 
 async def test_recorded_errors(connect: Connect) -> None:
@@ -130,7 +130,7 @@ async def test_keys_and_projects(connect: Connect) -> None:
         for _ in range(6):
             try:
                 told.append(await project_of(made.client))
-            except CredentialsRefused as refusal:
+            except CredentialsRejected as refusal:
                 told.append(str(refusal))  # type: ignore[arg-type]
     project = Project("h1-proj-a", "H1 Project A", "h1-org")
     refused = [item for item in told if item != project]

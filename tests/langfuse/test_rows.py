@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sync_worker.errors import RecordRefused
+from sync_worker.errors import RecordRejected
 from sync_worker.langfuse.observations import parse_v2_observation
 from sync_worker.langfuse.v1_observations import parse_observation
 from sync_worker.records import Observation
@@ -40,7 +40,7 @@ def test_every_value_is_read_or_refused(value: Any) -> None:
     reason = None
     try:
         assert_types(parse_v2_observation(value))
-    except RecordRefused as refusal:
+    except RecordRejected as refusal:
         reason = str(refusal)
     assert reason is None or 0 < len(reason) < 1000
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sync_worker.errors import RecordRefused
+from sync_worker.errors import RecordRejected
 from sync_worker.langfuse.saved import read_saved
 from tests.fidelity.pairs import load
 
@@ -63,14 +63,14 @@ def test_forms(text: str, found: list[str]) -> None:
 )  # fmt: skip
 def test_what_is_none(text: str, why: str) -> None:
     """Whoever gives another file would see a traceback, or spans of nothing."""
-    with pytest.raises(RecordRefused, match=why) as raised:
+    with pytest.raises(RecordRejected, match=why) as raised:
         read_saved(text.encode())
     assert "\n" not in str(raised.value)
 
 
 def test_bytes_that_are_no_text() -> None:
     """A gzipped file is no text at all."""
-    with pytest.raises(RecordRefused, match="no JSON"):
+    with pytest.raises(RecordRejected, match="no JSON"):
         read_saved(b"\x1f\x8b\x08\x00\xff")
 
 

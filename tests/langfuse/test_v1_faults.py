@@ -10,7 +10,7 @@ import pytest
 from sync_worker.clock import Stopped
 from sync_worker.demo.rowstore import to_ms
 from sync_worker.demo.serving import Reply, Request, json_reply
-from sync_worker.errors import CredentialsRefused, SourcePaused, TransientError
+from sync_worker.errors import CredentialsRejected, SourcePaused, TransientError
 from sync_worker.intervals import Interval
 from sync_worker.langfuse.client import EndpointMissing
 from sync_worker.langfuse.listing import OBSERVATIONS
@@ -288,7 +288,7 @@ async def test_count_though_the_newest_row_is_not_served(connect_v1: ConnectV1) 
 
 
 REFUSALS = [
-    (json_reply(401, {"message": "Invalid credentials."}), CredentialsRefused),
+    (json_reply(401, {"message": "Invalid credentials."}), CredentialsRejected),
     (faults.redirect("https://elsewhere.test"), SourcePaused),
     (json_reply(404, {"message": "This endpoint is not available"}), EndpointMissing),
     (json_reply(200, {"data": []}), TransientError),

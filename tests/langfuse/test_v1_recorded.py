@@ -13,7 +13,7 @@ import pytest
 import vcr
 from httpx import QueryParams
 
-from sync_worker.errors import CredentialsRefused
+from sync_worker.errors import CredentialsRejected
 from sync_worker.langfuse.client import EndpointMissing, RequestRejected
 from sync_worker.langfuse.generation import ask
 from sync_worker.langfuse.listing import OBSERVATIONS, TRACES, Question, fetch_part
@@ -144,7 +144,7 @@ async def test_walk_over_recorded_data(
     assert set(keys(pages)) == keys_of(traces, observations)
 
 
-MEANINGS = {400: RequestRejected, 401: CredentialsRefused, 404: EndpointMissing}
+MEANINGS = {400: RequestRejected, 401: CredentialsRejected, 404: EndpointMissing}
 
 
 async def test_recorded_errors(connect: Connect) -> None:

@@ -10,7 +10,7 @@ from typing import get_args
 from sync_worker.cli.common import Subparsers, add_common_options
 from sync_worker.cli.jobs import for_each_source
 from sync_worker.cli.output import print_json, say
-from sync_worker.errors import ConfigError, ExitCode, RecordRefused
+from sync_worker.errors import ConfigError, ExitCode, RecordRejected
 from sync_worker.langfuse.saved import read_saved
 from sync_worker.records import Api
 from sync_worker.runs.preview import Preview, preview
@@ -78,7 +78,7 @@ def _of_file(arguments: argparse.Namespace) -> Preview:
         rows = read_saved(_content(arguments.file), arguments.api)
     except OSError as error:
         raise ConfigError(f"{name} cannot be read ({error.strerror or error}). Try: another file") from None
-    except RecordRefused as error:
+    except RecordRejected as error:
         raise ConfigError(
             f"{name}: {error}. Try: a response of GET /api/public/v2/observations, its data, or one observation a line"
         ) from None

@@ -21,7 +21,7 @@ from sync_worker.ledger.lease import BACKFILL, LIVE
 from sync_worker.ledger.ledger import Ledger
 from sync_worker.ledger.merging.hourly_counts import done_by_hour, known_by_hour, take_hourly_counts
 from sync_worker.ledger.merging.memory import Memory
-from sync_worker.ledger.merging.rows import (
+from sync_worker.ledger.merging.observations import (
     Pair,
     take_dead_letters,
     take_deliveries,

@@ -17,7 +17,7 @@ _SCOPE = "merged "
 class Taken:
     """What was taken in from one file, of one source."""
 
-    hours: Counter[int] = field(default_factory=Counter)  # rows done, by the hour they start in, counted from 1970
+    hours: Counter[int] = field(default_factory=Counter)  # done, by the hour they start in, counted from 1970
     letters_ms: int = 0  # dead letters made up to then, Unix ms
 
     def at_least(self, hours: Mapping[int, int], letters_ms: int) -> None:
@@ -41,7 +41,7 @@ class Memory:
         files = {}
         for scope, text in rows:
             stored = json.loads(text)
-            hours = Counter({int(hour): rows for hour, rows in stored["hours"].items()})
+            hours = Counter({int(hour): count for hour, count in stored["hours"].items()})
             files[str(scope).removeprefix(_SCOPE)] = Taken(hours, stored["letters_ms"])
         return cls(files)
 
@@ -50,7 +50,7 @@ class Memory:
         return self.files.get(file_id, Taken())
 
     def shared(self, other: Memory) -> Counter[int]:
-        """Return how many rows of each hour both files took in from the same third ones."""
+        """Return how many observations of each hour both files took in from the same third ones."""
         shared = Counter[int]()
         for file_id in self.files.keys() & other.files.keys():
             shared.update(self.files[file_id].hours & other.files[file_id].hours)

@@ -1,4 +1,7 @@
-"""Rows, their traces, deliveries and dead letters of the attached file, source by source, by statements that stream."""
+"""Observations, their traces, deliveries and dead letters of the attached file, source by source.
+
+By statements that stream.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from sync_worker.ledger.records import DeadLetter
 from sync_worker.ledger.store import SENT_COLUMNS
 
 _LETTER_COLUMNS = ", ".join(name for name in DeadLetter.__slots__ if name not in {"id", "source_id"})
-_SAME_ROW = "{0}.trace_id IS {1}.trace_id AND {0}.observation_id = {1}.observation_id"
+_SAME_OBSERVATION = "{0}.trace_id IS {1}.trace_id AND {0}.observation_id = {1}.observation_id"
 
 #: What both know of a trace; where they differ, what stood here stays.
 _JOINED = "json_patch(json_patch(context, excluded.context), context)"
@@ -56,7 +59,7 @@ def take_deliveries(pair: Pair) -> None:
 
 
 def take_sent(pair: Pair) -> int:
-    """Take in sent rows, of a row that both know its later state; returns how many were not known in that state."""
+    """Take in sent observations, of one that both know its later state; returns how many were not known in that state."""
     return pair.change(
         f"INSERT INTO main.sent ({SENT_COLUMNS}) SELECT :own, trace_id, observation_id, start_ms, updated_ms, "
         "fingerprint, sent_ms, (SELECT new FROM temp.numbers WHERE old = delivery) FROM other.sent "
@@ -68,7 +71,7 @@ def take_sent(pair: Pair) -> int:
 
 
 def take_second_reads(pair: Pair) -> None:
-    """Take in which rows are to be read once more; what this file knows of a row stays."""
+    """Take in which observations are to be read once more; what this file knows of an observation stays."""
     pair.change(
         "INSERT OR IGNORE INTO main.second_reads (source_id, trace_id, observation_id, start_ms, due_ms, tries) "
         "SELECT :own, trace_id, observation_id, start_ms, due_ms, tries FROM other.second_reads "
@@ -102,12 +105,11 @@ def take_dead_letters(pair: Pair, taken_to_ms: int) -> int:
 
     What was dead-lettered and then accepted, in either file, is settled.
     """
-    accepted = (
-        f"SELECT 1 FROM main.sent s WHERE s.source_id = :own AND {_SAME_ROW.format('s', '{0}')} AND s.sent_ms >= "
-    )
+    same = _SAME_OBSERVATION.format("s", "{0}")
+    accepted = f"SELECT 1 FROM main.sent s WHERE s.source_id = :own AND {same} AND s.sent_ms >= "
     pair.change(
         f"DELETE FROM main.dead_letters AS d WHERE source_id = :own AND EXISTS ({accepted.format('d')} d.made_ms) "
-        f"AND EXISTS (SELECT 1 FROM other.sent o WHERE o.source_id = :other AND {_SAME_ROW.format('o', 'd')})"
+        f"AND EXISTS (SELECT 1 FROM other.sent o WHERE o.source_id = :other AND {_SAME_OBSERVATION.format('o', 'd')})"
     )
     first_new = int(pair.ledger.execute("SELECT coalesce(max(id), 0) FROM main.dead_letters").fetchone()[0])
     pair.change(
@@ -115,7 +117,7 @@ def take_dead_letters(pair: Pair, taken_to_ms: int) -> int:
         "FROM other.dead_letters d WHERE source_id = :other AND made_ms > :taken "
         f"AND NOT EXISTS ({accepted.format('d')} d.made_ms) "
         "AND NOT EXISTS (SELECT 1 FROM main.dead_letters m WHERE m.source_id = :own "
-        f"AND {_SAME_ROW.format('m', 'd')} AND m.made_ms >= d.made_ms) "
+        f"AND {_SAME_OBSERVATION.format('m', 'd')} AND m.made_ms >= d.made_ms) "
         "AND NOT EXISTS (SELECT 1 FROM main.dead_letters m WHERE d.observation_id IS NULL AND m.source_id = :own "
         "AND m.observation_id IS NULL AND m.made_ms = d.made_ms AND m.reason = d.reason "
         "AND m.spans IS d.spans) ORDER BY id",
@@ -124,7 +126,7 @@ def take_dead_letters(pair: Pair, taken_to_ms: int) -> int:
     pair.change(
         "DELETE FROM main.dead_letters AS d WHERE source_id = :own AND id <= :first AND EXISTS ("
         "SELECT 1 FROM main.dead_letters m WHERE m.source_id = :own AND m.id > :first "
-        f"AND {_SAME_ROW.format('m', 'd')})",
+        f"AND {_SAME_OBSERVATION.format('m', 'd')})",
         first=first_new,
     )
     counted = "SELECT coalesce(sum(spans), 0) FROM main.dead_letters WHERE id > ?"
