@@ -59,7 +59,7 @@ def take_deliveries(pair: Pair) -> None:
 
 
 def take_sent(pair: Pair) -> int:
-    """Take in sent observations, of one that both know its later state; returns how many were not known in that state."""
+    """Take in what was sent, of one that both know its later state; returns how many were not known in that state."""
     return pair.change(
         f"INSERT INTO main.sent ({SENT_COLUMNS}) SELECT :own, trace_id, observation_id, start_ms, updated_ms, "
         "fingerprint, sent_ms, (SELECT new FROM temp.numbers WHERE old = delivery) FROM other.sent "
