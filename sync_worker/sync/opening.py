@@ -128,7 +128,9 @@ async def ask_time(
 ) -> None:
     """Request the time of a source's Langfuse, before anything else. Raises as requests do."""
     known = ledger.source_by_key(keys_of(source), source.target)
-    client = _client(source, settings, known, clock, max_elapsed, rate_limiters, concurrency_limits, transports, Limits())
+    client = _client(
+        source, settings, known, clock, max_elapsed, rate_limiters, concurrency_limits, transports, Limits()
+    )
     try:
         await client.ask_time()
     finally:
@@ -151,7 +153,9 @@ def _client(
         source.langfuse_base_url,
         source.langfuse_public_key,
         source.langfuse_secret_key.get_secret_value(),
-        rate_limits=rate_limiters.of_keys(keys_of(source)) if known is None else rate_limiters.of(organization_scope(known)),
+        rate_limits=rate_limiters.of_keys(keys_of(source))
+        if known is None
+        else rate_limiters.of(organization_scope(known)),
         backoff=Backoff("Langfuse", clock, max_elapsed),
         clock=clock,
         concurrency=concurrency_limits.of(source.langfuse_base_url),
