@@ -111,6 +111,8 @@ class Backoff:
         Raises RetryDeadlineExceeded, Stopped, and immediately whatever else `attempt` raises.
         """
         while True:
+            self._clock.check()
+            await self.ready()
             try:
                 result = await attempt()
             except TransientError as error:

@@ -63,6 +63,8 @@ class Observation:
     trace_output: str | None = None
     api: Api = "v2"  # which generation told it
     unsettled: bool = False  # listed twice with this start: two versions that the store has yet to merge
+    #: What `spans.fingerprint` made of it: comparing and sending ask for it, and a copy has its own.
+    own_fingerprint: bytes | None = field(default=None, init=False, compare=False, repr=False)
 
     @property
     def is_synthetic_root(self) -> bool:

@@ -65,16 +65,11 @@ async def _has_v1(client: LangfuseClient) -> tuple[bool, str]:
 
 
 async def _is_there(client: LangfuseClient, path: str, params: dict[str, str]) -> tuple[bool, str]:
-    while True:
-        try:
-            await client.get(path, params)
-        except EndpointMissing as missing:
-            return False, str(missing)
-        except TransientError as error:
-            await client.backoff.wait(error)
-        else:
-            client.backoff.success()
-            return True, ""
+    try:
+        await client.backoff.retry(lambda: client.get(path, params))
+    except EndpointMissing as missing:
+        return False, str(missing)
+    return True, ""
 
 
 async def _version(client: LangfuseClient) -> str | None:

@@ -34,6 +34,10 @@ _BEYOND = 1_000_000
 log = logging.getLogger(__name__)
 
 
+class NotServedError(Exception):
+    """A page is too much for the server, or an observation is to blame: it is not tried again."""
+
+
 @dataclass(slots=True)
 class Trial:
     """How often one observation failed, and how often in a row another was served after that."""
@@ -81,30 +85,28 @@ class Paging:
         None when it is too much, or, for one observation, when that observation is to blame.
         """
         trial = Trial()
-        while True:
-            self.client.clock.check()
-            await self.client.backoff.ready()
+
+        async def attempt() -> Part:
             try:
-                part = await fetch_part(self.client, question, limit, page)
+                return await fetch_part(self.client, question, limit, page)
             except (PageTooHeavy, ServerError) as error:
                 self.errors += 1
                 self._error = error
                 if limit > 1:
                     trial.tries += 1
                     if trial.tries >= _TRIES or isinstance(error, PageTooHeavy):
-                        return None
-                    await self.client.backoff.wait(error)
-                    continue
-                if await self.prove_unservable(trial, question.interval):
+                        raise NotServedError from error
+                elif await self.prove_unservable(trial, question.interval):
                     self.size.reset()
-                    return None
-                await self.client.backoff.wait(error)
-            except TransientError as error:
-                await self.client.backoff.wait(error)
-            else:
-                self.client.backoff.success()
-                self._remember(part)
-                return part
+                    raise NotServedError from error
+                raise
+
+        try:
+            part = await self.client.backoff.retry(attempt)
+        except NotServedError:
+            return None
+        self._remember(part)
+        return part
 
     async def total(self, question: Question, *, beyond: bool = False) -> int:
         """Return how many observations the server counts, whether or not it serves them.
@@ -116,19 +118,16 @@ class Paging:
         """
         pages = chain(() if beyond else (1, 2), repeat(_BEYOND))
         page = next(pages)
-        while True:
-            self.client.clock.check()
-            await self.client.backoff.ready()
+
+        async def attempt() -> Part:
+            nonlocal page
             try:
-                part = await fetch_part(self.client, question, 1, page)
-            except (PageTooHeavy, ServerError) as error:
+                return await fetch_part(self.client, question, 1, page)
+            except (PageTooHeavy, ServerError):
                 page = next(pages)
-                await self.client.backoff.wait(error)
-            except TransientError as error:
-                await self.client.backoff.wait(error)
-            else:
-                self.client.backoff.success()
-                return part.total
+                raise
+
+        return (await self.client.backoff.retry(attempt)).total
 
     async def alone(self, question: Question) -> Page:
         """Return the only observation of a question, which was to blame.

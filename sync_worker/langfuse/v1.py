@@ -12,14 +12,20 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
-from sync_worker.errors import TransientError
 from sync_worker.intervals import Interval
-from sync_worker.langfuse.client import EndpointMissing, LangfuseClient, PageTooHeavy, RequestRejected, ServerError
+from sync_worker.langfuse.client import (
+    Answer,
+    EndpointMissing,
+    LangfuseClient,
+    PageTooHeavy,
+    RequestRejected,
+    ServerError,
+)
 from sync_worker.langfuse.filters import any_of, not_before, parts
 from sync_worker.langfuse.listing import MAX_ROWS, OBSERVATIONS, TRACES, Listing
 from sync_worker.langfuse.media import Media
 from sync_worker.langfuse.observations import parse_all
-from sync_worker.langfuse.paging import Trial
+from sync_worker.langfuse.paging import NotServedError, Trial
 from sync_worker.langfuse.reader import Page, Unreadable
 from sync_worker.langfuse.walk import Walk, Walked
 from sync_worker.records import SYNTHETIC_ROOT_PREFIX, Api, Observation
@@ -180,21 +186,22 @@ class V1Reader:
         """Fetch a single observation by its id; None where it is not there."""
         path = f"{listing.path}/{quote(item_id, safe='')}"
         paging, trial = self._walk_of(listing).paging, Trial()
-        while True:
+
+        async def attempt() -> Answer:
             try:
-                answer = await self._client.attempt(path, {"fields": "core,io"} if listing is TRACES else {})
-            except (EndpointMissing, RequestRejected):
-                return None
+                return await self._client.attempt(path, {"fields": "core,io"} if listing is TRACES else {})
             except (PageTooHeavy, ServerError) as error:
                 now = self._client.clock.now_ms()
                 if await paging.prove_unservable(trial, Interval(now, now)):
-                    return Page(unreadable=[Unreadable(f"Langfuse cannot serve it: {error}", *listing.ids(item_id))])
-                await self._client.backoff.wait(error)
-            except TransientError as error:
-                await self._client.backoff.wait(error)
-            else:
-                self._client.backoff.success()
-                break
+                    raise NotServedError(str(error)) from error
+                raise
+
+        try:
+            answer = await self._client.backoff.retry(attempt)
+        except (EndpointMissing, RequestRejected):
+            return None
+        except NotServedError as error:
+            return Page(unreadable=[Unreadable(f"Langfuse cannot serve it: {error}", *listing.ids(item_id))])
         return Page(*parse_all([answer.body], listing.parse), answer.size)
 
     def _walk_of(self, listing: Listing) -> Walk:

@@ -127,8 +127,8 @@ class V2Reader:
             self._remember(fields, page)
             return page, after
 
-        async def alone(error: TransientError) -> tuple[Page, str | None]:
-            return await self._alone(fields, params, cursor, error)
+        async def alone(_: TransientError) -> tuple[Page, str | None]:
+            return await self._alone(fields, params, cursor)
 
         return await fetch_fitting(self._client, size, fetch, alone)
 
@@ -149,53 +149,41 @@ class V2Reader:
         observations, refused = parse_all(data, parse_v2_observation)
         return Page(observations, refused, answer.size), after or None
 
-    async def _alone(
-        self, fields: str, params: Mapping[str, str], cursor: str | None, error: TransientError
-    ) -> tuple[Page, str | None]:
+    async def _alone(self, fields: str, params: Mapping[str, str], cursor: str | None) -> tuple[Page, str | None]:
         """Handle an observation not served even alone: list it metadata-only, as a dead letter, and step over it.
 
         It is only to blame when the server does list it, fails on it once more, and serves the content of another
         observation then: else the server is at error, which is waited out.
         """
         tries = 0
-        while True:
-            self._client.clock.check()
-            await self._client.backoff.ready()
-            try:
-                listed, after = await self._fetch(METADATA_ONLY, params, cursor, 1)
-                served = await self._fetch_content(fields, params, cursor)
-                if not isinstance(served, TransientError):
-                    self._client.backoff.success()
-                    self._remember(fields, served[0])
-                    return served
-                error = served
-                tries += 1
-                if not await self._prove_unservable(fields, listed, tries):
-                    raise error
-            except TransientError as down:
-                await self._client.backoff.wait(down)
-                continue
-            observations = len(listed.observations) + len(listed.unreadable)
-            if observations > 1:
-                raise TransientError(
-                    f"{error}; and a page of one observation holds {observations}, so that none can be stepped over"
-                )
-            self._client.backoff.success()
-            self._sizes[fields].reset()
-            page = Page(unreadable=listed.unreadable)
-            for observation in listed.observations:
-                log.warning(
-                    "observation %s cannot be served: %s", observation.id, error, extra={"action": "dead-letter"}
-                )
-                page.unreadable.append(
-                    Unreadable(
-                        f"Langfuse cannot serve it: {error}",
-                        observation.id,
-                        observation.trace_id,
-                        start_ms=observation.start_ms,
-                    )
-                )
-            return page, after
+
+        async def attempt() -> tuple[Page, str | None, TransientError | None]:
+            nonlocal tries
+            listed, after = await self._fetch(METADATA_ONLY, params, cursor, 1)
+            served = await self._fetch_content(fields, params, cursor)
+            if not isinstance(served, TransientError):
+                return *served, None
+            tries += 1
+            if not await self._prove_unservable(fields, listed, tries):
+                raise served
+            return listed, after, served
+
+        found, after, unserved = await self._client.backoff.retry(attempt)
+        if unserved is None:
+            self._remember(fields, found)
+            return found, after
+        observations = len(found.observations) + len(found.unreadable)
+        if observations > 1:
+            raise TransientError(
+                f"{unserved}; and a page of one observation holds {observations}, so that none can be stepped over"
+            )
+        self._sizes[fields].reset()
+        page = Page(unreadable=found.unreadable)
+        for one in found.observations:
+            log.warning("observation %s cannot be served: %s", one.id, unserved, extra={"action": "dead-letter"})
+            reason = f"Langfuse cannot serve it: {unserved}"
+            page.unreadable.append(Unreadable(reason, one.id, one.trace_id, start_ms=one.start_ms))
+        return page, after
 
     async def _fetch_content(
         self, fields: str, params: Mapping[str, str], cursor: str | None

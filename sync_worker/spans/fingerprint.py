@@ -22,7 +22,16 @@ _LONGEST_ENDED = SIZE_BYTES + len(_OF_V1)
 
 
 def fingerprint(row: Observation) -> bytes:
-    """Return 8 to 11 bytes that differ, for all that matters, when what two states of a row export differs."""
+    """Return 8 to 11 bytes that differ, for all that matters, when what two states of a row export differs.
+
+    They are computed once: a row is not changed after it was parsed.
+    """
+    if row.own_fingerprint is None:
+        row.own_fingerprint = _compute(row)
+    return row.own_fingerprint
+
+
+def _compute(row: Observation) -> bytes:
     own = [
         row.type,
         row.name,
