@@ -60,10 +60,17 @@ class RecordedLangfuse(Server[Request]):
     secret_key = "sk-lf-demo"  # noqa: S105
     version = "4.16.0"
 
-    def __init__(self, rows: Iterable[Mapping[str, Any]] = (), *, project_id: str = "h1-proj-a") -> None:
+    def __init__(
+        self,
+        rows: Iterable[Mapping[str, Any]] = (),
+        *,
+        project_id: str = "h1-proj-a",
+        organization_id: str = "h1-org",
+    ) -> None:
         super().__init__()
         self.rows = RowStore(rows)
         self.project_id = project_id
+        self.organization_id = organization_id
 
     def parse(self, request: Request) -> Request:
         """Return the request as it is."""
@@ -113,7 +120,7 @@ class RecordedLangfuse(Server[Request]):
         return None
 
     def _projects(self) -> Reply:
-        organization = {"id": "h1-org", "name": "H1 Org"}
+        organization = {"id": self.organization_id, "name": "H1 Org"}
         project = {"id": self.project_id, "name": self.project_name, "organization": organization, "metadata": {}}
         return json_reply(200, {"data": [project]})
 

@@ -51,7 +51,11 @@ def test_toml_example_loads(tmp_path: Path) -> None:
     for name in re.findall(r"/run/secrets/(\w+)", text):
         (tmp_path / name).write_text("dummy-key-0001")
     settings = load({}, tmp_path)
-    assert [(source.name, len(source.routes)) for source in settings.sources] == [("shop", 2), ("support", 1)]
+    assert [(source.name, len(source.routes)) for source in settings.sources] == [
+        ("shop", 2),
+        ("support", 1),
+        ("support/lab", 1),
+    ]
     assert settings.warnings == ()
 
 

@@ -36,7 +36,9 @@ class Phoenix:
     start: Callable[[], None]
 
     def spans(self, project: str) -> list[dict[str, Any]]:
-        """Return all spans of a project, as Phoenix's REST API lists them."""
+        """Return all spans of a project, as Phoenix's REST API lists them; none while it has no such project."""
+        if project not in self.projects():
+            return []
         found: list[dict[str, Any]] = []
         cursor = None
         while True:
@@ -97,12 +99,12 @@ def rotel(onward: AnyReceiver, folder: Path) -> Iterator[str]:
         yield url
 
 
-def wait_until(is_done: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Wait for what another process does by itself."""
+def wait_until(is_done: Callable[[], bool], seconds: float = 180.0, every: float = 0.1) -> None:
+    """Wait for what another process does by itself; asking must not keep it from doing so."""
     ends = time.monotonic() + seconds
     while not is_done():
         assert time.monotonic() < ends
-        time.sleep(0.1)
+        time.sleep(every)
 
 
 @contextmanager

@@ -58,7 +58,7 @@ def test_phoenix(make_world: MakeWorld, phoenix: Phoenix) -> None:  # noqa: F811
     code, sent, errors = _once(made)
     assert (code, errors, sent["prod"]) == (0, {}, 0)
     assert sent["prod/phoenix"] == len(expected)
-    wait_until(lambda: len(phoenix.spans("lab")) >= len(expected))
+    wait_until(lambda: len(phoenix.spans("lab")) >= len(expected), every=5.0)
     arrived = phoenix.spans("lab")
     assert Counter((one["context"]["trace_id"], one["context"]["span_id"]) for one in arrived) == expected
     assert phoenix.projects() == {"default", "lab"}
