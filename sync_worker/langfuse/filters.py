@@ -29,6 +29,11 @@ def any_of(column: str, values: Sequence[str]) -> dict[str, Any]:
     }
 
 
+def none_of(column: str, values: Sequence[str]) -> dict[str, Any]:
+    """Return the condition that a column has none of these values."""
+    return any_of(column, values) | {"operator": "none of"}
+
+
 def is_text(column: str, value: str) -> dict[str, Any]:
     """Return the condition that a column has this value."""
     return {"type": "string", "column": column, "operator": "=", "value": langfuse_id(value)}

@@ -50,17 +50,25 @@ class Reader(Protocol):
     api: Api
     #: Whether a metadata-only listing is cheap for server and network; else counts are compared first.
     metadata_only_is_cheap: bool
+    #: Whether `interval` can leave out environments.
+    leaves_out_environments: bool
 
     @property
     def limits(self) -> dict[str, int]:
         """Observations a page by kind of page, as found so far: initial sizes for the next reader of this server."""
 
     def interval(
-        self, interval: Interval, *, metadata_only: bool = False, ended_since_ms: int | None = None
+        self,
+        interval: Interval,
+        *,
+        metadata_only: bool = False,
+        ended_since_ms: int | None = None,
+        without_environments: Sequence[str] = (),
     ) -> AsyncGenerator[Page, None]:
         """Walk all observations that start in the interval, newest first; `metadata_only` leaves out content.
 
-        `ended_since_ms` leaves out observations that ended before it, and those that have no end.
+        `ended_since_ms` leaves out observations that ended before it, and those that have no end;
+        `without_environments`, where the reader can, those in these environments.
         """
 
     def traces(

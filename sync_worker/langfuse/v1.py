@@ -42,6 +42,7 @@ class V1Reader:
 
     api: Api = "v1"
     metadata_only_is_cheap = False
+    leaves_out_environments = False
 
     def __init__(
         self, client: LangfuseClient, limits: Mapping[str, int] | None = None, version: str | None = None
@@ -69,12 +70,18 @@ class V1Reader:
         return await self._observations.count(interval) + await self._traces.count(interval)
 
     async def interval(
-        self, interval: Interval, *, metadata_only: bool = False, ended_since_ms: int | None = None
+        self,
+        interval: Interval,
+        *,
+        metadata_only: bool = False,
+        ended_since_ms: int | None = None,
+        without_environments: Sequence[str] = (),
     ) -> AsyncGenerator[Page, None]:
-        """Walk all observations that start in the interval, newest first.
+        """Walk all observations that start in the interval, newest first, in all environments.
 
         Older servers cannot be asked for what ended lately: to them, nothing did.
         """
+        del without_environments
         if ended_since_ms is not None:
             conditions = [not_before("endTime", ended_since_ms)]
             walk = self._walk(OBSERVATIONS, interval, conditions) if self._filters else _no_pages()

@@ -15,7 +15,7 @@ from sync_worker.errors import TransientError
 from sync_worker.intervals import Interval
 from sync_worker.langfuse.ahead import walk_ahead
 from sync_worker.langfuse.client import LangfuseClient, PageTooHeavy, ServerError
-from sync_worker.langfuse.filters import any_of, filtered, not_before, parts
+from sync_worker.langfuse.filters import any_of, filtered, none_of, not_before, parts
 from sync_worker.langfuse.media import Media
 from sync_worker.langfuse.metrics import count_observations
 from sync_worker.langfuse.observations import parse_all, parse_v2_observation
@@ -46,6 +46,7 @@ class V2Reader:
 
     api: Api = "v2"
     metadata_only_is_cheap = True
+    leaves_out_environments = True
 
     def __init__(self, client: LangfuseClient, limits: Mapping[str, int] | None = None) -> None:
         self._client = client
@@ -70,12 +71,20 @@ class V2Reader:
         return await count_observations(self._client, interval)
 
     def interval(
-        self, interval: Interval, *, metadata_only: bool = False, ended_since_ms: int | None = None
+        self,
+        interval: Interval,
+        *,
+        metadata_only: bool = False,
+        ended_since_ms: int | None = None,
+        without_environments: Sequence[str] = (),
     ) -> AsyncGenerator[Page, None]:
         """Walk all observations that start in the interval, newest first."""
         params = _bounds(interval)
-        if ended_since_ms is not None:
-            params |= filtered(not_before("endTime", ended_since_ms))
+        conditions = [] if ended_since_ms is None else [not_before("endTime", ended_since_ms)]
+        if without_environments:
+            conditions.append(none_of("environment", without_environments))
+        if conditions:
+            params |= filtered(*conditions)
         return self._walk(METADATA_ONLY if metadata_only else FULL, params)
 
     async def traces(

@@ -1,6 +1,8 @@
-"""Completed intervals."""
+"""Completed intervals, and the rules that each was read under."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from sync_worker.intervals import Interval, gaps, merged
 from sync_worker.ledger.store import Store
@@ -23,21 +25,54 @@ class CompletedIntervals(Store):
             found.setdefault(role, []).append(Interval(start, end))
         return {role: merged(intervals) for role, intervals in found.items()}
 
-    def add_completed(self, source_id: int, role: str, interval: Interval) -> None:
-        """Add an interval within the current transaction, merged with those that it touches."""
+    def completed_with_rules(self, source_id: int) -> list[tuple[Interval, str, str]]:
+        """Return the completed intervals of all roles with role and digest of the rules that each was read under."""
+        rows = self.query("SELECT from_ms, to_ms, role, rules FROM coverage WHERE source_id = ?", [source_id])
+        return [(Interval(start, end), role, rules) for start, end, role, rules in rows]
+
+    def add_completed(self, source_id: int, role: str, interval: Interval, rules: str = "") -> None:
+        """Add an interval within the current transaction, merged with those that it touches of the same rules.
+
+        What it overlaps of others was read again: these keep the rest.
+        """
+        if interval.length <= 0:
+            return
         touching = self.query(
             "DELETE FROM coverage WHERE source_id = ? AND role = ? AND from_ms <= ? AND to_ms >= ? "
-            "RETURNING from_ms, to_ms",
+            "RETURNING from_ms, to_ms, rules",
             [source_id, role, interval.end, interval.start],
         )
-        for whole in merged([interval, *(Interval(*row) for row in touching)]):
-            self.execute("INSERT INTO coverage VALUES (?, ?, ?, ?)", [source_id, role, whole.start, whole.end])
+        same = merged([interval, *(Interval(start, end) for start, end, name in touching if name == rules)])
+        kept = [(part, rules) for part in same]
+        kept += [
+            (part, name) for start, end, name in touching if name != rules for part in gaps(Interval(start, end), same)
+        ]
+        self._insert(source_id, role, kept)
 
     def reopen(self, source_id: int, role: str, interval: Interval) -> None:
         """Reopen an interval of a role: the next run reads it again."""
         with self.transaction(fenced=False):
-            left = [part for whole in self.completed_intervals(source_id, role) for part in gaps(whole, [interval])]
+            left = [
+                (part, rules)
+                for whole, whose, rules in self.completed_with_rules(source_id)
+                if whose == role
+                for part in gaps(whole, [interval])
+            ]
             self.execute("DELETE FROM coverage WHERE source_id = ? AND role = ?", [source_id, role])
-            self.execute_many(
-                "INSERT INTO coverage VALUES (?, ?, ?, ?)", [(source_id, role, part.start, part.end) for part in left]
-            )
+            self._insert(source_id, role, left)
+
+    def _insert(self, source_id: int, role: str, intervals: Iterable[tuple[Interval, str]]) -> None:
+        self.execute_many(
+            "INSERT INTO coverage (source_id, role, from_ms, to_ms, rules) VALUES (?, ?, ?, ?, ?)",
+            [(source_id, role, part.start, part.end, rules) for part, rules in intervals],
+        )
+
+    def store_rules(self, digest: str, text: str) -> None:
+        """Store what a digest stands for."""
+        if digest and not self.query("SELECT 1 FROM rules WHERE digest = ?", [digest]):
+            with self.transaction(fenced=False):
+                self.execute("INSERT OR IGNORE INTO rules (digest, text) VALUES (?, ?)", [digest, text])
+
+    def rules(self) -> dict[str, str]:
+        """Return the texts of all rules that intervals may name, by digest."""
+        return dict(self.query("SELECT digest, text FROM rules"))

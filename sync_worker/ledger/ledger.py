@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from sync_worker.errors import DeadLettersFull
 from sync_worker.intervals import Interval, gaps, merged
 from sync_worker.ledger.claims import unclaim
-from sync_worker.ledger.dead_letters import DeadLetters
 from sync_worker.ledger.hourly_counts import add_forgotten, completed_by_hour, forgotten_hours
 from sync_worker.ledger.intervals import CompletedIntervals
 from sync_worker.ledger.lease import BACKFILL
 from sync_worker.ledger.records import DeadLetter, SecondRead, SentObservation, TraceNote, Waiting
 from sync_worker.ledger.requests import Requests
 from sync_worker.ledger.second_reads import SecondReads
+from sync_worker.ledger.selected import Selected
 from sync_worker.ledger.sources import Sources
 from sync_worker.ledger.store import SENT_COLUMNS, in_lists, storable
 from sync_worker.ledger.trace_claims import claim_traces, release_traces
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _SENT_OF = "FROM sent s WHERE s.source_id = t.source_id AND s.trace_id = t.trace_id"
 
 
-class Ledger(Sources, CompletedIntervals, DeadLetters, SecondReads):
+class Ledger(Sources, CompletedIntervals, Selected, SecondReads):
     """The whole state file: all parts, and changes that concern several parts."""
 
     def requests(self, organization: str) -> Requests:
@@ -222,13 +222,14 @@ class Ledger(Sources, CompletedIntervals, DeadLetters, SecondReads):
         interval: Interval,
         notes: Iterable[TraceNote],
         dead_letters: Sequence[DeadLetter],
+        rules: str = "",
     ) -> None:
         """Store a completed interval, its pending traces and its dead letters in one transaction.
 
-        A backfill releases its claim.
+        `rules` is the digest of the rules that it was read under. A backfill releases its claim.
         """
         with self.transaction():
-            self.add_completed(source_id, role, interval)
+            self.add_completed(source_id, role, interval, rules)
             if self.lease is not None and self.lease.role == BACKFILL:
                 unclaim(self, source_id, interval)
             self._store_traces(source_id, notes)
@@ -263,7 +264,8 @@ class Ledger(Sources, CompletedIntervals, DeadLetters, SecondReads):
             "SELECT trace_id, earliest_ms, newest_ms, "
             f"(SELECT min(start_ms) {_SENT_OF}), (SELECT max(start_ms) {_SENT_OF}) "
             "FROM traces t WHERE source_id = ? AND newest_ms < ? AND pending = 0 AND open_ms IS NULL AND NOT EXISTS "
-            "(SELECT 1 FROM second_reads WHERE source_id = t.source_id AND trace_id = t.trace_id) ORDER BY newest_ms",
+            "(SELECT 1 FROM second_reads WHERE source_id = t.source_id AND trace_id = t.trace_id) AND NOT EXISTS "
+            "(SELECT 1 FROM whole_traces WHERE source_id = t.source_id AND trace_id = t.trace_id) ORDER BY newest_ms",
             [source_id, before_ms],
         )
         for trace, earliest, newest, first, last in rows:

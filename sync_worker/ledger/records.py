@@ -43,6 +43,8 @@ class TraceNote:
     context: dict[str, Any] = field(default_factory=dict)
     open_ms: int | None = None  # since when it is sent but for a root that has not ended
     origin: str | None = None  # the setting that decided the project, as `spans.routing` names it; None: not known
+    left_out_by: str | None = None  # the rule that leaves the trace out, as `selection` names it
+    rules: str | None = None  # the digest of the rules that it belongs to
 
 
 @dataclass(frozen=True, slots=True)

@@ -216,5 +216,21 @@ def step_9(db: Database) -> None:
     db.conn.execute("PRAGMA user_version = 9")
 
 
+@steps()
+def step_10(db: Database) -> None:
+    """Keep which rules left a trace out, which rules an interval was read under, and what is to be sent whole."""
+    db.conn.execute("ALTER TABLE traces ADD COLUMN left_out_by TEXT")  # NULL: by none
+    db.conn.execute("ALTER TABLE traces ADD COLUMN rules TEXT")  # the digest of the rules that left it out
+    db.conn.execute("CREATE INDEX traces_left_out ON traces (source_id, left_out_by) WHERE left_out_by IS NOT NULL")
+    db.conn.execute("ALTER TABLE coverage ADD COLUMN rules TEXT NOT NULL DEFAULT ''")  # '': left nothing out
+    db.table("rules").create({"digest": str, "text": str}, pk="digest", not_null={"text"})
+    db.conn.execute(
+        """CREATE TABLE whole_traces (
+             source_id INTEGER NOT NULL, trace_id TEXT NOT NULL,
+             PRIMARY KEY (source_id, trace_id)) WITHOUT ROWID"""
+    )
+    db.conn.execute("PRAGMA user_version = 10")
+
+
 #: The version this program writes.
-SCHEMA_VERSION = 9
+SCHEMA_VERSION = 10

@@ -10,14 +10,23 @@ from sync_worker.ledger.lease import LIVE
 from sync_worker.ledger.records import Pending, TraceNote
 from sync_worker.ledger.store import Store, in_lists, storable
 
-_COLUMNS = "trace_id, pending, earliest_ms, newest_ms, check_ms, pending_ms, project, context, open_ms, origin"
-_INSERT = f"INSERT INTO traces (source_id, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+_COLUMNS = (
+    "trace_id, pending, earliest_ms, newest_ms, check_ms, pending_ms, project, context, open_ms, origin, left_out_by, "
+    "rules"
+)
+_INSERT = f"INSERT INTO traces (source_id, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+#: A trace that has a project is sent; one that is left out stays so until it gets one.
+_LEFT_OUT = ", ".join(
+    f"{name} = CASE WHEN coalesce(project, excluded.project) IS NULL THEN coalesce(excluded.{name}, {name}) END"
+    for name in ("left_out_by", "rules")
+)
 #: The project is decided once: the first stays, also when two runs decide at the same moment.
 _REPLACE = (
     "ON CONFLICT (source_id, trace_id) DO UPDATE SET pending = excluded.pending, earliest_ms = excluded.earliest_ms, "
     "newest_ms = excluded.newest_ms, check_ms = excluded.check_ms, pending_ms = excluded.pending_ms, "
     "origin = CASE WHEN project IS NULL THEN excluded.origin ELSE origin END, "
-    "project = coalesce(project, excluded.project), context = excluded.context, open_ms = excluded.open_ms"
+    "project = coalesce(project, excluded.project), context = excluded.context, open_ms = excluded.open_ms, "
+    f"{_LEFT_OUT}"
 )
 #: Only the live sync knows which observations of a pending trace remain: other runs leave it pending.
 _MERGE = (
@@ -26,7 +35,7 @@ _MERGE = (
     "check_ms = CASE WHEN pending THEN check_ms ELSE excluded.check_ms END, "
     "pending_ms = coalesce(pending_ms, excluded.pending_ms), "
     "origin = CASE WHEN project IS NULL THEN excluded.origin ELSE origin END, "
-    "project = coalesce(project, excluded.project), context = excluded.context"
+    f"project = coalesce(project, excluded.project), context = excluded.context, {_LEFT_OUT}"
 )
 
 
@@ -132,7 +141,7 @@ class Traces(Store):
                 (
                     source_id, storable(note.trace_id), int(note.pending), note.earliest_ms, note.newest_ms,
                     note.check_ms, note.pending_ms, note.project, json.dumps(note.context, ensure_ascii=True),
-                    note.open_ms, note.origin,
+                    note.open_ms, note.origin, note.left_out_by, note.rules,
                 )
                 for note in notes
             ],
@@ -143,7 +152,7 @@ class Traces(Store):
         self.execute_many(
             _INSERT + "ON CONFLICT (source_id, trace_id) DO NOTHING",
             [
-                (source_id, trace, 0, start, start, 0, None, project, "{}", None, None)
+                (source_id, trace, 0, start, start, 0, None, project, "{}", None, None, None, None)
                 for trace, start, project in traces
             ],
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from sync_worker.intervals import Interval
@@ -35,9 +35,18 @@ class Dedupe:
         self._dead_letters = dead_letters
 
     def fresh(
-        self, taken: Mapping[str, Sequence[Observation]], sends: Interval, *, again: bool
+        self,
+        taken: Mapping[str, Sequence[Observation]],
+        sends: Interval,
+        *,
+        again: bool,
+        undecided: Collection[str] = (),
+        left_out: Collection[str] = (),
     ) -> dict[str, list[Observation]]:
-        """Return, by trace, what to send: not done, in `sends`, not claimed by others. `again`: also what is done."""
+        """Return, by trace, what to send: not done, in `sends`, not claimed by others. `again`: also what is done.
+
+        Of traces that are left out (`left_out`) what is done was not sent; of those that are `undecided` nothing was.
+        """
         session = self._session
         done = {} if again else session.ledger.completed_observations(session.source_id, taken)
         refreshed: list[_Refreshed] = []
@@ -48,11 +57,16 @@ class Dedupe:
                 for observation in observations
                 if sends.contains(observation.start_ms)
                 and not session.is_claimed(observation)
-                and not self._check_done(observation, done.get((trace_id, observation.id)), refreshed)
+                and (
+                    trace_id in undecided
+                    or not self._check_done(
+                        observation, done.get((trace_id, observation.id)), refreshed, is_left_out=trace_id in left_out
+                    )
+                )
             ]
             if fresh:
                 found[trace_id] = fresh
-        self._refresh(refreshed)
+        self._refresh(refreshed, left_out)
         return found
 
     def second_read_ms(self, observation: Observation) -> int | None:
@@ -66,18 +80,27 @@ class Dedupe:
         due = last if observation.unsettled else min(last, (observation.updated_ms or 0) + SECOND_READ_MS)
         return due if observation.api == "v2" and due > now else None
 
-    def _check_done(self, observation: Observation, sent: SentObservation | None, refreshed: list[_Refreshed]) -> bool:
+    def _check_done(
+        self,
+        observation: Observation,
+        sent: SentObservation | None,
+        refreshed: list[_Refreshed],
+        *,
+        is_left_out: bool,
+    ) -> bool:
         """Return whether an observation is done; dead-letter it if it cannot be compared."""
         if sent is None:
             return False
         try:
-            return self._compare_with_sent(observation, sent, refreshed)
+            return self._compare_with_sent(observation, sent, refreshed, is_left_out=is_left_out)
         except Exception as error:  # noqa: BLE001 - it concerns this observation alone
             if not sent.dead_lettered:
                 self._dead_letters.add_broken(observation, "it cannot be compared with what was sent", error)
             return True
 
-    def _compare_with_sent(self, observation: Observation, sent: SentObservation, refreshed: list[_Refreshed]) -> bool:
+    def _compare_with_sent(
+        self, observation: Observation, sent: SentObservation, refreshed: list[_Refreshed], *, is_left_out: bool
+    ) -> bool:
         """Return whether an observation is done in this state; add it to `refreshed` if only its update is new.
 
         So is one that was sent as another generation of the API listed it: a change cannot be detected.
@@ -93,6 +116,8 @@ class Dedupe:
             if not sent.dead_lettered and (adopted or newer):
                 refreshed.append(_Refreshed(observation, max(updated, sent.updated_ms), now))
             return True
+        if is_left_out:
+            return False  # it may be what brings its trace
         unread = sent.dead_lettered and not sent.fingerprint
         # What was sent was a mix of two versions.
         half_old = observation.api == "v2" and observation.updated_ms == sent.updated_ms
@@ -102,7 +127,7 @@ class Dedupe:
         session.report.spans_changed += 1
         return False
 
-    def _refresh(self, found: Sequence[_Refreshed]) -> None:
+    def _refresh(self, found: Sequence[_Refreshed], left_out: Collection[str]) -> None:
         """Store that sent observations are unchanged in their listed state.
 
         Those that may be a mix of versions get a second read; those with two versions keep the update they were sent
@@ -116,7 +141,7 @@ class Dedupe:
         reads = [
             SecondRead(trace_of(one.observation), one.observation.id, one.observation.start_ms, due)
             for one in found
-            if (due := self.second_read_ms(one.observation)) is not None
+            if trace_of(one.observation) not in left_out and (due := self.second_read_ms(one.observation)) is not None
         ]
         if merged or reads:
             self._session.ledger.touch(self._session.source_id, merged, reads)

@@ -8,6 +8,7 @@ from sync_worker.pipeline.convert import Converter
 from sync_worker.pipeline.dead_letters import DeadLetters
 from sync_worker.pipeline.dedupe import Dedupe
 from sync_worker.pipeline.deliver import Deliverer
+from sync_worker.pipeline.filter import Filter
 from sync_worker.pipeline.job import Job
 from sync_worker.pipeline.notes import Notes
 from sync_worker.pipeline.prepare import Preparer
@@ -23,6 +24,7 @@ class Pipeline:
         self.notes = Notes(session)
         self.dead_letters = DeadLetters(session)
         dedupe = Dedupe(session, self.dead_letters)
+        self.filter = Filter(session, self.notes)
         self.preparer = Preparer(session, dedupe, self.dead_letters)
         self.deliverer = Deliverer(session, self.preparer, Converter(session, dedupe, self.dead_letters), self.notes)
 
@@ -32,10 +34,13 @@ class Pipeline:
             async with aclosing(read(self.session, job, held_bytes)) as groups:
                 async for group in groups:
                     taken = job.select(group)
-                    traces = await self.preparer.prepare(taken, job.sends, again=job.again)
+                    traces = await self.preparer.prepare(
+                        taken, job.sends, again=job.again, redecide=job.redecides, overrule=job.overrules
+                    )
                     choice = job.choose(traces, taken)
-                    ready = [trace for trace in choice.ready if trace.fresh]
+                    ready = self.filter.select(job, choice)
                     left = await self.deliverer.deliver(ready, choice.stay_pending, again=job.again)
+                    self.filter.end(left)
                     if group.is_flush:
                         self.session.delivery.finish()
                     job.commit(group, taken, choice, left)

@@ -40,10 +40,16 @@ class Choice:
 
 
 class Job(ABC):
-    """Work for the pipeline. `again`: what is done is sent too. `streams`: complete traces are sent during the walk."""
+    """Work for the pipeline.
+
+    `again`: what is done is sent too. `streams`: complete traces are sent during the walk. `overrules`: what rules
+    leave out is sent all the same. `redecides`: what other rules have left out is decided on again.
+    """
 
     again = False
     streams = False
+    overrules = False
+    redecides = False
     #: Observations after which what was read is flushed; None: only at the memory limit.
     flush_after: int | None = None
 

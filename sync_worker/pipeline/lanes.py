@@ -11,7 +11,7 @@ from sync_worker.ledger import Ledger, TraceNote, source_scope
 from sync_worker.ledger.state_keys import PAUSED_PROJECTS
 from sync_worker.settings import Route
 from sync_worker.spans.context import TraceContext
-from sync_worker.spans.routing import BY_DEFAULT, Decision, decide, follow
+from sync_worker.spans.routing import BY_DEFAULT, Decision, decide, follow, is_current
 
 #: Pending traces of unknown projects at which the whole source is paused.
 MAX_PENDING_TRACES = 100_000
@@ -26,7 +26,7 @@ class Routing:
         self._project = project
         self._routes = routes
         self._delivery = delivery
-        self._configured = {project, *(route.project for route in routes)}
+        self._configured = {project, *(route.project for route in routes if not route.drop)}
 
     def decide(self, before: TraceNote | None, context: TraceContext, *, is_ready: bool) -> Decision | None:
         """Return the project of a trace: decided when it is first sent; later it follows its setting."""
@@ -44,6 +44,8 @@ class Routing:
         """Whether the project of a trace is unknown to Kelet and in no setting any more."""
         if note is None or note.project in self._configured:
             return False
+        if note.origin not in {None, BY_DEFAULT} and is_current(note.origin, self._routes):
+            return False  # of a template, or of a field of the trace
         return note.project in self._delivery.abandoned or not self.has_lane(note)
 
     def abandon(self, notes: Iterable[TraceNote | None]) -> None:

@@ -41,7 +41,7 @@ class Notes:
 
     def of_sent(self, note: TraceNote, observations: Sequence[Observation], *, was_open: bool = True) -> TraceNote:
         """Return the note of a trace that was sent; `was_open`: its root is looked up if it has not ended."""
-        if has_ended(observations, str(note.context.get("rows_are", ""))):
+        if note.left_out_by is not None or has_ended(observations, str(note.context.get("rows_are", ""))):
             return replace(no_longer_pending(note), open_ms=None)
         if not was_open and note.open_ms is None:
             return no_longer_pending(note)
@@ -67,6 +67,11 @@ class Notes:
         check = min(_next_check(observation, now_ms, self._session.readiness_limits) for observation in observations)
         return replace(self.of_pending(trace, check), earliest_ms=first)
 
+    def of_left_out(self, trace: Trace, rule: str) -> TraceNote:
+        """Return the note of a trace that a rule leaves out."""
+        note = self._note(trace, pending=False, check_ms=0, is_ready=False)
+        return replace(no_longer_pending(note), open_ms=None, left_out_by=rule, rules=self._session.digest)
+
     def _note(self, trace: Trace, *, pending: bool, check_ms: int, is_ready: bool) -> TraceNote:
         before = trace.note
         decision = self._session.routing.decide(before, trace.context, is_ready=is_ready)
@@ -82,6 +87,8 @@ class Notes:
             context=trace.context.as_json(),
             open_ms=None if before is None else before.open_ms,
             origin=None if decision is None else decision.origin,
+            left_out_by=None if before is None or decision is not None else before.left_out_by,
+            rules=None if before is None or decision is not None else before.rules,
         )
 
 

@@ -29,18 +29,31 @@ class Preparer:
         self._dead_letters = dead_letters
 
     async def prepare(
-        self, taken: Mapping[str, Sequence[Observation]], sends: Interval, *, again: bool = False
+        self,
+        taken: Mapping[str, Sequence[Observation]],
+        sends: Interval,
+        *,
+        again: bool = False,
+        redecide: bool = False,
+        overrule: bool = False,
     ) -> list[Trace]:
         """Return the traces with fresh observations, with their context.
 
         What is done, or starts outside `sends`, only gives context. Missing roots are looked up, many at a time.
-        `again` includes what is done. Raises as the reader does.
+        `again` includes what is done, `redecide` what other rules left out, `overrule` what any left out.
+        Raises as the reader does.
         """
         if not taken:
             return []
         notes = self._session.ledger.traces(self._session.source_id, taken)
         traces = []
-        for trace_id, fresh in self._dedupe.fresh(taken, sends, again=again).items():
+        left_out = {trace_id: note.rules for trace_id, note in notes.items() if note.left_out_by is not None}
+        undecided = {
+            trace_id for trace_id, rules in left_out.items() if overrule or (redecide and rules != self._session.digest)
+        }
+        done_out = left_out.keys() - undecided
+        found = self._dedupe.fresh(taken, sends, again=again, undecided=undecided, left_out=done_out)
+        for trace_id, fresh in found.items():
             keep = {observation.id for observation in fresh}
             others = [observation for observation in taken[trace_id] if observation.id not in keep]
             traces.append(Trace(trace_id, fresh, others, notes.get(trace_id)))
@@ -72,8 +85,10 @@ class Preparer:
         """Return the context of a trace; an observation that fails is removed and dead-lettered."""
         note = trace.note
         known = None if note is None else TraceContext.from_json(trace.trace_id, note.context)
+        overrides = self._session.policy.conversion.overrides
+        is_sent = note is not None and note.project is not None
         try:
-            return gather(trace.trace_id, trace.observations, known)
+            return gather(trace.trace_id, trace.observations, known, overrides, is_sent=is_sent)
         except Exception as error:  # noqa: BLE001 - the observations are then checked one by one
             log_error("gather", trace.trace_id, error)
         errors = {one.id: found for one in trace.observations if (found := _error_of(one)) is not None}
@@ -85,7 +100,7 @@ class Preparer:
         trace.fresh = [observation for observation in trace.fresh if observation.id not in errors]
         trace.others = [observation for observation in trace.others if observation.id not in errors]
         try:
-            return gather(trace.trace_id, trace.observations, known)
+            return gather(trace.trace_id, trace.observations, known, overrides, is_sent=is_sent)
         except Exception as error:  # noqa: BLE001 - they fail together: they are sent without their context
             log_error("gather", trace.trace_id, error)
             return TraceContext(trace.trace_id)

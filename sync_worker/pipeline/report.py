@@ -24,6 +24,8 @@ class SourceReport:
     traces_pending: int = 0  # at the end of the run
     traces_vanished: int = 0  # pending, then gone at the source
     traces_given_up: int = 0  # sent, without a root that is no longer looked up
+    traces_filtered: int = 0  # left out by a rule, counted when that was decided
+    observations_filtered: int = 0  # of traces that are left out
     dead_letters: int = 0
     langfuse_requests: int = 0
     lookback_requests: int = 0  # of these; lookups of roots not counted
@@ -34,11 +36,14 @@ class SourceReport:
     late_unseen_to_ms: int | None = None  # to here are found by no run
     error: str | None = None  # what ended the source's part of the run, if anything did
     notes: Counter[str] = field(default_factory=Counter)  # oddities of the data, by kind
+    filtered: Counter[str] = field(default_factory=Counter)  # traces left out, by rule
+    not_read: list[str] = field(default_factory=list)  # environments that Langfuse was not asked for: no count
 
     def as_json(self) -> dict[str, Any]:
         """Return the counts as a JSON object."""
         values = asdict(self)
         values["notes"] = {key: count for key, count in sorted(self.notes.items()) if count}
+        values["filtered"] = dict(sorted(self.filtered.items()))
         return values
 
     def hints(self) -> list[str]:
@@ -62,11 +67,15 @@ class SourceReport:
             (self.traces_pending, "traces pending until they end"),
             (self.traces_vanished, "traces gone at the source"),
             (self.traces_given_up, "open traces whose root is no longer looked up"),
+            (self.traces_filtered, f"traces filtered ({self.observations_filtered} observations)"),
+            (0 if self.traces_filtered else self.observations_filtered, "observations of filtered traces"),
             (self.dead_letters, "dead letters"),
         ):
             if count:
                 parts.append(f"{count} {words}")
         parts.append(f"{self.observations_read} observations read in {self.langfuse_requests} requests")
+        if self.not_read:
+            parts.append(f"not read: environment {', '.join(self.not_read)}")
         return f"{self._label}: " + ", ".join(parts)
 
     @property

@@ -16,6 +16,7 @@ from sync_worker.pipeline.limits import Limits
 from sync_worker.pipeline.readiness import ReadinessLimits
 from sync_worker.pipeline.report import SourceReport
 from sync_worker.records import Observation
+from sync_worker.selection import NO_RULES, Rules
 from sync_worker.settings import Route
 from sync_worker.spans.model import Conversion
 
@@ -31,6 +32,7 @@ class Policy:
     max_batch_spans: int
     max_batch_bytes: int
     deepest_ms: int  # the longest lookback window
+    rules: Rules = NO_RULES
 
 
 @dataclass(slots=True)
@@ -48,12 +50,17 @@ class Session:
     clock: CorrectedClock
     #: What another run claims: its observations only give context of their trace.
     claimed: Sequence[Interval] = ()
+    #: What a backfill reads again, with the rules that it was read under.
+    reread: Sequence[tuple[Interval, Rules]] = ()
+    #: The digest of the rules of this run.
+    digest: str = field(init=False)
     routing: Routing = field(init=False)
     state: State = field(init=False)
 
     def __post_init__(self) -> None:
         self.routing = Routing(self.policy.project, self.policy.routes, self.delivery)
         self.state = self.ledger.state(source_scope(self.source_id))
+        self.digest = self.policy.rules.digest
 
     def is_claimed(self, observation: Observation) -> bool:
         """Whether another run sends this observation."""

@@ -20,6 +20,7 @@ class Trace:
     left_out: list[Observation] = field(default_factory=list)  # what a direct export would not have
     is_sent: bool = False  # whether a span of it was passed to the delivery
     is_open: bool = False  # it is sent although no root of it has ended
+    overruled: str | None = None  # the rule that leaves it out, and that does not count in this run
     context: TraceContext = field(init=False)
 
     def __post_init__(self) -> None:
@@ -34,6 +35,11 @@ class Trace:
     def is_lone(self) -> bool:
         """Whether no observation to be sent has a trace: they cannot be fetched by it, so they cannot be pending."""
         return all(observation.trace_id is None for observation in self.fresh)
+
+    @property
+    def has_error(self) -> bool:
+        """Whether an observation that was read has the level ERROR."""
+        return any(observation.level == "ERROR" for observation in self.observations)
 
     @property
     def earliest_ms(self) -> int:

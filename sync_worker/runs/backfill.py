@@ -11,6 +11,7 @@ from sync_worker.pipeline.driver import Pipeline
 from sync_worker.pipeline.plan import IntervalPlanner, due
 from sync_worker.runs.coverage import Coverage
 from sync_worker.runs.interval import IntervalJob
+from sync_worker.runs.whole_traces import WholeTraces
 
 #: Receives progress: (completed up to Unix ms, the whole interval).
 Progress = Callable[[int, Interval], None]
@@ -23,9 +24,12 @@ async def backfill(
     partitions: Sequence[Interval] | None,
     progress: Progress | None,
 ) -> None:
-    """Sync what of `whole` is not completed; with `partitions`, only in them. Raises as reader and delivery do."""
+    """Sync what of `whole` is not completed; with `partitions`, only in them. Raises as reader and delivery do.
+
+    What was read under other rules is read again, for what these left out.
+    """
     limits = pipeline.session.limits
-    completed = coverage.of_all
+    completed, pipeline.session.reread = coverage.under_rules()
     own = [whole] if partitions is None else clip(partitions, whole)
     planner = IntervalPlanner(target=limits.interval_observations)
     todo = planner.split(coverage.claim_gaps([gap for part in own for gap in due(part.start, part.end, completed)]))
@@ -58,3 +62,4 @@ async def backfill(
                     progress(interval.end, whole)
     if error is not None:
         raise error
+    await WholeTraces(pipeline).send()

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from sync_worker.intervals import Interval, contiguous_end, gaps
-from sync_worker.ledger import SourceState, claims
+from sync_worker.ledger import Ledger, SourceState, claims
 from sync_worker.ledger.lease import BACKFILL, LIVE
 from sync_worker.ledger.state_keys import FORGOTTEN_BEFORE
 from sync_worker.pipeline.plan import live_view
 from sync_worker.pipeline.session import Session
+from sync_worker.selection import NotRead, Rules, unread_environments
 from sync_worker.times import iso_time
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,24 @@ class Coverage:
         """The completed intervals of the live sync and backfills."""
         found = self._session.ledger.completed_by_role(self._session.source_id)
         return [interval for intervals in found.values() for interval in intervals]
+
+    def under_rules(self) -> tuple[list[Interval], list[tuple[Interval, Rules]]]:
+        """Return what is completed under this run's rules, or under none, and what is under others, with these."""
+        session = self._session
+        texts = session.ledger.rules()
+        own: list[Interval] = []
+        other: list[tuple[Interval, Rules]] = []
+        for interval, _, digest in session.ledger.completed_with_rules(session.source_id):
+            if digest in {"", session.digest}:
+                own.append(interval)
+            else:
+                other.append((interval, Rules.from_text(texts.get(digest, ""))))
+        return own, other
+
+    def not_read(self) -> NotRead:
+        """Return which observations of completed intervals were not asked for."""
+        session = self._session
+        return not_read(session.ledger, session.source_id)
 
     def live_view(self, now: int, known: claims.Claims | None = None) -> list[Interval]:
         """Return what the live sync need not read: its own completed intervals, and a backfill's old ones.
@@ -88,3 +107,15 @@ class Coverage:
         self._claims = False
         whole = [] if ledger.lease.role != LIVE or first is None else [Interval(first, claims.FOR_EVER)]
         self._released = claims.claim(ledger, self._session.source_id, whole, completed=False)
+
+
+def not_read(ledger: Ledger, source_id: int) -> NotRead:
+    """Return which observations of a source's completed intervals were not asked for."""
+    texts = ledger.rules()
+    found: list[tuple[Interval, frozenset[str]]] = []
+    for interval, role, digest in ledger.completed_with_rules(source_id):
+        if digest:
+            left = unread_environments(Rules.from_text(texts.get(digest, "")), has_lookback=role == LIVE)
+            if left:
+                found.append((interval, frozenset(left)))
+    return NotRead(found)

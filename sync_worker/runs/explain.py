@@ -13,7 +13,9 @@ from sync_worker.pipeline.assemble import Assembly
 from sync_worker.pipeline.notes import OPEN_FOR_MS
 from sync_worker.pipeline.readiness import ReadinessLimits
 from sync_worker.records import Observation
-from sync_worker.spans.context import roots_of, trace_of
+from sync_worker.runs.coverage import not_read
+from sync_worker.selection import NO_RULES, NotRead, Rules, left_out_by
+from sync_worker.spans.context import TraceContext, roots_of, trace_of
 from sync_worker.spans.ids import otlp_span_id, otlp_trace_id
 from sync_worker.times import iso_time
 
@@ -22,14 +24,17 @@ class Explanation:
     """Explains why the observations of a trace are, or are not, in Kelet."""
 
     def __init__(
-        self, state: SourceState, ledger: Ledger, reader: Reader, limits: ReadinessLimits, now_ms: int, updates: str
-    ) -> None:
+        self, state: SourceState, ledger: Ledger, reader: Reader, limits: ReadinessLimits, now_ms: int, updates: str,
+        rules: Rules = NO_RULES,
+    ) -> None:  # fmt: skip
         self._state = state
         self._ledger = ledger
         self._reader = reader
         self._limits = limits
         self._now = now_ms
         self._updates = updates
+        self._rules = rules
+        self._not_read = not_read(ledger, state.id) if reader.leaves_out_environments else NotRead(())
 
     async def of(self, trace_id: str) -> dict[str, Any]:
         """Return what is known of a trace as a JSON object. Raises as the reader does."""
@@ -63,6 +68,7 @@ class Explanation:
             "pending_since": _time(note.pending_ms if note is not None else None),
             "why": self._why(note, observations),
             "project": note.project if note is not None else None,
+            "filtered_by": self._filtered_by(note, observations),
             "observations": listed,
             "sent_but_gone_from_langfuse": sorted(observation for _, observation in done if observation not in here),
         }
@@ -73,9 +79,23 @@ class Explanation:
             assembly.add_page(page)
         return list(assembly.traces.get(trace_id, {}).values())
 
+    def _filtered_by(self, note: TraceNote | None, observations: Sequence[Observation]) -> str | None:
+        """Return the rule that leaves the trace out; of one that was never read, by its environment."""
+        if note is not None:
+            return note.left_out_by
+        unread = [one for one in observations if self._not_read.was_left(one)]
+        if not unread or len(unread) < len(observations):
+            return None
+        context = TraceContext(trace_of(unread[0]), environment=unread[0].environment)
+        return left_out_by(self._rules, context, has_error=False) or f"environment {unread[0].environment}, then"
+
     def _why(self, note: TraceNote | None, observations: Sequence[Observation]) -> str:
         if not observations:
             return "Langfuse has no observations of this trace" + ("" if note is None else " any more")
+        rule = self._filtered_by(note, observations)
+        if rule is not None:
+            later = "" if note is None or note.rules == self._rules.digest else " (rules that are no longer set)"
+            return f"left out by {rule}{later}" + ("; not even read" if note is None else "")
         if note is None:
             return "the worker has not read it, or has forgotten it since: see its observations"
         if not note.pending and note.open_ms is not None:
@@ -107,7 +127,7 @@ class Explanation:
         letter: DeadLetter | None,
         completed: dict[str, list[Interval]],
     ) -> dict[str, Any]:
-        left_out = _is_left_out(observation, note)
+        left_out = _is_left_out(observation, note) or (note is not None and note.left_out_by is not None)
         return {
             "observation_id": observation.id,
             "span_id": otlp_span_id(observation.project_id, trace_of(observation), observation.id),
@@ -134,6 +154,10 @@ class Explanation:
             if letter.next_try_ms is not None:
                 return f"dead-lettered: it could not be read; retried automatically at {iso_time(letter.next_try_ms)}"
             return "dead-lettered: Kelet rejected it, or it could not be read"
+        if note is not None and note.left_out_by is not None:
+            return "filtered with its trace"
+        if (note is None or note.project is None) and self._not_read.was_left(observation):
+            return "not read: its environment is left out"
         if _is_left_out(observation, note):
             return "left out: synthetic, a direct export has no such span"
         if done is not None:

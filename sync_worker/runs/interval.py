@@ -15,6 +15,7 @@ from sync_worker.pipeline.readiness import Readiness, awaits_merge, readiness
 from sync_worker.pipeline.trace import Trace
 from sync_worker.records import Observation
 from sync_worker.runs.arrival_delay import ArrivalDelay
+from sync_worker.selection import unread_environments
 
 #: Of an interval that began no longer ago than this, observations were seen as soon as possible; in milliseconds.
 _FRESH_MS = 600_000
@@ -110,6 +111,7 @@ class IntervalJob(TimedJob):
     def __init__(self, pipeline: Pipeline, role: str, interval: Interval, delay: ArrivalDelay | None = None) -> None:
         super().__init__(pipeline, role, interval)
         self.flush_after = self._session.limits.interval_observations
+        self.redecides = role == BACKFILL
         self.count = 0
         self._delay = delay
         self._upper = interval.end
@@ -119,7 +121,12 @@ class IntervalJob(TimedJob):
 
     def walk(self) -> AsyncIterator[Page]:
         """Read all observations of the interval."""
-        return self._session.reader.interval(self._interval)
+        session = self._session
+        unread = unread_environments(session.policy.rules, has_lookback=self._role == LIVE)
+        if unread and session.reader.leaves_out_environments:
+            session.report.not_read = list(unread)
+            return session.reader.interval(self._interval, without_environments=unread)
+        return session.reader.interval(self._interval)
 
     def take(self, page: Page) -> Sequence[Observation]:
         """Take the observations that start in the interval."""
@@ -145,7 +152,9 @@ class IntervalJob(TimedJob):
         is_open = any(part.end > done.start for part in self._undelivered)
         synced = Interval(done.start, done.start) if is_open else self._certain(done)
         new = session.ledger.count_new(self._letters)
-        session.ledger.commit_interval(session.source_id, self._role, synced, self._kept, self._letters)
+        session.ledger.commit_interval(
+            session.source_id, self._role, synced, self._kept, self._letters, rules=session.digest
+        )
         session.report.dead_letters += new
         session.report.intervals += group.is_last
         self._upper = done.start

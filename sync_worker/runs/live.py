@@ -23,6 +23,7 @@ from sync_worker.runs.open_traces import OpenTraces
 from sync_worker.runs.pending import PendingTraces
 from sync_worker.runs.retry import Retries
 from sync_worker.runs.second_read import SecondReads
+from sync_worker.runs.whole_traces import WholeTraces
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +57,13 @@ class LiveSync:
         if clock.is_certain:
             now = min(now, clock.now_ms())  # the responses since then may have corrected the clock
             scans.begin(now)
-            await scans.run(now, self.coverage.live_view(now))
+            await scans.run(now, self.coverage.live_view(now), self.coverage.not_read())
         state.put(ARRIVAL_DELAY, delay.counts)
         waiting = await self.read_again()
         pending = PendingTraces(self.pipeline, sync_start_ms)
         await pending.send_ready(Lanes(session.ledger, session.source_id, session.delivery))
         await OpenTraces(self.pipeline, pending).look_up(waiting)
+        await WholeTraces(self.pipeline).send()
         forget(session, self.coverage, self.windows, min(now, clock.certain_ms()))
         session.delivery.check()
 

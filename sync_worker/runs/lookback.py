@@ -31,6 +31,7 @@ from sync_worker.records import Observation
 from sync_worker.runs.arrival_delay import ArrivalDelay
 from sync_worker.runs.bucket_counts import BUCKET_MS, BucketCounts
 from sync_worker.runs.interval import LateJob
+from sync_worker.selection import NotRead
 from sync_worker.spans.context import trace_of
 
 #: Lookback scans may use one in so many of the requests a minute.
@@ -100,15 +101,17 @@ class LookbackScans:
         self._state = session.state
         self._delay = delay
         self._completed: list[Interval] = []
+        self._not_read = NotRead(())
         self._bound = sync_start_ms
         self._counts = BucketCounts(session.state, session.reader, self._windows, session.clock, session.report)
 
-    async def run(self, now: int, completed: Sequence[Interval]) -> None:
+    async def run(self, now: int, completed: Sequence[Interval], not_read: NotRead) -> None:
         """Run the scans of both kinds that are due in completed intervals. Raises as reader and delivery do.
 
+        What an interval's rules left unread (`not_read`) is only read where it belongs to a trace that is synced.
         Intervals that a running backfill has yet to complete are skipped, and do not hide older ones.
         """
-        self._completed = merged(completed)
+        self._completed, self._not_read = merged(completed), not_read
         # No scan goes further back: what was forgotten would seem new.
         self._bound = max(self._sync_start, self._state.get(FORGOTTEN_BEFORE, fresh=True) or 0)
         watermark = max([self._sync_start, *(interval.end for interval in self._completed)])
@@ -288,6 +291,8 @@ class LookbackScans:
             if not self._differs(observation, done.get((trace, observation.id))):
                 continue
             note = updated.get(trace) or notes.get(trace)
+            if (note is None or note.left_out_by is not None) and self._not_read.was_left(observation):
+                continue
             if note is not None and note.pending:
                 if observation.last_ms > note.newest_ms or observation.start_ms < note.earliest_ms:
                     updated[trace] = replace(

@@ -31,7 +31,7 @@ def preview(
     assembly.add(list(observations), 0)
     found = Preview()
     for trace_id, members in assembly.take().items():
-        context = gather(trace_id, members)
+        context = gather(trace_id, members, overrides=options.overrides)
         made = convert(members, context, decide(context, routes, project).project, options)
         found.spans += [span for _, span in made.spans]
         found.failed += [(observation.id, f"{type(error).__name__}: {error}") for observation, error in made.failed]

@@ -30,6 +30,7 @@ class SendResult:
     pending: int = 0  # without an end yet: the live sync sends them
     forgotten: int = 0  # may have been sent: their records were forgotten, so nothing of the trace was sent
     undelivered: bool = False
+    filter_overruled: str | None = None  # the rule that leaves the trace out otherwise
 
     def as_json(self) -> dict[str, Any]:
         """Return it as a JSON object."""
@@ -42,11 +43,14 @@ class SendResult:
             "pending": self.pending,
             "forgotten": self.forgotten,
             "undelivered": self.undelivered,
+            "filter_overruled": self.filter_overruled,
         }
 
 
 class TraceSend(Job):
-    """Reads traces by id and sends what of them was not sent; with `again`, all of them."""
+    """Reads traces by id and sends what of them was not sent; with `again`, all of them. Filters do not count."""
+
+    overrules = True
 
     def __init__(self, pipeline: Pipeline, source: str, trace_ids: Sequence[str], *, again: bool) -> None:
         self._pipeline = pipeline
@@ -97,6 +101,7 @@ class TraceSend(Job):
         del group, taken
         for trace in choice.ready:
             self.results[trace.trace_id].sent += len(trace.fresh) - len(trace.left_out)
+            self.results[trace.trace_id].filter_overruled = trace.overruled
         now, notes = self._session.clock.certain_ms(), self._pipeline.notes
         self._session.ledger.store_traces(
             self._session.source_id,

@@ -15,10 +15,12 @@ from typing import Any
 from sync_worker.clock import Clock
 from sync_worker.intervals import Interval, clip, contiguous_end, gaps, merged
 from sync_worker.langfuse.reader import Reader
-from sync_worker.ledger import Ledger, SourceState
+from sync_worker.ledger import Ledger, SourceState, TraceNote
 from sync_worker.ledger.hourly_counts import HOUR_MS
 from sync_worker.ledger.lease import BACKFILL, LIVE
 from sync_worker.records import Observation
+from sync_worker.runs.coverage import not_read
+from sync_worker.selection import NotRead
 from sync_worker.spans.context import trace_of
 from sync_worker.times import iso_time
 
@@ -105,6 +107,7 @@ class Verification:
         self._reader = reader
         self._now = clock.now_ms()  # the same for the whole listing
         self._lookback = lookback_ms
+        self._not_read = not_read(ledger, state.id) if reader.leaves_out_environments else NotRead(())
 
     async def run(self, whole: Interval | None) -> Verdict:
         """List and compare the completed intervals in a range (default: the lookback window).
@@ -180,10 +183,14 @@ class Verification:
         traces = {trace_of(observation) for observation in observations}
         done = self._ledger.completed_observations(self._state.id, traces)
         notes = self._ledger.traces(self._state.id, traces)
+        whole = self._ledger.are_whole(self._state.id, traces)
         for observation in observations:
             trace = trace_of(observation)
             is_done = (trace, observation.id) in done
-            if is_done or trace not in notes or not notes[trace].pending:
+            note = notes.get(trace)
+            if not is_done and (trace in whole or self._is_left_out(observation, note)):
+                continue
+            if is_done or note is None or not note.pending:
                 seen[observation.start_ms // HOUR_MS] += 1
                 named[observation.start_ms // HOUR_MS] += is_done
 
@@ -192,6 +199,7 @@ class Verification:
         traces = {trace_of(observation) for observation in observations}
         done = self._ledger.completed_observations(self._state.id, traces)
         notes = self._ledger.traces(self._state.id, traces)
+        whole = self._ledger.are_whole(self._state.id, traces)
         first = self._state.sync_start_ms
         backfilled = self._coverage(BACKFILL)
         for observation in observations:
@@ -199,7 +207,7 @@ class Verification:
             hour = hours.setdefault(observation.start_ms // HOUR_MS, Hour(observation.start_ms // HOUR_MS * HOUR_MS))
             hour.listed += 1
             note = notes.get(trace)
-            waits = note is not None and note.pending
+            waits = (note is not None and note.pending) or trace in whole or self._is_left_out(observation, note)
             not_due = (
                 first is not None
                 and observation.start_ms < first
@@ -210,6 +218,12 @@ class Verification:
                 continue
             hour.observations[trace, observation.id] = None
             hour.missing = len(hour.observations)
+
+    def _is_left_out(self, observation: Observation, note: TraceNote | None) -> bool:
+        """Whether a rule leaves an observation out, with its trace, or it was not even read."""
+        if note is not None and note.left_out_by is not None:
+            return True
+        return (note is None or note.project is None) and self._not_read.was_left(observation)
 
     def _compare_counts(self, seen: Counter[int], named: Counter[int], hours: dict[int, Hour]) -> None:
         """Compare hours whose observations may be forgotten by their counts.

@@ -311,8 +311,9 @@ class _SourceBuilder:
         for number, table in enumerate(tables, 1):
             at = f"{toml_table} routes #{number}"
             route = sync_toml.parse_route(table, at, self.problems)
-            if route is not None:
+            if route is not None and not route.drop:
                 self._check_project(RawValue(route.project, at, at), "project")
+            if route is not None:
                 routes.append(route)
         return tuple(routes)
 

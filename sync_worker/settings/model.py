@@ -33,6 +33,8 @@ _Duration = Annotated[timedelta, PlainValidator(durations.parse_duration)]
 _PositiveDuration = Annotated[timedelta, PlainValidator(durations.parse_positive_duration)]
 _Switch = Annotated[bool, PlainValidator(values.parse_switch)]
 _Path = Annotated[Path, PlainValidator(values.parse_path)]
+_Patterns = Annotated[tuple[str, ...], PlainValidator(values.parse_patterns)]
+_Fields = Annotated[tuple[str, ...], PlainValidator(values.parse_fields)]
 # What the loader adds is right already; a schema for it would only make the start slower.
 _UNCHECKED = GetPydanticSchema(lambda *_: any_schema())
 
@@ -52,10 +54,18 @@ PER_SOURCE: Final = (
     "sync_start", "sync_interval", "sync_settle", "sync_max_open", "sync_late_horizons", "sync_updates",
     "sync_langfuse_api", "sync_compression", "sync_attributes", "sync_max_value_bytes", "sync_max_attributes",
     "sync_max_batch_spans", "sync_max_batch_bytes", "sync_media_hosts", "sync_max_response_bytes",
+    "sync_include_environments", "sync_exclude_environments", "sync_include_trace_names", "sync_exclude_trace_names",
+    "sync_include_tags", "sync_exclude_tags", "sync_include_users", "sync_exclude_users", "sync_include_sessions",
+    "sync_exclude_sessions", "sync_include_releases", "sync_exclude_releases", "sync_include_levels",
+    "sync_exclude_levels", "sync_sample", "sync_sample_errors", "sync_session_from", "sync_user_from",
+    "sync_agent_from", "sync_project_from",
 )  # fmt: skip
 
 #: Settings that `sync.toml` may say as a list of strings.
-LISTS: Final = frozenset({"sync_late_horizons", "sync_media_hosts"})
+LISTS: Final = frozenset(
+    {"sync_late_horizons", "sync_media_hosts"}
+    | {name for name in PER_SOURCE if name.startswith(("sync_include_", "sync_exclude_")) or name.endswith("_from")}
+)
 
 #: Settings that `sync.toml` may say as a table of strings.
 TABLES: Final = frozenset({"sync_target_headers"})
@@ -80,13 +90,13 @@ ALIASES: Final = {"langfuse_base_url": ("langfuse_host",)}
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Traces that go to another Kelet project: those that fit every condition that is not None or empty.
+    """Traces that go to another Kelet project, or are dropped: those that fit all conditions that are set.
 
-    Conditions are shell wildcards as `fnmatch.fnmatchcase` understands them, compared with case. Every one of `tags`
-    must fit some tag of the trace; `metadata` is pairs of a key and the pattern of its value.
+    Conditions are patterns as `patterns.matches` understands them. Every one of `tags` must fit some tag of the trace;
+    `metadata` is pairs of a key and the pattern of its value. The project may be a template; it is empty with `drop`.
     """
 
-    project: str
+    project: str = ""
     environment: str | None = None
     trace_name: str | None = None
     tags: tuple[str, ...] = ()
@@ -94,6 +104,7 @@ class Route:
     session: str | None = None
     release: str | None = None
     metadata: tuple[tuple[str, str], ...] = ()
+    drop: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +248,51 @@ class Settings(BaseSettings):
     )
     scores: Annotated[bool, PlainValidator(values.parse_scores)] = _setting(
         "false", "Scores are not sent by this version; `true` is a setting error."
+    )
+    include_environments: _Patterns = _setting(
+        "",
+        "Environments that are synced; if unset, all. Patterns with the wildcards `*`, `?` and `[…]`, or `re:` and "
+        "an expression of RE2; commas between them.",
+    )
+    exclude_environments: _Patterns = _setting(
+        "langfuse-*",
+        "Environments that are not synced, by default those of Langfuse's own evaluators; `none` for no pattern.",
+    )
+    include_trace_names: _Patterns = _setting("", "Trace names that are synced; if unset, all.")
+    exclude_trace_names: _Patterns = _setting("", "Trace names that are not synced.")
+    include_tags: _Patterns = _setting("", "Tags: only traces with one of them are synced; if unset, all.")
+    exclude_tags: _Patterns = _setting("", "Tags: traces with one of them are not synced.")
+    include_users: _Patterns = _setting("", "User ids whose traces are synced; if unset, all.")
+    exclude_users: _Patterns = _setting("", "User ids whose traces are not synced.")
+    include_sessions: _Patterns = _setting("", "Session ids whose traces are synced; if unset, all.")
+    exclude_sessions: _Patterns = _setting("", "Session ids whose traces are not synced.")
+    include_releases: _Patterns = _setting("", "Releases whose traces are synced; if unset, all.")
+    exclude_releases: _Patterns = _setting("", "Releases whose traces are not synced.")
+    include_levels: _Patterns = _setting(
+        "", "Levels of a trace's root (`DEBUG`, `DEFAULT`, `WARNING`, `ERROR`) whose traces are synced; if unset, all."
+    )
+    exclude_levels: _Patterns = _setting("", "Levels of a trace's root whose traces are not synced.")
+    sample: Annotated[Fraction, PlainValidator(values.parse_sample)] = _setting(
+        "100%", "Share of the traces that is synced, from `0%` to `100%`: whole traces, chosen by their ids."
+    )
+    sample_errors: _Switch = _setting(
+        "false", "Whether traces with an observation of level `ERROR` are synced whatever `SYNC_SAMPLE` is."
+    )
+    session_from: _Fields = _setting(
+        "",
+        "Where the session id of a trace comes from, the first that has a value: `session`, `user`, `environment`, "
+        "`trace_name`, `release`, `version` or `metadata.KEY`, commas between them; if unset, from the session.",
+    )
+    user_from: _Fields = _setting("", "Where the user id of a trace comes from, as in `SYNC_SESSION_FROM`.")
+    agent_from: _Fields = _setting(
+        "",
+        "Where the agent name of all spans of a trace comes from, as in `SYNC_SESSION_FROM`, `agent` being what each "
+        "observation says.",
+    )
+    project_from: _Fields = _setting(
+        "",
+        "Where the Kelet project of a trace comes from, as in `SYNC_SESSION_FROM`; without a value there, routes and "
+        "`KELET_PROJECT` decide.",
     )
     max_value_bytes: _Whole = _setting(
         "1048576",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Collection, Mapping
 from datetime import datetime
@@ -24,7 +25,7 @@ from sync_worker.settings.model import (
 )
 from sync_worker.settings.setting_errors import Problems, RawValue, WrongValueError, nearest
 from sync_worker.settings.setting_sources import leftovers, unreadable
-from sync_worker.settings.values import parse_project
+from sync_worker.settings.values import check_pattern, parse_project
 
 _KEY_FILES: Final = tuple(file_name_of(name) for name in (*SOURCE_FIELDS, *TARGET_FIELDS) if name in SECRETS)
 _OF_TARGET: Final = (*(name for name in SOURCE_FIELDS if name.startswith("kelet_")), *TARGET_FIELDS)
@@ -42,6 +43,7 @@ _IN_A_TARGET: Final = (
 )  # fmt: skip
 _PATTERNS: Final = ("environment", "trace_name", "user", "session", "release")
 _CONDITIONS: Final = (*_PATTERNS, "tags", "metadata")
+_FIELD: Final = re.compile(r"\{([^{}]*)\}")
 
 
 def read_toml(file: Path, problems: Problems, *, must_exist: bool) -> dict[str, Any]:
@@ -123,14 +125,13 @@ def parse_route(table: Any, toml_table: str, problems: Problems) -> Route | None
     if not isinstance(table, dict):
         problems.refuse(toml_table, WrongValueError("not a table", expected="[[sources.routes]]"))
         return None
-    known = ("project", *_CONDITIONS)
+    known = ("project", "drop", *_CONDITIONS)
     wrong = {key: _unknown(key, known) for key in table if key not in known}
     parsed: dict[str, Any] = {}
     for key in known:
         try:
-            if key in table or key == "project":
-                value = table.get(key)
-                parsed[key] = _project(value) if key == "project" else _condition(key, value)
+            if key in table or (key == "project" and "drop" not in table):
+                parsed[key] = _parsed(key, table.get(key), table)
         except WrongValueError as error:
             wrong[key] = error
     for key, problem in wrong.items():
@@ -149,7 +150,7 @@ def describe(route: Route) -> str:
     if route.tags:
         conditions.append(f"tags=[{', '.join(route.tags)}]")
     conditions.extend(f"metadata.{key}={pattern}" for key, pattern in route.metadata)
-    return f"{route.project} if {', '.join(conditions)}"
+    return f"{'drop' if route.drop else route.project} if {', '.join(conditions)}"
 
 
 def _raws(
@@ -214,6 +215,43 @@ def _project(value: Any) -> str:
     if wrong := leftovers(RawValue(value, "")):
         raise wrong
     return parse_project(value)
+
+
+def _parsed(key: str, value: Any, table: Mapping[str, Any]) -> Any:
+    """Return the value of a key of a route."""
+    if key == "project":
+        if table.get("drop") is True:
+            raise WrongValueError("given with drop = true", hint="remove one of the two")
+        return _template(_project(value))
+    if key == "drop":
+        if value is not True:
+            raise WrongValueError("not true", expected="drop = true", hint="remove the line")
+        return True
+    found = _condition(key, value)
+    match key:
+        case "tags":
+            patterns = found
+        case "metadata":
+            patterns = [pattern for _, pattern in found]
+        case _:
+            patterns = [found]
+    for pattern in patterns:
+        check_pattern(pattern)
+    return found
+
+
+def _template(project: str) -> str:
+    """Return a project; raises WrongValueError for a template with fields that no trace has."""
+    rest = _FIELD.sub("", project)
+    unknown = [
+        name
+        for name in _FIELD.findall(project)
+        if name not in _PATTERNS and not (name.startswith("metadata.") and name != "metadata.")
+    ]
+    if "{" in rest or "}" in rest or unknown:
+        what = f"{{{unknown[0]}}} is no field of a trace" if unknown else "a brace without its other one"
+        raise WrongValueError(what, expected=f"a template with {{{'}, {'.join(_PATTERNS)}}} or {{metadata.KEY}}")
+    return project
 
 
 def _condition(key: str, value: Any) -> Any:

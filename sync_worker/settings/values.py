@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import SecretStr
 from pydantic_core import PydanticKnownError
 
+from sync_worker.patterns import why_unusable
 from sync_worker.printable import is_printable
 from sync_worker.settings.setting_errors import WrongValueError
 
@@ -39,7 +40,7 @@ _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+)\s*[=:]\s*(.+)")  # names by
 _OWN_HEADERS = frozenset(
     {"connection", "content-encoding", "content-length", "content-type", "host", "transfer-encoding", "x-kelet-project"}
 )
-
+_FIELDS = ("session", "user", "agent", "environment", "trace_name", "release", "version")
 _HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
 _SWITCH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 
@@ -301,6 +302,49 @@ def parse_share(text: str) -> Fraction:
     if not 1 <= percent <= 100:
         raise WrongValueError("too small" if percent < 1 else "too large", expected=expected)
     return Fraction(percent, 100)
+
+
+def parse_sample(text: str) -> Fraction:
+    """Return a share written as a percentage with at most four decimals, 0% to 100%; raises WrongValueError."""
+    expected = "a percentage from 0% to 100%, such as 10% or 0.5%"
+    found = re.fullmatch(r"([0-9]{1,3}(?:\.[0-9]{1,4})?) ?%", text)
+    if found is None:
+        raise WrongValueError("not a share", expected=expected, hint=_percent_of(text))
+    share = Fraction(found[1]) / 100
+    if share > 1:
+        raise WrongValueError("too large", expected=expected)
+    return share
+
+
+def parse_patterns(text: str) -> tuple[str, ...]:
+    """Return the patterns of a filter; none of them for `none`. Raises WrongValueError."""
+    patterns = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if patterns == ("none",):
+        return ()
+    for pattern in patterns:
+        check_pattern(pattern)
+    return patterns
+
+
+def check_pattern(pattern: str) -> None:
+    """Raise WrongValueError for a pattern that cannot be used."""
+    why = why_unusable(pattern)
+    if why is not None:
+        hint = "pip install google-re2, or use the wildcards *, ? and [...]" if "google-re2" in why else ""
+        raise WrongValueError(why, expected="a pattern such as prod* or re:^prod-[0-9]+$", hint=hint)
+
+
+def parse_fields(text: str) -> tuple[str, ...]:
+    """Return fields of a trace by which a value is found; raises WrongValueError."""
+    fields = tuple(part.strip() for part in text.split(",") if part.strip())
+    if fields == ("none",):
+        return ()
+    for name in fields:
+        if name not in _FIELDS and not (name.startswith("metadata.") and name != "metadata."):
+            raise WrongValueError(
+                f"{name} is no field of a trace", expected=f"one of {', '.join(_FIELDS)} or metadata.KEY"
+            )
+    return fields
 
 
 def _percent_of(text: str) -> str:

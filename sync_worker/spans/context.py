@@ -16,6 +16,7 @@ from sync_worker.records import Observation
 from sync_worker.spans.agent_names import agent_named_by
 from sync_worker.spans.ids import source_parent_id, source_trace_id
 from sync_worker.spans.langfuse_sdk.propagation import HandedDown, handed_down
+from sync_worker.spans.overrides import NO_OVERRIDES, Overrides, value_of
 from sync_worker.spans.restore import own_metadata
 
 #: Kelet's own recursion gate: spans that carry such a key are not analysed.
@@ -24,18 +25,16 @@ _MAX_AGENTS = 64
 #: Attributes that tell session and user: those that Langfuse reads, of which v1 shows no result on an observation
 #: (OtelIngestionProcessor.ts, extractSessionId, extractUserId), and what Traceloop's `set_association_properties` was
 #: told, which it does not read. Flat as v2 shows them, and plain.
-_SESSION, _USER = (
-    {f"attributes.{key}": key for key in keys}
-    for keys in (
-        ("langfuse.session.id", "session.id", "gen_ai.conversation.id", "traceloop.association.properties.session_id"),
-        ("langfuse.user.id", "user.id", "traceloop.association.properties.user_id"),
-    )
-)
+SESSION_KEYS = (
+    "langfuse.session.id", "session.id", "gen_ai.conversation.id", "traceloop.association.properties.session_id"
+)  # fmt: skip
+USER_KEYS = ("langfuse.user.id", "user.id", "traceloop.association.properties.user_id")
+_SESSION, _USER = ({f"attributes.{key}": key for key in keys} for keys in (SESSION_KEYS, USER_KEYS))
 #: Bytes of JSON that are remembered of one trace. What is over is asked of its root again when rows of it come late.
 MAX_STORED_BYTES = 8 * 1024
 #: What is remembered first: without `rows_are` nobody knows which row's end ends the trace.
-_FIRST = ("rows_are", "session_id", "user_id", "trace_name", "root_name", "environment", "release", "version", "public",
-          "tags", "handed_down", "agents", "metadata")  # fmt: skip
+_FIRST = ("rows_are", "session_id", "user_id", "agent", "project", "trace_name", "root_name", "root_level",
+          "environment", "release", "version", "public", "tags", "handed_down", "agents", "metadata")  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -55,6 +54,9 @@ class TraceContext:
     agents: dict[str, str] = field(default_factory=dict)  # row id → name, for rows that come without their ancestors
     handed_down: HandedDown = field(default_factory=HandedDown)  # metadata of spans that Langfuse's SDKs wrote
     root_name: str | None = None
+    root_level: str | None = None
+    agent: str | None = None  # of all spans, by the settings
+    project: str | None = None  # the Kelet project, by the settings
     root_seen: bool = False
     rows_are: str = ""  # "otel" while all rows but the synthetic root have OpenTelemetry's ids, else "other"
 
@@ -91,21 +93,33 @@ class TraceContext:
         return cls(trace_id=trace_id, **values)
 
 
-def gather(trace_id: str, rows: Iterable[Observation], known: TraceContext | None = None) -> TraceContext:
+def gather(
+    trace_id: str,
+    rows: Iterable[Observation],
+    known: TraceContext | None = None,
+    overrides: Overrides = NO_OVERRIDES,
+    *,
+    is_sent: bool = False,
+) -> TraceContext:
     """Merge what rows say into what was known of their trace.
 
     Roots speak first, then the others in the order of their start; what was known already stays, so that all spans
-    of a trace say the same however its rows arrive.
+    of a trace say the same however its rows arrive. What `overrides` name changes no more once something of the trace
+    `is_sent`.
     """
     context = TraceContext(trace_id) if known is None else replace(known, agents=dict(known.agents))
     rows = sorted(rows, key=_speaking_order)
+    if overrides.any and not is_sent:
+        _override(rows, context, overrides)
     real = [row for row in rows if not row.is_synthetic_root]
     if real:
         is_otel = context.rows_are != "other" and all(row.came_over_otel for row in real)
         context.rows_are = "otel" if is_otel else "other"
     for row in rows:
-        context.session_id = context.session_id or session_of(row)
-        context.user_id = context.user_id or user_of(row)
+        if not overrides.session:
+            context.session_id = context.session_id or session_of(row)
+        if not overrides.user:
+            context.user_id = context.user_id or user_of(row)
         context.trace_name = context.trace_name or row.trace_name
         context.environment = context.environment or row.environment
         context.release = context.release or row.release
@@ -114,6 +128,8 @@ def gather(trace_id: str, rows: Iterable[Observation], known: TraceContext | Non
         context.public = context.public or row.public
         if row.is_trace_root:
             context.root_seen = True
+            if not (row.is_synthetic_root and context.rows_are == "otel"):
+                context.root_level = context.root_level or row.level
             if not (row.is_synthetic_root and context.rows_are == "otel"):  # that one bears the trace's name
                 context.root_name = context.root_name or row.name
             if not context.metadata:
@@ -121,6 +137,28 @@ def gather(trace_id: str, rows: Iterable[Observation], known: TraceContext | Non
     _gather_agents(rows, context.agents)
     context.handed_down = handed_down(rows, context.handed_down)
     return context
+
+
+def _override(rows: Iterable[Observation], context: TraceContext, overrides: Overrides) -> None:
+    """Take what the settings name from the rows, in the order in which they speak.
+
+    What was known may come from a row that speaks after the root: the root is heard all the same.
+    """
+    for wanted, field_name in (
+        (overrides.session, "session_id"),
+        (overrides.user, "user_id"),
+        (overrides.agent, "agent"),
+        (overrides.project, "project"),
+    ):
+        if not wanted:
+            continue
+        for row in rows:
+            if getattr(context, field_name) is not None and not row.is_trace_root:
+                break
+            value = value_of(wanted, row, session_of(row), user_of(row))
+            if value is not None:
+                setattr(context, field_name, value)
+                break
 
 
 def _gather_agents(rows: Iterable[Observation], agents: dict[str, str]) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from sync_worker.json_text import parse
 from sync_worker.records import Observation
-from sync_worker.spans.context import RESERVED_KEY, TraceContext, with_fields_of_trace
+from sync_worker.spans.context import RESERVED_KEY, SESSION_KEYS, USER_KEYS, TraceContext, with_fields_of_trace
 from sync_worker.spans.exceptions import error_type, exception
 from sync_worker.spans.genai import GUESSED, genai_attributes
 from sync_worker.spans.ids import otlp_span_id, otlp_trace_id
@@ -19,6 +19,7 @@ from sync_worker.spans.langfuse_attributes import identity_attributes, langfuse_
 from sync_worker.spans.langfuse_sdk.attributes import TRACE_INPUT, TRACE_OUTPUT
 from sync_worker.spans.model import Attributes, Conversion, Event, Scope, Span
 from sync_worker.spans.names import name_of
+from sync_worker.spans.overrides import Overrides
 from sync_worker.spans.restore import Originals, take_apart
 from sync_worker.spans.retrieval import QUERY
 from sync_worker.spans.sizes import MAX_KEY_BYTES, cut_text, cut_value, within
@@ -98,7 +99,7 @@ def convert(
         try:
             told = row if hidden is None or row.id != heir else _with_trace_io(row, hidden)
             told = with_fields_of_trace(told, context)
-            span = _span(told, parents[row.id], ends[row.id], agents.of(row), trace)
+            span = _span(told, parents[row.id], ends[row.id], context.agent or agents.of(row), trace)
         except Exception as fault:  # noqa: BLE001 - whatever it is, it concerns this row alone
             result.failed.append((row, fault))
         else:
@@ -164,8 +165,11 @@ def _attributes(
     if guessed:
         marks[GUESSED] = sorted(guessed)
     first: Attributes = {_PROJECT: trace.project} if options.kelet else {}
+    identity = identity_attributes(row, context, options.overrides)
+    if options.overrides.any:
+        own = _overridden(own, context, options.overrides)
     layers = (
-        {key: own.get(key, value) for key, value in identity_attributes(row, context).items()},
+        {key: own.get(key, value) for key, value in identity.items()},
         marks if options.kelet else {},
         derived,
         {key: value for key, value in own.items() if key.startswith("gen_ai.")},
@@ -180,6 +184,19 @@ def _attributes(
         if layer:
             first.update([(key, value) for key, value in layer.items() if key not in first])
     return first
+
+
+def _overridden(own: Attributes, context: TraceContext, overrides: Overrides) -> Attributes:
+    """Return a span's own attributes without those that say something else than what the settings name."""
+    wrong: set[str] = set()
+    if overrides.session:
+        wrong |= {*SESSION_KEYS}
+    if overrides.user:
+        wrong |= {*USER_KEYS}
+    kept = {key: value for key, value in own.items() if key not in wrong}
+    if context.agent and "gen_ai.agent.name" in kept:
+        kept["gen_ai.agent.name"] = context.agent
+    return kept
 
 
 def _beside(known: Attributes, back: Rebuilt) -> Attributes:

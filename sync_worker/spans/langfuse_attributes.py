@@ -13,6 +13,7 @@ from sync_worker.spans.context import RESERVED_KEY, TraceContext, session_of, us
 from sync_worker.spans.langfuse_sdk.attributes import Written, common, of_any_row, present, trace_io, written
 from sync_worker.spans.langfuse_sdk.sdks import LEGACY, sdk_of
 from sync_worker.spans.model import Attributes
+from sync_worker.spans.overrides import NO_OVERRIDES, Overrides
 from sync_worker.spans.restore import Originals
 
 #: Kelet's SDK keeps a span's session metadata below this many bytes, and drops what is over.
@@ -37,10 +38,13 @@ def langfuse_fields(
     return Written(row=present(common(row) | trace_io(row)) | own, trace=present(of_any_row(row, context)))
 
 
-def identity_attributes(row: Observation, context: TraceContext) -> Attributes:
-    """Return session and user; a trace without a session is one of its own, named by the trace."""
-    session = session_of(row) or context.session_id
-    user = user_of(row) or context.user_id
+def identity_attributes(row: Observation, context: TraceContext, overrides: Overrides = NO_OVERRIDES) -> Attributes:
+    """Return session and user; a trace without a session is one of its own, named by the trace.
+
+    Where the settings say where they come from, all spans of the trace have the same.
+    """
+    session = context.session_id if overrides.session else session_of(row) or context.session_id
+    user = context.user_id if overrides.user else user_of(row) or context.user_id
     found: Attributes = {"gen_ai.conversation.id": session or context.trace_id}
     if session:
         found[Names.TRACE_SESSION_ID] = session

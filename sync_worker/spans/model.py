@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from sync_worker.spans.overrides import NO_OVERRIDES, Overrides
+
 #: What an attribute may hold: a scalar or a list of scalars of one kind.
 AttributeValue = str | bool | int | float | list[str] | list[bool] | list[int] | list[float]
 Attributes = dict[str, AttributeValue]
@@ -22,6 +24,7 @@ class Conversion:
     langfuse_url: str | None = None  # base address, for a link back to the trace
     project_attribute: str | None = "kelet.project"  # of the resource, for the target's project
     kelet: bool = True  # with the worker's own `kelet.*` attributes, and without scopes that Kelet has reserved
+    overrides: Overrides = NO_OVERRIDES
 
 
 @dataclass(slots=True)

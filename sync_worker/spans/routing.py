@@ -1,13 +1,18 @@
-"""Which Kelet project a trace belongs to: the first rule that matches, else the source's own project."""
+"""Which Kelet project a trace belongs to: what `project_from` finds, the first rule that matches, else the default.
+
+The project of a rule may be a template, such as `shop-{environment}`. Where one of its fields has no value in a trace,
+or the result is no name of a project, the rule does not match.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Protocol
 
 from sync_worker.json_text import dump
+from sync_worker.patterns import matches
 from sync_worker.spans.context import TraceContext
 
 
@@ -16,7 +21,11 @@ class Rule(Protocol):
 
     @property
     def project(self) -> str:
-        """The project that traces go to."""
+        """The project that traces go to, or a template of it."""
+
+    @property
+    def drop(self) -> bool:
+        """Whether traces are not sent at all."""
 
     @property
     def environment(self) -> str | None:
@@ -47,8 +56,14 @@ class Rule(Protocol):
         """Metadata of the trace, by key."""
 
 
-#: The origin of a decision that no rule made: the source's own project.
-BY_DEFAULT = "default"
+#: The origin of a decision that no rule made: the source's own project; and of one that `project_from` made.
+BY_DEFAULT, BY_OVERRIDE = "default", "project_from"
+#: Fields that a template may name, beside `metadata.<key>`.
+TEMPLATE_FIELDS = ("environment", "trace_name", "user", "session", "release")
+_FIELD = re.compile(r"\{([^{}]*)\}")
+_PROJECT = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,198}[\x21-\x7e])?")
+#: Where Kelet puts what names no project.
+_NO_PROJECT = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +75,14 @@ class Decision:
 
 
 def decide(context: TraceContext, rules: Sequence[Rule], default: str) -> Decision:
-    """Decide on the Kelet project of a trace."""
+    """Decide on the Kelet project of a trace. Rules that drop are not asked: such a trace gets no project."""
+    if context.project is not None and is_project(context.project):
+        return Decision(context.project, BY_OVERRIDE)
     for rule in rules:
-        if _matches(rule, context):
-            return Decision(rule.project, origin_of(rule))
+        if not drops(rule) and fits(rule, context):
+            project = render(rule.project, context)
+            if project is not None:
+                return Decision(project, origin_of(rule))
     return Decision(default, BY_DEFAULT)
 
 
@@ -71,41 +90,100 @@ def follow(decided: Decision, rules: Sequence[Rule], default: str) -> Decision:
     """Return what an earlier decision means by the settings as they are now.
 
     A rule is known again by its conditions, so the project that it names may change. One that is gone leaves its
-    traces where they are.
+    traces where they are, and so does a template.
     """
     if decided.origin == BY_DEFAULT:
         return Decision(default, BY_DEFAULT)
     return next(
-        (Decision(rule.project, decided.origin) for rule in rules if origin_of(rule) == decided.origin), decided
+        (
+            Decision(rule.project, decided.origin)
+            for rule in rules
+            if not drops(rule) and not is_template(rule.project) and origin_of(rule) == decided.origin
+        ),
+        decided,
     )
+
+
+def is_current(origin: str | None, rules: Sequence[Rule]) -> bool:
+    """Whether the setting that decided is still there."""
+    return origin in {BY_DEFAULT, BY_OVERRIDE} or any(origin_of(rule) == origin for rule in rules)
 
 
 def origin_of(rule: Rule) -> str:
-    """Name a rule by its conditions."""
-    conditions = (
+    """Name a rule by its conditions, and one with a template by that too."""
+    conditions: list[object] = [
         rule.environment, rule.trace_name, list(rule.tags), rule.user, rule.session, rule.release,
         sorted(map(list, rule.metadata)),
-    )  # fmt: skip
-    return f"route {dump(conditions)}"
+    ]  # fmt: skip
+    return f"route {dump([*conditions, rule.project] if is_template(rule.project) else conditions)}"
 
 
-def _matches(rule: Rule, context: TraceContext) -> bool:
-    pairs = (
-        (rule.environment, context.environment),
-        (rule.trace_name, context.trace_name or context.root_name),
-        (rule.user, context.user_id),
-        (rule.session, context.session_id),
-        (rule.release, context.release),
-    )
+def drops(rule: Rule) -> bool:
+    """Whether a rule drops traces."""
+    return rule.drop
+
+
+def is_template(project: str) -> bool:
+    """Whether the project of a rule is a template."""
+    return "{" in project
+
+
+def fields_of(template: str) -> list[str]:
+    """Return the fields that a template names."""
+    return _FIELD.findall(template)
+
+
+def render(template: str, context: TraceContext) -> str | None:
+    """Return the project of a trace by a template; None where a field has no value or the result is no project."""
+    if not is_template(template):
+        return template
+    values = {name: _value(name, context) for name in fields_of(template)}
+    if not all(values.values()):
+        return None
+    project = _FIELD.sub(lambda found: values[found[1]] or "", template).strip()
+    return project if is_project(project) else None
+
+
+def is_project(text: str) -> bool:
+    """Whether a text from a trace can be a project: in a header it must be what it is in an attribute."""
+    return _PROJECT.fullmatch(text) is not None and text.lower() != _NO_PROJECT
+
+
+def conditions_of(rule: Rule) -> str:
+    """Return the conditions of a rule for people: `environment=prod*, tags=[a, b], metadata.team=x`."""
+    found = [f"{name}={getattr(rule, name)}" for name in TEMPLATE_FIELDS if getattr(rule, name) is not None]
+    if rule.tags:
+        found.append(f"tags=[{', '.join(rule.tags)}]")
+    return ", ".join([*found, *(f"metadata.{key}={pattern}" for key, pattern in rule.metadata)])
+
+
+def fits(rule: Rule, context: TraceContext) -> bool:
+    """Whether a trace fits all conditions of a rule."""
+    pairs = ((getattr(rule, name), _value(name, context)) for name in TEMPLATE_FIELDS)
     return (
         all(_like(wanted, value) for wanted, value in pairs)
-        and all(any(fnmatchcase(tag, wanted) for tag in context.tags) for wanted in rule.tags)
-        and all(_like(wanted, _text(context.metadata.get(key))) for key, wanted in rule.metadata)
+        and all(any(matches(wanted, tag) for tag in context.tags) for wanted in rule.tags)
+        and all(_like(wanted, _value(f"metadata.{key}", context)) for key, wanted in rule.metadata)
     )
+
+
+def _value(name: str, context: TraceContext) -> str | None:
+    match name:
+        case "environment":
+            return context.environment
+        case "trace_name":
+            return context.trace_name or context.root_name
+        case "user":
+            return context.user_id
+        case "session":
+            return context.session_id
+        case "release":
+            return context.release
+    return _text(context.metadata.get(name.removeprefix("metadata.")))
 
 
 def _like(wanted: str | None, value: str | None) -> bool:
-    return wanted is None or (value is not None and fnmatchcase(value, wanted))
+    return wanted is None or (value is not None and matches(wanted, value))
 
 
 def _text(value: object) -> str | None:

@@ -37,6 +37,7 @@ from sync_worker.settings import Settings, Source
 from sync_worker.spans.encode import to_proto
 from sync_worker.spans.model import Conversion
 from sync_worker.sync.generation import Generations
+from sync_worker.sync.policy import overrides_of, rules_of
 from sync_worker.sync.provisional import provisional_start_ms, start_scope, sync_start_ms
 from sync_worker.sync.start import remember_start
 from sync_worker.targets import Target
@@ -78,11 +79,13 @@ class SourceSync:
                 langfuse_url=source.langfuse_base_url,
                 project_attribute=receiver.target.preset.project_attribute,
                 kelet=receiver.target.kelet_attributes,
+                overrides=overrides_of(settings),
             ),
             resend_changed=settings.updates == "resend",
             max_batch_spans=settings.max_batch_spans,
             max_batch_bytes=settings.max_batch_bytes,
             deepest_ms=max(self._windows),
+            rules=rules_of(settings, source.routes),
         )
         readiness_limits = ReadinessLimits(span_ms(settings.settle), span_ms(settings.max_open))
         self._session = Session(state.id, policy, readiness_limits, limits, ledger, reader, delivery, report, clock)
@@ -91,6 +94,7 @@ class SourceSync:
 
     async def live_cycle(self, progress: Progress | None = None) -> None:
         """Run one cycle of the live sync. Raises as reader and delivery do."""
+        self._store_rules()
         now = self.clock.now_ms()
         first = self._sync_start(now)
         await self._live().cycle(now, first, progress)
@@ -99,6 +103,7 @@ class SourceSync:
         self, interval: Interval, progress: Progress | None = None, partitions: Sequence[Interval] | None = None
     ) -> None:
         """Sync what of the interval is not completed; a rerun resumes. With `partitions`, only in them."""
+        self._store_rules()
         await backfill(self._pipeline, self._coverage, interval, partitions, progress)
         self._report_unscanned(interval)
         if lease_owner(self._ledger, LIVE) is None:
@@ -151,8 +156,9 @@ class SourceSync:
         """Return the state of a trace; see `explain`."""
         session, now = self._session, self.clock.now_ms()
         explanation = Explanation(
-            self.state, self._ledger, session.reader, session.readiness_limits, now, self._settings.updates
-        )
+            self.state, self._ledger, session.reader, session.readiness_limits, now, self._settings.updates,
+            session.policy.rules,
+        )  # fmt: skip
         return await explanation.of(trace_id)
 
     async def preview(self, trace_id: str) -> Preview:
@@ -163,7 +169,8 @@ class SourceSync:
 
     async def estimate(self, interval: Interval) -> Estimate:
         """Estimate the cost of a backfill of the interval; see `estimate`."""
-        intervals = due(interval.start, interval.end, self._coverage.of_all)
+        completed, _ = self._coverage.under_rules()
+        intervals = due(interval.start, interval.end, completed)
         session, policy = self._session, self._session.policy
 
         def size_of(observations: Sequence[Observation]) -> int:
@@ -187,6 +194,10 @@ class SourceSync:
         self.report.bytes_sent += self._receiver.traffic.bytes_sent
         self.report.traces_pending = self._ledger.pending(self.state.id).count
         self.report.complete_to_ms = self._coverage.watermark_ms(self.state)
+
+    def _store_rules(self) -> None:
+        """Store the rules of this run, so that later ones know what they left out."""
+        self._ledger.store_rules(self._session.digest, self._session.policy.rules.as_text())
 
     def _live(self) -> LiveSync:
         return LiveSync(

@@ -30,12 +30,14 @@ COMMON = frozenset(
         "targets",
         "times",
         "intervals",
+        "patterns",
     }
 )
 
 #: What each part may import of the others.
 MAY: dict[str, frozenset[str]] = {
-    "spans": frozenset({"records", "json_text", "times", "errors"}),
+    "spans": frozenset({"records", "json_text", "times", "errors", "patterns"}),
+    "selection": frozenset({"spans", "records", "intervals", "patterns"}),
     "langfuse": frozenset(
         {"records", "json_text", "times", "intervals", "errors", "clock", "backoff", "http", "answers", "connections"}
     ),
@@ -43,14 +45,15 @@ MAY: dict[str, frozenset[str]] = {
         {"spans", "json_text", "errors", "clock", "backoff", "http", "answers", "connections", "targets", "__version__"}
     ),
     "ledger": frozenset({"spans", "intervals", "errors", "clock"}),
-    "settings": frozenset({"errors", "printable", "targets"}),
+    "settings": frozenset({"errors", "printable", "targets", "patterns"}),
     "watch": COMMON,
     "demo": COMMON,
-    "pipeline": COMMON | {"spans", "langfuse", "kelet", "ledger", "settings"},
-    "runs": COMMON | {"spans", "langfuse", "kelet", "ledger", "settings", "pipeline"},
-    "sync": COMMON | {"spans", "langfuse", "kelet", "ledger", "settings", "watch", "pipeline", "runs"},
-    "cli": COMMON | {"spans", "langfuse", "kelet", "ledger", "settings", "watch", "pipeline", "runs", "sync", "demo"},
+    "pipeline": COMMON | {"selection", "spans", "langfuse", "kelet", "ledger", "settings"},
+    "runs": COMMON | {"selection", "spans", "langfuse", "kelet", "ledger", "settings", "pipeline"},
+    "sync": COMMON | {"selection", "spans", "langfuse", "kelet", "ledger", "settings", "watch", "pipeline", "runs"},
+    "cli": COMMON | {"selection", "spans", "langfuse", "kelet", "ledger", "settings", "watch", "pipeline", "runs", "sync", "demo"},
     "records": frozenset(),
+    "patterns": frozenset(),
     "intervals": frozenset(),
     "times": frozenset(),
     "targets": frozenset(),

@@ -69,4 +69,6 @@ def _line(result: SendResult) -> str:
         parts.append(f"{result.sent_before} were sent before")
     if result.pending:
         parts.append(f"{result.pending} have not ended and are pending")
+    if result.filter_overruled:
+        parts.append(f"although {result.filter_overruled} leaves the trace out")
     return start + ", ".join(parts)

@@ -99,6 +99,7 @@ def _source(ledger: Ledger, source: SourceState, now_ms: int, lookback_windows_m
         "arrival_delay": arrival_delay.describe(ledger, source.id, lookback_windows_ms),
         "pending_traces": pending.count,
         "oldest_pending": None if pending.oldest_ms is None else iso_time(pending.oldest_ms),
+        "filtered": ledger.left_out(source.id),
         "dead_letters": ledger.count_dead_letters(source.id),
     }
 
@@ -136,6 +137,8 @@ def _print(state: dict[str, Any]) -> None:
         _print_arrival_delay(source["arrival_delay"])
         oldest = f", the oldest since {source['oldest_pending']}" if source["oldest_pending"] else ""
         print_line(f"  pending       {source['pending_traces']} traces{oldest}")
+        for rule, count in source["filtered"].items():
+            print_line(f"  filtered      {count} traces by {rule}")
         print_line(f"  dead letters  {source['dead_letters']}")
 
 

@@ -28,6 +28,7 @@ from sync_worker.ledger.merging.observations import (
     take_second_reads,
     take_sent,
     take_traces,
+    take_whole_traces,
 )
 from sync_worker.ledger.records import SourceState
 from sync_worker.ledger.sources import memory_name, same_address, source_scope
@@ -103,6 +104,7 @@ def _take_source(
     found.observations += take_sent(pair)
     take_second_reads(pair)
     take_traces(pair, pending=as_own)
+    take_whole_traces(pair)
     found.dead_letters += take_dead_letters(pair, before.letters_ms)
     found.observations_forgotten += take_hourly_counts(pair, done, known, before.hours, memory.shared(told))
     ((letters_ms,),) = other.query(
@@ -179,17 +181,22 @@ def _take_state_keys(ledger: Ledger, pair: Pair, *, as_own: bool) -> None:
 
 
 def _take_completed(ledger: Ledger, other: Ledger, pair: Pair, *, as_own: bool) -> int:
-    """Add the completed intervals of the other file; returns how much of it is new, in milliseconds."""
+    """Add the completed intervals of the other file; returns how much of it is new, in milliseconds.
+
+    What is completed here stays under the rules by which it was read here.
+    """
     before = _completed(ledger, pair.own)
-    for role in (LIVE, BACKFILL):
-        intervals = other.completed_intervals(pair.other, role)
+    ledger.execute("INSERT OR IGNORE INTO rules SELECT * FROM other.rules")
+    waits = [Interval(*row) for row in other.query(
+        "SELECT earliest_ms, newest_ms + 1 FROM traces WHERE source_id = ? AND pending = 1", [pair.other]
+    )]  # fmt: skip
+    for interval, role, rules in other.completed_with_rules(pair.other):
+        as_role = role if as_own else BACKFILL
+        parts = gaps(interval, ledger.completed_intervals(pair.own, as_role))
         if role == LIVE and not as_own:
-            waits = [Interval(*row) for row in other.query(
-                "SELECT earliest_ms, newest_ms + 1 FROM traces WHERE source_id = ? AND pending = 1", [pair.other]
-            )]  # fmt: skip
-            intervals = [part for interval in intervals for part in gaps(interval, waits)]
-        for interval in intervals:
-            ledger.add_completed(pair.own, role if as_own else BACKFILL, interval)
+            parts = [part for whole in parts for part in gaps(whole, waits)]
+        for part in parts:
+            ledger.add_completed(pair.own, as_role, part, rules)
     return sum(part.length for interval in _completed(ledger, pair.own) for part in gaps(interval, before))
 
 

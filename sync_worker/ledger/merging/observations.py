@@ -87,16 +87,27 @@ def take_traces(pair: Pair, *, pending: bool) -> None:
     waits = "pending, {}, check_ms, pending_ms, open_ms" if pending else "0, {}, 0, NULL, NULL"
     pair.change(
         "INSERT INTO main.traces (source_id, trace_id, pending, earliest_ms, newest_ms, check_ms, pending_ms, open_ms, "
-        "project, origin, context) "
-        f"SELECT :own, trace_id, {waits.format('earliest_ms, newest_ms')}, project, origin, context "
-        "FROM other.traces WHERE source_id = :other "
+        "project, origin, context, left_out_by, rules) "
+        f"SELECT :own, trace_id, {waits.format('earliest_ms, newest_ms')}, project, origin, context, "
+        "left_out_by, rules FROM other.traces WHERE source_id = :other "
         "ON CONFLICT (source_id, trace_id) DO UPDATE SET pending = max(pending, excluded.pending), "
         "earliest_ms = min(earliest_ms, excluded.earliest_ms), newest_ms = max(newest_ms, excluded.newest_ms), "
         "check_ms = CASE WHEN pending THEN check_ms ELSE excluded.check_ms END, "
         "pending_ms = coalesce(pending_ms, excluded.pending_ms), open_ms = coalesce(open_ms, excluded.open_ms), "
         "origin = CASE WHEN project IS NULL THEN excluded.origin ELSE origin END, "
         "project = coalesce(project, excluded.project), "
+        "left_out_by = CASE WHEN coalesce(project, excluded.project) IS NULL "
+        "THEN coalesce(left_out_by, excluded.left_out_by) END, "
+        "rules = CASE WHEN coalesce(project, excluded.project) IS NULL THEN coalesce(rules, excluded.rules) END, "
         f"context = CASE WHEN {_JOINED} = json(context) THEN context ELSE {_JOINED} END"
+    )
+
+
+def take_whole_traces(pair: Pair) -> None:
+    """Take in which traces are still to be sent whole."""
+    pair.change(
+        "INSERT OR IGNORE INTO main.whole_traces (source_id, trace_id) "
+        "SELECT :own, trace_id FROM other.whole_traces WHERE source_id = :other"
     )
 
 

@@ -1,0 +1,188 @@
+"""Filter: ready traces that rules leave out are stored as done; each trace is decided on once, whole."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from sync_worker.intervals import Interval
+from sync_worker.ledger import TraceNote
+from sync_worker.ledger.hourly_counts import HOUR_MS
+from sync_worker.ledger.state_keys import FORGOTTEN_BEFORE
+from sync_worker.pipeline.dead_letters import log_error
+from sync_worker.pipeline.job import Choice, Job
+from sync_worker.pipeline.notes import Notes
+from sync_worker.pipeline.session import Session
+from sync_worker.pipeline.trace import Trace
+from sync_worker.records import Observation
+from sync_worker.selection import SAMPLE, Rules, left_out_by
+from sync_worker.spans.context import trace_of
+from sync_worker.spans.fingerprint import fingerprint
+from sync_worker.spans.model import RowKey
+
+
+class Filter:
+    """Decides which traces of one source are sent.
+
+    What was decided on a trace holds for its late observations. It is decided on again where an error brings a trace
+    that is not in the sample, where a backfill reads again what other rules left out, and by `send`. Then all of the
+    trace is sent, so it is stored as one to be read and sent whole.
+    """
+
+    def __init__(self, session: Session, notes: Notes) -> None:
+        self._session = session
+        self._notes = notes
+        self._whole: set[str] = set()  # brought back, and about to be sent whole
+
+    def select(self, job: Job, choice: Choice) -> list[Trace]:
+        """Return the ready traces with something to send; store that the others are left out.
+
+        One that was left out and is not any more is returned only if all of it is at hand.
+        """
+        session = self._session
+        out: dict[str, tuple[Trace, str]] = {}
+        back: list[Trace] = []
+        later: set[str] = set()
+        uncounted: Counter[int] = Counter()
+        traces = [trace for trace in choice.ready if trace.fresh or trace.trace_id in choice.pending]
+        known = [trace.trace_id for trace in traces if trace.note is not None and trace.note.project is None]
+        whole = session.ledger.are_whole(session.source_id, known)
+        for trace in traces:
+            forgotten = self._drop_what_was_sent(trace) if job.redecides else []
+            if not trace.fresh and trace.trace_id not in choice.pending:
+                continue
+            if trace.trace_id in whole:  # it was brought back before
+                later |= set() if job.overrules else {trace.trace_id}
+                continue
+            is_other = trace.note is None or trace.note.rules != session.digest
+            rule, comes_back = self._decide(job, trace)
+            if rule is not None:
+                trace.fresh = [one for one in trace.fresh if one not in forgotten]  # the hourly counts have them
+                out[trace.trace_id] = trace, rule
+            elif comes_back or forgotten:
+                back.append(trace)
+                uncounted.update(one.start_ms // HOUR_MS for one in forgotten)
+                if job.overrules or (is_other and _is_inside(trace, job.sends)):
+                    self._whole.add(trace.trace_id)
+                else:
+                    later.add(trace.trace_id)
+        taken = self._leave_out(out, choice)
+        self._bring_back(back, uncounted)
+        later |= out.keys() - taken
+        return [trace for trace in choice.ready if trace.fresh and trace.trace_id not in later]
+
+    def end(self, undelivered: Collection[str]) -> None:
+        """Store which traces that were left out before were sent whole."""
+        if self._whole:
+            self._session.ledger.end_whole(self._session.source_id, self._whole - set(undelivered))
+            self._whole = set()
+
+    def _decide(self, job: Job, trace: Trace) -> tuple[str | None, bool]:
+        """Return the rule that leaves a trace out, if any, and whether it was left out and is not any more."""
+        note, rules = trace.note, self._session.policy.rules
+        if note is not None and note.project is not None:
+            return None, False
+        before = None if note is None else note.left_out_by
+        if job.overrules:
+            trace.overruled = before or left_out_by(rules, trace.context, has_error=trace.has_error)
+            return None, before is not None
+        if before is None:
+            return left_out_by(rules, trace.context, has_error=trace.has_error), False
+        is_other = note is not None and note.rules != self._session.digest
+        is_error = before.startswith(SAMPLE) and rules.keep_errors and trace.has_error
+        if not is_error and not (is_other and job.redecides):
+            return before, False
+        now = left_out_by(rules, trace.context, has_error=trace.has_error)
+        return now, now is None
+
+    def _drop_what_was_sent(self, trace: Trace) -> list[Observation]:
+        """Remove what was sent under other rules and forgotten since; return what those left out, of what is forgotten.
+
+        Whether it was sent is not remembered by then, but the rules are, and they decide as they did.
+        """
+        session = self._session
+        before = session.state.get(FORGOTTEN_BEFORE, fresh=True) or 0
+        if not session.reread or (trace.note is not None and trace.note.project is None):
+            return []
+        sent: list[Observation] = []
+        left: list[Observation] = []
+        decisions: dict[str, bool] = {}
+        for observation in trace.fresh:
+            if observation.start_ms >= before:
+                continue
+            of = [rules for interval, rules in session.reread if interval.contains(observation.start_ms)]
+            if of and any(self._was_sent(trace, rules, decisions) for rules in of):
+                sent.append(observation)
+            elif of:
+                left.append(observation)
+        if sent:
+            trace.fresh = [one for one in trace.fresh if one not in sent]
+            trace.others += sent
+            session.report.observations_unchanged += len(sent)
+        return left
+
+    def _was_sent(self, trace: Trace, rules: Rules, decisions: dict[str, bool]) -> bool:
+        digest = rules.digest
+        if digest not in decisions:
+            decisions[digest] = left_out_by(rules, trace.context, has_error=trace.has_error) is None
+        return decisions[digest]
+
+    def _leave_out(self, out: dict[str, tuple[Trace, str]], choice: Choice) -> set[str]:
+        """Store traces that are left out; return those that another run has begun to send."""
+        if not out:
+            return set()
+        session = self._session
+        notes: list[TraceNote] = []
+        rows: dict[str, list[tuple[RowKey, int, int, bytes]]] = {}
+        for trace_id, (trace, rule) in out.items():
+            notes.append(self._notes.of_left_out(trace, rule))
+            waiting = choice.pending.get(trace_id, [])
+            rows[trace_id] = [_done(one) for one in (*trace.fresh, *waiting)]
+        taken = session.ledger.leave_out_traces(session.source_id, notes, rows)
+        if taken:
+            known = session.ledger.traces(session.source_id, taken)
+            for trace_id in taken:
+                out[trace_id][0].note = known.get(trace_id)
+        for note in notes:
+            if note.trace_id in taken:
+                continue
+            trace, rule = out[note.trace_id]
+            choice.pending.pop(note.trace_id, None)
+            session.report.observations_filtered += len(rows[note.trace_id])
+            if trace.note is None or trace.note.left_out_by != rule:
+                session.report.traces_filtered += 1
+                session.report.filtered[rule] += 1
+            trace.note = note
+        return taken
+
+    def _bring_back(self, traces: Sequence[Trace], forgotten: Counter[int]) -> None:
+        if not traces:
+            return
+        session = self._session
+        for trace in traces:
+            note = self._notes.of_pending(trace)
+            pending = trace.note is not None and trace.note.pending
+            trace.note = replace(
+                note, pending=pending, pending_ms=note.pending_ms if pending else None, left_out_by=None, rules=None
+            )
+        session.ledger.bring_back(
+            session.source_id, [trace.note for trace in traces if trace.note is not None], forgotten
+        )
+
+
+def _is_inside(trace: Trace, interval: Interval) -> bool:
+    """Whether nothing of a trace starts outside an interval, as far as its root tells."""
+    observations = trace.observations
+    has_root = any(one.is_trace_root and not one.is_open for one in observations)
+    ends = max(max(one.start_ms, one.end_ms or 0) for one in observations)
+    return has_root and ends < interval.end and all(interval.contains(one.start_ms) for one in observations)
+
+
+def _done(observation: Observation) -> tuple[RowKey, int, int, bytes]:
+    try:
+        known = fingerprint(observation)
+    except Exception as error:  # noqa: BLE001 - it is not sent, so what it holds does not matter
+        log_error("filter", trace_of(observation), error)
+        known = b""
+    return RowKey(trace_of(observation), observation.id), observation.start_ms, observation.updated_ms or 0, known

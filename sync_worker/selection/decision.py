@@ -1,0 +1,96 @@
+"""The decision on one trace: whether it is synced, or which rule leaves it out. It depends on the trace alone."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from sync_worker.patterns import matches
+from sync_worker.selection.rules import FIELDS, Filter, Rules
+from sync_worker.spans.context import TraceContext
+from sync_worker.spans.routing import conditions_of, fits
+
+#: The setting by whose name a trace is left out that is not in the sample.
+SAMPLE: Final = "SYNC_SAMPLE"
+_HASHES = 1 << 64
+
+
+class Note(Protocol):
+    """What is remembered of a trace, as far as its selection goes."""
+
+    @property
+    def left_out_by(self) -> str | None:
+        """The rule that leaves it out."""
+
+    @property
+    def project(self) -> str | None:
+        """The Kelet project that it was sent to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What was decided on a trace: a rule that leaves it out, or its project; both None: nothing yet."""
+
+    left_out_by: str | None
+    project: str | None
+    session: str | None
+    user: str | None
+
+
+def outcome(note: Note, context: TraceContext) -> Outcome:
+    """Return what was decided on a trace, and the session and user that its spans carry."""
+    return Outcome(note.left_out_by, note.project, context.session_id, context.user_id)
+
+
+def left_out_by(rules: Rules, context: TraceContext, *, has_error: bool) -> str | None:
+    """Return the rule that leaves a trace out, by its setting and pattern; None if it is synced.
+
+    `has_error` says whether one of its observations has the level ERROR.
+    """
+    for one in rules.filters:
+        found = _filtered_by(one, context)
+        if found is not None:
+            return found
+    for route in rules.routes:
+        if fits(route, context):
+            if route.drop:
+                return f"route that drops {conditions_of(route)}"
+            break
+    if rules.sample < 1 and not (rules.keep_errors and has_error) and not is_in_sample(rules, context.trace_id):
+        return f"{SAMPLE}={_percent(rules)}"
+    return None
+
+
+def is_in_sample(rules: Rules, trace_id: str) -> bool:
+    """Whether a trace is in the sample: by a hash of its id, so that a smaller sample is a part of a larger one."""
+    found = int.from_bytes(hashlib.sha256(trace_id.encode("utf-8", "surrogatepass")).digest()[:8])
+    return found < rules.sample * _HASHES
+
+
+def _filtered_by(one: Filter, context: TraceContext) -> str | None:
+    values = _values(FIELDS[one.name], context)
+    for pattern in one.exclude:
+        if any(matches(pattern, value) for value in values):
+            return f"SYNC_EXCLUDE_{one.name.upper()}={pattern}"
+    if one.include and not any(matches(pattern, value) for pattern in one.include for value in values):
+        return f"SYNC_INCLUDE_{one.name.upper()}={','.join(one.include)}"
+    return None
+
+
+def _values(field: str, context: TraceContext) -> tuple[str, ...]:
+    if field == "tags":
+        return context.tags
+    value = {
+        "environment": context.environment,
+        "trace_name": context.trace_name or context.root_name,
+        "user": context.user_id,
+        "session": context.session_id,
+        "release": context.release,
+        "level": context.root_level,
+    }[field]
+    return () if value is None else (value,)
+
+
+def _percent(rules: Rules) -> str:
+    return f"{float(rules.sample * 100):g}%"

@@ -1,0 +1,114 @@
+"""The rules that decide which traces are synced, and their digest, by which intervals name them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Final
+
+from sync_worker.spans.routing import Rule, drops
+
+#: What filters look at, by the last word of their settings.
+FIELDS: Final = {
+    "environments": "environment",
+    "trace_names": "trace_name",
+    "tags": "tags",
+    "users": "user",
+    "sessions": "session",
+    "releases": "release",
+    "levels": "level",
+}
+_DIGEST_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """The patterns of one setting; `name` is the last word of it: `environments` of SYNC_EXCLUDE_ENVIRONMENTS."""
+
+    name: str
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRoute:
+    """A route as rules remember it: its conditions, and whether it drops. Its project does not matter here."""
+
+    drop: bool
+    environment: str | None = None
+    trace_name: str | None = None
+    tags: tuple[str, ...] = ()
+    user: str | None = None
+    session: str | None = None
+    release: str | None = None
+    metadata: tuple[tuple[str, str], ...] = ()
+    project: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Filters, the routes up to the last one that drops, and the share of traces in the sample."""
+
+    filters: tuple[Filter, ...] = ()
+    routes: tuple[StoredRoute, ...] = ()
+    sample: Fraction = Fraction(1)
+    keep_errors: bool = False
+
+    @classmethod
+    def of(cls, filters: Iterable[Filter], routes: Iterable[Rule], sample: Fraction, *, keep_errors: bool) -> Rules:
+        """Return the rules of settings, without what has no effect."""
+        stored = tuple(
+            StoredRoute(
+                drops(route), route.environment, route.trace_name, route.tags, route.user, route.session,
+                route.release, route.metadata,
+            )
+            for route in routes
+        )  # fmt: skip
+        last = max((number for number, route in enumerate(stored, 1) if route.drop), default=0)
+        kept = tuple(one for one in filters if one.include or one.exclude)
+        return cls(kept, stored[:last], sample, keep_errors and sample < 1)
+
+    def as_text(self) -> str:
+        """Return them as text, from which `from_text` reads them back; empty if they leave nothing out."""
+        said: dict[str, Any] = {}
+        if self.filters:
+            said["filters"] = [[one.name, sorted(one.include), sorted(one.exclude)] for one in self.filters]
+        if self.routes:
+            said["routes"] = [
+                [one.drop, one.environment, one.trace_name, one.tags, one.user, one.session, one.release, one.metadata]
+                for one in self.routes
+            ]
+        if self.sample < 1:
+            said["sample"], said["keep_errors"] = str(self.sample), self.keep_errors
+        return json.dumps(said, sort_keys=True) if said else ""
+
+    @classmethod
+    def from_text(cls, text: str) -> Rules:
+        """Read back what `as_text` returned."""
+        said: Mapping[str, Any] = json.loads(text) if text else {}
+        return cls(
+            tuple(Filter(name, tuple(include), tuple(exclude)) for name, include, exclude in said.get("filters", ())),
+            tuple(
+                StoredRoute(drop, environment, trace_name, tuple(tags), user, session, release, _pairs(metadata))
+                for drop, environment, trace_name, tags, user, session, release, metadata in said.get("routes", ())
+            ),
+            Fraction(said.get("sample", "1")),
+            bool(said.get("keep_errors", False)),
+        )
+
+    @property
+    def digest(self) -> str:
+        """Name these rules: 16 hexadecimal digits; empty if they leave nothing out."""
+        text = self.as_text()
+        return hashlib.sha256(text.encode()).hexdigest()[: 2 * _DIGEST_BYTES] if text else ""
+
+
+#: Rules that leave nothing out.
+NO_RULES: Final = Rules()
+
+
+def _pairs(metadata: Iterable[Iterable[str]]) -> tuple[tuple[str, str], ...]:
+    return tuple((key, pattern) for key, pattern in metadata)

@@ -1,0 +1,263 @@
+"""Filters and samples: whole traces go or stay, whatever comes late, and what stays is never read again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sync_worker.ledger import open_ledger
+from sync_worker.selection import Rules
+from sync_worker.selection.decision import is_in_sample
+from sync_worker.settings import load
+from sync_worker.sync.policy import rules_of
+from sync_worker.times import moment_ms
+from tests.support.rows import DATA, NOON, Row, row, trace
+from tests.sync.conftest import MakeWorld
+from tests.sync.world import World, identities
+
+START = moment_ms(NOON)
+HOUR = 3600.0
+#: A filter that Langfuse can be asked for, and one that it cannot.
+EXACT, GLOB = {"SYNC_EXCLUDE_ENVIRONMENTS": "staging"}, {"SYNC_EXCLUDE_ENVIRONMENTS": "sta*"}
+
+
+def _late(of: Row, start: float, **changes: Any) -> Row:
+    return row(trace=of["traceId"], parent=of["id"], start=start, **changes)
+
+
+def _in_environments(row_filter: str) -> list[str]:
+    return [str(one["value"]) for one in json.loads(row_filter) if one["column"] == "environment"]
+
+
+def _filters_of_listings(made: World) -> list[str]:
+    return [request.params["filter"] for request in made.langfuse.requests if "filter" in request.params]
+
+
+def _sampled(count: int, *, inside: bool, share: str = "30%") -> list[list[Row]]:
+    """Return traces that a sample has, or has not."""
+    rules = rules_of(load(environ={"SYNC_SAMPLE": share}, need_sources=False), ())
+    found: list[list[Row]] = []
+    while len(found) < count:
+        one = trace(2, start=60.0 * (len(found) + 1), seconds=5.0)
+        if is_in_sample(rules, one[0]["traceId"]) == inside:
+            found.append(one)
+    return found
+
+
+def test_evaluators_of_langfuse_are_not_sent(make_world: MakeWorld) -> None:
+    """Kelet looks for root causes in judges: Langfuse's evaluators trace into the project that they judge."""
+    rows = [json.loads(line) for line in (DATA / "reported" / "evaluators.jsonl").read_text().splitlines()]
+    start = moment_ms_of(rows[0])
+    made = make_world(rows, after_noon=(start - START) / 1000 + HOUR)
+    report, code = made.once()
+    assert (report.error, code) == (None, 0)
+    assert made.arrived() == identities(one for one in rows if not one["environment"].startswith("langfuse-"))
+
+
+def moment_ms_of(one: Row) -> int:
+    """Return when a row starts, Unix milliseconds."""
+    from datetime import datetime  # noqa: PLC0415
+
+    return moment_ms(datetime.fromisoformat(one["startTime"]))
+
+
+def test_filter_is_decided_by_the_root(make_world: MakeWorld) -> None:
+    """A trace is torn: its children have other fields than its root, or come later than it."""
+    out, goes = trace(2, start=0.0, environment="staging"), trace(2, start=60.0)
+    for one in out[1:]:
+        one["environment"] = "default"
+    goes[2]["environment"] = "staging"
+    made = make_world([*out, *goes], **GLOB)
+    report, code = made.once()
+    assert (report.error, code) == (None, 0)
+    assert made.arrived() == identities(goes)
+    assert (report.traces_filtered, report.observations_filtered) == (1, 3)
+    assert dict(report.filtered) == {"SYNC_EXCLUDE_ENVIRONMENTS=sta*": 1}
+    late = [_late(out[0], 3590.0), _late(goes[0], 3591.0, environment="staging")]
+    made.langfuse.rows.extend(late)
+    made.cycles(600)
+    assert made.arrived() == identities([*goes, late[1]])
+
+
+def test_mixed_trace_is_whole_where_langfuse_leaves_out_an_environment(make_world: MakeWorld) -> None:
+    """Langfuse is asked for all but an environment, and a trace loses the spans that it has there."""
+    mixed, out = trace(2, start=3500.0, seconds=10.0), trace(2, start=3400.0, environment="staging")
+    mixed[2]["environment"] = "staging"
+    made = make_world([*mixed, *out], **EXACT)
+    report, _ = made.once()
+    assert report.not_read == ["staging"]
+    assert "staging" in " ".join(_filters_of_listings(made))
+    assert made.arrived() == identities(mixed[:2])
+    made.cycles(300)
+    assert made.arrived() == identities(mixed)
+    assert made.program_json("verify")[1]["sources"][0]["missing"] == 0
+
+
+def test_nothing_filtered_is_read_again(make_world: MakeWorld) -> None:
+    """Each lookback scan fetches what was filtered, as if it had come late; or the interval is never completed."""
+    out = [one for number in range(4) for one in trace(2, start=3000.0 + number, tags=["probe"])]
+    made = make_world([*out, *trace(1, start=3100.0)], SYNC_EXCLUDE_TAGS="pro*")
+    made.once()
+    before = made.langfuse_requests()
+    contents = lambda: [  # noqa: E731
+        request for request in made.langfuse.requests[before:] if "io" in request.params.get("fields", "")
+    ]
+    made.clock.advance(60)
+    made.cycles(HOUR)
+    assert all("fromStartTime" in request.params and "filter" not in request.params for request in contents())
+    report, _ = made.once()
+    assert report.observations_filtered == 0
+    assert report.complete_to_ms == made.clock.now_ms() - 30_000
+
+
+@pytest.mark.parametrize("filters", [EXACT, GLOB])
+def test_verify_and_explain_know_what_is_filtered(make_world: MakeWorld, filters: dict[str, str]) -> None:
+    """What a rule left out is reported as lost, and nobody can say why a trace is not in Kelet."""
+    out, goes = trace(1, start=0.0, environment="staging"), trace(1, start=5.0)
+    made = make_world([*out, *goes], **filters)
+    made.once()
+    code, verified = made.program_json("verify", "--from", "2026-11-20T12:00:00Z", "--to", "2026-11-20T12:10:00Z")
+    assert (code, verified["sources"][0]["missing"]) == (0, 0)
+    _, told = made.program_json("explain", out[0]["traceId"])
+    (name,) = filters.values()
+    assert told["sources"][0]["filtered_by"] == f"SYNC_EXCLUDE_ENVIRONMENTS={name}"
+    assert name in told["sources"][0]["why"]
+    _, status = made.program_json("status")
+    filtered = {} if filters is EXACT else {f"SYNC_EXCLUDE_ENVIRONMENTS={name}": 1}
+    assert status["sources"][0]["filtered"] == filtered
+
+
+def test_sample_takes_whole_traces(make_world: MakeWorld) -> None:
+    """A sample is drawn anew by span, or by run."""
+    inside, outside = _sampled(3, inside=True), _sampled(3, inside=False)
+    made = make_world([one for of in (*inside, *outside) for one in of], SYNC_SAMPLE="30%")
+    made.once()
+    assert made.arrived() == identities(one for of in inside for one in of)
+    late = [_late(of[0], 3590.0) for of in (*inside, *outside)]
+    made.langfuse.rows.extend(late)
+    made.cycles(600)
+    assert made.arrived() == identities([*(one for of in inside for one in of), *late[:3]])
+
+
+@pytest.mark.parametrize("wished", [True, False])
+def test_late_error_brings_the_whole_trace(make_world: MakeWorld, *, wished: bool) -> None:
+    """An error that comes late into a trace outside of the sample arrives alone, or never."""
+    (out,) = _sampled(1, inside=False)
+    made = make_world(out, SYNC_SAMPLE="30%", SYNC_SAMPLE_ERRORS=str(wished).lower())
+    made.once()
+    assert not made.arrived()
+    error = _late(out[0], 3400.0, level="ERROR")
+    made.langfuse.rows.add(error)
+    made.cycles(600)
+    assert made.arrived() == (identities([*out, error]) if wished else identities([]))
+    plain = _late(out[0], 3500.0)
+    made.langfuse.rows.add(plain)
+    made.cycles(1800)
+    assert made.arrived() == (identities([*out, error, plain]) if wished else identities([]))
+
+
+def test_update_to_an_error_brings_the_whole_trace(make_world: MakeWorld) -> None:
+    """A span that fails after it was seen leaves its trace outside of the sample."""
+    (out,) = _sampled(1, inside=False)
+    made = make_world(out, SYNC_SAMPLE="30%", SYNC_SAMPLE_ERRORS="true")
+    made.once()
+    changed = out[1] | {"level": "ERROR", "updatedAt": "2026-11-20T13:00:10.000Z"}
+    made.langfuse.rows.replace(changed)
+    made.cycles(1800)
+    assert made.arrived() == identities(out)
+
+
+def test_error_from_before_the_sync_start_comes_with_its_trace(make_world: MakeWorld) -> None:
+    """A trace that a backfill left out is brought by a late error, without what starts before the sync start."""
+    (out,) = _sampled(1, inside=False)
+    settings = {"SYNC_SAMPLE": "30%", "SYNC_SAMPLE_ERRORS": "true", "SYNC_START": "2026-11-20T12:30:00Z"}
+    made = make_world(out, **settings)
+    made.once()
+    made.backfill(START, START + 1_800_000)
+    assert not made.arrived()
+    error = _late(out[0], 3400.0, level="ERROR")
+    made.langfuse.rows.add(error)
+    made.cycles(600)
+    assert made.arrived() == identities([*out, error])
+
+
+def test_backfill_under_other_rules_sends_what_the_old_ones_left_out(make_world: MakeWorld) -> None:
+    """A filter that is taken away leaves its traces out for ever, or sends the others a second time."""
+    out = [one for number in range(3) for one in trace(2, start=number * 60.0, environment="staging")]
+    goes = [one for number in range(3) for one in trace(2, start=number * 60.0 + 5)]
+    made = make_world([*out, *goes], **GLOB)
+    made.once()
+    made.environ["SYNC_EXCLUDE_ENVIRONMENTS"] = "none"
+    made.cycles(600)
+    assert made.arrived() == identities(goes)
+    made.backfill(START, START + 600_000)
+    assert made.arrived() == identities([*out, *goes])
+    before = made.langfuse_requests()
+    made.backfill(START, START + 600_000)
+    assert made.langfuse_requests() - before <= 1
+    made.environ["SYNC_EXCLUDE_ENVIRONMENTS"] = "default"
+    made.backfill(START, START + 600_000)
+    assert made.arrived() == identities([*out, *goes])
+
+
+def test_backfill_under_other_rules_knows_what_was_forgotten(make_world: MakeWorld) -> None:
+    """When the records of an old interval are gone, a backfill under other rules sends all of it again."""
+    out = [one for number in range(3) for one in trace(2, start=number * 60.0, environment="staging")]
+    goes = [one for number in range(3) for one in trace(2, start=number * 60.0 + 5)]
+    short = {"SYNC_LATE_HORIZONS": "10m", "SYNC_MAX_OPEN": "5m", "SYNC_SETTLE": "1s"}
+    made = make_world([*out, *goes], **short, **GLOB)
+    made.once()
+    made.cycles(2 * HOUR, every=600)
+    ledger = open_ledger(made.state, made.clock)
+    assert not ledger.traces(1, [one["traceId"] for one in (*out, *goes)])
+    ledger.close()
+    made.environ["SYNC_EXCLUDE_ENVIRONMENTS"] = "none"
+    made.backfill(START, START + 600_000)
+    assert made.arrived() == identities([*out, *goes])
+    code, verified = made.program_json("verify", "--from", "2026-11-20T12:00:00Z", "--to", "2026-11-20T12:10:00Z")
+    assert (code, verified["sources"][0]["missing"]) == (0, 0)
+
+
+def test_backfill_sends_a_trace_whole_that_reaches_out_of_it(make_world: MakeWorld) -> None:
+    """A trace across the end of a backfill is torn: what starts after it stays left out."""
+    out = trace(3, start=0.0, seconds=1200.0, environment="staging")
+    made = make_world(out, **GLOB)
+    made.once()
+    made.environ["SYNC_EXCLUDE_ENVIRONMENTS"] = "none"
+    made.backfill(START, START + 600_000)
+    assert made.arrived() == identities(out)
+
+
+def test_send_overrules_filters(make_world: MakeWorld) -> None:
+    """A support case is filtered away; or what comes late of it is."""
+    out = trace(2, start=0.0, environment="staging")
+    made = make_world(out, **GLOB)
+    made.once()
+    (result,) = made.send(out[0]["traceId"])
+    assert (result.sent, result.filter_overruled) == (3, "SYNC_EXCLUDE_ENVIRONMENTS=sta*")
+    late = _late(out[0], 3500.0)
+    made.langfuse.rows.add(late)
+    made.cycles(600)
+    assert made.arrived() == identities([*out, late])
+
+
+def test_rules_of_a_source(tmp_path: Path) -> None:
+    """One source's filters hold for all, or its list replaces nothing."""
+    (tmp_path / "sync.toml").write_text(
+        'sync_exclude_users = ["robot-*"]\n'
+        + "".join(
+            f'[[sources]]\nname = "{name}"\nlangfuse_public_key = "pk-lf-{name}"\nlangfuse_secret_key = "sk-lf-x"\n'
+            f'kelet_project = "p"\n{more}'
+            for name, more in (("a", 'sync_exclude_environments = ["x", "y*"]\nsync_sample = "10%"\n'), ("b", ""))
+        )
+    )
+    settings = load(environ={"KELET_API_KEY": "k"}, directory=tmp_path)
+    first, second = (rules_of(settings.of(source), source.routes) for source in settings.sources)
+    assert first != second
+    assert settings.of(settings.sources[0]).exclude_environments == ("x", "y*")
+    assert settings.of(settings.sources[1]).exclude_environments == ("langfuse-*",)
+    for rules in (first, second):
+        assert Rules.from_text(rules.as_text()) == rules
