@@ -90,6 +90,15 @@ class Selected(DeadLetters):
             with self.transaction():
                 self.execute_many("DELETE FROM whole_traces WHERE source_id = ? AND trace_id = ?", ids)
 
+    def projects(self, source_id: int) -> set[str]:
+        """Return the Kelet projects that traces of a source were sent to, as far as that is remembered."""
+        rows = self.query(
+            "SELECT project FROM traces WHERE source_id = ? AND project IS NOT NULL "
+            "UNION SELECT project FROM deliveries WHERE source_id = ?",
+            [source_id, source_id],
+        )
+        return {project for (project,) in rows}
+
     def left_out(self, source_id: int) -> dict[str, int]:
         """Return how many traces are remembered that are left out, by rule."""
         return dict(

@@ -11,21 +11,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sync_worker.intervals import Interval
-from sync_worker.patterns import is_exact, matches
+from sync_worker.patterns import is_exact
 from sync_worker.records import Observation
 from sync_worker.selection.rules import Rules
 
 _RESERVED = "langfuse"
-#: Environments in which Langfuse's own evaluators and experiments write.
-_OF_LANGFUSE = ("langfuse-llm-as-a-judge", "langfuse-prompt-experiment")
 
 
 def unread_environments(rules: Rules, *, has_lookback: bool) -> tuple[str, ...]:
-    """Return environments to leave out of a listing; `has_lookback`: lookback scans list the same time without it."""
-    excluded = [pattern for one in rules.filters if one.name == "environments" for pattern in one.exclude]
-    own = {name for name in _OF_LANGFUSE if any(matches(pattern, name) for pattern in excluded)}
-    exact = {name for name in excluded if is_exact(name) and (has_lookback or name.startswith(_RESERVED))}
-    return tuple(sorted(own | exact))
+    """Return environments to leave out of a listing; `has_lookback`: lookback scans list the same time without it.
+
+    Langfuse has no condition that is exactly a pattern, so these are the names in full.
+    """
+    excluded = {name for one in rules.filters if one.name == "environments" for name in one.exclude if is_exact(name)}
+    return tuple(sorted(name for name in excluded if has_lookback or name.startswith(_RESERVED)))
 
 
 @dataclass(frozen=True, slots=True)

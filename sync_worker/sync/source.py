@@ -31,6 +31,7 @@ from sync_worker.runs.live import LiveSync
 from sync_worker.runs.preview import Preview, observations_of_trace, preview
 from sync_worker.runs.resend import Resend
 from sync_worker.runs.retry import ManualRetry
+from sync_worker.runs.route_test import RouteTest, count_by_rule
 from sync_worker.runs.send import SendResult, TraceSend
 from sync_worker.runs.verify import Verdict, Verification
 from sync_worker.settings import Settings, Source
@@ -166,6 +167,10 @@ class SourceSync:
         observations = await observations_of_trace(self._session.reader, trace_id, self.clock.now_ms())
         policy = self._session.policy
         return preview(observations, policy.project, policy.conversion, policy.routes)
+
+    async def test_routes(self, interval: Interval, most: int) -> RouteTest:
+        """Return which rules would take the newest traces of the interval, about `most`; see `route_test`."""
+        return await count_by_rule(self.source.name, self._session, interval, most)
 
     async def estimate(self, interval: Interval) -> Estimate:
         """Estimate the cost of a backfill of the interval; see `estimate`."""

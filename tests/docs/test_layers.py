@@ -51,7 +51,8 @@ MAY: dict[str, frozenset[str]] = {
     "pipeline": COMMON | {"selection", "spans", "langfuse", "kelet", "ledger", "settings"},
     "runs": COMMON | {"selection", "spans", "langfuse", "kelet", "ledger", "settings", "pipeline"},
     "sync": COMMON | {"selection", "spans", "langfuse", "kelet", "ledger", "settings", "watch", "pipeline", "runs"},
-    "cli": COMMON | {"selection", "spans", "langfuse", "kelet", "ledger", "settings", "watch", "pipeline", "runs", "sync", "demo"},
+    "cli": COMMON
+    | {"selection", "spans", "langfuse", "kelet", "ledger", "settings", "watch", "pipeline", "runs", "sync", "demo"},
     "records": frozenset(),
     "patterns": frozenset(),
     "intervals": frozenset(),

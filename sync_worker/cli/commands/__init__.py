@@ -10,6 +10,7 @@ from sync_worker.cli.commands import (
     explain,
     once,
     plan,
+    routes,
     run,
     send,
     state,
@@ -17,4 +18,20 @@ from sync_worker.cli.commands import (
     verify,
 )
 
-COMMANDS = (demo, check, once, run, plan, backfill, status, verify, explain, send, convert, dead_letters, state, config)
+COMMANDS = (
+    demo,
+    check,
+    once,
+    run,
+    plan,
+    backfill,
+    status,
+    verify,
+    explain,
+    send,
+    convert,
+    routes,
+    dead_letters,
+    state,
+    config,
+)

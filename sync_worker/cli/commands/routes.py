@@ -1,0 +1,60 @@
+"""`routes test`: which rule would take how many traces, and which Kelet projects would come to be."""
+
+from __future__ import annotations
+
+import argparse
+
+from sync_worker.cli.commands.backfill import add_interval_options, check_interval, interval_of
+from sync_worker.cli.common import Subparsers, add_common_options
+from sync_worker.cli.jobs import for_each_source
+from sync_worker.cli.output import print_json, print_line, print_table
+from sync_worker.runs.route_test import RouteTest
+from sync_worker.sync.source import SourceSync
+
+_TRACES = 1_000
+
+
+def add_to(subparsers: Subparsers) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser("routes", help="what filters and routes would do with real traces")
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    test = actions.add_parser(
+        "test", help="count the newest traces by the rule that takes them, and by Kelet project; sends nothing"
+    )
+    add_interval_options(test, required=False)
+    test.add_argument("--traces", metavar="N", type=int, default=_TRACES, help=f"about how many traces ({_TRACES})")
+    add_common_options(test, source=True)
+    test.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command."""
+    start, end = arguments.start or "1h", arguments.end or "now"
+    check_interval(start, end)
+    found: list[RouteTest] = []
+
+    async def test(sync: SourceSync) -> None:
+        interval = interval_of(start, end, sync.clock.now_ms())
+        found.append(await sync.test_routes(interval, max(1, arguments.traces)))
+
+    code, errors = for_each_source(arguments, test, must_exist=False)
+    if arguments.json:
+        print_json({"exit_code": code, "sources": [one.as_json() for one in found], "errors": errors})
+    else:
+        for one in found:
+            _print(one)
+    return code
+
+
+def _print(found: RouteTest) -> None:
+    print_line(
+        f"{found.source}: {found.traces} traces, of {found.observations_read} observations read; nothing was sent"
+    )
+    rows = [
+        (
+            str(one["traces"]), one["rule"], one["project"] or "not sent",
+            "nothing was sent there before" if one["is_new_project"] else "",
+        )
+        for one in found.as_json()["rules"]
+    ]  # fmt: skip
+    print_table(("traces", "rule", "Kelet project", ""), rows)
