@@ -251,8 +251,8 @@ class Settings(BaseSettings):
     )
     include_environments: _Patterns = _setting(
         "",
-        "Environments that are synced; if unset, all. Patterns with the wildcards `*`, `?` and `[…]`, or `re:` and "
-        "an expression of RE2; commas between them.",
+        "Environments that are synced, as patterns with `*`, `?` and `[…]`, or with `re:` and an expression of RE2; if "
+        "unset, all.",
     )
     exclude_environments: _Patterns = _setting(
         "langfuse-*",
@@ -280,8 +280,8 @@ class Settings(BaseSettings):
     )
     session_from: _Fields = _setting(
         "",
-        "Where the session id of a trace comes from, the first that has a value: `session`, `user`, `environment`, "
-        "`trace_name`, `release`, `version` or `metadata.KEY`, commas between them; if unset, from the session.",
+        "Fields of which the first that has a value is a trace's session id: `session`, `user`, `environment`, "
+        "`trace_name`, `release`, `version` or `metadata.KEY`; if unset, the session.",
     )
     user_from: _Fields = _setting("", "Where the user id of a trace comes from, as in `SYNC_SESSION_FROM`.")
     agent_from: _Fields = _setting(

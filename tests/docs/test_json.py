@@ -24,7 +24,7 @@ from tests.sync.world import World, world
 PAGE = (ROOT / "docs" / "json.md").read_text(encoding="utf-8")
 
 #: Objects whose keys are no names: kinds of oddities, shares, horizons, sources.
-OPEN = {"notes", "within_seconds", "last_scans", "errors"}
+OPEN = {"notes", "filtered", "within_seconds", "last_scans", "errors"}
 
 
 def documented(section: str) -> set[str]:
@@ -70,8 +70,9 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, set[
     before = trace(1, start=now - timedelta(days=3), seconds=5.0)
     waits = [row(start=now - timedelta(minutes=2), seconds=None, name="waits")]
     odd = [row(start=noon, seconds=-5.0, name="odd")]
+    judged = trace(1, start=noon, seconds=5.0, environment="langfuse-judge")
     folder = tmp_path_factory.mktemp("json")
-    with world(folder, [*rows, *before, *waits, *odd], 0, SYNC_SETTLE="0s") as made:
+    with world(folder, [*rows, *before, *waits, *odd, *judged], 0, SYNC_SETTLE="0s") as made:
         made.kelet.script = faults.refuse_span("poison")
         yield dict(_say_all(made, rows))
 
@@ -100,6 +101,8 @@ def _say_all(made: World, rows: list[Row]) -> Iterator[tuple[str, set[str]]]:
     yield "explain", say("explain", *explain)[1] | say("explain", *explain, **refused)[1]
     send = ("send", rows[0]["traceId"], "f" * 32)
     yield "send", say("send", *send)[1] | say("send", *send, **refused)[1]
+    routes = ("routes", "test", "--from", "1d", "--to", "now")
+    yield "routes test", say("routes test", *routes)[1] | say("routes test", *routes, **refused)[1]
     yield "status", _status(made)
     yield say("dead-letters retry", "dead-letters", "retry", "--all")
     yield say("dead-letters drop", "dead-letters", "drop", "--all")
@@ -148,6 +151,7 @@ def test_every_object_is_on_the_page(printed: dict[str, set[str]]) -> None:
         "check",
         "verify",
         "explain",
+        "routes",
         "send",
         "convert",
         "dead_letters",
@@ -159,5 +163,5 @@ def test_every_object_is_on_the_page(printed: dict[str, set[str]]) -> None:
 def test_dataclasses_that_are_printed_are_whole() -> None:
     """A count would be added to a report and to no page, because no run of this test makes it."""
     report = SourceReport("x").as_json()
-    assert {f"sources[].{name}" for name in report} - {"sources[].notes"} <= documented("once, backfill")
+    assert {f"sources[].{name}" for name in report} - {"sources[].notes", "sources[].filtered"} <= documented("once, backfill")
     assert {f"sources[].{name}" for name in Estimate.__dataclass_fields__} <= documented("plan")

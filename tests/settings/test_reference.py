@@ -52,7 +52,7 @@ def test_toml_example_loads(tmp_path: Path) -> None:
         (tmp_path / name).write_text("dummy-key-0001")
     settings = load({}, tmp_path)
     assert [(source.name, len(source.routes)) for source in settings.sources] == [
-        ("shop", 2),
+        ("shop", 4),
         ("support", 1),
         ("support/lab", 1),
     ]
