@@ -24,6 +24,7 @@ def _moments(intervals: list[Interval]) -> set[int]:
     return {moment for interval in intervals for moment in range(interval.start, interval.end)}
 
 
+@pytest.mark.slow
 @_MANY
 @given(intervals=_INTERVALS, taken=_INTERVALS)
 def test_coverage_is_the_union(ledger: Ledger, intervals: list[Interval], taken: list[Interval]) -> None:

@@ -228,6 +228,7 @@ _COVERED = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(traces=_TRACES, covered=_COVERED, before=st.integers(0, 120))
 def test_forget_never_takes_the_young_or_uncovered(

@@ -46,6 +46,7 @@ def test_dump(value: object, text: str) -> None:
     assert dump(value) == text
 
 
+@pytest.mark.slow
 def test_dump_of_what_json_has_no_word_for() -> None:
     """Objects, endless integers, deep nesting and cycles would raise while a batch is written."""
     deep: list[object] = []

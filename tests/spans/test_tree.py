@@ -222,6 +222,7 @@ def test_ties_put_parents_first() -> None:
     assert list(spans(*reversed(chain))) == [row.id for row in chain]
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(0, 7), st.integers(-5, 5), st.none() | st.integers(-5, 5)), max_size=8))
 def test_any_links_become_a_tree(links: list[tuple[int, int, int | None]]) -> None:
     """Whatever links and clocks a trace has, each row comes out once, acyclic, and none ends before it starts."""

@@ -175,6 +175,7 @@ def test_sides_that_are_no_json_of_everybody(text: str) -> None:
         assert len(rebuilt(made, take_apart(made.metadata), TraceContext(TRACE)).attributes) < 1_200, scope
 
 
+@pytest.mark.slow
 @given(
     sides=st.tuples(SIDES, SIDES),
     known=st.dictionaries(st.sampled_from(["http.method", "db.system", "error.type", "x", "ai", "llm"]), VALUES),

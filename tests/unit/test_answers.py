@@ -111,6 +111,7 @@ async def test_answer_beyond_the_limit(write: Callable[[], Write]) -> None:
             await client.get(url)
 
 
+@pytest.mark.slow
 async def test_a_packed_answer_never_unfolds_in_memory() -> None:
     """The limit would be looked at when the machine is out of memory already."""
     async with _served(_sends(_sized(_bomb(), b"Content-Encoding: gzip"))) as (client, url):

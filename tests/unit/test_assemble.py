@@ -47,6 +47,7 @@ _STATES = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(_STATES, min_size=1, max_size=5), st.randoms())
 def test_state_that_stays_does_not_hang_on_pages(states: list[Observation], chance: Any) -> None:
     """The same walk, paged otherwise, would send another state."""

@@ -25,6 +25,7 @@ def wrapped(text: str, levels: int) -> bytes:
     return ('{"a" :[ ' * (levels // 2) + text + "]\n}" * (levels // 2)).encode("utf-8", "surrogatepass")
 
 
+@pytest.mark.slow
 @given(VALUES, st.sampled_from([0, 2, 2_000]), st.sampled_from([None, 1]))
 def test_answers_are_read_as_the_library_reads_them(value: Any, levels: int, indent: int | None) -> None:
     """The reader for what libraries do not follow reads something else than they do."""

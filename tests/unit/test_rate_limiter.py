@@ -33,6 +33,7 @@ _STEPS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(_STEPS, st.none() | st.integers(1, 20))
 def test_no_minute_holds_more_than_the_limit(steps: list[tuple[str, float]], limit: int | None) -> None:

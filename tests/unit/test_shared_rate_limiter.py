@@ -177,6 +177,7 @@ def test_part_of_a_backfill_beside_a_live_sync(limit: int) -> None:
     assert quota_beside_live(limit) <= max(1, limit * 3 // 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [2, 12, 24])
 def test_busy_backfill_does_not_starve_the_live_sync(machine: Machine, limit: int) -> None:
     """A cycle of the live sync would wait for a minute with each of its requests while a backfill is at work."""
