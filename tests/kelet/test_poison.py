@@ -89,7 +89,7 @@ async def test_all_batches_refused(kelet: OtlpReceiver, send: Send) -> None:
     kelet.script = faults.always(faults.status(400))
     made = send()
     with pytest.raises(SourcePaused):
-        await asyncio.wait_for(send_all(made.delivery, [spans(20, trace=t) for t in range(1, 30)]), 5)
+        await asyncio.wait_for(send_all(made.delivery, [spans(20, trace=t) for t in range(1, 30)]), 60)
     made.delivery.finish()
     assert made.kept.settled == []
 

@@ -202,7 +202,7 @@ async def test_stop_ends_a_wait(server: RecordedLangfuse, langfuse: Connected) -
     server.script = faults.always(faults.status(503))
     langfuse.client.backoff.on_wait = lambda *_: langfuse.clock.stop()
     with pytest.raises(Stopped):
-        await asyncio.wait_for(walk(langfuse.reader.interval(ALWAYS)), 5)
+        await asyncio.wait_for(walk(langfuse.reader.interval(ALWAYS)), 60)
 
 
 def _filter_ids(request: Request) -> list[str]:
