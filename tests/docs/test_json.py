@@ -163,5 +163,7 @@ def test_every_object_is_on_the_page(printed: dict[str, set[str]]) -> None:
 def test_dataclasses_that_are_printed_are_whole() -> None:
     """A count would be added to a report and to no page, because no run of this test makes it."""
     report = SourceReport("x").as_json()
-    assert {f"sources[].{name}" for name in report} - {"sources[].notes", "sources[].filtered"} <= documented("once, backfill")
+    assert {f"sources[].{name}" for name in report} - {"sources[].notes", "sources[].filtered"} <= documented(
+        "once, backfill"
+    )
     assert {f"sources[].{name}" for name in Estimate.__dataclass_fields__} <= documented("plan")

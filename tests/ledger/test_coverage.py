@@ -14,9 +14,7 @@ from sync_worker.intervals import Interval
 from sync_worker.ledger import Ledger
 from tests.ledger.made import letter, note
 
-_MANY = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+_MANY = settings(max_examples=60, deadline=None, suppress_health_check=[*HealthCheck])
 _INTERVALS = st.lists(
     st.tuples(st.integers(0, 40), st.integers(0, 8)).map(lambda pair: Interval(pair[0], sum(pair))), max_size=15
 )

@@ -229,9 +229,7 @@ _COVERED = st.lists(
 
 
 @pytest.mark.slow
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@settings(max_examples=60, deadline=None, suppress_health_check=[*HealthCheck])
 @given(traces=_TRACES, covered=_COVERED, before=st.integers(0, 120))
 def test_forget_never_takes_the_young_or_uncovered(
     ledger: Ledger, traces: list[tuple[list[int], int, bool]], covered: list[Interval], before: int

@@ -22,9 +22,7 @@ _JSON = st.recursive(
 )
 
 
-@settings(
-    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@settings(max_examples=50, deadline=None, suppress_health_check=[*HealthCheck])
 @given(
     st.builds(
         TraceNote,
