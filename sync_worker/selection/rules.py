@@ -68,14 +68,18 @@ class Rules:
             for route in routes
         )  # fmt: skip
         last = max((number for number, route in enumerate(stored, 1) if route.drop), default=0)
-        kept = tuple(one for one in filters if one.include or one.exclude)
+        kept = tuple(
+            Filter(one.name, tuple(sorted(one.include)), tuple(sorted(one.exclude)))
+            for one in filters
+            if one.include or one.exclude
+        )
         return cls(kept, stored[:last], sample, keep_errors and sample < 1)
 
     def as_text(self) -> str:
         """Return them as text, from which `from_text` reads them back; empty if they leave nothing out."""
         said: dict[str, Any] = {}
         if self.filters:
-            said["filters"] = [[one.name, sorted(one.include), sorted(one.exclude)] for one in self.filters]
+            said["filters"] = [[one.name, one.include, one.exclude] for one in self.filters]
         if self.routes:
             said["routes"] = [
                 [one.drop, one.environment, one.trace_name, one.tags, one.user, one.session, one.release, one.metadata]

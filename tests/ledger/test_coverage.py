@@ -111,3 +111,23 @@ def test_failing_commit_rolls_back(ledger: Ledger, monkeypatch: pytest.MonkeyPat
     failing.close()
     monkeypatch.setattr(ledger, "connection", real)
     assert ledger.completed_intervals(1, "live") == []
+
+
+@_MANY
+@given(steps=st.lists(st.tuples(st.integers(0, 40), st.integers(0, 8), st.sampled_from(["", "a", "b"])), max_size=15))
+def test_each_moment_is_under_the_rules_of_its_last_reading(ledger: Ledger, steps: list[tuple[int, int, str]]) -> None:
+    """A backfill would pass over what other rules left out, or read again and again what its own have read."""
+    ledger.connection.execute("PRAGMA synchronous = OFF")
+    ledger.connection.execute("DELETE FROM coverage")
+    known: dict[int, str] = {}
+    for start, length, rules in steps:
+        ledger.commit_interval(1, "live", Interval(start, start + length), [], [], rules)
+        known |= dict.fromkeys(range(start, start + length), rules)
+    stored = ledger.completed_with_rules(1)
+    assert {moment: rules for part, _, rules in stored for moment in range(part.start, part.end)} == known
+    assert sum(part.length for part, _, _ in stored) == len(known)
+    assert _moments(ledger.completed_intervals(1, "live")) == known.keys()
+    ledger.reopen(1, "live", Interval(10, 20))
+    left = {moment: rules for moment, rules in known.items() if not 10 <= moment < 20}
+    stored = ledger.completed_with_rules(1)
+    assert {moment: rules for part, _, rules in stored for moment in range(part.start, part.end)} == left

@@ -358,3 +358,26 @@ def test_project_at_another_address_is_refused_unless_told(path: Path, clock: Vi
     assert merge(own, other, by_id=True).observations == 0
     own.close()
     other.close()
+
+
+def test_rules_and_what_they_left_out_are_taken_in(make: Make) -> None:
+    """A trace would count as sent that a shard left out, or a backfill under other rules pass over it."""
+    own, other = make("own", "a"), make("other", "a")
+    own.commit_interval(1, BACKFILL, Interval(0, 10), [], [], "mine")
+    own.begin_sending(1, [note("sent", 5, project="p")])
+    other.store_rules("theirs", "{}")
+    other.commit_interval(1, BACKFILL, Interval(5, 20), [], [], "theirs")
+    for trace in ("out", "sent"):
+        other.leave_out_traces(1, [note(trace, 5, left_out_by="x", rules="theirs")], {trace: []})
+    other.bring_back(1, [note("back", 5)])
+    merge(own, other)
+    assert sorted((part, rules) for part, _, rules in own.completed_with_rules(1)) == [
+        (Interval(0, 10), "mine"),
+        (Interval(10, 20), "theirs"),
+    ]
+    assert own.rules() == {"theirs": "{}"}
+    assert {trace: one.left_out_by for trace, one in own.traces(1, ["out", "sent"]).items()} == {
+        "out": "x",
+        "sent": None,
+    }
+    assert own.whole_traces(1, 9) == ["back"]
