@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
+from fractions import Fraction
 from typing import Any
 
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
@@ -13,9 +15,11 @@ from sync_worker.ledger import DeadLetter, Ledger, TraceNote
 from sync_worker.ledger.lease import BACKFILL, LIVE
 from sync_worker.pipeline.report import SourceReport
 from sync_worker.runs.verify import Verdict
+from sync_worker.selection import Rules
+from sync_worker.selection.decision import is_in_sample
 from sync_worker.spans.ids import otlp_span_id, otlp_trace_id, source_parent_id
 from sync_worker.spans.model import EncodedSpan
-from tests.simulation.history import History, RowStory, Version
+from tests.simulation.history import FILTERS, History, RowStory, Version
 from tests.simulation.kelet import Arrival, Kelet, label_of
 from tests.simulation.langfuse import Langfuse
 from tests.simulation.moments import Moments, readable
@@ -24,6 +28,14 @@ from tests.simulation.weather import Weather
 
 MOST_IN_FLIGHT = 4  # requests of one process
 IDLE_REQUESTS = 4  # and one a day to see which project the keys open
+
+
+class Fate(Enum):
+    """What filters make of a trace."""
+
+    GOES = "goes"
+    STAYS = "stays"
+    BROUGHT = "brought by an error"
 
 
 class Checks:
@@ -40,6 +52,7 @@ class Checks:
         self._moments = moments
         self._rows = history.rows
         self._states = {version.name: version for row in self._rows for version in row.versions}
+        self._fates: dict[str, Fate] = {}
         self._filling_since: int | None = None
         self._roles = plan.sources
         self._sources: dict[int, int] = {}  # number of the source, by its id in the ledger
@@ -66,9 +79,14 @@ class Checks:
             )
 
         def covered(
-            source_id: int, whose: str, interval: Interval, notes: Iterable[TraceNote], letters: Sequence[DeadLetter]
+            source_id: int,
+            whose: str,
+            interval: Interval,
+            notes: Iterable[TraceNote],
+            letters: Sequence[DeadLetter],
+            rules: str = "",
         ) -> None:
-            commit_interval(source_id, whose, interval, notes, letters)
+            commit_interval(source_id, whose, interval, notes, letters, rules)
             self._moments.note(f"{whose} covered {interval.start}..{interval.end}")
             self._covered(ledger, source_id, whose, interval)
 
@@ -122,8 +140,39 @@ class Checks:
         for row in seen:
             note = notes.get(row.key[0])
             pending = note is not None and note.pending
+            if self._fate(row) is not Fate.GOES:
+                continue
             if not (row.key in done or pending or row.id in letters or row.hidden):
                 self._say(f"{role} covered {interval} but not {self._told(row)}")
+
+    # What filters leave out
+
+    def _fate(self, row: RowStory) -> Fate:
+        """Return what filters make of a row's trace."""
+        if not self._plan.has("filters"):
+            return Fate.GOES
+        if row.trace.environment != "default":
+            return Fate.STAYS
+        key = row.key[0]
+        if key not in self._fates:
+            rules = Rules(sample=Fraction(FILTERS["SYNC_SAMPLE"].rstrip("%")) / 100)
+            members = [row] if row.trace.id is None else row.trace.rows
+            has_error = any(version.row["level"] == "ERROR" for one in members for version in one.versions)
+            self._fates[key] = Fate.GOES if is_in_sample(rules, key) else Fate.BROUGHT if has_error else Fate.STAYS
+        return self._fates[key]
+
+    def _is_brought(self, row: RowStory, firsts: int) -> bool:
+        """Whether a trace outside of the sample is to arrive: something of it did, or its error was to be read."""
+        rows = [row] if row.trace.id is None else row.trace.rows
+        names = {version.name for one in rows for version in one.versions}
+        if any(arrival.name in names for arrival in self._kelet.book.arrivals):
+            return True
+        return any(
+            version.row["level"] == "ERROR" and self._least(one, firsts) is not None
+            for one in rows
+            for version in one.versions
+            if not (one.odd or one.unservable or one.hidden)
+        )
 
     # At the end
 
@@ -144,6 +193,8 @@ class Checks:
                     self._arrived(row, first, letters)
             # A span that may be to blame for Kelet's errors waits with its trace until others prove it.
             is_doubted = self._history.stuck or self._kelet.book.blocked
+            if not is_doubted and (whole := ledger.whole_traces(source.id, 10)):
+                self._say(f"traces are still to be sent whole at the end: {whole}")
             if not is_doubted and (pending := ledger.pending(source.id).count):
                 self._say(f"{pending} traces are pending at the end")
         if len(firsts) != self._plan.sources:
@@ -183,6 +234,9 @@ class Checks:
             return
         least = self._least(row, first)
         if least is None:
+            return
+        fate = self._fate(row)
+        if fate is Fate.STAYS or (fate is Fate.BROUGHT and not self._is_brought(row, first)):
             return
         accepted = [version for version in row.versions if self._was_taken(version)]
         numbers = [_number(version) for version in accepted]
@@ -236,6 +290,9 @@ class Checks:
         row = version.story
         if row.odd:
             return
+        fate = self._fate(row)
+        if fate is Fate.STAYS:
+            self._say(f"{self._told(row)} was sent, although filters leave it out")
         first = firsts[row.trace.source]
         trace, observation_id = row.key
         project = f"h1-proj-{row.trace.source}"
@@ -250,6 +307,8 @@ class Checks:
         if found != expected:
             self._say(f"{arrival.name} arrived as {found}, not {expected}")
         self._ends_right(arrival, version)
+        if fate is Fate.BROUGHT:
+            return  # whole, whenever it starts
         if arrival.batch.role == LIVE and row.start < first:
             self._say(f"{self._told(row)} was sent by the live sync, before its sync start")
         if arrival.batch.role == BACKFILL and not Interval(*self._plan.interval).contains(row.start):

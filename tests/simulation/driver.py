@@ -31,7 +31,7 @@ from sync_worker.sync.source import SourceSync
 from tests.simulation import kelet as receiver
 from tests.simulation import langfuse as server
 from tests.simulation.checks import Checks
-from tests.simulation.history import Author, RowStory
+from tests.simulation.history import FILTERS, Author, RowStory
 from tests.simulation.keys import Keys
 from tests.simulation.moments import DAY, HOUR, MINUTE, SECOND, Loop, Moments, SimulatedClock, Stuck
 from tests.simulation.plan import Plan, draw
@@ -507,6 +507,8 @@ class Simulation:
             "SYNC_INTERVAL": f"{plan.interval_seconds}s",
             "SYNC_UPDATES": "resend" if plan.resend else "ignore", "SYNC_MAX_BATCH_SPANS": str(plan.batch_spans),
         }  # fmt: skip
+        if plan.has("filters"):
+            environ |= FILTERS
         if plan.requests_per_minute is not None:
             environ["SYNC_REQUESTS_PER_MINUTE"] = str(plan.requests_per_minute)
         if plan.sources == 1:

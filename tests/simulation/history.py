@@ -14,6 +14,13 @@ from tests.simulation.moments import HOUR, MINUTE, SECOND
 from tests.simulation.plan import Plan
 from tests.support import rows as wire
 
+#: The environment that Langfuse is not asked for, and the settings of a seed with filters.
+QUIET = "quiet"
+FILTERS = {
+    "SYNC_EXCLUDE_ENVIRONMENTS": f"{QUIET},judge-*",
+    "SYNC_SAMPLE": "60%",
+    "SYNC_SAMPLE_ERRORS": "true",
+}
 #: No row shows up so shortly before the deepest look-back of its trace ends, or later.
 _MARGIN = 15 * MINUTE
 
@@ -119,6 +126,7 @@ class TraceStory:
     source: int = 0
     session: str = ""
     deleted: int | None = None
+    environment: str = "default"
     rows: list[RowStory] = field(default_factory=list)
 
 
@@ -172,6 +180,8 @@ class Author:
         for trace in self.history.traces:
             self._change(trace)
             self._delete(trace)
+        if self._plan.has("filters"):
+            self._draw_fields(random.Random(f"filters {self._plan.seed}"))
         if self._plan.has("odd rows"):
             self._make_odd()
         self._poison()
@@ -186,6 +196,15 @@ class Author:
         row = self._row(trace, otel, start, SECOND, parent=None, shown=shown)
         self._list()
         return row
+
+    def _draw_fields(self, chance: random.Random) -> None:
+        """Give traces the fields that decide on them, and some rows an error."""
+        for trace in self.history.traces:
+            trace.environment = chance.choice(["default", "default", "default", QUIET, "judge-1"])
+            for row in trace.rows:
+                level = "ERROR" if chance.random() < 0.07 else "DEFAULT"
+                for version in row.versions:
+                    version.row |= {"environment": trace.environment, "level": level}
 
     # Shapes of traces
 

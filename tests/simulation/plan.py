@@ -108,6 +108,7 @@ WORLDS = {
     "not kelet": 0.1,  # something in front of Kelet answers in its place, for hours
     "backfill": 0.1,  # a backfill up to now beside the live sync
     "gone": 0.1,  # the state file is taken away under the worker
+    "filters": 0.2,  # environments are left out, and traces that are not in a sample
     "run": 0.25,  # the live sync is a long-running worker, where its history is of hours
 }
 
@@ -188,7 +189,12 @@ def _draw_worlds(plan: Plan, chance: random.Random, worlds: frozenset[str] | Non
     if worlds is None:
         worlds = drawn if plan.rates or plan.spells or plan.deaths or chance.random() < 0.5 else frozenset()
     if "v1" in worlds:
-        worlds -= {"unmerged", "odd rows", "buckets"}  # it merges what it shows, and has neither of the others
+        worlds -= {
+            "unmerged",
+            "odd rows",
+            "buckets",
+            "filters",
+        }  # it merges what it shows, and has neither of the others
         plan.small, plan.requests_per_minute = False, None  # counting takes more requests than such limits leave
         plan.traces = min(plan.traces, 8)
     if "run" in worlds:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +20,7 @@ from sync_worker.ledger import Ledger, SentObservation, TraceNote, claims, copie
 from sync_worker.ledger.place import Place
 from sync_worker.pipeline import notes, readiness
 from sync_worker.pipeline.convert import Converter
+from sync_worker.pipeline.filter import Filter
 from sync_worker.pipeline.lanes import Lanes
 from sync_worker.pipeline.prepare import Preparer
 from sync_worker.pipeline.trace import Trace, TracePart
@@ -30,6 +32,7 @@ from sync_worker.runs.lookback import LookbackScans
 from sync_worker.runs.pending import PendingTraces
 from sync_worker.runs.second_read import SecondReads
 from sync_worker.runs.verify import Verification
+from sync_worker.runs.whole_traces import WholeTraces
 from sync_worker.settings.rotation import Reread
 from sync_worker.spans.model import EncodedSpan
 from sync_worker.sync import engine, scheduler
@@ -65,9 +68,15 @@ def _forgets_pending_traces(patch: pytest.MonkeyPatch) -> None:
     usual = Ledger.commit_interval
 
     def commit_interval(
-        self: Ledger, source_id: int, role: str, interval: Interval, notes: Sequence[TraceNote], letters: Sequence[Any]
+        self: Ledger,
+        source_id: int,
+        role: str,
+        interval: Interval,
+        notes: Sequence[TraceNote],
+        letters: Sequence[Any],
+        rules: str = "",
     ) -> None:
-        usual(self, source_id, role, interval, [note for note in notes if not note.pending], letters)
+        usual(self, source_id, role, interval, [note for note in notes if not note.pending], letters, rules)
 
     patch.setattr(Ledger, "commit_interval", commit_interval)
 
@@ -204,6 +213,26 @@ def _schedules_by_the_machines_clock(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(scheduler.MonotonicScheduler, "_now", now)
 
 
+def _sends_an_error_alone(patch: pytest.MonkeyPatch) -> None:
+    async def send(self: WholeTraces) -> None:
+        return None
+
+    patch.setattr(WholeTraces, "send", send)
+
+
+def _decides_by_each_row(patch: pytest.MonkeyPatch) -> None:
+    usual = Filter._decide
+
+    def decide(self: Filter, job: Any, trace: Trace) -> tuple[str | None, bool]:
+        note = trace.note
+        trace.note = None if note is None else replace(note, left_out_by=None)
+        decided = usual(self, job, trace)
+        trace.note = note
+        return decided
+
+    patch.setattr(Filter, "_decide", decide)
+
+
 BREAKS: Mapping[str, tuple[Break, str]] = {
     "counts an interval as covered before it is sent": (_covers_before_it_sends, "covered"),
     "makes no lookback scans": (_skips_late_scans, "LOST"),
@@ -233,6 +262,8 @@ ODD_BREAKS: Mapping[str, tuple[Break, str, str]] = {
     "writes into a file without a name": (_writes_into_a_file_without_a_name, "", "gone"),
     "takes all sources for one": (_takes_all_sources_for_one, "", "sources"),
     "verifies nothing": (_verifies_nothing, "verify found", ""),
+    "leaves a trace out but for its error": (_sends_an_error_alone, "", "filters"),
+    "decides anew on what comes late": (_decides_by_each_row, "", "filters"),
     "counts nothing again": (_counts_nothing_again, "LOST", "v1"),
     "schedules by the machine's clock": (_schedules_by_the_machines_clock, "LOST", "run clocks"),
 }

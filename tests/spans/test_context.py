@@ -30,7 +30,8 @@ def test_every_field_from_whichever_row_has_it() -> None:
     ]
     assert gather(TRACE, rows) == TraceContext(
         TRACE, session_id="s", user_id="u", trace_name="t", environment="prod", release="r", version="2", tags=("a",),
-        metadata={"plan": "gold"}, root_name="root", root_seen=True, rows_are="otel",
+        metadata={"plan": "gold"}, root_name="root", root_level="DEFAULT", root_seen=True,
+        rows_are="otel",
     )  # fmt: skip
 
 
