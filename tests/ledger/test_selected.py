@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from sync_worker.intervals import Interval
 from sync_worker.ledger import Ledger
 from sync_worker.spans.model import RowKey
 from tests.ledger.made import note, sent_observations, span
 
-OUT = {"left_out_by": "SYNC_SAMPLE=1%", "rules": "abc"}
+OUT: dict[str, Any] = {"left_out_by": "SYNC_SAMPLE=1%", "rules": "abc"}
 
 
 def _leave_out(ledger: Ledger, *traces: str) -> set[str]:
