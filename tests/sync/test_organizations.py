@@ -127,6 +127,7 @@ def test_one_key_revoked_and_one_server_slow(company: Company) -> None:
 
 def test_sources_are_processed_side_by_side_however_many_hang(company: Company) -> None:
     """Four sources whose servers hang use all places, and the fifth waits for them."""
+    company.made.environ["SYNC_PATIENCE"] = "10m"
     with ExitStack() as stack:
         for number in range(6):
             server = stack.enter_context(RecordedLangfuse([], project_id=f"slow-{number}"))
@@ -134,8 +135,10 @@ def test_sources_are_processed_side_by_side_however_many_hang(company: Company) 
             company.servers = {f"slow-{number}": server, **company.servers}
         company.write()
         with company.made.start("once") as process:
-            _wait(lambda: company.made.arrived() == identities(company.rows(*PROJECTS)), process)
-            process.kill()
+            try:
+                _wait(lambda: company.made.arrived() == identities(company.rows(*PROJECTS)), process)
+            finally:
+                process.kill()
 
 
 def _wait(until: Any, process: Program) -> None:
@@ -152,11 +155,13 @@ def test_each_source_has_its_own_schedule(company: Company) -> None:
     company.servers["blue-api"].script = faults.always(faults.slow(600.0))
     red, blue = company.servers["red-web"], company.servers["blue-web"]
     with company.made.start("run") as process:
-        _wait(lambda: len(company.made.kelet.spans) == 18, process)
-        before = len(red.requests), len(blue.requests)
-        _wait(lambda: len(blue.requests) >= before[1] + 4, process)
-        assert len(red.requests) - before[0] > len(blue.requests) - before[1]  # once a second, and once in two
-        process.kill()
+        try:
+            _wait(lambda: len(company.made.kelet.spans) == 18, process)
+            before = len(red.requests), len(blue.requests)
+            _wait(lambda: len(blue.requests) >= before[1] + 4, process)
+            assert len(red.requests) - before[0] > len(blue.requests) - before[1]  # once a second, and once in two
+        finally:
+            process.kill()
 
 
 def test_source_that_is_added_starts_for_itself(company: Company) -> None:
