@@ -87,15 +87,19 @@ def _http_date(text: str) -> float | None:
         return None
 
 
-def excerpt(text: str, secrets: Iterable[str] = ()) -> str:
-    """Return the beginning of a text from a server, on one line; secrets in it become `***`."""
+def excerpt(text: str, secrets: Iterable[str] = (), redact: Callable[[str], str] = str) -> str:
+    """Return the beginning of a text from a server, on one line; secrets in it become `***`.
+
+    `redact` sees the whole text: what is cut in two would not be recognised.
+    """
+    text = redact(text)
     for secret in secrets:
         text = text.replace(secret, "***")
     line = " ".join("".join(char if char.isprintable() else " " for char in text[: _SHOWN * 4]).split())
     return line if len(line) <= _SHOWN else line[:_SHOWN] + "…"
 
 
-def response_text(response: httpx.Response, secrets: Iterable[str] = ()) -> str:
+def response_text(response: httpx.Response, secrets: Iterable[str] = (), redact: Callable[[str], str] = str) -> str:
     """Return the error message in a response's JSON if there is one, else its size and kind.
 
     Nothing else of it is ever shown, since it may hold a customer's data.
@@ -104,7 +108,7 @@ def response_text(response: httpx.Response, secrets: Iterable[str] = ()) -> str:
     if is_json and isinstance(body, dict):
         messages = [text for key in ("message", "error", "detail") for text in _messages(body.get(key))]
         if messages:
-            return excerpt("; ".join(dict.fromkeys(messages)), secrets)
+            return excerpt("; ".join(dict.fromkeys(messages)), secrets, redact)
     kind = _MEDIA_TYPE.match(response.headers.get("Content-Type", ""))
     named = f" of {kind.group(0).lower()}" if kind else ""
     return f"{len(response.content):,} bytes{named}, {_kind(response.content, is_json=is_json)}"

@@ -100,6 +100,18 @@ def utf8(text: str) -> str:
     return text
 
 
+def has_surrogates(value: object) -> bool:
+    """Whether a text in a JSON value holds half a surrogate pair, which UTF-8 cannot hold."""
+    try:
+        orjson.dumps(value)
+    except (TypeError, ValueError, RecursionError):  # integers over 64 bits too
+        try:
+            "".join(_written(value)).encode()
+        except UnicodeEncodeError:
+            return True
+    return False
+
+
 def is_compact(text: str) -> bool:
     """Whether JSON text has no white space around its parts; Python's `json` writes some, JavaScript's does not."""
     return _SPACE.search(_STRINGS.sub("", text)) is None

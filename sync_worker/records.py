@@ -63,6 +63,7 @@ class Observation:
     trace_output: str | None = None
     api: Api = "v2"  # which generation told it
     unsettled: bool = False  # listed twice with this start: two versions that the store has yet to merge
+    had_surrogates: bool = False  # half surrogate pairs of its texts were replaced when it was parsed
     #: What `spans.fingerprint` made of it: comparing and sending ask for it, and a copy has its own.
     own_fingerprint: bytes | None = field(default=None, init=False, compare=False, repr=False)
 

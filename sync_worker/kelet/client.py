@@ -82,8 +82,9 @@ class Traffic:
 class TargetClient:
     """Posts OTLP to one target. Follows no redirect: it would carry the key elsewhere.
 
-    `max_bytes` is the most that an answer may have, and `left` returns the seconds to the retry deadline, None
-    where there is none. A request that went out is not ended when the run is asked to stop: it may have been taken.
+    `redact` is applied to what Kelet says, which may repeat what was sent. `max_bytes` is the most that an answer may
+    have, and `left` returns the seconds to the retry deadline, None where there is none. A request that went out is not
+    ended when the run is asked to stop: it may have been taken.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class TargetClient:
         max_bytes: int = MAX_BYTES,
         left: Callable[[], float | None] = lambda: None,
         hooks: Hooks | None = None,
+        redact: Callable[[str], str] = str,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.target = target
@@ -102,6 +104,7 @@ class TargetClient:
         self.traffic = Traffic()
         self.gzip_refused = gzip_refused
         self._secrets = target.secrets
+        self._redact = redact
         self._compression = compression
         self._http = BoundedClient(
             max_bytes=max_bytes,
@@ -209,7 +212,7 @@ class TargetClient:
         status, title, preset = response.status_code, self.target.title, self.target.preset
         if 200 <= status < 300:
             return self._accepted(response)
-        where = f"{status} at {self.url}: {response_text(response, self._secrets)}"
+        where = f"{status} at {self.url}: {response_text(response, self._secrets, self._redact)}"
         if status in {400, 413, 422}:
             raise Rejected(status, f"{title} rejected it ({where})")
         if status in {401, 403}:
@@ -249,11 +252,11 @@ class TargetClient:
         error = why_not_acknowledged(response.status_code, kind, response.content)
         if error is not None:
             raise SourcePaused(
-                f"{self.url} answered {response.status_code} with {error} ({response_text(response, self._secrets)}). "
-                f"{self._no_acknowledgement}"
+                f"{self.url} answered {response.status_code} with {error} "
+                f"({response_text(response, self._secrets, self._redact)}). {self._no_acknowledgement}"
             )
         partial = partial_success(kind, response.content)
-        message = excerpt(partial.error_message, self._secrets)
+        message = excerpt(partial.error_message, self._secrets, self._redact)
         if partial.rejected_spans > 0:
             return Accepted(partial.rejected_spans, message)
         if message:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -91,6 +91,7 @@ class LangfuseClient:
         self.clock = clock
         self.requests = 0
         self.keys = (public_key, secret_key)
+        self.redact: Callable[[str], str] = str  # of what Langfuse says, which may repeat what it holds
         self._secrets = (
             base64.b64encode(f"{public_key}:{secret_key}".encode()).decode(),
             secret_key,
@@ -264,4 +265,4 @@ class LangfuseClient:
         return RateLimited(f"Langfuse's rate limit {bucket.name} is reached ({told})", retry_after=seconds)
 
     def _response_text(self, response: httpx.Response) -> str:
-        return response_text(response, self._secrets)
+        return response_text(response, self._secrets, self.redact)

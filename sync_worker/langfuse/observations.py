@@ -14,14 +14,13 @@ from typing import Any
 import orjson
 
 from sync_worker.errors import RecordRejected
-from sync_worker.json_text import dump, is_deep, utf8
+from sync_worker.json_text import dump, has_surrogates, is_deep, utf8
 from sync_worker.langfuse.reader import Unreadable
 from sync_worker.records import Observation, storable_id
 from sync_worker.times import unix_ms
 
 #: Numbers beyond what OTLP can carry are no counts.
 _MAX_NUMBER = 2**63
-_MAX_RAW = 20_000  # characters of an observation that cannot be understood, kept for inspection
 _MAX_ID = 1_000  # characters; Langfuse takes ids of 800
 #: Milliseconds that OTLP's nanoseconds can hold, from 1970 to 2262.
 _MAX_TIME = 2**63 // 1_000_000
@@ -84,10 +83,14 @@ def parse_all(items: Iterable[Any], parse: Callable[[Any], Observation]) -> tupl
 
     Whatever one is, it costs no other.
     """
+    items = list(items)
     observations, refused = list[Observation](), list[Unreadable]()
+    some_repaired = has_surrogates(items)
     for item in items:
         try:
-            observations.append(parse(item))
+            observation = parse(item)
+            observation.had_surrogates = some_repaired and has_surrogates(item)
+            observations.append(observation)
         except RecordRejected as refusal:
             refused.append(as_unreadable(item, str(refusal)))
         except Exception as error:  # noqa: BLE001 - it concerns this observation alone, and is kept with it
@@ -196,7 +199,7 @@ def as_unreadable(item: Any, reason: str) -> Unreadable:
         reason,
         _short_id(observation_id) if isinstance(observation_id, str) and observation_id else None,
         _short_id(trace_id) if isinstance(trace_id, str) and trace_id else None,
-        dump(item)[:_MAX_RAW],
+        dump(item),
         unix_ms(observation.get("startTime")),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sync_worker.errors import DeadLettersFull
@@ -117,6 +117,20 @@ class DeadLetters(Traces):
         """Delete dead letters of observations that were sent as they are."""
         with self.transaction():
             self.execute_many("DELETE FROM dead_letters WHERE id = ?", [(letter.id,) for letter in letters])
+
+    def redact_dead_letters(
+        self, source_id: int, redact_reason: Callable[[str], str], redact_raw: Callable[[str], str | None]
+    ) -> None:
+        """Redact what the dead letters of a source hold of their observations."""
+        letters = self.query("SELECT id, reason, raw FROM dead_letters WHERE source_id = ?", [source_id])
+        with self.transaction():
+            self.execute_many(
+                "UPDATE dead_letters SET reason = ?, raw = ? WHERE id = ?",
+                [
+                    (redact_reason(reason), None if raw is None else redact_raw(raw), key)
+                    for key, reason, raw in letters
+                ],
+            )
 
     def count_new(self, letters: Sequence[DeadLetter]) -> int:
         """Return how many spans of these dead letters are new, not in an `unreadable` one already."""

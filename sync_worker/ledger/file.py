@@ -189,6 +189,7 @@ def _migrate(path: Path, connection: sqlite3.Connection, clock: Clock, busy_time
             raise
     _set_journal(connection, "truncate" if on_network(path) else "wal", busy_timeout)
     connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA secure_delete = ON")  # what is deleted or replaced is overwritten
     ledger = Ledger(connection, clock, path)
     if is_new:
         ledger.file_id()

@@ -76,7 +76,7 @@ class DeadLetter:
     """A dead-lettered span or observation, and the reason. `id` is None until it is stored."""
 
     source_id: int
-    kind: str  # refused, unreadable, partial
+    kind: str  # rejected, unreadable, partial, redaction
     reason: str
     made_ms: int
     trace_id: str | None = None

@@ -96,6 +96,14 @@ def running_scan(interval_ms: int) -> StateKey[Any]:
     return _object(f"lookback scan {interval_ms}")
 
 
+#: The digest of the rules under which its traces and dead letters are stored.
+RULES_DIGEST = _text("rules", Merge.NEVER)
+
+# Of the redaction.
+
+#: The secret of pseudonyms, where no setting gives one.
+PSEUDONYM_KEY = _text("pseudonym key", Merge.NEVER)
+
 # Of the name of a source whose project is not known yet, of the clock, and of a target's server.
 
 #: When it was first to be synced, and whether more than this machine says so.
@@ -109,6 +117,7 @@ GZIP_REFUSED = _number("gzip_refused", Merge.ALWAYS)
 _OF_SOURCE: Sequence[StateKey[Any]] = (
     INTERVAL_LENGTH, ARRIVAL_DELAY, PAGE_LIMITS, REJECTED_IN_A_ROW, DELIVERY, FORGOTTEN_BEFORE, LAST_ENDED_SCAN,
     BUCKET_COUNTS, LAST_SECOND_READ, PAUSED_PROJECTS, GENERATION, SYNC_START_SETTING, UNDECIDED, ID_MAPPING,
+    RULES_DIGEST,
 )  # fmt: skip
 
 

@@ -66,6 +66,7 @@ class Store:
             )
             if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
                 connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute("PRAGMA secure_delete = ON")
             self._unflushed = connection
         return self._unflushed
 

@@ -133,6 +133,16 @@ class Traces(Store):
             with self.transaction():
                 self._store_traces(source_id, notes)
 
+    def forget_contexts(self, source_id: int, digest: str) -> None:
+        """Forget the contexts of traces that other rules redacted than those with this digest, or none."""
+        with self.transaction():
+            self.execute(
+                "UPDATE traces "
+                "SET context = json_object('rows_are', coalesce(json_extract(context, '$.rows_are'), '')) "
+                "WHERE source_id = ? AND coalesce(json_extract(context, '$.rules'), '') != ?",
+                [source_id, digest],
+            )
+
     def _store_traces(self, source_id: int, notes: Iterable[TraceNote]) -> None:
         own = self.lease is None or self.lease.role == LIVE
         self.execute_many(

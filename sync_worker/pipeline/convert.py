@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sync_worker.pipeline.dead_letters import DeadLetters, log_error
+from sync_worker.pipeline.dead_letters import DeadLetters
 from sync_worker.pipeline.dedupe import Dedupe
 from sync_worker.pipeline.session import Session
 from sync_worker.pipeline.trace import TracePart
@@ -34,7 +34,7 @@ class Converter:
         try:
             return self._convert(part, part.observations, part.others)
         except Exception as error:  # noqa: BLE001 - the observations are then converted one by one
-            log_error("convert", part.trace.trace_id, error)
+            self._dead_letters.log_error("convert", part.trace.trace_id, error)
         spans: list[EncodedSpan] = []
         for observation in part.observations:
             try:
@@ -49,8 +49,8 @@ class Converter:
         note = part.trace.note
         project = (note.project if note is not None else None) or self._session.policy.project
         own = {observation.id: observation for observation in observations}
-        resolved = [part.resolved.get(observation.id, observation) for observation in observations]
-        converted = convert(resolved, part.trace.context, project, self._session.policy.conversion, others)
+        sent = [part.as_sent(observation) for observation in observations]
+        converted = convert(sent, part.trace.context, project, self._session.policy.conversion, others)
         encoded: list[EncodedSpan] = []
         for observation, span in converted.spans:
             listed = own[observation.id]

@@ -9,12 +9,16 @@ from sync_worker.langfuse.reader import Unreadable
 from sync_worker.ledger import DeadLetter
 from sync_worker.pipeline.session import Session
 from sync_worker.records import Observation
+from sync_worker.redaction.protection import RedactionFailed
 from sync_worker.spans.context import trace_of
 from sync_worker.spans.fingerprint import fingerprint
 from sync_worker.spans.ids import source_trace_id
 
 #: An unreadable observation is retried automatically after this time, in milliseconds.
 FIRST_RETRY_MS = 600_000
+
+#: The kind of a dead letter of what cannot be redacted.
+UNREDACTED = "redaction"
 
 log = logging.getLogger(__name__)
 
@@ -31,13 +35,13 @@ class DeadLetters:
         return DeadLetter(
             source_id=self._session.source_id,
             kind="unreadable",
-            reason=item.reason,
+            reason=self._session.protection.report(item.reason),
             made_ms=now,
             trace_id=item.trace_id
             if item.observation_id is None
             else source_trace_id(item.trace_id, item.observation_id),
             observation_id=item.observation_id,
-            raw=item.raw,
+            raw=None if item.raw is None else self._session.protection.raw(item.raw),
             start_ms=item.start_ms,
             until_ms=item.until_ms,
             next_try_ms=None if item.observation_id is None and item.start_ms is None else now + FIRST_RETRY_MS,
@@ -77,39 +81,58 @@ class DeadLetters:
 
     def add_broken(self, observation: Observation, why: str, error: Exception) -> None:
         """Dead-letter an observation that a stage fails on."""
-        log_error("dead-letter", trace_of(observation), error)
+        self.log_error("dead-letter", trace_of(observation), error)
         session = self._session
         now = session.ledger.clock.now_ms()
         letter = DeadLetter(
             source_id=session.source_id,
             kind="unreadable",
-            reason=f"{why}: {type(error).__name__}: {error}",
+            reason=session.protection.report(f"{why}: {type(error).__name__}: {error}"),
             made_ms=now,
             trace_id=trace_of(observation),
             observation_id=observation.id,
             start_ms=observation.start_ms,
-            fingerprint=_fingerprint_of(observation),
+            fingerprint=self._fingerprint_of(observation),
             next_try_ms=now + FIRST_RETRY_MS,
         )
         new = session.ledger.count_new([letter])
         session.ledger.commit_result(session.source_id, (), [letter])
         session.report.dead_letters += new
 
+    def add_unredacted(self, observation: Observation, error: RedactionFailed) -> None:
+        """Dead-letter an observation that cannot be redacted, without anything of its content.
+
+        It is not retried automatically: it is as large, or as broken, until the rules or the observation change.
+        """
+        session = self._session
+        letter = DeadLetter(
+            source_id=session.source_id,
+            kind=UNREDACTED,
+            reason=f"it cannot be redacted: {error}",
+            made_ms=session.ledger.clock.now_ms(),
+            trace_id=trace_of(observation),
+            observation_id=observation.id,
+            start_ms=observation.start_ms,
+            fingerprint=self._fingerprint_of(observation),
+        )
+        self._keep([letter])
+
+    def log_error(self, action: str, trace_id: str, error: Exception) -> None:
+        """Log an error that concerns one trace, redacted."""
+        report = self._session.protection.report
+        log.warning(
+            "trace %s: %s", report(trace_id), report(f"{type(error).__name__}: {error}"), extra={"action": action}
+        )
+
+    def _fingerprint_of(self, observation: Observation) -> bytes:
+        """Return an observation's fingerprint; an empty one, which counts as never read, if it cannot be computed."""
+        try:
+            return fingerprint(observation)
+        except Exception as error:  # noqa: BLE001 - it is dead-lettered already
+            self.log_error("dead-letter", trace_of(observation), error)
+            return b""
+
     def _keep(self, letters: Sequence[DeadLetter]) -> None:
         if letters:
             self._session.ledger.commit_result(self._session.source_id, (), letters)
             self._session.report.dead_letters += len(letters)
-
-
-def _fingerprint_of(observation: Observation) -> bytes:
-    """Return an observation's fingerprint; an empty one, which counts as never read, if it cannot be computed."""
-    try:
-        return fingerprint(observation)
-    except Exception as error:  # noqa: BLE001 - it is dead-lettered already
-        log_error("dead-letter", trace_of(observation), error)
-        return b""
-
-
-def log_error(action: str, trace_id: str, error: Exception) -> None:
-    """Log an error that concerns one trace."""
-    log.warning("trace %s: %s: %s", trace_id, type(error).__name__, error, extra={"action": action})

@@ -12,6 +12,7 @@ from sync_worker.ledger import SentObservation, TraceNote
 from sync_worker.pipeline.convert import Converter
 from sync_worker.pipeline.notes import Notes
 from sync_worker.pipeline.prepare import Preparer
+from sync_worker.pipeline.redact import Redaction
 from sync_worker.pipeline.session import Session
 from sync_worker.pipeline.trace import Trace
 from sync_worker.records import Observation
@@ -28,9 +29,12 @@ log = logging.getLogger(__name__)
 class Deliverer:
     """Sends the fresh observations of traces."""
 
-    def __init__(self, session: Session, preparer: Preparer, converter: Converter, notes: Notes) -> None:
+    def __init__(
+        self, session: Session, preparer: Preparer, redaction: Redaction, converter: Converter, notes: Notes
+    ) -> None:
         self._session = session
         self._preparer = preparer
+        self._redaction = redaction
         self._converter = converter
         self._notes = notes
         self._holds = False  # whether traces may be claimed
@@ -94,6 +98,7 @@ class Deliverer:
         batches = Batcher(policy.max_batch_spans, policy.max_batch_bytes)
         async with self._session.delivery.sending() as sending:
             async for part in self._preparer.resolve(traces):
+                self._redaction.protect_resolved(part)
                 for batch in batches.add(self._converter.convert(part)):
                     await sending.submit(batch)
             for batch in batches.rest():

@@ -13,6 +13,7 @@ from sync_worker.pipeline.job import Job
 from sync_worker.pipeline.notes import Notes
 from sync_worker.pipeline.prepare import Preparer
 from sync_worker.pipeline.read import read
+from sync_worker.pipeline.redact import Redaction
 from sync_worker.pipeline.session import Session
 
 
@@ -26,7 +27,9 @@ class Pipeline:
         dedupe = Dedupe(session, self.dead_letters)
         self.filter = Filter(session, self.notes)
         self.preparer = Preparer(session, dedupe, self.dead_letters)
-        self.deliverer = Deliverer(session, self.preparer, Converter(session, dedupe, self.dead_letters), self.notes)
+        self.redaction = Redaction(session, self.dead_letters)
+        converter = Converter(session, dedupe, self.dead_letters)
+        self.deliverer = Deliverer(session, self.preparer, self.redaction, converter, self.notes)
 
     async def run(self, job: Job, held_bytes: int | None = None) -> None:
         """Run a job. An error does not undo what it committed. Raises as reader and delivery do."""
@@ -37,8 +40,9 @@ class Pipeline:
                     traces = await self.preparer.prepare(
                         taken, job.sends, again=job.again, redecide=job.redecides, overrule=job.overrules
                     )
+                    traces = self.redaction.protect(traces)
                     choice = job.choose(traces, taken)
-                    ready = self.filter.select(job, choice)
+                    ready = self.redaction.without_failed(self.filter.select(job, choice))
                     left = await self.deliverer.deliver(ready, choice.stay_pending, again=job.again)
                     self.filter.end(left)
                     if group.is_flush:

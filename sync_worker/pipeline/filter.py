@@ -10,7 +10,6 @@ from sync_worker.intervals import Interval
 from sync_worker.ledger import TraceNote
 from sync_worker.ledger.hourly_counts import HOUR_MS
 from sync_worker.ledger.state_keys import FORGOTTEN_BEFORE
-from sync_worker.pipeline.dead_letters import log_error
 from sync_worker.pipeline.job import Choice, Job
 from sync_worker.pipeline.notes import Notes
 from sync_worker.pipeline.session import Session
@@ -85,15 +84,15 @@ class Filter:
             return None, False
         before = None if note is None else note.left_out_by
         if job.overrules:
-            trace.overruled = before or left_out_by(rules, trace.context, has_error=trace.has_error)
+            trace.overruled = before or left_out_by(rules, trace.plain, has_error=trace.has_error)
             return None, before is not None
         if before is None:
-            return left_out_by(rules, trace.context, has_error=trace.has_error), False
+            return left_out_by(rules, trace.plain, has_error=trace.has_error), False
         is_other = note is not None and note.rules != self._session.digest
         is_error = before.startswith(SAMPLE) and rules.keep_errors and trace.has_error
         if not is_error and not (is_other and job.redecides):
             return before, False
-        now = left_out_by(rules, trace.context, has_error=trace.has_error)
+        now = left_out_by(rules, trace.plain, has_error=trace.has_error)
         return now, now is None
 
     def _drop_what_was_sent(self, trace: Trace) -> list[Observation]:
@@ -125,7 +124,7 @@ class Filter:
     def _was_sent(self, trace: Trace, rules: Rules, decisions: dict[str, bool]) -> bool:
         digest = rules.digest
         if digest not in decisions:
-            decisions[digest] = left_out_by(rules, trace.context, has_error=trace.has_error) is None
+            decisions[digest] = left_out_by(rules, trace.plain, has_error=trace.has_error) is None
         return decisions[digest]
 
     def _leave_out(self, out: dict[str, tuple[Trace, str]], choice: Choice) -> set[str]:
@@ -182,7 +181,6 @@ def _is_inside(trace: Trace, interval: Interval) -> bool:
 def _done(observation: Observation) -> tuple[RowKey, int, int, bytes]:
     try:
         known = fingerprint(observation)
-    except Exception as error:  # noqa: BLE001 - it is not sent, so what it holds does not matter
-        log_error("filter", trace_of(observation), error)
+    except Exception:  # noqa: BLE001 - it is not sent, so what it holds does not matter
         known = b""
     return RowKey(trace_of(observation), observation.id), observation.start_ms, observation.updated_ms or 0, known

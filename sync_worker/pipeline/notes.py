@@ -74,7 +74,7 @@ class Notes:
 
     def _note(self, trace: Trace, *, pending: bool, check_ms: int, is_ready: bool) -> TraceNote:
         before = trace.note
-        decision = self._session.routing.decide(before, trace.context, is_ready=is_ready)
+        decision = self._session.routing.decide(before, trace.plain, is_ready=is_ready)
         return TraceNote(
             trace.trace_id,
             pending=pending,
@@ -84,7 +84,7 @@ class Notes:
             pending_ms=(before.pending_ms if before is not None else None)
             or (self._session.ledger.clock.now_ms() if pending else None),
             project=None if decision is None else decision.project,
-            context=trace.context.as_json(),
+            context=self._session.as_stored(trace.context),
             open_ms=None if before is None else before.open_ms,
             origin=None if decision is None else decision.origin,
             left_out_by=None if before is None or decision is not None else before.left_out_by,

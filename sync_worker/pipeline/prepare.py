@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from sync_worker.intervals import Interval
 from sync_worker.langfuse.media import tokens_left
 from sync_worker.langfuse.reader import Page
-from sync_worker.pipeline.dead_letters import DeadLetters, log_error
+from sync_worker.pipeline.dead_letters import DeadLetters
 from sync_worker.pipeline.dedupe import Dedupe
 from sync_worker.pipeline.session import Session
 from sync_worker.pipeline.trace import Trace, TracePart
 from sync_worker.records import Observation
-from sync_worker.spans.context import TraceContext, gather, trace_of
+from sync_worker.spans.context import TraceContext, filled, gather, trace_of
 
 #: How long after an observation its root may start (clocks of several machines), in milliseconds.
 _ROOT_AFTER_MS = 3_600_000
@@ -59,7 +59,7 @@ class Preparer:
             traces.append(Trace(trace_id, fresh, others, notes.get(trace_id)))
         await self._look_up_roots(traces)
         for trace in traces:
-            trace.context = self.gather_context(trace)
+            self.gather_context(trace)
         return [trace for trace in traces if trace.fresh]
 
     async def resolve(self, traces: Sequence[Trace]) -> AsyncIterator[TracePart]:
@@ -81,16 +81,25 @@ class Preparer:
             if part.observations:
                 yield part
 
-    def gather_context(self, trace: Trace) -> TraceContext:
-        """Return the context of a trace; an observation that fails is removed and dead-lettered."""
-        note = trace.note
-        known = None if note is None else TraceContext.from_json(trace.trace_id, note.context)
+    def gather_context(self, trace: Trace) -> Trace:
+        """Gather the context of a trace, not redacted; an observation that fails is removed and dead-lettered.
+
+        What is stored was redacted: where there are rules, it only fills what the observations do not say.
+        """
+        known = self._session.known_context(trace.trace_id, trace.note)
+        if self._session.protection.digest and known is not None:
+            trace.context = trace.plain = filled(self._gather(trace, None), known)
+        else:
+            trace.context = trace.plain = self._gather(trace, known)
+        return trace
+
+    def _gather(self, trace: Trace, known: TraceContext | None) -> TraceContext:
         overrides = self._session.policy.conversion.overrides
-        is_sent = note is not None and note.project is not None
+        is_sent = trace.note is not None and trace.note.project is not None
         try:
             return gather(trace.trace_id, trace.observations, known, overrides, is_sent=is_sent)
         except Exception as error:  # noqa: BLE001 - the observations are then checked one by one
-            log_error("gather", trace.trace_id, error)
+            self._dead_letters.log_error("gather", trace.trace_id, error)
         errors = {one.id: found for one in trace.observations if (found := _error_of(one)) is not None}
         for observation in trace.fresh:
             if observation.id in errors:
@@ -102,17 +111,24 @@ class Preparer:
         try:
             return gather(trace.trace_id, trace.observations, known, overrides, is_sent=is_sent)
         except Exception as error:  # noqa: BLE001 - they fail together: they are sent without their context
-            log_error("gather", trace.trace_id, error)
+            self._dead_letters.log_error("gather", trace.trace_id, error)
             return TraceContext(trace.trace_id)
 
     async def _look_up_roots(self, traces: Sequence[Trace]) -> None:
-        """Fetch the roots of traces whose root was neither read nor is known."""
+        """Fetch the roots of traces whose root was neither read nor is known.
+
+        Of a trace whose stored context was redacted by other rules, all observations are read, metadata-only.
+        """
+        stale = [trace for trace in traces if trace.note is not None and self._session.is_stale(trace.note)]
+        whole = {trace.trace_id: trace for trace in stale if not trace.is_lone}
+        await self._fetch_into(whole, self._read_whole)
         rootless = {
             trace.trace_id: trace
             for trace in traces
             if not trace.is_lone
             and not any(observation.is_trace_root for observation in trace.observations)
             and not (trace.note is not None and trace.note.context.get("root_seen"))
+            and trace.trace_id not in whole
         }
         await self._fetch_into(rootless, self._session.reader.roots)
         # A synthetic root alone does not show whether its trace came over OpenTelemetry, which decides if it is sent.
@@ -121,8 +137,12 @@ class Preparer:
             for trace in traces
             if all(observation.is_synthetic_root for observation in trace.observations)
             and not (trace.note is not None and trace.note.context.get("rows_are"))
+            and trace.trace_id not in whole
         }
-        await self._fetch_into(lonely, lambda ids, around: self._session.reader.traces(ids, around, metadata_only=True))
+        await self._fetch_into(lonely, self._read_whole)
+
+    def _read_whole(self, trace_ids: Sequence[str], around: Interval) -> AsyncIterator[Page]:
+        return self._session.reader.traces(trace_ids, around, metadata_only=True)
 
     async def _fetch_into(self, traces: Mapping[str, Trace], read: _Read) -> None:
         if not traces:

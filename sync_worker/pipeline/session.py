@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from sync_worker.corrected import CorrectedClock
 from sync_worker.intervals import Interval
 from sync_worker.kelet.delivery import Delivery
 from sync_worker.langfuse.reader import Reader
-from sync_worker.ledger import Ledger, source_scope
+from sync_worker.ledger import Ledger, TraceNote, source_scope
 from sync_worker.ledger.state_keys import State
 from sync_worker.pipeline.lanes import Routing
 from sync_worker.pipeline.limits import Limits
 from sync_worker.pipeline.readiness import ReadinessLimits
 from sync_worker.pipeline.report import SourceReport
 from sync_worker.records import Observation
+from sync_worker.redaction.protection import NOTHING, Protection
 from sync_worker.selection import NO_RULES, Rules
 from sync_worker.settings import Route
+from sync_worker.spans.context import TraceContext
 from sync_worker.spans.model import Conversion
+
+#: Under this key a stored context has the digest of the rules that redacted it.
+RULES = "rules"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,7 @@ class Session:
     delivery: Delivery
     report: SourceReport
     clock: CorrectedClock
+    protection: Protection = NOTHING
     #: What another run claims: its observations only give context of their trace.
     claimed: Sequence[Interval] = ()
     #: What a backfill reads again, with the rules that it was read under.
@@ -61,6 +68,21 @@ class Session:
         self.routing = Routing(self.policy.project, self.policy.routes, self.delivery)
         self.state = self.ledger.state(source_scope(self.source_id))
         self.digest = self.policy.rules.digest
+
+    def known_context(self, trace_id: str, note: TraceNote | None) -> TraceContext | None:
+        """Return the stored context of a trace; None where there is none, or where other rules redacted it."""
+        if note is None or self.is_stale(note):
+            return None
+        return TraceContext.from_json(trace_id, note.context)
+
+    def is_stale(self, note: TraceNote) -> bool:
+        """Whether the stored context of a trace was redacted by other rules than those of now."""
+        return bool(note.context.get(RULES, "") != self.protection.digest)
+
+    def as_stored(self, context: TraceContext) -> dict[str, Any]:
+        """Return a context as it is stored, with the digest of the rules that redacted it."""
+        digest = self.protection.digest
+        return context.as_json() | ({RULES: digest} if digest else {})
 
     def is_claimed(self, observation: Observation) -> bool:
         """Whether another run sends this observation."""

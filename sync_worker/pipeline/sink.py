@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sync_worker.clock import Clock
 from sync_worker.errors import DeadLettersFull
 from sync_worker.kelet.delivery import Result
@@ -13,12 +15,21 @@ from sync_worker.pipeline.report import SourceReport
 class LedgerSink:
     """Writes accepted spans and dead letters of one source into the ledger, and counts them."""
 
-    def __init__(self, ledger: Ledger, source_id: int, report: SourceReport, clock: Clock, title: str) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        source_id: int,
+        report: SourceReport,
+        clock: Clock,
+        title: str,
+        redact: Callable[[str], str] = str,
+    ) -> None:
         self._ledger = ledger
         self._source_id = source_id
         self._report = report
         self._clock = clock
         self._title = title
+        self._redact = redact
 
     def check(self) -> None:
         """Check that the next result can be committed. Raises StateError or LeaseHeld."""
@@ -37,7 +48,7 @@ class LedgerSink:
             DeadLetter(
                 source_id=self._source_id,
                 kind="rejected",
-                reason=rejected.reason,
+                reason=self._redact(rejected.reason),
                 made_ms=now,
                 trace_id=rejected.span.key.trace,
                 observation_id=rejected.span.key.row,
@@ -54,7 +65,8 @@ class LedgerSink:
                     source_id=self._source_id,
                     kind="partial",
                     reason=f"{self._title} accepted a request and rejected {result.partial_rejections} of its "
-                    f"{len(result.accepted)} spans without saying which: {result.rejected_reason or 'no reason given'}",
+                    f"{len(result.accepted)} spans without saying which: "
+                    f"{self._redact(result.rejected_reason) or 'no reason given'}",
                     made_ms=now,
                     project=result.accepted[0].project,
                     start_ms=min(span.start_ms for span in result.accepted),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from sync_worker.ledger import TraceNote
 from sync_worker.records import Observation
+from sync_worker.redaction.protection import RedactionFailed
 from sync_worker.spans.context import TraceContext
 
 
@@ -22,9 +23,12 @@ class Trace:
     is_open: bool = False  # it is sent although no root of it has ended
     overruled: str | None = None  # the rule that leaves it out, and that does not count in this run
     context: TraceContext = field(init=False)
+    plain: TraceContext = field(init=False)  # before redaction: only to decide by
+    shown: dict[str, Observation] = field(default_factory=dict)  # by id: redacted, where there are rules
+    unredacted: dict[str, RedactionFailed] = field(default_factory=dict)  # by id: why it cannot be redacted
 
     def __post_init__(self) -> None:
-        self.context = TraceContext(self.trace_id)
+        self.context = self.plain = TraceContext(self.trace_id)
 
     @property
     def observations(self) -> list[Observation]:
@@ -64,6 +68,11 @@ class TracePart:
 
     @property
     def others(self) -> list[Observation]:
-        """All other observations of the trace that were read."""
+        """All other observations of the trace that were read, as they may be sent."""
         own = {observation.id for observation in self.observations}
-        return [observation for observation in self.trace.observations if observation.id not in own]
+        shown = self.trace.shown
+        return [shown.get(one.id, one) for one in self.trace.observations if one.id not in own]
+
+    def as_sent(self, observation: Observation) -> Observation:
+        """Return an observation of the part with truncated fields resolved, as it may be sent."""
+        return self.resolved.get(observation.id) or self.trace.shown.get(observation.id, observation)

@@ -9,6 +9,7 @@ from sync_worker.intervals import Interval
 from sync_worker.langfuse.reader import Reader
 from sync_worker.pipeline.assemble import Assembly
 from sync_worker.records import Observation
+from sync_worker.redaction.protection import NOTHING, Protection, RedactionFailed
 from sync_worker.spans.context import gather
 from sync_worker.spans.convert import convert
 from sync_worker.spans.model import Conversion, Span
@@ -24,15 +25,25 @@ class Preview:
 
 
 def preview(
-    observations: Iterable[Observation], project: str, options: Conversion, routes: Sequence[Rule] = ()
+    observations: Iterable[Observation],
+    project: str,
+    options: Conversion,
+    routes: Sequence[Rule] = (),
+    protection: Protection = NOTHING,
 ) -> Preview:
     """Convert observations as a run that reads all of them would; each trace for the project of its route."""
     assembly = Assembly()
     assembly.add(list(observations), 0)
     found = Preview()
     for trace_id, members in assembly.take().items():
-        context = gather(trace_id, members, overrides=options.overrides)
-        made = convert(members, context, decide(context, routes, project).project, options)
+        shown = []
+        for observation in members:
+            try:
+                shown.append(protection.observation(observation))
+            except RedactionFailed as error:
+                found.failed.append((observation.id, f"it cannot be redacted: {error}"))
+        destination = decide(gather(trace_id, members, overrides=options.overrides), routes, project).project
+        made = convert(shown, gather(trace_id, shown, overrides=options.overrides), destination, options)
         found.spans += [span for _, span in made.spans]
         found.failed += [(observation.id, f"{type(error).__name__}: {error}") for observation, error in made.failed]
     return found

@@ -91,19 +91,40 @@ def load(
         KeyFiles(top, directory),
     ]
     plain = _read(in_order, problems, tolerant=not need_sources)
-    builder = _SourceBuilder(plain, empty, near_misses, problems, need_sources)
+    label = f"{config.name} [redact]"
+    patterns = sync_toml.parse_patterns(data["redact"], label, problems) if "redact" in data else ()
+    builder = _SourceBuilder(plain, empty, near_misses, problems, need_sources, patterns)
     tables = data.get("sources")
     sources = builder.from_variables() if tables is None else builder.from_file(tables, config, directory)
     settings = plain.settings
     _warn_of_early_traces(settings, "", problems)
+    rows = [SettingRow(f"redact.patterns.{name}", problems.show(pattern), label) for name, pattern in patterns]
+    settings = settings.model_copy(update={"patterns": patterns, "sources": sources})
+    _check_re2(settings, problems)
     problems.raise_if_refused()
     added = {
         "state_path": directory / settings.state_path,
-        "sources": sources,
         "warnings": problems.warnings,
-        "shown": (*(plain.row(name, name.upper(), problems) for name in model.FIELDS), *builder.rows),
+        "shown": (*(plain.row(name, name.upper(), problems) for name in model.FIELDS), *rows, *builder.rows),
     }
     return settings.model_copy(update=added)
+
+
+def _check_re2(settings: Settings, problems: Problems) -> None:
+    """Refuse rules where they cannot be followed; without rules, google-re2 is not even looked for."""
+    each = [settings.of(source).rules for source in settings.sources] or [settings.rules]
+    if not any(rules.finds_something for rules in each):
+        return
+    from sync_worker.redaction.matcher import is_there  # noqa: PLC0415 - only where there are rules
+
+    if not is_there():
+        problems.refuse(
+            "SYNC_REDACT",
+            WrongValueError(
+                "needs google-re2, which is not installed, and nothing is sent unredacted instead",
+                hint="pip install google-re2, or a system for which it is built (Linux with glibc, macOS)",
+            ),
+        )
 
 
 def _warn_of_early_traces(settings: Settings, before: str, problems: Problems) -> None:
@@ -217,6 +238,7 @@ class _SourceBuilder:
     near_misses: Mapping[str, str]
     problems: Problems
     needed: bool
+    patterns: tuple[tuple[str, str], ...] = ()
     rows: list[SettingRow] = field(default_factory=list)
 
     def from_variables(self) -> tuple[Source, ...]:
@@ -245,10 +267,11 @@ class _SourceBuilder:
             if name:
                 self._refuse_twin(names, name, toml_table, "name")
             whole = reading.without(wrong)
+            patterns = self._patterns(table, name, toml_table) if "redact" in table else None
             for source in self._of_targets(name, toml_table, whole, routes, table, directory):
                 project = f"{source.langfuse_base_url} {source.langfuse_public_key} {source.target}"
                 self._refuse_twin(projects, project, f"{toml_table}{source.name.removeprefix(name)}", _SAME_PAIR)
-                sources.append(source)
+                sources.append(source if patterns is None else replace(source, own=(*source.own, patterns)))
         if tables and all("targets" in table for table in tables):
             self._warn_of_unused_target()
         return tuple(sources)
@@ -293,6 +316,14 @@ class _SourceBuilder:
             source = self._source(shown, (toml_table, at), whole, unusable, routes, target_name)
             if source is not None:
                 yield source
+
+    def _patterns(self, table: Mapping[str, Any], name: str, toml_table: str) -> tuple[str, Any]:
+        """Return the patterns of a source as one of the fields that it sets for itself: those of all, and its own."""
+        patterns = sync_toml.parse_patterns(table["redact"], f"{toml_table} [redact]", self.problems)
+        for one, pattern in patterns:
+            row = SettingRow(f"sources.{name}.redact.patterns.{one}", self.problems.show(pattern), toml_table)
+            self.rows.append(row)
+        return "patterns", tuple((dict(self.patterns) | dict(patterns)).items())
 
     def _name(self, name: Any, toml_table: str) -> str:
         if isinstance(name, str) and _NAME.fullmatch(name):

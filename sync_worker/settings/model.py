@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core.core_schema import any_schema
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from sync_worker.redaction.rules import DETECTORS, LeaveOut, Rules
 from sync_worker.settings import durations, values
 from sync_worker.settings.setting_errors import RawValue
 from sync_worker.targets import KELET, Encoding, PresetName
@@ -59,11 +60,12 @@ PER_SOURCE: Final = (
     "sync_exclude_sessions", "sync_include_releases", "sync_exclude_releases", "sync_include_levels",
     "sync_exclude_levels", "sync_sample", "sync_sample_errors", "sync_session_from", "sync_user_from",
     "sync_agent_from", "sync_project_from",
+    "sync_redact", "sync_redact_with", "sync_leave_out", "sync_include_metadata", "sync_exclude_metadata", "sync_user_ids",
 )  # fmt: skip
 
 #: Settings that `sync.toml` may say as a list of strings.
 LISTS: Final = frozenset(
-    {"sync_late_horizons", "sync_media_hosts"}
+    {"sync_late_horizons", "sync_media_hosts", "sync_redact", "sync_leave_out"}
     | {name for name in PER_SOURCE if name.startswith(("sync_include_", "sync_exclude_")) or name.endswith("_from")}
 )
 
@@ -72,8 +74,9 @@ TABLES: Final = frozenset({"sync_target_headers"})
 
 #: Settings whose values are never shown in full. The public key is among them: swapped keys are a common mistake.
 SECRETS: Final = frozenset(
-    {"langfuse_public_key", "langfuse_secret_key", "kelet_api_key", "sync_target_key", "sync_target_headers"}
-)
+    {"langfuse_public_key", "langfuse_secret_key", "kelet_api_key", "sync_target_key", "sync_target_headers",
+     "sync_pseudonym_key"}
+)  # fmt: skip
 
 #: Settings without which a source cannot be synced to Kelet.
 REQUIRED: Final = frozenset({"langfuse_public_key", "langfuse_secret_key", "kelet_api_key", "kelet_project"})
@@ -342,6 +345,34 @@ class Settings(BaseSettings):
     allow_plain_http: _Switch = _setting(
         "false", "Whether `http://` may be used to addresses that are not private, which sends keys unencrypted."
     )
+    redact: Annotated[tuple[str, ...], PlainValidator(values.parse_detectors)] = _setting(
+        "none",
+        "What is replaced in all that is sent: `none`, `all`, or some of "
+        f"{', '.join(f'`{name}`' for name in DETECTORS)}.",
+    )
+    redact_with: _Choice[Literal["label", "pseudonym"]] = _setting(
+        "label",
+        "What stands in its place: a `label` (`[redacted:email]`) or a `pseudonym`, the same for the same value; in "
+        "session and user ids always a pseudonym.",
+    )
+    pseudonym_key: Annotated[SecretStr | None, PlainValidator(values.parse_pseudonym_key)] = _unset(
+        "Secret of pseudonyms, of at least 16 characters, or `SYNC_PSEUDONYM_KEY_FILE` with the path of its file; if "
+        "unset, one is made and kept in the state file.",
+    )
+    leave_out: Annotated[tuple[str, ...], PlainValidator(values.parse_content)] = _setting(
+        "", "Content of observations that is not sent: `input`, `output`, or both with a comma between them."
+    )
+    include_metadata: Annotated[tuple[str, ...], PlainValidator(values.parse_globs)] = _setting(
+        "",
+        "Metadata keys that are sent, as wildcards with commas between them, inner keys joined with dots; if unset, "
+        "all.",
+    )
+    exclude_metadata: Annotated[tuple[str, ...], PlainValidator(values.parse_globs)] = _setting(
+        "", "Metadata keys that are not sent, written in the same way; they win over `SYNC_INCLUDE_METADATA`."
+    )
+    user_ids: _Choice[Literal["keep", "pseudonym", "drop"]] = _setting(
+        "keep", "What becomes of user ids: `keep`, `pseudonym` (always the same for the same user) or `drop`."
+    )
     log_format: _Choice[Literal["text", "json"]] = _setting("text", "Format of the log lines: `text` or `json`.")
     log_level: _Choice[Literal["debug", "info", "warning", "error"]] = _setting(
         "info", "Lowest level that is logged: `debug`, `info`, `warning` or `error`."
@@ -349,6 +380,7 @@ class Settings(BaseSettings):
 
     # What `load` adds. No setting: a setting has a description.
     sources: Annotated[tuple[Source, ...], _UNCHECKED] = ()
+    patterns: Annotated[tuple[tuple[str, str], ...], _UNCHECKED] = ()  # of `[redact.patterns]`: name, expression
     warnings: Annotated[tuple[str, ...], _UNCHECKED] = ()
     shown: Annotated[tuple[SettingRow, ...], _UNCHECKED] = Field(default=(), repr=False)
 
@@ -372,6 +404,16 @@ class Settings(BaseSettings):
     def of(self, source: Source) -> Settings:
         """Return the settings as they are for a source: what it does not set for itself is as here."""
         return self.model_copy(update=dict(source.own)) if source.own else self
+
+    @property
+    def rules(self) -> Rules:
+        """What is redacted and left out."""
+        return Rules(
+            self.redact,
+            self.patterns,
+            self.redact_with,
+            LeaveOut(self.leave_out, self.include_metadata, self.exclude_metadata, self.user_ids),
+        )
 
     def rows(self) -> list[SettingRow]:
         """Every setting with its value and where that came from; then what each source of `sync.toml` uses."""

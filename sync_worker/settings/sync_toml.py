@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
+from sync_worker.redaction.rules import DETECTORS
 from sync_worker.settings.model import (
     FIELDS,
     LISTS,
@@ -29,13 +30,15 @@ from sync_worker.settings.values import check_pattern, parse_project
 
 _KEY_FILES: Final = tuple(file_name_of(name) for name in (*SOURCE_FIELDS, *TARGET_FIELDS) if name in SECRETS)
 _OF_TARGET: Final = (*(name for name in SOURCE_FIELDS if name.startswith("kelet_")), *TARGET_FIELDS)
+_ALL_KEY_FILES: Final = tuple(file_name_of(name) for name in FIELDS if name in SECRETS)
 _TOP_LEVEL: Final = (
     *(one for name in FIELDS if name not in WHEREABOUTS for one in names_of(name)),
-    *_KEY_FILES,
+    *_ALL_KEY_FILES,
     "sources",
+    "redact",
 )
 _IN_A_SOURCE: Final = (
-    "name", "routes", "targets", *(one for name in SOURCE_FIELDS for one in names_of(name)), *TARGET_FIELDS,
+    "name", "routes", "redact", "targets", *(one for name in SOURCE_FIELDS for one in names_of(name)), *TARGET_FIELDS,
     *_KEY_FILES, *PER_SOURCE,
 )  # fmt: skip
 _IN_A_TARGET: Final = (
@@ -68,7 +71,7 @@ def top_level(data: Mapping[str, Any], file: Path, problems: Problems) -> dict[s
     for key in sorted(WHEREABOUTS & data.keys()):
         wrong = WrongValueError("cannot be set in this file", hint=f"set {key.upper()} instead")
         problems.refuse(f"{file.name} {key}", wrong)
-    table = {key: value for key, value in data.items() if key != "sources" and key not in WHEREABOUTS}
+    table = {key: value for key, value in data.items() if key not in {"sources", "redact", *WHEREABOUTS}}
     return _raws(table, _TOP_LEVEL, file.name, RawValue("", f"{file.name} ({file})"), problems)
 
 
@@ -104,7 +107,7 @@ def target_values(
 def _values(
     table: Mapping[str, Any], known: Collection[str], toml_table: str, problems: Problems
 ) -> tuple[dict[str, RawValue], set[str]]:
-    structure = {"name", "routes", "targets"}.intersection(known)
+    structure = {"name", "routes", "redact", "targets"}.intersection(known)
     written = {key: value for key, value in table.items() if key not in structure}
     raws = _raws(written, known, toml_table, RawValue("", toml_table, toml_table), problems)
     wrong = set()
@@ -142,6 +145,49 @@ def parse_route(table: Any, toml_table: str, problems: Problems) -> Route | None
         problems.refuse(toml_table, _no_condition())
         return None
     return None if wrong else Route(**parsed)
+
+
+def parse_patterns(table: Any, toml_table: str, problems: Problems) -> tuple[tuple[str, str], ...]:
+    """Parse `[redact.patterns]`, names and expressions of RE2; `toml_table` says which table `redact` is.
+
+    An expression that cannot be used is reported, and left out of what is returned.
+    """
+    patterns = table.get("patterns") if isinstance(table, dict) else None
+    if not isinstance(patterns, dict) or not isinstance(table, dict) or len(table) > 1:
+        expected = "[redact.patterns] with lines such as staff = 'EMP-[0-9]{6}', and nothing else in [redact]"
+        problems.refuse(toml_table, WrongValueError("not a table of patterns", expected=expected))
+        return ()
+    parsed: list[tuple[str, str]] = []
+    for name, pattern in patterns.items():
+        try:
+            parsed.append((_pattern_name(name), _pattern(pattern)))
+        except WrongValueError as error:
+            shown = RawValue(pattern, toml_table) if isinstance(pattern, str) else None
+            problems.refuse(f"{toml_table}.patterns {name}", error, shown)
+    return tuple(parsed)
+
+
+def _pattern_name(name: str) -> str:
+    if name in DETECTORS:
+        raise WrongValueError("the name of a ready detector", hint="give it another name")
+    if not re.fullmatch(r"[a-z0-9_-]{1,40}", name):
+        raise WrongValueError("not a name", expected="a short name of the characters a-z, 0-9, _ and -")
+    return name
+
+
+def _pattern(pattern: Any) -> str:
+    expected = "an expression of RE2 (https://github.com/google/re2/wiki/Syntax)"
+    if not isinstance(pattern, str) or not pattern:
+        raise WrongValueError("not a string" if pattern != "" else "empty", expected=expected)
+    from sync_worker.redaction.matcher import NoRe2Error, why_not  # noqa: PLC0415 - only where there are rules
+
+    try:
+        wrong = why_not(pattern)
+    except NoRe2Error:
+        return pattern  # reported once for all
+    if wrong is not None:
+        raise WrongValueError(wrong, expected=expected)
+    return pattern
 
 
 def describe(route: Route) -> str:

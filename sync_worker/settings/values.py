@@ -19,7 +19,8 @@ from pydantic_core import PydanticKnownError
 
 from sync_worker.patterns import why_unusable
 from sync_worker.printable import is_printable
-from sync_worker.settings.setting_errors import WrongValueError
+from sync_worker.redaction.rules import CONTENT, DETECTORS
+from sync_worker.settings.setting_errors import WrongValueError, nearest
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _HOST_NAME = re.compile(r"[\w.-]+")
@@ -41,6 +42,8 @@ _OWN_HEADERS = frozenset(
     {"connection", "content-encoding", "content-length", "content-type", "host", "transfer-encoding", "x-kelet-project"}
 )
 _FIELDS = ("session", "user", "agent", "environment", "trace_name", "release", "version")
+_SHORTEST_PSEUDONYM_KEY = 16  # characters
+
 _HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
 _SWITCH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 
@@ -254,6 +257,55 @@ def parse_scores(text: str) -> bool:
     if parse_switch(text):
         raise WrongValueError("scores are not sent by this version", expected="false", hint="remove the setting")
     return False
+
+
+def parse_detectors(text: str) -> tuple[str, ...]:
+    """Return the names of detectors, none or all of them; raises WrongValueError."""
+    words = _words(text)
+    if words == ["none"]:
+        return ()
+    if words == ["all"]:
+        return DETECTORS
+    expected = f"none, all, or some of {', '.join(DETECTORS)}"
+    if not words:
+        raise WrongValueError("empty", expected=expected)
+    for word in words:
+        if word not in DETECTORS:
+            mixed = word in {"none", "all"}
+            problem = f"{word} stands beside others" if mixed else f"{word} is no detector"
+            raise WrongValueError(problem, expected=expected, hint="" if mixed else nearest(word, DETECTORS))
+    return tuple(name for name in DETECTORS if name in words)
+
+
+def parse_content(text: str) -> tuple[str, ...]:
+    """Return which of input and output are meant; raises WrongValueError."""
+    words = _words(text)
+    for word in words:
+        if word not in CONTENT:
+            expected = "input, output, or both with a comma between them"
+            raise WrongValueError(f"{word} is neither input nor output", expected=expected)
+    return tuple(name for name in CONTENT if name in words)
+
+
+def parse_globs(text: str) -> tuple[str, ...]:
+    """Return wildcards that stand between commas, each once."""
+    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
+def parse_pseudonym_key(text: str) -> SecretStr:
+    """Return the secret that pseudonyms are made with; raises WrongValueError."""
+    key = text.strip()
+    if len(key) < _SHORTEST_PSEUDONYM_KEY:
+        raise WrongValueError(
+            f"{len(key)} characters, which can be guessed",
+            expected=f"at least {_SHORTEST_PSEUDONYM_KEY} characters",
+            hint="openssl rand -hex 32",
+        )
+    return SecretStr(key)
+
+
+def _words(text: str) -> list[str]:
+    return [part.strip().lower() for part in text.split(",") if part.strip()]
 
 
 def parse_path(text: str) -> Path:

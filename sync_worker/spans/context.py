@@ -139,6 +139,12 @@ def gather(
     return context
 
 
+def filled(context: TraceContext, known: TraceContext) -> TraceContext:
+    """Return a context with what it lacks taken from what was known."""
+    lacking = {item.name: getattr(known, item.name) for item in fields(context) if not getattr(context, item.name)}
+    return replace(context, **lacking)
+
+
 def _override(rows: Iterable[Observation], context: TraceContext, overrides: Overrides) -> None:
     """Take what the settings name from the rows, in the order in which they speak.
 

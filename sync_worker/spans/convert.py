@@ -53,6 +53,7 @@ class _Trace:
     project: str
     options: Conversion
     notes: Counter[str]
+    shown_id: str  # the trace's, as attributes show it
     stamps: dict[_Stamp, Attributes] = field(default_factory=dict)
 
     def metadata(self, row: Observation) -> Attributes:
@@ -60,8 +61,8 @@ class _Trace:
         key = (row.environment, row.release, row.version, row.tags, row.project_id)
         found = self.stamps.get(key)
         if found is None:
-            url = _trace_url(row, self.context, self.options)
-            found = self.stamps[key] = metadata_attributes(row, self.context, url)
+            url = _trace_url(row, self.shown_id, self.options)
+            found = self.stamps[key] = metadata_attributes(row, self.context, self.shown_id, url)
         return found
 
 
@@ -90,7 +91,7 @@ def convert(
     depths = depths_of(everything.values(), parents)
     ends = ends_of(everything, parents, depths)
     heir = None if hidden is None else _heir(hidden, everything, parents)
-    trace = _Trace(context, project, options, result.notes)
+    trace = _Trace(context, project, options, result.notes, options.show_id(context.trace_id))
     agents = Agents(everything, parents, context)
     for row in in_tree_order(rows, parents, depths):
         if hidden is not None and row.id == hidden.id:
@@ -112,7 +113,7 @@ def _span(row: Observation, parent: str | None, end_ms: int, agent: str | None, 
     originals = take_apart(row.metadata, row.version)
     trace_id = otlp_trace_id(row.project_id, context.trace_id)
     span_id = otlp_span_id(row.project_id, context.trace_id, row.id)
-    marks = _marks(row, trace_id, span_id, context, end_ms, trace.notes)
+    marks = _marks(row, trace_id, span_id, end_ms, trace)
     status = status_of(row, originals.scope, originals.attributes)
     attributes = _attributes(row, originals, marks, agent, trace)
     kept, dropped = within(attributes, max_value_bytes=options.max_value_bytes, max_attributes=options.max_attributes)
@@ -165,7 +166,7 @@ def _attributes(
     if guessed:
         marks[GUESSED] = sorted(guessed)
     first: Attributes = {_PROJECT: trace.project} if options.kelet else {}
-    identity = identity_attributes(row, context, options.overrides)
+    identity = identity_attributes(row, context, trace.shown_id, options.overrides)
     if options.overrides.any:
         own = _overridden(own, context, options.overrides)
     layers = (
@@ -221,20 +222,18 @@ def _without_home(fields: Attributes, elsewhere: Attributes) -> Attributes:
     }
 
 
-def _marks(
-    row: Observation, trace_id: str, span_id: str, context: TraceContext, end_ms: int, notes: Counter[str]
-) -> Attributes:
+def _marks(row: Observation, trace_id: str, span_id: str, end_ms: int, trace: _Trace) -> Attributes:
     marks: Attributes = {}
-    if trace_id != context.trace_id:
-        marks[SOURCE + "trace_id"] = context.trace_id
+    if trace_id != trace.context.trace_id:
+        marks[SOURCE + "trace_id"] = trace.shown_id
     if span_id != row.id:
-        marks[SOURCE + "observation_id"] = row.id
+        marks[SOURCE + "observation_id"] = trace.options.show_id(row.id)
     if row.is_open:
         marks[SOURCE + "incomplete"] = True
-        notes["incomplete"] += 1
+        trace.notes["incomplete"] += 1
     if end_ms < row.start_ms:
         marks[SOURCE + "end_before_start"] = True
-        notes["end before start"] += 1
+        trace.notes["end before start"] += 1
     return marks
 
 
@@ -277,10 +276,10 @@ def _scope(scope: Scope | None, options: Conversion) -> Scope:
     return Scope(scope.name, scope.version, _cut(_allowed(scope.attributes), options))
 
 
-def _trace_url(row: Observation, context: TraceContext, options: Conversion) -> str | None:
+def _trace_url(row: Observation, trace_id: str, options: Conversion) -> str | None:
     if options.langfuse_url is None or row.trace_id is None:
         return None
-    return f"{options.langfuse_url}/project/{quote(row.project_id, safe='')}/traces/{quote(context.trace_id, safe='')}"
+    return f"{options.langfuse_url}/project/{quote(row.project_id, safe='')}/traces/{quote(trace_id, safe='')}"
 
 
 def _hidden_root(rows: Iterable[Observation], context: TraceContext) -> Observation | None:

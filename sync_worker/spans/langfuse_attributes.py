@@ -38,14 +38,17 @@ def langfuse_fields(
     return Written(row=present(common(row) | trace_io(row)) | own, trace=present(of_any_row(row, context)))
 
 
-def identity_attributes(row: Observation, context: TraceContext, overrides: Overrides = NO_OVERRIDES) -> Attributes:
+def identity_attributes(
+    row: Observation, context: TraceContext, trace_id: str, overrides: Overrides = NO_OVERRIDES
+) -> Attributes:
     """Return session and user; a trace without a session is one of its own, named by the trace.
 
-    Where the settings say where they come from, all spans of the trace have the same.
+    Where the settings say where they come from, all spans of the trace have the same. `trace_id` is the
+    trace's id as it may be shown.
     """
     session = context.session_id if overrides.session else session_of(row) or context.session_id
     user = context.user_id if overrides.user else user_of(row) or context.user_id
-    found: Attributes = {"gen_ai.conversation.id": session or context.trace_id}
+    found: Attributes = {"gen_ai.conversation.id": session or trace_id}
     if session:
         found[Names.TRACE_SESSION_ID] = session
     if user:
@@ -53,15 +56,18 @@ def identity_attributes(row: Observation, context: TraceContext, overrides: Over
     return found
 
 
-def metadata_attributes(row: Observation, context: TraceContext, trace_url: str | None) -> Attributes:
-    """Return `metadata.<key>`, as Kelet's SDK stamps a session's metadata on each of its spans."""
+def metadata_attributes(row: Observation, context: TraceContext, trace_id: str, trace_url: str | None) -> Attributes:
+    """Return `metadata.<key>`, as Kelet's SDK stamps a session's metadata on each of its spans.
+
+    `trace_id` is the trace's id as it may be shown.
+    """
     own: dict[str, Any] = {
         "environment": row.environment or context.environment,
         "release": row.release or context.release,
         "version": row.version or context.version,
         "trace_name": context.trace_name or context.root_name,
         "tags": ",".join(row.tags or context.tags) or None,
-        "langfuse_trace_id": context.trace_id,
+        "langfuse_trace_id": trace_id,
         "langfuse_trace_url": trace_url,
     }
     found: Attributes = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -25,6 +26,7 @@ class Conversion:
     project_attribute: str | None = "kelet.project"  # of the resource, for the target's project
     kelet: bool = True  # with the worker's own `kelet.*` attributes, and without scopes that Kelet has reserved
     overrides: Overrides = NO_OVERRIDES
+    show_id: Callable[[str], str] = str  # how an id of Langfuse is written in an attribute
 
 
 @dataclass(slots=True)

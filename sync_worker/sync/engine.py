@@ -22,6 +22,7 @@ from sync_worker.runs.backfill import Progress
 from sync_worker.settings import Settings, Source, reread, target_of
 from sync_worker.sync.identities import Identities, keys_of
 from sync_worker.sync.opening import Transports, ask_time, open_source
+from sync_worker.sync.protection import check_key
 from sync_worker.sync.provisional import ProvisionalStarts
 from sync_worker.sync.source import SourceSync
 from sync_worker.sync.timekeeping import Clocks, last_certain_ms
@@ -78,6 +79,8 @@ class Engine:
     _current: dict[str, Source] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.parts > 1:
+            check_key(self.settings)
         quota = Quota(self.settings.requests_per_minute, self.settings.budget_share, self.parts)
         self.rate_limiters = RateLimiters(self.clock, quota, self.ledger.requests)
         self.concurrency_limits = ConcurrencyLimits(self.clock)

@@ -25,6 +25,7 @@ from sync_worker.pipeline.sink import LedgerSink
 from sync_worker.settings import Settings, Source, target_of
 from sync_worker.sync.generation import Generations
 from sync_worker.sync.identities import Identities, keys_of, organization_scope
+from sync_worker.sync.protection import protection_of, scrub
 from sync_worker.sync.source import SourceSync, receiver_scope
 from sync_worker.sync.timekeeping import SCOPE as CLOCK_SCOPE
 from sync_worker.times import span_ms
@@ -59,6 +60,8 @@ async def open_source(
     """
     known = ledger.source_by_key(keys_of(source), source.target)
     client = _client(source, settings, known, clock, max_elapsed, rate_limiters, concurrency_limits, transports, limits)
+    protection = protection_of(settings, ledger)
+    client.redact = protection.report
     target = target_of(source)
     sending = Backoff(target.title, clock, max_elapsed)
     receiver = TargetClient(
@@ -68,6 +71,7 @@ async def open_source(
         max_bytes=settings.max_response_bytes,
         left=lambda: sending.remaining,
         hooks=date_hooks(clock.monotonic, clock.kelet.report),
+        redact=protection.report,
         transport=transports.kelet,
     )
     try:
@@ -82,9 +86,10 @@ async def open_source(
         await _correct_clock(clock, client, receiver)
         keys = ledger.state(source_scope(state.id))
         ledger.reload(keys.scope, CLOCK_SCOPE)
+        scrub(ledger, state.id, protection)
         delivery = Delivery(
             receiver,
-            LedgerSink(ledger, state.id, report, ledger.clock, target.title),
+            LedgerSink(ledger, state.id, report, ledger.clock, target.title, protection.report),
             sending,
             clock,
             rejected_before=keys.get(REJECTED_IN_A_ROW) or 0,
@@ -95,7 +100,8 @@ async def open_source(
         generations = Generations(keys, settings.langfuse_api, lookback, clock)
         reader = (await generations.known(client)).reader(client, keys.get(PAGE_LIMITS))
         yield SourceSync(
-            source, settings, state, ledger, client, receiver, delivery, generations, reader, report, clock, limits
+            source, settings, state, ledger, client, receiver, delivery, generations, reader, report, clock, limits,
+            protection,
         )  # fmt: skip
     finally:
         await client.close()

@@ -22,6 +22,7 @@ from sync_worker.pipeline.readiness import ReadinessLimits
 from sync_worker.pipeline.report import SourceReport
 from sync_worker.pipeline.session import Policy, Session
 from sync_worker.records import Observation
+from sync_worker.redaction.protection import Protection
 from sync_worker.runs.backfill import Progress, backfill
 from sync_worker.runs.coverage import Coverage
 from sync_worker.runs.estimate import Estimate, estimate
@@ -29,6 +30,7 @@ from sync_worker.runs.explain import Explanation
 from sync_worker.runs.forget import forget
 from sync_worker.runs.live import LiveSync
 from sync_worker.runs.preview import Preview, observations_of_trace, preview
+from sync_worker.runs.privacy_test import PrivacyTest
 from sync_worker.runs.resend import Resend
 from sync_worker.runs.retry import ManualRetry
 from sync_worker.runs.route_test import RouteTest, count_by_rule
@@ -39,6 +41,7 @@ from sync_worker.spans.encode import to_proto
 from sync_worker.spans.model import Conversion
 from sync_worker.sync.generation import Generations
 from sync_worker.sync.policy import overrides_of, rules_of
+from sync_worker.sync.protection import protection_of
 from sync_worker.sync.provisional import provisional_start_ms, start_scope, sync_start_ms
 from sync_worker.sync.start import remember_start
 from sync_worker.targets import Target
@@ -58,7 +61,7 @@ class SourceSync:
     def __init__(
         self, source: Source, settings: Settings, state: SourceState, ledger: Ledger, client: LangfuseClient,
         receiver: TargetClient, delivery: Delivery, generations: Generations, reader: Reader, report: SourceReport,
-        clock: CorrectedClock, limits: Limits,
+        clock: CorrectedClock, limits: Limits, protection: Protection,
     ) -> None:  # fmt: skip
         self.source = source
         self.state = state
@@ -81,6 +84,7 @@ class SourceSync:
                 project_attribute=receiver.target.preset.project_attribute,
                 kelet=receiver.target.kelet_attributes,
                 overrides=overrides_of(settings),
+                show_id=protection.identifier,
             ),
             resend_changed=settings.updates == "resend",
             max_batch_spans=settings.max_batch_spans,
@@ -89,7 +93,9 @@ class SourceSync:
             rules=rules_of(settings, source.routes),
         )
         readiness_limits = ReadinessLimits(span_ms(settings.settle), span_ms(settings.max_open))
-        self._session = Session(state.id, policy, readiness_limits, limits, ledger, reader, delivery, report, clock)
+        self._session = Session(
+            state.id, policy, readiness_limits, limits, ledger, reader, delivery, report, clock, protection
+        )
         self._pipeline = Pipeline(self._session)
         self._coverage = Coverage(self._session, source.name)
 
@@ -166,7 +172,17 @@ class SourceSync:
         """Return the spans of a trace in Langfuse, as these settings convert it; nothing is sent."""
         observations = await observations_of_trace(self._session.reader, trace_id, self.clock.now_ms())
         policy = self._session.policy
-        return preview(observations, policy.project, policy.conversion, policy.routes)
+        return preview(observations, policy.project, policy.conversion, policy.routes, self._session.protection)
+
+    async def test_privacy(self, trace_ids: Sequence[str], most: int) -> PrivacyTest:
+        """Return what these settings would replace and leave out of these traces, or of the newest observations.
+
+        Nothing is sent or stored. Raises as the reader does.
+        """
+        found = PrivacyTest(self.source.name)
+        found.by(protection_of(self._settings, self._ledger, found.watch), self._settings.rules)
+        await found.read(self._session.reader, trace_ids, self.clock.now_ms(), most)
+        return found
 
     async def test_routes(self, interval: Interval, most: int) -> RouteTest:
         """Return which rules would take the newest traces of the interval, about `most`; see `route_test`."""

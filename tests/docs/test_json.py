@@ -24,7 +24,7 @@ from tests.sync.world import World, world
 PAGE = (ROOT / "docs" / "json.md").read_text(encoding="utf-8")
 
 #: Objects whose keys are no names: kinds of oddities, shares, horizons, sources.
-OPEN = {"notes", "filtered", "within_seconds", "last_scans", "errors"}
+OPEN = {"left_out", "notes", "filtered", "within_seconds", "last_scans", "errors"}
 
 
 def documented(section: str) -> set[str]:
@@ -92,6 +92,11 @@ def _say_all(made: World, rows: list[Row]) -> Iterator[tuple[str, set[str]]]:
     made.program("once")  # an interval that did not wait long shows how late rows are
     yield say("check", "check")
     yield say("dead-letters list", "dead-letters", "list")
+    privacy = {"SYNC_REDACT": "all", "SYNC_LEAVE_OUT": "output"}
+    saved = [dict(rows[0], input="alice@example.com", output="x"), dict(rows[0], input='["\\ud83d"]')]
+    (made.folder / "saved.json").write_text(json.dumps(saved), encoding="utf-8")
+    found = say("privacy test", "privacy", "test", "--samples", "saved.json", **privacy)
+    yield found[0], found[1] | say("privacy test", "privacy", "test", **privacy, **refused)[1]
     made.langfuse.rows.extend([dict(rows[0], id=f"{0xFACF:016x}", name="missing")])
     resend = say("verify", "verify", "--repair", "--resend")
     made.langfuse.rows.extend([dict(rows[0], id=f"{0xFACE:016x}", name="missing too")])

@@ -45,14 +45,29 @@ MAY: dict[str, frozenset[str]] = {
         {"spans", "json_text", "errors", "clock", "backoff", "http", "answers", "connections", "targets", "__version__"}
     ),
     "ledger": frozenset({"spans", "intervals", "errors", "clock"}),
-    "settings": frozenset({"errors", "printable", "targets", "patterns"}),
+    "redaction": frozenset({"records"}),
+    "settings": frozenset({"errors", "printable", "redaction", "targets", "patterns"}),
     "watch": COMMON,
     "demo": COMMON,
-    "pipeline": COMMON | {"selection", "spans", "langfuse", "kelet", "ledger", "settings"},
-    "runs": COMMON | {"selection", "spans", "langfuse", "kelet", "ledger", "settings", "pipeline"},
-    "sync": COMMON | {"selection", "spans", "langfuse", "kelet", "ledger", "settings", "watch", "pipeline", "runs"},
+    "pipeline": COMMON | {"redaction", "selection", "spans", "langfuse", "kelet", "ledger", "settings"},
+    "runs": COMMON | {"redaction", "selection", "spans", "langfuse", "kelet", "ledger", "settings", "pipeline"},
+    "sync": COMMON
+    | {"redaction", "selection", "spans", "langfuse", "kelet", "ledger", "settings", "watch", "pipeline", "runs"},
     "cli": COMMON
-    | {"selection", "spans", "langfuse", "kelet", "ledger", "settings", "watch", "pipeline", "runs", "sync", "demo"},
+    | {
+        "redaction",
+        "selection",
+        "spans",
+        "langfuse",
+        "kelet",
+        "ledger",
+        "settings",
+        "watch",
+        "pipeline",
+        "runs",
+        "sync",
+        "demo",
+    },
     "records": frozenset(),
     "patterns": frozenset(),
     "intervals": frozenset(),
@@ -80,6 +95,7 @@ ONLY: dict[str, frozenset[str]] = {
     "pydantic": frozenset({"settings"}),
     "pydantic_settings": frozenset({"settings"}),
     "argparse": frozenset({"cli"}),
+    "re2": frozenset({"redaction"}),
     "opentelemetry": frozenset({"spans", "kelet", "demo"}),
 }
 

@@ -1,0 +1,118 @@
+"""Redact: observations and the context of their traces, before anything is made of them. What fails is dead-lettered.
+
+Everything that is sent, and everything that is stored of a trace, is made of what this stage leaves. Fingerprints and
+comparisons use the observations as listed: they survive a change of the rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sync_worker.pipeline.dead_letters import DeadLetters
+from sync_worker.pipeline.session import Session
+from sync_worker.pipeline.trace import Trace, TracePart
+from sync_worker.records import Observation
+from sync_worker.redaction.protection import RedactionFailed
+from sync_worker.spans.context import TraceContext, gather
+
+
+class Redaction:
+    """Redacts the traces of one source."""
+
+    def __init__(self, session: Session, dead_letters: DeadLetters) -> None:
+        self._session = session
+        self._dead_letters = dead_letters
+
+    def protect(self, traces: list[Trace]) -> list[Trace]:
+        """Redact traces; what cannot be redacted of them is noted, since a filter may leave it out."""
+        if self._session.protection.digest:
+            for trace in traces:
+                self._protect(trace)
+        return traces
+
+    def without_failed(self, traces: Iterable[Trace]) -> list[Trace]:
+        """Dead-letter what cannot be redacted of traces that are sent; return those of which something is left."""
+        kept: list[Trace] = []
+        for trace in traces:
+            for observation in trace.fresh if trace.unredacted else ():
+                if observation.id in trace.unredacted:
+                    self._dead_letters.add_unredacted(observation, trace.unredacted[observation.id])
+                    trace.others.append(_strip(observation))
+            trace.fresh = [one for one in trace.fresh if one.id not in trace.unredacted]
+            if trace.fresh:
+                kept.append(trace)
+        return kept
+
+    def protect_resolved(self, part: TracePart) -> None:
+        """Redact what was resolved of truncated fields; an observation that fails is removed from the part."""
+        if not self._session.protection.digest:
+            return
+        for observation in list(part.observations):
+            if observation.id in part.resolved:
+                shown = self._redact(part.resolved[observation.id])
+                if isinstance(shown, RedactionFailed):
+                    self._dead_letters.add_unredacted(observation, shown)
+                    part.observations.remove(observation)
+                    del part.resolved[observation.id]
+                else:
+                    part.resolved[observation.id] = shown
+
+    def context_of(self, trace: Trace) -> TraceContext:
+        """Return the context of a trace as it may be stored and sent."""
+        if not self._session.protection.digest:
+            return trace.context
+        shown = [trace.shown.get(one.id) or self._redact_or_strip(one) for one in trace.observations]
+        try:
+            known = self._session.known_context(trace.trace_id, trace.note)
+            overrides = self._session.policy.conversion.overrides
+            is_sent = trace.note is not None and trace.note.project is not None
+            return self._overridden(trace, gather(trace.trace_id, shown, known, overrides, is_sent=is_sent))
+        except Exception as error:  # noqa: BLE001 - it is sent without its context
+            self._dead_letters.log_error("redact", trace.trace_id, error)
+            return TraceContext(trace.trace_id)
+
+    def _overridden(self, trace: Trace, context: TraceContext) -> TraceContext:
+        """Take session and user that the settings name from metadata that is left out, redacted."""
+        overrides, protection = self._session.policy.conversion.overrides, self._session.protection
+        if overrides.session and context.session_id is None and trace.context.session_id is not None:
+            context.session_id = protection.identifier(trace.context.session_id)
+        if overrides.user and context.user_id is None and trace.context.user_id is not None:
+            context.user_id = protection.user(trace.context.user_id)
+        return context
+
+    def _protect(self, trace: Trace) -> None:
+        for observation in trace.observations:
+            shown = self._redact(observation)
+            if isinstance(shown, RedactionFailed):
+                trace.unredacted[observation.id], shown = shown, _strip(observation)
+            trace.shown[observation.id] = shown
+        trace.plain, trace.context = trace.context, self.context_of(trace)
+
+    def _redact_or_strip(self, observation: Observation) -> Observation:
+        shown = self._redact(observation)
+        return _strip(observation) if isinstance(shown, RedactionFailed) else shown
+
+    def _redact(self, observation: Observation) -> Observation | RedactionFailed:
+        try:
+            return self._session.protection.observation(observation)
+        except RedactionFailed as error:
+            return error
+        except Exception as error:  # noqa: BLE001 - whatever it is, what could not be redacted is not sent
+            return RedactionFailed(type(error).__name__)
+
+
+def _strip(observation: Observation) -> Observation:
+    """Return of an observation only its place in the tree: nothing that a stranger wrote."""
+    return Observation(
+        id=observation.id,
+        trace_id=observation.trace_id,
+        project_id=observation.project_id,
+        type="SPAN",
+        start_ms=observation.start_ms,
+        end_ms=observation.end_ms,
+        parent_id=observation.parent_id,
+        is_root=observation.is_root,
+        updated_ms=observation.updated_ms,
+        api=observation.api,
+        unsettled=observation.unsettled,
+    )

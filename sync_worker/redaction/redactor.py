@@ -1,0 +1,221 @@
+"""Replaces what the rules find: in texts, in JSON in texts, in values at any depth, in ids."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from typing import Any, Final
+
+import msgspec
+
+from sync_worker.redaction.matcher import Match, Matcher, TooManyError, matcher_of
+from sync_worker.redaction.protection import RedactionFailed
+from sync_worker.redaction.pseudonyms import pseudonym
+from sync_worker.redaction.rules import Rules
+
+#: Bytes of one text; what is larger cannot be checked in a bearable time.
+MAX_TEXT: Final = 16 * 1024 * 1024
+#: JSON in JSON text is read so deep; each level needs twice the backslashes of the one above.
+_MOST_NESTED: Final = 24
+
+#: Strings, with what makes a key of one, and numbers of JSON text.
+_TOKEN = re.compile(r'("[^"\\]*(?:\\.[^"\\]*)*")([ \t\n\r]*:)?|-?[0-9][0-9.eE+\-]*', re.DOTALL)
+_HALF_A_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
+_SHORTEST = 6  # characters of a text that can hold something, its quotes not counted
+_CARD_DIGITS = range(13, 20)
+#: Keys whose values name a session or a user: two of them must never become one.
+_NAMES_SOMEBODY = re.compile(r"(?:session|user|conversation|thread|enduser)[._\-]?(?:id)?\Z", re.IGNORECASE)
+_NAMES_A_SECRET = re.compile(r"secret[._\- ]?(?:access)?[._\- ]?key\Z", re.IGNORECASE)
+_SECRET_OF_AWS = re.compile(r"[A-Za-z0-9/+]{40}")
+#: In front of a number of JSON in a text that is no JSON as a whole: the quote that closed its key.
+_BEHIND_A_KEY = re.compile(rb'(\\*")[ \t]*:[ \t]*\Z')
+_BEHIND_A_VALUE = frozenset({b",", b"}", b"]", b" ", b"\n", b"\r", b""})
+_MOST_SPACE = 40  # bytes between a key and its number
+
+_READ = json.JSONDecoder(strict=False).decode
+_WRITE, _WRITE_ASCII = json.JSONEncoder(ensure_ascii=False).encode, json.JSONEncoder(ensure_ascii=True).encode
+
+
+class Redactor:
+    """Replaces by one set of rules. Every method raises RedactionFailed for what it cannot check."""
+
+    def __init__(self, rules: Rules, key: bytes) -> None:
+        """`key` makes pseudonyms. Raises NoRe2Error or PatternError."""
+        self._matcher: Matcher = matcher_of(rules)
+        self._key = key
+        self._is_label = rules.replacement == "label"
+        self.may_match = self._matcher.may_match
+
+    def text(self, text: str, key: str = "") -> str:
+        """Return a text with everything replaced, also in JSON that it is; unchanged where there is nothing.
+
+        `key` is the key that it is the value of, if any.
+        """
+        return self._text(text, key, 0)
+
+    def identifier(self, text: str) -> str:
+        """Return an id with a pseudonym for each match, so that two ids never become one."""
+        data = _encoded(text)
+        if not self._matcher.may_match(data):
+            return text
+        return self._replaced(data, self._find(data), as_pseudonym=True)
+
+    def value(self, value: Any, key: str = "") -> Any:
+        """Return a JSON value with everything replaced, keys and numbers too; the same object where there is nothing.
+
+        Of two keys that become one, the second gets a number: nothing is dropped.
+        """
+        if isinstance(value, str):
+            return self.text(value, key)
+        if isinstance(value, dict):
+            return self._object(value)
+        if isinstance(value, list | tuple):
+            items = [self.value(item, key) for item in value]
+            return value if all(new is old for new, old in zip(items, value, strict=True)) else items
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return self._number(value, repr(value))
+        return value
+
+    def _object(self, value: dict[Any, Any]) -> dict[str, Any]:
+        made: dict[str, Any] = {}
+        is_changed = False
+        for key, item in value.items():
+            new_key = self._text(key, "", 0) if isinstance(key, str) else key
+            new = self.value(item, key if isinstance(key, str) else "")
+            is_changed = is_changed or new is not item or new_key is not key
+            if new_key is not key:
+                new_key = _unused(new_key, made.keys() | value.keys())
+            made[new_key] = new
+        return made if is_changed else value
+
+    def _number(self, value: float, text: str) -> Any:
+        """Return a number, or what stands for it."""
+        digits = ""
+        if isinstance(value, int) or (abs(value) < 1e19 and value.is_integer()):
+            digits = str(abs(int(value))) if abs(value) < 10**40 else ""
+        if len(digits) not in _CARD_DIGITS and not self._matcher.has_patterns:
+            return value
+        data = (digits or text).encode()
+        found = self._find(data)
+        if not found and self._matcher.has_patterns and digits and digits != text:
+            data = text.encode()
+            found = self._find(data)
+        return self._replaced(data, found) if found else value
+
+    def _text(self, text: str, key: str, depth: int) -> str:
+        data = _encoded(text)
+        if key and _NAMES_A_SECRET.search(key) and _SECRET_OF_AWS.fullmatch(text):
+            return self._replaced(data, [Match(0, len(data), "api_key", data)]) if self._matcher.finds_keys else text
+        if not self._matcher.may_match(data):
+            return text
+        if key and _NAMES_SOMEBODY.search(key):
+            return self._replaced(data, self._find(data), as_pseudonym=True)
+        if data.lstrip()[:1] in {b"{", b"[", b'"'} and depth < _MOST_NESTED and _is_json(data):
+            return self._json(text, depth)
+        found = self._find(data)
+        return self._replaced(data, found) if found else text
+
+    def _json(self, text: str, depth: int) -> str:
+        """Return JSON text with replacements inside of its strings and for its numbers; all else stays as it is."""
+        pieces: list[str] = []
+        keys: Counter[str] = Counter()
+        at, key = 0, ""
+        for token in _TOKEN.finditer(text):
+            string, colon = token.group(1, 2)
+            if string is None:
+                new = self._number_token(token[0])
+                old = token[0]
+            else:
+                old, new = string, self._string_token(string, key, depth)
+                if colon:
+                    key = string[1:-1]
+                    if new != old:
+                        keys[new] += 1
+                        new = new if keys[new] == 1 else f'{new[:-1]}#{keys[new]}"'
+            if not colon:
+                key = ""
+            if new != old:
+                pieces += [text[at : token.start()], new]
+                at = token.start() + len(old)
+        return "".join([*pieces, text[at:]]) if pieces else text
+
+    def _string_token(self, token: str, key: str, depth: int) -> str:
+        if len(token) < _SHORTEST + 2 and not self._matcher.has_patterns:
+            return token
+        if "\\" not in token and not (key and _NAMES_A_SECRET.search(key)) and not self.may_match(token[1:-1].encode()):
+            return token
+        plain = _READ(token)
+        new = self._text(plain, key, depth + 1)
+        return token if new == plain else (_WRITE_ASCII if token.isascii() else _WRITE)(new)
+
+    def _number_token(self, token: str) -> str:
+        if len(token) < _CARD_DIGITS[0] and not self._matcher.has_patterns:
+            return token
+        if len(token) > _MOST_SPACE:
+            new: Any = self.text(token)
+            return token if new == token else json.dumps(new)
+        value = json.loads(token)
+        new = self._number(value, token)
+        return token if new is value else json.dumps(new)
+
+    def _find(self, data: bytes) -> list[Match]:
+        try:
+            return self._matcher.find(data)
+        except TooManyError:
+            raise RedactionFailed("a text holds more candidates than can be checked") from None
+
+    def _replaced(self, data: bytes, found: list[Match], *, as_pseudonym: bool = False) -> str:
+        """Return a text with its matches replaced; in ids, values count as they are written, escapes and all."""
+        pieces: list[bytes] = []
+        at = 0
+        for match in found:
+            value = data[match.start : match.end] if as_pseudonym else match.value
+            new = f"[redacted:{match.name}]"
+            if as_pseudonym or not self._is_label:
+                new = f"[redacted:{match.name}:{pseudonym(self._key, match.name, value)}]"
+            quote = b"" if as_pseudonym else _quote_of(data, match)
+            pieces += [data[at : match.start], quote, new.encode(), quote]
+            at = match.end
+        pieces.append(data[at:])
+        return b"".join(pieces).decode()
+
+
+def _encoded(text: str) -> bytes:
+    try:
+        data = text.encode()
+    except UnicodeEncodeError:
+        raise RedactionFailed("it holds half a surrogate pair") from None
+    if len(data) > MAX_TEXT:
+        raise RedactionFailed(f"a text of {len(data):,} bytes is too large to be checked")
+    return data
+
+
+def _is_json(data: bytes) -> bool:
+    """Whether a text is JSON as a whole. Half surrogate pairs, where msgspec stops, are found when a string is read."""
+    try:
+        msgspec.json.decode(data, type=msgspec.Raw)
+    except (ValueError, RecursionError):
+        if _HALF_A_PAIR.search(data) is None:
+            return False
+        try:
+            _READ(data.decode())
+        except (ValueError, RecursionError):
+            return False
+    return True
+
+
+def _unused(key: str, taken: Any) -> str:
+    count, made = 1, key
+    while made in taken:
+        count += 1
+        made = f"{key}#{count}"
+    return made
+
+
+def _quote_of(data: bytes, match: Match) -> bytes:
+    """Return the quote that a number needs where JSON is a part of a text: without, the JSON would be none."""
+    if not match.value.isdigit():
+        return b""
+    found = _BEHIND_A_KEY.search(data, max(0, match.start - _MOST_SPACE), match.start)
+    return b"" if found is None or data[match.end : match.end + 1] not in _BEHIND_A_VALUE else found[1]
