@@ -22,6 +22,8 @@ from pathlib import Path
 from types import FrameType
 
 MADE_FROM = ".made-from"  # empty while the environment is being made; then a copy of the lock
+#: Beside the lock: what has no build for every system.
+OPTIONAL = "redaction.txt"
 OWN_PARTS = ("bin", "include", "lib", "lib64", "share", "etc", "pyvenv.cfg")  # all that is ever deleted
 
 
@@ -102,6 +104,11 @@ def make(place: Path, lock: Path, pins: bytes, held: int) -> None:
     subprocess.run(create, check=True, capture_output=True, text=True, env=quiet, pass_fds=[held])  # noqa: S603
     install = [str(place / "bin" / "python"), "-I", "-m", *install]
     subprocess.run(install, check=True, stdout=sys.stderr, env=quiet, pass_fds=[held])  # noqa: S603
+    optional = lock.with_name(OPTIONAL)
+    if optional.exists():
+        install[-1] = str(optional)
+        if subprocess.run(install, check=False, capture_output=True, env=quiet, pass_fds=[held]).returncode:  # noqa: S603
+            say(f"{OPTIONAL} cannot be installed here: the worker runs without rules of redaction.")
     ready = place / (MADE_FROM + ".new")
     ready.write_bytes(pins)
     ready.replace(place / MADE_FROM)
