@@ -12,6 +12,7 @@ from bench.idle import idle
 from bench.machine import ClientFailed
 from bench.memory import memory
 from bench.profile import functions_table, profile
+from bench.redaction import redaction
 from bench.report import Report
 from bench.shape import HOUR_MS, recent
 from bench.shards import shards
@@ -51,6 +52,8 @@ def _measured(arguments: argparse.Namespace, folder: Path) -> Report:
             return growth(arguments.scale, folder)
         case "profile":
             return profile(recent(arguments.rows), folder)
+        case "redaction":
+            return redaction(recent(_SMALL), arguments.rounds or 5)
         case "shards":
             return shards(recent(arguments.rows), folder, arguments.rounds or 3)
     return speed(recent(arguments.rows), folder, arguments.rounds or 3, with_others=not arguments.alone)
@@ -59,7 +62,7 @@ def _measured(arguments: argparse.Namespace, folder: Path) -> Report:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scripts/bench", description="Measures the worker against local servers.")
     parser.add_argument("mode", nargs="?", default="speed",
-                        choices=("speed", "start", "idle", "memory", "growth", "profile", "shards"))  # fmt: skip
+                        choices=("speed", "start", "idle", "memory", "growth", "profile", "redaction", "shards"))  # fmt: skip
     parser.add_argument("--rows", type=int, default=20_000, help="rows of the project (speed, profile), up to 2000000")
     parser.add_argument("--rounds", type=int, help="how often each is measured (speed: 3, start: 11)")
     parser.add_argument("--alone", action="store_true", help="speed: only the worker, not what it is compared with")

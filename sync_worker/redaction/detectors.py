@@ -71,8 +71,9 @@ READY: Final = (
     ),
     Detector(
         "api_key",
-        r"AKIA|ASIA|ABIA|ACCA|gh[pousr]_[A-Za-z0-9]{20}|github_pat_|sk-(?:ant|proj|svcacct|admin|None|or-v1)-|"
-        r"sk-[A-Za-z0-9]{20}|AIza|ya29\.|GOCSPX-|xox[a-z]-|xapp-|hooks\.slack|[srp]k_(?:live|test)_|whsec_|[sp]k-lf-|"
+        r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{8}|gh[pousr]_[A-Za-z0-9]{8}|github_pat_|"
+        r"sk-(?:ant|proj|svcacct|admin|None|or-v1)-|sk-[A-Za-z0-9]{20}|AIza[A-Za-z0-9_\-]{8}|ya29\.|GOCSPX-|"
+        r"xox[a-z]-|xapp-|hooks\.slack|[srp]k_(?:live|test)_[A-Za-z0-9]{8}|whsec_|[sp]k-lf-[A-Za-z0-9\-]{8}|"
         rf"[sp]k[_\-]kelet[_\-]|kelet_[sp]k_|{_SECRET_KEY_OF_AWS}",
         r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}|gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{22,}|"
         r"sk-(?:ant|proj|svcacct|admin|None|or-v1)-[A-Za-z0-9_\-]{16,}|sk-[A-Za-z0-9]{32,}|AIza[A-Za-z0-9_\-]{35}|"

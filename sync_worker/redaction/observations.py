@@ -31,6 +31,8 @@ _VERSIONS: Final = frozenset({"release", "version"})
 _PUBLIC_KEY: Final = "scope.attributes.public_key"  # on every span of Langfuse's SDKs
 _USER_KEYS: Final = frozenset({"user", "userid", "enduser"})
 
+_MOST_KEYS: Final = 1_000
+
 #: Returns the session, or the user, that an observation names in its fields or metadata.
 Named = Callable[[Observation], str | None]
 
@@ -148,19 +150,31 @@ class _Rules:
 
     def _without_public_key(self, observation: Observation, redactor: Redactor) -> Observation:
         """Redact what stands on every span of Langfuse's SDKs, so that they pass the gate without being decoded."""
-        key = observation.metadata.get(_PUBLIC_KEY)
-        if not isinstance(key, str):
+        metadata = observation.metadata
+        key, scope = metadata.get(_PUBLIC_KEY), metadata.get("scope")
+        if isinstance(key, str):
+            new = self._public_key(key, redactor)
+            return observation if new == key else replace(observation, metadata={**metadata, _PUBLIC_KEY: new})
+        attributes = scope.get("attributes") if isinstance(scope, dict) else None
+        key = attributes.get("public_key") if isinstance(attributes, dict) else None
+        if not isinstance(scope, dict) or not isinstance(attributes, dict) or not isinstance(key, str):
             return observation
+        new = self._public_key(key, redactor)
+        if new == key:
+            return observation
+        scope = {**scope, "attributes": {**attributes, "public_key": new}}
+        return replace(observation, metadata={**metadata, "scope": scope})
+
+    def _public_key(self, key: str, redactor: Redactor) -> str:
+        """Return a key, redacted; remembered, since all spans of a project have the same."""
         new = self._public_keys.get(key)
         if new is None:
             new = redactor.text(key)
-            if len(self._public_keys) < 1_000:
+            if len(self._public_keys) < _MOST_KEYS:
                 self._public_keys[key] = new
-        if new == key:
-            return observation
-        if self._watch is not None:
+        if new != key and self._watch is not None:
             self._watch("metadata", {_PUBLIC_KEY: key}, {_PUBLIC_KEY: new})
-        return replace(observation, metadata={**observation.metadata, _PUBLIC_KEY: new})
+        return new
 
     def _left_in(self, observation: Observation, leave_out: LeaveOut) -> Observation:
         """Return an observation without what is left out. Session and user are read from its metadata before."""

@@ -352,7 +352,7 @@ class Settings(BaseSettings):
     )
     redact_with: _Choice[Literal["label", "pseudonym"]] = _setting(
         "label",
-        "What stands in its place: a `label` (`[redacted:email]`) or a `pseudonym`, the same for the same value; in "
+        "What replaces it: a `label` (`[redacted:email]`) or a `pseudonym`, the same for the same value; in "
         "session and user ids always a pseudonym.",
     )
     pseudonym_key: Annotated[SecretStr | None, PlainValidator(values.parse_pseudonym_key)] = _unset(

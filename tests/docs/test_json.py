@@ -159,6 +159,7 @@ def test_every_object_is_on_the_page(printed: dict[str, set[str]]) -> None:
         "routes",
         "send",
         "convert",
+        "privacy",
         "dead_letters",
         "config",
         "state",
