@@ -62,7 +62,8 @@ def _measured(arguments: argparse.Namespace, folder: Path) -> Report:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scripts/bench", description="Measures the worker against local servers.")
     parser.add_argument("mode", nargs="?", default="speed",
-                        choices=("speed", "start", "idle", "memory", "growth", "profile", "redaction", "shards"))  # fmt: skip
+                        choices=("speed", "start", "idle", "memory", "growth", "profile", "redaction",
+                                 "shards"))  # fmt: skip
     parser.add_argument("--rows", type=int, default=20_000, help="rows of the project (speed, profile), up to 2000000")
     parser.add_argument("--rounds", type=int, help="how often each is measured (speed: 3, start: 11)")
     parser.add_argument("--alone", action="store_true", help="speed: only the worker, not what it is compared with")

@@ -59,8 +59,8 @@ PER_SOURCE: Final = (
     "sync_include_tags", "sync_exclude_tags", "sync_include_users", "sync_exclude_users", "sync_include_sessions",
     "sync_exclude_sessions", "sync_include_releases", "sync_exclude_releases", "sync_include_levels",
     "sync_exclude_levels", "sync_sample", "sync_sample_errors", "sync_session_from", "sync_user_from",
-    "sync_agent_from", "sync_project_from",
-    "sync_redact", "sync_redact_with", "sync_leave_out", "sync_include_metadata", "sync_exclude_metadata", "sync_user_ids",
+    "sync_agent_from", "sync_project_from", "sync_redact", "sync_redact_with", "sync_leave_out",
+    "sync_include_metadata", "sync_exclude_metadata", "sync_user_ids",
 )  # fmt: skip
 
 #: Settings that `sync.toml` may say as a list of strings.
