@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sync_worker.intervals import Interval, gaps, merged
+from sync_worker.ledger.records import CompletedInterval
 from sync_worker.ledger.store import Store
 
 
@@ -25,10 +26,14 @@ class CompletedIntervals(Store):
             found.setdefault(role, []).append(Interval(start, end))
         return {role: merged(intervals) for role, intervals in found.items()}
 
-    def completed_with_rules(self, source_id: int) -> list[tuple[Interval, str, str]]:
-        """Return the completed intervals of all roles with role and digest of the rules that each was read under."""
-        rows = self.query("SELECT from_ms, to_ms, role, rules FROM coverage WHERE source_id = ?", [source_id])
-        return [(Interval(start, end), role, rules) for start, end, role, rules in rows]
+    def completed_with_rules(self, source_id: int) -> list[CompletedInterval]:
+        """Return the completed intervals of all roles, with the rules that each was read under."""
+        rows = self.query(
+            "SELECT from_ms, to_ms, role, rules, coalesce(text, '') FROM coverage LEFT JOIN rules ON digest = rules "
+            "WHERE source_id = ?",
+            [source_id],
+        )
+        return [CompletedInterval(Interval(start, end), *rest) for start, end, *rest in rows]
 
     def add_completed(self, source_id: int, role: str, interval: Interval, rules: str = "") -> None:
         """Add an interval within the current transaction, merged with those that it touches of the same rules.
@@ -54,7 +59,7 @@ class CompletedIntervals(Store):
         with self.transaction(fenced=False):
             left = [
                 (part, rules)
-                for whole, whose, rules in self.completed_with_rules(source_id)
+                for whole, whose, rules, _ in self.completed_with_rules(source_id)
                 if whose == role
                 for part in gaps(whole, [interval])
             ]
@@ -69,10 +74,9 @@ class CompletedIntervals(Store):
 
     def store_rules(self, digest: str, text: str) -> None:
         """Store what a digest stands for."""
+        if digest in self._stored_rules:
+            return
         if digest and not self.query("SELECT 1 FROM rules WHERE digest = ?", [digest]):
             with self.transaction(fenced=False):
                 self.execute("INSERT OR IGNORE INTO rules (digest, text) VALUES (?, ?)", [digest, text])
-
-    def rules(self) -> dict[str, str]:
-        """Return the texts of all rules that intervals may name, by digest."""
-        return dict(self.query("SELECT digest, text FROM rules"))
+        self._stored_rules.add(digest)

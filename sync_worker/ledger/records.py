@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
+
+from sync_worker.intervals import Interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,15 @@ class Pending:
 
     count: int
     oldest_ms: int | None
+
+
+class CompletedInterval(NamedTuple):
+    """A completed interval: whose it is, and the rules that it was read under, by digest and as text."""
+
+    interval: Interval
+    role: str
+    rules: str  # empty: none that are known
+    rules_text: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,7 @@ class Store:
         self._place = None if self.in_memory else Place(path)
         self._unflushed: sqlite3.Connection | None = None
         self._states: dict[str, State] = {}
+        self._stored_rules: set[str] = set()  # digests whose text is known to be in the file
 
     def close(self) -> None:
         """Close the file."""

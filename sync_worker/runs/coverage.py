@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from sync_worker.intervals import Interval, contiguous_end, gaps
+from sync_worker.intervals import Interval, contiguous_end, gaps, merged
 from sync_worker.ledger import Ledger, SourceState, claims
 from sync_worker.ledger.lease import BACKFILL, LIVE
+from sync_worker.ledger.records import CompletedInterval
 from sync_worker.ledger.state_keys import FORGOTTEN_BEFORE
 from sync_worker.pipeline.plan import live_view
 from sync_worker.pipeline.session import Session
@@ -36,25 +37,26 @@ class Coverage:
     def under_rules(self) -> tuple[list[Interval], list[tuple[Interval, Rules]]]:
         """Return what is completed under this run's rules, or under none, and what is under others, with these."""
         session = self._session
-        texts = session.ledger.rules()
         own: list[Interval] = []
         other: list[tuple[Interval, Rules]] = []
-        for interval, _, digest in session.ledger.completed_with_rules(session.source_id):
-            if digest in {"", session.digest}:
-                own.append(interval)
+        for found in session.ledger.completed_with_rules(session.source_id):
+            if found.rules in {"", session.digest}:
+                own.append(found.interval)
             else:
-                other.append((interval, Rules.from_text(texts.get(digest, ""))))
+                other.append((found.interval, Rules.from_text(found.rules_text)))
         return own, other
 
-    def not_read(self) -> NotRead:
-        """Return which observations of completed intervals were not asked for."""
+    def scan_view(self, now: int) -> tuple[list[Interval], NotRead]:
+        """Return what `live_view` does, and which observations of completed intervals were not asked for."""
         session = self._session
-        return not_read(session.ledger, session.source_id)
+        found = session.ledger.completed_with_rules(session.source_id)
+        live, backfilled = (merged(one.interval for one in found if one.role == role) for role in (LIVE, BACKFILL))
+        return live_view(live, backfilled, now, session.policy.deepest_ms), _not_read(found)
 
-    def live_view(self, now: int, known: claims.Claims | None = None) -> list[Interval]:
+    def live_view(self, now: int, known: claims.Claims | None) -> list[Interval]:
         """Return what the live sync need not read: its own completed intervals, and a backfill's old ones.
 
-        With `known`, as it was when that was read.
+        As it was when `known` was read; as it is, without.
         """
         found = self._session.ledger.completed_by_role(self._session.source_id) if known is None else known.completed
         return live_view(found.get(LIVE, ()), found.get(BACKFILL, ()), now, self._session.policy.deepest_ms)
@@ -111,11 +113,14 @@ class Coverage:
 
 def not_read(ledger: Ledger, source_id: int) -> NotRead:
     """Return which observations of a source's completed intervals were not asked for."""
-    texts = ledger.rules()
+    return _not_read(ledger.completed_with_rules(source_id))
+
+
+def _not_read(completed: Iterable[CompletedInterval]) -> NotRead:
     found: list[tuple[Interval, frozenset[str]]] = []
-    for interval, role, digest in ledger.completed_with_rules(source_id):
-        if digest:
-            left = unread_environments(Rules.from_text(texts.get(digest, "")), has_lookback=role == LIVE)
+    for one in completed:
+        if one.rules:
+            left = unread_environments(Rules.from_text(one.rules_text), has_lookback=one.role == LIVE)
             if left:
-                found.append((interval, frozenset(left)))
+                found.append((one.interval, frozenset(left)))
     return NotRead(found)

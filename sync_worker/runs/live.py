@@ -57,7 +57,7 @@ class LiveSync:
         if clock.is_certain:
             now = min(now, clock.now_ms())  # the responses since then may have corrected the clock
             scans.begin(now)
-            await scans.run(now, self.coverage.live_view(now), self.coverage.not_read())
+            await scans.run(now, *self.coverage.scan_view(now))
         state.put(ARRIVAL_DELAY, delay.counts)
         waiting = await self.read_again()
         pending = PendingTraces(self.pipeline, sync_start_ms)

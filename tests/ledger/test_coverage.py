@@ -124,10 +124,10 @@ def test_each_moment_is_under_the_rules_of_its_last_reading(ledger: Ledger, step
         ledger.commit_interval(1, "live", Interval(start, start + length), [], [], rules)
         known |= dict.fromkeys(range(start, start + length), rules)
     stored = ledger.completed_with_rules(1)
-    assert {moment: rules for part, _, rules in stored for moment in range(part.start, part.end)} == known
-    assert sum(part.length for part, _, _ in stored) == len(known)
+    assert {moment: rules for part, _, rules, _ in stored for moment in range(part.start, part.end)} == known
+    assert sum(part.length for part, *_ in stored) == len(known)
     assert _moments(ledger.completed_intervals(1, "live")) == known.keys()
     ledger.reopen(1, "live", Interval(10, 20))
     left = {moment: rules for moment, rules in known.items() if not 10 <= moment < 20}
     stored = ledger.completed_with_rules(1)
-    assert {moment: rules for part, _, rules in stored for moment in range(part.start, part.end)} == left
+    assert {moment: rules for part, _, rules, _ in stored for moment in range(part.start, part.end)} == left

@@ -371,11 +371,11 @@ def test_rules_and_what_they_left_out_are_taken_in(make: Make) -> None:
         other.leave_out_traces(1, [note(trace, 5, left_out_by="x", rules="theirs")], {trace: []})
     other.bring_back(1, [note("back", 5)])
     merge(own, other)
-    assert sorted((part, rules) for part, _, rules in own.completed_with_rules(1)) == [
+    assert sorted((part, rules) for part, _, rules, _ in own.completed_with_rules(1)) == [
         (Interval(0, 10), "mine"),
         (Interval(10, 20), "theirs"),
     ]
-    assert own.rules() == {"theirs": "{}"}
+    assert {one.rules_text for one in own.completed_with_rules(1)} == {"", "{}"}  # that of "mine" was never stored
     assert {trace: one.left_out_by for trace, one in own.traces(1, ["out", "sent"]).items()} == {
         "out": "x",
         "sent": None,

@@ -190,7 +190,7 @@ def _take_completed(ledger: Ledger, other: Ledger, pair: Pair, *, as_own: bool) 
     waits = [Interval(*row) for row in other.query(
         "SELECT earliest_ms, newest_ms + 1 FROM traces WHERE source_id = ? AND pending = 1", [pair.other]
     )]  # fmt: skip
-    for interval, role, rules in other.completed_with_rules(pair.other):
+    for interval, role, rules, _ in other.completed_with_rules(pair.other):
         as_role = role if as_own else BACKFILL
         parts = gaps(interval, ledger.completed_intervals(pair.own, as_role))
         if role == LIVE and not as_own:
