@@ -287,7 +287,7 @@ class Settings(BaseSettings):
         "`trace_name`, `release`, `version` or `metadata.KEY`; if unset, the session.",
     )
     user_from: _Fields = _setting("", "Where the user id of a trace comes from, as in `SYNC_SESSION_FROM`.")
-    agent_from: _Fields = _setting(
+    agent_from: Annotated[tuple[str, ...], PlainValidator(values.parse_agent_fields)] = _setting(
         "",
         "Where the agent name of all spans of a trace comes from, as in `SYNC_SESSION_FROM`, `agent` being what each "
         "observation says.",

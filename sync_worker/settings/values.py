@@ -41,7 +41,7 @@ _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+)\s*[=:]\s*(.+)")  # names by
 _OWN_HEADERS = frozenset(
     {"connection", "content-encoding", "content-length", "content-type", "host", "transfer-encoding", "x-kelet-project"}
 )
-_FIELDS = ("session", "user", "agent", "environment", "trace_name", "release", "version")
+_FIELDS = ("session", "user", "environment", "trace_name", "release", "version")
 _SHORTEST_PSEUDONYM_KEY = 16  # characters
 
 _HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
@@ -386,15 +386,24 @@ def check_pattern(pattern: str) -> None:
         raise WrongValueError(why, expected="a pattern such as prod* or re:^prod-[0-9]+$", hint=hint)
 
 
+def parse_agent_fields(text: str) -> tuple[str, ...]:
+    """Return fields by which the agent of a trace is found, or `agent` for that of each span; raises WrongValueError."""
+    return _fields(text, (*_FIELDS, "agent"))
+
+
 def parse_fields(text: str) -> tuple[str, ...]:
     """Return fields of a trace by which a value is found; raises WrongValueError."""
+    return _fields(text, _FIELDS)
+
+
+def _fields(text: str, known: tuple[str, ...]) -> tuple[str, ...]:
     fields = tuple(part.strip() for part in text.split(",") if part.strip())
     if fields == ("none",):
         return ()
     for name in fields:
-        if name not in _FIELDS and not (name.startswith("metadata.") and name != "metadata."):
+        if name not in known and not (name.startswith("metadata.") and name != "metadata."):
             raise WrongValueError(
-                f"{name} is no field of a trace", expected=f"one of {', '.join(_FIELDS)} or metadata.KEY"
+                f"{name} is no field of a trace", expected=f"one of {', '.join(known)} or metadata.KEY"
             )
     return fields
 

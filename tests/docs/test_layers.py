@@ -95,7 +95,7 @@ ONLY: dict[str, frozenset[str]] = {
     "pydantic": frozenset({"settings"}),
     "pydantic_settings": frozenset({"settings"}),
     "argparse": frozenset({"cli"}),
-    "re2": frozenset({"redaction"}),
+    "re2": frozenset({"redaction", "patterns"}),
     "opentelemetry": frozenset({"spans", "kelet", "demo"}),
 }
 
