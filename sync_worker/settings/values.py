@@ -387,7 +387,7 @@ def check_pattern(pattern: str) -> None:
 
 
 def parse_agent_fields(text: str) -> tuple[str, ...]:
-    """Return fields by which the agent of a trace is found, or `agent` for that of each span; raises WrongValueError."""
+    """Return fields by which a trace's agent is found, or `agent` for that of each span; raises WrongValueError."""
     return _fields(text, (*_FIELDS, "agent"))
 
 

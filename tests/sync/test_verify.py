@@ -67,7 +67,7 @@ def test_gap_cut_into_the_ledger_is_found(make_world: MakeWorld) -> None:
     made = make_world(rows, **LONG_AGO)
     made.program("once")
     noon = moment_ms(NOON)
-    _change(made, "INSERT INTO coverage SELECT source_id, role, ?, to_ms FROM coverage", noon + 15_000)
+    _change(made, "INSERT INTO coverage SELECT source_id, role, ?, to_ms, rules FROM coverage", noon + 15_000)
     _change(made, "UPDATE coverage SET to_ms = ? WHERE from_ms < ?", noon + 10_000, noon)
     code, found = made.program_json("verify", *ALL)
     (source,) = found["sources"]
