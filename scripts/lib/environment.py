@@ -107,7 +107,9 @@ def make(place: Path, lock: Path, pins: bytes, held: int) -> None:
     optional = lock.with_name(OPTIONAL)
     if optional.exists():
         install[-1] = str(optional)
-        if subprocess.run(install, check=False, capture_output=True, env=quiet, pass_fds=[held]).returncode:  # noqa: S603
+        try:
+            subprocess.run(install, check=True, capture_output=True, env=quiet, pass_fds=[held])  # noqa: S603
+        except subprocess.CalledProcessError:
             say(f"{OPTIONAL} cannot be installed here: the worker runs without rules of redaction.")
     ready = place / (MADE_FROM + ".new")
     ready.write_bytes(pins)
