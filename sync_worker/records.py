@@ -114,3 +114,40 @@ def is_otel_trace_id(trace_id: str) -> bool:
 def is_otel_span_id(observation_id: str) -> bool:
     """Whether the observation id is OpenTelemetry's own, as Langfuse received it."""
     return _HEX_SPAN.match(observation_id) is not None and bool(observation_id.strip("0"))
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A score of Langfuse, the same whichever API returned it. Times are Unix milliseconds.
+
+    `trace_id` is set for one on a trace or an observation, `session_id` for one on a session, `experiment_id` for one
+    on an experiment.
+    """
+
+    id: str
+    name: str
+    type: str  # NUMERIC, BOOLEAN, CATEGORICAL, TEXT, CORRECTION; unknown types are kept as they came
+    source: str  # API, EVAL, ANNOTATION; unknown ones are kept
+    timestamp_ms: int  # when it was given, or is dated; an edit keeps it
+    value: float | bool | str | None
+    trace_id: str | None = None
+    observation_id: str | None = None
+    session_id: str | None = None
+    experiment_id: str | None = None
+    comment: str | None = None
+    config_id: str | None = None
+    metadata: Any = None  # a JSON value; None where there is none
+    environment: str | None = None
+    created_ms: int | None = None
+    updated_ms: int | None = None  # an edit by a person does not move it
+    author_id: str | None = None
+    queue_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreConfig:
+    """What Langfuse knows of the values of a score: a range, or categories with a number each. None: open."""
+
+    minimum: float | None = None
+    maximum: float | None = None
+    categories: tuple[tuple[str, float], ...] = ()

@@ -38,6 +38,8 @@ class Preset:
     project_required: bool = False
     #: Whether 404 means that the project is unknown, and not the address.
     knows_projects: bool = False
+    #: Whether scores go there as signals.
+    takes_signals: bool = False
     #: Whether spans carry the worker's `kelet.*` attributes though nobody asked for them.
     kelet_attributes: bool = False
     #: The settings that a message tells to check, for the address, the key and the project.
@@ -49,7 +51,8 @@ class Preset:
 PRESETS: Final[Mapping[PresetName, Preset]] = {
     "kelet": Preset(
         "/api/traces", "https://api.kelet.ai", scheme="raw", key_required=True, project_header="X-Kelet-Project",
-        project_attribute="kelet.project", project_required=True, knows_projects=True, kelet_attributes=True,
+        project_attribute="kelet.project", project_required=True, knows_projects=True, takes_signals=True,
+        kelet_attributes=True,
         url_setting="KELET_API_URL", key_setting="KELET_API_KEY", project_setting="KELET_PROJECT",
     ),
     "otlp": Preset("/v1/traces"),

@@ -19,6 +19,7 @@ import orjson
 
 from sync_worker.demo import query as queries
 from sync_worker.demo.rowstore import Row, RowStore
+from sync_worker.demo.scores import ScoreStore
 from sync_worker.demo.serving import Reply, Request, Server, json_reply
 
 MAX_TARGET_BYTES = 17_000  # of the request line; a server without a proxy accepted 16.2 KB and rejected 17.7 KB
@@ -31,6 +32,8 @@ _REMOVED = (
     " Learn more about Langfuse v4 at: https://langfuse.com/docs/v4"
 )
 _REMOVED_PATHS = re.compile(r"/api/public/(traces|observations|sessions|scores|v2/scores|metrics/daily)(/.*)?")
+_READ_PATHS = ("/api/public/projects", "/api/public/v2/observations", "/api/public/v3/scores")
+_CONFIG_PATH = "/api/public/score-configs/"
 _WRITE_ONLY_PATHS = ("/api/public/spans", "/api/public/generations", "/api/public/events")
 
 #: The keys of an observation in the order of a response, with the field group that each belongs to.
@@ -53,7 +56,7 @@ _GROUPS_OF_KEYS = (
 
 
 class RecordedLangfuse(Server[Request]):
-    """Serves observations as a Langfuse server does; `rows` may be changed while it runs."""
+    """Serves observations and scores as a Langfuse server does; `rows` and `scores` may be changed while it runs."""
 
     project_name = "H1 Project A"
     public_key = "pk-lf-demo"
@@ -66,9 +69,11 @@ class RecordedLangfuse(Server[Request]):
         *,
         project_id: str = "h1-proj-a",
         organization_id: str = "h1-org",
+        scores: Iterable[Mapping[str, Any]] = (),
     ) -> None:
         super().__init__()
         self.rows = RowStore(rows)
+        self.scores = ScoreStore(scores)
         self.project_id = project_id
         self.organization_id = organization_id
 
@@ -85,7 +90,8 @@ class RecordedLangfuse(Server[Request]):
             return json_reply(200, {"status": "OK", "version": self.version})
         if _REMOVED_PATHS.fullmatch(path):
             return json_reply(404, {"message": _REMOVED})
-        if path not in ("/api/public/projects", "/api/public/v2/observations", *_WRITE_ONLY_PATHS):
+        is_config = path.startswith(_CONFIG_PATH)
+        if path not in (*_READ_PATHS, *_WRITE_ONLY_PATHS) and not is_config:
             return Reply(404, {"Content-Type": "text/html; charset=utf-8"}, _NOT_FOUND_PAGE)
         if request.method != "GET" or path in _WRITE_ONLY_PATHS:
             return json_reply(405, {"message": "Method not allowed", "error": "MethodNotAllowedError"})
@@ -94,8 +100,13 @@ class RecordedLangfuse(Server[Request]):
             return rejection
         if path == "/api/public/projects":
             return self._projects()
+        if is_config:
+            return self._config(path.removeprefix(_CONFIG_PATH))
         try:
-            reply = self._observations(queries.parse(request.params))
+            if path == "/api/public/v3/scores":
+                reply = json_reply(200, self.scores.listed(request.params))
+            else:
+                reply = self._observations(queries.parse(request.params))
         except queries.Rejected as rejected:
             return json_reply(rejected.status, rejected.body)
         return _compress(reply) if "gzip" in request.headers.get("accept-encoding", "") else reply
@@ -123,6 +134,13 @@ class RecordedLangfuse(Server[Request]):
         organization = {"id": self.organization_id, "name": "H1 Org"}
         project = {"id": self.project_id, "name": self.project_name, "organization": organization, "metadata": {}}
         return json_reply(200, {"data": [project]})
+
+    def _config(self, config_id: str) -> Reply:
+        config = self.scores.configs.get(config_id)
+        if config is None:
+            message = "Score config not found within authorized project"
+            return json_reply(404, {"message": message, "error": "LangfuseNotFoundError"})
+        return json_reply(200, config)
 
     def _observations(self, query: queries.Query) -> Reply:
         page: list[Row] = []

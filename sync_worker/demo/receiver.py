@@ -1,4 +1,4 @@
-"""An OTLP traces endpoint like Kelet's, on the loopback address, that records what it receives.
+"""Endpoints for traces and signals like Kelet's, on the loopback address, that record what they receive.
 
 Kelet's response to an invalid key is known and reproduced; other responses are left to the `script`.
 """
@@ -6,6 +6,8 @@ Kelet's response to an invalid key is known and reproduced; other responses are 
 from __future__ import annotations
 
 import gzip
+import json
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -21,6 +23,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from sync_worker.demo.serving import Reply, Request, Server, json_reply
 
 TRACES_PATH = "/api/traces"
+_SIGNAL_PATH = re.compile(r"/api/projects/([^/]+)/signal")
 PROTOBUF = "application/x-protobuf"
 
 Attributes = dict[str, Any]
@@ -49,6 +52,14 @@ class ReceivedSpan:
     project: str  # of the request's X-Kelet-Project header
 
 
+@dataclass(frozen=True)
+class ReceivedSignal:
+    """A received signal: the project in the address, and the JSON object."""
+
+    project: str
+    content: dict[str, Any]
+
+
 @dataclass
 class TraceRequest(Request):
     """A request to the receiver. `problem` is why its body could not be decoded."""
@@ -72,12 +83,13 @@ class PartialSuccess(Reply):
 
 
 class OtlpReceiver(Server[TraceRequest]):
-    """Receives spans at `{url}/api/traces`; `spans` are the accepted ones in the order of arrival."""
+    """Receives spans at `{url}/api/traces` and signals; `spans` and `signals` are those accepted, as they arrived."""
 
     def __init__(self, api_key: str | None = None) -> None:
         super().__init__()
         self.api_key = api_key
         self.spans: list[ReceivedSpan] = []
+        self.signals: list[ReceivedSignal] = []
 
     @property
     def trace_requests(self) -> list[TraceRequest]:
@@ -88,6 +100,7 @@ class OtlpReceiver(Server[TraceRequest]):
         """Discard what was received so far."""
         with self._lock:
             self.spans.clear()
+            self.signals.clear()
             self.requests.clear()
 
     def parse(self, request: Request) -> TraceRequest:
@@ -106,6 +119,9 @@ class OtlpReceiver(Server[TraceRequest]):
 
     def answer(self, request: TraceRequest, scripted: Reply | None) -> Reply:
         """Accept the spans, or return an error."""
+        signal_of = _SIGNAL_PATH.fullmatch(request.path)
+        if signal_of is not None:
+            return self._answer_signal(request, signal_of[1])
         if request.path != TRACES_PATH:
             return json_reply(404, {"detail": "Not Found"})
         if request.method != "POST":
@@ -125,6 +141,40 @@ class OtlpReceiver(Server[TraceRequest]):
         with self._lock:
             self.spans.extend(accepted)
         return Reply(200, {"Content-Type": PROTOBUF}, response.SerializeToString())
+
+    def _answer_signal(self, request: TraceRequest, project: str) -> Reply:
+        if request.method != "POST":
+            return json_reply(405, {"detail": "Method Not Allowed"}, {"Allow": "POST"})
+        if self.api_key is not None and request.headers.get("authorization") != self.api_key:
+            return json_reply(401, {"detail": "Not authenticated"})
+        wrong = "not JSON"
+        try:
+            content = json.loads(request.body)
+            wrong = _wrong_signal(content)
+        except ValueError:
+            content = {}
+        if wrong:
+            return json_reply(422, {"detail": wrong})
+        with self._lock:
+            self.signals.append(ReceivedSignal(project, content))
+        return json_reply(200, {"status": "ok"})
+
+
+def _wrong_signal(content: Any) -> str:
+    """Return what is wrong with a signal, as Kelet's own SDKs would not send it; an empty text for nothing."""
+    if not isinstance(content, dict):
+        return "not an object"
+    score = content.get("score")
+    rules = {
+        "kind": content.get("kind") in {"feedback", "edit", "event", "metric", "arbitrary"},
+        "source": content.get("source") in {"human", "label", "synthetic"},
+        "session_id or trace_id": bool(content.get("session_id") or content.get("trace_id")),
+        "score": score is None or (isinstance(score, int | float) and 0 <= score <= 1),
+        "value": isinstance(content.get("value", ""), str),
+        "metadata": isinstance(content.get("metadata", {}), dict),
+        "null": None not in content.values(),
+    }
+    return ", ".join(name for name, is_right in rules.items() if not is_right)
 
 
 def decode(export: ExportTraceServiceRequest, project: str = "") -> Iterator[ReceivedSpan]:

@@ -1,4 +1,4 @@
-"""One POST to a target's traces endpoint, and what its response means."""
+"""One POST to a target's traces endpoint, or to Kelet's signal endpoint, and what its response means."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import quote
 
 import httpx
 
@@ -79,6 +80,11 @@ class Traffic:
     bytes_sent: int = 0  # as they went over the wire
 
 
+def signal_url(traces_url: str, project: str) -> str:
+    """Return the address of Kelet's signal endpoint for a project, beside the traces endpoint."""
+    return f"{traces_url.removesuffix('/traces')}/projects/{quote(project, safe='')}/signal"
+
+
 class TargetClient:
     """Posts OTLP to one target. Follows no redirect: it would carry the key elsewhere.
 
@@ -149,9 +155,9 @@ class TargetClient:
         if self.target.encoding == "json":
             plain = as_json(plain)
         if self._should_compress(plain):
-            response = await self._post(compress(plain), project, spans, zipped=True)
+            response = await self._post_spans(compress(plain), project, spans, zipped=True)
             if response.status_code in {400, 415} and self._compression == "auto":
-                accepted = self._interpret(await self._post(plain, project, spans, zipped=False), project)
+                accepted = self._accepted(await self._post_spans(plain, project, spans, zipped=False), project)
                 if not self.gzip_refused:
                     self.gzip_refused = True
                     log.warning(
@@ -160,43 +166,52 @@ class TargetClient:
                     )  # fmt: skip
                 return accepted
         else:
-            response = await self._post(plain, project, spans, zipped=False)
-        return self._interpret(response, project)
+            response = await self._post_spans(plain, project, spans, zipped=False)
+        return self._accepted(response, project)
+
+    async def post_signal(self, plain: bytes, project: str) -> None:
+        """Send a signal, a JSON object, to a project once. Raises as `post`."""
+        url = signal_url(self.url, project)
+        response = await self._post(url, plain, {"Content-Type": "application/json"}, "1 signal")
+        self._check(response, url, project)
 
     def _should_compress(self, plain: bytes) -> bool:
         if self._compression == "none" or (self._compression == "auto" and self.gzip_refused):
             return False
         return self._compression == "gzip" or len(plain) >= _MIN_COMPRESSED
 
-    async def _post(self, content: bytes, project: str, spans: int, *, zipped: bool) -> httpx.Response:
+    async def _post_spans(self, content: bytes, project: str, spans: int, *, zipped: bool) -> httpx.Response:
         header = self.target.preset.project_header
         headers = {} if header is None else {header: project}
         if zipped:
             headers["Content-Encoding"] = "gzip"
+        return await self._post(self.url, content, headers, f"{spans} spans")
+
+    async def _post(self, url: str, content: bytes, headers: dict[str, str], what: str) -> httpx.Response:
         started = time.perf_counter()
         self.traffic.requests += 1
         self.traffic.bytes_sent += len(content)
         try:
-            response = await self._http.post(self.url, content=content, headers=headers)
+            response = await self._http.post(url, content=content, headers=headers)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError) as error:
             raise TransientError(
-                f"{self.target.title} cannot be reached at {self.url}: {describe(error)}",
+                f"{self.target.title} cannot be reached at {url}: {describe(error)}",
                 took=time.perf_counter() - started,
             ) from error
         except (TooSlow, BrokenOff) as error:
             kind = RequestFailed if isinstance(error, TooSlow) else TransientError
             raise kind(
-                f"the answer of {self.target.title} at {self.url}: {error}", took=time.perf_counter() - started
+                f"the answer of {self.target.title} at {url}: {error}", took=time.perf_counter() - started
             ) from error
         except BadAnswer as error:  # of a success: of others the status is enough
-            raise SourcePaused(f"{self.url} answered, but {error}. {self._no_acknowledgement}") from error
+            raise SourcePaused(f"{url} answered, but {error}. {self._no_acknowledgement}") from error
         except httpx.HTTPError as error:
             raise RequestFailed(
-                f"{self.target.title} cannot be reached at {self.url}, or did not answer: {describe(error)}",
+                f"{self.target.title} cannot be reached at {url}, or did not answer: {describe(error)}",
                 took=time.perf_counter() - started,
             ) from error
         log.debug(
-            "POST %s: %d, %d spans, %d bytes in %.0f ms", self.url, response.status_code, spans, len(content),
+            "POST %s: %d, %s, %d bytes in %.0f ms", url, response.status_code, what, len(content),
             (time.perf_counter() - started) * 1000, extra={"action": "request"},
         )  # fmt: skip
         return response
@@ -208,11 +223,13 @@ class TargetClient:
             f"{self.target.preset.url_setting} the address of {self.target.title}'s API, not of a login page or proxy?"
         )
 
-    def _interpret(self, response: httpx.Response, project: str) -> Accepted:
+    def _check(self, response: httpx.Response, url: str, project: str) -> None:
+        """Return for an acknowledgement; raise what any other answer means."""
         status, title, preset = response.status_code, self.target.title, self.target.preset
         if 200 <= status < 300:
-            return self._accepted(response)
-        where = f"{status} at {self.url}: {response_text(response, self._secrets, self._redact)}"
+            self._check_acknowledged(response, url)
+            return
+        where = f"{status} at {url}: {response_text(response, self._secrets, self._redact)}"
         if status in {400, 413, 422}:
             raise Rejected(status, f"{title} rejected it ({where})")
         if status in {401, 403}:
@@ -233,7 +250,7 @@ class TargetClient:
             raise RequestFailed(f"{title} answered {where}", status)
         if 300 <= status < 400:
             raise SourcePaused(
-                f"{self.url} redirects to {redirect_target(response)} ({status}), which is not followed with a key. "
+                f"{url} redirects to {redirect_target(response)} ({status}), which is not followed with a key. "
                 f"Try: set {preset.url_setting} to the address of {self.target.title}'s API, which may be that one"
             )
         if status == 415:
@@ -246,16 +263,20 @@ class TargetClient:
             f"{title} answered {where}, which is no answer of its traces endpoint. Try: check {preset.url_setting}"
         )
 
-    def _accepted(self, response: httpx.Response) -> Accepted:
-        """Read the partial success of a 2xx; one that is no acknowledgement pauses the source."""
+    def _check_acknowledged(self, response: httpx.Response, url: str) -> None:
+        """Raise SourcePaused for a 2xx that is no acknowledgement."""
         kind = response.headers.get("Content-Type", "")
         error = why_not_acknowledged(response.status_code, kind, response.content)
         if error is not None:
             raise SourcePaused(
-                f"{self.url} answered {response.status_code} with {error} "
+                f"{url} answered {response.status_code} with {error} "
                 f"({response_text(response, self._secrets, self._redact)}). {self._no_acknowledgement}"
             )
-        partial = partial_success(kind, response.content)
+
+    def _accepted(self, response: httpx.Response, project: str) -> Accepted:
+        """Return what an answer to spans means, and read its partial success. Raises as `post`."""
+        self._check(response, self.url, project)
+        partial = partial_success(response.headers.get("Content-Type", ""), response.content)
         message = excerpt(partial.error_message, self._secrets, self._redact)
         if partial.rejected_spans > 0:
             return Accepted(partial.rejected_spans, message)

@@ -170,6 +170,7 @@ class Delivery:
     ) -> None:
         self._title = client.target.title
         self._preset = client.target.preset
+        self.backoff = backoff  # of all that goes to this Kelet
         self._sink = sink
         self._clock = clock
         self._streak = _Streak(rejected_before)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
 from sync_worker.backoff import Backoff
 from sync_worker.clock import Clock, Stopped
@@ -19,6 +20,9 @@ _TRIES = 2
 #: How long a request in flight may go on when the run is asked to stop.
 STOP_GRACE = 10.0  # seconds
 _TOO_LARGE = 413
+
+
+_T = TypeVar("_T")
 
 
 class FailedTwice(Exception):
@@ -156,7 +160,7 @@ class Poster:
             self._response = asyncio.Event()
 
 
-async def until_stopped(post: Coroutine[None, None, Accepted], clock: Clock, grace: float, title: str) -> Accepted:
+async def until_stopped(post: Coroutine[None, None, _T], clock: Clock, grace: float, title: str) -> _T:
     """Await a request; once the run is asked to stop, for at most so many seconds more. Raises Stopped then."""
     posting, stopped = asyncio.ensure_future(post), asyncio.ensure_future(clock.stopped())
     try:

@@ -2,13 +2,22 @@
 
 from sync_worker.ledger.file import open_ledger
 from sync_worker.ledger.ledger import Ledger
-from sync_worker.ledger.records import DeadLetter, Pending, SecondRead, SentObservation, SourceState, TraceNote
+from sync_worker.ledger.records import (
+    DeadLetter,
+    Pending,
+    ScoreNote,
+    SecondRead,
+    SentObservation,
+    SourceState,
+    TraceNote,
+)
 from sync_worker.ledger.sources import same_address, source_scope
 
 __all__ = [
     "DeadLetter",
     "Ledger",
     "Pending",
+    "ScoreNote",
     "SecondRead",
     "SentObservation",
     "SourceState",

@@ -14,7 +14,9 @@ from typing import Any
 from sync_worker.ledger.state_keys import number_names
 
 #: Tables that grow with what is synced. They are read through only when something broke.
-_LARGE = frozenset({"sent", "traces", "deliveries", "requests", "dead_letters", "hourly_counts", "second_reads"})
+_LARGE = frozenset(
+    {"sent", "traces", "deliveries", "requests", "dead_letters", "hourly_counts", "second_reads", "scores"}
+)
 _KINDS: dict[str, tuple[type, ...]] = {"TEXT": (str,), "INTEGER": (int,), "FLOAT": (int, float), "BLOB": (bytes,)}
 #: Columns that hold JSON, and names of state keys that hold a number.
 _JSON = frozenset({("traces", "context"), ("runs", "report")})

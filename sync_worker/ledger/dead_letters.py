@@ -167,6 +167,12 @@ class DeadLetters(Traces):
             [(source_id, observation, trace) for trace, observation in observations],
         )
 
+    def _drop_score_letters(self, source_id: int, score_ids: Sequence[str]) -> None:
+        self.execute_many(
+            "DELETE FROM dead_letters WHERE source_id = ? AND score_id = ?",
+            [(source_id, score_id) for score_id in score_ids],
+        )
+
     def _add_dead_letters(self, letters: Sequence[DeadLetter], *, beyond_the_limit: bool = False) -> None:
         for letter in letters:
             values = {name: getattr(letter, name) for name in DeadLetter.__slots__ if name != "id"}
@@ -185,6 +191,8 @@ class DeadLetters(Traces):
                     ],
                 )
                 continue
+            if letter.score_id is not None:
+                self._drop_score_letters(letter.source_id, [str(values["score_id"])])
             if letter.observation_id is not None:
                 self._drop_dead_letters(letter.source_id, [(values["trace_id"], values["observation_id"])])
             self.insert("dead_letters", values)

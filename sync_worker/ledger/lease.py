@@ -25,6 +25,7 @@ from sync_worker.ledger.place import open_private
 
 if TYPE_CHECKING:
     from sync_worker.ledger.ledger import Ledger
+    from sync_worker.ledger.store import Store
 
 LIVE, BACKFILL, RETRY, SEND = "live", "backfill", "retry", "send"
 HEARTBEAT = 20.0  # seconds between two heartbeats
@@ -109,13 +110,13 @@ def release(ledger: Ledger, lease: Lease) -> None:
         lease.lock.close()
 
 
-def lease_owner(ledger: Ledger, role: str) -> dict[str, object] | None:
+def lease_owner(ledger: Store, role: str) -> dict[str, object] | None:
     """Return the lease owner of a role, or None; a dead owner on this machine counts as none."""
     held = _stored(ledger, role)
     return dict(held) if held is not None and is_owned(ledger, held) else None
 
 
-def is_owned(ledger: Ledger, held: Mapping[str, Any] | None) -> bool:
+def is_owned(ledger: Store, held: Mapping[str, Any] | None) -> bool:
     """Whether a stored lease owner may be alive; a dead one on this machine is not."""
     if held is None:
         return False
@@ -137,7 +138,7 @@ def _delete_claims(ledger: Ledger, role: str) -> None:
         ledger.execute(f"DELETE FROM {table} WHERE role = ?", [role])
 
 
-def _stored(ledger: Ledger, role: str) -> Mapping[str, Any] | None:
+def _stored(ledger: Store, role: str) -> Mapping[str, Any] | None:
     return ledger.leases().get(role)
 
 

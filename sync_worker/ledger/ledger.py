@@ -16,6 +16,7 @@ from sync_worker.ledger.intervals import CompletedIntervals
 from sync_worker.ledger.lease import BACKFILL
 from sync_worker.ledger.records import DeadLetter, SecondRead, SentObservation, TraceNote, Waiting
 from sync_worker.ledger.requests import Requests
+from sync_worker.ledger.scores import Scores
 from sync_worker.ledger.second_reads import SecondReads
 from sync_worker.ledger.selected import Selected
 from sync_worker.ledger.sources import Sources
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 _SENT_OF = "FROM sent s WHERE s.source_id = t.source_id AND s.trace_id = t.trace_id"
 
 
-class Ledger(Sources, CompletedIntervals, Selected, SecondReads):
+class Ledger(Sources, CompletedIntervals, Scores, Selected, SecondReads):
     """The whole state file: all parts, and changes that concern several parts."""
 
     def requests(self, organization: str) -> Requests:

@@ -84,10 +84,10 @@ def is_due(moment_ms: int | None, now_ms: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A dead-lettered span or observation, and the reason. `id` is None until it is stored."""
+    """A dead-lettered span, observation or score, and the reason. `id` is None until it is stored."""
 
     source_id: int
-    kind: str  # rejected, unreadable, partial, redaction
+    kind: str  # rejected, unreadable, partial, redaction, score
     reason: str
     made_ms: int
     trace_id: str | None = None
@@ -101,6 +101,7 @@ class DeadLetter:
     tries: int = 0  # automatic retries
     next_try_ms: int | None = None  # next automatic retry; None: never
     until_ms: int | None = None  # where its start is only known to lie in `[start_ms, until_ms)`
+    score_id: str | None = None
     id: int | None = None
 
 
@@ -113,3 +114,26 @@ class SecondRead:
     start_ms: int
     due_ms: int
     tries: int = 0  # how often it was read again and was not settled
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreNote:
+    """What is remembered of a score: no content, only what tells one content from another.
+
+    `state` is one of waiting (`reason`: pending, not_synced, no_trace, not_found, failing), sent, filtered (`reason`:
+    the rule), gone, no_trace, experiment, ignored (an edit), rejected, deleted.
+    """
+
+    score_id: str
+    content: bytes
+    timestamp_ms: int
+    trace_id: str | None
+    session_id: str | None
+    state: str
+    seen_ms: int
+    reason: str | None = None
+    check_ms: int = 0
+    tries: int = 0
+    sent_ms: int | None = None
+    sent_content: bytes | None = None
+    project: str | None = None

@@ -86,6 +86,26 @@ UNDECIDED = _object("undecided")
 ID_MAPPING = _number("id mapping", Merge.ALWAYS)
 
 
+#: Signals that Kelet rejected since it accepted one.
+SIGNALS_REJECTED_IN_A_ROW = _number("signals_rejected_in_a_row", Merge.NEVER)
+#: When the last listing of the newest scores began.
+LAST_SCORE_SCAN = _number("scores")
+#: Notes of scores that are dated before it may be forgotten.
+SCORES_FORGOTTEN_BEFORE = _number("scores forgotten before", Merge.LARGER)
+#: By id, the range and categories of score configs, and when they were asked for.
+SCORE_CONFIGS = _object("score configs", Merge.ALWAYS)
+
+
+def last_score_scan(interval_ms: int) -> StateKey[int]:
+    """Return the key for when the last completed scan of a lookback window of scores began."""
+    return _number(f"scores {interval_ms}")
+
+
+def running_score_scan(interval_ms: int) -> StateKey[Any]:
+    """Return the key of a scan of a lookback window of scores that is under way."""
+    return _object(f"score scan {interval_ms}")
+
+
 def last_scan(interval_ms: int) -> StateKey[int]:
     """Return the key for when the last completed scan of a lookback window began."""
     return _number(f"late {interval_ms}")
@@ -118,6 +138,7 @@ _OF_SOURCE: Sequence[StateKey[Any]] = (
     INTERVAL_LENGTH, ARRIVAL_DELAY, PAGE_LIMITS, REJECTED_IN_A_ROW, DELIVERY, FORGOTTEN_BEFORE, LAST_ENDED_SCAN,
     BUCKET_COUNTS, LAST_SECOND_READ, PAUSED_PROJECTS, GENERATION, SYNC_START_SETTING, UNDECIDED, ID_MAPPING,
     RULES_DIGEST,
+    SIGNALS_REJECTED_IN_A_ROW, LAST_SCORE_SCAN, SCORES_FORGOTTEN_BEFORE, SCORE_CONFIGS,
 )  # fmt: skip
 
 

@@ -232,5 +232,33 @@ def step_10(db: Database) -> None:
     db.conn.execute("PRAGMA user_version = 10")
 
 
+@steps()
+def step_11(db: Database) -> None:
+    """Keep what became of scores, which intervals of them backfills have completed, and their dead letters."""
+    db.conn.execute(
+        """CREATE TABLE scores (
+             source_id INTEGER NOT NULL, score_id TEXT NOT NULL,
+             content BLOB NOT NULL,         -- of the state seen last
+             timestamp_ms INTEGER NOT NULL,
+             trace_id TEXT, session_id TEXT,
+             state TEXT NOT NULL,           -- waiting, sent, filtered, ...: see ScoreNote
+             reason TEXT,                   -- why it waits, or which rule filtered it
+             seen_ms INTEGER NOT NULL,      -- when this content was first seen
+             check_ms INTEGER NOT NULL,     -- of one that waits: not looked at again before
+             tries INTEGER NOT NULL,        -- of one that waits: runs in which Kelet failed at it, or lookups
+             sent_ms INTEGER, sent_content BLOB, project TEXT,  -- of what Kelet accepted last
+             owner TEXT,                    -- the lease under which it is being sent
+             PRIMARY KEY (source_id, score_id)) WITHOUT ROWID"""
+    )
+    db.conn.execute("CREATE INDEX scores_time ON scores (source_id, timestamp_ms)")
+    db.conn.execute("CREATE INDEX scores_waiting ON scores (source_id, check_ms) WHERE state = 'waiting'")
+    db.conn.execute("CREATE INDEX scores_trace ON scores (source_id, trace_id)")
+    db.table("score_coverage").create(
+        {"source_id": int, "from_ms": int, "to_ms": int}, pk=("source_id", "from_ms"), not_null={"to_ms"}
+    )
+    db.conn.execute("ALTER TABLE dead_letters ADD COLUMN score_id TEXT")
+    db.conn.execute("PRAGMA user_version = 11")
+
+
 #: The version this program writes.
-SCHEMA_VERSION = 10
+SCHEMA_VERSION = 11

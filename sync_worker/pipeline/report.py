@@ -27,6 +27,16 @@ class SourceReport:
     traces_filtered: int = 0  # left out by a rule, counted when that was decided
     observations_filtered: int = 0  # of traces that are left out
     dead_letters: int = 0
+    scores_read: int = 0
+    scores_unreadable: int = 0  # of the answers, left out
+    signals_sent: int = 0
+    signals_changed: int = 0  # of those sent, edits of scores that were sent before
+    scores_filtered: int = 0  # their trace is left out by a rule
+    scores_of_experiments: int = 0  # left out
+    scores_gone: int = 0  # their trace is not in Langfuse
+    scores_without_trace: int = 0  # given up: the sync does not come to where their trace starts
+    scores_deleted: int = 0  # in Langfuse, after they were sent
+    scores_waiting: int = 0  # at the end of the run, for the spans of their trace
     langfuse_requests: int = 0
     lookback_requests: int = 0  # of these; lookups of roots not counted
     kelet_requests: int = 0  # to the target
@@ -70,6 +80,11 @@ class SourceReport:
             (self.traces_filtered, f"traces filtered ({self.observations_filtered} observations)"),
             (0 if self.traces_filtered else self.observations_filtered, "observations of filtered traces"),
             (self.dead_letters, "dead letters"),
+            (self.signals_sent, "signals sent"),
+            (self.scores_waiting, "scores waiting for their trace"),
+            (self.scores_filtered + self.scores_of_experiments, "scores left out"),
+            (self.scores_gone + self.scores_without_trace, "scores without a trace"),
+            (self.scores_deleted, "sent scores deleted in Langfuse"),
         ):
             if count:
                 parts.append(f"{count} {words}")

@@ -12,7 +12,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from statistics import stdev
 from typing import Any
 
@@ -59,6 +59,18 @@ class Estimate:
     kelet_requests: int
     requests_per_minute: int | None
     minutes: float
+    scores: int | None = None  # an estimate; None where scores are not sent
+
+    def with_scores(self, scores: int, requests: int, signals_per_minute: float) -> Estimate:
+        """Return the estimate with so many scores, read in so many requests and sent one by one after the spans."""
+        reading = requests / self.requests_per_minute if self.requests_per_minute else 0.0
+        return replace(
+            self,
+            scores=scores,
+            langfuse_requests=self.langfuse_requests + requests,
+            kelet_requests=self.kelet_requests + scores,
+            minutes=round(self.minutes + max(reading, scores / signals_per_minute), 1),
+        )
 
     def as_json(self) -> dict[str, Any]:
         """Return the estimate as a JSON object."""

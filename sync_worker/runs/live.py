@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from sync_worker.intervals import Interval
 from sync_worker.ledger import SourceState, claims
@@ -26,6 +27,16 @@ from sync_worker.runs.second_read import SecondReads
 from sync_worker.runs.whole_traces import WholeTraces
 
 
+class Scores(Protocol):
+    """The scores of the source, where the settings ask for them."""
+
+    def begin(self, now: int) -> None:
+        """Start the lookback windows, Unix ms, before the first request, however the run ends."""
+
+    async def cycle(self) -> None:
+        """Send what is due. Raises as reader and delivery do."""
+
+
 @dataclass(frozen=True, slots=True)
 class LiveSync:
     """The live sync of one source. `windows` (ms) are its lookback windows, `requests_per_minute` its limit."""
@@ -36,6 +47,7 @@ class LiveSync:
     windows: Sequence[int]
     interval_ms: int
     requests_per_minute: int | None
+    scores: Scores | None = None
 
     async def cycle(self, now: int, sync_start_ms: int, progress: Progress | None) -> None:
         """Do one cycle. Raises as reader and delivery do."""
@@ -52,6 +64,8 @@ class LiveSync:
         )
         if clock.is_certain:
             scans.begin(now)
+            if self.scores is not None:
+                self.scores.begin(now)
         gaps = due(sync_start_ms, end, self.coverage.live_view(now, known), known.others)
         await self._sync(gaps, end, delay, progress)
         if clock.is_certain:
@@ -65,6 +79,8 @@ class LiveSync:
         await OpenTraces(self.pipeline, pending).look_up(waiting)
         await WholeTraces(self.pipeline).send()
         forget(session, self.coverage, self.windows, min(now, clock.certain_ms()))
+        if self.scores is not None:
+            await self.scores.cycle()
         session.delivery.check()
 
     async def read_again(self, role: str = LIVE) -> Waiting:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sync_worker.clock import Clock
 from sync_worker.intervals import Interval, clip, contiguous_end, gaps, merged
@@ -23,6 +23,9 @@ from sync_worker.runs.coverage import not_read
 from sync_worker.selection import NotRead
 from sync_worker.spans.context import trace_of
 from sync_worker.times import iso_time
+
+if TYPE_CHECKING:
+    from sync_worker.runs.score_verify import ScoreVerdict
 
 _EXAMPLES = 5  # observations listed for an hour
 
@@ -58,11 +61,12 @@ class Verdict:
     )  # completed parts of hours whose missing observations were sent
     spans_sent: int = 0  # of them
     refused: int = 0  # hours that are not sent unless sending other observations again is allowed
+    scores: ScoreVerdict | None = None  # where scores are sent
 
     @property
     def complete(self) -> bool:
         """Whether nothing is missing."""
-        return not self.gaps and not self.missing
+        return not self.gaps and not self.missing and not (self.scores is not None and self.scores.missing)
 
     def as_json(self) -> dict[str, Any]:
         """Return the findings as a JSON object."""
@@ -92,6 +96,7 @@ class Verdict:
             "resent": [_interval(interval) for interval in self.resent],
             "spans_sent": self.spans_sent,
             "refused": self.refused,
+            "score_findings": None if self.scores is None else self.scores.as_json(),
         }
 
 

@@ -26,6 +26,7 @@ from sync_worker.settings.model import (
     SOURCE_FIELDS,
     TARGET_FIELDS,
     Route,
+    ScoreOverride,
     SettingRow,
     Settings,
     Source,
@@ -243,7 +244,7 @@ class _SourceBuilder:
 
     def from_variables(self) -> tuple[Source, ...]:
         """Return the one source named `default`, if nothing is missing."""
-        source = self._source("default", (), self.plain, self.plain.unusable, (), None)
+        source = self._source("default", (), self.plain, self.plain.unusable, (), (), None)
         return () if source is None else (source,)
 
     def from_file(self, tables: Any, file: Path, directory: Path) -> tuple[Source, ...]:
@@ -264,11 +265,12 @@ class _SourceBuilder:
             of_table = [Texts(raws, toml_table), KeyFiles(raws, directory, toml_table), Texts(self.plain.raws)]
             reading = _read(of_table, self.problems, tolerant=not self.needed, inherited=self.plain.raws)
             routes = self._routes(table.get("routes", []), toml_table)
+            scores = self._scores(table.get("scores", []), toml_table)
             if name:
                 self._refuse_twin(names, name, toml_table, "name")
             whole = reading.without(wrong)
             patterns = self._patterns(table, name, toml_table) if "redact" in table else None
-            for source in self._of_targets(name, toml_table, whole, routes, table, directory):
+            for source in self._of_targets(name, toml_table, whole, routes, scores, table, directory):
                 project = f"{source.langfuse_base_url} {source.langfuse_public_key} {source.target}"
                 self._refuse_twin(projects, project, f"{toml_table}{source.name.removeprefix(name)}", _SAME_PAIR)
                 sources.append(source if patterns is None else replace(source, own=(*source.own, patterns)))
@@ -290,13 +292,14 @@ class _SourceBuilder:
         toml_table: str,
         reading: _Reading,
         routes: tuple[Route, ...],
+        scores: tuple[ScoreOverride, ...],
         table: Mapping[str, Any],
         directory: Path,
     ) -> Iterator[Source]:
         """Yield the sources of a table, one for each of its targets; the first has the name of the table."""
         targets = sync_toml.target_tables(table, toml_table, self.problems)
         if targets is None:
-            source = self._source(name, (toml_table,), reading, reading.unusable, routes, None)
+            source = self._source(name, (toml_table,), reading, reading.unusable, routes, scores, None)
             if source is not None:
                 yield source
             return
@@ -313,7 +316,7 @@ class _SourceBuilder:
             self._refuse_twin(names, target_name, at, "target name")
             shown = name if number == 1 else f"{name}/{target_name}"
             unusable = whole.unusable | reading.unusable.intersection(common) | wrong
-            source = self._source(shown, (toml_table, at), whole, unusable, routes, target_name)
+            source = self._source(shown, (toml_table, at), whole, unusable, routes, scores, target_name)
             if source is not None:
                 yield source
 
@@ -348,6 +351,17 @@ class _SourceBuilder:
                 routes.append(route)
         return tuple(routes)
 
+    def _scores(self, tables: Any, toml_table: str) -> tuple[ScoreOverride, ...]:
+        if not isinstance(tables, list):
+            wrong = WrongValueError("not a list of tables", hint="write [[sources.scores]]")
+            self.problems.refuse(f"{toml_table} scores", wrong)
+            return ()
+        found = [
+            sync_toml.parse_score_override(table, f"{toml_table} scores #{number}", self.problems)
+            for number, table in enumerate(tables, 1)
+        ]
+        return tuple(one for one in found if one is not None)
+
     def _source(
         self,
         name: str,
@@ -355,6 +369,7 @@ class _SourceBuilder:
         reading: _Reading,
         unusable: frozenset[str],
         routes: tuple[Route, ...],
+        scores: tuple[ScoreOverride, ...],
         target_name: str | None,
     ) -> Source | None:
         """Check a source, which stands in these tables, and return it; None where something is missing or unusable."""
@@ -396,9 +411,12 @@ class _SourceBuilder:
             for number, route in enumerate(routes, 1):
                 shown = self.problems.show(sync_toml.describe(route))
                 self.rows.append(SettingRow(f"sources.{name}.routes.{number}", shown, f"{tables[0]} routes #{number}"))
+            for number, override in enumerate(scores, 1):
+                shown = self.problems.show(sync_toml.describe_override(override))
+                self.rows.append(SettingRow(f"sources.{name}.scores.{number}", shown, f"{tables[0]} scores #{number}"))
         parsed["langfuse_public_key"] = reading.text("langfuse_public_key")
         files = tuple((one, file) for one in secrets_in_use(settings) if (file := reading.raw(one).file))
-        source = Source(name=name, routes=routes, key_files=files, **parsed)
+        source = Source(name=name, routes=routes, scores=scores, key_files=files, **parsed)
         if sends_back(source):
             self._refuse_loop(reading, toml_table)
         return source

@@ -61,11 +61,12 @@ PER_SOURCE: Final = (
     "sync_exclude_levels", "sync_sample", "sync_sample_errors", "sync_session_from", "sync_user_from",
     "sync_agent_from", "sync_project_from", "sync_redact", "sync_redact_with", "sync_leave_out",
     "sync_include_metadata", "sync_exclude_metadata", "sync_user_ids",
+    "sync_scores", "sync_score_horizons", "sync_score_updates", "sync_score_authors",
 )  # fmt: skip
 
 #: Settings that `sync.toml` may say as a list of strings.
 LISTS: Final = frozenset(
-    {"sync_late_horizons", "sync_media_hosts", "sync_redact", "sync_leave_out"}
+    {"sync_late_horizons", "sync_media_hosts", "sync_redact", "sync_leave_out", "sync_scores", "sync_score_horizons"}
     | {name for name in PER_SOURCE if name.startswith(("sync_include_", "sync_exclude_")) or name.endswith("_from")}
 )
 
@@ -111,6 +112,22 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class ScoreOverride:
+    """How scores become signals whose name fits `match`, a name or a glob; what is None is as without it.
+
+    `range` is the lowest and the highest value of a numeric score, `invert` says that a high one is bad.
+    """
+
+    match: str
+    kind: str | None = None
+    source: str | None = None
+    trigger: str | None = None
+    range: tuple[float, float] | None = None
+    invert: bool | None = None
+    skip: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """One Langfuse project, a target, and its project that traces go to unless a route, the first that fits, says else.
 
@@ -137,6 +154,7 @@ class Source:
     target_headers: SecretStr | None = None
     target_encoding: Encoding = "protobuf"
     target_kelet_attributes: bool = False
+    scores: tuple[ScoreOverride, ...] = ()
 
 
 class SettingRow(NamedTuple):
@@ -249,8 +267,22 @@ class Settings(BaseSettings):
     attributes: _Choice[Literal["both", "genai", "langfuse"]] = _setting(
         "both", "Attribute conventions on the spans: `genai`, `langfuse`, or `both`."
     )
-    scores: Annotated[bool, PlainValidator(values.parse_scores)] = _setting(
-        "false", "Scores are not sent by this version; `true` is a setting error."
+    scores: Annotated[tuple[str, ...], PlainValidator(values.parse_scores)] = _setting(
+        "false",
+        "Whether scores are sent as signals: `true`, `false`, or names and globs with commas between them, `!name` to "
+        "leave one out.",
+    )
+    score_horizons: Annotated[tuple[timedelta, ...], PlainValidator(durations.parse_horizons)] = _setting(
+        "2h,48h,14d",
+        "Lookback windows of scores, shortest first: the first one is listed in each cycle, the others once per "
+        "twelfth of their length.",
+    )
+    score_updates: _Choice[Literal["send", "ignore"]] = _setting(
+        "send",
+        "What happens to a score that is edited after it was sent: `send` a signal that supersedes, or `ignore`.",
+    )
+    score_authors: _Switch = _setting(
+        "false", "Whether signals carry the ids of the author and of the annotation queue of their score."
     )
     include_environments: _Patterns = _setting(
         "",

@@ -21,6 +21,7 @@ from sync_worker.settings.model import (
     TARGET_FIELDS,
     WHEREABOUTS,
     Route,
+    ScoreOverride,
     file_name_of,
     names_of,
 )
@@ -38,7 +39,7 @@ _TOP_LEVEL: Final = (
     "redact",
 )
 _IN_A_SOURCE: Final = (
-    "name", "routes", "redact", "targets", *(one for name in SOURCE_FIELDS for one in names_of(name)), *TARGET_FIELDS,
+    "name", "routes", "redact", "scores", "targets", *(one for name in SOURCE_FIELDS for one in names_of(name)), *TARGET_FIELDS,
     *_KEY_FILES, *PER_SOURCE,
 )  # fmt: skip
 _IN_A_TARGET: Final = (
@@ -47,6 +48,9 @@ _IN_A_TARGET: Final = (
 _PATTERNS: Final = ("environment", "trace_name", "user", "session", "release")
 _CONDITIONS: Final = (*_PATTERNS, "tags", "metadata")
 _FIELD: Final = re.compile(r"\{([^{}]*)\}")
+_OVERRIDES: Final = ("match", "kind", "source", "trigger", "range", "invert", "skip")
+_KINDS: Final = ("feedback", "edit", "event", "metric", "arbitrary")
+_SOURCES: Final = ("human", "label", "synthetic")
 
 
 def read_toml(file: Path, problems: Problems, *, must_exist: bool) -> dict[str, Any]:
@@ -107,7 +111,7 @@ def target_values(
 def _values(
     table: Mapping[str, Any], known: Collection[str], toml_table: str, problems: Problems
 ) -> tuple[dict[str, RawValue], set[str]]:
-    structure = {"name", "routes", "redact", "targets"}.intersection(known)
+    structure = {"name", "routes", "redact", "scores", "targets"}.intersection(known)
     written = {key: value for key, value in table.items() if key not in structure}
     raws = _raws(written, known, toml_table, RawValue("", toml_table, toml_table), problems)
     wrong = set()
@@ -188,6 +192,42 @@ def _pattern(pattern: Any) -> str:
     if wrong is not None:
         raise WrongValueError(wrong, expected=expected)
     return pattern
+
+
+def parse_score_override(table: Any, toml_table: str, problems: Problems) -> ScoreOverride | None:
+    """Parse one `[[sources.scores]]` table; `toml_table` says which. None if it is wrong."""
+    if not isinstance(table, dict):
+        problems.refuse(toml_table, WrongValueError("not a table", expected="[[sources.scores]]"))
+        return None
+    wrong = {key: _unknown(key, _OVERRIDES) for key in table if key not in _OVERRIDES}
+    parsed: dict[str, Any] = {}
+    for key in _OVERRIDES:
+        try:
+            if key in table or key == "match":
+                parsed[key] = _override(key, table.get(key))
+        except WrongValueError as error:
+            wrong[key] = error
+    for key, problem in wrong.items():
+        text = table.get(key)
+        shown = RawValue(text, toml_table) if isinstance(text, str) and key in _OVERRIDES else None
+        problems.refuse(f"{toml_table} {key}", problem, shown)
+    if not wrong and len(parsed) < 2:
+        expected = f"at least one of {', '.join(_OVERRIDES[1:])}"
+        problems.refuse(toml_table, WrongValueError("says nothing of the scores that match", expected=expected))
+        return None
+    return None if wrong else ScoreOverride(**parsed)
+
+
+def describe_override(override: ScoreOverride) -> str:
+    """Return an override in one line: `csat*: kind=feedback, range=[1, 5], invert=true`."""
+    said = [f"{key}={getattr(override, key)}" for key in ("kind", "source", "trigger") if getattr(override, key)]
+    if override.range is not None:
+        said.append(f"range=[{override.range[0]:g}, {override.range[1]:g}]")
+    if override.invert is not None:
+        said.append(f"invert={str(override.invert).lower()}")
+    if override.skip:
+        said.append("skip=true")
+    return f"{override.match}: {', '.join(said)}"
 
 
 def describe(route: Route) -> str:
@@ -316,3 +356,28 @@ def _condition(key: str, value: Any) -> Any:
     if not value:
         raise WrongValueError("empty", expected=expected) if kind == "string" else _no_condition()
     return value if kind == "string" else tuple(value.items() if kind == "table of strings" else value)
+
+
+def _override(key: str, value: Any) -> Any:
+    """Return a value of an override; raises WrongValueError."""
+    match key:
+        case "kind" | "source":
+            known = _KINDS if key == "kind" else _SOURCES
+            if value not in known:
+                raise WrongValueError("not a known one", expected=f"one of {', '.join(known)}")
+        case "invert" | "skip":
+            if not isinstance(value, bool):
+                raise WrongValueError("neither true nor false", expected="true or false")
+        case "range":
+            numbers = isinstance(value, list) and all(
+                isinstance(one, int | float) and not isinstance(one, bool) for one in value
+            )
+            if not numbers or len(value) != 2 or not value[0] < value[1]:
+                raise WrongValueError("not a range", expected="the lowest and the highest value, such as [1, 5]")
+            return float(value[0]), float(value[1])
+        case _:
+            if not isinstance(value, str) or not value.strip():
+                problem = "missing" if value is None else "empty" if value == "" else "not a string"
+                expected = "a name or a glob, such as csat-*" if key == "match" else "a name such as user-csat"
+                raise WrongValueError(problem, expected=expected)
+    return value

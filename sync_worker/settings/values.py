@@ -252,11 +252,15 @@ def parse_switch(text: str) -> bool:
     return value
 
 
-def parse_scores(text: str) -> bool:
-    """Return the switch for scores, which only `false` can be until scores are sent; raises WrongValueError."""
-    if parse_switch(text):
-        raise WrongValueError("scores are not sent by this version", expected="false", hint="remove the setting")
-    return False
+def parse_scores(text: str) -> tuple[str, ...]:
+    """Return names and globs of the scores that are sent: none for `false`, all for `true`; raises WrongValueError."""
+    if (value := _SWITCH.get(text.strip().lower())) is not None:
+        return ("*",) if value else ()
+    names = tuple(name.strip() for name in text.split(","))
+    if any(name in {"", "!"} for name in names):
+        expected = "true, false, or names of scores with commas between them"
+        raise WrongValueError("a name is empty", expected=expected, hint="csat,user-*,!test-*")
+    return names
 
 
 def parse_detectors(text: str) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from sync_worker.sync.identities import Identities, keys_of
 from sync_worker.sync.opening import Transports, ask_time, open_source
 from sync_worker.sync.protection import check_key
 from sync_worker.sync.provisional import ProvisionalStarts
-from sync_worker.sync.source import SourceSync
+from sync_worker.sync.source import ScoreChoice, SourceSync
 from sync_worker.sync.timekeeping import Clocks, last_certain_ms
 from sync_worker.times import iso_time
 
@@ -165,9 +165,10 @@ class Engine:
         interval: Interval,
         progress: Progress | None = None,
         partitions: Sequence[Interval] | None = None,
+        scores: ScoreChoice = "too",
     ) -> tuple[SourceReport, int]:
         """Backfill a source, or only these partitions of the interval; return its report and exit code."""
-        return await self.work(source, lambda sync: sync.backfill(interval, progress, partitions))
+        return await self.work(source, lambda sync: sync.backfill(interval, progress, partitions, scores))
 
     async def retry(self, source: Source, letters: Sequence[DeadLetter]) -> tuple[SourceReport, int]:
         """Fetch a source's dead letters again and send them; return its report and exit code."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from sync_worker.corrected import CorrectedClock
 from sync_worker.intervals import Interval
@@ -46,6 +46,15 @@ from sync_worker.sync.provisional import provisional_start_ms, start_scope, sync
 from sync_worker.sync.start import remember_start
 from sync_worker.targets import Target
 from sync_worker.times import iso_time, span_ms
+
+if TYPE_CHECKING:
+    from sync_worker.runs.score_preview import ScorePreview
+    from sync_worker.sync.scores import ScoreJobs
+
+_SCORES_A_REQUEST = 100
+_SIGNALS_PER_MINUTE = 300
+#: Whether a backfill sends scores: beside the spans where scores are on, alone, or not.
+ScoreChoice = Literal["too", "only", "none"]
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +107,7 @@ class SourceSync:
         )
         self._pipeline = Pipeline(self._session)
         self._coverage = Coverage(self._session, source.name)
+        self._scores = self._score_jobs() if settings.scores and receiver.target.preset.takes_signals else None
 
     async def live_cycle(self, progress: Progress | None = None) -> None:
         """Run one cycle of the live sync. Raises as reader and delivery do."""
@@ -107,9 +117,25 @@ class SourceSync:
         await self._live().cycle(now, first, progress)
 
     async def backfill(
-        self, interval: Interval, progress: Progress | None = None, partitions: Sequence[Interval] | None = None
+        self,
+        interval: Interval,
+        progress: Progress | None = None,
+        partitions: Sequence[Interval] | None = None,
+        scores: ScoreChoice = "too",
     ) -> None:
-        """Sync what of the interval is not completed; a rerun resumes. With `partitions`, only in them."""
+        """Sync what of the interval is not completed; a rerun resumes. With `partitions`, only in them.
+
+        `scores` says whether the scores of the interval are sent too, after the spans, or alone, or not.
+        """
+        if scores != "only":
+            await self._backfill_spans(interval, progress, partitions)
+        if scores != "none" and self._scores is not None:
+            await self._scores.backfill(interval, partitions)
+        self._session.delivery.check()
+
+    async def _backfill_spans(
+        self, interval: Interval, progress: Progress | None, partitions: Sequence[Interval] | None
+    ) -> None:
         self._store_rules()
         await backfill(self._pipeline, self._coverage, interval, partitions, progress)
         self._report_unscanned(interval)
@@ -117,7 +143,6 @@ class SourceSync:
             await self._live().read_again(BACKFILL)
         self._log_second_reads()
         forget(self._session, self._coverage, self._windows, self.clock.certain_ms())
-        self._session.delivery.check()
 
     async def retry(self, letters: Sequence[DeadLetter]) -> None:
         """Fetch dead letters of this source again by id, and send them regardless of what was sent before."""
@@ -125,6 +150,9 @@ class SourceSync:
         if own:
             await self._pipeline.run(ManualRetry(self._pipeline, own))
             self._session.delivery.check()
+        of_scores = [letter for letter in letters if letter.source_id == self.state.id and letter.score_id is not None]
+        if of_scores:
+            await self._score_jobs().retry(of_scores)
 
     async def send(self, trace_ids: Sequence[str], *, again: bool) -> list[SendResult]:
         """Send traces by id now; see `TraceSend`. Raises as reader and delivery do."""
@@ -137,8 +165,12 @@ class SourceSync:
         """Compare completed intervals with Langfuse; `repair` reopens those with missing observations. See `verify`."""
         check = self._verification()
         found = await check.run(interval)
+        if self._scores is not None:
+            found.scores = await self._scores.verify(interval)
         if repair:
             found.reopened = check.reopen(found.hours)
+            if self._scores is not None and found.scores is not None and found.scores.missing:
+                self._scores.list_all_again()
         return found
 
     async def resend(self, interval: Interval | None, found: Verdict, *, again: bool) -> Verdict:
@@ -154,7 +186,8 @@ class SourceSync:
             before = self.report.spans_sent
             resend = Resend(self._pipeline, self.state.sync_start_ms)
             sent = await resend.send(hours, self._verification().completed())
-            found = await self._verification().run(interval)
+            scores, found = found.scores, await self._verification().run(interval)
+            found.scores = scores
             found.spans_sent = self.report.spans_sent - before
         found.resent, found.refused = sent, 0 if again else sum(hour.forgotten for hour in found.hours)
         return found
@@ -166,7 +199,12 @@ class SourceSync:
             self.state, self._ledger, session.reader, session.readiness_limits, now, self._settings.updates,
             session.policy.rules,
         )  # fmt: skip
-        return await explanation.of(trace_id)
+        found = await explanation.of(trace_id)
+        return {**found, "scores": [] if self._scores is None else await self._scores.explain(trace_id)}
+
+    async def preview_scores(self, interval: Interval, most: int) -> ScorePreview:
+        """Return what the newest scores of an interval, about `most`, would become; nothing is sent."""
+        return await self._score_jobs().preview(interval, most)
 
     async def preview(self, trace_id: str) -> Preview:
         """Return the spans of a trace in Langfuse, as these settings convert it; nothing is sent."""
@@ -199,7 +237,14 @@ class SourceSync:
             return sum(len(to_proto(span).SerializeToString()) for span in spans)
 
         batch = (policy.max_batch_spans, policy.max_batch_bytes)
-        return await estimate(self.source.name, self._client, session.reader, intervals, batch, session.limits, size_of)
+        found = await estimate(
+            self.source.name, self._client, session.reader, intervals, batch, session.limits, size_of
+        )
+        if self._scores is None:
+            return found
+        gaps_of_scores = due(interval.start, interval.end, self._ledger.completed_scores(self.state.id))
+        scores = await self._scores.estimate(gaps_of_scores)
+        return found.with_scores(scores, -(-scores // _SCORES_A_REQUEST), _SIGNALS_PER_MINUTE)
 
     async def uses_another_api(self) -> bool:
         """Whether the server, asked again, needs another generation of the API. Raises as the reader does."""
@@ -228,6 +273,14 @@ class SourceSync:
             self._windows,
             span_ms(self._settings.interval),
             self._client.rate_limits.per_minute(self._session.reader.api),
+            self._scores,
+        )
+
+    def _score_jobs(self) -> ScoreJobs:
+        from sync_worker.sync.scores import ScoreJobs  # noqa: PLC0415 - the start of a run without scores is quicker
+
+        return ScoreJobs(
+            self.source, self._settings, self.state, self._session, self._coverage, self._client, self._receiver
         )
 
     def _verification(self) -> Verification:

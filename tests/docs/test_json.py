@@ -18,13 +18,13 @@ from sync_worker.pipeline.report import SourceReport
 from sync_worker.runs.estimate import Estimate
 from tests.docs.tables import ROOT
 from tests.support import faults
-from tests.support.rows import Row, row, trace
+from tests.support.rows import Row, row, score, trace
 from tests.sync.world import World, world
 
 PAGE = (ROOT / "docs" / "json.md").read_text(encoding="utf-8")
 
 #: Objects whose keys are no names: kinds of oddities, shares, horizons, sources.
-OPEN = {"left_out", "notes", "filtered", "within_seconds", "last_scans", "errors"}
+OPEN = {"left_out", "notes", "filtered", "within_seconds", "last_scans", "errors", "waiting_for", "signal"}
 
 
 def documented(section: str) -> set[str]:
@@ -72,7 +72,9 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, set[
     odd = [row(start=noon, seconds=-5.0, name="odd")]
     judged = trace(1, start=noon, seconds=5.0, environment="langfuse-judge")
     folder = tmp_path_factory.mktemp("json")
-    with world(folder, [*rows, *before, *waits, *odd, *judged], 0, SYNC_SETTLE="0s") as made:
+    with world(folder, [*rows, *before, *waits, *odd, *judged], 0, SYNC_SETTLE="0s", SYNC_SCORES="true") as made:
+        about = enumerate((rows[0], waits[0]))
+        made.langfuse.scores.put(*(score(number, one["traceId"], now) for number, one in about))
         made.kelet.script = faults.refuse_span("poison")
         yield dict(_say_all(made, rows))
 
@@ -102,6 +104,9 @@ def _say_all(made: World, rows: list[Row]) -> Iterator[tuple[str, set[str]]]:
     made.langfuse.rows.extend([dict(rows[0], id=f"{0xFACE:016x}", name="missing too")])
     repair = say("verify", "verify", "--repair")
     yield repair[0], resend[1] | repair[1] | say("verify", "verify")[1] | say("verify", "verify", **refused)[1]
+    made.langfuse.scores.put(score(2, rows[0]["traceId"], datetime.now(UTC)))
+    test = ("scores", "test")
+    yield "scores test", say("scores test", *test)[1] | say("scores test", *test, **refused)[1]
     explain = ("explain", rows[0]["traceId"])
     yield "explain", say("explain", *explain)[1] | say("explain", *explain, **refused)[1]
     send = ("send", rows[0]["traceId"], "f" * 32)
@@ -157,6 +162,7 @@ def test_every_object_is_on_the_page(printed: dict[str, set[str]]) -> None:
         "verify",
         "explain",
         "routes",
+        "scores",
         "send",
         "convert",
         "privacy",

@@ -38,19 +38,33 @@ COMMON = frozenset(
 MAY: dict[str, frozenset[str]] = {
     "spans": frozenset({"records", "json_text", "times", "errors", "patterns"}),
     "selection": frozenset({"spans", "records", "intervals", "patterns"}),
+    "signals": frozenset({"records", "json_text", "times", "spans"}),
     "langfuse": frozenset(
         {"records", "json_text", "times", "intervals", "errors", "clock", "backoff", "http", "answers", "connections"}
     ),
     "kelet": frozenset(
-        {"spans", "json_text", "errors", "clock", "backoff", "http", "answers", "connections", "targets", "__version__"}
+        {
+            "spans",
+            "signals",
+            "json_text",
+            "errors",
+            "clock",
+            "backoff",
+            "http",
+            "answers",
+            "connections",
+            "targets",
+            "__version__",
+        }
     ),
     "ledger": frozenset({"spans", "intervals", "errors", "clock"}),
     "redaction": frozenset({"records"}),
     "settings": frozenset({"errors", "printable", "redaction", "targets", "patterns"}),
     "watch": COMMON,
     "demo": COMMON,
-    "pipeline": COMMON | {"redaction", "selection", "spans", "langfuse", "kelet", "ledger", "settings"},
-    "runs": COMMON | {"redaction", "selection", "spans", "langfuse", "kelet", "ledger", "settings", "pipeline"},
+    "pipeline": COMMON | {"redaction", "selection", "spans", "signals", "langfuse", "kelet", "ledger", "settings"},
+    "runs": COMMON
+    | {"redaction", "selection", "spans", "signals", "langfuse", "kelet", "ledger", "settings", "pipeline"},
     "sync": COMMON
     | {"redaction", "selection", "spans", "langfuse", "kelet", "ledger", "settings", "watch", "pipeline", "runs"},
     "cli": COMMON
@@ -96,7 +110,7 @@ ONLY: dict[str, frozenset[str]] = {
     "pydantic_settings": frozenset({"settings"}),
     "argparse": frozenset({"cli"}),
     "re2": frozenset({"redaction", "patterns"}),
-    "opentelemetry": frozenset({"spans", "kelet", "demo"}),
+    "opentelemetry": frozenset({"spans", "signals", "kelet", "demo"}),
 }
 
 #: What pure conversion has no use for: the network, files, waiting, clocks, chance.
@@ -152,7 +166,9 @@ def test_libraries_stay_in_their_rooms(path: Path) -> None:
         assert _part(path) in ONLY[library], library
 
 
-@pytest.mark.parametrize("path", sorted((PACKAGE / "spans").rglob("*.py")), ids=_name)
+@pytest.mark.parametrize(
+    "path", sorted(path for part in ("spans", "signals") for path in (PACKAGE / part).rglob("*.py")), ids=_name
+)
 def test_conversion_is_pure(path: Path) -> None:
     """The same rows would no longer give the same bytes, or a conversion could wait or fail on the outside."""
     for name in _imported(path):

@@ -35,6 +35,8 @@ from tests.simulation.history import FILTERS, Author, RowStory
 from tests.simulation.keys import Keys
 from tests.simulation.moments import DAY, HOUR, MINUTE, SECOND, Loop, Moments, SimulatedClock, Stuck
 from tests.simulation.plan import Plan, draw
+from tests.simulation.scores import last_change, write_scores
+from tests.simulation.signals import SignalChecks
 from tests.simulation.weather import Killed, Weather, connection_of
 
 _MOST_TRIES = 200  # of a backfill, before it counts as stuck
@@ -86,6 +88,7 @@ class Process:
             self.ledger.close()
             raise
         simulation.checks.listen(self.ledger, role)
+        simulation.signals.listen(self.ledger, role)
         ways = Transports(simulation.langfuse.transport(), simulation.kelet.transport(role))
         limits = _SMALL if plan.small else Limits()
         patience = None if role == LIVE and plan.has("run") else plan.patience
@@ -112,11 +115,13 @@ class Simulation:
         self.moments = Moments(self.plan.begin)
         self.author = Author(self.plan)
         self.history = self.author.write()
+        self.scores = write_scores(self.plan, self.history) if self.plan.has("scores") else []
         self.weather = Weather(self.plan, self.moments)
         self.keys = Keys(self.plan, folder, self.moments)
-        self.langfuse = server.Langfuse(self.plan, self.history, self.weather, self.keys, self.moments)
+        self.langfuse = server.Langfuse(self.plan, self.history, self.weather, self.keys, self.moments, self.scores)
         self.kelet = receiver.Kelet(self.plan, self.history, self.weather, self.keys, self.moments)
         self.checks = Checks(self.plan, self.history, self.weather, self.langfuse, self.kelet, self.moments)
+        self.signals = SignalChecks(self.plan, self.scores, self.weather, self.kelet, self.moments)
         self.chance = random.Random(f"driver {seed}")
         self.folder = folder
         self.state = folder / "state.db"
@@ -138,6 +143,7 @@ class Simulation:
 
     def _die(self) -> None:
         self.checks.died(self.kelet.book.lose())
+        self.signals.died(len(self.processes))
         if self._dying is not None:
             self._dying.set()
 
@@ -184,6 +190,9 @@ class Simulation:
         self.moments.note("CALM")
         last = max(self.history.last_moment, self.moments.true_ms(), self.plan.end)
         last += self.plan.deepest + self.plan.deepest // 12 + self.plan.max_open + 2 * self.plan.quiet_step
+        if self.scores:
+            deepest = max(self.plan.score_horizons)
+            last = max(last, last_change(self.scores)) + deepest // 12 + 2 * self.plan.quiet_step + 2 * HOUR
         while self.moments.true_ms() < last or (not self._filled and self._tries < _MOST_TRIES):
             for process in self.processes.values():
                 process.clock.set_right()
@@ -199,6 +208,7 @@ class Simulation:
             self.checks.wrong.append("the last cycle, in calm weather, ended the worker")
         else:
             self.checks.final(self.processes[LIVE].ledger, self.reports)
+            self.checks.wrong += self.signals.final(self.processes[LIVE].ledger)
             if not self.checks.wrong:
                 self._verify()
 
@@ -436,11 +446,13 @@ class Simulation:
             taken = self.state.with_name("taken.db")
             if taken.exists() and fault.exit_code == ExitCode.USAGE:
                 self.kelet.book.lose()
+                self.kelet.signals.lose()
                 self._shut(dead=True)
                 return
             if not self.weather.disk_failed or fault.exit_code != ExitCode.TRANSIENT:
                 self.checks.wrong.append(f"the worker gave up: {fault}")
             self.kelet.book.lose()
+            self.kelet.signals.lose()
             if self.chance.random() < 0.5:
                 self._shut(dead=False)
         except Stuck:
@@ -478,6 +490,7 @@ class Simulation:
             self.checks.wrong += [f"nobody heard of {fault}" for fault in loop.unheard]
         if cut_off:  # a backfill dies when its machine goes down with the live sync
             self.kelet.book.lose(BACKFILL)
+            self.kelet.signals.lose(BACKFILL)
         while self.processes:
             role, process = next(iter(self.processes.items()))
             process.end(dead=dead)
@@ -505,6 +518,8 @@ class Simulation:
             "SYNC_SETTLE": _seconds(plan.settle), "SYNC_MAX_OPEN": _seconds(plan.max_open),
             "SYNC_LATE_HORIZONS": ",".join(_seconds(horizon) for horizon in plan.horizons),
             "SYNC_INTERVAL": f"{plan.interval_seconds}s",
+            "SYNC_SCORES": "true" if plan.has("scores") else "false",
+            "SYNC_SCORE_HORIZONS": ",".join(_seconds(horizon) for horizon in plan.score_horizons),
             "SYNC_UPDATES": "resend" if plan.resend else "ignore", "SYNC_MAX_BATCH_SPANS": str(plan.batch_spans),
         }  # fmt: skip
         if plan.has("filters"):

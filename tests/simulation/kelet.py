@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from email.utils import format_datetime
 
 import httpx
+import orjson
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
@@ -18,6 +19,7 @@ from tests.simulation.history import History, label, moment
 from tests.simulation.keys import Keys
 from tests.simulation.moments import Moments
 from tests.simulation.plan import Plan
+from tests.simulation.signal_book import SignalBook
 from tests.simulation.weather import Weather
 
 URL = "http://127.0.0.1:2"
@@ -103,6 +105,7 @@ class Kelet:
         self._keys = keys
         self._moments = moments
         self.book = Book()
+        self.signals = SignalBook()
         self.cycles: dict[str, int] = {}  # when the present run of a role began
 
     def transport(self, role: str) -> httpx.AsyncBaseTransport:
@@ -128,6 +131,8 @@ class Kelet:
             self._moments.note(f"Kelet says {refusal.status_code}")
             return refusal
         content = request.content
+        if request.url.path.endswith("/signal"):
+            return self._take_signal(request, role)
         if request.headers.get("Content-Encoding") == "gzip":
             content = gzip.decompress(content)
         limit = self._plan.body_limit
@@ -172,6 +177,19 @@ class Kelet:
         if self._plan.gzip_status is not None and request.headers.get("Content-Encoding") == "gzip":
             return httpx.Response(self._plan.gzip_status)
         return None
+
+    def _take_signal(self, request: httpx.Request, role: str) -> httpx.Response:
+        signal = self.signals.take(orjson.loads(request.content), request.url.path, role, self._moments.true_ms())
+        self._moments.note(f"Kelet takes a signal from {role}: {signal.words}")
+        if self._weather.hits("kelet dropped after"):
+            signal.lost = True
+            self._moments.note("... and drops the line")
+            raise httpx.RemoteProtocolError("dropped")
+        if self._weather.hits("kelet timeout after"):
+            signal.lost = True
+            self._moments.note("... and does not answer")
+            raise httpx.ReadTimeout("slow")
+        return httpx.Response(200, json={})
 
     def _take(self, spans: list[tuple[str, Span]], role: str) -> httpx.Response:
         answer = ExportTraceServiceResponse()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+from collections.abc import Sequence
 from email.utils import format_datetime
 from typing import Any
 
@@ -13,12 +14,13 @@ import orjson
 
 from sync_worker.demo import langfuse_server, query
 from sync_worker.demo.rowstore import to_ms
-from sync_worker.langfuse import metrics
+from sync_worker.langfuse import metrics, scores
 from tests.simulation.history import QUIET, History, Listed, Version, iso, moment
 from tests.simulation.keys import Keys
 from tests.simulation.langfuse_v1 import OlderLangfuse
 from tests.simulation.moments import DAY, MINUTE, Moments
 from tests.simulation.plan import Plan
+from tests.simulation.scores import ScoreStory, listed
 from tests.simulation.weather import Weather
 
 URL = "http://127.0.0.1:1"
@@ -29,7 +31,16 @@ _Shape = tuple[frozenset[str], bool]
 class Langfuse:
     """The server, seen by all processes."""
 
-    def __init__(self, plan: Plan, history: History, weather: Weather, keys: Keys, moments: Moments) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        history: History,
+        weather: Weather,
+        keys: Keys,
+        moments: Moments,
+        stories: Sequence[ScoreStory] = (),
+    ) -> None:
+        self._stories = stories
         self._plan = plan
         self._history = history
         self._weather = weather
@@ -80,7 +91,23 @@ class Langfuse:
         params = list(request.url.params.multi_items())
         if request.url.path == metrics.PATH:
             return self._count(orjson.loads(dict(params)["query"]), number)
+        if request.url.path == scores.V3_PATH:
+            return self._list_scores(params, number)
+        if request.url.path.startswith(scores.CONFIG_PATH):
+            return _json(404, {"message": "Score config not found within authorized project"})
         return self._list(params, number)
+
+    def _list_scores(self, params: list[tuple[str, str]], number: int) -> httpx.Response:
+        store = listed(self._stories, number, self._moments.true_ms())
+        try:
+            found = store.listed(params)
+        except query.Rejected as no:
+            return _json(no.status, no.body)
+        if len(found["data"]) > self._plan.page_limit:
+            return _json(422, {"message": "too much"})
+        names = [score["comment"] for score in found["data"]]
+        self._moments.note(f"Langfuse lists scores {dict(params).get('fromTimestamp')}: {names}")
+        return _json(200, found)
 
     def _source(self, request: httpx.Request) -> int | None:
         """Return which source's keys a request has."""

@@ -66,6 +66,11 @@ class Plan:
         return max(self.horizons)
 
     @property
+    def score_horizons(self) -> tuple[int, ...]:
+        """The look-backs of scores, of which the deepest is well beyond that of rows."""
+        return (*self.horizons[:-1], 2 * self.deepest + HOUR)
+
+    @property
     def end(self) -> int:
         """When the last trace begins at the latest."""
         return self.begin + self.span
@@ -113,6 +118,10 @@ WORLDS = {
 }
 
 
+#: In what share of the seeds scores are sent too. Drawn apart, so that the rest of a seed stays as it is without.
+SCORES_SHARE = 0.3
+
+
 def draw(seed: int, worlds: frozenset[str] | None = None) -> Plan:
     """Draw the plan of a seed; `worlds` are its odd surroundings, drawn too where they are not given."""
     chance = random.Random(f"plan {seed}")
@@ -140,6 +149,8 @@ def draw(seed: int, worlds: frozenset[str] | None = None) -> Plan:
     _draw_backfill(plan, chance)
     _draw_weather(plan, chance)
     _draw_worlds(plan, random.Random(f"worlds {seed}"), worlds)
+    if worlds is None and not plan.has("v1") and random.Random(f"scores {seed}").random() < SCORES_SHARE:
+        plan.worlds |= {"scores"}
     return plan
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -12,28 +12,33 @@ import pytest
 from sync_worker.corrected import CorrectedClock, Reading
 from sync_worker.intervals import Interval
 from sync_worker.kelet import client, posting
+from sync_worker.kelet.signals import SignalDelivery
 from sync_worker.langfuse import buckets, observations, v2
 from sync_worker.langfuse import client as langfuse_client
 from sync_worker.langfuse.reader import Page
 from sync_worker.langfuse.v2 import V2Reader
-from sync_worker.ledger import Ledger, SentObservation, TraceNote, claims, copies, file
+from sync_worker.ledger import Ledger, ScoreNote, SentObservation, TraceNote, claims, copies, file
 from sync_worker.ledger.place import Place
 from sync_worker.pipeline import notes, readiness
+from sync_worker.pipeline.attribution import Attributor, Verdict, Wait
 from sync_worker.pipeline.convert import Converter
 from sync_worker.pipeline.filter import Filter
 from sync_worker.pipeline.lanes import Lanes
 from sync_worker.pipeline.prepare import Preparer
 from sync_worker.pipeline.trace import Trace, TracePart
-from sync_worker.records import Observation
-from sync_worker.runs import interval, pending
+from sync_worker.records import Observation, Score
+from sync_worker.runs import interval, pending, score_sync
 from sync_worker.runs.bucket_counts import BucketCounts, Compare
 from sync_worker.runs.interval import IntervalJob
 from sync_worker.runs.lookback import LookbackScans
 from sync_worker.runs.pending import PendingTraces
+from sync_worker.runs.score_sync import ScoreSync
 from sync_worker.runs.second_read import SecondReads
 from sync_worker.runs.verify import Verification
 from sync_worker.runs.whole_traces import WholeTraces
 from sync_worker.settings.rotation import Reread
+from sync_worker.signals.content import content_of
+from sync_worker.signals.model import Attribution, EncodedSignal
 from sync_worker.spans.model import EncodedSpan
 from sync_worker.sync import engine, scheduler
 from tests.simulation.plan import draw
@@ -233,6 +238,45 @@ def _decides_by_each_row(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Filter, "_decide", decide)
 
 
+def _sends_signals_before_their_spans(patch: pytest.MonkeyPatch) -> None:
+    usual = Attributor.known
+
+    def known(self: Attributor, trace_ids: Iterable[str]) -> dict[str, Verdict]:
+        ids = list(trace_ids)
+        found = usual(self, ids)
+        return {
+            trace_id: Attribution("simulated") if isinstance(verdict := found.get(trace_id), Wait | None) else verdict
+            for trace_id in ids
+        }
+
+    patch.setattr(Attributor, "known", known)
+
+
+def _takes_updated_at_for_the_content(patch: pytest.MonkeyPatch) -> None:
+    usual = content_of
+    patch.setattr(score_sync, "content_of", lambda score: usual(replace(score, comment=str(score.updated_ms))))
+
+
+def _notes_signals_before_it_sends_them(patch: pytest.MonkeyPatch) -> None:
+    usual = SignalDelivery.send
+
+    async def send(self: SignalDelivery, signal: EncodedSignal) -> bool:
+        self.sink.accept(signal, [])
+        return await usual(self, signal)
+
+    patch.setattr(SignalDelivery, "send", send)
+
+
+def _sends_a_signal_in_each_cycle(patch: pytest.MonkeyPatch) -> None:
+    usual = ScoreSync._triage
+
+    def triage(self: ScoreSync, score: Score, before: ScoreNote | None, now: int) -> ScoreNote:
+        note = usual(self, score, before, now)
+        return replace(note, state="waiting") if note.state == "sent" else note
+
+    patch.setattr(ScoreSync, "_triage", triage)
+
+
 BREAKS: Mapping[str, tuple[Break, str]] = {
     "counts an interval as covered before it is sent": (_covers_before_it_sends, "covered"),
     "makes no lookback scans": (_skips_late_scans, "LOST"),
@@ -266,6 +310,10 @@ ODD_BREAKS: Mapping[str, tuple[Break, str, str]] = {
     "decides anew on what comes late": (_decides_by_each_row, "", "filters"),
     "counts nothing again": (_counts_nothing_again, "LOST", "v1"),
     "schedules by the machine's clock": (_schedules_by_the_machines_clock, "LOST", "run clocks"),
+    "sends signals before their spans": (_sends_signals_before_their_spans, "before the spans", "scores"),
+    "takes `updatedAt` for the content of a score": (_takes_updated_at_for_the_content, "LOST the signal", "scores"),
+    "notes signals before it sends them": (_notes_signals_before_it_sends_them, "noted as accepted", "scores"),
+    "sends a signal in each cycle": (_sends_a_signal_in_each_cycle, "was sent again", "scores"),
 }
 
 

@@ -164,3 +164,14 @@ def _recorded() -> bytes:
 def recorded_rows() -> list[Row]:
     """Return the 822 rows of the recorded server with all fields, newest first, in fresh copies."""
     return [orjson.loads(line) for line in _recorded().splitlines()]
+
+
+def score(number: int, trace_id: str | None, when: datetime, **changes: Any) -> dict[str, Any]:
+    """Return a score on a trace as `v3/scores` shows it with all fields; `changes` are keys of the wire."""
+    time = iso(when)
+    return {
+        "id": f"score-{number}", "projectId": "h1-proj-a", "name": "quality", "source": "API", "timestamp": time,
+        "environment": "default", "createdAt": time, "updatedAt": time, "comment": None, "configId": None,
+        "metadata": {}, "authorUserId": "author", "queueId": "queue", "subject": {"kind": "trace", "id": trace_id},
+        "dataType": "NUMERIC", "value": 0.5, **changes,
+    }  # fmt: skip

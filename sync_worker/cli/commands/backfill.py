@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Iterable
 
 from sync_worker.cli.common import Subparsers, add_common_options, run_async, select_sources, settings_for, state_file
 from sync_worker.cli.jobs import Job, run_job
@@ -12,9 +13,10 @@ from sync_worker.clock import SystemClock
 from sync_worker.errors import ConfigError
 from sync_worker.intervals import Interval
 from sync_worker.ledger.lease import BACKFILL
-from sync_worker.settings import WrongValueError, parse_duration, parse_time
+from sync_worker.settings import Settings, Source, WrongValueError, parse_duration, parse_time
 from sync_worker.sync.engine import Engine
 from sync_worker.sync.shards import Shard
+from sync_worker.sync.source import ScoreChoice
 from sync_worker.times import iso_time, moment_ms, span_ms
 
 
@@ -27,6 +29,12 @@ def add_to(subparsers: Subparsers) -> None:
         metavar="I/N",
         help=f"only shard I of N, counted from 0, with a state file of its own, usually on its own machine; "
         f"`auto/N` takes I from {INDEX_VARIABLE}",
+    )
+    parser.add_argument(
+        "--scores",
+        choices=("too", "only", "none"),
+        help="whether scores of the interval are sent as signals: after the spans, alone, or not "
+        "(default: too, where SYNC_SCORES is on)",
     )
     add_common_options(parser, source=True)
     parser.set_defaults(run=run)
@@ -46,6 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     clock = SystemClock()
     settings = settings_for(arguments)
     sources = select_sources(settings, arguments)
+    _check_scores(arguments.scores, settings, sources)
     with state_file(settings, clock) as ledger:
 
         async def work() -> int:
@@ -64,9 +73,23 @@ def _job(arguments: argparse.Namespace, shard: Shard | None, now_ms: int) -> Job
     else:
         whole = full_range(arguments.start, arguments.end, now_ms)
         interval, parts, of = Interval(whole.start, min(whole.end, now_ms)), shard.partitions(whole), shard.of
+    scores: ScoreChoice = arguments.scores or "too"
     return Job(
-        "backfill", BACKFILL, lambda engine, source, line: engine.backfill(source, interval, line, parts), interval, of
+        "backfill",
+        BACKFILL,
+        lambda engine, source, line: engine.backfill(source, interval, line, parts, scores),
+        interval,
+        of,
     )
+
+
+def _check_scores(wanted: str | None, settings: Settings, sources: Iterable[Source]) -> None:
+    """Check that scores that were asked for are on. Raises ConfigError."""
+    without = [source.name for source in sources if not settings.of(source).scores]
+    if wanted in {"too", "only"} and without:
+        raise ConfigError(
+            f"--scores {wanted}, but SYNC_SCORES is false for {', '.join(without)}. Try: SYNC_SCORES=true"
+        )
 
 
 def check_interval(start: str, end: str) -> None:

@@ -45,7 +45,7 @@ def add_to(subparsers: Subparsers) -> None:
     add_common_options(listing)
     listing.set_defaults(run=run_list)
     for name, run, words in (
-        ("retry", run_retry, "read observations again from Langfuse by id and send them"),
+        ("retry", run_retry, "read observations and scores again from Langfuse by id and send them"),
         ("drop", run_drop, "delete dead letters; their observations count as synced"),
     ):
         verb = verbs.add_parser(name, help=words)
@@ -111,7 +111,7 @@ async def _retry(
             still = ledger.dead_letters(ids=[letter.id for letter in letters if letter.id is not None])
             left += len(still)
             rejected += sum(report.dead_letters for report in reports)
-            sent += sum(report.spans_sent for report in reports)
+            sent += sum(report.spans_sent + report.signals_sent for report in reports)
             codes.append(code)
             if code not in {ExitCode.OK, ExitCode.DEAD_LETTERS}:
                 break
@@ -178,6 +178,7 @@ def _as_json(letter: DeadLetter) -> dict[str, Any]:
         "reason": letter.reason,
         "trace_id": letter.trace_id,
         "observation_id": letter.observation_id,
+        "score_id": letter.score_id,
         "start": None if letter.start_ms is None else iso_time(letter.start_ms),
         "project": letter.project,
         "spans": letter.spans,
@@ -193,7 +194,7 @@ def _columns(letter: DeadLetter) -> tuple[str, ...]:
         letter.kind,
         str(letter.status or ""),
         letter.trace_id or "",
-        letter.observation_id or "",
+        letter.observation_id or (f"score {letter.score_id}" if letter.score_id else ""),
         "" if letter.next_try_ms is None else iso_time(letter.next_try_ms),
         " ".join(letter.reason.split()),
     )

@@ -14,13 +14,15 @@ from sync_worker.cli.jobs import run_job
 from sync_worker.cli.output import print_line, say
 from sync_worker.clock import SystemClock
 from sync_worker.demo.langfuse_server import RecordedLangfuse
-from sync_worker.demo.receiver import OtlpReceiver
+from sync_worker.demo.receiver import OtlpReceiver, ReceivedSignal
 from sync_worker.demo.rows import load_rows
+from sync_worker.demo.scores import load_scores
 from sync_worker.demo.tree import render
 from sync_worker.settings import load
 from sync_worker.watch import logs
 
 _SHOWN_TRACES = 12
+_SHOWN_CHARACTERS = 60  # of what a signal says
 
 
 def add_to(subparsers: Subparsers) -> None:
@@ -33,11 +35,11 @@ def add_to(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    rows = load_rows()
+    rows, scores = load_rows(), load_scores()
     os.environ["no_proxy"] = "*"  # both servers are in this process; no proxy could reach them
     with (
         tempfile.TemporaryDirectory(prefix="sync-worker-demo-") as folder,
-        RecordedLangfuse(rows) as langfuse,
+        RecordedLangfuse(rows, scores=scores) as langfuse,
         OtlpReceiver(api_key="demo-key") as receiver,
     ):
         settings = load(
@@ -50,11 +52,13 @@ def run(arguments: argparse.Namespace) -> int:
                 "KELET_PROJECT": "demo",
                 "SYNC_STATE_PATH": str(Path(folder) / "state.db"),
                 "SYNC_START": min(row["startTime"] for row in rows),
+                "SYNC_SCORES": "true",
+                "SYNC_SCORE_HORIZONS": "2h,3650d",
             },
             directory=Path(folder),
         )
         logs.set_up(settings.log_level, settings.log_format)
-        say(f"{len(rows)} observations recorded from a Langfuse server are served at {langfuse.url},")
+        say(f"{len(rows)} observations and {len(scores)} scores of a recorded Langfuse are served at {langfuse.url},")
         say(f"an OTLP receiver listens at {receiver.url}; the sync between them runs as with your accounts:")
         clock = SystemClock()
         with state_file(settings, clock) as ledger:
@@ -66,8 +70,20 @@ def run(arguments: argparse.Namespace) -> int:
             color = sys.stdout is not None and sys.stdout.isatty()
             for line in render(receiver.spans, limit_traces=limit, color=color).split("\n"):
                 print_line(line, styled=color)
+            for signal in receiver.signals:
+                print_line(_shown(signal))
             traces = len({span.trace_id for span in receiver.spans})
             say(
-                f"{len(receiver.spans)} spans of {traces} traces arrived. With your own keys in .env: scripts/sync once"
+                f"{len(receiver.spans)} spans of {traces} traces and {len(receiver.signals)} signals arrived. With "
+                "your own keys in .env: scripts/sync once"
             )
     return code
+
+
+def _shown(signal: ReceivedSignal) -> str:
+    """Return a signal as one line: its kind and trigger, how good, what it says, and of which session or trace."""
+    content = signal.content
+    score = "" if content.get("score") is None else f" {content['score']:.2f}"
+    text = " ".join(str(content.get("value", "")).split())[:_SHOWN_CHARACTERS]
+    about = content.get("session_id") or f"trace {content['trace_id']}"
+    return f"signal {content['kind']} {content['trigger_name']}{score}{f' {text!r}' if text else ''} on {about}"

@@ -55,5 +55,16 @@ def _print(one: dict[str, Any]) -> None:
                 for observation in one["observations"]
             ],
         )  # fmt: skip
+    if one["scores"]:
+        print_table(
+            ("score", "name", "time", "state", "sent"),
+            [
+                (
+                    score["score_id"], score["name"] or "", score["time"],
+                    score["state"] + (f": {score['reason']}" if score["reason"] else ""), score["sent"] or "",
+                )
+                for score in one["scores"]
+            ],
+        )  # fmt: skip
     for observation_id in one["sent_but_gone_from_langfuse"]:
         print_line(f"  observation {observation_id} was sent and is no longer in Langfuse")

@@ -46,6 +46,8 @@ def _print(one: Estimate) -> None:
     margin = "" if one.margin_percent is None else f", bytes within {one.margin_percent} %"
     where = f"{one.intervals_open} intervals not synced yet"
     print_line(f"{one.source}: {one.observations:,} observations ({how}{margin}) in {where}")
+    if one.scores is not None:
+        print_line(f"  scores    about {one.scores:,}, one signal each")
     print_line(f"  Langfuse  {one.langfuse_requests:,} requests ({limit}), {one.bytes_read / 1e6:,.1f} MB")
     print_line(f"  Kelet     {one.kelet_requests:,} requests, {one.bytes_sent / 1e6:,.1f} MB before compression")
     print_line(f"  time      about {one.minutes:,.1f} minutes")

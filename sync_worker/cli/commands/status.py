@@ -12,14 +12,21 @@ from sync_worker.cli.common import Subparsers, add_common_options, settings_for,
 from sync_worker.cli.output import print_json, print_line
 from sync_worker.clock import SystemClock
 from sync_worker.intervals import Interval, contiguous_end, gaps
-from sync_worker.ledger import Ledger, SourceState
+from sync_worker.ledger import Ledger, SourceState, source_scope
 from sync_worker.ledger.lease import BACKFILL, LIVE, lease_owner
+from sync_worker.ledger.scores import WAITING
+from sync_worker.ledger.state_keys import LAST_SCORE_SCAN
 from sync_worker.pipeline.plan import live_view
 from sync_worker.runs import arrival_delay
 from sync_worker.settings import Settings
 from sync_worker.sync.identities import keys_of
 from sync_worker.sync.timekeeping import last_certain_ms
 from sync_worker.times import iso_time, span_ms
+
+#: States of scores that do not wait, in the order of the output.
+_SCORE_STATES = (
+    "sent", "filtered", "ignored", "gone", "no_trace", "experiment", "rejected", "deleted"
+)  # fmt: skip
 
 
 def add_to(subparsers: Subparsers) -> None:
@@ -101,6 +108,19 @@ def _source(ledger: Ledger, source: SourceState, now_ms: int, lookback_windows_m
         "oldest_pending": None if pending.oldest_ms is None else iso_time(pending.oldest_ms),
         "filtered": ledger.left_out(source.id),
         "dead_letters": ledger.count_dead_letters(source.id),
+        "scores": _scores(ledger, source.id),
+    }
+
+
+def _scores(ledger: Ledger, source_id: int) -> dict[str, Any]:
+    counts = ledger.score_counts(source_id)
+    waiting = {key.partition(": ")[2]: count for key, count in counts.items() if key.startswith(WAITING)}
+    listed = ledger.state(source_scope(source_id)).get(LAST_SCORE_SCAN, fresh=True)
+    return {
+        "listed": None if listed is None else iso_time(listed),
+        **{name: counts.get(name, 0) for name in _SCORE_STATES},
+        "waiting": sum(waiting.values()),
+        "waiting_for": waiting,
     }
 
 
@@ -140,6 +160,14 @@ def _print(state: dict[str, Any]) -> None:
         for rule, count in source["filtered"].items():
             print_line(f"  filtered      {count} traces by {rule}")
         print_line(f"  dead letters  {source['dead_letters']}")
+        _print_scores(source["scores"])
+
+
+def _print_scores(scores: dict[str, Any]) -> None:
+    counts = [f"{scores[name]} {name}" for name in (*_SCORE_STATES, "waiting") if scores[name]]
+    if scores["listed"] is not None or counts:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in scores["waiting_for"].items())
+        print_line(f"  scores        {', '.join(counts) or 'none'}" + (f" ({reasons})" if reasons else ""))
 
 
 def _print_arrival_delay(delay: dict[str, Any]) -> None:

@@ -98,6 +98,12 @@ def _print(verdict: Verdict) -> None:
         f"{verdict.source}: {words}{through}; "
         f"{verdict.observations_listed} observations listed in {verdict.requests} requests"
     )
+    if verdict.scores is not None:
+        found = verdict.scores
+        print_line(
+            f"  scores   {found.listed} listed, {len(found.missing)} not taken yet, {found.waiting} waiting for a trace"
+            + (": the next cycles list them, or --repair, which has the next one list all" if found.missing else "")
+        )
     for gap in verdict.gaps:
         print_line(f"  gap      {iso_time(gap.start)} to {iso_time(gap.end)}: the next run reads it")
     for hour in verdict.hours:

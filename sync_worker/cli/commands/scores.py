@@ -1,0 +1,70 @@
+"""`scores test`: prints what scores would become as signals, name by name. Sends nothing, stores nothing."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING
+
+from sync_worker.cli.commands.backfill import check_interval, interval_of
+from sync_worker.cli.common import Subparsers, add_common_options
+from sync_worker.cli.jobs import for_each_source
+from sync_worker.cli.output import print_json, print_line
+from sync_worker.sync.source import SourceSync
+
+if TYPE_CHECKING:
+    from sync_worker.runs.score_preview import NamePreview, ScorePreview
+
+_FROM = "14d"
+_MOST = 1_000  # scores that are read
+
+
+def add_to(subparsers: Subparsers) -> None:
+    """Add the command and its verb."""
+    parser = subparsers.add_parser("scores", help="show what scores become as signals")
+    verbs = parser.add_subparsers(metavar="test", required=True)
+    test = verbs.add_parser("test", help="show what each score name would become, with examples; sends nothing")
+    when = "an ISO-8601 time, a duration before now or `now`"
+    test.add_argument("--from", dest="start", metavar="TIME", default=_FROM, help=f"{when} (default: {_FROM})")
+    test.add_argument("--to", dest="end", metavar="TIME", default="now", help=f"{when} (default: now)")
+    add_common_options(test, source=True)
+    test.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command."""
+    check_interval(arguments.start, arguments.end)
+    previews: list[ScorePreview] = []
+
+    async def show(sync: SourceSync) -> None:
+        interval = interval_of(arguments.start, arguments.end, sync.clock.now_ms())
+        previews.append(await sync.preview_scores(interval, _MOST))
+
+    code, errors = for_each_source(arguments, show, must_exist=False)
+    if arguments.json:
+        print_json({"exit_code": code, "sources": [one.as_json() for one in previews], "errors": errors})
+    else:
+        for preview in previews:
+            _print(preview)
+    return code
+
+
+def _print(preview: ScorePreview) -> None:
+    more = ", the newest of more" if preview.more else ""
+    print_line(f"{preview.source}: {preview.scores} scores of {len(preview.names)} names{more}")
+    for one in preview.names:
+        _print_name(one)
+
+
+def _print_name(one: NamePreview) -> None:
+    print_line(f"  {one.name} ({one.source}, {one.type}): {one.count}" + (", left out" if one.left_out else ""))
+    if one.override is not None:
+        print_line(f"    override {one.override}")
+    if one.unrated:
+        print_line(
+            f"    {one.unrated} without a score: their range is not known. Try: range in [[sources.scores]], or a "
+            "score config in Langfuse"
+        )
+    for example in one.examples:
+        waits = f" ({example['waits']})" if example["waits"] else ""
+        print_line(f"    to {example['project']}{waits}: {json.dumps(example['signal'], ensure_ascii=False)}")

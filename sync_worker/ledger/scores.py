@@ -1,0 +1,215 @@
+"""Scores: what became of each, which wait, and which intervals backfills have completed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sync_worker.intervals import Interval, merged
+from sync_worker.ledger.dead_letters import DeadLetters
+from sync_worker.ledger.lease import BACKFILL, LIVE, RETRY, lease_owner
+from sync_worker.ledger.records import DeadLetter, ScoreNote
+from sync_worker.ledger.store import in_lists, storable
+
+_COLUMNS = (
+    "score_id, content, timestamp_ms, trace_id, session_id, state, seen_ms, reason, check_ms, tries, sent_ms, "
+    "sent_content, project"
+)
+#: What Kelet accepted of a score is written by the commit of its answer alone.
+_UPSERT = (
+    f"INSERT INTO scores (source_id, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+    "ON CONFLICT (source_id, score_id) DO UPDATE SET content = excluded.content, "
+    "timestamp_ms = excluded.timestamp_ms, trace_id = excluded.trace_id, session_id = excluded.session_id, "
+    "state = excluded.state, seen_ms = excluded.seen_ms, reason = excluded.reason, check_ms = excluded.check_ms, "
+    "tries = excluded.tries WHERE sent_content IS excluded.sent_content"
+)
+WAITING = "waiting"
+
+
+class Scores(DeadLetters):
+    """The part of the ledger about scores."""
+
+    def scores(self, source_id: int, ids: Iterable[str]) -> dict[str, ScoreNote]:
+        """Return what is remembered of these scores, by id."""
+        found: dict[str, ScoreNote] = {}
+        for marks, part in in_lists(ids):
+            rows = self.query(
+                f"SELECT {_COLUMNS} FROM scores WHERE source_id = ? AND score_id IN ({marks})", [source_id, *part]
+            )
+            found |= {row[0]: ScoreNote(*row) for row in rows}
+        return found
+
+    def scores_of_trace(self, source_id: int, trace_id: str) -> list[ScoreNote]:
+        """Return what is remembered of the scores of a trace, by their time."""
+        rows = self.query(
+            f"SELECT {_COLUMNS} FROM scores WHERE source_id = ? AND trace_id = ? ORDER BY timestamp_ms, score_id",
+            [source_id, storable(trace_id)],
+        )
+        return [ScoreNote(*row) for row in rows]
+
+    def scores_within(self, source_id: int, interval: Interval) -> list[ScoreNote]:
+        """Return what is remembered of the scores that are dated in an interval."""
+        rows = self.query(
+            f"SELECT {_COLUMNS} FROM scores WHERE source_id = ? AND timestamp_ms >= ? AND timestamp_ms < ?",
+            [source_id, interval.start, interval.end],
+        )
+        return [ScoreNote(*row) for row in rows]
+
+    def scores_waiting(self, source_id: int, now_ms: int, limit: int) -> list[ScoreNote]:
+        """Return scores that wait and are due, those due longest first."""
+        rows = self.query(
+            f"SELECT {_COLUMNS} FROM scores WHERE source_id = ? AND state = '{WAITING}' AND check_ms <= ? "
+            "ORDER BY check_ms, score_id LIMIT ?",
+            [source_id, now_ms, limit],
+        )
+        return [ScoreNote(*row) for row in rows]
+
+    def score_counts(self, source_id: int) -> dict[str, int]:
+        """Return how many scores are in each state; those that wait by their reason, as `waiting: pending`."""
+        rows = self.query(
+            f"SELECT CASE WHEN state = '{WAITING}' THEN state || ': ' || coalesce(reason, 'new') ELSE state END, "
+            "count(*) FROM scores WHERE source_id = ? GROUP BY 1 ORDER BY 1",
+            [source_id],
+        )
+        return dict(rows)
+
+    def traces_of_sessions(self, source_id: int, sessions: Iterable[str], most: int) -> dict[str, list[str]]:
+        """Return ids of traces whose stored context names one of these sessions, newest first, `most` of each."""
+        found: dict[str, list[str]] = {}
+        for marks, part in in_lists(sessions):
+            rows = self.query(
+                "SELECT json_extract(context, '$.session_id') AS session, trace_id FROM traces "
+                f"WHERE source_id = ? AND session IN ({marks}) ORDER BY newest_ms DESC",
+                [source_id, *part],
+            )
+            for session, trace_id in rows:
+                traces = found.setdefault(session, [])
+                if len(traces) < most:
+                    traces.append(trace_id)
+        return found
+
+    def delivered_traces(self, source_id: int, trace_ids: Iterable[str]) -> set[str]:
+        """Return which of these traces have a span that Kelet accepted."""
+        found: set[str] = set()
+        for marks, part in in_lists(trace_ids):
+            rows = self.query(
+                f"SELECT DISTINCT trace_id FROM sent WHERE source_id = ? AND trace_id IN ({marks}) "
+                "AND delivery IS NOT NULL",
+                [source_id, *part],
+            )
+            found |= {trace_id for (trace_id,) in rows}
+        return found
+
+    def store_scores(self, source_id: int, notes: Collection[ScoreNote]) -> None:
+        """Store notes of scores; one that was sent by another process meanwhile stays as it is."""
+        if notes:
+            with self.transaction():
+                self.execute_many(_UPSERT, [(source_id, *_values(note)) for note in notes])
+
+    def drop_scores(self, source_id: int, ids: Iterable[str]) -> None:
+        """Delete the notes of scores that were never sent."""
+        with self.transaction():
+            self.execute_many(
+                "DELETE FROM scores WHERE source_id = ? AND score_id = ?", [(source_id, score_id) for score_id in ids]
+            )
+
+    def own_scores(self, source_id: int, notes: Sequence[ScoreNote]) -> set[str]:
+        """Take scores that wait for this run to send, and return the ids of those that no other run sends.
+
+        What a run took that has ended, however it did, is free.
+        """
+        own = "" if self.lease is None else self.lease.token
+        others = [
+            str(held["token"]) for role in (LIVE, BACKFILL, RETRY) if (held := lease_owner(self, role)) is not None
+        ]
+        others = [token for token in others if token != own]
+        marks = ",".join("?" * len(others))
+        with self.transaction():
+            self.execute_many(
+                "UPDATE scores SET owner = ? WHERE source_id = ? AND score_id = ? AND content = ? "
+                f"AND state = '{WAITING}' AND (owner IS NULL OR owner NOT IN ({marks}))",
+                [(own, source_id, note.score_id, note.content, *others) for note in notes],
+            )
+        found: set[str] = set()
+        for names, part in in_lists(note.score_id for note in notes):
+            found |= {
+                score_id
+                for (score_id,) in self.query(
+                    f"SELECT score_id FROM scores WHERE source_id = ? AND score_id IN ({names}) AND owner IS ? "
+                    f"AND state = '{WAITING}'",
+                    [source_id, *part, own],
+                )
+            }
+        return found
+
+    def commit_score(
+        self, source_id: int, score_id: str, content: bytes, project: str, dead_letters: Sequence[DeadLetter]
+    ) -> None:
+        """Store in one transaction that a signal was accepted, and which others are dead letters."""
+        with self.transaction():
+            self.execute(
+                "UPDATE scores SET state = 'sent', reason = NULL, tries = 0, sent_ms = ?, sent_content = ?, "
+                "project = ?, owner = NULL WHERE source_id = ? AND score_id = ?",
+                [self.clock.now_ms(), content, project, source_id, score_id],
+            )
+            self._drop_score_letters(source_id, [score_id])
+            self._reject_scores(source_id, dead_letters)
+
+    def reject_scores(self, source_id: int, dead_letters: Sequence[DeadLetter]) -> None:
+        """Store scores as dead letters. Raises DeadLettersFull."""
+        with self.transaction():
+            self._reject_scores(source_id, dead_letters)
+
+    def _reject_scores(self, source_id: int, dead_letters: Sequence[DeadLetter]) -> None:
+        self.execute_many(
+            "UPDATE scores SET state = 'rejected', reason = NULL, owner = NULL WHERE source_id = ? AND score_id = ?",
+            [(source_id, letter.score_id) for letter in dead_letters],
+        )
+        self._add_dead_letters(dead_letters)
+
+    def forget_scores(self, source_id: int, before_ms: int) -> int:
+        """Forget settled scores that are dated before a time in Unix ms; return how many."""
+        with self.transaction():
+            return int(
+                self.execute(
+                    "DELETE FROM scores WHERE source_id = ? AND timestamp_ms < ? "
+                    f"AND state NOT IN ('{WAITING}', 'rejected')",
+                    [source_id, before_ms],
+                ).rowcount
+            )
+
+    def oldest_settled_score(self, source_id: int, before_ms: int) -> int | None:
+        """Return the earliest time of a settled score before a time; None where there is none."""
+        ((oldest,),) = self.query(
+            "SELECT min(timestamp_ms) FROM scores WHERE source_id = ? AND timestamp_ms < ? "
+            f"AND state NOT IN ('{WAITING}', 'rejected')",
+            [source_id, before_ms],
+        )
+        return None if oldest is None else int(oldest)
+
+    # Intervals that backfills have completed
+
+    def completed_scores(self, source_id: int) -> list[Interval]:
+        """Return the intervals whose scores backfills have read, merged and in order."""
+        rows = self.query("SELECT from_ms, to_ms FROM score_coverage WHERE source_id = ?", [source_id])
+        return merged(Interval(*row) for row in rows)
+
+    def add_completed_scores(self, source_id: int, interval: Interval) -> None:
+        """Add an interval of scores, merged with those that it touches."""
+        with self.transaction():
+            whole = merged([interval, *self.completed_scores(source_id)])
+            self.execute("DELETE FROM score_coverage WHERE source_id = ?", [source_id])
+            self.execute_many(
+                "INSERT INTO score_coverage VALUES (?, ?, ?)", [(source_id, part.start, part.end) for part in whole]
+            )
+
+
+def _values(note: ScoreNote) -> tuple[Any, ...]:
+    kept = replace(
+        note,
+        trace_id=None if note.trace_id is None else storable(note.trace_id),
+        session_id=None if note.session_id is None else storable(note.session_id),
+        reason=None if note.reason is None else storable(note.reason),
+    )
+    return tuple(getattr(kept, name) for name in _COLUMNS.split(", "))

@@ -1,0 +1,160 @@
+"""Where a score belongs: what became of its trace, and the session and project that the spans of it carry.
+
+Mostly the ledger knows. A trace that is not remembered is looked up at Langfuse, many in a request: it may be too new,
+older than the sync, gone, or sent and forgotten since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from sync_worker.intervals import Interval, merged
+from sync_worker.ledger import TraceNote
+from sync_worker.ledger.state_keys import FORGOTTEN_BEFORE
+from sync_worker.pipeline.session import Session
+from sync_worker.records import Observation
+from sync_worker.signals.model import Attribution
+from sync_worker.spans.context import TraceContext, gather, trace_of
+
+#: A trace is first looked for so long before the first of its scores and after the last, in milliseconds.
+_BEFORE_MS, _AFTER_MS = 32 * 86_400_000, 86_400_000
+#: Traces that are looked up in one request.
+_AT_ONCE = 150
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """The spans of the trace are not accepted yet, or not all.
+
+    `reason` is pending (it is remembered), not_synced (it starts where the sync has not been yet), no_trace (it starts
+    where the sync does not come), or not_found (Langfuse does not list it).
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Filtered:
+    """The trace is left out, by this rule."""
+
+    rule: str
+
+
+Verdict = Wait | Filtered | Attribution
+
+
+class Attributor:
+    """Finds where scores of one source belong. `completed` are the completed intervals of all roles."""
+
+    def __init__(self, session: Session, completed: Sequence[Interval]) -> None:
+        self._session = session
+        self._completed = merged(completed)
+
+    def known(self, trace_ids: Iterable[str]) -> dict[str, Verdict]:
+        """Return what the ledger alone says of traces; those that it does not remember are not in the result."""
+        session, found = self._session, dict[str, Verdict]()
+        notes = session.ledger.traces(session.source_id, trace_ids)
+        delivered = session.ledger.delivered_traces(session.source_id, notes)
+        for trace_id, note in notes.items():
+            context = TraceContext.from_json(trace_id, note.context)
+            if note.left_out_by is not None and not note.pending:
+                found[trace_id] = Filtered(note.left_out_by)
+            elif note.pending or trace_id not in delivered:
+                found[trace_id] = Wait("pending")
+            elif context.session_id or context.root_seen:
+                found[trace_id] = self._decide(note, context)
+        return found
+
+    async def look_up(self, traces: Mapping[str, int]) -> dict[str, Verdict]:
+        """Return the verdicts on traces that the ledger does not know enough of, by id, with the time of a score in ms.
+
+        Raises as the reader does.
+        """
+        found: dict[str, Verdict] = {}
+        ids = list(traces)
+        for start in range(0, len(ids), _AT_ONCE):
+            self._session.clock.check()
+            part = ids[start : start + _AT_ONCE]
+            times = [traces[trace_id] for trace_id in part]
+            around = Interval(max(0, min(times) - _BEFORE_MS), max(times) + _AFTER_MS)
+            listed = await self._list(part, around)
+            missing = [trace_id for trace_id in part if trace_id not in listed]
+            if missing:
+                everything = Interval(0, self._session.clock.now_ms() + _AFTER_MS)
+                listed |= await self._list(missing, everything)
+            delivered = self._session.ledger.delivered_traces(self._session.source_id, part)
+            sent = {
+                trace_id: listed.get(trace_id, [])
+                for trace_id in part
+                if trace_id in delivered or self._was_sent(trace_id, listed.get(trace_id, ()))
+            }
+            contexts = await self._contexts(sent)
+            for trace_id in part:
+                if trace_id in contexts:
+                    found[trace_id] = contexts[trace_id]
+                else:
+                    found[trace_id] = self._waits(listed.get(trace_id, ()))
+        return found
+
+    def _decide(self, note: TraceNote | None, context: TraceContext) -> Attribution | Filtered:
+        """Return where the signals of a trace go that was sent: as its spans did."""
+        decision = self._session.routing.decide(note, context, is_ready=True)
+        project = self._session.policy.project if decision is None else decision.project
+        return Attribution(project, context.session_id, context.user_id)
+
+    def _was_sent(self, trace_id: str, rows: Sequence[Observation]) -> bool:
+        """Whether a trace of which nothing is remembered was sent: it starts where all that is known was forgotten.
+
+        Dead letters are never forgotten: one that has nothing else was not sent.
+        """
+        session = self._session
+        before = session.state.get(FORGOTTEN_BEFORE, fresh=True) or 0
+        forgotten = {row.id for row in rows if row.start_ms < before and self._is_completed(row.start_ms)}
+        if not forgotten:
+            return False
+        letters = session.ledger.dead_letters(session.source_id, trace_id=trace_id)
+        return not forgotten <= {letter.observation_id for letter in letters}
+
+    def _waits(self, rows: Sequence[Observation]) -> Wait:
+        if not rows:
+            return Wait("not_found")
+        if any(self._is_completed(row.start_ms) for row in rows):
+            return Wait("pending")  # it arrived late: a lookback scan will find it, or has just sent it
+        end = max((interval.end for interval in self._completed), default=0)
+        return Wait("not_synced" if min(row.start_ms for row in rows) >= end else "no_trace")
+
+    def _is_completed(self, moment: int) -> bool:
+        return any(interval.contains(moment) for interval in self._completed)
+
+    async def _contexts(self, sent: Mapping[str, Sequence[Observation]]) -> dict[str, Attribution | Filtered]:
+        """Return where traces belong that were forgotten: by their roots, and by what their other rows say."""
+        if not sent:
+            return {}
+        session = self._session
+        starts = [row.start_ms for rows in sent.values() for row in rows]
+        notes = session.ledger.traces(session.source_id, sent)
+        full: dict[tuple[str, str], Observation] = {}
+        if starts:
+            async for page in session.reader.roots(list(sent), Interval(min(starts), max(starts) + 1)):
+                session.report.observations_read += len(page.observations)
+                session.report.lookback_requests += 1
+                full |= {(trace_of(row), row.id): row for row in page.observations}
+        found: dict[str, Attribution | Filtered] = {}
+        for trace_id, rows in sent.items():
+            note = notes.get(trace_id)
+            known = None if note is None else TraceContext.from_json(trace_id, note.context)
+            context = gather(trace_id, [full.get((trace_id, row.id), row) for row in rows], known)
+            found[trace_id] = self._decide(note, context)
+        return found
+
+    async def _list(self, trace_ids: Sequence[str], around: Interval) -> dict[str, list[Observation]]:
+        session, found = self._session, dict[str, list[Observation]]()
+        wanted = set(trace_ids)
+        async for page in session.reader.traces(trace_ids, around, metadata_only=True):
+            session.report.observations_read += len(page.observations)
+            session.report.lookback_requests += 1
+            for row in page.observations:
+                if trace_of(row) in wanted:
+                    found.setdefault(trace_of(row), []).append(row)
+        return found

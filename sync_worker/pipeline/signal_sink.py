@@ -1,0 +1,70 @@
+"""Commits what became of each signal: one transaction an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from sync_worker.kelet.signals import RejectedSignal
+from sync_worker.ledger import DeadLetter
+from sync_worker.pipeline.session import Session
+from sync_worker.signals.model import EncodedSignal
+
+FAILING = "failing"
+#: A signal that Kelet failed at is sent again after this time, doubled each time, in milliseconds.
+_AGAIN_MS = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerSignalSink:
+    """Writes accepted and rejected signals of one source into the ledger, and counts them."""
+
+    session: Session
+
+    def check(self) -> None:
+        """Check that the next result can be committed. Raises StateError or LeaseHeld."""
+        self.session.ledger.check()
+
+    def accept(self, signal: EncodedSignal, rejected: Collection[RejectedSignal]) -> None:
+        """Commit that a signal was accepted, and dead letters. Raises StateError, LeaseHeld or DeadLettersFull."""
+        session = self.session
+        before = session.ledger.scores(session.source_id, [signal.score_id]).get(signal.score_id)
+        session.ledger.commit_score(
+            session.source_id, signal.score_id, signal.content, signal.project, self._letters(rejected)
+        )
+        session.report.signals_sent += 1
+        session.report.signals_changed += before is not None and before.sent_content is not None
+        session.report.dead_letters += len(rejected)
+
+    def reject(self, rejected: Collection[RejectedSignal]) -> None:
+        """Commit dead letters. Raises as `accept`."""
+        self.session.ledger.reject_scores(self.session.source_id, self._letters(rejected))
+        self.session.report.dead_letters += len(rejected)
+
+    def postpone(self, signal: EncodedSignal) -> int:
+        """Commit that Kelet failed at a signal in this run; return in how many it did."""
+        session = self.session
+        now = session.clock.now_ms()
+        runs = 0
+        for note in session.ledger.scores(session.source_id, [signal.score_id]).values():
+            runs = note.tries + 1 if note.reason == FAILING else 1
+            later = replace(note, reason=FAILING, tries=runs, check_ms=now + (_AGAIN_MS << runs))
+            session.ledger.store_scores(session.source_id, [later])
+        return runs
+
+    def _letters(self, rejected: Collection[RejectedSignal]) -> list[DeadLetter]:
+        now = self.session.ledger.clock.now_ms()
+        return [
+            DeadLetter(
+                source_id=self.session.source_id,
+                kind="score",
+                reason=one.reason,
+                made_ms=now,
+                trace_id=one.signal.trace_id,
+                status=one.status,
+                project=one.signal.project,
+                start_ms=one.signal.timestamp_ms,
+                score_id=one.signal.score_id,
+            )
+            for one in rejected
+        ]

@@ -1,0 +1,106 @@
+"""What scores would become: the signal of each name, with examples. Nothing is sent, and nothing stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from sync_worker.intervals import Interval
+from sync_worker.pipeline.attribution import Filtered, Wait
+from sync_worker.records import Score
+from sync_worker.runs.score_sync import ScoreSync
+from sync_worker.signals.model import Attribution
+from sync_worker.signals.names import override_for
+
+#: Examples of each name, source and type.
+_EXAMPLES = 2
+
+
+@dataclass(slots=True)
+class NamePreview:
+    """Scores of one name, source and type. `unrated` went without a score: their range is not known."""
+
+    name: str
+    source: str
+    type: str
+    count: int = 0
+    left_out: bool = False
+    override: str | None = None  # the glob that matched
+    unrated: int = 0
+    examples: list[dict[str, Any]] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as a JSON object."""
+        return {
+            "name": self.name,
+            "source": self.source,
+            "type": self.type,
+            "count": self.count,
+            "left_out": self.left_out,
+            "override": self.override,
+            "unrated": self.unrated,
+            "examples": self.examples,
+        }
+
+
+@dataclass(slots=True)
+class ScorePreview:
+    """What of the newest scores each name would become. `more` says that there are more than were read."""
+
+    source: str
+    scores: int = 0
+    more: bool = False
+    names: list[NamePreview] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as a JSON object."""
+        return {
+            "source": self.source,
+            "scores": self.scores,
+            "more": self.more,
+            "names": [one.as_json() for one in self.names],
+        }
+
+
+async def preview_scores(scores: ScoreSync, interval: Interval, most: int) -> ScorePreview:
+    """Return what the newest scores of an interval, about `most`, would become. Raises as the reader does."""
+    found: dict[tuple[str, str, str], NamePreview] = {}
+    preview = ScorePreview(scores.session.report.source)
+    seen: set[str] = set()
+    async for page in scores.reader.interval(interval):
+        for score in page.scores:
+            if score.id not in seen:
+                seen.add(score.id)
+                await _add(scores, score, found)
+        preview.scores = len(seen)
+        if preview.scores >= most and page.down_to_ms > interval.start:
+            preview.more = True
+            break
+    preview.names = sorted(found.values(), key=lambda one: (one.name, one.source, one.type))
+    return preview
+
+
+async def _add(scores: ScoreSync, score: Score, found: dict[tuple[str, str, str], NamePreview]) -> None:
+    key = (score.name, score.source, score.type)
+    override = override_for(score.name, scores.settings.overrides)
+    one = found.setdefault(key, NamePreview(*key, override=None if override is None else override.match))
+    one.count += 1
+    one.left_out = score.experiment_id is not None or not scores.settings.takes(score.name)
+    if one.left_out:
+        return
+    attribution = Attribution(scores.session.policy.project, score.session_id)
+    why: str | None = None
+    if score.trace_id is not None and len(one.examples) < _EXAMPLES:
+        verdict = scores.attributor.known([score.trace_id]).get(score.trace_id)
+        if isinstance(verdict, Attribution):
+            attribution = verdict
+        else:
+            why = (
+                f"filtered: {verdict.rule}" if isinstance(verdict, Filtered)
+                else f"waits: {verdict.reason}" if isinstance(verdict, Wait)
+                else "its trace is not remembered: it is looked up before it is sent"
+            )  # fmt: skip
+    signal = await scores.signal_of(score, attribution)
+    one.unrated += signal.score is None and score.type == "NUMERIC"
+    if len(one.examples) < _EXAMPLES:
+        one.examples.append({"project": attribution.project, "waits": why, "signal": signal.as_json()})

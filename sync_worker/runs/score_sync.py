@@ -1,0 +1,279 @@
+"""Sends scores as signals: what of them is new, where each belongs, and what waits.
+
+A score waits until its trace's spans were accepted. Only its id and a hash of its content are kept meanwhile: it is
+read again, many in a request, when its trace is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from sync_worker.intervals import Interval
+from sync_worker.kelet.signals import SignalDelivery
+from sync_worker.langfuse.client import LangfuseClient
+from sync_worker.langfuse.scores import ScorePage, ScoreReader, traces_of_session
+from sync_worker.ledger import ScoreNote
+from sync_worker.ledger.scores import WAITING
+from sync_worker.pipeline.attribution import Attributor, Filtered, Verdict, Wait
+from sync_worker.pipeline.session import Session
+from sync_worker.records import Score
+from sync_worker.runs.score_configs import ScoreConfigs
+from sync_worker.settings import ScoreOverride
+from sync_worker.signals.content import content_of
+from sync_worker.signals.mapping import to_signal
+from sync_worker.signals.model import Attribution, EncodedSignal, Signal
+from sync_worker.signals.names import is_wanted, override_for
+
+#: Waiting scores that are looked at in one cycle, and those that are read again in one request.
+_AT_ONCE = 1_000
+#: The same where all are looked at.
+_MOST_AT_ONCE = 20_000
+_EVER_MS = 2**62
+_READ_AT_ONCE = 100
+#: Sessions that are looked up in one cycle: each takes a request.
+_SESSIONS_AT_ONCE = 10
+_TRACES_OF_SESSION = 20
+#: Waits for the next look, in milliseconds, by reason, and the longest; each look-up at Langfuse doubles it.
+_SOON_MS = 30_000
+_LOOK_UP_MS = {"not_synced": 60_000, "no_trace": 600_000, "not_found": 60_000, "failing": 60_000}
+_LONGEST_MS = 6 * 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreSettings:
+    """What the settings say of scores. `deepest_ms` is the longest lookback window of scores."""
+
+    wanted: tuple[str, ...]
+    overrides: tuple[ScoreOverride, ...]
+    send_edits: bool
+    with_authors: bool
+    deepest_ms: int
+    #: Applied to each signal before it is sent, shown or kept.
+    redact: Callable[[Signal], Signal] = lambda signal: signal
+
+    def takes(self, name: str) -> bool:
+        """Whether scores of this name are sent."""
+        override = override_for(name, self.overrides)
+        return is_wanted(name, self.wanted) and not (override is not None and override.skip)
+
+
+@dataclass(slots=True)
+class ScoreSync:
+    """Processes the scores of one source. `project_id` is Langfuse's."""
+
+    session: Session
+    client: LangfuseClient
+    reader: ScoreReader
+    delivery: SignalDelivery
+    attributor: Attributor
+    configs: ScoreConfigs
+    settings: ScoreSettings
+    project_id: str
+    all_due: bool = False
+    _sessions_left: int = _SESSIONS_AT_ONCE
+    _looked_up: dict[str, Verdict] = field(default_factory=dict)
+
+    async def take(self, page: ScorePage) -> None:
+        """Process scores that were listed: note what is new or changed, and send what can be. Raises as the parts.
+
+        What waits for a later look is left alone, except in a backfill, which has just sent traces.
+        """
+        session = self.session
+        session.report.scores_read += len(page.scores)
+        session.report.scores_unreadable += page.unreadable
+        scores = {score.id: score for score in page.scores if self.settings.takes(score.name)}
+        known = session.ledger.scores(session.source_id, scores)
+        now = session.clock.now_ms()
+        notes = {score_id: self._triage(score, known.get(score_id), now) for score_id, score in scores.items()}
+        session.ledger.store_scores(
+            session.source_id, [note for score_id, note in notes.items() if note != known.get(score_id)]
+        )
+        due = [note for note in notes.values() if note.state == WAITING and (self.all_due or note.check_ms <= now)]
+        await self._send(due, scores)
+
+    async def take_waiting(self) -> None:
+        """Look at scores that wait and are due. Raises as the parts."""
+        session = self.session
+        now = session.clock.now_ms()
+        until, most = (_EVER_MS, _MOST_AT_ONCE) if self.all_due else (now, _AT_ONCE)
+        due = session.ledger.scores_waiting(session.source_id, until, most)
+        if not due:
+            return
+        verdicts = await self._verdicts(due)
+        ready = [note for note in due if isinstance(verdicts[note.score_id], Attribution)]
+        self._note_others([note for note in due if note not in ready], verdicts)
+        for start in range(0, len(ready), _READ_AT_ONCE):
+            await self.send_again([note.score_id for note in ready[start : start + _READ_AT_ONCE]])
+
+    async def send_again(self, ids: Sequence[str]) -> None:
+        """Read scores by their ids and process them; those that are gone are noted as deleted."""
+        found: set[str] = set()
+        async for page in self.reader.by_id(ids):
+            found |= {score.id for score in page.scores}
+            await self.take(page)
+        self.note_deleted([score_id for score_id in ids if score_id not in found])
+
+    async def check_deleted(self, interval: Interval, listed: set[str]) -> None:
+        """Find scores of an interval that was listed completely and that are not in Langfuse any more."""
+        session = self.session
+        missing = [
+            note.score_id
+            for note in session.ledger.scores_within(session.source_id, interval)
+            if note.score_id not in listed and note.state != "deleted"
+        ]
+        if missing:
+            await self.send_again(missing)
+
+    def note_deleted(self, ids: Sequence[str]) -> None:
+        """Note scores as deleted; one that was never sent is forgotten."""
+        session = self.session
+        notes = session.ledger.scores(session.source_id, ids)
+        session.ledger.drop_scores(
+            session.source_id, [note.score_id for note in notes.values() if note.sent_content is None]
+        )
+        gone = [note for note in notes.values() if note.sent_content is not None and note.state != "deleted"]
+        session.ledger.store_scores(session.source_id, [replace(note, state="deleted", reason=None) for note in gone])
+        session.report.scores_deleted += len(gone)
+
+    def _triage(self, score: Score, before: ScoreNote | None, now: int) -> ScoreNote:
+        """Return the note of a score that was listed."""
+        content = content_of(score)
+        note = ScoreNote(score.id, content, score.timestamp_ms, score.trace_id, score.session_id, WAITING, now)
+        if score.experiment_id is not None:
+            self.session.report.scores_of_experiments += before is None
+            return replace(note, state="experiment", seen_ms=now if before is None else before.seen_ms)
+        if before is None:
+            return note
+        note = replace(
+            note, sent_ms=before.sent_ms, sent_content=before.sent_content, project=before.project, seen_ms=now
+        )
+        if before.sent_content == content:
+            return replace(note, state="sent", seen_ms=before.seen_ms)
+        if before.sent_content is not None and not self.settings.send_edits:
+            return replace(note, state="ignored", seen_ms=before.seen_ms)
+        if before.content != content:
+            return note
+        if before.state in {"gone", "no_trace", "filtered"}:
+            verdicts = {} if note.trace_id is None else self.attributor.known([note.trace_id])
+            if not isinstance(verdicts.get(note.trace_id or ""), Attribution):
+                return replace(before, timestamp_ms=note.timestamp_ms)
+        elif before.state != "deleted":  # it waits, or is a dead letter
+            return replace(before, timestamp_ms=note.timestamp_ms)
+        return note
+
+    async def _send(self, notes: Sequence[ScoreNote], scores: Mapping[str, Score]) -> None:
+        """Send scores that wait, oldest first; note why others go on waiting."""
+        if not notes:
+            return
+        session = self.session
+        verdicts = await self._verdicts(notes)
+        self._note_others([note for note in notes if not isinstance(verdicts[note.score_id], Attribution)], verdicts)
+        ready = [note for note in notes if isinstance(verdicts[note.score_id], Attribution)]
+        own = session.ledger.own_scores(session.source_id, ready)
+        for note in sorted(ready, key=lambda note: (note.timestamp_ms, note.score_id)):
+            verdict = verdicts[note.score_id]
+            if note.score_id in own and isinstance(verdict, Attribution):
+                signal = await self.signal_of(scores[note.score_id], verdict, note.sent_content)
+                encoded = EncodedSignal(
+                    note.score_id, note.content, note.timestamp_ms, note.trace_id, verdict.project, signal.body()
+                )
+                if verdict.project in session.delivery.paused or not await self.delivery.send(encoded):
+                    self._postpone(note)
+
+    async def signal_of(self, score: Score, attribution: Attribution, supersedes: bytes | None = None) -> Signal:
+        """Return a score as the signal that is sent. Raises as the client where a config is asked for."""
+        config = None if score.config_id is None else await self.configs.of(score.config_id)
+        override = override_for(score.name, self.settings.overrides)
+        return self.settings.redact(
+            to_signal(
+                score, self.project_id, attribution, config, override,
+                with_authors=self.settings.with_authors, supersedes=supersedes,
+            )
+        )  # fmt: skip
+
+    def _postpone(self, note: ScoreNote) -> None:
+        """Look again later at a score that was not delivered: its lane is closed, or Kelet fails at it."""
+        found = self.session.ledger.scores(self.session.source_id, [note.score_id])
+        now = self.session.clock.now_ms()
+        self.session.ledger.store_scores(
+            self.session.source_id,
+            [replace(one, reason=one.reason or "pending", check_ms=now + _SOON_MS) for one in found.values()],
+        )
+
+    async def _verdicts(self, notes: Sequence[ScoreNote]) -> dict[str, Verdict]:
+        """Return where each score belongs, or why it waits, by its id."""
+        sessions = await self._traces_of_sessions([note for note in notes if note.trace_id is None])
+        traces = {note.trace_id: note.timestamp_ms for note in notes if note.trace_id is not None}
+        for note in notes:
+            if note.trace_id is None and note.session_id is not None:
+                traces |= dict.fromkeys(sessions.get(note.session_id, ()), note.timestamp_ms)
+        found = self.attributor.known(traces)
+        unknown = {
+            trace_id: time
+            for trace_id, time in traces.items()
+            if trace_id not in found and trace_id not in self._looked_up
+        }
+        if unknown:
+            self._looked_up |= await self.attributor.look_up(unknown)
+        found |= {trace_id: self._looked_up[trace_id] for trace_id in traces if trace_id not in found}
+        return {note.score_id: _verdict_of(note, found, sessions) for note in notes}
+
+    async def _traces_of_sessions(self, notes: Sequence[ScoreNote]) -> dict[str, list[str]]:
+        """Return traces of the sessions that scores are on, newest first; those not remembered are looked up."""
+        session = self.session
+        wanted = list(dict.fromkeys(note.session_id for note in notes if note.session_id is not None))
+        found = session.ledger.traces_of_sessions(session.source_id, wanted, _TRACES_OF_SESSION)
+        for session_id in wanted:
+            if session_id in found or self._sessions_left <= 0:
+                continue
+            self._sessions_left -= 1
+            session.report.lookback_requests += 1
+            listed = await traces_of_session(
+                self.client, session.reader.api, session_id, session.clock.now_ms() + 86_400_000
+            )
+            found[session_id] = [trace_id for trace_id, _ in listed[:_TRACES_OF_SESSION]]
+        return found
+
+    def _note_others(self, notes: Sequence[ScoreNote], verdicts: Mapping[str, Verdict]) -> None:
+        """Note what cannot be sent: what is left out for good, and when to look again at what waits."""
+        session, now = self.session, self.session.clock.now_ms()
+        noted: list[ScoreNote] = []
+        for note in notes:
+            verdict = verdicts[note.score_id]
+            if isinstance(verdict, Filtered):
+                session.report.scores_filtered += 1
+                noted.append(replace(note, state="filtered", reason=verdict.rule))
+            elif isinstance(verdict, Wait):
+                noted.append(self._waiting(note, verdict.reason, now))
+        session.ledger.store_scores(session.source_id, noted)
+
+    def _waiting(self, note: ScoreNote, reason: str, now: int) -> ScoreNote:
+        """Return the note of a score that goes on waiting, or that has waited long enough."""
+        report, certain = self.session.report, self.session.clock.certain_ms()
+        waited = certain - note.seen_ms
+        if reason == "not_found" and waited >= self.session.readiness_limits.max_open:
+            report.scores_gone += 1
+            return replace(note, state="gone", reason=None)
+        if reason != "pending" and certain - max(note.seen_ms, note.timestamp_ms) >= self.settings.deepest_ms:
+            report.scores_without_trace += 1
+            return replace(note, state="no_trace", reason=None)
+        first = _LOOK_UP_MS.get(reason)
+        tries = 0 if first is None or reason != note.reason else note.tries + 1
+        wait = _SOON_MS if first is None else min(_LONGEST_MS, first << min(tries, 12))
+        return replace(note, reason=reason, tries=tries, check_ms=now + wait)
+
+
+def _verdict_of(note: ScoreNote, traces: Mapping[str, Verdict], sessions: Mapping[str, Sequence[str]]) -> Verdict:
+    """Return the verdict on a score: that on its trace, or of a session the best that is known of its traces."""
+    if note.trace_id is not None:
+        return traces[note.trace_id]
+    found = [traces[trace_id] for trace_id in sessions.get(note.session_id or "", ())]
+    for verdict in found:
+        if isinstance(verdict, Attribution):
+            return replace(verdict, session_id=verdict.session_id or note.session_id)
+    waits = [verdict for verdict in found if isinstance(verdict, Wait)]
+    order = ("pending", "not_synced", "no_trace", "not_found")
+    if waits:
+        return min(waits, key=lambda wait: order.index(wait.reason))
+    return found[0] if found else Wait("not_found")

@@ -1,0 +1,158 @@
+"""Scores of one source: the parts that read, attribute and send them, made where the settings ask for scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sync_worker.intervals import Interval
+from sync_worker.kelet.client import TargetClient
+from sync_worker.kelet.signals import SignalDelivery
+from sync_worker.langfuse.client import LangfuseClient
+from sync_worker.langfuse.scores import score_reader
+from sync_worker.ledger import DeadLetter, SourceState
+from sync_worker.ledger.scores import WAITING
+from sync_worker.ledger.state_keys import (
+    LAST_SCORE_SCAN,
+    SIGNALS_REJECTED_IN_A_ROW,
+    last_score_scan,
+    running_score_scan,
+)
+from sync_worker.pipeline.attribution import Attributor
+from sync_worker.pipeline.session import Session
+from sync_worker.pipeline.signal_sink import LedgerSignalSink
+from sync_worker.runs.coverage import Coverage
+from sync_worker.runs.score_backfill import backfill_scores
+from sync_worker.runs.score_configs import ScoreConfigs
+from sync_worker.runs.score_explain import estimate_scores, explain_scores
+from sync_worker.runs.score_preview import ScorePreview, preview_scores
+from sync_worker.runs.score_scan import ScoreScans, begin_scans, forget_scores
+from sync_worker.runs.score_sync import ScoreSettings, ScoreSync
+from sync_worker.runs.score_verify import ScoreVerdict, verify_scores
+from sync_worker.settings import Settings, Source
+from sync_worker.times import span_ms
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreJobs:
+    """What is done with the scores of one source."""
+
+    source: Source
+    settings: Settings
+    state: SourceState
+    session: Session
+    coverage: Coverage
+    client: LangfuseClient
+    kelet: TargetClient
+
+    @property
+    def windows(self) -> list[int]:
+        """The lookback windows of scores in milliseconds."""
+        return [span_ms(window) for window in self.settings.score_horizons]
+
+    def begin(self, now: int) -> None:
+        """Start the lookback windows, Unix ms, before the first request, however the run ends."""
+        begin_scans(self.session.state, now)
+
+    async def cycle(self) -> None:
+        """Do the part of a live cycle. Raises as reader and delivery do."""
+        clock = self.session.clock
+        if not clock.is_certain:
+            return
+        scores = self._sync()
+        try:
+            limit = self.client.rate_limits.per_minute(self.session.reader.api)
+            scans = ScoreScans(scores, self.windows, limit, span_ms(self.settings.interval))
+            begin_scans(self.session.state, clock.now_ms())  # responses may have made the time certain
+            await scans.run(clock.now_ms())
+            await scores.take_waiting()
+        finally:
+            self._finish(scores)
+        forget_scores(scores, self.windows, clock.certain_ms())
+        scores.delivery.check()
+
+    async def backfill(self, interval: Interval, partitions: Sequence[Interval] | None) -> None:
+        """Send the scores of an interval, or only of these partitions. Raises as reader and delivery do."""
+        scores = self._sync()
+        scores.all_due = True
+        try:
+            await backfill_scores(scores, interval, partitions)
+        finally:
+            self._finish(scores)
+        scores.delivery.check()
+
+    async def retry(self, letters: Sequence[DeadLetter]) -> None:
+        """Read the scores of dead letters again by id and send them. Raises as reader and delivery do."""
+        ledger, source_id = self.session.ledger, self.session.source_id
+        ids = [letter.score_id for letter in letters if letter.score_id is not None]
+        notes = ledger.scores(source_id, ids).values()
+        ledger.store_scores(source_id, [replace(note, state=WAITING, check_ms=0, tries=0) for note in notes])
+        scores = self._sync()
+        try:
+            await scores.send_again(ids)
+        finally:
+            self._finish(scores)
+        scores.delivery.check()
+
+    async def preview(self, interval: Interval, most: int) -> ScorePreview:
+        """Return what the scores of an interval would become, by name; see `preview_scores`."""
+        scores = self._sync()
+        if not self.settings.scores:  # as if they were on
+            scores.settings = replace(scores.settings, wanted=("*",))
+        return await preview_scores(scores, interval, most)
+
+    async def verify(self, interval: Interval | None) -> ScoreVerdict:
+        """Compare what is remembered of scores with Langfuse; see `verify_scores`."""
+        return await verify_scores(self._sync(), interval, self.windows)
+
+    def list_all_again(self) -> None:
+        """Have the next cycle list all lookback windows."""
+        for window in self.windows:
+            self.session.state.drop(running_score_scan(window))
+            self.session.state.drop(last_score_scan(window))
+        self.session.state.drop(LAST_SCORE_SCAN)
+        self.session.state.save()
+
+    async def explain(self, trace_id: str) -> list[dict[str, Any]]:
+        """Return the scores of a trace as JSON objects: what became of each, and as Langfuse lists it now."""
+        return await explain_scores(self._sync(), trace_id)
+
+    async def estimate(self, intervals: Sequence[Interval]) -> int:
+        """Return about how many scores are dated in intervals."""
+        return await estimate_scores(score_reader(self.client, self.session.reader.api), intervals)
+
+    def _sync(self) -> ScoreSync:
+        session, settings = self.session, self.settings
+        delivery = SignalDelivery(
+            self.kelet,
+            LedgerSignalSink(session),
+            session.delivery.backoff,
+            session.clock,
+            rejected_in_a_row=session.state.get(SIGNALS_REJECTED_IN_A_ROW) or 0,
+        )
+        chosen = ScoreSettings(
+            wanted=settings.scores,
+            overrides=self.source.scores,
+            send_edits=settings.score_updates == "send",
+            with_authors=settings.score_authors,
+            deepest_ms=max(self.windows),
+        )
+        return ScoreSync(
+            session,
+            self.client,
+            score_reader(self.client, session.reader.api),
+            delivery,
+            Attributor(session, self.coverage.of_all),
+            ScoreConfigs(self.client, session.state, session.clock),
+            chosen,
+            self.state.project_id,
+        )
+
+    def _finish(self, scores: ScoreSync) -> None:
+        """Store what is left of a run, however it ended."""
+        session = self.session
+        scores.delivery.finish()
+        session.state.put(SIGNALS_REJECTED_IN_A_ROW, scores.delivery.rejected_in_a_row)
+        counts = session.ledger.score_counts(session.source_id)
+        session.report.scores_waiting = sum(count for state, count in counts.items() if state.startswith(WAITING))

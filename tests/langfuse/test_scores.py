@@ -1,0 +1,180 @@
+"""Scores as recorded servers returned them, and walks over their lists."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+from urllib.parse import parse_qsl
+
+import httpx
+import orjson
+import pytest
+
+from sync_worker.backoff import Backoff
+from sync_worker.errors import TransientError
+from sync_worker.intervals import Interval
+from sync_worker.langfuse.buckets import Buckets
+from sync_worker.langfuse.client import LangfuseClient
+from sync_worker.langfuse.rate_limiter import Quota
+from sync_worker.langfuse.score_records import parse_scores, parse_v2, parse_v3
+from sync_worker.langfuse.scores import OPEN_END, ScorePage, ScoreReader, V2Scores, V3Scores, fetch_config
+from sync_worker.records import Score
+from sync_worker.signals.content import content_of
+from tests.support.clock import VirtualClock
+from tests.support.rows import DATA
+
+EVER = Interval(0, OPEN_END)
+Answer = Callable[[httpx.Request], httpx.Response]
+
+
+def _recorded(server: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = orjson.loads(gzip.decompress((DATA / f"{server}-scores.json.gz").read_bytes()))
+    return found
+
+
+def _items(server: str, path: str) -> list[Any]:
+    found: dict[str, Any] = {}
+    for one in _recorded(server):
+        if one["path"] == path and one["status"] == 200:
+            for item in orjson.loads(one["body"])["data"]:
+                if "comment" in item:
+                    found.setdefault(item["id"], item)
+    return list(found.values())
+
+
+def _client(answer: Answer) -> LangfuseClient:
+    clock = VirtualClock()
+    return LangfuseClient(
+        "http://langfuse.test", "pk", "sk", rate_limits=Buckets(clock, Quota(None, Fraction(1))),
+        backoff=Backoff("Langfuse", clock, 60.0), clock=clock, transport=httpx.MockTransport(answer),
+    )  # fmt: skip
+
+
+def _read(make: Callable[[LangfuseClient], ScoreReader], answer: Answer, interval: Interval = EVER) -> list[ScorePage]:
+    async def read() -> list[ScorePage]:
+        return [page async for page in make(_client(answer)).interval(interval)]
+
+    return asyncio.run(read())
+
+
+def test_every_recorded_score_is_understood() -> None:
+    """A real server's answers, of all types and subjects, from both APIs."""
+    for server, path, parse in (
+        ("v4.16.0", "/api/public/v3/scores", parse_v3),
+        ("v3.225.4", "/api/public/v2/scores", parse_v2),
+    ):
+        items = _items(server, path)
+        scores, unreadable = parse_scores(items, parse)
+        assert (len(scores), unreadable) == (len(items), 0)
+        assert {score.type for score in scores} == {"NUMERIC", "BOOLEAN", "CATEGORICAL", "TEXT", "CORRECTION"}
+
+
+def test_both_apis_tell_the_same() -> None:
+    """An upgrade of Langfuse would send every score again."""
+    new = {score.id: score for score in map(parse_v3, _items("v4.16.0", "/api/public/v3/scores"))}
+    old = {score.id: score for score in map(parse_v2, _items("v3.225.4", "/api/public/v2/scores"))}
+    same = [
+        score_id
+        for score_id in ("s-num-int", "s-bool-1", "s-bool-0", "s-corr-x", "s-text", "s-sess", "s-sess-c", "s-meta")
+        if score_id in new and score_id in old
+    ]
+    assert len(same) >= 5
+
+    def said(score: Score) -> tuple[Any, ...]:
+        return score.name, score.type, score.source, score.value, score.comment, score.metadata, score.session_id
+
+    for score_id in same:
+        assert said(new[score_id]) == said(old[score_id]), score_id
+    on_session = new["s-sess"]
+    assert content_of(on_session) == content_of(old["s-sess"])
+    assert (on_session.session_id, on_session.trace_id) == ("sess-1", None)
+    on_observation = next(score for score in new.values() if score.observation_id is not None)
+    assert on_observation.trace_id is not None
+
+
+def test_a_recorded_walk_is_whole() -> None:
+    """Seven pages of a real server, behind its own cursors."""
+    walk = {
+        dict(parse_qsl(one["query"])).get("cursor"): one["body"]
+        for one in _recorded("v4.16.0")
+        if one["path"] == "/api/public/v3/scores" and dict(parse_qsl(one["query"])).get("fields") == "core,subject"
+        and dict(parse_qsl(one["query"])).get("limit") == "50"
+    }  # fmt: skip
+    pages = _read(V3Scores, lambda request: httpx.Response(200, text=walk[request.url.params.get("cursor")]))
+    ids = [score.id for page in pages for score in page.scores]
+    assert (len(pages), len(ids), len(set(ids))) == (7, 301, 301)
+    assert [page.down_to_ms for page in pages] == sorted((page.down_to_ms for page in pages), reverse=True)
+    assert pages[-1].down_to_ms == 0
+
+
+def test_a_cursor_seen_twice_ends_the_walk() -> None:
+    """The walk would never end, and the listing not be whole."""
+    page = {"data": [], "meta": {"limit": 100, "cursor": "same"}}
+    with pytest.raises(TransientError, match="twice"):
+        _read(V3Scores, lambda _: httpx.Response(200, json=page))
+
+
+def _numbered(scores: list[dict[str, Any]], shuffle: bool = False) -> Answer:
+    """Answer as v2 does: pages by number, without an order among scores of one time."""
+    asked = 0
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        nonlocal asked
+        asked += 1
+        query = request.url.params
+        if not request.url.path.endswith("/v2/scores"):
+            return httpx.Response(404)
+        found = [one for one in scores if query["fromTimestamp"] <= one["timestamp"] < query.get("toTimestamp", "9999")]
+        limit, number = int(query["limit"]), int(query["page"])
+        turn = (limit * 31) if shuffle else 0
+        found = sorted(found, key=lambda one: (one["timestamp"], (int(one["id"]) * 7919 + turn) % 1009), reverse=True)
+        page = found[(number - 1) * limit : number * limit]
+        return httpx.Response(200, json={"data": page, "meta": {"page": number, "totalItems": len(found)}})
+
+    return answer
+
+
+def _made(number: int, millisecond: int) -> dict[str, Any]:
+    time = f"2026-11-20T12:00:{millisecond // 1000:02}.{millisecond % 1000:03}Z"
+    return {"id": str(number), "name": "n", "value": 1, "dataType": "NUMERIC", "source": "API", "timestamp": time}
+
+
+@pytest.mark.parametrize("span", [1, 5, 40, 5000])
+def test_v2_loses_none_however_many_share_a_time(span: int) -> None:
+    """Pages by number lose scores that share a time."""
+    scores = [_made(number, number % span) for number in range(350)]
+    pages = _read(V2Scores, _numbered(scores, shuffle=True))
+    assert {score.id for page in pages for score in page.scores} == {str(number) for number in range(350)}
+    assert pages[-1].down_to_ms == 0
+
+
+def test_a_server_of_v2_has_scores_at_its_old_path() -> None:
+    """`v2/scores` came with v3."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/api/public/scores":
+            return httpx.Response(200, json={"data": [_made(1, 5)], "meta": {"totalItems": 1}})
+        return httpx.Response(404, text="<html>")
+
+    assert [score.id for page in _read(V2Scores, answer) for score in page.scores] == ["1"]
+
+
+def test_a_missing_config_is_no_missing_endpoint() -> None:
+    """A 404 there says nothing of the generation of the API."""
+    (gone,) = (one for one in _recorded("v4.16.0") if one["path"].endswith("/nope") and "config" in one["path"])
+    (there,) = (one for one in _recorded("v4.16.0") if "score-configs/" in one["path"] and one["status"] == 200)
+    answers = {one["path"]: one for one in (gone, there)}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        one = answers[request.url.path]
+        return httpx.Response(one["status"], text=one["body"])
+
+    async def fetch(path: str) -> Any:
+        return await fetch_config(_client(answer), path.rsplit("/", 1)[1])
+
+    assert asyncio.run(fetch(gone["path"])) is None
+    config = asyncio.run(fetch(there["path"]))
+    assert (config.minimum, config.maximum) == (0, 5)
