@@ -12,13 +12,13 @@ from sync_worker.ledger.lease import BACKFILL, LIVE, RETRY, lease_owner
 from sync_worker.ledger.records import DeadLetter, ScoreNote
 from sync_worker.ledger.store import in_lists, storable
 
-_COLUMNS = (
+SCORE_COLUMNS = (
     "score_id, content, timestamp_ms, trace_id, session_id, state, seen_ms, reason, check_ms, tries, sent_ms, "
     "sent_content, project"
 )
 #: What Kelet accepted of a score is written by the commit of its answer alone.
 _UPSERT = (
-    f"INSERT INTO scores (source_id, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+    f"INSERT INTO scores (source_id, {SCORE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
     "ON CONFLICT (source_id, score_id) DO UPDATE SET content = excluded.content, "
     "timestamp_ms = excluded.timestamp_ms, trace_id = excluded.trace_id, session_id = excluded.session_id, "
     "state = excluded.state, seen_ms = excluded.seen_ms, reason = excluded.reason, check_ms = excluded.check_ms, "
@@ -35,7 +35,7 @@ class Scores(DeadLetters):
         found: dict[str, ScoreNote] = {}
         for marks, part in in_lists(ids):
             rows = self.query(
-                f"SELECT {_COLUMNS} FROM scores WHERE source_id = ? AND score_id IN ({marks})", [source_id, *part]
+                f"SELECT {SCORE_COLUMNS} FROM scores WHERE source_id = ? AND score_id IN ({marks})", [source_id, *part]
             )
             found |= {row[0]: ScoreNote(*row) for row in rows}
         return found
@@ -43,7 +43,7 @@ class Scores(DeadLetters):
     def scores_of_trace(self, source_id: int, trace_id: str) -> list[ScoreNote]:
         """Return what is remembered of the scores of a trace, by their time."""
         rows = self.query(
-            f"SELECT {_COLUMNS} FROM scores WHERE source_id = ? AND trace_id = ? ORDER BY timestamp_ms, score_id",
+            f"SELECT {SCORE_COLUMNS} FROM scores WHERE source_id = ? AND trace_id = ? ORDER BY timestamp_ms, score_id",
             [source_id, storable(trace_id)],
         )
         return [ScoreNote(*row) for row in rows]
@@ -51,7 +51,7 @@ class Scores(DeadLetters):
     def scores_within(self, source_id: int, interval: Interval) -> list[ScoreNote]:
         """Return what is remembered of the scores that are dated in an interval."""
         rows = self.query(
-            f"SELECT {_COLUMNS} FROM scores WHERE source_id = ? AND timestamp_ms >= ? AND timestamp_ms < ?",
+            f"SELECT {SCORE_COLUMNS} FROM scores WHERE source_id = ? AND timestamp_ms >= ? AND timestamp_ms < ?",
             [source_id, interval.start, interval.end],
         )
         return [ScoreNote(*row) for row in rows]
@@ -59,7 +59,7 @@ class Scores(DeadLetters):
     def scores_waiting(self, source_id: int, now_ms: int, limit: int) -> list[ScoreNote]:
         """Return scores that wait and are due, those due longest first."""
         rows = self.query(
-            f"SELECT {_COLUMNS} FROM scores WHERE source_id = ? AND state = '{WAITING}' AND check_ms <= ? "
+            f"SELECT {SCORE_COLUMNS} FROM scores WHERE source_id = ? AND state = '{WAITING}' AND check_ms <= ? "
             "ORDER BY check_ms, score_id LIMIT ?",
             [source_id, now_ms, limit],
         )
@@ -195,14 +195,18 @@ class Scores(DeadLetters):
         rows = self.query("SELECT from_ms, to_ms FROM score_coverage WHERE source_id = ?", [source_id])
         return merged(Interval(*row) for row in rows)
 
-    def add_completed_scores(self, source_id: int, interval: Interval) -> None:
-        """Add an interval of scores, merged with those that it touches."""
+    def commit_scores_interval(self, source_id: int, interval: Interval) -> None:
+        """Store that the scores of an interval were read."""
         with self.transaction():
-            whole = merged([interval, *self.completed_scores(source_id)])
-            self.execute("DELETE FROM score_coverage WHERE source_id = ?", [source_id])
-            self.execute_many(
-                "INSERT INTO score_coverage VALUES (?, ?, ?)", [(source_id, part.start, part.end) for part in whole]
-            )
+            self.add_completed_scores(source_id, interval)
+
+    def add_completed_scores(self, source_id: int, interval: Interval) -> None:
+        """Add an interval of scores within the current transaction, merged with those that it touches."""
+        whole = merged([interval, *self.completed_scores(source_id)])
+        self.execute("DELETE FROM score_coverage WHERE source_id = ?", [source_id])
+        self.execute_many(
+            "INSERT INTO score_coverage VALUES (?, ?, ?)", [(source_id, part.start, part.end) for part in whole]
+        )
 
 
 def _values(note: ScoreNote) -> tuple[Any, ...]:
@@ -212,4 +216,4 @@ def _values(note: ScoreNote) -> tuple[Any, ...]:
         session_id=None if note.session_id is None else storable(note.session_id),
         reason=None if note.reason is None else storable(note.reason),
     )
-    return tuple(getattr(kept, name) for name in _COLUMNS.split(", "))
+    return tuple(getattr(kept, name) for name in SCORE_COLUMNS.split(", "))

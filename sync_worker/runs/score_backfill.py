@@ -38,5 +38,5 @@ async def _backfill_part(scores: ScoreSync, interval: Interval) -> int:
             if requests >= _A_STEP and interval.start < low < interval.end:
                 break
     await scores.check_deleted(Interval(low, interval.end), listed)
-    session.ledger.add_completed_scores(session.source_id, Interval(low, interval.end))
+    session.ledger.commit_scores_interval(session.source_id, Interval(low, interval.end))
     return low

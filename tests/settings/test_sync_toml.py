@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sync_worker.errors import ConfigError
-from sync_worker.settings import Route, Settings, load
+from sync_worker.settings import Route, ScoreOverride, Settings, load
 
 TWO = """
 kelet_api_key = "sk-kelet-hidden-shared-0001"
@@ -190,7 +190,7 @@ def test_what_is_missing_is_said_for_each_source(tmp_path: Path) -> None:
         ("sync_interval = 60\n", "SYNC_INTERVAL: a number without a unit; got '60' from sync.toml ("),
         ("sync_start = 2026-01-31T00:00:00\n", "SYNC_START: a time without an offset means another moment"),
         ("sync_start = 2026-01-31\n", "sync.toml sync_start: a date or a time; expected a string"),
-        ("sync_scores = true\n", "SYNC_SCORES: scores are not sent by this version"),
+        ('sync_scores = ["csat", ""]\n', "SYNC_SCORES: a name is empty"),
         ("sources = []\n", "sync.toml sources: empty. Try: remove it or add [[sources]]."),
         ('[sources]\nname = "x"\n', "sync.toml sources: not a list of tables. Try: write [[sources]]."),
         ("sources = [1]\n", "sync.toml sources: not a list of tables. Try: write [[sources]]."),
@@ -308,3 +308,41 @@ def test_a_source_sets_what_it_cannot(tmp_path: Path, line: str, message: str) -
     text = TWO.replace('name = "support_2"', f'name = "support_2"\n{line}')
     with pytest.raises(ConfigError, match=re.escape(message)):
         read(tmp_path, text, {"KELET_PROJECT": "x"})
+
+
+def test_overrides_of_scores(tmp_path: Path) -> None:
+    """What a table says of scores would not reach them, or another source's would."""
+    tables = (
+        '[[sources.scores]]\nmatch = "stars*"\nkind = "feedback"\nsource = "human"\ntrigger = "user-stars"\n'
+        'range = [1, 5]\ninvert = false\n[[sources.scores]]\nmatch = "debug-*"\nskip = true\n'
+    )
+    settings = read(tmp_path, f'{TWO}\nkelet_project = "x"\nsync_scores = ["csat", "!x"]\n{tables}')
+    shop, support = settings.sources
+    assert (settings.of(shop).scores, settings.of(support).scores) == ((), ("csat", "!x"))
+    assert shop.scores == ()
+    assert support.scores == (
+        ScoreOverride("stars*", "feedback", "human", "user-stars", (1.0, 5.0), invert=False),
+        ScoreOverride("debug-*", skip=True),
+    )
+    shown = {row.name: row.value for row in settings.rows()}
+    assert shown["sources.support_2.scores.1"] == (
+        "stars*: kind=feedback, source=human, trigger=user-stars, range=[1, 5], invert=false"
+    )
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        ('match = "a"', "says nothing"),
+        ("skip = true", "match: missing"),
+        ('match = "a"\nkind = "thumb"', "feedback, edit, event, metric, arbitrary"),
+        ('match = "a"\nrange = [5, 1]', "the lowest and the highest value"),
+        ('match = "a"\ninvert = "yes"', "true or false"),
+        ('match = "a"\nranges = [1, 5]', "not a known key"),
+    ],
+)
+def test_wrong_overrides_of_scores_name_their_place(tmp_path: Path, table: str, expected: str) -> None:
+    """An override with a slip would have no effect, and nobody would see it."""
+    (line,) = refusal(tmp_path, f'{TWO}\nkelet_project = "x"\n[[sources.scores]]\n{table}\n')
+    assert "sync.toml [[sources]] #2 scores #1" in line
+    assert expected in line

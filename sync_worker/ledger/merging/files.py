@@ -25,6 +25,7 @@ from sync_worker.ledger.merging.observations import (
     Pair,
     take_dead_letters,
     take_deliveries,
+    take_scores,
     take_second_reads,
     take_sent,
     take_traces,
@@ -105,6 +106,7 @@ def _take_source(
     take_second_reads(pair)
     take_traces(pair, pending=as_own)
     take_whole_traces(pair)
+    take_scores(pair)
     found.dead_letters += take_dead_letters(pair, before.letters_ms)
     found.observations_forgotten += take_hourly_counts(pair, done, known, before.hours, memory.shared(told))
     ((letters_ms,),) = other.query(

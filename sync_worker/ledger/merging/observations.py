@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sync_worker.intervals import Interval
 from sync_worker.ledger.ledger import Ledger
 from sync_worker.ledger.records import DeadLetter
+from sync_worker.ledger.scores import SCORE_COLUMNS
 from sync_worker.ledger.store import SENT_COLUMNS
 
 _LETTER_COLUMNS = ", ".join(name for name in DeadLetter.__slots__ if name not in {"id", "source_id"})
@@ -77,6 +79,20 @@ def take_second_reads(pair: Pair) -> None:
         "SELECT :own, trace_id, observation_id, start_ms, due_ms, tries FROM other.second_reads "
         "WHERE source_id = :other"
     )
+
+
+def take_scores(pair: Pair) -> None:
+    """Take in what became of scores, of one that both know what was sent last, and which intervals were read."""
+    pair.change(
+        f"INSERT INTO main.scores (source_id, {SCORE_COLUMNS}) SELECT :own, {SCORE_COLUMNS} FROM other.scores "
+        "WHERE source_id = :other ON CONFLICT (source_id, score_id) DO UPDATE SET content = excluded.content, "
+        "state = excluded.state, reason = excluded.reason, sent_ms = excluded.sent_ms, "
+        "sent_content = excluded.sent_content, project = excluded.project "
+        "WHERE coalesce(excluded.sent_ms, 0) > coalesce(sent_ms, 0)"
+    )
+    rows = pair.ledger.query("SELECT from_ms, to_ms FROM other.score_coverage WHERE source_id = ?", [pair.other])
+    for start, end in rows:
+        pair.ledger.add_completed_scores(pair.own, Interval(start, end))
 
 
 def take_traces(pair: Pair, *, pending: bool) -> None:

@@ -1,0 +1,105 @@
+"""Scores in the state file: what became of each, who sends which, and what is merged and forgotten."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sync_worker.errors import DeadLettersFull
+from sync_worker.intervals import Interval
+from sync_worker.ledger import Ledger, ScoreNote, open_ledger
+from sync_worker.ledger.lease import BACKFILL, LIVE, release, take
+from sync_worker.ledger.merging import merge
+from tests.ledger.made import letter
+from tests.support.clock import VirtualClock
+
+A, B = b"content-a", b"content-b"
+
+
+def _note(score_id: str = "s", content: bytes = A, time: int = 10, state: str = "waiting") -> ScoreNote:
+    return ScoreNote(score_id, content, time, "trace", None, state, seen_ms=5)
+
+
+def test_what_was_accepted_is_noted_with_its_content(ledger: Ledger) -> None:
+    """Another content of it is an edit, this one is not sent again."""
+    ledger.store_scores(1, [_note()])
+    ledger.commit_score(1, "s", A, "project", [])
+    (found,) = ledger.scores(1, ["s"]).values()
+    assert (found.state, found.sent_content, found.project) == ("sent", A, "project")
+
+
+def test_an_older_note_does_not_undo_an_answer(ledger: Ledger) -> None:
+    """Another run listed the score before this one sent it."""
+    ledger.store_scores(1, [_note()])
+    ledger.commit_score(1, "s", A, "project", [])
+    ledger.store_scores(1, [_note()])
+    assert ledger.scores(1, ["s"])["s"].state == "sent"
+
+
+def test_only_one_run_sends_a_score(path: Path, clock: VirtualClock) -> None:
+    """A live sync and a backfill list the same scores; what a dead run took is free."""
+    live, backfill = open_ledger(path, clock), open_ledger(path, clock)
+    held, other = take(live, LIVE), take(backfill, BACKFILL)
+    live.store_scores(1, [_note("one"), _note("two")])
+    assert live.own_scores(1, [_note("one")]) == {"one"}
+    assert backfill.own_scores(1, [_note("one"), _note("two")]) == {"two"}
+    assert live.own_scores(1, [_note("one"), _note("two")]) == {"one"}
+    release(live, held)
+    assert backfill.own_scores(1, [_note("one", B)]) == set()
+    assert backfill.own_scores(1, [_note("one")]) == {"one"}
+    release(backfill, other)
+    live.close()
+    backfill.close()
+
+
+def test_a_dead_letter_goes_when_its_score_is_accepted(ledger: Ledger) -> None:
+    """It would be retried for ever."""
+    ledger.store_scores(1, [_note()])
+    ledger.reject_scores(1, [letter(None, None, kind="score", score_id="s")])
+    ledger.reject_scores(1, [letter(None, None, kind="score", score_id="s", reason="later")])
+    assert [one.reason for one in ledger.dead_letters(1)] == ["later"]
+    assert ledger.scores(1, ["s"])["s"].state == "rejected"
+    ledger.commit_score(1, "s", A, "project", [])
+    assert ledger.dead_letters(1) == []
+
+
+def test_full_dead_letters_leave_the_score_waiting(ledger: Ledger) -> None:
+    """Nothing is dropped for want of room."""
+    ledger.max_dead_letters = 0
+    ledger.store_scores(1, [_note()])
+    with pytest.raises(DeadLettersFull):
+        ledger.reject_scores(1, [letter(None, None, kind="score", score_id="s")])
+    assert ledger.scores(1, ["s"])["s"].state == "waiting"
+
+
+def test_what_waits_is_not_forgotten(ledger: Ledger) -> None:
+    """A score may wait for a backfill."""
+    ledger.store_scores(1, [_note("waits"), _note("settled", state="gone"), _note("new", time=99, state="gone")])
+    assert ledger.oldest_settled_score(1, 50) == 10
+    assert ledger.forget_scores(1, 50) == 1
+    assert set(ledger.scores(1, ["waits", "settled", "new"])) == {"waits", "new"}
+
+
+def test_scores_of_shards_are_merged(tmp_path: Path, clock: VirtualClock) -> None:
+    """A later backfill would send again what another machine sent."""
+    own, other = open_ledger(tmp_path / "own.db", clock), open_ledger(tmp_path / "other.db", clock)
+    for ledger in (own, other):
+        ledger.store_source("key", "https://lf.example", "p", "kelet", "P", "org")
+    own.store_scores(1, [_note("both"), _note("own")])
+    other.store_scores(1, [_note("both"), _note("other")])
+    other.commit_score(1, "both", A, "project", [])
+    other.commit_scores_interval(1, Interval(10, 20))
+    own.commit_scores_interval(1, Interval(20, 30))
+    for _ in range(2):
+        merge(own, other)
+    found = own.scores(1, ["both", "own", "other"])
+    assert {score_id: note.state for score_id, note in found.items()} == {
+        "both": "sent", "own": "waiting", "other": "waiting",
+    }  # fmt: skip
+    assert found["both"] == replace(_note("both"), state="sent", sent_ms=found["both"].sent_ms, sent_content=A,
+                                    project="project")  # fmt: skip
+    assert own.completed_scores(1) == [Interval(10, 30)]
+    own.close()
+    other.close()
