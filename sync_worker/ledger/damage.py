@@ -46,6 +46,9 @@ def _in_table(connection: sqlite3.Connection, table: str) -> Iterator[str]:
         (name.decode("utf-8", "replace"), kind.decode("utf-8", "replace").upper(), bool(required or key))
         for _, name, kind, required, _, key in connection.execute(f'PRAGMA table_info("{table}")')
     ]
+    for name, _, _ in columns:
+        if not name.isidentifier():
+            yield f"a column of {table} is named {name!r}"
     types = ", ".join(f'"{name}", typeof("{name}")' for name, _, _ in columns)
     for values in connection.execute(f'SELECT {types} FROM "{table}"'):
         row = {}
