@@ -77,7 +77,7 @@ class SignalDelivery:
     async def send(self, signal: EncodedSignal) -> bool:
         """Send a signal; return whether it is settled, accepted or rejected.
 
-        Raises SourcePaused, CredentialsRefused, TransientError, RetryDeadlineExceeded or Stopped.
+        Raises SourcePaused, CredentialsRejected, TransientError, RetryDeadlineExceeded or Stopped.
         """
         if signal.project in self.closed:
             return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sync_worker.errors import RecordRefused
+from sync_worker.errors import RecordRejected
 from sync_worker.json_text import dump, is_deep, utf8
 from sync_worker.records import Score, ScoreConfig, storable_id
 from sync_worker.times import unix_ms
@@ -16,7 +16,7 @@ _MAX_NUMBER = 1e300
 
 
 def parse_v3(item: Any) -> Score:
-    """Return a score of `v3/scores`. Raises RecordRefused."""
+    """Return a score of `v3/scores`. Raises RecordRejected."""
     score = _object(item)
     subject = score.get("subject")
     subject = subject if isinstance(subject, Mapping) else {}
@@ -32,7 +32,7 @@ def parse_v3(item: Any) -> Score:
 
 
 def parse_v2(item: Any) -> Score:
-    """Return a score of `v2/scores`, or of v1's `scores`. Raises RecordRefused."""
+    """Return a score of `v2/scores`, or of v1's `scores`. Raises RecordRejected."""
     score = _object(item)
     text = score.get("stringValue")
     value = score.get("value")
@@ -52,7 +52,7 @@ def parse_v2(item: Any) -> Score:
 
 
 def parse_config(item: Any) -> ScoreConfig:
-    """Return the config of a score. Raises RecordRefused."""
+    """Return the config of a score. Raises RecordRejected."""
     config = _object(item)
     categories = config.get("categories")
     pairs = [
@@ -87,7 +87,7 @@ def _score(
 ) -> Score:
     score_id, timestamp = _id(score.get("id")), unix_ms(score.get("timestamp"))
     if score_id is None or timestamp is None:
-        raise RecordRefused("a score has no id, or no time that can be read")
+        raise RecordRejected("a score has no id, or no time that can be read")
     kind = _text(score.get("dataType")) or "NUMERIC"
     if observation_id is not None and trace_id is None:
         trace_id = f"obs:{observation_id}"  # as an observation without a trace has it
@@ -124,7 +124,7 @@ def _value(kind: str, value: Any) -> float | bool | str | None:
 
 def _object(item: Any) -> Mapping[str, Any]:
     if not isinstance(item, Mapping):
-        raise RecordRefused(f"a score is {type(item).__name__}, not an object")
+        raise RecordRejected(f"a score is {type(item).__name__}, not an object")
     return item
 
 

@@ -14,6 +14,7 @@ from sync_worker.ledger import TraceNote
 from sync_worker.ledger.state_keys import FORGOTTEN_BEFORE
 from sync_worker.pipeline.session import Session
 from sync_worker.records import Observation
+from sync_worker.selection import left_out_by
 from sync_worker.signals.model import Attribution
 from sync_worker.spans.context import TraceContext, gather, trace_of
 
@@ -97,8 +98,17 @@ class Attributor:
                     found[trace_id] = self._waits(listed.get(trace_id, ()))
         return found
 
-    def _decide(self, note: TraceNote | None, context: TraceContext) -> Attribution | Filtered:
-        """Return where the signals of a trace go that was sent: as its spans did."""
+    def _decide(
+        self, note: TraceNote | None, context: TraceContext, *, has_error: bool = False
+    ) -> Attribution | Filtered:
+        """Return where the signals of a trace go that was sent: as its spans did.
+
+        Of one that was forgotten, the rules say again whether it was. `has_error` is what they ask of its observations.
+        """
+        if note is None:
+            rule = left_out_by(self._session.policy.rules, context, has_error=has_error)
+            if rule is not None:
+                return Filtered(rule)
         decision = self._session.routing.decide(note, context, is_ready=True)
         project = self._session.policy.project if decision is None else decision.project
         return Attribution(project, context.session_id, context.user_id)
@@ -145,7 +155,8 @@ class Attributor:
             note = notes.get(trace_id)
             known = None if note is None else TraceContext.from_json(trace_id, note.context)
             context = gather(trace_id, [full.get((trace_id, row.id), row) for row in rows], known)
-            found[trace_id] = self._decide(note, context)
+            has_error = any(row.level == "ERROR" for row in rows)
+            found[trace_id] = self._decide(note, context, has_error=has_error)
         return found
 
     async def _list(self, trace_ids: Sequence[str], around: Interval) -> dict[str, list[Observation]]:

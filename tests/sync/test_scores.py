@@ -461,3 +461,16 @@ def test_a_dropped_connection_before_the_request_loses_nothing(make_world: MakeW
     world.kelet.script = _only_signals(drop())
     _once(world)
     assert len(world.kelet.signals) == 1
+
+
+def test_a_trace_that_is_left_out_takes_its_scores_along(make_world: MakeWorld) -> None:
+    """A signal of a trace that is not synced would tell of it all the same."""
+    kept, other = _rows(), _rows(10, environment="dev", session="session-2")
+    world = _world(make_world, [*kept, *other], SYNC_EXCLUDE_ENVIRONMENTS="dev")
+    world.langfuse.scores.put(
+        _score(1, kept[0]), _score(2, other[0]), _score(3, None, subject={"kind": "session", "id": "session-2"})
+    )
+    report = _once(world)
+    assert [signal.content["metadata"]["langfuse_score_id"] for signal in world.kelet.signals] == ["score-1"]
+    world.clock.advance(60)
+    assert (report.scores_filtered, _once(world).scores_filtered) == (2, 0)
