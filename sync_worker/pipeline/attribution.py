@@ -86,14 +86,19 @@ class Attributor:
                 listed |= await self._list(missing, everything)
             delivered = self._session.ledger.delivered_traces(self._session.source_id, part)
             sent = {
-                trace_id: listed.get(trace_id, [])
+                trace_id
                 for trace_id in part
                 if trace_id in delivered or self._was_sent(trace_id, listed.get(trace_id, ()))
             }
-            contexts = await self._contexts(sent)
+            completed = {
+                trace_id for trace_id, rows in listed.items() if any(self._is_completed(row.start_ms) for row in rows)
+            }
+            decided = await self._decisions({one: listed.get(one, []) for one in part if one in sent | completed})
             for trace_id in part:
-                if trace_id in contexts:
-                    found[trace_id] = contexts[trace_id]
+                verdict = decided.get(trace_id)
+                # What was not sent and no rule leaves out arrived late: a lookback scan will find it, or just has.
+                if isinstance(verdict, Filtered) or (verdict is not None and trace_id in sent):
+                    found[trace_id] = verdict
                 else:
                     found[trace_id] = self._waits(listed.get(trace_id, ()))
         return found
@@ -130,28 +135,28 @@ class Attributor:
         if not rows:
             return Wait("not_found")
         if any(self._is_completed(row.start_ms) for row in rows):
-            return Wait("pending")  # it arrived late: a lookback scan will find it, or has just sent it
+            return Wait("pending")
         end = max((interval.end for interval in self._completed), default=0)
         return Wait("not_synced" if min(row.start_ms for row in rows) >= end else "no_trace")
 
     def _is_completed(self, moment: int) -> bool:
         return any(interval.contains(moment) for interval in self._completed)
 
-    async def _contexts(self, sent: Mapping[str, Sequence[Observation]]) -> dict[str, Attribution | Filtered]:
-        """Return where traces belong that were forgotten: by their roots, and by what their other rows say."""
-        if not sent:
+    async def _decisions(self, traces: Mapping[str, Sequence[Observation]]) -> dict[str, Attribution | Filtered]:
+        """Return where traces belong, or which rule leaves them out: by their roots, and by what other rows say."""
+        if not traces:
             return {}
         session = self._session
-        starts = [row.start_ms for rows in sent.values() for row in rows]
-        notes = session.ledger.traces(session.source_id, sent)
+        starts = [row.start_ms for rows in traces.values() for row in rows]
+        notes = session.ledger.traces(session.source_id, traces)
         full: dict[tuple[str, str], Observation] = {}
         if starts:
-            async for page in session.reader.roots(list(sent), Interval(min(starts), max(starts) + 1)):
+            async for page in session.reader.roots(list(traces), Interval(min(starts), max(starts) + 1)):
                 session.report.observations_read += len(page.observations)
                 session.report.lookback_requests += 1
                 full |= {(trace_of(row), row.id): row for row in page.observations}
         found: dict[str, Attribution | Filtered] = {}
-        for trace_id, rows in sent.items():
+        for trace_id, rows in traces.items():
             note = notes.get(trace_id)
             known = None if note is None else TraceContext.from_json(trace_id, note.context)
             context = gather(trace_id, [full.get((trace_id, row.id), row) for row in rows], known)
