@@ -39,7 +39,8 @@ _TOP_LEVEL: Final = (
     "redact",
 )
 _IN_A_SOURCE: Final = (
-    "name", "routes", "redact", "scores", "targets", *(one for name in SOURCE_FIELDS for one in names_of(name)), *TARGET_FIELDS,
+    "name", "routes", "redact", "scores", "targets", *(one for name in SOURCE_FIELDS for one in names_of(name)),
+    *TARGET_FIELDS,
     *_KEY_FILES, *PER_SOURCE,
 )  # fmt: skip
 _IN_A_TARGET: Final = (
