@@ -7,7 +7,7 @@ older than the sync, gone, or sent and forgotten since.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sync_worker.intervals import Interval, merged
 from sync_worker.ledger import TraceNote
@@ -118,6 +118,18 @@ class Attributor:
         project = self._session.policy.project if decision is None else decision.project
         return Attribution(project, context.session_id, context.user_id)
 
+    def _protected(self, verdict: Attribution | Filtered) -> Attribution | Filtered:
+        """Return a verdict by Langfuse's own context with the ids that redaction puts on spans."""
+        protection = self._session.protection
+        if isinstance(verdict, Filtered) or not protection.digest:
+            return verdict
+        session, user = verdict.session_id, verdict.user_id
+        return replace(
+            verdict,
+            session_id=None if session is None else protection.identifier(session),
+            user_id=None if user is None else protection.user(user),
+        )
+
     def _was_sent(self, trace_id: str, rows: Sequence[Observation]) -> bool:
         """Whether a trace of which nothing is remembered was sent: it starts where all that is known was forgotten.
 
@@ -156,12 +168,13 @@ class Attributor:
                 session.report.lookback_requests += 1
                 full |= {(trace_of(row), row.id): row for row in page.observations}
         found: dict[str, Attribution | Filtered] = {}
+        overrides = session.policy.conversion.overrides
         for trace_id, rows in traces.items():
             note = notes.get(trace_id)
             known = None if note is None else TraceContext.from_json(trace_id, note.context)
-            context = gather(trace_id, [full.get((trace_id, row.id), row) for row in rows], known)
+            context = gather(trace_id, [full.get((trace_id, row.id), row) for row in rows], known, overrides)
             has_error = any(row.level == "ERROR" for row in rows)
-            found[trace_id] = self._decide(note, context, has_error=has_error)
+            found[trace_id] = self._protected(self._decide(note, context, has_error=has_error))
         return found
 
     async def _list(self, trace_ids: Sequence[str], around: Interval) -> dict[str, list[Observation]]:

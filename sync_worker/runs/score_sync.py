@@ -6,7 +6,7 @@ read again, many in a request, when its trace is there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from sync_worker.intervals import Interval
@@ -18,6 +18,7 @@ from sync_worker.ledger.scores import WAITING
 from sync_worker.pipeline.attribution import Attributor, Filtered, Verdict, Wait
 from sync_worker.pipeline.session import Session
 from sync_worker.records import Score
+from sync_worker.redaction.protection import RedactionFailed
 from sync_worker.runs.score_configs import ScoreConfigs
 from sync_worker.settings import ScoreOverride
 from sync_worker.signals.content import content_of
@@ -38,6 +39,10 @@ _TRACES_OF_SESSION = 20
 _SOON_MS = 30_000
 _LOOK_UP_MS = {"not_synced": 60_000, "no_trace": 600_000, "not_found": 60_000, "failing": 60_000}
 _LONGEST_MS = 6 * 3_600_000
+#: Keys of the metadata of a signal whose values are ids: two must not become one.
+_IDENTIFIERS = frozenset(
+    {"langfuse_score_id", "langfuse_trace_id", "langfuse_observation_id", "langfuse_author_id", "langfuse_queue_id"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +54,6 @@ class ScoreSettings:
     send_edits: bool
     with_authors: bool
     deepest_ms: int
-    #: Applied to each signal before it is sent, shown or kept.
-    redact: Callable[[Signal], Signal] = lambda signal: signal
 
     def takes(self, name: str) -> bool:
         """Whether scores of this name are sent."""
@@ -174,7 +177,12 @@ class ScoreSync:
         for note in sorted(ready, key=lambda note: (note.timestamp_ms, note.score_id)):
             verdict = verdicts[note.score_id]
             if note.score_id in own and isinstance(verdict, Attribution):
-                signal = await self.signal_of(scores[note.score_id], verdict, note.sent_content)
+                try:
+                    signal = await self.signal_of(scores[note.score_id], verdict, note.sent_content)
+                except RedactionFailed:  # nothing of it leaves; it is tried again, since rules may change
+                    session.report.notes["scores that cannot be redacted"] += 1
+                    self._postpone(note)
+                    continue
                 encoded = EncodedSignal(
                     note.score_id, note.content, note.timestamp_ms, note.trace_id, verdict.project, signal.body()
                 )
@@ -185,12 +193,32 @@ class ScoreSync:
         """Return a score as the signal that is sent. Raises as the client where a config is asked for."""
         config = None if score.config_id is None else await self.configs.of(score.config_id)
         override = override_for(score.name, self.settings.overrides)
-        return self.settings.redact(
+        return self._redact(
             to_signal(
                 score, self.project_id, attribution, config, override,
                 with_authors=self.settings.with_authors, supersedes=supersedes,
             )
         )  # fmt: skip
+
+    def _redact(self, signal: Signal) -> Signal:
+        """Return a signal without what the rules of redaction find; its session id comes from a redacted context.
+
+        Raises RedactionFailed.
+        """
+        protection = self.session.protection
+        if not protection.digest:
+            return signal
+        metadata = {
+            key: protection.identifier(value) if key in _IDENTIFIERS and isinstance(value, str)
+            else protection.value(value, key)
+            for key, value in signal.metadata.items()
+        }  # fmt: skip
+        return replace(
+            signal,
+            value=None if signal.value is None else protection.text(signal.value),
+            trigger_name=protection.identifier(signal.trigger_name),
+            metadata=metadata,
+        )
 
     def _postpone(self, note: ScoreNote) -> None:
         """Look again later at a score that was not delivered: its lane is closed, or Kelet fails at it."""
@@ -223,7 +251,9 @@ class ScoreSync:
         """Return traces of the sessions that scores are on, newest first; those not remembered are looked up."""
         session = self.session
         wanted = list(dict.fromkeys(note.session_id for note in notes if note.session_id is not None))
-        found = session.ledger.traces_of_sessions(session.source_id, wanted, _TRACES_OF_SESSION)
+        shown = {session.protection.identifier(one) if session.protection.digest else one: one for one in wanted}
+        known = session.ledger.traces_of_sessions(session.source_id, shown, _TRACES_OF_SESSION)
+        found = {shown[session_id]: traces for session_id, traces in known.items()}
         for session_id in wanted:
             if session_id in found or self._sessions_left <= 0:
                 continue
@@ -270,10 +300,10 @@ def _verdict_of(note: ScoreNote, traces: Mapping[str, Verdict], sessions: Mappin
         return traces[note.trace_id]
     found = [traces[trace_id] for trace_id in sessions.get(note.session_id or "", ())]
     for verdict in found:
-        if isinstance(verdict, Attribution):
-            return replace(verdict, session_id=verdict.session_id or note.session_id)
+        if isinstance(verdict, Attribution) and verdict.session_id is not None:
+            return verdict
     waits = [verdict for verdict in found if isinstance(verdict, Wait)]
     order = ("pending", "not_synced", "no_trace", "not_found")
     if waits:
         return min(waits, key=lambda wait: order.index(wait.reason))
-    return found[0] if found else Wait("not_found")
+    return next((verdict for verdict in found if isinstance(verdict, Filtered)), Wait("not_found"))

@@ -474,3 +474,19 @@ def test_a_trace_that_is_left_out_takes_its_scores_along(make_world: MakeWorld) 
     assert [signal.content["metadata"]["langfuse_score_id"] for signal in world.kelet.signals] == ["score-1"]
     world.clock.advance(60)
     assert (report.scores_filtered, _once(world).scores_filtered) == (2, 0)
+
+
+def test_what_is_redacted_on_spans_is_redacted_on_signals(make_world: MakeWorld) -> None:
+    """What a user wrote of himself would leave by the comment of a score."""
+    rows = _rows(session="jane@example.com")
+    world = _world(make_world, rows, SYNC_REDACT="email", SYNC_PSEUDONYM_KEY="0" * 64)
+    on_session = {"kind": "session", "id": "jane@example.com"}
+    world.langfuse.scores.put(
+        _score(1, rows[0], comment="write to jane@example.com", metadata={"who": "jane@example.com"}),
+        _score(2, None, subject=on_session),
+    )
+    _once(world)
+    assert len(world.kelet.signals) == 2
+    assert "jane@example.com" not in str(world.kelet.signals)
+    spans = {span.attributes["session.id"] for span in world.kelet.spans}
+    assert {signal.content["session_id"] for signal in world.kelet.signals} == spans
