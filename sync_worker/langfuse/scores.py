@@ -33,7 +33,6 @@ _FIELDS = "core,details,subject,annotation"
 #: Sizes of pages by which a millisecond is read that holds more than a page of scores: pages of one size alone leave
 #: some out.
 _SIZES = (100, 97, 89)
-_SESSION_OBSERVATIONS = "100"
 #: The end of an interval that has none, Unix ms.
 OPEN_END = 2**53
 _EVER = Interval(0, OPEN_END)
@@ -245,7 +244,7 @@ async def traces_of_session(client: LangfuseClient, api: Api, session_id: str, n
     A server that does not know the parameter returns what is of other sessions: that is passed over.
     """
     wanted = langfuse_id(session_id)
-    bounds = {"sessionId": wanted, "limit": _SESSION_OBSERVATIONS}
+    bounds = {"sessionId": wanted}
     if api == "v1":
         path, time = "/api/public/traces", "timestamp"
         asked = {**bounds, "page": "1", "fields": "core", "orderBy": "timestamp.desc"}
@@ -253,8 +252,12 @@ async def traces_of_session(client: LangfuseClient, api: Api, session_id: str, n
     else:
         path, time = "/api/public/v2/observations", "startTime"
         asked = {**bounds, "fields": "core,basic", "fromStartTime": iso_time(0), "toStartTime": iso_time(now_ms)}
-    answer = await client.backoff.retry(lambda: client.attempt(path, asked))
-    data, _ = _list(path, answer.body)
+
+    async def fetch(limit: int) -> list[Any]:
+        answer = await client.attempt(path, {**asked, "limit": str(limit)})
+        return _list(path, answer.body)[0]
+
+    data = await fetch_fitting(client, PageSize(MAX_SCORES, MAX_SCORES), fetch, _none_alone)
     found: dict[str, int] = {}
     for one in data:
         if not isinstance(one, Mapping) or one.get("sessionId") != wanted:
