@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -47,6 +48,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: not among the quick tests, since it takes more than a moment")
     config.addinivalue_line("markers", "process: not among the quick tests, since it starts a process")
     sys.addaudithook(_note_start)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # begun in the background; its processes would ignore it too
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

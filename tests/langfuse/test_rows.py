@@ -58,7 +58,8 @@ def assert_types(read: Observation) -> None:
         value = getattr(read, item.name)
         kinds: dict[str, tuple[type, ...]] = {
             "id": (str,), "project_id": (str,), "type": (str,), "level": (str,), "start_ms": (int,),
-            "is_root": (bool,), "public": (bool,), "unsettled": (bool,), "metadata": (dict,),
+            "is_root": (bool,), "public": (bool,), "unsettled": (bool,), "had_surrogates": (bool,),
+            "own_fingerprint": (bytes, type(None)), "metadata": (dict,),
             "model_parameters": (dict,), "usage": (dict,),
             "cost": (dict,), "prices": (dict,), "tags": (tuple,), "prompt_version": (int, type(None)),
         }  # fmt: skip

@@ -370,3 +370,10 @@ def test_row_that_fails_again_keeps_its_letter(ledger: Ledger) -> None:
     assert ledger.dead_letters_due(1, 9, 10) == [kept]
     ledger.commit_result(1, [], [letter("t", "r", reason="refused now")])
     assert [(one.kind, one.next_try_ms) for one in ledger.dead_letters()] == [("rejected", None)]
+
+
+def test_raw_text_of_a_dead_letter_is_bounded(ledger: Ledger) -> None:
+    """One row of many megabytes would be kept in the state file."""
+    ledger.commit_result(1, [], [letter("t", "r", raw="x" * 100_000)])
+    (stored,) = ledger.dead_letters()
+    assert stored.raw == "x" * 20_000
