@@ -21,9 +21,10 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop_at_once)
     # Importing the libraries takes most of the start time, so signals are handled before.
-    from sync_worker.cli import main as run  # noqa: PLC0415
+    from sync_worker.cli import load  # noqa: PLC0415
     from sync_worker.cli.signals import handle_signals  # noqa: PLC0415
 
+    run = load()
     with handle_signals():
         code = run()
     # Python restores the default handlers at exit: a signal received then would replace the exit code.

@@ -1,49 +1,39 @@
-"""The command line: one module a command; `main` is the entry point."""
+"""The command line: `load` is the entry point, `parser` has what can be typed, `commands` one module a command."""
 
 from __future__ import annotations
 
 import argparse
 import logging
-import sys
-from collections.abc import Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Sequence
+from importlib import import_module
 
-from sync_worker import __version__
-from sync_worker.cli.commands import COMMANDS
-from sync_worker.cli.output import finish, prepare, print_help, print_json, say
+from sync_worker.cli.output import finish, prepare, print_json, say
+from sync_worker.cli.parser import build_parser
 from sync_worker.cli.signals import Interrupted
 from sync_worker.errors import ExitCode, SyncError
 
 log = logging.getLogger(__name__)
 
 
-class Parser(argparse.ArgumentParser):
-    """An ArgumentParser that prints through `output`: arguments that it quotes may contain control characters."""
+def load(argv: Sequence[str] | None = None) -> Callable[[], int]:
+    """Import the command that was typed; return what runs it and returns its exit code (see `errors.ExitCode`).
 
-    def _print_message(self, message: str, file: Any = None) -> None:
-        if message:
-            print_help(message, on_stdout=file is None or file is not sys.stderr)
-
-    def error(self, message: str) -> NoReturn:
-        """Print what is wrong with the arguments, and exit with 2."""
-        print_help(self.format_usage(), on_stdout=False)
-        say(f"{self.prog}: error: {message}")
-        self.exit(ExitCode.USAGE)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code (see `errors.ExitCode`)."""
+    After `--help`, `--version` and arguments that are wrong there is nothing left to run but the exit code.
+    """
     prepare()
     try:
         arguments = build_parser().parse_args(argv)
-    except SystemExit as ended:  # after --help, --version or a printed usage error
-        return finish(int(ended.code or ExitCode.OK))
-    return finish(_run(arguments))
+    except SystemExit as ended:
+        code = finish(int(ended.code or ExitCode.OK))
+        return lambda: code
+    module, function = arguments.command
+    run: Callable[[argparse.Namespace], int] = getattr(import_module(f"sync_worker.cli.commands.{module}"), function)
+    return lambda: finish(_run(run, arguments))
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _run(run: Callable[[argparse.Namespace], int], arguments: argparse.Namespace) -> int:
     try:
-        return int(arguments.run(arguments))
+        return int(run(arguments))
     except SyncError as error:
         for line in error.lines:
             say(f"sync-worker: {line}")
@@ -65,17 +55,3 @@ def _run(arguments: argparse.Namespace) -> int:
         if getattr(arguments, "json", False):
             print_json({"error": line, "exit_code": ExitCode.TRANSIENT})
         return ExitCode.TRANSIENT
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands."""
-    parser = Parser(
-        prog="sync-worker",
-        description="Syncs the observations of a Langfuse project to a Kelet project.",
-        epilog="Settings come from the environment, .env or sync.toml; `sync-worker config show` lists them.",
-    )
-    parser.add_argument("--version", action="version", version=f"sync-worker {__version__}")
-    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in COMMANDS:
-        command.add_to(subparsers)
-    return parser

@@ -10,7 +10,7 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from typing import Any, Protocol, TypeVar
+from typing import TypeVar
 
 from sync_worker.cli.output import say
 from sync_worker.cli.signals import restore_handlers
@@ -30,24 +30,6 @@ _T = TypeVar("_T")
 _LEASE_POLLS, _LEASE_PAUSE = 60, 0.5
 
 log = logging.getLogger(__name__)
-
-
-class Subparsers(Protocol):
-    """The subparsers to which a command adds itself (argparse has no public name for the type)."""
-
-    def add_parser(self, name: str, **options: Any) -> argparse.ArgumentParser:
-        """Add a command."""
-
-
-def add_common_options(parser: argparse.ArgumentParser, *, source: bool = False, json: bool = True) -> None:
-    """Add `--state`, `--json` for a command with a result, and `--source` for one that works on sources."""
-    parser.add_argument("--state", metavar="FILE", help="the state file (SYNC_STATE_PATH)")
-    if json:
-        parser.add_argument("--json", action="store_true", help="print the result as a JSON object on stdout")
-    if source:
-        parser.add_argument(
-            "--source", metavar="NAME", help="only this source of sync.toml, or this target of it: NAME/TARGET"
-        )
 
 
 def overrides_of(arguments: argparse.Namespace) -> dict[str, str]:

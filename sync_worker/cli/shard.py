@@ -5,15 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from sync_worker.cli.parser import INDEX_VARIABLE
 from sync_worker.errors import ConfigError
 from sync_worker.intervals import Interval
 from sync_worker.settings import WrongValueError, parse_duration, parse_time
 from sync_worker.sync.shards import Shard
 from sync_worker.times import iso_time, moment_ms
 
-#: Kubernetes sets it to the index of the pod in an Indexed Job
-#: (https://kubernetes.io/docs/concepts/workloads/controllers/job/#completion-mode).
-INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
 #: Each shard uses at least one request a minute, so more shards would exceed any limit.
 _MOST = 1_000
 

@@ -6,15 +6,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import httpx
-from langfuse.api.client import AsyncLangfuseAPI
-from langfuse.api.core import ApiError
-from langfuse.api.core.request_options import RequestOptions
 
 from sync_worker.errors import CredentialsRejected, SourcePaused, TransientError
 from sync_worker.json_text import parse
 from sync_worker.langfuse.client import LangfuseClient
+
+if TYPE_CHECKING:  # importing the SDK takes long, and most starts ask nothing of it
+    from langfuse.api.client import AsyncLangfuseAPI
+    from langfuse.api.core import ApiError
+    from langfuse.api.core.request_options import RequestOptions
 
 OPTIONS: RequestOptions = {"max_retries": 0, "timeout_in_seconds": 30}
 _PROJECTS = "/api/public/projects"
@@ -75,6 +78,8 @@ async def key_expiry(client: LangfuseClient, project: Project) -> datetime | Non
 @contextmanager
 def translated(client: LangfuseClient, path: str) -> Iterator[None]:
     """Translate errors of the SDK into those that the client raises."""
+    from langfuse.api.core import ApiError  # noqa: PLC0415
+
     with client.timed():
         try:
             yield
@@ -88,6 +93,8 @@ def translated(client: LangfuseClient, path: str) -> Iterator[None]:
 
 def api(client: LangfuseClient) -> AsyncLangfuseAPI:
     """Return the SDK's typed client over the connections of ours; it retries nothing and follows no redirect."""
+    from langfuse.api.client import AsyncLangfuseAPI  # noqa: PLC0415
+
     username, password = client.keys
     return AsyncLangfuseAPI(
         base_url=client.base_url,

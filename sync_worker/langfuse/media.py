@@ -17,7 +17,6 @@ from collections import OrderedDict
 from dataclasses import dataclass, replace
 
 import httpx
-from langfuse.api.core import ApiError
 
 from sync_worker.answers import unless_stopped
 from sync_worker.backoff import Backoff
@@ -167,6 +166,8 @@ class Media:
         return True
 
     async def _request_address(self, media_id: str, limit: int) -> str:
+        from langfuse.api.core import ApiError  # noqa: PLC0415 - takes long to import; few fields are media
+
         await self._client.admit(_PATH)
         try:
             answer = await api(self._client).media.get(media_id, request_options=OPTIONS)

@@ -13,16 +13,14 @@ import struct
 import time
 from pathlib import Path
 
-from sqlite_utils import Database
-
 from sync_worker.clock import Clock
 from sync_worker.errors import StateError
 from sync_worker.ledger.damage import damage_in
 from sync_worker.ledger.file_systems import on_network
 from sync_worker.ledger.ledger import Ledger
 from sync_worker.ledger.place import is_writable, make_private
+from sync_worker.ledger.schema import APPLICATION_ID, SCHEMA_VERSION
 from sync_worker.ledger.sqlite_errors import damaged, not_sqlite, translated_errors
-from sync_worker.ledger.steps import APPLICATION_ID, SCHEMA_VERSION, steps
 
 #: How long a writer waits for another process's transaction, in seconds; transactions here last milliseconds.
 BUSY_TIMEOUT = 30.0
@@ -179,9 +177,11 @@ def _migrate(path: Path, connection: sqlite3.Connection, clock: Clock, busy_time
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     is_new = version == 0
     if version < SCHEMA_VERSION:
+        from sync_worker.ledger.steps import migrate  # noqa: PLC0415 - with its libraries, which no other start needs
+
         connection.execute("BEGIN IMMEDIATE")  # two first starts at once: the second finds the steps done
         try:
-            steps.apply(Database(connection, execute_plugins=False))
+            migrate(connection)
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:

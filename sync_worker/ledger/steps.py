@@ -5,11 +5,12 @@ Each step runs in a transaction together with the note that it ran, so a kill in
 
 from __future__ import annotations
 
+import sqlite3
+
 from sqlite_utils import Database
 from sqlite_utils.migrations import Migrations
 
-#: Marks a file as ours in SQLite's header ("LfKl").
-APPLICATION_ID = 0x4C664B6C
+from sync_worker.ledger.schema import APPLICATION_ID
 
 steps = Migrations("sync_worker")
 
@@ -260,5 +261,6 @@ def step_11(db: Database) -> None:
     db.conn.execute("PRAGMA user_version = 11")
 
 
-#: The version this program writes.
-SCHEMA_VERSION = 11
+def migrate(connection: sqlite3.Connection) -> None:
+    """Run the steps that a file has not had, within the caller's transaction."""
+    steps.apply(Database(connection, execute_plugins=False))

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Any
 
-from langfuse import LangfuseOtelSpanAttributes as Names
-
 from sync_worker.json_text import dump, utf8
 from sync_worker.records import Observation
 from sync_worker.spans.context import RESERVED_KEY, TraceContext, session_of, user_of
+from sync_worker.spans.langfuse_sdk import names
 from sync_worker.spans.langfuse_sdk.attributes import Written, common, of_any_row, present, trace_io, written
 from sync_worker.spans.langfuse_sdk.sdks import LEGACY, sdk_of
 from sync_worker.spans.model import Attributes
@@ -31,7 +30,7 @@ def langfuse_fields(
     if sdk is not None:
         return written(row, originals, context, sdk, claimed)
     own = {
-        f"{Names.OBSERVATION_METADATA}.{key}": LEGACY.metadata(value)
+        f"{names.OBSERVATION_METADATA}.{key}": LEGACY.metadata(value)
         for key, value in originals.user.items()
         if key not in claimed and not key.startswith(RESERVED_KEY)
     }
@@ -50,9 +49,9 @@ def identity_attributes(
     user = context.user_id if overrides.user else user_of(row) or context.user_id
     found: Attributes = {"gen_ai.conversation.id": session or trace_id}
     if session:
-        found[Names.TRACE_SESSION_ID] = session
+        found[names.TRACE_SESSION_ID] = session
     if user:
-        found[Names.TRACE_USER_ID] = user
+        found[names.TRACE_USER_ID] = user
     return found
 
 

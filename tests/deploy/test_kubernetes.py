@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from sync_worker import __version__
-from sync_worker.cli.shard import INDEX_VARIABLE, full_range, shard_of
+from sync_worker.cli.parser import INDEX_VARIABLE
+from sync_worker.cli.shard import full_range, shard_of
 from sync_worker.errors import ExitCode
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sync_worker import errors
-from sync_worker.cli import build_parser
+from sync_worker.cli.parser import build_parser
 from sync_worker.settings import dotenv_example
 from sync_worker.settings import table as settings_table
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sync_worker.cli import build_parser
+from sync_worker.cli.parser import build_parser
 from sync_worker.errors import ExitCode
 from sync_worker.settings.model import ALIASES, FIELDS, SECRETS, file_name_of
 from tests.docs.pages import FILES_WITH_COMMANDS, PAGES, anchors, code_lines, inline_code, links, started

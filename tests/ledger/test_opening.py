@@ -15,8 +15,9 @@ from sqlite_utils.migrations import Migrations
 from sync_worker.errors import StateError
 from sync_worker.intervals import Interval
 from sync_worker.ledger import Ledger, file, file_systems, open_ledger
+from sync_worker.ledger.schema import SCHEMA_VERSION
 from sync_worker.ledger.sources import memory_name
-from sync_worker.ledger.steps import SCHEMA_VERSION, step_1, steps
+from sync_worker.ledger.steps import step_1, steps
 from tests.ledger.made import another_program, letter, note, picture, span
 from tests.support.clock import VirtualClock
 from tests.support.state import put
@@ -111,7 +112,7 @@ def test_step_that_raises_leaves_the_old_version(
         if broken:
             raise StateError("in the middle")
 
-    monkeypatch.setattr(file, "steps", next_steps)
+    monkeypatch.setattr("sync_worker.ledger.steps.steps", next_steps)
     monkeypatch.setattr(file, "SCHEMA_VERSION", version[0][0] + 1)
     _refused(path, clock, "in the middle")
 

@@ -110,7 +110,12 @@ def is_killed(mutant: Mutant, tests: Sequence[str]) -> bool:
 def load_libraries() -> None:
     """Import what tests and program import, so that no fork has to, and forget what is to be imported mutated."""
     with contextlib.redirect_stdout(None):
-        for name in ("sync_worker.cli", "tests.sync.world", "tests.langfuse.conftest", "tests.kelet.conftest"):
+        for name in (
+            "sync_worker.cli.commands.run",
+            "tests.sync.world",
+            "tests.langfuse.conftest",
+            "tests.kelet.conftest",
+        ):
             __import__(name)
     for name in [name for name in sys.modules if name.partition(".")[0] in {"sync_worker", "tests"}]:
         if not name.startswith("tests.mutation") and name != "tests":

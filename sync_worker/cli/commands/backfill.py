@@ -6,9 +6,9 @@ import argparse
 import os
 from collections.abc import Iterable
 
-from sync_worker.cli.common import Subparsers, add_common_options, run_async, select_sources, settings_for, state_file
+from sync_worker.cli.common import run_async, select_sources, settings_for, state_file
 from sync_worker.cli.jobs import Job, run_job
-from sync_worker.cli.shard import INDEX_VARIABLE, full_range, shard_of
+from sync_worker.cli.shard import full_range, shard_of
 from sync_worker.clock import SystemClock
 from sync_worker.errors import ConfigError
 from sync_worker.intervals import Interval
@@ -18,33 +18,6 @@ from sync_worker.sync.engine import Engine
 from sync_worker.sync.shards import Shard
 from sync_worker.sync.source import ScoreChoice
 from sync_worker.times import iso_time, moment_ms, span_ms
-
-
-def add_to(subparsers: Subparsers) -> None:
-    """Add the command."""
-    parser = subparsers.add_parser("backfill", help="sync the history between two times; a rerun resumes")
-    add_interval_options(parser, required=True)
-    parser.add_argument(
-        "--shard",
-        metavar="I/N",
-        help=f"only shard I of N, counted from 0, with a state file of its own, usually on its own machine; "
-        f"`auto/N` takes I from {INDEX_VARIABLE}",
-    )
-    parser.add_argument(
-        "--scores",
-        choices=("too", "only", "none"),
-        help="whether scores of the interval are sent as signals: after the spans, alone, or not "
-        "(default: too, where SYNC_SCORES is on)",
-    )
-    add_common_options(parser, source=True)
-    parser.set_defaults(run=run)
-
-
-def add_interval_options(parser: argparse.ArgumentParser, *, required: bool) -> None:
-    """Add `--from` and `--to`."""
-    when = "an ISO-8601 time (2026-01-31T00:00:00Z), a duration before now (30d) or `now`"
-    parser.add_argument("--from", dest="start", metavar="TIME", required=required, help=when)
-    parser.add_argument("--to", dest="end", metavar="TIME", required=required, help=when)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -13,8 +13,6 @@ from functools import partial
 
 from sync_worker.backoff import Backoff
 from sync_worker.cli.common import (
-    Subparsers,
-    add_common_options,
     ignored_starts,
     run_async,
     select_sources,
@@ -74,16 +72,6 @@ class Findings:
         """Add a failed check with its exit code."""
         self.note(name, found, ok=False)
         self.codes.append(code)
-
-
-def add_to(subparsers: Subparsers) -> None:
-    """Add the command."""
-    parser = subparsers.add_parser("check", help="settings, credentials, API, clocks, state file; sends no trace")
-    parser.add_argument(
-        "--skip-target", action="store_true", help="do not check the target and its key with an empty request"
-    )
-    add_common_options(parser, source=True)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

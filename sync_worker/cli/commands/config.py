@@ -5,19 +5,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 
-from sync_worker.cli.common import Subparsers, add_common_options, ignored_starts, overrides_of, state_file
+from sync_worker.cli.common import ignored_starts, overrides_of, state_file
 from sync_worker.cli.output import print_json, print_table, say
 from sync_worker.clock import SystemClock
 from sync_worker.errors import SyncError
 from sync_worker.settings import Settings, load
-
-
-def add_to(subparsers: Subparsers) -> None:
-    """Add the command."""
-    parser = subparsers.add_parser("config", help="every setting, its value and where it came from")
-    show = parser.add_subparsers(metavar="show", required=True).add_parser("show", help="print the settings")
-    add_common_options(show)
-    show.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

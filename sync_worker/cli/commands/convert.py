@@ -5,44 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import get_args
 
-from sync_worker.cli.common import Subparsers, add_common_options
 from sync_worker.cli.jobs import for_each_source
 from sync_worker.cli.output import print_json, say
 from sync_worker.errors import ConfigError, ExitCode, RecordRejected
 from sync_worker.langfuse.saved import read_saved
-from sync_worker.records import Api
 from sync_worker.runs.preview import Preview, preview
-from sync_worker.spans.model import AttributeProfile, Conversion
+from sync_worker.spans.model import Conversion
 from sync_worker.spans.otlp_json import otlp_json
 from sync_worker.sync.source import SourceSync
 
 #: `kelet.project` of spans that are converted without settings.
 _PROJECT = "example"
-
-
-def add_to(subparsers: Subparsers) -> None:
-    """Add the command."""
-    parser = subparsers.add_parser(
-        "convert", help="print the spans of observations in a file as OTLP/JSON; sends nothing"
-    )
-    parser.add_argument("file", metavar="FILE", nargs="?", help="a JSON response of Langfuse's API, or - for stdin")
-    parser.add_argument("--trace", metavar="ID", help="read this trace from Langfuse instead of a file")
-    parser.add_argument(
-        "--api",
-        metavar="API",
-        choices=get_args(Api),
-        help="API generation of a file; detected from its fields if unset",
-    )
-    parser.add_argument(
-        "--attributes",
-        metavar="PROFILE",
-        choices=get_args(AttributeProfile),
-        help="attribute conventions for a file, as SYNC_ATTRIBUTES",
-    )
-    add_common_options(parser, source=True, json=False)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

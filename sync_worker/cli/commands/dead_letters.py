@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sync_worker.cli.common import (
-    Subparsers,
-    add_common_options,
     hold_lease,
     run_async,
     run_with_heartbeats,
@@ -25,34 +23,7 @@ from sync_worker.settings import Settings
 from sync_worker.sync.engine import Engine, overall
 from sync_worker.times import iso_time
 
-_PAGE, _MAX_PAGE = 100, 1_000_000  # dead letters that `list` prints at once
 _CHUNK = 500  # dead letters that `retry` and `drop` handle at once
-
-
-def add_to(subparsers: Subparsers) -> None:
-    """Add the command and its three verbs."""
-    parser = subparsers.add_parser("dead-letters", help="list, retry or drop dead letters")
-    verbs = parser.add_subparsers(metavar="list|retry|drop", required=True)
-    listing = verbs.add_parser("list", help="list dead letters and their reasons, page by page")
-    listing.add_argument(
-        "--limit",
-        type=_number(1, _MAX_PAGE),
-        default=_PAGE,
-        metavar="N",
-        help=f"maximum number of dead letters on a page (default: {_PAGE})",
-    )
-    listing.add_argument("--after", type=_number(0), default=0, metavar="ID", help="only dead letters after this one")
-    add_common_options(listing)
-    listing.set_defaults(run=run_list)
-    for name, run, words in (
-        ("retry", run_retry, "read observations and scores again from Langfuse by id and send them"),
-        ("drop", run_drop, "delete dead letters; their observations count as synced"),
-    ):
-        verb = verbs.add_parser(name, help=words)
-        verb.add_argument("ids", nargs="*", type=_number(1), metavar="ID", help="as `dead-letters list` shows them")
-        verb.add_argument("--all", action="store_true", help="every dead letter")
-        add_common_options(verb)
-        verb.set_defaults(run=run)
 
 
 def run_list(arguments: argparse.Namespace) -> int:
@@ -121,19 +92,6 @@ async def _retry(
         arguments, result, f"{sent} sent, {rejected} rejected again, {left} left as they were (nothing to read)"
     )
     return overall([code, ExitCode.DEAD_LETTERS if rejected else ExitCode.OK])
-
-
-def _number(minimum: int, maximum: int = 2**63 - 1) -> Callable[[str], int]:
-    """Return a parser of integers for argparse, which reports its ValueError. SQLite's integers end at 2**63 - 1."""
-
-    def parse(text: str) -> int:
-        number = int(text)
-        if not minimum <= number <= maximum:
-            raise ValueError(text)
-        return number
-
-    parse.__name__ = "number"  # as argparse names it: `invalid number value`
-    return parse
 
 
 async def _retry_page(engine: Engine, letters: Sequence[DeadLetter]) -> tuple[list[SourceReport], int]:

@@ -9,9 +9,10 @@ import tempfile
 from pathlib import Path
 
 from sync_worker.cli.commands.once import ONE_CYCLE
-from sync_worker.cli.common import Subparsers, run_async, state_file
+from sync_worker.cli.common import run_async, state_file
 from sync_worker.cli.jobs import run_job
 from sync_worker.cli.output import print_line, say
+from sync_worker.cli.parser import SHOWN_TRACES
 from sync_worker.clock import SystemClock
 from sync_worker.demo.langfuse_server import RecordedLangfuse
 from sync_worker.demo.receiver import OtlpReceiver, ReceivedSignal
@@ -21,16 +22,7 @@ from sync_worker.demo.tree import render
 from sync_worker.settings import load
 from sync_worker.watch import logs
 
-_SHOWN_TRACES = 12
 _SHOWN_CHARACTERS = 60  # of what a signal says
-
-
-def add_to(subparsers: Subparsers) -> None:
-    """Add the command."""
-    parser = subparsers.add_parser("demo", help="a complete sync of recorded data, without an account")
-    parser.add_argument("--all", action="store_true", help=f"show every trace, not only {_SHOWN_TRACES}")
-    parser.add_argument("--json", action="store_true", help="print the run's report as a JSON object on stdout")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -66,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
                 lambda: run_job(ONE_CYCLE, settings, settings.sources, ledger, clock, as_json=arguments.json), clock
             )
         if not arguments.json:
-            limit = None if arguments.all else _SHOWN_TRACES
+            limit = None if arguments.all else SHOWN_TRACES
             color = sys.stdout is not None and sys.stdout.isatty()
             for line in render(receiver.spans, limit_traces=limit, color=color).split("\n"):
                 print_line(line, styled=color)

@@ -5,18 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from sync_worker.cli.common import Subparsers, add_common_options
 from sync_worker.cli.jobs import for_each_source
 from sync_worker.cli.output import print_json, print_line, print_table
 from sync_worker.sync.source import SourceSync
-
-
-def add_to(subparsers: Subparsers) -> None:
-    """Add the command."""
-    parser = subparsers.add_parser("explain", help="why a trace is, or is not, in Kelet")
-    parser.add_argument("trace", metavar="TRACE", help="trace id of Langfuse")
-    add_common_options(parser, source=True)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

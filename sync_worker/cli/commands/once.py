@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 
 from sync_worker.cli.common import (
-    Subparsers,
-    add_common_options,
     run_async,
     select_sources,
     settings_for,
@@ -18,13 +16,6 @@ from sync_worker.clock import SystemClock
 from sync_worker.ledger.lease import LIVE
 
 ONE_CYCLE = Job("once", LIVE, lambda engine, source, progress: engine.live(source, progress))
-
-
-def add_to(subparsers: Subparsers) -> None:
-    """Add the command."""
-    parser = subparsers.add_parser("once", help="one cycle of every source, for cron and CronJob")
-    add_common_options(parser, source=True)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

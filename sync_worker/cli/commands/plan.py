@@ -4,22 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from sync_worker.cli.commands.backfill import add_interval_options, check_interval, interval_of
-from sync_worker.cli.common import Subparsers, add_common_options
+from sync_worker.cli.commands.backfill import check_interval, interval_of
 from sync_worker.cli.jobs import for_each_source
 from sync_worker.cli.output import print_json, print_line
 from sync_worker.runs.estimate import Estimate
 from sync_worker.sync.source import SourceSync
-
-
-def add_to(subparsers: Subparsers) -> None:
-    """Add the command."""
-    parser = subparsers.add_parser(
-        "plan", help="estimate the cost of a backfill: observations, requests, minutes, bytes"
-    )
-    add_interval_options(parser, required=True)
-    add_common_options(parser, source=True)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

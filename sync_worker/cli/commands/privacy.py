@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from sync_worker.cli.common import Subparsers, add_common_options, select_sources, settings_for
+from sync_worker.cli.common import select_sources, settings_for
 from sync_worker.cli.jobs import for_each_source
 from sync_worker.cli.output import print_json, print_line, print_table, say
 from sync_worker.errors import ConfigError, ExitCode, RecordRejected
@@ -16,25 +16,7 @@ from sync_worker.runs.privacy_test import PrivacyTest
 from sync_worker.sync.protection import protection_of
 from sync_worker.sync.source import SourceSync
 
-_MOST, _LARGEST = 1_000, 100_000  # observations
-
-
-def add_to(subparsers: Subparsers) -> None:
-    """Add the command."""
-    parser = subparsers.add_parser("privacy", help="what the rules of redaction find; sends nothing")
-    test = parser.add_subparsers(metavar="test", required=True).add_parser(
-        "test", help="try the rules of redaction on the newest observations, traces or a file; sends nothing"
-    )
-    test.add_argument("file", metavar="FILE", nargs="?", help="a JSON response of Langfuse's API, or - for stdin")
-    test.add_argument("--trace", metavar="ID", action="append", default=[], help="only this trace; may be repeated")
-    test.add_argument(
-        "--observations", metavar="N", type=int, default=_MOST, help=f"at most so many of the newest (default: {_MOST})"
-    )
-    test.add_argument(
-        "--samples", action="store_true", help="show samples before and after, which a terminal shows anyway"
-    )
-    add_common_options(test, source=True)
-    test.set_defaults(run=run)
+_LARGEST = 100_000  # observations
 
 
 def run(arguments: argparse.Namespace) -> int:

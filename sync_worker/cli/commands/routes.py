@@ -4,27 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from sync_worker.cli.commands.backfill import add_interval_options, check_interval, interval_of
-from sync_worker.cli.common import Subparsers, add_common_options
+from sync_worker.cli.commands.backfill import check_interval, interval_of
 from sync_worker.cli.jobs import for_each_source
 from sync_worker.cli.output import print_json, print_line, print_table
 from sync_worker.runs.route_test import RouteTest
 from sync_worker.sync.source import SourceSync
-
-_TRACES = 1_000
-
-
-def add_to(subparsers: Subparsers) -> None:
-    """Add the command."""
-    parser = subparsers.add_parser("routes", help="what filters and routes would do with real traces")
-    actions = parser.add_subparsers(metavar="ACTION", required=True)
-    test = actions.add_parser(
-        "test", help="count the newest traces by the rule that takes them, and by Kelet project; sends nothing"
-    )
-    add_interval_options(test, required=False)
-    test.add_argument("--traces", metavar="N", type=int, default=_TRACES, help=f"about how many traces ({_TRACES})")
-    add_common_options(test, source=True)
-    test.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -6,8 +6,6 @@ import argparse
 import logging
 
 from sync_worker.cli.common import (
-    Subparsers,
-    add_common_options,
     hold_lease,
     run_async,
     select_sources,
@@ -23,13 +21,6 @@ from sync_worker.settings import Settings, format_duration
 from sync_worker.sync.engine import Engine
 
 log = logging.getLogger(__name__)
-
-
-def add_to(subparsers: Subparsers) -> None:
-    """Add the command."""
-    parser = subparsers.add_parser("run", help="cycles on a schedule, until SIGTERM")
-    add_common_options(parser, source=True, json=False)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -7,7 +7,6 @@ import json
 from typing import TYPE_CHECKING
 
 from sync_worker.cli.commands.backfill import check_interval, interval_of
-from sync_worker.cli.common import Subparsers, add_common_options
 from sync_worker.cli.jobs import for_each_source
 from sync_worker.cli.output import print_json, print_line
 from sync_worker.sync.source import SourceSync
@@ -15,20 +14,7 @@ from sync_worker.sync.source import SourceSync
 if TYPE_CHECKING:
     from sync_worker.runs.score_preview import NamePreview, ScorePreview
 
-_FROM = "14d"
 _MOST = 1_000  # scores that are read
-
-
-def add_to(subparsers: Subparsers) -> None:
-    """Add the command and its verb."""
-    parser = subparsers.add_parser("scores", help="show what scores become as signals")
-    verbs = parser.add_subparsers(metavar="test", required=True)
-    test = verbs.add_parser("test", help="show what each score name would become, with examples; sends nothing")
-    when = "an ISO-8601 time, a duration before now or `now`"
-    test.add_argument("--from", dest="start", metavar="TIME", default=_FROM, help=f"{when} (default: {_FROM})")
-    test.add_argument("--to", dest="end", metavar="TIME", default="now", help=f"{when} (default: now)")
-    add_common_options(test, source=True)
-    test.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-from sync_worker.cli.common import Subparsers, add_common_options
 from sync_worker.cli.jobs import for_each_source
 from sync_worker.cli.output import print_json, print_line
 from sync_worker.errors import ExitCode
@@ -12,19 +11,6 @@ from sync_worker.ledger.lease import SEND
 from sync_worker.runs.send import SendResult
 from sync_worker.sync.engine import overall
 from sync_worker.sync.source import SourceSync
-
-
-def add_to(subparsers: Subparsers) -> None:
-    """Add the command."""
-    parser = subparsers.add_parser("send", help="send traces by id now; what was sent is not sent again")
-    parser.add_argument("traces", metavar="TRACE", nargs="+", help="trace id of Langfuse")
-    parser.add_argument(
-        "--again",
-        action="store_true",
-        help="send all observations of the traces, also those that were sent; under the same ids",
-    )
-    add_common_options(parser, source=True)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

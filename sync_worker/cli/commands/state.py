@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from sync_worker.cli.common import (
-    Subparsers,
-    add_common_options,
     hold_lease,
     run_async,
     select_sources,
@@ -28,31 +26,6 @@ from sync_worker.ledger.merging import Merged, merge
 from sync_worker.settings import Source
 from sync_worker.sync.engine import Engine
 from sync_worker.sync.identities import Identities
-
-
-def add_to(subparsers: Subparsers) -> None:
-    """Add the command and its verbs."""
-    parser = subparsers.add_parser(
-        "state", help="merge state files; decide about a copy, or about a project that moved"
-    )
-    verbs = parser.add_subparsers(metavar="merge|confirm|adopt|separate", required=True)
-    verb = verbs.add_parser("merge", help="merge other state files into this one; repeating it changes nothing")
-    verb.add_argument("files", nargs="+", metavar="FILE", help="the state file of a shard")
-    verb.add_argument(
-        "--by-id", action="store_true", help="a project with the same id at another address is the same project"
-    )
-    add_common_options(verb)
-    verb.set_defaults(run=run_merge)
-    verb = verbs.add_parser("confirm", help="continue with this state file, although it is a copy")
-    add_common_options(verb)
-    verb.set_defaults(run=run_confirm)
-    verb = verbs.add_parser("adopt", help="a source is the project that is stored under another address")
-    verb.add_argument("--from", dest="old", metavar="URL", help="that address, if there are several")
-    add_common_options(verb, source=True)
-    verb.set_defaults(run=run_adopt)
-    verb = verbs.add_parser("separate", help="a source is a different project than the stored one with the same id")
-    add_common_options(verb, source=True)
-    verb.set_defaults(run=run_separate)
 
 
 def run_merge(arguments: argparse.Namespace) -> int:

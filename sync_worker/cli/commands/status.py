@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
-from sync_worker.cli.common import Subparsers, add_common_options, settings_for, state_file
+from sync_worker.cli.common import settings_for, state_file
 from sync_worker.cli.output import print_json, print_line
 from sync_worker.clock import SystemClock
 from sync_worker.intervals import Interval, contiguous_end, gaps
@@ -27,13 +27,6 @@ from sync_worker.times import iso_time, span_ms
 _SCORE_STATES = (
     "sent", "filtered", "ignored", "gone", "no_trace", "experiment", "rejected", "deleted"
 )  # fmt: skip
-
-
-def add_to(subparsers: Subparsers) -> None:
-    """Add the command."""
-    parser = subparsers.add_parser("status", help="watermark, lag, pending traces, dead letters; offline")
-    add_common_options(parser)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

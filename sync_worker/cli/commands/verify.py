@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from sync_worker.cli.commands.backfill import add_interval_options, check_interval, interval_of
-from sync_worker.cli.common import Subparsers, add_common_options
+from sync_worker.cli.commands.backfill import check_interval, interval_of
 from sync_worker.cli.jobs import for_each_source
 from sync_worker.cli.output import print_json, print_line
 from sync_worker.errors import ConfigError, ExitCode
@@ -14,28 +13,6 @@ from sync_worker.runs.verify import Hour, Verdict
 from sync_worker.sync.engine import overall
 from sync_worker.sync.source import SourceSync
 from sync_worker.times import iso_time
-
-
-def add_to(subparsers: Subparsers) -> None:
-    """Add the command."""
-    parser = subparsers.add_parser(
-        "verify", help="compare completed intervals with Langfuse; exit 6 when observations are missing"
-    )
-    add_interval_options(parser, required=False)
-    parser.add_argument(
-        "--repair", action="store_true", help="reopen intervals with missing observations: the next run sends them"
-    )
-    parser.add_argument(
-        "--resend", action="store_true", help="with --repair: send missing observations now, in this run"
-    )
-    parser.add_argument(
-        "--again",
-        action="store_true",
-        help="with --resend: also in hours for which only the count is kept; all observations of such an hour are sent "
-        "again, under the same ids",
-    )
-    add_common_options(parser, source=True)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -6,12 +6,11 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from langfuse import LangfuseOtelSpanAttributes as Names
-
 from sync_worker.json_text import dump, parse
 from sync_worker.records import Observation
 from sync_worker.spans.context import RESERVED_KEY, TraceContext
 from sync_worker.spans.ids import source_parent_id
+from sync_worker.spans.langfuse_sdk import names
 from sync_worker.spans.langfuse_sdk.sdks import Sdk
 from sync_worker.spans.langfuse_sdk.usage import is_cost_computed, usage_as_given
 from sync_worker.spans.model import Attributes, AttributeValue
@@ -45,43 +44,43 @@ def written(
         row=present(
             common(row)
             | {
-                Names.OBSERVATION_MODEL_PARAMETERS: _parameters(row, originals),
-                Names.OBSERVATION_USAGE_DETAILS: dump(usage) if usage else None,
-                Names.OBSERVATION_COST_DETAILS: dump(row.cost) if given_cost else None,
-                Names.IS_APP_ROOT: True if row.is_root and sdk.marks_roots else None,
+                names.OBSERVATION_MODEL_PARAMETERS: _parameters(row, originals),
+                names.OBSERVATION_USAGE_DETAILS: dump(usage) if usage else None,
+                names.OBSERVATION_COST_DETAILS: dump(row.cost) if given_cost else None,
+                names.IS_APP_ROOT: True if row.is_root and sdk.marks_roots else None,
             }
             | (trace_io(row) if sdk.has_trace_io else {})
         ),
         trace=present(of_any_row(row, context) if sdk.is_legacy else _trace_fields(row, originals, context, sdk)),
     )
     if is_guess:
-        found.guessed.add(Names.OBSERVATION_USAGE_DETAILS)
+        found.guessed.add(names.OBSERVATION_USAGE_DETAILS)
     for key, value in originals.user.items():
         if key not in claimed and not key.startswith(RESERVED_KEY):
             _metadata(key, value, row, context, sdk, found)
     for key in context.handed_down.told:
         if key in context.metadata:
-            found.row.setdefault(_name(Names.TRACE_METADATA, key), _of_trace(key, context.metadata[key], context, sdk))
+            found.row.setdefault(_name(names.TRACE_METADATA, key), _of_trace(key, context.metadata[key], context, sdk))
     return found
 
 
 def common(row: Observation) -> dict[str, AttributeValue | None]:
     """Return the fields that all SDKs write alike."""
     return {
-        Names.OBSERVATION_TYPE: row.type.lower(),
-        Names.OBSERVATION_LEVEL: None if row.level == "DEFAULT" else row.level,
-        Names.OBSERVATION_STATUS_MESSAGE: row.status_message,
-        Names.OBSERVATION_INPUT: row.input,
-        Names.OBSERVATION_OUTPUT: row.output,
-        Names.OBSERVATION_MODEL: row.model,
-        Names.OBSERVATION_MODEL_PARAMETERS: dump(typed(row.model_parameters)) if row.model_parameters else None,
-        Names.OBSERVATION_USAGE_DETAILS: dump(row.usage) if row.usage else None,
-        Names.OBSERVATION_COST_DETAILS: dump(row.cost) if row.cost else None,
-        Names.OBSERVATION_COMPLETION_START_TIME: (
+        names.OBSERVATION_TYPE: row.type.lower(),
+        names.OBSERVATION_LEVEL: None if row.level == "DEFAULT" else row.level,
+        names.OBSERVATION_STATUS_MESSAGE: row.status_message,
+        names.OBSERVATION_INPUT: row.input,
+        names.OBSERVATION_OUTPUT: row.output,
+        names.OBSERVATION_MODEL: row.model,
+        names.OBSERVATION_MODEL_PARAMETERS: dump(typed(row.model_parameters)) if row.model_parameters else None,
+        names.OBSERVATION_USAGE_DETAILS: dump(row.usage) if row.usage else None,
+        names.OBSERVATION_COST_DETAILS: dump(row.cost) if row.cost else None,
+        names.OBSERVATION_COMPLETION_START_TIME: (
             None if row.completion_start_ms is None else f'"{iso_time(row.completion_start_ms)}"'
         ),
-        Names.OBSERVATION_PROMPT_NAME: row.prompt_name,
-        Names.OBSERVATION_PROMPT_VERSION: row.prompt_version,
+        names.OBSERVATION_PROMPT_NAME: row.prompt_name,
+        names.OBSERVATION_PROMPT_VERSION: row.prompt_version,
     }
 
 
@@ -125,14 +124,14 @@ def _trace_fields(
 ) -> dict[str, AttributeValue | None]:
     resource = originals.resource
     named_by_server = row.trace_name in _names_by_server(row, context)
-    on_resource = sdk.language == "python" and sdk.major < 4 and row.release == resource.get(Names.RELEASE)
+    on_resource = sdk.language == "python" and sdk.major < 4 and row.release == resource.get(names.RELEASE)
     return {
-        Names.TRACE_NAME: None if named_by_server else row.trace_name,
-        Names.TRACE_TAGS: list(row.tags) or None if "langfuse_tags" not in originals.user else None,
-        Names.TRACE_PUBLIC: True if row.public else None,
-        Names.ENVIRONMENT: None if row.environment == _NO_ENVIRONMENT else row.environment,
-        Names.RELEASE: None if on_resource else row.release,
-        Names.VERSION: None if row.version == resource.get("service.version") else row.version,
+        names.TRACE_NAME: None if named_by_server else row.trace_name,
+        names.TRACE_TAGS: list(row.tags) or None if "langfuse_tags" not in originals.user else None,
+        names.TRACE_PUBLIC: True if row.public else None,
+        names.ENVIRONMENT: None if row.environment == _NO_ENVIRONMENT else row.environment,
+        names.RELEASE: None if on_resource else row.release,
+        names.VERSION: None if row.version == resource.get("service.version") else row.version,
     }
 
 
@@ -146,17 +145,17 @@ def _names_by_server(row: Observation, context: TraceContext) -> set[str | None]
 def of_any_row(row: Observation, context: TraceContext) -> dict[str, AttributeValue | None]:
     """Return the trace's fields for a row that may not hold them itself: its trace does."""
     return {
-        Names.TRACE_NAME: row.trace_name or context.trace_name or context.root_name,
-        Names.TRACE_TAGS: list(row.tags or context.tags) or None,
-        Names.TRACE_PUBLIC: True if row.public or context.public else None,
-        Names.ENVIRONMENT: row.environment or context.environment,
-        Names.RELEASE: row.release or context.release,
-        Names.VERSION: row.version or context.version,
+        names.TRACE_NAME: row.trace_name or context.trace_name or context.root_name,
+        names.TRACE_TAGS: list(row.tags or context.tags) or None,
+        names.TRACE_PUBLIC: True if row.public or context.public else None,
+        names.ENVIRONMENT: row.environment or context.environment,
+        names.RELEASE: row.release or context.release,
+        names.VERSION: row.version or context.version,
     }
 
 
 def _metadata(key: str, value: Any, row: Observation, context: TraceContext, sdk: Sdk, found: Written) -> None:
-    own_key, trace_key = _name(Names.OBSERVATION_METADATA, key), _name(Names.TRACE_METADATA, key)
+    own_key, trace_key = _name(names.OBSERVATION_METADATA, key), _name(names.TRACE_METADATA, key)
     handed_down = context.handed_down
     if sdk.is_legacy and row.is_synthetic_root:  # its metadata is the trace's
         found.row[trace_key] = _of_trace(key, value, context, sdk)

@@ -1,0 +1,329 @@
+"""What can be typed: every command with its options.
+
+What a command runs with is imported when it runs, so `--help` and `--version` need none of it. A command is a module of
+`commands`, and its function `run`; each verb of one that has several is a function of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn, Protocol, get_args
+
+from sync_worker import __version__
+from sync_worker.cli.output import print_help, say
+from sync_worker.errors import ExitCode
+from sync_worker.records import Api
+from sync_worker.spans.model import AttributeProfile
+
+#: Kubernetes sets it to the index of the pod in an Indexed Job
+#: (https://kubernetes.io/docs/concepts/workloads/controllers/job/#completion-mode).
+INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
+
+#: Traces that `demo` shows without `--all`.
+SHOWN_TRACES = 12
+_LETTERS, _MOST_LETTERS = 100, 1_000_000  # dead letters that `dead-letters list` prints at once
+_OBSERVATIONS = 1_000  # observations that `privacy test` reads
+_TRACES = 1_000  # traces that `routes test` reads
+_SCORES_FROM = "14d"  # where `scores test` begins
+
+
+class _Subparsers(Protocol):
+    """The subparsers to which a command is added (argparse has no public name for the type)."""
+
+    def add_parser(self, name: str, **options: Any) -> argparse.ArgumentParser:
+        """Add a command."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """An ArgumentParser that prints through `output`: arguments that it quotes may contain control characters."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        if message:
+            print_help(message, on_stdout=file is None or file is not sys.stderr)
+
+    def error(self, message: str) -> NoReturn:
+        """Print what is wrong with the arguments, and exit with 2."""
+        print_help(self.format_usage(), on_stdout=False)
+        say(f"{self.prog}: error: {message}")
+        self.exit(ExitCode.USAGE)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands. It sets `command`: the module of `commands`, and its function."""
+    parser = _Parser(
+        prog="sync-worker",
+        description="Syncs the observations of a Langfuse project to a Kelet project.",
+        epilog="Settings come from the environment, .env or sync.toml; `sync-worker config show` lists them.",
+    )
+    parser.add_argument("--version", action="version", version=f"sync-worker {__version__}")
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    for add in (  # in the order of the help
+        _add_demo, _add_check, _add_once, _add_run, _add_plan, _add_backfill, _add_status, _add_verify, _add_explain,
+        _add_send, _add_convert, _add_routes, _add_privacy, _add_scores, _add_dead_letters, _add_state, _add_config,
+    ):  # fmt: skip
+        add(subparsers)
+    return parser
+
+
+def _runs(parser: argparse.ArgumentParser, module: str, function: str = "run") -> None:
+    """Set the module of `commands` that is imported, and its function."""
+    parser.set_defaults(command=(module, function))
+
+
+def _add_demo(subparsers: _Subparsers) -> None:
+    parser = subparsers.add_parser("demo", help="a complete sync of recorded data, without an account")
+    parser.add_argument("--all", action="store_true", help=f"show every trace, not only {SHOWN_TRACES}")
+    parser.add_argument("--json", action="store_true", help="print the run's report as a JSON object on stdout")
+    _runs(parser, "demo")
+
+
+def _add_check(subparsers: _Subparsers) -> None:
+    parser = subparsers.add_parser("check", help="settings, credentials, API, clocks, state file; sends no trace")
+    parser.add_argument(
+        "--skip-target", action="store_true", help="do not check the target and its key with an empty request"
+    )
+    _add_common_options(parser, source=True)
+    _runs(parser, "check")
+
+
+def _add_once(subparsers: _Subparsers) -> None:
+    parser = subparsers.add_parser("once", help="one cycle of every source, for cron and CronJob")
+    _add_common_options(parser, source=True)
+    _runs(parser, "once")
+
+
+def _add_run(subparsers: _Subparsers) -> None:
+    parser = subparsers.add_parser("run", help="cycles on a schedule, until SIGTERM")
+    _add_common_options(parser, source=True, json=False)
+    _runs(parser, "run")
+
+
+def _add_plan(subparsers: _Subparsers) -> None:
+    parser = subparsers.add_parser(
+        "plan", help="estimate the cost of a backfill: observations, requests, minutes, bytes"
+    )
+    _add_interval_options(parser, required=True)
+    _add_common_options(parser, source=True)
+    _runs(parser, "plan")
+
+
+def _add_backfill(subparsers: _Subparsers) -> None:
+    parser = subparsers.add_parser("backfill", help="sync the history between two times; a rerun resumes")
+    _add_interval_options(parser, required=True)
+    parser.add_argument(
+        "--shard",
+        metavar="I/N",
+        help=f"only shard I of N, counted from 0, with a state file of its own, usually on its own machine; "
+        f"`auto/N` takes I from {INDEX_VARIABLE}",
+    )
+    parser.add_argument(
+        "--scores",
+        choices=("too", "only", "none"),
+        help="whether scores of the interval are sent as signals: after the spans, alone, or not "
+        "(default: too, where SYNC_SCORES is on)",
+    )
+    _add_common_options(parser, source=True)
+    _runs(parser, "backfill")
+
+
+def _add_status(subparsers: _Subparsers) -> None:
+    parser = subparsers.add_parser("status", help="watermark, lag, pending traces, dead letters; offline")
+    _add_common_options(parser)
+    _runs(parser, "status")
+
+
+def _add_verify(subparsers: _Subparsers) -> None:
+    parser = subparsers.add_parser(
+        "verify", help="compare completed intervals with Langfuse; exit 6 when observations are missing"
+    )
+    _add_interval_options(parser, required=False)
+    parser.add_argument(
+        "--repair", action="store_true", help="reopen intervals with missing observations: the next run sends them"
+    )
+    parser.add_argument(
+        "--resend", action="store_true", help="with --repair: send missing observations now, in this run"
+    )
+    parser.add_argument(
+        "--again",
+        action="store_true",
+        help="with --resend: also in hours for which only the count is kept; all observations of such an hour are sent "
+        "again, under the same ids",
+    )
+    _add_common_options(parser, source=True)
+    _runs(parser, "verify")
+
+
+def _add_explain(subparsers: _Subparsers) -> None:
+    parser = subparsers.add_parser("explain", help="why a trace is, or is not, in Kelet")
+    parser.add_argument("trace", metavar="TRACE", help="trace id of Langfuse")
+    _add_common_options(parser, source=True)
+    _runs(parser, "explain")
+
+
+def _add_send(subparsers: _Subparsers) -> None:
+    parser = subparsers.add_parser("send", help="send traces by id now; what was sent is not sent again")
+    parser.add_argument("traces", metavar="TRACE", nargs="+", help="trace id of Langfuse")
+    parser.add_argument(
+        "--again",
+        action="store_true",
+        help="send all observations of the traces, also those that were sent; under the same ids",
+    )
+    _add_common_options(parser, source=True)
+    _runs(parser, "send")
+
+
+def _add_convert(subparsers: _Subparsers) -> None:
+    parser = subparsers.add_parser(
+        "convert", help="print the spans of observations in a file as OTLP/JSON; sends nothing"
+    )
+    parser.add_argument("file", metavar="FILE", nargs="?", help="a JSON response of Langfuse's API, or - for stdin")
+    parser.add_argument("--trace", metavar="ID", help="read this trace from Langfuse instead of a file")
+    parser.add_argument(
+        "--api",
+        metavar="API",
+        choices=get_args(Api),
+        help="API generation of a file; detected from its fields if unset",
+    )
+    parser.add_argument(
+        "--attributes",
+        metavar="PROFILE",
+        choices=get_args(AttributeProfile),
+        help="attribute conventions for a file, as SYNC_ATTRIBUTES",
+    )
+    _add_common_options(parser, source=True, json=False)
+    _runs(parser, "convert")
+
+
+def _add_routes(subparsers: _Subparsers) -> None:
+    parser = subparsers.add_parser("routes", help="what filters and routes would do with real traces")
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    test = actions.add_parser(
+        "test", help="count the newest traces by the rule that takes them, and by Kelet project; sends nothing"
+    )
+    _add_interval_options(test, required=False)
+    test.add_argument("--traces", metavar="N", type=int, default=_TRACES, help=f"about how many traces ({_TRACES})")
+    _add_common_options(test, source=True)
+    _runs(test, "routes")
+
+
+def _add_privacy(subparsers: _Subparsers) -> None:
+    parser = subparsers.add_parser("privacy", help="what the rules of redaction find; sends nothing")
+    test = parser.add_subparsers(metavar="test", required=True).add_parser(
+        "test", help="try the rules of redaction on the newest observations, traces or a file; sends nothing"
+    )
+    test.add_argument("file", metavar="FILE", nargs="?", help="a JSON response of Langfuse's API, or - for stdin")
+    test.add_argument("--trace", metavar="ID", action="append", default=[], help="only this trace; may be repeated")
+    test.add_argument(
+        "--observations",
+        metavar="N",
+        type=int,
+        default=_OBSERVATIONS,
+        help=f"at most so many of the newest (default: {_OBSERVATIONS})",
+    )
+    test.add_argument(
+        "--samples", action="store_true", help="show samples before and after, which a terminal shows anyway"
+    )
+    _add_common_options(test, source=True)
+    _runs(test, "privacy")
+
+
+def _add_scores(subparsers: _Subparsers) -> None:
+    parser = subparsers.add_parser("scores", help="show what scores become as signals")
+    verbs = parser.add_subparsers(metavar="test", required=True)
+    test = verbs.add_parser("test", help="show what each score name would become, with examples; sends nothing")
+    when = "an ISO-8601 time, a duration before now or `now`"
+    test.add_argument(
+        "--from", dest="start", metavar="TIME", default=_SCORES_FROM, help=f"{when} (default: {_SCORES_FROM})"
+    )
+    test.add_argument("--to", dest="end", metavar="TIME", default="now", help=f"{when} (default: now)")
+    _add_common_options(test, source=True)
+    _runs(test, "scores")
+
+
+def _add_dead_letters(subparsers: _Subparsers) -> None:
+    parser = subparsers.add_parser("dead-letters", help="list, retry or drop dead letters")
+    verbs = parser.add_subparsers(metavar="list|retry|drop", required=True)
+    listing = verbs.add_parser("list", help="list dead letters and their reasons, page by page")
+    listing.add_argument(
+        "--limit",
+        type=_number(1, _MOST_LETTERS),
+        default=_LETTERS,
+        metavar="N",
+        help=f"maximum number of dead letters on a page (default: {_LETTERS})",
+    )
+    listing.add_argument("--after", type=_number(0), default=0, metavar="ID", help="only dead letters after this one")
+    _add_common_options(listing)
+    _runs(listing, "dead_letters", "run_list")
+    for name, words in (
+        ("retry", "read observations and scores again from Langfuse by id and send them"),
+        ("drop", "delete dead letters; their observations count as synced"),
+    ):
+        verb = verbs.add_parser(name, help=words)
+        verb.add_argument("ids", nargs="*", type=_number(1), metavar="ID", help="as `dead-letters list` shows them")
+        verb.add_argument("--all", action="store_true", help="every dead letter")
+        _add_common_options(verb)
+        _runs(verb, "dead_letters", f"run_{name}")
+
+
+def _add_state(subparsers: _Subparsers) -> None:
+    parser = subparsers.add_parser(
+        "state", help="merge state files; decide about a copy, or about a project that moved"
+    )
+    verbs = parser.add_subparsers(metavar="merge|confirm|adopt|separate", required=True)
+    verb = verbs.add_parser("merge", help="merge other state files into this one; repeating it changes nothing")
+    verb.add_argument("files", nargs="+", metavar="FILE", help="the state file of a shard")
+    verb.add_argument(
+        "--by-id", action="store_true", help="a project with the same id at another address is the same project"
+    )
+    _add_common_options(verb)
+    _runs(verb, "state", "run_merge")
+    verb = verbs.add_parser("confirm", help="continue with this state file, although it is a copy")
+    _add_common_options(verb)
+    _runs(verb, "state", "run_confirm")
+    verb = verbs.add_parser("adopt", help="a source is the project that is stored under another address")
+    verb.add_argument("--from", dest="old", metavar="URL", help="that address, if there are several")
+    _add_common_options(verb, source=True)
+    _runs(verb, "state", "run_adopt")
+    verb = verbs.add_parser("separate", help="a source is a different project than the stored one with the same id")
+    _add_common_options(verb, source=True)
+    _runs(verb, "state", "run_separate")
+
+
+def _add_config(subparsers: _Subparsers) -> None:
+    parser = subparsers.add_parser("config", help="every setting, its value and where it came from")
+    show = parser.add_subparsers(metavar="show", required=True).add_parser("show", help="print the settings")
+    _add_common_options(show)
+    _runs(show, "config")
+
+
+def _add_interval_options(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    """Add `--from` and `--to`."""
+    when = "an ISO-8601 time (2026-01-31T00:00:00Z), a duration before now (30d) or `now`"
+    parser.add_argument("--from", dest="start", metavar="TIME", required=required, help=when)
+    parser.add_argument("--to", dest="end", metavar="TIME", required=required, help=when)
+
+
+def _add_common_options(parser: argparse.ArgumentParser, *, source: bool = False, json: bool = True) -> None:
+    """Add `--state`, `--json` for a command with a result, and `--source` for one that works on sources."""
+    parser.add_argument("--state", metavar="FILE", help="the state file (SYNC_STATE_PATH)")
+    if json:
+        parser.add_argument("--json", action="store_true", help="print the result as a JSON object on stdout")
+    if source:
+        parser.add_argument(
+            "--source", metavar="NAME", help="only this source of sync.toml, or this target of it: NAME/TARGET"
+        )
+
+
+def _number(minimum: int, maximum: int = 2**63 - 1) -> Callable[[str], int]:
+    """Return a parser of integers for argparse, which reports its ValueError. SQLite's integers end at 2**63 - 1."""
+
+    def parse(text: str) -> int:
+        number = int(text)
+        if not minimum <= number <= maximum:
+            raise ValueError(text)
+        return number
+
+    parse.__name__ = "number"  # as argparse names it: `invalid number value`
+    return parse
