@@ -15,12 +15,11 @@ from typing import TypeVar
 from sync_worker.cli.output import say
 from sync_worker.cli.signals import restore_handlers
 from sync_worker.clock import Stopped, SystemClock
-from sync_worker.connections import check_connections
 from sync_worker.errors import ConfigError, ExitCode, LeaseHeld, StateError, SyncError
 from sync_worker.ledger import Ledger, copies, open_ledger
 from sync_worker.ledger import lease as leases
 from sync_worker.settings import Settings, Source, load, target_of
-from sync_worker.sync.identities import keys_of
+from sync_worker.sync.keys import keys_of
 from sync_worker.sync.start import start_without_effect
 from sync_worker.watch import logs
 
@@ -47,6 +46,8 @@ def settings_for(arguments: argparse.Namespace, *, need_sources: bool = True) ->
     for warning in settings.warnings:
         log.warning("%s", warning, extra={"action": "settings"})
     if need_sources:
+        from sync_worker.connections import check_connections  # noqa: PLC0415 - offline commands need no HTTP client
+
         check_connections(url for one in settings.sources for url in (one.langfuse_base_url, target_of(one).url))
     return settings
 

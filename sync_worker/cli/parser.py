@@ -15,7 +15,7 @@ from sync_worker import __version__
 from sync_worker.cli.output import print_help, say
 from sync_worker.errors import ExitCode
 from sync_worker.records import Api
-from sync_worker.spans.model import AttributeProfile
+from sync_worker.spans.profiles import AttributeProfile
 
 #: Kubernetes sets it to the index of the pod in an Indexed Job
 #: (https://kubernetes.io/docs/concepts/workloads/controllers/job/#completion-mode).

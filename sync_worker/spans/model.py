@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
 
 from sync_worker.spans.overrides import NO_OVERRIDES, Overrides
+from sync_worker.spans.profiles import AttributeProfile
 
 #: What an attribute may hold: a scalar or a list of scalars of one kind.
 AttributeValue = str | bool | int | float | list[str] | list[bool] | list[int] | list[float]
 Attributes = dict[str, AttributeValue]
-
-AttributeProfile = Literal["both", "genai", "langfuse"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,8 @@ from sync_worker.pipeline.limits import Limits
 from sync_worker.pipeline.report import SourceReport
 from sync_worker.runs.backfill import Progress
 from sync_worker.settings import Settings, Source, reread, target_of
-from sync_worker.sync.identities import Identities, keys_of
+from sync_worker.sync.identities import Identities
+from sync_worker.sync.keys import keys_of
 from sync_worker.sync.opening import Transports, ask_time, open_source
 from sync_worker.sync.protection import check_key
 from sync_worker.sync.provisional import ProvisionalStarts

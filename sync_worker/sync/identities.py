@@ -14,7 +14,6 @@ each cycle. All else is for the operator to decide (`state adopt`, `state separa
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
@@ -33,6 +32,7 @@ from sync_worker.ledger.state_keys import ID_MAPPING, UNDECIDED
 from sync_worker.settings import Settings, Source
 from sync_worker.spans.ids import ID_MAP_VERSION
 from sync_worker.sync.comparing import COMPARED, lists_as_sent, share_observations
+from sync_worker.sync.keys import key_pair_of, keys_hash, keys_of
 
 #: The project that the keys belong to is checked again after this time, in milliseconds.
 _IDENTITY_AGE = 24 * 3_600_000
@@ -149,8 +149,8 @@ class Identities:
         if states[0] is not None and states[1] is not None and states[0].id != states[1].id:
             return  # it was decided that they are two
         async with (
-            self._connected(source.langfuse_base_url, _key_pair(source)) as here,
-            self._connected(other.langfuse_base_url, _key_pair(other)) as there,
+            self._connected(source.langfuse_base_url, key_pair_of(source)) as here,
+            self._connected(other.langfuse_base_url, key_pair_of(other)) as there,
         ):
             if await share_observations(here, there, self._settings.of(source).langfuse_api, self._clock.now_ms()):
                 raise _for_the_operator(source, project, other.langfuse_base_url, answers=True)
@@ -184,7 +184,7 @@ class Identities:
 
     async def _identify(self, source: Source) -> None:
         try:
-            async with self._connected(source.langfuse_base_url, _key_pair(source)) as client:
+            async with self._connected(source.langfuse_base_url, key_pair_of(source)) as client:
                 await self.of(source, client, self._ledger.source_by_key(keys_of(source), source.target))
         except Stop:
             raise
@@ -193,7 +193,7 @@ class Identities:
 
     async def _found(self, source: Source) -> tuple[Project, list[SourceState], SourceState | None]:
         """Return a source's project, the records of its id at other addresses, and the one at this address."""
-        async with self._connected(source.langfuse_base_url, _key_pair(source)) as client:
+        async with self._connected(source.langfuse_base_url, key_pair_of(source)) as client:
             project = await project_of(client)
         here, others = self._known(source, project)
         return project, others, here
@@ -289,7 +289,7 @@ class Identities:
         return answers
 
     async def _lists(self, source: Source, sent: Sequence[tuple[str, str, int, bytes]]) -> bool:
-        async with self._connected(source.langfuse_base_url, _key_pair(source)) as client:
+        async with self._connected(source.langfuse_base_url, key_pair_of(source)) as client:
             return await lists_as_sent(client, sent, self._settings.of(source).langfuse_api)
 
     async def _share_observations(self, source: Source, other: SourceState) -> bool | None:
@@ -298,7 +298,7 @@ class Identities:
         if key_pair is None:
             return None
         async with (
-            self._connected(source.langfuse_base_url, _key_pair(source)) as here,
+            self._connected(source.langfuse_base_url, key_pair_of(source)) as here,
             self._connected(other.langfuse_url, key_pair) as there,
         ):
             return await share_observations(here, there, self._settings.of(source).langfuse_api, self._clock.now_ms())
@@ -307,9 +307,9 @@ class Identities:
         """Return keys that were used at the known address of a project; no others are sent to that address."""
         for one in (source, *self._settings.sources):
             for url in (other.langfuse_url, one.langfuse_base_url):  # which may be another spelling of it
-                known = self._ledger.source_by_key(keys_hash(url, *_key_pair(one)), other.target)
+                known = self._ledger.source_by_key(keys_hash(url, *key_pair_of(one)), other.target)
                 if known is not None and known.id == other.id:
-                    return _key_pair(one)
+                    return key_pair_of(one)
         return None
 
     @asynccontextmanager
@@ -340,30 +340,12 @@ class Identities:
             )
 
 
-def keys_hash(langfuse_url: str, public_key: str, secret_key: str) -> str:
-    """Return the ledger's key for keys at an address: at another one the same keys may belong to a copy of the project.
-
-    The secret key is part of it: Langfuse uses that alone, whatever the public one is (v4.16.0), and during a rotation
-    one may be new and the other old.
-    """
-    return hashlib.sha256(f"{langfuse_url}\n{public_key}\n{secret_key}".encode()).hexdigest()
-
-
 def organization_scope(state: SourceState) -> str:
     """Return the ledger's key for what all sources of an organisation share, under any address.
 
     Organisations of the same id on several servers share it unnecessarily, which costs time and loses nothing.
     """
     return f"organization {state.organization_id or state.langfuse_url}"
-
-
-def keys_of(source: Source) -> str:
-    """Return the ledger's key for a source's keys."""
-    return keys_hash(source.langfuse_base_url, *_key_pair(source))
-
-
-def _key_pair(source: Source) -> tuple[str, str]:
-    return source.langfuse_public_key, source.langfuse_secret_key.get_secret_value()
 
 
 def _project_in(state: SourceState) -> Project:

@@ -24,7 +24,8 @@ from sync_worker.pipeline.report import SourceReport
 from sync_worker.pipeline.sink import LedgerSink
 from sync_worker.settings import Settings, Source, target_of
 from sync_worker.sync.generation import Generations
-from sync_worker.sync.identities import Identities, keys_of, organization_scope
+from sync_worker.sync.identities import Identities, organization_scope
+from sync_worker.sync.keys import keys_of
 from sync_worker.sync.protection import protection_of, scrub
 from sync_worker.sync.source import SourceSync, receiver_scope
 from sync_worker.sync.timekeeping import SCOPE as CLOCK_SCOPE

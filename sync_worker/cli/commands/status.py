@@ -19,7 +19,7 @@ from sync_worker.ledger.state_keys import LAST_SCORE_SCAN
 from sync_worker.pipeline.plan import live_view
 from sync_worker.runs import arrival_delay
 from sync_worker.settings import Settings
-from sync_worker.sync.identities import keys_of
+from sync_worker.sync.keys import keys_of
 from sync_worker.sync.timekeeping import last_certain_ms
 from sync_worker.times import iso_time, span_ms
 
