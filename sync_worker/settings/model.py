@@ -28,7 +28,7 @@ _Word = TypeVar("_Word")
 
 # No message of pydantic's own reaches an operator: `setting_errors` has our words for those of choices and numbers,
 # and after a plain validator none of its rules runs.
-_Choice = Annotated[_Word, BeforeValidator(str.lower)]
+_Choice = Annotated[_Word, BeforeValidator(values.lower)]
 _Whole = Annotated[int, BeforeValidator(values.digits)]
 _Duration = Annotated[timedelta, PlainValidator(durations.parse_duration)]
 _PositiveDuration = Annotated[timedelta, PlainValidator(durations.parse_positive_duration)]

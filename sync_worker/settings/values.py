@@ -341,6 +341,11 @@ def parse_hosts(text: str) -> tuple[str, ...]:
     return tuple(hosts)
 
 
+def lower(text: str) -> str:
+    """Return the text in lower case. (Pydantic looks into the signature of `str.lower` itself for milliseconds.)"""
+    return text.lower()
+
+
 def digits(text: str) -> str:
     """Return a text that is a whole number; pydantic would take 1_000 and 12.0 for one too."""
     if not re.fullmatch(r"[+-]?[0-9]{1,18}", text):
