@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import re
 import zlib
-from typing import Any
-
-from google.protobuf.json_format import Parse, ParseError
-from google.protobuf.message import DecodeError
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTracePartialSuccess,
-    ExportTraceServiceResponse,
-)
+from typing import TYPE_CHECKING, Any
 
 from sync_worker.json_text import parse
+
+if TYPE_CHECKING:
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTracePartialSuccess
 
 _ACCEPTED, _NO_CONTENT, _RESET_CONTENT = 202, 204, 205
 
@@ -71,6 +67,13 @@ def why_not_acknowledged(status: int, content_type: str, content: bytes) -> str 
 
 def partial_success(content_type: str, content: bytes) -> ExportTracePartialSuccess:
     """Return the partial success in an acknowledgement; an empty one where it cannot be read."""
+    from google.protobuf.json_format import Parse, ParseError  # noqa: PLC0415 - a start without a request needs none
+    from google.protobuf.message import DecodeError  # noqa: PLC0415
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (  # noqa: PLC0415
+        ExportTracePartialSuccess,
+        ExportTraceServiceResponse,
+    )
+
     answer = ExportTraceServiceResponse()
     try:
         if "json" in content_type:

@@ -19,7 +19,6 @@ from sync_worker.http import Hooks, describe, excerpt, redirect_target, response
 from sync_worker.kelet.acknowledgement import partial_success, why_not_acknowledged
 from sync_worker.kelet.batches import body
 from sync_worker.kelet.compression import compress
-from sync_worker.kelet.json_encoding import as_json
 from sync_worker.spans.model import EncodedSpan
 from sync_worker.targets import CONTENT_TYPES, Target
 
@@ -153,6 +152,8 @@ class TargetClient:
         Raises as `post`.
         """
         if self.target.encoding == "json":
+            from sync_worker.kelet.json_encoding import as_json  # noqa: PLC0415 - most targets take protobuf
+
             plain = as_json(plain)
         if self._should_compress(plain):
             response = await self._post_spans(compress(plain), project, spans, zipped=True)

@@ -36,7 +36,6 @@ from sync_worker.kelet.client import Accepted, ProjectUnknown, Rejected, TargetC
 from sync_worker.kelet.posting import MAX_IN_FLIGHT, STOP_GRACE, FailedTwice, LimitLowered, Poster
 from sync_worker.kelet.request_size import RequestSize
 from sync_worker.kelet.suspects import Suspects
-from sync_worker.spans.encode import shrink
 from sync_worker.spans.model import EncodedSpan, RowKey
 
 MAX_REJECTED_IN_A_ROW = 8  # single spans, with nothing accepted in between
@@ -341,6 +340,8 @@ class Delivery:
 
     async def _send_truncated(self, span: EncodedSpan, refusal: Rejected, batch: _Batch) -> Rejected | None:
         """Send a span that is too large with its texts cut; return the last refusal when no cut was enough."""
+        from sync_worker.spans.encode import shrink  # noqa: PLC0415 - with the libraries that read spans again
+
         for limit in _TRUNCATED_BYTES:
             shorter = shrink(span, limit)
             if len(shorter.span) >= len(span.span):

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import TYPE_CHECKING
 
 from sync_worker.pipeline.dead_letters import DeadLetters
 from sync_worker.pipeline.dedupe import Dedupe
 from sync_worker.pipeline.session import Session
 from sync_worker.pipeline.trace import TracePart
 from sync_worker.records import Observation
-from sync_worker.spans.convert import convert
-from sync_worker.spans.encode import encode
-from sync_worker.spans.model import EncodedSpan
+from sync_worker.spans.context import TraceContext
+from sync_worker.spans.model import Conversion, EncodedSpan, Span
+
+if TYPE_CHECKING:
+    from sync_worker.spans.convert import Converted
+
+_Convert = Callable[[Sequence[Observation], TraceContext, str, Conversion, Sequence[Observation]], "Converted"]
+_Encode = Callable[[Observation, Span, str, int | None], EncodedSpan]
+
+
+@cache
+def _conversion() -> tuple[_Convert, _Encode]:
+    """Import the conversion, with the first trace: it is a tenth of all imports, and an idle start needs none."""
+    from sync_worker.spans.convert import convert  # noqa: PLC0415
+    from sync_worker.spans.encode import encode  # noqa: PLC0415
+
+    return convert, encode
 
 
 class Converter:
@@ -24,6 +40,7 @@ class Converter:
 
     def convert(self, part: TracePart) -> list[EncodedSpan]:
         """Return the spans of a part."""
+        _conversion()  # a broken installation is no dead letter
         spans = self._convert_each_guarded(part)
         if spans:
             self._session.report.traces_sent += not part.trace.is_sent
@@ -50,6 +67,7 @@ class Converter:
         project = (note.project if note is not None else None) or self._session.policy.project
         own = {observation.id: observation for observation in observations}
         sent = [part.as_sent(observation) for observation in observations]
+        convert, encode = _conversion()
         converted = convert(sent, part.trace.context, project, self._session.policy.conversion, others)
         encoded: list[EncodedSpan] = []
         for observation, span in converted.spans:

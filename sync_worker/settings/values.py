@@ -342,7 +342,7 @@ def parse_hosts(text: str) -> tuple[str, ...]:
 
 
 def lower(text: str) -> str:
-    """Return the text in lower case. (Pydantic looks into the signature of `str.lower` itself for milliseconds.)"""
+    """Return the text in lower case. The signature of `str.lower` itself costs pydantic milliseconds."""
     return text.lower()
 
 

@@ -25,19 +25,15 @@ from sync_worker.records import Observation
 from sync_worker.redaction.protection import Protection
 from sync_worker.runs.backfill import Progress, backfill
 from sync_worker.runs.coverage import Coverage
-from sync_worker.runs.estimate import Estimate, estimate
 from sync_worker.runs.explain import Explanation
 from sync_worker.runs.forget import forget
 from sync_worker.runs.live import LiveSync
-from sync_worker.runs.preview import Preview, observations_of_trace, preview
-from sync_worker.runs.privacy_test import PrivacyTest
 from sync_worker.runs.resend import Resend
 from sync_worker.runs.retry import ManualRetry
 from sync_worker.runs.route_test import RouteTest, count_by_rule
 from sync_worker.runs.send import SendResult, TraceSend
 from sync_worker.runs.verify import Verdict, Verification
 from sync_worker.settings import Settings, Source
-from sync_worker.spans.encode import to_proto
 from sync_worker.spans.model import Conversion
 from sync_worker.sync.generation import Generations
 from sync_worker.sync.policy import overrides_of, rules_of
@@ -48,6 +44,9 @@ from sync_worker.targets import Target
 from sync_worker.times import iso_time, span_ms
 
 if TYPE_CHECKING:
+    from sync_worker.runs.estimate import Estimate
+    from sync_worker.runs.preview import Preview
+    from sync_worker.runs.privacy_test import PrivacyTest
     from sync_worker.runs.score_preview import ScorePreview
     from sync_worker.sync.scores import ScoreJobs
 
@@ -208,6 +207,8 @@ class SourceSync:
 
     async def preview(self, trace_id: str) -> Preview:
         """Return the spans of a trace in Langfuse, as these settings convert it; nothing is sent."""
+        from sync_worker.runs.preview import observations_of_trace, preview  # noqa: PLC0415 - converts, as no start does
+
         observations = await observations_of_trace(self._session.reader, trace_id, self.clock.now_ms())
         policy = self._session.policy
         return preview(observations, policy.project, policy.conversion, policy.routes, self._session.protection)
@@ -217,6 +218,8 @@ class SourceSync:
 
         Nothing is sent or stored. Raises as the reader does.
         """
+        from sync_worker.runs.privacy_test import PrivacyTest  # noqa: PLC0415
+
         found = PrivacyTest(self.source.name)
         found.by(protection_of(self._settings, self._ledger, found.watch), self._settings.rules)
         await found.read(self._session.reader, trace_ids, self.clock.now_ms(), most)
@@ -228,6 +231,10 @@ class SourceSync:
 
     async def estimate(self, interval: Interval) -> Estimate:
         """Estimate the cost of a backfill of the interval; see `estimate`."""
+        from sync_worker.runs.estimate import estimate  # noqa: PLC0415
+        from sync_worker.runs.preview import preview  # noqa: PLC0415
+        from sync_worker.spans.encode import to_proto  # noqa: PLC0415
+
         completed, _ = self._coverage.under_rules()
         intervals = due(interval.start, interval.end, completed)
         session, policy = self._session, self._session.policy
