@@ -11,7 +11,7 @@ from itertools import groupby
 
 from sync_worker.spans.model import EncodedSpan
 
-# Numbers of fields, which OTLP never changes: of ExportTraceServiceRequest, ResourceSpans and ScopeSpans. Its library is
+# Numbers of fields of ExportTraceServiceRequest, ResourceSpans and ScopeSpans, which OTLP never changes. Its library is
 # not asked for them, since importing that takes longer than the rest of this module.
 _RESOURCE_SPANS = 1
 _RESOURCE, _SCOPE_SPANS = 1, 2

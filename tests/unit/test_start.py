@@ -85,6 +85,7 @@ def environ(tmp_path: Path) -> dict[str, str]:
     return environ
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("command", _UNUSED)
 def test_a_start_imports_no_library_that_it_does_not_use(tmp_path: Path, environ: dict[str, str], command: str) -> None:
     ended = subprocess.run(
