@@ -37,14 +37,18 @@ class Batcher:
         for project, members in groupby(trace, key=lambda span: span.project):
             spans = list(members)
             batch = self._open.get(project) or self._begin(project)
-            if not batch.fits(spans):
+            if batch.take(spans):
+                continue
+            if batch.spans:
                 yield batch.spans
                 batch = self._begin(project)
-            for span in spans:
-                if not batch.fits([span]):
+            if batch.take(spans):
+                continue
+            for span in spans:  # more than fits into one batch
+                if not batch.take([span]):
                     yield batch.spans
                     batch = self._begin(project)
-                batch.add(span)
+                    batch.take([span])
 
     def rest(self) -> Iterator[list[EncodedSpan]]:
         """Yield the batches that are not full, and restart."""
@@ -57,35 +61,35 @@ class Batcher:
 
 
 class _Batch:
-    """A batch in the making, and at most how large its request will be. Anything fits an empty one."""
+    """A batch in the making, and at most how large its request will be. Any span alone fits an empty one."""
 
     def __init__(self, max_spans: int, max_bytes: int) -> None:
         self.spans: list[EncodedSpan] = []
         self._max_spans = max_spans
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._envelopes: set[tuple[bytes, ...]] = set()
+        self._resources: set[bytes] = set()
+        self._scopes: set[tuple[bytes, bytes]] = set()
 
-    def fits(self, spans: Sequence[EncodedSpan]) -> bool:
-        if not self.spans:
-            return True
-        return len(self.spans) + len(spans) <= self._max_spans and self._bytes + self._cost(spans) <= self._max_bytes
+    def take(self, spans: Sequence[EncodedSpan]) -> bool:
+        """Take all of the spans, or none where they do not fit."""
+        if len(self.spans) + len(spans) > self._max_spans and not self._is_first(spans):
+            return False
+        resources = {span.resource for span in spans} - self._resources
+        scopes = {(span.resource, span.scope) for span in spans} - self._scopes
+        size = sum([_HEADER + len(span.span) for span in spans])
+        size += sum([2 * _HEADER + len(resource) for resource in resources])
+        size += sum([2 * _HEADER + len(scope) for _, scope in scopes])
+        if self._bytes + size > self._max_bytes and not self._is_first(spans):
+            return False
+        self._bytes += size
+        self._resources |= resources
+        self._scopes |= scopes
+        self.spans += spans
+        return True
 
-    def add(self, span: EncodedSpan) -> None:
-        self._bytes += self._cost([span])
-        self._envelopes |= _envelopes(span)
-        self.spans.append(span)
-
-    def _cost(self, spans: Sequence[EncodedSpan]) -> int:
-        new = set[tuple[bytes, ...]]().union(*(_envelopes(span) for span in spans)) - self._envelopes
-        return sum(_HEADER + len(span.span) for span in spans) + sum(
-            2 * _HEADER + len(envelope[-1]) for envelope in new
-        )
-
-
-def _envelopes(span: EncodedSpan) -> set[tuple[bytes, ...]]:
-    """Return what goes around a span, once for all spans that share it."""
-    return {(span.resource,), (span.resource, span.scope)}
+    def _is_first(self, spans: Sequence[EncodedSpan]) -> bool:
+        return not self.spans and len(spans) == 1
 
 
 def body(batch: Sequence[EncodedSpan]) -> bytes:

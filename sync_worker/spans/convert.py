@@ -182,7 +182,9 @@ def _attributes(
         own,  # what was rebuilt can be hundreds of keys, which are in the row's input and output as well
     )
     for layer in layers:
-        if layer:
+        if first.keys().isdisjoint(layer):
+            first.update(layer)
+        else:
             first.update([(key, value) for key, value in layer.items() if key not in first])
     return first
 

@@ -45,7 +45,7 @@ def otlp_span_id(project_id: str, trace_id: str, row_id: str) -> str:
 
 def is_same_span(row_id: str, other_id: str) -> bool:
     """Whether two observation ids of a trace become one span id: sloppy exporters write hex in both cases."""
-    return row_id == other_id or (is_otel_span_id(row_id) and row_id.lower() == other_id.lower())
+    return row_id == other_id or (row_id.lower() == other_id.lower() and is_otel_span_id(row_id))
 
 
 def source_parent_id(trace_id: str, row_id: str, parent_id: str | None) -> str | None:
