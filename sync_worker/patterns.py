@@ -6,6 +6,8 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any
 
+from sync_worker.expressions import NoRe2Error, PatternError, compile_re2
+
 EXPRESSION = "re:"
 _WILDCARDS = frozenset("*?[")
 _MEMORY = 8 * 1024 * 1024  # bytes that RE2 may use for one expression
@@ -31,22 +33,14 @@ def why_unusable(pattern: str) -> str | None:
         return None
     try:
         _compile(pattern.removeprefix(EXPRESSION))
-    except ImportError:
+    except NoRe2Error:
         return "regular expressions need the package google-re2, which is not installed"
-    except ValueError as error:
+    except PatternError as error:
         return f"not a regular expression of RE2: {error}"
     return None
 
 
 @lru_cache(maxsize=1024)
 def _compile(expression: str) -> Any:
-    """Return the compiled expression. Raises ImportError or ValueError."""
-    import re2  # noqa: PLC0415 - only where there are expressions
-
-    options = re2.Options()
-    options.log_errors, options.max_mem = False, _MEMORY
-    try:
-        return re2.compile(expression, options)
-    except re2.error as error:
-        told = error.args[0] if error.args else error
-        raise ValueError(told.decode("utf-8", "replace") if isinstance(told, bytes) else str(told)) from None
+    """Return the compiled expression. Raises NoRe2Error or PatternError."""
+    return compile_re2(expression, memory=_MEMORY)

@@ -11,7 +11,7 @@ from sync_worker.ledger import Ledger, TraceNote, source_scope
 from sync_worker.ledger.state_keys import PAUSED_PROJECTS
 from sync_worker.settings import Route
 from sync_worker.spans.context import TraceContext
-from sync_worker.spans.routing import BY_DEFAULT, Decision, decide, follow, is_current
+from sync_worker.spans.routing import BY_DEFAULT, Decision, MayShow, decide, follow, is_current
 
 #: Pending traces of unknown projects at which the whole source is paused.
 MAX_PENDING_TRACES = 100_000
@@ -22,18 +22,21 @@ log = logging.getLogger(__name__)
 class Routing:
     """Decides the project of traces: by the settings, earlier decisions, and what Kelet knows."""
 
-    def __init__(self, project: str, routes: Sequence[Route], delivery: Delivery) -> None:
+    def __init__(self, project: str, routes: Sequence[Route], delivery: Delivery, may_show: MayShow) -> None:
         self._project = project
         self._routes = routes
         self._delivery = delivery
+        self._may_show = may_show
         self._configured = {project, *(route.project for route in routes if not route.drop)}
 
     def decide(self, before: TraceNote | None, context: TraceContext, *, is_ready: bool) -> Decision | None:
         """Return the project of a trace: decided when it is first sent; later it follows its setting."""
         if before is None or before.project is None:
-            return decide(context, self._routes, self._project) if is_ready else None
+            return decide(context, self._routes, self._project, self._may_show) if is_ready else None
         decision = follow(Decision(before.project, before.origin), self._routes, self._project)
         gone = decision.project in self._delivery.abandoned
+        if decision.project not in self._configured and not self._may_show(decision.project, context.user_id):
+            gone = True  # a field of the trace, from before the rules of redaction
         return Decision(self._project, BY_DEFAULT) if gone else decision
 
     def has_lane(self, note: TraceNote | None) -> bool:

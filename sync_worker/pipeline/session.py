@@ -65,7 +65,7 @@ class Session:
     state: State = field(init=False)
 
     def __post_init__(self) -> None:
-        self.routing = Routing(self.policy.project, self.policy.routes, self.delivery)
+        self.routing = Routing(self.policy.project, self.policy.routes, self.delivery, self.protection.may_show)
         self.state = self.ledger.state(source_scope(self.source_id))
         self.digest = self.policy.rules.digest
 

@@ -26,6 +26,11 @@ class Decoded:
     _origins: list[int]  # of each segment, in what was decoded
     _ends: list[int]  # of each escape, in what was decoded; -1 for a run as it was
 
+    @property
+    def segments(self) -> int:
+        """How many segments it is made of."""
+        return len(self._starts)
+
     def origin(self, start: int, end: int) -> tuple[int, int]:
         """Return the place, in what was decoded, of the bytes from `start` to `end`."""
         first = bisect_right(self._starts, start) - 1

@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from sync_worker.expressions import PatternError, compile_re2, import_re2, options
 from sync_worker.redaction.decoding import MOST_LEVELS, Decoded, decode
 from sync_worker.redaction.detectors import ANY_ESCAPE, ESCAPED, READY, Detector, own
 from sync_worker.redaction.rules import Rules
 
 #: Letters of an escape behind its first backslash, and one more.
 _LONGEST_ESCAPE = 7
-_MOST_CANDIDATES = 250_000  # in a text: seconds of work
-_MEMORY = 64 * 1024 * 1024  # bytes that RE2 may use for the states of an expression
-
-
-class NoRe2Error(Exception):
-    """google-re2 is not installed."""
-
-
-class PatternError(Exception):
-    """An expression that RE2 refuses; the message is RE2's."""
+#: Work on one text: candidates, and texts in it, each at every level of escapes; some 10 µs each.
+MOST_WORK = 125_000
+#: Detectors whose candidates are as long as there are digits, and are checked group by group.
+_OF_GROUPS = frozenset({"card", "phone"})
+_BYTES_OF_WORK = 16
+_ESCAPES_OF_WORK = 32
 
 
 class TooManyError(Exception):
     """A text has more candidates than can be checked in a bearable time."""
+
+
+@dataclass(slots=True)
+class Work:
+    """What is left of the work on one text, whatever is nested in it."""
+
+    left: int = MOST_WORK
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,41 +41,6 @@ class Match:
     end: int
     name: str
     value: bytes
-
-
-def compile_re2(pattern: str, *, captures: bool = True) -> Any:
-    """Return the compiled expression. Raises NoRe2Error or PatternError."""
-    re2 = _re2()
-    try:
-        return re2.compile(pattern, _options(re2, captures=captures))
-    except re2.error as error:
-        told = error.args[0] if error.args else error
-        raise PatternError(told.decode("utf-8", "replace") if isinstance(told, bytes) else str(told)) from None
-
-
-def _re2() -> Any:
-    try:
-        import re2  # noqa: PLC0415 - only where there are rules
-    except ImportError as error:
-        raise NoRe2Error(str(error)) from error
-    return re2
-
-
-def is_there() -> bool:
-    """Whether google-re2 is installed."""
-    try:
-        _re2()
-    except NoRe2Error:
-        return False
-    return True
-
-
-def _options(re2: Any, *, captures: bool) -> Any:
-    options = re2.Options()
-    options.max_mem = _MEMORY
-    options.log_errors = False
-    options.never_capture = not captures
-    return options
 
 
 def why_not(pattern: str) -> str | None:
@@ -104,8 +73,7 @@ class Matcher:
         gates = [ANY_ESCAPE if patterns else ESCAPED, *(f"(?:{one.gate})" for one in chosen)]
         self._gate = compile_re2("|".join(gates), captures=False)
         self._detectors: list[tuple[Detector, Any]] = [(one, compile_re2(one.pattern)) for one in chosen]
-        re2 = _re2()
-        self._which = re2.Set.SearchSet(_options(re2, captures=False))
+        self._which = import_re2().Set.SearchSet(options(captures=False))
         for one in chosen:
             self._which.Add(one.pattern)
         self._which.Compile()
@@ -116,39 +84,47 @@ class Matcher:
         """Whether there may be a match in a text, as it is or escaped."""
         return self._gate.search(data) is not None
 
-    def find(self, data: bytes) -> list[Match]:
-        """Return all matches in a text, in order and apart from each other; escapes are undone, level by level."""
-        found = self._found(data, ())
+    def find(self, data: bytes, work: Work) -> list[Match]:
+        """Return all matches in a text, in order and apart from each other; escapes are undone, level by level.
+
+        Raises TooManyError where no work is left.
+        """
+        found = self._found(data, (), work)
         ways: list[Decoded] = []
         view = data
         while len(ways) < MOST_LEVELS and (decoded := decode(view)) is not None:
             ways.append(decoded)
             view = decoded.data
-            found += self._found(view, ways)
+            work.left -= decoded.segments // _ESCAPES_OF_WORK
+            found += self._found(view, ways, work)
         return merged(_without_escapes(found, data) if ways else found)
 
-    def _found(self, view: bytes, ways: Sequence[Decoded]) -> list[Match]:
+    def _found(self, view: bytes, ways: Sequence[Decoded], work: Work) -> list[Match]:
         found: list[Match] = []
-        candidates = 0
+        left = work.left - 1
         for number in self._which.Match(view) or ():
             detector, expression = self._detectors[number]
             for candidate in expression.finditer(view):
-                candidates += 1
-                if candidates > _MOST_CANDIDATES:
+                begin, stop = candidate.span()
+                left -= 1 + ((stop - begin) // _BYTES_OF_WORK if detector.name in _OF_GROUPS else 0)
+                if left < 0:
                     raise TooManyError
-                for start, end in detector.check(view, *candidate.span()):
+                for start, end in detector.check(view, begin, stop):
                     value = view[start:end]
                     for way in reversed(ways):
                         start, end = way.origin(start, end)  # noqa: PLW2901 - one step further back
                     found.append(Match(start, end, detector.name, value))
+        work.left = left
         return found
 
 
-def merged(matches: Iterable[Match]) -> list[Match]:
+def merged(matches: list[Match]) -> list[Match]:
     """Return matches in order; those that overlap become one, under the name and with the value of the longest.
 
     What looks like an address of mail behind credentials, `user:password@host`, is a part of these and of a host.
     """
+    if len(matches) < 2:
+        return matches
     made: list[Match] = []
     for match in sorted(matches, key=lambda one: (one.start, one.name == "email", -one.end)):
         if not made or match.start >= made[-1].end:

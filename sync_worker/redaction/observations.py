@@ -76,6 +76,12 @@ class _Rules:
     def _user_pseudonym(self, user: str) -> str:
         return f"[redacted:user:{pseudonym(self._key, 'user', user.encode('utf-8', 'surrogatepass'))}]"
 
+    def may_show(self, text: str, user: str | None) -> bool:
+        try:
+            return self.text(text) == self.identifier(text) == text and (text != user or self.user(text) == text)
+        except Exception:  # noqa: BLE001 - whatever it is, what could not be checked is not shown
+            return False
+
     def report(self, text: str) -> str:
         try:
             return self.text(text)

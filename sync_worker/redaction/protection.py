@@ -37,6 +37,9 @@ class Protection(Protocol):
     def user(self, text: str) -> str | None:
         """Return a user id as it may leave, None where user ids are left out. Raises RedactionFailed."""
 
+    def may_show(self, text: str, user: str | None) -> bool:
+        """Whether a text may leave as it is, for example in the name of a project; `user` is the trace's user id."""
+
     def report(self, text: str) -> str:
         """Return a text for a log, a report or a dead letter, redacted; nothing of one that cannot be checked."""
 
@@ -64,6 +67,10 @@ class _Nothing:
 
     def user(self, text: str) -> str | None:
         return text
+
+    def may_show(self, text: str, user: str | None) -> bool:
+        del text, user
+        return True
 
     def report(self, text: str) -> str:
         return text

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from sync_worker.redaction.matcher import Match, Matcher, TooManyError, matcher_of
+from sync_worker.redaction.matcher import Match, Matcher, TooManyError, Work, matcher_of
 from sync_worker.redaction.protection import RedactionFailed
 from sync_worker.redaction.pseudonyms import pseudonym
 from sync_worker.redaction.rules import Rules
@@ -28,8 +28,7 @@ _CARD_DIGITS = range(13, 20)
 _NAMES_SOMEBODY = re.compile(r"(?:session|user|conversation|thread|enduser)[._\-]?(?:id)?\Z", re.IGNORECASE)
 _NAMES_A_SECRET = re.compile(r"secret[._\- ]?(?:access)?[._\- ]?key\Z", re.IGNORECASE)
 _SECRET_OF_AWS = re.compile(r"[A-Za-z0-9/+]{40}")
-#: In front of a number of JSON in a text that is no JSON as a whole: the quote that closed its key.
-_BEHIND_A_KEY = re.compile(rb'(\\*")[ \t]*:[ \t]*\Z')
+#: Behind a number of JSON in a text that is no JSON as a whole.
 _BEHIND_A_VALUE = frozenset({b",", b"}", b"]", b" ", b"\n", b"\r", b""})
 _MOST_SPACE = 40  # bytes between a key and its number
 
@@ -52,14 +51,14 @@ class Redactor:
 
         `key` is the key that it is the value of, if any.
         """
-        return self._text(text, key, 0)
+        return self._text(text, key, 0, Work())
 
     def identifier(self, text: str) -> str:
         """Return an id with a pseudonym for each match, so that two ids never become one."""
         data = _encoded(text)
         if not self._matcher.may_match(data):
             return text
-        return self._replaced(data, self._find(data), as_pseudonym=True)
+        return self._replaced(data, self._find(data, Work()), as_pseudonym=True)
 
     def value(self, value: Any, key: str = "") -> Any:
         """Return a JSON value with everything replaced, keys and numbers too; the same object where there is nothing.
@@ -74,22 +73,26 @@ class Redactor:
             items = [self.value(item, key) for item in value]
             return value if all(new is old for new, old in zip(items, value, strict=True)) else items
         if isinstance(value, int | float) and not isinstance(value, bool):
-            return self._number(value, repr(value))
+            return self._number(value, repr(value), Work())
         return value
 
     def _object(self, value: dict[Any, Any]) -> dict[str, Any]:
         made: dict[str, Any] = {}
+        counts: Counter[str] = Counter()
         is_changed = False
         for key, item in value.items():
-            new_key = self._text(key, "", 0) if isinstance(key, str) else key
+            new_key = self.text(key) if isinstance(key, str) else key
             new = self.value(item, key if isinstance(key, str) else "")
             is_changed = is_changed or new is not item or new_key is not key
             if new_key is not key:
-                new_key = _unused(new_key, made.keys() | value.keys())
+                plain = new_key
+                while new_key in made or new_key in value:
+                    counts[plain] += 1
+                    new_key = f"{plain}#{counts[plain] + 1}"
             made[new_key] = new
         return made if is_changed else value
 
-    def _number(self, value: float, text: str) -> Any:
+    def _number(self, value: float, text: str, work: Work) -> Any:
         """Return a number, or what stands for it."""
         digits = ""
         if isinstance(value, int) or (abs(value) < 1e19 and value.is_integer()):
@@ -97,26 +100,27 @@ class Redactor:
         if len(digits) not in _CARD_DIGITS and not self._matcher.has_patterns:
             return value
         data = (digits or text).encode()
-        found = self._find(data)
+        found = self._find(data, work)
         if not found and self._matcher.has_patterns and digits and digits != text:
             data = text.encode()
-            found = self._find(data)
+            found = self._find(data, work)
         return self._replaced(data, found) if found else value
 
-    def _text(self, text: str, key: str, depth: int) -> str:
+    def _text(self, text: str, key: str, depth: int, work: Work, *, passed: bool = False) -> str:
+        """Return a text with everything replaced; `passed` if it is known to have passed the gate."""
         data = _encoded(text)
         if key and _NAMES_A_SECRET.search(key) and _SECRET_OF_AWS.fullmatch(text):
             return self._replaced(data, [Match(0, len(data), "api_key", data)]) if self._matcher.finds_keys else text
-        if not self._matcher.may_match(data):
+        if not passed and not self.may_match(data):
             return text
         if key and _NAMES_SOMEBODY.search(key):
-            return self._replaced(data, self._find(data), as_pseudonym=True)
+            return self._replaced(data, self._find(data, work), as_pseudonym=True)
         if data.lstrip()[:1] in {b"{", b"[", b'"'} and depth < _MOST_NESTED and _is_json(data):
-            return self._json(text, depth)
-        found = self._find(data)
+            return self._json(text, depth, work)
+        found = self._find(data, work)
         return self._replaced(data, found) if found else text
 
-    def _json(self, text: str, depth: int) -> str:
+    def _json(self, text: str, depth: int, work: Work) -> str:
         """Return JSON text with replacements inside of its strings and for its numbers; all else stays as it is."""
         pieces: list[str] = []
         keys: Counter[str] = Counter()
@@ -124,10 +128,10 @@ class Redactor:
         for token in _TOKEN.finditer(text):
             string, colon = token.group(1, 2)
             if string is None:
-                new = self._number_token(token[0])
+                new = self._number_token(token[0], work)
                 old = token[0]
             else:
-                old, new = string, self._string_token(string, key, depth)
+                old, new = string, self._string_token(string, key, depth, work)
                 if colon:
                     key = string[1:-1]
                     if new != old:
@@ -140,28 +144,33 @@ class Redactor:
                 at = token.start() + len(old)
         return "".join([*pieces, text[at:]]) if pieces else text
 
-    def _string_token(self, token: str, key: str, depth: int) -> str:
+    def _string_token(self, token: str, key: str, depth: int, work: Work) -> str:
         if len(token) < _SHORTEST + 2 and not self._matcher.has_patterns:
             return token
-        if "\\" not in token and not (key and _NAMES_A_SECRET.search(key)) and not self.may_match(token[1:-1].encode()):
-            return token
-        plain = _READ(token)
-        new = self._text(plain, key, depth + 1)
+        if "\\" in token:
+            plain = _READ(token)
+            new = self._text(plain, key, depth + 1, work)
+        else:
+            plain = token[1:-1]
+            passed = self.may_match(plain.encode())
+            if not passed and not (key and _NAMES_A_SECRET.search(key)):
+                return token
+            new = self._text(plain, key, depth + 1, work, passed=passed)
         return token if new == plain else (_WRITE_ASCII if token.isascii() else _WRITE)(new)
 
-    def _number_token(self, token: str) -> str:
+    def _number_token(self, token: str, work: Work) -> str:
         if len(token) < _CARD_DIGITS[0] and not self._matcher.has_patterns:
             return token
         if len(token) > _MOST_SPACE:
-            new: Any = self.text(token)
+            new: Any = self._text(token, "", _MOST_NESTED, work)
             return token if new == token else json.dumps(new)
         value = json.loads(token)
-        new = self._number(value, token)
+        new = self._number(value, token, work)
         return token if new is value else json.dumps(new)
 
-    def _find(self, data: bytes) -> list[Match]:
+    def _find(self, data: bytes, work: Work) -> list[Match]:
         try:
-            return self._matcher.find(data)
+            return self._matcher.find(data, work)
         except TooManyError:
             raise RedactionFailed("a text holds more candidates than can be checked") from None
 
@@ -205,17 +214,12 @@ def _is_json(data: bytes) -> bool:
     return True
 
 
-def _unused(key: str, taken: Any) -> str:
-    count, made = 1, key
-    while made in taken:
-        count += 1
-        made = f"{key}#{count}"
-    return made
-
-
 def _quote_of(data: bytes, match: Match) -> bytes:
     """Return the quote that a number needs where JSON is a part of a text: without, the JSON would be none."""
     if not match.value.isdigit():
         return b""
-    found = _BEHIND_A_KEY.search(data, max(0, match.start - _MOST_SPACE), match.start)
-    return b"" if found is None or data[match.end : match.end + 1] not in _BEHIND_A_VALUE else found[1]
+    before = data[max(0, match.start - _MOST_SPACE) : match.start].rstrip(b" \t")
+    key = before.removesuffix(b":").rstrip(b" \t")
+    if not before.endswith(b":") or not key.endswith(b'"') or data[match.end : match.end + 1] not in _BEHIND_A_VALUE:
+        return b""
+    return key[len(key[:-1].rstrip(b"\\")) :]

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-import ipaddress
 import json
 import re
+import socket
 from collections.abc import Iterator
 
 from sync_worker.redaction.countries import COUNTRY_CODES, IBAN_LENGTHS
@@ -76,7 +76,7 @@ def card(data: bytes, start: int, end: int) -> Iterator[Place]:
 def _card_at(data: bytes, groups: list[Place], at: int) -> int:
     """Return how many groups from here on are a card number."""
     begin, stop = groups[at]
-    if stop - begin not in _FIRST_GROUPS:
+    if stop - begin not in _FIRST_GROUPS or data[begin] not in b"23456":
         return 0
     sizes = (stop - begin,) if stop - begin >= 13 else tuple(b - a for a, b in groups[at : at + 5])
     forms = (sizes,) if len(sizes) == 1 and stop - begin >= 13 else _CARD_GROUPS
@@ -105,12 +105,14 @@ def is_card_number(digits: str) -> bool:
     return known and _luhn(digits)
 
 
+#: Digits as bytes, doubled, with the digits of the result added up.
+_DOUBLED = bytes.maketrans(b"0123456789", b"0246813579")
+
+
 def _luhn(digits: str) -> bool:
-    total = 0
-    for place, digit in enumerate(reversed(digits)):
-        number = int(digit) * (1 + place % 2)
-        total += number - 9 if number > 9 else number
-    return total % 10 == 0
+    backwards = digits.encode()[::-1]
+    zeros = len(backwards) * ord("0")
+    return (sum(backwards[::2]) + sum(backwards[1::2].translate(_DOUBLED)) - zeros) % 10 == 0
 
 
 _FEWEST_DIGITS, _MOST_DIGITS, _OF_NORTH_AMERICA = 9, 15, 11
@@ -145,7 +147,7 @@ def _phone_at(data: bytes, groups: list[Place], at: int, digits: bytes) -> int:
             digits += data[begin:stop]
         if len(digits) > _MOST_DIGITS:
             break
-        if is_phone_number(digits.decode()):
+        if len(digits) >= _FEWEST_DIGITS and is_phone_number(digits.decode()):
             best = count
     return best
 
@@ -192,8 +194,9 @@ _VERSION_BEFORE = re.compile(
 )
 _VERSION_BEHIND = re.compile(rb"[\-+_][A-Za-z]|[A-Za-z]")
 _AROUND = 24  # bytes
-_ALWAYS = tuple(
-    ipaddress.ip_network(network) for network in ("192.168.0.0/16", "172.16.0.0/12", "127.0.0.0/8", "169.254.0.0/16")
+#: The first two bytes of addresses that no version looks like.
+_ALWAYS = frozenset(
+    [(192, 168), (169, 254), *((172, byte) for byte in range(16, 32)), *((127, byte) for byte in range(256))]
 )
 
 
@@ -205,9 +208,8 @@ def ip(data: bytes, start: int, end: int) -> Iterator[Place]:
     before, behind = _at(data, start - 1), _at(data, end)
     if before in b"." or before in _NUMERALS or (behind in b"." and _at(data, end + 1) in _NUMERALS):
         return
-    try:
-        address = ipaddress.IPv4Address(data[start:end].decode())
-    except ValueError:
+    address = _packed(socket.AF_INET, data[start:end].decode())
+    if address is None:
         return
     octets = data[start:end].split(b".")
     is_version = (
@@ -215,8 +217,16 @@ def ip(data: bytes, start: int, end: int) -> Iterator[Place]:
         or _VERSION_BEFORE.search(data[max(0, start - _AROUND) : start])
         or _VERSION_BEHIND.match(data, end)
     )
-    if not is_version or any(address in network for network in _ALWAYS):
+    if not is_version or (address[0], address[1]) in _ALWAYS:
         yield start, end
+
+
+def _packed(family: socket.AddressFamily, text: str) -> bytes | None:
+    """Return the bytes of an address, None where the text is none. Many times as fast as `ipaddress`."""
+    try:
+        return socket.inet_pton(family, text)
+    except OSError:
+        return None
 
 
 def _ipv6(data: bytes, start: int, end: int) -> Iterator[Place]:
@@ -225,9 +235,7 @@ def _ipv6(data: bytes, start: int, end: int) -> Iterator[Place]:
     if _at(data, start - 1) in _ALNUM or _at(data, end) in _ALNUM or _at(data, start - 1) in b".:_":
         return
     text = data[start:end].decode()
-    try:
-        ipaddress.IPv6Address(text)
-    except ValueError:
+    if _packed(socket.AF_INET6, text) is None:
         if "." in text:  # times, ports or the like, and an address of IPv4 behind them
             yield from ip(data, data.rindex(b":", start, end) + 1, end)
         return

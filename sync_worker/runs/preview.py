@@ -42,7 +42,8 @@ def preview(
                 shown.append(protection.observation(observation))
             except RedactionFailed as error:
                 found.failed.append((observation.id, f"it cannot be redacted: {error}"))
-        destination = decide(gather(trace_id, members, overrides=options.overrides), routes, project).project
+        plain = gather(trace_id, members, overrides=options.overrides)
+        destination = decide(plain, routes, project, protection.may_show).project
         made = convert(shown, gather(trace_id, shown, overrides=options.overrides), destination, options)
         found.spans += [span for _, span in made.spans]
         found.failed += [(observation.id, f"{type(error).__name__}: {error}") for observation, error in made.failed]

@@ -87,7 +87,7 @@ def _decide(session: Session, context: TraceContext, *, has_error: bool) -> tupl
     rule = left_out_by(policy.rules, context, has_error=has_error)
     if rule is not None:
         return rule, None
-    decision = decide(context, policy.routes, policy.project)
+    decision = decide(context, policy.routes, policy.project, session.protection.may_show)
     if decision.origin == BY_DEFAULT:
         return "default", decision.project
     if decision.origin == BY_OVERRIDE:

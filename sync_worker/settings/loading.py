@@ -116,7 +116,7 @@ def _check_re2(settings: Settings, problems: Problems) -> None:
     each = [settings.of(source).rules for source in settings.sources] or [settings.rules]
     if not any(rules.finds_something for rules in each):
         return
-    from sync_worker.redaction.matcher import is_there  # noqa: PLC0415 - only where there are rules
+    from sync_worker.expressions import is_there  # noqa: PLC0415 - only where there are rules
 
     if not is_there():
         problems.refuse(

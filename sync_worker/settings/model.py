@@ -35,6 +35,7 @@ _PositiveDuration = Annotated[timedelta, PlainValidator(durations.parse_positive
 _Switch = Annotated[bool, PlainValidator(values.parse_switch)]
 _Path = Annotated[Path, PlainValidator(values.parse_path)]
 _Patterns = Annotated[tuple[str, ...], PlainValidator(values.parse_patterns)]
+_Levels = Annotated[tuple[str, ...], PlainValidator(values.parse_levels)]
 _Fields = Annotated[tuple[str, ...], PlainValidator(values.parse_fields)]
 # What the loader adds is right already; a schema for it would only make the start slower.
 _UNCHECKED = GetPydanticSchema(lambda *_: any_schema())
@@ -303,10 +304,10 @@ class Settings(BaseSettings):
     exclude_sessions: _Patterns = _setting("", "Session ids whose traces are not synced.")
     include_releases: _Patterns = _setting("", "Releases whose traces are synced; if unset, all.")
     exclude_releases: _Patterns = _setting("", "Releases whose traces are not synced.")
-    include_levels: _Patterns = _setting(
+    include_levels: _Levels = _setting(
         "", "Levels of a trace's root (`DEBUG`, `DEFAULT`, `WARNING`, `ERROR`) whose traces are synced; if unset, all."
     )
-    exclude_levels: _Patterns = _setting("", "Levels of a trace's root whose traces are not synced.")
+    exclude_levels: _Levels = _setting("", "Levels of a trace's root whose traces are not synced.")
     sample: Annotated[Fraction, PlainValidator(values.parse_sample)] = _setting(
         "100%", "Share of the traces that is synced, from `0%` to `100%`: whole traces, chosen by their ids."
     )

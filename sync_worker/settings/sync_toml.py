@@ -27,7 +27,7 @@ from sync_worker.settings.model import (
 )
 from sync_worker.settings.setting_errors import Problems, RawValue, WrongValueError, nearest
 from sync_worker.settings.setting_sources import leftovers, unreadable
-from sync_worker.settings.values import check_pattern, parse_project
+from sync_worker.settings.values import check_pattern, parse_project, split_list
 
 _KEY_FILES: Final = tuple(file_name_of(name) for name in (*SOURCE_FIELDS, *TARGET_FIELDS) if name in SECRETS)
 _OF_TARGET: Final = (*(name for name in SOURCE_FIELDS if name.startswith("kelet_")), *TARGET_FIELDS)
@@ -184,7 +184,8 @@ def _pattern(pattern: Any) -> str:
     expected = "an expression of RE2 (https://github.com/google/re2/wiki/Syntax)"
     if not isinstance(pattern, str) or not pattern:
         raise WrongValueError("not a string" if pattern != "" else "empty", expected=expected)
-    from sync_worker.redaction.matcher import NoRe2Error, why_not  # noqa: PLC0415 - only where there are rules
+    from sync_worker.expressions import NoRe2Error  # noqa: PLC0415 - only where there are rules
+    from sync_worker.redaction.matcher import why_not  # noqa: PLC0415 - only where there are rules
 
     try:
         wrong = why_not(pattern)
@@ -264,6 +265,9 @@ def _unknown(key: str, known: Collection[str]) -> WrongValueError:
     return WrongValueError("not a known key", hint=nearest(key, known) or f"use one of {', '.join(sorted(known))}")
 
 
+_COMMA = r"make two items of it, or write a comma in an expression as \x2C"
+
+
 def _text_of(value: Any, *, listed: bool, tabled: bool) -> str:
     """Return a TOML value as an operator would write it in a variable; raises WrongValueError without the value.
 
@@ -279,6 +283,8 @@ def _text_of(value: Any, *, listed: bool, tabled: bool) -> str:
         case datetime():
             return value.isoformat()
         case list() if listed and all(isinstance(item, str) for item in value):
+            if any(len(split_list(item)) > 1 for item in value):
+                raise WrongValueError("a comma in an item of a list", expected="one value an item", hint=_COMMA)
             return ",".join(value)
         case dict() if tabled and all(isinstance(item, str) for item in value.values()):
             return "\n".join(f"{key}={quote(item, safe=' ')}" for key, item in value.items())

@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import SecretStr
 from pydantic_core import PydanticKnownError
 
-from sync_worker.patterns import why_unusable
+from sync_worker.patterns import matches, why_unusable
 from sync_worker.printable import is_printable
 from sync_worker.redaction.rules import CONTENT, DETECTORS
 from sync_worker.settings.setting_errors import WrongValueError, nearest
@@ -293,7 +293,7 @@ def parse_content(text: str) -> tuple[str, ...]:
 
 def parse_globs(text: str) -> tuple[str, ...]:
     """Return wildcards that stand between commas, each once."""
-    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    return tuple(dict.fromkeys(split_list(text)))
 
 
 def parse_pseudonym_key(text: str) -> SecretStr:
@@ -379,12 +379,34 @@ def parse_sample(text: str) -> Fraction:
 
 def parse_patterns(text: str) -> tuple[str, ...]:
     """Return the patterns of a filter; none of them for `none`. Raises WrongValueError."""
-    patterns = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    patterns = tuple(dict.fromkeys(split_list(text)))
     if patterns == ("none",):
         return ()
+    if "none" in patterns:
+        raise WrongValueError("none stands beside others", expected="none alone, or patterns", hint="write [n]one")
     for pattern in patterns:
         check_pattern(pattern)
     return patterns
+
+
+def parse_levels(text: str) -> tuple[str, ...]:
+    """Return patterns of levels, each of which fits a level that there is; raises WrongValueError."""
+    patterns = parse_patterns(text)
+    for pattern in patterns:
+        if not any(matches(pattern, level) for level in _LEVELS):
+            raise WrongValueError(
+                f"{pattern} fits no level", expected=f"some of {', '.join(_LEVELS)}, or patterns of them"
+            )
+    return patterns
+
+
+def split_list(text: str) -> list[str]:
+    """Return what stands between the commas of a list; those in `{2,3}` and `[a,b]` belong to a pattern."""
+    return [part.strip() for part in _BETWEEN_COMMAS.findall(text) if part.strip()]
+
+
+_BETWEEN_COMMAS = re.compile(r"(?:[^,{\[]|\{[^{}]*\}|\[[^\[\]]*\]|[{\[])+")
+_LEVELS = ("DEBUG", "DEFAULT", "WARNING", "ERROR")
 
 
 def check_pattern(pattern: str) -> None:

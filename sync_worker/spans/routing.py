@@ -1,13 +1,13 @@
 """Which Kelet project a trace belongs to: what `project_from` finds, the first rule that matches, else the default.
 
 The project of a rule may be a template, such as `shop-{environment}`. Where one of its fields has no value in a trace,
-or the result is no name of a project, the rule does not match.
+or the result is no name of a project, the rule does not match; nor where a value may not leave as it is.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -74,13 +74,26 @@ class Decision:
     origin: str | None
 
 
-def decide(context: TraceContext, rules: Sequence[Rule], default: str) -> Decision:
-    """Decide on the Kelet project of a trace. Rules that drop are not asked: such a trace gets no project."""
-    if context.project is not None and is_project(context.project):
+#: Whether a text of a trace may leave as it is; the second is the trace's user id.
+MayShow = Callable[[str, str | None], bool]
+
+
+def _everything(text: str, user: str | None) -> bool:
+    del text, user
+    return True
+
+
+def decide(context: TraceContext, rules: Sequence[Rule], default: str, may_show: MayShow = _everything) -> Decision:
+    """Decide on the Kelet project of a trace. Rules that drop are not asked: such a trace gets no project.
+
+    The context is not redacted, since conditions ask for what stands in the trace. So `may_show` is asked of all that
+    becomes a part of a project's name.
+    """
+    if context.project is not None and is_project(context.project) and may_show(context.project, context.user_id):
         return Decision(context.project, BY_OVERRIDE)
     for rule in rules:
         if not drops(rule) and fits(rule, context):
-            project = render(rule.project, context)
+            project = render(rule.project, context, may_show)
             if project is not None:
                 return Decision(project, origin_of(rule))
     return Decision(default, BY_DEFAULT)
@@ -133,15 +146,15 @@ def fields_of(template: str) -> list[str]:
     return _FIELD.findall(template)
 
 
-def render(template: str, context: TraceContext) -> str | None:
-    """Return the project of a trace by a template; None where a field has no value or the result is no project."""
+def render(template: str, context: TraceContext, may_show: MayShow = _everything) -> str | None:
+    """Return the project of a trace by a template; None where a field has no value or the result cannot be one."""
     if not is_template(template):
         return template
     values = {name: _value(name, context) for name in fields_of(template)}
-    if not all(values.values()):
+    if not all(value and may_show(value, context.user_id) for value in values.values()):
         return None
     project = _FIELD.sub(lambda found: values[found[1]] or "", template).strip()
-    return project if is_project(project) else None
+    return project if is_project(project) and may_show(project, context.user_id) else None
 
 
 def is_project(text: str) -> bool:

@@ -23,6 +23,7 @@ COMMON = frozenset(
         "connections",
         "corrected",
         "errors",
+        "expressions",
         "http",
         "json_text",
         "printable",
@@ -58,8 +59,8 @@ MAY: dict[str, frozenset[str]] = {
         }
     ),
     "ledger": frozenset({"spans", "intervals", "errors", "clock"}),
-    "redaction": frozenset({"records"}),
-    "settings": frozenset({"errors", "printable", "redaction", "targets", "patterns"}),
+    "redaction": frozenset({"records", "expressions"}),
+    "settings": frozenset({"errors", "printable", "redaction", "targets", "patterns", "expressions"}),
     "watch": COMMON,
     "demo": COMMON,
     "pipeline": COMMON | {"redaction", "selection", "spans", "signals", "langfuse", "kelet", "ledger", "settings"},
@@ -83,7 +84,8 @@ MAY: dict[str, frozenset[str]] = {
         "demo",
     },
     "records": frozenset(),
-    "patterns": frozenset(),
+    "patterns": frozenset({"expressions"}),
+    "expressions": frozenset(),
     "intervals": frozenset(),
     "times": frozenset(),
     "targets": frozenset(),
@@ -109,7 +111,7 @@ ONLY: dict[str, frozenset[str]] = {
     "pydantic": frozenset({"settings"}),
     "pydantic_settings": frozenset({"settings"}),
     "argparse": frozenset({"cli"}),
-    "re2": frozenset({"redaction", "patterns"}),
+    "re2": frozenset({"expressions"}),
     "opentelemetry": frozenset({"spans", "signals", "kelet", "demo"}),
 }
 

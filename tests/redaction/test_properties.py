@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sync_worker.expressions import compile_re2
 from sync_worker.langfuse.observations import parse_all, parse_v2_observation
 from sync_worker.redaction.decoding import decode
 from sync_worker.redaction.detectors import without_assertions
-from sync_worker.redaction.matcher import compile_re2, why_not
+from sync_worker.redaction.matcher import MOST_WORK, why_not
 from sync_worker.redaction.protection import RedactionFailed
 from sync_worker.redaction.redactor import MAX_TEXT
 from tests.redaction.corpus import look_alikes, planted
@@ -273,3 +275,31 @@ def test_numbers_and_patterns_of_ones_own() -> None:
     own = redactor("email", patterns=(("staff", r"^77\d{4}$"),))
     assert own.value({"a": 771234, "b": 7712345}) == {"a": "[redacted:staff]", "b": 7712345}
     assert own.text('{"a":771234,"b":7712345}') == '{"a":"[redacted:staff]","b":7712345}'
+
+
+def test_keys_of_one_object_take_linear_time() -> None:
+    """Metadata with many addresses as keys would stop the worker for minutes, all the more where they become one."""
+    took = []
+    for count in (1_000, 8_000):
+        began = time.process_time()
+        shown = R.value({f"a{number}@b.example": number for number in range(count)})
+        took.append(time.process_time() - began)
+        assert sorted(shown.values()) == list(range(count))
+    assert took[1] < 24 * took[0]
+
+
+@pytest.mark.parametrize("wrap", [str, lambda text: json.dumps([text, "%2541"]), lambda text: json.dumps({"a": text})])
+@pytest.mark.parametrize("piece", ["::1 ", "10.0.0.1 ", "a@b.co ", "4111 1111 1111 1112 "])
+def test_escapes_within_escapes_do_not_multiply_the_work(piece: str, wrap: Callable[[str], str]) -> None:
+    """One escape of an escape had each candidate of a large text checked at every level: a quarter of a minute."""
+    with pytest.raises(RedactionFailed):
+        R.text(wrap(piece * (1_000_000 // len(piece)) + "%25252525252541"))
+
+
+def test_many_strings_are_as_much_work_as_one_text() -> None:
+    """Each string of a JSON text had a limit of its own, so there was none."""
+    dense = json.dumps(["a@b.co%252541"] * (MOST_WORK // 4))
+    with pytest.raises(RedactionFailed):
+        R.text(dense)
+    usual = json.dumps([f"someone.{number}@mail.example.com" for number in range(30_000)])  # a megabyte of addresses
+    assert "mail.example" not in R.text(usual)

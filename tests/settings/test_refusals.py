@@ -9,6 +9,7 @@ import pytest
 
 from sync_worker.errors import ConfigError, ExitCode
 from sync_worker.settings import load
+from sync_worker.settings.values import parse_patterns
 
 KEYS = {
     "LANGFUSE_PUBLIC_KEY": "pk-lf-00000000-0001",
@@ -562,3 +563,30 @@ def test_variables_of_others_are_left_alone(tmp_path: Path, name: str) -> None:
 def test_load_says_that_it_raises() -> None:
     """A caller would not know which error to expect."""
     assert "ConfigError" in (inspect.getdoc(load) or "")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("SYNC_INCLUDE_LEVELS", "ERR", "fits no level"),  # would leave out everything
+        ("SYNC_EXCLUDE_LEVELS", "debug", "fits no level"),
+        ("SYNC_EXCLUDE_TAGS", "none,load", "none stands beside others"),
+    ],
+)
+def test_filters_that_do_something_else_than_they_seem_to(tmp_path: Path, name: str, value: str, why: str) -> None:
+    """A filter would leave out all traces, or none, without a word."""
+    assert why in refusal(tmp_path, **{name: value})
+
+
+def test_commas_within_patterns() -> None:
+    """A repetition was cut at its comma into two patterns that fit other things."""
+    patterns = ("re:^a{2,3}$", "b[x,y]", "c*", "d{")
+    assert parse_patterns(", ".join(patterns)) == patterns
+
+
+def test_commas_in_items_of_lists(tmp_path: Path) -> None:
+    """One item of a list became two."""
+    (tmp_path / "sync.toml").write_text('sync_exclude_tags = ["re:^a{2,3}$", "re:^(a|b)$"]\n')
+    accepted(tmp_path)
+    (tmp_path / "sync.toml").write_text('sync_exclude_tags = ["re:^(a,b)$"]\n')
+    assert "a comma in an item" in refusal(tmp_path)

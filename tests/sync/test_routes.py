@@ -194,3 +194,47 @@ def test_agent_and_project_from_fields(make_world: MakeWorld) -> None:
     assert _projects(made) == {named[0]["traceId"]: {"search"}, plain[0]["traceId"]: {"routed"}}
     agents = {(span.trace_id, str(span.attributes["gen_ai.agent.name"])) for span in made.kelet.spans}
     assert agents == {(named[0]["traceId"], "Travel"), (plain[0]["traceId"], "agent")}
+
+
+def test_no_personal_data_becomes_the_name_of_a_project(make_world: MakeWorld) -> None:
+    """Conditions see the trace as it is, and so did templates: an address would be a project of Kelet, in clear."""
+    mail = "alice@example.com"
+    rows = trace(0, start=0.0, user=mail) + trace(0, start=10.0, user="bob-7") + trace(0, start=20.0, session="s")
+    rows[2]["metadata"] = {"team": f"team {mail}"}
+    made = make_world(rows, SYNC_REDACT="email", SYNC_LOG_LEVEL="debug")
+    _configure(made, _route("of {user}", user="*"), source='sync_project_from = ["metadata.team"]')
+    assert made.once()[1] == 0
+    code, out, err = made.program("routes", "test", "--from", "2026-11-20T00:00:00Z", "--to", "2026-11-26T00:00:00Z")
+    assert [span.project for span in sorted(made.kelet.spans, key=lambda one: one.start_ns)] == [
+        "main",
+        "of bob-7",
+        "main",
+    ]
+    stored = b"".join(file.read_bytes() for file in made.folder.iterdir() if file.name.startswith("state.db"))
+    assert mail not in str(made.kelet.spans) + stored.decode("latin-1") + out + err
+    assert mail not in str([dict(request.headers) for request in made.kelet.requests])
+    assert code == 0
+
+
+@pytest.mark.parametrize("ids", ["pseudonym", "drop"])
+def test_a_user_that_may_not_leave_is_no_name_of_a_project(make_world: MakeWorld, ids: str) -> None:
+    """A user id that is left out everywhere would be the name of a project, by a template or by the override."""
+    rows = trace(0, start=0.0, user="bob-7")
+    made = make_world(rows, SYNC_USER_IDS=ids)
+    _configure(made, _route("of {user}", user="bob-*"), source='sync_project_from = ["user"]')
+    assert made.once()[1] == 0
+    assert [span.project for span in made.kelet.spans] == ["main"]
+    assert "bob-7" not in str(made.kelet.spans)
+
+
+def test_a_project_from_before_redaction_is_left(make_world: MakeWorld) -> None:
+    """Late spans of a trace would name a project by an address for ever, also after redaction was switched on."""
+    mail = "alice@example.com"
+    rows = trace(1, start=0.0, user=mail)
+    made = make_world(rows)
+    _configure(made, _route("of {user}", user="*"))
+    made.once()
+    made.langfuse.rows.extend([_late(rows[0], 3590.0, name="late")])
+    made.environ["SYNC_REDACT"] = "email"
+    made.cycles(600)
+    assert made.span("late").project == "main"
