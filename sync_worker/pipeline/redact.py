@@ -12,8 +12,9 @@ from sync_worker.pipeline.dead_letters import DeadLetters
 from sync_worker.pipeline.session import Session
 from sync_worker.pipeline.trace import Trace, TracePart
 from sync_worker.records import Observation
-from sync_worker.redaction.protection import RedactionFailed
+from sync_worker.redaction.protection import Protection, RedactionFailed
 from sync_worker.spans.context import TraceContext, gather
+from sync_worker.spans.overrides import Overrides
 
 
 class Redaction:
@@ -66,19 +67,11 @@ class Redaction:
             known = self._session.known_context(trace.trace_id, trace.note)
             overrides = self._session.policy.conversion.overrides
             is_sent = trace.note is not None and trace.note.project is not None
-            return self._overridden(trace, gather(trace.trace_id, shown, known, overrides, is_sent=is_sent))
+            context = gather(trace.trace_id, shown, known, overrides, is_sent=is_sent)
+            return overridden(context, trace.context, overrides, self._session.protection)
         except Exception as error:  # noqa: BLE001 - it is sent without its context
             self._dead_letters.log_error("redact", trace.trace_id, error)
             return TraceContext(trace.trace_id)
-
-    def _overridden(self, trace: Trace, context: TraceContext) -> TraceContext:
-        """Take session and user that the settings name from metadata that is left out, redacted."""
-        overrides, protection = self._session.policy.conversion.overrides, self._session.protection
-        if overrides.session and context.session_id is None and trace.context.session_id is not None:
-            context.session_id = protection.identifier(trace.context.session_id)
-        if overrides.user and context.user_id is None and trace.context.user_id is not None:
-            context.user_id = protection.user(trace.context.user_id)
-        return context
 
     def _protect(self, trace: Trace) -> None:
         for observation in trace.observations:
@@ -99,6 +92,17 @@ class Redaction:
             return error
         except Exception as error:  # noqa: BLE001 - whatever it is, what could not be redacted is not sent
             return RedactionFailed(type(error).__name__)
+
+
+def overridden(
+    context: TraceContext, plain: TraceContext, overrides: Overrides, protection: Protection
+) -> TraceContext:
+    """Take session and user that the settings name from metadata that is left out, redacted. Raises RedactionFailed."""
+    if overrides.session and context.session_id is None and plain.session_id is not None:
+        context.session_id = protection.identifier(plain.session_id)
+    if overrides.user and context.user_id is None and plain.user_id is not None:
+        context.user_id = protection.user(plain.user_id)
+    return context
 
 
 def _strip(observation: Observation) -> Observation:

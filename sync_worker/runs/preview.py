@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from sync_worker.intervals import Interval
 from sync_worker.langfuse.reader import Reader
 from sync_worker.pipeline.assemble import Assembly
+from sync_worker.pipeline.redact import overridden
 from sync_worker.records import Observation
 from sync_worker.redaction.protection import NOTHING, Protection, RedactionFailed
 from sync_worker.spans.context import gather
@@ -44,7 +45,8 @@ def preview(
                 found.failed.append((observation.id, f"it cannot be redacted: {error}"))
         plain = gather(trace_id, members, overrides=options.overrides)
         destination = decide(plain, routes, project, protection.may_show).project
-        made = convert(shown, gather(trace_id, shown, overrides=options.overrides), destination, options)
+        context = gather(trace_id, shown, overrides=options.overrides)
+        made = convert(shown, overridden(context, plain, options.overrides, protection), destination, options)
         found.spans += [span for _, span in made.spans]
         found.failed += [(observation.id, f"{type(error).__name__}: {error}") for observation, error in made.failed]
     return found

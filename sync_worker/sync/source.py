@@ -63,6 +63,20 @@ def receiver_scope(target: Target) -> str:
     return f"target {target.url}"
 
 
+def conversion_of(settings: Settings, source: Source, target: Target, protection: Protection) -> Conversion:
+    """Return how the observations of a source become spans of a target."""
+    return Conversion(
+        attributes=settings.attributes,
+        max_value_bytes=settings.max_value_bytes,
+        max_attributes=settings.max_attributes,
+        langfuse_url=source.langfuse_base_url,
+        project_attribute=target.preset.project_attribute,
+        kelet=target.kelet_attributes,
+        overrides=overrides_of(settings),
+        show_id=protection.identifier,
+    )
+
+
 class SourceSync:
     """One source, opened by `open_source`."""
 
@@ -84,16 +98,7 @@ class SourceSync:
         policy = Policy(
             project=source.kelet_project,
             routes=source.routes,
-            conversion=Conversion(
-                attributes=settings.attributes,
-                max_value_bytes=settings.max_value_bytes,
-                max_attributes=settings.max_attributes,
-                langfuse_url=source.langfuse_base_url,
-                project_attribute=receiver.target.preset.project_attribute,
-                kelet=receiver.target.kelet_attributes,
-                overrides=overrides_of(settings),
-                show_id=protection.identifier,
-            ),
+            conversion=conversion_of(settings, source, receiver.target, protection),
             resend_changed=settings.updates == "resend",
             max_batch_spans=settings.max_batch_spans,
             max_batch_bytes=settings.max_batch_bytes,

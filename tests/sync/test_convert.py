@@ -149,3 +149,23 @@ def test_the_pairs_come_out_alike() -> None:
     found = preview(rows, "shop", Conversion())
     assert found.failed == []
     assert {(span.trace_id, span.span_id): span for span in found.spans} == there
+
+
+def test_a_file_as_a_source_would_be_sent(make_world: MakeWorld) -> None:
+    """`--source` had no effect on a file: a security review would read what the rules do not let out."""
+    rows = trace(1, start=0.0, user="alice@example.com")
+    for one in rows:
+        one["metadata"] = {"chat": "chat of bob@example.com"}
+    made = make_world(rows, SYNC_REDACT="email", SYNC_EXCLUDE_METADATA="chat", SYNC_SESSION_FROM="metadata.chat")
+    write(made, json.dumps({"data": rows}))
+    code, out, err = convert(made, "observations.json --source default")
+    assert (code, err) == (0, "")
+    assert "@example.com" not in out
+    sessions = {_value(one, "session.id") for one in spans(out)}
+    assert len(sessions) == 1
+    assert str(sessions.pop()).startswith("chat of [redacted:email:")
+    assert {_value(one, "kelet.project") for one in spans(out)} == {"support_test"}
+
+
+def _value(span: dict[str, Any], name: str) -> Any:
+    return next((one["value"]["stringValue"] for one in span["attributes"] if one["key"] == name), None)

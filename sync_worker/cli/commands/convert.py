@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+from sync_worker.cli.common import select_sources, settings_for
 from sync_worker.cli.jobs import for_each_source
 from sync_worker.cli.output import print_json, say
 from sync_worker.errors import ConfigError, ExitCode, RecordRejected
 from sync_worker.langfuse.saved import read_saved
 from sync_worker.runs.preview import Preview, preview
+from sync_worker.settings import target_of
 from sync_worker.spans.model import Conversion
 from sync_worker.spans.otlp_json import otlp_json
-from sync_worker.sync.source import SourceSync
+from sync_worker.sync.protection import protection_of
+from sync_worker.sync.source import SourceSync, conversion_of
 
 #: `kelet.project` of spans that are converted without settings.
 _PROJECT = "example"
@@ -47,6 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _of_file(arguments: argparse.Namespace) -> Preview:
+    """Convert a file as it is; with `--source`, as that source would be sent, redacted and routed."""
     name = "stdin" if arguments.file == "-" else arguments.file
     try:
         rows = read_saved(_content(arguments.file), arguments.api)
@@ -56,7 +61,16 @@ def _of_file(arguments: argparse.Namespace) -> Preview:
         raise ConfigError(
             f"{name}: {error}. Try: a response of GET /api/public/v2/observations, its data, or one observation a line"
         ) from None
-    return preview(rows, _PROJECT, Conversion(attributes=arguments.attributes or "both"))
+    if not arguments.source:
+        return preview(rows, _PROJECT, Conversion(attributes=arguments.attributes or "both"))
+    settings = settings_for(arguments, need_sources=False)
+    source = select_sources(settings, arguments)[0]
+    settings = settings.of(source)
+    protection = protection_of(settings, None)
+    conversion = conversion_of(settings, source, target_of(source), protection)
+    if arguments.attributes:
+        conversion = replace(conversion, attributes=arguments.attributes)
+    return preview(rows, source.kelet_project or _PROJECT, conversion, source.routes, protection)
 
 
 def _content(file: str) -> bytes:
