@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from sync_worker.cli.common import hold_lease, run_async, run_with_heartbeats, select_sources, settings_for, state_file
+from sync_worker.cli.metrics_file import MetricsFile
 from sync_worker.cli.output import print_json, say
 from sync_worker.clock import Stopped, SystemClock
 from sync_worker.errors import ExitCode
@@ -16,7 +17,7 @@ from sync_worker.ledger.lease import LIVE
 from sync_worker.pipeline.report import SourceReport
 from sync_worker.runs.backfill import Progress
 from sync_worker.settings import Settings, Source
-from sync_worker.sync.engine import Engine
+from sync_worker.sync.engine import GOOD, Engine
 from sync_worker.sync.source import SourceSync
 from sync_worker.watch.progress import ProgressLine
 
@@ -39,13 +40,23 @@ class Job:
 
 
 async def run_job(
-    job: Job, settings: Settings, sources: Sequence[Source], ledger: Ledger, clock: SystemClock, *, as_json: bool
+    job: Job,
+    settings: Settings,
+    sources: Sequence[Source],
+    ledger: Ledger,
+    clock: SystemClock,
+    *,
+    as_json: bool,
+    metrics: MetricsFile | None = None,
 ) -> int:
     """Run a job on sources under its lease, print its reports, and return the exit code."""
     engine = Engine(settings, ledger, clock, settings.patience.total_seconds(), parts=job.parts)
     started = clock.monotonic()
     line = ProgressLine(job.command)
+    made = engine.transports.measurements
     with hold_lease(ledger, job.role) as lease:
+        if metrics is not None:
+            metrics.begin(ledger, made)
         if job.role == LIVE:
             engine.note_starts(sources)
         try:
@@ -59,7 +70,13 @@ async def run_job(
         finally:
             line.close()
         began_ms = ledger.clock.now_ms() - round((clock.monotonic() - started) * 1000)
+        if metrics is not None:
+            metrics.keep(ledger, made)
         ledger.store_run(job.command, began_ms, code, {"sources": [report.as_json() for report in reports]})
+        if metrics is not None:
+            metrics.write(ledger, settings, sources, clock, made)
+    if job.role == LIVE and settings.heartbeat_url is not None:
+        await _call_heartbeat(settings.heartbeat_url.get_secret_value(), good=code in GOOD)
     if as_json:
         print_json({"exit_code": code, "sources": [report.as_json() for report in reports]})
     else:
@@ -67,6 +84,15 @@ async def run_job(
             for text in (report.line(), *report.hints()):
                 say(text)
     return code
+
+
+async def _call_heartbeat(url: str, *, good: bool) -> None:
+    """Call the heartbeat URL for a cycle of all sources, and wait for its end, some seconds at most."""
+    from sync_worker.watch.heartbeat import Heartbeat  # noqa: PLC0415 - only where one is set
+
+    heartbeat = Heartbeat(url, ["all"])
+    heartbeat.note("all", good=good)
+    await heartbeat.close(wait=True)
 
 
 def for_each_source(

@@ -91,6 +91,7 @@ def _add_check(subparsers: _Subparsers) -> None:
 def _add_once(subparsers: _Subparsers) -> None:
     parser = subparsers.add_parser("once", help="one cycle of every source, for cron and CronJob")
     _add_common_options(parser, source=True)
+    _add_metrics_option(parser)
     _runs(parser, "once")
 
 
@@ -125,6 +126,7 @@ def _add_backfill(subparsers: _Subparsers) -> None:
         "(default: too, where SYNC_SCORES is on)",
     )
     _add_common_options(parser, source=True)
+    _add_metrics_option(parser)
     _runs(parser, "backfill")
 
 
@@ -303,6 +305,14 @@ def _add_interval_options(parser: argparse.ArgumentParser, *, required: bool) ->
     when = "an ISO-8601 time (2026-01-31T00:00:00Z), a duration before now (30d) or `now`"
     parser.add_argument("--from", dest="start", metavar="TIME", required=required, help=when)
     parser.add_argument("--to", dest="end", metavar="TIME", required=required, help=when)
+
+
+def _add_metrics_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--metrics-file",
+        metavar="FILE",
+        help="at the end, replace this file by one with all metrics, for node_exporter's textfile collector",
+    )
 
 
 def _add_common_options(parser: argparse.ArgumentParser, *, source: bool = False, json: bool = True) -> None:

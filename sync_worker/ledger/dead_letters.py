@@ -9,6 +9,7 @@ from sync_worker.errors import DeadLettersFull
 from sync_worker.intervals import Interval
 from sync_worker.ledger.records import DeadLetter
 from sync_worker.ledger.store import SENT_COLUMNS, in_lists, storable
+from sync_worker.ledger.totals import DEAD_LETTERED, count
 from sync_worker.ledger.traces import Traces
 
 #: Characters that are kept of a reason, and of what there is of an observation.
@@ -71,6 +72,10 @@ class DeadLetters(Traces):
         """Return how many spans the dead letters of a source hold."""
         rows = self.query("SELECT coalesce(sum(spans), 0) FROM dead_letters WHERE source_id = ?", [source_id])
         return int(rows[0][0])
+
+    def dead_letters_by_kind(self, source_id: int) -> dict[str, int]:
+        """Return how many spans the dead letters of a source hold, by their kind."""
+        return dict(self.query("SELECT kind, sum(spans) FROM dead_letters WHERE source_id = ? GROUP BY 1", [source_id]))
 
     def drop_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
         """Remove dead letters; their observations count as completed, so that they are not sent when read again.
@@ -196,6 +201,7 @@ class DeadLetters(Traces):
             if letter.observation_id is not None:
                 self._drop_dead_letters(letter.source_id, [(values["trace_id"], values["observation_id"])])
             self.insert("dead_letters", values)
+            count(self, letter.source_id, DEAD_LETTERED, letter.kind, letter.spans)
         for source_id in () if beyond_the_limit else {letter.source_id for letter in letters}:
             self._check_room(source_id)
 

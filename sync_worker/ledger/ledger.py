@@ -15,12 +15,13 @@ from sync_worker.ledger.hourly_counts import add_forgotten, completed_by_hour, f
 from sync_worker.ledger.intervals import CompletedIntervals
 from sync_worker.ledger.lease import BACKFILL
 from sync_worker.ledger.records import DeadLetter, SecondRead, SentObservation, TraceNote, Waiting
-from sync_worker.ledger.requests import Requests
+from sync_worker.ledger.requests import Requests, request_limits
 from sync_worker.ledger.scores import Scores
 from sync_worker.ledger.second_reads import SecondReads
 from sync_worker.ledger.selected import Selected
 from sync_worker.ledger.sources import Sources
 from sync_worker.ledger.store import SENT_COLUMNS, in_lists, storable
+from sync_worker.ledger.totals import ACCEPTED, count
 from sync_worker.ledger.trace_claims import claim_traces, release_traces
 
 if TYPE_CHECKING:
@@ -35,6 +36,15 @@ class Ledger(Sources, CompletedIntervals, Scores, Selected, SecondReads):
     def requests(self, organization: str) -> Requests:
         """Return what the processes on this file share of an organisation's requests."""
         return Requests(self, organization)
+
+    def request_limits(self, organization: str) -> dict[str, tuple[int | None, int, int | None]]:
+        """Return by bucket the limit that Langfuse reported, its window in seconds, and the end of a wait, Unix ms."""
+        return request_limits(self, organization)
+
+    def count_requests(self, bucket: str, since_ms: int) -> int:
+        """Return how many requests of a bucket all runs have sent since a time."""
+        rows = self.query("SELECT count(*) FROM requests WHERE bucket = ? AND sent_ms > ?", [bucket, since_ms])
+        return int(rows[0][0])
 
     def waiting(self, source_id: int) -> Waiting:
         """Return what of a source waits for its time, in one query."""
@@ -120,6 +130,8 @@ class Ledger(Sources, CompletedIntervals, Scores, Selected, SecondReads):
                     for span in accepted
                 ],
             )
+            for project, spans in Counter(span.project for span in accepted).items():
+                count(self, source_id, ACCEPTED, project, spans)
             # The trace may have been forgotten while its observations were on their way: what is sent needs its trace.
             self._store_unknown(
                 source_id,

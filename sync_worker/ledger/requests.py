@@ -126,6 +126,24 @@ class Requests:
             raise state_error(self._ledger.path, error) from error
 
 
+def request_limits(ledger: Store, organization: str) -> dict[str, tuple[int | None, int, int | None]]:
+    """Return by bucket the limit that Langfuse reported, its window in seconds, and the end of a wait in Unix ms."""
+    found: dict[str, tuple[int | None, int, int | None]] = {}
+    scopes = f"{organization} "
+    for scope, name, value in ledger.query(
+        "SELECT scope, name, value FROM state_keys WHERE substr(scope, 1, ?) = ? AND name IN (?, ?)",
+        [len(scopes), scopes, LAST_LIMIT, BLOCKED],
+    ):
+        bucket = scope.removeprefix(scopes)
+        requests, window, until = found.get(bucket, (None, 0, None))
+        if name == LAST_LIMIT:
+            requests, window, _ = _limit(value) or (None, 0, 0)
+        else:
+            until = (_pair(value) or (0, 0))[1]
+        found[bucket] = requests, window, until
+    return found
+
+
 def _limit(text: str | None) -> tuple[int, int, int] | None:
     if text is None:
         return None

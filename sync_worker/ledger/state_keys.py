@@ -116,6 +116,22 @@ def running_scan(interval_ms: int) -> StateKey[Any]:
     return _object(f"lookback scan {interval_ms}")
 
 
+def last_cycle(source_name: str) -> StateKey[Any]:
+    """Return the key, in the scope `CYCLES`, of how a source's last cycle ended."""
+    return _object(source_name, Merge.NEVER)
+
+
+#: The scope of `last_cycle`.
+CYCLES = "cycles"
+
+
+def measured(command: str) -> StateKey[Any]:
+    """Return the key, in the scope `MEASURED`, of what the runs of a command that write a metrics file have counted."""
+    return _object(command, Merge.NEVER)
+
+
+#: The scope of `measured`.
+MEASURED = "measured"
 #: The digest of the rules under which its traces and dead letters are stored.
 RULES_DIGEST = _text("rules", Merge.NEVER)
 

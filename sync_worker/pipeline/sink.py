@@ -23,6 +23,7 @@ class LedgerSink:
         clock: Clock,
         title: str,
         redact: Callable[[str], str] = str,
+        observe_accepted: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._ledger = ledger
         self._source_id = source_id
@@ -30,6 +31,7 @@ class LedgerSink:
         self._clock = clock
         self._title = title
         self._redact = redact
+        self._observe_accepted = observe_accepted  # called with the number of spans of a request that was accepted
 
     def check(self) -> None:
         """Check that the next result can be committed. Raises StateError or LeaseHeld."""
@@ -73,6 +75,8 @@ class LedgerSink:
                     spans=result.partial_rejections,
                 )
             )
+        if result.accepted:
+            self._observe_accepted(len(result.accepted))
         try:
             self._ledger.commit_result(self._source_id, result.accepted, letters)
         except DeadLettersFull:

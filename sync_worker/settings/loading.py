@@ -102,6 +102,7 @@ def load(
     rows = [SettingRow(f"redact.patterns.{name}", problems.show(pattern), label) for name, pattern in patterns]
     settings = settings.model_copy(update={"patterns": patterns, "sources": sources})
     _check_re2(settings, problems)
+    _check_heartbeat(plain, problems)
     problems.raise_if_refused()
     added = {
         "state_path": directory / settings.state_path,
@@ -126,6 +127,20 @@ def _check_re2(settings: Settings, problems: Problems) -> None:
                 hint="pip install google-re2, or a system for which it is built (Linux with glibc, macOS)",
             ),
         )
+
+
+def _check_heartbeat(reading: _Reading, problems: Problems) -> None:
+    """Refuse an address that would be called unencrypted: whoever sees it can report that all is well."""
+    url, raw = reading.settings.heartbeat_url, reading.raw("sync_heartbeat_url")
+    if url is None or reading.settings.allow_plain_http or not values.is_plain_and_public(url.get_secret_value()):
+        return
+    wrong = WrongValueError(
+        "http:// would show a secret address on the way to an address that is not private",
+        expected="https://",
+        hint="use https://, or set SYNC_ALLOW_PLAIN_HTTP=true if the way there is protected",
+        show=False,
+    )
+    problems.refuse(raw.label("sync_heartbeat_url"), wrong)
 
 
 def _warn_of_early_traces(settings: Settings, before: str, problems: Problems) -> None:

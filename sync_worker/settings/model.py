@@ -77,7 +77,7 @@ TABLES: Final = frozenset({"sync_target_headers"})
 #: Settings whose values are never shown in full. The public key is among them: swapped keys are a common mistake.
 SECRETS: Final = frozenset(
     {"langfuse_public_key", "langfuse_secret_key", "kelet_api_key", "sync_target_key", "sync_target_headers",
-     "sync_pseudonym_key"}
+     "sync_pseudonym_key", "sync_heartbeat_url"}
 )  # fmt: skip
 
 #: Settings without which a source cannot be synced to Kelet.
@@ -405,6 +405,14 @@ class Settings(BaseSettings):
     )
     user_ids: _Choice[Literal["keep", "pseudonym", "drop"]] = _setting(
         "keep", "What becomes of user ids: `keep`, `pseudonym` (always the same for the same user) or `drop`."
+    )
+    http_listen: Annotated[tuple[str, int] | None, PlainValidator(values.parse_listen)] = _unset(
+        "Address at which `run` answers `/metrics`, `/healthz`, `/readyz` and `/status`, such as `127.0.0.1:9464`; if "
+        "unset, it does not listen."
+    )
+    heartbeat_url: Annotated[SecretStr | None, PlainValidator(values.parse_heartbeat_url)] = _unset(
+        "Address that `run` and `once` call after good cycles, with `/fail` behind its path after a bad one, or "
+        "`SYNC_HEARTBEAT_URL_FILE` with the path of its file; nothing is sent with it."
     )
     log_format: _Choice[Literal["text", "json"]] = _setting("text", "Format of the log lines: `text` or `json`.")
     log_level: _Choice[Literal["debug", "info", "warning", "error"]] = _setting(

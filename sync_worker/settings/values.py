@@ -125,6 +125,39 @@ def headers_of(text: str) -> dict[str, str]:
     return found
 
 
+def parse_listen(text: str) -> tuple[str, int]:
+    """Return the host, without brackets, and the port (0: any that is free) to listen at; raises WrongValueError."""
+    host, colon, port = text.strip().rpartition(":")
+    expected, bare = "HOST:PORT, such as 127.0.0.1:9464 or [::1]:9464", host.strip("[]")
+    if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65_535:
+        raise WrongValueError("not an address with a port", expected=expected)
+    if not host:
+        raise WrongValueError(
+            "has no host", expected=expected, hint=f"write 127.0.0.1:{port}, or 0.0.0.0:{port} for all"
+        )
+    if ":" in bare and not (host.startswith("[") and host.endswith("]")):
+        raise WrongValueError("an IPv6 address stands in brackets", expected=expected)
+    if not re.fullmatch(r"[\w.-]+" if host == bare else r"[0-9a-fA-F:.]+(%[\w.-]+)?", bare):
+        raise WrongValueError("not an address with a port", expected=expected)
+    return bare, int(port)
+
+
+def parse_heartbeat_url(text: str) -> SecretStr:
+    """Return the address to call after cycles; raises WrongValueError, which shows nothing of it: it is a secret."""
+    url = text.strip()
+    expected = "an address that starts with https://"
+    if re.search(r"[\s\\]", url) or not url.isascii() or not is_printable(url):
+        raise WrongValueError("not an address", expected=expected, show=False)
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in _DEFAULT_PORTS and parts.hostname and (parts.port is None or parts.port)
+    except ValueError:
+        usable = False
+    if not usable or "@" in parts.netloc or parts.fragment:
+        raise WrongValueError("not an address", expected=f"{expected}, without user and fragment", show=False)
+    return SecretStr(url)
+
+
 def is_plain_and_public(url: str) -> bool:
     """Whether `url` (as parsed here) would carry keys in the clear over a network that is not private."""
     parts = urlsplit(url)

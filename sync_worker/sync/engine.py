@@ -16,6 +16,9 @@ from sync_worker.langfuse.client import EndpointMissing
 from sync_worker.langfuse.concurrency import ConcurrencyLimits
 from sync_worker.langfuse.rate_limiter import Quota
 from sync_worker.ledger import DeadLetter, Ledger
+from sync_worker.ledger.state_keys import CYCLES, last_cycle
+from sync_worker.measurements import CYCLE_SECONDS
+from sync_worker.measurements import CYCLES as CYCLE_COUNTS
 from sync_worker.pipeline.limits import Limits
 from sync_worker.pipeline.report import SourceReport
 from sync_worker.runs.backfill import Progress
@@ -52,6 +55,18 @@ _PRECEDENCE = (
     ExitCode.DEAD_LETTERS,
     ExitCode.OK,
 )
+
+#: Exit codes of a cycle that did its work.
+GOOD = frozenset({ExitCode.OK, ExitCode.DEAD_LETTERS})
+#: What metrics call the exit codes of a cycle.
+OUTCOMES = {
+    ExitCode.OK: "ok",
+    ExitCode.TRANSIENT: "transient",
+    ExitCode.USAGE: "settings",
+    ExitCode.DEAD_LETTERS: "dead_letters",
+    ExitCode.CREDENTIALS: "credentials",
+    ExitCode.PAUSED: "paused",
+}
 
 log = logging.getLogger(__name__)
 
@@ -155,10 +170,31 @@ class Engine:
             self.starts.correct(source.name, clock)
             await sync.live_cycle(progress)
 
+        began = self.clock.monotonic()
         try:
-            return await self.work(source, cycle)
+            report, code = await self.work(source, cycle)
+        except Stopped:
+            raise
+        except Exception:
+            self._count_cycle(source, "error", self.clock.monotonic() - began)
+            raise
         finally:
             self.starts.correct(source.name, clock)  # also if the keys are rejected: that response has a date too
+        self._count_cycle(source, outcome_of(code), self.clock.monotonic() - began)
+        self._note_cycle(source, code)
+        return report, code
+
+    def _count_cycle(self, source: Source, outcome: str, seconds: float) -> None:
+        """Count a cycle that ended."""
+        self.transports.measurements.count(CYCLE_COUNTS, source.name, outcome)
+        self.transports.measurements.observe(CYCLE_SECONDS, seconds, source.name)
+
+    def _note_cycle(self, source: Source, code: int) -> None:
+        """Note how a cycle ended, with the next commit: the next process still knows it."""
+        cycles, key, now = self.ledger.state(CYCLES), last_cycle(source.name), self.ledger.clock.now_ms()
+        before = cycles.get(key) or {}
+        good = now if code in GOOD else before.get("good_ms")
+        cycles.put(key, {"ended_ms": now, "exit_code": code, "good_ms": good})
 
     async def backfill(
         self,
@@ -290,6 +326,11 @@ def _unexpected(source: Source, error: Exception) -> tuple[SourceReport, int]:
         log.debug("unexpected", exc_info=error)
     log.error("%s: %s", source.name, message, extra={"action": "stop", "source": source.name})
     return SourceReport(source.name, source.target, error=message), code
+
+
+def outcome_of(code: int) -> str:
+    """Return what metrics call the exit code of a cycle."""
+    return OUTCOMES.get(code, "error")
 
 
 def overall(codes: Iterable[int]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import httpx
 
@@ -19,6 +19,7 @@ from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.concurrency import ConcurrencyLimits
 from sync_worker.ledger import Ledger, SourceState, source_scope
 from sync_worker.ledger.state_keys import DELIVERY, GZIP_REFUSED, PAGE_LIMITS, REJECTED_IN_A_ROW
+from sync_worker.measurements import REQUEST_SPANS, Measurements
 from sync_worker.pipeline.limits import Limits
 from sync_worker.pipeline.report import SourceReport
 from sync_worker.pipeline.sink import LedgerSink
@@ -26,6 +27,7 @@ from sync_worker.settings import Settings, Source, target_of
 from sync_worker.sync.generation import Generations
 from sync_worker.sync.identities import Identities, organization_scope
 from sync_worker.sync.keys import keys_of
+from sync_worker.sync.observed import langfuse_transport, target_transport
 from sync_worker.sync.protection import protection_of, scrub
 from sync_worker.sync.source import SourceSync, receiver_scope
 from sync_worker.sync.timekeeping import SCOPE as CLOCK_SCOPE
@@ -34,10 +36,11 @@ from sync_worker.times import span_ms
 
 @dataclass(frozen=True, slots=True)
 class Transports:
-    """HTTP transports to use instead of the network; None means the network."""
+    """HTTP transports to use instead of the network, None meaning the network; and what counts their requests."""
 
     langfuse: httpx.AsyncBaseTransport | None = None
     kelet: httpx.AsyncBaseTransport | None = None
+    measurements: Measurements = field(default_factory=Measurements)
 
 
 @asynccontextmanager
@@ -73,7 +76,7 @@ async def open_source(
         left=lambda: sending.remaining,
         hooks=date_hooks(clock.monotonic, clock.kelet.report),
         redact=protection.report,
-        transport=transports.kelet,
+        transport=target_transport(transports.kelet, source.name, source.kelet_project, transports.measurements),
     )
     try:
         try:
@@ -90,7 +93,15 @@ async def open_source(
         scrub(ledger, state.id, protection)
         delivery = Delivery(
             receiver,
-            LedgerSink(ledger, state.id, report, ledger.clock, target.title, protection.report),
+            LedgerSink(
+                ledger,
+                state.id,
+                report,
+                ledger.clock,
+                target.title,
+                protection.report,
+                lambda spans: transports.measurements.observe(REQUEST_SPANS, spans, source.name),
+            ),
             sending,
             clock,
             rejected_before=keys.get(REJECTED_IN_A_ROW) or 0,
@@ -170,5 +181,5 @@ def _client(
         max_bytes=settings.max_response_bytes,
         filter_bytes=limits.filter_bytes,
         hooks=date_hooks(clock.monotonic, clock.langfuse.report),
-        transport=transports.langfuse,
+        transport=langfuse_transport(transports.langfuse, source.name, transports.measurements),
     )

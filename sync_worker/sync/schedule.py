@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from sync_worker.clock import RunClock, Stopped
@@ -22,12 +22,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Worker:
-    """The long-running worker: one job a source, so that an outage of one delays no other."""
+    """The long-running worker: one job a source, so that an outage of one delays no other.
+
+    `after_cycle` is called with the name of a source and the exit code of its cycle, None for an unexpected error.
+    """
 
     engine: Engine
     sources: Sequence[Source]
     clock: RunClock
     lease: leases.Lease
+    after_cycle: Callable[[str, int | None], None] = lambda *_: None
     _rejected_at: dict[str, float] = field(default_factory=dict)
     _ended: asyncio.Event = field(default_factory=asyncio.Event)
     _error: Stop | None = None
@@ -83,10 +87,12 @@ class Worker:
         except Stopped:
             return
         except Stop as error:
+            self.after_cycle(source.name, error.exit_code)
             self._stop_for(error, "cycle")
             return
         except Exception:
             log.exception("the cycle of %s failed", source.name, extra={"action": "cycle", "source": source.name})
+            self.after_cycle(source.name, None)
             self._end_if_damaged()
             return
         if code == ExitCode.CREDENTIALS:
@@ -97,6 +103,7 @@ class Worker:
             log.info("%s", report.line(), extra={"action": "cycle", "source": source.name})
         else:
             log.debug("%s", report.line(), extra={"action": "cycle", "source": source.name})
+        self.after_cycle(source.name, code)
         began_ms = self.engine.ledger.clock.now_ms() - round((self.clock.monotonic() - started) * 1000)
         try:
             self.engine.ledger.store_run("run", began_ms, code, {"sources": [report.as_json()]})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
 from sync_worker.clock import Clock, ClockOnMachine
 from sync_worker.corrected import AGREEMENT_MS, CONFIRM_AFTER_MS, MACHINE_ONLY_MS, CorrectedClock
@@ -34,6 +35,16 @@ class Clocks(ClockOnMachine):
         if servers not in self._clocks:
             self._clocks[servers] = CorrectedClock(self._machine, last_certain_ms(self._ledger))
         return self._clocks[servers]
+
+    def drifts_ms(self, sources: Iterable[Source]) -> dict[str, int]:
+        """Return, by source, how far the machine's clock is ahead of Langfuse's, in ms, where that is known.
+
+        Reads no state file, so that another thread may ask.
+        """
+        clocks = dict(self._clocks)
+        found = {one.name: clocks.get((one.langfuse_base_url, target_of(one).url)) for one in sources}
+        drifts = {name: clock.drift_ms for name, clock in found.items() if clock is not None}
+        return {name: drift for name, drift in drifts.items() if drift is not None}
 
     def keep(self, clock: CorrectedClock) -> None:
         """Store the time of a clock, with the next commit, if it is certain: later ones must not be before it.

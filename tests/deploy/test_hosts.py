@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from sync_worker.errors import ExitCode
+from sync_worker.ledger.lease import WATCH_PAUSE, WATCH_POLLS
+from sync_worker.watch.pages import HANGS_AFTER
 
 ROOT = Path(__file__).resolve().parents[2]
 SYSTEMD = ROOT / "deploy" / "systemd"
@@ -52,9 +54,18 @@ class TestSystemd:
         assert codes(service["RestartPreventExitStatus"]) == {ExitCode.USAGE, ExitCode.CREDENTIALS}
         assert "SuccessExitStatus" not in service, "a lease that is held must be tried again"
 
+    def test_a_hung_worker_is_noticed(self) -> None:
+        """A worker that hangs would run for ever, or one that starts would be killed before it has its lease."""
+        service = unit("sync-worker-run.service")["Service"]
+        assert service["Type"] == "notify"
+        assert "NotifyAccess" not in service, "the script must become the program, and speak for itself"
+        assert int(service["WatchdogSec"].removesuffix("s")) > HANGS_AFTER
+        watched = WATCH_POLLS * WATCH_PAUSE  # of another machine's lease, before it is taken over
+        assert int(service["TimeoutStartSec"].removesuffix("s")) > 2 * watched
+
     def test_same_walls(self) -> None:
         """One of the two services would be sandboxed less than the other."""
-        own = {"Type", "ExecStart", "SuccessExitStatus", "TimeoutStartSec"}
+        own = {"Type", "ExecStart", "SuccessExitStatus", "TimeoutStartSec", "WatchdogSec"}
         own |= {"Restart", "RestartSec", "RestartPreventExitStatus"}
         once, run = ({k: v for k, v in unit(name)["Service"].items() if k not in own} for name in SERVICES)
         assert once == run

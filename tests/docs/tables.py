@@ -1,4 +1,4 @@
-"""Makes README.md's tables, and .env.example, from the code; `scripts/docs` runs it, tests see that none is stale."""
+"""Makes README.md's tables, that of docs/monitoring.md and .env.example from the code, for `scripts/docs`."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from sync_worker import errors
 from sync_worker.cli.parser import build_parser
 from sync_worker.settings import dotenv_example
 from sync_worker.settings import table as settings_table
+from sync_worker.watch import metrics
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
+MONITORING = ROOT / "docs" / "monitoring.md"
 DOTENV = ROOT / ".env.example"
 
 #: Options that every command has; the text above the table names them.
@@ -67,11 +69,16 @@ def with_tables(text: str) -> str:
         ("commands", commands_table()),
         ("exit codes", exit_codes_table()),
     ):
-        begin, end = f"<!-- begin: {name} -->\n", f"<!-- end: {name} -->"
-        if text.count(begin) != 1 or text.count(end) != 1 or text.index(end) < text.index(begin):
-            raise MarkerError(f"the page needs one pair of {begin.strip()} and {end}, each on a line of its own")
-        text = text[: text.index(begin) + len(begin)] + table + text[text.index(end) :]
+        text = with_table(text, name, table)
     return text
+
+
+def with_table(text: str, name: str, table: str) -> str:
+    """Return a page with one of its tables made anew."""
+    begin, end = f"<!-- begin: {name} -->\n", f"<!-- end: {name} -->"
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(end) < text.index(begin):
+        raise MarkerError(f"the page needs one pair of {begin.strip()} and {end}, each on a line of its own")
+    return text[: text.index(begin) + len(begin)] + table + text[text.index(end) :]
 
 
 def _commands(before: str, parser: argparse.ArgumentParser) -> Iterator[tuple[str, str, argparse.ArgumentParser]]:
@@ -108,7 +115,11 @@ def main(arguments: list[str]) -> int:
     if arguments not in ([], ["--check"]):
         sys.stderr.write("Usage: scripts/docs [--check]\n")
         return 2
-    made = {README: with_tables(README.read_text(encoding="utf-8")), DOTENV: dotenv_example()}
+    made = {
+        README: with_tables(README.read_text(encoding="utf-8")),
+        MONITORING: with_table(MONITORING.read_text(encoding="utf-8"), "metrics", metrics.table()),
+        DOTENV: dotenv_example(),
+    }
     stale = [path for path, text in made.items() if path.read_text(encoding="utf-8") != text]
     for path in stale:
         if not arguments:

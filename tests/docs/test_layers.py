@@ -26,6 +26,7 @@ COMMON = frozenset(
         "expressions",
         "http",
         "json_text",
+        "measurements",
         "printable",
         "records",
         "targets",
@@ -61,13 +62,12 @@ MAY: dict[str, frozenset[str]] = {
     "ledger": frozenset({"spans", "intervals", "errors", "clock"}),
     "redaction": frozenset({"records", "expressions"}),
     "settings": frozenset({"errors", "printable", "redaction", "targets", "patterns", "expressions"}),
-    "watch": COMMON,
+    "watch": COMMON | {"langfuse", "ledger", "settings", "pipeline", "runs", "sync"},
     "demo": COMMON,
     "pipeline": COMMON | {"redaction", "selection", "spans", "signals", "langfuse", "kelet", "ledger", "settings"},
     "runs": COMMON
     | {"redaction", "selection", "spans", "signals", "langfuse", "kelet", "ledger", "settings", "pipeline"},
-    "sync": COMMON
-    | {"redaction", "selection", "spans", "langfuse", "kelet", "ledger", "settings", "watch", "pipeline", "runs"},
+    "sync": COMMON | {"redaction", "selection", "spans", "langfuse", "kelet", "ledger", "settings", "pipeline", "runs"},
     "cli": COMMON
     | {
         "redaction",
@@ -91,6 +91,7 @@ MAY: dict[str, frozenset[str]] = {
     "targets": frozenset(),
     "errors": frozenset(),
     "json_text": frozenset(),
+    "measurements": frozenset(),
     "printable": frozenset(),
     "connections": frozenset({"errors"}),
     "clock": frozenset({"errors"}),
@@ -106,10 +107,11 @@ MAY: dict[str, frozenset[str]] = {
 ONLY: dict[str, frozenset[str]] = {
     "sqlite3": frozenset({"ledger"}),
     "sqlite_utils": frozenset({"ledger"}),
-    "httpx": frozenset({"langfuse", "kelet", "http", "answers", "connections", "sync"}),
+    "httpx": frozenset({"langfuse", "kelet", "http", "answers", "connections", "sync", "watch"}),
     "apscheduler": frozenset({"sync"}),
     "pydantic": frozenset({"settings"}),
     "pydantic_settings": frozenset({"settings"}),
+    "prometheus_client": frozenset({"watch"}),
     "argparse": frozenset({"cli"}),
     "re2": frozenset({"expressions"}),
     "opentelemetry": frozenset({"spans", "signals", "kelet", "demo"}),

@@ -11,8 +11,9 @@ import yaml
 from sync_worker.cli.parser import build_parser
 from sync_worker.errors import ExitCode
 from sync_worker.settings.model import ALIASES, FIELDS, SECRETS, file_name_of
+from sync_worker.watch import metrics
 from tests.docs.pages import FILES_WITH_COMMANDS, PAGES, anchors, code_lines, inline_code, links, started
-from tests.docs.tables import README, ROOT, MarkerError, exit_codes, main, with_tables
+from tests.docs.tables import MONITORING, README, ROOT, MarkerError, exit_codes, main, with_table, with_tables
 
 VARIABLES = re.compile(r"\b(?:SYNC|LANGFUSE|KELET)_[A-Z_]*[A-Z]\b")
 #: Variables of the scripts and of Langfuse's own SDK, which are no settings of the worker.
@@ -58,6 +59,12 @@ def test_a_page_without_a_place_for_a_table_is_told() -> None:
 def test_every_exit_code_is_in_the_table() -> None:
     """A code would have no comment, and its line in the table no meaning."""
     assert {code for code, _ in exit_codes()} == {value for name, value in vars(ExitCode).items() if name.isupper()}
+
+
+def test_metrics_are_those_of_the_code() -> None:
+    """The page would name a metric that is not exported, or lack one that is."""
+    text = MONITORING.read_text(encoding="utf-8")
+    assert with_table(text, "metrics", metrics.table()) == text
 
 
 @pytest.mark.parametrize("path", PAGES, ids=_name)

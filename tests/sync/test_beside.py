@@ -8,13 +8,13 @@ import threading
 
 import pytest
 
-from sync_worker.cli.commands.status import describe
 from sync_worker.intervals import Interval
 from sync_worker.ledger import open_ledger
 from sync_worker.ledger.claims import claim, claim_all
 from sync_worker.ledger.lease import BACKFILL, LIVE, release, take
 from sync_worker.sync.engine import Engine
 from sync_worker.times import moment_ms
+from sync_worker.watch.status import describe
 from tests.support import faults
 from tests.support.rows import NOON, at, trace
 from tests.sync.conftest import MakeWorld

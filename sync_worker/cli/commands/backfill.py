@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from sync_worker.cli.common import run_async, select_sources, settings_for, state_file
 from sync_worker.cli.jobs import Job, run_job
+from sync_worker.cli.metrics_file import metrics_file
 from sync_worker.cli.shard import full_range, shard_of
 from sync_worker.clock import SystemClock
 from sync_worker.errors import ConfigError
@@ -28,13 +29,14 @@ def run(arguments: argparse.Namespace) -> int:
     settings = settings_for(arguments)
     sources = select_sources(settings, arguments)
     _check_scores(arguments.scores, settings, sources)
+    metrics = metrics_file(arguments, "backfill")
     with state_file(settings, clock) as ledger:
 
         async def work() -> int:
             parts = 1 if shard is None else shard.of
             now = await Engine(settings, ledger, clock, settings.patience.total_seconds(), parts=parts).now_ms(sources)
             job = _job(arguments, shard, now)
-            return await run_job(job, settings, sources, ledger, clock, as_json=arguments.json)
+            return await run_job(job, settings, sources, ledger, clock, as_json=arguments.json, metrics=metrics)
 
         return run_async(work, clock)
 

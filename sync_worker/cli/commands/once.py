@@ -12,6 +12,7 @@ from sync_worker.cli.common import (
     warn_of_ignored_start,
 )
 from sync_worker.cli.jobs import Job, run_job
+from sync_worker.cli.metrics_file import metrics_file
 from sync_worker.clock import SystemClock
 from sync_worker.ledger.lease import LIVE
 
@@ -23,6 +24,13 @@ def run(arguments: argparse.Namespace) -> int:
     settings = settings_for(arguments)
     sources = select_sources(settings, arguments)
     clock = SystemClock()
+    metrics = metrics_file(arguments, "once")
     with state_file(settings, clock) as ledger:
         warn_of_ignored_start(settings, sources, ledger)
-        return run_async(lambda: run_job(ONE_CYCLE, settings, sources, ledger, clock, as_json=arguments.json), clock)
+        return run_async(
+            lambda: run_job(
+                ONE_CYCLE, settings, sources, ledger, clock, as_json=arguments.json,
+                metrics=metrics,
+            ),
+            clock,
+        )  # fmt: skip

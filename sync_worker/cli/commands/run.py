@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Sequence
 
 from sync_worker.cli.common import (
     hold_lease,
@@ -17,8 +18,10 @@ from sync_worker.clock import SystemClock
 from sync_worker.errors import ExitCode
 from sync_worker.ledger import Ledger
 from sync_worker.ledger.lease import LIVE
-from sync_worker.settings import Settings, format_duration
+from sync_worker.settings import Settings, Source, format_duration
 from sync_worker.sync.engine import Engine
+from sync_worker.sync.opening import Transports
+from sync_worker.watch.running import Watch
 
 log = logging.getLogger(__name__)
 
@@ -28,21 +31,28 @@ def run(arguments: argparse.Namespace) -> int:
     settings = settings_for(arguments)
     sources = select_sources(settings, arguments)
     clock = SystemClock()
-    with state_file(settings, clock) as ledger:
-        warn_of_ignored_start(settings, sources, ledger)
-        return run_async(lambda: _work(settings, arguments, ledger, clock), clock, graceful=ExitCode.OK)
+    watch = Watch(settings, sources, clock)
+    try:
+        with state_file(settings, clock) as ledger:
+            warn_of_ignored_start(settings, sources, ledger)
+            return run_async(lambda: _work(settings, sources, ledger, clock, watch), clock, graceful=ExitCode.OK)
+    finally:
+        watch.close()
 
 
-async def _work(settings: Settings, arguments: argparse.Namespace, ledger: Ledger, clock: SystemClock) -> int:
+async def _work(settings: Settings, sources: Sequence[Source], ledger: Ledger, clock: SystemClock, watch: Watch) -> int:
     from sync_worker.sync.schedule import Worker  # noqa: PLC0415 - only this command needs the scheduler
 
-    sources = select_sources(settings, arguments)
     with hold_lease(ledger, LIVE) as lease:
         log.info(
             "syncing %s; state in %s",
             ", ".join(f"{one.name} every {format_duration(settings.of(one).interval)}" for one in sources),
             settings.state_path, extra={"action": "start"},
         )  # fmt: skip
-        code = await Worker(Engine(settings, ledger, clock, max_elapsed=None), sources, clock, lease).run()
+        engine = Engine(
+            settings, ledger, clock, max_elapsed=None, transports=Transports(measurements=watch.measurements)
+        )
+        async with watch.working(engine, lease):
+            code = await Worker(engine, sources, clock, lease, watch.note_cycle).run()
         log.info("stopped", extra={"action": "stop"})
         return code

@@ -1,0 +1,106 @@
+"""Counts the requests of a source on their way, whoever sends them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+
+import httpx
+
+from sync_worker.connections import ProxyTransport
+from sync_worker.measurements import (
+    DELIVERY_SECONDS,
+    LANGFUSE_REQUESTS,
+    RECEIVED_BYTES,
+    SENT_BYTES,
+    TARGET_REQUESTS,
+    Measurements,
+)
+
+#: What the label `code` says of a request without an answer.
+NO_ANSWER = "none"
+#: Endpoints of Langfuse by how their paths begin, the longest first; all other paths have ids in them, or media.
+_ENDPOINTS = (
+    "/api/public/v2/observations",
+    "/api/public/v2/metrics",
+    "/api/public/observations",
+    "/api/public/traces",
+    "/api/public/sessions",
+    "/api/public/projects",
+    "/api/public/media",
+    "/api/public/ready",
+)
+_PROJECT_HEADER = "X-Kelet-Project"
+
+_Observe = Callable[[httpx.Request, str, float], None]
+
+
+def langfuse_transport(inner: httpx.AsyncBaseTransport | None, source: str, made: Measurements) -> ObservedTransport:
+    """Return a transport to Langfuse that counts; None for the network."""
+
+    def observe(request: httpx.Request, code: str, _: float) -> None:
+        made.count(LANGFUSE_REQUESTS, source, endpoint_of(request.url.path), code)
+
+    return ObservedTransport(inner, observe, lambda length: made.count(RECEIVED_BYTES, source, by=length))
+
+
+def target_transport(
+    inner: httpx.AsyncBaseTransport | None, source: str, project: str, made: Measurements
+) -> ObservedTransport:
+    """Return a transport to the target that counts. `project` is what requests are for that name none."""
+
+    def observe(request: httpx.Request, code: str, seconds: float) -> None:
+        if request.method == "POST":
+            made.count(TARGET_REQUESTS, source, request.headers.get(_PROJECT_HEADER) or project, code)
+            made.count(SENT_BYTES, source, by=int(request.headers.get("Content-Length", "0")))
+            if code != NO_ANSWER:
+                made.observe(DELIVERY_SECONDS, seconds, source)
+
+    return ObservedTransport(inner, observe, None)
+
+
+def endpoint_of(path: str) -> str:
+    """Return the endpoint of a path, without a prefix that a proxy adds and without ids."""
+    return next((one for one in _ENDPOINTS if one in path), "other")
+
+
+class ObservedTransport(httpx.AsyncBaseTransport):
+    """Reports each request with its status, or `none`, and the seconds until it came; and the bytes of answers."""
+
+    def __init__(
+        self, inner: httpx.AsyncBaseTransport | None, observe: _Observe, received: Callable[[int], None] | None
+    ) -> None:
+        self._inner = inner or ProxyTransport()
+        self._observe = observe
+        self._received = received
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request. Raises as the transport below."""
+        began = time.monotonic()
+        try:
+            response = await self._inner.handle_async_request(request)
+        except BaseException:
+            self._observe(request, NO_ANSWER, time.monotonic() - began)
+            raise
+        self._observe(request, str(response.status_code), time.monotonic() - began)
+        if self._received is not None and isinstance(response.stream, httpx.AsyncByteStream):
+            response.stream = _Counted(response.stream, self._received)
+        return response
+
+    async def aclose(self) -> None:
+        """Close the transport below."""
+        await self._inner.aclose()
+
+
+class _Counted(httpx.AsyncByteStream):
+    def __init__(self, inner: httpx.AsyncByteStream, received: Callable[[int], None]) -> None:
+        self._inner = inner
+        self._received = received
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for part in self._inner:
+            self._received(len(part))
+            yield part
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()

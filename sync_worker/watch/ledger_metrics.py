@@ -1,0 +1,116 @@
+"""Values of metrics that the state file holds, read at each scrape: they say how it stands, and cannot freeze."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from sync_worker import __version__
+from sync_worker.clock import Clock
+from sync_worker.langfuse.rate_limiter import Quota
+from sync_worker.ledger import Ledger, SourceState, source_scope
+from sync_worker.ledger.lease import BACKFILL, LIVE, lease_owner
+from sync_worker.ledger.state_keys import ARRIVAL_DELAY, CYCLES, last_cycle
+from sync_worker.ledger.totals import ACCEPTED, totals
+from sync_worker.measurements import Histogram
+from sync_worker.runs.arrival_delay import ArrivalDelay
+from sync_worker.settings import Settings, Source
+from sync_worker.sync.engine import OUTCOMES, outcome_of
+from sync_worker.sync.identities import organization_scope
+from sync_worker.sync.keys import keys_of
+from sync_worker.times import span_ms
+from sync_worker.watch.metrics import Samples
+from sync_worker.watch.status import live_state, now_ms
+
+#: The rate limit that `SYNC_REQUESTS_PER_MINUTE` sets, over all of Langfuse's, and its length in seconds.
+_ALL, _MINUTE = "all", 60
+
+
+def read(ledger: Ledger, settings: Settings, sources: Sequence[Source], clock: Clock) -> Samples:
+    """Return what the state file says of these sources. Raises StateError."""
+    found = _Found()
+    now = now_ms(ledger, clock)
+    found.put("build_info", 1, __version__)
+    _read_file(found, ledger)
+    for source in sources:
+        _read_cycle(found, ledger, source)
+        state = ledger.source_by_key(keys_of(source), source.target)
+        if state is not None:
+            longest = max(span_ms(window) for window in settings.of(source).late_horizons)
+            _read_source(found, ledger, source.name, state, now, longest)
+            _read_limits(found, ledger, source.name, state, settings, now)
+    return found.samples
+
+
+class _Found:
+    def __init__(self) -> None:
+        self.samples: Samples = {}
+
+    def put(self, name: str, value: float | Histogram, *labels: str) -> None:
+        self.samples.setdefault(name, {})[labels] = value
+
+    def put_time(self, name: str, at_ms: int | None, *labels: str) -> None:
+        if at_ms is not None:
+            self.put(name, at_ms / 1000, *labels)
+
+
+def _read_file(found: _Found, ledger: Ledger) -> None:
+    found.put("state_file_bytes", ledger.size_bytes())
+    system = os.statvfs(ledger.path.resolve().parent)
+    found.put("state_file_system_free_bytes", system.f_bavail * system.f_frsize)
+    found.put("state_file_system_size_bytes", system.f_blocks * system.f_frsize)
+    for role in (LIVE, BACKFILL):
+        found.put(f"{role}_lease_held", int(lease_owner(ledger, role) is not None))
+
+
+def _read_cycle(found: _Found, ledger: Ledger, source: Source) -> None:
+    cycle = ledger.state(CYCLES).get(last_cycle(source.name))
+    if cycle is None:
+        return
+    found.put_time("last_cycle_timestamp_seconds", cycle["ended_ms"], source.name)
+    found.put_time("last_successful_cycle_timestamp_seconds", cycle["good_ms"], source.name)
+    ended = outcome_of(cycle["exit_code"])
+    for outcome in OUTCOMES.values():
+        found.put("last_cycle_outcome", int(outcome == ended), source.name, outcome)
+
+
+def _read_source(
+    found: _Found, ledger: Ledger, name: str, state: SourceState, now: int, longest_window_ms: int
+) -> None:
+    live = live_state(ledger, state, now, longest_window_ms)
+    if live.watermark_ms is not None:
+        found.put_time("watermark_timestamp_seconds", live.watermark_ms, name)
+        found.put("lag_seconds", max(0, now - live.watermark_ms) / 1000, name)
+        found.put("gap_seconds", sum(gap.length for gap in live.gaps) / 1000, name)
+    pending = ledger.pending(state.id)
+    found.put("pending_traces", pending.count, name)
+    found.put_time("oldest_pending_timestamp_seconds", pending.oldest_ms, name)
+    for kind, spans in ledger.dead_letters_by_kind(state.id).items():
+        found.put("dead_letters", spans, name, kind)
+    for (outcome, label), spans in totals(ledger, state.id).items():
+        if outcome == ACCEPTED:
+            found.put("spans_total", spans, name, label, outcome)
+        else:
+            found.put("spans_total", spans, name, "", label)
+    delays = ArrivalDelay.from_counts(ledger.state(source_scope(state.id)).get(ARRIVAL_DELAY))
+    found.put("arrival_delay_seconds", Histogram(tuple(delays.counts), None), name)
+
+
+def _read_limits(found: _Found, ledger: Ledger, name: str, state: SourceState, settings: Settings, now: int) -> None:
+    organization = organization_scope(state)
+    quota = Quota(settings.requests_per_minute, settings.budget_share)
+    if settings.requests_per_minute is not None:
+        limits: list[tuple[str, int, int, int | None]] = [(_ALL, settings.requests_per_minute, _MINUTE, None)]
+    else:
+        limits = [
+            (bucket, limit, window, blocked_until)
+            for bucket, (limit, window, blocked_until) in ledger.request_limits(organization).items()
+            if limit is not None
+        ]
+    for bucket, limit, window, blocked_until in limits:
+        allowed = quota.of(limit) or limit
+        used = ledger.count_requests(f"{organization} {bucket}", now - window * 1000)
+        waits = blocked_until is not None and now < blocked_until
+        found.put("langfuse_request_limit", limit, name, bucket)
+        found.put("langfuse_request_quota", allowed, name, bucket)
+        found.put("langfuse_requests_remaining", 0 if waits else max(0, allowed - used), name, bucket)

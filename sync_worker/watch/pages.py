@@ -1,0 +1,98 @@
+"""What the HTTP port of `run` answers: metrics, whether the worker lives and is ready, and its state."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from sync_worker.clock import Clock
+from sync_worker.errors import StateError
+from sync_worker.ledger import Ledger
+from sync_worker.ledger.lease import LIVE, Lease
+from sync_worker.ledger.reading import open_to_read
+from sync_worker.measurements import Measurements, Tick
+from sync_worker.settings import Settings, Source
+from sync_worker.watch import ledger_metrics
+from sync_worker.watch.exposition import render, with_measurements
+from sync_worker.watch.http_server import Page, Response, text
+from sync_worker.watch.metrics import Samples
+from sync_worker.watch.status import describe, lookback_windows_ms, now_ms
+
+#: A loop that has not run for so many seconds hangs.
+HANGS_AFTER = 120.0
+#: How long reading the state file may take for an answer, in seconds; an answer takes two at most.
+_READING = 1.8
+
+
+class Pages:
+    """The pages of one `run`. `lease` is set once it is held, `offsets` returns by source how far clocks are apart."""
+
+    def __init__(
+        self, settings: Settings, sources: Sequence[Source], clock: Clock, made: Measurements, tick: Tick,
+        offsets: Callable[[], Mapping[str, float]],
+    ) -> None:  # fmt: skip
+        self.lease: Lease | None = None
+        self.offsets = offsets
+        self._settings = settings
+        self._sources = sources
+        self._clock = clock
+        self._made = made
+        self._tick = tick
+        self._reading = threading.Lock()
+
+    def by_path(self) -> dict[str, Page]:
+        """Return the pages by their paths."""
+        return {"/metrics": self.metrics, "/healthz": self.healthz, "/readyz": self.readyz, "/status": self.status}
+
+    def metrics(self, accept: str) -> Response:
+        """Return all metrics. Raises StateError."""
+        with self._ledger() as ledger:
+            samples = ledger_metrics.read(ledger, self._settings, self._sources, self._clock)
+        kind, body = render(self._with_own(samples), accept, process=True)
+        return Response("200 OK", kind, body, (("Vary", "Accept"),))
+
+    def healthz(self, _: str) -> Response:
+        """Return whether the event loop runs, also while it waits."""
+        age = self._tick.age()
+        if age < HANGS_AFTER:
+            return text("ok")
+        return text(f"the event loop has not run for {age:.0f} s. Try: restart the worker; nothing is lost", ok=False)
+
+    def readyz(self, _: str) -> Response:
+        """Return whether the state file can be read and the lease is held; settings were before. Raises StateError."""
+        lease = self.lease
+        if lease is None:
+            return text("the lease of the live sync is not held yet", ok=False)
+        with self._ledger() as ledger:
+            held = ledger.leases().get(LIVE)
+        if held is None or held["token"] != lease.token:
+            return text("the lease of the live sync was taken over by another run", ok=False)
+        return text("ok")
+
+    def status(self, _: str) -> Response:
+        """Return what `status --json` prints. Raises StateError."""
+        with self._ledger() as ledger:
+            windows = lookback_windows_ms(self._settings, ledger)
+            found = describe(ledger, now_ms(ledger, self._clock), windows)
+        return Response("200 OK", "application/json", f"{json.dumps(found)}\n".encode())
+
+    @contextmanager
+    def _ledger(self) -> Iterator[Ledger]:
+        """Open the state file to read it; one request at a time, so that many of them cost no more than one."""
+        until = time.monotonic() + _READING
+        if not self._reading.acquire(timeout=_READING):
+            raise StateError(f"the state file {self._settings.state_path} cannot be read in time", transient=True)
+        try:
+            with open_to_read(self._settings.state_path, self._clock, until) as ledger:
+                yield ledger
+        finally:
+            self._reading.release()
+
+    def _with_own(self, samples: Samples) -> Samples:
+        found = with_measurements(samples, self._made)
+        found["clock_offset_seconds"] = {(source,): offset for source, offset in self.offsets().items()}
+        found["loop_tick_age_seconds"] = {(): self._tick.age()}
+        return found
