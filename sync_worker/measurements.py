@@ -14,7 +14,7 @@ from typing import Any, Final
 CYCLES: Final = "cycles"  # source, outcome
 CYCLE_SECONDS: Final = "cycle_seconds"  # source
 LANGFUSE_REQUESTS: Final = "langfuse_requests"  # source, endpoint, code
-TARGET_REQUESTS: Final = "target_requests"  # source, kelet_project, code
+TARGET_REQUESTS: Final = "target_requests"  # source, kelet_project, endpoint, code
 RECEIVED_BYTES: Final = "received_bytes"  # source
 SENT_BYTES: Final = "sent_bytes"  # source
 DELIVERY_SECONDS: Final = "delivery_seconds"  # source

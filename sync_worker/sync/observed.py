@@ -51,9 +51,12 @@ def target_transport(
 
     def observe(request: httpx.Request, code: str, seconds: float) -> None:
         if request.method == "POST":
-            made.count(TARGET_REQUESTS, source, request.headers.get(_PROJECT_HEADER) or project, code)
+            is_signal = request.url.path.endswith("/signal")
+            addressed = request.url.path.split("/")[-2] if is_signal else request.headers.get(_PROJECT_HEADER)
+            endpoint = "signals" if is_signal else "traces"
+            made.count(TARGET_REQUESTS, source, addressed or project, endpoint, code)
             made.count(SENT_BYTES, source, by=int(request.headers.get("Content-Length", "0")))
-            if code != NO_ANSWER:
+            if code != NO_ANSWER and not is_signal:
                 made.observe(DELIVERY_SECONDS, seconds, source)
 
     return ObservedTransport(inner, observe, None)

@@ -129,8 +129,9 @@ METRICS: Final[tuple[Metric, ...]] = (
     _measured(
         "target_requests_total",
         "counter",
-        "source kelet_project code",
-        "Requests with spans to Kelet, or another target, by status; `none` without an answer.",
+        "source kelet_project endpoint code",
+        "Requests to Kelet, or another target, with spans (`traces`) or scores (`signals`), by status; `none` without an "
+        "answer.",
         measurements.TARGET_REQUESTS,
     ),
     _measured(
@@ -138,7 +139,7 @@ METRICS: Final[tuple[Metric, ...]] = (
         measurements.RECEIVED_BYTES,
     ),
     _measured(
-        "sent_bytes_total", "counter", "source", "Bytes of requests with spans, as they were on the wire.",
+        "sent_bytes_total", "counter", "source", "Bytes of requests to the target, as they were on the wire.",
         measurements.SENT_BYTES,
     ),
     _measured(

@@ -140,12 +140,7 @@ class Watch:
 
 
 def _offsets(engine: Engine, sources: Sequence[Source]) -> dict[str, float]:
-    found = {}
-    for source in sources:
-        drift = engine.clocks.of(source).drift_ms
-        if drift is not None:
-            found[source.name] = drift / 1000
-    return found
+    return {name: drift / 1000 for name, drift in engine.clocks.drifts_ms(sources).items()}
 
 
 def _is_loopback(host: str) -> bool:

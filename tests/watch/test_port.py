@@ -59,6 +59,22 @@ def test_open_metrics_where_asked_for(make_world: MakeWorld) -> None:
     assert open_metrics.body.endswith("# EOF\n")
 
 
+def test_request_limits(make_world: MakeWorld) -> None:
+    """Nobody would see that the sync is slow since its requests are used up."""
+    made = make_world(rows(1))
+    with running(made, SYNC_REQUESTS_PER_MINUTE="600") as port:
+        found = port.until(lambda now: total(now, "langfuse_requests_remaining") > 0)
+        assert total(found, "langfuse_request_limit", 'endpoint="all"') == 600
+        assert total(found, "langfuse_request_quota") == 600 > total(found, "langfuse_requests_remaining")
+    made.langfuse.script = lambda _: faults.rate_limited(50, limit=30)
+    with running(made) as port:
+        found = port.until(lambda now: total(now, "langfuse_request_limit", 'endpoint="public-api"') > 0)
+    assert total(found, "langfuse_request_limit", 'endpoint="public-api"') == 30
+    assert total(found, "langfuse_request_quota", 'endpoint="public-api"') == 24
+    assert total(found, "langfuse_requests_remaining", 'endpoint="public-api"') == 0
+    assert total(found, "langfuse_requests_total", 'code="429"') > 0
+
+
 def test_kelet_is_down(make_world: MakeWorld) -> None:
     """A probe would restart a worker that only waits, or nobody would see that it is behind."""
     made = make_world(rows(2))
