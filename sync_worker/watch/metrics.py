@@ -130,8 +130,8 @@ METRICS: Final[tuple[Metric, ...]] = (
         "target_requests_total",
         "counter",
         "source kelet_project endpoint code",
-        "Requests to Kelet, or another target, with spans (`traces`) or scores (`signals`), by status; `none` without an "
-        "answer.",
+        "Requests to Kelet, or another target, with spans (`traces`) or scores (`signals`), by status; `none` without "
+        "an answer.",
         measurements.TARGET_REQUESTS,
     ),
     _measured(
