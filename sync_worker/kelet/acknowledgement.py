@@ -85,6 +85,20 @@ def partial_success(content_type: str, content: bytes) -> ExportTracePartialSucc
     return answer.partial_success
 
 
+def why_log_rejected(content_type: str, content: bytes) -> str:
+    """Return why the one log record of a request was rejected by a partial success; an empty text where it was not."""
+    if "json" in content_type:
+        is_json, value = parse(content)
+        partial = value.get("partialSuccess") if is_json and isinstance(value, dict) else None
+        if not isinstance(partial, dict) or str(partial.get("rejectedLogRecords") or "0") == "0":
+            return ""
+        return str(partial.get("errorMessage") or "no reason given")
+    partial_of_logs = partial_success(content_type, content)  # both messages have the same fields
+    if partial_of_logs.rejected_spans <= 0:
+        return ""
+    return partial_of_logs.error_message or "no reason given"
+
+
 def _reports_error(value: Any) -> bool:
     return isinstance(value, dict) and any(item for key, item in value.items() if key.lower() in _ERRORS)
 

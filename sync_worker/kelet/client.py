@@ -1,4 +1,4 @@
-"""One POST to a target's traces endpoint, or to Kelet's signal endpoint, and what its response means."""
+"""One POST to a target's traces endpoint, or with a score to Kelet or to its logs endpoint, and what it answers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sync_worker.answers import MAX_BYTES, BadAnswer, BoundedClient, BrokenOff, 
 from sync_worker.connections import ProxyTransport
 from sync_worker.errors import CredentialsRejected, SourcePaused, TransientError
 from sync_worker.http import Hooks, describe, excerpt, redirect_target, response_text, retry_after
-from sync_worker.kelet.acknowledgement import partial_success, why_not_acknowledged
+from sync_worker.kelet.acknowledgement import partial_success, why_log_rejected, why_not_acknowledged
 from sync_worker.kelet.batches import body
 from sync_worker.kelet.compression import compress
 from sync_worker.spans.model import EncodedSpan
@@ -82,6 +82,11 @@ class Traffic:
 def signal_url(traces_url: str, project: str) -> str:
     """Return the address of Kelet's signal endpoint for a project, beside the traces endpoint."""
     return f"{traces_url.removesuffix('/traces')}/projects/{quote(project, safe='')}/signal"
+
+
+def logs_url(traces_url: str) -> str:
+    """Return the address of a target's logs endpoint, beside the traces endpoint."""
+    return f"{traces_url.removesuffix('/traces')}/logs"
 
 
 class TargetClient:
@@ -170,11 +175,36 @@ class TargetClient:
             response = await self._post_spans(plain, project, spans, zipped=False)
         return self._accepted(response, project)
 
-    async def post_signal(self, plain: bytes, project: str) -> None:
-        """Send a signal, a JSON object, to a project once. Raises as `post`."""
+    async def _post_signal(self, plain: bytes, project: str) -> None:
         url = signal_url(self.url, project)
         response = await self._post(url, plain, {"Content-Type": "application/json"}, "1 signal")
         self._check(response, url, project)
+
+    async def post_score(self, plain: bytes, project: str) -> None:
+        """Send a score once: as a signal where the target takes signals, else as a request for logs. Raises as `post`.
+
+        A log record that a partial success rejects is rejected.
+        """
+        if self.target.preset.takes_signals:
+            await self._post_signal(plain, project)
+            return
+        url = logs_url(self.url)
+        if self.target.encoding == "json":
+            from sync_worker.kelet.json_encoding import logs_as_json  # noqa: PLC0415 - few targets take JSON
+
+            plain = logs_as_json(plain)
+        headers = {}
+        if self._compression == "gzip":
+            plain, headers = compress(plain), {"Content-Encoding": "gzip"}
+        response = await self._post(url, plain, headers, "1 score")
+        self._check(response, url, project)
+        message = excerpt(
+            why_log_rejected(response.headers.get("Content-Type", ""), response.content), self._secrets, self._redact
+        )
+        if message:
+            raise Rejected(
+                response.status_code, f"{self.target.title} rejected it (partial success at {url}: {message})"
+            )
 
     def _should_compress(self, plain: bytes) -> bool:
         if self._compression == "none" or (self._compression == "auto" and self.gzip_refused):
@@ -261,7 +291,8 @@ class TargetClient:
                 f"Try: SYNC_TARGET_ENCODING={other}, or check {preset.url_setting}"
             )
         raise SourcePaused(
-            f"{title} answered {where}, which is no answer of its traces endpoint. Try: check {preset.url_setting}"
+            f"{title} answered {where}, which is no answer of its {'traces' if url == self.url else 'logs'} endpoint. "
+            f"Try: check {preset.url_setting}{'' if url == self.url else ', or SYNC_SCORE_EVENTS=false'}"
         )
 
     def _check_acknowledged(self, response: httpx.Response, url: str) -> None:

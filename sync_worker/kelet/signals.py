@@ -71,6 +71,8 @@ class SignalDelivery:
     failing: int = 0  # signals left for a later run
     _pending: list[RejectedSignal] = field(default_factory=list)
     _suspects: list[RejectedSignal] = field(default_factory=list)  # failed in several runs
+    #: Whether what this run is done with is settled, by score and content: a run may come by it again.
+    _done: dict[tuple[str, bytes], bool] = field(default_factory=dict)
     _failing_in_a_row: int = 0
     _next: float = 0.0  # monotonic seconds
 
@@ -81,6 +83,15 @@ class SignalDelivery:
         """
         if signal.project in self.closed:
             return False
+        key = signal.score_id, signal.content
+        if key not in self._done:
+            settled = await self._send(signal)
+            if signal.project in self.closed:
+                return settled
+            self._done[key] = settled
+        return self._done[key]
+
+    async def _send(self, signal: EncodedSignal) -> bool:
         tries = 0
         while True:
             await self._wait_for_turn()
@@ -125,8 +136,8 @@ class SignalDelivery:
             raise SourcePaused(" · ".join(str(error) for error in self.closed.values()))
         if self.failing:
             raise TransientError(
-                f"{self.failing} signal(s) wait, at which Kelet fails while others go on. They are tried again, and "
-                f"dead-lettered after {MAX_FAILED_RUNS} runs. Try: run again"
+                f"{self.failing} signal(s) wait, at which {self.client.target.title} fails while others go on. They "
+                f"are tried again, and dead-lettered after {MAX_FAILED_RUNS} runs. Try: run again"
             )
 
     async def _wait_for_turn(self) -> None:
@@ -138,7 +149,7 @@ class SignalDelivery:
     async def _post(self, signal: EncodedSignal) -> None:
         self.clock.check()
         self.sink.check()
-        posting = self.client.post_signal(signal.body, signal.project)
+        posting = self.client.post_score(signal.body, signal.project)
         await until_stopped(posting, self.clock, STOP_GRACE, self.client.target.title)
 
     def _accept(self, signal: EncodedSignal) -> None:
@@ -153,8 +164,9 @@ class SignalDelivery:
         if self.rejected_in_a_row + len(self._pending) >= MAX_REJECTED_IN_A_ROW:
             self._pending.clear()
             raise SourcePaused(
-                f"Kelet rejected {MAX_REJECTED_IN_A_ROW} signals one after the other and accepted none between, so it "
-                f"is not the signals: {refusal}. Try: KELET_API_URL and KELET_PROJECT. Nothing was marked"
+                f"{self.client.target.title} rejected {MAX_REJECTED_IN_A_ROW} signals one after the other and accepted "
+                f"none between, so it is not the signals: {refusal}. Try: {self.client.target.preset.url_setting} and "
+                f"{self.client.target.preset.project_setting}. Nothing was marked"
             )
 
     def _postpone(self, signal: EncodedSignal, error: RequestFailed) -> bool:
@@ -164,6 +176,6 @@ class SignalDelivery:
             raise error
         self.failing += 1
         if self.sink.postpone(signal) >= MAX_FAILED_RUNS:
-            reason = f"Kelet fails at it again and again, and accepts others: {error}"
+            reason = f"{self.client.target.title} fails at it again and again, and accepts others: {error}"
             self._suspects.append(RejectedSignal(signal, error.status, reason))
         return False

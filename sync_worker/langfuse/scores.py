@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import quote
 
-from sync_worker.errors import TransientError
+from sync_worker.errors import CredentialsRejected, SourcePaused, TransientError
 from sync_worker.intervals import Interval
-from sync_worker.langfuse.client import EndpointMissing, LangfuseClient
+from sync_worker.langfuse.client import Answer, EndpointMissing, LangfuseClient
 from sync_worker.langfuse.page_size import PageSize
 from sync_worker.langfuse.score_records import parse_config, parse_scores, parse_v2, parse_v3
 from sync_worker.langfuse.shrinking import fetch_fitting
@@ -112,7 +112,7 @@ class V3Scores:
             asked = {"fields": _FIELDS, "limit": str(limit), **params}
             if cursor is not None:
                 asked["cursor"] = cursor
-            answer = await self._client.attempt(V3_PATH, asked)
+            answer = await _attempt(self._client, V3_PATH, asked)
             data, meta = _list(V3_PATH, answer.body)
             after = meta.get("cursor")
             if after is not None and not isinstance(after, str):
@@ -175,7 +175,7 @@ class V2Scores:
             self._client.clock.check()
             path = f"{self._path}/{quote(langfuse_id(score_id), safe='')}"
             try:
-                answer = await self._client.backoff.retry(lambda path=path: self._client.attempt(path, {}))  # type: ignore[misc]
+                answer = await self._client.backoff.retry(lambda path=path: _attempt(self._client, path, {}))  # type: ignore[misc]
             except EndpointMissing:
                 continue
             scores, unreadable = parse_scores([answer.body], parse_v2)
@@ -214,11 +214,11 @@ class V2Scores:
     async def _fetch(self, params: Mapping[str, str], limit: int, number: int) -> tuple[ScorePage, int]:
         asked = {**params, "limit": str(limit), "page": str(number)}
         try:
-            answer = await self._client.attempt(self._path, asked)
+            answer = await _attempt(self._client, self._path, asked)
         except EndpointMissing:
             if self._path == V1_PATH:
                 raise
-            answer = await self._client.attempt(V1_PATH, asked)
+            answer = await _attempt(self._client, V1_PATH, asked)
             self._path = V1_PATH
         data, meta = _list(self._path, answer.body)
         total = meta.get("totalItems")
@@ -228,11 +228,24 @@ class V2Scores:
         return _page_of(data, parse_v2), total
 
 
+async def _attempt(client: LangfuseClient, path: str, params: Mapping[str, str]) -> Answer:
+    """Ask for scores once. Raises as the client does; keys that may not read scores only pause the source.
+
+    Where the keys themselves are rejected the spans say so, which are read before.
+    """
+    try:
+        return await client.attempt(path, params)
+    except EndpointMissing as missing:
+        raise EndpointMissing(f"scores cannot be read; spans go on: {missing}. Try: SYNC_SCORES=false") from missing
+    except CredentialsRejected as refused:
+        raise SourcePaused(f"scores cannot be read; spans go on: {refused}, or SYNC_SCORES=false") from refused
+
+
 async def fetch_config(client: LangfuseClient, config_id: str) -> ScoreConfig | None:
     """Return a config; None where the project has none of that id, which says nothing of the server."""
     path = CONFIG_PATH + quote(langfuse_id(config_id), safe="")
     try:
-        answer = await client.backoff.retry(lambda: client.attempt(path, {}))
+        answer = await client.backoff.retry(lambda: _attempt(client, path, {}))
     except EndpointMissing:
         return None
     return parse_config(answer.body)

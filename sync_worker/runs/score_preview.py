@@ -8,7 +8,9 @@ from typing import Any
 from sync_worker.intervals import Interval
 from sync_worker.pipeline.attribution import Filtered, Wait
 from sync_worker.records import Score
+from sync_worker.redaction.protection import RedactionFailed
 from sync_worker.runs.score_sync import ScoreSync
+from sync_worker.signals.mapping import is_assumed
 from sync_worker.signals.model import Attribution
 from sync_worker.signals.names import override_for
 
@@ -18,7 +20,11 @@ _EXAMPLES = 2
 
 @dataclass(slots=True)
 class NamePreview:
-    """Scores of one name, source and type. `unrated` went without a score: their range is not known."""
+    """Scores of one name, source and type.
+
+    Of numbers, `unrated` go without a score, since their range is not known; `assumed` count as they are, though it is
+    not, since they lie in 0 to 1. `unredactable` cannot be redacted, and are not sent.
+    """
 
     name: str
     source: str
@@ -27,6 +33,8 @@ class NamePreview:
     left_out: bool = False
     override: str | None = None  # the glob that matched
     unrated: int = 0
+    assumed: int = 0
+    unredactable: int = 0
     examples: list[dict[str, Any]] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
@@ -39,6 +47,8 @@ class NamePreview:
             "left_out": self.left_out,
             "override": self.override,
             "unrated": self.unrated,
+            "assumed": self.assumed,
+            "unredactable": self.unredactable,
             "examples": self.examples,
         }
 
@@ -100,7 +110,12 @@ async def _add(scores: ScoreSync, score: Score, found: dict[tuple[str, str, str]
                 else f"waits: {verdict.reason}" if isinstance(verdict, Wait)
                 else "its trace is not remembered: it is looked up before it is sent"
             )  # fmt: skip
-    signal = await scores.signal_of(score, attribution)
+    try:
+        signal = await scores.signal_of(score, attribution)
+    except RedactionFailed:
+        one.unredactable += 1
+        return
     one.unrated += signal.score is None and score.type == "NUMERIC"
+    one.assumed += is_assumed(score, await scores.config_of(score), override)
     if len(one.examples) < _EXAMPLES:
         one.examples.append({"project": attribution.project, "waits": why, "signal": signal.as_json()})

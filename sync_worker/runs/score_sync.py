@@ -17,7 +17,7 @@ from sync_worker.ledger import ScoreNote
 from sync_worker.ledger.scores import WAITING
 from sync_worker.pipeline.attribution import Attributor, Filtered, Verdict, Wait
 from sync_worker.pipeline.session import Session
-from sync_worker.records import Score
+from sync_worker.records import Score, ScoreConfig
 from sync_worker.redaction.protection import RedactionFailed
 from sync_worker.runs.score_configs import ScoreConfigs
 from sync_worker.settings import ScoreOverride
@@ -178,27 +178,54 @@ class ScoreSync:
             verdict = verdicts[note.score_id]
             if note.score_id in own and isinstance(verdict, Attribution):
                 try:
-                    signal = await self.signal_of(scores[note.score_id], verdict, note.sent_content)
+                    body = await self.body_of(scores[note.score_id], verdict, note.sent_content)
                 except RedactionFailed:  # nothing of it leaves; it is tried again, since rules may change
                     session.report.notes["scores that cannot be redacted"] += 1
                     self._postpone(note)
                     continue
                 encoded = EncodedSignal(
-                    note.score_id, note.content, note.timestamp_ms, note.trace_id, verdict.project, signal.body()
+                    note.score_id, note.content, note.timestamp_ms, note.trace_id, verdict.project, body
                 )
                 if verdict.project in session.delivery.paused or not await self.delivery.send(encoded):
                     self._postpone(note)
 
+    async def body_of(self, score: Score, attribution: Attribution, supersedes: bytes | None = None) -> bytes:
+        """Return the body of the request for a score: a signal, or a log event for a target that takes none.
+
+        Raises RedactionFailed, and as the client where a config is asked for.
+        """
+        target = self.delivery.client.target
+        if target.preset.takes_signals:
+            return (await self.signal_of(score, attribution, supersedes)).body()
+        from sync_worker.signals.evaluation import to_event, to_request  # noqa: PLC0415 - Kelet takes no log events
+
+        config, override = await self.config_of(score), override_for(score.name, self.settings.overrides)
+        event = to_event(
+            score, self.project_id, self._shown(score, attribution), config, override,
+            protection=self.session.protection, supersedes=supersedes,
+        )  # fmt: skip
+        resource = {"service.name": attribution.project}
+        if target.preset.project_attribute is not None:
+            resource[target.preset.project_attribute] = attribution.project
+        return to_request(event, resource)
+
     async def signal_of(self, score: Score, attribution: Attribution, supersedes: bytes | None = None) -> Signal:
-        """Return a score as the signal that is sent. Raises as the client where a config is asked for."""
-        config = None if score.config_id is None else await self.configs.of(score.config_id)
-        override = override_for(score.name, self.settings.overrides)
+        """Return a score as the signal that is sent. Raises as `body_of`."""
+        config, override = await self.config_of(score), override_for(score.name, self.settings.overrides)
         return self._redact(
             to_signal(
-                score, self.project_id, attribution, config, override,
+                score, self.project_id, self._shown(score, attribution), config, override,
                 with_authors=self.settings.with_authors, supersedes=supersedes,
             )
         )  # fmt: skip
+
+    async def config_of(self, score: Score) -> ScoreConfig | None:
+        """Return the config of a score where it names one that there is. Raises as the client does."""
+        return None if score.config_id is None else await self.configs.of(score.config_id)
+
+    def _shown(self, score: Score, attribution: Attribution) -> Attribution:
+        shown = None if score.trace_id is None else self.session.protection.identifier(score.trace_id)
+        return replace(attribution, shown_trace_id=shown)
 
     def _redact(self, signal: Signal) -> Signal:
         """Return a signal without what the rules of redaction find; its session id comes from a redacted context.

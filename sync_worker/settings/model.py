@@ -62,7 +62,7 @@ PER_SOURCE: Final = (
     "sync_exclude_levels", "sync_sample", "sync_sample_errors", "sync_session_from", "sync_user_from",
     "sync_agent_from", "sync_project_from", "sync_redact", "sync_redact_with", "sync_leave_out",
     "sync_include_metadata", "sync_exclude_metadata", "sync_user_ids",
-    "sync_scores", "sync_score_horizons", "sync_score_updates", "sync_score_authors",
+    "sync_scores", "sync_score_horizons", "sync_score_updates", "sync_score_authors", "sync_score_events",
 )  # fmt: skip
 
 #: Settings that `sync.toml` may say as a list of strings.
@@ -284,6 +284,11 @@ class Settings(BaseSettings):
     )
     score_authors: _Switch = _setting(
         "false", "Whether signals carry the ids of the author and of the annotation queue of their score."
+    )
+    score_events: _Switch = _setting(
+        "false",
+        "Whether the scores of `SYNC_SCORES` go to a target other than Kelet, each as a `gen_ai.evaluation.result` log "
+        "event to its `/v1/logs`.",
     )
     include_environments: _Patterns = _setting(
         "",

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
-from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from opentelemetry.proto.logs.v1.logs_pb2 import SEVERITY_NUMBER_INFO, LogRecord
 
+from sync_worker import __version__
 from sync_worker.records import Score, ScoreConfig
+from sync_worker.redaction.protection import Protection
+from sync_worker.signals.content import content_of
 from sync_worker.signals.mapping import rate
 from sync_worker.signals.model import Attribution, Override
 from sync_worker.spans.ids import otlp_span_id, otlp_trace_id
 
-PATH = "/v1/logs"
 EVENT_NAME = "gen_ai.evaluation.result"
 _NS_PER_MS = 1_000_000
 _SCOPE = "langfuse-kelet-sync"
+_LAST_NS = 2**64 - 1
 
 
 def to_event(
@@ -25,10 +28,18 @@ def to_event(
     attribution: Attribution,
     config: ScoreConfig | None = None,
     override: Override | None = None,
+    *,
+    protection: Protection,
+    supersedes: bytes | None = None,
 ) -> LogRecord:
-    """Return a score as a log record. A number without a known range goes as it is, since the event has no range."""
-    event = LogRecord(event_name=EVENT_NAME, time_unix_nano=score.timestamp_ms * _NS_PER_MS)
-    event.observed_time_unix_nano = event.time_unix_nano
+    """Return a score as a log record. A number without a known range goes as it is, since the event has no range.
+
+    `project_id` is Langfuse's. `supersedes` is the content that was sent of it before. Raises RedactionFailed.
+    """
+    time = min(_LAST_NS, max(0, score.timestamp_ms * _NS_PER_MS))
+    event = LogRecord(
+        event_name=EVENT_NAME, time_unix_nano=time, observed_time_unix_nano=time, severity_number=SEVERITY_NUMBER_INFO
+    )
     if score.trace_id is not None:
         event.trace_id = bytes.fromhex(otlp_trace_id(project_id, score.trace_id))
         if score.observation_id is not None:
@@ -38,32 +49,35 @@ def to_event(
         number = float(score.value)
     label = score.value if isinstance(score.value, str) else None
     values: dict[str, str | float | None] = {
-        "gen_ai.evaluation.name": score.name,
+        "gen_ai.evaluation.name": protection.text(score.name),
         "gen_ai.evaluation.score.value": number,
-        "gen_ai.evaluation.score.label": label,
-        "gen_ai.evaluation.explanation": score.comment,
+        "gen_ai.evaluation.score.label": None if label is None else protection.text(label),
+        "gen_ai.evaluation.explanation": None if score.comment is None else protection.text(score.comment),
         "session.id": attribution.session_id,
-        "gen_ai.conversation.id": attribution.session_id or score.trace_id,
+        "gen_ai.conversation.id": attribution.session_id or attribution.shown_trace_id,
         "user.id": attribution.user_id,
-        "kelet.source.langfuse.score.id": score.id,
-        "kelet.source.langfuse.score.source": score.source,
+        "langfuse.score.id": protection.identifier(score.id),
+        "langfuse.score.source": score.source,
+        "langfuse.score.data_type": score.type,
+        "langfuse.score.revision": content_of(score).hex(),
+        "langfuse.score.supersedes": None if supersedes is None else supersedes.hex(),
     }
-    event.attributes.extend(
-        KeyValue(
-            key=key, value=AnyValue(string_value=value) if isinstance(value, str) else AnyValue(double_value=value)
-        )
-        for key, value in values.items()
-        if value is not None
-    )
+    event.attributes.extend(_pair(key, value) for key, value in values.items() if value is not None)
     return event
 
 
-def to_request(events: Iterable[LogRecord], service_name: str) -> bytes:
-    """Return the body of one OTLP/HTTP request to `/v1/logs`."""
+def to_request(event: LogRecord, resource: Mapping[str, str]) -> bytes:
+    """Return the body of one OTLP/HTTP request for logs; `resource` are attributes of its resource."""
     request = ExportLogsServiceRequest()
     logs = request.resource_logs.add()
-    logs.resource.attributes.append(KeyValue(key="service.name", value=AnyValue(string_value=service_name)))
+    logs.resource.attributes.extend(_pair(key, value) for key, value in resource.items())
     scope = logs.scope_logs.add()
-    scope.scope.name = _SCOPE
-    scope.log_records.extend(events)
+    scope.scope.name, scope.scope.version = _SCOPE, __version__
+    scope.log_records.append(event)
     return request.SerializeToString()
+
+
+def _pair(key: str, value: str | float) -> KeyValue:
+    if isinstance(value, str):
+        return KeyValue(key=key, value=AnyValue(string_value=value))
+    return KeyValue(key=key, value=AnyValue(double_value=value))

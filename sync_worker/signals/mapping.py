@@ -9,7 +9,8 @@
                                                                user-edit, annotation-edit
     another                arbitrary                           synthetic  <source>-<slug>
 
-A score that has no known range goes without `score`: it is not clamped, and not guessed.
+A number counts in the range of the settings, else of its config, else as it is where it lies in 0 to 1. Any other goes
+without `score`: nothing is clamped to a range, and no range is guessed from values.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def to_signal(
     """Return a score as a signal of its trace, or of its session.
 
     `project_id` is Langfuse's. `config` is that of the score where it names one. `supersedes` is the content that was
-    sent of it before.
+    sent of it before. A trace without a session is one of its own, named by the trace, as its spans have it.
     """
     kind, source, trigger = _defaults(score, config)
     if override is not None:
@@ -54,7 +55,7 @@ def to_signal(
         source=source,
         trigger_name=trigger,
         timestamp=iso_time(score.timestamp_ms).replace("Z", "+00:00"),
-        session_id=attribution.session_id,
+        session_id=attribution.session_id or attribution.shown_trace_id,
         trace_id=None if score.trace_id is None else otlp_trace_id(project_id, score.trace_id),
         score=good,
         value=_text(score, is_rated=good is not None),
@@ -71,6 +72,12 @@ def rate(score: Score, config: ScoreConfig | None, override: Override | None) ->
     if invert is None:
         invert = not _BAD.isdisjoint(words(score.name))
     return 1.0 - value if invert else value
+
+
+def is_assumed(score: Score, config: ScoreConfig | None, override: Override | None) -> bool:
+    """Whether a score counts as it is, since it lies in 0 to 1 and nothing says what its range is."""
+    is_known = (override is not None and override.range is not None) or _limits(config) is not None
+    return score.type == "NUMERIC" and not is_known and rate(score, config, override) is not None
 
 
 def _defaults(score: Score, config: ScoreConfig | None) -> tuple[str, str, str]:
@@ -99,15 +106,19 @@ def _share(score: Score, config: ScoreConfig | None, limits: tuple[float, float]
         return _of_category(str(score.value), config)
     if score.type != "NUMERIC" or isinstance(score.value, bool | str | None):
         return None
-    if limits is None and config is not None and config.minimum is not None and config.maximum is not None:
-        limits = config.minimum, config.maximum
-    low, high = limits or (0.0, 1.0)
+    low, high = limits or _limits(config) or (0.0, 1.0)
     if not high > low or not math.isfinite(score.value):
         return None
     share = (score.value - low) / (high - low)
     if not -_NOISE <= share <= 1 + _NOISE:
         return None
     return min(1.0, max(0.0, share))
+
+
+def _limits(config: ScoreConfig | None) -> tuple[float, float] | None:
+    if config is None or config.minimum is None or config.maximum is None:
+        return None
+    return config.minimum, config.maximum
 
 
 def _of_category(label: str, config: ScoreConfig | None) -> float | None:

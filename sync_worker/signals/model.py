@@ -42,11 +42,15 @@ class Override(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """Where a signal belongs: the Kelet project and the session id that the spans of its trace carry."""
+    """Where a signal belongs: the project and the session id that the spans of its trace carry.
+
+    `shown_trace_id` is the trace's id in Langfuse as it may be shown: that of its session where it has none.
+    """
 
     project: str
     session_id: str | None = None
     user_id: str | None = None
+    shown_trace_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

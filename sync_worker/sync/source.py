@@ -111,7 +111,8 @@ class SourceSync:
         )
         self._pipeline = Pipeline(self._session)
         self._coverage = Coverage(self._session, source.name)
-        self._scores = self._score_jobs() if settings.scores and receiver.target.preset.takes_signals else None
+        takes_scores = receiver.target.preset.takes_signals or settings.score_events
+        self._scores = self._score_jobs() if settings.scores and takes_scores else None
 
     async def live_cycle(self, progress: Progress | None = None) -> None:
         """Run one cycle of the live sync. Raises as reader and delivery do."""
