@@ -417,12 +417,17 @@ class Simulation:
             self.kelet.cycles[BACKFILL] = self.moments.true_ms()
             engine = process.engine
             self._filling = asyncio.get_running_loop().create_task(
-                engine.each(
-                    engine.settings.sources, lambda source: engine.backfill(source, Interval(*self.plan.interval))
-                )
+                engine.each(engine.settings.sources, lambda source: self._backfill(engine, source))
             )
             if wait:
                 await self._fill(wait=True)
+
+    async def _backfill(self, engine: Engine, source: Source) -> tuple[SourceReport, int]:
+        """Run the backfill; in some seeds its scores are asked for alone before, when their traces are not there."""
+        interval = Interval(*self.plan.interval)
+        if self.plan.has("scores") and self.plan.seed % 2:
+            await engine.backfill(source, interval, scores="only")
+        return await engine.backfill(source, interval)
 
     @contextlib.contextmanager
     def _fates(self) -> Iterator[None]:

@@ -20,7 +20,7 @@ from tests.simulation.keys import Keys
 from tests.simulation.langfuse_v1 import OlderLangfuse
 from tests.simulation.moments import DAY, MINUTE, Moments
 from tests.simulation.plan import Plan
-from tests.simulation.scores import ScoreStory, listed
+from tests.simulation.scores import ScoreStory, listed, listed_by_number
 from tests.simulation.weather import Weather
 
 URL = "http://127.0.0.1:1"
@@ -84,6 +84,10 @@ class Langfuse:
         limited = self._limited(request.url.path)
         if limited is not None:
             return limited
+        if self._older and request.url.path == scores.V2_PATH:
+            return self._number_scores(dict(request.url.params), number)
+        if self._older and request.url.path.startswith(scores.CONFIG_PATH):
+            return _json(404, {"message": "Score config not found within authorized project"})
         if self._older:
             response = self._older[number].answer(request, self._moments.true_ms())
             self._moments.note(f"Langfuse says {response.status_code} to {request.url.path[-30:]}{request.url.query!r}")
@@ -107,6 +111,15 @@ class Langfuse:
             return _json(422, {"message": "too much"})
         names = [score["comment"] for score in found["data"]]
         self._moments.note(f"Langfuse lists scores {dict(params).get('fromTimestamp')}: {names}")
+        return _json(200, found)
+
+    def _number_scores(self, params: dict[str, str], number: int) -> httpx.Response:
+        store = listed(self._stories, number, self._moments.true_ms())
+        found = listed_by_number(store, params, f"{self._plan.seed} {self.requests}")
+        if len(found["data"]) > self._plan.page_limit:
+            return _json(422, {"message": "too much"})
+        names = [score["comment"] for score in found["data"]]
+        self._moments.note(f"Langfuse lists scores {params}: {names}")
         return _json(200, found)
 
     def _source(self, request: httpx.Request) -> int | None:

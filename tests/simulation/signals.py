@@ -78,6 +78,8 @@ class SignalChecks:
         before = [span for span in spans if span.batch.moment <= arrival.moment]
         sessions = {span.session for span in spans}
         session = arrival.content.get("session_id", "")
+        if session == str(story.trace.id):  # spans without a session have the trace's id as that of the conversation
+            session = ""
         if not before and story.subject != "session":
             return [f"{told} came before the spans of its trace"]
         if story.subject == "session":
