@@ -25,6 +25,12 @@ _UPSERT = (
     "tries = excluded.tries WHERE sent_content IS excluded.sent_content"
 )
 WAITING = "waiting"
+#: Settled, but for scores without a trace that a backfill has read: a later one brings the trace, and lists no score.
+_FORGETTABLE = (
+    f"state NOT IN ('{WAITING}', 'rejected') AND NOT (state IN ('no_trace', 'gone') AND EXISTS (SELECT 1 FROM "
+    "score_coverage WHERE score_coverage.source_id = scores.source_id AND timestamp_ms >= from_ms AND "
+    "timestamp_ms < to_ms))"
+)
 
 
 class Scores(DeadLetters):
@@ -107,9 +113,10 @@ class Scores(DeadLetters):
             with self.transaction():
                 self.execute_many(_UPSERT, [(source_id, *_values(note)) for note in notes])
 
-    def drop_scores(self, source_id: int, ids: Iterable[str]) -> None:
-        """Delete the notes of scores that were never sent."""
+    def drop_scores(self, source_id: int, ids: Iterable[str], letters_of: Sequence[str]) -> None:
+        """Delete the notes of scores that were never sent, and dead letters of scores that are gone at Langfuse."""
         with self.transaction():
+            self._drop_score_letters(source_id, letters_of)
             self.execute_many(
                 "DELETE FROM scores WHERE source_id = ? AND score_id = ?", [(source_id, score_id) for score_id in ids]
             )
@@ -173,8 +180,7 @@ class Scores(DeadLetters):
         with self.transaction():
             return int(
                 self.execute(
-                    "DELETE FROM scores WHERE source_id = ? AND timestamp_ms < ? "
-                    f"AND state NOT IN ('{WAITING}', 'rejected')",
+                    f"DELETE FROM scores WHERE source_id = ? AND timestamp_ms < ? AND {_FORGETTABLE}",
                     [source_id, before_ms],
                 ).rowcount
             )
@@ -182,8 +188,7 @@ class Scores(DeadLetters):
     def oldest_settled_score(self, source_id: int, before_ms: int) -> int | None:
         """Return the earliest time of a settled score before a time; None where there is none."""
         ((oldest,),) = self.query(
-            "SELECT min(timestamp_ms) FROM scores WHERE source_id = ? AND timestamp_ms < ? "
-            f"AND state NOT IN ('{WAITING}', 'rejected')",
+            f"SELECT min(timestamp_ms) FROM scores WHERE source_id = ? AND timestamp_ms < ? AND {_FORGETTABLE}",
             [source_id, before_ms],
         )
         return None if oldest is None else int(oldest)

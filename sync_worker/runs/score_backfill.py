@@ -16,6 +16,8 @@ async def backfill_scores(scores: ScoreSync, whole: Interval, partitions: Sequen
     """Send the scores of `whole`, or only of these partitions, that no backfill has read. Raises as the parts do."""
     session = scores.session
     own = [whole] if partitions is None else clip(partitions, whole)
+    for part in own:
+        scores.revive(part)
     completed = session.ledger.completed_scores(session.source_id)
     for gap in [gap for part in own for gap in gaps(part, completed)]:
         end = gap.end

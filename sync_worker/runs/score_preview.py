@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sync_worker.intervals import Interval
@@ -118,4 +118,18 @@ async def _add(scores: ScoreSync, score: Score, found: dict[tuple[str, str, str]
     one.unrated += signal.score is None and score.type == "NUMERIC"
     one.assumed += is_assumed(score, await scores.config_of(score), override)
     if len(one.examples) < _EXAMPLES:
-        one.examples.append({"project": attribution.project, "waits": why, "signal": signal.as_json()})
+        if why is not None:  # which session its spans have is not known
+            signal = replace(signal, session_id=None)
+        shown = signal.as_json()
+        if not scores.delivery.client.target.preset.takes_signals:
+            shown = await _event(scores, score, attribution)
+        one.examples.append({"project": attribution.project, "waits": why, "signal": shown})
+
+
+async def _event(scores: ScoreSync, score: Score, attribution: Attribution) -> dict[str, Any]:
+    """Return the attributes of the log event that a score would become."""
+    event = await scores.event_of(score, attribution)
+    found = {pair.key: pair.value.string_value or pair.value.double_value for pair in event.attributes}
+    if attribution.session_id is None:
+        found.pop("gen_ai.conversation.id", None)
+    return {"trace_id": event.trace_id.hex(), "span_id": event.span_id.hex(), **found}

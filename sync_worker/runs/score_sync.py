@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from sync_worker.intervals import Interval
 from sync_worker.kelet.signals import SignalDelivery
@@ -25,6 +26,9 @@ from sync_worker.signals.content import content_of
 from sync_worker.signals.mapping import to_signal
 from sync_worker.signals.model import Attribution, EncodedSignal, Signal
 from sync_worker.signals.names import is_wanted, override_for
+
+if TYPE_CHECKING:
+    from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 #: Waiting scores that are looked at in one cycle, and those that are read again in one request.
 _AT_ONCE = 1_000
@@ -109,6 +113,15 @@ class ScoreSync:
         for start in range(0, len(ready), _READ_AT_ONCE):
             await self.send_again([note.score_id for note in ready[start : start + _READ_AT_ONCE]])
 
+    def revive(self, interval: Interval) -> None:
+        """Have scores of an interval wait again that were given up since their trace was not there."""
+        session = self.session
+        notes = session.ledger.scores_within(session.source_id, interval)
+        now = session.clock.now_ms()
+        given_up = [note for note in notes if note.state in {"no_trace", "gone"}]
+        again = [replace(note, state=WAITING, reason=None, check_ms=0, tries=0, seen_ms=now) for note in given_up]
+        session.ledger.store_scores(session.source_id, again)
+
     async def send_again(self, ids: Sequence[str]) -> None:
         """Read scores by their ids and process them; those that are gone are noted as deleted."""
         found: set[str] = set()
@@ -132,9 +145,8 @@ class ScoreSync:
         """Note scores as deleted; one that was never sent is forgotten."""
         session = self.session
         notes = session.ledger.scores(session.source_id, ids)
-        session.ledger.drop_scores(
-            session.source_id, [note.score_id for note in notes.values() if note.sent_content is None]
-        )
+        never_sent = [note.score_id for note in notes.values() if note.sent_content is None]
+        session.ledger.drop_scores(session.source_id, never_sent, ids)
         gone = [note for note in notes.values() if note.sent_content is not None and note.state != "deleted"]
         session.ledger.store_scores(session.source_id, [replace(note, state="deleted", reason=None) for note in gone])
         session.report.scores_deleted += len(gone)
@@ -158,12 +170,20 @@ class ScoreSync:
         if before.content != content:
             return note
         if before.state in {"gone", "no_trace", "filtered"}:
-            verdicts = {} if note.trace_id is None else self.attributor.known([note.trace_id])
-            if not isinstance(verdicts.get(note.trace_id or ""), Attribution):
+            if not self._may_go(note.trace_id, before.state):
                 return replace(before, timestamp_ms=note.timestamp_ms)
         elif before.state != "deleted":  # it waits, or is a dead letter
             return replace(before, timestamp_ms=note.timestamp_ms)
         return note
+
+    def _may_go(self, trace_id: str | None, state: str) -> bool:
+        """Whether a score that was given up, or left out, may be sent now, as far as the ledger alone knows."""
+        if trace_id is None:
+            return False
+        verdict = self.attributor.known([trace_id]).get(trace_id)
+        if verdict is None and state != "filtered":  # its root was not seen: a look-up tells
+            return bool(self.session.ledger.delivered_traces(self.session.source_id, [trace_id]))
+        return isinstance(verdict, Attribution)
 
     async def _send(self, notes: Sequence[ScoreNote], scores: Mapping[str, Score]) -> None:
         """Send scores that wait, oldest first; note why others go on waiting."""
@@ -194,20 +214,25 @@ class ScoreSync:
 
         Raises RedactionFailed, and as the client where a config is asked for.
         """
-        target = self.delivery.client.target
-        if target.preset.takes_signals:
+        preset = self.delivery.client.target.preset
+        if preset.takes_signals:
             return (await self.signal_of(score, attribution, supersedes)).body()
-        from sync_worker.signals.evaluation import to_event, to_request  # noqa: PLC0415 - Kelet takes no log events
+        from sync_worker.signals.evaluation import to_request  # noqa: PLC0415 - Kelet takes no log events
+
+        resource = {"service.name": attribution.project}
+        if preset.project_attribute is not None:
+            resource[preset.project_attribute] = attribution.project
+        return to_request(await self.event_of(score, attribution, supersedes), resource)
+
+    async def event_of(self, score: Score, attribution: Attribution, supersedes: bytes | None = None) -> LogRecord:
+        """Return a score as the log event that is sent. Raises as `body_of`."""
+        from sync_worker.signals.evaluation import to_event  # noqa: PLC0415 - Kelet takes no log events
 
         config, override = await self.config_of(score), override_for(score.name, self.settings.overrides)
-        event = to_event(
+        return to_event(
             score, self.project_id, self._shown(score, attribution), config, override,
             protection=self.session.protection, supersedes=supersedes,
         )  # fmt: skip
-        resource = {"service.name": attribution.project}
-        if target.preset.project_attribute is not None:
-            resource[target.preset.project_attribute] = attribution.project
-        return to_request(event, resource)
 
     async def signal_of(self, score: Score, attribution: Attribution, supersedes: bytes | None = None) -> Signal:
         """Return a score as the signal that is sent. Raises as `body_of`."""

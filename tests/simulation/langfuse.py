@@ -84,6 +84,9 @@ class Langfuse:
         limited = self._limited(request.url.path)
         if limited is not None:
             return limited
+        params = list(request.url.params.multi_items())
+        if request.url.path == scores.V3_PATH:  # 3.225.4 has it too
+            return self._list_scores(params, number)
         if self._older and request.url.path == scores.V2_PATH:
             return self._number_scores(dict(request.url.params), number)
         if self._older and request.url.path.startswith(scores.CONFIG_PATH):
@@ -92,11 +95,8 @@ class Langfuse:
             response = self._older[number].answer(request, self._moments.true_ms())
             self._moments.note(f"Langfuse says {response.status_code} to {request.url.path[-30:]}{request.url.query!r}")
             return response
-        params = list(request.url.params.multi_items())
         if request.url.path == metrics.PATH:
             return self._count(orjson.loads(dict(params)["query"]), number)
-        if request.url.path == scores.V3_PATH:
-            return self._list_scores(params, number)
         if request.url.path.startswith(scores.CONFIG_PATH):
             return _json(404, {"message": "Score config not found within authorized project"})
         return self._list(params, number)

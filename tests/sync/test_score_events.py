@@ -147,3 +147,17 @@ def test_answers_mean_what_they_mean_of_signals(
     else:
         _once(world)
     assert len(phoenix.records) == 1
+
+
+def test_commands_know_events(make_world: MakeWorld, phoenix: AnyReceiver) -> None:
+    """`scores test` shows what goes to this target; a backfill of scores that go nowhere is refused."""
+    rows = trace(2)
+    world = _world(make_world, phoenix, rows)
+    world.langfuse.scores.put(_score(1, rows[0]))
+    _once(world)
+    code, shown = world.program_json("scores", "test", "--from", "2020-01-01T00:00:00Z")
+    (example,) = shown["sources"][0]["names"][0]["examples"]
+    assert (code, example["signal"]["gen_ai.evaluation.name"]) == (0, "quality")
+    world.environ["SYNC_SCORE_EVENTS"] = "false"
+    code, _, err = world.program("backfill", "--from", "2026-11-20T00:00:00Z", "--to", "now", "--scores", "only")
+    assert (code, "SYNC_SCORE_EVENTS=true" in err) == (ExitCode.USAGE, True)

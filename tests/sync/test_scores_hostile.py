@@ -12,7 +12,9 @@ import pytest
 from sync_worker.demo.receiver import ReceivedSignal
 from sync_worker.demo.serving import Reply, Request, json_reply
 from sync_worker.errors import ExitCode
+from sync_worker.intervals import Interval
 from sync_worker.redaction.redactor import MAX_TEXT
+from sync_worker.times import moment_ms
 from tests.support import faults
 from tests.support.faults import status
 from tests.support.rows import NOON, Row, score, trace
@@ -221,3 +223,43 @@ def test_a_kill_repeats_the_signal_in_flight_at_most(make_world: MakeWorld) -> N
     settled = len(made.kelet.signals)
     code, _, err = made.program("once")
     assert (code, len(made.kelet.signals)) == (0, settled), err
+
+
+def test_a_dead_letter_of_a_deleted_score_goes_with_it(make_world: MakeWorld) -> None:
+    """It can never be sent again, so it would be listed for ever."""
+    rows = _rows()
+    world = _world(make_world, rows)
+    world.langfuse.scores.put(_score(1, rows[0], 1.0), _score(2, rows[0], 2.0))
+    world.kelet.script = lambda request: status(422) if b'"score-1"' in request.body else None
+    assert world.once()[1] == ExitCode.DEAD_LETTERS
+    world.langfuse.scores.remove("score-1")
+    code, result = world.program_json("dead-letters", "retry", "--all")
+    assert (code, result["sent"], result["left"]) == (0, 0, 0)
+    assert world.program_json("dead-letters", "list")[1]["dead_letters"] == []
+
+
+def test_scores_test_guesses_no_session(make_world: MakeWorld) -> None:
+    """Of a trace that is not remembered it is not known whether it has one."""
+    rows = _rows()
+    world = _world(make_world, rows, SYNC_START="2026-11-20T00:00:00Z")
+    world.langfuse.scores.put(_score(1, rows[0]))
+    _, shown = world.program_json("scores", "test", "--from", "2020-01-01T00:00:00Z")
+    (example,) = shown["sources"][0]["names"][0]["examples"]
+    assert example["waits"]
+    assert "session_id" not in example["signal"]
+
+
+def test_a_backfill_takes_up_scores_that_were_given_up(make_world: MakeWorld) -> None:
+    """Its scores were asked for alone, long before its spans: the range counts as read, and no scan lists it."""
+    rows = _rows(-40 * 86_400.0)
+    world = _world(make_world, rows, SYNC_SCORE_HORIZONS="1h,2h")
+    world.langfuse.scores.put(_score(1, rows[0], -40 * 86_400.0))
+    interval = Interval(moment_ms(NOON) - 41 * 86_400_000, moment_ms(NOON) - 39 * 86_400_000)
+    report, code = world.backfill_scores(interval)
+    assert (report.error, code, report.scores_waiting) == (None, ExitCode.OK, 1)
+    for _ in range(10):
+        world.clock.advance(3600)
+        _once(world)
+    assert world.program_json("status")[1]["sources"][0]["scores"]["no_trace"] == 1
+    report, code = world.backfill(interval.start, interval.end)
+    assert (report.error, code, len(_of_score(world, 1))) == (None, ExitCode.OK, 1)

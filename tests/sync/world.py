@@ -75,6 +75,10 @@ class World:
         """Do a backfill in this process, by the virtual clock."""
         return self._run(lambda engine, source: engine.backfill(source, Interval(start_ms, end_ms)), 60.0, BACKFILL)
 
+    def backfill_scores(self, interval: Interval) -> tuple[SourceReport, int]:
+        """Do a backfill of scores alone in this process, by the virtual clock."""
+        return self._run(lambda engine, source: engine.backfill(source, interval, scores="only"), 60.0, BACKFILL)
+
     def send(self, *trace_ids: str, again: bool = False) -> list[SendResult]:
         """Send traces by id in this process, without an error."""
         results: list[SendResult] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from sync_worker.cli.common import run_async, select_sources, settings_for, state_file
 from sync_worker.cli.jobs import Job, run_job
@@ -15,6 +15,7 @@ from sync_worker.errors import ConfigError
 from sync_worker.intervals import Interval
 from sync_worker.ledger.lease import BACKFILL
 from sync_worker.settings import Settings, Source, WrongValueError, parse_duration, parse_time
+from sync_worker.settings.target_settings import target_of
 from sync_worker.sync.engine import Engine
 from sync_worker.sync.shards import Shard
 from sync_worker.sync.source import ScoreChoice
@@ -58,12 +59,21 @@ def _job(arguments: argparse.Namespace, shard: Shard | None, now_ms: int) -> Job
     )
 
 
-def _check_scores(wanted: str | None, settings: Settings, sources: Iterable[Source]) -> None:
+def _check_scores(wanted: str | None, settings: Settings, sources: Sequence[Source]) -> None:
     """Check that scores that were asked for are on. Raises ConfigError."""
     without = [source.name for source in sources if not settings.of(source).scores]
     if wanted in {"too", "only"} and without:
         raise ConfigError(
             f"--scores {wanted}, but SYNC_SCORES is false for {', '.join(without)}. Try: SYNC_SCORES=true"
+        )
+    no_events = [
+        source.name
+        for source in sources
+        if not target_of(source).preset.takes_signals and not settings.of(source).score_events
+    ]
+    if wanted in {"too", "only"} and no_events:
+        raise ConfigError(
+            f"--scores {wanted}, but the target of {', '.join(no_events)} is not Kelet. Try: SYNC_SCORE_EVENTS=true"
         )
 
 
