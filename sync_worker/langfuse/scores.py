@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from sync_worker.errors import CredentialsRejected, SourcePaused, TransientError
 from sync_worker.intervals import Interval
-from sync_worker.langfuse.client import Answer, EndpointMissing, LangfuseClient
+from sync_worker.langfuse.client import Answer, EndpointMissing, LangfuseClient, PageTooHeavy
 from sync_worker.langfuse.page_size import PageSize
 from sync_worker.langfuse.score_records import parse_config, parse_scores, parse_v2, parse_v3
 from sync_worker.langfuse.shrinking import fetch_fitting
@@ -32,7 +32,9 @@ MAX_SCORES = 100
 _FIELDS = "core,details,subject,annotation"
 #: Sizes of pages by which a millisecond is read that holds more than a page of scores: pages of one size alone leave
 #: some out.
-_SIZES = (100, 97, 89)
+_SIZES = (100, 97, 89)  # percent of what the server bears
+#: Small pages leave out more: walks over them until all was seen.
+_TRIES_OF_SMALL_PAGES = 24
 #: The end of an interval that has none, Unix ms.
 OPEN_END = 2**53
 _EVER = Interval(0, OPEN_END)
@@ -186,12 +188,24 @@ class V2Scores:
     async def _numbered(self, params: Mapping[str, str], start_ms: int) -> AsyncGenerator[ScorePage, None]:
         """Walk a list by the numbers of its pages, in pages of several sizes until all that it counts were seen."""
         seen: set[str] = set()
-        total = 0
-        for size in _SIZES:
-            number = 1
+        total: int | None = None
+        tries = 0
+        while True:
+            limit = self._size.limit
+            sizes = [max(1, limit * share // 100) for share in _SIZES]
+            if tries >= (len(sizes) if limit >= MAX_SCORES else _TRIES_OF_SMALL_PAGES):
+                break
+            size, number = sizes[tries % len(sizes)], 1
+            tries += 1
             while True:
                 self._client.clock.check()
-                page, total = await self._numbered_page(params, size, number)
+                try:
+                    page, total = await self._numbered_page(params, size, number)
+                except PageTooHeavy:
+                    if size == 1:
+                        raise
+                    self._size.record_failure(size, 2)
+                    break
                 read = len(page.scores) + page.unreadable
                 page.scores = [score for score in page.scores if score.id not in seen]
                 seen |= {score.id for score in page.scores}
@@ -201,15 +215,25 @@ class V2Scores:
                 if is_last:
                     break
                 number += 1
-            if len(seen) >= total:
+            if total is not None and len(seen) >= total:
                 return
-        log.warning("%d scores are counted for one list, %d were read", total, len(seen), extra={"action": "scores"})
+        log.warning("%s scores are counted for one list, %d were read", total, len(seen), extra={"action": "scores"})
 
     async def _first(self, params: Mapping[str, str]) -> tuple[ScorePage, int]:
         return await fetch_fitting(self._client, self._size, lambda limit: self._fetch(params, limit, 1), _none_alone)
 
     async def _numbered_page(self, params: Mapping[str, str], limit: int, number: int) -> tuple[ScorePage, int]:
-        return await self._client.backoff.retry(lambda: self._fetch(params, limit, number))
+        while True:
+            await self._client.backoff.ready()
+            try:
+                found = await self._fetch(params, limit, number)
+            except PageTooHeavy:
+                raise
+            except TransientError as error:
+                await self._client.backoff.wait(error)
+            else:
+                self._client.backoff.success()
+                return found
 
     async def _fetch(self, params: Mapping[str, str], limit: int, number: int) -> tuple[ScorePage, int]:
         asked = {**params, "limit": str(limit), "page": str(number)}

@@ -151,6 +151,20 @@ def test_v2_loses_none_however_many_share_a_time(span: int) -> None:
     assert pages[-1].down_to_ms == 0
 
 
+def test_v2_bears_a_server_that_serves_two_scores_at_a_time() -> None:
+    """Three of one millisecond would be asked for in pages of a hundred for ever."""
+    scores = [_made(number, number // 9) for number in range(27)]
+    usual = _numbered(scores, shuffle=True)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if int(request.url.params["limit"]) > 2:
+            return httpx.Response(422, json={"message": "Request timed out"})
+        return usual(request)
+
+    pages = _read(V2Scores, answer)
+    assert {score.id for page in pages for score in page.scores} == {str(number) for number in range(27)}
+
+
 def test_a_server_of_v2_has_scores_at_its_old_path() -> None:
     """`v2/scores` came with v3."""
 
