@@ -28,7 +28,7 @@ from sync_worker.signals.model import Attribution, EncodedSignal, Signal
 from sync_worker.signals.names import is_wanted, override_for
 
 if TYPE_CHECKING:
-    from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+    from sync_worker.signals.evaluation import LogEvent
 
 #: Waiting scores that are looked at in one cycle, and those that are read again in one request.
 _AT_ONCE = 1_000
@@ -224,7 +224,7 @@ class ScoreSync:
             resource[preset.project_attribute] = attribution.project
         return to_request(await self.event_of(score, attribution, supersedes), resource)
 
-    async def event_of(self, score: Score, attribution: Attribution, supersedes: bytes | None = None) -> LogRecord:
+    async def event_of(self, score: Score, attribution: Attribution, supersedes: bytes | None = None) -> LogEvent:
         """Return a score as the log event that is sent. Raises as `body_of`."""
         from sync_worker.signals.evaluation import to_event  # noqa: PLC0415 - Kelet takes no log events
 

@@ -16,6 +16,9 @@ from sync_worker.signals.mapping import rate
 from sync_worker.signals.model import Attribution, Override
 from sync_worker.spans.ids import otlp_span_id, otlp_trace_id
 
+#: A log event as it is sent.
+LogEvent = LogRecord
+
 EVENT_NAME = "gen_ai.evaluation.result"
 _NS_PER_MS = 1_000_000
 _SCOPE = "langfuse-kelet-sync"

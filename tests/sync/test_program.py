@@ -313,7 +313,7 @@ def test_demo_needs_nothing(make_world: MakeWorld) -> None:
     code, out, err = made.program("demo")
     assert code == 0, err
     assert "├─ llm" in out
-    assert "spans of 37 traces arrived" in err or "traces arrived" in err
+    assert "161 spans of 37 traces and 7 signals arrived" in err
 
 
 def test_state_file_of_another_program(make_world: MakeWorld, tmp_path: Path) -> None:
