@@ -36,6 +36,8 @@ class Preset:
     project_header: str | None = None
     project_attribute: str | None = None
     project_required: bool = False
+    #: The encodings of requests that it takes.
+    encodings: tuple[Encoding, ...] = ("protobuf", "json")
     #: Whether 404 means that the project is unknown, and not the address.
     knows_projects: bool = False
     #: Whether scores go there as signals.
@@ -57,7 +59,8 @@ PRESETS: Final[Mapping[PresetName, Preset]] = {
     ),
     "otlp": Preset("/v1/traces"),
     "phoenix": Preset(
-        "/v1/traces", "http://localhost:6006", project_attribute="openinference.project.name", project_required=True
+        "/v1/traces", "http://localhost:6006", project_attribute="openinference.project.name", project_required=True,
+        encodings=("protobuf",),
     ),
     "langfuse": Preset(
         "/api/public/otel/v1/traces", "https://cloud.langfuse.com", scheme="basic", key_required=True

@@ -46,6 +46,10 @@ def contradictions(settings: Settings, written: frozenset[str]) -> Iterator[tupl
                 instead = {"sync_target_url": "KELET_API_URL", "sync_target_key": "KELET_API_KEY"}
                 hint = f"set {instead.get(name, 'KELET_PROJECT')}, or SYNC_TARGET to another target"
                 yield name, WrongValueError("has no effect on Kelet", hint=hint)
+    encodings = PRESETS[settings.target].encodings
+    if settings.target_encoding not in encodings:
+        why = f"{settings.target} does not take {settings.target_encoding}"
+        yield "sync_target_encoding", WrongValueError(why, expected=" or ".join(encodings))
     key_given = settings.target == KELET or settings.target_key is not None
     if key_given and _AUTHORIZATION in _header_names(settings):
         key = "KELET_API_KEY" if settings.target == KELET else "SYNC_TARGET_KEY"

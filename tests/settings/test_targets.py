@@ -106,6 +106,10 @@ def test_headers(text: str, tmp_path: Path) -> None:
         ({"SYNC_TARGET": "zipkin", **KELET}, "SYNC_TARGET: not one of the choices; got 'zipkin'"),
         ({"SYNC_TARGET": "otlp"}, "SYNC_TARGET_URL: missing; expected the address of the target"),
         ({"SYNC_TARGET": "phoenix"}, "SYNC_TARGET_PROJECT: missing"),
+        (
+            {"SYNC_TARGET": "phoenix", "SYNC_TARGET_PROJECT": "x", "SYNC_TARGET_ENCODING": "json"},
+            "phoenix does not take json",  # each request would be rejected
+        ),
         ({"SYNC_TARGET": "langfuse"}, "SYNC_TARGET_KEY: missing"),
         ({"SYNC_TARGET": "langfuse", "SYNC_TARGET_KEY": "sk-lf-hidden-9"}, "SYNC_TARGET_KEY: not the keys of a Langf"),
         (

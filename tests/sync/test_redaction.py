@@ -347,3 +347,11 @@ def test_rules_differ_by_source(make_world: MakeWorld) -> None:
     assert (own.detectors, own.patterns) == (("phone",), (("staff", "NONE"), ("mail", "alice")))
     made.once()
     assert "mail [redacted:mail].jones@example.com, EMP-123456" in str(made.kelet.spans[0].attributes)
+
+
+def test_a_trace_that_is_not_there_is_not_called_clean(make_world: MakeWorld) -> None:
+    """A trace id with a typing error would read like a trace in which nothing is found."""
+    made = make_world(trace(0, start=0.0), **ALL)
+    code, out, err = made.program("privacy", "test", "--trace", "f" * 32)
+    assert (code, out) == (ExitCode.USAGE, "")
+    assert "no observations of these traces" in err

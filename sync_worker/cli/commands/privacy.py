@@ -35,6 +35,8 @@ def run(arguments: argparse.Namespace) -> int:
             found.append(await sync.test_privacy(arguments.trace, arguments.observations))
 
         code, errors = for_each_source(arguments, test, must_exist=False)
+        if arguments.trace and not errors and not any(one.observations for one in found):
+            raise ConfigError("Langfuse has no observations of these traces. Try: the trace id as Langfuse shows it")
     is_shown = arguments.samples or (not arguments.json and sys.stdout is not None and sys.stdout.isatty())
     if arguments.json:
         sources = [_as_json(one, with_samples=is_shown) for one in found]
