@@ -132,7 +132,8 @@ def test_plan_says_what_the_backfill_then_costs(make_world: MakeWorld, rows: Cal
     report, code = made.backfill(noon, noon + round(80 * HOUR * 1000))
     assert (code, report.spans_sent) == (0, len(made.langfuse.rows))
     assert found.observations == pytest.approx(report.spans_sent, rel=0.05)
-    assert found.langfuse_requests == pytest.approx(len(made.langfuse.requests) - before, rel=0.2)
+    # How long an interval is depends on which of those before it are done, of two that run at once.
+    assert found.langfuse_requests == pytest.approx(len(made.langfuse.requests) - before, rel=0.2, abs=2)
     assert found.kelet_requests == pytest.approx(report.kelet_requests, rel=0.2)
     assert found.bytes_sent == pytest.approx(report.bytes_sent, rel=0.2)
     assert found.bytes_read == pytest.approx(sum(reads), rel=0.2)
