@@ -49,7 +49,7 @@ def logs_as_json(request: bytes) -> bytes:
                 "resource": {"attributes": _attributes(group.resource.attributes)},
                 "scopeLogs": [
                     {
-                        "scope": {"name": member.scope.name, "version": member.scope.version},
+                        "scope": {"name": member.scope.name},
                         "logRecords": [_log_record(record) for record in member.log_records],
                     }
                     for member in group.scope_logs

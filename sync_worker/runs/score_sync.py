@@ -28,7 +28,7 @@ from sync_worker.signals.model import Attribution, EncodedSignal, Signal
 from sync_worker.signals.names import is_wanted, override_for
 
 if TYPE_CHECKING:
-    from sync_worker.signals.evaluation import LogEvent
+    from sync_worker.signals.evaluation import Event
 
 #: Waiting scores that are looked at in one cycle, and those that are read again in one request.
 _AT_ONCE = 1_000
@@ -224,14 +224,14 @@ class ScoreSync:
             resource[preset.project_attribute] = attribution.project
         return to_request(await self.event_of(score, attribution, supersedes), resource)
 
-    async def event_of(self, score: Score, attribution: Attribution, supersedes: bytes | None = None) -> LogEvent:
+    async def event_of(self, score: Score, attribution: Attribution, supersedes: bytes | None = None) -> Event:
         """Return a score as the log event that is sent. Raises as `body_of`."""
         from sync_worker.signals.evaluation import to_event  # noqa: PLC0415 - Kelet takes no log events
 
         config, override = await self.config_of(score), override_for(score.name, self.settings.overrides)
         return to_event(
             score, self.project_id, self._shown(score, attribution), config, override,
-            protection=self.session.protection, supersedes=supersedes,
+            text=self.session.protection.text, identifier=self.session.protection.identifier, supersedes=supersedes,
         )  # fmt: skip
 
     async def signal_of(self, score: Score, attribution: Attribution, supersedes: bytes | None = None) -> Signal:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import SEVERITY_NUMBER_INFO, LogRecord
 
-from sync_worker import __version__
 from sync_worker.records import Score, ScoreConfig
-from sync_worker.redaction.protection import Protection
 from sync_worker.signals.content import content_of
 from sync_worker.signals.mapping import rate
 from sync_worker.signals.model import Attribution, Override
 from sync_worker.spans.ids import otlp_span_id, otlp_trace_id
 
-#: A log event as it is sent.
-LogEvent = LogRecord
-
 EVENT_NAME = "gen_ai.evaluation.result"
+#: What a score becomes.
+Event = LogRecord
 _NS_PER_MS = 1_000_000
 _SCOPE = "langfuse-kelet-sync"
 _LAST_NS = 2**64 - 1
@@ -32,12 +29,14 @@ def to_event(
     config: ScoreConfig | None = None,
     override: Override | None = None,
     *,
-    protection: Protection,
+    text: Callable[[str], str] = str,
+    identifier: Callable[[str], str] = str,
     supersedes: bytes | None = None,
 ) -> LogRecord:
     """Return a score as a log record. A number without a known range goes as it is, since the event has no range.
 
-    `project_id` is Langfuse's. `supersedes` is the content that was sent of it before. Raises RedactionFailed.
+    `project_id` is Langfuse's. `supersedes` is the content that was sent of it before. `text` and `identifier`
+    redact. Raises as they do.
     """
     time = min(_LAST_NS, max(0, score.timestamp_ms * _NS_PER_MS))
     event = LogRecord(
@@ -52,14 +51,14 @@ def to_event(
         number = float(score.value)
     label = score.value if isinstance(score.value, str) else None
     values: dict[str, str | float | None] = {
-        "gen_ai.evaluation.name": protection.text(score.name),
+        "gen_ai.evaluation.name": text(score.name),
         "gen_ai.evaluation.score.value": number,
-        "gen_ai.evaluation.score.label": None if label is None else protection.text(label),
-        "gen_ai.evaluation.explanation": None if score.comment is None else protection.text(score.comment),
+        "gen_ai.evaluation.score.label": None if label is None else text(label),
+        "gen_ai.evaluation.explanation": None if score.comment is None else text(score.comment),
         "session.id": attribution.session_id,
         "gen_ai.conversation.id": attribution.session_id or attribution.shown_trace_id,
         "user.id": attribution.user_id,
-        "langfuse.score.id": protection.identifier(score.id),
+        "langfuse.score.id": identifier(score.id),
         "langfuse.score.source": score.source,
         "langfuse.score.data_type": score.type,
         "langfuse.score.revision": content_of(score).hex(),
@@ -75,7 +74,7 @@ def to_request(event: LogRecord, resource: Mapping[str, str]) -> bytes:
     logs = request.resource_logs.add()
     logs.resource.attributes.extend(_pair(key, value) for key, value in resource.items())
     scope = logs.scope_logs.add()
-    scope.scope.name, scope.scope.version = _SCOPE, __version__
+    scope.scope.name = _SCOPE
     scope.log_records.append(event)
     return request.SerializeToString()
 

@@ -40,7 +40,7 @@ COMMON = frozenset(
 MAY: dict[str, frozenset[str]] = {
     "spans": frozenset({"records", "json_text", "times", "errors", "patterns"}),
     "selection": frozenset({"spans", "records", "intervals", "patterns"}),
-    "signals": frozenset({"__version__", "records", "json_text", "times", "spans", "redaction"}),
+    "signals": frozenset({"records", "json_text", "times", "spans"}),
     "langfuse": frozenset(
         {"records", "json_text", "times", "intervals", "errors", "clock", "backoff", "http", "answers", "connections"}
     ),

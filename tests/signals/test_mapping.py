@@ -9,7 +9,6 @@ import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from sync_worker.records import Score, ScoreConfig
-from sync_worker.redaction.protection import NOTHING
 from sync_worker.settings import ScoreOverride
 from sync_worker.signals.content import content_of
 from sync_worker.signals.evaluation import to_event, to_request
@@ -144,7 +143,7 @@ def test_slugs_are_stable() -> None:
 def test_evaluation_event() -> None:
     """Targets of plain OTLP take the event of the GenAI conventions."""
     score = replace(SCORE, observation_id="00f067aa0ba902b7", comment="why")
-    made = to_request(to_event(score, "p", HERE, protection=NOTHING), {"service.name": "service"})
+    made = to_request(to_event(score, "p", HERE), {"service.name": "service"})
     request = ExportLogsServiceRequest.FromString(made)
     (event,) = request.resource_logs[0].scope_logs[0].log_records
     found = {pair.key: pair.value.string_value or pair.value.double_value for pair in event.attributes}
