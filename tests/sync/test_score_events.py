@@ -53,11 +53,13 @@ def _attributes(record: Any) -> dict[str, Any]:
     return {pair.key: getattr(pair.value, pair.value.WhichOneof("value")) for pair in record.attributes}
 
 
-@pytest.mark.parametrize("encoding", ["protobuf", "json"])
-def test_a_score_arrives_as_an_event_once(make_world: MakeWorld, phoenix: AnyReceiver, encoding: str) -> None:
+@pytest.mark.parametrize(("target", "encoding"), [("phoenix", "protobuf"), ("otlp", "json")])
+def test_a_score_arrives_as_an_event_once(
+    make_world: MakeWorld, phoenix: AnyReceiver, target: str, encoding: str
+) -> None:
     """It is on the span that it is of, by the names of the conventions, in the encoding of the spans."""
     rows = trace(2, session="session-1", user="ada")
-    world = _world(make_world, phoenix, rows, SYNC_TARGET_ENCODING=encoding)
+    world = _world(make_world, phoenix, rows, SYNC_TARGET_ENCODING=encoding, SYNC_TARGET=target)
     subject = {"kind": "observation", "id": rows[1]["id"], "traceId": rows[1]["traceId"]}
     world.langfuse.scores.put(
         _score(1, rows[0], subject=subject, comment="why", value=4),
@@ -79,7 +81,8 @@ def test_a_score_arrives_as_an_event_once(make_world: MakeWorld, phoenix: AnyRec
         "langfuse.score.data_type": "NUMERIC",
     }  # fmt: skip
     assert _attributes(second)["gen_ai.evaluation.score.label"] == "good"
-    assert phoenix.log_resources[0] == {"service.name": "lab", "openinference.project.name": "lab"}
+    of_project = {"openinference.project.name": "lab"} if target == "phoenix" else {}
+    assert phoenix.log_resources[0] == {"service.name": "lab"} | of_project
     world.langfuse.scores.put(_score(1, rows[0], subject=subject, comment="why", value=5))
     world.clock.advance(60)
     _once(world)
