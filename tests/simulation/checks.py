@@ -27,7 +27,7 @@ from tests.simulation.plan import Plan
 from tests.simulation.weather import Weather
 
 MOST_IN_FLIGHT = 4  # requests of one process
-IDLE_REQUESTS = 4  # and one a day to see which project the keys open
+IDLE_REQUESTS = 4  # one more for scores, and one a day to see which project the keys open
 
 
 class Fate(Enum):
@@ -210,7 +210,8 @@ class Checks:
         )
         tried_again = any(letter.kind == "unreadable" for letter in ledger.dead_letters())
         for report in reports:
-            if plain and not tried_again and report.error is None and report.langfuse_requests > IDLE_REQUESTS + 1:
+            most = IDLE_REQUESTS + 1 + self._plan.has("scores")
+            if plain and not tried_again and report.error is None and report.langfuse_requests > most:
                 self._say(f"an idle cycle took {report.langfuse_requests} requests")
         if ledger.query("PRAGMA quick_check")[0][0] != "ok":
             self._say("the state file is damaged")
