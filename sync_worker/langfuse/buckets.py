@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 
 from sync_worker.clock import Clock
 from sync_worker.langfuse.rate_limiter import Quota, RateLimiter, SharedStore
@@ -91,23 +92,33 @@ class Buckets:
 
 
 class RateLimiters:
-    """The rate limiters of a process by organisation: all of its sources share them."""
+    """The rate limiters of a process by organisation: all of its sources share them.
+
+    Sources with another quota have limiters of their own, and share requests, limits and waits through the store, as
+    two processes do.
+    """
 
     def __init__(self, clock: Clock, quota: Quota, store: Callable[[str], SharedStore] | None = None) -> None:
         self._clock = clock
         self._allowance = quota
         self._store = store
-        self._buckets: dict[str, Buckets] = {}
-        self._of_keys: dict[str, Buckets] = {}
+        self._buckets: dict[tuple[str, Quota], Buckets] = {}
+        self._of_keys: dict[tuple[str, Quota], Buckets] = {}
 
-    def of(self, organization: str) -> Buckets:
-        """Return the rate limiters of an organisation, made on first use."""
-        if organization not in self._buckets:
+    def of(self, organization: str, quota: Quota | None = None) -> Buckets:
+        """Return the rate limiters of an organisation under a quota, the common one if None; made on first use."""
+        quota = quota or self._allowance
+        if (organization, quota) not in self._buckets:
             store = self._store
             named = None if store is None else lambda bucket: store(f"{organization} {bucket}")
-            self._buckets[organization] = Buckets(self._clock, self._allowance, named)
-        return self._buckets[organization]
+            self._buckets[organization, quota] = Buckets(self._clock, quota, named)
+        return self._buckets[organization, quota]
 
-    def of_keys(self, keys: str) -> Buckets:
+    def of_keys(self, keys: str, quota: Quota | None = None) -> Buckets:
         """Return the rate limiters of keys whose organisation is not known yet; not shared between processes."""
-        return self._of_keys.setdefault(keys, Buckets(self._clock, self._allowance))
+        quota = quota or self._allowance
+        return self._of_keys.setdefault((keys, quota), Buckets(self._clock, quota))
+
+    def quota_of(self, per_minute: int | None, share: Fraction) -> Quota:
+        """Return the quota of a source with these settings, in this process."""
+        return Quota(per_minute, share, self._allowance.parts)

@@ -54,7 +54,8 @@ TARGET_FIELDS: Final = (
 #: Settings that a source of `sync.toml` may set for itself; `Settings.of` returns them.
 PER_SOURCE: Final = (
     "sync_start", "sync_interval", "sync_settle", "sync_max_open", "sync_late_horizons", "sync_updates",
-    "sync_langfuse_api", "sync_compression", "sync_attributes", "sync_max_value_bytes", "sync_max_attributes",
+    "sync_langfuse_api", "sync_requests_per_minute", "sync_budget_share", "sync_compression", "sync_attributes",
+    "sync_max_value_bytes", "sync_max_attributes",
     "sync_max_batch_spans", "sync_max_batch_bytes", "sync_media_hosts", "sync_max_response_bytes",
     "sync_include_environments", "sync_exclude_environments", "sync_include_trace_names", "sync_exclude_trace_names",
     "sync_include_tags", "sync_exclude_tags", "sync_include_users", "sync_exclude_users", "sync_include_sessions",

@@ -83,7 +83,8 @@ async def open_source(
             state = await identities.of(source, client, known)
         finally:
             await _ask_target_time(clock, receiver)  # also if the keys are rejected: the sync start needs the time
-        shared = rate_limiters.of(organization_scope(state))
+        quota = rate_limiters.quota_of(settings.requests_per_minute, settings.budget_share)
+        shared = rate_limiters.of(organization_scope(state), quota)
         if known is None:
             shared.adopt(client.rate_limits)
         client.rate_limits = shared
@@ -167,13 +168,14 @@ def _client(
     limits: Limits,
 ) -> LangfuseClient:
     """Return a client of a source's Langfuse, with the rate limiters that its requests share."""
+    quota = rate_limiters.quota_of(settings.requests_per_minute, settings.budget_share)
     return LangfuseClient(
         source.langfuse_base_url,
         source.langfuse_public_key,
         source.langfuse_secret_key.get_secret_value(),
-        rate_limits=rate_limiters.of_keys(keys_of(source))
+        rate_limits=rate_limiters.of_keys(keys_of(source), quota)
         if known is None
-        else rate_limiters.of(organization_scope(known)),
+        else rate_limiters.of(organization_scope(known), quota),
         backoff=Backoff("Langfuse", clock, max_elapsed),
         clock=clock,
         concurrency=concurrency_limits.of(source.langfuse_base_url),

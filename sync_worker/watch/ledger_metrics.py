@@ -38,7 +38,7 @@ def read(ledger: Ledger, settings: Settings, sources: Sequence[Source], clock: C
         if state is not None:
             longest = max(span_ms(window) for window in settings.of(source).late_horizons)
             _read_source(found, ledger, source.name, state, now, longest)
-            _read_limits(found, ledger, source.name, state, settings, now)
+            _read_limits(found, ledger, source.name, state, settings.of(source), now)
     return found.samples
 
 

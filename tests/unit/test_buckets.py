@@ -127,3 +127,24 @@ async def test_limit_of_the_operator_is_over_all() -> None:
     for path in ("/api/public/v2/observations", "/api/public/traces", "/api/public/v2/metrics"):
         await asyncio.wait_for(buckets.acquire(path), 60.0)
     assert clock.monotonic() - began == 60.0
+
+
+async def test_sources_with_limits_of_their_own(tmp_path: Path) -> None:
+    """The slow source of an organisation would slow the others; or two of them would each not see the other."""
+    clock = VirtualClock()
+    ledger = open_ledger(tmp_path / "state.db", clock)
+    limiters = RateLimiters(clock, USUAL, ledger.requests)
+    usual = limiters.of("o")
+    slow, slower = (limiters.of("o", limiters.quota_of(limit, Fraction(1))) for limit in (3, 2))
+    assert limiters.of("o", limiters.quota_of(3, Fraction(1))) is slow
+    await slow.acquire("/api/public/v2/observations")
+    await slow.acquire("/api/public/v2/observations")
+    for _ in range(5):
+        await asyncio.wait_for(usual.acquire("/api/public/v2/observations"), 1.0)
+    began = clock.monotonic()
+    await slower.acquire("/api/public/v2/observations")
+    assert clock.monotonic() - began == 60.0
+    slow.of(PUBLIC_API).block(30.0)
+    with pytest.raises(RateLimited):
+        await usual.acquire("/api/public/v2/observations", 0.0)
+    ledger.close()
