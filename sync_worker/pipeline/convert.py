@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import TYPE_CHECKING
 
 from sync_worker.pipeline.dead_letters import DeadLetters
@@ -21,7 +20,6 @@ _Convert = Callable[[Sequence[Observation], TraceContext, str, Conversion, Seque
 _Encode = Callable[[Observation, Span, str, int | None], EncodedSpan]
 
 
-@cache
 def _conversion() -> tuple[_Convert, _Encode]:
     """Import the conversion, with the first trace: it is a tenth of all imports, and an idle start needs none."""
     from sync_worker.spans.convert import convert  # noqa: PLC0415

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sync_worker.demo.rowstore import to_ms
 from sync_worker.ledger import DeadLetter, Ledger
 from sync_worker.spans.ids import otlp_trace_id
 from tests.simulation.kelet import Kelet
@@ -26,6 +27,12 @@ class SignalChecks:
         self._kelet = kelet
         self._moments = moments
         self._wrong: list[str] = []
+
+    @property
+    def _listed_from(self) -> int:
+        """From which date on scores are listed: by the first cycles, or by a backfill."""
+        live = self._plan.begin - max(self._plan.score_horizons)
+        return min(live, self._plan.interval[0]) if self._plan.backfill else live
 
     def listen(self, ledger: Ledger, role: str) -> None:
         """Hear what one process commits."""
@@ -99,6 +106,8 @@ class SignalChecks:
             return []
         if any(arrival.words == last.words for arrival in self._kelet.signals.arrivals):
             return []
+        if to_ms(last.content["timestamp"]) < self._listed_from:
+            return []  # dated before all that is listed
         states = ledger.scores(source_id, [story.id])
         return [f"LOST the signal {last.words}, shown {readable(last.shown)}, of {story.trace.id}: {states}"]
 

@@ -45,7 +45,7 @@ from tests.simulation.plan import draw
 from tests.simulation.run import simulate
 
 SEEDS = range(40)
-ODD_SEEDS = range(60)
+ODD_SEEDS = range(100)
 
 Break = Callable[[pytest.MonkeyPatch], None]
 
@@ -87,7 +87,8 @@ def _forgets_pending_traces(patch: pytest.MonkeyPatch) -> None:
 
 
 def _forgets_what_it_sent(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Ledger, "completed_observations", lambda *_: dict[tuple[str, str], SentObservation]())
+    for name in ("completed_observations", "sent_observations"):
+        patch.setattr(Ledger, name, lambda *_: dict[tuple[str, str], SentObservation]())
 
 
 def _leaves_out_the_last_millisecond(patch: pytest.MonkeyPatch) -> None:

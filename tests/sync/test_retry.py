@@ -146,7 +146,7 @@ def test_conversion_that_failed_by_chance_passes(make_world: MakeWorld, monkeypa
         return convert(sent, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr("sync_worker.pipeline.convert.convert", breaks)
+        patch.setattr("sync_worker.spans.convert.convert", breaks)
         assert made.once()[1] == 3
         assert set(_cycles(made, 2 * HOUR, every=600.0)) == {0}
     assert len(_letters(made)) == 1
