@@ -29,8 +29,8 @@ def to_event(
     config: ScoreConfig | None = None,
     override: Override | None = None,
     *,
-    text: Callable[[str], str] = str,
-    identifier: Callable[[str], str] = str,
+    text: Callable[[str], str],
+    identifier: Callable[[str], str],
     supersedes: bytes | None = None,
 ) -> LogRecord:
     """Return a score as a log record. A number without a known range goes as it is, since the event has no range.

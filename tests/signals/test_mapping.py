@@ -143,7 +143,7 @@ def test_slugs_are_stable() -> None:
 def test_evaluation_event() -> None:
     """Targets of plain OTLP take the event of the GenAI conventions."""
     score = replace(SCORE, observation_id="00f067aa0ba902b7", comment="why")
-    made = to_request(to_event(score, "p", HERE), {"service.name": "service"})
+    made = to_request(to_event(score, "p", HERE, text=str, identifier=str), {"service.name": "service"})
     request = ExportLogsServiceRequest.FromString(made)
     (event,) = request.resource_logs[0].scope_logs[0].log_records
     found = {pair.key: pair.value.string_value or pair.value.double_value for pair in event.attributes}
