@@ -16,10 +16,10 @@ from http.client import HTTPConnection
 from urllib.parse import urlencode, urlsplit
 
 from sync_worker.json_text import parse
-from sync_worker.kelet.batches import Batcher, body
-from sync_worker.kelet.compression import compress
 from sync_worker.langfuse.observations import parse_v2_observation
 from sync_worker.langfuse.v2 import FULL
+from sync_worker.otlp.batches import Batcher, body
+from sync_worker.otlp.compression import compress
 from sync_worker.pipeline.assemble import Assembly
 from sync_worker.records import Observation
 from sync_worker.spans.context import gather

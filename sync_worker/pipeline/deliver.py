@@ -7,8 +7,8 @@ import logging
 from collections.abc import Collection, Sequence
 
 from sync_worker.errors import LeaseHeld, StateError
-from sync_worker.kelet.batches import Batcher
 from sync_worker.ledger import SentObservation, TraceNote
+from sync_worker.otlp.batches import Batcher
 from sync_worker.pipeline.convert import Converter
 from sync_worker.pipeline.notes import Notes
 from sync_worker.pipeline.prepare import Preparer

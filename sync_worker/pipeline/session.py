@@ -8,10 +8,10 @@ from typing import Any
 
 from sync_worker.corrected import CorrectedClock
 from sync_worker.intervals import Interval
-from sync_worker.kelet.delivery import Delivery
 from sync_worker.langfuse.reader import Reader
 from sync_worker.ledger import Ledger, TraceNote, source_scope
 from sync_worker.ledger.state_keys import State
+from sync_worker.otlp.delivery import Delivery
 from sync_worker.pipeline.lanes import Routing
 from sync_worker.pipeline.limits import Limits
 from sync_worker.pipeline.readiness import ReadinessLimits

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from sync_worker.kelet.signals import RejectedSignal
 from sync_worker.ledger import DeadLetter
+from sync_worker.otlp.signals import RejectedSignal
 from sync_worker.pipeline.session import Session
 from sync_worker.signals.model import EncodedSignal
 

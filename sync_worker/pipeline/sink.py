@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from sync_worker.clock import Clock
 from sync_worker.errors import DeadLettersFull
-from sync_worker.kelet.delivery import Result
 from sync_worker.ledger import DeadLetter, Ledger, source_scope
 from sync_worker.ledger.state_keys import DELIVERY
+from sync_worker.otlp.delivery import Result
 from sync_worker.pipeline.report import SourceReport
 
 

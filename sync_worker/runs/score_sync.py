@@ -11,11 +11,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from sync_worker.intervals import Interval
-from sync_worker.kelet.signals import SignalDelivery
 from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.scores import ScorePage, ScoreReader, traces_of_session
 from sync_worker.ledger import ScoreNote
 from sync_worker.ledger.scores import WAITING
+from sync_worker.otlp.signals import SignalDelivery
 from sync_worker.pipeline.attribution import Attributor, Filtered, Verdict, Wait
 from sync_worker.pipeline.session import Session
 from sync_worker.records import Score, ScoreConfig

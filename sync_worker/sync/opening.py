@@ -12,14 +12,14 @@ from sync_worker.answers import unless_stopped
 from sync_worker.backoff import Backoff
 from sync_worker.corrected import CorrectedClock
 from sync_worker.http import date_hooks
-from sync_worker.kelet.client import TargetClient
-from sync_worker.kelet.delivery import Delivery
 from sync_worker.langfuse.buckets import RateLimiters
 from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.concurrency import ConcurrencyLimits
 from sync_worker.ledger import Ledger, SourceState, source_scope
 from sync_worker.ledger.state_keys import DELIVERY, GZIP_REFUSED, PAGE_LIMITS, REJECTED_IN_A_ROW
 from sync_worker.measurements import REQUEST_SPANS, Measurements
+from sync_worker.otlp.client import TargetClient
+from sync_worker.otlp.delivery import Delivery
 from sync_worker.pipeline.limits import Limits
 from sync_worker.pipeline.report import SourceReport
 from sync_worker.pipeline.sink import LedgerSink

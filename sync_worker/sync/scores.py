@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sync_worker.intervals import Interval
-from sync_worker.kelet.client import TargetClient
-from sync_worker.kelet.signals import SignalDelivery
 from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.scores import score_reader
 from sync_worker.ledger import DeadLetter, SourceState
@@ -19,6 +17,8 @@ from sync_worker.ledger.state_keys import (
     last_score_scan,
     running_score_scan,
 )
+from sync_worker.otlp.client import TargetClient
+from sync_worker.otlp.signals import SignalDelivery
 from sync_worker.pipeline.attribution import Attributor
 from sync_worker.pipeline.session import Session
 from sync_worker.pipeline.signal_sink import LedgerSignalSink

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sync_worker.corrected import CorrectedClock
 from sync_worker.intervals import Interval
-from sync_worker.kelet.client import TargetClient
-from sync_worker.kelet.delivery import Delivery
 from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.reader import Reader
 from sync_worker.ledger import DeadLetter, Ledger, SourceState
 from sync_worker.ledger.lease import BACKFILL, LIVE, lease_owner
 from sync_worker.ledger.state_keys import DELIVERY, GZIP_REFUSED, PAGE_LIMITS, REJECTED_IN_A_ROW
+from sync_worker.otlp.client import TargetClient
+from sync_worker.otlp.delivery import Delivery
 from sync_worker.pipeline.driver import Pipeline
 from sync_worker.pipeline.limits import Limits
 from sync_worker.pipeline.plan import SCANS_PER_WINDOW, due

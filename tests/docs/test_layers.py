@@ -44,7 +44,7 @@ MAY: dict[str, frozenset[str]] = {
     "langfuse": frozenset(
         {"records", "json_text", "times", "intervals", "errors", "clock", "backoff", "http", "answers", "connections"}
     ),
-    "kelet": frozenset(
+    "otlp": frozenset(
         {
             "spans",
             "signals",
@@ -64,17 +64,17 @@ MAY: dict[str, frozenset[str]] = {
     "settings": frozenset({"errors", "printable", "redaction", "targets", "patterns", "expressions"}),
     "watch": COMMON | {"langfuse", "ledger", "settings", "pipeline", "runs", "sync"},
     "demo": COMMON,
-    "pipeline": COMMON | {"redaction", "selection", "spans", "signals", "langfuse", "kelet", "ledger", "settings"},
+    "pipeline": COMMON | {"redaction", "selection", "spans", "signals", "langfuse", "otlp", "ledger", "settings"},
     "runs": COMMON
-    | {"redaction", "selection", "spans", "signals", "langfuse", "kelet", "ledger", "settings", "pipeline"},
-    "sync": COMMON | {"redaction", "selection", "spans", "langfuse", "kelet", "ledger", "settings", "pipeline", "runs"},
+    | {"redaction", "selection", "spans", "signals", "langfuse", "otlp", "ledger", "settings", "pipeline"},
+    "sync": COMMON | {"redaction", "selection", "spans", "langfuse", "otlp", "ledger", "settings", "pipeline", "runs"},
     "cli": COMMON
     | {
         "redaction",
         "selection",
         "spans",
         "langfuse",
-        "kelet",
+        "otlp",
         "ledger",
         "settings",
         "watch",
@@ -107,14 +107,14 @@ MAY: dict[str, frozenset[str]] = {
 ONLY: dict[str, frozenset[str]] = {
     "sqlite3": frozenset({"ledger"}),
     "sqlite_utils": frozenset({"ledger"}),
-    "httpx": frozenset({"langfuse", "kelet", "http", "answers", "connections", "sync", "watch"}),
+    "httpx": frozenset({"langfuse", "otlp", "http", "answers", "connections", "sync", "watch"}),
     "apscheduler": frozenset({"sync"}),
     "pydantic": frozenset({"settings"}),
     "pydantic_settings": frozenset({"settings"}),
     "prometheus_client": frozenset({"watch"}),
     "argparse": frozenset({"cli"}),
     "re2": frozenset({"expressions"}),
-    "opentelemetry": frozenset({"spans", "signals", "kelet", "demo"}),
+    "opentelemetry": frozenset({"spans", "signals", "otlp", "demo"}),
 }
 
 #: What pure conversion has no use for: the network, files, waiting, clocks, chance.
@@ -188,7 +188,7 @@ def test_every_part_has_a_rule() -> None:
     assert [part for part in parts if not part.startswith("__") and f"`{part}`" not in page] == []
 
 
-@pytest.mark.parametrize("part", ["langfuse", "spans", "kelet", "ledger", "settings"])
+@pytest.mark.parametrize("part", ["langfuse", "spans", "otlp", "ledger", "settings"])
 def test_the_page_draws_the_rule(part: str) -> None:
     """CONTRIBUTING.md would allow an import that the rule forbids, or the other way round."""
     page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")

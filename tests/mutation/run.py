@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".mutation"
 #: By package, where the tests are that hold it.
 FOLDERS: Mapping[str, Sequence[str]] = {
-    "kelet": ("tests/kelet",),
+    "otlp": ("tests/otlp",),
     "langfuse": ("tests/langfuse", "tests/unit"),
     "ledger": ("tests/ledger",),
     "pipeline": ("tests/sync", "tests/unit"),
@@ -114,7 +114,7 @@ def load_libraries() -> None:
             "sync_worker.cli.commands.run",
             "tests.sync.world",
             "tests.langfuse.conftest",
-            "tests.kelet.conftest",
+            "tests.otlp.conftest",
         ):
             __import__(name)
     for name in [name for name in sys.modules if name.partition(".")[0] in {"sync_worker", "tests"}]:

@@ -45,7 +45,7 @@ def test_what_no_test_should_notice_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_sample_can_be_drawn_again() -> None:
     """A score could not be compared with the one before."""
-    every = mutants_of(files_of("kelet"))
+    every = mutants_of(files_of("otlp"))
     assert sample(every, 20, 1) == sample(every, 20, 1) != sample(every, 20, 2)
     assert len(every) > 200
 

@@ -11,14 +11,14 @@ import pytest
 
 from sync_worker.corrected import CorrectedClock, Reading
 from sync_worker.intervals import Interval
-from sync_worker.kelet import client, posting
-from sync_worker.kelet.signals import SignalDelivery
 from sync_worker.langfuse import buckets, observations, v2
 from sync_worker.langfuse import client as langfuse_client
 from sync_worker.langfuse.reader import Page
 from sync_worker.langfuse.v2 import V2Reader
 from sync_worker.ledger import Ledger, ScoreNote, SentObservation, TraceNote, claims, copies, file
 from sync_worker.ledger.place import Place
+from sync_worker.otlp import client, posting
+from sync_worker.otlp.signals import SignalDelivery
 from sync_worker.pipeline import notes, readiness
 from sync_worker.pipeline.attribution import Attributor, Verdict, Wait
 from sync_worker.pipeline.convert import Converter

@@ -16,8 +16,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans
 
 from sync_worker.cli.parser import build_parser
 from sync_worker.clock import SystemClock
-from sync_worker.kelet import batches
 from sync_worker.ledger import open_ledger
+from sync_worker.otlp import batches
 from sync_worker.settings import load
 from sync_worker.spans.langfuse_sdk import names
 from sync_worker.sync.keys import keys_of
@@ -53,7 +53,7 @@ tell()
 
 _OFFLINE = {
     "langfuse", "httpx", "sqlite_utils", "re2", "google.protobuf", "opentelemetry", "apscheduler", "msgspec",
-    "sync_worker.langfuse", "sync_worker.kelet", "sync_worker.spans.convert", "sync_worker.demo",
+    "sync_worker.langfuse", "sync_worker.otlp", "sync_worker.spans.convert", "sync_worker.demo",
 }  # fmt: skip
 _UNUSED: Mapping[str, set[str]] = {
     "--version": _OFFLINE | {"pydantic", "pydantic_settings", "sqlite3", "asyncio", "sync_worker.settings"},

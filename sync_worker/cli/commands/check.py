@@ -24,8 +24,6 @@ from sync_worker.corrected import AGREEMENT_MS, CorrectedClock
 from sync_worker.errors import ConfigError, ExitCode, SourcePaused, SyncError
 from sync_worker.http import date_hooks
 from sync_worker.intervals import Interval
-from sync_worker.kelet.client import Rejected, TargetClient
-from sync_worker.kelet.posting import STOP_GRACE, until_stopped
 from sync_worker.langfuse.buckets import Buckets
 from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.generation import ask
@@ -37,6 +35,8 @@ from sync_worker.langfuse.v2 import V2Reader
 from sync_worker.ledger import Ledger, open_ledger
 from sync_worker.ledger.copies import check_latest
 from sync_worker.ledger.file_systems import file_system, on_network
+from sync_worker.otlp.client import Rejected, TargetClient
+from sync_worker.otlp.posting import STOP_GRACE, until_stopped
 from sync_worker.records import Api
 from sync_worker.settings import Settings, Source, target_of
 from sync_worker.sync.engine import Engine, overall

@@ -12,9 +12,9 @@ from sync_worker.clock import Stopped
 from sync_worker.demo.receiver import OtlpReceiver, TraceRequest
 from sync_worker.demo.serving import Reply
 from sync_worker.errors import CredentialsRejected, SourcePaused, StateError, TransientError
-from sync_worker.kelet.signals import MAX_FAILED_RUNS, RejectedSignal, SignalDelivery
+from sync_worker.otlp.signals import MAX_FAILED_RUNS, RejectedSignal, SignalDelivery
 from sync_worker.signals.model import EncodedSignal
-from tests.kelet.conftest import PROJECT, MakeClient, backoff
+from tests.otlp.conftest import PROJECT, MakeClient, backoff
 from tests.support import faults
 from tests.support.clock import VirtualClock
 

@@ -16,12 +16,12 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from sync_worker.demo.serving import Reply, json_reply
 from sync_worker.errors import CredentialsRejected, SourcePaused, TransientError
-from sync_worker.kelet.acknowledgement import why_not_acknowledged
-from sync_worker.kelet.batches import body
-from sync_worker.kelet.client import Accepted, Rejected, TargetClient
-from sync_worker.kelet.json_encoding import as_json
+from sync_worker.otlp.acknowledgement import why_not_acknowledged
+from sync_worker.otlp.batches import body
+from sync_worker.otlp.client import Accepted, Rejected, TargetClient
+from sync_worker.otlp.json_encoding import as_json
 from sync_worker.targets import PRESETS, Encoding, PresetName, Target, authorization, endpoint
-from tests.kelet.conftest import encoded, spans
+from tests.otlp.conftest import encoded, spans
 from tests.support import faults, otlp
 from tests.support.receivers import AnyReceiver, from_json
 

@@ -19,8 +19,8 @@ from typing import Protocol
 from sync_worker.backoff import Backoff
 from sync_worker.clock import Clock
 from sync_worker.errors import SourcePaused, TransientError
-from sync_worker.kelet.client import ProjectUnknown, Rejected, RequestFailed, TargetClient
-from sync_worker.kelet.posting import STOP_GRACE, until_stopped
+from sync_worker.otlp.client import ProjectUnknown, Rejected, RequestFailed, TargetClient
+from sync_worker.otlp.posting import STOP_GRACE, until_stopped
 from sync_worker.signals.model import EncodedSignal
 
 MAX_REJECTED_IN_A_ROW = 8

@@ -17,11 +17,11 @@ from sync_worker import __version__
 from sync_worker.demo.receiver import OtlpReceiver, TraceRequest
 from sync_worker.demo.serving import Reply, json_reply
 from sync_worker.errors import CredentialsRejected, SourcePaused, SyncError, TransientError
-from sync_worker.kelet.acknowledgement import partial_success, why_not_acknowledged
-from sync_worker.kelet.batches import body
-from sync_worker.kelet.client import Accepted, ProjectUnknown, Rejected, RequestFailed, TargetClient
+from sync_worker.otlp.acknowledgement import partial_success, why_not_acknowledged
+from sync_worker.otlp.batches import body
+from sync_worker.otlp.client import Accepted, ProjectUnknown, Rejected, RequestFailed, TargetClient
 from sync_worker.spans.model import EncodedSpan
-from tests.kelet.conftest import KEY, PROJECT, MakeClient, encoded, spans
+from tests.otlp.conftest import KEY, PROJECT, MakeClient, encoded, spans
 from tests.support import faults
 
 LARGE = spans(40)

@@ -12,9 +12,9 @@ from sync_worker.clock import Stopped
 from sync_worker.demo.receiver import OtlpReceiver, TraceRequest
 from sync_worker.demo.serving import Reply
 from sync_worker.errors import SourcePaused, TransientError
-from sync_worker.kelet.delivery import MAX_FAILING_IN_A_ROW
+from sync_worker.otlp.delivery import MAX_FAILING_IN_A_ROW
 from sync_worker.spans.model import EncodedSpan
-from tests.kelet.conftest import Send, Sending, encoded, numbers, send_all, spans
+from tests.otlp.conftest import Send, Sending, encoded, numbers, send_all, spans
 from tests.support import faults
 from tests.support.faults import Script
 

@@ -32,10 +32,10 @@ from typing import Protocol
 from sync_worker.backoff import Backoff
 from sync_worker.clock import Clock
 from sync_worker.errors import SourcePaused, TransientError
-from sync_worker.kelet.client import Accepted, ProjectUnknown, Rejected, TargetClient
-from sync_worker.kelet.posting import MAX_IN_FLIGHT, STOP_GRACE, FailedTwice, LimitLowered, Poster
-from sync_worker.kelet.request_size import RequestSize
-from sync_worker.kelet.suspects import Suspects
+from sync_worker.otlp.client import Accepted, ProjectUnknown, Rejected, TargetClient
+from sync_worker.otlp.posting import MAX_IN_FLIGHT, STOP_GRACE, FailedTwice, LimitLowered, Poster
+from sync_worker.otlp.request_size import RequestSize
+from sync_worker.otlp.suspects import Suspects
 from sync_worker.spans.model import EncodedSpan, RowKey
 
 MAX_REJECTED_IN_A_ROW = 8  # single spans, with nothing accepted in between

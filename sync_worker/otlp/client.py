@@ -16,9 +16,9 @@ from sync_worker.answers import MAX_BYTES, BadAnswer, BoundedClient, BrokenOff, 
 from sync_worker.connections import ProxyTransport
 from sync_worker.errors import CredentialsRejected, SourcePaused, TransientError
 from sync_worker.http import Hooks, describe, excerpt, redirect_target, response_text, retry_after
-from sync_worker.kelet.acknowledgement import partial_success, why_log_rejected, why_not_acknowledged
-from sync_worker.kelet.batches import body
-from sync_worker.kelet.compression import compress
+from sync_worker.otlp.acknowledgement import partial_success, why_log_rejected, why_not_acknowledged
+from sync_worker.otlp.batches import body
+from sync_worker.otlp.compression import compress
 from sync_worker.spans.model import EncodedSpan
 from sync_worker.targets import CONTENT_TYPES, Target
 
@@ -157,7 +157,7 @@ class TargetClient:
         Raises as `post`.
         """
         if self.target.encoding == "json":
-            from sync_worker.kelet.json_encoding import as_json  # noqa: PLC0415 - most targets take protobuf
+            from sync_worker.otlp.json_encoding import as_json  # noqa: PLC0415 - most targets take protobuf
 
             plain = as_json(plain)
         if self._should_compress(plain):
@@ -190,7 +190,7 @@ class TargetClient:
             return
         url = logs_url(self.url)
         if self.target.encoding == "json":
-            from sync_worker.kelet.json_encoding import logs_as_json  # noqa: PLC0415 - few targets take JSON
+            from sync_worker.otlp.json_encoding import logs_as_json  # noqa: PLC0415 - few targets take JSON
 
             plain = logs_as_json(plain)
         headers = {}

@@ -12,10 +12,10 @@ from sync_worker.clock import Stopped
 from sync_worker.demo.receiver import OtlpReceiver, TraceRequest
 from sync_worker.demo.serving import Reply
 from sync_worker.errors import CredentialsRejected, SourcePaused, StateError, TransientError
-from sync_worker.kelet.delivery import Result
-from sync_worker.kelet.posting import MAX_IN_FLIGHT
+from sync_worker.otlp.delivery import Result
+from sync_worker.otlp.posting import MAX_IN_FLIGHT
 from sync_worker.spans.model import EncodedSpan
-from tests.kelet.conftest import Kept, Send, encoded, numbers, send_all, spans
+from tests.otlp.conftest import Kept, Send, encoded, numbers, send_all, spans
 from tests.support import faults
 from tests.support.clock import VirtualClock
 
