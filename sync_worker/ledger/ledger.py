@@ -25,7 +25,7 @@ from sync_worker.ledger.totals import ACCEPTED, count
 from sync_worker.ledger.trace_claims import claim_traces, release_traces
 
 if TYPE_CHECKING:
-    from sync_worker.spans.model import EncodedSpan, RowKey
+    from sync_worker.spans.model import EncodedSpan, ObservationKey
 
 _SENT_OF = "FROM sent s WHERE s.source_id = t.source_id AND s.trace_id = t.trace_id"
 
@@ -120,7 +120,7 @@ class Ledger(Sources, CompletedIntervals, Scores, Selected, SecondReads):
                     (
                         source_id,
                         storable(span.key.trace),
-                        storable(span.key.row),
+                        storable(span.key.observation),
                         span.start_ms,
                         span.updated_ms,
                         span.fingerprint,
@@ -138,13 +138,13 @@ class Ledger(Sources, CompletedIntervals, Scores, Selected, SecondReads):
                 {span.key.trace: (storable(span.key.trace), span.start_ms, span.project) for span in accepted}.values(),
             )
             self._drop_dead_letters(
-                source_id, [(storable(span.key.trace), storable(span.key.row)) for span in accepted]
+                source_id, [(storable(span.key.trace), storable(span.key.observation)) for span in accepted]
             )
             self._add_dead_letters(dead_letters, beyond_the_limit=beyond_the_limit)
             self._schedule_second_reads(
                 source_id,
                 [
-                    SecondRead(span.key.trace, span.key.row, span.start_ms, span.read_again_ms)
+                    SecondRead(span.key.trace, span.key.observation, span.start_ms, span.read_again_ms)
                     for span in accepted
                     if span.read_again_ms is not None
                 ],
@@ -167,7 +167,10 @@ class Ledger(Sources, CompletedIntervals, Scores, Selected, SecondReads):
         return {observation: (sent, delivery) for observation, sent, delivery in rows}
 
     def touch(
-        self, source_id: int, observations: Iterable[tuple[RowKey, int, bytes]], reads: Iterable[SecondRead] = ()
+        self,
+        source_id: int,
+        observations: Iterable[tuple[ObservationKey, int, bytes]],
+        reads: Iterable[SecondRead] = (),
     ) -> None:
         """Refresh sent observations that did not change: their update in Unix ms and their fingerprint.
 
@@ -178,17 +181,17 @@ class Ledger(Sources, CompletedIntervals, Scores, Selected, SecondReads):
             self.execute_many(
                 "UPDATE sent SET updated_ms = ?, fingerprint = ? "
                 "WHERE source_id = ? AND trace_id = ? AND observation_id = ?",
-                [(updated, fingerprint, source_id, key.trace, key.row) for key, updated, fingerprint in observations],
+                [(updated, known, source_id, key.trace, key.observation) for key, updated, known in observations],
             )
 
-    def leave_out(self, source_id: int, observations: Iterable[tuple[RowKey, int, int, bytes]]) -> None:
+    def leave_out(self, source_id: int, observations: Iterable[tuple[ObservationKey, int, int, bytes]]) -> None:
         """Note observations (with start and update in Unix ms, and fingerprint) as completed that are never sent."""
         now = self.clock.now_ms()
         with self.transaction():
             self.execute_many(
                 f"INSERT OR REPLACE INTO sent ({SENT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, NULL)",
                 [
-                    (source_id, storable(key.trace), storable(key.row), start, updated, fingerprint, now)
+                    (source_id, storable(key.trace), storable(key.observation), start, updated, fingerprint, now)
                     for key, start, updated, fingerprint in observations
                 ],
             )

@@ -10,7 +10,7 @@ from sync_worker.ledger.records import TraceNote
 from sync_worker.ledger.store import SENT_COLUMNS, in_lists, storable
 
 if TYPE_CHECKING:
-    from sync_worker.spans.model import RowKey
+    from sync_worker.spans.model import ObservationKey
 
 
 class Selected(DeadLetters):
@@ -20,7 +20,10 @@ class Selected(DeadLetters):
     """
 
     def leave_out_traces(
-        self, source_id: int, notes: Sequence[TraceNote], rows: Mapping[str, Iterable[tuple[RowKey, int, int, bytes]]]
+        self,
+        source_id: int,
+        notes: Sequence[TraceNote],
+        rows: Mapping[str, Iterable[tuple[ObservationKey, int, int, bytes]]],
     ) -> set[str]:
         """Store traces that are left out, and their observations, by trace, as done, in one transaction.
 
@@ -37,11 +40,12 @@ class Selected(DeadLetters):
             self.execute_many(
                 f"INSERT OR REPLACE INTO sent ({SENT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, NULL)",
                 [
-                    (source_id, storable(key.trace), storable(key.row), start, updated, fingerprint, now)
+                    (source_id, storable(key.trace), storable(key.observation), start, updated, fingerprint, now)
                     for key, start, updated, fingerprint in done
                 ],
             )
-            self._drop_dead_letters(source_id, [(storable(key.trace), storable(key.row)) for key, _, _, _ in done])
+            keys = [(storable(key.trace), storable(key.observation)) for key, _, _, _ in done]
+            self._drop_dead_letters(source_id, keys)
         return {note.trace_id for note in notes if storable(note.trace_id) in taken}
 
     def bring_back(

@@ -138,7 +138,7 @@ class Traces(Store):
         with self.transaction():
             self.execute(
                 "UPDATE traces "
-                "SET context = json_object('rows_are', coalesce(json_extract(context, '$.rows_are'), '')) "
+                "SET context = json_object('id_kind', coalesce(json_extract(context, '$.id_kind'), '')) "
                 "WHERE source_id = ? AND coalesce(json_extract(context, '$.rules'), '') != ?",
                 [source_id, digest],
             )

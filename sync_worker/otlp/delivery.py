@@ -36,7 +36,7 @@ from sync_worker.otlp.client import Accepted, ProjectUnknown, Rejected, TargetCl
 from sync_worker.otlp.posting import MAX_IN_FLIGHT, STOP_GRACE, FailedTwice, LimitLowered, Poster
 from sync_worker.otlp.request_size import RequestSize
 from sync_worker.otlp.suspects import Suspects
-from sync_worker.spans.model import EncodedSpan, RowKey
+from sync_worker.spans.model import EncodedSpan, ObservationKey
 
 MAX_REJECTED_IN_A_ROW = 8  # single spans, with nothing accepted in between
 MAX_FAILING_IN_A_ROW = 8  # single spans at which the target fails, with nothing accepted in between
@@ -108,8 +108,10 @@ class _Batch:
 class Sending:
     """Batches on their way, made by `Delivery.sending`. `undelivered`: spans that could not be delivered now."""
 
-    def __init__(self, clock: Clock, deliver: Callable[[_Batch, set[RowKey]], Coroutine[None, None, None]]) -> None:
-        self.undelivered: set[RowKey] = set()
+    def __init__(
+        self, clock: Clock, deliver: Callable[[_Batch, set[ObservationKey]], Coroutine[None, None, None]]
+    ) -> None:
+        self.undelivered: set[ObservationKey] = set()
         self._clock = clock
         self._deliver = deliver
         self._tasks: set[asyncio.Task[None]] = set()
@@ -175,8 +177,8 @@ class Delivery:
         self._streak = _Streak(rejected_before)
         self._projects = frozenset(projects)
         self._failing_in_a_row = 0
-        self._failing: dict[RowKey, str] = {}  # spans that the target failed at alone, and how
-        self._dead_lettered: set[RowKey] = set()  # spans that were held and then dead-lettered
+        self._failing: dict[ObservationKey, str] = {}  # spans that the target failed at alone, and how
+        self._dead_lettered: set[ObservationKey] = set()  # spans that were held and then dead-lettered
         size, self._suspects = _load(stored)
         self._poster = Poster(client, backoff, clock, size, self._remember, sink.check, grace)
         self.paused: dict[str, ProjectUnknown] = {}  # lanes: projects that the target does not know
@@ -237,7 +239,7 @@ class Delivery:
             self._streak.before += len(pending)
             self._sink.commit(Result(rejected=pending))
 
-    async def _deliver(self, batch: _Batch, left: set[RowKey]) -> None:
+    async def _deliver(self, batch: _Batch, left: set[ObservationKey]) -> None:
         """Send a batch piece by piece; what cannot be delivered now is added to `left`."""
         while batch.pieces:
             whole = batch.pieces.pop()
@@ -275,7 +277,9 @@ class Delivery:
                     self._title, unknown.project, extra={"action": "lane"},
                 )  # fmt: skip
 
-    def _handle_failure(self, piece: list[EncodedSpan], error: FailedTwice, batch: _Batch, left: set[RowKey]) -> None:
+    def _handle_failure(
+        self, piece: list[EncodedSpan], error: FailedTwice, batch: _Batch, left: set[ObservationKey]
+    ) -> None:
         """Halve a piece that failed twice; set a single span aside, or hold it, or go on trying it in an outage."""
         if batch.failed_after is None:
             batch.failed_after = error.after

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Any
 
-from sync_worker.spans.model import EncodedSpan, RowKey
+from sync_worker.spans.model import EncodedSpan, ObservationKey
 
 #: So many are remembered for the next run; the proof of an older one is restarted.
 _MAX_STORED = 100
@@ -24,16 +24,16 @@ class Suspects:
     """The spans under suspicion. One is to blame when other spans were accepted before it failed again, and after."""
 
     def __init__(self, stored: Any = None) -> None:
-        self._proofs: dict[RowKey, _Proof] = {}
-        self._spans: dict[RowKey, tuple[EncodedSpan, str, int | None]] = {}  # those that failed in this run
+        self._proofs: dict[ObservationKey, _Proof] = {}
+        self._spans: dict[ObservationKey, tuple[EncodedSpan, str, int | None]] = {}  # those that failed in this run
         for item in stored if isinstance(stored, list) else ():
             trace, observation, proof = item
-            self._proofs[RowKey(trace, observation)] = _Proof(proof)
+            self._proofs[ObservationKey(trace, observation)] = _Proof(proof)
 
     @property
     def stored(self) -> list[list[str | int]]:
         """The state to store for the next run."""
-        return [[key.trace, key.row, int(proof)] for key, proof in list(self._proofs.items())[-_MAX_STORED:]]
+        return [[key.trace, key.observation, int(proof)] for key, proof in list(self._proofs.items())[-_MAX_STORED:]]
 
     def record_failure(self, span: EncodedSpan, reason: str, status: int | None, *, passed_since: bool) -> bool:
         """Record that the target failed at a span alone; return whether the span is to blame.
@@ -59,7 +59,7 @@ class Suspects:
                 self._proofs[key] = _Proof(proof + 1)
         return guilty
 
-    def clear(self, key: RowKey) -> None:
+    def clear(self, key: ObservationKey) -> None:
         """Clear a span that got a response of its own after all."""
         self._proofs.pop(key, None)
         self._spans.pop(key, None)

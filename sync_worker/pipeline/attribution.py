@@ -91,7 +91,9 @@ class Attributor:
                 if trace_id in delivered or self._was_sent(trace_id, listed.get(trace_id, ()))
             }
             completed = {
-                trace_id for trace_id, rows in listed.items() if any(self._is_completed(row.start_ms) for row in rows)
+                trace_id
+                for trace_id, observations in listed.items()
+                if any(self._is_completed(observation.start_ms) for observation in observations)
             }
             decided = await self._decisions({one: listed.get(one, []) for one in part if one in sent | completed})
             for trace_id in part:
@@ -130,50 +132,59 @@ class Attributor:
             user_id=None if user is None else protection.user(user),
         )
 
-    def _was_sent(self, trace_id: str, rows: Sequence[Observation]) -> bool:
+    def _was_sent(self, trace_id: str, observations: Sequence[Observation]) -> bool:
         """Whether a trace of which nothing is remembered was sent: it starts where all that is known was forgotten.
 
         Dead letters are never forgotten: one that has nothing else was not sent.
         """
         session = self._session
         before = session.state.get(FORGOTTEN_BEFORE, fresh=True) or 0
-        forgotten = {row.id for row in rows if row.start_ms < before and self._is_completed(row.start_ms)}
+        forgotten = {
+            observation.id
+            for observation in observations
+            if observation.start_ms < before and self._is_completed(observation.start_ms)
+        }
         if not forgotten:
             return False
         letters = session.ledger.dead_letters(session.source_id, trace_id=trace_id)
         return not forgotten <= {letter.observation_id for letter in letters}
 
-    def _waits(self, rows: Sequence[Observation]) -> Wait:
-        if not rows:
+    def _waits(self, observations: Sequence[Observation]) -> Wait:
+        if not observations:
             return Wait("not_found")
-        if any(self._is_completed(row.start_ms) for row in rows):
+        if any(self._is_completed(observation.start_ms) for observation in observations):
             return Wait("pending")
         end = max((interval.end for interval in self._completed), default=0)
-        return Wait("not_synced" if min(row.start_ms for row in rows) >= end else "no_trace")
+        return Wait("not_synced" if min(observation.start_ms for observation in observations) >= end else "no_trace")
 
     def _is_completed(self, moment: int) -> bool:
         return any(interval.contains(moment) for interval in self._completed)
 
     async def _decisions(self, traces: Mapping[str, Sequence[Observation]]) -> dict[str, Attribution | Filtered]:
-        """Return where traces belong, or which rule leaves them out: by their roots, and by what other rows say."""
+        """Return where traces belong, or which rule leaves them out, by their roots and their other observations."""
         if not traces:
             return {}
         session = self._session
-        starts = [row.start_ms for rows in traces.values() for row in rows]
+        starts = [observation.start_ms for observations in traces.values() for observation in observations]
         notes = session.ledger.traces(session.source_id, traces)
         full: dict[tuple[str, str], Observation] = {}
         if starts:
             async for page in session.reader.roots(list(traces), Interval(min(starts), max(starts) + 1)):
                 session.report.observations_read += len(page.observations)
                 session.report.lookback_requests += 1
-                full |= {(trace_of(row), row.id): row for row in page.observations}
+                full |= {(trace_of(observation), observation.id): observation for observation in page.observations}
         found: dict[str, Attribution | Filtered] = {}
         overrides = session.policy.conversion.overrides
-        for trace_id, rows in traces.items():
+        for trace_id, observations in traces.items():
             note = notes.get(trace_id)
             known = None if note is None else TraceContext.from_json(trace_id, note.context)
-            context = gather(trace_id, [full.get((trace_id, row.id), row) for row in rows], known, overrides)
-            has_error = any(row.level == "ERROR" for row in rows)
+            context = gather(
+                trace_id,
+                [full.get((trace_id, observation.id), observation) for observation in observations],
+                known,
+                overrides,
+            )
+            has_error = any(observation.level == "ERROR" for observation in observations)
             found[trace_id] = self._protected(self._decide(note, context, has_error=has_error))
         return found
 
@@ -183,7 +194,7 @@ class Attributor:
         async for page in session.reader.traces(trace_ids, around, metadata_only=True):
             session.report.observations_read += len(page.observations)
             session.report.lookback_requests += 1
-            for row in page.observations:
-                if trace_of(row) in wanted:
-                    found.setdefault(trace_of(row), []).append(row)
+            for observation in page.observations:
+                if trace_of(observation) in wanted:
+                    found.setdefault(trace_of(observation), []).append(observation)
         return found

@@ -12,7 +12,7 @@ from sync_worker.pipeline.session import Session
 from sync_worker.records import Observation
 from sync_worker.spans.context import trace_of
 from sync_worker.spans.fingerprint import fingerprint, is_retold
-from sync_worker.spans.model import RowKey
+from sync_worker.spans.model import ObservationKey
 
 #: So soon after an update, in milliseconds, a listing may mix two versions: the observation is read a second time.
 SECOND_READ_MS = 600_000
@@ -134,7 +134,7 @@ class Dedupe:
         with, so that the newer one is still detected.
         """
         merged = [
-            (RowKey(trace_of(one.observation), one.observation.id), one.updated_ms, one.fingerprint)
+            (ObservationKey(trace_of(one.observation), one.observation.id), one.updated_ms, one.fingerprint)
             for one in found
             if not one.observation.unsettled
         ]

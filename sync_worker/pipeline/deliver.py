@@ -18,7 +18,7 @@ from sync_worker.pipeline.trace import Trace
 from sync_worker.records import Observation
 from sync_worker.spans.context import trace_of
 from sync_worker.spans.fingerprint import fingerprint
-from sync_worker.spans.model import RowKey
+from sync_worker.spans.model import ObservationKey
 
 #: How often to check whether another run has sent a trace, in seconds.
 _POLL_SECONDS = 0.5
@@ -133,7 +133,7 @@ class Deliverer:
             self._session.ledger.leave_out(
                 self._session.source_id,
                 (
-                    (RowKey(trace_of(one), one.id), one.start_ms, one.updated_ms or 0, fingerprint(one))
+                    (ObservationKey(trace_of(one), one.id), one.start_ms, one.updated_ms or 0, fingerprint(one))
                     for one in left_out
                 ),
             )

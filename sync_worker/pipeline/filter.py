@@ -18,7 +18,7 @@ from sync_worker.records import Observation
 from sync_worker.selection import SAMPLE, Rules, left_out_by
 from sync_worker.spans.context import trace_of
 from sync_worker.spans.fingerprint import fingerprint
-from sync_worker.spans.model import RowKey
+from sync_worker.spans.model import ObservationKey
 
 
 class Filter:
@@ -133,12 +133,12 @@ class Filter:
             return set()
         session = self._session
         notes: list[TraceNote] = []
-        rows: dict[str, list[tuple[RowKey, int, int, bytes]]] = {}
+        observations: dict[str, list[tuple[ObservationKey, int, int, bytes]]] = {}
         for trace_id, (trace, rule) in out.items():
             notes.append(self._notes.of_left_out(trace, rule))
             waiting = choice.pending.get(trace_id, [])
-            rows[trace_id] = [_done(one) for one in (*trace.fresh, *waiting)]
-        taken = session.ledger.leave_out_traces(session.source_id, notes, rows)
+            observations[trace_id] = [_done(one) for one in (*trace.fresh, *waiting)]
+        taken = session.ledger.leave_out_traces(session.source_id, notes, observations)
         if taken:
             known = session.ledger.traces(session.source_id, taken)
             for trace_id in taken:
@@ -148,7 +148,7 @@ class Filter:
                 continue
             trace, rule = out[note.trace_id]
             choice.pending.pop(note.trace_id, None)
-            session.report.observations_filtered += len(rows[note.trace_id])
+            session.report.observations_filtered += len(observations[note.trace_id])
             if trace.note is None or trace.note.left_out_by != rule:
                 session.report.traces_filtered += 1
                 session.report.filtered[rule] += 1
@@ -178,9 +178,14 @@ def _is_inside(trace: Trace, interval: Interval) -> bool:
     return has_root and ends < interval.end and all(interval.contains(one.start_ms) for one in observations)
 
 
-def _done(observation: Observation) -> tuple[RowKey, int, int, bytes]:
+def _done(observation: Observation) -> tuple[ObservationKey, int, int, bytes]:
     try:
         known = fingerprint(observation)
     except Exception:  # noqa: BLE001 - it is not sent, so what it holds does not matter
         known = b""
-    return RowKey(trace_of(observation), observation.id), observation.start_ms, observation.updated_ms or 0, known
+    return (
+        ObservationKey(trace_of(observation), observation.id),
+        observation.start_ms,
+        observation.updated_ms or 0,
+        known,
+    )

@@ -136,7 +136,7 @@ class Preparer:
             trace.trace_id: trace
             for trace in traces
             if all(observation.is_synthetic_root for observation in trace.observations)
-            and not (trace.note is not None and trace.note.context.get("rows_are"))
+            and not (trace.note is not None and trace.note.context.get("id_kind"))
             and trace.trace_id not in whole
         }
         await self._fetch_into(lonely, self._read_whole)

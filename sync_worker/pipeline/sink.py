@@ -53,7 +53,7 @@ class LedgerSink:
                 reason=self._redact(rejected.reason),
                 made_ms=now,
                 trace_id=rejected.span.key.trace,
-                observation_id=rejected.span.key.row,
+                observation_id=rejected.span.key.observation,
                 status=rejected.status,
                 project=rejected.span.project,
                 start_ms=rejected.span.start_ms,

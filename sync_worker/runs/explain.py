@@ -103,7 +103,7 @@ class Explanation:
             return f"it was sent, but its root had not ended: that is looked up once an hour until {until}"
         if not note.pending:
             return "it was sent"
-        roots = roots_of(observations, str(note.context.get("rows_are", "")))
+        roots = roots_of(observations, str(note.context.get("id_kind", "")))
         deadline = iso_time(note.earliest_ms + self._limits.max_open)
         if not roots:
             return f"pending: its root is not in Langfuse yet; without one it is sent at {deadline}"
@@ -173,7 +173,7 @@ class Explanation:
 
 
 def _is_left_out(observation: Observation, note: TraceNote | None) -> bool:
-    return observation.is_synthetic_root and note is not None and note.context.get("rows_are") == "otel"
+    return observation.is_synthetic_root and note is not None and note.context.get("id_kind") == "otel"
 
 
 def _time(moment_ms: int | None) -> str | None:

@@ -63,7 +63,7 @@ class TimedJob(Job):
             return None  # without a trace id, or the trace was sent before: ready at once
         state = readiness(
             trace.observations, trace.earliest_ms, trace.newest_ms, now, session.readiness_limits,
-            trace.context.rows_are, guess_ms=session.clock.now_ms(),
+            trace.context.id_kind, guess_ms=session.clock.now_ms(),
         )  # fmt: skip
         since = None if note is None else note.pending_ms
         merging = any(awaits_merge(one, now, session.readiness_limits, since) for one in trace.fresh)

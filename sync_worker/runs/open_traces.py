@@ -48,7 +48,7 @@ class OpenTraces:
             left -= len(due)
             roots = await self._pending.roots(due, now, guess)
             ended = [
-                note for note in due if has_ended(roots.get(note.trace_id, ()), str(note.context.get("rows_are", "")))
+                note for note in due if has_ended(roots.get(note.trace_id, ()), str(note.context.get("id_kind", "")))
             ]
             later = [replace(note, check_ms=now + OPEN_EVERY_MS) for note in due if note not in ended]
             session.ledger.store_traces(session.source_id, later)

@@ -185,7 +185,7 @@ def _readiness(
     pipeline: Pipeline, observations: Sequence[Observation], note: TraceNote, now: int, guess: int
 ) -> Readiness:
     newest = max(note.newest_ms, *(observation.last_ms for observation in observations))
-    kind = str(note.context.get("rows_are", ""))
+    kind = str(note.context.get("id_kind", ""))
     return readiness(
         observations, note.earliest_ms, newest, now, pipeline.session.readiness_limits, kind, guess_ms=guess
     )

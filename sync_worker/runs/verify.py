@@ -218,7 +218,7 @@ class Verification:
                 and observation.start_ms < first
                 and not any(w.contains(observation.start_ms) for w in backfilled)
             )
-            hidden = observation.is_synthetic_root and note is not None and note.context.get("rows_are") == "otel"
+            hidden = observation.is_synthetic_root and note is not None and note.context.get("id_kind") == "otel"
             if (trace, observation.id) in done or waits or not_due or hidden:
                 continue
             hour.observations[trace, observation.id] = None

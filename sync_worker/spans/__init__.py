@@ -1,1 +1,1 @@
-"""Pure conversion: a Langfuse row becomes an OTLP span. No I/O, no clock."""
+"""Pure conversion: a Langfuse observation becomes an OTLP span. No I/O, no clock."""

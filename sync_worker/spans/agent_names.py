@@ -75,31 +75,36 @@ _BARE = frozenset({"agent run", "agent_run", "run"})
 _ONE_WORD = re.compile(r"(?!(?:agent_run|invoke_agent|create_agent|invoke_workflow|run)\Z)[A-Za-z][A-Za-z_-]*\Z")
 
 
-def agent_named_by(row: Observation) -> str | None:
-    """Return the name of the agent that a row is of by its own word; None where it names none."""
-    metadata = row.metadata
+def agent_named_by(observation: Observation) -> str | None:
+    """Return the name of the agent that an observation is of by its own word; None where it names none."""
+    metadata = observation.metadata
     nested = metadata.get("attributes")
     if isinstance(nested, dict):
         keys, known, telling = nested.keys(), _ALL, _TELLING
     else:
         keys, known, telling = metadata.keys(), _ALL_FLAT, _TELLING_FLAT
-    if row.type != "AGENT" and _LANGCHAIN not in metadata and keys.isdisjoint(known):
+    if observation.type != "AGENT" and _LANGCHAIN not in metadata and keys.isdisjoint(known):
         return None
     look: _Lookup = nested.get if isinstance(nested, dict) else _flat(metadata)
-    named = None if keys.isdisjoint(telling) or names_sdk(metadata) else _told(look, row)
+    named = None if keys.isdisjoint(telling) or names_sdk(metadata) else _told(look, observation)
     inner = look("metadata")
     if named is None and inner is not None:
         named = _of_openinference(inner)
     if named is None and _LANGCHAIN in metadata:
         named = _name(metadata[_LANGCHAIN])
-    if named is None and row.name and (row.type == "AGENT" or _runs_agent(look, row)) and not _is_graph_node(row):
-        return plain_name(row.name[: MAX_NAME + 1], row.model, *(str(look(key)) for key in _MODELS))
+    if (
+        named is None
+        and observation.name
+        and (observation.type == "AGENT" or _runs_agent(look, observation))
+        and not _is_graph_node(observation)
+    ):
+        return plain_name(observation.name[: MAX_NAME + 1], observation.model, *(str(look(key)) for key in _MODELS))
     return named
 
 
-def _runs_agent(look: _Lookup, row: Observation) -> bool:
-    """Whether a row that Langfuse shows as a plain one is an agent's: earlier servers have no type for them."""
-    return row.type in _PLAIN_TYPES and (
+def _runs_agent(look: _Lookup, observation: Observation) -> bool:
+    """Whether an observation of a plain type is an agent's: earlier servers have no type for agents."""
+    return observation.type in _PLAIN_TYPES and (
         look(OPENINFERENCE_KIND) == "AGENT"
         or look(_OPERATION) == "invoke_agent"
         or look(_TRACELOOP_KIND) == "agent"
@@ -111,7 +116,7 @@ def _flat(metadata: Mapping[str, Any]) -> _Lookup:
     return lambda key: metadata.get(_PREFIX + key)
 
 
-def _told(look: _Lookup, row: Observation) -> str | None:
+def _told(look: _Lookup, observation: Observation) -> str | None:
     """Return the name that attributes tell."""
     named = _name(look(_CONVENTION))
     if named:
@@ -123,7 +128,7 @@ def _told(look: _Lookup, row: Observation) -> str | None:
         return _name(look(_TRACELOOP_NAME))
     if look("logfire.msg_template") == _OPENAI_AGENTS:
         return _name(look("name"))
-    if row.type == "AGENT" or kind == "agent" or str(operation) in _OPERATIONS or _is_agent(look, row):
+    if observation.type == "AGENT" or kind == "agent" or str(operation) in _OPERATIONS or _is_agent(look, observation):
         for key in _OF_AGENTS:
             named = _name(look(key))
             if named and not (key == "graph.node.id" and _WHOLE_ID.fullmatch(named)):
@@ -131,12 +136,12 @@ def _told(look: _Lookup, row: Observation) -> str | None:
     return next((name for key in _OF_ALL if (name := _name(look(key)))), None)
 
 
-def _is_agent(look: _Lookup, row: Observation) -> bool:
-    """Whether a row is an agent's that Langfuse shows as a plain span: those of Pydantic AI before it had types."""
+def _is_agent(look: _Lookup, observation: Observation) -> bool:
+    """Whether an observation of a plain type is an agent's: Pydantic AI's of the time before it had types."""
     if look(OPENINFERENCE_KIND) == "AGENT":
         return True
-    scope = row.metadata.get("scope")
-    maker = row.metadata.get("scope.name", scope.get("name") if isinstance(scope, dict) else None)
+    scope = observation.metadata.get("scope")
+    maker = observation.metadata.get("scope.name", scope.get("name") if isinstance(scope, dict) else None)
     return isinstance(maker, str) and (maker == PYDANTIC_AI or maker.startswith("logfire"))
 
 
@@ -153,9 +158,9 @@ def _name(value: Any) -> str | None:
     return dump(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def _is_graph_node(row: Observation) -> bool:
-    """Whether a row is a node of a graph, whose name says nothing of the agent that the graph is."""
-    return row.name == _GRAPH_NODE == row.metadata.get("langgraph_node")
+def _is_graph_node(observation: Observation) -> bool:
+    """Whether an observation is a node of a graph, whose name says nothing of the agent that the graph is."""
+    return observation.name == _GRAPH_NODE == observation.metadata.get("langgraph_node")
 
 
 @lru_cache(maxsize=1024)

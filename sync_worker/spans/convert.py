@@ -1,4 +1,4 @@
-"""One trace's rows become spans: ids, parents, times, status, attributes, resource and scope."""
+"""One trace's observations become spans: ids, parents, times, status, attributes, resource and scope."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from sync_worker.spans.tree import Agents, depths_of, ends_of, in_tree_order, pa
 from sync_worker.spans.vocabularies import rebuilt
 from sync_worker.spans.vocabularies.vocabulary import Rebuilt
 
-#: Attributes of our own, for what the worker did to a row.
+#: Attributes of our own, for what the worker did to an observation.
 SOURCE = "kelet.source.langfuse."
 _PROJECT = "kelet.project"  # from the routing alone
 _OF_KELET = "kelet."
@@ -41,13 +41,13 @@ _ALWAYS_DERIVED = frozenset({"gen_ai.agent.name"})
 
 _NS_PER_MS = 1_000_000
 
-#: What `metadata.<key>` of a row follows from, beside its trace.
+#: What `metadata.<key>` of an observation follows from, beside its trace.
 _Stamp = tuple[str | None, str | None, str | None, tuple[str, ...], str]
 
 
 @dataclass(slots=True)
 class _Trace:
-    """What all rows of a conversion share."""
+    """What all observations of a conversion share."""
 
     context: TraceContext
     project: str
@@ -56,36 +56,42 @@ class _Trace:
     shown_id: str  # the trace's, as attributes show it
     stamps: dict[_Stamp, Attributes] = field(default_factory=dict)
 
-    def metadata(self, row: Observation) -> Attributes:
-        """Return `metadata.<key>` of a row, which most rows of a trace have in common."""
-        key = (row.environment, row.release, row.version, row.tags, row.project_id)
+    def metadata(self, observation: Observation) -> Attributes:
+        """Return `metadata.<key>` of an observation, which most observations of a trace have in common."""
+        key = (
+            observation.environment,
+            observation.release,
+            observation.version,
+            observation.tags,
+            observation.project_id,
+        )
         found = self.stamps.get(key)
         if found is None:
-            url = _trace_url(row, self.shown_id, self.options)
-            found = self.stamps[key] = metadata_attributes(row, self.context, self.shown_id, url)
+            url = _trace_url(observation, self.shown_id, self.options)
+            found = self.stamps[key] = metadata_attributes(observation, self.context, self.shown_id, url)
         return found
 
 
 @dataclass(slots=True)
 class Converted:
-    """The spans of one trace, root first, beside the rows they came from, and what was noticed on the way."""
+    """The spans of one trace, root first, beside the observations they came from, and what was noticed on the way."""
 
     spans: list[tuple[Observation, Span]] = field(default_factory=list)
     dropped: list[Observation] = field(default_factory=list)  # synthetic roots that a direct export would not have
-    failed: list[tuple[Observation, Exception]] = field(default_factory=list)  # rows that break the conversion
+    failed: list[tuple[Observation, Exception]] = field(default_factory=list)  # observations that break the conversion
     notes: Counter[str] = field(default_factory=Counter)
 
 
 def convert(
-    rows: Sequence[Observation],
+    observations: Sequence[Observation],
     context: TraceContext,
     project: str,
     options: Conversion,
     ancestors: Sequence[Observation] = (),
 ) -> Converted:
-    """Convert rows of one trace; `ancestors` are rows of it that are at hand but not to be sent."""
+    """Convert observations of one trace; `ancestors` are observations of it that are at hand but not to be sent."""
     result = Converted()
-    everything = {row.id: row for row in (*ancestors, *rows)}
+    everything = {observation.id: observation for observation in (*ancestors, *observations)}
     hidden = _hidden_root(everything.values(), context)
     parents = parents_of(context.trace_id, everything, result.notes)
     depths = depths_of(everything.values(), parents)
@@ -93,71 +99,73 @@ def convert(
     heir = None if hidden is None else _heir(hidden, everything, parents)
     trace = _Trace(context, project, options, result.notes, options.show_id(context.trace_id))
     agents = Agents(everything, parents, context)
-    for row in in_tree_order(rows, parents, depths):
-        if hidden is not None and row.id == hidden.id:
-            result.dropped.append(row)
+    for observation in in_tree_order(observations, parents, depths):
+        if hidden is not None and observation.id == hidden.id:
+            result.dropped.append(observation)
             continue
         try:
-            told = row if hidden is None or row.id != heir else _with_trace_io(row, hidden)
+            told = observation if hidden is None or observation.id != heir else _with_trace_io(observation, hidden)
             told = with_fields_of_trace(told, context)
-            span = _span(told, parents[row.id], ends[row.id], context.agent or agents.of(row), trace)
-        except Exception as fault:  # noqa: BLE001 - whatever it is, it concerns this row alone
-            result.failed.append((row, fault))
+            span = _span(
+                told, parents[observation.id], ends[observation.id], context.agent or agents.of(observation), trace
+            )
+        except Exception as fault:  # noqa: BLE001 - whatever it is, it concerns this observation alone
+            result.failed.append((observation, fault))
         else:
-            result.spans.append((row, span))
+            result.spans.append((observation, span))
     return result
 
 
-def _span(row: Observation, parent: str | None, end_ms: int, agent: str | None, trace: _Trace) -> Span:
+def _span(observation: Observation, parent: str | None, end_ms: int, agent: str | None, trace: _Trace) -> Span:
     context, options = trace.context, trace.options
-    originals = take_apart(row.metadata, row.version)
-    trace_id = otlp_trace_id(row.project_id, context.trace_id)
-    span_id = otlp_span_id(row.project_id, context.trace_id, row.id)
-    marks = _marks(row, trace_id, span_id, end_ms, trace)
-    status = status_of(row, originals.scope, originals.attributes)
-    attributes = _attributes(row, originals, marks, agent, trace)
+    originals = take_apart(observation.metadata, observation.version)
+    trace_id = otlp_trace_id(observation.project_id, context.trace_id)
+    span_id = otlp_span_id(observation.project_id, context.trace_id, observation.id)
+    marks = _marks(observation, trace_id, span_id, end_ms, trace)
+    status = status_of(observation, originals.scope, originals.attributes)
+    attributes = _attributes(observation, originals, marks, agent, trace)
     kept, dropped = within(attributes, max_value_bytes=options.max_value_bytes, max_attributes=options.max_attributes)
     if dropped:
         trace.notes["attributes dropped"] += dropped
     span = Span(
         trace_id=trace_id,
         span_id=span_id,
-        parent_id="" if parent is None else otlp_span_id(row.project_id, context.trace_id, parent),
-        name=cut_text(name_of(row, originals.scope, originals.attributes), options.max_value_bytes),
-        kind=kind_of(row, originals.scope, originals.attributes),
-        start_ns=row.start_ms * _NS_PER_MS,
-        end_ns=max(end_ms, row.start_ms) * _NS_PER_MS,
+        parent_id="" if parent is None else otlp_span_id(observation.project_id, context.trace_id, parent),
+        name=cut_text(name_of(observation, originals.scope, originals.attributes), options.max_value_bytes),
+        kind=kind_of(observation, originals.scope, originals.attributes),
+        start_ns=observation.start_ms * _NS_PER_MS,
+        end_ns=max(end_ms, observation.start_ms) * _NS_PER_MS,
         attributes=kept,
         resource=_cut(_resource(originals, trace.project, context, options), options),
         scope=_scope(originals.scope, options),
         status_code=status,
-        status_message=cut_text(row.status_message or "", options.max_value_bytes) if status == ERROR else "",
+        status_message=cut_text(observation.status_message or "", options.max_value_bytes) if status == ERROR else "",
         dropped_attributes=dropped,
     )
     if status == ERROR:
-        said = exception(row, originals)
+        said = exception(observation, originals)
         if said:
             span.events.append(Event("exception", span.end_ns, _cut(said, options)))
     return span
 
 
 def _attributes(
-    row: Observation, originals: Originals, marks: Attributes, agent: str | None, trace: _Trace
+    observation: Observation, originals: Originals, marks: Attributes, agent: str | None, trace: _Trace
 ) -> Attributes:
     """Return all attributes, the most wanted first: what is over the limit falls off the end."""
     context, options = trace.context, trace.options
-    back = rebuilt(row, originals, context)
+    back = rebuilt(observation, originals, context)
     own = _allowed(originals.attributes | _beside(originals.attributes, back))
     if _OF_KELET in "\0".join(own):
         own = {key: value for key, value in own.items() if key != _PROJECT and not key.startswith(SOURCE)}
-    derived = genai_attributes(row, own, agent)
+    derived = genai_attributes(observation, own, agent)
     guesses = derived.pop(GUESSED, [])
     if back.lost:
         derived = {key: value for key, value in derived.items() if key not in back.lost}
     if options.attributes == "langfuse":
         derived = {key: value for key, value in derived.items() if key in _ALWAYS_DERIVED}
-    langfuse = langfuse_fields(row, originals, context, back.claimed)
-    fields, trace_fields = langfuse.row, langfuse.trace
+    langfuse = langfuse_fields(observation, originals, context, back.claimed)
+    fields, trace_fields = langfuse.observation, langfuse.trace
     if options.attributes == "genai":
         fields, trace_fields = _without_home(fields, own | derived), {}
     guessed = {*(map(str, guesses) if isinstance(guesses, list) else ())} & derived.keys()
@@ -166,7 +174,7 @@ def _attributes(
     if guessed:
         marks[GUESSED] = sorted(guessed)
     first: Attributes = {_PROJECT: trace.project} if options.kelet else {}
-    identity = identity_attributes(row, context, trace.shown_id, options.overrides)
+    identity = identity_attributes(observation, context, trace.shown_id, options.overrides)
     if options.overrides.any:
         own = _overridden(own, context, options.overrides)
     layers = (
@@ -174,12 +182,12 @@ def _attributes(
         marks if options.kelet else {},
         derived,
         {key: value for key, value in own.items() if key.startswith("gen_ai.")},
-        error_type(row) if "error.type" not in own else {},
+        error_type(observation) if "error.type" not in own else {},
         {key: value for key, value in fields.items() if key not in own},
         {key: value for key, value in own.items() if key in originals.attributes},
         trace_fields,
-        trace.metadata(row),
-        own,  # what was rebuilt can be hundreds of keys, which are in the row's input and output as well
+        trace.metadata(observation),
+        own,  # what was rebuilt can be hundreds of keys, which are in the observation's input and output as well
     )
     for layer in layers:
         if first.keys().isdisjoint(layer):
@@ -208,7 +216,7 @@ def _beside(known: Attributes, back: Rebuilt) -> Attributes:
 
 
 def _without_home(fields: Attributes, elsewhere: Attributes) -> Attributes:
-    """Keep input and output of a row under Langfuse's names where GenAI has no name for them: nothing is dropped."""
+    """Keep input and output under Langfuse's names where GenAI has no name for them: nothing is dropped."""
     homes: dict[str, tuple[str, ...]] = {
         "langfuse.observation.input": ("gen_ai.input.messages", "gen_ai.tool.call.arguments"),
         "langfuse.observation.output": ("gen_ai.output.messages", "gen_ai.tool.call.result"),
@@ -224,16 +232,16 @@ def _without_home(fields: Attributes, elsewhere: Attributes) -> Attributes:
     }
 
 
-def _marks(row: Observation, trace_id: str, span_id: str, end_ms: int, trace: _Trace) -> Attributes:
+def _marks(observation: Observation, trace_id: str, span_id: str, end_ms: int, trace: _Trace) -> Attributes:
     marks: Attributes = {}
     if trace_id != trace.context.trace_id:
         marks[SOURCE + "trace_id"] = trace.shown_id
-    if span_id != row.id:
-        marks[SOURCE + "observation_id"] = trace.options.show_id(row.id)
-    if row.is_open:
+    if span_id != observation.id:
+        marks[SOURCE + "observation_id"] = trace.options.show_id(observation.id)
+    if observation.is_open:
         marks[SOURCE + "incomplete"] = True
         trace.notes["incomplete"] += 1
-    if end_ms < row.start_ms:
+    if end_ms < observation.start_ms:
         marks[SOURCE + "end_before_start"] = True
         trace.notes["end before start"] += 1
     return marks
@@ -278,30 +286,38 @@ def _scope(scope: Scope | None, options: Conversion) -> Scope:
     return Scope(scope.name, scope.version, _cut(_allowed(scope.attributes), options))
 
 
-def _trace_url(row: Observation, trace_id: str, options: Conversion) -> str | None:
-    if options.langfuse_url is None or row.trace_id is None:
+def _trace_url(observation: Observation, trace_id: str, options: Conversion) -> str | None:
+    if options.langfuse_url is None or observation.trace_id is None:
         return None
-    return f"{options.langfuse_url}/project/{quote(row.project_id, safe='')}/traces/{quote(trace_id, safe='')}"
+    return f"{options.langfuse_url}/project/{quote(observation.project_id, safe='')}/traces/{quote(trace_id, safe='')}"
 
 
-def _hidden_root(rows: Iterable[Observation], context: TraceContext) -> Observation | None:
+def _hidden_root(observations: Iterable[Observation], context: TraceContext) -> Observation | None:
     """Return the synthetic root of a trace that OpenTelemetry wrote: a direct export had no such span."""
-    if context.rows_are != "otel":
+    if context.id_kind != "otel":
         return None
-    return next((row for row in rows if row.is_synthetic_root), None)
+    return next((observation for observation in observations if observation.is_synthetic_root), None)
 
 
-def _heir(hidden: Observation, rows: Mapping[str, Observation], parents: Mapping[str, str | None]) -> str | None:
+def _heir(
+    hidden: Observation, observations: Mapping[str, Observation], parents: Mapping[str, str | None]
+) -> str | None:
     """Return the id of the real root, which takes over the trace's input and output from the hidden one."""
-    real = [row for row in rows.values() if parents[row.id] is None and row.id != hidden.id]
-    return min(real, key=lambda row: (row.start_ms, row.id)).id if real else None
+    real = [
+        observation
+        for observation in observations.values()
+        if parents[observation.id] is None and observation.id != hidden.id
+    ]
+    return min(real, key=lambda observation: (observation.start_ms, observation.id)).id if real else None
 
 
-def _with_trace_io(row: Observation, hidden: Observation) -> Observation:
+def _with_trace_io(observation: Observation, hidden: Observation) -> Observation:
     """Give a root what its trace says; Langfuse shows a root's own input and output there when the trace has none."""
-    asked = None if _is_same_json(hidden.input, row.input) else hidden.input
-    answered = None if _is_same_json(hidden.output, row.output) else hidden.output
-    return replace(row, trace_input=row.trace_input or asked, trace_output=row.trace_output or answered)
+    asked = None if _is_same_json(hidden.input, observation.input) else hidden.input
+    answered = None if _is_same_json(hidden.output, observation.output) else hidden.output
+    return replace(
+        observation, trace_input=observation.trace_input or asked, trace_output=observation.trace_output or answered
+    )
 
 
 def _is_same_json(left: str | None, right: str | None) -> bool:

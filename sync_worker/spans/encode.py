@@ -13,7 +13,7 @@ from sync_worker.json_text import utf8
 from sync_worker.records import Observation
 from sync_worker.spans.context import trace_of
 from sync_worker.spans.fingerprint import fingerprint
-from sync_worker.spans.model import Attributes, AttributeValue, EncodedSpan, RowKey, Scope, Span
+from sync_worker.spans.model import Attributes, AttributeValue, EncodedSpan, ObservationKey, Scope, Span
 from sync_worker.spans.sizes import cut_text, cut_value
 
 _INT64 = 2**63
@@ -30,18 +30,18 @@ class _Repeated(Protocol):
         """Add an empty one and return it."""
 
 
-def encode(row: Observation, span: Span, project: str, read_again_ms: int | None = None) -> EncodedSpan:
-    """Return the span as it goes out, with what is remembered of its row once it has arrived."""
+def encode(observation: Observation, span: Span, project: str, read_again_ms: int | None = None) -> EncodedSpan:
+    """Return the span as it goes out, with what is remembered of its observation once it has arrived."""
     return EncodedSpan(
-        key=RowKey(trace_of(row), row.id),
+        key=ObservationKey(trace_of(observation), observation.id),
         project=project,
         trace_id=span.trace_id,
         resource=_resource(span.resource),
         scope=_scope(span.scope),
         span=to_proto(span).SerializeToString(),
-        start_ms=row.start_ms,
-        updated_ms=row.updated_ms or 0,
-        fingerprint=fingerprint(row),
+        start_ms=observation.start_ms,
+        updated_ms=observation.updated_ms or 0,
+        fingerprint=fingerprint(observation),
         read_again_ms=read_again_ms,
     )
 

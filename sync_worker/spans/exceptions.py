@@ -42,33 +42,33 @@ _MODULES: dict[str, tuple[str, frozenset[str]]] = {
 }
 
 
-def error_type(row: Observation) -> Attributes:
-    """Return `error.type` for a failed row: the type that its text begins with, else the conventions' word for none."""
-    if row.level != "ERROR":
+def error_type(observation: Observation) -> Attributes:
+    """Return `error.type` of a failed observation: the type its text begins with, or the word for none."""
+    if observation.level != "ERROR":
         return {}
-    match = _TYPED.match(row.status_message or "")
+    match = _TYPED.match(observation.status_message or "")
     return {"error.type": match.group(1) if match else "_OTHER"}
 
 
-def exception(row: Observation, originals: Originals) -> Attributes:
+def exception(observation: Observation, originals: Originals) -> Attributes:
     """Return the attributes of a failed span's exception event; none where it is not known to have had one."""
     scope = "" if originals.scope is None else originals.scope.name
-    match = _TYPED.match(row.status_message or "")
+    match = _TYPED.match(observation.status_message or "")
     found: Attributes = {}
     if match is not None:
         found["exception.type"] = _qualified(match.group(1), scope)
         if match.group(2):
             found["exception.message"] = match.group(2)
     elif scope.startswith(_SILENT) and not scope.startswith(_WITHOUT_EVENT):
-        found = _untyped(row, scope, originals.attributes)
+        found = _untyped(observation, scope, originals.attributes)
     if found and originals.resource.get("telemetry.sdk.language") == "python":
         found["exception.escaped"] = "False"  # what Python's SDK writes of every exception that it is told of
     return found
 
 
-def _untyped(row: Observation, scope: str, attributes: Mapping[str, AttributeValue]) -> Attributes:
+def _untyped(observation: Observation, scope: str, attributes: Mapping[str, AttributeValue]) -> Attributes:
     """Return the event of a maker whose text is the exception's own; the type stands in an attribute, if anywhere."""
-    kind, message = attributes.get("error.type"), row.status_message or attributes.get("error.message")
+    kind, message = attributes.get("error.type"), observation.status_message or attributes.get("error.message")
     if not isinstance(message, str) or not (isinstance(kind, str) or scope == "traceloop.tracer"):
         return {}
     if not isinstance(kind, str) or not _CLASS.match(kind):

@@ -1,9 +1,9 @@
-"""A short hash of what a row itself exports, to see whether it changed since it was sent.
+"""A short hash of what an observation itself exports, to see whether it changed since it was sent.
 
-It leaves out what a row inherits from its trace (session, user, tags, the trace's name), which would change with the
-rows that happen to be at hand, and what is not exported (bookmarks, the time of the last write). The generations of
-Langfuse's API tell the same row a little differently, so their fingerprints are not compared: those of v1 have one byte
-more. Those of rows that have not ended have two more.
+It leaves out what an observation inherits from its trace (session, user, tags, the trace's name), which would change
+with the observations that happen to be at hand, and what is not exported (bookmarks, the time of the last write). The
+generations of Langfuse's API tell the same observation a little differently, so their fingerprints are not compared:
+those of v1 have one byte more. Those of observations that have not ended have two more.
 """
 
 from __future__ import annotations
@@ -21,47 +21,47 @@ _OF_V1, _OPEN = b"1", b".."
 _LONGEST_ENDED = SIZE_BYTES + len(_OF_V1)
 
 
-def fingerprint(row: Observation) -> bytes:
-    """Return 8 to 11 bytes that differ, for all that matters, when what two states of a row export differs.
+def fingerprint(observation: Observation) -> bytes:
+    """Return 8 to 11 bytes that differ, for all that matters, when what two states of an observation export differs.
 
-    They are computed once: a row is not changed after it was parsed.
+    They are computed once: an observation is not changed after it was parsed.
     """
-    if row.own_fingerprint is None:
-        row.own_fingerprint = _compute(row)
-    return row.own_fingerprint
+    if observation.own_fingerprint is None:
+        observation.own_fingerprint = _compute(observation)
+    return observation.own_fingerprint
 
 
-def _compute(row: Observation) -> bytes:
+def _compute(observation: Observation) -> bytes:
     own = [
-        row.type,
-        row.name,
-        row.start_ms,
-        row.end_ms,
-        row.parent_id,
-        row.is_root,
-        row.level,
-        row.status_message,
-        row.version,
-        row.environment,
-        row.input,
-        row.output,
-        sorted((key, _canonical(value)) for key, value in row.metadata.items()),
-        sorted((key, _canonical(value)) for key, value in row.model_parameters.items()),
-        sorted(row.usage.items()),
-        sorted(row.cost.items()),
-        row.model,
-        row.completion_start_ms,
-        row.prompt_name,
-        row.prompt_version,
+        observation.type,
+        observation.name,
+        observation.start_ms,
+        observation.end_ms,
+        observation.parent_id,
+        observation.is_root,
+        observation.level,
+        observation.status_message,
+        observation.version,
+        observation.environment,
+        observation.input,
+        observation.output,
+        sorted((key, _canonical(value)) for key, value in observation.metadata.items()),
+        sorted((key, _canonical(value)) for key, value in observation.model_parameters.items()),
+        sorted(observation.usage.items()),
+        sorted(observation.cost.items()),
+        observation.model,
+        observation.completion_start_ms,
+        observation.prompt_name,
+        observation.prompt_version,
     ]
     digest = hashlib.blake2b(dump(own).encode("utf-8", "replace"), digest_size=SIZE_BYTES).digest()
-    return digest + (_OPEN if row.is_open else b"") + (_OF_V1 if row.api == "v1" else b"")
+    return digest + (_OPEN if observation.is_open else b"") + (_OF_V1 if observation.api == "v1" else b"")
 
 
 def is_retold(sent: bytes, now: bytes) -> bool:
-    """Whether the other generation of the API tells a row now, and nothing shows that it changed since it was sent.
+    """Whether the other generation of the API lists it now, and nothing shows that it changed since it was sent.
 
-    Of a row that was sent without an end, its end does.
+    Of an observation that was sent without an end, its end does.
     """
     other = len(sent) % 2 != len(now) % 2
     return other and not (len(sent) > _LONGEST_ENDED >= len(now))

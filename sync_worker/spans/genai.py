@@ -57,46 +57,50 @@ _PROVIDER_PARAMETERS = ("system",)
 _PROVIDER_METADATA = ("ls_provider", "custom_llm_provider")
 
 
-def genai_attributes(row: Observation, originals: Mapping[str, AttributeValue], agent: str | None) -> Attributes:
-    """Return the GenAI attributes of a row that `originals` lacks.
+def genai_attributes(
+    observation: Observation, originals: Mapping[str, AttributeValue], agent: str | None
+) -> Attributes:
+    """Return the GenAI attributes of an observation that `originals` lacks.
 
-    `agent` is the name of the nearest agent at or above the row. Guessed keys are named under `GUESSED`.
+    `agent` is the name of the nearest agent at or above the observation. Guessed keys are named under `GUESSED`.
     """
     derived: Attributes = {}
     guessed: list[str] = []
-    runs_tool = is_tool(row, originals)
-    operation = OPERATIONS.get("TOOL" if runs_tool else row.type)
+    runs_tool = is_tool(observation, originals)
+    operation = OPERATIONS.get("TOOL" if runs_tool else observation.type)
     if operation is not None:
         derived["gen_ai.operation.name"] = operation
     if agent:
         derived["gen_ai.agent.name"] = agent
-    if row.type in _COUNTED:
-        _provider(row, originals, derived, guessed)
-        if row.model:
-            derived["gen_ai.request.model"] = row.model
-            derived["gen_ai.response.model"] = row.model
-        derived.update(request_attributes(row.model_parameters))
-        counts = usage_attributes(row.usage, originals, is_embedding=row.type == "EMBEDDING")
+    if observation.type in _COUNTED:
+        _provider(observation, originals, derived, guessed)
+        if observation.model:
+            derived["gen_ai.request.model"] = observation.model
+            derived["gen_ai.response.model"] = observation.model
+        derived.update(request_attributes(observation.model_parameters))
+        counts = usage_attributes(observation.usage, originals, is_embedding=observation.type == "EMBEDDING")
         derived.update(counts.attributes)
         guessed += counts.guessed
-    if row.prompt_name:
-        derived["gen_ai.prompt.name"] = row.prompt_name
-        if row.prompt_version is not None:
-            derived["gen_ai.prompt.version"] = str(row.prompt_version)
-    if row.completion_start_ms is not None and row.type == "GENERATION":
-        derived["gen_ai.response.time_to_first_chunk"] = max(0, row.completion_start_ms - row.start_ms) / 1000
+    if observation.prompt_name:
+        derived["gen_ai.prompt.name"] = observation.prompt_name
+        if observation.prompt_version is not None:
+            derived["gen_ai.prompt.version"] = str(observation.prompt_version)
+    if observation.completion_start_ms is not None and observation.type == "GENERATION":
+        derived["gen_ai.response.time_to_first_chunk"] = (
+            max(0, observation.completion_start_ms - observation.start_ms) / 1000
+        )
     if runs_tool:
-        told = tool_call(row, originals)
+        told = tool_call(observation, originals)
         derived.update(told.attributes)
         guessed += told.guessed
-    elif row.type in {"GENERATION", "AGENT"}:
-        _messages(row, originals, derived)
+    elif observation.type in {"GENERATION", "AGENT"}:
+        _messages(observation, originals, derived)
         if DEFINITIONS not in derived and DEFINITIONS not in originals:
-            tools = tool_definitions(row, originals)
+            tools = tool_definitions(observation, originals)
             if tools is not None:
                 derived[DEFINITIONS] = tools
-    elif row.type == "RETRIEVER":
-        derived.update(retrieval_attributes(row, originals))
+    elif observation.type == "RETRIEVER":
+        derived.update(retrieval_attributes(observation, originals))
     missing = {key: value for key, value in derived.items() if key not in originals}
     guessed = [key for key in guessed if key in missing]
     if guessed:
@@ -105,12 +109,12 @@ def genai_attributes(row: Observation, originals: Mapping[str, AttributeValue], 
 
 
 def _provider(
-    row: Observation, originals: Mapping[str, AttributeValue], derived: Attributes, guessed: list[str]
+    observation: Observation, originals: Mapping[str, AttributeValue], derived: Attributes, guessed: list[str]
 ) -> None:
-    named = _named_provider(row, originals)
+    named = _named_provider(observation, originals)
     provider = None if named is None else provider_called(named)
-    if provider is None and row.model:
-        provider = provider_of(row.model)
+    if provider is None and observation.model:
+        provider = provider_of(observation.model)
         if provider is not None:
             guessed += ["gen_ai.provider.name", "gen_ai.system"]
     if provider is not None:
@@ -118,12 +122,12 @@ def _provider(
         derived["gen_ai.system"] = provider
 
 
-def _named_provider(row: Observation, originals: Mapping[str, AttributeValue]) -> str | None:
+def _named_provider(observation: Observation, originals: Mapping[str, AttributeValue]) -> str | None:
     """Return what the provider is called, by whoever tells it."""
     for told, keys in (
         (originals, _PROVIDER_ATTRIBUTES),
-        (row.model_parameters, _PROVIDER_PARAMETERS),
-        (row.metadata, _PROVIDER_METADATA),
+        (observation.model_parameters, _PROVIDER_PARAMETERS),
+        (observation.metadata, _PROVIDER_METADATA),
     ):
         for key in keys:
             name = told.get(key)
@@ -132,15 +136,15 @@ def _named_provider(row: Observation, originals: Mapping[str, AttributeValue]) -
     return None
 
 
-def _messages(row: Observation, originals: Mapping[str, AttributeValue], derived: Attributes) -> None:
+def _messages(observation: Observation, originals: Mapping[str, AttributeValue], derived: Attributes) -> None:
     """Chat messages of a model call, always; of an agent, where its input and output are messages.
 
     OpenAI's Responses API repeats in its answer what it was given: instructions and tools are no part of the output.
     """
     instructions: list[dict[str, Any]] = []
     if "gen_ai.input.messages" not in originals:
-        asked = None if row.input == _NO_PROMPTS else _kept(row, read_input(row.input))
-        written = _as_written(row.input)
+        asked = None if observation.input == _NO_PROMPTS else _kept(observation, read_input(observation.input))
+        written = _as_written(observation.input)
         if asked is not None:
             if written is not None:
                 asked = replace(asked, system=written[0])
@@ -151,9 +155,9 @@ def _messages(row: Observation, originals: Mapping[str, AttributeValue], derived
             if asked.tools:
                 derived["gen_ai.tool.definitions"] = dump(asked.tools)
     if "gen_ai.output.messages" not in originals:
-        answered = _kept(row, read_output(row.output))
+        answered = _kept(observation, read_output(observation.output))
         if answered is not None:
-            system, text = _as_written(row.output) or ([], None)
+            system, text = _as_written(observation.output) or ([], None)
             if text is None or system:
                 text = dump(answered.messages)
             derived["gen_ai.output.messages"] = text
@@ -166,8 +170,8 @@ def _messages(row: Observation, originals: Mapping[str, AttributeValue], derived
         derived["gen_ai.system_instructions"] = dump(instructions)
 
 
-def _kept(row: Observation, conversation: Conversation | None) -> Conversation | None:
-    if conversation is not None and row.type == "AGENT" and not conversation.recognised:
+def _kept(observation: Observation, conversation: Conversation | None) -> Conversation | None:
+    if conversation is not None and observation.type == "AGENT" and not conversation.recognised:
         return None
     return conversation
 

@@ -18,9 +18,9 @@ ID_MAP_VERSION = 1
 _UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\Z")
 
 
-def source_trace_id(trace_id: str | None, row_id: str) -> str:
-    """Return the Langfuse trace id, or the one made up for a row that has none."""
-    return trace_id if trace_id is not None else "obs:" + row_id
+def source_trace_id(trace_id: str | None, observation_id: str) -> str:
+    """Return the Langfuse trace id, or the one made up for an observation that has none."""
+    return trace_id if trace_id is not None else "obs:" + observation_id
 
 
 def otlp_trace_id(project_id: str, trace_id: str) -> str:
@@ -36,27 +36,29 @@ def otlp_trace_id(project_id: str, trace_id: str) -> str:
     return _hashed(f"lf:trace:{project_id}:{trace_id}", 16)
 
 
-def otlp_span_id(project_id: str, trace_id: str, row_id: str) -> str:
+def otlp_span_id(project_id: str, trace_id: str, observation_id: str) -> str:
     """Return 16 lower-case hex digits, never all zero, for a Langfuse observation id of a trace."""
-    if is_otel_span_id(row_id):
-        return row_id.lower()
-    return _hashed(f"lf:span:{project_id}:{trace_id}:{row_id}", 8)
+    if is_otel_span_id(observation_id):
+        return observation_id.lower()
+    return _hashed(f"lf:span:{project_id}:{trace_id}:{observation_id}", 8)
 
 
-def is_same_span(row_id: str, other_id: str) -> bool:
+def is_same_span(observation_id: str, other_id: str) -> bool:
     """Whether two observation ids of a trace become one span id: sloppy exporters write hex in both cases."""
-    return row_id == other_id or (row_id.lower() == other_id.lower() and is_otel_span_id(row_id))
+    return observation_id == other_id or (
+        observation_id.lower() == other_id.lower() and is_otel_span_id(observation_id)
+    )
 
 
-def source_parent_id(trace_id: str, row_id: str, parent_id: str | None) -> str | None:
+def source_parent_id(trace_id: str, observation_id: str, parent_id: str | None) -> str | None:
     """Return the parent's Langfuse id, or None for a root.
 
-    A row that is its own parent is a root. So is an OpenTelemetry row below the synthetic root that Langfuse makes of
-    its trace (`t-<trace id>`): a direct export had no such span.
+    An observation that is its own parent is a root. So is an OpenTelemetry observation below the synthetic root that
+    Langfuse makes of its trace (`t-<trace id>`): a direct export had no such span.
     """
-    if not parent_id or is_same_span(row_id, parent_id):
+    if not parent_id or is_same_span(observation_id, parent_id):
         return None
-    if parent_id == SYNTHETIC_ROOT_PREFIX + trace_id and is_otel_trace_id(trace_id) and is_otel_span_id(row_id):
+    if parent_id == SYNTHETIC_ROOT_PREFIX + trace_id and is_otel_trace_id(trace_id) and is_otel_span_id(observation_id):
         return None
     return parent_id
 

@@ -100,13 +100,13 @@ def _is_adk_workflow(originals: Mapping[str, AttributeValue]) -> bool:
     return str(originals.get("gen_ai.operation.name")) in {"invoke_workflow", "invoke_node"}
 
 
-def status_of(row: Observation, scope: Scope | None, originals: Mapping[str, AttributeValue]) -> int:
-    """Return the OTLP status code of a row: ERROR for level ERROR, else what its maker sets on a span without fault."""
-    if row.level == "ERROR":
+def status_of(observation: Observation, scope: Scope | None, originals: Mapping[str, AttributeValue]) -> int:
+    """Return the OTLP status code: ERROR for level ERROR, else what the instrumentation sets on an OK span."""
+    if observation.level == "ERROR":
         return ERROR
     marks = marks_of(scope, originals)
     if marks is not None:
-        return UNSET if marks.unset.match(row.name or "") else OK
+        return UNSET if marks.unset.match(observation.name or "") else OK
     return habits_of(scope, originals).fine_status
 
 

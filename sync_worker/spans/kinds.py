@@ -37,23 +37,27 @@ _DATABASES = frozenset({"db.system", "db.system.name"})
 _MESSAGING = {"publish": PRODUCER, "send": PRODUCER, "create": PRODUCER, "receive": CONSUMER, "process": CONSUMER}
 
 
-def kind_of(row: Observation, scope: Scope | None, originals: Mapping[str, AttributeValue]) -> int:
-    """Return the OTLP span kind of a row."""
+def kind_of(observation: Observation, scope: Scope | None, originals: Mapping[str, AttributeValue]) -> int:
+    """Return the OTLP span kind of an observation."""
     maker = "" if scope is None else scope.name
     if maker == PYDANTIC_AI:
-        is_call = row.type == "GENERATION" and originals.get("gen_ai.operation.name") != "image_generation"
+        is_call = observation.type == "GENERATION" and originals.get("gen_ai.operation.name") != "image_generation"
         return CLIENT if is_call and version_of(scope) >= _PYDANTIC_CLIENT else INTERNAL
     if _MASTRA_TYPE in originals:
         return _of_mastra(originals)
     if maker == "litellm":
-        return _of_litellm(row, originals)
+        return _of_litellm(observation, originals)
     marks = marks_of(scope, originals)
     if marks is not None:
-        return CLIENT if (marks.calls and row.type in MODEL_CALLS) or marks.client.match(row.name or "") else INTERNAL
+        return (
+            CLIENT
+            if (marks.calls and observation.type in MODEL_CALLS) or marks.client.match(observation.name or "")
+            else INTERNAL
+        )
     habits = habits_of(scope, originals)
-    if row.type in habits.client_types:
+    if observation.type in habits.client_types:
         return CLIENT
-    return _by_attributes(row, originals) if _may_be_any(maker, habits) else INTERNAL
+    return _by_attributes(observation, originals) if _may_be_any(maker, habits) else INTERNAL
 
 
 def _of_mastra(originals: Mapping[str, AttributeValue]) -> int:
@@ -62,11 +66,11 @@ def _of_mastra(originals: Mapping[str, AttributeValue]) -> int:
     return _MASTRA_KINDS.get(str(originals.get("span.kind", originals[_MASTRA_TYPE])), INTERNAL)
 
 
-def _of_litellm(row: Observation, originals: Mapping[str, AttributeValue]) -> int:
+def _of_litellm(observation: Observation, originals: Mapping[str, AttributeValue]) -> int:
     """Return the kind of LiteLLM's spans (1.106.2): calls are CLIENT where it follows the newest conventions."""
-    if row.name == "Received Proxy Server Request":
+    if observation.name == "Received Proxy Server Request":
         return SERVER
-    newest = row.type in MODEL_CALLS and "gen_ai.provider.name" in originals
+    newest = observation.type in MODEL_CALLS and "gen_ai.provider.name" in originals
     return CLIENT if newest or originals.keys() & _DATABASES else INTERNAL
 
 
@@ -75,22 +79,22 @@ def _may_be_any(maker: str, habits: Habits) -> bool:
     return habits is UNKNOWN or maker.startswith(("opentelemetry.", "@opentelemetry/"))
 
 
-def _by_attributes(row: Observation, originals: Mapping[str, AttributeValue]) -> int:
+def _by_attributes(observation: Observation, originals: Mapping[str, AttributeValue]) -> int:
     """Return the kind that OpenTelemetry's conventions for HTTP, databases, messaging and GenAI give such a span."""
     if str(originals.get("gen_ai.operation.name")) in _REMOTE_OPERATIONS:
         return CLIENT
     if originals.keys() & _METHODS:
-        return _of_http(row, originals)
+        return _of_http(observation, originals)
     if originals.keys() & _DATABASES:
         return CLIENT
     operation = originals.get("messaging.operation.type", originals.get("messaging.operation"))
     return _MESSAGING.get(operation, INTERNAL) if isinstance(operation, str) else INTERNAL
 
 
-def _of_http(row: Observation, originals: Mapping[str, AttributeValue]) -> int:
+def _of_http(observation: Observation, originals: Mapping[str, AttributeValue]) -> int:
     """Tell a client's request from a server's; where neither side's words are there, a server's begins a trace."""
     if originals.keys() & _ONLY_SERVERS:
         return SERVER
     if originals.keys() & _ONLY_CLIENTS:
         return CLIENT
-    return CLIENT if row.parent_id else SERVER
+    return CLIENT if observation.parent_id else SERVER

@@ -9,7 +9,7 @@ from sync_worker.json_text import dump, utf8
 from sync_worker.records import Observation
 from sync_worker.spans.context import RESERVED_KEY, TraceContext, session_of, user_of
 from sync_worker.spans.langfuse_sdk import names
-from sync_worker.spans.langfuse_sdk.attributes import Written, common, of_any_row, present, trace_io, written
+from sync_worker.spans.langfuse_sdk.attributes import Written, common, of_any_observation, present, trace_io, written
 from sync_worker.spans.langfuse_sdk.sdks import LEGACY, sdk_of
 from sync_worker.spans.model import Attributes
 from sync_worker.spans.overrides import NO_OVERRIDES, Overrides
@@ -20,33 +20,36 @@ METADATA_BUDGET_BYTES = 16 * 1024
 
 
 def langfuse_fields(
-    row: Observation, originals: Originals, context: TraceContext, claimed: Container[str] = ()
+    observation: Observation, originals: Originals, context: TraceContext, claimed: Container[str] = ()
 ) -> Written:
-    """Return Langfuse's fields of a row: what its SDK wrote, or for the span of another maker all that the row tells.
+    """Return Langfuse's fields: what its SDK wrote, or for another instrumentation's span all that the observation has.
 
     `claimed` holds the keys of its metadata that go out under another name.
     """
     sdk = sdk_of(originals)
     if sdk is not None:
-        return written(row, originals, context, sdk, claimed)
+        return written(observation, originals, context, sdk, claimed)
     own = {
         f"{names.OBSERVATION_METADATA}.{key}": LEGACY.metadata(value)
         for key, value in originals.user.items()
         if key not in claimed and not key.startswith(RESERVED_KEY)
     }
-    return Written(row=present(common(row) | trace_io(row)) | own, trace=present(of_any_row(row, context)))
+    return Written(
+        observation=present(common(observation) | trace_io(observation)) | own,
+        trace=present(of_any_observation(observation, context)),
+    )
 
 
 def identity_attributes(
-    row: Observation, context: TraceContext, trace_id: str, overrides: Overrides = NO_OVERRIDES
+    observation: Observation, context: TraceContext, trace_id: str, overrides: Overrides = NO_OVERRIDES
 ) -> Attributes:
     """Return session and user; a trace without a session is one of its own, named by the trace.
 
     Where the settings say where they come from, all spans of the trace have the same. `trace_id` is the
     trace's id as it may be shown.
     """
-    session = context.session_id if overrides.session else session_of(row) or context.session_id
-    user = context.user_id if overrides.user else user_of(row) or context.user_id
+    session = context.session_id if overrides.session else session_of(observation) or context.session_id
+    user = context.user_id if overrides.user else user_of(observation) or context.user_id
     found: Attributes = {"gen_ai.conversation.id": session or trace_id}
     if session:
         found[names.TRACE_SESSION_ID] = session
@@ -55,17 +58,19 @@ def identity_attributes(
     return found
 
 
-def metadata_attributes(row: Observation, context: TraceContext, trace_id: str, trace_url: str | None) -> Attributes:
+def metadata_attributes(
+    observation: Observation, context: TraceContext, trace_id: str, trace_url: str | None
+) -> Attributes:
     """Return `metadata.<key>`, as Kelet's SDK stamps a session's metadata on each of its spans.
 
     `trace_id` is the trace's id as it may be shown.
     """
     own: dict[str, Any] = {
-        "environment": row.environment or context.environment,
-        "release": row.release or context.release,
-        "version": row.version or context.version,
+        "environment": observation.environment or context.environment,
+        "release": observation.release or context.release,
+        "version": observation.version or context.version,
         "trace_name": context.trace_name or context.root_name,
-        "tags": ",".join(row.tags or context.tags) or None,
+        "tags": ",".join(observation.tags or context.tags) or None,
         "langfuse_trace_id": trace_id,
         "langfuse_trace_url": trace_url,
     }

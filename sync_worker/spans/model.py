@@ -15,7 +15,7 @@ Attributes = dict[str, AttributeValue]
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """What the conversion needs to know beside the rows. Sizes in bytes of UTF-8."""
+    """What the conversion needs to know beside the observations. Sizes in bytes of UTF-8."""
 
     attributes: AttributeProfile = "both"
     max_value_bytes: int = 1_048_576
@@ -66,18 +66,18 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class RowKey:
-    """Names a row within its source: Langfuse's trace id (made up where there is none) and observation id."""
+class ObservationKey:
+    """Names an observation within its source: Langfuse's trace id (made up where there is none) and observation id."""
 
     trace: str
-    row: str
+    observation: str
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedSpan:
     """A span as it goes out: serialised protobuf of resource, scope and span, and what to remember when it arrived."""
 
-    key: RowKey
+    key: ObservationKey
     project: str
     trace_id: str
     resource: bytes
@@ -86,7 +86,7 @@ class EncodedSpan:
     start_ms: int
     updated_ms: int
     fingerprint: bytes
-    read_again_ms: int | None = None  # when its row is to be read once more, Unix ms; None: need not be
+    read_again_ms: int | None = None  # when its observation is to be read once more, Unix ms; None: need not be
 
     @property
     def size(self) -> int:

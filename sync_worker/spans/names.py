@@ -16,14 +16,14 @@ from sync_worker.spans.model import AttributeValue, Scope
 _TOOL = "gen_ai.tool.name"
 
 
-def name_of(row: Observation, scope: Scope | None, originals: Mapping[str, AttributeValue]) -> str:
+def name_of(observation: Observation, scope: Scope | None, originals: Mapping[str, AttributeValue]) -> str:
     """Return the span's original name where Langfuse shows another one, else the name that it shows."""
     maker = "" if scope is None else scope.name
-    shown = row.name or row.type.lower()
+    shown = observation.name or observation.type.lower()
     if maker == "ai" or originals.get("ai.toolCall.name") == shown or _ends_with_operation(shown, originals):
         return _of_vercel(shown, originals)
     if maker == PYDANTIC_AI:
-        return _of_pydantic(row, shown, scope, originals)
+        return _of_pydantic(observation, shown, scope, originals)
     if maker.startswith("logfire") and shown == originals.get("logfire.msg"):
         template = originals.get("logfire.msg_template")
         return template if isinstance(template, str) and template else shown
@@ -51,9 +51,11 @@ def _of_vercel(shown: str, originals: Mapping[str, AttributeValue]) -> str:
     return named.partition(" ")[0] if isinstance(named, str) and named.startswith("ai.") else shown
 
 
-def _of_pydantic(row: Observation, shown: str, scope: Scope | None, originals: Mapping[str, AttributeValue]) -> str:
+def _of_pydantic(
+    observation: Observation, shown: str, scope: Scope | None, originals: Mapping[str, AttributeValue]
+) -> str:
     told = originals.get("logfire.msg")
-    if row.type == "TOOL":
+    if observation.type == "TOOL":
         if runs_tool_by_conventions(scope, originals):
             return f"execute_tool {originals.get(_TOOL, shown)}"
         return "running output function" if str(told).startswith("running output function") else "running tool"

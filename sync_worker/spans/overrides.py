@@ -36,35 +36,35 @@ class Overrides:
 NO_OVERRIDES: Final = Overrides()
 
 
-def value_of(fields: Sequence[str], row: Observation, session: str | None, user: str | None) -> str | None:
-    """Return the first value that a row has in these fields; `session` and `user` are those that it names itself.
+def value_of(fields: Sequence[str], observation: Observation, session: str | None, user: str | None) -> str | None:
+    """Return the first value of an observation in these fields; `session` and `user` are those that it names itself.
 
     For `agent` it is an empty text: each span has its own.
     """
     for name in fields:
         if name == AGENT:
             return ""
-        found = _text(_field(name, row, session, user))
+        found = _text(_field(name, observation, session, user))
         if found is not None:
             return found
     return None
 
 
-def _field(name: str, row: Observation, session: str | None, user: str | None) -> Any:
+def _field(name: str, observation: Observation, session: str | None, user: str | None) -> Any:
     match name:
         case "session":
             return session
         case "user":
             return user
         case "environment":
-            return row.environment
+            return observation.environment
         case "trace_name":
-            return row.trace_name
+            return observation.trace_name
         case "release":
-            return row.release
+            return observation.release
         case "version":
-            return row.version
-    return _in_metadata(row.metadata, name.removeprefix(_METADATA))
+            return observation.version
+    return _in_metadata(observation.metadata, name.removeprefix(_METADATA))
 
 
 def _in_metadata(metadata: dict[str, Any], key: str) -> Any:

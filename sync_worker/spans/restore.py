@@ -1,8 +1,8 @@
 """What Langfuse folded into `metadata` at ingestion goes back to where it came from.
 
-A row's metadata holds three things: the original resource and scope, the original span attributes that Langfuse did
-not consume, and the user's own keys, in reverse order. Written directly over OTLP they come as flat dotted keys
-(`attributes.gen_ai.system`), and values were turned to text and parsed as JSON again on the way. From older write
+An observation's metadata holds three things: the original resource and scope, the original span attributes that
+Langfuse did not consume, and the user's own keys, in reverse order. Written directly over OTLP they come as flat dotted
+keys (`attributes.gen_ai.system`), and values were turned to text and parsed as JSON again on the way. From older write
 paths, and from v2 and v3, they come as nested objects, whose attributes are all text still. Either way a few types are
 rules of thumb; they were checked against spans exported directly.
 """
@@ -45,7 +45,7 @@ class _Text:
 
 @dataclass(slots=True)
 class Originals:
-    """A row's metadata taken apart. `scope` is None when the row did not come over OTLP."""
+    """An observation's metadata taken apart. `scope` is None when the observation did not come over OTLP."""
 
     scope: Scope | None = None
     resource: Attributes = field(default_factory=dict)
@@ -53,14 +53,14 @@ class Originals:
     user: dict[str, Any] = field(default_factory=dict)
 
 
-def take_apart(metadata: Mapping[str, Any], row_version: str | None = None) -> Originals:
-    """Split metadata into what it was made of; `row_version` gives a resource's `service.version` its text back."""
+def take_apart(metadata: Mapping[str, Any], version: str | None = None) -> Originals:
+    """Split metadata into what it was made of; `version` gives a resource's `service.version` its text back."""
     found, attributes = _parted(metadata)
     if _keeps_attributes(found):
         found.attributes = _typed(found, attributes)
     service_version = found.resource.get("service.version")
-    if service_version is not None and row_version and _same_number(str(service_version), row_version):
-        found.resource["service.version"] = row_version
+    if service_version is not None and version and _same_number(str(service_version), version):
+        found.resource["service.version"] = version
     return found
 
 

@@ -39,16 +39,17 @@ _FIRST_FLAT = frozenset(f"retrieval.documents.0.document.{key}" for key in ("id"
 _FLAT = re.compile(r"retrieval\.documents\.(\d+)\.document\.(id|score|content|metadata)\Z")
 
 
-def retrieval_attributes(row: Observation, originals: Mapping[str, AttributeValue]) -> Attributes:
+def retrieval_attributes(observation: Observation, originals: Mapping[str, AttributeValue]) -> Attributes:
     """Return what a retriever was asked and what it found, as far as input, output and parameters tell."""
     found: Attributes = {}
-    is_json, asked = parse(row.input) if row.input and row.input.lstrip()[:1] in {"{", '"', "["} else (False, None)
-    if row.input:
-        found[QUERY] = (_query(asked) if is_json else None) or row.input
-    top_k = _asked_for(row, asked)
+    text = observation.input
+    is_json, asked = parse(text) if text and text.lstrip()[:1] in {"{", '"', "["} else (False, None)
+    if text:
+        found[QUERY] = (_query(asked) if is_json else None) or text
+    top_k = _asked_for(observation, asked)
     if top_k is not None:
         found[TOP_K] = top_k
-    documents = _of_attributes(originals) or _of_output(row.output)
+    documents = _of_attributes(originals) or _of_output(observation.output)
     if documents is not None:
         found[DOCUMENTS] = dump(documents)
     return found
@@ -62,9 +63,9 @@ def _query(asked: Any) -> str | None:
     return next((text for key in _QUERIES if isinstance(text := asked.get(key), str) and text), None)
 
 
-def _asked_for(row: Observation, asked: Any) -> int | None:
+def _asked_for(observation: Observation, asked: Any) -> int | None:
     """Return how many documents were asked for, from wherever that may stand."""
-    for told in (asked, row.model_parameters, row.metadata):
+    for told in (asked, observation.model_parameters, observation.metadata):
         if isinstance(told, dict):
             found = _first_integer(told)
             if found is not None:

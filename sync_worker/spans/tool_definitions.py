@@ -30,14 +30,19 @@ _ATTRIBUTES = frozenset({_VERCEL, _STRANDS, *_FIRST, *(attribute for attribute, 
 _MAX_TOOLS = 512
 
 
-def tool_definitions(row: Observation, originals: Mapping[str, AttributeValue]) -> str | None:
+def tool_definitions(observation: Observation, originals: Mapping[str, AttributeValue]) -> str | None:
     """Return the definitions as a JSON list, in their maker's shape; None where there are none."""
-    for told in (row.model_parameters, row.metadata):
+    for told in (observation.model_parameters, observation.metadata):
         found = [] if told.keys().isdisjoint(_NAMES) else _of(told, _KEYS)
         if found:
             return dump(found)
-    if "gen_ai.input.messages" not in originals and row.input and row.input[0] == "{" and '"tools"' in row.input:
-        found = _of(_parsed(row.input), ("tools",))
+    if (
+        "gen_ai.input.messages" not in originals
+        and observation.input
+        and observation.input[0] == "{"
+        and '"tools"' in observation.input
+    ):
+        found = _of(_parsed(observation.input), ("tools",))
         if found:
             return dump(found)
     found = [] if originals.keys().isdisjoint(_ATTRIBUTES) else _of_attributes(originals)

@@ -1,4 +1,4 @@
-"""The tree that the rows of a trace make: parents, depths, order, ends, and the agent that a row works for."""
+"""The tree of a trace's observations: parents, depths, order, ends, and the agent that each works for."""
 
 from __future__ import annotations
 
@@ -11,10 +11,17 @@ from sync_worker.spans.context import TraceContext
 from sync_worker.spans.ids import is_same_span, source_parent_id
 
 
-def parents_of(trace_id: str, rows: Mapping[str, Observation], notes: Counter[str]) -> dict[str, str | None]:
-    """Return each row's parent; of rows in a cycle the one with the least id becomes a root."""
-    parents = {row.id: source_parent_id(trace_id, row.id, row.parent_id) for row in rows.values()}
-    notes.update("parent cut" for row in rows.values() if row.parent_id and is_same_span(row.id, row.parent_id))
+def parents_of(trace_id: str, observations: Mapping[str, Observation], notes: Counter[str]) -> dict[str, str | None]:
+    """Return each observation's parent; of observations in a cycle the one with the least id becomes a root."""
+    parents = {
+        observation.id: source_parent_id(trace_id, observation.id, observation.parent_id)
+        for observation in observations.values()
+    }
+    notes.update(
+        "parent cut"
+        for observation in observations.values()
+        if observation.parent_id and is_same_span(observation.id, observation.parent_id)
+    )
     safe: set[str] = set()
     for start in sorted(parents):
         path: dict[str, None] = {}
@@ -31,12 +38,12 @@ def parents_of(trace_id: str, rows: Mapping[str, Observation], notes: Counter[st
     return parents
 
 
-def depths_of(rows: Iterable[Observation], parents: Mapping[str, str | None]) -> dict[str, int]:
-    """Return how far below its root each row stands."""
+def depths_of(observations: Iterable[Observation], parents: Mapping[str, str | None]) -> dict[str, int]:
+    """Return how far below its root each observation stands."""
     depths: dict[str, int] = {}
-    for row in rows:
+    for observation in observations:
         path: list[str] = []
-        here: str | None = row.id
+        here: str | None = observation.id
         while here is not None and here not in depths:
             path.append(here)
             here = parents.get(here)
@@ -48,24 +55,24 @@ def depths_of(rows: Iterable[Observation], parents: Mapping[str, str | None]) ->
 
 
 def in_tree_order(
-    rows: Sequence[Observation], parents: Mapping[str, str | None], depths: Mapping[str, int]
+    observations: Sequence[Observation], parents: Mapping[str, str | None], depths: Mapping[str, int]
 ) -> list[Observation]:
-    """Return rows root first, then by start; a parent never stands behind its child when they tie."""
+    """Return observations root first, then by start; a parent never stands behind its child when they tie."""
 
-    def place(row: Observation) -> tuple[int, int, int, str]:
-        rank = 0 if parents[row.id] is None else 1 if row.is_root else 2
-        return rank, row.start_ms, depths[row.id], row.id
+    def place(observation: Observation) -> tuple[int, int, int, str]:
+        rank = 0 if parents[observation.id] is None else 1 if observation.is_root else 2
+        return rank, observation.start_ms, depths[observation.id], observation.id
 
-    return sorted(rows, key=place)
+    return sorted(observations, key=place)
 
 
 class Agents:
-    """The agents that rows of a trace work for. Each row is looked at once, however deep it stands."""
+    """The agents that observations of a trace work for. Each observation is looked at once, however deep it stands."""
 
     def __init__(
-        self, rows: Mapping[str, Observation], parents: Mapping[str, str | None], context: TraceContext
+        self, observations: Mapping[str, Observation], parents: Mapping[str, str | None], context: TraceContext
     ) -> None:
-        self._rows = rows
+        self._rows = observations
         self._parents = parents
         self._known = context.agents
         names = set(context.agents.values())
@@ -74,10 +81,10 @@ class Agents:
         self._of_trace = next((name for name in named if name), None)
         self._found: dict[str, str | None] = {}
 
-    def of(self, row: Observation) -> str | None:
-        """Return the agent a row works for: itself, the nearest above, else the trace's only one, else the trace."""
+    def of(self, observation: Observation) -> str | None:
+        """Return the agent it works for: itself, the nearest above, else the trace's only one, else the trace."""
         path: list[str] = []
-        here: str | None = row.id
+        here: str | None = observation.id
         while here is not None and here not in self._found:
             member = self._rows.get(here)
             path.append(here)
@@ -95,23 +102,23 @@ class Agents:
 
 
 def ends_of(
-    rows: Mapping[str, Observation], parents: Mapping[str, str | None], depths: Mapping[str, int]
+    observations: Mapping[str, Observation], parents: Mapping[str, str | None], depths: Mapping[str, int]
 ) -> dict[str, int]:
-    """Return each row's end in Unix ms: its own; an event's start; for an open row the end of what is below it."""
+    """Return each one's end in Unix ms: its own; an event's start; for an open one the end of what is below it."""
     below: dict[str, int] = {}
     ends: dict[str, int] = {}
-    for row in sorted(rows.values(), key=lambda row: depths[row.id], reverse=True):
-        if row.end_ms is not None:
-            end = row.end_ms
-        elif row.type == "EVENT":
-            end = row.start_ms
+    for observation in sorted(observations.values(), key=lambda observation: depths[observation.id], reverse=True):
+        if observation.end_ms is not None:
+            end = observation.end_ms
+        elif observation.type == "EVENT":
+            end = observation.start_ms
         else:
-            end = max(row.start_ms, below.get(row.id, row.start_ms))
-        ends[row.id] = end
-        parent = parents[row.id]
+            end = max(observation.start_ms, below.get(observation.id, observation.start_ms))
+        ends[observation.id] = end
+        parent = parents[observation.id]
         if parent is not None:
-            below[parent] = max(below.get(parent, end), end, row.start_ms)
-    for row in rows.values():
-        if row.is_synthetic_root and row.end_ms is None:
-            ends[row.id] = max(max(end, rows[other].start_ms) for other, end in ends.items())
+            below[parent] = max(below.get(parent, end), end, observation.start_ms)
+    for observation in observations.values():
+        if observation.is_synthetic_root and observation.end_ms is None:
+            ends[observation.id] = max(max(end, observations[other].start_ms) for other, end in ends.items())
     return ends

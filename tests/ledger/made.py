@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from sync_worker.ledger import DeadLetter, Ledger, TraceNote
-from sync_worker.spans.model import EncodedSpan, RowKey
+from sync_worker.spans.model import EncodedSpan, ObservationKey
 
 ROOT = Path(__file__).parents[2]
 
 
 def span(trace: str, row: str, start_ms: int = 0, fingerprint: bytes = b"state-01", project: str = "p") -> EncodedSpan:
     """Return a span that was accepted."""
-    return EncodedSpan(RowKey(trace, row), project, "", b"", b"", b"", start_ms, 7, fingerprint)
+    return EncodedSpan(ObservationKey(trace, row), project, "", b"", b"", b"", start_ms, 7, fingerprint)
 
 
 def letter(trace: str | None = "t", row: str | None = "r", **values: Any) -> DeadLetter:

@@ -7,14 +7,14 @@ from typing import Any
 
 from sync_worker.intervals import Interval
 from sync_worker.ledger import Ledger
-from sync_worker.spans.model import RowKey
+from sync_worker.spans.model import ObservationKey
 from tests.ledger.made import note, sent_observations, span
 
 OUT: dict[str, Any] = {"left_out_by": "SYNC_SAMPLE=1%", "rules": "abc"}
 
 
 def _leave_out(ledger: Ledger, *traces: str) -> set[str]:
-    rows = {trace: [(RowKey(trace, "r"), 10, 0, b"f")] for trace in traces}
+    rows = {trace: [(ObservationKey(trace, "r"), 10, 0, b"f")] for trace in traces}
     return ledger.leave_out_traces(1, [note(trace, 10, **OUT) for trace in traces], rows)
 
 

@@ -17,7 +17,7 @@ from sync_worker.clock import Clock
 from sync_worker.demo.receiver import OtlpReceiver
 from sync_worker.otlp.client import TargetClient
 from sync_worker.otlp.delivery import Delivery, Result
-from sync_worker.spans.model import EncodedSpan, RowKey
+from sync_worker.spans.model import EncodedSpan, ObservationKey
 from sync_worker.targets import PRESETS, Target, authorization, endpoint
 from tests.support import otlp
 from tests.support.clock import VirtualClock
@@ -32,7 +32,7 @@ def kelet_target(url: str) -> Target:
     return Target("kelet", endpoint(url, preset), preset, {"Authorization": authorization(KEY, preset)})
 
 
-async def send_all(delivery: Delivery, batches: Iterable[Sequence[EncodedSpan]]) -> set[RowKey]:
+async def send_all(delivery: Delivery, batches: Iterable[Sequence[EncodedSpan]]) -> set[ObservationKey]:
     """Send batches; return what is left undelivered."""
     async with delivery.sending() as sending:
         for batch in batches:
@@ -53,7 +53,7 @@ def encoded(
     """Return a span as it goes out; its row is called by its trace and number."""
     made = otlp.span(name, id=number, trace=trace, **(attributes or {}))
     return EncodedSpan(
-        key=RowKey(str(trace), str(number)),
+        key=ObservationKey(str(trace), str(number)),
         project=project,
         trace_id=made.trace_id.hex(),
         resource=Resource(attributes=otlp.pairs({"service.name": resource})).SerializeToString(),
@@ -72,7 +72,7 @@ def spans(count: int, poison: Sequence[int] = (), *, trace: int = 1) -> list[Enc
 
 def numbers(of: Sequence[EncodedSpan]) -> list[int]:
     """Return where spans stood in `spans`."""
-    return [int(one.key.row) - 1 for one in of]
+    return [int(one.key.observation) - 1 for one in of]
 
 
 @dataclass
@@ -80,7 +80,7 @@ class Kept:
     """A sink that keeps what is settled and refuses to hear of a span twice."""
 
     settled: list[Result] = field(default_factory=list)
-    keys: set[RowKey] = field(default_factory=set)
+    keys: set[ObservationKey] = field(default_factory=set)
     remembered: str | None = None
 
     def remember(self, text: str) -> None:

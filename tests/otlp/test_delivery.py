@@ -43,7 +43,7 @@ def arrived(kelet: OtlpReceiver) -> Counter[tuple[str, str]]:
 
 def keys(kept: Kept) -> Counter[tuple[str, str]]:
     """Return the spans that were settled as accepted."""
-    return Counter((one.key.trace, one.key.row) for one in kept.accepted)
+    return Counter((one.key.trace, one.key.observation) for one in kept.accepted)
 
 
 async def test_all_is_well(kelet: OtlpReceiver, send: Send) -> None:

@@ -39,7 +39,7 @@ def sizes(kelet: OtlpReceiver) -> list[int]:
 def arrived_once(kelet: OtlpReceiver, made: Sending) -> bool:
     """Whether what was settled as accepted is what arrived, each span once."""
     here = sorted((one.trace_id, one.span_id) for one in kelet.spans)
-    told = sorted((one.trace_id, f"{int(one.key.row):016x}") for one in made.kept.accepted)
+    told = sorted((one.trace_id, f"{int(one.key.observation):016x}") for one in made.kept.accepted)
     return here == told and len(set(here)) == len(here)
 
 
@@ -313,7 +313,7 @@ async def test_unknown_project_pauses_its_lane_alone(kelet: OtlpReceiver, send: 
     made = send(**LANES)
     batches = [[encoded(number=n, project="one" if n % 2 else "two")] for n in range(1, 61)]
     left = await send_all(made.delivery, batches)
-    assert sorted(int(key.row) for key in left) == list(range(1, 61, 2))
+    assert sorted(int(key.observation) for key in left) == list(range(1, 61, 2))
     assert len(made.kept.accepted) == 30
     assert len([request for request in kelet.requests if request.project == "one"]) <= 4
     with pytest.raises(SourcePaused, match="'one'"):

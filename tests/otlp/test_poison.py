@@ -153,7 +153,7 @@ async def test_too_large_is_halved(limit: int, kelet: OtlpReceiver, send: Send) 
     batch = spans(200)
     await send_all(made.delivery, [batch])
     assert sorted(numbers(made.kept.accepted)) == list(range(200))
-    assert made.kept.accepted == sorted(batch, key=lambda one: int(one.key.row))
+    assert made.kept.accepted == sorted(batch, key=lambda one: int(one.key.observation))
     assert {request.decoded_size <= limit for request in kelet.requests if request.status == 200} == {True}
 
 

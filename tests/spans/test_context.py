@@ -31,7 +31,7 @@ def test_every_field_from_whichever_row_has_it() -> None:
     assert gather(TRACE, rows) == TraceContext(
         TRACE, session_id="s", user_id="u", trace_name="t", environment="prod", release="r", version="2", tags=("a",),
         metadata={"plan": "gold"}, root_name="root", root_level="DEFAULT", root_seen=True,
-        rows_are="otel",
+        id_kind="otel",
     )  # fmt: skip
 
 
@@ -99,14 +99,14 @@ def test_agents() -> None:
 )
 def test_kind_of_rows(trace_id: str, row_ids: list[str], expected: str) -> None:
     """It decides whether the synthetic root is sent: wrong, and a tree has a root too many, or none."""
-    assert expected == gather(trace_id, [row(row_id, trace_id=trace_id) for row_id in row_ids]).rows_are
+    assert expected == gather(trace_id, [row(row_id, trace_id=trace_id) for row_id in row_ids]).id_kind
 
 
 def test_kind_of_rows_is_remembered() -> None:
     """One legacy row makes the synthetic root needed for good."""
-    known = TraceContext(TRACE, rows_are="other")
-    assert gather(TRACE, [row()], known).rows_are == "other"
-    assert gather(TRACE, [row("obs-1")], TraceContext(TRACE, rows_are="otel")).rows_are == "other"
+    known = TraceContext(TRACE, id_kind="other")
+    assert gather(TRACE, [row()], known).id_kind == "other"
+    assert gather(TRACE, [row("obs-1")], TraceContext(TRACE, id_kind="otel")).id_kind == "other"
 
 
 def test_json_round_trip() -> None:
@@ -114,7 +114,7 @@ def test_json_round_trip() -> None:
     full = TraceContext(
         TRACE, session_id="s", user_id="ü", trace_name="t", environment="prod", release="r", version="2",
         tags=("a", "b"), metadata={"deep": {"a": [1, None]}}, agents={ROOT: "boss"}, root_name="x", root_seen=True,
-        rows_are="otel",
+        id_kind="otel",
     )  # fmt: skip
     assert TraceContext.from_json(TRACE, json.loads(json.dumps(full.as_json()))) == full
 
@@ -131,7 +131,7 @@ def test_json_round_trip() -> None:
 )
 def test_little_is_stored_of_a_large_context(large: dict[str, Any]) -> None:
     """Large metadata makes the state file grow with each trace; or a part of it is taken for all there is."""
-    full = TraceContext(TRACE, user_id="u", root_name="x", root_seen=True, rows_are="otel")
+    full = TraceContext(TRACE, user_id="u", root_name="x", root_seen=True, id_kind="otel")
     stored = replace(full, **large).as_json()
     assert len(json.dumps(stored)) <= MAX_STORED_BYTES
     assert TraceContext.from_json(TRACE, stored) == replace(full, root_seen=False)

@@ -10,7 +10,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as ProtoSpan
 
 from sync_worker.spans.encode import encode, shrink, to_proto
-from sync_worker.spans.model import AttributeValue, EncodedSpan, Event, RowKey, Scope, Span
+from sync_worker.spans.model import AttributeValue, EncodedSpan, Event, ObservationKey, Scope, Span
 from tests.spans.made import T0, TRACE, row
 
 PLAIN = Span(
@@ -82,7 +82,7 @@ def test_what_is_remembered() -> None:
     """The ledger knows a span by its row, not by its own id."""
     span = replace(PLAIN, resource={"service.name": "shop"}, scope=Scope("s", "1", {"public_key": "pk"}))
     found = sent(span)
-    assert (found.key, found.project, found.trace_id) == (RowKey(TRACE, "00000000000000b2"), "shop", TRACE)
+    assert (found.key, found.project, found.trace_id) == (ObservationKey(TRACE, "00000000000000b2"), "shop", TRACE)
     assert (found.start_ms, found.updated_ms) == (T0, T0 + 9)
     assert len(found.fingerprint) == 8
     assert found.size == len(found.span)

@@ -29,66 +29,74 @@ _PYTHON_REPR = ("[", "{", "(")
 class Written:
     """Attributes of the observation itself, those of its trace, and which of them may have been written otherwise."""
 
-    row: Attributes = field(default_factory=dict)
+    observation: Attributes = field(default_factory=dict)
     trace: Attributes = field(default_factory=dict)
     guessed: set[str] = field(default_factory=set)
 
 
 def written(
-    row: Observation, originals: Originals, context: TraceContext, sdk: Sdk, claimed: Container[str] = ()
+    observation: Observation, originals: Originals, context: TraceContext, sdk: Sdk, claimed: Container[str] = ()
 ) -> Written:
-    """Return what the SDK wrote; `claimed` holds the keys of the row's metadata that go out under another name."""
-    usage, is_guess = usage_as_given(row, sdk)
-    given_cost = row.cost and (sdk.is_legacy or not is_cost_computed(row))
+    """Return what the SDK wrote; `claimed` holds the keys of metadata that go out under another name."""
+    usage, is_guess = usage_as_given(observation, sdk)
+    given_cost = observation.cost and (sdk.is_legacy or not is_cost_computed(observation))
     found = Written(
-        row=present(
-            common(row)
+        observation=present(
+            common(observation)
             | {
-                names.OBSERVATION_MODEL_PARAMETERS: _parameters(row, originals),
+                names.OBSERVATION_MODEL_PARAMETERS: _parameters(observation, originals),
                 names.OBSERVATION_USAGE_DETAILS: dump(usage) if usage else None,
-                names.OBSERVATION_COST_DETAILS: dump(row.cost) if given_cost else None,
-                names.IS_APP_ROOT: True if row.is_root and sdk.marks_roots else None,
+                names.OBSERVATION_COST_DETAILS: dump(observation.cost) if given_cost else None,
+                names.IS_APP_ROOT: True if observation.is_root and sdk.marks_roots else None,
             }
-            | (trace_io(row) if sdk.has_trace_io else {})
+            | (trace_io(observation) if sdk.has_trace_io else {})
         ),
-        trace=present(of_any_row(row, context) if sdk.is_legacy else _trace_fields(row, originals, context, sdk)),
+        trace=present(
+            of_any_observation(observation, context)
+            if sdk.is_legacy
+            else _trace_fields(observation, originals, context, sdk)
+        ),
     )
     if is_guess:
         found.guessed.add(names.OBSERVATION_USAGE_DETAILS)
     for key, value in originals.user.items():
         if key not in claimed and not key.startswith(RESERVED_KEY):
-            _metadata(key, value, row, context, sdk, found)
+            _metadata(key, value, observation, context, sdk, found)
     for key in context.handed_down.told:
         if key in context.metadata:
-            found.row.setdefault(_name(names.TRACE_METADATA, key), _of_trace(key, context.metadata[key], context, sdk))
+            found.observation.setdefault(
+                _name(names.TRACE_METADATA, key), _of_trace(key, context.metadata[key], context, sdk)
+            )
     return found
 
 
-def common(row: Observation) -> dict[str, AttributeValue | None]:
+def common(observation: Observation) -> dict[str, AttributeValue | None]:
     """Return the fields that all SDKs write alike."""
     return {
-        names.OBSERVATION_TYPE: row.type.lower(),
-        names.OBSERVATION_LEVEL: None if row.level == "DEFAULT" else row.level,
-        names.OBSERVATION_STATUS_MESSAGE: row.status_message,
-        names.OBSERVATION_INPUT: row.input,
-        names.OBSERVATION_OUTPUT: row.output,
-        names.OBSERVATION_MODEL: row.model,
-        names.OBSERVATION_MODEL_PARAMETERS: dump(typed(row.model_parameters)) if row.model_parameters else None,
-        names.OBSERVATION_USAGE_DETAILS: dump(row.usage) if row.usage else None,
-        names.OBSERVATION_COST_DETAILS: dump(row.cost) if row.cost else None,
+        names.OBSERVATION_TYPE: observation.type.lower(),
+        names.OBSERVATION_LEVEL: None if observation.level == "DEFAULT" else observation.level,
+        names.OBSERVATION_STATUS_MESSAGE: observation.status_message,
+        names.OBSERVATION_INPUT: observation.input,
+        names.OBSERVATION_OUTPUT: observation.output,
+        names.OBSERVATION_MODEL: observation.model,
+        names.OBSERVATION_MODEL_PARAMETERS: dump(typed(observation.model_parameters))
+        if observation.model_parameters
+        else None,
+        names.OBSERVATION_USAGE_DETAILS: dump(observation.usage) if observation.usage else None,
+        names.OBSERVATION_COST_DETAILS: dump(observation.cost) if observation.cost else None,
         names.OBSERVATION_COMPLETION_START_TIME: (
-            None if row.completion_start_ms is None else f'"{iso_time(row.completion_start_ms)}"'
+            None if observation.completion_start_ms is None else f'"{iso_time(observation.completion_start_ms)}"'
         ),
-        names.OBSERVATION_PROMPT_NAME: row.prompt_name,
-        names.OBSERVATION_PROMPT_VERSION: row.prompt_version,
+        names.OBSERVATION_PROMPT_NAME: observation.prompt_name,
+        names.OBSERVATION_PROMPT_VERSION: observation.prompt_version,
     }
 
 
-def trace_io(row: Observation) -> dict[str, AttributeValue | None]:
-    """Return the trace's own input and output, where they are not the row's: Langfuse shows a root's as its trace's."""
+def trace_io(observation: Observation) -> dict[str, AttributeValue | None]:
+    """Return the trace's own input and output, where they differ: Langfuse shows a root's as its trace's."""
     return {
-        TRACE_INPUT: row.trace_input if row.trace_input != row.input else None,
-        TRACE_OUTPUT: row.trace_output if row.trace_output != row.output else None,
+        TRACE_INPUT: observation.trace_input if observation.trace_input != observation.input else None,
+        TRACE_OUTPUT: observation.trace_output if observation.trace_output != observation.output else None,
     }
 
 
@@ -104,71 +112,73 @@ def _untold(text: str) -> Any:
     return value if is_json else text
 
 
-def _parameters(row: Observation, originals: Originals) -> str | None:
-    if row.model_parameters:
-        return dump(typed(row.model_parameters))
-    is_langchain_call = row.type == "GENERATION" and "ls_model_type" in originals.user
-    return "{}" if is_langchain_call or _is_openai_embedding(row) else None  # both write what they were not given
+def _parameters(observation: Observation, originals: Originals) -> str | None:
+    if observation.model_parameters:
+        return dump(typed(observation.model_parameters))
+    is_langchain_call = observation.type == "GENERATION" and "ls_model_type" in originals.user
+    return (
+        "{}" if is_langchain_call or _is_openai_embedding(observation) else None
+    )  # both write what they were not given
 
 
-def _is_openai_embedding(row: Observation) -> bool:
+def _is_openai_embedding(observation: Observation) -> bool:
     """Whether the OpenAI drop-in wrote an embedding: it tells the size of the answer instead of the answer."""
-    if row.type != "EMBEDDING" or not row.output or row.output[:1] != "{":
+    if observation.type != "EMBEDDING" or not observation.output or observation.output[:1] != "{":
         return False
-    is_json, value = parse(row.output)
+    is_json, value = parse(observation.output)
     return is_json and isinstance(value, dict) and value.keys() == {"dimensions", "count"}
 
 
 def _trace_fields(
-    row: Observation, originals: Originals, context: TraceContext, sdk: Sdk
+    observation: Observation, originals: Originals, context: TraceContext, sdk: Sdk
 ) -> dict[str, AttributeValue | None]:
     resource = originals.resource
-    named_by_server = row.trace_name in _names_by_server(row, context)
-    on_resource = sdk.language == "python" and sdk.major < 4 and row.release == resource.get(names.RELEASE)
+    named_by_server = observation.trace_name in _names_by_server(observation, context)
+    on_resource = sdk.language == "python" and sdk.major < 4 and observation.release == resource.get(names.RELEASE)
     return {
-        names.TRACE_NAME: None if named_by_server else row.trace_name,
-        names.TRACE_TAGS: list(row.tags) or None if "langfuse_tags" not in originals.user else None,
-        names.TRACE_PUBLIC: True if row.public else None,
-        names.ENVIRONMENT: None if row.environment == _NO_ENVIRONMENT else row.environment,
-        names.RELEASE: None if on_resource else row.release,
-        names.VERSION: None if row.version == resource.get("service.version") else row.version,
+        names.TRACE_NAME: None if named_by_server else observation.trace_name,
+        names.TRACE_TAGS: list(observation.tags) or None if "langfuse_tags" not in originals.user else None,
+        names.TRACE_PUBLIC: True if observation.public else None,
+        names.ENVIRONMENT: None if observation.environment == _NO_ENVIRONMENT else observation.environment,
+        names.RELEASE: None if on_resource else observation.release,
+        names.VERSION: None if observation.version == resource.get("service.version") else observation.version,
     }
 
 
-def _names_by_server(row: Observation, context: TraceContext) -> set[str | None]:
-    """Return the names that Langfuse gives the trace of a row by itself, the root's; v1 tells them of every row."""
-    if row.is_trace_root or source_parent_id(context.trace_id, row.id, row.parent_id) is None:
-        return {row.name}
-    return {context.root_name or row.name} if row.api == "v1" else set()
+def _names_by_server(observation: Observation, context: TraceContext) -> set[str | None]:
+    """Return the names that Langfuse gives a trace by itself, the root's; v1 gives them for every observation."""
+    if observation.is_trace_root or source_parent_id(context.trace_id, observation.id, observation.parent_id) is None:
+        return {observation.name}
+    return {context.root_name or observation.name} if observation.api == "v1" else set()
 
 
-def of_any_row(row: Observation, context: TraceContext) -> dict[str, AttributeValue | None]:
-    """Return the trace's fields for a row that may not hold them itself: its trace does."""
+def of_any_observation(observation: Observation, context: TraceContext) -> dict[str, AttributeValue | None]:
+    """Return the trace's fields for an observation that may not hold them itself: its trace does."""
     return {
-        names.TRACE_NAME: row.trace_name or context.trace_name or context.root_name,
-        names.TRACE_TAGS: list(row.tags or context.tags) or None,
-        names.TRACE_PUBLIC: True if row.public or context.public else None,
-        names.ENVIRONMENT: row.environment or context.environment,
-        names.RELEASE: row.release or context.release,
-        names.VERSION: row.version or context.version,
+        names.TRACE_NAME: observation.trace_name or context.trace_name or context.root_name,
+        names.TRACE_TAGS: list(observation.tags or context.tags) or None,
+        names.TRACE_PUBLIC: True if observation.public or context.public else None,
+        names.ENVIRONMENT: observation.environment or context.environment,
+        names.RELEASE: observation.release or context.release,
+        names.VERSION: observation.version or context.version,
     }
 
 
-def _metadata(key: str, value: Any, row: Observation, context: TraceContext, sdk: Sdk, found: Written) -> None:
+def _metadata(key: str, value: Any, observation: Observation, context: TraceContext, sdk: Sdk, found: Written) -> None:
     own_key, trace_key = _name(names.OBSERVATION_METADATA, key), _name(names.TRACE_METADATA, key)
     handed_down = context.handed_down
-    if sdk.is_legacy and row.is_synthetic_root:  # its metadata is the trace's
-        found.row[trace_key] = _of_trace(key, value, context, sdk)
-    elif row.api == "v1":  # the trace tells its own, which is not among this
-        found.row[own_key] = sdk.metadata(value)
+    if sdk.is_legacy and observation.is_synthetic_root:  # its metadata is the trace's
+        found.observation[trace_key] = _of_trace(key, value, context, sdk)
+    elif observation.api == "v1":  # the trace tells its own, which is not among this
+        found.observation[own_key] = sdk.metadata(value)
     elif handed_down.holds(key, value):
-        found.row[trace_key] = _of_trace(key, value, context, sdk)
-        if key in handed_down.both and _shows_own(key, value, row, sdk):
-            found.row[own_key] = sdk.metadata(value)
+        found.observation[trace_key] = _of_trace(key, value, context, sdk)
+        if key in handed_down.both and _shows_own(key, value, observation, sdk):
+            found.observation[own_key] = sdk.metadata(value)
     else:
-        found.row[own_key] = sdk.metadata(value)
-        if sdk.updates_traces and not handed_down.fields and _tells_of_trace(row):
-            found.row[trace_key] = sdk.metadata(value)
+        found.observation[own_key] = sdk.metadata(value)
+        if sdk.updates_traces and not handed_down.fields and _tells_of_trace(observation):
+            found.observation[trace_key] = sdk.metadata(value)
             found.guessed |= {own_key, trace_key}
 
 
@@ -182,20 +192,20 @@ def _name(prefix: str, key: str) -> str:
     return f"{prefix}.{key}" if key else prefix
 
 
-def _shows_own(key: str, value: Any, row: Observation, sdk: Sdk) -> bool:
+def _shows_own(key: str, value: Any, observation: Observation, sdk: Sdk) -> bool:
     """Whether the value that was handed down is the observation's own too, which it hides.
 
     LangChain sets `ls_…` anew for each model call. Python's SDK 4 hands down str() of a value, which is not its own.
     """
-    if key.startswith("ls_") and row.type == "GENERATION":
+    if key.startswith("ls_") and observation.type == "GENERATION":
         return False
     as_python = isinstance(value, str) and (value in {"True", "False", "None"} or value.startswith(_PYTHON_REPR))
     return sdk.major >= 5 or not as_python
 
 
-def _tells_of_trace(row: Observation) -> bool:
+def _tells_of_trace(observation: Observation) -> bool:
     """Whether a span told its trace's fields: its metadata may be the trace's as well as its own."""
-    return bool(row.user_id or row.session_id or row.tags or row.public)
+    return bool(observation.user_id or observation.session_id or observation.tags or observation.public)
 
 
 def present(found: Mapping[str, AttributeValue | None]) -> Attributes:

@@ -1,10 +1,10 @@
 """Metadata that an SDK hands down from a span to all below it.
 
-The v2 API shows it merged with the observations' own, so a row does not tell which is which: what a span has in common
-with its parent was handed down. The v1 API shows it on the trace alone, that is on the synthetic root, together with
-the real root's own; rows of the ingestion API have no other root, and v2 merges its metadata into each of them.
-LangChain hands its own metadata down as well: the Python handler writes what its outermost chain is given under both
-names, the others only as the observation's.
+The v2 API shows it merged with the observations' own, so an observation does not tell which is which: what a span has
+in common with its parent was handed down. The v1 API shows it on the trace alone, that is on the synthetic root,
+together with the real root's own; observations of the ingestion API have no other root, and v2 merges its metadata into
+each of them. LangChain hands its own metadata down as well: the Python handler writes what its outermost chain is given
+under both names, the others only as the observation's.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ _CHAINS = frozenset({"CHAIN", "AGENT"})
 class HandedDown:
     """By key, the values (as JSON text, long ones by their hash) that were handed down.
 
-    `both` names the keys that stand under both names; `told` those that the trace tells, whether or not a row shows
-    them. `fields` says whether a session, user or tags were handed down: then a span that has them need not have told
-    them itself.
+    `both` names the keys that stand under both names; `told` those that the trace tells, whether or not an observation
+    shows them. `fields` says whether a session, user or tags were handed down: then a span that has them need not have
+    told them itself.
     """
 
     values: dict[str, list[str]] = field(default_factory=dict)
@@ -55,58 +55,62 @@ class HandedDown:
         return key in self.values and _short(dump(value)) in self.values[key]
 
 
-def handed_down(rows: Iterable[Observation], known: HandedDown) -> HandedDown:
-    """Return what the rows of a trace show to be handed down, added to what was known."""
+def handed_down(observations: Iterable[Observation], known: HandedDown) -> HandedDown:
+    """Return what the observations of a trace show to be handed down, added to what was known."""
     found = HandedDown(
         {key: list(texts) for key, texts in known.values.items()}, list(known.both), list(known.told), known.fields
     )
-    rows = list(rows)
-    synthetic = next((row for row in rows if row.is_synthetic_root), None)
+    observations = list(observations)
+    synthetic = next((observation for observation in observations if observation.is_synthetic_root), None)
     said = {} if synthetic is None else _texts(own_metadata(synthetic.metadata), any_length=True)
-    _add_told(found, _of_trace_alone(said, rows))
+    _add_told(found, _of_trace_alone(said, observations))
     told: dict[str, Observation] = {}
     own: dict[str, dict[str, str]] = {}
     members: list[tuple[Observation, Sdk]] = []
     is_langchain = False
-    for row in rows:
-        if names_sdk(row.metadata):
-            originals = take_apart(row.metadata)
+    for observation in observations:
+        if names_sdk(observation.metadata):
+            originals = take_apart(observation.metadata)
             sdk = sdk_of(originals)
             if sdk is not None and not sdk.is_legacy:
-                members.append((row, sdk))
-                own[row.id] = _texts(originals.user, any_length=sdk.updates_traces)
-                told[row.id] = row
+                members.append((observation, sdk))
+                own[observation.id] = _texts(originals.user, any_length=sdk.updates_traces)
+                told[observation.id] = observation
                 is_langchain = is_langchain or not _LANGCHAIN.isdisjoint(originals.user)
     chains = _chains(members, own) if is_langchain else set()
-    for row, sdk in members:
-        above = own.get(row.parent_id or "", {})
-        found.fields = found.fields or _share_fields(row, told.get(row.parent_id or ""))
-        shared = {key: text for key, text in own[row.id].items() if above.get(key) == text}
-        if row.parent_id in chains or (is_langchain and (sdk.language != "python" or sdk.major < 4)):
+    for observation, sdk in members:
+        above = own.get(observation.parent_id or "", {})
+        found.fields = found.fields or _share_fields(observation, told.get(observation.parent_id or ""))
+        shared = {key: text for key, text in own[observation.id].items() if above.get(key) == text}
+        if observation.parent_id in chains or (is_langchain and (sdk.language != "python" or sdk.major < 4)):
             continue  # LangChain's own inheritance
-        if row.id in chains:
-            given = {key: text for key, text in own[row.id].items() if key not in _PER_RUN and key not in shared}
+        if observation.id in chains:
+            given = {
+                key: text for key, text in own[observation.id].items() if key not in _PER_RUN and key not in shared
+            }
             found.both += [key for key in given if key not in found.both][: _MAX_KEYS - len(found.both)]
-            if row.api == "v1":
+            if observation.api == "v1":
                 _add_told(found, given)
             _add(found, given)
-        if row.api != "v1":
+        if observation.api != "v1":
             _add(found, shared)
     _add_told(found, {key: text for key, text in said.items() if text in found.values.get(key, ())})
     return found
 
 
-def _of_trace_alone(said: Mapping[str, str], rows: Sequence[Observation]) -> Mapping[str, str]:
+def _of_trace_alone(said: Mapping[str, str], observations: Sequence[Observation]) -> Mapping[str, str]:
     """Return what the synthetic root says that is not the real root's own; nothing where that cannot be told.
 
-    Rows of v2 that came over OpenTelemetry show it all, their real root too.
+    Observations of v2 that came over OpenTelemetry show it all, their real root too.
     """
-    if not any(row.came_over_otel for row in rows):
+    if not any(observation.came_over_otel for observation in observations):
         return said
-    roots = [row for row in rows if row.is_trace_root and not row.is_synthetic_root]
-    if not said or not roots or any(row.api != "v1" for row in roots):
+    roots = [
+        observation for observation in observations if observation.is_trace_root and not observation.is_synthetic_root
+    ]
+    if not said or not roots or any(observation.api != "v1" for observation in roots):
         return {}
-    theirs = [_texts(own_metadata(row.metadata), any_length=True) for row in roots]
+    theirs = [_texts(own_metadata(observation.metadata), any_length=True) for observation in roots]
     return {key: text for key, text in said.items() if all(own.get(key) != text for own in theirs)}
 
 
@@ -115,32 +119,36 @@ def _add_told(found: HandedDown, given: Mapping[str, str]) -> None:
     _add(found, given)
 
 
-def _share_fields(row: Observation, parent: Observation | None) -> bool:
-    if parent is None or parent is row:
+def _share_fields(observation: Observation, parent: Observation | None) -> bool:
+    if parent is None or parent is observation:
         return False
-    pairs = ((row.session_id, parent.session_id), (row.user_id, parent.user_id), (row.tags, parent.tags))
+    pairs = (
+        (observation.session_id, parent.session_id),
+        (observation.user_id, parent.user_id),
+        (observation.tags, parent.tags),
+    )
     return any(one and one == other for one, other in pairs)
 
 
 def _chains(members: Sequence[tuple[Observation, Sdk]], own: Mapping[str, Mapping[str, str]]) -> set[str]:
-    """Return the rows at or below LangChain's outermost chains."""
+    """Return the observations at or below LangChain's outermost chains."""
     below: dict[str, list[str]] = {}
-    for row, _ in members:
-        below.setdefault(row.parent_id or "", []).append(row.id)
+    for observation, _ in members:
+        below.setdefault(observation.parent_id or "", []).append(observation.id)
     found: set[str] = set()
-    pending = [row.id for row, sdk in members if _is_outermost(row, own[row.id], sdk)]
+    pending = [observation.id for observation, sdk in members if _is_outermost(observation, own[observation.id], sdk)]
     while pending:
-        row_id = pending.pop()
-        if row_id not in found:
-            found.add(row_id)
-            pending += below.get(row_id, ())
+        observation_id = pending.pop()
+        if observation_id not in found:
+            found.add(observation_id)
+            pending += below.get(observation_id, ())
     return found
 
 
-def _is_outermost(row: Observation, own: Mapping[str, str], sdk: Sdk) -> bool:
-    """Whether a row is LangChain's outermost chain; before 4.5 the handler did not mark it."""
-    is_marked = own.get("is_langchain_root") == "true" or (sdk.version < (4, 5) and row.is_trace_root)
-    return is_marked and row.type in _CHAINS
+def _is_outermost(observation: Observation, own: Mapping[str, str], sdk: Sdk) -> bool:
+    """Whether an observation is LangChain's outermost chain; before 4.5 the handler did not mark it."""
+    is_marked = own.get("is_langchain_root") == "true" or (sdk.version < (4, 5) and observation.is_trace_root)
+    return is_marked and observation.type in _CHAINS
 
 
 def _texts(metadata: Mapping[str, object], *, any_length: bool) -> dict[str, str]:

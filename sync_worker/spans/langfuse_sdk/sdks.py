@@ -18,7 +18,7 @@ _INT64 = 2**63
 
 @dataclass(frozen=True, slots=True)
 class Sdk:
-    """One of Langfuse's SDKs by language and version. `is_legacy`: the row came by the ingestion API, without spans."""
+    """One of Langfuse's SDKs by language and version. `is_legacy`: it came by the ingestion API, without spans."""
 
     language: Literal["python", "js"]
     version: Version
@@ -61,7 +61,7 @@ class Sdk:
         return value if isinstance(value, str) else dump(value)
 
 
-#: Rows of the ingestion API go out as the last Python SDK would have written them that still took plain values.
+#: Observations of the ingestion API go out as the last Python SDK would have written them that still took plain values.
 LEGACY = Sdk("python", (4, 18), is_legacy=True)
 
 
@@ -73,7 +73,7 @@ def names_sdk(metadata: Mapping[str, Any]) -> bool:
 
 
 def sdk_of(originals: Originals) -> Sdk | None:
-    """Return the SDK of Langfuse that wrote a row; None for spans of other instrumentations."""
+    """Return the SDK of Langfuse that wrote an observation; None for spans of other instrumentations."""
     scope = originals.scope
     if scope is None:
         return None if originals.resource else LEGACY

@@ -21,13 +21,13 @@ _RESPONSES = frozenset({"input_cached_tokens", "input_cache_write_tokens", "outp
 _ROUNDING = 1e-12  # the server keeps twelve decimals
 
 
-def usage_as_given(row: Observation, sdk: Sdk) -> tuple[Mapping[str, Any], bool]:
+def usage_as_given(observation: Observation, sdk: Sdk) -> tuple[Mapping[str, Any], bool]:
     """Return the usage as the SDK wrote it, and whether that is a guess."""
-    usage = row.usage
+    usage = observation.usage
     if sdk.is_legacy or not usage:
         return usage, False
-    if sdk.language == "python" and _is_of_drop_in(row):
-        return _openai(row), True
+    if sdk.language == "python" and _is_of_drop_in(observation):
+        return _openai(observation), True
     *others, last = usage
     if last != "total" or not others or sum(usage[key] for key in others) != usage[last]:
         return usage, False
@@ -36,27 +36,29 @@ def usage_as_given(row: Observation, sdk: Sdk) -> tuple[Mapping[str, Any], bool]
     return usage, True
 
 
-def _is_of_drop_in(row: Observation) -> bool:
-    first, details = list(row.usage)[:3], list(row.usage)[3:]
+def _is_of_drop_in(observation: Observation) -> bool:
+    first, details = list(observation.usage)[:3], list(observation.usage)[3:]
     return (
-        row.type == "GENERATION"
-        and row.model_parameters.keys() >= _DROP_IN
+        observation.type == "GENERATION"
+        and observation.model_parameters.keys() >= _DROP_IN
         and first == ["input", "output", "total"]
         and bool(details)
         and all(key.startswith(("input_", "output_")) and key.endswith("_tokens") for key in details)
-        and sum(count for key, count in row.usage.items() if key != "total") == row.usage["total"]
+        and sum(count for key, count in observation.usage.items() if key != "total") == observation.usage["total"]
     )
 
 
-def _openai(row: Observation) -> dict[str, Any]:
+def _openai(observation: Observation) -> dict[str, Any]:
     """Put the counts together again as OpenAI gave them: a count holds its details."""
-    details = list(row.usage)[3:]
-    is_response = _RESPONSES.issuperset(details) and _is_response(row.output)
+    details = list(observation.usage)[3:]
+    is_response = _RESPONSES.issuperset(details) and _is_response(observation.output)
     words = ("input", "output") if is_response else ("prompt", "completion")
-    found: dict[str, Any] = {"total_tokens": row.usage["total"]}
+    found: dict[str, Any] = {"total_tokens": observation.usage["total"]}
     for bucket, word in zip(("input", "output"), words, strict=True):
-        parts = {key.removeprefix(bucket + "_"): row.usage[key] for key in details if key.startswith(bucket + "_")}
-        found[f"{word}_tokens"] = row.usage[bucket] + sum(parts.values())
+        parts = {
+            key.removeprefix(bucket + "_"): observation.usage[key] for key in details if key.startswith(bucket + "_")
+        }
+        found[f"{word}_tokens"] = observation.usage[bucket] + sum(parts.values())
         if parts:
             found[f"{word}_tokens_details"] = parts
     return found
@@ -69,13 +71,15 @@ def _is_response(output: str | None) -> bool:
     return is_json and bool(items) and all(isinstance(item, dict) and "type" in item for item in items)
 
 
-def is_cost_computed(row: Observation) -> bool:
+def is_cost_computed(observation: Observation) -> bool:
     """Whether the server computed the cost from the usage and its prices, so that none was given."""
-    if not row.cost.keys() - {"total"} <= row.usage.keys():
+    if not observation.cost.keys() - {"total"} <= observation.usage.keys():
         return False
-    known = [key for key in ("input", "output", "total") if key in row.prices and row.usage.get(key)]
+    known = [key for key in ("input", "output", "total") if key in observation.prices and observation.usage.get(key)]
     return bool(known) and all(
-        key in row.cost
-        and math.isclose(row.cost[key], row.usage[key] * row.prices[key], rel_tol=1e-6, abs_tol=_ROUNDING)
+        key in observation.cost
+        and math.isclose(
+            observation.cost[key], observation.usage[key] * observation.prices[key], rel_tol=1e-6, abs_tol=_ROUNDING
+        )
         for key in known
     )

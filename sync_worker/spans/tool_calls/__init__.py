@@ -57,33 +57,33 @@ class _Told(NamedTuple):
 
 @dataclass(slots=True)
 class ToolCall:
-    """What a tool's row says in GenAI's words; `guessed` names attributes that stayed as the framework wrote them."""
+    """A tool's observation in GenAI's words; `guessed` names attributes that stayed as the framework wrote them."""
 
     attributes: Attributes = field(default_factory=dict)
     guessed: list[str] = field(default_factory=list)
 
 
-def is_tool(row: Observation, originals: Mapping[str, AttributeValue]) -> bool:
-    """Whether a row is the run of a tool; Langfuse has no type for those that Traceloop's decorator alone marks."""
-    return row.type == "TOOL" or (row.type == "SPAN" and originals.get("traceloop.span.kind") == "tool")
+def is_tool(observation: Observation, originals: Mapping[str, AttributeValue]) -> bool:
+    """Whether an observation is the run of a tool; Langfuse has no type for those that Traceloop's decorator marks."""
+    return observation.type == "TOOL" or (observation.type == "SPAN" and originals.get("traceloop.span.kind") == "tool")
 
 
-def tool_call(row: Observation, originals: Mapping[str, AttributeValue]) -> ToolCall:
-    """Return the attributes of a tool's row."""
-    name = _first(originals, _NAMES) or (row.name or "").removeprefix(_OPERATION)
-    asked = _read(row.input)
+def tool_call(observation: Observation, originals: Mapping[str, AttributeValue]) -> ToolCall:
+    """Return the attributes of a tool's observation."""
+    name = _first(originals, _NAMES) or (observation.name or "").removeprefix(_OPERATION)
+    asked = _read(observation.input)
     told = None if asked is None else event_arguments(asked.value)
     arguments, asked_id = _unwrapped(asked, told, lambda value: arguments_in(value, name))
-    answered = _read(row.output, *_MARKS)
+    answered = _read(observation.output, *_MARKS)
     told = event_result(answered.value) if answered is not None and told is not None else None
     result, answered_id = _unwrapped(answered, told, result_in)
     found = ToolCall()
-    call_id = _first(originals, _CALL_IDS) or _of_metadata(row) or asked_id or answered_id
+    call_id = _first(originals, _CALL_IDS) or _of_metadata(observation) or asked_id or answered_id
     for key, value in (
         (NAME, name),
         (CALL_ID, None if call_id == _NO_ID else call_id),
         (ARGUMENTS, _first(originals, _ARGUMENTS) if arguments is None else _json_of(arguments)),
-        (RESULT, None if result is None else _json_of(result) if result is not answered else row.output),
+        (RESULT, None if result is None else _json_of(result) if result is not answered else observation.output),
     ):
         if value:
             found.attributes[key] = value
@@ -153,7 +153,7 @@ def _first(originals: Mapping[str, AttributeValue], keys: tuple[str, ...]) -> st
     return None
 
 
-def _of_metadata(row: Observation) -> str | None:
+def _of_metadata(observation: Observation) -> str | None:
     """Return the id that LangChain's callback for Langfuse puts into the metadata."""
-    told = row.metadata.get("tool_call_id")
+    told = observation.metadata.get("tool_call_id")
     return told if isinstance(told, str) and told else None

@@ -43,9 +43,9 @@ VOCABULARIES: tuple[Vocabulary, ...] = (
 )
 
 
-def rebuilt(row: Observation, originals: Originals, context: TraceContext) -> Rebuilt:
-    """Return what Langfuse consumed of a row's original attributes; nothing where its vocabulary is unknown."""
+def rebuilt(observation: Observation, originals: Originals, context: TraceContext) -> Rebuilt:
+    """Return what Langfuse consumed of the original attributes; nothing where the convention is unknown."""
     for vocabulary in VOCABULARIES:
         if vocabulary.speaks(originals):
-            return vocabulary.rebuild(row, originals, context)
+            return vocabulary.rebuild(observation, originals, context)
     return Rebuilt()

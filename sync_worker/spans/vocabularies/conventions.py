@@ -42,21 +42,21 @@ def as_text(texts: list[str]) -> str:
     return texts[0] if len(texts) == 1 else as_parts(texts)
 
 
-def rebuild(row: Observation, originals: Originals, context: TraceContext) -> Rebuilt:
+def rebuild(observation: Observation, originals: Originals, context: TraceContext) -> Rebuilt:
     """Put back what a span in the conventions had, of whatever version."""
-    return rebuild_with(as_parts, row, originals)
+    return rebuild_with(as_parts, observation, originals)
 
 
-def rebuild_with(write: Instructions, row: Observation, originals: Originals) -> Rebuilt:
+def rebuild_with(write: Instructions, observation: Observation, originals: Originals) -> Rebuilt:
     """Do the same for a maker that writes system instructions in a way of its own."""
     if is_tool_call(originals):
         found = Rebuilt()
-        put_tool_call(row, found)
+        put_tool_call(observation, found)
         return found
-    text, tools = take_tools(row.input)
+    text, tools = take_tools(observation.input)
     newer = _PROVIDER in originals.attributes
-    if prompts.holds(text, row.output, originals):
-        found = prompts.flattened(text, row.output)
+    if prompts.holds(text, observation.output, originals):
+        found = prompts.flattened(text, observation.output)
         if newer:  # a span of newer conventions with `gen_ai.prompt.name` and the like
             found.lost |= {INPUT, OUTPUT}
     else:
@@ -64,9 +64,9 @@ def rebuild_with(write: Instructions, row: Observation, originals: Originals) ->
         system = put_input(text, found, write=write, newer=newer)
         if write is as_parts and (len(system) > 1 or "\n" in "".join(system)):
             found.guessed.add(SYSTEM)  # several parts, joined by line breaks, and one that has some look the same
-        answered = conversation(row.output)
-        if row.output and answered is not None and _is_attribute(row.output, answered, newer=newer):
-            found.attributes[OUTPUT] = row.output
+        answered = conversation(observation.output)
+        if observation.output and answered is not None and _is_attribute(observation.output, answered, newer=newer):
+            found.attributes[OUTPUT] = observation.output
     if tools is not None:
         found.attributes[TOOLS] = dump(tools)
     return found
@@ -77,16 +77,16 @@ def is_tool_call(originals: Originals) -> bool:
     return originals.attributes.get("gen_ai.operation.name") == "execute_tool" or _CALL_ID in originals.attributes
 
 
-def put_tool_call(row: Observation, found: Rebuilt) -> None:
+def put_tool_call(observation: Observation, found: Rebuilt) -> None:
     """Put arguments and result back; Langfuse keeps messages that tell them too (Strands 1.62.0) in their place.
 
     Where it made input and output of span events, as of Strands before and of others, the span had neither.
     """
-    if _is_of_events(row.input):
+    if _is_of_events(observation.input):
         return
     sides = (
-        (row.input, INPUT, ARGUMENTS, "tool_call", ("arguments",)),
-        (row.output, OUTPUT, RESULT, "tool_call_response", ("response", "result")),
+        (observation.input, INPUT, ARGUMENTS, "tool_call", ("arguments",)),
+        (observation.output, OUTPUT, RESULT, "tool_call_response", ("response", "result")),
     )
     for text, messages, plain, kind, keys in sides:
         said = _only_part(conversation(text) or [], kind)

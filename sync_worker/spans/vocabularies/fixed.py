@@ -24,20 +24,24 @@ _LIVEKIT: Mapping[str, Keys] = {
 
 
 def _fixed(keys: Keys) -> Callable[[Observation, Originals, TraceContext], Rebuilt]:
-    return lambda row, originals, context: Rebuilt.of(row, *keys)
+    return lambda observation, originals, context: Rebuilt.of(observation, *keys)
 
 
-def _livekit(row: Observation, originals: Originals, context: TraceContext) -> Rebuilt:
+def _livekit(observation: Observation, originals: Originals, context: TraceContext) -> Rebuilt:
     """Put back what a span of that name had; later versions speak the conventions on model calls and tools."""
     if any(key.startswith("lk.pii.") for key in originals.attributes):
         named = originals.attributes.get("gen_ai.operation.name")
-        return conventions.rebuild(row, originals, context) if named == "execute_tool" or _has_parts(row) else Rebuilt()
-    return Rebuilt.of(row, *_LIVEKIT.get(row.name or "", (None, None)))
+        return (
+            conventions.rebuild(observation, originals, context)
+            if named == "execute_tool" or _has_parts(observation)
+            else Rebuilt()
+        )
+    return Rebuilt.of(observation, *_LIVEKIT.get(observation.name or "", (None, None)))
 
 
-def _has_parts(row: Observation) -> bool:
+def _has_parts(observation: Observation) -> bool:
     """Whether input and output are the conventions' messages; earlier model calls had events, which look alike."""
-    return _are_in_parts(row.input) and _are_in_parts(row.output)
+    return _are_in_parts(observation.input) and _are_in_parts(observation.output)
 
 
 def _are_in_parts(text: str | None) -> bool:

@@ -15,13 +15,13 @@ from sync_worker.spans.vocabularies.vocabulary import Rebuilt, Vocabulary
 _IN_PARTS = frozenset({"model", "background-model"})
 
 
-def _rebuild(row: Observation, originals: Originals, context: TraceContext) -> Rebuilt:
+def _rebuild(observation: Observation, originals: Originals, context: TraceContext) -> Rebuilt:
     found = Rebuilt()
     if str(originals.attributes.get("genkit:metadata:subtype")) in _IN_PARTS:
         return found
-    if row.input:
-        found.attributes["genkit:input"] = row.input if parse(row.input)[0] else dump(row.input)
-    found.put("genkit:output", row.output)
+    if observation.input:
+        found.attributes["genkit:input"] = observation.input if parse(observation.input)[0] else dump(observation.input)
+    found.put("genkit:output", observation.output)
     return found
 
 

@@ -22,21 +22,23 @@ ARGUMENTS, ANSWER = f"{GOOGLE_ADK}.tool_call_args", f"{GOOGLE_ADK}.tool_response
 _ALIGNED, _CHOOSES = (2, 13), (2, 6)
 
 
-def rebuild(row: Observation, originals: Originals, context: TraceContext) -> Rebuilt:
+def rebuild(observation: Observation, originals: Originals, context: TraceContext) -> Rebuilt:
     """Put request and response, or arguments and answer of a tool, back."""
-    if row.name == "call_llm":
-        return Rebuilt.of(row, REQUEST, RESPONSE)
-    if originals.attributes.get("gen_ai.operation.name") == "execute_tool" and (row.input or row.output):
-        return _tool(row, originals, context)
-    return conventions.rebuild(row, originals, context)
+    if observation.name == "call_llm":
+        return Rebuilt.of(observation, REQUEST, RESPONSE)
+    if originals.attributes.get("gen_ai.operation.name") == "execute_tool" and (
+        observation.input or observation.output
+    ):
+        return _tool(observation, originals, context)
+    return conventions.rebuild(observation, originals, context)
 
 
-def _tool(row: Observation, originals: Originals, context: TraceContext) -> Rebuilt:
+def _tool(observation: Observation, originals: Originals, context: TraceContext) -> Rebuilt:
     version = version_of(originals.scope)  # the first ones did not name it
     older_trace = context.root_name == "invocation"
     if version >= _ALIGNED and not older_trace:
-        return conventions.rebuild(row, originals, context)
-    found = Rebuilt.of(row, ARGUMENTS, ANSWER)
+        return conventions.rebuild(observation, originals, context)
+    found = Rebuilt.of(observation, ARGUMENTS, ANSWER)
     found.attributes |= {REQUEST: "{}", RESPONSE: "{}"}
     if version >= _CHOOSES and not older_trace:
         found.guessed |= found.attributes.keys()

@@ -29,30 +29,33 @@ _OUTPUT = "llm.output_messages"
 _SUMMARY = "reasoning_summary"
 
 
-def rebuild(row: Observation, originals: Originals, context: TraceContext) -> Rebuilt:
+def rebuild(observation: Observation, originals: Originals, context: TraceContext) -> Rebuilt:
     """Put back what Langfuse consumed of a span that LiteLLM made."""
     if _LANGFUSE_TYPE in originals.attributes:
-        return _callback(row, originals)
-    if prompts.holds(row.input, row.output, originals):
-        found = prompts.flattened(row.input, row.output)
+        return _callback(observation, originals)
+    if prompts.holds(observation.input, observation.output, originals):
+        found = prompts.flattened(observation.input, observation.output)
         if not any(key.endswith((".role", ".content")) for key in found.attributes):
             found.lost.add(conventions.INPUT)
             found.guessed.add(conventions.OUTPUT)  # the calls are there, without their ids
         return found
-    return conventions.rebuild_with(conventions.as_text, row, originals)
+    return conventions.rebuild_with(conventions.as_text, observation, originals)
 
 
-def _callback(row: Observation, originals: Originals) -> Rebuilt:
-    """Put back what the callback wrote beside input and output, which go out under Langfuse's names as of any row."""
+def _callback(observation: Observation, originals: Originals) -> Rebuilt:
+    """Put back what the callback wrote beside input and output, which go out under Langfuse's names as always."""
     found = Rebuilt()
-    is_json, said = parse(row.output) if row.output else (False, None)
+    is_json, said = parse(observation.output) if observation.output else (False, None)
     if is_json and isinstance(said, dict) and isinstance(said.get("role"), str):
         _answer(said, found)
     elif is_json and isinstance(said, list):
         _items(said, str(originals.attributes.get("llm.request.type")), found)
     started = f"litellm-{originals.attributes.get('llm.request.type')}"
     if originals.attributes.get("langfuse.trace.name") == started:  # it began the trace, and told its input and output
-        for key, mask, text in (("input", _MASK_INPUT, row.input), ("output", _MASK_OUTPUT, row.output)):
+        for key, mask, text in (
+            ("input", _MASK_INPUT, observation.input),
+            ("output", _MASK_OUTPUT, observation.output),
+        ):
             if mask not in originals.attributes:
                 found.put(f"langfuse.trace.{key}", text)
     return found

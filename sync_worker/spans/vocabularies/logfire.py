@@ -58,22 +58,22 @@ def _event(text: str | None) -> dict[str, Any] | None:
     return value if is_json and isinstance(value, dict) and value.get(_EVENT) == _CHOICE else None
 
 
-def _rebuild(row: Observation, originals: Originals, context: TraceContext) -> Rebuilt:
+def _rebuild(observation: Observation, originals: Originals, context: TraceContext) -> Rebuilt:
     missing = _described(originals) - originals.attributes.keys()
     pair = next((pair for pair in _PAIRS if not missing.isdisjoint(pair)), None)
     if pair is None:
         return Rebuilt()
     if pair[0] == conventions.INPUT:
-        return conventions.rebuild(row, originals, context)
+        return conventions.rebuild(observation, originals, context)
     if pair[0] == _EVENTS:
         found = Rebuilt()
-        events = events_of(row.input, row.output)
+        events = events_of(observation.input, observation.output)
         if events is not None:
             found.attributes[_EVENTS] = dump(events)
             found.guessed.add(_EVENTS)  # of several answers Langfuse keeps the first
         return found
     asked, answered = (key if key in missing else None for key in pair)
-    return Rebuilt.of(row, asked, answered)
+    return Rebuilt.of(observation, asked, answered)
 
 
 def _described(originals: Originals) -> set[str]:

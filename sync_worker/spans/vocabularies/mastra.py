@@ -20,22 +20,25 @@ _TYPE = "mastra.span.type"
 _FIRST_VERSIONS = "mastra.trace_id"
 
 
-def _rebuild(row: Observation, originals: Originals, context: TraceContext) -> Rebuilt:
+def _rebuild(observation: Observation, originals: Originals, context: TraceContext) -> Rebuilt:
     found = Rebuilt()
     kind = str(originals.attributes[_TYPE])
     if _FIRST_VERSIONS in originals.attributes:
-        for text, key, of_model in ((row.input, "input", "gen_ai.prompt"), (row.output, "output", "gen_ai.completion")):
+        for text, key, of_model in (
+            (observation.input, "input", "gen_ai.prompt"),
+            (observation.output, "output", "gen_ai.completion"),
+        ):
             found.put(key, text)
             if kind == "model_generation":
                 found.put(of_model, text)
     elif originals.attributes.get("gen_ai.operation.name") == "execute_tool":
-        conventions.put_tool_call(row, found)
+        conventions.put_tool_call(observation, found)
     else:
-        text, tools = take_tools(row.input)
+        text, tools = take_tools(observation.input)
         if tools is not None:
             found.attributes[conventions.TOOLS] = dump(tools)
         conventions.put_input(text, found, write=conventions.as_text)
-        found.put(conventions.OUTPUT, row.output)
+        found.put(conventions.OUTPUT, observation.output)
     return found
 
 

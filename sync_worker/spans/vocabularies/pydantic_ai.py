@@ -22,41 +22,41 @@ from sync_worker.spans.vocabularies.vocabulary import Rebuilt, Vocabulary
 _PARAMETERS = "model_request_parameters"
 
 
-def _rebuild(row: Observation, originals: Originals, context: TraceContext) -> Rebuilt:
+def _rebuild(observation: Observation, originals: Originals, context: TraceContext) -> Rebuilt:
     found = Rebuilt()
-    if row.type == "TOOL":
-        _tool(row, originals, found)
-    elif "agent_name" in originals.attributes or row.type == "AGENT":
-        _agent(row, found)
-    elif row.type == "GENERATION":
-        _chat(row, originals, found)
+    if observation.type == "TOOL":
+        _tool(observation, originals, found)
+    elif "agent_name" in originals.attributes or observation.type == "AGENT":
+        _agent(observation, found)
+    elif observation.type == "GENERATION":
+        _chat(observation, originals, found)
     return found
 
 
-def _tool(row: Observation, originals: Originals, found: Rebuilt) -> None:
+def _tool(observation: Observation, originals: Originals, found: Rebuilt) -> None:
     if runs_tool_by_conventions(originals.scope, originals.attributes):
-        conventions.put_tool_call(row, found)
+        conventions.put_tool_call(observation, found)
         return
-    for key, text in (("tool_arguments", row.input), ("tool_response", row.output)):
+    for key, text in (("tool_arguments", observation.input), ("tool_response", observation.output)):
         if text:
             found.amended[key] = text  # Langfuse keeps both, but parsed
 
 
-def _agent(row: Observation, found: Rebuilt) -> None:
-    conventions.put_input(row.input, found, key="pydantic_ai.all_messages")
-    found.put("all_messages_events" if is_events(row.output) else "final_result", row.output)
+def _agent(observation: Observation, found: Rebuilt) -> None:
+    conventions.put_input(observation.input, found, key="pydantic_ai.all_messages")
+    found.put("all_messages_events" if is_events(observation.output) else "final_result", observation.output)
 
 
-def _chat(row: Observation, originals: Originals, found: Rebuilt) -> None:
-    text, tools = take_tools(row.input)
+def _chat(observation: Observation, originals: Originals, found: Rebuilt) -> None:
+    text, tools = take_tools(observation.input)
     _tools(tools, originals, found)
-    events = events_of(text, row.output)
+    events = events_of(text, observation.output)
     if events is not None:
         found.attributes["events"] = dump(events)
         found.guessed.add("events")  # of several answers Langfuse keeps the first
         return
     conventions.put_input(text, found)
-    found.put(conventions.OUTPUT, row.output)
+    found.put(conventions.OUTPUT, observation.output)
 
 
 def _tools(tools: list[Any] | None, originals: Originals, found: Rebuilt) -> None:

@@ -1,4 +1,4 @@
-"""Tool definitions that Langfuse moved out of a span's attributes into the row's input, taken out again.
+"""Tool definitions that Langfuse moved out of a span's attributes into the observation's input, taken out again.
 
 Langfuse's server (`normalizeToolMetadataForObservation`) collects `ai.prompt.tools`, `gen_ai.tool.definitions`,
 `model_request_parameters.function_tools` and `llm.tools.N.tool.json_schema`, keeps the first of each name, and writes

@@ -27,16 +27,16 @@ _DECORATORS = "traceloop.tracer"
 _CONVENTIONAL = "opentelemetry.instrumentation.openai_agents"
 
 
-def rebuild(row: Observation, originals: Originals, context: TraceContext) -> Rebuilt:
+def rebuild(observation: Observation, originals: Originals, context: TraceContext) -> Rebuilt:
     """Put input and output of an entity back."""
     scope = "" if originals.scope is None else originals.scope.name
     if scope.startswith(_CONVENTIONAL):
-        return conventions.rebuild(row, originals, context)
-    sides = [conventions.conversation(text) for text in (row.input, row.output)]
+        return conventions.rebuild(observation, originals, context)
+    sides = [conventions.conversation(text) for text in (observation.input, observation.output)]
     if any(side and conventions.has_parts(side) for side in sides):
-        return conventions.rebuild(row, originals, context)
-    found = Rebuilt.of(row, INPUT, OUTPUT)
-    if row.api == "v1" and scope == _DECORATORS:
+        return conventions.rebuild(observation, originals, context)
+    found = Rebuilt.of(observation, INPUT, OUTPUT)
+    if observation.api == "v1" and scope == _DECORATORS:
         _quote_again(found)
     if scope.startswith("opentelemetry.instrumentation.langchain") and originals.attributes.get(_KIND) == "tool":
         _as_tool_call(originals, found)

@@ -20,7 +20,7 @@ _METADATA = "ai.telemetry.metadata."
 _TOOLS = "ai.prompt.tools"
 _MODEL_CALLS = (".doGenerate", ".doStream")
 
-#: What Langfuse reads a row's field from before it looks into the SDK's metadata.
+#: What Langfuse reads an observation's field from before it looks into the SDK's metadata.
 _USER = ("langfuse.user.id", "user.id")
 _SESSION = ("langfuse.session.id", "session.id", "gen_ai.conversation.id")
 _TAGS = ("langfuse.trace.tags", "langfuse.tags")
@@ -37,33 +37,33 @@ def operation_of(attributes: dict[str, AttributeValue]) -> str:
     return named.split(" ", 1)[0] if isinstance(named, str) and named.startswith("ai.") else ""
 
 
-def _rebuild(row: Observation, originals: Originals, context: TraceContext) -> Rebuilt:
+def _rebuild(observation: Observation, originals: Originals, context: TraceContext) -> Rebuilt:
     found = Rebuilt()
     operation = operation_of(originals.attributes)
     if operation == "ai.toolCall":
-        found.put("ai.toolCall.args", row.input)
-        found.put("ai.toolCall.result", row.output)
+        found.put("ai.toolCall.args", observation.input)
+        found.put("ai.toolCall.result", observation.output)
     else:
-        _input(row, operation, found)
-        _output(row, operation, originals, found)
-    _metadata(row, originals, found)
+        _input(observation, operation, found)
+        _output(observation, operation, originals, found)
+    _metadata(observation, originals, found)
     return found
 
 
-def _input(row: Observation, operation: str, found: Rebuilt) -> None:
+def _input(observation: Observation, operation: str, found: Rebuilt) -> None:
     if not operation.endswith(_MODEL_CALLS):
-        found.put("ai.prompt", row.input)
+        found.put("ai.prompt", observation.input)
         return
-    text, tools = take_tools(row.input)
+    text, tools = take_tools(observation.input)
     found.put("ai.prompt.messages", text)
     if tools is not None:
         found.attributes[_TOOLS] = [dump(tool) for tool in tools]
 
 
-def _output(row: Observation, operation: str, originals: Originals, found: Rebuilt) -> None:
-    if not row.output:
+def _output(observation: Observation, operation: str, originals: Originals, found: Rebuilt) -> None:
+    if not observation.output:
         return
-    said = {"object": row.output} if "Object" in operation else _answer(row.output)
+    said = {"object": observation.output} if "Object" in operation else _answer(observation.output)
     for family in _families(originals):
         for key, value in said.items():
             found.attributes[f"{family}.{key}"] = value
@@ -96,8 +96,8 @@ def _is_call(item: Any) -> bool:
     return isinstance(item, dict) and "toolCallId" in item and "toolName" in item
 
 
-def _metadata(row: Observation, originals: Originals, found: Rebuilt) -> None:
-    """Put the caller's metadata back, of which Langfuse made the row's own metadata, its user, session and tags."""
+def _metadata(observation: Observation, originals: Originals, found: Rebuilt) -> None:
+    """Put the caller's metadata back, of which Langfuse made the observation's metadata, user, session and tags."""
     there = originals.attributes
     doubles = has_whole_doubles(originals.resource)
     for key, value in originals.user.items():
@@ -106,17 +106,17 @@ def _metadata(row: Observation, originals: Originals, found: Rebuilt) -> None:
         found.claimed.add(key)
         if key != "tools" or _TOOLS not in there:  # earlier servers show the prompt's tools beside the metadata
             found.attributes[_METADATA + key] = attribute_value(key, value, doubles=doubles)
-    if row.user_id and not any(key in there for key in _USER):
-        found.attributes[_METADATA + "userId"] = row.user_id
-    if row.session_id and not any(key in there for key in _SESSION):
-        found.attributes[_METADATA + "sessionId"] = row.session_id
-    if row.tags and not any(key in there for key in _TAGS):
-        found.attributes[_METADATA + "tags"] = list(row.tags)
-        if len(row.tags) == 1:
+    if observation.user_id and not any(key in there for key in _USER):
+        found.attributes[_METADATA + "userId"] = observation.user_id
+    if observation.session_id and not any(key in there for key in _SESSION):
+        found.attributes[_METADATA + "sessionId"] = observation.session_id
+    if observation.tags and not any(key in there for key in _TAGS):
+        found.attributes[_METADATA + "tags"] = list(observation.tags)
+        if len(observation.tags) == 1:
             found.guessed.add(_METADATA + "tags")  # may have been plain text
     if any(key.startswith(_PROPAGATED) for key in there):
         found.guessed |= {key for key in found.attributes if key.startswith(_METADATA)}
-    if row.api == "v1":  # it tells them of the trace: another span may have said so
+    if observation.api == "v1":  # it tells them of the trace: another span may have said so
         found.guessed |= {_METADATA + key for key in ("userId", "sessionId", "tags")} & found.attributes.keys()
 
 

@@ -16,7 +16,7 @@ class Rebuilt:
     """Original attributes that Langfuse consumed, put back.
 
     `amended` holds originals of which Langfuse kept a part only, whole again: they win over what it kept. `guessed`
-    names attributes that may have been written otherwise. `claimed` names the keys of the row's own metadata
+    names attributes that may have been written otherwise. `claimed` names the keys of the observation's own metadata
     (`Originals.user`) that went back under another name, so that they are not told twice. `lost` names attributes that
     the span had with a value that Langfuse did not keep: nothing is made up in their place.
     """
@@ -28,10 +28,10 @@ class Rebuilt:
     lost: set[str] = field(default_factory=set)
 
     @classmethod
-    def of(cls, row: Observation, asked: str | None, answered: str | None) -> Rebuilt:
-        """Return a row's input and output under these keys."""
+    def of(cls, observation: Observation, asked: str | None, answered: str | None) -> Rebuilt:
+        """Return an observation's input and output under these keys."""
         found = cls()
-        for key, text in ((asked, row.input), (answered, row.output)):
+        for key, text in ((asked, observation.input), (answered, observation.output)):
             if key is not None:
                 found.put(key, text)
         return found

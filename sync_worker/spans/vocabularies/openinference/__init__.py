@@ -35,30 +35,30 @@ def _speaks(originals: Originals) -> bool:
     return named or (OPENINFERENCE_KIND in originals.attributes and not scope.startswith(_PREFERRED))
 
 
-def _rebuild(row: Observation, originals: Originals, _: TraceContext) -> Rebuilt:
-    bare = _without_values(row, originals)
+def _rebuild(observation: Observation, originals: Originals, _: TraceContext) -> Rebuilt:
+    bare = _without_values(observation, originals)
     if bare is not None:
         return Rebuilt(bare)
-    maker, version = maker_of(row, originals)
-    place = place_in(row.input, maker.tools)
+    maker, version = maker_of(observation, originals)
+    place = place_in(observation.input, maker.tools)
     is_model_call = originals.attributes.get(OPENINFERENCE_KIND) == "LLM"
-    text, tools = row.input, None
-    if row.api != "v1" or is_model_call or place == "joined":  # in v1 others' own tools look no other
-        text, tools = moved_tools(row.input, place, originals)
+    text, tools = observation.input, None
+    if observation.api != "v1" or is_model_call or place == "joined":  # in v1 others' own tools look no other
+        text, tools = moved_tools(observation.input, place, originals)
     found: Attributes = flat(_INPUT, scattered(originals.attributes)) if not text else {}
     if text:
         found["input.value"] = text
-    if row.output:
-        found["output.value"] = row.output
+    if observation.output:
+        found["output.value"] = observation.output
     has_messages = is_model_call or not maker.only_llm
     if not tools and not (has_messages and maker.reads_messages):
         return Rebuilt(found)
-    asked, answered = _json(text), _json(row.output)
+    asked, answered = _json(text), _json(observation.output)
     derived = tool_attributes(tools, place, originals, asked, answered)
     if has_messages:
         derived |= _messages(maker, version, asked, answered)
-        if maker.reads_answer is not None and row.output and not isinstance(answered, dict | list):
-            derived |= flat(_OUTPUT, maker.reads_answer(row.output, asked))
+        if maker.reads_answer is not None and observation.output and not isinstance(answered, dict | list):
+            derived |= flat(_OUTPUT, maker.reads_answer(observation.output, asked))
     moved = ("input.value",) if tools and place != "kept" else ()
     return Rebuilt(found | derived, guessed=set() if maker.sure else {*derived, *moved})
 
@@ -75,13 +75,13 @@ def _messages(maker: Maker, version: Version, asked: Any, answered: Any) -> Attr
     return found
 
 
-def _without_values(row: Observation, originals: Originals) -> Attributes | None:
-    """Return the messages of a span that had no `input.value`: they are the row's input and output."""
+def _without_values(observation: Observation, originals: Originals) -> Attributes | None:
+    """Return the messages of a span that had no `input.value`: they are the observation's input and output."""
     if originals.attributes.keys() & {"input.mime_type", "output.mime_type"}:
         return None
-    text, tools = take_tools(row.input)
-    asked, answered = unread(text), unread(row.output)
-    if (asked is None and text) or (answered is None and row.output) or (asked is None and answered is None):
+    text, tools = take_tools(observation.input)
+    asked, answered = unread(text), unread(observation.output)
+    if (asked is None and text) or (answered is None and observation.output) or (asked is None and answered is None):
         return None
     found = flat(_INPUT, pairs(asked or []))
     return found | flat(_OUTPUT, pairs(answered or [])) | tool_attributes(tools, "added", originals, None, None)

@@ -38,11 +38,11 @@ def langchain_input(value: Any, version: Version) -> Pairs:
     messages = items(fields(value).get("messages"))
     if messages:
         first = messages[0]
-        row = first if isinstance(first, list) else [first]
-        if len(row) == 2 and all(isinstance(item, str) for item in row):  # ("user", "Hello")
-            yield from (("0.message.role", row[0]), ("0.message.content", row[1]))
+        observation = first if isinstance(first, list) else [first]
+        if len(observation) == 2 and all(isinstance(item, str) for item in observation):  # ("user", "Hello")
+            yield from (("0.message.role", observation[0]), ("0.message.content", observation[1]))
             return
-        for at, message in enumerate(row):
+        for at, message in enumerate(observation):
             for key, told in _message(message, version):
                 yield f"{at}.{key}", told
 

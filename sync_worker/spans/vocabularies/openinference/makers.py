@@ -139,7 +139,7 @@ _IN_JAVASCRIPT: dict[str, Maker] = {
 }
 
 
-def maker_of(row: Observation, originals: Originals) -> tuple[Maker, Version]:
+def maker_of(observation: Observation, originals: Originals) -> tuple[Maker, Version]:
     """Return what is known of the maker of a span, and its version."""
     if originals.scope is None:
         return _STRANGER, ()
@@ -150,7 +150,7 @@ def maker_of(row: Observation, originals: Originals) -> tuple[Maker, Version]:
         return replace(_ADK, tools="joined"), version
     if name == _LITELLM:
         return _LITELLM_ITSELF, version
-    if name == _PYTHON + "openai_agents" and row.name == "generation":
+    if name == _PYTHON + "openai_agents" and observation.name == "generation":
         return _AGENTS_CHAT, version
     if name.startswith(_PYTHON):
         return _MAKERS.get(name.removeprefix(_PYTHON), _UNKNOWN), version

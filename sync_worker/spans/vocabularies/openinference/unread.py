@@ -1,4 +1,4 @@
-"""Messages that stand in the row themselves: without `input.value` Langfuse makes its input of `llm.input_messages.*`.
+"""Messages that are the input itself: without `input.value` Langfuse makes it of `llm.input_messages.*`.
 
 It makes objects of the dotted keys, and lists where a part is a number (`convertKeyPathToNestedObject`).
 """
