@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from dataclasses import dataclass
 from itertools import chain, repeat
 
 from sync_worker.errors import TransientError
 from sync_worker.intervals import Interval
+from sync_worker.langfuse.blame import Blame, Trial
 from sync_worker.langfuse.client import LangfuseClient, PageTooHeavy, ServerError
 from sync_worker.langfuse.listing import MAX_ROWS, Listing, Part, Question, fetch_part
 from sync_worker.langfuse.page_size import PageSize
@@ -20,10 +20,6 @@ from sync_worker.times import iso_time
 _TRIES = 2
 #: How often an observation must fail, and another be served after it, before the observation is to blame.
 _PROOFS = 3
-#: While nothing was served that could prove it: how often an observation must fail, and how many observations in
-#: a row may be to blame.
-_TRIES_UNPROVEN = 3
-_MAX_UNPROVEN = 8
 #: Where no observation that was served is known, one is looked for behind the one that is not, and so many ms before
 #: it.
 _BEHIND = (2, 3, 5, 9)
@@ -38,14 +34,6 @@ class NotServedError(Exception):
     """A page is too much for the server, or an observation is to blame: it is not tried again."""
 
 
-@dataclass(slots=True)
-class Trial:
-    """How often one observation failed, and how often in a row another was served after that."""
-
-    tries: int = 0
-    proofs: int = 0
-
-
 class Paging:
     """Asks one v1 list for pages.
 
@@ -57,7 +45,7 @@ class Paging:
         self.listing = listing
         self.size = PageSize(limit, MAX_ROWS)
         self._served: deque[int] = deque(maxlen=4)  # starts of observations that were served lately
-        self._unproven = 0
+        self._blame = Blame(_PROOFS)
         self.errors = 0  # answers to pages by their number that may lie in an observation
         self._error: TransientError | None = None  # on the observation that was to blame last
         self._is_certain = False  # whether that was proven
@@ -150,11 +138,9 @@ class Paging:
 
         It is once others were served, again and again, in between.
         """
-        trial.tries += 1
-        proven = await self._serves_another(interval)
-        trial.proofs = trial.proofs + 1 if proven else 0
-        self._is_certain = bool(proven)
-        return trial.proofs >= _PROOFS or (proven is None and self._assume_unservable(trial.tries))
+        serves_another = await self._serves_another(interval)
+        self._is_certain = bool(serves_another)
+        return self._blame.record_failure(trial, serves_another=serves_another)
 
     async def _serves_another(self, than: Interval) -> bool | None:
         """Whether another observation than the newest of an interval is served now.
@@ -198,10 +184,4 @@ class Paging:
     def _remember(self, part: Part) -> None:
         if part.observations:
             self._served += dict.fromkeys((part.observations[0].start_ms, part.observations[-1].start_ms))
-            self._unproven = 0
-
-    def _assume_unservable(self, tries: int) -> bool:
-        if tries < _TRIES_UNPROVEN or self._unproven >= _MAX_UNPROVEN:
-            return False
-        self._unproven += 1
-        return True
+            self._blame.record_served()

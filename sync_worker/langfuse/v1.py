@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from sync_worker.intervals import Interval
+from sync_worker.langfuse.blame import Trial
 from sync_worker.langfuse.client import (
     Answer,
     EndpointMissing,
@@ -25,7 +26,7 @@ from sync_worker.langfuse.filters import any_of, not_before, parts
 from sync_worker.langfuse.listing import MAX_ROWS, OBSERVATIONS, TRACES, Listing
 from sync_worker.langfuse.media import Media
 from sync_worker.langfuse.observations import parse_all
-from sync_worker.langfuse.paging import NotServedError, Trial
+from sync_worker.langfuse.paging import NotServedError
 from sync_worker.langfuse.reader import Page, Unreadable
 from sync_worker.langfuse.walk import Walk, Walked
 from sync_worker.records import SYNTHETIC_ROOT_PREFIX, Api, Observation

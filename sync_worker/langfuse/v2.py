@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from sync_worker.errors import TransientError
 from sync_worker.intervals import Interval
 from sync_worker.langfuse.ahead import walk_ahead
+from sync_worker.langfuse.blame import Blame, Trial
 from sync_worker.langfuse.client import LangfuseClient, PageTooHeavy, ServerError
 from sync_worker.langfuse.filters import any_of, filtered, none_of, not_before, parts
 from sync_worker.langfuse.media import Media
@@ -31,10 +32,6 @@ FULL = "core,basic,time,io,metadata,model,usage,prompt,trace_context"
 METADATA_ONLY = "core,basic,time"
 CONTEXT = "core,basic,time,metadata,trace_context"
 
-#: While the server has not served any content yet: how often an observation is tried alone before it is to blame, and
-#: how many observations may be to blame one after the other.
-_TRIES_ALONE = 3
-_MAX_UNPROVEN = 8
 #: Asking for any key makes the server return metadata without truncation where input and output are not asked for.
 _WHOLE_METADATA = {"expandMetadata": "langfuse"}
 
@@ -56,7 +53,7 @@ class V2Reader:
             fields: PageSize(estimated_limit.get(fields, MAX_LIMIT)) for fields in (FULL, METADATA_ONLY, CONTEXT)
         }
         self._served: dict[str, Observation] = {}  # by fields, an observation that was served last, without its content
-        self._unproven = 0  # observations stepped over before any was served
+        self._blame = Blame(proofs=1)  # an attempt lists it, fails on it and reads another: one is enough
 
     @property
     def limits(self) -> dict[str, int]:
@@ -164,16 +161,15 @@ class V2Reader:
         It is only to blame when the server does list it, fails on it once more, and serves the content of another
         observation then: else the server is at error, which is waited out.
         """
-        tries = 0
+        trial = Trial()
 
         async def attempt() -> tuple[Page, str | None, TransientError | None]:
-            nonlocal tries
             listed, after = await self._fetch(METADATA_ONLY, params, cursor, 1)
             served = await self._fetch_content(fields, params, cursor)
             if not isinstance(served, TransientError):
                 return *served, None
-            tries += 1
-            if not await self._prove_unservable(fields, listed, tries):
+            other = await self._serves_another(fields, listed)
+            if not self._blame.record_failure(trial, serves_another=other):
                 raise served
             return listed, after, served
 
@@ -203,24 +199,19 @@ class V2Reader:
         except (PageTooHeavy, ServerError) as error:
             return error
 
-    async def _prove_unservable(self, fields: str, listed: Page, tries: int) -> bool:
-        """Return whether the observation is to blame: the server serves other content now.
-
-        An observation that it served before, or, for want of one, a guess.
-        """
+    async def _serves_another(self, fields: str, than: Page) -> bool | None:
+        """Whether an observation that was served before is served now; None where none is known, or it is gone."""
         other = self._served.get(fields)
-        if other is not None and all(observation.id != other.id for observation in listed.observations):
-            there = _bounds(Interval(other.start_ms, other.start_ms + 1)) | filtered(any_of("id", [other.id]))
-            again = await self._fetch_content(fields, there, None)
-            if isinstance(again, TransientError):
-                return False
-            if again[0].observations:
-                return True
-            self._served.pop(fields, None)  # it is gone
-        if tries < _TRIES_ALONE or self._unproven >= _MAX_UNPROVEN:
+        if other is None or any(observation.id == other.id for observation in than.observations):
+            return None
+        there = _bounds(Interval(other.start_ms, other.start_ms + 1)) | filtered(any_of("id", [other.id]))
+        again = await self._fetch_content(fields, there, None)
+        if isinstance(again, TransientError):
             return False
-        self._unproven += 1
-        return True
+        if again[0].observations:
+            return True
+        self._served.pop(fields, None)
+        return None
 
     def _remember(self, fields: str, page: Page) -> None:
         if page.observations:
@@ -228,7 +219,7 @@ class V2Reader:
             self._served[fields] = Observation(
                 observation.id, observation.trace_id, observation.project_id, observation.type, observation.start_ms
             )
-            self._unproven = 0
+            self._blame.record_served()
 
 
 def _bounds(interval: Interval) -> dict[str, str]:
