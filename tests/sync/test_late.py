@@ -8,6 +8,7 @@ import pytest
 
 from sync_worker.demo.serving import Request
 from sync_worker.ledger import open_ledger
+from sync_worker.pipeline.limits import Limits
 from tests.support import faults
 from tests.support.rows import Row, at, row, trace
 from tests.support.state import put
@@ -165,8 +166,31 @@ def test_scan_takes_a_bounded_part_of_the_budget(make_world: MakeWorld) -> None:
     assert made.cycles(20 * MINUTE) + report.spans_sent == 2
 
 
+def test_scans_take_a_quarter_of_the_requests(make_world: MakeWorld) -> None:
+    """After an outage lookback scans take as much as the new observations may, or wait longer than they have to."""
+    rows = [made for number in range(350) for made in trace(2, start=number * 20.0, seconds=5.0)]
+    made = make_world(rows, after_noon=2 * HOUR, SYNC_REQUESTS_PER_MINUTE="40")
+    made.limits = Limits(lookback_requests=2)
+    made.langfuse.script = faults.when(_over_10, faults.status(422))
+    made.once()
+    made.clock.advance(5 * HOUR)
+    before = len(made.langfuse.requests)
+    made.once()
+    scans = [one for one in made.langfuse.requests[before:] if _is_listing(one) and "filter" not in one.query]
+    scans = [one for one in scans if one.status == 200]
+    assert len(scans) == 40 * 5 // 4  # of the requests of five minutes, which is what a cycle counts at most
+
+
+def _is_listing(request: Request) -> bool:
+    return request.query.get("fields") == "core,basic,time"
+
+
+def _over_10(request: Request) -> bool:
+    return _is_listing(request) and int(request.query["limit"]) > 10
+
+
 def _over_100(request: Request) -> bool:
-    return request.query.get("fields") == "core,basic,time" and int(request.query["limit"]) > 100
+    return _is_listing(request) and int(request.query["limit"]) > 100
 
 
 def test_clock_that_runs_ahead_covers_nothing_to_come(make_world: MakeWorld) -> None:

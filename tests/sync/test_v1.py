@@ -16,7 +16,7 @@ from sync_worker.spans.ids import otlp_span_id, otlp_trace_id
 from sync_worker.times import moment_ms
 from tests.support import faults
 from tests.support.langfuse_v1 import LangfuseV1, Mode
-from tests.support.rows import DATA, NOON
+from tests.support.rows import DATA, NOON, at
 from tests.support.v1_items import Item, observation_item, trace_item, v2_rows, whole_trace
 from tests.sync.conftest import MakeWorld
 
@@ -146,6 +146,19 @@ def test_late_rows_are_found_by_their_count(make_world: MakeWorld) -> None:
     server.add([late_trace], late)
     assert made.cycles(900.0) == 3
     assert made.arrived() == _spans([*observations, *late])
+
+
+def test_change_that_leaves_the_count_alone_is_resent(make_world: MakeWorld) -> None:
+    """The counts of an interval stay the same when an observation is updated, and nobody would look at it again."""
+    traces, observations = _many(3, start=HOUR - 300)
+    server = LangfuseV1(traces, observations, mode="v2")  # it cannot be asked for what ended lately
+    made = make_world(server, after_noon=HOUR)
+    made.once()
+    made.cycles(600.0)
+    server.observations.replace(observations[1] | {"output": "a better answer", "updatedAt": at(HOUR + 700)})
+    assert made.cycles(3 * HOUR, every=1800.0) == 1
+    span = made.kelet.spans[-1]
+    assert span.attributes["langfuse.observation.output"] == "a better answer"
 
 
 def test_late_scan_after_days_is_cheap(make_world: MakeWorld) -> None:

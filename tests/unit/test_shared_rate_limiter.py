@@ -247,6 +247,23 @@ def test_clock_that_is_set(machine: Machine, jump: int) -> None:
     assert machine.most_in_a_minute(BACKFILL, RETRY) <= 10
 
 
+@pytest.mark.parametrize(("ahead_s", "counts"), [(59, True), (61, False)])
+def test_requests_dated_by_a_clock_that_is_ahead(machine: Machine, ahead_s: int, *, counts: bool) -> None:
+    """A clock set back by seconds would let a minute be spent twice, one that was days ahead would block all."""
+
+    async def work() -> None:
+        machine.moments.skew_ms = ahead_s * 1000
+        with machine.process(limit=5) as fast:
+            await fast.ask(5)
+        machine.moments.skew_ms = 0
+        with machine.process(limit=5) as right:
+            waits = await right.ask(5)
+            assert waits[0] == pytest.approx(60.0 if counts else 0.0, abs=0.1)
+            assert waits[1:] == [pytest.approx(0.0, abs=0.1)] * 4
+
+    machine.run(work())
+
+
 def test_what_a_wrong_clock_wrote_is_removed(machine: Machine) -> None:
     """Requests of the next century would count for ever, or the file grow with them."""
 
