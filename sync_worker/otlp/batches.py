@@ -6,7 +6,7 @@ messages be joined byte by byte, so halving a batch or sending it again costs no
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
 from sync_worker.spans.model import EncodedSpan
@@ -94,9 +94,14 @@ class _Batch:
 
 def body(batch: Sequence[EncodedSpan]) -> bytes:
     """Return the ExportTraceServiceRequest of a batch, grouped by resource and scope in order of appearance."""
+    return request_of((span.resource, span.scope, span.span) for span in batch)
+
+
+def request_of(serialized: Iterable[tuple[bytes, bytes, bytes]]) -> bytes:
+    """Return the ExportTraceServiceRequest of serialised resources, scopes and spans, grouped as by `body`."""
     resources: dict[bytes, dict[bytes, list[bytes]]] = {}
-    for span in batch:
-        resources.setdefault(span.resource, {}).setdefault(span.scope, []).append(span.span)
+    for resource, scope, span_bytes in serialized:
+        resources.setdefault(resource, {}).setdefault(scope, []).append(span_bytes)
     request = bytearray()
     for resource, scopes in resources.items():
         inner = bytearray(_field(_RESOURCE, resource))

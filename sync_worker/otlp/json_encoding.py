@@ -1,4 +1,4 @@
-"""Requests as OTLP/JSON, made from their protobuf. Pure.
+"""Requests and spans as OTLP/JSON, made from their protobuf. Pure.
 
 https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding: names in lowerCamelCase, ids in hex, integers of 64
 bits as text, enums as numbers. Of OTLP it writes what `spans.encode` does.
@@ -13,10 +13,16 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
-from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans, Span
+from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans
+from opentelemetry.proto.trace.v1.trace_pb2 import Span as ProtoSpan
+
+from sync_worker.otlp.batches import request_of
+from sync_worker.spans.encode import serialize
 
 if TYPE_CHECKING:
     from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+
+    from sync_worker.spans.model import Span
 
 #: Doubles for which JSON has no number, by Python's names.
 _NO_NUMBERS = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
@@ -35,6 +41,11 @@ def as_json(request: bytes) -> bytes:
         ]
     }
     return orjson.dumps(whole)  # with an empty list too: Rotel refuses {}
+
+
+def spans_as_json(spans: Iterable[Span]) -> bytes:
+    """Return spans as the request they would be sent in, as JSON in UTF-8."""
+    return as_json(request_of(serialize(span) for span in spans))
 
 
 def logs_as_json(request: bytes) -> bytes:
@@ -85,7 +96,7 @@ def _scope_spans(group: ScopeSpans) -> dict[str, Any]:
     return {"scope": scope, "spans": [_span(span) for span in group.spans]}
 
 
-def _span(span: Span) -> dict[str, Any]:
+def _span(span: ProtoSpan) -> dict[str, Any]:
     made: dict[str, Any] = {"traceId": span.trace_id.hex(), "spanId": span.span_id.hex()}
     if span.parent_span_id:
         made["parentSpanId"] = span.parent_span_id.hex()

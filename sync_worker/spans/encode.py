@@ -32,18 +32,24 @@ class _Repeated(Protocol):
 
 def encode(observation: Observation, span: Span, project: str, read_again_ms: int | None = None) -> EncodedSpan:
     """Return the span as it goes out, with what is remembered of its observation once it has arrived."""
+    resource, scope, message = serialize(span)
     return EncodedSpan(
         key=ObservationKey(trace_of(observation), observation.id),
         project=project,
         trace_id=span.trace_id,
-        resource=_resource(span.resource),
-        scope=_scope(span.scope),
-        span=to_proto(span).SerializeToString(),
+        resource=resource,
+        scope=scope,
+        span=message,
         start_ms=observation.start_ms,
         updated_ms=observation.updated_ms or 0,
         fingerprint=fingerprint(observation),
         read_again_ms=read_again_ms,
     )
+
+
+def serialize(span: Span) -> tuple[bytes, bytes, bytes]:
+    """Return the serialised resource, scope and span, of which a request is put together."""
+    return _resource(span.resource), _scope(span.scope), to_proto(span).SerializeToString()
 
 
 def to_proto(span: Span) -> ProtoSpan:

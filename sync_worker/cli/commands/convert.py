@@ -7,15 +7,17 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import orjson
+
 from sync_worker.cli.common import select_sources, settings_for
 from sync_worker.cli.jobs import for_each_source
 from sync_worker.cli.output import print_json, say
 from sync_worker.errors import ConfigError, ExitCode, RecordRejected
 from sync_worker.langfuse.saved import read_saved
+from sync_worker.otlp.json_encoding import spans_as_json
 from sync_worker.runs.preview import Preview, preview
 from sync_worker.settings import target_of
 from sync_worker.spans.model import Conversion
-from sync_worker.spans.otlp_json import otlp_json
 from sync_worker.sync.protection import protection_of
 from sync_worker.sync.source import SourceSync, conversion_of
 
@@ -82,7 +84,7 @@ def _content(file: str) -> bytes:
 
 
 def _print(found: Preview, code: int) -> int:
-    print_json(otlp_json(found.spans))
+    print_json(orjson.loads(spans_as_json(found.spans)))
     for observation_id, error in found.failed:
         say(f"sync-worker: the observation {observation_id} cannot be converted ({error}); the others are printed")
     return code or (ExitCode.USAGE if found.failed else ExitCode.OK)

@@ -7,9 +7,9 @@ import json
 from google.protobuf import json_format
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from sync_worker.otlp.json_encoding import spans_as_json
 from sync_worker.spans.encode import to_proto
 from sync_worker.spans.model import Event, Scope, Span
-from sync_worker.spans.otlp_json import otlp_json
 
 TRACE, ID = "0af7651916cd43dd8448eb211c80319c", "00000000000000a1"
 
@@ -32,7 +32,7 @@ def test_a_span_is_as_it_is_sent() -> None:
         status_message="no",
         dropped_attributes=1,
     )
-    (told,) = json.loads(json.dumps(otlp_json([span])))["resourceSpans"][0]["scopeSpans"][0]["spans"]
+    (told,) = json.loads(spans_as_json([span]))["resourceSpans"][0]["scopeSpans"][0]["spans"]
     assert (told["traceId"], told["spanId"], told["parentSpanId"]) == (TRACE, ID, "00000000000000b2")
     assert told["startTimeUnixNano"] == "1"
     for key in ("traceId", "spanId", "parentSpanId"):  # protobuf's own JSON has ids in base64
@@ -60,14 +60,14 @@ def test_groups() -> None:
         made(resource={"service.name": "shop", "n": 1}),
         made(resource={"service.name": "shop", "n": 1.0}),
     ]
-    told = otlp_json(spans)["resourceSpans"]
+    told = json.loads(spans_as_json(spans))["resourceSpans"]
     assert [[len(scope["spans"]) for scope in group["scopeSpans"]] for group in told] == [[2, 1, 1], [1], [1]]
 
 
 def test_what_json_has_no_number_for() -> None:
     """NaN in the output is no JSON."""
-    told = otlp_json([made(attributes={"a": float("nan"), "b": float("inf"), "c": 2**64})])
-    text = json.dumps(told, allow_nan=False)
+    made_of = spans_as_json([made(attributes={"a": float("nan"), "b": float("inf"), "c": 2**64})])
+    text = json.dumps(json.loads(made_of), allow_nan=False)
     assert '{"doubleValue": "nan"}' not in text
     assert '{"doubleValue": "NaN"}' in text
     assert '{"doubleValue": "Infinity"}' in text
@@ -76,6 +76,6 @@ def test_what_json_has_no_number_for() -> None:
 
 def test_it_can_be_read_as_a_request() -> None:
     """Other tools that take OTLP/JSON would refuse the file; ids apart, which protobuf's reader wants in base64."""
-    told = json.dumps(otlp_json([made(trace_id="", span_id="")]))
+    told = spans_as_json([made(trace_id="", span_id="")])
     (found,) = json_format.Parse(told, ExportTraceServiceRequest()).resource_spans
     assert found.scope_spans[0].spans[0].kind == 3
