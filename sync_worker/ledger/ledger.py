@@ -21,7 +21,7 @@ from sync_worker.ledger.second_reads import SecondReads
 from sync_worker.ledger.selected import Selected
 from sync_worker.ledger.sources import Sources
 from sync_worker.ledger.store import SENT_COLUMNS, in_lists, storable
-from sync_worker.ledger.totals import ACCEPTED, count
+from sync_worker.ledger.totals import ACCEPTED, REPLACED, count
 from sync_worker.ledger.trace_claims import claim_traces, release_traces
 
 if TYPE_CHECKING:
@@ -132,6 +132,11 @@ class Ledger(Sources, CompletedIntervals, Scores, Selected, SecondReads):
             )
             for project, spans in Counter(span.project for span in accepted).items():
                 count(self, source_id, ACCEPTED, project, spans)
+            replaced: Counter[str] = Counter()
+            for span in accepted:
+                replaced.update(span.replaced)
+            for detector, times in replaced.items():
+                count(self, source_id, REPLACED, detector, times)
             # The trace may have been forgotten while its observations were on their way: what is sent needs its trace.
             self._store_unknown(
                 source_id,

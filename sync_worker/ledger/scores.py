@@ -11,6 +11,7 @@ from sync_worker.ledger.dead_letters import DeadLetters
 from sync_worker.ledger.lease import BACKFILL, LIVE, RETRY, lease_owner
 from sync_worker.ledger.records import DeadLetter, ScoreNote
 from sync_worker.ledger.store import in_lists, storable
+from sync_worker.ledger.totals import SIGNALS, count
 
 SCORE_COLUMNS = (
     "score_id, content, timestamp_ms, trace_id, session_id, state, seen_ms, reason, check_ms, tries, sent_ms, "
@@ -160,6 +161,7 @@ class Scores(DeadLetters):
                 "project = ?, owner = NULL WHERE source_id = ? AND score_id = ?",
                 [self.clock.now_ms(), content, project, source_id, score_id],
             )
+            count(self, source_id, SIGNALS, project, 1)
             self._drop_score_letters(source_id, [score_id])
             self._reject_scores(source_id, dead_letters)
 

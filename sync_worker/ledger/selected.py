@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sync_worker.ledger.dead_letters import DeadLetters
 from sync_worker.ledger.records import TraceNote
 from sync_worker.ledger.store import SENT_COLUMNS, in_lists, storable
+from sync_worker.ledger.totals import FILTERED, count
 
 if TYPE_CHECKING:
     from sync_worker.spans.model import ObservationKey
@@ -36,6 +38,11 @@ class Selected(DeadLetters):
             taken = {trace_id for trace_id, note in known.items() if note.project is not None}
             mine = [note for note in notes if storable(note.trace_id) not in taken]
             self._store_traces(source_id, mine)
+            before = {trace_id: note.left_out_by for trace_id, note in known.items()}
+            for rule, traces in Counter(
+                note.left_out_by for note in mine if note.left_out_by != before.get(note.trace_id)
+            ).items():
+                count(self, source_id, FILTERED, str(rule), traces)
             done = [row for note in mine for row in rows.get(note.trace_id, ())]
             self.execute_many(
                 f"INSERT OR REPLACE INTO sent ({SENT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, NULL)",

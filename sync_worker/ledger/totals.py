@@ -1,4 +1,4 @@
-"""How many spans were accepted and dead-lettered, ever: counted in the transaction that stores them.
+"""How much was accepted, dead-lettered, filtered and redacted, ever: counted in the transaction that stores it.
 
 So they survive a crash and never go back, whichever process counted, as the counters of a monitoring system must.
 """
@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sync_worker.ledger.store import Store
 
-ACCEPTED, DEAD_LETTERED = "accepted", "dead-lettered"
-#: Kelet projects that are counted each by itself; the others are one. A template may make any number of them.
+ACCEPTED, DEAD_LETTERED = "accepted", "dead-lettered"  # spans, by Kelet project and by kind
+SIGNALS = "signals"  # accepted, by Kelet project
+FILTERED = "filtered"  # traces, by the rule that left them out
+REPLACED = "replaced"  # in the spans that were accepted, by detector
+#: Labels that are counted each by itself; the others are one. A template may make any number of Kelet projects.
 MOST_LABELS, OTHER = 50, "other"
 
 
 def count(store: Store, source_id: int, name: str, label: str, by: int) -> None:
-    """Add to a total within the current transaction; `label` is the Kelet project, or the kind of a dead letter."""
+    """Add to the total of a name and a label within the current transaction."""
     scope, key = _scope(source_id), f"{name} {label}"
     known = store.query("SELECT 1 FROM state_keys WHERE scope = ? AND name = ?", [scope, key])
     if not known:

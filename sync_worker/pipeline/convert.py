@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sync_worker.pipeline.dead_letters import DeadLetters
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sync_worker.spans.convert import Converted
 
 _Convert = Callable[[Sequence[Observation], TraceContext, str, Conversion, Sequence[Observation]], "Converted"]
-_Encode = Callable[[Observation, Span, str, int | None], EncodedSpan]
+_Encode = Callable[[Observation, Span, str, int | None, Mapping[str, int] | None], EncodedSpan]
 
 
 def _conversion() -> tuple[_Convert, _Encode]:
@@ -71,7 +71,8 @@ class Converter:
         for observation, span in converted.spans:
             listed = own[observation.id]
             try:  # stored is the observation as listed, not as resolved: listings are compared with it
-                encoded.append(encode(listed, span, project, self._dedupe.second_read_ms(listed)))
+                again = self._dedupe.second_read_ms(listed)
+                encoded.append(encode(listed, span, project, again, part.trace.replaced.get(listed.id)))
             except Exception as error:  # noqa: BLE001 - it concerns this observation alone
                 self._dead_letters.add_broken(listed, "it cannot be serialised", error)
         for observation, broken in converted.failed:

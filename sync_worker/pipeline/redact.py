@@ -6,6 +6,7 @@ comparisons use the observations as listed: they survive a change of the rules.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from sync_worker.pipeline.dead_letters import DeadLetters
@@ -50,13 +51,14 @@ class Redaction:
             return
         for observation in list(part.observations):
             if observation.id in part.resolved:
-                shown = self._redact(part.resolved[observation.id])
+                shown, replaced = self._redact_and_count(part.resolved[observation.id])
                 if isinstance(shown, RedactionFailed):
                     self._dead_letters.add_unredacted(observation, shown)
                     part.observations.remove(observation)
                     del part.resolved[observation.id]
                 else:
                     part.resolved[observation.id] = shown
+                    part.trace.replaced[observation.id] = replaced
 
     def context_of(self, trace: Trace) -> TraceContext:
         """Return the context of a trace as it may be stored and sent."""
@@ -75,15 +77,23 @@ class Redaction:
 
     def _protect(self, trace: Trace) -> None:
         for observation in trace.observations:
-            shown = self._redact(observation)
+            shown, replaced = self._redact_and_count(observation)
             if isinstance(shown, RedactionFailed):
                 trace.unredacted[observation.id], shown = shown, _strip(observation)
             trace.shown[observation.id] = shown
+            if replaced:
+                trace.replaced[observation.id] = replaced
         trace.plain, trace.context = trace.context, self.context_of(trace)
 
     def _redact_or_strip(self, observation: Observation) -> Observation:
         shown = self._redact(observation)
         return _strip(observation) if isinstance(shown, RedactionFailed) else shown
+
+    def _redact_and_count(self, observation: Observation) -> tuple[Observation | RedactionFailed, Counter[str]]:
+        """Return an observation, redacted, and how much was replaced in it, by detector."""
+        before = self._session.protection.replaced.copy()
+        shown = self._redact(observation)
+        return shown, self._session.protection.replaced - before
 
     def _redact(self, observation: Observation) -> Observation | RedactionFailed:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from sync_worker.ledger import TraceNote
@@ -26,6 +27,7 @@ class Trace:
     plain: TraceContext = field(init=False)  # before redaction: only to decide by
     shown: dict[str, Observation] = field(default_factory=dict)  # by id: redacted, where there are rules
     unredacted: dict[str, RedactionFailed] = field(default_factory=dict)  # by id: why it cannot be redacted
+    replaced: dict[str, Counter[str]] = field(default_factory=dict)  # by id: how much was replaced, by detector
 
     def __post_init__(self) -> None:
         self.context = self.plain = TraceContext(self.trace_id)

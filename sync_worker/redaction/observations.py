@@ -6,6 +6,7 @@ them in an attribute asks for `identifier`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Final
@@ -50,14 +51,15 @@ class _Rules:
     def __init__(self, rules: Rules, key: bytes, session_of: Named, user_of: Named, watch: Watch | None) -> None:
         self.digest = rules.digest(key)
         self._leave_out: LeaveOut | None = None if rules.leave_out.is_empty else rules.leave_out
-        self._redactor = Redactor(rules, key) if rules.finds_something else None
+        self.replaced: Counter[str] = Counter()
+        self._redactor = Redactor(rules, key, self.replaced) if rules.finds_something else None
         without_ip = replace(rules, detectors=tuple(name for name in rules.detectors if name != "ip"))
-        self._of_versions = Redactor(without_ip, key) if without_ip.finds_something else None
+        self._of_versions = Redactor(without_ip, key, self.replaced) if without_ip.finds_something else None
         self._key = key
         self._session_of = session_of
         self._user_of = user_of
         self._watch = watch
-        self._public_keys: dict[str, str] = {}
+        self._public_keys: dict[str, tuple[str, Counter[str]]] = {}
 
     def text(self, text: str) -> str:
         return text if self._redactor is None else self._redactor.text(text)
@@ -173,11 +175,15 @@ class _Rules:
 
     def _public_key(self, key: str, redactor: Redactor) -> str:
         """Return a key, redacted; remembered, since all spans of a project have the same."""
-        new = self._public_keys.get(key)
-        if new is None:
+        known = self._public_keys.get(key)
+        if known is None:
+            before = self.replaced.copy()
             new = redactor.text(key)
             if len(self._public_keys) < _MOST_KEYS:
-                self._public_keys[key] = new
+                self._public_keys[key] = new, self.replaced - before
+        else:
+            new = known[0]
+            self.replaced.update(known[1])
         if new != key and self._watch is not None:
             self._watch("metadata", {_PUBLIC_KEY: key}, {_PUBLIC_KEY: new})
         return new

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
@@ -17,6 +18,9 @@ class RedactionFailed(Exception):
 
 class Protection(Protocol):
     """What of a source may leave, and how."""
+
+    #: How much was replaced so far, by detector.
+    replaced: Counter[str]
 
     @property
     def digest(self) -> str:
@@ -51,6 +55,9 @@ class _Nothing:
     """No rules: everything leaves as it is."""
 
     digest = ""
+
+    def __init__(self) -> None:
+        self.replaced: Counter[str] = Counter()
 
     def observation(self, observation: Observation) -> Observation:
         return observation

@@ -39,8 +39,9 @@ _WRITE, _WRITE_ASCII = json.JSONEncoder(ensure_ascii=False).encode, json.JSONEnc
 class Redactor:
     """Replaces by one set of rules. Every method raises RedactionFailed for what it cannot check."""
 
-    def __init__(self, rules: Rules, key: bytes) -> None:
-        """`key` makes pseudonyms. Raises NoRe2Error or PatternError."""
+    def __init__(self, rules: Rules, key: bytes, replaced: Counter[str] | None = None) -> None:
+        """`key` makes pseudonyms, `replaced` counts matches by detector. Raises NoRe2Error or PatternError."""
+        self._count: Counter[str] = Counter() if replaced is None else replaced
         self._matcher: Matcher = matcher_of(rules)
         self._key = key
         self._is_label = rules.replacement == "label"
@@ -184,6 +185,7 @@ class Redactor:
             if as_pseudonym or not self._is_label:
                 new = f"[redacted:{match.name}:{pseudonym(self._key, match.name, value)}]"
             quote = b"" if as_pseudonym else _quote_of(data, match)
+            self._count[match.name] += 1
             pieces += [data[at : match.start], quote, new.encode(), quote]
             at = match.end
         pieces.append(data[at:])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -30,8 +32,17 @@ class _Repeated(Protocol):
         """Add an empty one and return it."""
 
 
-def encode(observation: Observation, span: Span, project: str, read_again_ms: int | None = None) -> EncodedSpan:
-    """Return the span as it goes out, with what is remembered of its observation once it has arrived."""
+def encode(
+    observation: Observation,
+    span: Span,
+    project: str,
+    read_again_ms: int | None = None,
+    replaced: Mapping[str, int] | None = None,
+) -> EncodedSpan:
+    """Return the span as it goes out, with what is remembered of its observation once it has arrived.
+
+    `replaced` is how much redaction replaced in it, by detector.
+    """
     resource, scope, message = serialize(span)
     return EncodedSpan(
         key=ObservationKey(trace_of(observation), observation.id),
@@ -44,6 +55,7 @@ def encode(observation: Observation, span: Span, project: str, read_again_ms: in
         updated_ms=observation.updated_ms or 0,
         fingerprint=fingerprint(observation),
         read_again_ms=read_again_ms,
+        replaced=replaced or {},
     )
 
 
@@ -74,6 +86,13 @@ def to_proto(span: Span) -> ProtoSpan:
     return message
 
 
+def attribute_texts(span: EncodedSpan, *names: str) -> dict[str, str]:
+    """Return the name of a span, as `name`, and those of these attributes that are texts."""
+    message = ProtoSpan.FromString(span.span)
+    found = {one.key: one.value.string_value for one in message.attributes if one.key in names}
+    return {"name": message.name, **found}
+
+
 def shrink(span: EncodedSpan, max_value_bytes: int) -> EncodedSpan:
     """Return the span with every text cut to `max_value_bytes`, for a receiver that takes no more."""
     message = ProtoSpan.FromString(span.span)
@@ -83,18 +102,7 @@ def shrink(span: EncodedSpan, max_value_bytes: int) -> EncodedSpan:
     for attributes in (message.attributes, *(event.attributes for event in message.events)):
         for attribute in attributes:
             _shrink(attribute, max_value_bytes)
-    return EncodedSpan(
-        key=span.key,
-        project=span.project,
-        trace_id=span.trace_id,
-        resource=span.resource,
-        scope=span.scope,
-        span=message.SerializeToString(),
-        start_ms=span.start_ms,
-        updated_ms=span.updated_ms,
-        fingerprint=span.fingerprint,
-        read_again_ms=span.read_again_ms,
-    )
+    return replace(span, span=message.SerializeToString())
 
 
 def _shrink(attribute: KeyValue, max_value_bytes: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from sync_worker.spans.overrides import NO_OVERRIDES, Overrides
@@ -87,6 +87,7 @@ class EncodedSpan:
     updated_ms: int
     fingerprint: bytes
     read_again_ms: int | None = None  # when its observation is to be read once more, Unix ms; None: need not be
+    replaced: Mapping[str, int] = field(default_factory=dict)  # by redaction, by detector
 
     @property
     def size(self) -> int:

@@ -11,7 +11,7 @@ from sync_worker.langfuse.rate_limiter import Quota
 from sync_worker.ledger import Ledger, SourceState, source_scope
 from sync_worker.ledger.lease import BACKFILL, LIVE, lease_owner
 from sync_worker.ledger.state_keys import ARRIVAL_DELAY, CYCLES, last_cycle
-from sync_worker.ledger.totals import ACCEPTED, totals
+from sync_worker.ledger.totals import ACCEPTED, DEAD_LETTERED, totals
 from sync_worker.measurements import Histogram
 from sync_worker.runs.arrival_delay import ArrivalDelay
 from sync_worker.settings import Settings, Source
@@ -90,7 +90,7 @@ def _read_source(
     for (outcome, label), spans in totals(ledger, state.id).items():
         if outcome == ACCEPTED:
             found.put("spans_total", spans, name, label, outcome)
-        else:
+        elif outcome == DEAD_LETTERED:
             found.put("spans_total", spans, name, "", label)
     delays = ArrivalDelay.from_counts(ledger.state(source_scope(state.id)).get(ARRIVAL_DELAY))
     found.put("arrival_delay_seconds", Histogram(tuple(delays.counts), None), name)
