@@ -26,6 +26,7 @@ SHOWN_TRACES = 12
 _LETTERS, _MOST_LETTERS = 100, 1_000_000  # dead letters that `dead-letters list` prints at once
 _OBSERVATIONS = 1_000  # observations that `privacy test` reads
 _TRACES = 1_000  # traces that `routes test` reads
+DRY_RUN_REQUESTS, _LEAST_REQUESTS, _MOST_REQUESTS = 20, 10, 10_000  # to Langfuse, of each source
 _SCORES_FROM = "14d"  # where `scores test` begins
 
 
@@ -90,6 +91,15 @@ def _add_check(subparsers: _Subparsers) -> None:
 
 def _add_once(subparsers: _Subparsers) -> None:
     parser = subparsers.add_parser("once", help="one cycle of every source, for cron and CronJob")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="show what would be sent, with examples; sends and stores nothing"
+    )
+    parser.add_argument(
+        "--requests",
+        metavar="N",
+        type=_number(_LEAST_REQUESTS, _MOST_REQUESTS),
+        help=f"with --dry-run: at most so many requests to Langfuse for each source (default: {DRY_RUN_REQUESTS})",
+    )
     _add_common_options(parser, source=True)
     _add_metrics_option(parser)
     _runs(parser, "once")

@@ -1,6 +1,6 @@
 """The ledger: all progress, in one SQLite file. Nothing else in the worker writes SQLite."""
 
-from sync_worker.ledger.file import open_ledger
+from sync_worker.ledger.file import open_ledger, open_scratch
 from sync_worker.ledger.ledger import Ledger
 from sync_worker.ledger.records import (
     DeadLetter,
@@ -23,6 +23,7 @@ __all__ = [
     "SourceState",
     "TraceNote",
     "open_ledger",
+    "open_scratch",
     "same_address",
     "source_scope",
 ]

@@ -40,7 +40,7 @@ def open_ledger(
         _check_place(path, must_exist=must_exist or only_reads)
         with translated_errors(path):
             if only_reads and not is_writable(path):
-                return _prepare(path, _in_memory(path, busy_timeout), clock, busy_timeout, checked=False)
+                return _prepare(path, _copied(path, busy_timeout, ":memory:"), clock, busy_timeout, checked=False)
             checked = _inspect(path, busy_timeout)
             if not path.exists():
                 make_private(path)
@@ -53,21 +53,42 @@ def open_ledger(
         ) from error
 
 
-def _in_memory(path: Path, busy_timeout: float) -> sqlite3.Connection:
-    """Return a copy in memory of a file that can only be read. Raises StateError, OSError or sqlite3.Error."""
+def open_scratch(path: Path, clock: Clock) -> Ledger:
+    """Open a copy of the state file that nobody else sees and that is gone when it is closed; of none, an empty one.
+
+    It is kept in a temporary file once it is large. Its schema is brought up to date, that of the state file is not.
+    The state file is only read. Raises StateError.
+    """
+    temporary = ""  # SQLite's name for a database that is its connection's own
+    try:
+        with translated_errors(path):
+            if path.exists() and path.stat().st_size:
+                connection = _copied(path, BUSY_TIMEOUT, temporary)
+            else:
+                connection = sqlite3.connect(temporary, isolation_level=None, check_same_thread=False)
+            return _prepare(path, connection, clock, BUSY_TIMEOUT, checked=False)
+    except OSError as error:
+        raise StateError(
+            f"the state file {path} cannot be read: {error.strerror or error}. Try: read permission"
+        ) from error
+
+
+def _copied(path: Path, busy_timeout: float, into: str) -> sqlite3.Connection:
+    """Return a copy of a file that is only read. Raises StateError, OSError or sqlite3.Error."""
     with path.open("rb") as file:
         if not file.read(len(_MAGIC)).startswith(_MAGIC):
             raise not_sqlite(path)
     real = path.resolve()
     log = real.with_name(real.name + "-wal")
-    # A log is read through an index beside it, which must be there, or be made. Without one the file alone tells all.
-    mode = "mode=ro" if log.exists() and log.stat().st_size else "immutable=1"
+    # A log is read through an index beside it, which must be there, or be made. Without one the file alone tells all,
+    # where nobody can write to it meanwhile.
+    mode = "mode=ro" if is_writable(path) or (log.exists() and log.stat().st_size) else "immutable=1"
     source = sqlite3.connect(f"{real.as_uri()}?{mode}", uri=True, timeout=busy_timeout)
-    memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    copy = sqlite3.connect(into, isolation_level=None, check_same_thread=False)
     try:
-        source.backup(memory)
+        source.backup(copy)
     except sqlite3.OperationalError as error:
-        memory.close()
+        copy.close()
         if not str(error.sqlite_errorname).startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY")):
             raise
         raise StateError(
@@ -75,11 +96,11 @@ def _in_memory(path: Path, busy_timeout: float) -> sqlite3.Connection:
             f"written ({error}). Try: copy both to another folder, and --state with the copy"
         ) from error
     except BaseException:
-        memory.close()
+        copy.close()
         raise
     finally:
         source.close()
-    return memory
+    return copy
 
 
 def _check_place(path: Path, *, must_exist: bool) -> None:

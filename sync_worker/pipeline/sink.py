@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from sync_worker.clock import Clock
 from sync_worker.errors import DeadLettersFull
@@ -10,6 +10,7 @@ from sync_worker.ledger import DeadLetter, Ledger, source_scope
 from sync_worker.ledger.state_keys import DELIVERY
 from sync_worker.otlp.delivery import Result
 from sync_worker.pipeline.report import SourceReport
+from sync_worker.spans.model import EncodedSpan
 
 
 class LedgerSink:
@@ -23,7 +24,7 @@ class LedgerSink:
         clock: Clock,
         title: str,
         redact: Callable[[str], str] = str,
-        observe_accepted: Callable[[int], None] = lambda _: None,
+        observe_accepted: Callable[[Sequence[EncodedSpan]], None] = lambda _: None,
     ) -> None:
         self._ledger = ledger
         self._source_id = source_id
@@ -31,7 +32,7 @@ class LedgerSink:
         self._clock = clock
         self._title = title
         self._redact = redact
-        self._observe_accepted = observe_accepted  # called with the number of spans of a request that was accepted
+        self._observe_accepted = observe_accepted  # called with the spans of a request that was accepted
 
     def check(self) -> None:
         """Check that the next result can be committed. Raises StateError or LeaseHeld."""
@@ -76,7 +77,7 @@ class LedgerSink:
                 )
             )
         if result.accepted:
-            self._observe_accepted(len(result.accepted))
+            self._observe_accepted(result.accepted)
         try:
             self._ledger.commit_result(self._source_id, result.accepted, letters)
         except DeadLettersFull:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -24,6 +24,7 @@ from sync_worker.pipeline.limits import Limits
 from sync_worker.pipeline.report import SourceReport
 from sync_worker.pipeline.sink import LedgerSink
 from sync_worker.settings import Settings, Source, target_of
+from sync_worker.spans.model import EncodedSpan
 from sync_worker.sync.generation import Generations
 from sync_worker.sync.identities import Identities, organization_scope
 from sync_worker.sync.keys import keys_of
@@ -36,11 +37,15 @@ from sync_worker.times import span_ms
 
 @dataclass(frozen=True, slots=True)
 class Transports:
-    """HTTP transports to use instead of the network, None meaning the network; and what counts their requests."""
+    """HTTP transports to use instead of the network, None meaning the network; and what counts their requests.
+
+    `accepted` is called with the spans of each request that the target accepted.
+    """
 
     langfuse: httpx.AsyncBaseTransport | None = None
     kelet: httpx.AsyncBaseTransport | None = None
     measurements: Measurements = field(default_factory=Measurements)
+    accepted: Callable[[Sequence[EncodedSpan]], None] = lambda _: None
 
 
 @asynccontextmanager
@@ -66,6 +71,11 @@ async def open_source(
     client = _client(source, settings, known, clock, max_elapsed, rate_limiters, concurrency_limits, transports, limits)
     protection = protection_of(settings, ledger)
     client.redact = protection.report
+
+    def observe_accepted(spans: Sequence[EncodedSpan]) -> None:
+        transports.measurements.observe(REQUEST_SPANS, len(spans), source.name)
+        transports.accepted(spans)
+
     target = target_of(source)
     sending = Backoff(target.title, clock, max_elapsed)
     receiver = TargetClient(
@@ -101,7 +111,7 @@ async def open_source(
                 ledger.clock,
                 target.title,
                 protection.report,
-                lambda spans: transports.measurements.observe(REQUEST_SPANS, spans, source.name),
+                observe_accepted,
             ),
             sending,
             clock,

@@ -69,6 +69,7 @@ def _stored_key(ledger: Ledger | None) -> str:
         stored = state.get(PSEUDONYM_KEY, fresh=True)
         if stored is None:
             state.put(PSEUDONYM_KEY, made)
+        if stored is None and not ledger.in_memory:
             log.info(
                 "a key for pseudonyms was made and is kept in the state file; with another file, or without it, "
                 "pseudonyms differ (SYNC_PSEUDONYM_KEY)", extra={"action": "settings"},

@@ -114,6 +114,11 @@ class SourceSync:
         takes_scores = receiver.target.preset.takes_signals or settings.score_events
         self._scores = self._score_jobs() if settings.scores and takes_scores else None
 
+    @property
+    def quiet_period_ms(self) -> int:
+        """How long a trace must have had no new observation before it is sent."""
+        return self._session.readiness_limits.quiet_period
+
     async def live_cycle(self, progress: Progress | None = None) -> None:
         """Run one cycle of the live sync. Raises as reader and delivery do."""
         self._store_rules()

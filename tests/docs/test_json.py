@@ -24,7 +24,10 @@ from tests.sync.world import World, world
 PAGE = (ROOT / "docs" / "json.md").read_text(encoding="utf-8")
 
 #: Objects whose keys are no names: kinds of oddities, shares, horizons, sources.
-OPEN = {"left_out", "notes", "filtered", "within_seconds", "last_scans", "errors", "waiting_for", "signal"}
+OPEN = {
+    "left_out", "notes", "filtered", "within_seconds", "last_scans", "errors", "waiting_for", "signal", "replaced",
+    "dead_letters", "signals",
+}  # fmt: skip
 
 
 def documented(section: str) -> set[str]:
@@ -85,6 +88,7 @@ def _say_all(made: World, rows: list[Row]) -> Iterator[tuple[str, set[str]]]:
         return section, _without_empty_lists(set(fields(json.loads(out))), section)
 
     yield say("error", "status")  # there is no state file yet
+    yield _dry_run(made)
     refused = {"LANGFUSE_SECRET_KEY": "sk-lf-revoked"}
     plan = ("plan", "--from", "4d", "--to", "2d")
     yield "plan", say("plan", *plan)[1] | say("plan", *plan, **refused)[1]
@@ -126,6 +130,18 @@ def _say_all(made: World, rows: list[Row]) -> Iterator[tuple[str, set[str]]]:
         yield adopted[0], adopted[1] | say(adopted[0], "state", "separate", **elsewhere)[1]
 
 
+def _dry_run(made: World) -> tuple[str, set[str]]:
+    """Return the fields of a dry run that would replace, leave out, dead-letter and send a signal."""
+    text = "write to alice@example.com"
+    odd = trace(1, start=datetime.now(UTC) - timedelta(hours=1), seconds=5.0, input=text)
+    odd[1]["input"] = '["\\ud83d"]'
+    made.langfuse.rows.extend(odd)
+    out = made.program("once", "--dry-run", "--json", environ={"SYNC_REDACT": "all"})[1]
+    made.langfuse.rows.remove(lambda one: one["traceId"] == odd[0]["traceId"])
+    section = "once --dry-run"
+    return section, _without_empty_lists(set(fields(json.loads(out))), section)
+
+
 def _status(made: World) -> set[str]:
     """Return the fields of `status` while both leases are held, and after both were given back."""
     found: set[str] = set()
@@ -165,6 +181,7 @@ def test_every_object_is_on_the_page(printed: dict[str, set[str]]) -> None:
         "scores",
         "send",
         "convert",
+        "dry_run",
         "privacy",
         "dead_letters",
         "config",

@@ -13,7 +13,9 @@ from sync_worker.cli.common import (
 )
 from sync_worker.cli.jobs import Job, run_job
 from sync_worker.cli.metrics_file import metrics_file
+from sync_worker.cli.parser import DRY_RUN_REQUESTS
 from sync_worker.clock import SystemClock
+from sync_worker.errors import ConfigError
 from sync_worker.ledger.lease import LIVE
 
 ONE_CYCLE = Job("once", LIVE, lambda engine, source, progress: engine.live(source, progress))
@@ -21,6 +23,10 @@ ONE_CYCLE = Job("once", LIVE, lambda engine, source, progress: engine.live(sourc
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
+    if arguments.dry_run:
+        return _dry_run(arguments)
+    if arguments.requests is not None:
+        raise ConfigError("--requests limits a dry run. Try: --dry-run with it")
     settings = settings_for(arguments)
     sources = select_sources(settings, arguments)
     clock = SystemClock()
@@ -34,3 +40,11 @@ def run(arguments: argparse.Namespace) -> int:
             ),
             clock,
         )  # fmt: skip
+
+
+def _dry_run(arguments: argparse.Namespace) -> int:
+    from sync_worker.cli import dry_run  # noqa: PLC0415 - only with the option
+
+    if arguments.metrics_file is not None:
+        raise ConfigError("--metrics-file is not written by a dry run. Try: without it")
+    return dry_run.run(arguments, arguments.requests or DRY_RUN_REQUESTS)
