@@ -15,7 +15,17 @@ from sync_worker.ledger.state_keys import number_names
 
 #: Tables that grow with what is synced. They are read through only when something broke.
 _LARGE = frozenset(
-    {"sent", "traces", "deliveries", "requests", "dead_letters", "hourly_counts", "second_reads", "scores"}
+    {
+        "sent",
+        "traces",
+        "deliveries",
+        "requests",
+        "dead_letters",
+        "hourly_counts",
+        "second_reads",
+        "scores",
+        "history",
+    }
 )
 _KINDS: dict[str, tuple[type, ...]] = {"TEXT": (str,), "INTEGER": (int,), "FLOAT": (int, float), "BLOB": (bytes,)}
 #: Columns that hold JSON, and names of state keys that hold a number.

@@ -7,7 +7,8 @@ from typing import Any
 
 from sync_worker.errors import DeadLettersFull
 from sync_worker.intervals import Interval
-from sync_worker.ledger.records import DeadLetter
+from sync_worker.ledger.history import add_to_history
+from sync_worker.ledger.records import DeadLetter, DeadLetterGroup
 from sync_worker.ledger.store import SENT_COLUMNS, in_lists, storable
 from sync_worker.ledger.totals import DEAD_LETTERED, count
 from sync_worker.ledger.traces import Traces
@@ -76,6 +77,15 @@ class DeadLetters(Traces):
     def dead_letters_by_kind(self, source_id: int) -> dict[str, int]:
         """Return how many spans the dead letters of a source hold, by their kind."""
         return dict(self.query("SELECT kind, sum(spans) FROM dead_letters WHERE source_id = ? GROUP BY 1", [source_id]))
+
+    def dead_letter_groups(self, source_id: int) -> list[DeadLetterGroup]:
+        """Return the dead letters of a source by kind and status, the most first."""
+        rows = self.query(
+            "SELECT kind, status, sum(spans), min(made_ms), max(made_ms) FROM dead_letters WHERE source_id = ? "
+            "GROUP BY kind, status ORDER BY 3 DESC, 1, 2",
+            [source_id],
+        )
+        return [DeadLetterGroup(*row) for row in rows]
 
     def drop_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
         """Remove dead letters; their observations count as completed, so that they are not sent when read again.
@@ -202,6 +212,7 @@ class DeadLetters(Traces):
                 self._drop_dead_letters(letter.source_id, [(values["trace_id"], values["observation_id"])])
             self.insert("dead_letters", values)
             count(self, letter.source_id, DEAD_LETTERED, letter.kind, letter.spans)
+            add_to_history(self, letter.source_id, self.clock.now_ms(), dead_letters=letter.spans)
         for source_id in () if beyond_the_limit else {letter.source_id for letter in letters}:
             self._check_room(source_id)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from sync_worker.errors import DeadLettersFull
 from sync_worker.intervals import Interval, gaps, merged
 from sync_worker.ledger.claims import unclaim
+from sync_worker.ledger.history import add_to_history
 from sync_worker.ledger.hourly_counts import add_forgotten, completed_by_hour, forgotten_hours
 from sync_worker.ledger.intervals import CompletedIntervals
 from sync_worker.ledger.lease import BACKFILL
@@ -137,6 +138,8 @@ class Ledger(Sources, CompletedIntervals, Scores, Selected, SecondReads):
                 replaced.update(span.replaced)
             for detector, times in replaced.items():
                 count(self, source_id, REPLACED, detector, times)
+            if accepted:
+                add_to_history(self, source_id, now, spans=len(accepted))
             # The trace may have been forgotten while its observations were on their way: what is sent needs its trace.
             self._store_unknown(
                 source_id,

@@ -106,6 +106,17 @@ class DeadLetter:
 
 
 @dataclass(frozen=True, slots=True)
+class DeadLetterGroup:
+    """Dead letters of a source of one kind and HTTP status (None: nothing was sent): spans, the first and the last."""
+
+    kind: str
+    status: int | None
+    spans: int
+    first_ms: int
+    last_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class SecondRead:
     """A second read: a completed observation that may have been a mix of two versions, to be read once more."""
 

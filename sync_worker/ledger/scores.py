@@ -8,10 +8,11 @@ from typing import Any
 
 from sync_worker.intervals import Interval, merged
 from sync_worker.ledger.dead_letters import DeadLetters
+from sync_worker.ledger.history import add_to_history
 from sync_worker.ledger.lease import BACKFILL, LIVE, RETRY, lease_owner
 from sync_worker.ledger.records import DeadLetter, ScoreNote
 from sync_worker.ledger.store import in_lists, storable
-from sync_worker.ledger.totals import SIGNALS, count
+from sync_worker.ledger.totals import EDITED_SIGNALS, SIGNALS, count
 
 SCORE_COLUMNS = (
     "score_id, content, timestamp_ms, trace_id, session_id, state, seen_ms, reason, check_ms, tries, sent_ms, "
@@ -155,13 +156,19 @@ class Scores(DeadLetters):
         self, source_id: int, score_id: str, content: bytes, project: str, dead_letters: Sequence[DeadLetter]
     ) -> None:
         """Store in one transaction that a signal was accepted, and which others are dead letters."""
+        now = self.clock.now_ms()
         with self.transaction():
+            edited = self.query(
+                "SELECT 1 FROM scores WHERE source_id = ? AND score_id = ? AND sent_content IS NOT NULL",
+                [source_id, score_id],
+            )
+            count(self, source_id, EDITED_SIGNALS if edited else SIGNALS, project, 1)
+            add_to_history(self, source_id, now, signals=1)
             self.execute(
                 "UPDATE scores SET state = 'sent', reason = NULL, tries = 0, sent_ms = ?, sent_content = ?, "
                 "project = ?, owner = NULL WHERE source_id = ? AND score_id = ?",
-                [self.clock.now_ms(), content, project, source_id, score_id],
+                [now, content, project, source_id, score_id],
             )
-            count(self, source_id, SIGNALS, project, 1)
             self._drop_score_letters(source_id, [score_id])
             self._reject_scores(source_id, dead_letters)
 

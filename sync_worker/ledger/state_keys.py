@@ -82,6 +82,8 @@ GENERATION = _object("api", Merge.ALWAYS)
 SYNC_START_SETTING = _text("sync start")
 #: Ids of sources of which it is not decided whether they are the same project.
 UNDECIDED = _object("undecided")
+#: The last backfill: its interval, when it began, and how much of it was to be read then.
+LAST_BACKFILL = _object("last backfill", Merge.NEVER)
 #: The version of the mapping of ids that its spans went out under.
 ID_MAPPING = _number("id mapping", Merge.ALWAYS)
 
@@ -153,7 +155,7 @@ GZIP_REFUSED = _number("gzip_refused", Merge.ALWAYS)
 _OF_SOURCE: Sequence[StateKey[Any]] = (
     INTERVAL_LENGTH, ARRIVAL_DELAY, PAGE_LIMITS, REJECTED_IN_A_ROW, DELIVERY, FORGOTTEN_BEFORE, LAST_ENDED_SCAN,
     BUCKET_COUNTS, LAST_SECOND_READ, PAUSED_PROJECTS, GENERATION, SYNC_START_SETTING, UNDECIDED, ID_MAPPING,
-    RULES_DIGEST,
+    RULES_DIGEST, LAST_BACKFILL,
     SIGNALS_REJECTED_IN_A_ROW, LAST_SCORE_SCAN, SCORES_FORGOTTEN_BEFORE, SCORE_CONFIGS,
 )  # fmt: skip
 

@@ -261,6 +261,21 @@ def step_11(db: Database) -> None:
     db.conn.execute("PRAGMA user_version = 11")
 
 
+@steps()
+def step_12(db: Database) -> None:
+    """Keep what happened in the last day, in slots of five minutes, and have dead letters counted by an index."""
+    db.conn.execute(
+        """CREATE TABLE history (
+             source_id INTEGER NOT NULL, slot INTEGER NOT NULL,  -- counted from 1970
+             watermark_ms INTEGER,           -- at the end of the slot; NULL: where it was before
+             spans INTEGER NOT NULL, signals INTEGER NOT NULL,  -- accepted
+             dead_letters INTEGER NOT NULL,  -- spans and scores that became some
+             PRIMARY KEY (source_id, slot)) WITHOUT ROWID"""
+    )
+    db.conn.execute("CREATE INDEX dead_letters_kinds ON dead_letters (source_id, kind, status, made_ms, spans)")
+    db.conn.execute("PRAGMA user_version = 12")
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Run the steps that a file has not had, within the caller's transaction."""
     steps.apply(Database(connection, execute_plugins=False))

@@ -43,6 +43,7 @@ class Store:
         self._place = None if self.in_memory else Place(path)
         self._unflushed: sqlite3.Connection | None = None
         self._states: dict[str, State] = {}
+        self._later: list[tuple[str, Sequence[Any]]] = []  # statements that the next transaction runs too
         self._stored_rules: set[str] = set()  # digests whose text is known to be in the file
 
     def close(self) -> None:
@@ -91,6 +92,10 @@ class Store:
         """Run a statement of a transaction with each of these values."""
         self.connection.executemany(sql, values)
 
+    def execute_later(self, sql: str, values: Sequence[Any]) -> None:
+        """Run a statement with the next transaction: what is worth no transaction of its own, and may be lost."""
+        self._later.append((sql, values))
+
     def insert(self, table: str, values: Mapping[str, Any], *, replace: bool = False) -> None:
         """Insert a row by the names of its columns, within a transaction; `replace` the one with the same key."""
         names = ", ".join(values)
@@ -112,6 +117,9 @@ class Store:
             try:
                 yield self._check_lease() if fenced else {}
                 written = self._write_states(connection)
+                later = list(self._later)
+                for sql, values in later:
+                    connection.execute(sql, values)
                 number = None if self.counted is None else self.counted.count(connection)
                 self._check_place()
                 connection.execute("COMMIT")
@@ -123,6 +131,7 @@ class Store:
             raise state_error(self.path, error) from error
         for state in written:
             state.unsaved.clear()
+        del self._later[: len(later)]
         if self.counted is not None and number is not None:
             self.counted.note(number)
 

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from sync_worker.ledger.store import Store
 
 ACCEPTED, DEAD_LETTERED = "accepted", "dead-lettered"  # spans, by Kelet project and by kind
-SIGNALS = "signals"  # accepted, by Kelet project
+#: Signals that were accepted, by Kelet project: of a score that was not sent before, and of one that was edited since.
+SIGNALS, EDITED_SIGNALS = "signals", "edited-signals"
 FILTERED = "filtered"  # traces, by the rule that left them out
 REPLACED = "replaced"  # in the spans that were accepted, by detector
 #: Labels that are counted each by itself; the others are one. A template may make any number of Kelet projects.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from sync_worker.intervals import Interval, clip
 from sync_worker.ledger.lease import BACKFILL
+from sync_worker.ledger.state_keys import LAST_BACKFILL
 from sync_worker.pipeline.driver import Pipeline
 from sync_worker.pipeline.plan import IntervalPlanner, due
 from sync_worker.runs.coverage import Coverage
@@ -32,7 +33,12 @@ async def backfill(
     completed, pipeline.session.reread = coverage.under_rules()
     own = [whole] if partitions is None else clip(partitions, whole)
     planner = IntervalPlanner(target=limits.interval_observations)
-    todo = planner.split(coverage.claim_gaps([gap for part in own for gap in due(part.start, part.end, completed)]))
+    claimed = coverage.claim_gaps([gap for part in own for gap in due(part.start, part.end, completed)])
+    todo = planner.split(claimed)
+    pipeline.session.state.put(LAST_BACKFILL, {
+        "from": whole.start, "to": whole.end, "own": sum(part.length for part in own),
+        "began_ms": pipeline.session.clock.now_ms(), "todo": sum(gap.length for gap in claimed),
+    })  # fmt: skip
     done = 0
     error: BaseException | None = None
     tasks: dict[asyncio.Task[int], Interval] = {}

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from sync_worker.intervals import Interval, contiguous_end, gaps, merged
 from sync_worker.ledger import Ledger, SourceState, claims
+from sync_worker.ledger.history import note_watermark
 from sync_worker.ledger.lease import BACKFILL, LIVE
 from sync_worker.ledger.records import CompletedInterval
 from sync_worker.ledger.state_keys import FORGOTTEN_BEFORE
@@ -66,6 +67,13 @@ class Coverage:
         first = state.sync_start_ms
         now = self._session.clock.now_ms()
         return None if first is None else contiguous_end(first, self.live_view(now, self._released))
+
+    def note_watermark(self, state: SourceState) -> int | None:
+        """Return the watermark; that of a live sync is noted for the history, with the next transaction."""
+        ledger, watermark = self._session.ledger, self.watermark_ms(state)
+        if ledger.is_live and watermark is not None:
+            note_watermark(ledger, self._session.source_id, ledger.clock.now_ms(), watermark)
+        return watermark
 
     def reopen_after(self, end: int, known: claims.Claims) -> claims.Claims:
         """Reopen what the live sync completed after `end`, Unix ms; return what is known then.

@@ -97,8 +97,10 @@ class LiveSync:
         """Sync what is due before `end`, Unix ms, and what no other run claims."""
         session = self.pipeline.session
         planner = IntervalPlanner(self._length(), session.limits.interval_observations)
-        for interval in planner.split(gaps):
+        for number, interval in enumerate(planner.split(gaps)):
             session.clock.check()
+            if number:  # a long way to catch up is seen to get shorter; the end of the cycle is noted with its claims
+                self.coverage.note_watermark(self.state)
             job = IntervalJob(self.pipeline, LIVE, interval, delay)
             await self.pipeline.run(job)
             planner.adjust(interval, job.count)

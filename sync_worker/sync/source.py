@@ -277,7 +277,7 @@ class SourceSync:
         self.report.kelet_requests += self._receiver.traffic.requests
         self.report.bytes_sent += self._receiver.traffic.bytes_sent
         self.report.traces_pending = self._ledger.pending(self.state.id).count
-        self.report.complete_to_ms = self._coverage.watermark_ms(self.state)
+        self.report.complete_to_ms = self._coverage.note_watermark(self.state)
 
     def _store_rules(self) -> None:
         """Store the rules of this run, so that later ones know what they left out."""

@@ -10,8 +10,8 @@ from sync_worker.clock import Clock
 from sync_worker.langfuse.rate_limiter import Quota
 from sync_worker.ledger import Ledger, SourceState, source_scope
 from sync_worker.ledger.lease import BACKFILL, LIVE, lease_owner
-from sync_worker.ledger.state_keys import ARRIVAL_DELAY, CYCLES, last_cycle
-from sync_worker.ledger.totals import ACCEPTED, DEAD_LETTERED, totals
+from sync_worker.ledger.state_keys import ARRIVAL_DELAY, CYCLES, LAST_SCORE_SCAN, last_cycle
+from sync_worker.ledger.totals import ACCEPTED, DEAD_LETTERED, EDITED_SIGNALS, SIGNALS, totals
 from sync_worker.measurements import Histogram
 from sync_worker.runs.arrival_delay import ArrivalDelay
 from sync_worker.settings import Settings, Source
@@ -20,7 +20,7 @@ from sync_worker.sync.identities import organization_scope
 from sync_worker.sync.keys import keys_of
 from sync_worker.times import span_ms
 from sync_worker.watch.metrics import Samples
-from sync_worker.watch.status import live_state, now_ms
+from sync_worker.watch.status import SCORE_STATES, live_state, now_ms
 
 #: The rate limit that `SYNC_REQUESTS_PER_MINUTE` sets, over all of Langfuse's, and its length in seconds.
 _ALL, _MINUTE = "all", 60
@@ -38,6 +38,8 @@ def read(ledger: Ledger, settings: Settings, sources: Sequence[Source], clock: C
         if state is not None:
             longest = max(span_ms(window) for window in settings.of(source).late_horizons)
             _read_source(found, ledger, source.name, state, now, longest)
+            if settings.of(source).scores:
+                _read_scores(found, ledger, source.name, state)
             _read_limits(found, ledger, source.name, state, settings.of(source), now)
     return found.samples
 
@@ -87,13 +89,28 @@ def _read_source(
     found.put_time("oldest_pending_timestamp_seconds", pending.oldest_ms, name)
     for kind, spans in ledger.dead_letters_by_kind(state.id).items():
         found.put("dead_letters", spans, name, kind)
-    for (outcome, label), spans in totals(ledger, state.id).items():
-        if outcome == ACCEPTED:
-            found.put("spans_total", spans, name, label, outcome)
-        elif outcome == DEAD_LETTERED:
-            found.put("spans_total", spans, name, "", label)
+    for (total, label), value in totals(ledger, state.id).items():
+        if total == ACCEPTED:
+            found.put("spans_total", value, name, label, "accepted")
+        elif total == SIGNALS:
+            found.put("signals_total", value, name, label, "accepted")
+        elif total == EDITED_SIGNALS:
+            found.put("signals_total", value, name, label, "edited")
+        elif total == DEAD_LETTERED and label == "score":
+            found.put("signals_total", value, name, "", "rejected")
+        elif total == DEAD_LETTERED:
+            found.put("spans_total", value, name, "", label)
     delays = ArrivalDelay.from_counts(ledger.state(source_scope(state.id)).get(ARRIVAL_DELAY))
     found.put("arrival_delay_seconds", Histogram(tuple(delays.counts), None), name)
+
+
+def _read_scores(found: _Found, ledger: Ledger, name: str, state: SourceState) -> None:
+    """Read what became of scores; those that wait have their reason in the outcome."""
+    counts = ledger.score_counts(state.id)
+    for outcome in dict.fromkeys((*SCORE_STATES, *counts)):
+        found.put("scores", counts.get(outcome, 0), name, outcome.replace(": ", "_"))
+    listed = ledger.state(source_scope(state.id)).get(LAST_SCORE_SCAN)
+    found.put_time("last_score_listing_timestamp_seconds", listed, name)
 
 
 def _read_limits(found: _Found, ledger: Ledger, name: str, state: SourceState, settings: Settings, now: int) -> None:

@@ -67,7 +67,20 @@ METRICS: Final[tuple[Metric, ...]] = (
     _gauge(
         "oldest_pending_timestamp_seconds", "source", "Since when the oldest pending trace is; none without one.", "min"
     ),
-    _gauge("dead_letters", "source outcome", "Spans in the dead letters now, by kind.", "sum"),
+    _gauge("dead_letters", "source outcome", "Spans in the dead letters now, and scores, by kind.", "sum"),
+    _gauge(
+        "scores",
+        "source outcome",
+        "Scores that are remembered, by their state: `sent`, `filtered`, `no_trace` and so on; those that wait for the "
+        "spans of their trace by the reason, as `waiting_pending` or `waiting_failing`. None without SYNC_SCORES.",
+        "sum",
+    ),
+    _gauge(
+        "last_score_listing_timestamp_seconds",
+        "source",
+        "When the newest scores were last listed; none without SYNC_SCORES.",
+        "min",
+    ),
     _gauge("last_cycle_timestamp_seconds", "source", "When the last cycle ended, in whatever way.", "min"),
     _gauge(
         "last_successful_cycle_timestamp_seconds",
@@ -105,6 +118,14 @@ METRICS: Final[tuple[Metric, ...]] = (
         ("source", "kelet_project", "outcome"),
         "Spans that were `accepted`, by Kelet project, and spans that became dead letters, by their kind; what a "
         "partial success rejected counts as both. Counted by all commands, and kept in the state file.",
+    ),
+    Metric(
+        "signals_total",
+        "counter",
+        ("source", "kelet_project", "outcome"),
+        "Signals that were accepted, by Kelet project: `accepted`, or `edited` where they supersede an earlier one of "
+        "their score; and scores that became dead letters, as `rejected`. Counted by all commands, and kept in the "
+        "state file.",
     ),
     Metric(
         "arrival_delay_seconds",

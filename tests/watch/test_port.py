@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.support import faults
-from tests.support.rows import Row, trace
+from tests.support.rows import Row, score, trace
 from tests.sync.conftest import MakeWorld
 from tests.sync.world import KEY
 from tests.watch.port import LISTEN, PATIENCE, is_closed, running, total
@@ -46,6 +46,27 @@ def test_all_that_is_asked_for(make_world: MakeWorld) -> None:
         shown, printed = port.status(), made.program_json("status")[1]
         assert shown["sources"][0].keys() == printed["sources"][0].keys()
         assert (shown["state_file"], shown["held_by"]) == (printed["state_file"], printed["held_by"])
+
+
+def test_signals(make_world: MakeWorld) -> None:
+    """Nobody would see that feedback does not arrive, or it be counted among the spans."""
+    made = make_world(found := rows(3), SYNC_SCORES="true")
+    traces = list(dict.fromkeys(one["traceId"] for one in found))
+    now = datetime.now(UTC)
+    made.langfuse.scores.put(*(score(number, trace_id, now) for number, trace_id in enumerate(traces)))
+    with running(made) as port:
+        port.until(lambda now: total(now, "signals_total", 'outcome="accepted"') == 3)
+        made.kelet.script = faults.when(lambda request: request.path.endswith("/signal"), faults.status(422))
+        made.langfuse.scores.put(score(7, traces[0], now))
+        port.until(lambda now: total(now, "signals_total", 'outcome="rejected"') == 1)
+        made.kelet.script = None
+        made.langfuse.scores.put(score(1, traces[1], now, value=0.25))
+        at_end = port.until(lambda now: total(now, "signals_total", 'outcome="edited"') == 1)
+    assert total(at_end, "signals_total", 'outcome="accepted"', 'kelet_project="support_test"') == 3
+    assert total(at_end, "scores", 'outcome="sent"') == 3
+    assert total(at_end, "scores", 'outcome="rejected"') == total(at_end, "dead_letters", 'outcome="score"') == 1
+    assert total(at_end, "spans_total") == total(at_end, "spans_total", 'outcome="accepted"') == 12
+    assert time.time() - total(at_end, "last_score_listing_timestamp_seconds") < PATIENCE
 
 
 def test_open_metrics_where_asked_for(make_world: MakeWorld) -> None:
