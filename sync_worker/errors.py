@@ -16,20 +16,38 @@ A message is one line: what happened, where, and what to try.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Final
+
 
 class ExitCode:
-    """Exit codes of the process. The comments are the texts of the table in the README."""
+    """Exit codes of the process."""
 
-    OK = 0  # everything that was due is synced
-    TRANSIENT = 1  # a temporary error: run again, nothing is lost
-    USAGE = 2  # an error in usage, settings or the state file
-    DEAD_LETTERS = 3  # synced, and this run made dead letters
-    CREDENTIALS = 4  # credentials rejected
-    LEASE = 5  # another run holds the lease
-    GAPS = 6  # gaps found
-    PAUSED = 75  # paused: a server rejects requests for a reason that retries do not fix; nothing is lost
-    SIGINT = 130  # stopped by Ctrl-C, after the requests in flight
-    SIGTERM = 143  # stopped by SIGTERM, after the requests in flight
+    OK = 0
+    TRANSIENT = 1
+    USAGE = 2
+    DEAD_LETTERS = 3
+    CREDENTIALS = 4
+    LEASE = 5
+    GAPS = 6
+    PAUSED = 75
+    SIGINT = 130
+    SIGTERM = 143
+
+
+#: What each exit code means, for the help and the documentation.
+MEANINGS: Final[Mapping[int, str]] = {
+    ExitCode.OK: "everything that was due is synced",
+    ExitCode.TRANSIENT: "a temporary error: run again, nothing is lost",
+    ExitCode.USAGE: "an error in usage, settings or the state file",
+    ExitCode.DEAD_LETTERS: "synced, and this run made dead letters",
+    ExitCode.CREDENTIALS: "credentials rejected",
+    ExitCode.LEASE: "another run holds the lease",
+    ExitCode.GAPS: "gaps found",
+    ExitCode.PAUSED: "paused: a server rejects requests for a reason that retries do not fix; nothing is lost",
+    ExitCode.SIGINT: "stopped by Ctrl-C, after the requests in flight",
+    ExitCode.SIGTERM: "stopped by SIGTERM, after the requests in flight",
+}
 
 
 class SyncError(Exception):

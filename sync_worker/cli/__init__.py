@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
@@ -21,8 +22,10 @@ def load(argv: Sequence[str] | None = None) -> Callable[[], int]:
     After `--help`, `--version` and arguments that are wrong there is nothing left to run but the exit code.
     """
     prepare()
+    typed = sys.argv[1:] if argv is None else argv
     try:
-        arguments = build_parser().parse_args(argv)
+        parser = build_parser()
+        arguments = parser.parse_args(typed) if typed else argparse.Namespace(command=("help", "run_without_command"))
     except SystemExit as ended:
         code = finish(int(ended.code or ExitCode.OK))
         return lambda: code

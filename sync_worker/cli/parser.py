@@ -7,13 +7,12 @@ What a command runs with is imported when it runs, so `--help` and `--version` n
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
-from typing import Any, NoReturn, Protocol, get_args
+from typing import Any, Protocol, get_args
 
 from sync_worker import __version__
-from sync_worker.cli.output import print_help, say
-from sync_worker.errors import ExitCode
+from sync_worker.cli.arguments import Parser
+from sync_worker.cli.reference import PROGRAM
 from sync_worker.records import Api
 from sync_worker.spans.profiles import AttributeProfile
 
@@ -33,44 +32,35 @@ _SCORES_FROM = "14d"  # where `scores test` begins
 class _Subparsers(Protocol):
     """The subparsers to which a command is added (argparse has no public name for the type)."""
 
-    def add_parser(self, name: str, **options: Any) -> argparse.ArgumentParser:
+    def add_parser(self, name: str, **options: Any) -> Parser:
         """Add a command."""
 
 
-class _Parser(argparse.ArgumentParser):
-    """An ArgumentParser that prints through `output`: arguments that it quotes may contain control characters."""
+def build_parser() -> Parser:
+    """Return the parser of all commands.
 
-    def _print_message(self, message: str, file: Any = None) -> None:
-        if message:
-            print_help(message, on_stdout=file is None or file is not sys.stderr)
-
-    def error(self, message: str) -> NoReturn:
-        """Print what is wrong with the arguments, and exit with 2."""
-        print_help(self.format_usage(), on_stdout=False)
-        say(f"{self.prog}: error: {message}")
-        self.exit(ExitCode.USAGE)
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands. It sets `command`: the module of `commands`, and its function."""
-    parser = _Parser(
-        prog="sync-worker",
-        description="Syncs the observations of a Langfuse project to a Kelet project.",
-        epilog="Settings come from the environment, .env or sync.toml; `sync-worker config show` lists them.",
+    It sets `command`, the module of `commands` and its function, and `parser`, that of the command.
+    """
+    parser = Parser(
+        prog=PROGRAM,
+        description="Syncs the observations of a Langfuse project to a Kelet project. Settings come from the "
+        "environment, .env or sync.toml.",
     )
-    parser.add_argument("--version", action="version", version=f"sync-worker {__version__}")
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}", help="print the version")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
-    for add in (  # in the order of the help
+    for add in (  # in the order of README.md's table
         _add_demo, _add_check, _add_once, _add_run, _add_plan, _add_backfill, _add_status, _add_verify, _add_explain,
         _add_send, _add_convert, _add_routes, _add_privacy, _add_scores, _add_dead_letters, _add_state, _add_config,
+        _add_help,
     ):  # fmt: skip
         add(subparsers)
+    parser.describe()
     return parser
 
 
-def _runs(parser: argparse.ArgumentParser, module: str, function: str = "run") -> None:
+def _runs(parser: Parser, module: str, function: str = "run") -> None:
     """Set the module of `commands` that is imported, and its function."""
-    parser.set_defaults(command=(module, function))
+    parser.set_defaults(command=(module, function), parser=parser)
 
 
 def _add_demo(subparsers: _Subparsers) -> None:
@@ -128,12 +118,13 @@ def _add_backfill(subparsers: _Subparsers) -> None:
         metavar="I/N",
         help=f"only shard I of N, counted from 0, with a state file of its own, usually on its own machine; "
         f"`auto/N` takes I from {INDEX_VARIABLE}",
+        otherwise="the whole interval",
     )
     parser.add_argument(
         "--scores",
         choices=("too", "only", "none"),
-        help="whether scores of the interval are sent as signals: after the spans, alone, or not "
-        "(default: too, where SYNC_SCORES is on)",
+        help="whether scores of the interval are sent as signals: after the spans, alone, or not",
+        otherwise="too, where SYNC_SCORES is on",
     )
     _add_common_options(parser, source=True)
     _add_metrics_option(parser)
@@ -150,7 +141,7 @@ def _add_verify(subparsers: _Subparsers) -> None:
     parser = subparsers.add_parser(
         "verify", help="compare completed intervals with Langfuse; exit 6 when observations are missing"
     )
-    _add_interval_options(parser, required=False)
+    _add_interval_options(parser, required=False, otherwise=("the longest lookback window before now", "now"))
     parser.add_argument(
         "--repair", action="store_true", help="reopen intervals with missing observations: the next run sends them"
     )
@@ -196,13 +187,15 @@ def _add_convert(subparsers: _Subparsers) -> None:
         "--api",
         metavar="API",
         choices=get_args(Api),
-        help="API generation of a file; detected from its fields if unset",
+        help="API generation of a file",
+        otherwise="detected from its fields",
     )
     parser.add_argument(
         "--attributes",
         metavar="PROFILE",
         choices=get_args(AttributeProfile),
         help="attribute conventions for a file, as SYNC_ATTRIBUTES",
+        otherwise="both",
     )
     _add_common_options(parser, source=True, json=False)
     _runs(parser, "convert")
@@ -214,8 +207,8 @@ def _add_routes(subparsers: _Subparsers) -> None:
     test = actions.add_parser(
         "test", help="count the newest traces by the rule that takes them, and by Kelet project; sends nothing"
     )
-    _add_interval_options(test, required=False)
-    test.add_argument("--traces", metavar="N", type=int, default=_TRACES, help=f"about how many traces ({_TRACES})")
+    _add_interval_options(test, required=False, otherwise=("1h", "now"))
+    test.add_argument("--traces", metavar="N", type=int, default=_TRACES, help="about how many traces")
     _add_common_options(test, source=True)
     _runs(test, "routes")
 
@@ -232,7 +225,7 @@ def _add_privacy(subparsers: _Subparsers) -> None:
         metavar="N",
         type=int,
         default=_OBSERVATIONS,
-        help=f"at most so many of the newest (default: {_OBSERVATIONS})",
+        help="at most so many of the newest",
     )
     test.add_argument(
         "--samples", action="store_true", help="show samples before and after, which a terminal shows anyway"
@@ -246,10 +239,8 @@ def _add_scores(subparsers: _Subparsers) -> None:
     verbs = parser.add_subparsers(metavar="test", required=True)
     test = verbs.add_parser("test", help="show what each score name would become, with examples; sends nothing")
     when = "an ISO-8601 time, a duration before now or `now`"
-    test.add_argument(
-        "--from", dest="start", metavar="TIME", default=_SCORES_FROM, help=f"{when} (default: {_SCORES_FROM})"
-    )
-    test.add_argument("--to", dest="end", metavar="TIME", default="now", help=f"{when} (default: now)")
+    test.add_argument("--from", dest="start", metavar="TIME", default=_SCORES_FROM, help=when)
+    test.add_argument("--to", dest="end", metavar="TIME", default="now", help=when)
     _add_common_options(test, source=True)
     _runs(test, "scores")
 
@@ -263,9 +254,16 @@ def _add_dead_letters(subparsers: _Subparsers) -> None:
         type=_number(1, _MOST_LETTERS),
         default=_LETTERS,
         metavar="N",
-        help=f"maximum number of dead letters on a page (default: {_LETTERS})",
+        help="maximum number of dead letters on a page",
     )
-    listing.add_argument("--after", type=_number(0), default=0, metavar="ID", help="only dead letters after this one")
+    listing.add_argument(
+        "--after",
+        type=_number(0),
+        default=0,
+        metavar="ID",
+        help="only dead letters after this one",
+        otherwise="the first",
+    )
     _add_common_options(listing)
     _runs(listing, "dead_letters", "run_list")
     for name, words in (
@@ -310,40 +308,55 @@ def _add_config(subparsers: _Subparsers) -> None:
     _runs(show, "config")
 
 
-def _add_interval_options(parser: argparse.ArgumentParser, *, required: bool) -> None:
-    """Add `--from` and `--to`."""
+def _add_help(subparsers: _Subparsers) -> None:
+    parser = subparsers.add_parser("help", help="what to do first, or the help of a command")
+    parser.add_argument(
+        "words", metavar="COMMAND", nargs="*", help="a command, such as `backfill`, `dead-letters list`"
+    )
+    _runs(parser, "help")
+
+
+def _add_interval_options(
+    parser: Parser, *, required: bool, otherwise: tuple[str | None, str | None] = (None, None)
+) -> None:
+    """Add `--from` and `--to`; `otherwise` is what holds without them."""
     when = "an ISO-8601 time (2026-01-31T00:00:00Z), a duration before now (30d) or `now`"
-    parser.add_argument("--from", dest="start", metavar="TIME", required=required, help=when)
-    parser.add_argument("--to", dest="end", metavar="TIME", required=required, help=when)
+    for name, dest, default in zip(("--from", "--to"), ("start", "end"), otherwise, strict=True):
+        parser.add_argument(name, dest=dest, metavar="TIME", required=required, help=when, otherwise=default)
 
 
-def _add_metrics_option(parser: argparse.ArgumentParser) -> None:
+def _add_metrics_option(parser: Parser) -> None:
     parser.add_argument(
         "--metrics-file",
         metavar="FILE",
         help="at the end, replace this file by one with all metrics, for node_exporter's textfile collector",
+        otherwise="none is written",
     )
 
 
-def _add_common_options(parser: argparse.ArgumentParser, *, source: bool = False, json: bool = True) -> None:
+def _add_common_options(parser: Parser, *, source: bool = False, json: bool = True) -> None:
     """Add `--state`, `--json` for a command with a result, and `--source` for one that works on sources."""
-    parser.add_argument("--state", metavar="FILE", help="the state file (SYNC_STATE_PATH)")
+    parser.add_argument("--state", metavar="FILE", help="the state file", otherwise="SYNC_STATE_PATH (./sync-state.db)")
     if json:
         parser.add_argument("--json", action="store_true", help="print the result as a JSON object on stdout")
     if source:
         parser.add_argument(
-            "--source", metavar="NAME", help="only this source of sync.toml, or this target of it: NAME/TARGET"
+            "--source",
+            metavar="NAME",
+            help="only this source of sync.toml, or this target of it: NAME/TARGET",
+            otherwise="every source",
         )
 
 
 def _number(minimum: int, maximum: int = 2**63 - 1) -> Callable[[str], int]:
-    """Return a parser of integers for argparse, which reports its ValueError. SQLite's integers end at 2**63 - 1."""
+    """Return a parser of integers for argparse. SQLite's integers end at 2**63 - 1."""
+    upper = "" if maximum == 2**63 - 1 else f" to {maximum}"
+    expected = f"a whole number from {minimum}{upper}" if upper else f"a whole number, at least {minimum}"
 
     def parse(text: str) -> int:
-        number = int(text)
+        number = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else -1
         if not minimum <= number <= maximum:
-            raise ValueError(text)
+            raise argparse.ArgumentTypeError(f"{text!r} is not {expected}")
         return number
 
-    parse.__name__ = "number"  # as argparse names it: `invalid number value`
     return parse

@@ -1,18 +1,17 @@
-"""Makes README.md's tables, that of docs/monitoring.md and .env.example from the code, for `scripts/docs`."""
+"""Makes what `scripts/docs` writes from the code: tables of pages, docs/commands.md and .env.example."""
 
 from __future__ import annotations
 
 import argparse
-import ast
-import inspect
-import io
 import sys
-import tokenize
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sync_worker import errors
+from sync_worker.cli import help_text, reference
+from sync_worker.cli.arguments import Parser
 from sync_worker.cli.parser import build_parser
+from sync_worker.cli.reference import EVERYWHERE
 from sync_worker.settings import dotenv_example
 from sync_worker.settings import table as settings_table
 from sync_worker.watch import metrics
@@ -22,8 +21,16 @@ README = ROOT / "README.md"
 MONITORING = ROOT / "docs" / "monitoring.md"
 DOTENV = ROOT / ".env.example"
 
-#: Options that every command has; the text above the table names them.
-_EVERYWHERE = frozenset({"-h", "--help", "--state", "--json"})
+COMMANDS = ROOT / "docs" / "commands.md"
+
+#: Options that nearly every command has; the text below the table names them.
+_COMMON = frozenset({*EVERYWHERE, "state", "json"})
+
+
+_BEGINNING = """\
+Of every command what its `--help` prints. In a checkout the program is `scripts/sync`. This page is made from the code
+by `scripts/docs`.
+"""
 
 
 class MarkerError(Exception):
@@ -33,9 +40,9 @@ class MarkerError(Exception):
 def commands_table() -> str:
     """All commands and their verbs, what they need, what they do and which options are their own."""
     lines = ["| Command | Does | Own options |", "| --- | --- | --- |"]
-    for words, help_text, parser in _commands("", build_parser()):
+    for words, does, parser in _commands("", build_parser()):
         options = ", ".join(f"`{option}`" for option in _own_options(parser)) or "—"
-        lines.append(f"| `{' '.join((words, *_needed(parser)))}` | {_cell(help_text)} | {options} |")
+        lines.append(f"| `{' '.join((words, *help_text.needed(parser)))}` | {_cell(does)} | {options} |")
     return "\n".join(lines) + "\n"
 
 
@@ -47,19 +54,38 @@ def exit_codes_table() -> str:
 
 
 def exit_codes() -> list[tuple[int, str]]:
-    """Return the codes in order, with the comment on the line of each."""
-    source = inspect.getsource(errors.ExitCode)
-    comments = {
-        token.start[0]: token.string.lstrip("# ")
-        for token in tokenize.generate_tokens(io.StringIO(source).readline)
-        if token.type == tokenize.COMMENT
-    }
-    (found,) = ast.parse(source).body
-    if not isinstance(found, ast.ClassDef):
-        raise TypeError("errors.ExitCode is no class")
-    return [
-        (ast.literal_eval(line.value), comments[line.lineno]) for line in found.body if isinstance(line, ast.Assign)
+    """Return the codes in order, with the meaning of each."""
+    return sorted(errors.MEANINGS.items())
+
+
+def commands_page() -> str:
+    """docs/commands.md: of each command the examples, options with defaults and exit codes that its help has."""
+    parts = ["# Commands\n\n" + _BEGINNING]
+    for words, does, parser in _commands("", build_parser()):
+        found = reference.of(words.split())
+        if found is None:
+            raise KeyError(f"no examples of {words}")
+        parts.append(f"## {words}\n\n{does[:1].upper()}{does[1:]}.\n")
+        parts.append("```sh\n" + "".join(f"sync-worker {line} # {what}\n" for line, what in found.examples) + "```\n")
+        parts.append(_options_table(parser, lambda action: action.dest not in EVERYWHERE))
+        rows = "".join(f"| {code} | {_cell(meaning)} |\n" for code, meaning in reference.exit_codes(found))
+        parts.append("| Exit code | Means |\n| --- | --- |\n" + rows)
+    return "\n".join(filter(None, parts))
+
+
+def _options_table(parser: Parser, is_shown: Callable[[argparse.Action], bool]) -> str:
+    rows = [
+        f"| `{_cell(help_text.invocation(action))}` | {_cell(action.help or '')} | {_default(parser, action)} |\n"
+        for action in parser.arguments()
+        if is_shown(action)
     ]
+    return "".join(("| Argument or option | Does | Default |\n| --- | --- | --- |\n", *rows)) if rows else ""
+
+
+def _default(parser: Parser, action: argparse.Action) -> str:
+    if action.required and action.option_strings:
+        return "required"
+    return parser.otherwise.get(action.option_strings[-1], "") if action.option_strings else ""
 
 
 def with_tables(text: str) -> str:
@@ -81,28 +107,16 @@ def with_table(text: str, name: str, table: str) -> str:
     return text[: text.index(begin) + len(begin)] + table + text[text.index(end) :]
 
 
-def _commands(before: str, parser: argparse.ArgumentParser) -> Iterator[tuple[str, str, argparse.ArgumentParser]]:
+def _commands(before: str, parser: Parser) -> Iterator[tuple[str, str, Parser]]:
     """Yield each command that can be run, in the order of the help; one with verbs is only its verbs."""
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for choice in action._choices_actions:
-                words, inner = f"{before} {choice.dest}".strip(), action.choices[choice.dest]
-                verbs = list(_commands(words, inner))
-                yield from verbs or [(words, choice.help or "", inner)]
+    for name, (does, inner) in parser.verbs().items():
+        words = f"{before} {name}".strip()
+        yield from list(_commands(words, inner)) or [(words, does, inner)]
 
 
-def _needed(parser: argparse.ArgumentParser) -> Iterator[str]:
-    for action in parser._actions:
-        if not action.option_strings:
-            metavar = str(action.metavar or action.dest)
-            yield {"*": f"[{metavar} ...]", "+": f"{metavar} [{metavar} ...]"}.get(str(action.nargs), metavar)
-        elif action.required:
-            yield f"{action.option_strings[-1]} {action.metavar}"
-
-
-def _own_options(parser: argparse.ArgumentParser) -> Iterator[str]:
-    for action in parser._actions:
-        if action.option_strings and not action.required and not _EVERYWHERE & set(action.option_strings):
+def _own_options(parser: Parser) -> Iterator[str]:
+    for action in parser.arguments():
+        if action.option_strings and not action.required and action.dest not in _COMMON:
             yield " ".join([action.option_strings[-1], *([str(action.metavar)] if action.metavar else [])])
 
 
@@ -118,9 +132,10 @@ def main(arguments: list[str]) -> int:
     made = {
         README: with_tables(README.read_text(encoding="utf-8")),
         MONITORING: with_table(MONITORING.read_text(encoding="utf-8"), "metrics", metrics.table()),
+        COMMANDS: commands_page(),
         DOTENV: dotenv_example(),
     }
-    stale = [path for path, text in made.items() if path.read_text(encoding="utf-8") != text]
+    stale = [path for path, text in made.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     for path in stale:
         if not arguments:
             path.write_text(made[path], encoding="utf-8")
