@@ -16,7 +16,7 @@ from sync_worker.pipeline.session import Session
 from sync_worker.records import Observation
 from sync_worker.selection import left_out_by
 from sync_worker.signals.model import Attribution
-from sync_worker.spans.context import TraceContext, gather, trace_of
+from sync_worker.spans.context import TraceContext, gather, is_hidden, trace_of
 
 #: A trace is first looked for so long before the first of its scores and after the last, in milliseconds.
 _BEFORE_MS, _AFTER_MS = 32 * 86_400_000, 86_400_000
@@ -118,7 +118,7 @@ class Attributor:
                 return Filtered(rule)
         decision = self._session.routing.decide(note, context, is_ready=True)
         project = self._session.policy.project if decision is None else decision.project
-        return Attribution(project, context.session_id, context.user_id)
+        return Attribution(project, None if context.session_unsent else context.session_id, context.user_id)
 
     def _protected(self, verdict: Attribution | Filtered) -> Attribution | Filtered:
         """Return a verdict by Langfuse's own context with the ids that redaction puts on spans."""
@@ -173,6 +173,7 @@ class Attributor:
                 session.report.observations_read += len(page.observations)
                 session.report.lookback_requests += 1
                 full |= {(trace_of(observation), observation.id): observation for observation in page.observations}
+        sent = session.ledger.completed_observations(session.source_id, notes)
         found: dict[str, Attribution | Filtered] = {}
         overrides = session.policy.conversion.overrides
         for trace_id, observations in traces.items():
@@ -184,6 +185,13 @@ class Attributor:
                 known,
                 overrides,
             )
+            if known is not None and known.session_id is None:  # the spans that were sent carry none
+                left = [
+                    observation
+                    for observation in observations
+                    if (trace_id, observation.id) not in sent and not is_hidden(observation, context)
+                ]
+                context.session_unsent = not left
             has_error = any(observation.level == "ERROR" for observation in observations)
             found[trace_id] = self._protected(self._decide(note, context, has_error=has_error))
         return found

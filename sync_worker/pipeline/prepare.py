@@ -125,10 +125,7 @@ class Preparer:
         rootless = {
             trace.trace_id: trace
             for trace in traces
-            if not trace.is_lone
-            and not any(observation.is_trace_root for observation in trace.observations)
-            and not (trace.note is not None and trace.note.context.get("root_seen"))
-            and trace.trace_id not in whole
+            if not trace.is_lone and self._lacks_root(trace) and trace.trace_id not in whole
         }
         await self._fetch_into(rootless, self._session.reader.roots)
         # A synthetic root alone does not show whether its trace came over OpenTelemetry, which decides if it is sent.
@@ -140,6 +137,17 @@ class Preparer:
             and trace.trace_id not in whole
         }
         await self._fetch_into(lonely, self._read_whole)
+
+    def _lacks_root(self, trace: Trace) -> bool:
+        """Whether what the root says of its trace was neither read nor is known.
+
+        In v1 it is the trace that says it, and no observation: until a session is known, it is asked again.
+        """
+        known = {} if trace.note is None else trace.note.context
+        if self._session.reader.api == "v1":
+            is_read = any(observation.is_synthetic_root for observation in trace.observations)
+            return not is_read and not (known.get("root_seen") and known.get("session_id"))
+        return not known.get("root_seen") and not any(one.is_trace_root for one in trace.observations)
 
     def _read_whole(self, trace_ids: Sequence[str], around: Interval) -> AsyncIterator[Page]:
         return self._session.reader.traces(trace_ids, around, metadata_only=True)

@@ -33,8 +33,9 @@ _SESSION, _USER = ({f"attributes.{key}": key for key in keys} for keys in (SESSI
 #: Bytes of JSON that are kept of one trace. Its root is looked up again for what is over, when observations come late.
 MAX_STORED_BYTES = 8 * 1024
 #: What is remembered first: without `id_kind` nobody knows which observation's end ends the trace.
-_FIRST = ("id_kind", "session_id", "user_id", "agent", "project", "trace_name", "root_name", "root_level",
-          "environment", "release", "version", "public", "tags", "handed_down", "agents", "metadata")  # fmt: skip
+_FIRST = ("id_kind", "session_id", "session_unsent", "user_id", "agent", "project", "trace_name", "root_name",
+          "root_level", "environment", "release", "version", "public", "tags", "handed_down", "agents",
+          "metadata")  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -59,6 +60,7 @@ class TraceContext:
     root_level: str | None = None
     agent: str | None = None  # of all spans, by the settings
     project: str | None = None  # the Kelet project, by the settings
+    session_unsent: bool = False  # the session was learnt after spans were sent, and none carries it
     root_seen: bool = False
     id_kind: str = ""  # "otel" while all observations but the synthetic root have OpenTelemetry's ids, else "other"
 
@@ -130,15 +132,19 @@ def gather(
         context.public = context.public or observation.public
         if observation.is_trace_root:
             context.root_seen = True
-            if not (observation.is_synthetic_root and context.id_kind == "otel"):
+            if not is_hidden(observation, context):  # that one bears the trace's name
                 context.root_level = context.root_level or observation.level
-            if not (observation.is_synthetic_root and context.id_kind == "otel"):  # that one bears the trace's name
                 context.root_name = context.root_name or observation.name
             if not context.metadata:
                 context.metadata = _trace_metadata(observation)
     _gather_agents(observations, context.agents)
     context.handed_down = handed_down(observations, context.handed_down)
     return context
+
+
+def is_hidden(observation: Observation, context: TraceContext) -> bool:
+    """Whether it is the synthetic root of a trace that OpenTelemetry wrote: a direct export had no such span."""
+    return observation.is_synthetic_root and context.id_kind == "otel"
 
 
 def filled(context: TraceContext, known: TraceContext) -> TraceContext:

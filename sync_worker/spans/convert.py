@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import quote
 
 from sync_worker.json_text import parse
 from sync_worker.records import Observation
-from sync_worker.spans.context import RESERVED_KEY, SESSION_KEYS, USER_KEYS, TraceContext, with_fields_of_trace
+from sync_worker.spans.context import (
+    RESERVED_KEY,
+    SESSION_KEYS,
+    USER_KEYS,
+    TraceContext,
+    is_hidden,
+    with_fields_of_trace,
+)
 from sync_worker.spans.exceptions import error_type, exception
 from sync_worker.spans.genai import GUESSED, genai_attributes
 from sync_worker.spans.ids import otlp_span_id, otlp_trace_id
@@ -92,7 +99,7 @@ def convert(
     """Convert observations of one trace; `ancestors` are observations of it that are at hand but not to be sent."""
     result = Converted()
     everything = {observation.id: observation for observation in (*ancestors, *observations)}
-    hidden = _hidden_root(everything.values(), context)
+    hidden = next((observation for observation in everything.values() if is_hidden(observation, context)), None)
     parents = parents_of(context.trace_id, everything, result.notes)
     depths = depths_of(everything.values(), parents)
     ends = ends_of(everything, parents, depths)
@@ -290,13 +297,6 @@ def _trace_url(observation: Observation, trace_id: str, options: Conversion) -> 
     if options.langfuse_url is None or observation.trace_id is None:
         return None
     return f"{options.langfuse_url}/project/{quote(observation.project_id, safe='')}/traces/{quote(trace_id, safe='')}"
-
-
-def _hidden_root(observations: Iterable[Observation], context: TraceContext) -> Observation | None:
-    """Return the synthetic root of a trace that OpenTelemetry wrote: a direct export had no such span."""
-    if context.id_kind != "otel":
-        return None
-    return next((observation for observation in observations if observation.is_synthetic_root), None)
 
 
 def _heir(

@@ -348,6 +348,8 @@ class SourceSync:
         first = sync_start_ms(self._settings.start, now if noted is None else noted, now)
         if not self.clock.is_certain:
             return first  # a guess: stored when the time is certain
+        if self._scores is not None:
+            self._scores.begin(now if noted is None else min(noted, now))
         first = self._ledger.set_sync_start(self.state.id, first, start_scope(self.source.name))
         remember_start(self._ledger, self.state.id, self._settings)
         self.state = next(state for state in self._ledger.sources() if state.id == self.state.id)

@@ -340,7 +340,8 @@ class Checks:
             if not bearer.versions[0].row["sessionId"] or bearer.odd:
                 continue
             seen = any(state.seen(batch.cycle) and state.seen(batch.moment) for state in bearer.versions)
-            if roots == [bearer] and seen:
+            is_asked = self._plan.has("v1") and bearer.is_trace  # of whatever is sent, until it has a session
+            if (roots == [bearer] or is_asked) and seen:
                 return True
             for version in bearer.versions:
                 for other in self._kelet.book.arrivals:

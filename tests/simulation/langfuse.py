@@ -20,8 +20,9 @@ from tests.simulation.keys import Keys
 from tests.simulation.langfuse_v1 import OlderLangfuse
 from tests.simulation.moments import DAY, MINUTE, Moments
 from tests.simulation.plan import Plan
-from tests.simulation.scores import ScoreStory, listed, listed_by_number
+from tests.simulation.scores import ScoreStory, listed
 from tests.simulation.weather import Weather
+from tests.support.v2_scores import listed_by_number
 
 URL = "http://127.0.0.1:1"
 _FAR = 4_000_000_000_000

@@ -149,7 +149,7 @@ def draw(seed: int, worlds: frozenset[str] | None = None) -> Plan:
     _draw_backfill(plan, chance)
     _draw_weather(plan, chance)
     _draw_worlds(plan, random.Random(f"worlds {seed}"), worlds)
-    if worlds is None and not plan.has("v1") and random.Random(f"scores {seed}").random() < SCORES_SHARE:
+    if worlds is None and random.Random(f"scores {seed}").random() < SCORES_SHARE:
         plan.worlds |= {"scores"}
     return plan
 

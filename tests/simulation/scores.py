@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,8 +11,6 @@ from sync_worker.demo.scores import ScoreStore
 from tests.simulation.history import History, RowStory, TraceStory, iso
 from tests.simulation.moments import HOUR, MINUTE, SECOND
 from tests.simulation.plan import Plan
-
-_ALL_FIELDS = "core,details,subject,annotation"
 
 
 @dataclass(slots=True)
@@ -101,37 +99,3 @@ def last_change(stories: Sequence[ScoreStory]) -> int:
     """Return when a score changes for the last time."""
     moments = [version.shown for story in stories for version in story.versions]
     return max([*moments, *(story.gone or 0 for story in stories)], default=0)
-
-
-def listed_by_number(store: ScoreStore, params: Mapping[str, str], seed: str) -> dict[str, Any]:
-    """Return the response of `v2/scores`: pages by number, newest first, in any order among scores of one time."""
-    newer = {name: params[name] for name in ("fromTimestamp", "toTimestamp", "traceId") if name in params}
-    if "scoreIds" in params:
-        newer["id"] = params["scoreIds"]
-    found: list[dict[str, Any]] = []
-    cursor: dict[str, str] = {}
-    while True:
-        part = store.listed([*newer.items(), ("limit", "100"), ("fields", _ALL_FIELDS), *cursor.items()])
-        found += part["data"]
-        if "cursor" not in part["meta"]:
-            break
-        cursor = {"cursor": part["meta"]["cursor"]}
-    random.Random(seed).shuffle(found)
-    found.sort(key=lambda score: str(score["timestamp"]), reverse=True)
-    limit, page = int(params["limit"]), int(params["page"])
-    shown = [_flat(score) for score in found[(page - 1) * limit : page * limit]]
-    meta = {"page": page, "limit": limit, "totalItems": len(found), "totalPages": -(-len(found) // limit)}
-    return {"data": shown, "meta": meta}
-
-
-def _flat(score: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a score as the older API shows it: its subject in fields of its own."""
-    subject = score["subject"]
-    kind, about = subject["kind"], subject["id"]
-    shown = {key: value for key, value in score.items() if key != "subject"}
-    return shown | {
-        "traceId": about if kind == "trace" else subject.get("traceId"),
-        "observationId": about if kind == "observation" else None,
-        "sessionId": about if kind == "session" else None,
-        "datasetRunId": about if kind == "experiment" else None,
-    }

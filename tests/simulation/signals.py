@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sync_worker.demo.rowstore import to_ms
-from sync_worker.ledger import DeadLetter, Ledger
+from sync_worker.ledger import DeadLetter, Ledger, SourceState
 from sync_worker.spans.ids import otlp_trace_id
 from tests.simulation.kelet import Kelet
 from tests.simulation.moments import Moments, readable
@@ -28,10 +28,10 @@ class SignalChecks:
         self._moments = moments
         self._wrong: list[str] = []
 
-    @property
-    def _listed_from(self) -> int:
+    def _listed_from(self, sync_start: int | None) -> int:
         """From which date on scores are listed: by the first cycles, or by a backfill."""
-        live = self._plan.begin - max(self._plan.score_horizons)
+        begun = self._moments.true_ms() if sync_start is None else sync_start + self._plan.look_back
+        live = begun - max(self._plan.score_horizons)
         return min(live, self._plan.interval[0]) if self._plan.backfill else live
 
     def listen(self, ledger: Ledger, role: str) -> None:
@@ -64,7 +64,7 @@ class SignalChecks:
     def final(self, ledger: Ledger) -> list[str]:
         """Return what is wrong with signals when all is quiet."""
         wrong = [*self._wrong, *self._kelet.signals.wrong]
-        sources = {int(source.project_id.rpartition("-")[2]): source.id for source in ledger.sources()}
+        sources = {int(source.project_id.rpartition("-")[2]): source for source in ledger.sources()}
         known = {story.id: story for story in self._stories}
         for arrival in self._kelet.signals.arrivals:
             wrong += self._looks_right(arrival, known[arrival.label[0]])
@@ -95,20 +95,20 @@ class SignalChecks:
             return [f"{told} is of another trace"]
         return [] if session in sessions else [f"{told} has the session {session!r}, its spans {sorted(sessions)}"]
 
-    def _has_arrived(self, story: ScoreStory, ledger: Ledger, source_id: int) -> list[str]:
+    def _has_arrived(self, story: ScoreStory, ledger: Ledger, source: SourceState) -> list[str]:
         last = story.latest(self._moments.true_ms())
         if last is None or story.subject in {"experiment", "session"} or story.trace.deleted is not None:
             return []
         if any(row.odd or row.unservable for row in story.trace.rows) or not self._is_delivered(story):
             return []
-        note = ledger.traces(source_id, [str(story.trace.id)]).get(str(story.trace.id))
+        note = ledger.traces(source.id, [str(story.trace.id)]).get(str(story.trace.id))
         if note is not None and note.pending:
             return []
         if any(arrival.words == last.words for arrival in self._kelet.signals.arrivals):
             return []
-        if to_ms(last.content["timestamp"]) < self._listed_from:
+        if to_ms(last.content["timestamp"]) < self._listed_from(source.sync_start_ms):
             return []  # dated before all that is listed
-        states = ledger.scores(source_id, [story.id])
+        states = ledger.scores(source.id, [story.id])
         return [f"LOST the signal {last.words}, shown {readable(last.shown)}, of {story.trace.id}: {states}"]
 
     def _is_delivered(self, story: ScoreStory) -> bool:

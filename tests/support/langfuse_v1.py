@@ -44,6 +44,7 @@ from sync_worker.demo.langfuse_server import RecordedLangfuse
 from sync_worker.demo.query import Rejected
 from sync_worker.demo.rowstore import to_ms
 from sync_worker.demo.serving import Reply, Request, json_reply
+from tests.support import v2_scores
 from tests.support.clock import VirtualClock
 from tests.support.faults import query_timed_out
 from tests.support.v1_items import Item, as_2_95, v2_rows
@@ -179,6 +180,10 @@ class LangfuseV1(RecordedLangfuse):
         found = _V1_PATH.fullmatch(raw_path)
         if found is not None and self.mode != "events_only":
             return self._v1(request, found[1], found[2])
+        if raw_path in v2_scores.PATHS[self.mode == "v2" :] and self.mode != "events_only":
+            refused = self._check_key(request.headers.get("authorization"), raw_path)
+            turn = f"{self.random.random()}"
+            return refused or json_reply(200, v2_scores.listed_by_number(self.scores, dict(request.params), turn))
         if raw_path == _V2_PATH and self.mode == "v3":
             refused = self._check_key(request.headers.get("authorization"), raw_path)
             return refused or json_reply(404, NO_V2)

@@ -2,68 +2,40 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from sync_worker.demo.receiver import ReceivedSignal
-from sync_worker.demo.serving import Reply, Request
+from sync_worker.demo.serving import Reply
 from sync_worker.errors import ExitCode
 from sync_worker.ledger import open_ledger
 from sync_worker.spans.ids import otlp_span_id, otlp_trace_id
 from sync_worker.times import moment_ms
 from tests.support.faults import drop, status
-from tests.support.rows import NOON, Row, score, trace
+from tests.support.rows import NOON
 from tests.sync.conftest import MakeWorld
-from tests.sync.world import World
+from tests.sync.scored import SESSION, answer_signals, once, score_on, scored_world, signals_of, trace_with_session
 
 HOUR = 3_600_000
-SESSION = "session-1"
-
-
-def _score(number: int, row: Row | None, at: float = 0.0, **fields: Any) -> dict[str, Any]:
-    """Make a score on the trace of a row, dated so many seconds after noon."""
-    return score(number, None if row is None else row["traceId"], NOON + timedelta(seconds=at), **fields)
-
-
-def _rows(start: float = 0.0, **fields: Any) -> list[Row]:
-    return trace(2, start=NOON + timedelta(seconds=start), seconds=5.0, **({"session": SESSION} | fields))
-
-
-def _of_score(world: World, number: int) -> list[ReceivedSignal]:
-    return [
-        signal for signal in world.kelet.signals if signal.content["metadata"]["langfuse_score_id"] == f"score-{number}"
-    ]
-
-
-def _world(make_world: MakeWorld, rows: list[Row], **environ: str) -> World:
-    return make_world(rows, **({"SYNC_SCORES": "true", "SYNC_SETTLE": "0s"} | environ))
-
-
-def _once(world: World) -> Any:
-    report, code = world.once()
-    assert (report.error, code) == (None, ExitCode.OK)
-    return report
 
 
 def test_a_score_arrives_with_session_and_project_of_its_spans(make_world: MakeWorld) -> None:
     """A signal of another session or project than the spans is silently unlinked in Kelet."""
-    rows = _rows()
-    world = _world(make_world, rows)
+    rows = trace_with_session()
+    world = scored_world(make_world, rows)
     observation = {"kind": "observation", "id": rows[1]["id"], "traceId": rows[1]["traceId"]}
     world.langfuse.scores.put(
-        _score(1, rows[0], comment="good"),
-        _score(2, None, subject=observation, value=True, dataType="BOOLEAN"),
-        _score(3, None, subject={"kind": "session", "id": SESSION}, value="fine", dataType="TEXT"),
-        _score(4, None, subject={"kind": "experiment", "id": "run"}),
+        score_on(rows[0], 1, comment="good"),
+        score_on(None, 2, subject=observation, value=True, dataType="BOOLEAN"),
+        score_on(None, 3, subject={"kind": "session", "id": SESSION}, value="fine", dataType="TEXT"),
+        score_on(None, 4, subject={"kind": "experiment", "id": "run"}),
     )
-    report = _once(world)
+    report = once(world)
     trace_id = otlp_trace_id("h1-proj-a", rows[0]["traceId"])
     assert [signal.project for signal in world.kelet.signals] == ["support_test"] * 3
     assert {signal.content["session_id"] for signal in world.kelet.signals} == {SESSION}
     assert {span.attributes["session.id"] for span in world.kelet.spans} == {SESSION}
-    (one,), (two,), (three,) = (_of_score(world, number) for number in (1, 2, 3))
+    (one,), (two,), (three,) = (signals_of(world, number) for number in (1, 2, 3))
     assert (one.content["trace_id"], one.content["score"], one.content["value"]) == (trace_id, 0.5, "good")
     assert two.content["metadata"]["span_id"] == otlp_span_id("h1-proj-a", rows[1]["traceId"], rows[1]["id"])
     assert "trace_id" not in three.content
@@ -72,14 +44,14 @@ def test_a_score_arrives_with_session_and_project_of_its_spans(make_world: MakeW
 
 def test_an_idle_cycle_takes_one_request_more(make_world: MakeWorld) -> None:
     """The customer's own application shares the limit."""
-    rows = _rows()
-    world = _world(make_world, rows)
-    world.langfuse.scores.put(_score(1, rows[0]))
-    _once(world)
+    rows = trace_with_session()
+    world = scored_world(make_world, rows)
+    world.langfuse.scores.put(score_on(rows[0], 1))
+    once(world)
     for _ in range(5):
         before = len(world.langfuse.requests)
         world.clock.advance(60)
-        _once(world)
+        once(world)
         asked = [request.path for request in world.langfuse.requests[before:]]
         assert [path for path in asked if "observations" not in path] == ["/api/public/v3/scores"]
     assert len(world.kelet.signals) == 1
@@ -87,129 +59,131 @@ def test_an_idle_cycle_takes_one_request_more(make_world: MakeWorld) -> None:
 
 def test_without_scores_none_are_asked_for(make_world: MakeWorld) -> None:
     """Scores are off unless somebody asks for them."""
-    rows = _rows()
-    world = _world(make_world, rows, SYNC_SCORES="false")
-    world.langfuse.scores.put(_score(1, rows[0]))
-    _once(world)
+    rows = trace_with_session()
+    world = scored_world(make_world, rows, SYNC_SCORES="false")
+    world.langfuse.scores.put(score_on(rows[0], 1))
+    once(world)
     assert not [request for request in world.langfuse.requests if "score" in request.path]
     assert world.kelet.signals == []
 
 
 def test_a_score_waits_for_its_trace(make_world: MakeWorld) -> None:
     """A signal before its spans would be of a session that is not there."""
-    rows = _rows(3590)  # its quiet period lasts
-    world = _world(make_world, rows, SYNC_SETTLE="60s")
-    world.langfuse.scores.put(_score(1, rows[0], 3590.0))
-    report = _once(world)
+    rows = trace_with_session(3590)  # its quiet period lasts
+    world = scored_world(make_world, rows, SYNC_SETTLE="60s")
+    world.langfuse.scores.put(score_on(rows[0], 1, 3590.0))
+    report = once(world)
     assert (world.kelet.signals, report.scores_waiting) == ([], 1)
     for _ in range(5):
         world.clock.advance(60)
-        _once(world)
-    assert len(world.kelet.signals) == len(_of_score(world, 1)) == 1
+        once(world)
+    assert len(world.kelet.signals) == len(signals_of(world, 1)) == 1
     order = [request.path for request in world.kelet.requests if request.method == "POST"]
     assert order.index("/api/traces") < order.index("/api/projects/support_test/signal")
 
 
 def test_a_score_that_is_there_before_its_trace_goes_after_it(make_world: MakeWorld) -> None:
     """Langfuse lists a score at once, and an observation of an old SDK a quarter of an hour late."""
-    rows = _rows(3500)
-    world = _world(make_world, [], SYNC_SETTLE="0s")
-    world.langfuse.scores.put(_score(1, rows[0], 3500.0))
-    _once(world)
+    rows = trace_with_session(3500)
+    world = scored_world(make_world, [], SYNC_SETTLE="0s")
+    world.langfuse.scores.put(score_on(rows[0], 1, 3500.0))
+    once(world)
     assert world.kelet.signals == []
     world.clock.advance(900)
     world.langfuse.rows.add(*rows)
     for _ in range(20):
         world.clock.advance(120)
-        _once(world)
+        once(world)
     assert len(world.kelet.signals) == 1
     assert world.kelet.signals[0].content["session_id"] == SESSION
 
 
 def test_an_edit_supersedes_and_a_deletion_is_counted(make_world: MakeWorld) -> None:
     """A person's edit does not move `updatedAt`: only the content tells."""
-    rows = _rows()
-    world = _world(make_world, rows)
-    world.langfuse.scores.put(_score(1, rows[0]))
-    _once(world)
+    rows = trace_with_session()
+    world = scored_world(make_world, rows)
+    world.langfuse.scores.put(score_on(rows[0], 1))
+    once(world)
     world.clock.advance(60)
-    _once(world)
-    world.langfuse.scores.put(_score(1, rows[0], value=0.75))
+    once(world)
+    world.langfuse.scores.put(score_on(rows[0], 1, value=0.75))
     world.clock.advance(60)
-    assert _once(world).signals_changed == 1
-    first, second = _of_score(world, 1)
+    assert once(world).signals_changed == 1
+    first, second = signals_of(world, 1)
     assert second.content["metadata"]["supersedes"] == first.content["metadata"]["revision"]
     assert (first.content["score"], second.content["score"]) == (0.5, 0.75)
     world.langfuse.scores.remove("score-1")
     world.clock.advance(60)
-    assert _once(world).scores_deleted == 1
+    assert once(world).scores_deleted == 1
     world.clock.advance(60)
-    assert _once(world).scores_deleted == 0
+    assert once(world).scores_deleted == 0
     assert len(world.kelet.signals) == 2
 
 
 def test_an_edit_may_be_ignored(make_world: MakeWorld) -> None:
     """Some want the first word only."""
-    rows = _rows()
-    world = _world(make_world, rows, SYNC_SCORE_UPDATES="ignore")
-    world.langfuse.scores.put(_score(1, rows[0]))
-    _once(world)
-    world.langfuse.scores.put(_score(1, rows[0], value=0.75))
+    rows = trace_with_session()
+    world = scored_world(make_world, rows, SYNC_SCORE_UPDATES="ignore")
+    world.langfuse.scores.put(score_on(rows[0], 1))
+    once(world)
+    world.langfuse.scores.put(score_on(rows[0], 1, value=0.75))
     world.clock.advance(60)
-    _once(world)
+    once(world)
     assert len(world.kelet.signals) == 1
 
 
 def test_a_score_is_dated_back_by_a_week(make_world: MakeWorld) -> None:
     """Its time lies before the sync start; its trace does not."""
-    rows = _rows()
-    world = _world(make_world, rows)
-    _once(world)
+    rows = trace_with_session()
+    world = scored_world(make_world, rows)
+    once(world)
     world.clock.advance(600)
-    world.langfuse.scores.put(_score(1, rows[0], -7 * 86_400.0))
+    world.langfuse.scores.put(score_on(rows[0], 1, -7 * 86_400.0))
     for _ in range(30):
         world.clock.advance(3600)
-        _once(world)
-    assert len(_of_score(world, 1)) == 1
+        once(world)
+    assert len(signals_of(world, 1)) == 1
 
 
 def test_a_score_is_given_after_its_trace_was_forgotten(make_world: MakeWorld) -> None:
     """The session and project are those that the spans had, though the ledger knows them no more."""
-    rows = _rows()
-    world = _world(make_world, rows, SYNC_LATE_HORIZONS="20m,1h")
-    _once(world)
+    rows = trace_with_session()
+    world = scored_world(make_world, rows, SYNC_LATE_HORIZONS="20m,1h")
+    once(world)
     for _ in range(6):
         world.clock.advance(1800)
-        _once(world)
+        once(world)
     ledger = open_ledger(world.state, world.clock)
     assert ledger.traces(1, [rows[0]["traceId"]]) == {}
     ledger.close()
     now = (world.clock.now_ms() - moment_ms(NOON)) / 1000
-    world.langfuse.scores.put(_score(1, rows[0], now), _score(2, None, now, subject={"kind": "session", "id": SESSION}))
+    world.langfuse.scores.put(
+        score_on(rows[0], 1, now), score_on(None, 2, now, subject={"kind": "session", "id": SESSION})
+    )
     world.clock.advance(60)
-    _once(world)
+    once(world)
     assert [signal.content["session_id"] for signal in world.kelet.signals] == [SESSION, SESSION]
 
 
 def test_a_trace_that_is_not_synced_holds_its_score(make_world: MakeWorld) -> None:
     """Before the sync start nothing is sent, so its signal would be of nothing."""
-    rows = _rows(-3 * 86_400.0)
-    world = _world(make_world, rows)
-    world.langfuse.scores.put(_score(1, rows[0]), _score(2, {"traceId": "gone"}))
+    rows = trace_with_session(-3 * 86_400.0)
+    world = scored_world(make_world, rows)
+    world.langfuse.scores.put(score_on(rows[0], 1), score_on({"traceId": "gone"}, 2))
     for _ in range(3):
         world.clock.advance(3600)
-        report = _once(world)
+        report = once(world)
     assert (world.kelet.signals, report.scores_waiting) == ([], 1)
     start = moment_ms(NOON) - 4 * 86_400_000
     report, code = world.backfill(start, world.clock.now_ms())
-    assert (report.error, code, len(_of_score(world, 1))) == (None, ExitCode.OK, 1)
+    assert (report.error, code, len(signals_of(world, 1))) == (None, ExitCode.OK, 1)
 
 
-def test_a_backfill_brings_the_scores_of_its_range_once(make_world: MakeWorld) -> None:
+def test_a_backfill_brings_the_scores_of_its_rangeonce(make_world: MakeWorld) -> None:
     """It is repeated after a kill; what it has brought it does not bring again."""
-    rows = _rows(-40 * 86_400.0)
-    world = _world(make_world, rows)
-    world.langfuse.scores.put(*(_score(number, rows[0], -40 * 86_400.0 + number) for number in range(250)))
+    rows = trace_with_session(-40 * 86_400.0)
+    world = scored_world(make_world, rows)
+    world.langfuse.scores.put(*(score_on(rows[0], number, -40 * 86_400.0 + number) for number in range(250)))
     start = moment_ms(NOON) - 41 * 86_400_000
     for _ in range(2):
         report, code = world.backfill(start, start + 3 * 86_400_000)
@@ -220,24 +194,24 @@ def test_a_backfill_brings_the_scores_of_its_range_once(make_world: MakeWorld) -
 
 def test_a_route_takes_the_signal_along(make_world: MakeWorld, tmp_path: Any) -> None:
     """A signal in another project than its spans is invisible."""
-    one, other = _rows(environment="prod"), _rows(10, environment="dev", session="session-2")
-    world = _world(make_world, [*one, *other])
+    one, other = trace_with_session(environment="prod"), trace_with_session(10, environment="dev", session="session-2")
+    world = scored_world(make_world, [*one, *other])
     tmp_path.joinpath("sync.toml").write_text(
         '[[sources]]\nname = "one"\n[[sources.routes]]\nproject = "elsewhere"\nenvironment = "dev"\n'
         '[[sources.scores]]\nmatch = "stars*"\nrange = [1, 5]\ntrigger = "user-stars"\nkind = "feedback"\n'
         'source = "human"\n[[sources.scores]]\nmatch = "secret"\nskip = true\n'
     )
     world.langfuse.scores.put(
-        _score(1, one[0], name="stars", value=4),
-        _score(2, other[0], name="hallucination", value=0.25),
-        _score(3, one[0], name="secret"),
-        _score(4, None, subject={"kind": "session", "id": "session-2"}, name="tokens", value=812),
+        score_on(one[0], 1, name="stars", value=4),
+        score_on(other[0], 2, name="hallucination", value=0.25),
+        score_on(one[0], 3, name="secret"),
+        score_on(None, 4, subject={"kind": "session", "id": "session-2"}, name="tokens", value=812),
     )
-    _once(world)
+    once(world)
     assert {signal.content["metadata"]["langfuse_score_id"]: signal.project for signal in world.kelet.signals} == {
         "score-1": "support_test", "score-2": "elsewhere", "score-4": "elsewhere",
     }  # fmt: skip
-    stars, hallucination, tokens = (_of_score(world, number)[0].content for number in (1, 2, 4))
+    stars, hallucination, tokens = (signals_of(world, number)[0].content for number in (1, 2, 4))
     assert (stars["score"], stars["trigger_name"], stars["kind"], stars["source"]) == (
         0.75, "user-stars", "feedback", "human",
     )  # fmt: skip
@@ -246,19 +220,19 @@ def test_a_route_takes_the_signal_along(make_world: MakeWorld, tmp_path: Any) ->
     assert tokens["value"] == "tokens=812"
 
 
-def test_a_range_comes_from_its_config_and_is_asked_for_once(make_world: MakeWorld) -> None:
+def test_a_range_comes_from_its_config_and_is_asked_foronce(make_world: MakeWorld) -> None:
     """A config that is gone means no range, not a server of another generation."""
-    rows = _rows()
-    world = _world(make_world, rows)
+    rows = trace_with_session()
+    world = scored_world(make_world, rows)
     world.langfuse.scores.configs["stars"] = {"id": "stars", "minValue": 1, "maxValue": 5, "categories": None}
     world.langfuse.scores.put(
-        _score(1, rows[0], configId="stars", value=4, source="ANNOTATION"),
-        _score(2, rows[0], configId="stars", value=9),
-        _score(3, rows[0], configId="nope", value=7),
+        score_on(rows[0], 1, configId="stars", value=4, source="ANNOTATION"),
+        score_on(rows[0], 2, configId="stars", value=9),
+        score_on(rows[0], 3, configId="nope", value=7),
     )
-    _once(world)
+    once(world)
     world.clock.advance(60)
-    _once(world)
+    once(world)
     found = {signal.content["metadata"]["langfuse_score_id"]: signal.content for signal in world.kelet.signals}
     assert (found["score-1"]["score"], found["score-1"]["kind"], found["score-1"]["source"]) == (
         0.75,
@@ -272,46 +246,37 @@ def test_a_range_comes_from_its_config_and_is_asked_for_once(make_world: MakeWor
 
 def test_authors_stay_out_unless_asked_for(make_world: MakeWorld) -> None:
     """Who annotated is a person."""
-    rows = _rows()
-    world = _world(make_world, rows)
-    world.langfuse.scores.put(_score(1, rows[0]))
-    _once(world)
+    rows = trace_with_session()
+    world = scored_world(make_world, rows)
+    world.langfuse.scores.put(score_on(rows[0], 1))
+    once(world)
     assert not {"langfuse_author_id", "langfuse_queue_id"} & world.kelet.signals[0].content["metadata"].keys()
     world.environ["SYNC_SCORE_AUTHORS"] = "true"
-    world.langfuse.scores.put(_score(2, rows[0]))
+    world.langfuse.scores.put(score_on(rows[0], 2))
     world.clock.advance(60)
-    _once(world)
-    (second,) = _of_score(world, 2)
+    once(world)
+    (second,) = signals_of(world, 2)
     assert second.content["metadata"]["langfuse_author_id"] == "author"
 
 
 def test_names_choose(make_world: MakeWorld) -> None:
     """A list of names and globs; what is left out costs nothing later."""
-    rows = _rows()
-    world = _world(make_world, rows, SYNC_SCORES="user-*,quality,!user-test")
+    rows = trace_with_session()
+    world = scored_world(make_world, rows, SYNC_SCORES="user-*,quality,!user-test")
     names = ("user-vote", "user-test", "quality", "other")
-    world.langfuse.scores.put(*(_score(number, rows[0], name=name) for number, name in enumerate(names)))
-    _once(world)
+    world.langfuse.scores.put(*(score_on(rows[0], number, name=name) for number, name in enumerate(names)))
+    once(world)
     assert sorted(signal.content["metadata"]["langfuse_score_name"] for signal in world.kelet.signals) == [
         "quality", "user-vote",
     ]  # fmt: skip
 
 
-def _only_signals(*replies: Reply | None) -> Any:
-    left = list(replies)
-
-    def script(request: Request) -> Reply | None:
-        return left.pop(0) if request.path.endswith("/signal") and left else None
-
-    return script
-
-
 def test_a_rejected_signal_is_set_aside_and_retried(make_world: MakeWorld) -> None:
     """One that Kelet does not take holds up no other."""
-    rows = _rows()
-    world = _world(make_world, rows)
-    world.langfuse.scores.put(_score(1, rows[0], 1.0), _score(2, rows[0], 2.0))
-    world.kelet.script = _only_signals(status(422))
+    rows = trace_with_session()
+    world = scored_world(make_world, rows)
+    world.langfuse.scores.put(score_on(rows[0], 1, 1.0), score_on(rows[0], 2, 2.0))
+    world.kelet.script = answer_signals(status(422))
     report, code = world.once()
     assert (report.error, code, report.dead_letters, len(world.kelet.signals)) == (None, ExitCode.DEAD_LETTERS, 1, 1)
     code, listed = world.program_json("dead-letters", "list")
@@ -319,84 +284,84 @@ def test_a_rejected_signal_is_set_aside_and_retried(make_world: MakeWorld) -> No
     assert (letter["kind"], letter["score_id"], letter["status"]) == ("score", "score-1", 422)
     code, result = world.program_json("dead-letters", "retry", "--all")
     assert (code, result["sent"], result["left"]) == (0, 1, 0)
-    assert len(_of_score(world, 1)) == 1
+    assert len(signals_of(world, 1)) == 1
 
 
 def test_eight_rejections_in_a_row_are_no_poison(make_world: MakeWorld) -> None:
     """Something is wrong with all of them: none is marked."""
-    rows = _rows()
-    world = _world(make_world, rows)
-    world.langfuse.scores.put(*(_score(number, rows[0], number) for number in range(12)))
-    world.kelet.script = _only_signals(*[status(400)] * 12)
+    rows = trace_with_session()
+    world = scored_world(make_world, rows)
+    world.langfuse.scores.put(*(score_on(rows[0], number, number) for number in range(12)))
+    world.kelet.script = answer_signals(*[status(400)] * 12)
     report, code = world.once()
     assert (code, report.dead_letters) == (ExitCode.PAUSED, 0)
     assert len(world.kelet.signals) == 0
     world.kelet.script = None
     world.clock.advance(60)
-    _once(world)
+    once(world)
     assert len(world.kelet.signals) == 12
 
 
 @pytest.mark.parametrize("reply", [status(503), status(429, retry_after=2), status(408), status(500)])
 def test_an_outage_is_waited_out(make_world: MakeWorld, reply: Reply) -> None:
     """Each signal arrives once it is over."""
-    rows = _rows()
-    world = _world(make_world, rows)
-    world.langfuse.scores.put(_score(1, rows[0]))
-    world.kelet.script = _only_signals(reply)
-    _once(world)
+    rows = trace_with_session()
+    world = scored_world(make_world, rows)
+    world.langfuse.scores.put(score_on(rows[0], 1))
+    world.kelet.script = answer_signals(reply)
+    once(world)
     assert len(world.kelet.signals) == 1
 
 
 def test_an_unknown_project_closes_its_lane_alone(make_world: MakeWorld, tmp_path: Any) -> None:
     """Signals of other projects go on; those of the unknown one wait."""
-    one, other = _rows(environment="prod"), _rows(10, environment="dev", session="session-2")
-    world = _world(make_world, [*one, *other])
+    one, other = trace_with_session(environment="prod"), trace_with_session(10, environment="dev", session="session-2")
+    world = scored_world(make_world, [*one, *other])
     tmp_path.joinpath("sync.toml").write_text(
         '[[sources]]\nname = "one"\n[[sources.routes]]\nproject = "elsewhere"\nenvironment = "dev"\n'
     )
-    world.langfuse.scores.put(_score(1, other[0], 1.0), _score(2, one[0], 2.0))
+    world.langfuse.scores.put(score_on(other[0], 1, 1.0), score_on(one[0], 2, 2.0))
     world.kelet.script = lambda request: status(404) if "/elsewhere/" in request.path else None
     _, code = world.once()
     assert (code, len(world.kelet.signals)) == (ExitCode.PAUSED, 1)
     world.kelet.script = None
     world.clock.advance(60)
-    _once(world)
+    once(world)
     assert sorted(signal.project for signal in world.kelet.signals) == ["elsewhere", "support_test"]
 
 
 def test_a_web_page_is_no_acknowledgement(make_world: MakeWorld) -> None:
     """A proxy that answers 200 with a page has taken nothing."""
-    rows = _rows()
-    world = _world(make_world, rows)
-    world.langfuse.scores.put(_score(1, rows[0]))
+    rows = trace_with_session()
+    world = scored_world(make_world, rows)
+    world.langfuse.scores.put(score_on(rows[0], 1))
     page = Reply(200, {"Content-Type": "text/html"}, b"<html>sign in</html>")
-    world.kelet.script = _only_signals(page)
+    world.kelet.script = answer_signals(page)
     _, code = world.once()
     assert code == ExitCode.PAUSED
     world.clock.advance(60)
-    _once(world)
+    once(world)
     assert len(world.kelet.signals) == 1
 
 
 def test_five_a_second_at_most(make_world: MakeWorld) -> None:
     """Kelet's limits are not known."""
-    rows = _rows()
-    world = _world(make_world, rows)
-    world.langfuse.scores.put(*(_score(number, rows[0], number) for number in range(50)))
+    rows = trace_with_session()
+    world = scored_world(make_world, rows)
+    world.langfuse.scores.put(*(score_on(rows[0], number, number) for number in range(50)))
     before = world.clock.monotonic()
-    _once(world)
+    once(world)
     assert len(world.kelet.signals) == 50
     assert world.clock.monotonic() - before >= 9.8
 
 
 def test_a_lost_answer_repeats_one_signal_at_most(make_world: MakeWorld) -> None:
     """What may have been taken is sent again: nothing is lost, and nothing else is repeated."""
-    rows = _rows()
-    world = _world(make_world, rows)
-    world.langfuse.scores.put(*(_score(number, rows[0], number) for number in range(5)))
-    world.kelet.script = _only_signals(None, None, Reply(drop=True, accept=True))
-    _once(world)
+    rows = trace_with_session()
+    world = scored_world(make_world, rows)
+    world.langfuse.scores.put(*(score_on(rows[0], number, number) for number in range(5)))
+    world.kelet.script = answer_signals(None, None, Reply(drop=True, accept=True))
+    once(world)
     assert len(world.kelet.signals) == 6
     assert {signal.content["metadata"]["langfuse_score_id"] for signal in world.kelet.signals} == {
         f"score-{number}" for number in range(5)
@@ -405,14 +370,14 @@ def test_a_lost_answer_repeats_one_signal_at_most(make_world: MakeWorld) -> None
 
 def test_a_score_that_kelet_fails_at_holds_up_no_other(make_world: MakeWorld) -> None:
     """It is tried again in later cycles, and set aside after some of them."""
-    rows = _rows()
-    world = _world(make_world, rows)
-    world.langfuse.scores.put(_score(1, rows[0], 1.0), _score(2, rows[0], 2.0))
+    rows = trace_with_session()
+    world = scored_world(make_world, rows)
+    world.langfuse.scores.put(score_on(rows[0], 1, 1.0), score_on(rows[0], 2, 2.0))
     world.kelet.script = lambda request: status(500) if b'"score-1"' in request.body else None
     _, code = world.once()
-    assert (code, len(_of_score(world, 2))) == (ExitCode.TRANSIENT, 1)
+    assert (code, len(signals_of(world, 2))) == (ExitCode.TRANSIENT, 1)
     for number in range(3, 12):
-        world.langfuse.scores.put(_score(number, rows[0], float(number)))
+        world.langfuse.scores.put(score_on(rows[0], number, float(number)))
         world.clock.advance(3600)
         report, code = world.once()
         if code != ExitCode.TRANSIENT:
@@ -422,11 +387,11 @@ def test_a_score_that_kelet_fails_at_holds_up_no_other(make_world: MakeWorld) ->
 
 def test_commands_know_scores(make_world: MakeWorld) -> None:
     """What became of each is shown; `scores test` sends nothing."""
-    rows = _rows()
-    world = _world(make_world, rows)
-    world.langfuse.scores.put(_score(1, rows[0]), _score(2, rows[0], name="stars", value=4))
-    _once(world)
-    world.langfuse.scores.put(_score(3, rows[0]))
+    rows = trace_with_session()
+    world = scored_world(make_world, rows)
+    world.langfuse.scores.put(score_on(rows[0], 1), score_on(rows[0], 2, name="stars", value=4))
+    once(world)
+    world.langfuse.scores.put(score_on(rows[0], 3))
     code, explained = world.program_json("explain", rows[0]["traceId"])
     assert [(one["score_id"], one["state"]) for one in explained["sources"][0]["scores"]] == [
         ("score-1", "sent"), ("score-2", "sent"), ("score-3", "new"),
@@ -443,50 +408,63 @@ def test_commands_know_scores(make_world: MakeWorld) -> None:
     assert len(world.kelet.signals) == 2
 
 
-def test_two_runs_send_a_score_once(make_world: MakeWorld) -> None:
+def test_two_runs_send_a_scoreonce(make_world: MakeWorld) -> None:
     """A backfill beside the live sync lists the same scores."""
-    rows = _rows()
-    world = _world(make_world, rows)
-    world.langfuse.scores.put(*(_score(number, rows[0], number) for number in range(20)))
-    _once(world)
+    rows = trace_with_session()
+    world = scored_world(make_world, rows)
+    world.langfuse.scores.put(*(score_on(rows[0], number, number) for number in range(20)))
+    once(world)
     report, code = world.backfill(moment_ms(NOON) - HOUR, world.clock.now_ms())
     assert (report.error, code, len(world.kelet.signals)) == (None, ExitCode.OK, 20)
 
 
 def test_a_dropped_connection_before_the_request_loses_nothing(make_world: MakeWorld) -> None:
     """Nothing is marked without an answer."""
-    rows = _rows()
-    world = _world(make_world, rows)
-    world.langfuse.scores.put(_score(1, rows[0]))
-    world.kelet.script = _only_signals(drop())
-    _once(world)
+    rows = trace_with_session()
+    world = scored_world(make_world, rows)
+    world.langfuse.scores.put(score_on(rows[0], 1))
+    world.kelet.script = answer_signals(drop())
+    once(world)
     assert len(world.kelet.signals) == 1
 
 
 def test_a_trace_that_is_left_out_takes_its_scores_along(make_world: MakeWorld) -> None:
     """A signal of a trace that is not synced would tell of it all the same."""
-    kept, other = _rows(), _rows(10, environment="dev", session="session-2")
-    world = _world(make_world, [*kept, *other], SYNC_EXCLUDE_ENVIRONMENTS="dev")
+    kept, other = trace_with_session(), trace_with_session(10, environment="dev", session="session-2")
+    world = scored_world(make_world, [*kept, *other], SYNC_EXCLUDE_ENVIRONMENTS="dev")
     world.langfuse.scores.put(
-        _score(1, kept[0]), _score(2, other[0]), _score(3, None, subject={"kind": "session", "id": "session-2"})
+        score_on(kept[0], 1), score_on(other[0], 2), score_on(None, 3, subject={"kind": "session", "id": "session-2"})
     )
-    report = _once(world)
+    report = once(world)
     assert [signal.content["metadata"]["langfuse_score_id"] for signal in world.kelet.signals] == ["score-1"]
     world.clock.advance(60)
-    assert (report.scores_filtered, _once(world).scores_filtered) == (2, 0)
+    assert (report.scores_filtered, once(world).scores_filtered) == (2, 0)
 
 
 def test_what_is_redacted_on_spans_is_redacted_on_signals(make_world: MakeWorld) -> None:
     """What a user wrote of himself would leave by the comment of a score."""
-    rows = _rows(session="jane@example.com")
-    world = _world(make_world, rows, SYNC_REDACT="email", SYNC_PSEUDONYM_KEY="0" * 64)
+    rows = trace_with_session(session="jane@example.com")
+    world = scored_world(make_world, rows, SYNC_REDACT="email", SYNC_PSEUDONYM_KEY="0" * 64)
     on_session = {"kind": "session", "id": "jane@example.com"}
     world.langfuse.scores.put(
-        _score(1, rows[0], comment="write to jane@example.com", metadata={"who": "jane@example.com"}),
-        _score(2, None, subject=on_session),
+        score_on(rows[0], 1, comment="write to jane@example.com", metadata={"who": "jane@example.com"}),
+        score_on(None, 2, subject=on_session),
     )
-    _once(world)
+    once(world)
     assert len(world.kelet.signals) == 2
     assert "jane@example.com" not in str(world.kelet.signals)
     spans = {span.attributes["session.id"] for span in world.kelet.spans}
     assert {signal.content["session_id"] for signal in world.kelet.signals} == spans
+
+
+def test_windows_begin_with_the_first_try_not_with_the_first_that_works(make_world: MakeWorld) -> None:
+    """Langfuse is out of reach for hours when the worker is set up: scores of the traces that it then sends are due."""
+    rows = trace_with_session()
+    world = scored_world(make_world, rows, SYNC_SCORE_HORIZONS="20m,1h")
+    world.langfuse.script = lambda _: status(503)
+    world.once()
+    world.clock.advance(6 * 3600)
+    world.langfuse.script = None
+    world.langfuse.scores.put(score_on(rows[0], 1, 60.0))
+    once(world)
+    assert len(signals_of(world, 1)) == 1

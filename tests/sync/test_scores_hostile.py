@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from sync_worker.demo.receiver import ReceivedSignal
 from sync_worker.demo.serving import Reply, Request, json_reply
 from sync_worker.errors import ExitCode
 from sync_worker.intervals import Interval
@@ -17,52 +15,26 @@ from sync_worker.redaction.redactor import MAX_TEXT
 from sync_worker.times import moment_ms
 from tests.support import faults
 from tests.support.faults import status
-from tests.support.rows import NOON, Row, score, trace
+from tests.support.rows import NOON
 from tests.sync.conftest import MakeWorld
-from tests.sync.world import World
-
-SESSION = "session-1"
-
-
-def _score(number: int, row: Row | None, at: float = 0.0, **fields: Any) -> dict[str, Any]:
-    return score(number, None if row is None else row["traceId"], NOON + timedelta(seconds=at), **fields)
-
-
-def _rows(start: float = 0.0, **fields: Any) -> list[Row]:
-    return trace(2, start=NOON + timedelta(seconds=start), seconds=5.0, **({"session": SESSION} | fields))
-
-
-def _of_score(world: World, number: int) -> list[ReceivedSignal]:
-    return [
-        signal for signal in world.kelet.signals if signal.content["metadata"]["langfuse_score_id"] == f"score-{number}"
-    ]
-
-
-def _world(make_world: MakeWorld, rows: list[Row], **environ: str) -> World:
-    return make_world(rows, **({"SYNC_SCORES": "true", "SYNC_SETTLE": "0s"} | environ))
-
-
-def _once(world: World) -> Any:
-    report, code = world.once()
-    assert (report.error, code) == (None, ExitCode.OK)
-    return report
+from tests.sync.scored import SESSION, once, score_on, scored_world, signals_of, trace_with_session
 
 
 def test_a_trace_without_a_session_is_a_session_of_its_own(make_world: MakeWorld) -> None:
     """Spans of a trace without a session carry the trace's id as conversation id: a signal without it is unlinked."""
-    rows = _rows(session="")
-    world = _world(make_world, rows)
-    world.langfuse.scores.put(_score(1, rows[0]))
-    _once(world)
-    (signal,) = _of_score(world, 1)
+    rows = trace_with_session(session="")
+    world = scored_world(make_world, rows)
+    world.langfuse.scores.put(score_on(rows[0], 1))
+    once(world)
+    (signal,) = signals_of(world, 1)
     assert {span.attributes["gen_ai.conversation.id"] for span in world.kelet.spans} == {signal.content["session_id"]}
 
 
 def test_a_rejected_signal_is_posted_once_in_a_run(make_world: MakeWorld) -> None:
     """Four bad scores and no good one: eight rejections in a row would pause the source for ever."""
-    rows = _rows()
-    world = _world(make_world, rows)
-    world.langfuse.scores.put(*(_score(number, rows[0], number) for number in range(4)))
+    rows = trace_with_session()
+    world = scored_world(make_world, rows)
+    world.langfuse.scores.put(*(score_on(rows[0], number, number) for number in range(4)))
     world.kelet.script = lambda request: status(422) if request.path.endswith("/signal") else None
     report, code = world.once()
     posted = [request for request in world.kelet.requests if request.path.endswith("/signal")]
@@ -74,12 +46,12 @@ def test_a_rejected_signal_is_posted_once_in_a_run(make_world: MakeWorld) -> Non
 )
 def test_a_server_without_scores_stops_no_spans(make_world: MakeWorld, reply: Reply) -> None:
     """Spans go on; that scores do not is one line."""
-    rows = _rows()
-    world = _world(make_world, rows)
+    rows = trace_with_session()
+    world = scored_world(make_world, rows)
     world.langfuse.script = lambda request: reply if "scores" in request.path else None
     report, code = world.once()
     assert len(world.kelet.spans) == len(rows)
-    more = _rows(3600.0)
+    more = trace_with_session(3600.0)
     world.langfuse.rows.add(*more)
     world.clock.advance(120)
     report, code = world.once()
@@ -88,9 +60,9 @@ def test_a_server_without_scores_stops_no_spans(make_world: MakeWorld, reply: Re
     assert "\n" not in str(report.error)
     assert "score" in str(report.error)
     world.langfuse.script = None
-    world.langfuse.scores.put(_score(1, rows[0]))
+    world.langfuse.scores.put(score_on(rows[0], 1))
     world.clock.advance(120)
-    _once(world)
+    once(world)
     assert len(world.kelet.signals) == 1
 
 
@@ -102,8 +74,8 @@ def _lists(**meta: Any) -> Any:
 
 def test_the_same_cursor_again_ends(make_world: MakeWorld) -> None:
     """A walk that never ends would stop spans too."""
-    rows = _rows()
-    world = _world(make_world, rows)
+    rows = trace_with_session()
+    world = scored_world(make_world, rows)
     world.langfuse.script = _lists(cursor="again")
     report, code = world.once()
     assert (code, len(world.kelet.spans)) == (ExitCode.TRANSIENT, len(rows))
@@ -112,10 +84,10 @@ def test_the_same_cursor_again_ends(make_world: MakeWorld) -> None:
 
 def test_three_hundred_scores_on_one_trace(make_world: MakeWorld) -> None:
     """Pages end amid scores of one time; each arrives once."""
-    rows = _rows()
-    world = _world(make_world, rows)
-    world.langfuse.scores.put(*(_score(number, rows[0], 5.0) for number in range(300)))
-    _once(world)
+    rows = trace_with_session()
+    world = scored_world(make_world, rows)
+    world.langfuse.scores.put(*(score_on(rows[0], number, 5.0) for number in range(300)))
+    once(world)
     assert (
         len(world.kelet.signals)
         == len({str(one.content["metadata"]["langfuse_score_id"]) for one in world.kelet.signals})
@@ -125,9 +97,9 @@ def test_three_hundred_scores_on_one_trace(make_world: MakeWorld) -> None:
 
 def test_a_page_that_is_too_large_is_asked_for_smaller(make_world: MakeWorld) -> None:
     """422 is Langfuse's word for a list that takes too long."""
-    rows = _rows()
-    world = _world(make_world, rows)
-    world.langfuse.scores.put(*(_score(number, rows[0], number) for number in range(120)))
+    rows = trace_with_session()
+    world = scored_world(make_world, rows)
+    world.langfuse.scores.put(*(score_on(rows[0], number, number) for number in range(120)))
 
     def script(request: Request) -> Reply | None:
         if not request.path.endswith("/v3/scores") or int(dict(request.params)["limit"]) <= 30:
@@ -135,45 +107,45 @@ def test_a_page_that_is_too_large_is_asked_for_smaller(make_world: MakeWorld) ->
         return json_reply(422, {"message": "Request timed out", "error": "Request timed out"})
 
     world.langfuse.script = script
-    _once(world)
+    once(world)
     assert len(world.kelet.signals) == 120
 
 
 def test_a_huge_comment_holds_up_no_other(make_world: MakeWorld) -> None:
     """Kelet takes no body of megabytes; the one is set aside."""
-    rows = _rows()
-    world = _world(make_world, rows)
-    world.langfuse.scores.put(_score(1, rows[0], 1.0, comment="x" * 5_000_000), _score(2, rows[0], 2.0))
+    rows = trace_with_session()
+    world = scored_world(make_world, rows)
+    world.langfuse.scores.put(score_on(rows[0], 1, 1.0, comment="x" * 5_000_000), score_on(rows[0], 2, 2.0))
     world.kelet.script = lambda request: (
         status(413) if len(request.body) > 4_000_000 and "signal" in request.path else None
     )
     world.once()
-    assert len(_of_score(world, 2)) == 1
+    assert len(signals_of(world, 2)) == 1
 
 
 def test_a_score_moves_to_another_trace(make_world: MakeWorld) -> None:
     """A new POST under an id may change name, type and trace."""
-    one, other = _rows(), _rows(10, session="session-2")
-    world = _world(make_world, [*one, *other])
-    world.langfuse.scores.put(_score(1, one[0]))
-    _once(world)
-    world.langfuse.scores.put(_score(1, other[0], value="why", dataType="TEXT", name="other"))
+    one, other = trace_with_session(), trace_with_session(10, session="session-2")
+    world = scored_world(make_world, [*one, *other])
+    world.langfuse.scores.put(score_on(one[0], 1))
+    once(world)
+    world.langfuse.scores.put(score_on(other[0], 1, value="why", dataType="TEXT", name="other"))
     world.clock.advance(60)
-    _once(world)
-    first, second = _of_score(world, 1)
+    once(world)
+    first, second = signals_of(world, 1)
     assert (first.content["session_id"], second.content["session_id"]) == (SESSION, "session-2")
     assert second.content["metadata"]["supersedes"] == first.content["metadata"]["revision"]
 
 
 def test_scores_test_goes_on_after_a_score_that_cannot_be_redacted(make_world: MakeWorld) -> None:
     """One score ends the command, though a run passes over it."""
-    rows = _rows()
+    rows = trace_with_session()
     too_large = {"text": "x" * (MAX_TEXT + 1)}
-    world = _world(make_world, rows, SYNC_REDACT="email", SYNC_START="2026-11-20T00:00:00Z")
+    world = scored_world(make_world, rows, SYNC_REDACT="email", SYNC_START="2026-11-20T00:00:00Z")
     world.langfuse.scores.put(
-        _score(1, rows[0], name="bad", metadata=too_large),
-        _score(2, rows[0], name="good"),
-        _score(3, rows[0], name="stars", value=3),
+        score_on(rows[0], 1, name="bad", metadata=too_large),
+        score_on(rows[0], 2, name="good"),
+        score_on(rows[0], 3, name="stars", value=3),
     )
     code, shown = world.program_json("scores", "test", "--from", "2020-01-01T00:00:00Z")
     found = {one["name"]: (one["unredactable"], one["assumed"], one["unrated"]) for one in shown["sources"][0]["names"]}
@@ -182,27 +154,27 @@ def test_scores_test_goes_on_after_a_score_that_cannot_be_redacted(make_world: M
 
 def test_a_score_of_the_future_hides_no_other(make_world: MakeWorld) -> None:
     """It stays on top of each list; after a month without a run the windows are listed all the same."""
-    rows = _rows()
-    world = _world(make_world, rows)
-    _once(world)
-    world.langfuse.scores.put(_score(1, rows[0], 3600.0), _score(2, rows[0], 365 * 86_400.0))
+    rows = trace_with_session()
+    world = scored_world(make_world, rows)
+    once(world)
+    world.langfuse.scores.put(score_on(rows[0], 1, 3600.0), score_on(rows[0], 2, 365 * 86_400.0))
     world.clock.advance(60)
-    _once(world)
+    once(world)
     world.clock.advance(86_400 * 30)
-    _once(world)
-    world.langfuse.scores.put(_score(3, rows[0], 3600.0 + 86_400 * 29))
+    once(world)
+    world.langfuse.scores.put(score_on(rows[0], 3, 3600.0 + 86_400 * 29))
     for _ in range(10):
         world.clock.advance(3600)
-        _once(world)
-    assert [len(_of_score(world, number)) for number in (1, 2, 3)] == [1, 1, 1]
+        once(world)
+    assert [len(signals_of(world, number)) for number in (1, 2, 3)] == [1, 1, 1]
 
 
 def test_a_kill_repeats_the_signal_in_flight_at_most(make_world: MakeWorld) -> None:
     """A `kill -9` loses a signal, or repeats one that was answered."""
-    rows = _rows()
-    made = _world(make_world, rows, SYNC_START="2026-11-20T00:00:00Z")
+    rows = trace_with_session()
+    made = scored_world(make_world, rows, SYNC_START="2026-11-20T00:00:00Z")
     count = 14
-    made.langfuse.scores.put(*(_score(number, rows[0], number) for number in range(count)))
+    made.langfuse.scores.put(*(score_on(rows[0], number, number) for number in range(count)))
     made.kelet.script = lambda request: faults.slow(0.15) if request.path.endswith("/signal") else None
     kills = 0
     for wanted in (1, 4, 7, 10):
@@ -227,9 +199,9 @@ def test_a_kill_repeats_the_signal_in_flight_at_most(make_world: MakeWorld) -> N
 
 def test_a_dead_letter_of_a_deleted_score_goes_with_it(make_world: MakeWorld) -> None:
     """It can never be sent again, so it would be listed for ever."""
-    rows = _rows()
-    world = _world(make_world, rows)
-    world.langfuse.scores.put(_score(1, rows[0], 1.0), _score(2, rows[0], 2.0))
+    rows = trace_with_session()
+    world = scored_world(make_world, rows)
+    world.langfuse.scores.put(score_on(rows[0], 1, 1.0), score_on(rows[0], 2, 2.0))
     world.kelet.script = lambda request: status(422) if b'"score-1"' in request.body else None
     assert world.once()[1] == ExitCode.DEAD_LETTERS
     world.langfuse.scores.remove("score-1")
@@ -240,9 +212,9 @@ def test_a_dead_letter_of_a_deleted_score_goes_with_it(make_world: MakeWorld) ->
 
 def test_scores_test_guesses_no_session(make_world: MakeWorld) -> None:
     """Of a trace that is not remembered it is not known whether it has one."""
-    rows = _rows()
-    world = _world(make_world, rows, SYNC_START="2026-11-20T00:00:00Z")
-    world.langfuse.scores.put(_score(1, rows[0]))
+    rows = trace_with_session()
+    world = scored_world(make_world, rows, SYNC_START="2026-11-20T00:00:00Z")
+    world.langfuse.scores.put(score_on(rows[0], 1))
     _, shown = world.program_json("scores", "test", "--from", "2020-01-01T00:00:00Z")
     (example,) = shown["sources"][0]["names"][0]["examples"]
     assert example["waits"]
@@ -251,15 +223,15 @@ def test_scores_test_guesses_no_session(make_world: MakeWorld) -> None:
 
 def test_a_backfill_takes_up_scores_that_were_given_up(make_world: MakeWorld) -> None:
     """Its scores were asked for alone, long before its spans: the range counts as read, and no scan lists it."""
-    rows = _rows(-40 * 86_400.0)
-    world = _world(make_world, rows, SYNC_SCORE_HORIZONS="1h,2h")
-    world.langfuse.scores.put(_score(1, rows[0], -40 * 86_400.0))
+    rows = trace_with_session(-40 * 86_400.0)
+    world = scored_world(make_world, rows, SYNC_SCORE_HORIZONS="1h,2h")
+    world.langfuse.scores.put(score_on(rows[0], 1, -40 * 86_400.0))
     interval = Interval(moment_ms(NOON) - 41 * 86_400_000, moment_ms(NOON) - 39 * 86_400_000)
     report, code = world.backfill_scores(interval)
     assert (report.error, code, report.scores_waiting) == (None, ExitCode.OK, 1)
     for _ in range(10):
         world.clock.advance(3600)
-        _once(world)
+        once(world)
     assert world.program_json("status")[1]["sources"][0]["scores"]["no_trace"] == 1
     report, code = world.backfill(interval.start, interval.end)
-    assert (report.error, code, len(_of_score(world, 1))) == (None, ExitCode.OK, 1)
+    assert (report.error, code, len(signals_of(world, 1))) == (None, ExitCode.OK, 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections import Counter, defaultdict
+from datetime import timedelta
 
 import pytest
 
@@ -16,7 +17,7 @@ from sync_worker.spans.ids import otlp_span_id, otlp_trace_id
 from sync_worker.times import moment_ms
 from tests.support import faults
 from tests.support.langfuse_v1 import LangfuseV1, Mode
-from tests.support.rows import DATA, NOON, at
+from tests.support.rows import DATA, NOON, at, score
 from tests.support.v1_items import Item, observation_item, trace_item, v2_rows, whole_trace
 from tests.sync.conftest import MakeWorld
 
@@ -400,3 +401,34 @@ def test_rows_that_were_not_served_by_chance_pass_by_themselves(make_world: Make
     ledger.close()
     assert made.arrived() == _spans([*observations, *older], [old])
     assert made.cycles(900.0, every=150.0) == 0
+
+
+def test_a_root_that_comes_late_and_alone_has_the_session_of_its_trace(make_world: MakeWorld) -> None:
+    """Only the trace says it, and what ended recently is a list of observations."""
+    of_trace, items = whole_trace(0, start=HOUR, seconds=3590.0, sessionId="s-late")
+    server = LangfuseV1()
+    made = make_world(server, after_noon=2 * HOUR, SYNC_SCORES="true", SYNC_LATE_HORIZONS="10m,1h")
+    made.once()
+    server.add([of_trace], items)
+    server.scores.put(score(1, of_trace["id"], NOON + timedelta(seconds=2 * HOUR)))
+    made.cycles(HOUR, every=300.0)
+    assert made.arrived() == _spans(items)
+    assert {span.attributes["session.id"] for span in made.kelet.spans} == {"s-late"}
+    assert [signal.content["session_id"] for signal in made.kelet.signals] == ["s-late"]
+
+
+def test_a_session_that_comes_after_its_spans_is_on_no_signal(make_world: MakeWorld) -> None:
+    """The trace appears when its spans were sent: a signal with its session would be linked to none of them."""
+    of_trace, items = whole_trace(1, sessionId="s-late")
+    server = LangfuseV1([], items)
+    made = make_world(server, after_noon=600.0, SYNC_SCORES="true", SYNC_LATE_HORIZONS="20m,2h")
+    made.once()
+    server.add([of_trace])
+    made.cycles(HOUR, every=300.0)
+    ledger = open_ledger(made.state, made.clock)
+    assert ledger.traces(1, [of_trace["id"]])[of_trace["id"]].context["session_id"] == "s-late"
+    ledger.close()
+    server.scores.put(score(1, of_trace["id"], NOON + timedelta(seconds=HOUR)))
+    made.cycles(HOUR, every=300.0)
+    spans = {span.attributes["gen_ai.conversation.id"] for span in made.kelet.spans}
+    assert {signal.content["session_id"] for signal in made.kelet.signals} == spans == {of_trace["id"]}
