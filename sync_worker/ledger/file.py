@@ -20,6 +20,7 @@ from sync_worker.ledger.file_systems import on_network
 from sync_worker.ledger.ledger import Ledger
 from sync_worker.ledger.place import is_writable, make_private
 from sync_worker.ledger.schema import APPLICATION_ID, SCHEMA_VERSION
+from sync_worker.ledger.snapshot import copy_into
 from sync_worker.ledger.sqlite_errors import damaged, not_sqlite, translated_errors
 
 #: How long a writer waits for another process's transaction, in seconds; transactions here last milliseconds.
@@ -75,31 +76,12 @@ def open_scratch(path: Path, clock: Clock) -> Ledger:
 
 def _copied(path: Path, busy_timeout: float, into: str) -> sqlite3.Connection:
     """Return a copy of a file that is only read. Raises StateError, OSError or sqlite3.Error."""
-    with path.open("rb") as file:
-        if not file.read(len(_MAGIC)).startswith(_MAGIC):
-            raise not_sqlite(path)
-    real = path.resolve()
-    log = real.with_name(real.name + "-wal")
-    # A log is read through an index beside it, which must be there, or be made. Without one the file alone tells all,
-    # where nobody can write to it meanwhile.
-    mode = "mode=ro" if is_writable(path) or (log.exists() and log.stat().st_size) else "immutable=1"
-    source = sqlite3.connect(f"{real.as_uri()}?{mode}", uri=True, timeout=busy_timeout)
     copy = sqlite3.connect(into, isolation_level=None, check_same_thread=False)
     try:
-        source.backup(copy)
-    except sqlite3.OperationalError as error:
-        copy.close()
-        if not str(error.sqlite_errorname).startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY")):
-            raise
-        raise StateError(
-            f"the latest commits of the state file {path} are in {log}, which cannot be read where nothing can be "
-            f"written ({error}). Try: copy both to another folder, and --state with the copy"
-        ) from error
+        copy_into(path, copy, busy_timeout)
     except BaseException:
         copy.close()
         raise
-    finally:
-        source.close()
     return copy
 
 
