@@ -133,7 +133,7 @@ class TestImage:
         assert installs
         for install in installs:
             assert {"--require-hashes", "--no-deps", "--only-binary"} <= set(install.split())
-        base = re.search(r"^ARG BASE=python:(3\.\d+)-slim-\w+$", self.TEXT, re.MULTILINE)
+        base = re.search(r"^ARG BASE=python:(3\.\d+)-slim-\w+@sha256:[0-9a-f]{64}$", self.TEXT, re.MULTILINE)
         assert base is not None
         assert set(re.findall(r"^FROM (\S+)", self.TEXT, re.MULTILINE)) == {"${BASE}"}
 

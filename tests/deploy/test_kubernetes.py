@@ -19,8 +19,10 @@ from sync_worker.errors import ExitCode
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "deploy" / "kubernetes"
 EXIT_CODES = {value for name, value in vars(ExitCode).items() if name.isupper()}
-JOBS = ("cronjob.yaml", "backfill-job.yaml", "backfill-shards.yaml", "merge-job.yaml")
-RUNNING = (*JOBS, "worker.yaml")
+CRONJOB, BACKFILL, MERGE = "overlays/cronjob/cronjob.yaml", "overlays/backfill/job.yaml", "overlays/merge/job.yaml"
+WORKER, CONFIG, CLAIM = "overlays/worker/worker.yaml", "base/config.yaml", "base/claim.yaml"
+JOBS = (CRONJOB, BACKFILL, MERGE)
+RUNNING = (*JOBS, WORKER)
 VERSIONS: Final = {
     "ConfigMap": "v1",
     "Secret": "v1",
@@ -28,7 +30,11 @@ VERSIONS: Final = {
     "CronJob": "batch/v1",
     "Job": "batch/v1",
     "Deployment": "apps/v1",
+    "NetworkPolicy": "networking.k8s.io/v1",
+    "PodMonitor": "monitoring.coreos.com/v1",
+    "PrometheusRule": "monitoring.coreos.com/v1",
     "Kustomization": "kustomize.config.k8s.io/v1beta1",
+    "Component": "kustomize.config.k8s.io/v1alpha1",
 }
 
 
@@ -45,14 +51,14 @@ def of_kind(name: str, kind: str) -> dict[str, Any]:
 
 def job(name: str) -> dict[str, Any]:
     """Return the spec of the Job in a file, a CronJob's too."""
-    if name == "cronjob.yaml":
+    if name == CRONJOB:
         return of_kind(name, "CronJob")["spec"]["jobTemplate"]["spec"]  # type: ignore[no-any-return]
     return of_kind(name, "Job")["spec"]  # type: ignore[no-any-return]
 
 
 def pod(name: str) -> dict[str, Any]:
     """Return the pod's spec in a file."""
-    owner = of_kind(name, "Deployment")["spec"] if name == "worker.yaml" else job(name)
+    owner = of_kind(name, "Deployment")["spec"] if name == WORKER else job(name)
     return owner["template"]["spec"]  # type: ignore[no-any-return]
 
 
@@ -70,15 +76,17 @@ def dockerfile_value(pattern: str) -> str:
 
 
 class TestObjects:
-    @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.name)
+    @pytest.mark.parametrize(
+        "path", sorted(FOLDER.rglob("*.yaml")), ids=lambda path: path.relative_to(FOLDER).as_posix()
+    )
     def test_known_to_the_api_server(self, path: Path) -> None:
         """A kind would be looked for in a group that does not have it, or an object would have no valid name."""
-        for document in documents(path.name):
+        for document in documents(path.relative_to(FOLDER).as_posix()):
             assert document["apiVersion"] == VERSIONS[document["kind"]]
-            if document["kind"] != "Kustomization":
+            if document["kind"] not in {"Kustomization", "Component"}:
                 assert re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?", document["metadata"]["name"])
 
-    @pytest.mark.parametrize("name", ["config.yaml", "secret.yaml"])
+    @pytest.mark.parametrize("name", [CONFIG, "secret.yaml"])
     def test_values_are_strings(self, name: str) -> None:
         """The API server refuses a ConfigMap or Secret with a bare number or boolean in it."""
         (document,) = documents(name)
@@ -91,19 +99,21 @@ class TestObjects:
         secret = of_kind("secret.yaml", "Secret")["stringData"]
         assert set(secret) == {"LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY", "KELET_API_KEY"}
         assert set(secret.values()) == {"replace-me"}
-        assert not set(of_kind("config.yaml", "ConfigMap")["data"]) & set(secret)
+        assert not set(of_kind(CONFIG, "ConfigMap")["data"]) & set(secret)
 
-    def test_kustomization(self) -> None:
+    def test_kustomizations(self) -> None:
         """Two workers would be started, a file would be missing, or the placeholders would replace keys in use."""
-        (kustomization,) = documents("kustomization.yaml")
-        resources = set(kustomization["resources"])
-        assert all((FOLDER / name).is_file() for name in resources)
-        assert len(resources & {"cronjob.yaml", "worker.yaml"}) == 1
-        assert not resources & {"secret.yaml", "backfill-job.yaml", "backfill-shards.yaml", "merge-job.yaml"}
+        for path in FOLDER.rglob("kustomization.yaml"):
+            (kustomization,) = documents(path.relative_to(FOLDER).as_posix())
+            for name in [*kustomization.get("resources", []), *kustomization.get("components", [])]:
+                assert (path.parent / name).exists(), f"{path}: {name}"
+                assert name.split("/")[-1] != "secret.yaml"
+            started = {"cronjob.yaml", "worker.yaml", "job.yaml"} & set(kustomization.get("resources", []))
+            assert len(started) == (path.parent.parent.name == "overlays")
 
     def test_image(self) -> None:
         """A manifest would start another version than the one that it belongs to, or the newest of the day."""
-        (image,) = documents("kustomization.yaml")[0]["images"]
+        (image,) = documents("components/image/kustomization.yaml")[0]["images"]
         assert (image["name"], image["newTag"]) == ("sync-worker", __version__)
         assert {container(name)["image"] for name in RUNNING} == {f"sync-worker:{__version__}"}
 
@@ -134,15 +144,14 @@ class TestPods:
         state = Path(dockerfile_value(r"SYNC_STATE_PATH=(\S+)"))
         (mount,) = [m for m in container(name)["volumeMounts"] if m["mountPath"] == str(state.parent)]
         (volume,) = [v for v in pod(name)["volumes"] if v["name"] == mount["name"]]
-        source = name if name.startswith("backfill") else "claim.yaml"
-        claim = of_kind(source, "PersistentVolumeClaim")
+        claim = of_kind(CLAIM, "PersistentVolumeClaim")
         assert volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
-        assert claim["spec"]["accessModes"] == ["ReadWriteMany" if name == "backfill-shards.yaml" else "ReadWriteOnce"]
+        assert claim["spec"]["accessModes"] == ["ReadWriteOnce"]
 
     def test_settings_are_found(self, name: str) -> None:
         """The pod would wait for ever for a ConfigMap or Secret that has another name."""
         references = [next(iter(source.values()))["name"] for source in container(name)["envFrom"]]
-        expected = [of_kind("config.yaml", "ConfigMap"), of_kind("secret.yaml", "Secret")]
+        expected = [of_kind(CONFIG, "ConfigMap"), of_kind("secret.yaml", "Secret")]
         assert references == [document["metadata"]["name"] for document in expected]
 
     def test_no_settings_from_other_services(self, name: str) -> None:
@@ -178,10 +187,9 @@ class TestJobs:
     @pytest.mark.parametrize(
         ("name", "at_once"),
         [
-            ("cronjob.yaml", {ExitCode.USAGE, ExitCode.CREDENTIALS}),
-            ("backfill-job.yaml", {ExitCode.USAGE, ExitCode.DEAD_LETTERS, ExitCode.CREDENTIALS, ExitCode.PAUSED}),
-            ("backfill-shards.yaml", {ExitCode.USAGE, ExitCode.CREDENTIALS}),
-            ("merge-job.yaml", {ExitCode.USAGE}),
+            (CRONJOB, {ExitCode.USAGE, ExitCode.CREDENTIALS}),
+            (BACKFILL, {ExitCode.USAGE, ExitCode.CREDENTIALS}),
+            (MERGE, {ExitCode.USAGE}),
         ],
     )
     def test_exit_codes(self, name: str, at_once: set[int]) -> None:
@@ -196,31 +204,16 @@ class TestJobs:
 
     def test_one_run_at_a_time(self) -> None:
         """Two runs would wait for one volume, a stuck run would block all others, or a long pause stop the schedule."""
-        cron, once = of_kind("cronjob.yaml", "CronJob")["spec"], job("cronjob.yaml")
+        cron, once = of_kind(CRONJOB, "CronJob")["spec"], job(CRONJOB)
         assert cron["concurrencyPolicy"] == "Forbid"
         assert 10 < cron["startingDeadlineSeconds"] < 300
         assert once["backoffLimit"] == 0
         assert once["activeDeadlineSeconds"] > 300, "SYNC_PATIENCE alone takes 5m"
         assert cron["failedJobsHistoryLimit"] >= 1, "a run that made dead letters must stay visible"
 
-    def test_worker_never_meets_itself(self) -> None:
-        """A rollout would start the new pod while the old one holds the volume, and hang."""
-        spec = of_kind("worker.yaml", "Deployment")["spec"]
-        assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
-        labels = spec["template"]["metadata"]["labels"]
-        assert spec["selector"]["matchLabels"].items() <= labels.items()
-        assert spec["selector"]["matchLabels"].items() - job("cronjob.yaml")["template"]["metadata"]["labels"].items()
-
-    def test_backfill_keeps_to_itself(self) -> None:
-        """A backfill would wait for the live worker's volume, or use up the limit that it shares with it."""
-        claim = of_kind("backfill-job.yaml", "PersistentVolumeClaim")["metadata"]["name"]
-        assert claim != of_kind("claim.yaml", "PersistentVolumeClaim")["metadata"]["name"]
-        assert {"--from", "--to"} <= set(container("backfill-job.yaml")["args"])
-        assert [variable["name"] for variable in container("backfill-job.yaml")["env"]] == ["SYNC_REQUESTS_PER_MINUTE"]
-
 
 class TestShards:
-    NAME = "backfill-shards.yaml"
+    NAME = BACKFILL
 
     def test_valid_as_an_indexed_job(self) -> None:
         """The API server would refuse the Job: each of these is a rule of its validation."""
@@ -242,7 +235,8 @@ class TestShards:
         assert full_range(options["--from"], options["--to"], 2**42).length > 0
         state = Path(dockerfile_value(r"SYNC_STATE_PATH=(\S+)"))
         assert options["--state"] == f"{state.parent}/shard-$({INDEX_VARIABLE}).db"
-        assert [variable["name"] for variable in container(self.NAME)["env"]] == ["SYNC_REQUESTS_PER_MINUTE"]
+        patches = documents("overlays/backfill/kustomization.yaml")[0]["patches"]
+        assert any("SYNC_REQUESTS_PER_MINUTE" in patch["patch"] for patch in patches), "the live sync needs its part"
 
     def test_what_ends_one_share_alone(self) -> None:
         """A share with dead letters would be done again and again, or end all others."""
@@ -251,16 +245,11 @@ class TestShards:
         assert set(codes) == {ExitCode.DEAD_LETTERS, ExitCode.PAUSED}
 
     def test_what_they_leave_is_merged(self) -> None:
-        """The state files of the shards would not be found, or the live sync's would be taken for one of them."""
-        (claim,) = (of_kind(name, "PersistentVolumeClaim")["metadata"]["name"] for name in (self.NAME,))
-        volumes = {
-            v["name"]: v.get("persistentVolumeClaim", {}).get("claimName") for v in pod("merge-job.yaml")["volumes"]
-        }
-        mounts = {volumes[m["name"]]: m["mountPath"] for m in container("merge-job.yaml")["volumeMounts"]}
-        pattern = container("merge-job.yaml")["command"][-1].split()[-1]
+        """The state files of the shards would not be found, or the write-ahead log be taken for one of them."""
+        pattern = container(MERGE)["command"][-1].split()[-1]
         own = Path(dict(itertools.pairwise(container(self.NAME)["args"]))["--state"]).name
-        assert fnmatch.fnmatch(f"{mounts[claim]}/{own}", pattern)
-        assert not fnmatch.fnmatch(f"{mounts[claim]}/{own}-wal", pattern)
+        assert fnmatch.fnmatch(f"/shards/{own}", pattern)
+        assert not fnmatch.fnmatch(f"/shards/{own}-wal", pattern)
 
     def test_spread_over_machines(self) -> None:
         """All shares would be done on one node."""

@@ -87,7 +87,8 @@ def test_the_metadata_is_that_of_the_program(metadata: Message) -> None:
 
 def test_the_version_is_the_same_everywhere() -> None:
     """An image would be built under one version and deployed under another."""
-    pages = [ROOT / "README.md", *(file for file in (ROOT / "deploy").rglob("*") if file.is_file())]
+    pages = [ROOT / "README.md", ROOT / "compose.yaml", *(ROOT / "docs").glob("*.md")]
+    pages += [file for file in (ROOT / "deploy").rglob("*") if file.is_file()]
     tags = {
         (page.name, found)
         for page in pages

@@ -7,10 +7,11 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = sorted(path for path in (ROOT / "deploy").rglob("*") if path.is_file())
+FILES = sorted([ROOT / "compose.yaml", *(path for path in (ROOT / "deploy").rglob("*") if path.is_file())])
+#: Pages that say how to deploy.
+PAGES = [ROOT / "docs" / f"{name}.md" for name in ("running", "systemd", "docker", "kubernetes", "backfill")]
 COMMANDS = {
     *("demo", "check", "once", "run", "backfill", "plan", "status", "verify", "explain", "send"),
     *("dead-letters list", "dead-letters retry", "dead-letters drop", "config show", "state merge"),
@@ -53,27 +54,22 @@ class TestWords:
 
 def test_every_way_starts_something() -> None:
     """The patterns above would match nothing, and let every mistake pass."""
-    assert set().union(*map(started, FILES)) >= {"once", "run", "backfill", "check", "demo", "status"}
+    assert set().union(*map(started, [*FILES, *PAGES])) >= {"once", "run", "backfill", "check", "demo", "status"}
     starting = {path.name for path in FILES if started(path)}
     assert {
         "Dockerfile",
         "cronjob.yaml",
         "worker.yaml",
-        "backfill-job.yaml",
-        "backfill-shards.yaml",
-        "merge-job.yaml",
-        "README.md",
+        "job.yaml",
     } <= starting
     assert {"sync-worker", "sync-worker.service", "sync-worker-run.service"} <= starting
 
 
-def test_readme_names_files_that_exist() -> None:
-    """The deployment page would send its reader to a file that is not there."""
-    text = (ROOT / "deploy" / "README.md").read_text()
-    named = set(re.findall(r"(?:/opt/sync-worker/|deploy/)((?:deploy|kubernetes|systemd|cron)/[\w.-]+)", text))
-    assert named
-    for name in named:
-        path = name if name.startswith("deploy/") else f"deploy/{name}"
-        assert list(ROOT.glob(path + "*")), name
-    for name in yaml.safe_load((ROOT / "deploy/kubernetes/kustomization.yaml").read_text())["resources"]:
-        assert (ROOT / "deploy" / "kubernetes" / name).is_file()
+def test_pages_name_files_that_exist() -> None:
+    """A page on deployment would send its reader to a file that is not there."""
+    text = "\n".join(page.read_text() for page in PAGES)
+    named = set(re.findall(r"(?:/opt/sync-worker/|\b)deploy/([\w./-]*\w)", text))
+    named |= set(re.findall(r"`((?:kubernetes|systemd|cron|monitoring)/[\w./-]*)`", text))
+    assert len(named) > 5
+    for name in named - {"sync-worker"}:  # the Deployment, as in `kubectl exec deploy/sync-worker`
+        assert list(ROOT.glob(f"deploy/{name}*")), name

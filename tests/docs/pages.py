@@ -15,14 +15,19 @@ PAGES = sorted(
         *(ROOT / "docs").rglob("*.md"),
     ]
 )
-FILES_WITH_COMMANDS = sorted(path for path in (ROOT / "deploy").rglob("*") if path.is_file() and path.suffix != ".md")
+FILES_WITH_COMMANDS = sorted(
+    [
+        ROOT / "compose.yaml",
+        *(path for path in (ROOT / "deploy").rglob("*") if path.is_file() and path.suffix != ".md"),
+    ]
+)
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"(`+)(.+?)\1", re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#{1,6} (.+)$", re.MULTILINE)
 #: A line that may start the program is taken apart as a shell does; others need be no shell at all.
-_MAY_START = re.compile(r"scripts/sync\b|\bsync_worker\b|\bsync-worker\b")
+_MAY_START = re.compile(r"scripts/sync\b|\bsync_worker\b|\bsync-worker\b|\bdocker compose run\b")
 _IMAGE = re.compile(r"sync-worker:\d[\w.]*")
 _PUNCTUATION = frozenset("();<>|&")
 _SHELLS = ("sh", "")
@@ -75,6 +80,7 @@ def _is_program(words: list[str], number: int) -> bool:
     return (
         word.endswith("scripts/sync")
         or (words[:2] == ["docker", "run"] and _IMAGE.fullmatch(word) is not None)
+        or (words[:3] == ["docker", "compose", "run"] and word == "worker")
         or (word == "sync-worker" and number == 0)
         or (word == "sync_worker" and words[number - 1] == "-m")
     )

@@ -1,4 +1,4 @@
-"""Makes what `scripts/docs` writes from the code: tables of pages, docs/commands.md and .env.example."""
+"""Makes for `scripts/docs` what follows from other files: tables of pages, docs/commands.md, .env.example, rules."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 MONITORING = ROOT / "docs" / "monitoring.md"
 DOTENV = ROOT / ".env.example"
+RULES = ROOT / "deploy" / "monitoring" / "rules.yaml"
+PROMETHEUS_RULE = ROOT / "deploy" / "kubernetes" / "components" / "monitoring" / "rules.yaml"
 
 COMMANDS = ROOT / "docs" / "commands.md"
 
@@ -51,6 +53,22 @@ def exit_codes_table() -> str:
     lines = ["| Code | Means |", "| --- | --- |"]
     lines += [f"| {code} | {_cell(meaning)} |" for code, meaning in exit_codes()]
     return "\n".join(lines) + "\n"
+
+
+def prometheus_rule(rules: str) -> str:
+    """Return the alert rules of Prometheus as the object that the Prometheus Operator reads."""
+    groups = rules[rules.index("groups:") :].splitlines()
+    head = """\
+# Made from deploy/monitoring/rules.yaml by scripts/docs.
+apiVersion: monitoring.coreos.com/v1
+kind: PrometheusRule
+metadata:
+  name: sync-worker
+  labels:
+    app.kubernetes.io/name: sync-worker
+spec:
+"""
+    return head + "".join(f"  {line}".rstrip() + "\n" for line in groups)
 
 
 def exit_codes() -> list[tuple[int, str]]:
@@ -134,6 +152,7 @@ def main(arguments: list[str]) -> int:
         MONITORING: with_table(MONITORING.read_text(encoding="utf-8"), "metrics", metrics.table()),
         COMMANDS: commands_page(),
         DOTENV: dotenv_example(),
+        PROMETHEUS_RULE: prometheus_rule(RULES.read_text(encoding="utf-8")),
     }
     stale = [path for path, text in made.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     for path in stale:

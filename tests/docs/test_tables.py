@@ -131,6 +131,7 @@ def test_command_lines_are_found() -> None:
             ["backfill", "--from", "7d", "--to", "now"],
         ),
         ("docker run --name sync-worker -v sync-worker:/var/lib sync-worker:0.1.0 run", ["run"]),
+        ("docker compose run --rm worker check", ["check"]),
         ("kubectl exec deploy/sync-worker -- python -m sync_worker status", ["status"]),
         ("runuser -u sync-worker -- sh -c 'cd x; scripts/sync status'", ["status"]),
         ("ExecStart=/opt/sync-worker/scripts/sync run", ["run"]),
@@ -138,8 +139,9 @@ def test_command_lines_are_found() -> None:
     ):
         assert list(started(line)) == [expected]
     assert list(started("kubectl -n sync-worker apply -k deploy/kubernetes")) == []
-    found = [words[0] for line in code_lines(README.read_text(encoding="utf-8")) for words in started(line)]
-    assert {"demo", "once", "check", "run", "plan", "backfill"} <= set(found)
+    pages = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    found = [words[0] for line in code_lines(pages) for words in started(line)]
+    assert {"demo", "once", "check", "plan", "backfill"} <= set(found)
 
 
 @pytest.mark.parametrize("path", PAGES, ids=_name)
