@@ -11,6 +11,7 @@ from importlib import import_module
 from sync_worker.cli.output import finish, prepare, print_json, say
 from sync_worker.cli.parser import build_parser
 from sync_worker.cli.signals import Interrupted
+from sync_worker.cli.terminal import forbid_colors
 from sync_worker.errors import ExitCode, SyncError
 
 log = logging.getLogger(__name__)
@@ -25,10 +26,16 @@ def load(argv: Sequence[str] | None = None) -> Callable[[], int]:
     typed = sys.argv[1:] if argv is None else argv
     try:
         parser = build_parser()
-        arguments = parser.parse_args(typed) if typed else argparse.Namespace(command=("help", "run_without_command"))
+        arguments = parser.parse_args(typed or ["help"])
+        if not typed:
+            arguments.command = ("help", "run_without_command")
+        if arguments.verbose and arguments.quiet:
+            arguments.parser.error("--verbose and --quiet exclude each other")
     except SystemExit as ended:
         code = finish(int(ended.code or ExitCode.OK))
         return lambda: code
+    forbid_colors(forbidden=arguments.no_color)
+    prepare(quiet=arguments.quiet)
     module, function = arguments.command
     run: Callable[[argparse.Namespace], int] = getattr(import_module(f"sync_worker.cli.commands.{module}"), function)
     return lambda: finish(_run(run, arguments))
@@ -52,7 +59,7 @@ def _run(run: Callable[[argparse.Namespace], int], arguments: argparse.Namespace
             log.debug("unexpected", exc_info=True)
         line = (
             f"unexpected {type(error).__name__}: {error}. Nothing without a response counts as sent. "
-            "Try: the same command with SYNC_LOG_LEVEL=debug, and report its output"
+            "Try: the same command with -v, and report its output"
         )
         say(f"sync-worker: {line}")
         if getattr(arguments, "json", False):

@@ -8,12 +8,14 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import TypeVar
 
 from sync_worker.cli.output import say
 from sync_worker.cli.signals import restore_handlers
+from sync_worker.cli.terminal import has_colors
 from sync_worker.clock import Stopped, SystemClock
 from sync_worker.errors import ConfigError, ExitCode, LeaseHeld, StateError, SyncError
 from sync_worker.ledger import Ledger, copies, open_ledger
@@ -31,9 +33,13 @@ _LEASE_POLLS, _LEASE_PAUSE = 60, 0.5
 log = logging.getLogger(__name__)
 
 
-def overrides_of(arguments: argparse.Namespace) -> dict[str, str]:
-    """Return the settings of the command line; an empty `--state` too, which loading then rejects."""
-    return {} if arguments.state is None else {"--state": arguments.state}
+def load_settings(arguments: argparse.Namespace, *, need_sources: bool) -> Settings:
+    """Load the settings, those of the command line first. Raises ConfigError."""
+    given = {"--state": getattr(arguments, "state", None), "--config": arguments.config}
+    overrides = {flag: text for flag, text in given.items() if text is not None}  # an empty one too, which is rejected
+    if arguments.verbose or arguments.quiet:
+        overrides |= {"-v": "debug"} if arguments.verbose else {"-q": "error"}
+    return load(overrides=overrides, need_sources=need_sources, env_file=arguments.env_file)
 
 
 def settings_for(arguments: argparse.Namespace, *, need_sources: bool = True) -> Settings:
@@ -41,8 +47,8 @@ def settings_for(arguments: argparse.Namespace, *, need_sources: bool = True) ->
 
     Raises ConfigError.
     """
-    settings = load(overrides=overrides_of(arguments), need_sources=need_sources)
-    logs.set_up(settings.log_level, settings.log_format)
+    settings = load_settings(arguments, need_sources=need_sources)
+    logs.set_up(settings.log_level, settings.log_format, colors=has_colors(sys.stderr))
     for warning in settings.warnings:
         log.warning("%s", warning, extra={"action": "settings"})
     if need_sources:

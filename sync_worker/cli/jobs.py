@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from sync_worker.cli.common import hold_lease, run_async, run_with_heartbeats, select_sources, settings_for, state_file
 from sync_worker.cli.metrics_file import MetricsFile
-from sync_worker.cli.output import print_json, say
+from sync_worker.cli.output import is_quiet, print_json, say, summarise
+from sync_worker.cli.terminal import moves_cursor
 from sync_worker.clock import Stopped, SystemClock
 from sync_worker.errors import ExitCode
 from sync_worker.intervals import Interval
@@ -52,7 +54,7 @@ async def run_job(
     """Run a job on sources under its lease, print its reports, and return the exit code."""
     engine = Engine(settings, ledger, clock, settings.patience.total_seconds(), parts=job.parts)
     started = clock.monotonic()
-    line = ProgressLine(job.command)
+    line = ProgressLine(job.command, shown=moves_cursor(sys.stderr) and not is_quiet())
     made = engine.transports.measurements
     with hold_lease(ledger, job.role) as lease:
         if metrics is not None:
@@ -82,7 +84,7 @@ async def run_job(
     else:
         for report in reports:
             for text in (report.line(), *report.hints()):
-                say(text)
+                summarise(text)
     return code
 
 

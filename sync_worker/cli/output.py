@@ -12,23 +12,34 @@ import io
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, TextIO
 
+from sync_worker.cli.terminal import BOLD, is_terminal, styled
 from sync_worker.errors import ExitCode
 from sync_worker.printable import escape, escape_json, supports_unicode
 
 _Name = Literal["stdout", "stderr"]
 
+#: Characters to which the last cell of a table is cut at most.
+_LEAST_CELL = 20
+
 #: A colour or weight that this program set itself (`ESC [ … m`): it cannot move the cursor or hide a line.
 _STYLE = re.compile(r"(\x1b\[[0-9;]*m)")
 #: The write error of each stream that failed, by name; it is not written to again.
 _errors: dict[_Name, OSError] = {}
+_quiet = False
 
 
-def prepare() -> None:
-    """Make both streams accept every character, and forget the write errors of an earlier command."""
+def prepare(*, quiet: bool = False) -> None:
+    """Make both streams accept every character, and forget the write errors of an earlier command.
+
+    With `quiet`, no summaries are printed.
+    """
+    global _quiet  # noqa: PLW0603 - one command line a process
+    _quiet = quiet
     _errors.clear()
     with contextlib.suppress(OSError):
         # No file or connection may get the descriptor of a closed stream: later writes to the stream would go there.
@@ -46,9 +57,21 @@ def say(line: str) -> None:
     _write("stderr", escape(line) + "\n")
 
 
-def print_line(line: str = "", *, styled: bool = False) -> None:
-    """Print a line of the result; with `styled`, the program's own colours are not escaped."""
-    _write("stdout", (_escape_except_styles(line) if styled else escape(line)) + "\n")
+def is_quiet() -> bool:
+    """Whether `-q` was given."""
+    return _quiet
+
+
+def summarise(line: str) -> None:
+    """Print a line of a summary on stderr, unless it was asked for quiet."""
+    if not _quiet:
+        say(line)
+
+
+def print_line(line: str = "", *, styled: bool = False, tabs: bool = False) -> None:
+    """Print a line of the result; with `styled` the program's own colours, with `tabs` its tabs are not escaped."""
+    text = "\t".join(map(escape, line.split("\t"))) if tabs else _escape_except_styles(line) if styled else escape(line)
+    _write("stdout", text + "\n")
 
 
 def print_json(value: Any) -> None:
@@ -58,11 +81,26 @@ def print_json(value: Any) -> None:
 
 
 def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows in aligned columns."""
+    """Print rows in aligned columns on a terminal, the last one cut at its edge; elsewhere with tabs between cells.
+
+    A tab in a cell is escaped, so that `cut` finds the columns.
+    """
     everything = [[escape(cell) for cell in row] for row in (head, *rows)]
+    if not is_terminal(sys.stdout):
+        for row in everything:
+            print_line("\t".join(row), tabs=True)
+        return
     widths = [max(len(row[column]) for row in everything) for column in range(len(head))]
-    for row in everything:
-        print_line("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    room = shutil.get_terminal_size().columns - sum(widths[:-1]) - 2 * (len(widths) - 1)
+    widths[-1] = min(widths[-1], max(_LEAST_CELL, room))
+    for number, row in enumerate(everything):
+        cells = [_cut(cell, width).ljust(width) for cell, width in zip(row, widths, strict=True)]
+        line = "  ".join(cells).rstrip()
+        print_line(line if number else styled(line, BOLD, sys.stdout), styled=True)
+
+
+def _cut(cell: str, width: int) -> str:
+    return cell if len(cell) <= width else cell[: width - 3] + "..."
 
 
 def print_help(text: str, *, on_stdout: bool) -> None:

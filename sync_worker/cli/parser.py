@@ -55,7 +55,33 @@ def build_parser() -> Parser:
     ):  # fmt: skip
         add(subparsers)
     parser.describe()
+    parser.set_defaults(verbose=False, quiet=False, config=None, env_file=None, no_color=False)
+    _add_options_of_every_command(parser)
     return parser
+
+
+def _add_options_of_every_command(parser: Parser) -> None:
+    """Add what can be typed before and after each command. Only what was typed is set, so that neither unsets it."""
+    unset = argparse.SUPPRESS
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", default=unset, help="log every request, as SYNC_LOG_LEVEL=debug does"
+    )
+    parser.add_argument(
+        "-q", "--quiet", action="store_true", default=unset, help="log errors only; no progress, no summary on stderr"
+    )
+    parser.add_argument(
+        "--config", metavar="FILE", default=unset, help="the settings file; it must exist",
+        otherwise="SYNC_CONFIG (./sync.toml, if it exists)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--env-file", metavar="FILE", default=unset, help="a file of variables instead of .env; it must exist",
+        otherwise="./.env, if it exists",
+    )  # fmt: skip
+    parser.add_argument(
+        "--no-color", action="store_true", default=unset, help="no colours on a terminal; so does NO_COLOR"
+    )
+    for _, command in parser.verbs().values():
+        _add_options_of_every_command(command)
 
 
 def _runs(parser: Parser, module: str, function: str = "run") -> None:
@@ -88,7 +114,8 @@ def _add_once(subparsers: _Subparsers) -> None:
         "--requests",
         metavar="N",
         type=_number(_LEAST_REQUESTS, _MOST_REQUESTS),
-        help=f"with --dry-run: at most so many requests to Langfuse for each source (default: {DRY_RUN_REQUESTS})",
+        help="with --dry-run: at most so many requests to Langfuse for each source",
+        otherwise=str(DRY_RUN_REQUESTS),
     )
     _add_common_options(parser, source=True)
     _add_metrics_option(parser)

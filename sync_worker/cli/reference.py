@@ -10,7 +10,7 @@ from sync_worker.errors import MEANINGS, ExitCode
 PROGRAM: Final = "sync-worker"
 
 #: Options of every command, by the names of their values.
-EVERYWHERE: Final = frozenset({"help"})
+EVERYWHERE: Final = frozenset({"help", "verbose", "quiet", "config", "env_file", "no_color"})
 
 #: All commands in the order of the help, by what they are for.
 GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -67,6 +67,7 @@ _COMMANDS: Final[Mapping[str, Reference]] = {
     "once": Reference(
         (
             ("once", "one cycle, as from cron; a rerun resumes"),
+            ("once --dry-run", "what would be sent; nothing is sent or stored"),
             ("once --source shop --json", "one source of sync.toml, with a result for a script"),
         ),
         MEANINGS[ExitCode.OK], _SENDS,

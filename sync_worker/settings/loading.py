@@ -60,21 +60,23 @@ def load(
     overrides: Mapping[str, str] | None = None,
     *,
     need_sources: bool = True,
+    env_file: str | None = None,
 ) -> Settings:
     """Read the settings; raise ConfigError with one line for each problem.
 
     `environ` is the environment (the process's own if None) and `directory` the working directory, where `.env` and
     `sync.toml` are looked for and relative paths begin. `overrides` is what the command line says, by variable
-    (`SYNC_STATE_PATH`) or by flag (`--state`). With `need_sources=False`, for commands that only look at the state
-    file, a source without its keys or its project is left out instead of refused, and so is one whose key file cannot
-    be read.
+    (`SYNC_STATE_PATH`) or by flag (`--state`), and `env_file` the path of another file than `.env`. With
+    `need_sources=False`, for commands that only look at the state file, a source without its keys or its project is
+    left out instead of refused, and so is one whose key file cannot be read.
     """
     environ = os.environ if environ is None else environ
     directory = _working_directory() if directory is None else directory.absolute()
     problems = Problems()
     written = setting_sources.environment(environ)
-    dotenv = setting_sources.dotenv(directory / ".env", environ, problems)
-    near_misses = warn_of_near_misses({"the environment": written, str(directory / ".env"): dotenv}, problems)
+    dotenv_file, must_exist = _dotenv_file(env_file, directory, problems)
+    dotenv = setting_sources.dotenv(dotenv_file, environ, problems, must_exist=must_exist)
+    near_misses = warn_of_near_misses({"the environment": written, str(dotenv_file): dotenv}, problems)
     empty = {name.lower(): raw.origin for name, raw in (dotenv | written).items() if not raw.text.strip()}
     given = [
         setting_sources.command_line(overrides or {}, problems),
@@ -83,7 +85,8 @@ def load(
     ]
     named_config, folder = (_path(name, given, directory) for name in ("sync_config", "sync_secrets_dir"))
     config = named_config or directory / model.default_text("sync_config")
-    data = sync_toml.read_toml(config, problems, must_exist=named_config is not None)
+    named_by = None if named_config is None else "--config" if "sync_config" in given[0] else "SYNC_CONFIG"
+    data = sync_toml.read_toml(config, problems, named_by=named_by)
     top = sync_toml.top_level(data, config, problems)
     in_order: list[SettingSource] = [
         *(source for raws in given for source in (Texts(raws), KeyFiles(raws, directory))),
@@ -217,6 +220,16 @@ def _read(
         else:
             problems.refuse(raw.label(name), error, raw if raw.origin else None)
     return _Reading(settings, raws, frozenset(wrong))
+
+
+def _dotenv_file(given: str | None, directory: Path, problems: Problems) -> tuple[Path, bool]:
+    """Return the file of variables, and whether it must exist, as one that was given must."""
+    if given is not None:
+        try:
+            return directory / values.parse_path(given), True
+        except WrongValueError as wrong:
+            problems.refuse("--env-file", wrong)
+    return directory / ".env", False
 
 
 def _working_directory() -> Path:

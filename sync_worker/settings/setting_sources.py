@@ -29,6 +29,7 @@ from sync_worker.settings.values import parse_path
 
 _LARGEST_SECRET_FILE = 65536  # bytes; a larger file is no key but a wrong path
 _SPECIAL_FLAGS = {"sync_state_path": "--state"}
+_SHORT_FLAGS = {"-v": "sync_log_level", "-q": "sync_log_level"}
 #: Pairs of quotes that a shell, an editor or a word processor puts around a value.
 _QUOTES: Final = ('""', "''", "``", "“”", "„“", "‘’", "«»")
 
@@ -179,12 +180,13 @@ def leftovers(raw: RawValue, *, path: bool = False) -> WrongValueError | None:
 def command_line(overrides: Mapping[str, str], problems: Problems) -> dict[str, RawValue]:
     """Return what the command line gives: keys are variables (`SYNC_STATE_PATH`, any case) or flags (`--state`)."""
     flags = {name: _SPECIAL_FLAGS.get(name, "--" + name.removeprefix("sync_").replace("_", "-")) for name in FIELDS}
-    names = {flag: name for name, flag in flags.items()}
+    names = {flag: name for name, flag in flags.items()} | _SHORT_FLAGS
     raws = {}
     for given, text in overrides.items():
         name = names.get(given, given.lower())
         if name in flags:
-            raws[name] = RawValue(text, f"command line {flags[name]}", secret=name in SECRETS)
+            flag = given if given in names else flags[name]
+            raws[name] = RawValue(text, f"command line {flag}", secret=name in SECRETS)
         else:
             near = setting_errors.nearest(
                 given, flags.values() if given.startswith("-") else (one.upper() for one in flags)
@@ -201,8 +203,10 @@ def environment(environ: Mapping[str, str]) -> dict[str, RawValue]:
     }
 
 
-def dotenv(file: Path, environ: Mapping[str, str], problems: Problems) -> dict[str, RawValue]:
-    """Return all of `.env`, by the names as they are written there; empty if there is no such file.
+def dotenv(
+    file: Path, environ: Mapping[str, str], problems: Problems, *, must_exist: bool = False
+) -> dict[str, RawValue]:
+    """Return all of a file of variables, by the names as they are written there; empty if there is no such file.
 
     `${NAME}` and `${NAME:-default}` in a value are replaced, from lines above and from the environment.
     """
@@ -210,6 +214,8 @@ def dotenv(file: Path, environ: Mapping[str, str], problems: Problems) -> dict[s
         with file.open(encoding="utf-8-sig") as stream:
             bindings = list(parse_stream(stream))
     except FileNotFoundError:
+        if must_exist:
+            problems.refuse("--env-file", WrongValueError(f"the file {file} does not exist"))
         return {}
     except (OSError, UnicodeDecodeError) as error:
         problems.refuse(str(file), unreadable(error))
@@ -225,7 +231,9 @@ def dotenv(file: Path, environ: Mapping[str, str], problems: Problems) -> dict[s
             )
         elif binding.key is not None and binding.value is not None:
             text = known[binding.key] = "".join(atom.resolve(known) for atom in parse_variables(binding.value))
-            raws[binding.key] = RawValue(text, f".env line {line} ({file})", secret=binding.key.lower() in SECRETS)
+            raws[binding.key] = RawValue(
+                text, f"{file.name} line {line} ({file})", secret=binding.key.lower() in SECRETS
+            )
     return raws
 
 

@@ -54,13 +54,13 @@ _KINDS: Final = ("feedback", "edit", "event", "metric", "arbitrary")
 _SOURCES: Final = ("human", "label", "synthetic")
 
 
-def read_toml(file: Path, problems: Problems, *, must_exist: bool) -> dict[str, Any]:
-    """Return the content of the file; empty if it does not exist and need not."""
+def read_toml(file: Path, problems: Problems, *, named_by: str | None) -> dict[str, Any]:
+    """Return the content of the file; empty if it does not exist, which is wrong where something named it."""
     try:
         return tomllib.loads(file.read_bytes().decode("utf-8-sig"))
     except FileNotFoundError:
-        if must_exist:
-            problems.refuse("SYNC_CONFIG", WrongValueError(f"the file {file} does not exist"))
+        if named_by is not None:
+            problems.refuse(named_by, WrongValueError(f"the file {file} does not exist"))
     except (OSError, UnicodeDecodeError) as error:
         problems.refuse(str(file), unreadable(error))
     except tomllib.TOMLDecodeError as error:

@@ -16,6 +16,8 @@ from typing import Literal, TextIO
 from sync_worker.printable import escape, escape_json, supports_unicode
 from sync_worker.times import iso_time
 
+#: SGR numbers of colours, by level: red, yellow, and dim for what is only of interest now.
+_COLORS = {logging.ERROR: 31, logging.WARNING: 33, logging.DEBUG: 2}
 _NOISY = ("httpx", "httpcore", "apscheduler", "asyncio")
 
 
@@ -35,9 +37,15 @@ class _JsonLines(logging.Formatter):
 
 
 class _Text(logging.Formatter):
+    def __init__(self, *, colors: bool) -> None:
+        super().__init__()
+        self._colors = colors
+
     def format(self, record: logging.LogRecord) -> str:
         moment = datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
+        if self._colors and record.levelno in _COLORS:
+            level = f"\x1b[{_COLORS[record.levelno]}m{level.rstrip()}\x1b[0m "
         line = f"{moment} {level}{escape(record.getMessage())}"
         if not record.exc_info:
             return line
@@ -68,10 +76,10 @@ class _Stderr(logging.StreamHandler[TextIO]):
             super().handleError(record)
 
 
-def set_up(level: str, form: Literal["text", "json"]) -> None:
-    """Send the worker's logs to stderr."""
+def set_up(level: str, form: Literal["text", "json"], *, colors: bool = False) -> None:
+    """Send the worker's logs to stderr, the levels of text in colours if it has any."""
     handler = _Stderr(sys.stderr)
-    handler.setFormatter(_JsonLines() if form == "json" else _Text())
+    handler.setFormatter(_JsonLines() if form == "json" else _Text(colors=colors))
     handler.addFilter(_OneLine())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("sync_worker").setLevel(level.upper())

@@ -16,10 +16,10 @@ _INTERVAL = 0.2  # seconds between two updates
 class ProgressLine:
     """Prints `name 42% to 2026-11-01T00:00:00.000Z, 0:03:10 left` and overwrites it on each update."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, shown: bool) -> None:
         self._name = name
         self._stream: TextIO | None = sys.stderr
-        self._shown = self._stream is not None and self._stream.isatty()
+        self._shown = shown
         self._started = time.monotonic()
         self._drawn = 0.0
         self._done = 0

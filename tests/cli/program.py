@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import select
 import subprocess
 import sys
+import termios
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,3 +32,49 @@ def run_anew(folder: Path, *arguments: str, **options: Any) -> subprocess.Comple
     options = {"stdin": subprocess.DEVNULL, "stderr": subprocess.PIPE, "timeout": 60, "text": True, **options}
     command = [sys.executable, "-W", "error", "-m", "sync_worker", *arguments]
     return subprocess.run(command, cwd=folder, env=environ, check=False, **options)
+
+
+def on_terminal(
+    folder: Path,
+    *arguments: str,
+    environ: Mapping[str, str] | None = None,
+    size: tuple[int, int] = (24, 80),
+    typed: str = "",
+    until: str | None = None,
+) -> tuple[int, str]:
+    """Run the program on a terminal of `size` lines and columns; return its exit code and all that it showed.
+
+    `typed` is what somebody types, at once. When `until` is shown, Ctrl-C is pressed.
+    """
+    master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, size)
+    variables = {**BARE, "TERM": "xterm", "PYTHONPATH": str(ROOT), **(environ or {})}
+    with subprocess.Popen(
+        [sys.executable, "-W", "error", "-m", "sync_worker", *arguments], cwd=folder, env=variables,
+        stdin=slave, stdout=slave, stderr=slave, preexec_fn=lambda: os.login_tty(slave),  # noqa: PLW1509
+    ) as process:  # fmt: skip
+        os.close(slave)
+        if typed:
+            os.write(master, typed.encode())
+        shown = _read_all(master, until)
+    os.close(master)
+    return process.returncode, shown
+
+
+def _read_all(master: int, until: str | None) -> str:
+    shown = b""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if not select.select([master], [], [], 1)[0]:
+            continue
+        try:
+            part = os.read(master, 65536)
+        except OSError:  # how Linux says that the last process is gone
+            break
+        shown += part
+        if until is not None and until.encode() in shown:
+            os.write(master, b"\x03")
+            until = None
+        if not part:
+            break
+    return shown.decode().replace("\r\n", "\n")

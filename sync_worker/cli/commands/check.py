@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from sync_worker.cli.common import (
     settings_for,
 )
 from sync_worker.cli.output import print_json, print_line
+from sync_worker.cli.terminal import GREEN, RED, styled
 from sync_worker.clock import Stopped, SystemClock
 from sync_worker.corrected import AGREEMENT_MS, CorrectedClock
 from sync_worker.errors import ConfigError, ExitCode, SourcePaused, SyncError
@@ -37,6 +39,7 @@ from sync_worker.ledger.copies import check_latest
 from sync_worker.ledger.file_systems import file_system, on_network
 from sync_worker.otlp.client import Rejected, TargetClient
 from sync_worker.otlp.posting import STOP_GRACE, until_stopped
+from sync_worker.printable import escape
 from sync_worker.records import Api
 from sync_worker.settings import Settings, Source, target_of
 from sync_worker.sync.engine import Engine, overall
@@ -110,7 +113,9 @@ def run(arguments: argparse.Namespace) -> int:
         print_json({"exit_code": code, "checks": findings.lines})
     else:
         for line in findings.lines:
-            print_line(f"{'ok  ' if line['ok'] else 'FAIL'}  {line['check']}: {line['found']}")
+            mark = styled("ok", GREEN, sys.stdout) + "  " if line["ok"] else styled("FAIL", RED, sys.stdout)
+            found = escape(f"{line['check']}: {line['found']}")
+            print_line(f"{mark}  {found}", styled=True)
     return code
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 import contextlib
 
-from sync_worker.cli.common import ignored_starts, overrides_of, state_file
+from sync_worker.cli.common import ignored_starts, load_settings, state_file
 from sync_worker.cli.output import print_json, print_table, say
 from sync_worker.clock import SystemClock
 from sync_worker.errors import SyncError
-from sync_worker.settings import Settings, load
+from sync_worker.settings import Settings
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    settings = load(overrides=overrides_of(arguments), need_sources=False)
+    settings = load_settings(arguments, need_sources=False)
     for warning in settings.warnings:
         say(f"sync-worker: {warning}")
     for line in _ignored_starts(settings):

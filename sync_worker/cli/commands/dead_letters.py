@@ -13,7 +13,7 @@ from sync_worker.cli.common import (
     settings_for,
     state_file,
 )
-from sync_worker.cli.output import print_json, print_table, say
+from sync_worker.cli.output import print_json, print_table, say, summarise
 from sync_worker.clock import SystemClock
 from sync_worker.errors import ConfigError, ExitCode
 from sync_worker.ledger import DeadLetter, Ledger
@@ -124,7 +124,7 @@ def _print_result(arguments: argparse.Namespace, result: dict[str, Any], line: s
     if arguments.json:
         print_json(result)
     else:
-        say(line)
+        summarise(line)
 
 
 def _as_json(letter: DeadLetter) -> dict[str, Any]:

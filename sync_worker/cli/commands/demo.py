@@ -11,8 +11,9 @@ from pathlib import Path
 from sync_worker.cli.commands.once import ONE_CYCLE
 from sync_worker.cli.common import run_async, state_file
 from sync_worker.cli.jobs import run_job
-from sync_worker.cli.output import print_line, say
+from sync_worker.cli.output import print_line, summarise
 from sync_worker.cli.parser import SHOWN_TRACES
+from sync_worker.cli.terminal import has_colors
 from sync_worker.clock import SystemClock
 from sync_worker.demo.langfuse_server import RecordedLangfuse
 from sync_worker.demo.receiver import OtlpReceiver, ReceivedSignal
@@ -49,9 +50,15 @@ def run(arguments: argparse.Namespace) -> int:
             },
             directory=Path(folder),
         )
-        logs.set_up(settings.log_level, settings.log_format)
-        say(f"{len(rows)} observations and {len(scores)} scores of a recorded Langfuse are served at {langfuse.url},")
-        say(f"an OTLP receiver listens at {receiver.url}; the sync between them runs as with your accounts:")
+        logs.set_up(
+            "debug" if arguments.verbose else "error" if arguments.quiet else "info",
+            "text",
+            colors=has_colors(sys.stderr),
+        )
+        summarise(
+            f"{len(rows)} observations and {len(scores)} scores of a recorded Langfuse are served at {langfuse.url},"
+        )
+        summarise(f"an OTLP receiver listens at {receiver.url}; the sync between them runs as with your accounts:")
         clock = SystemClock()
         with state_file(settings, clock) as ledger:
             code = run_async(
@@ -59,13 +66,13 @@ def run(arguments: argparse.Namespace) -> int:
             )
         if not arguments.json:
             limit = None if arguments.all else SHOWN_TRACES
-            color = sys.stdout is not None and sys.stdout.isatty()
+            color = has_colors(sys.stdout)
             for line in render(receiver.spans, limit_traces=limit, color=color).split("\n"):
                 print_line(line, styled=color)
             for signal in receiver.signals:
                 print_line(_shown(signal))
             traces = len({span.trace_id for span in receiver.spans})
-            say(
+            summarise(
                 f"{len(receiver.spans)} spans of {traces} traces and {len(receiver.signals)} signals arrived. With "
                 "your own keys in .env: scripts/sync once"
             )

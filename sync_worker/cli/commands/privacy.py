@@ -10,6 +10,7 @@ from typing import Any
 from sync_worker.cli.common import select_sources, settings_for
 from sync_worker.cli.jobs import for_each_source
 from sync_worker.cli.output import print_json, print_line, print_table, say
+from sync_worker.cli.terminal import is_terminal
 from sync_worker.errors import ConfigError, ExitCode, RecordRejected
 from sync_worker.langfuse.saved import read_saved
 from sync_worker.runs.privacy_test import PrivacyTest
@@ -37,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
         code, errors = for_each_source(arguments, test, must_exist=False)
         if arguments.trace and not errors and not any(one.observations for one in found):
             raise ConfigError("Langfuse has no observations of these traces. Try: the trace id as Langfuse shows it")
-    is_shown = arguments.samples or (not arguments.json and sys.stdout is not None and sys.stdout.isatty())
+    is_shown = arguments.samples or (not arguments.json and is_terminal(sys.stdout))
     if arguments.json:
         sources = [_as_json(one, with_samples=is_shown) for one in found]
         print_json({"exit_code": code, "sources": sources, "errors": errors})

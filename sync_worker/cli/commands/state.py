@@ -16,7 +16,7 @@ from sync_worker.cli.common import (
     settings_for,
     state_file,
 )
-from sync_worker.cli.output import print_json, say
+from sync_worker.cli.output import print_json, summarise
 from sync_worker.clock import SystemClock
 from sync_worker.errors import ConfigError, ExitCode
 from sync_worker.ledger import Ledger, SourceState, copies, open_ledger
@@ -45,7 +45,7 @@ def run_merge(arguments: argparse.Namespace) -> int:
             finally:
                 other.close()
             if not arguments.json:
-                say(_line(merged[-1], settings.state_path))
+                summarise(_line(merged[-1], settings.state_path))
     if arguments.json:
         print_json(
             {
@@ -66,7 +66,7 @@ def run_confirm(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json({"exit_code": ExitCode.OK, "state_file": str(path)})
     else:
-        say(f"{path} is the latest state file from now on: the next run resumes from it")
+        summarise(f"{path} is the latest state file from now on: the next run resumes from it")
     return ExitCode.OK
 
 
@@ -117,9 +117,11 @@ def _decide(
                 }
             )
         elif old is None:
-            say(f"{sources[0].name}: project {state.project_id} at {state.langfuse_url} is a project of its own")
+            summarise(f"{sources[0].name}: project {state.project_id} at {state.langfuse_url} is a project of its own")
         else:
-            say(f"{sources[0].name}: project {state.project_id}, stored under {old}, is at {state.langfuse_url} now")
+            summarise(
+                f"{sources[0].name}: project {state.project_id}, stored under {old}, is at {state.langfuse_url} now"
+            )
     return code
 
 
