@@ -11,7 +11,7 @@ from sync_worker.demo.serving import Request
 from tests.simulation.history import History, Version
 from tests.simulation.plan import Plan
 from tests.support import v1_items
-from tests.support.langfuse_v1 import LangfuseV1, _timed
+from tests.support.langfuse_v1 import LangfuseV1, Stored
 
 _SAME = ("name", "input", "output", "createdAt", "updatedAt", "projectId", "environment", "bookmarked")
 
@@ -21,7 +21,7 @@ class OlderLangfuse:
 
     def __init__(self, plan: Plan, history: History, source: int) -> None:
         self._versions = [version for row in history.rows if row.trace.source == source for version in row.versions]
-        self._items: dict[int, dict[str, Any]] = {}
+        self._items: dict[int, Stored] = {}
         self._server = LangfuseV1(mode="v3", seed=plan.seed)
         self._server.stop()  # it is asked without a socket
         self._server.max_rows = min(plan.page_limit, 100)
@@ -50,7 +50,7 @@ class OlderLangfuse:
         self._server.traces._items = [self._item(version) for version in traces]
         self._server.observations._items = [self._item(version) for version in observations]
 
-    def _item(self, version: Version) -> dict[str, Any]:
+    def _item(self, version: Version) -> Stored:
         if id(version) not in self._items:
             row = version.row
             same: dict[str, Any] = {key: row[key] for key in _SAME if key in row}
@@ -63,5 +63,5 @@ class OlderLangfuse:
                     row["traceId"], id=row["id"], start=row["startTime"], seconds=None, type=row["type"],
                     endTime=row["endTime"], parent=row["parentObservationId"], **same,
                 )  # fmt: skip
-            self._items[id(version)] = _timed(made)
+            self._items[id(version)] = Stored(made)
         return self._items[id(version)]

@@ -35,6 +35,7 @@ import random
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from operator import itemgetter
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
@@ -65,13 +66,29 @@ _V1_PATH = re.compile(r"/api/public/(traces|observations)(?:/([^/]+))?")
 _V2_PATH = "/api/public/v2/observations"
 
 
+class Stored(dict[str, Any]):
+    """An item with its times in milliseconds too (`startTime ms`); `shown` is the item as it was written."""
+
+    __slots__ = ("key", "shown")
+
+    def __init__(self, item: Mapping[str, Any]) -> None:
+        super().__init__(item)
+        self.shown = dict(item)
+        self.key = _key(item)
+        for key in ("startTime", "endTime", "timestamp"):
+            value = item.get(key)
+            self[f"{key} ms"] = None if value is None else to_ms(value)
+
+
 class Items:
     """Versions of traces or observations in the order in which they were written."""
 
     def __init__(self, kind: Kind, items: Iterable[Mapping[str, Any]] = ()) -> None:
         self.kind = kind
         self._lock = threading.Lock()
-        self._items: list[Item] = []  # a change makes a new list, so that readers need no lock
+        self._items: list[Stored] = []  # a change makes a new list, so that readers need no lock
+        self._merged: tuple[list[Stored], list[Stored]] = ([], [])  # of which list these are the last versions
+        self._by_trace: tuple[list[Stored], dict[str | None, list[Stored]]] = ([], {})  # of which last versions
         self.extend(items)
 
     def __len__(self) -> int:
@@ -79,7 +96,11 @@ class Items:
 
     def __iter__(self) -> Iterator[Item]:
         """Iterate over all versions, oldest write first."""
-        return (_shown(item) for item in self._items)
+        return (dict(item.shown) for item in self._items)
+
+    def __getitem__(self, place: int) -> Item:
+        """Return the version that was written after so many others."""
+        return dict(self._items[place].shown)
 
     def add(self, *items: Mapping[str, Any]) -> None:
         """Write items; an id that is there already gets another version."""
@@ -88,14 +109,14 @@ class Items:
     def extend(self, items: Iterable[Mapping[str, Any]]) -> None:
         """Write many items."""
         with self._lock:
-            self._items = [*self._items, *(_timed(item) for item in items)]
+            self._items = [*self._items, *map(Stored, items)]
 
     def replace(self, *items: Mapping[str, Any]) -> None:
         """Write items, and forget every older version of them."""
         which = {_key(item) for item in items}
         with self._lock:
-            kept = [item for item in self._items if _key(item) not in which]
-            self._items = [*kept, *(_timed(item) for item in items)]
+            kept = [item for item in self._items if item.key not in which]
+            self._items = [*kept, *map(Stored, items)]
 
     def remove(self, doomed: Callable[[Item], bool]) -> int:
         """Take out the items that `doomed` is true of; return how many versions."""
@@ -108,10 +129,27 @@ class Items:
         """Take out everything."""
         self.remove(lambda _: True)
 
-    def versions(self, *, merged: bool) -> list[Item]:
+    def versions(self, *, merged: bool) -> list[Stored]:
         """Return all versions, or the last one of each."""
         items = self._items
-        return list({_key(item): item for item in items}.values()) if merged else items
+        if not merged:
+            return items
+        of, last = self._merged
+        if of is not items:
+            last = list({item.key: item for item in items}.values())
+            self._merged = items, last
+        return last
+
+    def of_trace(self, trace_id: str) -> list[Stored]:
+        """Return the last versions of a trace's observations."""
+        last = self.versions(merged=True)
+        of, found = self._by_trace
+        if of is not last:
+            found = {}
+            for item in last:
+                found.setdefault(item.get("traceId"), []).append(item)
+            self._by_trace = last, found
+        return found.get(trace_id, [])
 
 
 class LangfuseV1(RecordedLangfuse):
@@ -207,18 +245,18 @@ class LangfuseV1(RecordedLangfuse):
         return self._page(items, query)
 
     def _page(self, items: Items, query: Query) -> Reply:
-        matching = [item for item in items.versions(merged=self.duplicates == "merged") if query.matches(item)]
+        matching = query.matching(items.versions(merged=self.duplicates == "merged"))
         listed = matching
         if self.duplicates == "shown":
-            listed = list({_key(item): item for item in matching}.values())
+            listed = list({item.key: item for item in matching}.values())
         listed = self._ordered(items.kind, listed, query)
         page = listed[(query.page - 1) * query.limit : query.page * query.limit]
         if self.duplicates == "shown":
-            keys = {_key(item) for item in page}
-            page = self._ordered(items.kind, [item for item in matching if _key(item) in keys], query)
+            keys = {item.key for item in page}
+            page = self._ordered(items.kind, [item for item in matching if item.key in keys], query)
         elif self.duplicates == "counted":
-            last = {_key(item): item for item in items.versions(merged=True)}
-            page = [last[key] for key in dict.fromkeys(_key(item) for item in page)]
+            last = {item.key: item for item in items.versions(merged=True)}
+            page = [last[key] for key in dict.fromkeys(item.key for item in page)]
         if self._holds_unserved(page, query):
             return self.unserved_reply
         meta = {
@@ -232,7 +270,7 @@ class LangfuseV1(RecordedLangfuse):
         too_heavy = self.max_bytes is not None and len(reply.body) > self.max_bytes and len(page) > 1
         return query_timed_out() if too_long or too_heavy else reply
 
-    def _ordered(self, kind: Kind, items: list[Item], query: Query) -> list[Item]:
+    def _ordered(self, kind: Kind, items: list[Stored], query: Query) -> list[Stored]:
         mixed = list(items)
         self.random.shuffle(mixed)
         if query.order is not None:
@@ -240,24 +278,24 @@ class LangfuseV1(RecordedLangfuse):
             return sorted(mixed, key=lambda item: str(item.get(key) or ""), reverse=way == "desc")
         if kind is TRACES and self.mode == "v2":
             return mixed
-        return sorted(mixed, key=lambda item: int(item[f"{kind.start} ms"]), reverse=True)
+        return sorted(mixed, key=itemgetter(f"{kind.start} ms"), reverse=True)
 
-    def _holds_unserved(self, page: list[Item], query: Query) -> bool:
+    def _holds_unserved(self, page: list[Stored], query: Query) -> bool:
         with_content = query.fields is None or "io" in query.fields
         return with_content and any(item["id"] in self.unserved for item in page)
 
-    def _wire(self, kind: Kind, item: Item, query: Query) -> Item:
-        told = _shown(item)
+    def _wire(self, kind: Kind, item: Stored, query: Query) -> Item:
+        told = item.shown
         if self.mode == "v2":
             told = as_2_95(told)
         if kind is OBSERVATIONS:
             return told
         fields = query.fields
         if fields is not None and "io" not in fields:
-            told |= {"input": None, "output": None, "metadata": {}}
+            told = told | {"input": None, "output": None, "metadata": {}}
         ids: list[str] = []
         if fields is None or "observations" in fields:
-            ids = [one["id"] for one in self.observations.versions(merged=True) if one["traceId"] == item["id"]]
+            ids = [one["id"] for one in self.observations.of_trace(item["id"])]
         has_metrics = fields is None or "metrics" in fields
         metrics = {"totalCost": 0, "latency": 0} if has_metrics else {"totalCost": -1, "latency": -1}
         path = f"/project/{self.project_id}/traces/{item['id']}"
@@ -278,14 +316,13 @@ class LangfuseV1(RecordedLangfuse):
         if items.kind is TRACES:
             told["observations"] = []
             if query.fields is None or "observations" in query.fields:
-                told["observations"] = [_shown(one) for one in self._of_trace(found)]
+                told["observations"] = [one.shown for one in self._of_trace(found)]
         return json_reply(200, told)
 
-    def _of_trace(self, trace: Item) -> list[Item]:
+    def _of_trace(self, trace: Stored) -> list[Stored]:
         """Return the observations that a trace's own page shows: not those of more than an hour before it."""
         since = trace["timestamp ms"] - HOUR_MS
-        every = self.observations.versions(merged=True)
-        return [item for item in every if item["traceId"] == trace["id"] and item["startTime ms"] >= since]
+        return [item for item in self.observations.of_trace(trace["id"]) if item["startTime ms"] >= since]
 
 
 class Direct(httpx.AsyncBaseTransport):
@@ -308,15 +345,6 @@ class Direct(httpx.AsyncBaseTransport):
         if reply is None:
             raise httpx.RemoteProtocolError("Server disconnected without sending a response.", request=request)
         return httpx.Response(reply.status or 200, headers=dict(reply.headers), content=reply.body, request=request)
-
-
-def _timed(item: Mapping[str, Any]) -> Item:
-    times = {key: item.get(key) for key in ("startTime", "endTime", "timestamp")}
-    return {**item, **{f"{key} ms": None if value is None else to_ms(value) for key, value in times.items()}}
-
-
-def _shown(item: Item) -> Item:
-    return {key: value for key, value in item.items() if not key.endswith(" ms")}
 
 
 def _key(item: Mapping[str, Any]) -> tuple[str | None, str]:

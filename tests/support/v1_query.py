@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from sync_worker.demo.query import LEVELS, TYPES, Rejected, invalid, parse_filter, parse_time
 from tests.support.v1_items import Item
 
 Predicate = Callable[[Item], bool]
+_Item = TypeVar("_Item", bound=Item)
 
 MAX_LIMIT = 100
 OLD_TYPES = ("GENERATION", "SPAN", "EVENT")
@@ -55,9 +56,11 @@ class Query:
     fields: frozenset[str] | None = None
     predicates: list[Predicate] = field(default_factory=list)
 
-    def matches(self, item: Item) -> bool:
-        """Whether an item meets all conditions."""
-        return all(predicate(item) for predicate in self.predicates)
+    def matching(self, items: list[_Item]) -> list[_Item]:
+        """Return the items that meet all conditions."""
+        for predicate in self.predicates:
+            items = [item for item in items if predicate(item)]
+        return items
 
 
 def parse(kind: Kind, params: Sequence[tuple[str, str]], *, old: bool, filter_replaces: bool) -> Query:
@@ -163,12 +166,9 @@ def _text_is(key: str, operator: str, text: str) -> Predicate:
 
 
 def _time_is(key: str, operator: str, ms: int) -> Predicate:
-    tests: dict[str, Callable[[int], bool]] = {
-        ">": lambda value: value > ms,
-        ">=": lambda value: value >= ms,
-        "<": lambda value: value < ms,
-        "<=": lambda value: value <= ms,
-    }
-    test = tests[operator]
     ms_key = f"{key} ms"
-    return lambda item: item.get(ms_key) is not None and test(item[ms_key])
+    if operator in ("<", "<="):
+        last = ms if operator == "<=" else ms - 1
+        return lambda item: (at := item.get(ms_key)) is not None and at <= last
+    first = ms if operator == ">=" else ms + 1
+    return lambda item: (at := item.get(ms_key)) is not None and at >= first
