@@ -69,11 +69,16 @@ def claimed_by_others(ledger: Ledger, source_id: int) -> list[Interval]:
     return _read(ledger, source_id, ledger.leases()).others
 
 
+def claimed_by(ledger: Ledger, source_id: int, role: str) -> list[Interval]:
+    """Return what the run of a role claims of a source, alive or not, in order."""
+    rows = ledger.query("SELECT from_ms, to_ms FROM claims WHERE source_id = ? AND role = ?", [source_id, role])
+    return merged(Interval(*row) for row in rows)
+
+
 def unclaim(ledger: Ledger, source_id: int, done: Interval) -> None:
     """Remove a completed interval from this run's claims, within the current transaction."""
     role = _role(ledger)
-    rows = ledger.query("SELECT from_ms, to_ms FROM claims WHERE source_id = ? AND role = ?", [source_id, role])
-    own = merged(Interval(*row) for row in rows)
+    own = claimed_by(ledger, source_id, role)
     _store(ledger, source_id, role, own, [part for interval in own for part in gaps(interval, [done])])
 
 

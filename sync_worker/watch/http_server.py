@@ -40,8 +40,16 @@ class Response:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-#: What makes the answer of a path, of the request's `Accept`. A SyncError becomes a 503 with its one line.
-Page = Callable[[str], Response]
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a page is told of a request: its header `Accept`, and the parameters of its address."""
+
+    accept: str = ""
+    query: str = ""
+
+
+#: What makes the answer of a path. A SyncError becomes a 503 with its one line.
+Page = Callable[[Request], Response]
 
 
 def text(line: str, *, ok: bool = True) -> Response:
@@ -108,7 +116,7 @@ class HttpServer:
         if self._stopping and path != "/healthz":
             return text("the worker is stopping", ok=False)
         try:
-            return page(environ.get("HTTP_ACCEPT", ""))
+            return page(Request(environ.get("HTTP_ACCEPT", ""), environ.get("QUERY_STRING", "")))
         except SyncError as error:
             return text(str(error), ok=False)
         except Exception as error:  # whoever scrapes is told, and the worker goes on

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from sync_worker import __version__
 from sync_worker.clock import Clock
-from sync_worker.langfuse.rate_limiter import Quota
 from sync_worker.ledger import Ledger, SourceState, source_scope
 from sync_worker.ledger.lease import BACKFILL, LIVE, lease_owner
 from sync_worker.ledger.state_keys import ARRIVAL_DELAY, CYCLES, LAST_SCORE_SCAN, last_cycle
@@ -16,14 +15,11 @@ from sync_worker.measurements import Histogram
 from sync_worker.runs.arrival_delay import ArrivalDelay
 from sync_worker.settings import Settings, Source
 from sync_worker.sync.engine import OUTCOMES, outcome_of
-from sync_worker.sync.identities import organization_scope
 from sync_worker.sync.keys import keys_of
 from sync_worker.times import span_ms
 from sync_worker.watch.metrics import Samples
+from sync_worker.watch.quotas import request_quotas
 from sync_worker.watch.status import SCORE_STATES, live_state, now_ms
-
-#: The rate limit that `SYNC_REQUESTS_PER_MINUTE` sets, over all of Langfuse's, and its length in seconds.
-_ALL, _MINUTE = "all", 60
 
 
 def read(ledger: Ledger, settings: Settings, sources: Sequence[Source], clock: Clock) -> Samples:
@@ -114,20 +110,7 @@ def _read_scores(found: _Found, ledger: Ledger, name: str, state: SourceState) -
 
 
 def _read_limits(found: _Found, ledger: Ledger, name: str, state: SourceState, settings: Settings, now: int) -> None:
-    organization = organization_scope(state)
-    quota = Quota(settings.requests_per_minute, settings.budget_share)
-    if settings.requests_per_minute is not None:
-        limits: list[tuple[str, int, int, int | None]] = [(_ALL, settings.requests_per_minute, _MINUTE, None)]
-    else:
-        limits = [
-            (bucket, limit, window, blocked_until)
-            for bucket, (limit, window, blocked_until) in ledger.request_limits(organization).items()
-            if limit is not None
-        ]
-    for bucket, limit, window, blocked_until in limits:
-        allowed = quota.of(limit) or limit
-        used = ledger.count_requests(f"{organization} {bucket}", now - window * 1000)
-        waits = blocked_until is not None and now < blocked_until
-        found.put("langfuse_request_limit", limit, name, bucket)
-        found.put("langfuse_request_quota", allowed, name, bucket)
-        found.put("langfuse_requests_remaining", 0 if waits else max(0, allowed - used), name, bucket)
+    for one in request_quotas(ledger, state, settings, now):
+        found.put("langfuse_request_limit", one.limit, name, one.endpoint)
+        found.put("langfuse_request_quota", one.quota, name, one.endpoint)
+        found.put("langfuse_requests_remaining", one.remaining, name, one.endpoint)

@@ -1,4 +1,4 @@
-"""What the HTTP port of `run` answers: metrics, whether the worker lives and is ready, and its state."""
+"""What the HTTP port of `run` answers: the status page, metrics, whether the worker lives and is ready, its state."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from urllib.parse import parse_qs
 
 from sync_worker.clock import Clock
 from sync_worker.errors import StateError
@@ -17,8 +19,10 @@ from sync_worker.measurements import Measurements, Tick
 from sync_worker.settings import Settings, Source
 from sync_worker.watch import ledger_metrics
 from sync_worker.watch.exposition import render, with_measurements
-from sync_worker.watch.http_server import Page, Response, text
+from sync_worker.watch.http_server import Page, Request, Response, text
 from sync_worker.watch.metrics import Samples
+from sync_worker.watch.page import view
+from sync_worker.watch.page.document import CONTENT_TYPE, HEADERS, document, unreadable
 from sync_worker.watch.status import describe, lookback_windows_ms, now_ms
 
 #: A loop that has not run for so many seconds hangs.
@@ -45,23 +49,37 @@ class Pages:
 
     def by_path(self) -> dict[str, Page]:
         """Return the pages by their paths."""
-        return {"/metrics": self.metrics, "/healthz": self.healthz, "/readyz": self.readyz, "/status": self.status}
+        return {
+            "/": self.page, "/metrics": self.metrics, "/healthz": self.healthz, "/readyz": self.readyz,
+            "/status": self.status,
+        }  # fmt: skip
 
-    def metrics(self, accept: str) -> Response:
+    def page(self, request: Request) -> Response:
+        """Return the status page, also where there is no state file to read."""
+        refresh = parse_qs(request.query).get("refresh", [""])[0]
+        try:
+            with self._ledger() as ledger:
+                found = view.read(ledger, self._settings, self._sources, self._clock)
+        except StateError as error:
+            return Response("503 Service Unavailable", CONTENT_TYPE, unreadable(str(error)), HEADERS)
+        found = replace(found, tick_age=self._tick.age(), offsets=dict(self.offsets()))
+        return Response("200 OK", CONTENT_TYPE, document(found, refresh), HEADERS)
+
+    def metrics(self, request: Request) -> Response:
         """Return all metrics. Raises StateError."""
         with self._ledger() as ledger:
             samples = ledger_metrics.read(ledger, self._settings, self._sources, self._clock)
-        kind, body = render(self._with_own(samples), accept, process=True)
+        kind, body = render(self._with_own(samples), request.accept, process=True)
         return Response("200 OK", kind, body, (("Vary", "Accept"),))
 
-    def healthz(self, _: str) -> Response:
+    def healthz(self, _: Request) -> Response:
         """Return whether the event loop runs, also while it waits."""
         age = self._tick.age()
         if age < HANGS_AFTER:
             return text("ok")
         return text(f"the event loop has not run for {age:.0f} s. Try: restart the worker; nothing is lost", ok=False)
 
-    def readyz(self, _: str) -> Response:
+    def readyz(self, _: Request) -> Response:
         """Return whether the state file can be read and the lease is held; settings were before. Raises StateError."""
         lease = self.lease
         if lease is None:
@@ -72,7 +90,7 @@ class Pages:
             return text("the lease of the live sync was taken over by another run", ok=False)
         return text("ok")
 
-    def status(self, _: str) -> Response:
+    def status(self, _: Request) -> Response:
         """Return what `status --json` prints. Raises StateError."""
         with self._ledger() as ledger:
             windows = lookback_windows_ms(self._settings, ledger)
