@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -23,6 +23,7 @@ from typing import Protocol
 from sync_worker.clock import Clock
 from sync_worker.errors import StateError, TransientError
 from sync_worker.langfuse.request_log import WINDOW, RequestLog
+from sync_worker.request_snapshot import RequestSnapshot
 
 #: While a live sync runs, all other runs together take at most this share of the quota, and leave it at least
 #: one request a minute.
@@ -52,30 +53,6 @@ class Limit:
     reported_ms: int
 
 
-class Snapshot(Protocol):
-    """What the state file holds of a bucket's requests. Times in Unix milliseconds."""
-
-    @property
-    def sent(self) -> Sequence[tuple[int, bool]]:
-        """Requests not read before: time, and whether of the live sync."""
-
-    @property
-    def last(self) -> int:
-        """The number of the last request that was read: the next snapshot begins after it."""
-
-    @property
-    def limit(self) -> tuple[int, int, int] | None:
-        """Requests, window in seconds, and when the limit was reported."""
-
-    @property
-    def blocked(self) -> tuple[int, int] | None:
-        """Start and end of the last wait that Langfuse asked for."""
-
-    @property
-    def live_runs(self) -> bool:
-        """Whether a live sync runs in another process."""
-
-
 class SharedStore(Protocol):
     """Where the processes on one state file share an organisation's requests and limits. Raises StateError."""
 
@@ -83,7 +60,7 @@ class SharedStore(Protocol):
     def is_live(self) -> bool:
         """Whether this process is the live sync."""
 
-    def snapshot(self, last: int) -> Snapshot:
+    def snapshot(self, last: int) -> RequestSnapshot:
         """Return the requests after a number, and the current limit and wait."""
 
     def transaction(self) -> AbstractContextManager[None]:

@@ -9,28 +9,17 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from sync_worker.ledger.lease import LIMIT, LIVE
 from sync_worker.ledger.sqlite_errors import state_error
 from sync_worker.ledger.store import Store
+from sync_worker.request_snapshot import RequestSnapshot
 
 #: The ledger's names for the limit that Langfuse reported (requests, seconds, when), and for start and end of the wait
 #: that it asked for.
 LAST_LIMIT, BLOCKED = "limit", "blocked"
 #: After so long, in milliseconds, no request is counted for anything.
 _LONGEST = 86_400_000
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """What the state file holds of a bucket. `sent` are requests (when, whether of the live sync) not read before."""
-
-    sent: list[tuple[int, bool]]
-    last: int  # the number of the last one read
-    limit: tuple[int, int, int] | None  # requests, window in seconds, when it was reported
-    blocked: tuple[int, int] | None  # from, until
-    live_runs: bool  # a live sync runs in another process
 
 
 class Requests:
@@ -49,7 +38,7 @@ class Requests:
         lease = self._ledger.lease
         return lease is not None and lease.role == LIVE
 
-    def snapshot(self, last: int) -> Snapshot:
+    def snapshot(self, last: int) -> RequestSnapshot:
         """Return the requests after a number, and the current limit and wait."""
         with self._explained() as connection:
             rows = connection.execute(
@@ -62,7 +51,7 @@ class Requests:
                     [self._bucket, LAST_LIMIT, BLOCKED],
                 ).fetchall()
             )
-            return Snapshot(
+            return RequestSnapshot(
                 [(sent, bool(live)) for _, sent, live in rows],
                 rows[-1][0] if rows else last,
                 _limit(state_keys.get(LAST_LIMIT)),

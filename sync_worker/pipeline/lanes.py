@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 
+from sync_worker.configured import Route
 from sync_worker.errors import SourcePaused
 from sync_worker.ledger import Ledger, TraceNote, source_scope
 from sync_worker.ledger.state_keys import PAUSED_PROJECTS
 from sync_worker.otlp.delivery import Delivery
-from sync_worker.settings import Route
 from sync_worker.spans.context import TraceContext
 from sync_worker.spans.routing import BY_DEFAULT, Decision, MayShow, decide, follow, is_current
 

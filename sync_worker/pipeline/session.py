@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sync_worker.configured import Route
 from sync_worker.corrected import CorrectedClock
 from sync_worker.intervals import Interval
 from sync_worker.langfuse.reader import Reader
@@ -19,7 +20,6 @@ from sync_worker.pipeline.report import SourceReport
 from sync_worker.records import Observation
 from sync_worker.redaction.protection import NOTHING, Protection
 from sync_worker.selection import NO_RULES, Rules
-from sync_worker.settings import Route
 from sync_worker.spans.context import TraceContext
 from sync_worker.spans.model import Conversion
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from sync_worker.configured import Route
 from sync_worker.intervals import Interval
 from sync_worker.langfuse.reader import Reader
 from sync_worker.pipeline.assemble import Assembly
@@ -14,7 +15,7 @@ from sync_worker.redaction.protection import NOTHING, Protection, RedactionFaile
 from sync_worker.spans.context import gather
 from sync_worker.spans.convert import convert
 from sync_worker.spans.model import Conversion, Span
-from sync_worker.spans.routing import Rule, decide
+from sync_worker.spans.routing import decide
 
 
 @dataclass(slots=True)
@@ -29,7 +30,7 @@ def preview(
     observations: Iterable[Observation],
     project: str,
     options: Conversion,
-    routes: Sequence[Rule] = (),
+    routes: Sequence[Route] = (),
     protection: Protection = NOTHING,
 ) -> Preview:
     """Convert observations as a run that reads all of them would; each trace for the project of its route."""

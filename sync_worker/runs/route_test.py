@@ -6,11 +6,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from sync_worker.configured import Route
 from sync_worker.intervals import Interval
 from sync_worker.pipeline.assemble import Assembly
 from sync_worker.pipeline.session import Session
 from sync_worker.selection import left_out_by
-from sync_worker.settings import Route
 from sync_worker.spans.context import TraceContext, gather, trace_of
 from sync_worker.spans.routing import BY_DEFAULT, BY_OVERRIDE, conditions_of, decide, origin_of
 

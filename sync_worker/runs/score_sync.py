@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from sync_worker.configured import ScoreOverride
 from sync_worker.intervals import Interval
 from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.scores import ScorePage, ScoreReader, traces_of_session
@@ -21,7 +22,6 @@ from sync_worker.pipeline.session import Session
 from sync_worker.records import Score, ScoreConfig
 from sync_worker.redaction.protection import RedactionFailed
 from sync_worker.runs.score_configs import ScoreConfigs
-from sync_worker.settings import ScoreOverride
 from sync_worker.signals.content import content_of
 from sync_worker.signals.mapping import to_signal
 from sync_worker.signals.model import Attribution, EncodedSignal, Signal

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Final
 
-from sync_worker.spans.routing import Rule, drops
+from sync_worker.configured import Route
+from sync_worker.spans.routing import drops
 
 #: What filters look at, by the last word of their settings.
 FIELDS: Final = {
@@ -34,39 +35,18 @@ class Filter:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredRoute:
-    """A route as rules remember it: its conditions, and whether it drops. Its project does not matter here."""
-
-    drop: bool
-    environment: str | None = None
-    trace_name: str | None = None
-    tags: tuple[str, ...] = ()
-    user: str | None = None
-    session: str | None = None
-    release: str | None = None
-    metadata: tuple[tuple[str, str], ...] = ()
-    project: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Rules:
     """Filters, the routes up to the last one that drops, and the share of traces in the sample."""
 
     filters: tuple[Filter, ...] = ()
-    routes: tuple[StoredRoute, ...] = ()
+    routes: tuple[Route, ...] = ()
     sample: Fraction = Fraction(1)
     keep_errors: bool = False
 
     @classmethod
-    def of(cls, filters: Iterable[Filter], routes: Iterable[Rule], sample: Fraction, *, keep_errors: bool) -> Rules:
+    def of(cls, filters: Iterable[Filter], routes: Iterable[Route], sample: Fraction, *, keep_errors: bool) -> Rules:
         """Return the rules of settings, without what has no effect."""
-        stored = tuple(
-            StoredRoute(
-                drops(route), route.environment, route.trace_name, route.tags, route.user, route.session,
-                route.release, route.metadata,
-            )
-            for route in routes
-        )  # fmt: skip
+        stored = tuple(replace(route, project="", drop=drops(route)) for route in routes)  # where they go is no matter
         last = max((number for number, route in enumerate(stored, 1) if route.drop), default=0)
         kept = tuple(
             Filter(one.name, tuple(sorted(one.include)), tuple(sorted(one.exclude)))
@@ -96,7 +76,7 @@ class Rules:
         return cls(
             tuple(Filter(name, tuple(include), tuple(exclude)) for name, include, exclude in said.get("filters", ())),
             tuple(
-                StoredRoute(drop, environment, trace_name, tuple(tags), user, session, release, _pairs(metadata))
+                Route("", environment, trace_name, tuple(tags), user, session, release, _pairs(metadata), drop)
                 for drop, environment, trace_name, tags, user, session, release, metadata in said.get("routes", ())
             ),
             Fraction(said.get("sample", "1")),

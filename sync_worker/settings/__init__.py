@@ -18,14 +18,12 @@ from __future__ import annotations
 
 from sync_worker.settings.durations import format_duration, parse_duration, parse_time
 from sync_worker.settings.loading import load
-from sync_worker.settings.model import Route, ScoreOverride, SettingRow, Settings, Source, dotenv_example, table
+from sync_worker.settings.model import SettingRow, Settings, Source, dotenv_example, table
 from sync_worker.settings.rotation import reread
 from sync_worker.settings.setting_errors import WrongValueError
 from sync_worker.settings.target_settings import target_of
 
 __all__ = [
-    "Route",
-    "ScoreOverride",
     "SettingRow",
     "Settings",
     "Source",

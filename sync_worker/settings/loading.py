@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from pydantic import SecretStr
 
+from sync_worker.configured import Route, ScoreOverride
 from sync_worker.errors import ConfigError
 from sync_worker.settings import model, setting_sources, sync_toml, values
 from sync_worker.settings.durations import format_duration
@@ -25,8 +26,6 @@ from sync_worker.settings.model import (
     SECRETS,
     SOURCE_FIELDS,
     TARGET_FIELDS,
-    Route,
-    ScoreOverride,
     SettingRow,
     Settings,
     Source,

@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core.core_schema import any_schema
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from sync_worker.configured import Route, ScoreOverride
 from sync_worker.redaction.rules import DETECTORS, LeaveOut, Rules
 from sync_worker.settings import durations, values
 from sync_worker.settings.setting_errors import RawValue
@@ -92,41 +93,6 @@ WHEREABOUTS: Final = frozenset({"sync_config", "sync_secrets_dir"})
 
 #: Second names, by setting; the first name wins where both are given in one place.
 ALIASES: Final = {"langfuse_base_url": ("langfuse_host",)}
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """Traces that go to another Kelet project, or are dropped: those that fit all conditions that are set.
-
-    Conditions are patterns as `patterns.matches` understands them. Every one of `tags` must fit some tag of the trace;
-    `metadata` is pairs of a key and the pattern of its value. The project may be a template; it is empty with `drop`.
-    """
-
-    project: str = ""
-    environment: str | None = None
-    trace_name: str | None = None
-    tags: tuple[str, ...] = ()
-    user: str | None = None
-    session: str | None = None
-    release: str | None = None
-    metadata: tuple[tuple[str, str], ...] = ()
-    drop: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreOverride:
-    """How scores become signals whose name fits `match`, a name or a glob; what is None is as without it.
-
-    `range` is the lowest and the highest value of a numeric score, `invert` says that a high one is bad.
-    """
-
-    match: str
-    kind: str | None = None
-    source: str | None = None
-    trigger: str | None = None
-    range: tuple[float, float] | None = None
-    invert: bool | None = None
-    skip: bool = False
 
 
 @dataclass(frozen=True, slots=True)

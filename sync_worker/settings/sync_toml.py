@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
+from sync_worker.configured import Route, ScoreOverride
 from sync_worker.redaction.rules import DETECTORS
 from sync_worker.settings.model import (
     FIELDS,
@@ -20,8 +21,6 @@ from sync_worker.settings.model import (
     TABLES,
     TARGET_FIELDS,
     WHEREABOUTS,
-    Route,
-    ScoreOverride,
     file_name_of,
     names_of,
 )

@@ -8,10 +8,11 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import SEVERITY_NUMBER_INFO, LogRecord
 
+from sync_worker.configured import ScoreOverride
 from sync_worker.records import Score, ScoreConfig
 from sync_worker.signals.content import content_of
 from sync_worker.signals.mapping import rate
-from sync_worker.signals.model import Attribution, Override
+from sync_worker.signals.model import Attribution
 from sync_worker.spans.ids import otlp_span_id, otlp_trace_id
 
 EVENT_NAME = "gen_ai.evaluation.result"
@@ -27,7 +28,7 @@ def to_event(
     project_id: str,
     attribution: Attribution,
     config: ScoreConfig | None = None,
-    override: Override | None = None,
+    override: ScoreOverride | None = None,
     *,
     text: Callable[[str], str],
     identifier: Callable[[str], str],

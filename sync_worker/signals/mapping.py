@@ -18,9 +18,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from sync_worker.configured import ScoreOverride
 from sync_worker.records import Score, ScoreConfig
 from sync_worker.signals.content import content_of
-from sync_worker.signals.model import Attribution, Override, Signal
+from sync_worker.signals.model import Attribution, Signal
 from sync_worker.signals.names import is_feedback, slug, words
 from sync_worker.spans.ids import otlp_span_id, otlp_trace_id
 from sync_worker.times import iso_time
@@ -36,7 +37,7 @@ def to_signal(
     project_id: str,
     attribution: Attribution,
     config: ScoreConfig | None = None,
-    override: Override | None = None,
+    override: ScoreOverride | None = None,
     *,
     with_authors: bool = False,
     supersedes: bytes | None = None,
@@ -63,7 +64,7 @@ def to_signal(
     )
 
 
-def rate(score: Score, config: ScoreConfig | None, override: Override | None) -> float | None:
+def rate(score: Score, config: ScoreConfig | None, override: ScoreOverride | None) -> float | None:
     """Return how good a score is, 0..1; None where that is not known."""
     value = _share(score, config, None if override is None else override.range)
     if value is None:
@@ -74,7 +75,7 @@ def rate(score: Score, config: ScoreConfig | None, override: Override | None) ->
     return 1.0 - value if invert else value
 
 
-def is_assumed(score: Score, config: ScoreConfig | None, override: Override | None) -> bool:
+def is_assumed(score: Score, config: ScoreConfig | None, override: ScoreOverride | None) -> bool:
     """Whether a score counts as it is, since it lies in 0 to 1 and nothing says what its range is."""
     is_known = (override is not None and override.range is not None) or _limits(config) is not None
     return score.type == "NUMERIC" and not is_known and rate(score, config, override) is not None

@@ -3,41 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from sync_worker.json_text import dump
-
-
-class Override(Protocol):
-    """What the settings say of scores whose name matches; what is None is as the mapping has it."""
-
-    @property
-    def match(self) -> str:
-        """The name, which may hold wildcards."""
-
-    @property
-    def kind(self) -> str | None:
-        """The kind of the signal."""
-
-    @property
-    def source(self) -> str | None:
-        """The source of the signal."""
-
-    @property
-    def trigger(self) -> str | None:
-        """The trigger name."""
-
-    @property
-    def range(self) -> tuple[float, float] | None:
-        """Lowest and highest value of a numeric score."""
-
-    @property
-    def invert(self) -> bool | None:
-        """Whether a high value is bad."""
-
-    @property
-    def skip(self) -> bool:
-        """Whether such scores are left out."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,8 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
-from typing import TypeVar
 
-from sync_worker.signals.model import Override
-
-_O = TypeVar("_O", bound=Override)
+from sync_worker.configured import ScoreOverride
 
 #: Words of a name by which people, and not programs, give such scores.
 _FEEDBACK = re.compile(
@@ -32,7 +29,7 @@ def is_wanted(name: str, patterns: Sequence[str]) -> bool:
     return bool(patterns) and not _fits(name, out) and _fits(name, into)
 
 
-def override_for(name: str, overrides: Iterable[_O]) -> _O | None:
+def override_for(name: str, overrides: Iterable[ScoreOverride]) -> ScoreOverride | None:
     """Return the first override whose name or glob the name fits."""
     return next((one for one in overrides if fnmatchcase(name, one.match)), None)
 

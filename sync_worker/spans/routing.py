@@ -9,52 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
+from sync_worker.configured import Route
 from sync_worker.json_text import dump
 from sync_worker.patterns import matches
 from sync_worker.spans.context import TraceContext
-
-
-class Rule(Protocol):
-    """A routing rule as the settings give it; conditions that are None are not asked. Texts may hold wildcards."""
-
-    @property
-    def project(self) -> str:
-        """The project that traces go to, or a template of it."""
-
-    @property
-    def drop(self) -> bool:
-        """Whether traces are not sent at all."""
-
-    @property
-    def environment(self) -> str | None:
-        """The environment asked for."""
-
-    @property
-    def trace_name(self) -> str | None:
-        """The trace's name asked for."""
-
-    @property
-    def tags(self) -> tuple[str, ...]:
-        """Tags that must all be there."""
-
-    @property
-    def user(self) -> str | None:
-        """The user asked for."""
-
-    @property
-    def session(self) -> str | None:
-        """The session asked for."""
-
-    @property
-    def release(self) -> str | None:
-        """The release asked for."""
-
-    @property
-    def metadata(self) -> tuple[tuple[str, str], ...]:
-        """Metadata of the trace, by key."""
-
 
 #: The origin of a decision that no rule made: the source's own project; and of one that `project_from` made.
 BY_DEFAULT, BY_OVERRIDE = "default", "project_from"
@@ -83,7 +42,7 @@ def _everything(text: str, user: str | None) -> bool:
     return True
 
 
-def decide(context: TraceContext, rules: Sequence[Rule], default: str, may_show: MayShow = _everything) -> Decision:
+def decide(context: TraceContext, rules: Sequence[Route], default: str, may_show: MayShow = _everything) -> Decision:
     """Decide on the Kelet project of a trace. Rules that drop are not asked: such a trace gets no project.
 
     The context is not redacted, since conditions ask for what stands in the trace. So `may_show` is asked of all that
@@ -99,7 +58,7 @@ def decide(context: TraceContext, rules: Sequence[Rule], default: str, may_show:
     return Decision(default, BY_DEFAULT)
 
 
-def follow(decided: Decision, rules: Sequence[Rule], default: str) -> Decision:
+def follow(decided: Decision, rules: Sequence[Route], default: str) -> Decision:
     """Return what an earlier decision means by the settings as they are now.
 
     A rule is known again by its conditions, so the project that it names may change. One that is gone leaves its
@@ -117,12 +76,12 @@ def follow(decided: Decision, rules: Sequence[Rule], default: str) -> Decision:
     )
 
 
-def is_current(origin: str | None, rules: Sequence[Rule]) -> bool:
+def is_current(origin: str | None, rules: Sequence[Route]) -> bool:
     """Whether the setting that decided is still there."""
     return origin in {BY_DEFAULT, BY_OVERRIDE} or any(origin_of(rule) == origin for rule in rules)
 
 
-def origin_of(rule: Rule) -> str:
+def origin_of(rule: Route) -> str:
     """Name a rule by its conditions, and one with a template by that too."""
     conditions: list[object] = [
         rule.environment, rule.trace_name, list(rule.tags), rule.user, rule.session, rule.release,
@@ -131,7 +90,7 @@ def origin_of(rule: Rule) -> str:
     return f"route {dump([*conditions, rule.project] if is_template(rule.project) else conditions)}"
 
 
-def drops(rule: Rule) -> bool:
+def drops(rule: Route) -> bool:
     """Whether a rule drops traces."""
     return rule.drop
 
@@ -162,7 +121,7 @@ def is_project(text: str) -> bool:
     return _PROJECT.fullmatch(text) is not None and text.lower() != _NO_PROJECT
 
 
-def conditions_of(rule: Rule) -> str:
+def conditions_of(rule: Route) -> str:
     """Return the conditions of a rule for people: `environment=prod*, tags=[a, b], metadata.team=x`."""
     found = [f"{name}={getattr(rule, name)}" for name in TEMPLATE_FIELDS if getattr(rule, name) is not None]
     if rule.tags:
@@ -170,7 +129,7 @@ def conditions_of(rule: Rule) -> str:
     return ", ".join([*found, *(f"metadata.{key}={pattern}" for key, pattern in rule.metadata)])
 
 
-def fits(rule: Rule, context: TraceContext) -> bool:
+def fits(rule: Route, context: TraceContext) -> bool:
     """Whether a trace fits all conditions of a rule."""
     pairs = ((getattr(rule, name), _value(name, context)) for name in TEMPLATE_FIELDS)
     return (

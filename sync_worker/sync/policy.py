@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from sync_worker.configured import Route
 from sync_worker.selection import Filter, Rules
 from sync_worker.selection.rules import FIELDS
-from sync_worker.settings import Route, Settings
+from sync_worker.settings import Settings
 from sync_worker.spans.overrides import Overrides
 
 

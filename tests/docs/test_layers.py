@@ -20,6 +20,7 @@ COMMON = frozenset(
         "answers",
         "backoff",
         "clock",
+        "configured",
         "connections",
         "corrected",
         "errors",
@@ -29,6 +30,7 @@ COMMON = frozenset(
         "measurements",
         "printable",
         "records",
+        "request_snapshot",
         "targets",
         "times",
         "intervals",
@@ -38,11 +40,23 @@ COMMON = frozenset(
 
 #: What each part may import of the others.
 MAY: dict[str, frozenset[str]] = {
-    "spans": frozenset({"records", "json_text", "times", "errors", "patterns"}),
-    "selection": frozenset({"spans", "records", "intervals", "patterns"}),
-    "signals": frozenset({"records", "json_text", "times", "spans"}),
+    "spans": frozenset({"records", "json_text", "times", "errors", "patterns", "configured"}),
+    "selection": frozenset({"spans", "records", "intervals", "patterns", "configured"}),
+    "signals": frozenset({"records", "json_text", "times", "spans", "configured"}),
     "langfuse": frozenset(
-        {"records", "json_text", "times", "intervals", "errors", "clock", "backoff", "http", "answers", "connections"}
+        {
+            "records",
+            "json_text",
+            "times",
+            "intervals",
+            "errors",
+            "clock",
+            "backoff",
+            "http",
+            "answers",
+            "connections",
+            "request_snapshot",
+        }
     ),
     "otlp": frozenset(
         {
@@ -59,9 +73,9 @@ MAY: dict[str, frozenset[str]] = {
             "__version__",
         }
     ),
-    "ledger": frozenset({"spans", "intervals", "errors", "clock"}),
+    "ledger": frozenset({"spans", "intervals", "errors", "clock", "request_snapshot"}),
     "redaction": frozenset({"records", "expressions"}),
-    "settings": frozenset({"errors", "printable", "redaction", "targets", "patterns", "expressions"}),
+    "settings": frozenset({"errors", "printable", "redaction", "targets", "patterns", "expressions", "configured"}),
     "watch": COMMON | {"langfuse", "ledger", "settings", "pipeline", "runs", "sync"},
     "demo": COMMON,
     "pipeline": COMMON | {"redaction", "selection", "spans", "signals", "langfuse", "otlp", "ledger", "settings"},
@@ -83,6 +97,8 @@ MAY: dict[str, frozenset[str]] = {
         "sync",
         "demo",
     },
+    "configured": frozenset(),
+    "request_snapshot": frozenset(),
     "records": frozenset(),
     "patterns": frozenset({"expressions"}),
     "expressions": frozenset(),

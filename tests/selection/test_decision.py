@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sync_worker.configured import Route
 from sync_worker.selection import Filter, Rules, left_out_by, outcome, unread_environments
-from sync_worker.settings import Route
 from sync_worker.spans.context import TraceContext
 from tests.ledger.made import note
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from sync_worker.configured import Route, ScoreOverride
 from sync_worker.errors import ConfigError
-from sync_worker.settings import Route, ScoreOverride, Settings, load
+from sync_worker.settings import Settings, load
 
 TWO = """
 kelet_api_key = "sk-kelet-hidden-shared-0001"

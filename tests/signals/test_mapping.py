@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
+from sync_worker.configured import ScoreOverride
 from sync_worker.records import Score, ScoreConfig
-from sync_worker.settings import ScoreOverride
 from sync_worker.signals.content import content_of
 from sync_worker.signals.evaluation import to_event, to_request
 from sync_worker.signals.mapping import to_signal

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from sync_worker.settings import Route
+from sync_worker.configured import Route
 from sync_worker.spans.context import TraceContext
 from sync_worker.spans.routing import BY_DEFAULT, Decision, decide, follow
 
