@@ -4,7 +4,8 @@
     ├── TransientError          retry: the same request may succeed later
     ├── SourcePaused            pause this source, complete nothing; other sources continue
     │   ├── CredentialsRejected  ... because a key was rejected (401, 403)
-    │   └── DeadLettersFull     ... because it has the maximum number of dead letters
+    │   ├── DeadLettersFull     ... because it has the maximum number of dead letters
+    │   └── PausedByOperator    ... because of `pause`
     ├── RecordRejected           make this record a dead letter, and continue
     └── Stop                    end the program: the operator must act
         ├── ConfigError         a setting or an argument is wrong
@@ -44,7 +45,7 @@ MEANINGS: Final[Mapping[int, str]] = {
     ExitCode.CREDENTIALS: "credentials rejected",
     ExitCode.LEASE: "another run holds the lease",
     ExitCode.GAPS: "gaps found",
-    ExitCode.PAUSED: "paused: a server rejects requests for a reason that retries do not fix; nothing is lost",
+    ExitCode.PAUSED: "paused: by `pause`, or by a server that rejects requests whatever is retried; nothing is lost",
     ExitCode.SIGINT: "stopped by Ctrl-C, after the requests in flight",
     ExitCode.SIGTERM: "stopped by SIGTERM, after the requests in flight",
 }
@@ -92,6 +93,10 @@ class CredentialsRejected(SourcePaused):
 
 class DeadLettersFull(SourcePaused):
     """A source has the maximum number of dead letters; what would be one more is not synced."""
+
+
+class PausedByOperator(SourcePaused):
+    """An operator paused a source, or Kelet projects of it, until `resume` or a time."""
 
 
 class RecordRejected(SyncError):

@@ -11,6 +11,7 @@ from sync_worker.cli.output import print_json, print_line
 from sync_worker.clock import SystemClock
 from sync_worker.ledger import lease as leases
 from sync_worker.ledger import open_scratch
+from sync_worker.ledger.pauses import active_pauses, delete_pauses
 from sync_worker.sync.dry_run import SESSION, USER, Destination, DryRun, dry_run
 from sync_worker.sync.engine import overall
 from sync_worker.times import iso_time
@@ -25,6 +26,8 @@ def run(arguments: argparse.Namespace, most_requests: int) -> int:
     found: list[DryRun] = []
     with closing(open_scratch(settings.state_path, clock)) as scratch:
         leases.pretend(scratch, leases.LIVE)
+        paused = active_pauses(scratch)
+        delete_pauses(scratch, paused)
 
         async def work() -> int:
             results, codes = await dry_run(settings, sources, scratch, clock, most_requests)
@@ -38,6 +41,9 @@ def run(arguments: argparse.Namespace, most_requests: int) -> int:
     print_line("dry run: nothing was sent, and nothing was stored")
     if not has_state:
         print_line(f"there is no state file at {settings.state_path} yet: this is what a first run would do")
+    for pause in paused:
+        what = " ".join(filter(None, (pause.source, pause.project and f"the Kelet project {pause.project}")))
+        print_line(f"{what} is paused: this is what would be sent after `sync-worker resume`")
     for one in found:
         _print(one, most_requests)
     return code

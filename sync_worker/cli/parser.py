@@ -49,9 +49,9 @@ def build_parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}", help="print the version")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for add in (  # in the order of README.md's table
-        _add_demo, _add_check, _add_once, _add_run, _add_plan, _add_backfill, _add_status, _add_verify, _add_explain,
-        _add_send, _add_convert, _add_routes, _add_privacy, _add_scores, _add_dead_letters, _add_state, _add_config,
-        _add_help,
+        _add_demo, _add_check, _add_once, _add_run, _add_plan, _add_backfill, _add_pause, _add_status, _add_verify,
+        _add_explain, _add_send, _add_convert, _add_routes, _add_privacy, _add_scores, _add_dead_letters, _add_state,
+        _add_config, _add_help,
     ):  # fmt: skip
         add(subparsers)
     parser.describe()
@@ -156,6 +156,26 @@ def _add_backfill(subparsers: _Subparsers) -> None:
     _add_common_options(parser, source=True)
     _add_metrics_option(parser)
     _runs(parser, "backfill")
+
+
+def _add_pause(subparsers: _Subparsers) -> None:
+    for verb, words in (
+        ("pause", "pause a source or a Kelet project; a running worker obeys, and nothing is lost"),
+        ("resume", "end a pause; what waited is synced from the next cycle on"),
+    ):
+        parser = subparsers.add_parser(verb, help=words)
+        parser.add_argument(
+            "source", metavar="SOURCE", nargs="?", help="name of the source; without a sync.toml: default"
+        )
+        parser.add_argument("--project", metavar="P", help="only this Kelet project, of SOURCE or of all sources")
+        if verb == "pause":
+            parser.add_argument(
+                "--for", dest="duration", metavar="DURATION", help="so long (2h); until `resume` if unset"
+            )
+            parser.add_argument("--reason", metavar="TEXT", help="shown by `status` and in the log")
+        _add_common_options(parser)
+        _runs(parser, "pause", f"run_{verb}")
+        parser.set_defaults(verb=verb)
 
 
 def _add_status(subparsers: _Subparsers) -> None:

@@ -15,7 +15,7 @@ EVERYWHERE: Final = frozenset({"help", "verbose", "quiet", "config", "env_file",
 #: All commands in the order of the help, by what they are for.
 GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "set up": ("demo", "check", "config"),
-    "sync": ("once", "run", "plan", "backfill", "send"),
+    "sync": ("once", "run", "plan", "backfill", "send", "pause", "resume"),
     "see how it stands": ("status", "verify", "explain", "dead-letters", "state"),
     "try rules without sending": ("convert", "routes", "privacy", "scores"),
     "learn more": ("help",),
@@ -92,6 +92,18 @@ _COMMANDS: Final[Mapping[str, Reference]] = {
             (f"backfill {_RANGE} --shard 0/4 --state shard-0.db", "the first of four machines"),
         ),
         MEANINGS[ExitCode.OK], _SENDS,
+    ),
+    "pause": Reference(
+        (
+            ("pause default", "the source of .env, until it is resumed"),
+            ('pause shop --for 2h --reason "target is moved"', "one source of sync.toml, for two hours"),
+            ("pause --project staging", "one Kelet project"),
+        ),
+        "it is paused", _OFFLINE,
+    ),
+    "resume": Reference(
+        (("resume shop", "what waited is synced from the next cycle on"),),
+        "it is not paused", _OFFLINE,
     ),
     "status": Reference(
         (("status", "how far each source is"), ("status --json", "the same as JSON")),

@@ -24,14 +24,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from sync_worker.backoff import Backoff
 from sync_worker.clock import Clock
-from sync_worker.errors import SourcePaused, TransientError
+from sync_worker.errors import PausedByOperator, SourcePaused, TransientError
 from sync_worker.otlp.client import Accepted, ProjectUnknown, Rejected, TargetClient
 from sync_worker.otlp.posting import MAX_IN_FLIGHT, STOP_GRACE, FailedTwice, LimitLowered, Poster
 from sync_worker.otlp.request_size import RequestSize
@@ -153,7 +153,8 @@ class Sending:
 class Delivery:
     """Sends the batches of one source; several at once, each until it has a result, is undelivered, or its lane closes.
 
-    `projects` are those that the settings name: when the target knows none of them, the source pauses. `stored` is the
+    `projects` are those that the settings name: when the target knows none of them, the source pauses. `pauses`
+    are the projects that an operator paused, with the errors, which `read_pauses` reads anew. `stored` is the
     `delivery_state` of an earlier one. `grace`: seconds that a request in flight may take once a stop was requested.
     """
 
@@ -166,6 +167,8 @@ class Delivery:
         *,
         rejected_before: int = 0,
         projects: Collection[str] = (),
+        pauses: Mapping[str, SourcePaused] | None = None,
+        read_pauses: Callable[[], Mapping[str, SourcePaused]] = dict,
         stored: str | None = None,
         grace: float = STOP_GRACE,
     ) -> None:
@@ -182,6 +185,8 @@ class Delivery:
         size, self._suspects = _load(stored)
         self._poster = Poster(client, backoff, clock, size, self._remember, sink.check, grace)
         self.paused: dict[str, ProjectUnknown] = {}  # lanes: projects that the target does not know
+        self._read_pauses = read_pauses
+        self.pauses: Mapping[str, SourcePaused] = pauses or {}  # lanes that an operator paused, as last read
         self.abandoned: set[str] = set()  # projects that no setting names and the target does not know
         self.accepted_projects: set[str] = set()  # projects of which something was accepted
 
@@ -195,6 +200,10 @@ class Delivery:
         """State of the size search and of suspect spans, to store for the next run."""
         return json.dumps({"size": self._poster.size.stored, "suspects": self._suspects.stored})
 
+    def is_closed(self, project: str) -> bool:
+        """Whether nothing is sent to a project now: the target does not know it, or an operator paused it."""
+        return project in self.paused or project in self.abandoned or project in self.pauses
+
     def abandon(self, project: str) -> None:
         """Give up the lane of a project: what belongs to it goes elsewhere."""
         self.paused.pop(project, None)
@@ -202,6 +211,8 @@ class Delivery:
 
     def check(self) -> None:
         """Raise for what is left undelivered: SourcePaused for lanes that pause, TransientError for spans that wait."""
+        if self.pauses and not self.paused:
+            raise PausedByOperator(" · ".join(str(error) for error in self.pauses.values()))
         if len(self.paused) == 1:
             raise next(iter(self.paused.values()))
         if self.paused:
@@ -246,7 +257,8 @@ class Delivery:
             piece = list(self._poster.size.first_fitting(whole))
             if len(piece) < len(whole):
                 batch.pieces.append(whole[len(piece) :])
-            if piece[0].project in self.paused or piece[0].project in self.abandoned:
+            self.pauses = self._read_pauses()
+            if self.is_closed(piece[0].project):
                 left.update(span.key for span in piece)
                 continue
             try:
@@ -269,7 +281,7 @@ class Delivery:
         """Pause the lane of a project. Raises its error where no lane is left."""
         if unknown.project not in self.paused:
             self.paused[unknown.project] = unknown
-            if self.paused.keys() >= self._projects:
+            if self.paused.keys() | self.pauses.keys() >= self._projects:
                 raise unknown
             if unknown.project in self._projects:
                 log.warning(

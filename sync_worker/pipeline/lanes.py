@@ -40,8 +40,8 @@ class Routing:
         return Decision(self._project, BY_DEFAULT) if gone else decision
 
     def has_lane(self, note: TraceNote | None) -> bool:
-        """Whether the lane of a trace's project is open: Kelet has not reported it as unknown."""
-        return note is None or note.project not in self._delivery.paused
+        """Whether the lane of a trace's project is open."""
+        return note is None or note.project is None or not self._delivery.is_closed(note.project)
 
     def is_orphaned(self, note: TraceNote | None) -> bool:
         """Whether the project of a trace is unknown to Kelet and in no setting any more."""
@@ -49,7 +49,7 @@ class Routing:
             return False
         if note.origin not in {None, BY_DEFAULT} and is_current(note.origin, self._routes):
             return False  # of a template, or of a field of the trace
-        return note.project in self._delivery.abandoned or not self.has_lane(note)
+        return note.project in self._delivery.abandoned or note.project in self._delivery.paused
 
     def abandon(self, notes: Iterable[TraceNote | None]) -> None:
         """Abandon the lanes of these orphaned traces."""
@@ -70,12 +70,17 @@ class Lanes:
         self._before: set[str] = set(self._state.get(PAUSED_PROJECTS) or ())
 
     def closed(self) -> set[str]:
-        """Return the projects whose traces stay pending: unknown to Kelet, and nothing accepted in this cycle."""
-        return {*self._delivery.paused, *(self._before - self._delivery.accepted_projects)}
+        """Return the projects whose traces stay pending.
+
+        An operator paused them, or they are unknown to Kelet and nothing was accepted in this cycle.
+        """
+        paused, before = self._delivery.paused, self._before - self._delivery.accepted_projects
+        return {*paused, *before, *self._delivery.pauses}
 
     def to_probe(self) -> list[str]:
         """Return the projects that were unknown in the last cycle and were not tried in this one."""
-        return sorted(self._before - self._delivery.accepted_projects - self._delivery.paused.keys())
+        closed = self._delivery.paused.keys() | self._delivery.pauses.keys()
+        return sorted(self._before - self._delivery.accepted_projects - closed)
 
     def mark_tried(self, project: str) -> None:
         """Record that traces of a project were tried: unless the response was 404, its lane is open."""
@@ -83,11 +88,14 @@ class Lanes:
 
     def store(self) -> None:
         """Store which lanes are paused, for the next cycle."""
-        self._state.put(PAUSED_PROJECTS, sorted(self._delivery.paused))
+        self._state.put(
+            PAUSED_PROJECTS, sorted({*self._delivery.paused, *(self._before & self._delivery.pauses.keys())})
+        )
 
 
 def check_pending_limit(ledger: Ledger, source_id: int, delivery: Delivery) -> None:
     """Raise SourcePaused if more traces are pending for closed lanes than a state file should hold."""
-    if delivery.paused and ledger.pending(source_id).count >= MAX_PENDING_TRACES:
-        errors = " · ".join(str(error) for error in delivery.paused.values())
+    closed = [*delivery.paused.values(), *delivery.pauses.values()]
+    if closed and ledger.pending(source_id).count >= MAX_PENDING_TRACES:
+        errors = " · ".join(str(error) for error in closed)
         raise SourcePaused(f"{MAX_PENDING_TRACES:,} traces are pending, so the whole source is paused: {errors}")

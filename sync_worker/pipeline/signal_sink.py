@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from sync_worker.ledger import DeadLetter
 from sync_worker.otlp.signals import RejectedSignal
+from sync_worker.pipeline.pauses import Pauses
 from sync_worker.pipeline.session import Session
 from sync_worker.signals.model import EncodedSignal
 
@@ -20,10 +21,15 @@ class LedgerSignalSink:
     """Writes accepted and rejected signals of one source into the ledger, and counts them."""
 
     session: Session
+    pauses: Pauses
 
     def check(self) -> None:
-        """Check that the next result can be committed. Raises StateError or LeaseHeld."""
+        """Check that the next request may go out, and its result be committed.
+
+        Raises StateError, LeaseHeld or PausedByOperator.
+        """
         self.session.ledger.check()
+        self.pauses.check()
 
     def accept(self, signal: EncodedSignal, rejected: Collection[RejectedSignal]) -> None:
         """Commit that a signal was accepted, and dead letters. Raises StateError, LeaseHeld or DeadLettersFull."""

@@ -9,6 +9,7 @@ from sync_worker.errors import DeadLettersFull
 from sync_worker.ledger import DeadLetter, Ledger, source_scope
 from sync_worker.ledger.state_keys import DELIVERY
 from sync_worker.otlp.delivery import Result
+from sync_worker.pipeline.pauses import Pauses
 from sync_worker.pipeline.report import SourceReport
 from sync_worker.spans.model import EncodedSpan
 
@@ -23,6 +24,7 @@ class LedgerSink:
         report: SourceReport,
         clock: Clock,
         title: str,
+        pauses: Pauses,
         redact: Callable[[str], str] = str,
         observe_accepted: Callable[[Sequence[EncodedSpan]], None] = lambda _: None,
     ) -> None:
@@ -31,12 +33,17 @@ class LedgerSink:
         self._report = report
         self._clock = clock
         self._title = title
+        self._pauses = pauses
         self._redact = redact
         self._observe_accepted = observe_accepted  # called with the spans of a request that was accepted
 
     def check(self) -> None:
-        """Check that the next result can be committed. Raises StateError or LeaseHeld."""
+        """Check that the next request may go out, and its result be committed.
+
+        Raises StateError, LeaseHeld or PausedByOperator.
+        """
         self._ledger.check()
+        self._pauses.check()
 
     def remember(self, text: str) -> None:
         """Store what is known of sizes, and of spans that the target fails on. Raises StateError or LeaseHeld."""

@@ -206,7 +206,7 @@ class ScoreSync:
                 encoded = EncodedSignal(
                     note.score_id, note.content, note.timestamp_ms, note.trace_id, verdict.project, body
                 )
-                if verdict.project in session.delivery.paused or not await self.delivery.send(encoded):
+                if session.delivery.is_closed(verdict.project) or not await self.delivery.send(encoded):
                     self._postpone(note)
 
     async def body_of(self, score: Score, attribution: Attribution, supersedes: bytes | None = None) -> bytes:

@@ -9,7 +9,16 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
 from sync_worker.clock import Clock, Stopped
-from sync_worker.errors import CredentialsRejected, ExitCode, LeaseHeld, StateError, Stop, SyncError, TransientError
+from sync_worker.errors import (
+    CredentialsRejected,
+    ExitCode,
+    LeaseHeld,
+    PausedByOperator,
+    StateError,
+    Stop,
+    SyncError,
+    TransientError,
+)
 from sync_worker.intervals import Interval
 from sync_worker.langfuse.buckets import RateLimiters
 from sync_worker.langfuse.client import EndpointMissing
@@ -20,12 +29,13 @@ from sync_worker.ledger.state_keys import CYCLES, last_cycle
 from sync_worker.measurements import CYCLE_SECONDS
 from sync_worker.measurements import CYCLES as CYCLE_COUNTS
 from sync_worker.pipeline.limits import Limits
+from sync_worker.pipeline.pauses import Pauses
 from sync_worker.pipeline.report import SourceReport
 from sync_worker.runs.backfill import Progress
 from sync_worker.settings import Settings, Source, reread, target_of
 from sync_worker.sync.identities import Identities
 from sync_worker.sync.keys import keys_of
-from sync_worker.sync.opening import Transports, ask_time, open_source
+from sync_worker.sync.opening import Transports, ask_time, open_source, projects_of
 from sync_worker.sync.protection import check_key
 from sync_worker.sync.provisional import ProvisionalStarts
 from sync_worker.sync.source import ScoreChoice, SourceSync
@@ -93,6 +103,8 @@ class Engine:
     identities: Identities = field(init=False)
     _started: set[tuple[str, str]] = field(init=False, default_factory=set)  # keys and target
     _current: dict[str, Source] = field(init=False, default_factory=dict)
+    _pauses: dict[str, Pauses] = field(init=False, default_factory=dict)  # by source
+    _paused: dict[str, str] = field(init=False, default_factory=dict)  # what was logged of a pause, by source
 
     def __post_init__(self) -> None:
         if self.parts > 1:
@@ -117,7 +129,7 @@ class Engine:
             source, self.settings.of(source), self.ledger, self.clocks.of(source), report,
             max_elapsed=self.max_elapsed, rate_limiters=self.rate_limiters,
             concurrency_limits=self.concurrency_limits, transports=self.transports,
-            identities=self.identities, limits=self.limits,
+            identities=self.identities, limits=self.limits, pauses=self._pauses_of(source),
         )  # fmt: skip
 
     async def now_ms(self, sources: Sequence[Source]) -> int:
@@ -172,7 +184,7 @@ class Engine:
 
         began = self.clock.monotonic()
         try:
-            report, code = await self.work(source, cycle)
+            report, code = await self.work(source, cycle, unless_paused=True)
         except Stopped:
             raise
         except Exception:
@@ -205,7 +217,18 @@ class Engine:
         scores: ScoreChoice = "too",
     ) -> tuple[SourceReport, int]:
         """Backfill a source, or only these partitions of the interval; return its report and exit code."""
-        return await self.work(source, lambda sync: sync.backfill(interval, progress, partitions, scores))
+        return await self.work(
+            source, lambda sync: sync.backfill(interval, progress, partitions, scores), unless_paused=True
+        )
+
+    def check_pauses(self, source: Source) -> None:
+        """Raise PausedByOperator where a source is paused."""
+        self._pauses_of(source).check()
+
+    def _pauses_of(self, source: Source) -> Pauses:
+        if source.name not in self._pauses:
+            self._pauses[source.name] = Pauses(self.ledger, source.name, projects_of(source))
+        return self._pauses[source.name]
 
     async def retry(self, source: Source, letters: Sequence[DeadLetter]) -> tuple[SourceReport, int]:
         """Fetch a source's dead letters again and send them; return its report and exit code."""
@@ -241,14 +264,18 @@ class Engine:
         done = [result for result in results if not isinstance(result, BaseException)]
         return [report for report, _ in done], overall(code for _, code in done)
 
-    async def work(self, source: Source, work: Callable[[SourceSync], Awaitable[None]]) -> tuple[SourceReport, int]:
-        """Run work on a source. Raises Stopped and Stop; other errors are in its report.
+    async def work(
+        self, source: Source, work: Callable[[SourceSync], Awaitable[None]], *, unless_paused: bool = False
+    ) -> tuple[SourceReport, int]:
+        """Run work on a source, with `unless_paused` only where it is not. Raises Stopped and Stop.
 
-        The work is restarted if the server now has another generation of the API, and if a key is rejected and its file
-        has a new one.
+        Other errors are in its report; a pause is logged once, not in each cycle. The work is restarted if the server
+        now has another generation of the API, and if a key is rejected and its file has a new one.
         """
         report = SourceReport(source.name, source.target)
         try:
+            if unless_paused:
+                self.check_pauses(source)
             await self._attempt_with_new_keys(source, report, work)
         except (Stop, Stopped) as error:
             if not isinstance(error, Stopped):
@@ -256,9 +283,19 @@ class Engine:
             raise
         except SyncError as error:
             report.error = str(error)
-            log.error("%s: %s", source.name, error, extra={"action": "stop", "source": source.name})  # noqa: TRY400
+            if isinstance(error, PausedByOperator):
+                self._log_pause(source, str(error))
+            else:
+                log.error("%s: %s", source.name, error, extra={"action": "stop", "source": source.name})  # noqa: TRY400
             return report, error.exit_code
+        if self._paused.pop(source.name, None) is not None:
+            log.info("%s: resumed", source.name, extra={"action": "resume", "source": source.name})
         return report, ExitCode.DEAD_LETTERS if report.dead_letters else ExitCode.OK
+
+    def _log_pause(self, source: Source, message: str) -> None:
+        if self._paused.get(source.name) != message:
+            self._paused[source.name] = message
+            log.warning("%s", message, extra={"action": "pause", "source": source.name})
 
     async def _attempt_with_new_keys(
         self, source: Source, report: SourceReport, work: Callable[[SourceSync], Awaitable[None]]

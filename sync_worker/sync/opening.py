@@ -21,6 +21,7 @@ from sync_worker.measurements import REQUEST_SPANS, Measurements
 from sync_worker.otlp.client import TargetClient
 from sync_worker.otlp.delivery import Delivery
 from sync_worker.pipeline.limits import Limits
+from sync_worker.pipeline.pauses import Pauses
 from sync_worker.pipeline.report import SourceReport
 from sync_worker.pipeline.sink import LedgerSink
 from sync_worker.settings import Settings, Source, target_of
@@ -62,6 +63,7 @@ async def open_source(
     transports: Transports,
     identities: Identities,
     limits: Limits,
+    pauses: Pauses,
 ) -> AsyncIterator[SourceSync]:
     """Connect a source. `max_elapsed` is how long an outage is retried, in seconds; None means no limit.
 
@@ -110,13 +112,16 @@ async def open_source(
                 report,
                 ledger.clock,
                 target.title,
+                pauses,
                 protection.report,
                 observe_accepted,
             ),
             sending,
             clock,
             rejected_before=keys.get(REJECTED_IN_A_ROW) or 0,
-            projects={source.kelet_project, *(route.project for route in source.routes)},
+            projects=projects_of(source),
+            pauses=pauses.by_project(fresh=False),
+            read_pauses=pauses.by_project,
             stored=keys.get(DELIVERY),
         )
         lookback = span_ms(max(settings.late_horizons)) + span_ms(settings.max_open)
@@ -124,11 +129,16 @@ async def open_source(
         reader = (await generations.known(client)).reader(client, keys.get(PAGE_LIMITS))
         yield SourceSync(
             source, settings, state, ledger, client, receiver, delivery, generations, reader, report, clock, limits,
-            protection,
+            protection, pauses,
         )  # fmt: skip
     finally:
         await client.close()
         await receiver.close()
+
+
+def projects_of(source: Source) -> set[str]:
+    """Return the Kelet projects that the settings of a source name; a template is none that exists."""
+    return {source.kelet_project, *(route.project for route in source.routes if not route.drop)}
 
 
 async def _correct_clock(clock: CorrectedClock, client: LangfuseClient, receiver: TargetClient) -> None:

@@ -33,6 +33,7 @@ class Worker:
     lease: leases.Lease
     after_cycle: Callable[[str, int | None], None] = lambda *_: None
     _rejected_at: dict[str, float] = field(default_factory=dict)
+    _errors: dict[str, str | None] = field(default_factory=dict)  # of the last cycle of a source
     _ended: asyncio.Event = field(default_factory=asyncio.Event)
     _error: Stop | None = None
     _running: set[asyncio.Task[None]] = field(default_factory=set)
@@ -99,7 +100,9 @@ class Worker:
             self._record_rejected_keys(source)
         else:
             self._rejected_at.pop(source.name, None)
-        if report.spans_sent or report.dead_letters or report.error:
+        is_new = report.error != self._errors.get(source.name)
+        self._errors[source.name] = report.error
+        if report.spans_sent or report.dead_letters or (report.error and is_new):
             log.info("%s", report.line(), extra={"action": "cycle", "source": source.name})
         else:
             log.debug("%s", report.line(), extra={"action": "cycle", "source": source.name})

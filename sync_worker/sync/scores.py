@@ -20,6 +20,7 @@ from sync_worker.ledger.state_keys import (
 from sync_worker.otlp.client import TargetClient
 from sync_worker.otlp.signals import SignalDelivery
 from sync_worker.pipeline.attribution import Attributor
+from sync_worker.pipeline.pauses import Pauses
 from sync_worker.pipeline.session import Session
 from sync_worker.pipeline.signal_sink import LedgerSignalSink
 from sync_worker.runs.coverage import Coverage
@@ -45,6 +46,7 @@ class ScoreJobs:
     coverage: Coverage
     client: LangfuseClient
     kelet: TargetClient
+    pauses: Pauses
 
     @property
     def windows(self) -> list[int]:
@@ -126,7 +128,7 @@ class ScoreJobs:
         session, settings = self.session, self.settings
         delivery = SignalDelivery(
             self.kelet,
-            LedgerSignalSink(session),
+            LedgerSignalSink(session, self.pauses),
             session.delivery.backoff,
             session.clock,
             rejected_in_a_row=session.state.get(SIGNALS_REJECTED_IN_A_ROW) or 0,

@@ -17,6 +17,7 @@ from sync_worker.otlp.client import TargetClient
 from sync_worker.otlp.delivery import Delivery
 from sync_worker.pipeline.driver import Pipeline
 from sync_worker.pipeline.limits import Limits
+from sync_worker.pipeline.pauses import Pauses
 from sync_worker.pipeline.plan import SCANS_PER_WINDOW, due
 from sync_worker.pipeline.readiness import ReadinessLimits
 from sync_worker.pipeline.report import SourceReport
@@ -83,9 +84,10 @@ class SourceSync:
     def __init__(
         self, source: Source, settings: Settings, state: SourceState, ledger: Ledger, client: LangfuseClient,
         receiver: TargetClient, delivery: Delivery, generations: Generations, reader: Reader, report: SourceReport,
-        clock: CorrectedClock, limits: Limits, protection: Protection,
+        clock: CorrectedClock, limits: Limits, protection: Protection, pauses: Pauses,
     ) -> None:  # fmt: skip
         self.source = source
+        self.pauses = pauses
         self.state = state
         self.report = report
         self.clock = clock
@@ -298,7 +300,14 @@ class SourceSync:
         from sync_worker.sync.scores import ScoreJobs  # noqa: PLC0415 - the start of a run without scores is quicker
 
         return ScoreJobs(
-            self.source, self._settings, self.state, self._session, self._coverage, self._client, self._receiver
+            self.source,
+            self._settings,
+            self.state,
+            self._session,
+            self._coverage,
+            self._client,
+            self._receiver,
+            self.pauses,
         )
 
     def _verification(self) -> Verification:

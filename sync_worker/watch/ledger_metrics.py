@@ -9,6 +9,7 @@ from sync_worker import __version__
 from sync_worker.clock import Clock
 from sync_worker.ledger import Ledger, SourceState, source_scope
 from sync_worker.ledger.lease import BACKFILL, LIVE, lease_owner
+from sync_worker.ledger.pauses import active_pauses
 from sync_worker.ledger.state_keys import ARRIVAL_DELAY, CYCLES, LAST_SCORE_SCAN, last_cycle
 from sync_worker.ledger.totals import ACCEPTED, DEAD_LETTERED, EDITED_SIGNALS, SIGNALS, totals
 from sync_worker.measurements import Histogram
@@ -28,8 +29,12 @@ def read(ledger: Ledger, settings: Settings, sources: Sequence[Source], clock: C
     now = now_ms(ledger, clock)
     found.put("build_info", 1, __version__)
     _read_file(found, ledger)
+    pauses = active_pauses(ledger)
     for source in sources:
         _read_cycle(found, ledger, source)
+        for pause in pauses:
+            if pause.concerns(source.name):
+                found.put("paused", 1, source.name, pause.project or "", "operator")
         state = ledger.source_by_key(keys_of(source), source.target)
         if state is not None:
             longest = max(span_ms(window) for window in settings.of(source).late_horizons)

@@ -65,6 +65,11 @@ METRICS: Final[tuple[Metric, ...]] = (
     _gauge("gap_seconds", "source", "Length of all gaps between completed intervals of the live sync.", "sum"),
     _gauge("pending_traces", "source", "Pending traces.", "sum"),
     _gauge(
+        "paused",
+        "source kelet_project outcome",
+        "1 while a source, or one Kelet project of it, is paused by `pause` (`operator`).",
+    ),
+    _gauge(
         "oldest_pending_timestamp_seconds", "source", "Since when the oldest pending trace is; none without one.", "min"
     ),
     _gauge("dead_letters", "source outcome", "Spans in the dead letters now, and scores, by kind.", "sum"),

@@ -11,6 +11,7 @@ from sync_worker.clock import Clock
 from sync_worker.intervals import Interval, contiguous_end, gaps
 from sync_worker.ledger import Ledger, SourceState, source_scope
 from sync_worker.ledger.lease import BACKFILL, LIVE, lease_owner
+from sync_worker.ledger.pauses import Pause, active_pauses
 from sync_worker.ledger.scores import WAITING
 from sync_worker.ledger.state_keys import LAST_SCORE_SCAN
 from sync_worker.pipeline.plan import live_view
@@ -66,6 +67,7 @@ def describe(ledger: Ledger, now_ms: int, lookback_windows_ms: Callable[[int], S
             "exit_code": last["exit_code"],
             "errors": [part["error"] for part in json.loads(last["report"])["sources"] if part["error"]],
         },
+        "pauses": [describe_pause(one) for one in active_pauses(ledger)],
         "sources": [_source(ledger, source, now_ms, lookback_windows_ms(source.id)) for source in ledger.sources()],
     }  # fmt: skip
 
@@ -75,6 +77,17 @@ def lookback_windows_ms(settings: Settings, ledger: Ledger) -> Callable[[int], S
     states = [(source, ledger.source_by_key(keys_of(source), source.target)) for source in settings.sources]
     own = {state.id: settings.of(source) for source, state in states if state is not None}
     return lambda source_id: [span_ms(window) for window in own.get(source_id, settings).late_horizons]
+
+
+def describe_pause(one: Pause) -> dict[str, Any]:
+    """Return a pause as a JSON object."""
+    return {
+        "source": one.source,
+        "project": one.project,
+        "since": iso_time(one.since_ms),
+        "until": None if one.until_ms is None else iso_time(one.until_ms),
+        "reason": one.reason,
+    }
 
 
 def _lease_owner(ledger: Ledger, role: str) -> dict[str, Any] | None:

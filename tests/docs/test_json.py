@@ -117,7 +117,10 @@ def _say_all(made: World, rows: list[Row]) -> Iterator[tuple[str, set[str]]]:
     yield "send", say("send", *send)[1] | say("send", *send, **refused)[1]
     routes = ("routes", "test", "--from", "1d", "--to", "now")
     yield "routes test", say("routes test", *routes)[1] | say("routes test", *routes, **refused)[1]
+    pause = ("pause", "default", "--project", "support_test", "--for", "1h", "--reason", "why")
+    paused = say("pause, resume", *pause)
     yield "status", _status(made)
+    yield paused[0], paused[1] | say(paused[0], "resume", *pause[1:4])[1]
     yield say("dead-letters retry", "dead-letters", "retry", "--all")
     yield say("dead-letters drop", "dead-letters", "drop", "--all")
     yield say("config show", "config", "show")
@@ -182,6 +185,7 @@ def test_every_object_is_on_the_page(printed: dict[str, set[str]]) -> None:
         "send",
         "convert",
         "dry_run",
+        "pause",
         "privacy",
         "dead_letters",
         "config",

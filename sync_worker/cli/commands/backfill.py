@@ -11,7 +11,7 @@ from sync_worker.cli.jobs import Job, run_job
 from sync_worker.cli.metrics_file import metrics_file
 from sync_worker.cli.shard import full_range, shard_of
 from sync_worker.clock import SystemClock
-from sync_worker.errors import ConfigError
+from sync_worker.errors import ConfigError, PausedByOperator
 from sync_worker.intervals import Interval
 from sync_worker.ledger.lease import BACKFILL
 from sync_worker.settings import Settings, Source, WrongValueError, parse_duration, parse_time
@@ -32,6 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     _check_scores(arguments.scores, settings, sources)
     metrics = metrics_file(arguments, "backfill")
     with state_file(settings, clock) as ledger:
+        _check_pauses(Engine(settings, ledger, clock, None), sources)
 
         async def work() -> int:
             parts = 1 if shard is None else shard.of
@@ -40,6 +41,18 @@ def run(arguments: argparse.Namespace) -> int:
             return await run_job(job, settings, sources, ledger, clock, as_json=arguments.json, metrics=metrics)
 
         return run_async(work, clock)
+
+
+def _check_pauses(engine: Engine, sources: Sequence[Source]) -> None:
+    """Raise PausedByOperator where all sources are paused: nothing is asked, and no lease is taken."""
+    paused: list[PausedByOperator] = []
+    for source in sources:
+        try:
+            engine.check_pauses(source)
+        except PausedByOperator as error:
+            paused.append(error)
+    if len(paused) == len(sources):
+        raise PausedByOperator(" · ".join(map(str, paused)))
 
 
 def _job(arguments: argparse.Namespace, shard: Shard | None, now_ms: int) -> Job:

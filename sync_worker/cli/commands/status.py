@@ -35,6 +35,11 @@ def _print(state: dict[str, Any]) -> None:
         print_line(f"last run    {last['command']} ended {last['ended']} with {last['exit_code']}")
         for error in last["errors"]:
             print_line(f"            {error}")
+    for pause in state["pauses"]:
+        project = f", Kelet project {pause['project']}" if pause["project"] else ""
+        until = f" until {pause['until']}" if pause["until"] else ""
+        reason = f": {pause['reason']}" if pause["reason"] else ""
+        print_line(f"paused      {pause['source'] or 'all sources'}{project} since {pause['since']}{until}{reason}")
     if not state["sources"]:
         print_line("no source has been synced yet")
     for source in state["sources"]:

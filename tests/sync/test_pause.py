@@ -1,0 +1,164 @@
+"""`pause` and `resume`, from outside of the process: what is held back, for how long, and that nothing is lost."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from sync_worker.errors import ExitCode
+from tests.support import faults
+from tests.support.rows import Row, trace
+from tests.sync.conftest import MakeWorld
+from tests.sync.world import World, identities
+
+LONG_AGO = {"SYNC_START": "2026-11-20T00:00:00Z"}
+
+
+def _rows(traces: int = 30, **changes: str) -> list[Row]:
+    return [row for number in range(traces) for row in trace(3, start=float(number), seconds=5.0, **changes)]
+
+
+def _until(made: World, spans: int) -> None:
+    deadline = time.monotonic() + 60
+    while len(made.kelet.spans) < spans:
+        assert time.monotonic() < deadline, "nothing arrived"
+        time.sleep(0.01)
+
+
+def _configure(made: World) -> None:
+    """Write settings of one source with a route."""
+    for name in ("LANGFUSE_BASE_URL", "LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY"):
+        made.environ.pop(name, None)
+    server = made.langfuse
+    (made.folder / "sync.toml").write_text(
+        f'[[sources]]\nname = "one"\nlangfuse_base_url = "{server.url}"\nkelet_project = "main"\n'
+        f'langfuse_public_key = "{server.public_key}"\nlangfuse_secret_key = "{server.secret_key}"\n'
+        '[[sources.routes]]\nproject = "shop"\nenvironment = "shop"\n'
+    )
+
+
+def test_a_paused_source_asks_and_sends_nothing(make_world: MakeWorld) -> None:
+    """A paused source is read or sent by a command, counts as synced, or misses something after `resume`."""
+    rows = _rows()
+    made = make_world(rows, **LONG_AGO)
+    code, out, err = made.program("pause", "default", "--for", "2h", "--reason", "the bill of November")
+    assert (code, out) == (0, ""), err
+    assert "default is paused until 20" in err
+    assert "sync-worker resume default" in err
+    trace_id = rows[0]["traceId"]
+    code, _, err = made.program("once")
+    assert code == ExitCode.PAUSED
+    assert "default is paused since " in err
+    assert "(the bill of November). Nothing is lost. Try: `sync-worker resume default`" in err
+    code, _, err = made.program("backfill", "--from", "2026-11-20T00:00:00Z", "--to", "2026-11-21T00:00:00Z")
+    assert (code, len(err.splitlines())) == (ExitCode.PAUSED, 1)
+    assert err.startswith("sync-worker: default is paused since ")
+    assert made.langfuse.requests == []
+    assert made.program("send", trace_id)[0] == ExitCode.PAUSED
+    assert made.kelet.requests == []
+
+    code, status = made.program_json("status")
+    (pause,) = status["pauses"]
+    assert (pause["source"], pause["project"], pause["reason"]) == ("default", None, "the bill of November")
+    assert pause["until"] > pause["since"]
+    assert "paused      default since " in made.program("status")[1]
+    code, result = made.program_json("resume", "default")
+    assert (code, len(result["resumed"]), result["pauses"]) == (0, 1, [])
+    assert made.program("once")[0] == 0
+    assert made.arrived() == identities(rows)
+    assert "was not paused" in made.program("resume", "default")[2]
+
+
+def test_a_running_worker_obeys_between_two_requests(make_world: MakeWorld) -> None:
+    """A worker in a long cycle sends on after `pause`, floods its log while paused, or does not come back."""
+    rows = _rows(60)
+    made = make_world(rows, **LONG_AGO, SYNC_MAX_BATCH_SPANS="8", SYNC_INTERVAL="100ms")
+    made.kelet.script = faults.always(faults.slow(0.05))
+    with made.start("run") as worker:
+        _until(made, 8)
+        assert made.program("pause", "default")[0] == 0
+        requests = len(made.kelet.requests)
+        time.sleep(1.0)  # ten cycles
+        arrived = len(made.kelet.spans)
+        assert arrived < len(rows)
+        assert len(made.kelet.requests) <= requests + 4
+        made.kelet.script = None
+        assert made.program("resume", "default")[0] == 0
+        _until(made, len(rows))
+        while made.program_json("status")[1]["last_run"]["exit_code"] == ExitCode.PAUSED:
+            assert worker.poll() is None
+        worker.terminate()
+        _, err = worker.communicate(timeout=60)
+    assert worker.returncode == 0, err
+    assert made.arrived() == identities(rows)
+    assert err.count("is paused since") <= 2
+    assert err.count("default: resumed") == 1
+
+
+def test_a_pause_ends_with_its_time(make_world: MakeWorld) -> None:
+    """A pause with `--for` holds on after its time, or its time cannot be read."""
+    made = make_world(_rows(2), **LONG_AGO)
+    assert made.program("pause", "default", "--for", "1s")[0] == 0
+    assert made.program("once")[0] == ExitCode.PAUSED
+    time.sleep(1.0)
+    assert made.program("once")[0] == 0
+    assert made.program_json("status")[1]["pauses"] == []
+    for length in ("soon", "0s"):
+        code, _, err = made.program("pause", "default", "--for", length)
+        assert (code, "Try: --for 2h" in err) == (ExitCode.USAGE, True)
+
+
+def test_a_paused_project_waits_and_others_go_on(make_world: MakeWorld) -> None:
+    """Another project is held back too, the traces of the paused one are lost, read in every cycle, or go elsewhere."""
+    shop, main = _rows(5, environment="shop"), _rows(5)
+    made = make_world([*shop, *main], **LONG_AGO)
+    _configure(made)
+    assert made.program("pause", "--project", "shop", "--reason", "it is being moved")[0] == 0
+    code, result = made.program_json("once")
+    assert (code, result["sources"][0]["traces_pending"]) == (ExitCode.PAUSED, 5)
+    assert "'shop' is paused since" in result["sources"][0]["error"]
+    assert made.arrived() == identities(main)
+    made.langfuse.requests.clear()
+    code, result = made.program_json("once")
+    assert (code, result["sources"][0]["observations_read"]) == (ExitCode.PAUSED, 0)
+    assert made.arrived() == identities(main)
+
+    assert made.program("pause", "one", "--project", "main")[0] == 0
+    made.langfuse.requests.clear()
+    assert made.program("once")[0] == ExitCode.PAUSED
+    assert made.langfuse.requests == []  # nothing of it could be sent, so nothing is read
+    assert made.program("resume", "one", "--project", "main")[0] == 0
+    assert made.program("resume", "--project", "shop")[0] == 0
+    assert made.program("once")[0] == 0
+    assert made.arrived() == identities([*shop, *main])
+    assert {span.project for span in made.kelet.spans} == {"main", "shop"}
+
+
+def test_names_that_are_wrong(make_world: MakeWorld) -> None:
+    """A mistyped source or project is paused, and nothing is held back."""
+    made = make_world([])
+    for arguments, hint in (
+        (("pause",), "Try: `pause default`"),
+        (("pause", "defualt"), "Try: one of default"),
+        (("pause", "--project", "suport_test"), "Try: support_test"),
+    ):
+        code, _, err = made.program(*arguments)
+        assert (code, hint in err) == (ExitCode.USAGE, True), err
+
+
+def test_a_backfill_obeys_too(make_world: MakeWorld) -> None:
+    """A backfill that is under way sends on, or loses what it had not sent yet."""
+    rows = _rows(60)
+    made = make_world(rows, SYNC_MAX_BATCH_SPANS="8")
+    gate = threading.Event()
+    made.kelet.script = faults.held(gate, after=lambda: len(made.kelet.spans) >= 16)
+    command = ("backfill", "--from", "2026-11-20T00:00:00Z", "--to", "2026-11-21T00:00:00Z")
+    with made.start(*command) as backfill:
+        _until(made, 16)
+        assert made.program("pause", "default")[0] == 0
+        gate.set()
+        assert backfill.wait(timeout=60) == ExitCode.PAUSED
+    assert len(made.kelet.spans) < len(rows)
+    assert made.program("resume", "default")[0] == 0
+    assert made.program(*command)[0] == 0
+    assert made.arrived() == identities(rows)
