@@ -6,8 +6,6 @@ import email
 import os
 import re
 import subprocess
-import sys
-import tarfile
 import zipfile
 from email.message import Message
 from pathlib import Path
@@ -15,36 +13,20 @@ from pathlib import Path
 import pytest
 
 from sync_worker import __version__
-
-ROOT = Path(__file__).parents[2]
-NAME = f"langfuse_kelet_sync-{__version__}"
-
-
-def python(*arguments: object, cwd: Path) -> str:
-    """Run this Python, away from the checkout's modules; return its stdout."""
-    environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run(
-        [sys.executable, *map(str, arguments)], cwd=cwd, env=environ, capture_output=True, text=True, check=False,
-        timeout=120,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+from tests.support.building import NAME, ROOT, WHEEL, build, python
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the sdist, its content, and the wheel that was built from that."""
     folder = tmp_path_factory.mktemp("built")
-    python("-m", "hatchling", "build", "-t", "sdist", "-d", folder, cwd=ROOT)
-    with tarfile.open(folder / f"{NAME}.tar.gz") as packed:
-        packed.extractall(folder, filter="data")
-    python("-m", "hatchling", "build", "-t", "wheel", "-d", folder, cwd=folder / NAME)
+    build(folder)
     return folder
 
 
 @pytest.fixture(scope="module")
 def wheel(built: Path) -> zipfile.ZipFile:
-    return zipfile.ZipFile(built / f"{NAME}-py3-none-any.whl")
+    return zipfile.ZipFile(built / WHEEL)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +82,7 @@ def test_the_version_is_the_same_everywhere() -> None:
 
 def test_the_installed_wheel_runs(built: Path, tmp_path: Path) -> None:
     """`pip install` would give a command that does not start."""
-    file = built / f"{NAME}-py3-none-any.whl"
+    file = built / WHEEL
     install = ("-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-compile", "--target", tmp_path, file)
     python(*install, cwd=tmp_path)
     program = [str(tmp_path / "bin" / "sync-worker"), "--version"]

@@ -24,6 +24,8 @@ SHELL_SCRIPTS = [
     "scripts/test",
     "scripts/lint",
     "scripts/lock",
+    "scripts/sbom",
+    "scripts/test-packages",
     "scripts/docs",
     "scripts/fidelity",
     "scripts/simulate",
