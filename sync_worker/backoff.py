@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from sync_worker.clock import Clock
 from sync_worker.errors import TransientError
+from sync_worker.waits import waiting
 
 INITIAL_INTERVAL = 0.5  # seconds
 MAX_INTERVAL = 60.0  # seconds, unless the server asks for more
@@ -59,7 +60,8 @@ class Backoff:
     async def ready(self) -> None:
         """Wait until the server's last Retry-After has passed, which holds for every caller. Raises Stopped."""
         while (wait := self._not_before - self._clock.monotonic()) > 0:  # another caller may extend it during the wait
-            await self._clock.sleep(wait)
+            with waiting(f"{self._side}, as it asked", wait):
+                await self._clock.sleep(wait)
 
     async def wait(self, error: TransientError) -> None:
         """Wait before the next try. Raises RetryDeadlineExceeded if that would begin after the deadline."""
@@ -80,7 +82,8 @@ class Backoff:
             )  # fmt: skip
         if self.on_wait is not None:
             self.on_wait(wait, error)
-        await self._clock.sleep(wait)
+        with waiting(f"{self._side} after an error, try {self._tries + 1}", wait):
+            await self._clock.sleep(wait)
 
     def check_deadline(self, error: TransientError) -> None:
         """Record an error that is retried at once, with a smaller request.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from sync_worker.cli.common import hold_lease, run_async, run_with_heartbeats, select_sources, settings_for, state_file
@@ -17,11 +17,12 @@ from sync_worker.intervals import Interval
 from sync_worker.ledger import Ledger
 from sync_worker.ledger.lease import LIVE
 from sync_worker.pipeline.report import SourceReport
-from sync_worker.runs.backfill import Progress
+from sync_worker.runs.progress import Counts, Progress
 from sync_worker.settings import Settings, Source
 from sync_worker.sync.engine import GOOD, Engine
 from sync_worker.sync.source import SourceSync
-from sync_worker.watch.progress import ProgressLine
+from sync_worker.waits import collect
+from sync_worker.watch.progress import ProgressLine, drawn
 
 #: The work on one source: (engine, source, progress) to its report and exit code.
 Work = Callable[[Engine, Source, Progress], Awaitable[tuple[SourceReport, int]]]
@@ -54,7 +55,8 @@ async def run_job(
     """Run a job on sources under its lease, print its reports, and return the exit code."""
     engine = Engine(settings, ledger, clock, settings.patience.total_seconds(), parts=job.parts)
     started = clock.monotonic()
-    line = ProgressLine(job.command, shown=moves_cursor(sys.stderr) and not is_quiet())
+    line = ProgressLine(job.command, sys.stderr if moves_cursor(sys.stderr) and not is_quiet() else None)
+    progress = {source.name: Progress() for source in sources}
     made = engine.transports.measurements
     with hold_lease(ledger, job.role) as lease:
         if metrics is not None:
@@ -62,15 +64,16 @@ async def run_job(
         if job.role == LIVE:
             engine.note_starts(sources)
         try:
-            reports, code = await run_with_heartbeats(
-                ledger, lease, engine.each(sources, lambda source: job.work(engine, source, line))
-            )
+            with collect() as waits:
+                async with drawn(line, lambda: _together(progress.values()), waits):
+                    reports, code = await run_with_heartbeats(
+                        ledger,
+                        lease,
+                        engine.each(sources, lambda source: job.work(engine, source, progress[source.name])),
+                    )
         except Stopped:
-            line.close()
             say("sync-worker: stopped; every response is stored, and the same command resumes from there")
             return ExitCode.OK
-        finally:
-            line.close()
         began_ms = ledger.clock.now_ms() - round((clock.monotonic() - started) * 1000)
         if metrics is not None:
             metrics.keep(ledger, made)
@@ -86,6 +89,10 @@ async def run_job(
             for text in (report.line(), *report.hints()):
                 summarise(text)
     return code
+
+
+def _together(progress: Iterable[Progress]) -> Counts:
+    return sum((one.counts for one in progress), Counts())
 
 
 async def _call_heartbeat(url: str, *, good: bool) -> None:

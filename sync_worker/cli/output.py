@@ -20,6 +20,7 @@ from typing import Any, Literal, TextIO
 from sync_worker.cli.terminal import BOLD, is_terminal, styled
 from sync_worker.errors import ExitCode
 from sync_worker.printable import escape, escape_json, supports_unicode
+from sync_worker.watch.live_line import above
 
 _Name = Literal["stdout", "stderr"]
 
@@ -137,9 +138,10 @@ def _write(name: _Name, text: str) -> None:
     try:
         if stream is None:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        stream.write(text)
-        if name == "stderr":
-            stream.flush()
+        with above():
+            stream.write(text)
+            if name == "stderr":
+                stream.flush()
     except OSError as error:
         _give_up(name, stream, error)
     except ValueError:  # closed by other code in this process

@@ -11,6 +11,7 @@ import logging
 from urllib.parse import urlsplit
 
 from sync_worker.clock import Clock
+from sync_worker.waits import waiting
 
 #: Concurrent requests to a self-hosted server.
 MOST_AT_ONCE = 2
@@ -57,7 +58,8 @@ class ConcurrencyLimit:
             self._clock.check()
             wait = self._rest_until - self._clock.monotonic()
             if wait > 0:
-                await self._clock.sleep(wait)
+                with waiting("Langfuse, which fails or is slow", wait):
+                    await self._clock.sleep(wait)
             elif self._in_flight >= (1 if self.is_open else self.at_once):
                 self._freed.clear()
                 await self._freed.wait()

@@ -24,6 +24,7 @@ from sync_worker.clock import Clock
 from sync_worker.errors import StateError, TransientError
 from sync_worker.langfuse.request_log import WINDOW, RequestLog
 from sync_worker.request_snapshot import RequestSnapshot
+from sync_worker.waits import waiting
 
 #: While a live sync runs, all other runs together take at most this share of the quota, and leave it at least
 #: one request a minute.
@@ -211,7 +212,8 @@ class RateLimiter:
             blocked = wait if self.window > WINDOW else self._blocked_until - self._clock.monotonic()
             if longest is not None and blocked > max(0.0, longest):
                 raise RateLimited("Langfuse's rate limit is reached, and it asked to wait", retry_after=blocked)
-            await self._clock.sleep(wait)
+            with waiting("Langfuse's rate limit", wait):
+                await self._clock.sleep(wait)
 
     def _attempt(self) -> float:
         """Take a request if there is one left; else return how many seconds to wait. Raises StateError."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from collections.abc import Collection, Sequence
 
 from sync_worker.errors import LeaseHeld, StateError
@@ -19,6 +20,7 @@ from sync_worker.records import Observation
 from sync_worker.spans.context import trace_of
 from sync_worker.spans.fingerprint import fingerprint
 from sync_worker.spans.model import ObservationKey
+from sync_worker.waits import waiting
 
 #: How often to check whether another run has sent a trace, in seconds.
 _POLL_SECONDS = 0.5
@@ -85,7 +87,8 @@ class Deliverer:
                 if not waits:
                     log.info("another run is sending trace %s: waiting until it is sent", rest[0].trace_id)
                     waits = True
-                await self._session.clock.sleep(_POLL_SECONDS)
+                with waiting("another run, which sends the same trace", math.inf):
+                    await self._session.clock.sleep(_POLL_SECONDS)
                 notes = self._session.ledger.traces(self._session.source_id, [trace.trace_id for trace in rest])
                 for trace in rest:
                     trace.note = notes.get(trace.trace_id)

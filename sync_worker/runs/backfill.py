@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from sync_worker.intervals import Interval, clip
 from sync_worker.ledger.lease import BACKFILL
@@ -12,10 +12,8 @@ from sync_worker.pipeline.driver import Pipeline
 from sync_worker.pipeline.plan import IntervalPlanner, due
 from sync_worker.runs.coverage import Coverage
 from sync_worker.runs.interval import IntervalJob
+from sync_worker.runs.progress import Progress
 from sync_worker.runs.whole_traces import WholeTraces
-
-#: Receives progress: (completed up to Unix ms, the whole interval).
-Progress = Callable[[int, Interval], None]
 
 
 async def backfill(
@@ -34,6 +32,8 @@ async def backfill(
     own = [whole] if partitions is None else clip(partitions, whole)
     planner = IntervalPlanner(target=limits.interval_observations)
     claimed = coverage.claim_gaps([gap for part in own for gap in due(part.start, part.end, completed)])
+    if progress is not None:
+        progress.plan(claimed)
     todo = planner.split(claimed)
     pipeline.session.state.put(LAST_BACKFILL, {
         "from": whole.start, "to": whole.end, "own": sum(part.length for part in own),
@@ -44,7 +44,7 @@ async def backfill(
     tasks: dict[asyncio.Task[int], Interval] = {}
 
     async def sync(interval: Interval) -> int:
-        job = IntervalJob(pipeline, BACKFILL, interval)
+        job = IntervalJob(pipeline, BACKFILL, interval, progress)
         await pipeline.run(job, limits.held_bytes // limits.backfill_intervals)
         return job.count
 
@@ -65,7 +65,7 @@ async def backfill(
                 done += 1
                 planner.adjust(interval, task.result())
                 if progress is not None:
-                    progress(interval.end, whole)
+                    progress.complete(interval)
     if error is not None:
         raise error
     await WholeTraces(pipeline).send()

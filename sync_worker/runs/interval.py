@@ -15,6 +15,7 @@ from sync_worker.pipeline.readiness import Readiness, awaits_merge, readiness
 from sync_worker.pipeline.trace import Trace
 from sync_worker.records import Observation
 from sync_worker.runs.arrival_delay import ArrivalDelay
+from sync_worker.runs.progress import Progress
 from sync_worker.selection import unread_environments
 
 #: Of an interval that began no longer ago than this, observations were seen as soon as possible; in milliseconds.
@@ -108,11 +109,19 @@ class IntervalJob(TimedJob):
 
     streams = True
 
-    def __init__(self, pipeline: Pipeline, role: str, interval: Interval, delay: ArrivalDelay | None = None) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        role: str,
+        interval: Interval,
+        progress: Progress | None = None,
+        delay: ArrivalDelay | None = None,
+    ) -> None:
         super().__init__(pipeline, role, interval)
         self.flush_after = self._session.limits.interval_observations
         self.redecides = role == BACKFILL
         self.count = 0
+        self._progress = Progress() if progress is None else progress
         self._delay = delay
         self._upper = interval.end
         self._kept: list[TraceNote] = []
@@ -131,6 +140,8 @@ class IntervalJob(TimedJob):
     def take(self, page: Page) -> Sequence[Observation]:
         """Take the observations that start in the interval."""
         self.count += len(page.observations)
+        oldest = min((one.start_ms for one in page.observations), default=self._interval.end)
+        self._progress.read(self._interval, oldest, len(page.observations))
         found = [one for one in page.observations if self._interval.contains(one.start_ms)]
         self._count_delays(found)
         self._letters += [self._pipeline.dead_letters.of_unreadable(item) for item in page.unreadable]

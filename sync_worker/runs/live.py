@@ -15,13 +15,13 @@ from sync_worker.pipeline.driver import Pipeline
 from sync_worker.pipeline.lanes import Lanes
 from sync_worker.pipeline.plan import IntervalPlanner, due
 from sync_worker.runs.arrival_delay import ArrivalDelay
-from sync_worker.runs.backfill import Progress
 from sync_worker.runs.coverage import Coverage
 from sync_worker.runs.forget import forget
 from sync_worker.runs.interval import IntervalJob
 from sync_worker.runs.lookback import LookbackScans
 from sync_worker.runs.open_traces import OpenTraces
 from sync_worker.runs.pending import PendingTraces
+from sync_worker.runs.progress import Progress
 from sync_worker.runs.retry import Retries
 from sync_worker.runs.second_read import SecondReads
 from sync_worker.runs.whole_traces import WholeTraces
@@ -67,7 +67,7 @@ class LiveSync:
             if self.scores is not None:
                 self.scores.begin(now)
         gaps = due(sync_start_ms, end, self.coverage.live_view(now, known), known.others)
-        await self._sync(gaps, end, delay, progress)
+        await self._sync(gaps, delay, progress)
         if clock.is_certain:
             now = min(now, clock.now_ms())  # the responses since then may have corrected the clock
             scans.begin(now)
@@ -93,19 +93,21 @@ class LiveSync:
             await Retries(self.pipeline).run()
         return waiting
 
-    async def _sync(self, gaps: Sequence[Interval], end: int, delay: ArrivalDelay, progress: Progress | None) -> None:
-        """Sync what is due before `end`, Unix ms, and what no other run claims."""
+    async def _sync(self, gaps: Sequence[Interval], delay: ArrivalDelay, progress: Progress | None) -> None:
+        """Sync what is due and what no other run claims."""
+        if progress is not None:
+            progress.plan(gaps)
         session = self.pipeline.session
         planner = IntervalPlanner(self._length(), session.limits.interval_observations)
         for number, interval in enumerate(planner.split(gaps)):
             session.clock.check()
             if number:  # a long way to catch up is seen to get shorter; the end of the cycle is noted with its claims
                 self.coverage.note_watermark(self.state)
-            job = IntervalJob(self.pipeline, LIVE, interval, delay)
+            job = IntervalJob(self.pipeline, LIVE, interval, progress, delay)
             await self.pipeline.run(job)
             planner.adjust(interval, job.count)
             if progress is not None:
-                progress(interval.end, Interval(gaps[0].start, end))
+                progress.complete(interval)
         session.state.put(INTERVAL_LENGTH, planner.length)
 
     def _length(self) -> int | None:

@@ -31,7 +31,7 @@ from sync_worker.measurements import CYCLES as CYCLE_COUNTS
 from sync_worker.pipeline.limits import Limits
 from sync_worker.pipeline.pauses import Pauses
 from sync_worker.pipeline.report import SourceReport
-from sync_worker.runs.backfill import Progress
+from sync_worker.runs.progress import Progress
 from sync_worker.settings import Settings, Source, reread, target_of
 from sync_worker.sync.identities import Identities
 from sync_worker.sync.keys import keys_of

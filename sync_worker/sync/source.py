@@ -24,11 +24,12 @@ from sync_worker.pipeline.report import SourceReport
 from sync_worker.pipeline.session import Policy, Session
 from sync_worker.records import Observation
 from sync_worker.redaction.protection import Protection
-from sync_worker.runs.backfill import Progress, backfill
+from sync_worker.runs.backfill import backfill
 from sync_worker.runs.coverage import Coverage
 from sync_worker.runs.explain import Explanation
 from sync_worker.runs.forget import forget
 from sync_worker.runs.live import LiveSync
+from sync_worker.runs.progress import Progress
 from sync_worker.runs.resend import Resend
 from sync_worker.runs.retry import ManualRetry
 from sync_worker.runs.route_test import RouteTest, count_by_rule

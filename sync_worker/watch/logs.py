@@ -15,6 +15,7 @@ from typing import Literal, TextIO
 
 from sync_worker.printable import escape, escape_json, supports_unicode
 from sync_worker.times import iso_time
+from sync_worker.watch.live_line import above
 
 #: SGR numbers of colours, by level: red, yellow, and dim for what is only of interest now.
 _COLORS = {logging.ERROR: 31, logging.WARNING: 33, logging.DEBUG: 2}
@@ -69,6 +70,11 @@ class _OneLine(logging.Filter):
 
 class _Stderr(logging.StreamHandler[TextIO]):
     """Writes to stderr, or drops the entry if that is closed or full: logging stops no work."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write an entry above the progress line, if there is one."""
+        with above():
+            super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name in logging
         """Report the error, unless the stream itself failed."""

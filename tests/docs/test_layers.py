@@ -35,6 +35,8 @@ COMMON = frozenset(
         "times",
         "intervals",
         "patterns",
+        "waits",
+        "wording",
     }
 )
 
@@ -56,6 +58,7 @@ MAY: dict[str, frozenset[str]] = {
             "answers",
             "connections",
             "request_snapshot",
+            "waits",
         }
     ),
     "otlp": frozenset(
@@ -109,9 +112,11 @@ MAY: dict[str, frozenset[str]] = {
     "json_text": frozenset(),
     "measurements": frozenset(),
     "printable": frozenset(),
+    "waits": frozenset(),
+    "wording": frozenset(),
     "connections": frozenset({"errors"}),
     "clock": frozenset({"errors"}),
-    "backoff": frozenset({"errors", "clock"}),
+    "backoff": frozenset({"errors", "clock", "waits"}),
     "corrected": frozenset({"clock", "times"}),
     "http": frozenset({"json_text"}),
     "answers": frozenset({"clock"}),

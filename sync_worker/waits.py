@@ -1,0 +1,51 @@
+"""What a run waits for: said where it waits, shown where its progress is.
+
+A wait belongs to whatever has called `collect` above it: tasks inherit that. Elsewhere, saying it costs nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+
+@dataclass(eq=False, slots=True)
+class Wait:
+    """A wait that has not ended: for what, and from when until when, in monotonic seconds of this machine."""
+
+    reason: str
+    since: float
+    until: float
+
+
+_found: ContextVar[set[Wait] | None] = ContextVar("waits", default=None)
+
+
+@contextlib.contextmanager
+def collect() -> Iterator[set[Wait]]:
+    """Collect the waits of all that runs inside; the set holds those that have not ended."""
+    waits: set[Wait] = set()
+    token = _found.set(waits)
+    try:
+        yield waits
+    finally:
+        _found.reset(token)
+
+
+@contextlib.contextmanager
+def waiting(reason: str, seconds: float) -> Iterator[None]:
+    """Say that what runs inside waits for something, for so many seconds."""
+    waits = _found.get()
+    if waits is None:
+        yield
+        return
+    now = time.monotonic()
+    wait = Wait(reason, now, now + seconds)
+    waits.add(wait)
+    try:
+        yield
+    finally:
+        waits.discard(wait)
