@@ -379,8 +379,8 @@ class Settings(BaseSettings):
         "keep", "What becomes of user ids: `keep`, `pseudonym` (always the same for the same user) or `drop`."
     )
     http_listen: Annotated[tuple[str, int] | None, PlainValidator(values.parse_listen)] = _unset(
-        "Address at which `run` answers `/metrics`, `/healthz`, `/readyz` and `/status`, such as `127.0.0.1:9464`; if "
-        "unset, it does not listen."
+        "Address at which `run` answers, such as `127.0.0.1:9464`: a status page at `/`, `/metrics`, `/healthz`, "
+        "`/readyz` and `/status`; if unset, it does not listen."
     )
     heartbeat_url: Annotated[SecretStr | None, PlainValidator(values.parse_heartbeat_url)] = _unset(
         "Address that `run` and `once` call after good cycles, with `/fail` behind its path after a bad one, or "

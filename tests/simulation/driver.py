@@ -21,7 +21,7 @@ from sync_worker.ledger import copies, lease, open_ledger
 from sync_worker.ledger.lease import BACKFILL, LIVE
 from sync_worker.pipeline.limits import Limits
 from sync_worker.pipeline.report import SourceReport
-from sync_worker.runs.backfill import Progress
+from sync_worker.runs.progress import Progress
 from sync_worker.runs.verify import Verdict
 from sync_worker.settings import Settings, Source, load
 from sync_worker.sync.engine import Engine

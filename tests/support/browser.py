@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import selectors
 import shutil
-import subprocess
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,8 +29,7 @@ _FLAGS = (
 class Browser:
     """One browser with one tab. Made by `browser`."""
 
-    def __init__(self, process: subprocess.Popen[bytes], to_it: int, from_it: int) -> None:
-        self._process = process
+    def __init__(self, to_it: int, from_it: int) -> None:
         self._to, self._from = to_it, from_it
         self._buffer = b""
         self._last = 0
@@ -58,7 +58,7 @@ class Browser:
 
     def ask(self, expression: str) -> Any:
         """Return the value of an expression in the page."""
-        answer = self._call("Runtime.evaluate", expression=expression, returnByValue=True)
+        answer = self._call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
@@ -98,7 +98,7 @@ class Browser:
             while b"\0" not in self._buffer:
                 assert selector.select(max(0.0, deadline - time.monotonic())), "the browser does not answer"
                 read = os.read(self._from, 1 << 20)
-                assert read, f"the browser has ended: {self._process.poll()}"
+                assert read, "the browser has ended"
                 self._buffer += read
         line, _, self._buffer = self._buffer.partition(b"\0")
         message: dict[str, Any] = json.loads(line)
@@ -111,22 +111,32 @@ class Browser:
 def browser(folder: Path) -> Iterator[Browser]:
     """Start a Chromium with its files in a folder, and end it."""
     assert CHROMIUM is not None
-    its_in, to_it = os.pipe()
-    from_it, its_out = os.pipe()
-    process = subprocess.Popen(
-        ["sh", "-c", f'exec "$@" 3<&{its_in} 4>&{its_out}', "sh", CHROMIUM, *_FLAGS, f"--user-data-dir={folder}"],
-        pass_fds=(its_in, its_out), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )  # fmt: skip
-    os.close(its_in)
-    os.close(its_out)
+    its_in, to_it = _pipe()
+    from_it, its_out = _pipe()
+    silence = os.open(os.devnull, os.O_RDWR)
+    actions = [(os.POSIX_SPAWN_DUP2, one, to) for one, to in
+               ((silence, 0), (silence, 1), (silence, 2), (its_in, 3), (its_out, 4))]  # fmt: skip
+    process = os.posix_spawn(
+        CHROMIUM, [CHROMIUM, *_FLAGS, f"--user-data-dir={folder}"], os.environ, file_actions=actions, setpgroup=0
+    )
+    for one in (its_in, its_out, silence):
+        os.close(one)
     try:
-        yield Browser(process, to_it, from_it)
+        yield Browser(to_it, from_it)
     finally:
-        os.close(to_it)
-        try:
-            process.wait(5)  # it ends with its pipe
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, 9)
-            process.wait()
+        os.close(to_it)  # it ends with its pipe
+        deadline = time.monotonic() + _PATIENCE
+        while os.waitpid(process, os.WNOHANG) == (0, 0):
+            if time.monotonic() > deadline:
+                os.killpg(process, signal.SIGKILL)
+            time.sleep(0.02)
         os.close(from_it)
+
+
+def _pipe() -> tuple[int, int]:
+    """Return the ends of a pipe, numbered beyond the descriptors that the browser reads and writes."""
+    ends = os.pipe()
+    moved = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in ends]
+    for end in ends:
+        os.close(end)
+    return moved[0], moved[1]

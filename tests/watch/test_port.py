@@ -43,6 +43,9 @@ def test_all_that_is_asked_for(make_world: MakeWorld) -> None:
         assert abs(time.time() - total(found, "last_successful_cycle_timestamp_seconds")) < PATIENCE
         assert total(found, "state_file_bytes") > 10_000 < total(found, "state_file_system_free_bytes")
         assert (port.get("/healthz").body, port.get("/readyz").body) == ("ok\n", "ok\n")
+        page = port.get("/")
+        assert (page.status, page.kind) == (200, "text/html; charset=utf-8")
+        assert "20 in 24 h" in page.body
         shown, printed = port.status(), made.program_json("status")[1]
         assert shown["sources"][0].keys() == printed["sources"][0].keys()
         assert (shown["state_file"], shown["held_by"]) == (printed["state_file"], printed["held_by"])
@@ -226,6 +229,9 @@ def test_a_state_file_that_is_damaged(make_world: MakeWorld) -> None:
             answer = port.get(path)
             assert (answer.status, answer.body.count("\n")) == (503, 1), answer.body
             assert str(made.state) in answer.body
+        page = port.get("/")
+        assert (page.status, page.kind) == (503, "text/html; charset=utf-8")
+        assert "The state cannot be read now" in page.body
         assert port.get("/healthz").status == 200
         made.state.unlink()
         assert port.get("/metrics").body == f"the state file {made.state} is not there\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from sync_worker.intervals import Interval
 from sync_worker.ledger.history import SLOT_MS, SLOTS, Slot
@@ -46,7 +47,7 @@ def slots(*, outage_hours: float = 0.0, is_over: bool = True, dead: int = 0, bus
     return found
 
 
-def source(name: str = "shop", **changes: object) -> SourceView:
+def source(name: str = "shop", **changes: Any) -> SourceView:
     """Return a source in order, with all that it may have."""
     made = {
         "name": name, "target": "kelet", "project": "support_agent", "interval_ms": 60_000, "max_open_ms": 1_800_000,
@@ -64,7 +65,7 @@ def source(name: str = "shop", **changes: object) -> SourceView:
     return SourceView(**(made | changes))  # type: ignore[arg-type]
 
 
-def broken(name: str = "web", dead: int = 50_000, **changes: object) -> SourceView:
+def broken(name: str = "web", dead: int = 50_000, **changes: Any) -> SourceView:
     """Return a source with everything wrong that can be at once."""
     gaps = [Interval(NOW - 3 * DAY + at * 4 * HOUR, NOW - 3 * DAY + at * 4 * HOUR + 600_000) for at in range(9)]
     made = {

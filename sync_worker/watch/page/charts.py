@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sync_worker.intervals import Interval, clip
+from sync_worker.intervals import Interval, clip, merged
 from sync_worker.watch.page.html import Child, Markup, element, join
 
 #: Height of a chart, and of a time line, whose width is `_WIDE`.
@@ -104,7 +104,7 @@ def timeline(
     drawn: list[Child] = []
     for kind, intervals in parts:
         fill = f"url(#{kind})" if kind in {"gap", "backfilled"} else None
-        for one in clip(intervals, whole):
+        for one in _blurred(clip(intervals, whole), whole.length // _WIDE * 2):
             left = (one.start - whole.start) * _WIDE / max(whole.length, 1)
             width = max(_NARROWEST, one.length * _WIDE / max(whole.length, 1))
             drawn.append(
@@ -122,6 +122,12 @@ def meter(share: float) -> Markup:
         element("rect", width=filled, height=8, class_="meter-filled") if filled else None,
         viewBox="0 0 100 8", class_="meter", preserveAspectRatio="none", aria_hidden="true", focusable="false",
     )  # fmt: skip
+
+
+def _blurred(intervals: Sequence[Interval], closest_ms: int) -> list[Interval]:
+    """Return intervals merged where there is less than this between them: a drawing has so much room, and no more."""
+    wider = merged(Interval(one.start, one.end + closest_ms) for one in intervals)
+    return [Interval(one.start, one.end - closest_ms) for one in wider]
 
 
 def _drawing(key: str, title: str, words: str, width: int, height: int, *children: Child) -> Markup:

@@ -100,7 +100,7 @@ def _head_line(view: View) -> Markup:
         "header",
         element("h1", TITLE),
         element("p", running, ". As of ", moment(view.now_ms), ", all times UTC. "),
-        element("p", element("a", "Load again", href="/")),
+        element("p", element("a", "Load again", href=".")),
     )
 
 
@@ -257,6 +257,6 @@ def _foot(view: View) -> Markup:
         "footer",
         f"sync-worker {__version__} · state file {size(view.size_bytes)}, {size(view.free_bytes)} free beside it · the "
         "commands are typed with the settings of this worker, in a checkout as ", element("code", "scripts/sync"),
-        " · ", element("code", "/?refresh=60"), " loads itself anew · also ",
-        element("a", "/metrics", href="/metrics"), ", ", element("a", "/status", href="/status"),
+        " · ", element("code", "?refresh=60"), " loads itself anew · also ",
+        element("a", "metrics", href="metrics"), ", ", element("a", "status", href="status"),
     )  # fmt: skip

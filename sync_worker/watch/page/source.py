@@ -204,8 +204,8 @@ def _hours(source: SourceView, lags: Sequence[float | None], now_ms: int) -> Mar
     return element(
         "details",
         element("summary", "The last 24 hours as a table"),
-        table("By hour, from the time in the first column on",
-              ["Hour", "#Highest lag", "#Spans", "#Signals", "#New dead letters"], rows),
+        table("By hour, from the time in the first column on; dead letters are those that were made then",
+              ["Hour", "#Highest lag", "#Spans", "#Signals", "#Dead letters"], rows),
         class_="more",
     )  # fmt: skip
 

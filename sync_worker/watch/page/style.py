@@ -106,7 +106,7 @@ details.more{margin:.2rem 0 .8rem;font-size:.9rem}
 details.more>summary{cursor:pointer;color:var(--blue)}
 footer{padding:1rem;border-top:1px solid var(--line);margin-top:1.6rem}
 @media (max-width:46rem){.wide{display:none}code.type{display:block}th code{font-size:.78em}
-th .badge{margin:.1rem 0;display:block;width:fit-content}th,td{padding-right:.6rem}
+th .badge{margin:.1rem 0;display:block;width:fit-content}th,td{padding-right:.45rem}table{font-size:.86rem}
 td:last-child,th:last-child{padding-right:0}.inside,details.source>summary{padding-left:.8rem;padding-right:.8rem}}
 @media print{details.source{break-inside:avoid}}
 """
