@@ -36,10 +36,11 @@ def reread(source: Source) -> Reread:
         with contextlib.suppress(WrongValueError, OSError):
             if file.is_file():  # a pipe gives its key once, and would then be waited for
                 raws[name] = RawValue(read_secret_file(file, "", str(file)), "", secret=True, file=file)
+    if all(raw.text == _key_of(source, name).get_secret_value() for name, raw in raws.items()):
+        return Reread(source, (), settled=len(raws) == len(source.key_files))  # parsing takes longer than the rest
     settings, _, wrong = parse([Texts(raws)])
     keys: dict[str, SecretStr] = {name: value_of(settings, name) for name in raws if name not in wrong}
-    old = {"langfuse_public_key": SecretStr(source.langfuse_public_key)}
-    changed = [name for name, key in keys.items() if key != old.get(name, getattr(source, field_of(name)))]
+    changed = [name for name, key in keys.items() if key != _key_of(source, name)]
     one_of_two = len({name for name, _ in source.key_files if name.startswith("langfuse_")}) == 2 and (
         len({name for name in changed if name.startswith("langfuse_")}) == 1
     )
@@ -50,3 +51,8 @@ def reread(source: Source) -> Reread:
     files = dict(source.key_files)
     current = replace(source, **new) if new else source  # type: ignore[arg-type]  # by name
     return Reread(current, tuple(dict.fromkeys(files[name] for name in changed)), settled)
+
+
+def _key_of(source: Source, name: str) -> SecretStr:
+    key: SecretStr | str = getattr(source, field_of(name))
+    return SecretStr(key) if isinstance(key, str) else key
