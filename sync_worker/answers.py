@@ -74,6 +74,7 @@ class BoundedClient(httpx.AsyncClient):
         limits = httpx.Limits(max_connections=8, max_keepalive_connections=4)
         super().__init__(timeout=timeout, limits=limits, follow_redirects=False, **options)
         self.headers["Accept-Encoding"] = "gzip"  # the only encoding that is decoded here
+        self._cookies = _Cookies()
         self._max_bytes = max_bytes
         self._clock = clock
         self._left = left
@@ -130,6 +131,15 @@ class BoundedClient(httpx.AsyncClient):
         except (TimeoutError, httpx.HTTPError):
             return b""
         return body.content
+
+
+class _Cookies(httpx.Cookies):
+    """The cookies of a client; httpx reads a response for some by building a request of `urllib` each time."""
+
+    def extract_cookies(self, response: httpx.Response) -> None:
+        """Keep what a response sets."""
+        if "Set-Cookie" in response.headers:
+            super().extract_cookies(response)
 
 
 class _Body:

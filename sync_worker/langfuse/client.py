@@ -11,7 +11,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 
@@ -166,7 +168,7 @@ class LangfuseClient:
     async def _send(self, path: str, params: Mapping[str, str]) -> httpx.Response:
         started = time.perf_counter()
         try:
-            response = await self.http.get(self.base_url + path, params=dict(params))
+            response = await self.http.get(_address(self.base_url + path, params))
         except httpx.HTTPError as error:
             raise self.lost(path, error) from error
         log.debug(
@@ -266,3 +268,13 @@ class LangfuseClient:
 
     def _response_text(self, response: httpx.Response) -> str:
         return response_text(response, self._secrets, self.redact)
+
+
+def _address(url: str, params: Mapping[str, str]) -> httpx.URL:
+    """Return the address of a request; httpx would parse the URL anew, and the query twice, for each one."""
+    return _parsed(url).copy_with(query=urlencode(params).encode()) if params else _parsed(url)
+
+
+@lru_cache(maxsize=64)
+def _parsed(url: str) -> httpx.URL:
+    return httpx.URL(url)
