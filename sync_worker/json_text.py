@@ -23,8 +23,8 @@ _SCALAR = re.compile(r"true|false|null|NaN|-?Infinity|(-?\d+)(\.\d+)?([eE][-+]?\
 _WORDS = {"true": True, "false": False, "null": None}
 _BLANK = re.compile(r"[ \t\n\r]*")
 
-#: JSON strings, of which white space is a part.
-_STRINGS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+#: JSON strings, of which white space is a part, and what else stands before the first white space.
+_WITHOUT_SPACE = re.compile(r'(?:[^\s"]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+', re.DOTALL)
 _SPACE = re.compile(r"\s")
 
 
@@ -114,7 +114,8 @@ def has_surrogates(value: object) -> bool:
 
 def is_compact(text: str) -> bool:
     """Whether JSON text has no white space around its parts; Python's `json` writes some, JavaScript's does not."""
-    return _SPACE.search(_STRINGS.sub("", text)) is None
+    found = _WITHOUT_SPACE.match(text)
+    return found is not None and _SPACE.search(text, found.end()) is None  # a quote may be open at that end
 
 
 def dump(value: object) -> str:
