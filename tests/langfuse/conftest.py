@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -94,7 +95,10 @@ def one_server() -> Iterator[RecordedLangfuse]:
 
 @pytest.fixture
 def server(one_server: RecordedLangfuse) -> RecordedLangfuse:
-    """A server without rows, that remembers nothing of the tests before."""
+    """A server without rows, that remembers nothing of the tests before, nor hears of them any more."""
+    until = time.monotonic() + 5.0
+    while one_server._http._open and time.monotonic() < until:
+        time.sleep(0.001)  # a request that its sender gave up may still be on its way
     one_server.script = None
     one_server.rows.clear()
     one_server.requests = []
