@@ -317,13 +317,52 @@ ODD_BREAKS: Mapping[str, tuple[Break, str, str]] = {
     "sends a signal in each cycle": (_sends_a_signal_in_each_cycle, "was sent again", "scores"),
 }
 
+#: The seed that found a break lately: it is tried first, and the others only if it finds nothing any more.
+FOUND_BY: Mapping[str, int] = {
+    "counts an interval as covered before it is sent": 2,
+    "makes no lookback scans": 2,
+    "forgets pending traces": 2,
+    "does not ask what was sent": 2,
+    "leaves out the last millisecond of an interval": 2,
+    "notes spans before it sends them": 2,
+    "sends rows that have not ended": 0,
+    "keeps traces pending for ever": 2,
+    "takes rows from outside of its intervals": 36,
+    "notes all but the last span of a batch": 2,
+    "looks up no roots": 9,
+    "takes a web page for Kelet's word": 7,
+    "sends what a backfill sends": 13,
+    "believes its own clock": 6,
+    "sends before Langfuse's store has merged": 26,
+    "takes a page for as odd as a row of it": 26,
+    "never sends less at once": 58,
+    "has one limit for all that it asks": 40,
+    "never reads a key again": 7,
+    "takes an old state file for the newest": 40,
+    "writes into a file without a name": 40,
+    "takes all sources for one": 7,
+    "verifies nothing": 7,
+    "leaves a trace out but for its error": 37,
+    "decides anew on what comes late": 37,
+    "counts nothing again": 7,
+    "schedules by the machine's clock": 40,
+    "sends signals before their spans": 6,
+    "takes `updatedAt` for the content of a score": 40,
+    "notes signals before it sends them": 7,
+    "sends a signal in each cycle": 7,
+}
+
+
+def _seeds(name: str, seeds: Iterable[int]) -> list[int]:
+    return sorted(seeds, key=lambda seed: seed != FOUND_BY.get(name))
+
 
 @pytest.mark.parametrize("name", BREAKS)
 def test_a_break_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The simulation passes whatever the worker does, at least when it breaks in this way."""
     break_it, told = BREAKS[name]
     break_it(monkeypatch)
-    for seed in SEEDS:
+    for seed in _seeds(name, SEEDS):
         if any(told in finding for finding in simulate(seed).wrong):
             return
     pytest.fail(f"a worker that {name} went unnoticed in {len(SEEDS)} seeds")
@@ -337,7 +376,7 @@ def test_an_odd_break_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> No
     break_it, told, world = ODD_BREAKS[name]
     break_it(monkeypatch)
     # Without end to its patience, a worker that nobody answers any more waits until the simulation gives up.
-    for seed in (seed for seed in ODD_SEEDS if draw(seed).patience is not None):
+    for seed in _seeds(name, (seed for seed in ODD_SEEDS if draw(seed).patience is not None)):
         if any(told in finding for finding in simulate(seed, frozenset(filter(None, world.split(",")))).wrong):
             return
     pytest.fail(f"a worker that {name} went unnoticed in {len(ODD_SEEDS)} seeds")
