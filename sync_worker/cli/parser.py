@@ -101,6 +101,11 @@ def _add_check(subparsers: _Subparsers) -> None:
     parser.add_argument(
         "--skip-target", action="store_true", help="do not check the target and its key with an empty request"
     )
+    parser.add_argument(
+        "--offline",
+        action="store_true",
+        help="only the settings, for CI: no request, no state file; keys that are not there are no error",
+    )
     _add_common_options(parser, source=True)
     _runs(parser, "check")
 
@@ -350,7 +355,10 @@ def _add_state(subparsers: _Subparsers) -> None:
 
 def _add_config(subparsers: _Subparsers) -> None:
     parser = subparsers.add_parser("config", help="every setting, its value and where it came from")
-    show = parser.add_subparsers(metavar="show", required=True).add_parser("show", help="print the settings")
+    verbs = parser.add_subparsers(metavar="show|schema", required=True)
+    schema = verbs.add_parser("schema", help="print a JSON Schema of sync.toml, for editors")
+    _runs(schema, "config", "run_schema")
+    show = verbs.add_parser("show", help="print the settings")
     _add_common_options(show)
     _runs(show, "config")
 

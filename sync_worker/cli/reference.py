@@ -60,6 +60,7 @@ _COMMANDS: Final[Mapping[str, Reference]] = {
     "check": Reference(
         (
             ("check", "before the first run, and when something does not work"),
+            ("check --offline --config deploy/sync.toml", "in CI, without keys, before a file is deployed"),
             ("check --skip-target", "send nothing at all, not even the empty request that tests the target's key"),
         ),
         "every check passed", _READS,
@@ -180,6 +181,10 @@ _COMMANDS: Final[Mapping[str, Reference]] = {
     "config show": Reference(
         (("config show", "where each value comes from"),),
         "the settings are printed", _OFFLINE,
+    ),
+    "config schema": Reference(
+        (("config schema", "save it as sync.schema.json; `#:schema ./sync.schema.json` in sync.toml names it"),),
+        "the schema is printed", (ExitCode.TRANSIENT, ExitCode.USAGE),
     ),
     "help": Reference(
         (("help backfill", "the options of a command"), ("help", "what to do first, and all commands")),

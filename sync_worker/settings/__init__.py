@@ -8,6 +8,7 @@
     sync_toml        `sync.toml`, and which traces of a source go to another Kelet project
     target_settings  what spans are sent to, by the settings of a source
     near_names       which name was meant
+    schema           a JSON Schema of `sync.toml`
     loading          all of it together; what is synced to where
     rotation         keys that change in their files while the worker runs
 

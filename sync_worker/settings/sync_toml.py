@@ -31,26 +31,26 @@ from sync_worker.settings.values import check_pattern, parse_project, split_list
 _KEY_FILES: Final = tuple(file_name_of(name) for name in (*SOURCE_FIELDS, *TARGET_FIELDS) if name in SECRETS)
 _OF_TARGET: Final = (*(name for name in SOURCE_FIELDS if name.startswith("kelet_")), *TARGET_FIELDS)
 _ALL_KEY_FILES: Final = tuple(file_name_of(name) for name in FIELDS if name in SECRETS)
-_TOP_LEVEL: Final = (
+TOP_LEVEL: Final = (
     *(one for name in FIELDS if name not in WHEREABOUTS for one in names_of(name)),
     *_ALL_KEY_FILES,
     "sources",
     "redact",
 )
-_IN_A_SOURCE: Final = (
+IN_A_SOURCE: Final = (
     "name", "routes", "redact", "scores", "targets", *(one for name in SOURCE_FIELDS for one in names_of(name)),
     *TARGET_FIELDS,
     *_KEY_FILES, *PER_SOURCE,
 )  # fmt: skip
-_IN_A_TARGET: Final = (
+IN_A_TARGET: Final = (
     "name", *_OF_TARGET, *(file_name_of(name) for name in _OF_TARGET if name in SECRETS), *PER_SOURCE
 )  # fmt: skip
-_PATTERNS: Final = ("environment", "trace_name", "user", "session", "release")
-_CONDITIONS: Final = (*_PATTERNS, "tags", "metadata")
+PATTERNS: Final = ("environment", "trace_name", "user", "session", "release")
+_CONDITIONS: Final = (*PATTERNS, "tags", "metadata")
 _FIELD: Final = re.compile(r"\{([^{}]*)\}")
 _OVERRIDES: Final = ("match", "kind", "source", "trigger", "range", "invert", "skip")
-_KINDS: Final = ("feedback", "edit", "event", "metric", "arbitrary")
-_SOURCES: Final = ("human", "label", "synthetic")
+KINDS: Final = ("feedback", "edit", "event", "metric", "arbitrary")
+SOURCES: Final = ("human", "label", "synthetic")
 
 
 def read_toml(file: Path, problems: Problems, *, named_by: str | None) -> dict[str, Any]:
@@ -76,14 +76,14 @@ def top_level(data: Mapping[str, Any], file: Path, problems: Problems) -> dict[s
         wrong = WrongValueError("cannot be set in this file", hint=f"set {key.upper()} instead")
         problems.refuse(f"{file.name} {key}", wrong)
     table = {key: value for key, value in data.items() if key not in {"sources", "redact", *WHEREABOUTS}}
-    return _raws(table, _TOP_LEVEL, file.name, RawValue("", f"{file.name} ({file})"), problems)
+    return _raws(table, TOP_LEVEL, file.name, RawValue("", f"{file.name} ({file})"), problems)
 
 
 def source_values(
     table: Mapping[str, Any], toml_table: str, problems: Problems
 ) -> tuple[dict[str, RawValue], set[str]]:
     """Return the values of a source, by the names under which they stand, and the settings that are wrong already."""
-    return _values(table, _IN_A_SOURCE, toml_table, problems)
+    return _values(table, IN_A_SOURCE, toml_table, problems)
 
 
 def target_tables(table: Mapping[str, Any], toml_table: str, problems: Problems) -> list[Mapping[str, Any]] | None:
@@ -105,7 +105,7 @@ def target_values(
     table: Mapping[str, Any], toml_table: str, problems: Problems
 ) -> tuple[dict[str, RawValue], set[str]]:
     """Return the same of one of a source's targets."""
-    return _values(table, _IN_A_TARGET, toml_table, problems)
+    return _values(table, IN_A_TARGET, toml_table, problems)
 
 
 def _values(
@@ -233,7 +233,7 @@ def describe_override(override: ScoreOverride) -> str:
 
 def describe(route: Route) -> str:
     """Return a route in one line: `shop-eu if environment=prod*, tags=[a, b], metadata.team=x`."""
-    conditions = [f"{name}={getattr(route, name)}" for name in _PATTERNS if getattr(route, name) is not None]
+    conditions = [f"{name}={getattr(route, name)}" for name in PATTERNS if getattr(route, name) is not None]
     if route.tags:
         conditions.append(f"tags=[{', '.join(route.tags)}]")
     conditions.extend(f"metadata.{key}={pattern}" for key, pattern in route.metadata)
@@ -338,11 +338,11 @@ def _template(project: str) -> str:
     unknown = [
         name
         for name in _FIELD.findall(project)
-        if name not in _PATTERNS and not (name.startswith("metadata.") and name != "metadata.")
+        if name not in PATTERNS and not (name.startswith("metadata.") and name != "metadata.")
     ]
     if "{" in rest or "}" in rest or unknown:
         what = f"{{{unknown[0]}}} is no field of a trace" if unknown else "a brace without its other one"
-        raise WrongValueError(what, expected=f"a template with {{{'}, {'.join(_PATTERNS)}}} or {{metadata.KEY}}")
+        raise WrongValueError(what, expected=f"a template with {{{'}, {'.join(PATTERNS)}}} or {{metadata.KEY}}")
     return project
 
 
@@ -368,7 +368,7 @@ def _override(key: str, value: Any) -> Any:
     """Return a value of an override; raises WrongValueError."""
     match key:
         case "kind" | "source":
-            known = _KINDS if key == "kind" else _SOURCES
+            known = KINDS if key == "kind" else SOURCES
             if value not in known:
                 raise WrongValueError("not a known one", expected=f"one of {', '.join(known)}")
         case "invert" | "skip":

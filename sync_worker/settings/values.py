@@ -45,7 +45,7 @@ _FIELDS = ("session", "user", "environment", "trace_name", "release", "version")
 _SHORTEST_PSEUDONYM_KEY = 16  # characters
 
 _HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
-_SWITCH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+SWITCH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 
 
 def parse_langfuse_url(text: str) -> str:
@@ -279,7 +279,7 @@ def is_default_project(project: str) -> bool:
 
 def parse_switch(text: str) -> bool:
     """Return `true` or `false`, and the usual other words for them; raises WrongValueError."""
-    value = _SWITCH.get(text.lower())
+    value = SWITCH.get(text.lower())
     if value is None:
         raise WrongValueError("neither true nor false", expected="true or false")
     return value
@@ -287,7 +287,7 @@ def parse_switch(text: str) -> bool:
 
 def parse_scores(text: str) -> tuple[str, ...]:
     """Return names and globs of the scores that are sent: none for `false`, all for `true`; raises WrongValueError."""
-    if (value := _SWITCH.get(text.strip().lower())) is not None:
+    if (value := SWITCH.get(text.strip().lower())) is not None:
         return ("*",) if value else ()
     names = tuple(name.strip() for name in text.split(","))
     if any(name in {"", "!"} for name in names):

@@ -52,7 +52,7 @@ def test_the_sdist_has_no_more_than_is_documented(built: Path) -> None:
     beside = {name for name in found if not name.startswith(("sync_worker/", "docs/"))}
     assert beside == {
         "README.md", "LICENSE", "CHANGELOG.md", "SECURITY.md", "PKG-INFO", "pyproject.toml", ".gitignore",
-        ".env.example", "sync.toml.example", "requirements/runtime.txt",
+        ".env.example", "sync.toml.example", "sync.schema.json", "requirements/runtime.txt",
     }  # fmt: skip
     assert of_the_package() <= found
 

@@ -1,8 +1,9 @@
-"""Makes for `scripts/docs` what follows from other files: tables of pages, docs/commands.md, .env.example, rules."""
+"""Makes for `scripts/docs` what follows from other files: tables of pages, whole pages, the schema, the rules."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,12 +15,14 @@ from sync_worker.cli.parser import build_parser
 from sync_worker.cli.reference import EVERYWHERE
 from sync_worker.settings import dotenv_example
 from sync_worker.settings import table as settings_table
+from sync_worker.settings.schema import schema
 from sync_worker.watch import metrics
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 MONITORING = ROOT / "docs" / "monitoring.md"
 DOTENV = ROOT / ".env.example"
+SCHEMA = ROOT / "sync.schema.json"
 RULES = ROOT / "deploy" / "monitoring" / "rules.yaml"
 PROMETHEUS_RULE = ROOT / "deploy" / "kubernetes" / "components" / "monitoring" / "rules.yaml"
 
@@ -152,6 +155,7 @@ def main(arguments: list[str]) -> int:
         MONITORING: with_table(MONITORING.read_text(encoding="utf-8"), "metrics", metrics.table()),
         COMMANDS: commands_page(),
         DOTENV: dotenv_example(),
+        SCHEMA: json.dumps(schema(), indent=2, ensure_ascii=False) + "\n",
         PROMETHEUS_RULE: prometheus_rule(RULES.read_text(encoding="utf-8")),
     }
     stale = [path for path, text in made.items() if not path.exists() or path.read_text(encoding="utf-8") != text]

@@ -1,4 +1,4 @@
-"""`config show`: every setting, its value (secrets masked) and where it came from."""
+"""`config`: every setting, its value (secrets masked) and where it came from; a schema of `sync.toml`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sync_worker.settings import Settings
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the command."""
+    """Run `show`."""
     settings = load_settings(arguments, need_sources=False)
     for warning in settings.warnings:
         say(f"sync-worker: {warning}")
@@ -24,6 +24,14 @@ def run(arguments: argparse.Namespace) -> int:
         print_json({"settings": [row._asdict() for row in rows]})
     else:
         print_table(("setting", "value", "from"), rows)
+    return 0
+
+
+def run_schema(_: argparse.Namespace) -> int:
+    """Run `schema`."""
+    from sync_worker.settings.schema import schema  # noqa: PLC0415 - only this command
+
+    print_json(schema())
     return 0
 
 
