@@ -20,22 +20,17 @@ from sync_worker.watch import metrics
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
+COMMANDS = ROOT / "docs" / "commands.md"
+SETTINGS = ROOT / "docs" / "settings.md"
 MONITORING = ROOT / "docs" / "monitoring.md"
 DOTENV = ROOT / ".env.example"
 SCHEMA = ROOT / "sync.schema.json"
 RULES = ROOT / "deploy" / "monitoring" / "rules.yaml"
 PROMETHEUS_RULE = ROOT / "deploy" / "kubernetes" / "components" / "monitoring" / "rules.yaml"
 
-COMMANDS = ROOT / "docs" / "commands.md"
 
 #: Options that nearly every command has; the text below the table names them.
 _COMMON = frozenset({*EVERYWHERE, "state", "json"})
-
-
-_BEGINNING = """\
-Of every command what its `--help` prints. In a checkout the program is `scripts/sync`. This page is made from the code
-by `scripts/docs`.
-"""
 
 
 class MarkerError(Exception):
@@ -79,9 +74,9 @@ def exit_codes() -> list[tuple[int, str]]:
     return sorted(errors.MEANINGS.items())
 
 
-def commands_page() -> str:
-    """docs/commands.md: of each command the examples, options with defaults and exit codes that its help has."""
-    parts = ["# Commands\n\n" + _BEGINNING]
+def every_command() -> str:
+    """Of each command the examples, options with defaults and exit codes that its help has."""
+    parts = []
     for words, does, parser in _commands("", build_parser()):
         found = reference.of(words.split())
         if found is None:
@@ -109,17 +104,6 @@ def _default(parser: Parser, action: argparse.Action) -> str:
     return parser.otherwise.get(action.option_strings[-1], "") if action.option_strings else ""
 
 
-def with_tables(text: str) -> str:
-    """Return a page with its tables made anew."""
-    for name, table in (
-        ("settings", settings_table()),
-        ("commands", commands_table()),
-        ("exit codes", exit_codes_table()),
-    ):
-        text = with_table(text, name, table)
-    return text
-
-
 def with_table(text: str, name: str, table: str) -> str:
     """Return a page with one of its tables made anew."""
     begin, end = f"<!-- begin: {name} -->\n", f"<!-- end: {name} -->"
@@ -145,15 +129,30 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
+#: By page, the tables on it.
+TABLES: dict[Path, dict[str, Callable[[], str]]] = {
+    README: {"commands": commands_table},
+    SETTINGS: {"settings": settings_table},
+    COMMANDS: {"exit codes": exit_codes_table, "every command": every_command},
+    MONITORING: {"metrics": metrics.table},
+}
+
+
+def with_tables(path: Path) -> str:
+    """Return a page with all of its tables made anew."""
+    text = path.read_text(encoding="utf-8")
+    for name, table in TABLES[path].items():
+        text = with_table(text, name, table())
+    return text
+
+
 def main(arguments: list[str]) -> int:
     """Write what is made from the code, or with `--check` only say what is stale."""
     if arguments not in ([], ["--check"]):
         sys.stderr.write("Usage: scripts/docs [--check]\n")
         return 2
     made = {
-        README: with_tables(README.read_text(encoding="utf-8")),
-        MONITORING: with_table(MONITORING.read_text(encoding="utf-8"), "metrics", metrics.table()),
-        COMMANDS: commands_page(),
+        **{path: with_tables(path) for path in TABLES},
         DOTENV: dotenv_example(),
         SCHEMA: json.dumps(schema(), indent=2, ensure_ascii=False) + "\n",
         PROMETHEUS_RULE: prometheus_rule(RULES.read_text(encoding="utf-8")),

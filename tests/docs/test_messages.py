@@ -1,4 +1,4 @@
-"""What the README's troubleshooting table quotes, checked against the messages in the code."""
+"""What the table of docs/troubleshooting.md quotes, checked against the messages in the code."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.docs.tables import README, ROOT
+from tests.docs.tables import ROOT
 
 #: Stands for what is put into a message when it is made.
 _VALUE = "\0"
@@ -30,7 +30,7 @@ def _messages() -> str:
 
 def quoted() -> list[str]:
     """Return the messages that the table quotes: code in its first column that has a space in it."""
-    section = README.read_text(encoding="utf-8").partition("## Troubleshooting")[2]
+    section = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
     return [code for cell in _ROW.findall(section) for code in re.findall(r"`([^`]+)`", cell) if " " in code]
 
 

@@ -11,15 +11,13 @@ import yaml
 from sync_worker.cli.parser import build_parser
 from sync_worker.errors import ExitCode
 from sync_worker.settings.model import ALIASES, FIELDS, SECRETS, file_name_of
-from sync_worker.watch import metrics
 from tests.docs.pages import FILES_WITH_COMMANDS, PAGES, anchors, code_lines, inline_code, links, started
 from tests.docs.tables import (
     COMMANDS,
-    MONITORING,
-    README,
     ROOT,
+    SETTINGS,
+    TABLES,
     MarkerError,
-    commands_page,
     exit_codes,
     main,
     with_table,
@@ -45,42 +43,32 @@ def complaint(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return ""
 
 
-def test_tables_are_as_the_code_says() -> None:
-    """The README would print a setting, a command or an exit code that is not so (run scripts/docs)."""
-    text = README.read_text(encoding="utf-8")
-    assert with_tables(text) == text
+@pytest.mark.parametrize("path", TABLES, ids=_name)
+def test_tables_are_as_the_code_says(path: Path) -> None:
+    """A page would print a setting, a command, an exit code or a metric that is not so (run scripts/docs)."""
+    assert with_tables(path) == path.read_text(encoding="utf-8")
 
 
 def test_check_sees_a_stale_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`scripts/docs --check` would let a stale table pass, or writing would not mend it."""
-    page = tmp_path / "README.md"
-    page.write_text(README.read_text(encoding="utf-8").replace("| `SYNC_SETTLE` | `30s` |", "| `SYNC_SETTLE` | `3s` |"))
-    monkeypatch.setattr("tests.docs.tables.README", page)
+    page = tmp_path / "settings.md"
+    text = SETTINGS.read_text(encoding="utf-8")
+    page.write_text(text.replace("| `SYNC_SETTLE` | `30s` |", "| `SYNC_SETTLE` | `3s` |"))
+    monkeypatch.setattr("tests.docs.tables.TABLES", {page: TABLES[SETTINGS]})
     assert [main(["--check"]), main([]), main(["--check"]), main(["--chek"])] == [1, 0, 0, 2]
-    assert page.read_text(encoding="utf-8") == README.read_text(encoding="utf-8")
+    assert page.read_text(encoding="utf-8") == text
 
 
 def test_a_page_without_a_place_for_a_table_is_told() -> None:
     """A marker lost in an edit would silently freeze its table."""
-    text = README.read_text(encoding="utf-8")
+    text = COMMANDS.read_text(encoding="utf-8")
     with pytest.raises(MarkerError, match="exit codes"):
-        with_tables(text.replace("<!-- end: exit codes -->", ""))
+        with_table(text.replace("<!-- end: exit codes -->", ""), "exit codes", "")
 
 
 def test_every_exit_code_is_in_the_table() -> None:
     """A code would have no comment, and its line in the table no meaning."""
     assert {code for code, _ in exit_codes()} == {value for name, value in vars(ExitCode).items() if name.isupper()}
-
-
-def test_the_page_of_commands_is_as_the_code_says() -> None:
-    """docs/commands.md would lack an option, an example or an exit code (run scripts/docs)."""
-    assert COMMANDS.read_text(encoding="utf-8") == commands_page()
-
-
-def test_metrics_are_those_of_the_code() -> None:
-    """The page would name a metric that is not exported, or lack one that is."""
-    text = MONITORING.read_text(encoding="utf-8")
-    assert with_table(text, "metrics", metrics.table()) == text
 
 
 @pytest.mark.parametrize("path", PAGES, ids=_name)

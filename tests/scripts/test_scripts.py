@@ -27,6 +27,7 @@ SHELL_SCRIPTS = [
     "scripts/sbom",
     "scripts/test-packages",
     "scripts/docs",
+    "scripts/docs-site",
     "scripts/fidelity",
     "scripts/simulate",
     "scripts/mutate",
@@ -414,13 +415,17 @@ class TestOthers:
         outcome = start(ROOT / "scripts" / "test", *typed, SYNC_VENV_DEV=place)
         assert json.loads(outcome.stdout)["args"] == ["-m", "pytest", *arguments]
 
-    @pytest.mark.parametrize(("lint", "tests", "code"), [(0, 0, 0), (1, 0, 1), (0, 5, 1), (1, 1, 1)])
-    def test_either_fails_the_whole(self, tmp_path: Path, lint: int, tests: int, code: int) -> None:
-        """A failing change would pass, or the second step would be left out after the first fails."""
+    @pytest.mark.parametrize(
+        ("lint", "tests", "site", "code"), [(0, 0, 0, 0), (1, 0, 0, 1), (0, 5, 0, 1), (0, 0, 1, 1), (1, 1, 1, 1)]
+    )
+    def test_each_fails_the_whole(self, tmp_path: Path, lint: int, tests: int, site: int, code: int) -> None:
+        """A failing change would pass, or the other steps would be left out after one fails."""
         run = program(tmp_path / ".ci" / "run", (ROOT / ".ci" / "run").read_text())
         program(tmp_path / "scripts" / "lint", f"#!/bin/sh\necho looked; exit {lint}\n")
         program(tmp_path / "scripts" / "test", f"#!/bin/sh\necho tested; exit {tests}\n")
+        program(tmp_path / "scripts" / "docs-site", f"#!/bin/sh\necho built; exit {site}\n")
         outcome = start(run)
         assert outcome.returncode == code
         assert "looked" in outcome.stdout
         assert "tested" in outcome.stdout
+        assert "built" in outcome.stdout
