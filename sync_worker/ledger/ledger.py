@@ -166,6 +166,11 @@ class Ledger(Sources, CompletedIntervals, Scores, Selected, SecondReads):
         )
         return int(cursor.lastrowid or 0)
 
+    def last_delivery(self) -> int | None:
+        """Return the number of the last request that was accepted; None where there is none."""
+        ((last,),) = self.query("SELECT max(id) FROM deliveries")
+        return None if last is None else int(last)
+
     def deliveries_of(self, source_id: int, trace_id: str) -> dict[str, tuple[int, int | None]]:
         """Return when, in Unix ms, and by which request each observation of a trace was sent, by observation id."""
         rows = self.query(

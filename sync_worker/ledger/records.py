@@ -50,6 +50,19 @@ class TraceNote:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadScores:
+    """An interval of the dates of scores in which those of a selection of names were read, and taken.
+
+    `window_ms` is 0 where a backfill read all that there were. Else the live sync took those that were created no
+    longer after their date, and has forgotten what became of them.
+    """
+
+    interval: Interval
+    selection: str
+    window_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Pending:
     """How many traces are pending, and since when the oldest."""
 

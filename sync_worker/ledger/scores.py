@@ -1,4 +1,4 @@
-"""Scores: what became of each, which wait, and which intervals backfills have completed."""
+"""Scores: what became of each, and which wait."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sync_worker.intervals import Interval, merged
-from sync_worker.ledger.dead_letters import DeadLetters
+from sync_worker.intervals import Interval
 from sync_worker.ledger.history import add_to_history
 from sync_worker.ledger.lease import BACKFILL, LIVE, RETRY, lease_owner
-from sync_worker.ledger.records import DeadLetter, ScoreNote
+from sync_worker.ledger.records import DeadLetter, ReadScores, ScoreNote
+from sync_worker.ledger.score_intervals import ScoreIntervals
 from sync_worker.ledger.store import in_lists, storable
 from sync_worker.ledger.totals import EDITED_SIGNALS, SIGNALS, count
 
@@ -27,15 +27,14 @@ _UPSERT = (
     "tries = excluded.tries WHERE sent_content IS excluded.sent_content"
 )
 WAITING = "waiting"
-#: Settled, but for scores without a trace that a backfill has read: a later one brings the trace, and lists no score.
+#: Settled, and known without a note to have been taken; a backfill may still bring the trace that a score lacks.
 _FORGETTABLE = (
-    f"state NOT IN ('{WAITING}', 'rejected') AND NOT (state IN ('no_trace', 'gone') AND EXISTS (SELECT 1 FROM "
-    "score_coverage WHERE score_coverage.source_id = scores.source_id AND timestamp_ms >= from_ms AND "
-    "timestamp_ms < to_ms))"
+    f"state NOT IN ('{WAITING}', 'rejected', 'no_trace') AND EXISTS (SELECT 1 FROM score_coverage WHERE "
+    "score_coverage.source_id = scores.source_id AND timestamp_ms >= from_ms AND timestamp_ms < to_ms)"
 )
 
 
-class Scores(DeadLetters):
+class Scores(ScoreIntervals):
     """The part of the ledger about scores."""
 
     def scores(self, source_id: int, ids: Iterable[str]) -> dict[str, ScoreNote]:
@@ -97,16 +96,16 @@ class Scores(DeadLetters):
                     traces.append(trace_id)
         return found
 
-    def delivered_traces(self, source_id: int, trace_ids: Iterable[str]) -> set[str]:
-        """Return which of these traces have a span that Kelet accepted."""
-        found: set[str] = set()
+    def delivered_traces(self, source_id: int, trace_ids: Iterable[str]) -> dict[str, int]:
+        """Return which of these traces have a span that Kelet accepted, with the last delivery of each."""
+        found: dict[str, int] = {}
         for marks, part in in_lists(trace_ids):
             rows = self.query(
-                f"SELECT DISTINCT trace_id FROM sent WHERE source_id = ? AND trace_id IN ({marks}) "
-                "AND delivery IS NOT NULL",
+                f"SELECT trace_id, max(delivery) FROM sent WHERE source_id = ? AND trace_id IN ({marks}) "
+                "AND delivery IS NOT NULL GROUP BY trace_id",
                 [source_id, *part],
             )
-            found |= {trace_id for (trace_id,) in rows}
+            found |= dict(rows)
         return found
 
     def store_scores(self, source_id: int, notes: Collection[ScoreNote]) -> None:
@@ -153,9 +152,12 @@ class Scores(DeadLetters):
         return found
 
     def commit_score(
-        self, source_id: int, score_id: str, content: bytes, project: str, dead_letters: Sequence[DeadLetter]
+        self, source_id: int, score_id: str, content: bytes, project: str, rejected: Sequence[tuple[bytes, DeadLetter]]
     ) -> None:
-        """Store in one transaction that a signal was accepted, and which others are dead letters."""
+        """Store in one transaction that a signal was accepted, and which others are dead letters, with their contents.
+
+        What another run has seen edited meanwhile waits on, in its new state.
+        """
         now = self.clock.now_ms()
         with self.transaction():
             edited = self.query(
@@ -165,28 +167,34 @@ class Scores(DeadLetters):
             count(self, source_id, EDITED_SIGNALS if edited else SIGNALS, project, 1)
             add_to_history(self, source_id, now, signals=1)
             self.execute(
-                "UPDATE scores SET state = 'sent', reason = NULL, tries = 0, sent_ms = ?, sent_content = ?, "
-                "project = ?, owner = NULL WHERE source_id = ? AND score_id = ?",
-                [now, content, project, source_id, score_id],
+                "UPDATE scores SET state = CASE content WHEN ? THEN 'sent' ELSE state END, reason = NULL, tries = 0, "
+                "sent_ms = ?, sent_content = ?, project = ?, owner = NULL WHERE source_id = ? AND score_id = ?",
+                [content, now, content, project, source_id, score_id],
             )
             self._drop_score_letters(source_id, [score_id])
-            self._reject_scores(source_id, dead_letters)
+            self._reject_scores(source_id, rejected)
 
-    def reject_scores(self, source_id: int, dead_letters: Sequence[DeadLetter]) -> None:
-        """Store scores as dead letters. Raises DeadLettersFull."""
+    def reject_scores(self, source_id: int, rejected: Sequence[tuple[bytes, DeadLetter]]) -> None:
+        """Store scores as dead letters, with their contents. Raises DeadLettersFull."""
         with self.transaction():
-            self._reject_scores(source_id, dead_letters)
+            self._reject_scores(source_id, rejected)
 
-    def _reject_scores(self, source_id: int, dead_letters: Sequence[DeadLetter]) -> None:
+    def _reject_scores(self, source_id: int, rejected: Sequence[tuple[bytes, DeadLetter]]) -> None:
         self.execute_many(
-            "UPDATE scores SET state = 'rejected', reason = NULL, owner = NULL WHERE source_id = ? AND score_id = ?",
-            [(source_id, letter.score_id) for letter in dead_letters],
+            "UPDATE scores SET state = CASE content WHEN ? THEN 'rejected' ELSE state END, reason = NULL, owner = NULL "
+            "WHERE source_id = ? AND score_id = ?",
+            [(content, source_id, letter.score_id) for content, letter in rejected],
         )
-        self._add_dead_letters(dead_letters)
+        self._add_dead_letters([letter for _, letter in rejected])
 
-    def forget_scores(self, source_id: int, before_ms: int) -> int:
-        """Forget settled scores that are dated before a time in Unix ms; return how many."""
+    def forget_scores(self, source_id: int, before_ms: int, taken: ReadScores | None) -> int:
+        """Forget settled scores that are dated before a time in Unix ms; return how many.
+
+        `taken` says of those that no backfill has read that they were taken.
+        """
         with self.transaction():
+            if taken is not None:
+                self.add_read_scores(source_id, taken)
             return int(
                 self.execute(
                     f"DELETE FROM scores WHERE source_id = ? AND timestamp_ms < ? AND {_FORGETTABLE}",
@@ -194,32 +202,14 @@ class Scores(DeadLetters):
                 ).rowcount
             )
 
-    def oldest_settled_score(self, source_id: int, before_ms: int) -> int | None:
-        """Return the earliest time of a settled score before a time; None where there is none."""
-        ((oldest,),) = self.query(
-            f"SELECT min(timestamp_ms) FROM scores WHERE source_id = ? AND timestamp_ms < ? AND {_FORGETTABLE}",
-            [source_id, before_ms],
-        )
-        return None if oldest is None else int(oldest)
-
-    # Intervals that backfills have completed
-
-    def completed_scores(self, source_id: int) -> list[Interval]:
-        """Return the intervals whose scores backfills have read, merged and in order."""
-        rows = self.query("SELECT from_ms, to_ms FROM score_coverage WHERE source_id = ?", [source_id])
-        return merged(Interval(*row) for row in rows)
-
-    def commit_scores_interval(self, source_id: int, interval: Interval) -> None:
-        """Store that the scores of an interval were read."""
-        with self.transaction():
-            self.add_completed_scores(source_id, interval)
-
-    def add_completed_scores(self, source_id: int, interval: Interval) -> None:
-        """Add an interval of scores within the current transaction, merged with those that it touches."""
-        whole = merged([interval, *self.completed_scores(source_id)])
-        self.execute("DELETE FROM score_coverage WHERE source_id = ?", [source_id])
-        self.execute_many(
-            "INSERT INTO score_coverage VALUES (?, ?, ?)", [(source_id, part.start, part.end) for part in whole]
+    def has_scores_before(self, source_id: int, before_ms: int) -> bool:
+        """Whether there are settled scores that are dated before a time in Unix ms."""
+        settled = f"state NOT IN ('{WAITING}', 'rejected', 'no_trace')"
+        return bool(
+            self.query(
+                f"SELECT 1 FROM scores WHERE source_id = ? AND timestamp_ms < ? AND {settled} LIMIT 1",
+                [source_id, before_ms],
+            )
         )
 
 

@@ -94,6 +94,8 @@ SIGNALS_REJECTED_IN_A_ROW = _number("signals_rejected_in_a_row", Merge.NEVER)
 LAST_SCORE_SCAN = _number("scores")
 #: Notes of scores that are dated before it may be forgotten.
 SCORES_FORGOTTEN_BEFORE = _number("scores forgotten before", Merge.LARGER)
+#: From which date on the live sync lists scores, of which selection of names, and its longest lookback window.
+SCORES_LISTED = _object("scores listed")
 #: By id, the range and categories of score configs, and when they were asked for.
 SCORE_CONFIGS = _object("score configs", Merge.ALWAYS)
 
@@ -156,7 +158,7 @@ _OF_SOURCE: Sequence[StateKey[Any]] = (
     INTERVAL_LENGTH, ARRIVAL_DELAY, PAGE_LIMITS, REJECTED_IN_A_ROW, DELIVERY, FORGOTTEN_BEFORE, LAST_ENDED_SCAN,
     BUCKET_COUNTS, LAST_SECOND_READ, PAUSED_PROJECTS, GENERATION, SYNC_START_SETTING, UNDECIDED, ID_MAPPING,
     RULES_DIGEST, LAST_BACKFILL,
-    SIGNALS_REJECTED_IN_A_ROW, LAST_SCORE_SCAN, SCORES_FORGOTTEN_BEFORE, SCORE_CONFIGS,
+    SIGNALS_REJECTED_IN_A_ROW, LAST_SCORE_SCAN, SCORES_FORGOTTEN_BEFORE, SCORES_LISTED, SCORE_CONFIGS,
 )  # fmt: skip
 
 

@@ -254,8 +254,13 @@ def step_11(db: Database) -> None:
     db.conn.execute("CREATE INDEX scores_time ON scores (source_id, timestamp_ms)")
     db.conn.execute("CREATE INDEX scores_waiting ON scores (source_id, check_ms) WHERE state = 'waiting'")
     db.conn.execute("CREATE INDEX scores_trace ON scores (source_id, trace_id)")
-    db.table("score_coverage").create(
-        {"source_id": int, "from_ms": int, "to_ms": int}, pk=("source_id", "from_ms"), not_null={"to_ms"}
+    db.conn.execute(
+        """CREATE TABLE score_coverage (
+             source_id INTEGER NOT NULL,
+             selection TEXT NOT NULL,      -- of names: see `signals.names.Selection`
+             window_ms INTEGER NOT NULL,   -- 0: read by a backfill; else see ReadScores
+             from_ms INTEGER NOT NULL, to_ms INTEGER NOT NULL,
+             PRIMARY KEY (source_id, selection, window_ms, from_ms)) WITHOUT ROWID"""
     )
     db.conn.execute("ALTER TABLE dead_letters ADD COLUMN score_id TEXT")
     db.conn.execute("PRAGMA user_version = 11")

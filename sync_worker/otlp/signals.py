@@ -154,7 +154,8 @@ class SignalDelivery:
 
     def _accept(self, signal: EncodedSignal) -> None:
         self.backoff.success()
-        pending, self._pending = self._pending, []
+        pending = [one for one in self._pending if one.signal.score_id != signal.score_id]  # an older state of it
+        self._pending = []
         self.rejected_in_a_row = self._failing_in_a_row = 0
         self.accepted += 1
         self.sink.accept(signal, pending)

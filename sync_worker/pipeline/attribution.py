@@ -64,6 +64,8 @@ class Attributor:
             elif note.pending or trace_id not in delivered:
                 found[trace_id] = Wait("pending")
             elif context.session_id or context.root_seen:
+                if context.session_after is not None and delivered[trace_id] <= context.session_after:
+                    context = replace(context, session_id=None)  # no span that was accepted has it
                 found[trace_id] = self._decide(note, context)
         return found
 
@@ -118,7 +120,7 @@ class Attributor:
                 return Filtered(rule)
         decision = self._session.routing.decide(note, context, is_ready=True)
         project = self._session.policy.project if decision is None else decision.project
-        return Attribution(project, None if context.session_unsent else context.session_id, context.user_id)
+        return Attribution(project, context.session_id, context.user_id)
 
     def _protected(self, verdict: Attribution | Filtered) -> Attribution | Filtered:
         """Return a verdict by Langfuse's own context with the ids that redaction puts on spans."""
@@ -191,7 +193,7 @@ class Attributor:
                     for observation in observations
                     if (trace_id, observation.id) not in sent and not is_hidden(observation, context)
                 ]
-                context.session_unsent = not left
+                context.session_id = context.session_id if left else None
             has_error = any(observation.level == "ERROR" for observation in observations)
             found[trace_id] = self._protected(self._decide(note, context, has_error=has_error))
         return found

@@ -11,7 +11,7 @@ from sync_worker.pipeline.readiness import ReadinessLimits, has_ended, pending_o
 from sync_worker.pipeline.session import Session
 from sync_worker.pipeline.trace import Trace
 from sync_worker.records import Observation
-from sync_worker.spans.context import TraceContext, is_hidden
+from sync_worker.spans.context import TraceContext
 
 #: How often, and for how long, the root of an open trace is looked up, in milliseconds; what was sent of it is stored
 #: as long.
@@ -85,22 +85,21 @@ class Notes:
             pending_ms=(before.pending_ms if before is not None else None)
             or (self._session.ledger.clock.now_ms() if pending else None),
             project=None if decision is None else decision.project,
-            context=self._session.as_stored(_stored(trace, is_ready=is_ready)),
+            context=self._session.as_stored(self._dated(trace)),
             open_ms=None if before is None else before.open_ms,
             origin=None if decision is None else decision.origin,
             left_out_by=None if before is None or decision is not None else before.left_out_by,
             rules=None if before is None or decision is not None else before.rules,
         )
 
-
-def _stored(trace: Trace, *, is_ready: bool) -> TraceContext:
-    """Return the context to be stored: one whose session is on no span, where it was learnt after these were sent."""
-    context, before = trace.context, trace.note
-    if before is None or before.project is None or context.session_id is None:
-        return context
-    is_unsent = before.context.get("session_id") is None or bool(before.context.get("session_unsent"))
-    carries = is_ready and any(not is_hidden(observation, context) for observation in trace.fresh)
-    return replace(context, session_unsent=is_unsent and not carries)
+    def _dated(self, trace: Trace) -> TraceContext:
+        """Return the context, with the last delivery before its session was learnt where something was sent before."""
+        context, before = trace.context, trace.note
+        if before is None or before.project is None or context.session_id is None:
+            return context
+        if before.context.get("session_id") is not None:
+            return replace(context, session_after=before.context.get("session_after"))
+        return replace(context, session_after=self._session.ledger.last_delivery())
 
 
 def no_longer_pending(note: TraceNote) -> TraceNote:

@@ -58,19 +58,22 @@ class LedgerSignalSink:
             session.ledger.store_scores(session.source_id, [later])
         return runs
 
-    def _letters(self, rejected: Collection[RejectedSignal]) -> list[DeadLetter]:
+    def _letters(self, rejected: Collection[RejectedSignal]) -> list[tuple[bytes, DeadLetter]]:
         now = self.session.ledger.clock.now_ms()
         return [
-            DeadLetter(
-                source_id=self.session.source_id,
-                kind="score",
-                reason=one.reason,
-                made_ms=now,
-                trace_id=one.signal.trace_id,
-                status=one.status,
-                project=one.signal.project,
-                start_ms=one.signal.timestamp_ms,
-                score_id=one.signal.score_id,
+            (
+                one.signal.content,
+                DeadLetter(
+                    source_id=self.session.source_id,
+                    kind="score",
+                    reason=one.reason,
+                    made_ms=now,
+                    trace_id=one.signal.trace_id,
+                    status=one.status,
+                    project=one.signal.project,
+                    start_ms=one.signal.timestamp_ms,
+                    score_id=one.signal.score_id,
+                ),
             )
             for one in rejected
         ]

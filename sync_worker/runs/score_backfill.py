@@ -18,7 +18,7 @@ async def backfill_scores(scores: ScoreSync, whole: Interval, partitions: Sequen
     own = [whole] if partitions is None else clip(partitions, whole)
     for part in own:
         scores.revive(part)
-    completed = session.ledger.completed_scores(session.source_id)
+    completed = session.ledger.completed_scores(session.source_id, scores.settings.selection.as_text())
     for gap in [gap for part in own for gap in gaps(part, completed)]:
         end = gap.end
         while end > gap.start:
@@ -40,5 +40,6 @@ async def _backfill_part(scores: ScoreSync, interval: Interval) -> int:
             if requests >= _A_STEP and interval.start < low < interval.end:
                 break
     await scores.check_deleted(Interval(low, interval.end), listed)
-    session.ledger.commit_scores_interval(session.source_id, Interval(low, interval.end))
+    selection = scores.settings.selection.as_text()
+    session.ledger.commit_scores_interval(session.source_id, Interval(low, interval.end), selection)
     return low

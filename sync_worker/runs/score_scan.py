@@ -16,16 +16,19 @@ from typing import Any
 from sync_worker.corrected import STEP_MS
 from sync_worker.intervals import Interval
 from sync_worker.langfuse.scores import OPEN_END
+from sync_worker.ledger.records import ReadScores
 from sync_worker.ledger.state_keys import (
     LAST_SCORE_SCAN,
     SCORES_FORGOTTEN_BEFORE,
+    SCORES_LISTED,
     State,
     last_score_scan,
     running_score_scan,
 )
 from sync_worker.pipeline.plan import SCANS_PER_WINDOW
+from sync_worker.pipeline.session import Session
 from sync_worker.runs.lookback import REQUEST_SHARE
-from sync_worker.runs.score_sync import ScoreSync
+from sync_worker.runs.score_sync import ScoreSettings, ScoreSync
 
 #: How far before the last cycle's listing the next one must come, whatever it takes: scores are visible after seconds.
 _MARGIN_MS = 600_000
@@ -35,12 +38,33 @@ _MAX_CYCLE_MS = 300_000  # after an outage the backlog is not requested all at o
 _MIN_REQUESTS = 2
 
 
-def begin_scans(state: State, now: int) -> None:
-    """Note when scores were first to be listed: all windows count from there. A time in the future was wrong."""
+def begin_scans(session: Session, settings: ScoreSettings, now: int) -> None:
+    """Note when scores were first to be listed: all windows count from there. A time in the future was wrong.
+
+    Where other names or another window were asked for so far, it is noted which dates were listed by these.
+    """
+    state = session.state
     last = state.get(LAST_SCORE_SCAN)
     if last is None or last > now + STEP_MS:
+        last = now
         state.put(LAST_SCORE_SCAN, now)
-        state.save()
+    chosen = [settings.selection.as_text(), settings.deepest_ms]
+    listed = _listed(state)
+    if listed is None or listed[1:] != tuple(chosen):
+        begin = max(last - settings.deepest_ms, state.get(SCORES_FORGOTTEN_BEFORE, fresh=True) or 0)
+        with session.ledger.transaction():
+            if listed is not None and listed[0] < begin:
+                window = min(listed[2], settings.deepest_ms)
+                taken = ReadScores(Interval(listed[0], begin), listed[1], window)
+                session.ledger.add_read_scores(session.source_id, taken)
+            state.put(SCORES_LISTED, [begin, *chosen])
+    state.save()
+
+
+def _listed(state: State) -> tuple[int, str, int] | None:
+    """Return from which date on the live sync lists scores, the selection, and the longest window in milliseconds."""
+    stored: Any = state.get(SCORES_LISTED)
+    return None if stored is None else (stored[0], stored[1], stored[2])
 
 
 class ScoreScans:
@@ -157,8 +181,9 @@ def forget_scores(scores: ScoreSync, windows: Sequence[int], now: int) -> None:
         running = state.get(running_score_scan(window))
         if isinstance(running, list) and running:
             before = min(before, int(running[0]))
-    if session.ledger.oldest_settled_score(session.source_id, before) is None:
+    if not session.ledger.has_scores_before(session.source_id, before):
         return
+    listed = _listed(state)
+    taken = None if listed is None or listed[0] >= before else ReadScores(Interval(listed[0], before), *listed[1:])
     state.put(SCORES_FORGOTTEN_BEFORE, before)
-    state.save()
-    session.ledger.forget_scores(session.source_id, before)
+    session.ledger.forget_scores(session.source_id, before, taken)

@@ -15,7 +15,9 @@ from sync_worker.intervals import Interval
 from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.scores import ScorePage, ScoreReader, traces_of_session
 from sync_worker.ledger import ScoreNote
+from sync_worker.ledger.records import ReadScores
 from sync_worker.ledger.scores import WAITING
+from sync_worker.ledger.state_keys import SCORES_FORGOTTEN_BEFORE
 from sync_worker.otlp.signals import SignalDelivery
 from sync_worker.pipeline.attribution import Attributor, Filtered, Verdict, Wait
 from sync_worker.pipeline.session import Session
@@ -25,7 +27,7 @@ from sync_worker.runs.score_configs import ScoreConfigs
 from sync_worker.signals.content import content_of
 from sync_worker.signals.mapping import to_signal
 from sync_worker.signals.model import Attribution, EncodedSignal, Signal
-from sync_worker.signals.names import is_wanted, override_for
+from sync_worker.signals.names import Selection, override_for
 
 if TYPE_CHECKING:
     from sync_worker.signals.evaluation import Event
@@ -59,10 +61,14 @@ class ScoreSettings:
     with_authors: bool
     deepest_ms: int
 
+    @property
+    def selection(self) -> Selection:
+        """Which scores are sent."""
+        return Selection(self.wanted, tuple((one.match, one.skip) for one in self.overrides))
+
     def takes(self, name: str) -> bool:
         """Whether scores of this name are sent."""
-        override = override_for(name, self.overrides)
-        return is_wanted(name, self.wanted) and not (override is not None and override.skip)
+        return self.selection.takes(name)
 
 
 @dataclass(slots=True)
@@ -80,6 +86,8 @@ class ScoreSync:
     all_due: bool = False
     _sessions_left: int = _SESSIONS_AT_ONCE
     _looked_up: dict[str, Verdict] = field(default_factory=dict)
+    #: Before which date notes may be forgotten, Unix ms, and what was read of scores and by which names.
+    _read: tuple[int, list[tuple[ReadScores, Selection]]] | None = None
 
     async def take(self, page: ScorePage) -> None:
         """Process scores that were listed: note what is new or changed, and send what can be. Raises as the parts.
@@ -91,6 +99,7 @@ class ScoreSync:
         session.report.scores_unreadable += page.unreadable
         scores = {score.id: score for score in page.scores if self.settings.takes(score.name)}
         known = session.ledger.scores(session.source_id, scores)
+        scores = {one: score for one, score in scores.items() if one in known or not self._was_taken(score)}
         now = session.clock.now_ms()
         notes = {score_id: self._triage(score, known.get(score_id), now) for score_id, score in scores.items()}
         session.ledger.store_scores(
@@ -114,11 +123,11 @@ class ScoreSync:
             await self.send_again([note.score_id for note in ready[start : start + _READ_AT_ONCE]])
 
     def revive(self, interval: Interval) -> None:
-        """Have scores of an interval wait again that were given up since their trace was not there."""
+        """Have scores of an interval wait again whose trace was not there, or was left out by rules of then."""
         session = self.session
         notes = session.ledger.scores_within(session.source_id, interval)
         now = session.clock.now_ms()
-        given_up = [note for note in notes if note.state in {"no_trace", "gone"}]
+        given_up = [note for note in notes if note.state in {"no_trace", "gone"} or self._is_let_in(note)]
         again = [replace(note, state=WAITING, reason=None, check_ms=0, tries=0, seen_ms=now) for note in given_up]
         session.ledger.store_scores(session.source_id, again)
 
@@ -151,6 +160,22 @@ class ScoreSync:
         session.ledger.store_scores(session.source_id, [replace(note, state="deleted", reason=None) for note in gone])
         session.report.scores_deleted += len(gone)
 
+    def _was_taken(self, score: Score) -> bool:
+        """Whether a score of which there is no note was taken before, and is forgotten since."""
+        session = self.session
+        if self._read is None:
+            before = session.state.get(SCORES_FORGOTTEN_BEFORE, fresh=True) or 0
+            stored = session.ledger.read_scores(session.source_id)
+            self._read = before, [(read, Selection.from_text(read.selection)) for read in stored]
+        before, reads = self._read
+        since = 0 if score.created_ms is None else score.created_ms - score.timestamp_ms
+        return score.timestamp_ms < before and any(
+            read.interval.contains(score.timestamp_ms)
+            and selection.takes(score.name)
+            and (not read.window_ms or since < read.window_ms)
+            for read, selection in reads
+        )
+
     def _triage(self, score: Score, before: ScoreNote | None, now: int) -> ScoreNote:
         """Return the note of a score that was listed."""
         content = content_of(score)
@@ -175,6 +200,10 @@ class ScoreSync:
         elif before.state != "deleted":  # it waits, or is a dead letter
             return replace(before, timestamp_ms=note.timestamp_ms)
         return note
+
+    def _is_let_in(self, note: ScoreNote) -> bool:
+        """Whether a rule left a score out, and its trace was sent since."""
+        return note.state == "filtered" and self._may_go(note.trace_id, note.state)
 
     def _may_go(self, trace_id: str | None, state: str) -> bool:
         """Whether a score that was given up, or left out, may be sent now, as far as the ledger alone knows."""

@@ -43,7 +43,7 @@ async def verify_scores(scores: ScoreSync, interval: Interval | None, windows: S
     last = state.get(LAST_SCORE_SCAN)
     found = ScoreVerdict()
     lengths = [window for window in windows if state.get(last_score_scan(window)) is not None]
-    known = [*session.ledger.completed_scores(session.source_id)]
+    known = [*session.ledger.completed_scores(session.source_id, scores.settings.selection.as_text())]
     if last is not None and lengths:
         known.append(Interval(last - max(lengths), last))
     whole = interval or Interval(0, session.clock.now_ms())

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from sync_worker.configured import ScoreOverride
@@ -17,6 +19,34 @@ _FEEDBACK = re.compile(
 #: Where words of a name part: at what is no letter or digit, and before a capital letter behind a small one.
 _PARTS = re.compile(r"[\W_]+|(?<=[a-z0-9])(?=[A-Z])")
 _NO_SLUG = re.compile(r"[\W_]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which scores are sent, by their names: those that `wanted` takes and whose first override does not skip them.
+
+    `overrides` are name or glob of each, and whether it skips.
+    """
+
+    wanted: tuple[str, ...]
+    overrides: tuple[tuple[str, bool], ...] = ()
+
+    def takes(self, name: str) -> bool:
+        """Whether scores of this name are sent."""
+        skips = next((skip for match, skip in self.overrides if fnmatchcase(name, match)), False)
+        return is_wanted(name, self.wanted) and not skips
+
+    def as_text(self) -> str:
+        """Return it as it is stored; equal texts choose the same scores."""
+        skipping = [number for number, (_, skip) in enumerate(self.overrides) if skip]
+        heard = self.overrides[: skipping[-1] + 1] if skipping else ()  # what stands behind changes nothing
+        return json.dumps([self.wanted, heard], separators=(",", ":"))
+
+    @classmethod
+    def from_text(cls, text: str) -> Selection:
+        """Read back what `as_text` gave."""
+        wanted, overrides = json.loads(text)
+        return cls(tuple(wanted), tuple((match, skip) for match, skip in overrides))
 
 
 def is_wanted(name: str, patterns: Sequence[str]) -> bool:

@@ -33,7 +33,7 @@ _SESSION, _USER = ({f"attributes.{key}": key for key in keys} for keys in (SESSI
 #: Bytes of JSON that are kept of one trace. Its root is looked up again for what is over, when observations come late.
 MAX_STORED_BYTES = 8 * 1024
 #: What is remembered first: without `id_kind` nobody knows which observation's end ends the trace.
-_FIRST = ("id_kind", "session_id", "session_unsent", "user_id", "agent", "project", "trace_name", "root_name",
+_FIRST = ("id_kind", "session_id", "session_after", "user_id", "agent", "project", "trace_name", "root_name",
           "root_level", "environment", "release", "version", "public", "tags", "handed_down", "agents",
           "metadata")  # fmt: skip
 
@@ -60,7 +60,7 @@ class TraceContext:
     root_level: str | None = None
     agent: str | None = None  # of all spans, by the settings
     project: str | None = None  # the Kelet project, by the settings
-    session_unsent: bool = False  # the session was learnt after spans were sent, and none carries it
+    session_after: int | None = None  # the session was learnt after this delivery: what went before lacks it
     root_seen: bool = False
     id_kind: str = ""  # "otel" while all observations but the synthetic root have OpenTelemetry's ids, else "other"
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sync_worker.intervals import Interval
+from sync_worker.intervals import Interval, gaps
 from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.scores import score_reader
 from sync_worker.ledger import DeadLetter, SourceState
@@ -55,7 +55,7 @@ class ScoreJobs:
 
     def begin(self, now: int) -> None:
         """Start the lookback windows, Unix ms, before the first request, however the run ends."""
-        begin_scans(self.session.state, now)
+        begin_scans(self.session, self._chosen(), now)
 
     async def cycle(self) -> None:
         """Do the part of a live cycle. Raises as reader and delivery do."""
@@ -66,7 +66,7 @@ class ScoreJobs:
         try:
             limit = self.client.rate_limits.per_minute(self.session.reader.api)
             scans = ScoreScans(scores, self.windows, limit, span_ms(self.settings.interval))
-            begin_scans(self.session.state, clock.now_ms())  # responses may have made the time certain
+            begin_scans(self.session, scores.settings, clock.now_ms())  # responses may have made the time certain
             await scans.run(clock.now_ms())
             await scores.take_waiting()
         finally:
@@ -120,25 +120,20 @@ class ScoreJobs:
         """Return the scores of a trace as JSON objects: what became of each, and as Langfuse lists it now."""
         return await explain_scores(self._sync(), trace_id)
 
-    async def estimate(self, intervals: Sequence[Interval]) -> int:
-        """Return about how many scores are dated in intervals."""
-        return await estimate_scores(score_reader(self.client, self.session.reader.api), intervals)
+    async def estimate(self, interval: Interval) -> int:
+        """Return about how many scores are dated in an interval, of those that no backfill has read."""
+        completed = self.session.ledger.completed_scores(self.state.id, self._chosen().selection.as_text())
+        reader = score_reader(self.client, self.session.reader.api)
+        return await estimate_scores(reader, gaps(interval, completed))
 
     def _sync(self) -> ScoreSync:
-        session, settings = self.session, self.settings
+        session = self.session
         delivery = SignalDelivery(
             self.kelet,
             LedgerSignalSink(session, self.pauses),
             session.delivery.backoff,
             session.clock,
             rejected_in_a_row=session.state.get(SIGNALS_REJECTED_IN_A_ROW) or 0,
-        )
-        chosen = ScoreSettings(
-            wanted=settings.scores,
-            overrides=self.source.scores,
-            send_edits=settings.score_updates == "send",
-            with_authors=settings.score_authors,
-            deepest_ms=max(self.windows),
         )
         return ScoreSync(
             session,
@@ -147,8 +142,18 @@ class ScoreJobs:
             delivery,
             Attributor(session, self.coverage.of_all),
             ScoreConfigs(self.client, session.state, session.clock),
-            chosen,
+            self._chosen(),
             self.state.project_id,
+        )
+
+    def _chosen(self) -> ScoreSettings:
+        settings = self.settings
+        return ScoreSettings(
+            wanted=settings.scores,
+            overrides=self.source.scores,
+            send_edits=settings.score_updates == "send",
+            with_authors=settings.score_authors,
+            deepest_ms=max(self.windows),
         )
 
     def _finish(self, scores: ScoreSync) -> None:

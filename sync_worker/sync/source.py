@@ -263,8 +263,7 @@ class SourceSync:
         )
         if self._scores is None:
             return found
-        gaps_of_scores = due(interval.start, interval.end, self._ledger.completed_scores(self.state.id))
-        scores = await self._scores.estimate(gaps_of_scores)
+        scores = await self._scores.estimate(interval)
         return found.with_scores(scores, -(-scores // _SCORES_A_REQUEST), _SIGNALS_PER_MINUTE)
 
     async def uses_another_api(self) -> bool:

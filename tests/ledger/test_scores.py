@@ -12,6 +12,7 @@ from sync_worker.intervals import Interval
 from sync_worker.ledger import Ledger, ScoreNote, open_ledger
 from sync_worker.ledger.lease import BACKFILL, LIVE, release, take
 from sync_worker.ledger.merging import merge
+from sync_worker.ledger.records import ReadScores
 from tests.ledger.made import letter
 from tests.support.clock import VirtualClock
 
@@ -57,12 +58,21 @@ def test_only_one_run_sends_a_score(path: Path, clock: VirtualClock) -> None:
 def test_a_dead_letter_goes_when_its_score_is_accepted(ledger: Ledger) -> None:
     """It would be retried for ever."""
     ledger.store_scores(1, [_note()])
-    ledger.reject_scores(1, [letter(None, None, kind="score", score_id="s")])
-    ledger.reject_scores(1, [letter(None, None, kind="score", score_id="s", reason="later")])
+    ledger.reject_scores(1, [(A, letter(None, None, kind="score", score_id="s"))])
+    ledger.reject_scores(1, [(A, letter(None, None, kind="score", score_id="s", reason="later"))])
     assert [one.reason for one in ledger.dead_letters(1)] == ["later"]
     assert ledger.scores(1, ["s"])["s"].state == "rejected"
     ledger.commit_score(1, "s", A, "project", [])
     assert ledger.dead_letters(1) == []
+
+
+def test_an_answer_is_to_the_content_that_was_sent(ledger: Ledger) -> None:
+    """Another run has seen an edit meanwhile: noted as settled, it would be sent by nobody."""
+    for answered in ("accepted", "rejected"):
+        ledger.store_scores(1, [_note(answered, B)])
+    ledger.commit_score(1, "accepted", A, "project", [])
+    ledger.reject_scores(1, [(A, letter(None, None, kind="score", score_id="rejected"))])
+    assert {note.state for note in ledger.scores(1, ["accepted", "rejected"]).values()} == {"waiting"}
 
 
 def test_full_dead_letters_leave_the_score_waiting(ledger: Ledger) -> None:
@@ -70,16 +80,27 @@ def test_full_dead_letters_leave_the_score_waiting(ledger: Ledger) -> None:
     ledger.max_dead_letters = 0
     ledger.store_scores(1, [_note()])
     with pytest.raises(DeadLettersFull):
-        ledger.reject_scores(1, [letter(None, None, kind="score", score_id="s")])
+        ledger.reject_scores(1, [(A, letter(None, None, kind="score", score_id="s"))])
     assert ledger.scores(1, ["s"])["s"].state == "waiting"
 
 
 def test_what_waits_is_not_forgotten(ledger: Ledger) -> None:
-    """A score may wait for a backfill."""
-    ledger.store_scores(1, [_note("waits"), _note("settled", state="gone"), _note("new", time=99, state="gone")])
-    assert ledger.oldest_settled_score(1, 50) == 10
-    assert ledger.forget_scores(1, 50) == 1
-    assert set(ledger.scores(1, ["waits", "settled", "new"])) == {"waits", "new"}
+    """A score may wait for a backfill that brings its trace."""
+    states = {"waits": "waiting", "settled": "gone", "no_trace": "no_trace"}
+    ledger.store_scores(1, [_note(name, state=state) for name, state in states.items()])
+    ledger.store_scores(1, [_note("new", time=99, state="gone")])
+    assert ledger.has_scores_before(1, 50)
+    assert ledger.forget_scores(1, 50, ReadScores(Interval(0, 50), "all", 40)) == 1
+    assert set(ledger.scores(1, [*states, "new"])) == {"waits", "no_trace", "new"}
+
+
+def test_what_is_forgotten_is_known_to_be_taken(ledger: Ledger) -> None:
+    """A live sync forgets what a backfill has sent of an interval that it has yet to read to its end."""
+    ledger.store_scores(1, [_note("live", time=30, state="gone"), _note("backfill", state="gone")])
+    assert ledger.forget_scores(1, 50, ReadScores(Interval(20, 50), "all", 40)) == 1
+    assert set(ledger.scores(1, ["live", "backfill"])) == {"backfill"}
+    ledger.commit_scores_interval(1, Interval(0, 20), "all")
+    assert ledger.forget_scores(1, 50, None) == 1
 
 
 def test_scores_of_shards_are_merged(tmp_path: Path, clock: VirtualClock) -> None:
@@ -90,8 +111,9 @@ def test_scores_of_shards_are_merged(tmp_path: Path, clock: VirtualClock) -> Non
     own.store_scores(1, [_note("both"), _note("own")])
     other.store_scores(1, [_note("both"), _note("other")])
     other.commit_score(1, "both", A, "project", [])
-    other.commit_scores_interval(1, Interval(10, 20))
-    own.commit_scores_interval(1, Interval(20, 30))
+    other.commit_scores_interval(1, Interval(10, 20), "all")
+    own.commit_scores_interval(1, Interval(20, 30), "all")
+    other.commit_scores_interval(1, Interval(0, 10), "some")
     for _ in range(2):
         merge(own, other)
     found = own.scores(1, ["both", "own", "other"])
@@ -100,6 +122,7 @@ def test_scores_of_shards_are_merged(tmp_path: Path, clock: VirtualClock) -> Non
     }  # fmt: skip
     assert found["both"] == replace(_note("both"), state="sent", sent_ms=found["both"].sent_ms, sent_content=A,
                                     project="project")  # fmt: skip
-    assert own.completed_scores(1) == [Interval(10, 30)]
+    assert own.completed_scores(1, "all") == [Interval(10, 30)]
+    assert own.completed_scores(1, "some") == [Interval(0, 10)]
     own.close()
     other.close()

@@ -39,14 +39,14 @@ class SignalChecks:
         commit_score = ledger.commit_score
 
         def commit(
-            source_id: int, score_id: str, content: bytes, project: str, dead_letters: Sequence[DeadLetter]
+            source_id: int, score_id: str, content: bytes, project: str, rejected: Sequence[tuple[bytes, DeadLetter]]
         ) -> None:
             label = (score_id, content.hex())
             if not any(arrival.label == label for arrival in self._kelet.signals.arrivals):
                 self._wrong.append(f"the signal of {score_id} was noted as accepted and has not arrived")
             failed = self._weather.disk_failed
             try:
-                commit_score(source_id, score_id, content, project, dead_letters)
+                commit_score(source_id, score_id, content, project, rejected)
             finally:
                 if not self._weather.dead and self._weather.disk_failed > failed:
                     self._kelet.signals.lose(role)

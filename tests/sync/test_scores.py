@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,9 +13,10 @@ from sync_worker.ledger import open_ledger
 from sync_worker.spans.ids import otlp_span_id, otlp_trace_id
 from sync_worker.times import moment_ms
 from tests.support.faults import drop, status
-from tests.support.rows import NOON
+from tests.support.rows import NOON, iso
 from tests.sync.conftest import MakeWorld
 from tests.sync.scored import SESSION, answer_signals, once, score_on, scored_world, signals_of, trace_with_session
+from tests.sync.world import World
 
 HOUR = 3_600_000
 
@@ -468,3 +470,44 @@ def test_windows_begin_with_the_first_try_not_with_the_first_that_works(make_wor
     world.langfuse.scores.put(score_on(rows[0], 1, 60.0))
     once(world)
     assert len(signals_of(world, 1)) == 1
+
+
+def _days_of_cycles(world: World, days: int) -> None:
+    for _ in range(4 * days):
+        world.clock.advance(21_600)
+        once(world)
+
+
+def test_a_backfill_knows_what_the_live_sync_sent_and_forgot(make_world: MakeWorld) -> None:
+    """Signals have no ids: Kelet would count each score twice."""
+    rows = trace_with_session()
+    world = scored_world(make_world, rows, SYNC_SCORE_HORIZONS="1h,1d")
+    given = NOON + timedelta(days=5)
+    world.langfuse.scores.put(score_on(rows[0], 1, 60.0))
+    _days_of_cycles(world, 6)
+    assert world.program_json("status")[1]["sources"][0]["scores"]["sent"] == 0  # it is forgotten
+    world.langfuse.scores.put(score_on(rows[0], 2, 60.0, createdAt=iso(given)))
+    _days_of_cycles(world, 2)
+    assert len(signals_of(world, 2)) == 0  # too late for the live sync
+    report, code = world.backfill(moment_ms(NOON) - HOUR, moment_ms(NOON) + HOUR)
+    assert (report.error, code) == (None, ExitCode.OK)
+    assert [len(signals_of(world, number)) for number in (1, 2)] == [1, 1]
+
+
+def test_names_that_are_wanted_later_come_by_a_backfill(make_world: MakeWorld) -> None:
+    """The interval counts as read, though not for these."""
+    rows = trace_with_session()
+    world = scored_world(make_world, rows, SYNC_SCORES="csat", SYNC_SCORE_HORIZONS="1h,1d")
+    world.langfuse.scores.put(score_on(rows[0], 1, 60.0, name="csat"), score_on(rows[0], 2, 60.0, name="quality"))
+    world.langfuse.scores.put(score_on(rows[0], 3, -7 * 86_400.0, name="csat"))
+    world.langfuse.scores.put(score_on(rows[0], 4, -7 * 86_400.0, name="quality"))
+    whole = moment_ms(NOON) - 8 * 86_400_000, moment_ms(NOON) + HOUR
+    once(world)
+    world.backfill(*whole)
+    _days_of_cycles(world, 3)
+    world.environ["SYNC_SCORES"] = "true"
+    once(world)
+    _days_of_cycles(world, 1)
+    report, code = world.backfill(*whole)
+    assert (report.error, code) == (None, ExitCode.OK)
+    assert [len(signals_of(world, number)) for number in (1, 2, 3, 4)] == [1, 1, 1, 1]

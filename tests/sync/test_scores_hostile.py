@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from sync_worker.redaction.redactor import MAX_TEXT
 from sync_worker.times import moment_ms
 from tests.support import faults
 from tests.support.faults import status
-from tests.support.rows import NOON
+from tests.support.rows import NOON, score, trace
 from tests.sync.conftest import MakeWorld
 from tests.sync.scored import SESSION, once, score_on, scored_world, signals_of, trace_with_session
 
@@ -171,10 +172,11 @@ def test_a_score_of_the_future_hides_no_other(make_world: MakeWorld) -> None:
 
 def test_a_kill_repeats_the_signal_in_flight_at_most(make_world: MakeWorld) -> None:
     """A `kill -9` loses a signal, or repeats one that was answered."""
-    rows = trace_with_session()
-    made = scored_world(make_world, rows, SYNC_START="2026-11-20T00:00:00Z")
+    begun = datetime.now(UTC) - timedelta(hours=1)  # a process goes by the clock of this machine
+    rows = trace(2, start=begun, seconds=5.0, session=SESSION)
+    made = scored_world(make_world, rows)
     count = 14
-    made.langfuse.scores.put(*(score_on(rows[0], number, number) for number in range(count)))
+    made.langfuse.scores.put(*(score(number, rows[0]["traceId"], begun) for number in range(count)))
     made.kelet.script = lambda request: faults.slow(0.15) if request.path.endswith("/signal") else None
     kills = 0
     for wanted in (1, 4, 7, 10):
@@ -235,3 +237,19 @@ def test_a_backfill_takes_up_scores_that_were_given_up(make_world: MakeWorld) ->
     assert world.program_json("status")[1]["sources"][0]["scores"]["no_trace"] == 1
     report, code = world.backfill(interval.start, interval.end)
     assert (report.error, code, len(signals_of(world, 1))) == (None, ExitCode.OK, 1)
+
+
+def test_a_session_that_only_a_rejected_span_has_is_on_no_signal(make_world: MakeWorld) -> None:
+    """The child that says it comes late, and Kelet takes it not: nothing at Kelet is of that session."""
+    root, child = trace(1, start=NOON, seconds=5.0)
+    world = scored_world(make_world, [root], SYNC_LATE_HORIZONS="2h,4h", SYNC_COMPRESSION="none")
+    once(world)
+    world.langfuse.rows.add(child | {"sessionId": "session-late"})
+    world.kelet.script = lambda request: status(400) if b"session-late" in request.body else None
+    world.clock.advance(600)
+    assert world.once()[1] == ExitCode.DEAD_LETTERS
+    world.langfuse.scores.put(score_on(root, 1, 3600.0))
+    world.clock.advance(60)
+    once(world)
+    (signal,) = signals_of(world, 1)
+    assert signal.content["session_id"] == root["traceId"]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sync_worker.intervals import Interval
 from sync_worker.ledger.ledger import Ledger
-from sync_worker.ledger.records import DeadLetter
+from sync_worker.ledger.records import DeadLetter, ReadScores
 from sync_worker.ledger.scores import SCORE_COLUMNS
 from sync_worker.ledger.store import SENT_COLUMNS
 
@@ -90,9 +90,11 @@ def take_scores(pair: Pair) -> None:
         "sent_content = excluded.sent_content, project = excluded.project "
         "WHERE coalesce(excluded.sent_ms, 0) > coalesce(sent_ms, 0)"
     )
-    rows = pair.ledger.query("SELECT from_ms, to_ms FROM other.score_coverage WHERE source_id = ?", [pair.other])
-    for start, end in rows:
-        pair.ledger.add_completed_scores(pair.own, Interval(start, end))
+    rows = pair.ledger.query(
+        "SELECT from_ms, to_ms, selection, window_ms FROM other.score_coverage WHERE source_id = ?", [pair.other]
+    )
+    for start, end, selection, window in rows:
+        pair.ledger.add_read_scores(pair.own, ReadScores(Interval(start, end), selection, window))
 
 
 def take_traces(pair: Pair, *, pending: bool) -> None:
