@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from sync_worker.clock import Clock
@@ -49,6 +50,16 @@ class Backoff:
     def remaining(self) -> float | None:
         """Seconds until the retry deadline; None means no limit."""
         return None if self._max_elapsed is None else self._max_elapsed - self.elapsed
+
+    @contextmanager
+    def limited(self, seconds: float) -> Iterator[None]:
+        """Give up after so many seconds of an outage within, where there is no limit."""
+        before = self._max_elapsed
+        self._max_elapsed = seconds if before is None else before
+        try:
+            yield
+        finally:
+            self._max_elapsed = before
 
     def success(self) -> None:
         """Record a success: the outage, if there was one, is over."""

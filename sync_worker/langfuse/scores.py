@@ -13,9 +13,16 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import quote
 
-from sync_worker.errors import CredentialsRejected, SourcePaused, TransientError
+from sync_worker.errors import CredentialsRejected, RecordRejected, SourcePaused, TransientError
 from sync_worker.intervals import Interval
-from sync_worker.langfuse.client import Answer, EndpointMissing, LangfuseClient, PageTooHeavy
+from sync_worker.langfuse.client import (
+    Answer,
+    EndpointMissing,
+    LangfuseClient,
+    PageTooHeavy,
+    RequestRejected,
+    ServerError,
+)
 from sync_worker.langfuse.page_size import PageSize
 from sync_worker.langfuse.score_records import parse_config, parse_scores, parse_v2, parse_v3
 from sync_worker.langfuse.shrinking import fetch_fitting
@@ -35,11 +42,17 @@ _FIELDS = "core,details,subject,annotation"
 _SIZES = (100, 97, 89)  # percent of what the server bears
 #: Small pages leave out more: walks over them until all was seen.
 _TRIES_OF_SMALL_PAGES = 24
+#: Failures of the server at one config before the scores that name it are left for later.
+_CONFIG_TRIES = 3
 #: The end of an interval that has none, Unix ms.
 OPEN_END = 2**53
 _EVER = Interval(0, OPEN_END)
 
 log = logging.getLogger(__name__)
+
+
+class ConfigNotServed(Exception):
+    """The server fails at the config of a score, and may serve all else."""
 
 
 @dataclass(slots=True)
@@ -266,13 +279,32 @@ async def _attempt(client: LangfuseClient, path: str, params: Mapping[str, str])
 
 
 async def fetch_config(client: LangfuseClient, config_id: str) -> ScoreConfig | None:
-    """Return a config; None where the project has none of that id, which says nothing of the server."""
+    """Return a config; None where there is none of that id, or none that can be understood.
+
+    Raises ConfigNotServed where the server fails at it, and as the client does.
+    """
     path = CONFIG_PATH + quote(langfuse_id(config_id), safe="")
-    try:
-        answer = await client.backoff.retry(lambda: _attempt(client, path, {}))
-    except EndpointMissing:
-        return None
-    return parse_config(answer.body)
+    failures = 0
+    while True:
+        client.clock.check()
+        await client.backoff.ready()
+        try:
+            answer = await _attempt(client, path, {})
+        except (EndpointMissing, RequestRejected):
+            return None
+        except (ServerError, PageTooHeavy) as error:
+            failures += 1
+            if failures >= _CONFIG_TRIES:
+                raise ConfigNotServed(str(error)) from error
+            await client.backoff.wait(error)
+        except TransientError as error:
+            await client.backoff.wait(error)
+        else:
+            client.backoff.success()
+            try:
+                return parse_config(answer.body)
+            except RecordRejected:
+                return None
 
 
 async def traces_of_session(client: LangfuseClient, api: Api, session_id: str, now_ms: int) -> list[tuple[str, int]]:

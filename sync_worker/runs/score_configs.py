@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from sync_worker.clock import Clock
 from sync_worker.langfuse.client import LangfuseClient
-from sync_worker.langfuse.scores import fetch_config
+from sync_worker.langfuse.scores import ConfigNotServed, fetch_config
 from sync_worker.ledger.state_keys import SCORE_CONFIGS, State
 from sync_worker.records import ScoreConfig
 
@@ -21,14 +21,21 @@ class ScoreConfigs:
         self._client = client
         self._state = state
         self._clock = clock
+        self._not_served: dict[str, ConfigNotServed] = {}  # in this run
 
     async def of(self, config_id: str) -> ScoreConfig | None:
-        """Return a config; None where the project has none of that id. Raises as the client does."""
+        """Return a config; None where the project has none of that id. Raises as `fetch_config`."""
+        if config_id in self._not_served:
+            raise self._not_served[config_id]
         stored = dict(self._state.get(SCORE_CONFIGS) or {})
         now = self._clock.now_ms()
         known = stored.get(config_id)
         if not isinstance(known, dict) or not 0 <= now - known.get("at", 0) < _MAX_AGE_MS:
-            found = await fetch_config(self._client, config_id)
+            try:
+                found = await fetch_config(self._client, config_id)
+            except ConfigNotServed as error:
+                self._not_served[config_id] = error
+                raise
             known = {"at": now, "config": None if found is None else asdict(found)}
             stored.pop(config_id, None)
             stored[config_id] = known

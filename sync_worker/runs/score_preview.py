@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sync_worker.intervals import Interval
+from sync_worker.langfuse.scores import ConfigNotServed
 from sync_worker.pipeline.attribution import Filtered, Wait
 from sync_worker.records import Score
 from sync_worker.redaction.protection import RedactionFailed
@@ -112,6 +113,9 @@ async def _add(scores: ScoreSync, score: Score, found: dict[tuple[str, str, str]
             )  # fmt: skip
     try:
         signal = await scores.signal_of(score, attribution)
+    except ConfigNotServed:
+        one.unrated += 1
+        return
     except RedactionFailed:
         one.unredactable += 1
         return

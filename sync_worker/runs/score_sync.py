@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from sync_worker.configured import ScoreOverride
 from sync_worker.intervals import Interval
 from sync_worker.langfuse.client import LangfuseClient
-from sync_worker.langfuse.scores import ScorePage, ScoreReader, traces_of_session
+from sync_worker.langfuse.scores import ConfigNotServed, ScorePage, ScoreReader, traces_of_session
 from sync_worker.ledger import ScoreNote
 from sync_worker.ledger.records import ReadScores
 from sync_worker.ledger.scores import WAITING
@@ -43,7 +43,7 @@ _SESSIONS_AT_ONCE = 10
 _TRACES_OF_SESSION = 20
 #: Waits for the next look, in milliseconds, by reason, and the longest; each look-up at Langfuse doubles it.
 _SOON_MS = 30_000
-_LOOK_UP_MS = {"not_synced": 60_000, "no_trace": 600_000, "not_found": 60_000, "failing": 60_000}
+_LOOK_UP_MS = {"not_synced": 60_000, "no_trace": 600_000, "not_found": 60_000, "no_config": 60_000}
 _LONGEST_MS = 6 * 3_600_000
 #: Keys of the metadata of a signal whose values are ids: two must not become one.
 _IDENTIFIERS = frozenset(
@@ -232,6 +232,10 @@ class ScoreSync:
                     session.report.notes["scores that cannot be redacted"] += 1
                     self._postpone(note)
                     continue
+                except ConfigNotServed:
+                    session.report.notes["scores whose config Langfuse does not serve"] += 1
+                    self._postpone(note, "no_config")
+                    continue
                 encoded = EncodedSignal(
                     note.score_id, note.content, note.timestamp_ms, note.trace_id, verdict.project, body
                 )
@@ -241,7 +245,7 @@ class ScoreSync:
     async def body_of(self, score: Score, attribution: Attribution, supersedes: bytes | None = None) -> bytes:
         """Return the body of the request for a score: a signal, or a log event for a target that takes none.
 
-        Raises RedactionFailed, and as the client where a config is asked for.
+        Raises RedactionFailed, ConfigNotServed, and as the client where a config is asked for.
         """
         preset = self.delivery.client.target.preset
         if preset.takes_signals:
@@ -301,14 +305,19 @@ class ScoreSync:
             metadata=metadata,
         )
 
-    def _postpone(self, note: ScoreNote) -> None:
-        """Look again later at a score that was not delivered: its lane is closed, or Kelet fails at it."""
+    def _postpone(self, note: ScoreNote, reason: str | None = None) -> None:
+        """Look again later at a score that was not delivered: its lane is closed, or Kelet fails at it.
+
+        With a `reason` less often each time.
+        """
         found = self.session.ledger.scores(self.session.source_id, [note.score_id])
         now = self.session.clock.now_ms()
-        self.session.ledger.store_scores(
-            self.session.source_id,
-            [replace(one, reason=one.reason or "pending", check_ms=now + _SOON_MS) for one in found.values()],
-        )
+        later: list[ScoreNote] = []
+        for one in found.values():
+            tries = one.tries + 1 if reason is not None and reason == one.reason else one.tries
+            wait = _SOON_MS if reason is None else min(_LONGEST_MS, _LOOK_UP_MS[reason] << min(tries, 12))
+            later.append(replace(one, reason=reason or one.reason or "pending", tries=tries, check_ms=now + wait))
+        self.session.ledger.store_scores(self.session.source_id, later)
 
     async def _verdicts(self, notes: Sequence[ScoreNote]) -> dict[str, Verdict]:
         """Return where each score belongs, or why it waits, by its id."""

@@ -34,6 +34,9 @@ from sync_worker.runs.score_verify import ScoreVerdict, verify_scores
 from sync_worker.settings import Settings, Source
 from sync_worker.times import span_ms
 
+#: An outage of scores or signals alone holds up the next cycle's spans for so long at most.
+_OUTAGE_SECONDS = 120.0
+
 
 @dataclass(frozen=True, slots=True)
 class ScoreJobs:
@@ -62,7 +65,11 @@ class ScoreJobs:
         clock = self.session.clock
         if not clock.is_certain:
             return
-        scores = self._sync()
+        with self.client.backoff.limited(_OUTAGE_SECONDS), self.session.delivery.backoff.limited(_OUTAGE_SECONDS):
+            await self._cycle()
+
+    async def _cycle(self) -> None:
+        clock, scores = self.session.clock, self._sync()
         try:
             limit = self.client.rate_limits.per_minute(self.session.reader.api)
             scans = ScoreScans(scores, self.windows, limit, span_ms(self.settings.interval))

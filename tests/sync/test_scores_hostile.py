@@ -253,3 +253,58 @@ def test_a_session_that_only_a_rejected_span_has_is_on_no_signal(make_world: Mak
     once(world)
     (signal,) = signals_of(world, 1)
     assert signal.content["session_id"] == root["traceId"]
+
+
+@pytest.mark.parametrize("side", ["Langfuse", "Kelet"])
+def test_an_outage_of_scores_alone_stops_no_spans_of_a_long_run(make_world: MakeWorld, side: str) -> None:
+    """`run` retries without end: it would never come to the next cycle."""
+    rows = trace_with_session()
+    world = scored_world(make_world, rows)
+    world.langfuse.scores.put(score_on(rows[0], 1))
+    if side == "Langfuse":
+        world.langfuse.script = lambda request: status(503) if "scores" in request.path else None
+    else:
+        world.kelet.script = lambda request: status(503) if request.path.endswith("/signal") else None
+    report, code = world.once(patience=None)
+    more = trace_with_session(3600.0)
+    world.langfuse.rows.add(*more)
+    world.clock.advance(60)
+    report, code = world.once(patience=None)
+    assert (code, len(world.kelet.spans)) == (ExitCode.TRANSIENT, len(rows) + len(more)), report.error
+    world.langfuse.script = world.kelet.script = None
+    world.clock.advance(60)
+    once(world)
+    assert len(signals_of(world, 1)) == 1
+
+
+@pytest.mark.parametrize(
+    ("reply", "score"),
+    [
+        (status(500), None),
+        (status(400), "none"),
+        (json_reply(200, []), "none"),
+        (json_reply(200, {"minValue": "1", "maxValue": True, "categories": {"a": 1}}), "none"),
+        (json_reply(200, {"minValue": 5, "maxValue": 1}), "none"),
+        (json_reply(200, {"minValue": 0, "maxValue": 10, "categories": [7, {"label": 1}]}), 0.7),
+    ],
+    ids=["500", "400", "a list", "wrong types", "upside down", "odd categories"],
+)
+def test_an_odd_config_holds_up_no_other_score(make_world: MakeWorld, reply: Reply, score: Any) -> None:
+    """What has no range that can be read goes without a score; what the server may yet tell is waited for."""
+    rows = trace_with_session()
+    world = scored_world(make_world, rows)
+    world.langfuse.scores.put(score_on(rows[0], 1, 1.0, configId="odd", value=7), score_on(rows[0], 2, 2.0))
+    world.langfuse.script = lambda request: reply if "score-configs" in request.path else None
+    report = once(world)
+    assert len(signals_of(world, 2)) == 1
+    if score is not None:
+        (one,) = signals_of(world, 1)
+        assert one.content.get("score", "none") == score
+        return
+    assert (signals_of(world, 1), report.scores_waiting) == ([], 1)
+    assert world.program_json("status")[1]["sources"][0]["scores"]["waiting_for"] == {"no_config": 1}
+    world.langfuse.script = None
+    world.langfuse.scores.configs["odd"] = {"id": "odd", "minValue": 0, "maxValue": 10, "categories": None}
+    world.clock.advance(600)
+    once(world)
+    assert signals_of(world, 1)[0].content["score"] == 0.7

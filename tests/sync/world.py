@@ -57,8 +57,8 @@ class World:
         """Where the state file is."""
         return Path(self.environ["SYNC_STATE_PATH"])
 
-    def once(self, patience: float = 60.0) -> tuple[SourceReport, int]:
-        """Do one live cycle in this process, by the virtual clock."""
+    def once(self, patience: float | None = 60.0) -> tuple[SourceReport, int]:
+        """Do one live cycle in this process, by the virtual clock; without `patience`, as `run` does."""
         return self._run(lambda engine, source: engine.live(source), patience, LIVE)
 
     def cycles(self, seconds: float, every: float = 60.0) -> int:
@@ -104,7 +104,7 @@ class World:
         return self.folder / f"shard-{shard.index}-{shard.of}.db"
 
     def _run(
-        self, work: Any, patience: float, role: str, state: Path | None = None, parts: int = 1
+        self, work: Any, patience: float | None, role: str, state: Path | None = None, parts: int = 1
     ) -> tuple[SourceReport, int]:
         settings = self.settings()
         ledger = open_ledger(state or settings.state_path, self.clock)
