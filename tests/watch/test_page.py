@@ -396,6 +396,22 @@ def test_a_real_sync_is_on_it(make_world: MakeWorld) -> None:
     assert of_source(source, found.now_ms) == []
 
 
+def test_a_long_way_is_seen_to_get_shorter(make_world: MakeWorld) -> None:
+    """A first sync of hours would look like one that falls further behind, until it ends."""
+    made = make_world(trace(1, start=0.0, seconds=5.0), SYNC_START="300d")
+    seen: list[Any] = []
+
+    def look(_: object) -> None:
+        with open_to_read(made.state, made.clock, time.monotonic() + 60) as reading:
+            seen.append(reading.query("SELECT max(watermark_ms) FROM history")[0][0])
+
+    made.langfuse.script = look
+    made.once()
+    noted = [mark for mark in seen if mark is not None]
+    assert len(set(noted)) > 1
+    assert noted == sorted(noted)
+
+
 def test_where_there_is_nothing_to_read(make_world: MakeWorld) -> None:
     """Somebody would get an error of the program, or wait, where the page should say what is wrong."""
     made = make_world([])

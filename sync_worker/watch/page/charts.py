@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from sync_worker.intervals import Interval, clip, merged
 from sync_worker.watch.page.html import Child, Markup, element, join
 
+#: Kinds of intervals that are hatched, with the pattern.
+_HATCHED = {"gap": "url(#gap)", "backfilled": "url(#backfilled)"}
 #: Height of a chart, and of a time line, whose width is `_WIDE`.
 _HIGH, _BAR, _WIDE = 60, 20, 1000
 #: What is narrower would not be seen.
@@ -103,15 +105,22 @@ def timeline(
     """Return a time line with intervals of several kinds, the later kinds on top; short ones are widened to be seen."""
     drawn: list[Child] = []
     for kind, intervals in parts:
-        fill = f"url(#{kind})" if kind in {"gap", "backfilled"} else None
         for one in _blurred(clip(intervals, whole), whole.length // _WIDE * 2):
             left = (one.start - whole.start) * _WIDE / max(whole.length, 1)
             width = max(_NARROWEST, one.length * _WIDE / max(whole.length, 1))
             drawn.append(
                 element("rect", x=round(min(left, _WIDE - width), 1), y=0, width=round(width, 1), height=_BAR,
-                        class_=f"is-{kind}", fill=fill)
+                        class_=f"is-{kind}", fill=_HATCHED.get(kind))
             )  # fmt: skip
     return _drawing(key, title, words, _WIDE, _BAR, *drawn)
+
+
+def swatch(kind: str) -> Markup:
+    """Return how intervals of a kind are drawn on a time line, for its key."""
+    return element(
+        "svg", element("rect", width=26, height=14, class_=f"is-{kind}", fill=_HATCHED.get(kind)),
+        viewBox="0 0 26 14", aria_hidden="true", focusable="false",
+    )  # fmt: skip
 
 
 def meter(share: float) -> Markup:

@@ -18,6 +18,8 @@ _MOST_GAPS, _MOST_GROUPS = 6, 12
 _DAY_MS = 86_400_000
 _ANY_KIND = ("kept with its reason", "sync-worker dead-letters list")
 
+#: What is on a time line.
+_KEY = (("live", "live sync"), ("backfilled", "backfilled"), ("gap", "gap"), ("none", "not synced"))
 #: Of each level what is said, and the mark before it: neither is told by its colour alone.
 LABELS: dict[Level, tuple[str, str]] = {
     "ok": ("✓", "in order"),
@@ -225,22 +227,18 @@ def _times(key: str, source: SourceView, now_ms: int) -> Child:
         for gap in source.gaps[:_MOST_GAPS]
     ]
     left = len(source.gaps) - len(gaps)
-    kinds: list[tuple[str, str]] = [("live", "live sync"), ("backfilled", "backfilled"), ("gap", "gap")]
+    backfilled = duration(sum(one.length for one in source.backfilled) / 1000)
+    spoken = f"{words}; backfilled: {backfilled}; the last {duration(lag / 1000)} are not read yet."
     return element(
         "figure",
         element("figcaption", element("b", "Synced time"), ", from ", moment(whole.start), f" to now: {words}"),
         charts.timeline(
-            f"{key}-times", "What is synced, by time", f"{words}; the last {duration(lag / 1000)} are not read yet.",
-            whole, [("backfilled", source.backfilled), ("live", source.live), ("gap", source.gaps)],
+            f"{key}-times", "What is synced, by time", spoken, whole,
+            [("backfilled", source.backfilled), ("live", source.live), ("gap", source.gaps)],
         ),
         element("div", element("span", moment(whole.start)), element("span", "now"), class_="axis", aria_hidden="true"),
-        element("ul", join(
-            element("li", element(
-                "svg", element("rect", width=26, height=14, class_=f"is-{kind}",
-                               fill=None if kind == "live" else f"url(#{kind})"),
-                viewBox="0 0 26 14", aria_hidden="true", focusable="false"), word)
-            for kind, word in kinds
-        ), class_="key", aria_hidden="true"),
+        element("ul", join(element("li", charts.swatch(kind), word) for kind, word in _KEY), class_="key",
+                aria_hidden="true"),
         element("ul", join(gaps), element("li", f"and {left:,} more") if left else None, class_="plain small gaps")
         if gaps else None,
     )  # fmt: skip

@@ -87,7 +87,7 @@ figcaption b{color:var(--text);font-weight:600}
 .backfilled-ground{fill:var(--area)}.backfilled-line{stroke:var(--bar);stroke-width:1.5}
 .is-live{fill:var(--synced)}
 .is-gap{stroke:var(--gap);stroke-width:1;vector-effect:non-scaling-stroke}
-.is-due{fill:var(--card)}
+.is-none{fill:var(--card)}
 .meter{width:100%;max-width:14rem;height:.5rem;display:block;margin:.2rem 0;border-radius:.25rem}
 .meter-ground{fill:var(--line)}.meter-filled{fill:var(--bar)}
 .key{display:flex;flex-wrap:wrap;gap:.1rem 1.1rem;list-style:none;padding:0;margin:.3rem 0;font-size:.85rem;
