@@ -331,9 +331,14 @@ def _add_dead_letters(subparsers: _Subparsers) -> None:
 
 def _add_state(subparsers: _Subparsers) -> None:
     parser = subparsers.add_parser(
-        "state", help="merge state files; decide about a copy, or about a project that moved"
+        "state", help="copy or merge state files; decide about a copy, or about a project that moved"
     )
-    verbs = parser.add_subparsers(metavar="merge|confirm|adopt|separate", required=True)
+    verbs = parser.add_subparsers(metavar="backup|merge|confirm|adopt|separate", required=True)
+    verb = verbs.add_parser("backup", help="copy the state file, beside a running worker too; the copy is checked")
+    verb.add_argument("file", metavar="FILE", help="where the copy is made")
+    verb.add_argument("--force", action="store_true", help="replace FILE where it exists")
+    _add_common_options(verb)
+    _runs(verb, "state", "run_backup")
     verb = verbs.add_parser("merge", help="merge other state files into this one; repeating it changes nothing")
     verb.add_argument("files", nargs="+", metavar="FILE", help="the state file of a shard")
     verb.add_argument(

@@ -162,6 +162,13 @@ _COMMANDS: Final[Mapping[str, Reference]] = {
         (("dead-letters drop 3", "it is not sent, ever"),),
         "they are deleted", _OFFLINE,
     ),
+    "state backup": Reference(
+        (
+            ("state backup /var/backups/sync-state.db", "beside a running worker; the copy is checked"),
+            ("state backup sync-state.backup.db --force", "every night, in place of the last one"),
+        ),
+        "the copy is there, checked", _OFFLINE,
+    ),
     "state merge": Reference(
         (("state merge shard-0.db shard-1.db", "after a sharded backfill"),),
         "the files are merged", (*_OFFLINE, ExitCode.LEASE),

@@ -7,6 +7,7 @@ write-ahead log does not work, since it needs shared memory; there the rollback 
 
 from __future__ import annotations
 
+import logging
 import shlex
 import sqlite3
 import struct
@@ -27,6 +28,8 @@ from sync_worker.ledger.sqlite_errors import damaged, not_sqlite, translated_err
 BUSY_TIMEOUT = 30.0
 _MAGIC = b"SQLite format 3\x00"
 _HEADER_BYTES = 100
+
+log = logging.getLogger(__name__)
 
 
 def open_ledger(
@@ -180,16 +183,26 @@ def _migrate(path: Path, connection: sqlite3.Connection, clock: Clock, busy_time
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     is_new = version == 0
     if version < SCHEMA_VERSION:
-        from sync_worker.ledger.steps import migrate  # noqa: PLC0415 - with its libraries, which no other start needs
+        # With their libraries, which no other start needs.
+        from sync_worker.ledger.backup import back_up_before_migration, drop_old_copies  # noqa: PLC0415
+        from sync_worker.ledger.steps import migrate  # noqa: PLC0415
 
         connection.execute("BEGIN IMMEDIATE")  # two first starts at once: the second finds the steps done
         try:
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if 0 < version < SCHEMA_VERSION and connection.execute("PRAGMA database_list").fetchone()[2]:
+                made = back_up_before_migration(path, version, busy_timeout)
+                log.info(
+                    "the state file %s is brought from schema %d to %d; %s is a copy from before, %.1f MiB",
+                    path, version, SCHEMA_VERSION, made.path, made.size_bytes / 2**20, extra={"action": "state"},
+                )  # fmt: skip
             migrate(connection)
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+        drop_old_copies(path)
     _set_journal(connection, "truncate" if on_network(path) else "wal", busy_timeout)
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA secure_delete = ON")  # what is deleted or replaced is overwritten

@@ -36,6 +36,14 @@ def copy_into(path: Path, target: sqlite3.Connection, busy_timeout: float) -> No
     _copy(path, "mode=ro", target, busy_timeout)
 
 
+def copy_in_use(path: Path, target: sqlite3.Connection, busy_timeout: float) -> None:
+    """Copy all that is committed of a file that this process has open. Raises as `copy_into`.
+
+    The file is opened by SQLite alone: closing it otherwise would drop the locks that this process has on it.
+    """
+    _copy(path, "mode=ro", target, busy_timeout)
+
+
 def _look(path: Path) -> tuple[int, int, int] | None:
     """Return what tells whether a file was written to, if it has no log but would have one; else None."""
     with path.open("rb") as file:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sync_worker.intervals import Interval
@@ -57,6 +57,7 @@ class Explanation:
             for observation in sorted(observations, key=lambda observation: (observation.start_ms, observation.id))
         ]
         here = {observation.id for observation in observations}
+        delivered = {observation for observation, (_, request) in sent.items() if request is not None}
         return {
             "trace_id": trace_id,
             "otlp_trace_id": otlp_trace_id(self._state.project_id, trace_id),
@@ -66,11 +67,12 @@ class Explanation:
             "known": note is not None,
             "pending": bool(note is not None and note.pending),
             "pending_since": _time(note.pending_ms if note is not None else None),
-            "why": self._why(note, observations),
+            "deleted_in_langfuse": bool(delivered and not observations),
+            "why": self._why(note, observations) if observations else _why_gone(note, delivered),
             "project": note.project if note is not None else None,
             "filtered_by": self._filtered_by(note, observations),
             "observations": listed,
-            "sent_but_gone_from_langfuse": sorted(observation for _, observation in done if observation not in here),
+            "sent_but_gone_from_langfuse": sorted(delivered - here),
         }
 
     async def _list(self, trace_id: str) -> list[Observation]:
@@ -90,8 +92,6 @@ class Explanation:
         return left_out_by(self._rules, context, has_error=False) or f"environment {unread[0].environment}, then"
 
     def _why(self, note: TraceNote | None, observations: Sequence[Observation]) -> str:
-        if not observations:
-            return "Langfuse has no observations of this trace" + ("" if note is None else " any more")
         rule = self._filtered_by(note, observations)
         if rule is not None:
             later = "" if note is None or note.rules == self._rules.digest else " (rules that are no longer set)"
@@ -170,6 +170,23 @@ class Explanation:
         if first is None or observation.start_ms < first:
             return "before the sync start of the live sync: a backfill would send it"
         return "not due yet: its interval is not completed"
+
+
+def _why_gone(note: TraceNote | None, delivered: Collection[str]) -> str:
+    """Return what is known of a trace of which Langfuse has no observations."""
+    if delivered:
+        where = "" if note is None or note.project is None else f", in its project {note.project}"
+        return f"it was sent, and Langfuse has deleted it since: Kelet still has it{where}"
+    if note is None:
+        return (
+            "Langfuse has no observations of this trace, and the worker does not know it: if it was ever sent, that is "
+            "forgotten by now, and Kelet may have it"
+        )
+    if note.left_out_by is not None:
+        return f"Langfuse has deleted it; nothing of it was sent, since it was left out by {note.left_out_by}"
+    if note.pending:
+        return "Langfuse has deleted it while it was pending; nothing of it was sent"
+    return "Langfuse has deleted it; nothing of it is known to have been sent"
 
 
 def _is_left_out(observation: Observation, note: TraceNote | None) -> bool:

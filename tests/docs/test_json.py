@@ -125,6 +125,7 @@ def _say_all(made: World, rows: list[Row]) -> Iterator[tuple[str, set[str]]]:
     yield say("dead-letters drop", "dead-letters", "drop", "--all")
     yield say("config show", "config", "show")
     made.program("backfill", "--from", "4d", "--to", "3d", "--state", "shard.db")
+    yield say("state backup", "state", "backup", "backup.db")
     yield say("state merge", "state", "merge", "shard.db")
     yield say("state confirm", "state", "confirm")
     with RecordedLangfuse() as moved:

@@ -20,7 +20,8 @@ from sync_worker.cli.output import print_json, summarise
 from sync_worker.clock import SystemClock
 from sync_worker.errors import ConfigError, ExitCode
 from sync_worker.ledger import Ledger, SourceState, copies, open_ledger
-from sync_worker.ledger.file import recognise
+from sync_worker.ledger.backup import back_up
+from sync_worker.ledger.file import BUSY_TIMEOUT, recognise
 from sync_worker.ledger.lease import BACKFILL, LIVE, RETRY
 from sync_worker.ledger.merging import Merged, merge
 from sync_worker.settings import Source
@@ -54,6 +55,27 @@ def run_merge(arguments: argparse.Namespace) -> int:
                 "files": [_as_json(one) for one in merged],
             }
         )
+    return ExitCode.OK
+
+
+def run_backup(arguments: argparse.Namespace) -> int:
+    """Run `backup`."""
+    settings = settings_for(arguments, need_sources=False)
+    recognise(settings.state_path)
+    made = back_up(settings.state_path, Path(arguments.file), BUSY_TIMEOUT, replace=arguments.force)
+    if arguments.json:
+        print_json(
+            {
+                "exit_code": ExitCode.OK,
+                "state_file": str(settings.state_path),
+                "backup": str(made.path),
+                "size_bytes": made.size_bytes,
+                "schema": made.schema,
+            }
+        )
+    else:
+        say(f"{made.path} is a copy of {settings.state_path}, checked, {made.size_bytes / 1024:,.0f} KiB")
+        say(f"to restore it: end all runs, copy it to {settings.state_path}, `sync-worker state confirm`")
     return ExitCode.OK
 
 
