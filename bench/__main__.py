@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bench.growth import growth
 from bench.idle import idle
+from bench.jobs import jobs
 from bench.machine import ClientFailed
 from bench.memory import memory
 from bench.profile import functions_table, profile
@@ -54,6 +55,8 @@ def _measured(arguments: argparse.Namespace, folder: Path) -> Report:
             return profile(recent(arguments.rows), folder)
         case "redaction":
             return redaction(recent(_SMALL), arguments.rounds or 5)
+        case "jobs":
+            return jobs(recent(arguments.rows), folder, arguments.rounds or 3, arguments.jobs)
         case "shards":
             return shards(recent(arguments.rows), folder, arguments.rounds or 3)
     return speed(recent(arguments.rows), folder, arguments.rounds or 3, with_others=not arguments.alone)
@@ -63,7 +66,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scripts/bench", description="Measures the worker against local servers.")
     parser.add_argument("mode", nargs="?", default="speed",
                         choices=("speed", "start", "idle", "memory", "growth", "profile", "redaction",
-                                 "shards"))  # fmt: skip
+                                 "shards", "jobs"))  # fmt: skip
+    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="jobs: how many beside one process (2)")
     parser.add_argument("--rows", type=int, default=20_000, help="rows of the project (speed, profile), up to 2000000")
     parser.add_argument("--rounds", type=int, help="how often each is measured (speed: 3, start: 11)")
     parser.add_argument("--alone", action="store_true", help="speed: only the worker, not what it is compared with")

@@ -61,12 +61,15 @@ def pinned(where: set[int]) -> Iterator[None]:
 
 
 def run(
-    command: Sequence[str], *, folder: Path, environ: Mapping[str, str] | None = None, core: int | None = None
+    command: Sequence[str], *, folder: Path, environ: Mapping[str, str] | None = None, on: set[int] | None = None
 ) -> Used:
-    """Run a program to its end on the client's core, or another one, and return what it used. Raises ClientFailed."""
+    """Run a program to its end on the client's core, or on these, and return what it and its jobs used.
+
+    Of memory, it is the most that one process took. Raises ClientFailed.
+    """
     outcome = folder / "stdout"
     errors = folder / "stderr"
-    with outcome.open("wb") as out, errors.open("wb") as err, pinned(client_core() if core is None else {core}):
+    with outcome.open("wb") as out, errors.open("wb") as err, pinned(on or client_core()):
         started = time.monotonic()
         process = subprocess.Popen(
             command, cwd=folder, env=plain_environ() | dict(environ or {}), stdin=subprocess.DEVNULL, stdout=out,

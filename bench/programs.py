@@ -44,12 +44,12 @@ class Worker:
         return own | dict(self.settings or {}) | more
 
     def backfill(
-        self, start_ms: int | None = None, end_ms: int | None = None, *, shard: str | None = None,
-        core: int | None = None,
+        self, start_ms: int | None = None, end_ms: int | None = None, *, shard: str | None = None, jobs: int = 1,
+        on: set[int] | None = None,
     ) -> Used:  # fmt: skip
-        """Run `backfill` over all rows, or over an interval of time; as one shard, and on another core, where told."""
-        words = [*self.backfill_words(start_ms, end_ms), *(["--shard", shard] if shard else [])]
-        return run([*PYTHON, "sync_worker", *words], folder=self.folder, environ=self.environ(), core=core)
+        """Run `backfill` over all rows or an interval: as one shard, with jobs, or on other cores, where told."""
+        words = [*self.backfill_words(start_ms, end_ms), *(["--shard", shard] if shard else []), "--jobs", str(jobs)]
+        return run([*PYTHON, "sync_worker", *words], folder=self.folder, environ=self.environ(), on=on)
 
     def backfill_words(self, start_ms: int | None = None, end_ms: int | None = None) -> list[str]:
         """Return what is typed for a backfill."""

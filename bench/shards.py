@@ -48,7 +48,7 @@ def _run(both: Servers, folder: Path, count: int, own: list[int]) -> list[Used]:
         room = folder / str(index)
         room.mkdir(parents=True)
         shard = f"{index}/{count}" if count > 1 else None
-        return Worker(both, room).backfill(shard=shard, core=own[-1 - index % len(own)])
+        return Worker(both, room).backfill(shard=shard, on={own[-1 - index % len(own)]})
 
     with ThreadPoolExecutor(count) as pool:
         used = list(pool.map(one, range(count)))

@@ -90,6 +90,19 @@ class Measurements:
                 },
             }
 
+    def add(self, stored: Mapping[str, Any]) -> None:
+        """Add what another process has counted, as `as_json` returned it there."""
+        for name, rows in stored["counters"].items():
+            for *key, by in rows:
+                self.count(name, *key, by=by)
+        with self._lock:
+            for name, rows in stored["histograms"].items():
+                series = self._histograms[name]
+                for *key, counts, total in rows:
+                    before = series.get(tuple(key)) or Histogram((0,) * len(counts), 0.0)
+                    together = tuple(map(sum, zip(before.counts, counts, strict=True)))
+                    series[tuple(key)] = Histogram(together, (before.total or 0.0) + (total or 0.0))
+
     def load(self, stored: Mapping[str, Any]) -> None:
         """Go on from what `as_json` returned; a histogram with other buckets is left out."""
         with self._lock:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -49,3 +49,11 @@ def waiting(reason: str, seconds: float) -> Iterator[None]:
         yield
     finally:
         waits.discard(wait)
+
+
+def show(before: Collection[Wait], after: Collection[Wait]) -> None:
+    """Show the waits of another process, instead of those that it had before; its clock is that of this machine."""
+    waits = _found.get()
+    if waits is not None:
+        waits.difference_update(before)
+        waits.update(after)

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 def load_settings(arguments: argparse.Namespace, *, need_sources: bool) -> Settings:
     """Load the settings, those of the command line first. Raises ConfigError."""
-    given = {"--state": getattr(arguments, "state", None), "--config": arguments.config}
+    given = {f"--{name}": getattr(arguments, name, None) for name in ("state", "config", "jobs")}
     overrides = {flag: text for flag, text in given.items() if text is not None}  # an empty one too, which is rejected
     if arguments.verbose or arguments.quiet:
         overrides |= {"-v": "debug"} if arguments.verbose else {"-q": "error"}
@@ -149,16 +149,24 @@ async def run_with_heartbeats(ledger: Ledger, lease: leases.Lease, work: Awaitab
             await task
 
 
-def run_async(work: Callable[[], Awaitable[int]], clock: SystemClock, *, graceful: int | None = None) -> int:
+def run_async(
+    work: Callable[[], Awaitable[int]],
+    clock: SystemClock,
+    *,
+    graceful: int | None = None,
+    at_once: Callable[[], None] = lambda: None,
+) -> int:
     """Run a command's work with signal handlers: the first signal stops gracefully, the second at once.
 
-    `graceful` is the exit code after the first signal; None means that of the signal (130, 143).
+    `graceful` is the exit code after the first signal; None means that of the signal (130, 143). `at_once` is called
+    before the end by a second one.
     """
     received: list[int] = []
 
     def on_signal(number: int) -> None:
         code = ExitCode.SIGINT if number == signal.SIGINT else ExitCode.SIGTERM
         if received:
+            at_once()
             os._exit(code)
         received.append(code)
         say("sync-worker: finishing requests in flight; send the signal again to stop at once")

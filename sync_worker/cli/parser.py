@@ -146,6 +146,12 @@ def _add_backfill(subparsers: _Subparsers) -> None:
     parser = subparsers.add_parser("backfill", help="sync the history between two times; a rerun resumes")
     _add_interval_options(parser, required=True)
     parser.add_argument(
+        "--jobs",
+        metavar="N|auto",
+        help="processes that divide a long range among them, or `auto`: by cores and memory; with 1, this one does all",
+        otherwise="SYNC_JOBS (auto)",
+    )
+    parser.add_argument(
         "--shard",
         metavar="I/N",
         help=f"only shard I of N, counted from 0, with a state file of its own, usually on its own machine; "

@@ -90,6 +90,7 @@ _COMMANDS: Final[Mapping[str, Reference]] = {
     "backfill": Reference(
         (
             ("backfill --from 30d --to now", "the last 30 days; the same command resumes"),
+            ("backfill --from 90d --to now --jobs 4", "divided among four processes"),
             (f"backfill {_RANGE} --shard 0/4 --state shard-0.db", "the first of four machines"),
         ),
         MEANINGS[ExitCode.OK], _SENDS,

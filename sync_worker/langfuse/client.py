@@ -25,7 +25,7 @@ from sync_worker.errors import CredentialsRejected, SourcePaused, TransientError
 from sync_worker.http import Hooks, describe, redirect_target, resets_in, response_text, retry_after
 from sync_worker.json_text import parse_answer
 from sync_worker.langfuse.buckets import Buckets, bucket_of
-from sync_worker.langfuse.concurrency import ConcurrencyLimit
+from sync_worker.langfuse.concurrency import ConcurrencyLimit, Slots
 from sync_worker.langfuse.filters import MAX_FILTER_BYTES
 from sync_worker.langfuse.rate_limiter import RateLimited
 
@@ -77,7 +77,7 @@ class LangfuseClient:
         rate_limits: Buckets,
         backoff: Backoff,
         clock: Clock,
-        concurrency: ConcurrencyLimit | None = None,
+        concurrency: Slots | None = None,
         media_hosts: Sequence[str] = (),
         max_bytes: int = MAX_BYTES,
         filter_bytes: int = MAX_FILTER_BYTES,
@@ -87,7 +87,7 @@ class LangfuseClient:
         self.base_url = base_url
         self.filter_bytes = filter_bytes  # that a list of ids may take of an address
         self.media_hosts = media_hosts  # hosts, with or without a port, that may keep media wherever they are
-        self._concurrency = concurrency or ConcurrencyLimit(clock, None)
+        self._concurrency: Slots = concurrency or ConcurrencyLimit(clock, None)
         self.rate_limits = rate_limits
         self.backoff = backoff
         self.clock = clock

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from sync_worker.clock import Clock
@@ -28,6 +29,23 @@ _FIRST_BREAK = 15.0  # seconds; doubled while it stays
 _LONGEST_BREAK = 240.0
 
 log = logging.getLogger(__name__)
+
+
+class Slots(Protocol):
+    """What limits the requests to one server at a time: in this process, or in the one that leads it."""
+
+    async def acquire(self) -> None:
+        """Wait until a request may go out. Raises Stopped."""
+
+    def release(self, seconds: float | None, *, failed: bool) -> None:
+        """Record how long a request took, and whether the server failed on it; None: nobody knows."""
+
+
+class ServerSlots(Protocol):
+    """The `Slots` of each server."""
+
+    def of(self, base_url: str) -> Slots:
+        """Return those of a server."""
 
 
 class ConcurrencyLimit:
@@ -67,12 +85,14 @@ class ConcurrencyLimit:
                 self._in_flight += 1
                 return
 
-    def release(self, seconds: float, *, failed: bool) -> None:
-        """Record how long a request took, and whether the server failed on it."""
+    def release(self, seconds: float | None, *, failed: bool) -> None:
+        """Record how long a request took, and whether the server failed on it; None: nobody knows."""
         if self._most is None:
             return
         self._in_flight -= 1
         self._freed.set()
+        if seconds is None:
+            return
         if failed:
             self._record_failure()
             return
@@ -113,8 +133,14 @@ class ConcurrencyLimits:
 
     def of(self, base_url: str) -> ConcurrencyLimit:
         """Return the limit for a server, made on first use; Langfuse Cloud has none here."""
-        host = urlsplit(base_url).hostname or ""
-        is_cloud = host == "langfuse.com" or host.endswith(".langfuse.com")
+        is_cloud = is_langfuse_cloud(base_url)
         return self._limits.setdefault(
-            host if is_cloud else base_url, ConcurrencyLimit(self._clock, None if is_cloud else MOST_AT_ONCE)
+            urlsplit(base_url).hostname or "" if is_cloud else base_url,
+            ConcurrencyLimit(self._clock, None if is_cloud else MOST_AT_ONCE),
         )
+
+
+def is_langfuse_cloud(base_url: str) -> bool:
+    """Whether a server is one of Langfuse Cloud."""
+    host = urlsplit(base_url).hostname or ""
+    return host == "langfuse.com" or host.endswith(".langfuse.com")

@@ -57,6 +57,25 @@ def open_ledger(
         ) from error
 
 
+def open_beside(path: Path, clock: Clock, *, busy_timeout: float = BUSY_TIMEOUT) -> Ledger:
+    """Open a state file for a job of a run that has it open: that run has recognised and checked it.
+
+    Raises StateError.
+    """
+    with translated_errors(path):
+        address = f"{path.resolve().as_uri()}?mode=rw"
+        connection = sqlite3.connect(
+            address, uri=True, isolation_level=None, timeout=busy_timeout, check_same_thread=False
+        )
+        try:
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA secure_delete = ON")
+            return Ledger(connection, clock, path)
+        except BaseException:
+            connection.close()
+            raise
+
+
 def open_scratch(path: Path, clock: Clock) -> Ledger:
     """Open a copy of the state file that nobody else sees and that is gone when it is closed; of none, an empty one.
 

@@ -5,6 +5,9 @@ state file decides: it is freed the moment its owner dies. Against an owner on a
 whose heartbeat is older than `LIMIT` is taken over, once no new one came while it was watched, since the clocks of two
 machines may differ and be set. The same goes where the file system has no locks. Each transaction of the owner checks
 that the lease is still its own, so a run that slept through its own lease commits nothing.
+
+A run may start jobs: processes that work under its lease. They share a second lock, so that a run which was killed
+counts as alive until its jobs, which notice, have committed what was in flight.
 """
 
 from __future__ import annotations
@@ -12,11 +15,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import io
+import logging
 import os
 import secrets
+import shlex
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -35,6 +41,10 @@ LIMIT = 120.0  # seconds without one after which another machine's lease counts 
 WATCH_POLLS, WATCH_PAUSE = 60, 0.5
 #: Whoever checks for the lease owner has the lock for an instant, so a lock is retried before it counts as held.
 _LOCK_TRIES, _LOCK_PAUSE = 5, 0.02
+#: The jobs of a run that was killed have ten seconds for what is in flight; they are awaited for so many at most.
+JOBS_LIMIT, _JOBS_PAUSE = 30.0, 0.1
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -45,6 +55,7 @@ class Lease:
     token: str
     lock: IO[str]
     locked: bool = True  # whether the file system has locks
+    job: int = 0  # the number of the job that this process is; 0: it is the run itself
 
     def keep_lock(self, state: Path) -> None:
         """Lock again where the lock file was removed or replaced: a lock on a file without a name keeps nobody away.
@@ -57,15 +68,41 @@ class Lease:
             self.lock = lock
 
 
+class SharedLease(Lease):
+    """The lease of the run that started this process as one of its jobs."""
+
+    def keep_lock(self, state: Path) -> None:
+        """Share the lock again where its file was removed or replaced. Raises StateError."""
+        if not _is_named(self.lock):
+            lock = _share(state, self.role)
+            self.lock.close()
+            self.lock = lock
+
+
+def share(ledger: Ledger, role: str, token: str, job: int) -> Lease:
+    """Work under the lease of the run that started this process. Raises LeaseHeld if it is no longer that run's."""
+    lease = SharedLease(role, token, _share(ledger.path, role), job=job)
+    ledger.lease = lease
+    try:
+        ledger.check()
+    except BaseException:
+        lease.lock.close()
+        raise
+    return lease
+
+
 def take(ledger: Ledger, role: str) -> Lease:
-    """Take the lease of a role; the claims of its last owner are released. Raises LeaseHeld."""
+    """Take the lease of a role; the claims of its last owner are released.
+
+    The jobs of an owner that was killed are awaited. Raises LeaseHeld.
+    """
     lock, locked = _lock_with_retries(ledger.path, role)
     try:
         token = secrets.token_hex(8)
         host, boot = socket.gethostname(), _boot_id()
         abandoned = _watch(ledger, role, locked=locked)
         now = ledger.clock.now_ms()
-        with ledger.transaction(fenced=False):
+        with _without_jobs(ledger.path, role), ledger.transaction(fenced=False):
             held = _stored(ledger, role)
             if held is not None and (_may_live(held, now, locked=locked) or _heartbeat_of(held) != abandoned):
                 raise LeaseHeld(
@@ -149,7 +186,7 @@ def is_owned(ledger: Store, held: Mapping[str, Any] | None) -> bool:
         locked = True  # nobody has a lock on it
     except OSError:
         locked = False
-    return _may_live(held, ledger.clock.now_ms(), locked=locked)
+    return _may_live(held, ledger.clock.now_ms(), locked=locked) or _has_jobs(ledger.path, held["role"])
 
 
 def _delete_claims(ledger: Ledger, role: str) -> None:
@@ -228,9 +265,74 @@ def _lock(state: Path, role: str) -> tuple[IO[str], bool]:
         lock.close()  # it was removed between the two steps
 
 
-def _lock_path(state: Path, role: str) -> Path:
+def _share(state: Path, role: str) -> IO[str]:
+    """Lock the file that the jobs of a role share; whoever tests for them has it for an instant. Raises StateError."""
+    path = _lock_path(state, f"{role}.jobs")
+    while True:
+        try:
+            lock = open(path, "a+", encoding="ascii", opener=open_private)  # noqa: SIM115 - held as long as the job
+            fcntl.flock(lock, fcntl.LOCK_SH)
+        except OSError as error:
+            raise StateError(
+                f"the lock file {path} cannot be used: {error.strerror}. Try: write permission, or --jobs 1"
+            ) from error
+        if _is_named(lock):
+            return lock
+        lock.close()
+
+
+@contextmanager
+def _without_jobs(state: Path, role: str) -> Iterator[None]:
+    """Wait until the jobs of a run that was killed have ended, and let none start meanwhile. Raises LeaseHeld."""
+    path = _lock_path(state, f"{role}.jobs")
+    with contextlib.ExitStack() as stack:
+        try:
+            lock = stack.enter_context(path.open("rb"))
+            until, told = time.monotonic() + JOBS_LIMIT, False
+            while not _lock_alone(lock):
+                if time.monotonic() > until:
+                    raise LeaseHeld(
+                        f"jobs of a run that ended still work on the state file {state}. Try: again in a minute; "
+                        f"`fuser {shlex.quote(str(path))}` shows which processes they are"
+                    )
+                if not told:
+                    log.info("waiting until the jobs of a run that ended have committed what was in flight")
+                    told = True
+                time.sleep(_JOBS_PAUSE)
+        except FileNotFoundError:
+            pass  # no run had any
+        except OSError as error:
+            raise StateError(f"the lock file {path} cannot be used: {error.strerror}. Try: read permission") from error
+        yield
+
+
+def _has_jobs(state: Path, role: str) -> bool:
+    """Whether a process holds the lock that the jobs of a role share."""
+    try:
+        with _lock_path(state, f"{role}.jobs").open("rb") as lock:
+            for _ in range(_LOCK_TRIES):
+                if _lock_alone(lock):
+                    return False
+                time.sleep(_LOCK_PAUSE)  # somebody else may be testing
+            return True
+    except OSError:
+        return False
+
+
+def _lock_alone(lock: IO[bytes]) -> bool:
+    """Lock a file if nobody shares it. Where the file system has no locks there are no jobs either."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _lock_path(state: Path, name: str) -> Path:
     real = state.resolve()  # the same lock by whatever links the state file is reached
-    return real.with_name(f"{real.name}.{role}.lock")
+    return real.with_name(f"{real.name}.{name}.lock")
 
 
 def _is_named(lock: IO[str]) -> bool:

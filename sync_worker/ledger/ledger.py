@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import bisect
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sync_worker.errors import DeadLettersFull
 from sync_worker.intervals import Interval, gaps, merged
@@ -23,12 +23,33 @@ from sync_worker.ledger.selected import Selected
 from sync_worker.ledger.sources import Sources
 from sync_worker.ledger.store import SENT_COLUMNS, in_lists, storable
 from sync_worker.ledger.totals import ACCEPTED, REPLACED, count
-from sync_worker.ledger.trace_claims import claim_traces, release_traces
+from sync_worker.ledger.trace_claims import Holder, claim_traces, release_traces
 
 if TYPE_CHECKING:
     from sync_worker.spans.model import EncodedSpan, ObservationKey
 
 _SENT_OF = "FROM sent s WHERE s.source_id = t.source_id AND s.trace_id = t.trace_id"
+
+
+class Decided(NamedTuple):
+    """What is decided on a trace: its Kelet project and the setting that this comes from, or what leaves it out."""
+
+    project: str | None
+    origin: str | None
+    left_out_by: str | None
+
+
+class Begun(NamedTuple):
+    """What is known of traces when they are about to be sent.
+
+    `others` are being sent by another run, and nothing of them was stored. `sent` is what was sent of the rest, by
+    (trace id, observation id). `decided`: by trace, what was decided of undecided ones meanwhile; those that are left
+    out were not stored.
+    """
+
+    others: set[str]
+    sent: dict[tuple[str, str], SentObservation]
+    decided: dict[str, Decided]
 
 
 class Ledger(Sources, CompletedIntervals, Scores, Selected, SecondReads):
@@ -223,26 +244,47 @@ class Ledger(Sources, CompletedIntervals, Scores, Selected, SecondReads):
             self.execute("DELETE FROM hourly_counts WHERE source_id = ? AND hour = ?", [source_id, hour])
 
     def begin_sending(
-        self, source_id: int, notes: Sequence[TraceNote], rerouted: Iterable[TraceNote] = ()
-    ) -> tuple[set[str], dict[tuple[str, str], SentObservation]]:
-        """Claim traces and store their notes, before anything of them is sent.
+        self,
+        source_id: int,
+        notes: Sequence[TraceNote],
+        rerouted: Iterable[TraceNote] = (),
+        *,
+        undecided: Collection[str] = (),
+        holder: Holder = 0,
+    ) -> Begun:
+        """Claim traces and store their notes, before anything of them is sent; what others decided by then is returned.
 
-        Returns the traces that another run is sending, whose notes are not stored, and what is sent of the others, by
-        (trace id, observation id). `rerouted` are those whose Kelet project followed the settings.
+        `rerouted` are those whose Kelet project followed the settings, `undecided` those of which the caller knew no
+        decision when it made one: of these, what another interval or run has left out meanwhile is not stored.
         """
         with self.transaction():
-            held = claim_traces(self, source_id, [note.trace_id for note in notes])
+            held = claim_traces(self, source_id, [note.trace_id for note in notes], holder)
             others = {note.trace_id for note in notes if storable(note.trace_id) in held}
             mine = [note for note in notes if note.trace_id not in others]
+            decided = self._decided(source_id, [note.trace_id for note in mine if note.trace_id in undecided])
+            out = {trace_id for trace_id, decision in decided.items() if decision.project is None}
+            mine = [note for note in mine if storable(note.trace_id) not in out]
             self._reroute(source_id, rerouted)
             self._store_traces(source_id, mine)
             sent = self.sent_observations(source_id, [note.trace_id for note in mine])
-        return others, sent
+        return Begun(others, sent, decided)
 
-    def end_sending(self, source_id: int) -> None:
-        """Release the traces that this run claimed."""
+    def _decided(self, source_id: int, trace_ids: Iterable[str]) -> dict[str, Decided]:
+        """Return what is decided on traces, where anything is: project, its origin, and what leaves it out."""
+        found: dict[str, Decided] = {}
+        for marks, part in in_lists(trace_ids):
+            rows = self.query(
+                "SELECT trace_id, project, origin, left_out_by FROM traces WHERE source_id = ? "
+                f"AND trace_id IN ({marks}) AND (project IS NOT NULL OR left_out_by IS NOT NULL)",
+                [source_id, *part],
+            )
+            found |= {trace_id: Decided(*decision) for trace_id, *decision in rows}
+        return found
+
+    def end_sending(self, source_id: int, holder: Holder = 0) -> None:
+        """Release the traces that a holder of this process claimed."""
         with self.transaction():
-            release_traces(self, source_id)
+            release_traces(self, source_id, holder)
 
     def commit_interval(
         self,

@@ -281,6 +281,20 @@ def step_12(db: Database) -> None:
     db.conn.execute("PRAGMA user_version = 12")
 
 
+@steps()
+def step_13(db: Database) -> None:
+    """Keep for which of its processes, and for what of its work, a run claims a trace."""
+    db.conn.execute("DROP TABLE trace_claims")
+    db.conn.execute(
+        """CREATE TABLE trace_claims (
+             source_id INTEGER NOT NULL, trace_id TEXT NOT NULL, role TEXT NOT NULL,
+             job INTEGER NOT NULL,     -- the number of a job's process; 0: the run's own
+             holder INTEGER NOT NULL,  -- what of the process works on it
+             PRIMARY KEY (source_id, trace_id, role, job, holder)) WITHOUT ROWID"""
+    )
+    db.conn.execute("PRAGMA user_version = 13")
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Run the steps that a file has not had, within the caller's transaction."""
     steps.apply(Database(connection, execute_plugins=False))

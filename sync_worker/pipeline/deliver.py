@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from sync_worker.errors import LeaseHeld, StateError
 from sync_worker.ledger import SentObservation, TraceNote
+from sync_worker.ledger.ledger import Decided
+from sync_worker.ledger.store import storable
 from sync_worker.otlp.batches import Batcher
 from sync_worker.pipeline.convert import Converter
 from sync_worker.pipeline.notes import Notes
 from sync_worker.pipeline.prepare import Preparer
 from sync_worker.pipeline.redact import Redaction
 from sync_worker.pipeline.session import Session
-from sync_worker.pipeline.trace import Trace
+from sync_worker.pipeline.trace import Trace, as_done
 from sync_worker.records import Observation
-from sync_worker.spans.context import trace_of
 from sync_worker.spans.fingerprint import fingerprint
-from sync_worker.spans.model import ObservationKey
 from sync_worker.waits import waiting
 
 #: How often to check whether another run has sent a trace, in seconds.
@@ -39,10 +41,15 @@ class Deliverer:
         self._redaction = redaction
         self._converter = converter
         self._notes = notes
-        self._holds = False  # whether traces may be claimed
+        self._holders = itertools.count(1)
+        self._holding: set[int] = set()  # which of them may have claimed traces
+
+    def holder(self) -> int:
+        """Return a number under which a job claims traces: no other job of this process has it."""
+        return next(self._holders)
 
     async def deliver(
-        self, traces: Sequence[Trace], stay_pending: Collection[str] = (), *, again: bool = False
+        self, traces: Sequence[Trace], holder: int, stay_pending: Collection[str] = (), *, again: bool = False
     ) -> set[str]:
         """Send the fresh observations of traces, until each is accepted, dead-lettered, or undelivered.
 
@@ -52,7 +59,7 @@ class Deliverer:
         and unknown to Kelet is sent to the source's own. Raises as `Delivery`.
         """
         routing = self._session.routing
-        undelivered = await self._deliver_all(traces, stay_pending, again=again)
+        undelivered = await self._deliver_all(traces, holder, stay_pending, again=again)
         orphaned = [trace for trace in traces if trace.trace_id in undelivered and routing.is_orphaned(trace.note)]
         if not orphaned:
             return undelivered
@@ -64,26 +71,28 @@ class Deliverer:
             trace.others += [one for one in trace.fresh if (trace.trace_id, one.id) in done]
             trace.fresh = [one for one in trace.fresh if (trace.trace_id, one.id) not in done]
         orphaned_ids = {trace.trace_id for trace in orphaned}
-        return undelivered - orphaned_ids | await self._deliver_all(orphaned, stay_pending, again=again)
+        return undelivered - orphaned_ids | await self._deliver_all(orphaned, holder, stay_pending, again=again)
 
-    def end(self) -> None:
+    def end(self, holder: int) -> None:
         """Release the traces that were claimed; the end of the lease does it too, so that it fails is no error."""
-        if self._holds:
+        if holder in self._holding:
             with contextlib.suppress(StateError, LeaseHeld):
-                self._session.ledger.end_sending(self._session.source_id)
-            self._holds = False
+                self._session.ledger.end_sending(self._session.source_id, holder)
+            self._holding.discard(holder)
 
-    async def _deliver_all(self, traces: Sequence[Trace], stay_pending: Collection[str], *, again: bool) -> set[str]:
+    async def _deliver_all(
+        self, traces: Sequence[Trace], holder: int, stay_pending: Collection[str], *, again: bool
+    ) -> set[str]:
         """Deliver traces: first those that no other run is sending, then the others when they are released."""
         undelivered: set[str] = set()
         rest, waits = list(traces), False
         while rest:
-            others = self._begin(rest, stay_pending, again=again)
-            mine = [trace for trace in rest if trace.trace_id not in others]
+            others, out = self._begin(rest, holder, stay_pending, again=again)
+            mine = [trace for trace in rest if trace.trace_id not in others and trace.trace_id not in out]
             undelivered |= await self._deliver(mine)
             rest = [trace for trace in rest if trace.trace_id in others]
             if rest:
-                self.end()  # two runs that wait for each other would wait for ever
+                self.end(holder)  # two runs that wait for each other would wait for ever
                 if not waits:
                     log.info("another run is sending trace %s: waiting until it is sent", rest[0].trace_id)
                     waits = True
@@ -109,10 +118,14 @@ class Deliverer:
         self._leave_out(traces)
         return {key.trace for key in sending.undelivered}
 
-    def _begin(self, traces: Sequence[Trace], stay_pending: Collection[str], *, again: bool) -> set[str]:
+    def _begin(
+        self, traces: Sequence[Trace], holder: int, stay_pending: Collection[str], *, again: bool
+    ) -> tuple[set[str], set[str]]:
         """Decide the project of each trace, store it, and claim the trace before anything of it is sent.
 
-        Returns the traces that another run is sending. Removes what another run sent since it was read.
+        Returns the traces that another run is sending, and those that were left out since they were read. Where another
+        interval or run was faster, its decision holds: a trace is decided on once. Removes what another run sent since
+        it was read.
         """
         session = self._session
         before = {trace.trace_id: trace.note for trace in traces}
@@ -120,31 +133,53 @@ class Deliverer:
             trace.note = self._notes.of_ready(trace, pending=trace.trace_id in stay_pending)
         notes = [trace.note for trace in traces if trace.note is not None]
         rerouted = [note for note in notes if _is_rerouted(before[note.trace_id], note)]
-        others, sent = session.ledger.begin_sending(session.source_id, notes, rerouted)
-        self._holds = True
-        for trace in traces if sent and not again else ():
-            done = [one for one in trace.fresh if _is_sent(one, sent.get((trace.trace_id, one.id)))]
+        undecided = {trace.trace_id for trace in traces if trace.overruled is None and _is_undecided(before, trace)}
+        begun = session.ledger.begin_sending(
+            session.source_id, notes, rerouted, undecided=undecided, holder=holder
+        )  # fmt: skip
+        self._holding.add(holder)
+        out = self._follow(traces, begun.decided) if begun.decided else set()
+        for trace in traces if begun.sent and not again else ():
+            done = [one for one in trace.fresh if _is_sent(one, begun.sent.get((trace.trace_id, one.id)))]
             if done:
                 trace.others += done
                 trace.fresh = [one for one in trace.fresh if one not in done]
-        return others
+        return begun.others, out
+
+    def _follow(self, traces: Sequence[Trace], decided: Mapping[str, Decided]) -> set[str]:
+        """Follow what was decided on traces since they were read; return those that are left out, stored as done."""
+        out: dict[str, Trace] = {}
+        for trace in traces:
+            decision = decided.get(storable(trace.trace_id))
+            if decision is None or trace.note is None:
+                continue
+            if decision.project is None:
+                out[trace.trace_id] = trace
+            else:
+                trace.note = replace(trace.note, project=decision.project, origin=decision.origin)
+        if out:
+            session = self._session
+            rows = [one for trace in out.values() for one in trace.fresh]
+            session.ledger.leave_out(session.source_id, map(as_done, rows))
+            session.report.observations_filtered += len(rows)
+        return set(out)
 
     def _leave_out(self, traces: Sequence[Trace]) -> None:
         """Store that observations are done which a direct export would not have."""
         left_out = [observation for trace in traces for observation in trace.left_out]
         if left_out:
-            self._session.ledger.leave_out(
-                self._session.source_id,
-                (
-                    (ObservationKey(trace_of(one), one.id), one.start_ms, one.updated_ms or 0, fingerprint(one))
-                    for one in left_out
-                ),
-            )
+            self._session.ledger.leave_out(self._session.source_id, map(as_done, left_out))
 
 
 def _is_sent(observation: Observation, sent: SentObservation | None) -> bool:
     """Whether an observation was sent in this state."""
     return sent is not None and sent.fingerprint == fingerprint(observation)
+
+
+def _is_undecided(before: Mapping[str, TraceNote | None], trace: Trace) -> bool:
+    """Whether nothing was decided on a trace when it was read."""
+    note = before[trace.trace_id]
+    return note is None or (note.project is None and note.left_out_by is None)
 
 
 def _is_rerouted(before: TraceNote | None, now: TraceNote) -> bool:

@@ -33,6 +33,7 @@ class Pipeline:
 
     async def run(self, job: Job, held_bytes: int | None = None) -> None:
         """Run a job. An error does not undo what it committed. Raises as reader and delivery do."""
+        holder = self.deliverer.holder()
         try:
             async with aclosing(read(self.session, job, held_bytes)) as groups:
                 async for group in groups:
@@ -43,10 +44,12 @@ class Pipeline:
                     traces = self.redaction.protect(traces)
                     choice = job.choose(traces, taken)
                     ready = self.redaction.without_failed(self.filter.select(job, choice))
-                    left = await self.deliverer.deliver(ready, choice.stay_pending, again=job.again)
+                    left = await self.deliverer.deliver(ready, holder, choice.stay_pending, again=job.again)
                     self.filter.end(left)
                     if group.is_flush:
                         self.session.delivery.finish()
                     job.commit(group, taken, choice, left)
+                    if job.is_done:
+                        break
         finally:
-            self.deliverer.end()
+            self.deliverer.end(holder)

@@ -13,11 +13,9 @@ from sync_worker.ledger.state_keys import FORGOTTEN_BEFORE
 from sync_worker.pipeline.job import Choice, Job
 from sync_worker.pipeline.notes import Notes
 from sync_worker.pipeline.session import Session
-from sync_worker.pipeline.trace import Trace
+from sync_worker.pipeline.trace import Trace, as_done
 from sync_worker.records import Observation
 from sync_worker.selection import SAMPLE, Rules, left_out_by
-from sync_worker.spans.context import trace_of
-from sync_worker.spans.fingerprint import fingerprint
 from sync_worker.spans.model import ObservationKey
 
 
@@ -137,7 +135,7 @@ class Filter:
         for trace_id, (trace, rule) in out.items():
             notes.append(self._notes.of_left_out(trace, rule))
             waiting = choice.pending.get(trace_id, [])
-            observations[trace_id] = [_done(one) for one in (*trace.fresh, *waiting)]
+            observations[trace_id] = [as_done(one) for one in (*trace.fresh, *waiting)]
         taken = session.ledger.leave_out_traces(session.source_id, notes, observations)
         if taken:
             known = session.ledger.traces(session.source_id, taken)
@@ -176,16 +174,3 @@ def _is_inside(trace: Trace, interval: Interval) -> bool:
     has_root = any(one.is_trace_root and not one.is_open for one in observations)
     ends = max(max(one.start_ms, one.end_ms or 0) for one in observations)
     return has_root and ends < interval.end and all(interval.contains(one.start_ms) for one in observations)
-
-
-def _done(observation: Observation) -> tuple[ObservationKey, int, int, bytes]:
-    try:
-        known = fingerprint(observation)
-    except Exception:  # noqa: BLE001 - it is not sent, so what it holds does not matter
-        known = b""
-    return (
-        ObservationKey(trace_of(observation), observation.id),
-        observation.start_ms,
-        observation.updated_ms or 0,
-        known,
-    )

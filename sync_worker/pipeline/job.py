@@ -50,6 +50,8 @@ class Job(ABC):
     streams = False
     overrules = False
     redecides = False
+    #: Whether the rest is left to others: nothing more is read after the group that was committed.
+    is_done = False
     #: Observations after which what was read is flushed; None: only at the memory limit.
     flush_after: int | None = None
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from sync_worker.times import iso_time
+
+#: Counts that are numbers of the run's end, or of the whole source, and so no sums over its processes.
+_NO_SUMS = frozenset({"traces_pending", "scores_waiting"})
 
 
 @dataclass(slots=True)
@@ -56,6 +59,14 @@ class SourceReport:
         values["filtered"] = dict(sorted(self.filtered.items()))
         return values
 
+    def add(self, job: SourceReport) -> None:
+        """Add the counts of a job, a process that did a part of the run; what is no sum is the run's own to report."""
+        for name in _SUMS:
+            setattr(self, name, getattr(self, name) + getattr(job, name))
+        self.notes.update(job.notes)
+        self.filtered.update(job.filtered)
+        self.not_read = self.not_read or job.not_read
+
     def hints(self) -> list[str]:
         """Return lines for people about what this run leaves open, and how to complete it."""
         if self.late_unseen_from_ms is None or self.late_unseen_to_ms is None:
@@ -98,3 +109,7 @@ class SourceReport:
         """The source, with its target where that is not the usual one and not in its name."""
         is_named = self.target == "kelet" or self.source.endswith(f"/{self.target}")
         return self.source if is_named else f"{self.source} ({self.target})"
+
+
+#: Counts whose sum over the processes of a run is that of the run.
+_SUMS = tuple(one.name for one in fields(SourceReport) if one.type == "int" and one.name not in _NO_SUMS)

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from sync_worker.ledger import TraceNote
 from sync_worker.records import Observation
 from sync_worker.redaction.protection import RedactionFailed
-from sync_worker.spans.context import TraceContext
+from sync_worker.spans.context import TraceContext, trace_of
+from sync_worker.spans.fingerprint import fingerprint
+from sync_worker.spans.model import ObservationKey
 
 
 @dataclass(slots=True)
@@ -78,3 +80,13 @@ class TracePart:
     def as_sent(self, observation: Observation) -> Observation:
         """Return an observation of the part with truncated fields resolved, as it may be sent."""
         return self.resolved.get(observation.id) or self.trace.shown.get(observation.id, observation)
+
+
+def as_done(observation: Observation) -> tuple[ObservationKey, int, int, bytes]:
+    """Return what is stored of an observation that is done without being sent: start and update in Unix ms."""
+    try:
+        known = fingerprint(observation)
+    except Exception:  # noqa: BLE001 - it is not sent, so what it holds does not matter
+        known = b""
+    key = ObservationKey(trace_of(observation), observation.id)
+    return key, observation.start_ms, observation.updated_ms or 0, known

@@ -104,7 +104,7 @@ class IntervalJob(TimedJob):
     Nothing counts as synced unless all of it is committed: after an error, the interval is read again and what was sent
     is skipped. Pages come newest first, so a trace whose root was read is complete and is sent during the walk. At the
     memory limit, or after many observations, the interval after the oldest one is completed: one with millions of
-    observations is not restarted.
+    observations is not restarted. With `hands_back` the job ends there, if more than half of the interval is left.
     """
 
     streams = True
@@ -116,14 +116,17 @@ class IntervalJob(TimedJob):
         interval: Interval,
         progress: Progress | None = None,
         delay: ArrivalDelay | None = None,
+        *,
+        hands_back: bool = False,
     ) -> None:
         super().__init__(pipeline, role, interval)
+        self._hands_back = hands_back
         self.flush_after = self._session.limits.interval_observations
         self.redecides = role == BACKFILL
         self.count = 0
         self._progress = Progress() if progress is None else progress
+        self.done_to = interval.end  # from here on, Unix ms, the interval was handled
         self._delay = delay
-        self._upper = interval.end
         self._kept: list[TraceNote] = []
         self._letters: list[DeadLetter] = []
         self._undelivered: list[Interval] = []
@@ -159,7 +162,7 @@ class IntervalJob(TimedJob):
         if not group.is_flush:
             return
         session = self._session
-        done = Interval(min(group.down_to, self._upper), self._upper)
+        done = Interval(min(group.down_to, self.done_to), self.done_to)
         is_open = any(part.end > done.start for part in self._undelivered)
         synced = Interval(done.start, done.start) if is_open else self._certain(done)
         new = session.ledger.count_new(self._letters)
@@ -167,10 +170,11 @@ class IntervalJob(TimedJob):
             session.source_id, self._role, synced, self._kept, self._letters, rules=session.digest
         )
         session.report.dead_letters += new
-        session.report.intervals += group.is_last
-        self._upper = done.start
+        self.done_to = done.start
+        self.is_done = self._hands_back and self.done_to - self._interval.start > self._interval.end - self.done_to
+        session.report.intervals += group.is_last or self.is_done
         # What is undelivered of the millisecond at the split stays open with the rest.
-        self._undelivered = [part for part in self._undelivered if part.start < self._upper]
+        self._undelivered = [part for part in self._undelivered if part.start < self.done_to]
         self._kept, self._letters = [], []
 
     def _certain(self, done: Interval) -> Interval:

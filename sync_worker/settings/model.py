@@ -344,6 +344,11 @@ class Settings(BaseSettings):
     patience: _Duration = _setting(
         "5m", "Max elapsed time: how long `once` and `backfill` retry during one outage; `run` retries without limit."
     )
+    jobs: Annotated[int | None, PlainValidator(values.parse_jobs)] = _setting(
+        "auto",
+        "Processes that `backfill` divides a long range among, from 1 to 64, or `auto`: one for each core, as far as "
+        "there is memory, at most 8.",
+    )
     allow_default_project: _Switch = _setting(
         "false", "Whether the Kelet project may be named `default`, where data without a project ends up."
     )

@@ -23,6 +23,7 @@ from sync_worker.redaction.rules import CONTENT, DETECTORS
 from sync_worker.settings.setting_errors import WrongValueError, nearest
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_MOST_JOBS = 64
 _HOST_NAME = re.compile(r"[\w.-]+")
 _PRIVATE_SUFFIXES = (".localhost", ".local", ".internal", ".lan", ".svc", ".cluster.local")
 _PRIVATE_NETWORKS = tuple(
@@ -384,6 +385,19 @@ def digits(text: str) -> str:
     if not re.fullmatch(r"[+-]?[0-9]{1,18}", text):
         raise PydanticKnownError("int_parsing")
     return text
+
+
+def parse_jobs(text: str) -> int | None:
+    """Return a number of jobs, None for `auto`; raises WrongValueError."""
+    expected = f"auto, or a whole number from 1 to {_MOST_JOBS}"
+    if text.strip().lower() == "auto":
+        return None
+    if not re.fullmatch(r"[0-9]{1,9}", text.strip()):
+        raise WrongValueError("not a number of jobs", expected=expected)
+    jobs = int(text)
+    if not 1 <= jobs <= _MOST_JOBS:
+        raise WrongValueError("too small" if jobs < 1 else "too large", expected=expected)
+    return jobs
 
 
 def parse_share(text: str) -> Fraction:

@@ -22,7 +22,7 @@ from sync_worker.errors import (
 from sync_worker.intervals import Interval
 from sync_worker.langfuse.buckets import RateLimiters
 from sync_worker.langfuse.client import EndpointMissing
-from sync_worker.langfuse.concurrency import ConcurrencyLimits
+from sync_worker.langfuse.concurrency import ConcurrencyLimits, ServerSlots
 from sync_worker.langfuse.rate_limiter import Quota
 from sync_worker.ledger import DeadLetter, Ledger
 from sync_worker.ledger.state_keys import CYCLES, last_cycle
@@ -31,6 +31,7 @@ from sync_worker.measurements import CYCLES as CYCLE_COUNTS
 from sync_worker.pipeline.limits import Limits
 from sync_worker.pipeline.pauses import Pauses
 from sync_worker.pipeline.report import SourceReport
+from sync_worker.runs.backfill import Jobs
 from sync_worker.runs.progress import Progress
 from sync_worker.settings import Settings, Source, reread, target_of
 from sync_worker.sync.identities import Identities
@@ -86,7 +87,8 @@ class Engine:
     """What a run of any kind needs. `max_elapsed` is how long an outage is retried, in seconds; None means no limit.
 
     `parts` is the number of processes, with a state file each, that share the work and cannot know of each other's
-    requests: each uses that fraction of the rate limit, set or discovered.
+    requests: each uses that fraction of the rate limit, set or discovered. `jobs_of` gives the jobs that may help with
+    the backfill of an open source; a job has `server_slots` from the process that leads it.
     """
 
     settings: Settings
@@ -96,10 +98,12 @@ class Engine:
     transports: Transports = field(default_factory=Transports)
     parts: int = 1
     limits: Limits = field(default_factory=Limits)
+    server_slots: ServerSlots | None = None
+    jobs_of: Callable[[SourceSync], Jobs] | None = None
     clocks: Clocks = field(init=False)
     starts: ProvisionalStarts = field(init=False)
     rate_limiters: RateLimiters = field(init=False)
-    concurrency_limits: ConcurrencyLimits = field(init=False)
+    concurrency_limits: ServerSlots = field(init=False)
     identities: Identities = field(init=False)
     _started: set[tuple[str, str]] = field(init=False, default_factory=set)  # keys and target
     _current: dict[str, Source] = field(init=False, default_factory=dict)
@@ -111,7 +115,7 @@ class Engine:
             check_key(self.settings)
         quota = Quota(self.settings.requests_per_minute, self.settings.budget_share, self.parts)
         self.rate_limiters = RateLimiters(self.clock, quota, self.ledger.requests)
-        self.concurrency_limits = ConcurrencyLimits(self.clock)
+        self.concurrency_limits = self.server_slots or ConcurrencyLimits(self.clock)
         self.ledger.max_dead_letters = self.settings.max_dead_letters
         self.clocks = self.ledger.clock = Clocks(self.clock, self.ledger)
         self.starts = ProvisionalStarts(self.ledger)
@@ -217,9 +221,12 @@ class Engine:
         scores: ScoreChoice = "too",
     ) -> tuple[SourceReport, int]:
         """Backfill a source, or only these partitions of the interval; return its report and exit code."""
-        return await self.work(
-            source, lambda sync: sync.backfill(interval, progress, partitions, scores), unless_paused=True
-        )
+
+        async def work(sync: SourceSync) -> None:
+            jobs = None if self.jobs_of is None else self.jobs_of(sync)
+            await sync.backfill(interval, progress, partitions, scores, jobs)
+
+        return await self.work(source, work, unless_paused=True)
 
     def check_pauses(self, source: Source) -> None:
         """Raise PausedByOperator where a source is paused."""
@@ -276,7 +283,7 @@ class Engine:
         try:
             if unless_paused:
                 self.check_pauses(source)
-            await self._attempt_with_new_keys(source, report, work)
+            await self.attempt(source, report, work)
         except (Stop, Stopped) as error:
             if not isinstance(error, Stopped):
                 report.error = str(error)
@@ -297,9 +304,10 @@ class Engine:
             self._paused[source.name] = message
             log.warning("%s", message, extra={"action": "pause", "source": source.name})
 
-    async def _attempt_with_new_keys(
+    async def attempt(
         self, source: Source, report: SourceReport, work: Callable[[SourceSync], Awaitable[None]]
     ) -> None:
+        """Run work on a source, as `work` does; all errors are raised."""
         current = self._reread_keys(self._current.get(source.name, source))
         for _ in range(_MAX_ROTATIONS):
             try:

@@ -14,7 +14,7 @@ from sync_worker.corrected import CorrectedClock
 from sync_worker.http import date_hooks
 from sync_worker.langfuse.buckets import RateLimiters
 from sync_worker.langfuse.client import LangfuseClient
-from sync_worker.langfuse.concurrency import ConcurrencyLimits
+from sync_worker.langfuse.concurrency import ServerSlots
 from sync_worker.ledger import Ledger, SourceState, source_scope
 from sync_worker.ledger.state_keys import DELIVERY, GZIP_REFUSED, PAGE_LIMITS, REJECTED_IN_A_ROW
 from sync_worker.measurements import REQUEST_SPANS, Measurements
@@ -59,7 +59,7 @@ async def open_source(
     *,
     max_elapsed: float | None,
     rate_limiters: RateLimiters,
-    concurrency_limits: ConcurrencyLimits,
+    concurrency_limits: ServerSlots,
     transports: Transports,
     identities: Identities,
     limits: Limits,
@@ -162,7 +162,7 @@ async def ask_time(
     clock: CorrectedClock,
     max_elapsed: float | None,
     rate_limiters: RateLimiters,
-    concurrency_limits: ConcurrencyLimits,
+    concurrency_limits: ServerSlots,
     transports: Transports,
 ) -> None:
     """Request the time of a source's Langfuse, before anything else. Raises as requests do."""
@@ -183,7 +183,7 @@ def _client(
     clock: CorrectedClock,
     max_elapsed: float | None,
     rate_limiters: RateLimiters,
-    concurrency_limits: ConcurrencyLimits,
+    concurrency_limits: ServerSlots,
     transports: Transports,
     limits: Limits,
 ) -> LangfuseClient:

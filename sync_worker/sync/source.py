@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from sync_worker.corrected import CorrectedClock
@@ -24,7 +26,7 @@ from sync_worker.pipeline.report import SourceReport
 from sync_worker.pipeline.session import Policy, Session
 from sync_worker.records import Observation
 from sync_worker.redaction.protection import Protection
-from sync_worker.runs.backfill import backfill
+from sync_worker.runs.backfill import Jobs, Synced, backfill, sync_interval
 from sync_worker.runs.coverage import Coverage
 from sync_worker.runs.explain import Explanation
 from sync_worker.runs.forget import forget
@@ -135,22 +137,52 @@ class SourceSync:
         progress: Progress | None = None,
         partitions: Sequence[Interval] | None = None,
         scores: ScoreChoice = "too",
+        jobs: Jobs | None = None,
     ) -> None:
         """Sync what of the interval is not completed; a rerun resumes. With `partitions`, only in them.
 
-        `scores` says whether the scores of the interval are sent too, after the spans, or alone, or not.
+        `scores` says whether the scores of the interval are sent too, after the spans, or alone, or not. With `jobs`,
+        they sync the intervals where these have many observations.
         """
         if scores != "only":
-            await self._backfill_spans(interval, progress, partitions)
+            await self._backfill_spans(interval, progress, partitions, jobs)
         if scores != "none" and self._scores is not None:
             await self._scores.backfill(interval, partitions)
         self._session.delivery.check()
+        if jobs is not None:
+            jobs.check()
+
+    def completed(self) -> list[Interval]:
+        """Return what is completed under the rules of this run, or under none."""
+        return self._coverage.under_rules()[0]
+
+    def begin_job(self) -> None:
+        """Get ready to sync intervals of a backfill that another process leads."""
+        _, self._session.reread = self._coverage.under_rules()
+
+    async def sync_interval(self, interval: Interval, progress: Progress) -> Synced:
+        """Sync an interval of a backfill that another process leads. Raises as reader and delivery do."""
+        return await sync_interval(self._pipeline, interval, progress, hands_back=True)
+
+    def check(self) -> None:
+        """Raise for what is left undelivered: SourcePaused or TransientError."""
+        self._session.delivery.check()
+
+    def counts(self) -> SourceReport:
+        """Return the report as it stands, with the requests of now."""
+        report = replace(self.report, notes=Counter(self.report.notes), filtered=Counter(self.report.filtered))
+        self._count_requests(report)
+        return report
 
     async def _backfill_spans(
-        self, interval: Interval, progress: Progress | None, partitions: Sequence[Interval] | None
+        self,
+        interval: Interval,
+        progress: Progress | None,
+        partitions: Sequence[Interval] | None,
+        jobs: Jobs | None,
     ) -> None:
         self._store_rules()
-        await backfill(self._pipeline, self._coverage, interval, partitions, progress)
+        await backfill(self._pipeline, self._coverage, interval, partitions, progress, jobs)
         self._report_unscanned(interval)
         if lease_owner(self._ledger, LIVE) is None:
             await self._live().read_again(BACKFILL)
@@ -275,11 +307,14 @@ class SourceSync:
         self._put_findings()
         self._coverage.release_claims(self.state)
         self._ledger.save()
-        self.report.langfuse_requests += self._client.requests
-        self.report.kelet_requests += self._receiver.traffic.requests
-        self.report.bytes_sent += self._receiver.traffic.bytes_sent
+        self._count_requests(self.report)
         self.report.traces_pending = self._ledger.pending(self.state.id).count
         self.report.complete_to_ms = self._coverage.note_watermark(self.state)
+
+    def _count_requests(self, report: SourceReport) -> None:
+        report.langfuse_requests += self._client.requests
+        report.kelet_requests += self._receiver.traffic.requests
+        report.bytes_sent += self._receiver.traffic.bytes_sent
 
     def _store_rules(self) -> None:
         """Store the rules of this run, so that later ones know what they left out."""

@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Literal, TextIO
+from typing import Any, Literal, TextIO
 
 from sync_worker.printable import escape, escape_json, supports_unicode
 from sync_worker.times import iso_time
@@ -19,6 +20,8 @@ from sync_worker.watch.live_line import above
 
 #: SGR numbers of colours, by level: red, yellow, and dim for what is only of interest now.
 _COLORS = {logging.ERROR: 31, logging.WARNING: 33, logging.DEBUG: 2}
+#: Attributes of an entry that a job hands over.
+_KEPT = ("name", "levelno", "levelname", "created", "action", "source")
 _NOISY = ("httpx", "httpcore", "apscheduler", "asyncio")
 
 
@@ -29,6 +32,7 @@ class _JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "action": getattr(record, "action", None),
             "source": getattr(record, "source", None),
+            "job": getattr(record, "job", None),
             "message": record.getMessage(),
         }
         if record.exc_info:
@@ -47,7 +51,8 @@ class _Text(logging.Formatter):
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
         if self._colors and record.levelno in _COLORS:
             level = f"\x1b[{_COLORS[record.levelno]}m{level.rstrip()}\x1b[0m "
-        line = f"{moment} {level}{escape(record.getMessage())}"
+        job = getattr(record, "job", None)
+        line = f"{moment} {level}{'' if job is None else f'job {job}: '}{escape(record.getMessage())}"
         if not record.exc_info:
             return line
         # Indented, so that no line of a traceback looks like another entry.
@@ -82,10 +87,38 @@ class _Stderr(logging.StreamHandler[TextIO]):
             super().handleError(record)
 
 
+class _ToRun(logging.Handler):
+    """Hands the entries of a job to the process that leads it, which has the terminal."""
+
+    def __init__(self, job: int, send: Callable[[dict[str, Any]], None]) -> None:
+        super().__init__()
+        self._job = job
+        self._send = send
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hand over an entry, its traceback in its text."""
+        kept = {name: getattr(record, name, None) for name in _KEPT}
+        self._send({**kept, "msg": self.format(record), "job": self._job})
+
+
 def set_up(level: str, form: Literal["text", "json"], *, colors: bool = False) -> None:
     """Send the worker's logs to stderr, the levels of text in colours if it has any."""
     handler = _Stderr(sys.stderr)
     handler.setFormatter(_JsonLines() if form == "json" else _Text(colors=colors))
+    _send_to(handler, level)
+
+
+def set_up_job(level: str, job: int, send: Callable[[dict[str, Any]], None]) -> None:
+    """Hand the logs of a job to the process that leads it, which passes them to `log_of_job`."""
+    _send_to(_ToRun(job, send), level)
+
+
+def log_of_job(entry: dict[str, Any]) -> None:
+    """Log an entry of a job."""
+    logging.getLogger(entry["name"]).handle(logging.makeLogRecord(entry))
+
+
+def _send_to(handler: logging.Handler, level: str) -> None:
     handler.addFilter(_OneLine())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("sync_worker").setLevel(level.upper())

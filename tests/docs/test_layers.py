@@ -85,8 +85,10 @@ MAY: dict[str, frozenset[str]] = {
     "runs": COMMON
     | {"redaction", "selection", "spans", "signals", "langfuse", "otlp", "ledger", "settings", "pipeline"},
     "sync": COMMON | {"redaction", "selection", "spans", "langfuse", "otlp", "ledger", "settings", "pipeline", "runs"},
+    "parallel": COMMON | {"langfuse", "ledger", "settings", "pipeline", "runs", "sync", "watch"},
     "cli": COMMON
     | {
+        "parallel",
         "redaction",
         "selection",
         "spans",

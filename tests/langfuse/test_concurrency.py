@@ -175,6 +175,7 @@ async def test_client_tells_what_failed(connect_v1: ConnectV1) -> None:
     """A refusal opens the circuit as if the server were down, or a dropped connection does not."""
     made = connect_v1(LangfuseV1(), concurrency=True)
     concurrency = made.client._concurrency
+    assert isinstance(concurrency, ConcurrencyLimit)
     for reply in (faults.status(404), faults.status(401), faults.rate_limited(), faults.query_timed_out()):
         made.server.script = faults.always(reply)
         for _ in range(12):

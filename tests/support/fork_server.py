@@ -18,10 +18,14 @@ import signal
 import socket
 import sys
 import time
+from dataclasses import fields
 from typing import Any
 
 import sync_worker
 from sync_worker.__main__ import main
+from sync_worker.pipeline.limits import Limits
+
+_LIMITS = [one.name for one in fields(Limits)]
 
 
 def serve(requests: socket.socket) -> int:
@@ -92,8 +96,19 @@ def _program(request: dict[str, Any], streams: list[int]) -> int:
     os.environ.update(request["environ"])
     time.tzset()
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if request["small"]:
+        _shrink(request["small"])
     sys.argv = ["sync-worker", *request["arguments"]]
     return main()
+
+
+def _shrink(observations: int) -> None:
+    """Have intervals of so few observations that a small project is a large one; jobs get these limits from here."""
+    defaults = {
+        **dict(zip(_LIMITS, Limits.__init__.__defaults__ or (), strict=True)),
+        "interval_observations": observations,
+    }
+    Limits.__init__.__defaults__ = tuple(defaults.values())
 
 
 if __name__ == "__main__":

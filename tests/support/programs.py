@@ -50,11 +50,12 @@ class Program(Protocol):
 
 
 def start_program(
-    arguments: Sequence[str], folder: Path, environ: Mapping[str, str], stdin: str = os.devnull
+    arguments: Sequence[str], folder: Path, environ: Mapping[str, str], stdin: str = os.devnull, small: int = 0
 ) -> Program:
     """Start `python -W error -m sync_worker` in a folder with exactly these variables, its output in pipes.
 
-    Variables that Python itself reads take effect in a process that is not forked, so they get one.
+    Variables that Python itself reads take effect in a process that is not forked, so they get one. With `small`, its
+    intervals have about so many observations.
     """
     if any(name.startswith("PYTHON") for name in environ):
         return subprocess.Popen(
@@ -62,7 +63,7 @@ def start_program(
             cwd=folder, env={"PYTHONPATH": str(ROOT), **environ}, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
-    return _server().start(list(arguments), folder, environ, stdin)
+    return _server().start(list(arguments), folder, environ, stdin, small)
 
 
 class Forked:
@@ -154,8 +155,10 @@ class _Server:
             )  # fmt: skip
         self._lock = threading.Lock()
 
-    def start(self, arguments: list[str], folder: Path, environ: Mapping[str, str], stdin: str) -> Forked:
-        asked = {"arguments": arguments, "folder": str(folder), "environ": dict(environ), "stdin": stdin}
+    def start(self, arguments: list[str], folder: Path, environ: Mapping[str, str], stdin: str, small: int) -> Forked:
+        asked = {
+            "arguments": arguments, "folder": str(folder), "environ": dict(environ), "stdin": stdin, "small": small
+        }  # fmt: skip
         request = json.dumps(asked).encode()
         pipes = [os.pipe() for _ in range(3)]
         theirs = array.array("i", [writing for _, writing in pipes])

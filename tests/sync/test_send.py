@@ -121,13 +121,13 @@ def test_runs_that_wait_for_each_other_end(make_world: MakeWorld) -> None:
     beside = open_ledger(made.state, made.clock)
     lease = take(beside, LIVE)
     one, two = (TraceNote(f"t{number}", pending=False, earliest_ms=0, newest_ms=0) for number in range(2))
-    assert beside.begin_sending(1, [one])[0] == set()
+    assert beside.begin_sending(1, [one]).others == set()
     other = open_ledger(made.state, made.clock)
     mine = take(other, SEND)
-    assert other.begin_sending(1, [one, two])[0] == {"t0"}
-    assert beside.begin_sending(1, [two])[0] == {"t1"}
+    assert other.begin_sending(1, [one, two]).others == {"t0"}
+    assert beside.begin_sending(1, [two]).others == {"t1"}
     other.end_sending(1)
-    assert beside.begin_sending(1, [two])[0] == set()
+    assert beside.begin_sending(1, [two]).others == set()
     release(other, mine)
     release(beside, lease)
     beside.close()

@@ -18,6 +18,7 @@ from sync_worker.demo.receiver import OtlpReceiver, ReceivedSpan
 from sync_worker.intervals import Interval
 from sync_worker.ledger import open_ledger
 from sync_worker.ledger.lease import BACKFILL, LIVE, SEND, release, take
+from sync_worker.parallel.crew import Crew
 from sync_worker.pipeline.limits import Limits
 from sync_worker.pipeline.report import SourceReport
 from sync_worker.runs.send import SendResult
@@ -43,6 +44,8 @@ class World:
     clock: VirtualClock
     environ: dict[str, str] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
+    crew: Crew | None = None  # the jobs of a run in this process
+    small: int = 0  # observations of an interval of the program as a process; 0: as many as usual
     _loaded: tuple[dict[str, str], Settings] | None = None
 
     def settings(self) -> Settings:
@@ -112,6 +115,8 @@ class World:
             lease = take(ledger, role)
             try:
                 engine = Engine(settings, ledger, self.clock, patience, parts=parts, limits=self.limits)
+                if self.crew is not None:
+                    self.crew.lead(engine)
                 result: tuple[SourceReport, int] = asyncio.run(work(engine, settings.sources[0]))
                 return result
             finally:
@@ -123,7 +128,7 @@ class World:
         """Start the program as a process of its own, by the clock of this machine."""
         self.langfuse.now = time.time
         variables = self._process_environ(environ or {})
-        return start_program(arguments, self.folder, variables, stdin)
+        return start_program(arguments, self.folder, variables, stdin, self.small)
 
     def program(
         self, *arguments: str, environ: Mapping[str, str] | None = None, stdin: str = os.devnull
