@@ -39,8 +39,8 @@ def test_explain_names_what_was_deleted(make_world: MakeWorld) -> None:
         "it was sent, and Langfuse has deleted it since: Kelet still has it, in its project support_test", True,
     )  # fmt: skip
     assert _why(made, judged[0]["traceId"]) == (
-        "Langfuse has deleted it; nothing of it was sent, since it was left out by "
-        "SYNC_EXCLUDE_ENVIRONMENTS=langfuse-*", False,
+        ("Langfuse has deleted it; nothing of it was sent, since it was left out by "
+        "SYNC_EXCLUDE_ENVIRONMENTS=langfuse-*"), False,
     )  # fmt: skip
     assert _why(made, waits[0]["traceId"]) == (
         "Langfuse has deleted it while it was pending; nothing of it was sent", False,

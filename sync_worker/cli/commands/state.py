@@ -74,8 +74,8 @@ def run_backup(arguments: argparse.Namespace) -> int:
             }
         )
     else:
-        say(f"{made.path} is a copy of {settings.state_path}, checked, {made.size_bytes / 1024:,.0f} KiB")
-        say(f"to restore it: end all runs, copy it to {settings.state_path}, `sync-worker state confirm`")
+        summarise(f"{made.path} is a copy of {settings.state_path}, checked, {made.size_bytes / 1024:,.0f} KiB")
+        summarise(f"to restore it: end all runs, copy it to {settings.state_path}, `sync-worker state confirm`")
     return ExitCode.OK
 
 
