@@ -57,8 +57,7 @@ class ProxyTransport(httpx.AsyncBaseTransport):
         encrypted = url.scheme == "https" or (proxy is not None and proxy.url.scheme == "https")
         key = (None if proxy is None else str(proxy.url), encrypted)
         if key not in self._transports:
-            # An empty context trusts nobody and is cheap; http:// alone needs no certificates.
-            trusted = tls() if encrypted else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            trusted = tls() if encrypted else _no_tls()
             self._transports[key] = httpx.AsyncHTTPTransport(verify=trusted, limits=_LIMITS, proxy=proxy)
         return self._transports[key]
 
@@ -104,6 +103,12 @@ def tls() -> ssl.SSLContext:
         _check_folder(folder)
         return ssl.create_default_context(capath=folder)
     return httpx.create_ssl_context(trust_env=False)
+
+
+@functools.cache
+def _no_tls() -> ssl.SSLContext:
+    """Return a context that trusts nobody: http:// alone needs no certificates."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def proxy_of(url: httpx.URL) -> httpx.Proxy | None:
