@@ -25,9 +25,11 @@ from sync_worker.runs.send import SendResult
 from sync_worker.settings import Settings, load
 from sync_worker.spans.ids import otlp_span_id, otlp_trace_id, source_trace_id
 from sync_worker.sync.engine import Engine
+from sync_worker.sync.opening import Transports
 from sync_worker.sync.shards import Shard
 from sync_worker.sync.source import SourceSync
 from tests.support.clock import VirtualClock
+from tests.support.direct import Direct
 from tests.support.programs import Program, start_program
 
 ROOT = Path(__file__).parents[2]
@@ -65,11 +67,14 @@ class World:
         return self._run(lambda engine, source: engine.live(source), patience, LIVE)
 
     def cycles(self, seconds: float, every: float = 60.0) -> int:
-        """Do live cycles for so long, each without an error; return how many spans they sent."""
-        sent = 0
+        """Do live cycles for so long, each without an error; return how many spans they sent.
+
+        Time passes there without anything that a test is about, so no sockets are between it and the servers.
+        """
+        sent, direct = 0, Transports(Direct(self.langfuse), Direct(self.kelet))
         for _ in range(int(seconds / every)):
             self.clock.advance(every)
-            report, code = self.once()
+            report, code = self._run(lambda engine, source: engine.live(source), 60.0, LIVE, transports=direct)
             assert (report.error, code) == (None, 0)
             sent += report.spans_sent
         return sent
@@ -107,14 +112,21 @@ class World:
         return self.folder / f"shard-{shard.index}-{shard.of}.db"
 
     def _run(
-        self, work: Any, patience: float | None, role: str, state: Path | None = None, parts: int = 1
+        self,
+        work: Any,
+        patience: float | None,
+        role: str,
+        state: Path | None = None,
+        parts: int = 1,
+        transports: Transports | None = None,
     ) -> tuple[SourceReport, int]:
         settings = self.settings()
         ledger = open_ledger(state or settings.state_path, self.clock)
         try:
             lease = take(ledger, role)
             try:
-                engine = Engine(settings, ledger, self.clock, patience, parts=parts, limits=self.limits)
+                ways = transports or Transports()
+                engine = Engine(settings, ledger, self.clock, patience, ways, parts=parts, limits=self.limits)
                 if self.crew is not None:
                     self.crew.lead(engine)
                 result: tuple[SourceReport, int] = asyncio.run(work(engine, settings.sources[0]))

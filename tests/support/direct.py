@@ -1,0 +1,28 @@
+"""A transport to a server of the demo in this process, without a socket: what a test asks for often and in passing."""
+
+from __future__ import annotations
+
+from email.utils import formatdate
+from typing import Any
+
+import httpx
+
+from sync_worker.demo.serving import Request, Server
+
+
+class Direct(httpx.AsyncBaseTransport):
+    """Asks a server in this process; its script and all it keeps of requests are as on a socket."""
+
+    def __init__(self, server: Server[Any]) -> None:
+        self.server = server
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer one request; raises as a connection does that is closed without an answer."""
+        headers = {name.decode().lower(): value.decode() for name, value in request.headers.raw}
+        reply = self.server.respond(
+            Request(request.method, request.url.raw_path.decode(), headers, await request.aread())
+        )
+        if reply is None:
+            raise httpx.RemoteProtocolError("Server disconnected without sending a response.", request=request)
+        date = {"Date": formatdate(self.server.now(), usegmt=True)}
+        return httpx.Response(reply.status or 200, headers=date | dict(reply.headers), content=reply.body)
