@@ -5,12 +5,17 @@ Each step runs in a transaction together with the note that it ran, so a kill in
 
 from __future__ import annotations
 
+import functools
 import sqlite3
+from collections.abc import Sequence
 
 from sqlite_utils import Database
 from sqlite_utils.migrations import Migrations
 
 from sync_worker.ledger.schema import APPLICATION_ID
+
+#: What `iterdump` puts around the statements.
+_TRANSACTION = frozenset({"BEGIN TRANSACTION;", "COMMIT;"})
 
 steps = Migrations("sync_worker")
 
@@ -296,5 +301,22 @@ def step_13(db: Database) -> None:
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Run the steps that a file has not had, within the caller's transaction."""
-    steps.apply(Database(connection, execute_plugins=False))
+    """Run the steps that a file has not had, within the caller's transaction; a new file gets what they make."""
+    if connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None:
+        for statement in _of_a_new_file(steps):
+            connection.execute(statement)
+    else:
+        steps.apply(Database(connection, execute_plugins=False))
+
+
+@functools.cache
+def _of_a_new_file(steps: Migrations) -> Sequence[str]:
+    """Return the statements that make a file with all steps; the steps run once, in memory."""
+    memory = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        steps.apply(Database(memory, execute_plugins=False))
+        made = [statement for statement in memory.iterdump() if statement not in _TRANSACTION]
+        pragmas = ("application_id", "user_version")
+        return made + [f"PRAGMA {name} = {memory.execute(f'PRAGMA {name}').fetchone()[0]}" for name in pragmas]
+    finally:
+        memory.close()

@@ -17,7 +17,7 @@ from sync_worker.intervals import Interval
 from sync_worker.ledger import Ledger, file, file_systems, open_ledger
 from sync_worker.ledger.schema import SCHEMA_VERSION
 from sync_worker.ledger.sources import memory_name
-from sync_worker.ledger.steps import step_1, steps
+from sync_worker.ledger.steps import migrate, step_1, steps
 from tests.ledger.made import another_program, letter, note, picture, span
 from tests.support.clock import VirtualClock
 from tests.support.state import put
@@ -144,6 +144,25 @@ def test_first_step_is_as_it_was_released(path: Path) -> None:
         "leases": "role,token,host,boot,pid,taken_ms,heartbeat_ms,from_ms,to_ms",
         "runs": "id,command,started_ms,ended_ms,exit_code,report",
     }
+
+
+def test_a_new_file_is_what_the_steps_make(path: Path) -> None:
+    """A new file would lack a table, an index or a note that a step ran, and the next step would find it otherwise."""
+    by_steps, at_once = (sqlite3.connect(path.with_name(name), isolation_level=None) for name in ("steps", "once"))
+    steps.apply(Database(by_steps))
+    migrate(at_once)
+    assert _all_of(at_once) == _all_of(by_steps)
+    by_steps.close()
+    at_once.close()
+
+
+def _all_of(connection: sqlite3.Connection) -> list[object]:
+    schema = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name").fetchall()
+    tables = [name for kind, name, _, _ in schema if kind == "table"]
+    notes = connection.execute("SELECT migration_set, name FROM _sqlite_migrations").fetchall()
+    counts = [connection.execute(f"SELECT count(*) FROM {table}").fetchall() for table in tables]
+    pragmas = [connection.execute(f"PRAGMA {name}").fetchall() for name in ("application_id", "user_version")]
+    return [schema, notes, counts, pragmas]
 
 
 def test_file_of_the_first_version_is_brought_up(path: Path, clock: VirtualClock) -> None:
