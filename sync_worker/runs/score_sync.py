@@ -97,7 +97,8 @@ class ScoreSync:
         session = self.session
         session.report.scores_read += len(page.scores)
         session.report.scores_unreadable += page.unreadable
-        scores = {score.id: score for score in page.scores if self.settings.takes(score.name)}
+        written = sorted(page.scores, key=lambda score: score.updated_ms or 0)  # of one that repeats, the newest
+        scores = {score.id: score for score in written if self.settings.takes(score.name)}
         known = session.ledger.scores(session.source_id, scores)
         scores = {one: score for one, score in scores.items() if one in known or not self._was_taken(score)}
         now = session.clock.now_ms()

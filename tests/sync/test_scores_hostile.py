@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -308,3 +309,60 @@ def test_an_odd_config_holds_up_no_other_score(make_world: MakeWorld, reply: Rep
     world.clock.advance(600)
     once(world)
     assert signals_of(world, 1)[0].content["score"] == 0.7
+
+
+def _answers(*items: Any) -> Any:
+    """Answer each list of scores with these, whatever is asked for."""
+    body = json.dumps({"data": items, "meta": {"limit": 100}}).encode()
+    reply = Reply(200, {"Content-Type": "application/json"}, body)
+    return lambda request: reply if request.path.endswith("/v3/scores") else None
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+def test_a_score_that_a_page_shows_twice_goes_in_its_newest_state(make_world: MakeWorld, *, newest_first: bool) -> None:
+    """Langfuse's store has yet to merge them; sent in turns, each would take the place of the other for ever."""
+    rows = trace_with_session()
+    world = scored_world(make_world, rows)
+    old = score_on(rows[0], 1, value=0.25, updatedAt="2026-11-20T12:00:01.000Z")
+    new = old | {"value": 0.75, "updatedAt": "2026-11-20T12:00:02.000Z"}
+    pages = [_answers(new, old, new), _answers(new, old)]
+    for number in range(4):
+        world.langfuse.script = pages[(number + newest_first) % 2]
+        once(world)
+        world.clock.advance(60)
+    assert [signal.content["score"] for signal in signals_of(world, 1)] == [0.75]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"value": None}, {"value": [1]}, {"value": {"a": 1}}, {"value": "0.5"}, {"value": True}, {"name": None},
+        {"name": 7}, {"name": ""}, {"source": None}, {"dataType": None}, {"dataType": "LATER"}, {"comment": 7},
+        {"comment": "\ud800 half"}, {"metadata": "text"}, {"metadata": [1]}, {"configId": 7}, {"createdAt": "never"},
+        {"subject": {"kind": "later", "id": "x"}}, {"name": "x" * 100_000}, {"comment": "x" * 1_000_000},
+        {"environment": None}, {"updatedAt": None}, {"metadata": {"a": [[[[[]]]]]}}, {"value": 10**400},
+    ],
+    ids=lambda odd: str(odd)[:40],
+)  # fmt: skip
+def test_an_odd_score_harms_no_other(make_world: MakeWorld, odd: dict[str, Any]) -> None:
+    """Whatever a field holds, the others of its page arrive, and it does at most once."""
+    rows = trace_with_session()
+    world = scored_world(make_world, rows)
+    world.langfuse.script = _answers(score_on(rows[0], 1, 1.0) | odd, score_on(rows[0], 2, 2.0))
+    for _ in range(3):
+        once(world)
+        world.clock.advance(60)
+    assert (len(signals_of(world, 2)), len(signals_of(world, 1)) <= 1) == (1, True)
+    for signal in world.kelet.signals:
+        assert 0 <= signal.content.get("score", 0) <= 1
+        assert isinstance(signal.content.get("value", ""), str)
+
+
+@pytest.mark.parametrize("odd", [None, "x", 7, [], {}, {"id": "a"}, {"timestamp": "x", "id": 7}], ids=str)
+def test_what_is_no_score_is_counted(make_world: MakeWorld, odd: Any) -> None:
+    """It can never be sent, and hides none."""
+    rows = trace_with_session()
+    world = scored_world(make_world, rows)
+    world.langfuse.script = _answers(odd, score_on(rows[0], 2, 2.0))
+    report = once(world)
+    assert (report.scores_unreadable, len(signals_of(world, 2))) == (1, 1)
