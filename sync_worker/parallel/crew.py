@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 from dataclasses import dataclass, field
+from functools import partial
 
 from sync_worker.errors import SyncError, TransientError
 from sync_worker.intervals import Interval, gaps
@@ -109,7 +110,7 @@ class SourceJobs:
                     raise TransientError(f"no more jobs can be started, and the last one {death}. Try: run again")
                 return None
             try:
-                synced = await process.sync(interval, progress)
+                synced = await process.sync(interval, partial(progress.read, whole))
             except Died as died:
                 if not process.was_ready:
                     continue

@@ -16,7 +16,6 @@ from sync_worker.intervals import Interval
 from sync_worker.parallel import messages
 from sync_worker.parallel.slots import JobSlots, LentSlots
 from sync_worker.runs.backfill import Synced
-from sync_worker.runs.progress import Progress
 from sync_worker.waits import Wait, show
 from sync_worker.watch.logs import log_of_job
 
@@ -54,7 +53,7 @@ class JobProcess:
         self.counts: messages.Counts | None = None  # the last it sent
         self.died: str | None = None  # how, if it ended before its work did
         self.undelivered: SyncError | None = None
-        self._progress = Progress()
+        self._reads: dict[Interval, Callable[[int, int], None]] = {}
         self._error: SyncError | None = None
         self._popen = popen
         self._slots: JobSlots = slots.of_job(lambda server: self.send(messages.Granted(server)))
@@ -89,16 +88,20 @@ class JobProcess:
         with contextlib.suppress(OSError):
             self._popen.kill()
 
-    async def sync(self, interval: Interval, progress: Progress) -> Synced:
-        """Have an interval synced. Raises Died, and what ended the job."""
+    async def sync(self, interval: Interval, read: Callable[[int, int], None]) -> Synced:
+        """Have an interval synced; `read` gets how far it was read, Unix ms, and how many observations.
+
+        Raises Died, and what ended the job.
+        """
         future: asyncio.Future[Synced] = asyncio.get_running_loop().create_future()
         self.intervals[interval] = future
-        self._progress = progress
+        self._reads[interval] = read
         self.send(messages.Sync(interval))
         try:
             return await future
         finally:
             self.intervals.pop(interval, None)
+            self._reads.pop(interval, None)
             self.is_alone = False
 
     async def follow(self, news: Callable[[], None]) -> None:
@@ -145,7 +148,8 @@ class JobProcess:
                 self._show(message.waits)
                 self.counts = message
             case messages.Read(interval, down_to_ms, observations):
-                self._progress.read(interval, down_to_ms, observations)
+                if interval in self._reads:
+                    self._reads[interval](down_to_ms, observations)
             case messages.Logged(entry):
                 log_of_job(entry)
             case messages.Wanted(server):
