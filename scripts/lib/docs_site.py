@@ -29,6 +29,7 @@ _LINK = re.compile(r"\[([^\]]*)\]\(([^)\s#]+)(#[^)\s]*)?\)")
 _TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
 _WEB = re.compile(r"[a-z]+:")
 _ASSET = re.compile(r"<(?:script|img|iframe|source|link)\b[^>]*?\b(?:src|href)=[\"']?((?:https?:)?//[^\"'\s>]+)")
+_NAME_IN_TABLE = re.compile(r"(?<=<td><code>)[A-Za-z0-9_]+(?=</code>)")
 _IMPORT = re.compile(r"(?:@import\s*|url\()\s*[\"']?((?:https?:)?//[^\"')\s]+)")
 
 
@@ -53,6 +54,11 @@ def on_files(files: Files, config: Any) -> Files:
     for name in sorted(copies):
         files.append(File.generated(config, f"{_COPIES}/{name}", abs_src_path=str(ROOT / name)))
     return files
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Let long names at the beginning of a table's cell wrap at their underscores, and nowhere else."""
+    return _NAME_IN_TABLE.sub(lambda name: name[0].replace("_", "_<wbr>"), html)
 
 
 def on_post_build(config: Any) -> None:
