@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from sync_worker.cli.common import settings_for, state_file
-from sync_worker.cli.output import print_json, say
+from sync_worker.cli.output import print_json, summarise
 from sync_worker.clock import SystemClock
 from sync_worker.errors import ConfigError, ExitCode
 from sync_worker.ledger import Ledger
@@ -33,8 +33,10 @@ def run_pause(arguments: argparse.Namespace) -> int:
         print_json({"exit_code": ExitCode.OK, "pauses": [describe_pause(one) for one in left]})
         return ExitCode.OK
     for one in made:
-        say(f"{_what(one)} is paused{'' if until is None else f' until {iso_time(until)}'}; what is in flight arrives")
-    say(f"continue with: sync-worker resume {_words(arguments)}")
+        summarise(
+            f"{_what(one)} is paused{'' if until is None else f' until {iso_time(until)}'}; what is in flight arrives"
+        )
+    summarise(f"continue with: sync-worker resume {_words(arguments)}")
     return ExitCode.OK
 
 
@@ -56,11 +58,11 @@ def run_resume(arguments: argparse.Namespace) -> int:
         )
         return ExitCode.OK
     for one in ended:
-        say(f"{_what(one)} continues with the next cycle, from where it stopped")
+        summarise(f"{_what(one)} continues with the next cycle, from where it stopped")
     if not ended:
-        say(f"{_what(Pause(arguments.source, arguments.project, 0))} was not paused")
+        summarise(f"{_what(Pause(arguments.source, arguments.project, 0))} was not paused")
     for one in left:
-        say(f"still paused: {_what(one)}, since {iso_time(one.since_ms)}")
+        summarise(f"still paused: {_what(one)}, since {iso_time(one.since_ms)}")
     return ExitCode.OK
 
 
