@@ -89,7 +89,8 @@ def invocation(action: argparse.Action) -> str:
 #: What to type first, with what it does.
 _FIRST = (
     ("demo", "a complete sync of recorded data, without an account"),
-    ("check", "test the settings: .env in this folder, or the environment"),
+    ("init", "write .env by asking for your keys"),
+    ("check", "test keys, addresses, clocks and the state file"),
     ("once", "sync the last 24 hours, and from then on what is new"),
     ("run", "the same, again and again"),
     ("status", "how far it is"),

@@ -49,9 +49,9 @@ def build_parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}", help="print the version")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for add in (  # in the order of README.md's table
-        _add_demo, _add_check, _add_once, _add_run, _add_plan, _add_backfill, _add_pause, _add_status, _add_verify,
-        _add_explain, _add_send, _add_convert, _add_routes, _add_privacy, _add_scores, _add_dead_letters, _add_state,
-        _add_config, _add_help,
+        _add_demo, _add_init, _add_check, _add_once, _add_run, _add_plan, _add_backfill, _add_pause, _add_status,
+        _add_verify, _add_explain, _add_send, _add_convert, _add_routes, _add_privacy, _add_scores, _add_dead_letters,
+        _add_state, _add_config, _add_help,
     ):  # fmt: skip
         add(subparsers)
     parser.describe()
@@ -94,6 +94,11 @@ def _add_demo(subparsers: _Subparsers) -> None:
     parser.add_argument("--all", action="store_true", help=f"show every trace, not only {SHOWN_TRACES}")
     parser.add_argument("--json", action="store_true", help="print the run's report as a JSON object on stdout")
     _runs(parser, "demo")
+
+
+def _add_init(subparsers: _Subparsers) -> None:
+    parser = subparsers.add_parser("init", help="write .env by asking for keys and project; sends nothing")
+    _runs(parser, "init")
 
 
 def _add_check(subparsers: _Subparsers) -> None:
@@ -178,12 +183,17 @@ def _add_pause(subparsers: _Subparsers) -> None:
         parser.add_argument(
             "source", metavar="SOURCE", nargs="?", help="name of the source; without a sync.toml: default"
         )
-        parser.add_argument("--project", metavar="P", help="only this Kelet project, of SOURCE or of all sources")
+        parser.add_argument(
+            "--project",
+            metavar="P",
+            help="only this Kelet project, of SOURCE or of all sources",
+            otherwise="all of SOURCE",
+        )
         if verb == "pause":
             parser.add_argument(
-                "--for", dest="duration", metavar="DURATION", help="so long (2h); until `resume` if unset"
+                "--for", dest="duration", metavar="DURATION", help="so long (2h)", otherwise="until `resume`"
             )
-            parser.add_argument("--reason", metavar="TEXT", help="shown by `status` and in the log")
+            parser.add_argument("--reason", metavar="TEXT", help="shown by `status` and in the log", otherwise="none")
         _add_common_options(parser)
         _runs(parser, "pause", f"run_{verb}")
         parser.set_defaults(verb=verb)

@@ -14,7 +14,7 @@ EVERYWHERE: Final = frozenset({"help", "verbose", "quiet", "config", "env_file",
 
 #: All commands in the order of the help, by what they are for.
 GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
-    "set up": ("demo", "check", "config"),
+    "set up": ("demo", "init", "check", "config"),
     "sync": ("once", "run", "plan", "backfill", "send", "pause", "resume"),
     "see how it stands": ("status", "verify", "explain", "dead-letters", "state"),
     "try rules without sending": ("convert", "routes", "privacy", "scores"),
@@ -56,6 +56,15 @@ _COMMANDS: Final[Mapping[str, Reference]] = {
     "demo": Reference(
         (("demo", "the last lines say what arrived"), ("demo --all", "show every trace that arrived")),
         "the recorded observations arrived", (ExitCode.TRANSIENT, ExitCode.USAGE, *_ENDS),
+    ),
+    "init": Reference(
+        (("init", "asks for three keys and a project"), ("init --env-file prod.env", "another file")),
+        "the file is written", (ExitCode.USAGE, *_ENDS),
+        {
+            ExitCode.USAGE: "nothing is written: there is no terminal, or the file was to be kept",
+            ExitCode.SIGINT: "stopped by Ctrl-C; nothing is written",
+            ExitCode.SIGTERM: "stopped by SIGTERM; nothing is written",
+        },
     ),
     "check": Reference(
         (

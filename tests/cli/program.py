@@ -9,7 +9,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +39,11 @@ def on_terminal(
     *arguments: str,
     environ: Mapping[str, str] | None = None,
     size: tuple[int, int] = (24, 80),
-    typed: str = "",
-    until: str | None = None,
+    dialog: Sequence[tuple[str, str]] = (),
 ) -> tuple[int, str]:
     """Run the program on a terminal of `size` lines and columns; return its exit code and all that it showed.
 
-    `typed` is what somebody types, at once. When `until` is shown, Ctrl-C is pressed.
+    `dialog` is what somebody types, each after the program has shown something: `\\x03` is Ctrl-C, `\\x04` Ctrl-D.
     """
     master, slave = pty.openpty()
     termios.tcsetwinsize(slave, size)
@@ -54,17 +53,21 @@ def on_terminal(
         stdin=slave, stdout=slave, stderr=slave, preexec_fn=lambda: os.login_tty(slave),  # noqa: PLW1509
     ) as process:  # fmt: skip
         os.close(slave)
-        if typed:
-            os.write(master, typed.encode())
-        shown = _read_all(master, until)
-    os.close(master)
+        try:
+            shown = _talk(master, list(dialog))
+        finally:
+            process.kill()  # where it has not ended by itself
+            os.close(master)
     return process.returncode, shown
 
 
-def _read_all(master: int, until: str | None) -> str:
-    shown = b""
-    deadline = time.monotonic() + 60
+def _talk(master: int, dialog: list[tuple[str, str]]) -> str:
+    shown, seen = b"", 0
+    deadline = time.monotonic() + 40
     while time.monotonic() < deadline:
+        if dialog and (at := shown.find(dialog[0][0].encode(), seen)) >= 0:
+            seen = at + len(dialog[0][0].encode())
+            os.write(master, dialog.pop(0)[1].encode())
         if not select.select([master], [], [], 1)[0]:
             continue
         try:
@@ -72,9 +75,4 @@ def _read_all(master: int, until: str | None) -> str:
         except OSError:  # how Linux says that the last process is gone
             break
         shown += part
-        if until is not None and until.encode() in shown:
-            os.write(master, b"\x03")
-            until = None
-        if not part:
-            break
     return shown.decode().replace("\r\n", "\n")

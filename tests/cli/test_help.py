@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -33,7 +34,7 @@ def test_no_arguments_show_what_to_do_first(tmp_path: Path) -> None:
     code, out, err = run(tmp_path)
     assert (code, err) == (ExitCode.USAGE, "")
     first = out.partition("start here:")[2].split("\n\n")[0]
-    assert [line.split()[1] for line in first.strip().splitlines()][:2] == ["demo", "check"]
+    assert [line.split()[1] for line in first.strip().splitlines()][:3] == ["demo", "init", "check"]
 
 
 def test_help_is_a_command(tmp_path: Path) -> None:
@@ -120,7 +121,7 @@ def test_examples_are_accepted(words: tuple[str, ...]) -> None:
     assert found is not None
     for line, _ in found.examples:
         assert line.split()[: len(words)] == list(words)
-        assert build_parser().parse_args(line.split()).parser.prog == f"sync-worker {' '.join(words)}"
+        assert build_parser().parse_args(shlex.split(line)).parser.prog == f"sync-worker {' '.join(words)}"
 
 
 def test_the_overview_has_every_command() -> None:

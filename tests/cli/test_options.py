@@ -97,7 +97,9 @@ def test_a_pipe_may_hold_the_variables(tmp_path: Path) -> None:
     """`--env-file /dev/stdin`, for keys that should be in no file, is not read."""
     given = tmp_path / "given"
     given.write_text("SYNC_INTERVAL=7m\n")
-    code, shown = on_terminal(tmp_path, "config", "show", "--env-file", "/dev/stdin", typed="SYNC_INTERVAL=7m\n\x04")
+    code, shown = on_terminal(
+        tmp_path, "config", "show", "--env-file", "/dev/stdin", dialog=[("", "SYNC_INTERVAL=7m\n\x04")]
+    )
     assert (code, "7m" in shown) == (0, True)
 
 
