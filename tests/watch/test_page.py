@@ -21,6 +21,7 @@ from sync_worker.intervals import Interval
 from sync_worker.ledger import Ledger, claims, lease, open_ledger
 from sync_worker.ledger.history import SLOT_MS, SLOTS, Slot
 from sync_worker.ledger.lease import BACKFILL, LIVE
+from sync_worker.ledger.pauses import Pause
 from sync_worker.ledger.reading import open_to_read
 from sync_worker.ledger.records import DeadLetterGroup
 from sync_worker.ledger.state_keys import CYCLES, LAST_BACKFILL, last_cycle
@@ -203,6 +204,27 @@ class TestAnswers:
         """What is wrong would not be seen, or something be seen that is not wrong."""
         found = of_source(views.source(**changes), NOW)
         assert [(one.title, one.level) for one in found] == ([] if title is None else [(title, level)])
+
+    def test_a_pause_is_said_instead_of_what_follows_from_it(self) -> None:
+        """Somebody would look for an outage where a colleague has paused the source, or forget the pause."""
+        behind = LastCycle("paused", NOW, NOW - 5 * HOUR)
+        pause = Pause("shop", None, NOW - 5 * HOUR, NOW + HOUR, "migration `x` " + "y" * 5_000)
+        paused = views.source(cycle=behind, watermark_ms=NOW - 5 * HOUR, pauses=[pause])
+        (found,) = of_source(paused, NOW)
+        assert found.title == "Paused by an operator: for 5 h, for 1 h more"
+        assert found.command == "sync-worker resume shop"
+        assert "Reason: migration `x`" in found.text
+        assert len(found.text) < 200
+        assert [one.subject for one in of_source(views.source(pauses=[Pause(None, "p q", NOW, None)]), NOW)] == [
+            "A Kelet project is paused by an operator"
+        ]
+        commands = [of_source(views.source(pauses=[one]), NOW)[0].command for one in (
+            Pause("a/b", "p", NOW), Pause(None, "p", NOW), Pause("$(rm)", None, NOW), Pause("a", "p q", NOW)
+        )]  # fmt: skip
+        assert commands == [
+            "sync-worker resume a/b --project p", "sync-worker resume --project p", "sync-worker status",
+            "sync-worker status",
+        ]  # fmt: skip
 
     def test_a_full_dead_letter_box(self) -> None:
         """A source would pause, and the page say that nobody knows why."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from sync_worker.intervals import Interval
 from sync_worker.ledger.history import SLOT_MS, SLOTS, Slot
+from sync_worker.ledger.pauses import Pause
 from sync_worker.ledger.records import DeadLetterGroup, Pending
 from sync_worker.runs.arrival_delay import ArrivalDelay
 from sync_worker.watch.page.view import BackfillView, LastCycle, ScoresView, SourceView, View
@@ -99,11 +100,12 @@ def view(*sources: SourceView, **changes: object) -> View:
 
 def many() -> View:
     """Return twenty sources: most in order, some not, three with names that nobody would choose."""
-    fine = [source(f"team-{number:02}", slots=slots(busy=2.0 + number)) for number in range(12)]
+    fine = [source(f"team-{number:02}", slots=slots(busy=2.0 + number)) for number in range(11)]
     refused = [
         source(f"refused-{number}", cycle=LastCycle("credentials", NOW - 60_000, NOW - 2 * HOUR),
                watermark_ms=NOW - 2 * HOUR)
         for number in range(2)
     ]  # fmt: skip
     new = SourceView("new", "phoenix", "default", 60_000, 1_800_000, 50_000)
-    return view(broken(), *fine, *refused, new, *(source(name) for name in HOSTILE[:4]), tick_age=1.0)
+    paused = source("paused", pauses=[Pause("paused", None, NOW - 5 * HOUR, None, "a <migration>")])
+    return view(broken(), paused, *fine, *refused, new, *(source(name) for name in HOSTILE[:4]), tick_age=1.0)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from sync_worker.ledger.pauses import Pause
 from sync_worker.times import iso_time
+from sync_worker.watch.page.html import shortened
 from sync_worker.watch.page.view import SourceView, View
 from sync_worker.watch.page.words import count, duration, size
 
@@ -19,6 +22,7 @@ _BEHIND_MS, _NO_GOOD_MS, _SKEW, _HANGS, _NOT_LISTED_MS = 900_000, 1_800_000, 60.
 _LITTLE_ROOM, _LITTLE_SHARE = 256 * 2**20, 0.02
 #: A pending trace that is older than SYNC_MAX_OPEN by this is no longer only waiting for its end.
 _LONG_PENDING_MS = 3_600_000
+_PLAIN = re.compile(r"[\w./-]{1,60}", re.ASCII)
 #: A backfill is complete from here on: its end may have been now.
 DONE = 0.999
 
@@ -123,8 +127,29 @@ def of_worker(view: View) -> list[Advice]:
 
 def of_source(source: SourceView, now_ms: int) -> list[Advice]:
     """Return what is wrong with a source, most urgent first; what is only to know comes last."""
-    found = [*_of_cycles(source, now_ms), *_of_missing(source), *_of_waiting(source, now_ms)]
+    found = [_of_pause(pause, now_ms) for pause in source.pauses]
+    if not source.is_paused:
+        found += _of_cycles(source, now_ms)
+    found += [*_of_missing(source), *_of_waiting(source, now_ms)]
     return sorted(found, key=lambda one: LEVELS.index(one.level))
+
+
+def _of_pause(pause: Pause, now_ms: int) -> Advice:
+    until = "" if pause.until_ms is None else f", for {duration((pause.until_ms - now_ms) / 1000)} more"
+    reason = "" if pause.reason is None else f" Reason: {shortened(pause.reason)}"
+    subject = "Paused by an operator" if pause.project is None else "A Kelet project is paused by an operator"
+    return Advice(
+        "warn", subject, f"for {duration((now_ms - pause.since_ms) / 1000)}{until}",
+        f"Nothing is lost; what waits is synced afterwards. `status` shows all pauses.{reason}", _resume(pause),
+        "SyncWorkerPausedByOperator",
+    )  # fmt: skip
+
+
+def _resume(pause: Pause) -> str:
+    """Return the command that ends a pause; names that a shell would not take as they are have to be looked up."""
+    words = ["sync-worker", "resume", *([pause.source] if pause.source else [])]
+    words += [] if pause.project is None else ["--project", pause.project]
+    return " ".join(words) if all(_PLAIN.fullmatch(word) for word in words) else "sync-worker status"
 
 
 def _of_cycles(source: SourceView, now_ms: int) -> Iterator[Advice]:

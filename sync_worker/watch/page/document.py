@@ -21,7 +21,7 @@ CONTENT_TYPE = "text/html; charset=utf-8"
 
 #: Sources of which nothing is closed; of more, those are open that something is wrong with, up to as many.
 _OPEN = 4
-_MOST_ADVICE, _MOST_NAMES = 8, 4
+_MOST_ADVICE, _MOST_NAMES = 12, 4
 #: The refresh that may be asked for, in seconds.
 _FASTEST, _SLOWEST = 10, 3_600
 

@@ -53,10 +53,13 @@ def element(tag: str, *children: Child, **attributes: Value) -> Markup:
 
 def name(value: str) -> Markup:
     """Return a name from outside, in one piece that its direction cannot leave, and shortened in its middle."""
+    return element("bdi", shortened(value) or "(empty)")
+
+
+def shortened(value: str) -> str:
+    """Return text from outside with visible escapes, and with its beginning and end alone where it is long."""
     shown = _visible(value)
-    if len(shown) > _HEAD + _TAIL + 1:
-        shown = f"{shown[:_HEAD]}…{shown[-_TAIL:]}"
-    return element("bdi", shown or "(empty)")
+    return shown if len(shown) <= _HEAD + _TAIL + 1 else f"{shown[:_HEAD]}…{shown[-_TAIL:]}"
 
 
 def prose(value: str) -> Markup:

@@ -12,6 +12,7 @@ from sync_worker.ledger import Ledger, SourceState, source_scope
 from sync_worker.ledger.claims import claimed_by
 from sync_worker.ledger.history import SLOT_MS, SLOTS, Slot, history
 from sync_worker.ledger.lease import BACKFILL, LIVE, lease_owner
+from sync_worker.ledger.pauses import Pause, active_pauses
 from sync_worker.ledger.records import DeadLetterGroup, Pending
 from sync_worker.ledger.state_keys import (
     ARRIVAL_DELAY,
@@ -90,12 +91,18 @@ class SourceView:
     delay: ArrivalDelay = field(default_factory=ArrivalDelay)
     checked_back_ms: int | None = None
     pending: Pending = field(default_factory=lambda: Pending(0, None))
+    pauses: Sequence[Pause] = ()  # by an operator
     closed: Sequence[str] = ()  # Kelet projects that Kelet does not know
     filtered: int = 0
     dead_letters: Sequence[DeadLetterGroup] = ()
     quotas: Sequence[RequestQuota] = ()
     scores: ScoresView | None = None
     slots: Sequence[Slot] = ()
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether an operator paused all of it."""
+        return any(pause.project is None for pause in self.pauses)
 
     @property
     def dead(self) -> int:
@@ -147,9 +154,10 @@ def read(ledger: Ledger, settings: Settings, sources: Sequence[Source], clock: C
     now = now_ms(ledger, clock)
     system = os.statvfs(ledger.path.resolve().parent)
     backfill_runs = lease_owner(ledger, BACKFILL) is not None
+    pauses = active_pauses(ledger)
     return View(
         now_ms=now,
-        sources=[_source(ledger, source, settings.of(source), now, runs=backfill_runs) for source in sources],
+        sources=[_source(ledger, source, settings.of(source), now, pauses, runs=backfill_runs) for source in sources],
         size_bytes=ledger.size_bytes(),
         free_bytes=system.f_bavail * system.f_frsize,
         total_bytes=system.f_blocks * system.f_frsize,
@@ -158,7 +166,9 @@ def read(ledger: Ledger, settings: Settings, sources: Sequence[Source], clock: C
     )
 
 
-def _source(ledger: Ledger, source: Source, settings: Settings, now: int, *, runs: bool) -> SourceView:
+def _source(
+    ledger: Ledger, source: Source, settings: Settings, now: int, pauses: Sequence[Pause], *, runs: bool
+) -> SourceView:
     unknown = SourceView(
         name=source.name,
         target=source.target,
@@ -167,6 +177,7 @@ def _source(ledger: Ledger, source: Source, settings: Settings, now: int, *, run
         max_open_ms=span_ms(settings.max_open),
         max_dead_letters=settings.max_dead_letters,
         cycle=_cycle(ledger, source.name),
+        pauses=[pause for pause in pauses if pause.concerns(source.name)],
     )
     state = ledger.source_by_key(keys_of(source), source.target)
     if state is None:
