@@ -76,7 +76,7 @@ def _answer(question: _Question) -> str:
         if _is_hidden(question):
             text = value.get_secret_value()
             say(f"  {mask(text)}, {len(text)} characters")
-            return text
+            text = str(value.get_secret_value())
         return str(value)
 
 
