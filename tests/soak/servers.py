@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from sync_worker.demo.langfuse_server import RecordedLangfuse
 from sync_worker.demo.receiver import OtlpReceiver, PartialSuccess, ReceivedSpan, TraceRequest
@@ -117,6 +118,19 @@ class Arrival:
     span_id: str
     start_ms: int
     batch: Batch
+    session: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SignalArrival:
+    """A signal as it was taken in."""
+
+    score_id: str
+    revision: str
+    words: str
+    session: str
+    trace_id: str  # '' where it has none
+    batch: Batch
 
 
 @dataclass(slots=True)
@@ -126,6 +140,7 @@ class Book:
     arrivals: list[Arrival] = field(default_factory=list)
     batches: list[Batch] = field(default_factory=list)
     rejected: set[str] = field(default_factory=set)  # names of spans that a partial success left out
+    signals: list[SignalArrival] = field(default_factory=list)
 
 
 class Kelet(OtlpReceiver):
@@ -178,13 +193,15 @@ class Kelet(OtlpReceiver):
             self._current.batch = batch
             self.book.batches.append(batch)
             self.book.arrivals += [_arrival(span, batch) for span in spans]
+            self.book.signals += [_signal(one.content, batch) for one in self.signals]  # at most this request's
             self.spans.clear()
+            self.signals.clear()
 
     def _script(self, request: TraceRequest) -> Reply | None:
         if len(self.requests) > _KEPT_REQUESTS:
             del self.requests[: _KEPT_REQUESTS // 2]
         weather = self._weather
-        harmless = frozenset() if request.spans else _TAKING
+        harmless = frozenset() if request.spans or request.path.endswith("/signal") else _TAKING
         self._current.fault = fault = weather.fault(KELET, time.time() - self._begin, harmless=harmless)
         if fault in _PLAIN:
             return faults.status(int(fault))
@@ -246,5 +263,17 @@ def _arrival(span: ReceivedSpan, batch: Batch) -> Arrival:
         trace_id=span.trace_id,
         span_id=span.span_id,
         start_ms=span.start_ns // 1_000_000,
+        batch=batch,
+        session=str(span.attributes.get("session.id") or span.attributes.get("gen_ai.conversation.id", "")),
+    )
+
+
+def _signal(content: Mapping[str, Any], batch: Batch) -> SignalArrival:
+    return SignalArrival(
+        score_id=content["metadata"]["langfuse_score_id"],
+        revision=content["metadata"]["revision"],
+        words=str(content.get("value")),
+        session=str(content.get("session_id", "")),
+        trace_id=str(content.get("trace_id", "")),
         batch=batch,
     )

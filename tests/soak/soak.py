@@ -20,8 +20,9 @@ from tests.soak.clocks import PATCH, VARIABLE, Clocks
 from tests.soak.plan import KELET, LANGFUSE, Weather
 from tests.soak.processes import KILL, ROOT, STOP, TERM, Life, Processes
 from tests.soak.project import Project
+from tests.soak.scores import Scores
 from tests.soak.servers import Kelet, Keys, LangfuseFaults
-from tests.soak.verdict import Verdict, compare, explain_doubles, letters_of
+from tests.soak.verdict import Verdict, compare, compare_scores, explain_doubles, letters_of
 from tests.support.langfuse_v1 import LangfuseV1
 
 LANES = ("run", "fill", "ask", "second")
@@ -61,6 +62,7 @@ class Soak:
             "soak": Project("a", _server(api, "soak-proj-a", seed), seed, 0.5, DEEPEST),
             "second": Project("b", _server(api, "soak-proj-b", seed), seed, 0.1, DEEPEST),
         }
+        self.scores = {name: Scores(project, seed) for name, project in self.projects.items()}
         self.poison: set[str] = set()
         for project in self.projects.values():
             project.poison = self.poison
@@ -149,6 +151,8 @@ class Soak:
         now = time.time()
         for project in self.projects.values():
             project.advance(now)
+        for scores in self.scores.values():
+            scores.advance(now)
         for life in self.processes.tick():
             self._ended(life)
         for lane in LANES:
@@ -220,6 +224,8 @@ class Soak:
         self.clocks.set_right()
         for project in self.projects.values():
             project.calm()
+        for scores in self.scores.values():
+            scores.calm()
         for side in (LANGFUSE, KELET):
             for name in self.keys.names(side):
                 self.keys.hand_out(name)
@@ -293,7 +299,7 @@ class Soak:
         if source["pending_traces"]:
             waits.append(f"{name}: {source['pending_traces']} traces are pending")
         if _unix(source["watermark"]) < calm_since:
-            waits.append(f"{name}: the edge is {source['edge']}")
+            waits.append(f"{name}: the watermark is {source['watermark']}")
         first = _unix(source["sync_start"])
         if not self.begin - _START_BACK - 60 <= first <= self.begin:
             self.findings.append(f"SYNC START of {name} is {source['sync_start']}, the soak began {_iso(self.begin)}")
@@ -307,6 +313,7 @@ class Soak:
                 gone = [key for key, story in project.stories.items() if story.start < self.begin - 600]
                 project.stories = {key: story for key, story in project.stories.items() if key not in gone}
             compare(project, self.kelet.book, letters, verdict, is_old=self.api == "v1")
+            compare_scores(self.scores[name], self.kelet.book, letters, verdict)
         explain_doubles(self.kelet.book, self.processes.lives, verdict)
         return verdict
 
@@ -352,6 +359,7 @@ faults of Langfuse: {_listed(_of_side(self.weather.hits, LANGFUSE))}
 faults of Kelet: {_listed(_of_side(self.weather.hits, KELET))}
 Langfuse had {verdict.rows} rows in {states} states, {unmerged} shown unmerged, and {self.langfuse.requests} requests
 Kelet took {spans}, of {verdict.arrived} rows; set aside with a dead letter: {verdict.set_aside}
+Kelet took {verdict.signals} signals of {sum(len(scores.stories) for scores in self.scores.values())} scores
 came twice: {twice}, {len(verdict.unexplained)} not; lost: {len(verdict.lost)}; stale: {len(verdict.stale)}; \
 tracebacks: {broken}"""
 
@@ -374,6 +382,8 @@ tracebacks: {broken}"""
             "SYNC_START": f"{_START_BACK:.0f}s",
             "SYNC_LATE_HORIZONS": HORIZONS,
             "SYNC_PATIENCE": "20s",
+            "SYNC_SCORES": "true",
+            "SYNC_SCORE_HORIZONS": HORIZONS,
             "SYNC_LOG_FORMAT": "json",
         }
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
 import pytest
 
 from sync_worker.demo.langfuse_server import RecordedLangfuse
+from sync_worker.spans.ids import otlp_trace_id
 from tests.soak.plan import KINDS, LANGFUSE, Weather
 from tests.soak.processes import Life
 from tests.soak.project import Project
-from tests.soak.servers import Arrival, Batch, Book
-from tests.soak.verdict import Letters, Verdict, _ids, compare, explain_doubles
+from tests.soak.scores import Scores
+from tests.soak.servers import Arrival, Batch, Book, SignalArrival
+from tests.soak.verdict import Letters, Verdict, _ids, compare, compare_scores, explain_doubles
 
 BEGIN = 1_795_348_800.0
 
@@ -79,6 +82,45 @@ def test_lost_stale_and_mixed_rows_are_found(project: Project) -> None:
     mixed = Arrival(*(newest, f"of {older}", last.incomplete, last.trace_id, last.span_id, last.start_ms, last.batch))
     (found,) = _compared(project, Book([*book.arrivals, mixed])).stale
     assert found.startswith(f"MIXED {newest} ")
+
+
+def test_lost_and_misplaced_signals_are_found(project: Project) -> None:
+    """A signal that never came, or came to another session than the spans of its trace, goes unnoticed."""
+    scores = Scores(project, seed=1)
+    for second in range(0, 900, 5):
+        scores.advance(BEGIN + second)
+    batch = Batch("run", BEGIN, "")
+    book = _book(project, batch)
+    book.arrivals = [replace(one, session="its session") for one in book.arrivals]
+    told = [
+        story
+        for story in scores.stories
+        if story.subject["kind"] in {"trace", "observation"}
+        and story.words
+        and any(row.states for row in story.trace.rows)
+        if not (story.deleted or story.trace.deleted or any(row.odd for row in story.trace.rows))
+    ]
+    project_id = project.server.project_id
+    book.signals = [
+        SignalArrival(story.id, word, word, "its session", otlp_trace_id(project_id, str(story.trace.id)), batch)
+        for story in told
+        for word in story.words
+    ]
+
+    def found(signals: list[SignalArrival], letters: Letters | None = None) -> Verdict:
+        verdict = Verdict()
+        compare_scores(scores, replace(book, signals=signals), letters or Letters(), verdict)
+        return verdict
+
+    assert (found(book.signals).findings, len(book.signals) > 50) == ([], True)
+    last = next(one for one in book.signals if one.words == told[0].words[-1])
+    rest = [one for one in book.signals if one is not last]
+    assert [word.split()[1] for word in found(rest).lost] == [last.words]
+    assert found(rest, Letters(scores=frozenset({last.score_id}))).lost == []
+    assert len(found([*rest, replace(last, session="another")]).wrong) == 1
+    verdict = Verdict()
+    explain_doubles(Book([], [batch], signals=[last, last]), [_life()], verdict)
+    assert len(verdict.unexplained) == 1
 
 
 @pytest.mark.parametrize(

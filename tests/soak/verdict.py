@@ -14,7 +14,8 @@ from typing import Any
 from sync_worker.spans.ids import otlp_span_id, otlp_trace_id, source_trace_id
 from tests.soak.processes import Life
 from tests.soak.project import Project, Story
-from tests.soak.servers import Arrival, Batch, Book
+from tests.soak.scores import Scores
+from tests.soak.servers import Arrival, Batch, Book, SignalArrival
 
 _IN_FLIGHT = 4  # requests of a process that may be on their way when it dies
 _COMMIT = 10.0  # seconds that a process on a busy machine may take from an answer to its note of it
@@ -29,6 +30,7 @@ class Verdict:
     rows: int = 0
     arrived: int = 0
     set_aside: int = 0
+    signals: int = 0
     lost: list[str] = field(default_factory=list)
     stale: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
@@ -46,6 +48,7 @@ class Letters:
     """The dead letters of a state file."""
 
     rows: frozenset[str] = frozenset()
+    scores: frozenset[str] = frozenset()
     nameless: int = 0  # unreadable, without an id
     partial: int = 0
 
@@ -53,11 +56,12 @@ class Letters:
 def letters_of(state: Path) -> Letters:
     """Read the dead letters of a state file."""
     with closing(sqlite3.connect(f"{state.as_uri()}?mode=ro", uri=True, timeout=30)) as connection:
-        found = list(connection.execute("SELECT observation_id, kind FROM dead_letters"))
+        found = list(connection.execute("SELECT observation_id, score_id, kind FROM dead_letters"))
     return Letters(
-        frozenset(observation_id for observation_id, _ in found if observation_id),
-        sum(1 for observation_id, kind in found if not observation_id and kind == "unreadable"),
-        sum(1 for _, kind in found if kind == "partial"),
+        frozenset(observation_id for observation_id, _, _ in found if observation_id),
+        frozenset(score_id for _, score_id, _ in found if score_id),
+        sum(1 for observation_id, _, kind in found if not observation_id and kind == "unreadable"),
+        sum(1 for _, _, kind in found if kind == "partial"),
     )
 
 
@@ -108,6 +112,30 @@ def _compare_row(
         verdict.stale.append(f"STALE {told}: it arrived {'in' if last.incomplete else ''}complete")
 
 
+def compare_scores(scores: Scores, book: Book, letters: Letters, verdict: Verdict) -> None:
+    """Compare each score of a project with what arrived of it, and where its spans arrived."""
+    sessions: dict[str, set[str]] = {}
+    for arrival in list(book.arrivals):
+        sessions.setdefault(arrival.trace_id, set()).add(arrival.session)
+    came: dict[str, list[SignalArrival]] = defaultdict(list)
+    for signal in list(book.signals):
+        came[signal.score_id].append(signal)
+    for story in scores.stories:
+        if story.trace.deleted or any(row.odd for row in story.trace.rows):
+            continue
+        trace_id = otlp_trace_id(scores.project.server.project_id, str(story.trace.id))
+        signals, kind = came[story.id], story.subject["kind"]
+        known = {story.trace.session} if kind == "session" else sessions.get(trace_id, set())
+        verdict.signals += len(signals)
+        for signal in signals:
+            is_right = signal.session in known and signal.trace_id == ("" if kind == "session" else trace_id)
+            if kind == "experiment" or not is_right:
+                verdict.wrong.append(f"WRONG {signal.words} of a {kind}: {signal.session} {signal.trace_id}, {known}")
+        must = kind in {"trace", "observation"} and trace_id in sessions and story.words and not story.deleted
+        if must and story.id not in letters.scores and story.words[-1] not in {signal.words for signal in signals}:
+            verdict.lost.append(f"LOST {story.words[-1]} of {story.trace.id}: {[signal.words for signal in signals]}")
+
+
 def _is_open(story: Story, name: str) -> bool:
     state = next(state for state in reversed(story.states) if state["name"] == name)
     return "endTime" in state and state["endTime"] is None and state.get("type") != "EVENT"
@@ -129,9 +157,10 @@ def explain_doubles(book: Book, lives: Sequence[Life], verdict: Verdict) -> None
     for batch in list(book.batches):
         owner = owners[id(batch)] = _owner(batch, by_lane[batch.sender])
         sent[id(owner)].append(batch)
-    before: dict[Any, Arrival] = {}
-    for arrival in list(book.arrivals):
-        key = arrival.name, arrival.output, arrival.incomplete, arrival.span_id
+    before: dict[Any, Arrival | SignalArrival] = {}
+    arrivals: list[Arrival | SignalArrival] = [*book.arrivals, *book.signals]
+    for arrival in arrivals:
+        key, told = _same(arrival)
         earlier = before.get(key)
         before[key] = arrival
         if earlier is None:
@@ -143,10 +172,17 @@ def explain_doubles(book: Book, lives: Sequence[Life], verdict: Verdict) -> None
             verdict.doubles[why] += 1
             continue
         verdict.unexplained.append(
-            f"TWICE {arrival.name}: from {batch.sender} at {_told(batch.taken)}, answered at {_told(batch.answered)}, "
+            f"TWICE {told}: from {batch.sender} at {_told(batch.taken)}, answered at {_told(batch.answered)}, "
             f"then from {arrival.batch.sender} at {_told(arrival.batch.taken)}"
             f" (of {life.stderr.name if life else 'nobody'})"
         )
+
+
+def _same(arrival: Arrival | SignalArrival) -> tuple[Any, str]:
+    """Return what two arrivals of the same have in common, and its name."""
+    if isinstance(arrival, SignalArrival):
+        return (arrival.score_id, arrival.revision), arrival.words
+    return (arrival.name, arrival.output, arrival.incomplete, arrival.span_id), arrival.name
 
 
 def _owner(batch: Batch, lives: Sequence[Life]) -> Life | None:
