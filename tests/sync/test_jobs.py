@@ -10,15 +10,18 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sync_worker.demo.receiver import ReceivedSpan, TraceRequest
 from sync_worker.demo.serving import Reply
 from sync_worker.errors import ExitCode
+from sync_worker.ledger import Ledger, TraceNote
+from sync_worker.ledger.ledger import Begun
 from sync_worker.otlp.posting import STOP_GRACE
 from sync_worker.parallel.crew import Crew
 from sync_worker.times import moment_ms
@@ -221,6 +224,32 @@ def test_what_ends_a_job_ends_the_run(make_world: MakeWorld) -> None:
     assert process.returncode == ExitCode.CREDENTIALS
     assert err.count("KELET_API_KEY") == 1, err
     assert "401" in json.loads(out)["sources"][0]["error"]
+
+
+@pytest.mark.parametrize("decision", [{"project": "first", "origin": "default"}, {"left_out_by": "a rule"}])
+def test_a_trace_follows_the_first_decision(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch, decision: dict[str, str]
+) -> None:
+    """Of a trace in two intervals that are synced at the same time, each part goes its own way."""
+    rows = trace(2)
+    made = make_world(rows)
+    begin = Ledger.begin_sending
+
+    def begin_late(ledger: Ledger, source_id: int, notes: Sequence[TraceNote], *more: Any, **named: Any) -> Begun:
+        if not ledger.traces(source_id, [rows[0]["traceId"]]):  # as another interval decides, just before this one
+            ledger.store_traces(source_id, [replace(notes[0], **{"project": None, "origin": None, **decision})])
+        return begin(ledger, source_id, notes, *more, **named)
+
+    monkeypatch.setattr(Ledger, "begin_sending", begin_late)
+    report, code = made.backfill(moment_ms(NOON), made.clock.now_ms())
+    assert (code, report.error) == (0, None)
+    if "project" in decision:
+        assert {span.project for span in made.kelet.spans} == {"first"}
+        assert made.arrived() == identities(rows)
+    else:
+        assert (made.kelet.spans, report.observations_filtered) == ([], len(rows))
+        made.once()
+        assert made.kelet.spans == []
 
 
 @pytest.mark.parametrize("program", ["/nowhere/python", "/bin/false"])
