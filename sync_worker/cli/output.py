@@ -17,8 +17,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, TextIO
 
-from sync_worker.cli.terminal import BOLD, is_terminal, styled
-from sync_worker.errors import ExitCode
+from sync_worker.cli.terminal import BOLD, is_terminal, moves_cursor, styled
+from sync_worker.errors import ExitCode, SyncError
 from sync_worker.printable import escape, escape_json, supports_unicode
 from sync_worker.watch.live_line import above
 
@@ -32,6 +32,17 @@ _STYLE = re.compile(r"(\x1b\[[0-9;]*m)")
 #: The write error of each stream that failed, by name; it is not written to again.
 _errors: dict[_Name, OSError] = {}
 _quiet = False
+
+
+class OutputEnded(SyncError):
+    """Nobody takes the result any more; `finish` knows why."""
+
+    exit_code = ExitCode.OK
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """No message: `finish` has one."""
+        return ()
 
 
 def prepare(*, quiet: bool = False) -> None:
@@ -111,6 +122,18 @@ def print_help(text: str, *, on_stdout: bool) -> None:
             print_line(line)
         else:
             say(line)
+
+
+def clear_screen() -> None:
+    """Begin a terminal anew; where lines cannot be replaced, begin with an empty line."""
+    _write("stdout", "\x1b[H\x1b[2J" if moves_cursor(sys.stdout) else "\n")
+
+
+def flush() -> None:
+    """Hand on what was printed. Raises OutputEnded where nobody reads it any more, as after `| head`."""
+    _flush("stdout")
+    if "stdout" in _errors:
+        raise OutputEnded("the result could not be written")
 
 
 def finish(code: int) -> int:

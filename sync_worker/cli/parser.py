@@ -22,6 +22,7 @@ INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
 
 #: Traces that `demo` shows without `--all`.
 SHOWN_TRACES = 12
+_KINDS = ("rejected", "unreadable", "partial", "redaction", "score")  # of dead letters
 _LETTERS, _MOST_LETTERS = 100, 1_000_000  # dead letters that `dead-letters list` prints at once
 _OBSERVATIONS = 1_000  # observations that `privacy test` reads
 _TRACES = 1_000  # traces that `routes test` reads
@@ -201,6 +202,14 @@ def _add_pause(subparsers: _Subparsers) -> None:
 
 def _add_status(subparsers: _Subparsers) -> None:
     parser = subparsers.add_parser("status", help="watermark, lag, pending traces, dead letters; offline")
+    parser.add_argument(
+        "--watch",
+        metavar="TIME",
+        nargs="?",
+        const="2s",
+        help="show it again and again, each TIME (2s), until Ctrl-C",
+        otherwise="shown once",
+    )
     _add_common_options(parser)
     _runs(parser, "status")
 
@@ -314,8 +323,8 @@ def _add_scores(subparsers: _Subparsers) -> None:
 
 
 def _add_dead_letters(subparsers: _Subparsers) -> None:
-    parser = subparsers.add_parser("dead-letters", help="list, retry or drop dead letters")
-    verbs = parser.add_subparsers(metavar="list|retry|drop", required=True)
+    parser = subparsers.add_parser("dead-letters", help="list, show, retry or drop dead letters")
+    verbs = parser.add_subparsers(metavar="list|show|retry|drop", required=True)
     listing = verbs.add_parser("list", help="list dead letters and their reasons, page by page")
     listing.add_argument(
         "--limit",
@@ -332,17 +341,34 @@ def _add_dead_letters(subparsers: _Subparsers) -> None:
         help="only dead letters after this one",
         otherwise="the first",
     )
-    _add_common_options(listing)
+    _add_filter_options(listing)
+    _add_common_options(listing, source=True)
     _runs(listing, "dead_letters", "run_list")
+    show = verbs.add_parser("show", help="show all that is known of dead letters, with the reason in full")
+    show.add_argument("ids", nargs="+", type=_number(1), metavar="ID", help="as `dead-letters list` shows them")
+    _add_common_options(show)
+    _runs(show, "dead_letters", "run_show")
     for name, words in (
         ("retry", "read observations and scores again from Langfuse by id and send them"),
         ("drop", "delete dead letters; their observations count as synced"),
     ):
         verb = verbs.add_parser(name, help=words)
         verb.add_argument("ids", nargs="*", type=_number(1), metavar="ID", help="as `dead-letters list` shows them")
-        verb.add_argument("--all", action="store_true", help="every dead letter")
-        _add_common_options(verb)
+        verb.add_argument("--all", action="store_true", help="every dead letter, or all that the filters leave")
+        if name == "drop":
+            verb.add_argument("--yes", action="store_true", help="do not ask before --all, as for a script")
+        _add_filter_options(verb)
+        _add_common_options(verb, source=True)
         _runs(verb, "dead_letters", f"run_{name}")
+
+
+def _add_filter_options(parser: Parser) -> None:
+    """Add the options that choose dead letters."""
+    parser.add_argument(
+        "--kind", metavar="KIND", choices=_KINDS, help=f"only one of {', '.join(_KINDS)}", otherwise="any"
+    )
+    parser.add_argument("--reason", metavar="TEXT", help="only those with this text in their reason", otherwise="any")
+    parser.add_argument("--older-than", metavar="TIME", help="only those made longer ago (7d)", otherwise="any age")
 
 
 def _add_state(subparsers: _Subparsers) -> None:

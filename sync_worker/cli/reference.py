@@ -117,7 +117,7 @@ _COMMANDS: Final[Mapping[str, Reference]] = {
         "it is not paused", _OFFLINE,
     ),
     "status": Reference(
-        (("status", "how far each source is"), ("status --json", "the same as JSON")),
+        (("status", "how far each source is"), ("status --watch 5s", "again each 5 seconds, until Ctrl-C")),
         "the status is printed", _OFFLINE,
     ),
     "verify": Reference(
@@ -161,15 +161,25 @@ _COMMANDS: Final[Mapping[str, Reference]] = {
         "the result is printed", _READS,
     ),
     "dead-letters list": Reference(
-        (("dead-letters list", "the first of them, oldest first"), ("dead-letters list --after 100", "the next page")),
+        (
+            ("dead-letters list", "the first of them, oldest first"),
+            ("dead-letters list --reason timeout --source shop", "some of them"),
+        ),
         "the list is printed, it may be empty", _OFFLINE,
+    ),
+    "dead-letters show": Reference(
+        (("dead-letters show 3", "the reason in full, and what Langfuse returned"),),
+        "they are shown", _OFFLINE,
     ),
     "dead-letters retry": Reference(
         (("dead-letters retry --all", "after the cause is fixed"), ("dead-letters retry 3 7", "two of them")),
         "those that could be read are sent", _SENDS,
     ),
     "dead-letters drop": Reference(
-        (("dead-letters drop 3", "it is not sent, ever"),),
+        (
+            ("dead-letters drop 3", "it is not sent, ever"),
+            ("dead-letters drop --all --kind rejected --older-than 30d --yes", "from a script"),
+        ),
         "they are deleted", _OFFLINE,
     ),
     "state backup": Reference(

@@ -31,10 +31,14 @@ class DeadLetters(Traces):
         ids: Sequence[int] = (),
         *,
         trace_id: str | None = None,
+        kind: str | None = None,
+        reason: str | None = None,
+        made_before_ms: int | None = None,
+        source_ids: Sequence[int] | None = None,
         after: int = 0,
         limit: int | None = None,
     ) -> list[DeadLetter]:
-        """Return dead letters by their id: those behind `after`, at most `limit`."""
+        """Return dead letters by their id: those behind `after`, at most `limit`. `reason` is a part of theirs."""
         found: list[DeadLetter] = []
         for start in range(0, max(1, len(ids)), _IDS_AT_ONCE):
             part = ids[start : start + _IDS_AT_ONCE]
@@ -45,6 +49,16 @@ class DeadLetters(Traces):
             if trace_id is not None:
                 where.append("trace_id = ?")
                 values.append(storable(trace_id))
+            for condition, value in (("kind = ?", kind), ("made_ms < ?", made_before_ms)):
+                if value is not None:
+                    where.append(condition)
+                    values.append(value)
+            if reason is not None:
+                where.append("instr(lower(reason), lower(?)) > 0")
+                values.append(reason)
+            if source_ids is not None:
+                where.append(f"source_id IN ({','.join('?' * len(source_ids))})")
+                values.extend(source_ids)
             if part:
                 where.append(f"id IN ({','.join('?' * len(part))})")
                 values.extend(part)

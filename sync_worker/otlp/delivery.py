@@ -37,6 +37,7 @@ from sync_worker.otlp.posting import MAX_IN_FLIGHT, STOP_GRACE, FailedTwice, Lim
 from sync_worker.otlp.request_size import RequestSize
 from sync_worker.otlp.suspects import Suspects
 from sync_worker.spans.model import EncodedSpan, ObservationKey
+from sync_worker.wording import counted
 
 MAX_REJECTED_IN_A_ROW = 8  # single spans, with nothing accepted in between
 MAX_FAILING_IN_A_ROW = 8  # single spans at which the target fails, with nothing accepted in between
@@ -219,8 +220,8 @@ class Delivery:
             raise SourcePaused(" · ".join(str(error) for error in self.paused.values()))
         if self._failing:
             raise TransientError(
-                f"{len(self._failing)} span(s) wait, at which {self._title} fails again and again though they go "
-                f"alone; others went on ({next(iter(self._failing.values()))}). They are tried again, and "
+                f"{self._title} fails again and again at {counted(len(self._failing), 'span')} sent alone; "
+                f"others went on ({next(iter(self._failing.values()))}). They are tried again, and "
                 "dead-lettered once others were taken before and after. Try: run again"
             )
 

@@ -22,6 +22,7 @@ from sync_worker.errors import SourcePaused, TransientError
 from sync_worker.otlp.client import ProjectUnknown, Rejected, RequestFailed, TargetClient
 from sync_worker.otlp.posting import STOP_GRACE, until_stopped
 from sync_worker.signals.model import EncodedSignal
+from sync_worker.wording import counted
 
 MAX_REJECTED_IN_A_ROW = 8
 MAX_FAILING_IN_A_ROW = 8
@@ -136,7 +137,7 @@ class SignalDelivery:
             raise SourcePaused(" · ".join(str(error) for error in self.closed.values()))
         if self.failing:
             raise TransientError(
-                f"{self.failing} signal(s) wait, at which {self.client.target.title} fails while others go on. They "
+                f"{self.client.target.title} fails at {counted(self.failing, 'signal')} while others go on. They "
                 f"are tried again, and dead-lettered after {MAX_FAILED_RUNS} runs. Try: run again"
             )
 

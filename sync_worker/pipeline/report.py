@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from sync_worker.times import iso_time
+from sync_worker.wording import counted
 
 #: Counts that are numbers of the run's end, or of the whole source, and so no sums over its processes.
 _NO_SUMS = frozenset({"traces_pending", "scores_waiting"})
@@ -81,25 +82,28 @@ class SourceReport:
 
     def line(self) -> str:
         """Return the counts as one line for people."""
-        parts = [f"{self.spans_sent} spans sent in {self.kelet_requests} requests"]
-        for count, words in (
-            (self.spans_changed, "of them changed since they were sent"),
-            (self.observations_unchanged, "observations unchanged"),
-            (self.traces_pending, "traces pending until they end"),
-            (self.traces_vanished, "traces gone at the source"),
-            (self.traces_given_up, "open traces whose root is no longer looked up"),
-            (self.traces_filtered, f"traces filtered ({self.observations_filtered} observations)"),
-            (0 if self.traces_filtered else self.observations_filtered, "observations of filtered traces"),
-            (self.dead_letters, "dead letters"),
-            (self.signals_sent, "signals sent"),
-            (self.scores_waiting, "scores waiting for their trace"),
-            (self.scores_filtered + self.scores_of_experiments, "scores left out"),
-            (self.scores_gone + self.scores_without_trace, "scores without a trace"),
-            (self.scores_deleted, "sent scores deleted in Langfuse"),
+        parts = [f"{counted(self.spans_sent, 'span')} sent in {counted(self.kelet_requests, 'request')}"]
+        if self.spans_changed:
+            parts.append(f"{self.spans_changed:,} of them changed since they were sent")
+        filtered = counted(self.observations_filtered, "observation")
+        for count, noun, words in (
+            (self.observations_unchanged, "observation", "unchanged"),
+            (self.traces_pending, "trace", "pending"),
+            (self.traces_vanished, "trace", "gone at the source"),
+            (self.traces_given_up, "open trace", "no longer looked up for a root"),
+            (self.traces_filtered, "trace", f"filtered ({filtered})"),
+            (0 if self.traces_filtered else self.observations_filtered, "observation", "of filtered traces"),
+            (self.dead_letters, "dead letter", ""),
+            (self.signals_sent, "signal", "sent"),
+            (self.scores_waiting, "score", "waiting for the spans of a trace"),
+            (self.scores_filtered + self.scores_of_experiments, "score", "left out"),
+            (self.scores_gone + self.scores_without_trace, "score", "without a trace"),
+            (self.scores_deleted, "sent score", "deleted in Langfuse"),
         ):
             if count:
-                parts.append(f"{count} {words}")
-        parts.append(f"{self.observations_read} observations read in {self.langfuse_requests} requests")
+                parts.append(f"{counted(count, noun)} {words}".rstrip())
+        read, requests = counted(self.observations_read, "observation"), counted(self.langfuse_requests, "request")
+        parts.append(f"{read} read in {requests}")
         if self.not_read:
             parts.append(f"not read: environment {', '.join(self.not_read)}")
         return f"{self._label}: " + ", ".join(parts)

@@ -29,7 +29,7 @@ def test_a_long_backfill_moves(tmp_path: Path) -> None:
         assert len({line for line in drawn if re.search(r"\d+ observations", line)}) >= 3, drawn
         assert any("left" in line and "not known" not in line for line in drawn), drawn
         summary = shown.split("\x1b[K")[-1]
-        assert "default: 6000 spans sent in " in summary, shown
+        assert "default: 6,000 spans sent in " in summary, shown
         quiet, shown = on_terminal(tmp_path, *arguments, "-q", environ=made.environ)
         assert (quiet, shown) == (0, "")
         code, out, err = run(tmp_path, *arguments, environ=made.environ)

@@ -122,7 +122,7 @@ def _say_all(made: World, rows: list[Row]) -> Iterator[tuple[str, set[str]]]:
     yield "status", _status(made)
     yield paused[0], paused[1] | say(paused[0], "resume", *pause[1:4])[1]
     yield say("dead-letters retry", "dead-letters", "retry", "--all")
-    yield say("dead-letters drop", "dead-letters", "drop", "--all")
+    yield say("dead-letters drop", "dead-letters", "drop", "--all", "--yes")
     yield say("config show", "config", "show")
     made.program("backfill", "--from", "4d", "--to", "3d", "--state", "shard.db")
     yield say("state backup", "state", "backup", "backup.db")

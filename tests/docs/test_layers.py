@@ -73,6 +73,7 @@ MAY: dict[str, frozenset[str]] = {
             "answers",
             "connections",
             "targets",
+            "wording",
             "__version__",
         }
     ),

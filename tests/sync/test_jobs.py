@@ -228,7 +228,7 @@ def test_what_ends_a_job_ends_the_run(make_world: MakeWorld) -> None:
 
 @pytest.mark.parametrize("decision", [{"project": "first", "origin": "default"}, {"left_out_by": "a rule"}])
 def test_a_trace_follows_the_first_decision(
-    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch, decision: dict[str, str]
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch, decision: dict[str, Any]
 ) -> None:
     """Of a trace in two intervals that are synced at the same time, each part goes its own way."""
     rows = trace(2)
@@ -237,7 +237,8 @@ def test_a_trace_follows_the_first_decision(
 
     def begin_late(ledger: Ledger, source_id: int, notes: Sequence[TraceNote], *more: Any, **named: Any) -> Begun:
         if not ledger.traces(source_id, [rows[0]["traceId"]]):  # as another interval decides, just before this one
-            ledger.store_traces(source_id, [replace(notes[0], **{"project": None, "origin": None, **decision})])
+            undecided = replace(notes[0], project=None, origin=None)
+            ledger.store_traces(source_id, [replace(undecided, **decision)])
         return begin(ledger, source_id, notes, *more, **named)
 
     monkeypatch.setattr(Ledger, "begin_sending", begin_late)

@@ -276,7 +276,7 @@ def test_merging_again_changes_nothing(make_world: MakeWorld, after: float) -> N
     told = merged(made, 2)
     assert content(made) == before
     assert {tuple(list(file.values())[1:]) for file in told["files"]} == {(1, 0, 0, 0, 0)}
-    made.program("dead-letters", "drop", "--all")
+    made.program("dead-letters", "drop", "--all", "--yes")
     merged(made, 2)
     assert content(made)["dead_letters"] == []
 

@@ -46,6 +46,7 @@ from sync_worker.settings import Settings, Source, target_of
 from sync_worker.settings.model import SECRETS
 from sync_worker.sync.engine import Engine, overall
 from sync_worker.times import iso_time, moment_ms, span_ms
+from sync_worker.wording import counted
 
 #: A line about a secret that is not set, or stands in a file that is not there.
 _SECRET_NOT_THERE = re.compile(
@@ -92,7 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
     sources = select_sources(settings, arguments)
     clock = SystemClock()
     findings = Findings()
-    findings.note("settings", f"{len(sources)} source(s); `config show` shows where each value comes from")
+    findings.note("settings", f"{counted(len(sources), 'source')}; `config show` shows where each value comes from")
 
     async def work() -> int:
         with ExitStack() as opened:

@@ -22,6 +22,7 @@ from sync_worker.demo.scores import load_scores
 from sync_worker.demo.tree import render
 from sync_worker.settings import load
 from sync_worker.watch import logs
+from sync_worker.wording import counted
 
 _SHOWN_CHARACTERS = 60  # of what a signal says
 
@@ -72,9 +73,10 @@ def run(arguments: argparse.Namespace) -> int:
             for signal in receiver.signals:
                 print_line(_shown(signal))
             traces = len({span.trace_id for span in receiver.spans})
+            spans, signals = counted(len(receiver.spans), "span"), counted(len(receiver.signals), "signal")
             summarise(
-                f"{len(receiver.spans)} spans of {traces} traces and {len(receiver.signals)} signals arrived. With "
-                "your own keys in .env: scripts/sync once"
+                f"{spans} of {counted(traces, 'trace')} and {signals} arrived. With your own keys: scripts/sync init, "
+                "then scripts/sync once"
             )
     return code
 

@@ -74,7 +74,7 @@ def _answer(question: _Question) -> str:
             say(f"  {wrong.problem}{f'; expected {wrong.expected}' if wrong.expected else ''}{hint}")
             continue
         if _is_hidden(question):
-            text = value.get_secret_value()
+            text = str(value.get_secret_value())
             say(f"  {mask(text)}, {len(text)} characters")
             text = str(value.get_secret_value())
         return str(value)

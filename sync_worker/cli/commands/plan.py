@@ -9,6 +9,7 @@ from sync_worker.cli.jobs import for_each_source
 from sync_worker.cli.output import print_json, print_line
 from sync_worker.runs.estimate import Estimate
 from sync_worker.sync.source import SourceSync
+from sync_worker.wording import counted, in_words
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -33,10 +34,12 @@ def _print(one: Estimate) -> None:
     limit = f"at {one.requests_per_minute} a minute" if one.requests_per_minute else "the limit is not known yet"
     how = "counted by Langfuse" if one.counted else "an estimate from samples"
     margin = "" if one.margin_percent is None else f", bytes within {one.margin_percent} %"
-    where = f"{one.intervals_open} intervals not synced yet"
-    print_line(f"{one.source}: {one.observations:,} observations ({how}{margin}) in {where}")
+    where = f"{counted(one.intervals_open, 'interval')} not synced yet"
+    print_line(f"{one.source}: {counted(one.observations, 'observation')} ({how}{margin}) in {where}")
     if one.scores is not None:
         print_line(f"  scores    about {one.scores:,}, one signal each")
-    print_line(f"  Langfuse  {one.langfuse_requests:,} requests ({limit}), {one.bytes_read / 1e6:,.1f} MB")
-    print_line(f"  Kelet     {one.kelet_requests:,} requests, {one.bytes_sent / 1e6:,.1f} MB before compression")
-    print_line(f"  time      about {one.minutes:,.1f} minutes")
+    print_line(f"  Langfuse  {counted(one.langfuse_requests, 'request')} ({limit}), {one.bytes_read / 1e6:,.1f} MB")
+    print_line(
+        f"  Kelet     {counted(one.kelet_requests, 'request')}, {one.bytes_sent / 1e6:,.1f} MB before compression"
+    )
+    print_line(f"  time      about {in_words(one.minutes * 60)}")

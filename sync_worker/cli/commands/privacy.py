@@ -16,6 +16,7 @@ from sync_worker.langfuse.saved import read_saved
 from sync_worker.runs.privacy_test import PrivacyTest
 from sync_worker.sync.protection import protection_of
 from sync_worker.sync.source import SourceSync
+from sync_worker.wording import counted
 
 _LARGEST = 100_000  # observations
 
@@ -91,15 +92,14 @@ def _as_json(one: PrivacyTest, *, with_samples: bool) -> dict[str, Any]:
 
 def _print(one: PrivacyTest, *, with_samples: bool) -> None:
     names = [*one.rules.detectors, *(name for name, _ in one.rules.patterns)]
-    print_line(
-        f"{one.source}: {one.observations} observations, {one.redacted} with something replaced; nothing was sent"
-    )
+    read = counted(one.observations, "observation")
+    print_line(f"{one.source}: {read}, {one.redacted:,} with something replaced; nothing was sent")
     print_line(f"  detectors: {', '.join(names) or 'none: everything leaves as it is. Try: SYNC_REDACT=all'}")
     if one.counts:
         rows = [(name, detector, str(count)) for (name, detector), count in sorted(one.counts.items())]
         print_table(("field", "detector", "count"), rows)
     for name, count in sorted(one.left_out.items()):
-        print_line(f"  left out, or named by a pseudonym: {name}, {count} times")
+        print_line(f"  left out, or named by a pseudonym: {name}, {counted(count, 'time')}")
     for name, reason in one.failed:
         print_line(f"  observation {name} would be dead-lettered: {reason}")
     for sample in one.samples if with_samples else ():

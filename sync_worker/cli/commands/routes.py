@@ -9,6 +9,7 @@ from sync_worker.cli.jobs import for_each_source
 from sync_worker.cli.output import print_json, print_line, print_table
 from sync_worker.runs.route_test import RouteTest
 from sync_worker.sync.source import SourceSync
+from sync_worker.wording import counted
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -31,9 +32,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _print(found: RouteTest) -> None:
-    print_line(
-        f"{found.source}: {found.traces} traces, of {found.observations_read} observations read; nothing was sent"
-    )
+    read = counted(found.observations_read, "observation")
+    print_line(f"{found.source}: {counted(found.traces, 'trace')}, of {read} read; nothing was sent")
     rows = [
         (
             str(one["traces"]), one["rule"], one["project"] or "not sent",

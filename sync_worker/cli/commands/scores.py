@@ -10,6 +10,7 @@ from sync_worker.cli.commands.backfill import check_interval, interval_of
 from sync_worker.cli.jobs import for_each_source
 from sync_worker.cli.output import print_json, print_line
 from sync_worker.sync.source import SourceSync
+from sync_worker.wording import counted
 
 if TYPE_CHECKING:
     from sync_worker.runs.score_preview import NamePreview, ScorePreview
@@ -37,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _print(preview: ScorePreview) -> None:
     more = ", the newest of more" if preview.more else ""
-    print_line(f"{preview.source}: {preview.scores} scores of {len(preview.names)} names{more}")
+    print_line(f"{preview.source}: {counted(preview.scores, 'score')} of {counted(len(preview.names), 'name')}{more}")
     for one in preview.names:
         _print_name(one)
 

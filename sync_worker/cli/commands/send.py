@@ -11,6 +11,7 @@ from sync_worker.ledger.lease import SEND
 from sync_worker.runs.send import SendResult
 from sync_worker.sync.engine import overall
 from sync_worker.sync.source import SourceSync
+from sync_worker.wording import counted
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -44,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _line(result: SendResult) -> str:
-    start = f"{result.source}: trace {result.trace_id}: {result.in_langfuse} observations in Langfuse, "
+    start = f"{result.source}: trace {result.trace_id}: {counted(result.in_langfuse, 'observation')} in Langfuse, "
     if result.forgotten:
         return (
             f"{start}nothing sent: {result.forgotten} of them may have been sent before, and the records of that time "

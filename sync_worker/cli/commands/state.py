@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from sync_worker.ledger.merging import Merged, merge
 from sync_worker.settings import Source
 from sync_worker.sync.engine import Engine
 from sync_worker.sync.identities import Identities
+from sync_worker.wording import counted, in_words
 
 
 def run_merge(arguments: argparse.Namespace) -> int:
@@ -170,10 +170,10 @@ def _hold_leases(ledger: Ledger) -> Iterator[None]:
 
 
 def _line(one: Merged, into: Path) -> str:
-    letters = f", {one.dead_letters} dead letters" if one.dead_letters else ""
+    letters = f", {counted(one.dead_letters, 'dead letter')}" if one.dead_letters else ""
     return (
-        f"{one.file} into {into}: {one.observations + one.observations_forgotten:,} observations{letters} and "
-        f"{timedelta(milliseconds=one.covered_ms)} of completed intervals were new, from {one.sources} sources"
+        f"{one.file} into {into}: {counted(one.observations + one.observations_forgotten, 'observation')}{letters} and "
+        f"{in_words(one.covered_ms / 1000)} of completed intervals were new, from {counted(one.sources, 'source')}"
     )
 
 

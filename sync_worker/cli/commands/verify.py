@@ -13,6 +13,7 @@ from sync_worker.runs.verify import Hour, Verdict
 from sync_worker.sync.engine import overall
 from sync_worker.sync.source import SourceSync
 from sync_worker.times import iso_time
+from sync_worker.wording import counted
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -61,19 +62,21 @@ def _announce(found: Verdict, *, again: bool) -> None:
 
 def _hour(hour: Hour) -> str:
     note = f" ({hour.again} of the others were forgotten: compared by count)" if hour.forgotten else ""
-    return f"missing  {hour.missing} of {hour.listed} observations of the hour from {iso_time(hour.start_ms)}{note}"
+    listed = counted(hour.listed, "observation")
+    return f"missing  {hour.missing:,} of {listed} of the hour from {iso_time(hour.start_ms)}{note}"
 
 
 def _print(verdict: Verdict) -> None:
-    words = "complete" if verdict.complete else f"{verdict.missing} observations missing, {len(verdict.gaps)} gaps"
+    missing = f"{counted(verdict.missing, 'observation')} missing, {counted(len(verdict.gaps), 'gap')}"
+    words = "complete" if verdict.complete else missing
     through = "" if verdict.complete_to_ms is None else f", complete through {iso_time(verdict.complete_to_ms)}"
     for interval in verdict.resent:
         print_line(f"{verdict.source}: sent again {iso_time(interval.start)} to {iso_time(interval.end)}")
     if verdict.resent:
-        print_line(f"{verdict.source}: {verdict.spans_sent} spans sent; compared again:")
+        print_line(f"{verdict.source}: {counted(verdict.spans_sent, 'span')} sent; compared again:")
     print_line(
         f"{verdict.source}: {words}{through}; "
-        f"{verdict.observations_listed} observations listed in {verdict.requests} requests"
+        f"{counted(verdict.observations_listed, 'observation')} listed in {counted(verdict.requests, 'request')}"
     )
     if verdict.scores is not None:
         found = verdict.scores
