@@ -97,7 +97,8 @@ def _say_all(made: World, rows: list[Row]) -> Iterator[tuple[str, set[str]]]:
     made.langfuse.rows.extend([row(start=datetime.now(UTC), seconds=0.0)])
     made.program("once")  # an interval that did not wait long shows how late rows are
     yield say("check", "check")
-    yield say("dead-letters list", "dead-letters", "list")
+    listed = say("dead-letters list, show", "dead-letters", "list")
+    yield listed[0], listed[1] | say(listed[0], "dead-letters", "show", "1")[1]
     privacy = {"SYNC_REDACT": "all", "SYNC_LEAVE_OUT": "output"}
     saved = [dict(rows[0], input="alice@example.com", output="x"), dict(rows[0], input='["\\ud83d"]')]
     (made.folder / "saved.json").write_text(json.dumps(saved), encoding="utf-8")

@@ -15,7 +15,7 @@ from sync_worker.langfuse import buckets, observations, v2
 from sync_worker.langfuse import client as langfuse_client
 from sync_worker.langfuse.reader import Page
 from sync_worker.langfuse.v2 import V2Reader
-from sync_worker.ledger import Ledger, ScoreNote, SentObservation, TraceNote, claims, copies, file
+from sync_worker.ledger import Ledger, ScoreNote, SentObservation, TraceNote, claims, copies, file, ledger
 from sync_worker.ledger.place import Place
 from sync_worker.otlp import client, posting
 from sync_worker.otlp.signals import SignalDelivery
@@ -148,7 +148,9 @@ def _takes_any_success_for_kelets(patch: pytest.MonkeyPatch) -> None:
 
 
 def _sends_what_a_backfill_sends(patch: pytest.MonkeyPatch) -> None:
+    """Break both: the claims of intervals, and those of traces, either of which keeps two runs apart."""
     patch.setattr(claims, "_of_live_runs", lambda *_: list[Interval]())
+    patch.setattr(ledger, "claim_traces", lambda *_: set[str]())
 
 
 def _believes_its_own_clock(patch: pytest.MonkeyPatch) -> None:
