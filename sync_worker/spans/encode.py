@@ -17,6 +17,7 @@ from sync_worker.spans.context import trace_of
 from sync_worker.spans.fingerprint import fingerprint
 from sync_worker.spans.model import Attributes, AttributeValue, EncodedSpan, ObservationKey, Scope, Span
 from sync_worker.spans.sizes import cut_text, cut_value
+from sync_worker.spans.wire import AttributeWriter, head_of
 
 _INT64 = 2**63
 _CACHED = 512  # serialised resources, and scopes, that are remembered
@@ -61,11 +62,11 @@ def encode(
 
 def serialize(span: Span) -> tuple[bytes, bytes, bytes]:
     """Return the serialised resource, scope and span, of which a request is put together."""
-    return _resource(span.resource), _scope(span.scope), to_proto(span).SerializeToString()
+    return _resource(span.resource), _scope(span.scope), _span(span)
 
 
 def to_proto(span: Span) -> ProtoSpan:
-    """Return the span as an OpenTelemetry protobuf message."""
+    """Return the span as an OpenTelemetry protobuf message, whose bytes are those of `serialize`."""
     message = ProtoSpan(
         trace_id=bytes.fromhex(span.trace_id),
         span_id=bytes.fromhex(span.span_id),
@@ -77,13 +78,36 @@ def to_proto(span: Span) -> ProtoSpan:
         dropped_attributes_count=span.dropped_attributes,
     )
     _fill(message.attributes, span.attributes)
+    _fill_end(message, span)
+    return message
+
+
+def _fill_end(message: ProtoSpan, span: Span) -> None:
+    """Add status and events, which most spans lack."""
     if span.status_code:
         message.status.code = span.status_code  # type: ignore[assignment]
         message.status.message = utf8(span.status_message)
     for event in span.events:
         added = message.events.add(name=utf8(event.name), time_unix_nano=event.time_ns)
         _fill(added.attributes, event.attributes)
-    return message
+
+
+def _span(span: Span) -> bytes:
+    parts = [head_of(span, utf8(span.name).encode()), *_WRITER.write(span.attributes)]
+    if span.status_code or span.events or span.dropped_attributes:
+        rest = ProtoSpan(dropped_attributes_count=span.dropped_attributes)
+        _fill_end(rest, span)
+        parts.append(rest.SerializeToString())
+    return b"".join(parts)
+
+
+def _attribute(key: str, value: AttributeValue) -> bytes:
+    message = ProtoSpan()
+    _fill(message.attributes, {key: value})
+    return message.SerializeToString()
+
+
+_WRITER = AttributeWriter(_attribute)
 
 
 def attribute_texts(span: EncodedSpan, *names: str) -> dict[str, str]:
