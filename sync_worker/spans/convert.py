@@ -24,7 +24,7 @@ from sync_worker.spans.instrumentations import ERROR, status_of
 from sync_worker.spans.kinds import kind_of
 from sync_worker.spans.langfuse_attributes import identity_attributes, langfuse_fields, metadata_attributes
 from sync_worker.spans.langfuse_sdk.attributes import TRACE_INPUT, TRACE_OUTPUT
-from sync_worker.spans.model import Attributes, Conversion, Event, Scope, Span
+from sync_worker.spans.model import Attributes, Conversion, Event, Scope, SharedAttributes, Span, shared, unshared
 from sync_worker.spans.names import name_of
 from sync_worker.spans.overrides import Overrides
 from sync_worker.spans.restore import Originals, take_apart
@@ -62,6 +62,16 @@ class _Trace:
     notes: Counter[str]
     shown_id: str  # the trace's, as attributes show it
     stamps: dict[_Stamp, Attributes] = field(default_factory=dict)
+    origins: dict[tuple[int, int], tuple[Originals, SharedAttributes, Scope]] = field(default_factory=dict)
+
+    def origin(self, originals: Originals) -> tuple[SharedAttributes, Scope]:
+        """Return the resource and scope to send, the same for all observations that came from the same."""
+        key = (id(originals.resource), id(originals.scope))
+        found = self.origins.get(key)
+        if found is None:  # with what it was made of, which must live as long as its identity is the key
+            resource = _cut(_resource(originals, self.project, self.context, self.options), self.options)
+            found = self.origins[key] = (originals, shared(resource), _scope(originals.scope, self.options))
+        return found[1:]
 
     def metadata(self, observation: Observation) -> Attributes:
         """Return `metadata.<key>` of an observation, which most observations of a trace have in common."""
@@ -131,6 +141,7 @@ def _span(observation: Observation, parent: str | None, end_ms: int, agent: str 
     marks = _marks(observation, trace_id, span_id, end_ms, trace)
     status = status_of(observation, originals.scope, originals.attributes)
     attributes = _attributes(observation, originals, marks, agent, trace)
+    resource, scope = trace.origin(originals)
     kept, dropped = within(attributes, max_value_bytes=options.max_value_bytes, max_attributes=options.max_attributes)
     if dropped:
         trace.notes["attributes dropped"] += dropped
@@ -143,8 +154,8 @@ def _span(observation: Observation, parent: str | None, end_ms: int, agent: str 
         start_ns=observation.start_ms * _NS_PER_MS,
         end_ns=max(end_ms, observation.start_ms) * _NS_PER_MS,
         attributes=kept,
-        resource=_cut(_resource(originals, trace.project, context, options), options),
-        scope=_scope(originals.scope, options),
+        resource=resource,
+        scope=scope,
         status_code=status,
         status_message=cut_text(observation.status_message or "", options.max_value_bytes) if status == ERROR else "",
         dropped_attributes=dropped,
@@ -255,7 +266,7 @@ def _marks(observation: Observation, trace_id: str, span_id: str, end_ms: int, t
 
 
 def _resource(originals: Originals, project: str, context: TraceContext, options: Conversion) -> Attributes:
-    resource = _allowed(originals.resource)
+    resource = _allowed(unshared(originals.resource))
     if not resource.get("service.name"):
         resource["service.name"] = project
     if not originals.resource:
@@ -289,8 +300,8 @@ def _scope(scope: Scope | None, options: Conversion) -> Scope:
     if scope is None:
         return Scope(_DEFAULT_SCOPE)
     if options.kelet and scope.name.startswith(_RESERVED_SCOPES):
-        return Scope(_DEFAULT_SCOPE, "", {SOURCE + "scope": scope.name})
-    return Scope(scope.name, scope.version, _cut(_allowed(scope.attributes), options))
+        return Scope(_DEFAULT_SCOPE, "", shared({SOURCE + "scope": scope.name}))
+    return Scope(scope.name, scope.version, shared(_cut(_allowed(unshared(scope.attributes)), options)))
 
 
 def _trace_url(observation: Observation, trace_id: str, options: Conversion) -> str | None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import lru_cache
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Generic, Protocol, TypeVar
 
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
@@ -15,15 +15,21 @@ from sync_worker.json_text import utf8
 from sync_worker.records import Observation
 from sync_worker.spans.context import trace_of
 from sync_worker.spans.fingerprint import fingerprint
-from sync_worker.spans.model import Attributes, AttributeValue, EncodedSpan, ObservationKey, Scope, Span
+from sync_worker.spans.model import (
+    AttributeValue,
+    EncodedSpan,
+    ObservationKey,
+    Scope,
+    SharedAttributes,
+    SharedValue,
+    Span,
+)
 from sync_worker.spans.sizes import cut_text, cut_value
 from sync_worker.spans.wire import AttributeWriter, head_of
 
 _INT64 = 2**63
-_CACHED = 512  # serialised resources, and scopes, that are remembered
-_SMALL = 4_096  # characters of one that is
-
-_Key = tuple[tuple[str, type, Any], ...]
+_HELD = 16  # serialised resources, and scopes, that are held
+_SMALL = 16_384  # bytes of one that is: memory must not depend on what strangers write
 
 
 class _Repeated(Protocol):
@@ -62,7 +68,10 @@ def encode(
 
 def serialize(span: Span) -> tuple[bytes, bytes, bytes]:
     """Return the serialised resource, scope and span, of which a request is put together."""
-    return _resource(span.resource), _scope(span.scope), _span(span)
+    is_shared = type(span.resource) is type(span.scope.attributes) is MappingProxyType  # and so cannot change
+    resource = _RESOURCES.bytes_of(span.resource) if is_shared else _resource(span.resource)
+    scope = _SCOPES.bytes_of(span.scope) if is_shared else _scope(span.scope)
+    return resource, scope, _span(span)
 
 
 def to_proto(span: Span) -> ProtoSpan:
@@ -141,59 +150,44 @@ def _shrink(attribute: KeyValue, max_value_bytes: int) -> None:
             _set(attribute.value, cut_value(attribute.key, texts, max_value_bytes))
 
 
-def _as_key(attributes: Attributes) -> _Key:
-    """Return attributes as what a cache can tell apart: 1, 1.0 and true are not the same."""
-    return tuple(
-        (name, type(value), tuple(value)) if isinstance(value, list) else (name, type(value), value)
-        for name, value in attributes.items()
-    )
+_T = TypeVar("_T")
 
 
-def _attributes_of(key: _Key) -> Attributes:
-    return {name: list(value) if kind is list else value for name, kind, value in key}
+class _Shared(Generic[_T]):
+    """Bytes of what the spans of a trace share, by its identity; of the last that were serialised."""
+
+    def __init__(self, serialize: Callable[[_T], bytes]) -> None:
+        self._serialize = serialize
+        self._last: dict[int, tuple[_T, bytes]] = {}  # what was serialised is held, so that nothing else has its id
+
+    def bytes_of(self, shared: _T) -> bytes:
+        found = self._last.get(id(shared))
+        if found is not None:
+            return found[1]
+        written = self._serialize(shared)
+        if len(written) <= _SMALL:
+            if len(self._last) >= _HELD:
+                self._last.clear()
+            self._last[id(shared)] = shared, written
+        return written
 
 
-def _resource(attributes: Attributes) -> bytes:
-    """Return a serialised resource; a thousand spans in a row share one."""
-    key = _as_key(attributes)
-    return _small_resource(key) if _is_small(key) else _resource_of(attributes)
-
-
-def _scope(scope: Scope) -> bytes:
-    key = _as_key(scope.attributes)
-    if len(scope.name) + len(scope.version) <= _SMALL and _is_small(key):
-        return _small_scope(scope.name, scope.version, key)
-    return _scope_of(scope)
-
-
-def _is_small(key: _Key) -> bool:
-    """Whether it may be remembered: memory must not depend on what strangers write."""
-    return sum(len(name) + (len(value) if isinstance(value, str | tuple) else 0) for name, _, value in key) <= _SMALL
-
-
-@lru_cache(maxsize=_CACHED)
-def _small_resource(key: _Key) -> bytes:
-    return _resource_of(_attributes_of(key))
-
-
-@lru_cache(maxsize=_CACHED)
-def _small_scope(name: str, version: str, key: _Key) -> bytes:
-    return _scope_of(Scope(name, version, _attributes_of(key)))
-
-
-def _resource_of(attributes: Attributes) -> bytes:
+def _resource(attributes: SharedAttributes) -> bytes:
     resource = Resource()
     _fill(resource.attributes, attributes)
     return resource.SerializeToString(deterministic=True)
 
 
-def _scope_of(scope: Scope) -> bytes:
+def _scope(scope: Scope) -> bytes:
     message = InstrumentationScope(name=utf8(scope.name), version=utf8(scope.version))
     _fill(message.attributes, scope.attributes)
     return message.SerializeToString(deterministic=True)
 
 
-def _fill(target: _Repeated, attributes: Attributes) -> None:
+_RESOURCES, _SCOPES = _Shared(_resource), _Shared(_scope)
+
+
+def _fill(target: _Repeated, attributes: SharedAttributes) -> None:
     """Add attributes to a message in place: copies of messages made elsewhere cost several times as much."""
     for key, value in attributes.items():
         added = target.add()
@@ -202,10 +196,13 @@ def _fill(target: _Repeated, attributes: Attributes) -> None:
             _set(added.value, value)
         except UnicodeEncodeError:  # a lone surrogate
             added.key = utf8(key)
-            _set(added.value, [utf8(str(item)) for item in value] if isinstance(value, list) else utf8(str(value)))
+            _set(
+                added.value,
+                [utf8(str(item)) for item in value] if isinstance(value, list | tuple) else utf8(str(value)),
+            )
 
 
-def _set(target: AnyValue, value: AttributeValue) -> None:
+def _set(target: AnyValue, value: SharedValue) -> None:
     if isinstance(value, str):
         target.string_value = value
     elif isinstance(value, bool):

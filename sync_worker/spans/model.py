@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from sync_worker.spans.overrides import NO_OVERRIDES, Overrides
 from sync_worker.spans.profiles import AttributeProfile
@@ -11,6 +12,9 @@ from sync_worker.spans.profiles import AttributeProfile
 #: What an attribute may hold: a scalar or a list of scalars of one kind.
 AttributeValue = str | bool | int | float | list[str] | list[bool] | list[int] | list[float]
 Attributes = dict[str, AttributeValue]
+#: Attributes that spans share, so that nobody may change them: arrays are tuples once they are `shared`.
+SharedValue = AttributeValue | tuple[str, ...] | tuple[bool, ...] | tuple[int, ...] | tuple[float, ...]
+SharedAttributes = Mapping[str, SharedValue]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +31,25 @@ class Conversion:
     show_id: Callable[[str], str] = str  # how an id of Langfuse is written in an attribute
 
 
-@dataclass(slots=True)
+def shared(attributes: Attributes) -> SharedAttributes:
+    """Return attributes as nobody can change them, the arrays among them included."""
+    return MappingProxyType(
+        {key: tuple(value) if isinstance(value, list) else value for key, value in attributes.items()}  # type: ignore[misc]
+    )
+
+
+def unshared(attributes: SharedAttributes) -> Attributes:
+    """Return a copy of attributes that may be changed."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in attributes.items()}  # type: ignore[misc]
+
+
+@dataclass(frozen=True, slots=True)
 class Scope:
     """An instrumentation scope."""
 
     name: str
     version: str = ""
-    attributes: Attributes = field(default_factory=dict)
+    attributes: SharedAttributes = field(default_factory=lambda: shared({}))
 
 
 @dataclass(slots=True)
@@ -57,7 +73,7 @@ class Span:
     start_ns: int
     end_ns: int
     attributes: Attributes
-    resource: Attributes
+    resource: SharedAttributes
     scope: Scope
     status_code: int = 0
     status_message: str = ""

@@ -11,26 +11,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from sync_worker.json_text import dump, is_compact, parse
-from sync_worker.spans.model import Attributes, AttributeValue, Scope
+from sync_worker.json_text import is_compact, parse
+from sync_worker.spans.attribute_values import EMPTY_ARRAY, attribute_value, is_scalar_list
+from sync_worker.spans.model import Attributes, Scope, SharedAttributes
+from sync_worker.spans.origins import ATTRIBUTES, LAYOUTS, Origin, is_of_attributes, is_of_origin, origin_of
 from sync_worker.spans.written_types import WrittenTypes
 
-_INT64 = 2**63
-
-#: Keys whose numbers were doubles: JSON text drops the ".0" of a whole one.
-_DOUBLE = re.compile(
-    r"(?:temperature|top_p|topP|penalty|Penalty|_cost|score|PerSecond|_per_second|ratio|time_to_first_chunk)\Z"
-    r"|msTo[A-Z]\w*\Z|(?:\A|\.)cost(?:\.|\Z)"
-)
-#: Keys whose numbers were text that only looked like a number.
-_VERSION = re.compile(r"(?:\A|[._])(?:version|release)\Z")
 #: Numbers as JavaScript writes them, without needless zeros.
 _AS_JAVASCRIPT = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d*[1-9])?(?:e[+-]?\d+)?\Z")
 _JSON_STARTS = frozenset('-0123456789tfn[{"')
-_EMPTY_ARRAY: dict[str, dict[str, Any]] = {"arrayValue": {}}
 #: JavaScript has one kind of number, and OpenTelemetry's exporter (`@opentelemetry/otlp-transformer` 0.223) writes
 #: every whole one as an integer.
 _JAVASCRIPT = frozenset({"nodejs", "webjs"})
@@ -47,75 +39,69 @@ class _Text:
 class Originals:
     """An observation's metadata taken apart. `scope` is None when the observation did not come over OTLP."""
 
-    scope: Scope | None = None
-    resource: Attributes = field(default_factory=dict)
-    attributes: Attributes = field(default_factory=dict)
-    user: dict[str, Any] = field(default_factory=dict)
+    scope: Scope | None
+    resource: SharedAttributes
+    attributes: Attributes
+    user: dict[str, Any]
 
 
 def take_apart(metadata: Mapping[str, Any], version: str | None = None) -> Originals:
     """Split metadata into what it was made of; `version` gives a resource's `service.version` its text back."""
-    found, attributes = _parted(metadata)
-    if _keeps_attributes(found):
-        found.attributes = _typed(found, attributes)
-    service_version = found.resource.get("service.version")
-    if service_version is not None and version and _same_number(str(service_version), version):
-        found.resource["service.version"] = version
-    return found
+    origin, attributes, user = _parted(metadata, version)
+    typed = _typed(origin, attributes) if attributes and origin.keeps_attributes else {}
+    return Originals(origin.scope, origin.resource, typed, user)
 
 
 def own_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Return the user's own keys alone, in the order in which they were written."""
-    return _parted(metadata)[0].user
+    return _parted(metadata, None)[2]
 
 
-def _parted(metadata: Mapping[str, Any]) -> tuple[Originals, dict[str, Any]]:
-    """Return what needs no types, and the span's attributes as they came."""
-    found = Originals()
+def _parted(metadata: Mapping[str, Any], version: str | None) -> tuple[Origin, dict[str, Any], dict[str, Any]]:
+    """Return where a span came from, its attributes as they came, and the user's own keys."""
+    layout = LAYOUTS[tuple(metadata)]
+    if layout is None:
+        return _parted_by_groups(metadata, version)
+    origin = origin_of(layout.origin, [metadata[key] for key in layout.origin], version)
+    user = {key: metadata[key] for key in layout.user}
+    if not layout.attributes:
+        return origin, {}, user
+    attributes = {name: metadata[key] for name, key in layout.attributes}
+    if not origin.keeps_attributes:
+        user |= {f"attributes.{name}": value for name, value in attributes.items()}
+    return origin, attributes, user
+
+
+def _parted_by_groups(
+    metadata: Mapping[str, Any], version: str | None
+) -> tuple[Origin, dict[str, Any], dict[str, Any]]:
+    """Return the same for metadata with nested groups."""
+    told: dict[str, Any] = {}
     attributes: dict[str, Any] = {}
-    scope_name, scope_version = "", ""
-    scope_attributes: Attributes = {}
-    has_scope = False
+    user: dict[str, Any] = {}
     for key, value in _in_original_order(metadata):
-        if key.startswith("attributes.") and key != "attributes.":
-            attributes[key[11:]] = value
-        elif key.startswith("resourceAttributes.") and key != "resourceAttributes.":
-            name = key[19:]
-            found.resource[name] = value if isinstance(value, str) else attribute_value(name, value)
-        elif key == "scope.name":
-            has_scope, scope_name = True, _text(value)
-        elif key == "scope.version":
-            has_scope, scope_version = True, _text(value)
-        elif key.startswith("scope.attributes."):
-            has_scope = True
-            name = key[17:]
-            scope_attributes[name] = attribute_value(name, value)
+        if is_of_attributes(key):
+            attributes[key[len(ATTRIBUTES) :]] = value
         else:
-            found.user[key] = value
-    if has_scope and scope_name:
-        found.scope = Scope(scope_name, scope_version, scope_attributes)
-    if not _keeps_attributes(found):
-        found.user |= {
+            (told if is_of_origin(key) else user)[key] = value
+    origin = origin_of(tuple(told), list(told.values()), version)
+    if not origin.keeps_attributes:
+        user |= {
             f"attributes.{name}": _read(value.text) if isinstance(value, _Text) else value
             for name, value in attributes.items()
         }
-    return found, attributes
+    return origin, attributes, user
 
 
-def _keeps_attributes(found: Originals) -> bool:
-    """Whether Langfuse keeps attributes of such a span; of its own SDK's it does not, and the keys are the user's."""
-    return bool(found.resource) if found.scope is None else not found.scope.name.startswith("langfuse-sdk")
-
-
-def has_whole_doubles(resource: Attributes) -> bool:
+def has_whole_doubles(resource: SharedAttributes) -> bool:
     """Whether a double without a fraction may have been written as one: not by JavaScript."""
     return resource.get("telemetry.sdk.language") not in _JAVASCRIPT
 
 
-def _typed(found: Originals, attributes: Mapping[str, Any]) -> Attributes:
+def _typed(origin: Origin, attributes: Mapping[str, Any]) -> Attributes:
     read = {name: _read(said.text) if isinstance(said, _Text) else said for name, said in attributes.items()}
-    written = WrittenTypes("" if found.scope is None else found.scope.name, read)
-    doubles = has_whole_doubles(found.resource)
+    written = WrittenTypes("" if origin.scope is None else origin.scope.name, read)
+    doubles = has_whole_doubles(origin.resource)
     typed: Attributes = {}
     for name, said in attributes.items():
         value = read[name]
@@ -125,57 +111,6 @@ def _typed(found: Originals, attributes: Mapping[str, Any]) -> Attributes:
         else:
             typed[name] = attribute_value(name, value, doubles=doubles) if known is None else known
     return typed
-
-
-def attribute_value(key: str, value: Any, *, doubles: bool = True) -> AttributeValue:
-    """Return the OTLP value that most likely stood under `key` before Langfuse turned it to JSON.
-
-    `doubles` says whether a whole number may have been one.
-    """
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, int | float):
-        if _VERSION.search(key):
-            return _text(value)
-        if isinstance(value, int) and not -_INT64 <= value < _INT64:
-            return dump(value)
-        return float(value) if isinstance(value, float) or (doubles and _DOUBLE.search(key)) else value
-    if value is None:
-        return "null"
-    if value == _EMPTY_ARRAY:
-        return []
-    if isinstance(value, dict) and value.keys() == {"intValue"} and isinstance(value["intValue"], int | str):
-        return _integer(value["intValue"])
-    if isinstance(value, list) and is_scalar_list(value):
-        return scalars(value)
-    return dump(value)
-
-
-def _integer(value: int | str) -> AttributeValue:
-    """Return a number that Langfuse's versions before 4 took for an object: zero, or one of 64 bits."""
-    try:
-        number = int(value)
-    except ValueError:
-        return dump({"intValue": value})
-    return number if -_INT64 <= number < _INT64 else dump(number)
-
-
-def is_scalar_list(value: list[Any]) -> bool:
-    """Whether a list can be an OTLP array: scalars of one kind."""
-    return bool(value) and (
-        all(isinstance(item, str) for item in value)
-        or all(isinstance(item, bool) for item in value)
-        or all(isinstance(item, int | float) and not isinstance(item, bool) and abs(item) < _INT64 for item in value)
-    )
-
-
-def scalars(value: list[Any]) -> AttributeValue:
-    """Return a list of scalars as an attribute value; numbers of mixed kind become doubles."""
-    if any(isinstance(item, float) for item in value):
-        return [float(item) for item in value]
-    return value
 
 
 def _in_original_order(metadata: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
@@ -226,18 +161,5 @@ def _read(text: str) -> Any:
         return value if _AS_JAVASCRIPT.match(text) else text
     if isinstance(value, list):
         return value if is_scalar_list(value) and is_compact(text) else text
-    is_of_otlp = isinstance(value, dict) and (value == _EMPTY_ARRAY or value.keys() == {"intValue"})
+    is_of_otlp = isinstance(value, dict) and (value == EMPTY_ARRAY or value.keys() == {"intValue"})
     return value if is_json and is_of_otlp else text
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    return "" if value is None else dump(value)
-
-
-def _same_number(left: str, right: str) -> bool:
-    try:
-        return float(left) == float(right)
-    except ValueError:
-        return False

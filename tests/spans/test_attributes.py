@@ -193,7 +193,7 @@ def test_metadata_over_the_budget() -> None:
 def test_kelets_own_gate_is_dropped(metadata: dict[str, Any], profile: str) -> None:
     """Spans with this key are Kelet's own to Kelet: a customer's spans would never be analysed."""
     found = span(row(metadata=metadata), attributes=profile)
-    everything = found.attributes | found.resource | found.scope.attributes
+    everything = {*found.attributes, *found.resource, *found.scope.attributes}
     assert not [key for key in everything if "$kelet" in key]
 
 

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from sync_worker.spans.attribute_values import attribute_value
 from sync_worker.spans.model import AttributeValue
-from sync_worker.spans.restore import attribute_value, take_apart
+from sync_worker.spans.restore import take_apart
 
 
 def typed(value: AttributeValue) -> tuple[str, AttributeValue]:

@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 from sync_worker.json_text import dump, is_compact, parse
+from sync_worker.spans.attribute_values import is_scalar_list, scalars
 from sync_worker.spans.model import AttributeValue
-from sync_worker.spans.restore import Originals, is_scalar_list, scalars
+from sync_worker.spans.restore import Originals
 from sync_worker.spans.vocabularies.vocabulary import Rebuilt
 
 PROMPT, COMPLETION = "gen_ai.prompt", "gen_ai.completion"

@@ -10,9 +10,10 @@ from typing import Any
 
 from sync_worker.json_text import dump, parse
 from sync_worker.records import Observation
+from sync_worker.spans.attribute_values import attribute_value
 from sync_worker.spans.context import RESERVED_KEY, TraceContext
 from sync_worker.spans.model import AttributeValue
-from sync_worker.spans.restore import Originals, attribute_value, has_whole_doubles
+from sync_worker.spans.restore import Originals, has_whole_doubles
 from sync_worker.spans.vocabularies.tools import take_tools
 from sync_worker.spans.vocabularies.vocabulary import Rebuilt, Vocabulary
 
