@@ -9,16 +9,23 @@ those of v1 have one byte more. Those of observations that have not ended have t
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from sys import getsizeof
 from typing import Any
 
 import orjson
 
 from sync_worker.json_text import dump
 from sync_worker.records import Observation
+from sync_worker.spans.memo import Memo
 
 SIZE_BYTES = 8
 _OF_V1, _OPEN = b"1", b".."
 _LONGEST_ENDED = SIZE_BYTES + len(_OF_V1)
+
+#: Characters of a text of metadata whose JSON is remembered, and the bytes that all of them may take. Most are those of
+#: the resource, the same for all observations of a process.
+_SHORT, _TEXTS_BYTES = 96, 512 * 1024
 
 
 def fingerprint(observation: Observation) -> bytes:
@@ -45,8 +52,8 @@ def _compute(observation: Observation) -> bytes:
         observation.environment,
         observation.input,
         observation.output,
-        sorted((key, _canonical(value)) for key, value in observation.metadata.items()),
-        sorted((key, _canonical(value)) for key, value in observation.model_parameters.items()),
+        _in_order(observation.metadata),
+        _in_order(observation.model_parameters),
         sorted(observation.usage.items()),
         sorted(observation.cost.items()),
         observation.model,
@@ -54,7 +61,7 @@ def _compute(observation: Observation) -> bytes:
         observation.prompt_name,
         observation.prompt_version,
     ]
-    digest = hashlib.blake2b(dump(own).encode("utf-8", "replace"), digest_size=SIZE_BYTES).digest()
+    digest = hashlib.blake2b(_json(own), digest_size=SIZE_BYTES).digest()
     return digest + (_OPEN if observation.is_open else b"") + (_OF_V1 if observation.api == "v1" else b"")
 
 
@@ -67,9 +74,30 @@ def is_retold(sent: bytes, now: bytes) -> bool:
     return other and not (len(sent) > _LONGEST_ENDED >= len(now))
 
 
+def _json(own: list[Any]) -> bytes:
+    try:
+        return orjson.dumps(own)
+    except TypeError:  # integers of more than 64 bits, lone surrogates
+        return dump(own).encode("utf-8", "replace")
+
+
+def _in_order(told: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return entries as keys and JSON text, in the order of the keys."""
+    texts = _TEXTS
+    return sorted(
+        [
+            (key, texts[value] if type(value) is str and len(value) <= _SHORT else _canonical(value))
+            for key, value in told.items()
+        ]
+    )
+
+
 def _canonical(value: Any) -> str:
     """Return JSON text in which the order of keys does not show."""
     try:
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
     except TypeError:  # integers of more than 64 bits, lone surrogates
         return dump(value)
+
+
+_TEXTS: Memo[str, str] = Memo(_canonical, lambda text, json: 100 + getsizeof(text) + getsizeof(json), _TEXTS_BYTES)

@@ -84,6 +84,8 @@ def varint(number: int) -> bytes:
     """Return a number from 0 to 2**64 - 1 as protobuf writes it: seven bits a byte, the lowest first."""
     if number < 0x80:
         return _ONE_BYTE[number]
+    if number < 0x4000:
+        return bytes((number & 0x7F | 0x80, number >> 7))
     written = bytearray()
     while number > 0x7F:
         written.append(number & 0x7F | 0x80)
