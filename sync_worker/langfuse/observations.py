@@ -25,6 +25,7 @@ _MAX_ID = 1_000  # characters; Langfuse takes ids of 800
 #: Milliseconds that OTLP's nanoseconds can hold, from 1970 to 2262.
 _MAX_TIME = 2**63 // 1_000_000
 _SHOWN = 100  # characters of a value shown in a reason
+_PRICES = (("input", "inputPrice"), ("output", "outputPrice"), ("total", "totalPrice"))
 
 
 def parse_v2_observation(observation: Any) -> Observation:
@@ -105,6 +106,8 @@ def _raw(value: Any) -> str | None:
 
 
 def _text(value: Any) -> str | None:
+    if value is None or (type(value) is str and value.isascii()):
+        return value or None
     text = _raw(value)
     return None if text is None else utf8(text)
 
@@ -118,7 +121,7 @@ def _id(value: Any, what: str) -> str | None:
 
 def _moment(value: Any) -> int | None:
     """Return a time that OTLP can carry, in Unix milliseconds; None for anything else."""
-    moment = unix_ms(value)
+    moment = None if value is None else unix_ms(value)
     return moment if moment is not None and 0 <= moment < _MAX_TIME else None
 
 
@@ -130,9 +133,12 @@ def _payload(value: Any) -> str | None:
 
 def _tidy_object(value: Any) -> dict[str, Any]:
     """Return an object's entries with texts that UTF-8 can hold and no depth that a step-by-step walk cannot bear."""
-    if not isinstance(value, Mapping):
+    if not value or not isinstance(value, Mapping):
         return {}
-    return {utf8(key): _tidy(item) for key, item in value.items()}
+    return {
+        key if key.isascii() else utf8(key): item if type(item) is str and item.isascii() else _tidy(item)
+        for key, item in value.items()
+    }
 
 
 def _tidy(value: Any) -> Any:
@@ -164,7 +170,7 @@ def _integer(value: Any) -> int | None:
 
 
 def _numbers(value: Any) -> dict[str, float]:
-    if not isinstance(value, Mapping):
+    if not value or not isinstance(value, Mapping):
         return {}
     return {utf8(key): item for key, item in value.items() if isinstance(item, int | float) and _is_number(item)}
 
@@ -172,10 +178,12 @@ def _numbers(value: Any) -> dict[str, float]:
 def _prices(observation: Mapping[str, Any]) -> dict[str, float]:
     """Return the prices that are known; this endpoint writes them as text ("1.5e-7")."""
     found: dict[str, float] = {}
-    for key in ("input", "output", "total"):
-        price = observation.get(f"{key}Price")
+    for key, name in _PRICES:
+        price = observation.get(name)
+        if price is None:
+            continue
         try:
-            number = None if price is None or isinstance(price, bool) else float(price)
+            number = None if isinstance(price, bool) else float(price)
         except (TypeError, ValueError, OverflowError):
             continue
         if number is not None and _is_number(number):
@@ -188,7 +196,7 @@ def _is_number(value: float) -> bool:
 
 
 def _tags(value: Any) -> tuple[str, ...]:
-    return tuple(utf8(item) for item in value if isinstance(item, str)) if isinstance(value, list) else ()
+    return tuple([utf8(item) for item in value if isinstance(item, str)]) if value and isinstance(value, list) else ()
 
 
 def as_unreadable(item: Any, reason: str) -> Unreadable:
