@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from http.client import HTTPConnection
 from urllib.parse import urlencode, urlsplit
 
-from sync_worker.json_text import parse
+from sync_worker.json_text import parse_answer
 from sync_worker.langfuse.observations import parse_v2_observation
 from sync_worker.langfuse.v2 import FULL
 from sync_worker.otlp.batches import Batcher, body
@@ -62,7 +62,7 @@ def requests(pages: Iterable[bytes], options: Conversion) -> Iterator[bytes]:
 def _traces(pages: Iterable[bytes], options: Conversion) -> Iterator[list[EncodedSpan]]:
     assembly = Assembly()
     for page in pages:
-        _, content = parse(gzip.decompress(page))
+        _, content = parse_answer(gzip.decompress(page))
         assembly.add([parse_v2_observation(row) for row in content["data"]], len(page))
         for trace_id, rows in assembly.take_complete().items():
             yield _spans(trace_id, rows, options)
