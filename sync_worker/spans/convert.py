@@ -24,6 +24,7 @@ from sync_worker.spans.instrumentations import ERROR, status_of
 from sync_worker.spans.kinds import kind_of
 from sync_worker.spans.langfuse_attributes import identity_attributes, langfuse_fields, metadata_attributes
 from sync_worker.spans.langfuse_sdk.attributes import TRACE_INPUT, TRACE_OUTPUT
+from sync_worker.spans.langfuse_sdk.sdks import sdk_of
 from sync_worker.spans.model import Attributes, Conversion, Event, Scope, SharedAttributes, Span, shared, unshared
 from sync_worker.spans.names import name_of
 from sync_worker.spans.overrides import Overrides
@@ -172,43 +173,48 @@ def _attributes(
 ) -> Attributes:
     """Return all attributes, the most wanted first: what is over the limit falls off the end."""
     context, options = trace.context, trace.options
-    back = rebuilt(observation, originals, context)
-    own = _allowed(originals.attributes | _beside(originals.attributes, back))
-    if _OF_KELET in "\0".join(own):
-        own = {key: value for key, value in own.items() if key != _PROJECT and not key.startswith(SOURCE)}
+    back: Rebuilt | None = None
+    own: Attributes = {}
+    if sdk_of(originals) is None:  # Langfuse's own SDKs write no attributes of others, which could be given back
+        back = rebuilt(observation, originals, context)
+        own = _allowed(originals.attributes | _beside(originals.attributes, back))
+        if _OF_KELET in "\0".join(own):
+            own = {key: value for key, value in own.items() if key != _PROJECT and not key.startswith(SOURCE)}
     derived = genai_attributes(observation, own, agent)
     guesses = derived.pop(GUESSED, [])
-    if back.lost:
+    if back is not None and back.lost:
         derived = {key: value for key, value in derived.items() if key not in back.lost}
     if options.attributes == "langfuse":
         derived = {key: value for key, value in derived.items() if key in _ALWAYS_DERIVED}
-    langfuse = langfuse_fields(observation, originals, context, back.claimed)
+    langfuse = langfuse_fields(observation, originals, context, () if back is None else back.claimed)
     fields, trace_fields = langfuse.observation, langfuse.trace
     if options.attributes == "genai":
         fields, trace_fields = _without_home(fields, own | derived), {}
     guessed = {*(map(str, guesses) if isinstance(guesses, list) else ())} & derived.keys()
-    guessed |= {key for key in back.guessed if key in own or key in derived}
-    guessed |= langfuse.guessed & fields.keys() - own.keys()
+    if back is not None:
+        guessed |= {key for key in back.guessed if key in own or key in derived}
+    if langfuse.guessed:
+        guessed |= langfuse.guessed & fields.keys() - own.keys()
     if guessed:
         marks[GUESSED] = sorted(guessed)
     first: Attributes = {_PROJECT: trace.project} if options.kelet else {}
     identity = identity_attributes(observation, context, trace.shown_id, options.overrides)
     if options.overrides.any:
         own = _overridden(own, context, options.overrides)
-    layers = (
-        {key: own.get(key, value) for key, value in identity.items()},
+    layers: tuple[Attributes, ...] = (
+        {key: own.get(key, value) for key, value in identity.items()} if own else identity,
         marks if options.kelet else {},
         derived,
-        {key: value for key, value in own.items() if key.startswith("gen_ai.")},
+        {key: value for key, value in own.items() if key.startswith("gen_ai.")} if own else {},
         error_type(observation) if "error.type" not in own else {},
-        {key: value for key, value in fields.items() if key not in own},
-        {key: value for key, value in own.items() if key in originals.attributes},
+        {key: value for key, value in fields.items() if key not in own} if own else fields,
+        {key: value for key, value in own.items() if key in originals.attributes} if own else {},
         trace_fields,
         trace.metadata(observation),
         own,  # what was rebuilt can be hundreds of keys, which are in the observation's input and output as well
     )
     for layer in layers:
-        if first.keys().isdisjoint(layer):
+        if not layer or first.keys().isdisjoint(layer):
             first.update(layer)
         else:
             first.update([(key, value) for key, value in layer.items() if key not in first])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Generic, Protocol, TypeVar
 
@@ -28,6 +27,7 @@ from sync_worker.spans.sizes import cut_text, cut_value
 from sync_worker.spans.wire import AttributeWriter, head_of
 
 _INT64 = 2**63
+_NOTHING: Mapping[str, int] = MappingProxyType({})
 _HELD = 16  # serialised resources, and scopes, that are held
 _SMALL = 16_384  # bytes of one that is: memory must not depend on what strangers write
 
@@ -62,7 +62,7 @@ def encode(
         updated_ms=observation.updated_ms or 0,
         fingerprint=fingerprint(observation),
         read_again_ms=read_again_ms,
-        replaced=replaced or {},
+        replaced=replaced or _NOTHING,
     )
 
 
@@ -135,7 +135,7 @@ def shrink(span: EncodedSpan, max_value_bytes: int) -> EncodedSpan:
     for attributes in (message.attributes, *(event.attributes for event in message.events)):
         for attribute in attributes:
             _shrink(attribute, max_value_bytes)
-    return replace(span, span=message.SerializeToString())
+    return span._replace(span=message.SerializeToString())
 
 
 def _shrink(attribute: KeyValue, max_value_bytes: int) -> None:

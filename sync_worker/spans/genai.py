@@ -47,6 +47,9 @@ _PART_KEYS: dict[str, set[str]] = {
     "file": {"file_id"},
 }
 
+#: Text without this key, which JSON may write with an escape, holds no message in parts: it need not be parsed.
+_PARTS, _ESCAPE = '"parts"', "\\u00"
+
 #: What Langfuse makes of prompts where a span has only answers: nobody said that.
 _NO_PROMPTS = "{}"
 
@@ -181,7 +184,9 @@ def _as_written(text: str | None) -> tuple[list[Any], str] | None:
 
     Langfuse puts system instructions before them, as plain messages, and tools beside them.
     """
-    is_json, value = parse(text) if text and text.lstrip()[:1] in {"[", "{"} else (False, None)
+    if not text or not (_PARTS in text or _ESCAPE in text):
+        return None
+    is_json, value = parse(text) if text.lstrip()[:1] in {"[", "{"} else (False, None)
     if (
         is_json
         and isinstance(value, dict)

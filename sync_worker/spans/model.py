@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import NamedTuple
 
 from sync_worker.spans.overrides import NO_OVERRIDES, Overrides
 from sync_worker.spans.profiles import AttributeProfile
@@ -81,16 +82,14 @@ class Span:
     dropped_attributes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ObservationKey:
+class ObservationKey(NamedTuple):
     """Names an observation within its source: Langfuse's trace id (made up where there is none) and observation id."""
 
     trace: str
     observation: str
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedSpan:
+class EncodedSpan(NamedTuple):
     """A span as it goes out: serialised protobuf of resource, scope and span, and what to remember when it arrived."""
 
     key: ObservationKey
@@ -103,7 +102,7 @@ class EncodedSpan:
     updated_ms: int
     fingerprint: bytes
     read_again_ms: int | None = None  # when its observation is to be read once more, Unix ms; None: need not be
-    replaced: Mapping[str, int] = field(default_factory=dict)  # by redaction, by detector
+    replaced: Mapping[str, int] = MappingProxyType({})  # by redaction, by detector
 
     @property
     def size(self) -> int:

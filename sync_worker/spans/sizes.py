@@ -51,17 +51,26 @@ def cut_value(key: str, value: AttributeValue, limit: int) -> AttributeValue:
 def within(attributes: Attributes, *, max_value_bytes: int, max_attributes: int) -> tuple[Attributes, int]:
     """Return the first `max_attributes` attributes with names and values cut, and how many were dropped."""
     short, short_key = max_value_bytes // 4, MAX_KEY_BYTES // 4  # characters that need no cut, whichever they are
-    kept = dict(islice(attributes.items(), max_attributes))
+    kept = attributes if len(attributes) <= max_attributes else dict(islice(attributes.items(), max_attributes))
     long = [
         key
         for key, value in kept.items()
-        if len(key) > short_key or (len(value) > short if isinstance(value, str) else isinstance(value, list))
+        if len(key) > short_key or (len(value) > short if isinstance(value, str) else _is_long(value, short))
     ]
+    if long:
+        kept = dict(kept)
     for key in long:
         kept[key] = cut_value(key, kept[key], max_value_bytes)
     if any(len(key) > short_key for key in long):
         kept = {cut_text(key, MAX_KEY_BYTES): value for key, value in kept.items()}
     return kept, len(attributes) - len(kept)
+
+
+def _is_long(value: AttributeValue, short: int) -> bool:
+    """Whether a value is a list of texts that have more than so many characters."""
+    if not isinstance(value, list) or not value or not isinstance(value[0], str):
+        return False
+    return sum([len(str(item)) for item in value]) > short
 
 
 def _head(text: str, encoded: bytes, limit: int, ending: str) -> str:

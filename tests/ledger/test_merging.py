@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -261,7 +260,7 @@ def test_rows_that_both_have_sent_count_once(make: Make) -> None:
 def test_rows_to_be_read_once_more_come_along(make: Make) -> None:
     """What a shard sent half old would be corrected by nobody once its file was merged."""
     own, other = make("own", "a"), make("other", "a")
-    other.commit_result(1, [replace(span("t", "r", 5), read_again_ms=100)], [])
+    other.commit_result(1, [span("t", "r", 5)._replace(read_again_ms=100)], [])
     merge(own, other)
     (due,) = own.second_reads_due(1, 100, 10)
     assert (due.trace_id, due.observation_id, due.start_ms) == ("t", "r", 5)

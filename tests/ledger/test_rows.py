@@ -336,7 +336,7 @@ def test_size_counts_the_log(ledger: Ledger) -> None:
 
 def test_second_read_stands_until_it_is_ended(ledger: Ledger) -> None:
     """A row that was sent half old is forgotten before it was read again, or is read again for ever."""
-    ledger.commit_result(1, [replace(span("t", "r", 5), read_again_ms=100), span("t", "old", 6)], [])
+    ledger.commit_result(1, [span("t", "r", 5)._replace(read_again_ms=100), span("t", "old", 6)], [])
     assert ledger.second_reads_due(1, 99, 10) == []
     (due,) = ledger.second_reads_due(1, 100, 10)
     assert (due.trace_id, due.observation_id, due.start_ms, due.tries) == ("t", "r", 5, 0)
@@ -350,7 +350,7 @@ def test_second_read_stands_until_it_is_ended(ledger: Ledger) -> None:
 
 def test_what_is_to_be_read_again_is_not_forgotten_before(ledger: Ledger) -> None:
     """A row that was sent half old is never corrected where horizons are short, or looks new then and is sent twice."""
-    ledger.commit_result(1, [replace(span("t", "r", 5), read_again_ms=100), span("t", "other", 6)], [])
+    ledger.commit_result(1, [span("t", "r", 5)._replace(read_again_ms=100), span("t", "other", 6)], [])
     ledger.commit_interval(1, "live", Interval(0, 10), [note("t", 5)], [])
     assert ledger.forget(1, 50, [Interval(0, 10)]) == 0
     ledger.delete_second_reads(1, ledger.second_reads_due(1, 100, 10))

@@ -183,7 +183,7 @@ def test_resource_without_original() -> None:
 def test_original_resource() -> None:
     """The resource is the customer's own: types and names as they were, the project beside them."""
     metadata = {"resourceAttributes.team.tags": ["ä", "b"], "resourceAttributes.team.size": 7} | OTLP
-    expected: dict[str, Any] = {"service.name": "shop", "team.tags": ["ä", "b"], "team.size": 7}
+    expected: dict[str, Any] = {"service.name": "shop", "team.tags": ("ä", "b"), "team.size": 7}
     assert span(row(metadata=metadata, environment="prod")).resource == expected | {"kelet.project": "shop-prod"}
 
 

@@ -166,7 +166,7 @@ def test_shrink() -> None:
     assert [item.int_value for item in kept["ns"].array_value.values] == [1, 2]
     assert sum(len(item.string_value.encode()) for item in kept["texts"].array_value.values) <= 300
     assert (message.span_id.hex(), message.start_time_unix_nano) == ("00000000000000b2", 1_795_000_000_001_000_000)
-    assert replace(after, span=before.span) == before
+    assert after._replace(span=before.span) == before
 
 
 def test_shrink_of_a_small_span() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 from sync_worker.json_text import dump
@@ -84,4 +85,9 @@ def sdk_of(originals: Originals) -> Sdk | None:
         is_js = "public_key" not in scope.attributes and bool(scope.version)
     else:
         is_js = language in _JAVASCRIPT
-    return Sdk("js" if is_js else "python", version_of(scope)[:2] or LEGACY.version)
+    return _sdk("js" if is_js else "python", version_of(scope)[:2] or LEGACY.version)
+
+
+@lru_cache(maxsize=256)
+def _sdk(language: Literal["python", "js"], version: Version) -> Sdk:
+    return Sdk(language, version)
