@@ -5,7 +5,8 @@
     ├── SourcePaused            pause this source, complete nothing; other sources continue
     │   ├── CredentialsRejected  ... because a key was rejected (401, 403)
     │   ├── DeadLettersFull     ... because it has the maximum number of dead letters
-    │   └── PausedByOperator    ... because of `pause`
+    │   ├── PausedByOperator    ... because of `pause`
+    │   └── DailyLimitReached   ... until the next day, because of SYNC_MAX_SPANS_PER_DAY
     ├── RecordRejected           make this record a dead letter, and continue
     └── Stop                    end the program: the operator must act
         ├── ConfigError         a setting or an argument is wrong
@@ -97,6 +98,10 @@ class DeadLettersFull(SourcePaused):
 
 class PausedByOperator(SourcePaused):
     """An operator paused a source, or Kelet projects of it, until `resume` or a time."""
+
+
+class DailyLimitReached(SourcePaused):
+    """A source has sent as many spans as it may on a day; it continues by itself on the next."""
 
 
 class RecordRejected(SyncError):

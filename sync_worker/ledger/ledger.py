@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sync_worker.errors import DeadLettersFull
 from sync_worker.intervals import Interval, gaps, merged
 from sync_worker.ledger.claims import unclaim
+from sync_worker.ledger.daily_spans import count_spans
 from sync_worker.ledger.history import add_to_history
 from sync_worker.ledger.hourly_counts import add_forgotten, completed_by_hour, forgotten_hours
 from sync_worker.ledger.intervals import CompletedIntervals
@@ -154,6 +155,8 @@ class Ledger(Sources, CompletedIntervals, Scores, Selected, SecondReads):
             )
             for project, spans in Counter(span.project for span in accepted).items():
                 count(self, source_id, ACCEPTED, project, spans)
+            if accepted:
+                count_spans(self, source_id, len(accepted))
             replaced: Counter[str] = Counter()
             for span in accepted:
                 replaced.update(span.replaced)

@@ -84,6 +84,10 @@ SYNC_START_SETTING = _text("sync start")
 UNDECIDED = _object("undecided")
 #: The last backfill: its interval, when it began, and how much of it was to be read then.
 LAST_BACKFILL = _object("last backfill", Merge.NEVER)
+#: What the last audit line covered: until when, and the totals then.
+AUDITED = _object("audited", Merge.NEVER)
+#: The day, counted from 1970, on which SYNC_MAX_SPANS_PER_DAY was reached, and the limit.
+DAILY_LIMIT = _object("daily limit", Merge.NEVER)
 #: The version of the mapping of ids that its spans went out under.
 ID_MAPPING = _number("id mapping", Merge.ALWAYS)
 
@@ -157,7 +161,7 @@ GZIP_REFUSED = _number("gzip_refused", Merge.ALWAYS)
 _OF_SOURCE: Sequence[StateKey[Any]] = (
     INTERVAL_LENGTH, ARRIVAL_DELAY, PAGE_LIMITS, REJECTED_IN_A_ROW, DELIVERY, FORGOTTEN_BEFORE, LAST_ENDED_SCAN,
     BUCKET_COUNTS, LAST_SECOND_READ, PAUSED_PROJECTS, GENERATION, SYNC_START_SETTING, UNDECIDED, ID_MAPPING,
-    RULES_DIGEST, LAST_BACKFILL,
+    RULES_DIGEST, LAST_BACKFILL, AUDITED, DAILY_LIMIT,
     SIGNALS_REJECTED_IN_A_ROW, LAST_SCORE_SCAN, SCORES_FORGOTTEN_BEFORE, SCORES_LISTED, SCORE_CONFIGS,
 )  # fmt: skip
 

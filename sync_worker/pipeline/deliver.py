@@ -89,7 +89,7 @@ class Deliverer:
         while rest:
             others, out = self._begin(rest, holder, stay_pending, again=again)
             mine = [trace for trace in rest if trace.trace_id not in others and trace.trace_id not in out]
-            undelivered |= await self._deliver(mine)
+            undelivered |= await self._deliver_within_the_day(mine)
             rest = [trace for trace in rest if trace.trace_id in others]
             if rest:
                 self.end(holder)  # two runs that wait for each other would wait for ever
@@ -101,6 +101,19 @@ class Deliverer:
                 notes = self._session.ledger.traces(self._session.source_id, [trace.trace_id for trace in rest])
                 for trace in rest:
                     trace.note = notes.get(trace.trace_id)
+        return undelivered
+
+    async def _deliver_within_the_day(self, traces: Sequence[Trace]) -> set[str]:
+        """Deliver the traces that may still be sent today. Raises DailyLimitReached where some are left."""
+        limit, spans = self._session.daily_limit, sum(len(trace.fresh) for trace in traces)
+        before = limit.admitted
+        admitted = limit.admit(traces)
+        try:
+            undelivered = await self._deliver(admitted)
+        finally:
+            limit.end(before)
+        if len(admitted) < len(traces) or sum(len(trace.fresh) for trace in admitted) < spans:
+            limit.stop()
         return undelivered
 
     async def _deliver(self, traces: Sequence[Trace]) -> set[str]:

@@ -13,6 +13,7 @@ from sync_worker.langfuse.reader import Reader
 from sync_worker.ledger import Ledger, TraceNote, source_scope
 from sync_worker.ledger.state_keys import State
 from sync_worker.otlp.delivery import Delivery
+from sync_worker.pipeline.daily_limit import DailyLimit
 from sync_worker.pipeline.lanes import Routing
 from sync_worker.pipeline.limits import Limits
 from sync_worker.pipeline.readiness import ReadinessLimits
@@ -54,6 +55,7 @@ class Session:
     delivery: Delivery
     report: SourceReport
     clock: CorrectedClock
+    daily_limit: DailyLimit
     protection: Protection = NOTHING
     #: What another run claims: its observations only give context of their trace.
     claimed: Sequence[Interval] = ()

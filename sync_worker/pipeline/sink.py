@@ -9,7 +9,6 @@ from sync_worker.errors import DeadLettersFull
 from sync_worker.ledger import DeadLetter, Ledger, source_scope
 from sync_worker.ledger.state_keys import DELIVERY
 from sync_worker.otlp.delivery import Result
-from sync_worker.pipeline.pauses import Pauses
 from sync_worker.pipeline.report import SourceReport
 from sync_worker.spans.model import EncodedSpan
 
@@ -24,7 +23,7 @@ class LedgerSink:
         report: SourceReport,
         clock: Clock,
         title: str,
-        pauses: Pauses,
+        guards: Sequence[Callable[[], None]] = (),
         redact: Callable[[str], str] = str,
         observe_accepted: Callable[[Sequence[EncodedSpan]], None] = lambda _: None,
     ) -> None:
@@ -33,17 +32,18 @@ class LedgerSink:
         self._report = report
         self._clock = clock
         self._title = title
-        self._pauses = pauses
+        self._guards = guards  # each raises where nothing may be sent now
         self._redact = redact
         self._observe_accepted = observe_accepted  # called with the spans of a request that was accepted
 
     def check(self) -> None:
         """Check that the next request may go out, and its result be committed.
 
-        Raises StateError, LeaseHeld or PausedByOperator.
+        Raises StateError, LeaseHeld, PausedByOperator or DailyLimitReached.
         """
         self._ledger.check()
-        self._pauses.check()
+        for guard in self._guards:
+            guard()
 
     def remember(self, text: str) -> None:
         """Store what is known of sizes, and of spans that the target fails on. Raises StateError or LeaseHeld."""

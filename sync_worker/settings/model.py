@@ -57,7 +57,8 @@ PER_SOURCE: Final = (
     "sync_start", "sync_interval", "sync_settle", "sync_max_open", "sync_late_horizons", "sync_updates",
     "sync_langfuse_api", "sync_requests_per_minute", "sync_budget_share", "sync_compression", "sync_attributes",
     "sync_max_value_bytes", "sync_max_attributes",
-    "sync_max_batch_spans", "sync_max_batch_bytes", "sync_media_hosts", "sync_max_response_bytes",
+    "sync_max_spans_per_day", "sync_max_batch_spans", "sync_max_batch_bytes", "sync_media_hosts",
+    "sync_max_response_bytes",
     "sync_include_environments", "sync_exclude_environments", "sync_include_trace_names", "sync_exclude_trace_names",
     "sync_include_tags", "sync_exclude_tags", "sync_include_users", "sync_exclude_users", "sync_include_sessions",
     "sync_exclude_sessions", "sync_include_releases", "sync_exclude_releases", "sync_include_levels",
@@ -323,6 +324,12 @@ class Settings(BaseSettings):
         "Maximum size in bytes of a request to Kelet before compression, from 1024 to 67108864.",
         ge=1024,
         le=64 * 1024 * 1024,
+    )
+    max_spans_per_day: _Whole = _setting(
+        "0",
+        "Maximum number of spans of a source that are sent on a day (UTC), in whole traces; the source is then paused "
+        "until the next day. 0 for no maximum.",
+        ge=0,
     )
     max_dead_letters: _Whole = _setting(
         "10000",

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from sync_worker.clock import Clock, Stopped
 from sync_worker.errors import (
     CredentialsRejected,
+    DailyLimitReached,
     ExitCode,
     LeaseHeld,
     PausedByOperator,
@@ -28,6 +29,7 @@ from sync_worker.ledger import DeadLetter, Ledger
 from sync_worker.ledger.state_keys import CYCLES, last_cycle
 from sync_worker.measurements import CYCLE_SECONDS
 from sync_worker.measurements import CYCLES as CYCLE_COUNTS
+from sync_worker.pipeline.daily_limit import DailyLimit
 from sync_worker.pipeline.limits import Limits
 from sync_worker.pipeline.pauses import Pauses
 from sync_worker.pipeline.report import SourceReport
@@ -229,8 +231,12 @@ class Engine:
         return await self.work(source, work, unless_paused=True)
 
     def check_pauses(self, source: Source) -> None:
-        """Raise PausedByOperator where a source is paused."""
+        """Raise PausedByOperator or DailyLimitReached where a source is paused."""
         self._pauses_of(source).check()
+        limit = self.settings.of(source).max_spans_per_day or None
+        known = None if limit is None else self.ledger.source_by_key(keys_of(source), source.target)
+        if known is not None:
+            DailyLimit(self.ledger, known.id, limit).check_day()
 
     def _pauses_of(self, source: Source) -> Pauses:
         if source.name not in self._pauses:
@@ -290,7 +296,7 @@ class Engine:
             raise
         except SyncError as error:
             report.error = str(error)
-            if isinstance(error, PausedByOperator):
+            if isinstance(error, PausedByOperator | DailyLimitReached):
                 self._log_pause(source, str(error))
             else:
                 log.error("%s: %s", source.name, error, extra={"action": "stop", "source": source.name})  # noqa: TRY400

@@ -20,12 +20,14 @@ from sync_worker.ledger.state_keys import DELIVERY, GZIP_REFUSED, PAGE_LIMITS, R
 from sync_worker.measurements import REQUEST_SPANS, Measurements
 from sync_worker.otlp.client import TargetClient
 from sync_worker.otlp.delivery import Delivery
+from sync_worker.pipeline.daily_limit import DailyLimit
 from sync_worker.pipeline.limits import Limits
 from sync_worker.pipeline.pauses import Pauses
 from sync_worker.pipeline.report import SourceReport
 from sync_worker.pipeline.sink import LedgerSink
 from sync_worker.settings import Settings, Source, target_of
 from sync_worker.spans.model import EncodedSpan
+from sync_worker.sync.audit import Audit
 from sync_worker.sync.generation import Generations
 from sync_worker.sync.identities import Identities, organization_scope
 from sync_worker.sync.keys import keys_of
@@ -77,6 +79,8 @@ async def open_source(
     def observe_accepted(spans: Sequence[EncodedSpan]) -> None:
         transports.measurements.observe(REQUEST_SPANS, len(spans), source.name)
         transports.accepted(spans)
+        daily_limit.count(len(spans))
+        audit.log_if_due(at_end=False)
 
     target = target_of(source)
     sending = Backoff(target.title, clock, max_elapsed)
@@ -104,6 +108,8 @@ async def open_source(
         keys = ledger.state(source_scope(state.id))
         ledger.reload(keys.scope, CLOCK_SCOPE)
         scrub(ledger, state.id, protection)
+        daily_limit = DailyLimit(ledger, state.id, settings.max_spans_per_day or None)
+        audit = Audit(ledger, state.id, source.name, source.target)
         delivery = Delivery(
             receiver,
             LedgerSink(
@@ -112,7 +118,7 @@ async def open_source(
                 report,
                 ledger.clock,
                 target.title,
-                pauses,
+                [pauses.check, daily_limit.check],
                 protection.report,
                 observe_accepted,
             ),
@@ -129,7 +135,7 @@ async def open_source(
         reader = (await generations.known(client)).reader(client, keys.get(PAGE_LIMITS))
         yield SourceSync(
             source, settings, state, ledger, client, receiver, delivery, generations, reader, report, clock, limits,
-            protection, pauses,
+            protection, pauses, audit, daily_limit,
         )  # fmt: skip
     finally:
         await client.close()

@@ -17,6 +17,7 @@ from sync_worker.ledger.lease import BACKFILL, LIVE, lease_owner
 from sync_worker.ledger.state_keys import DELIVERY, GZIP_REFUSED, PAGE_LIMITS, REJECTED_IN_A_ROW
 from sync_worker.otlp.client import TargetClient
 from sync_worker.otlp.delivery import Delivery
+from sync_worker.pipeline.daily_limit import DailyLimit
 from sync_worker.pipeline.driver import Pipeline
 from sync_worker.pipeline.limits import Limits
 from sync_worker.pipeline.pauses import Pauses
@@ -39,6 +40,7 @@ from sync_worker.runs.send import SendResult, TraceSend
 from sync_worker.runs.verify import Verdict, Verification
 from sync_worker.settings import Settings, Source
 from sync_worker.spans.model import Conversion
+from sync_worker.sync.audit import Audit
 from sync_worker.sync.generation import Generations
 from sync_worker.sync.policy import overrides_of, rules_of
 from sync_worker.sync.protection import protection_of
@@ -88,9 +90,11 @@ class SourceSync:
         self, source: Source, settings: Settings, state: SourceState, ledger: Ledger, client: LangfuseClient,
         receiver: TargetClient, delivery: Delivery, generations: Generations, reader: Reader, report: SourceReport,
         clock: CorrectedClock, limits: Limits, protection: Protection, pauses: Pauses,
+        audit: Audit, daily_limit: DailyLimit,
     ) -> None:  # fmt: skip
         self.source = source
         self.pauses = pauses
+        self.audit = audit
         self.state = state
         self.report = report
         self.clock = clock
@@ -112,8 +116,9 @@ class SourceSync:
         )
         readiness_limits = ReadinessLimits(span_ms(settings.settle), span_ms(settings.max_open))
         self._session = Session(
-            state.id, policy, readiness_limits, limits, ledger, reader, delivery, report, clock, protection
-        )
+            state.id, policy, readiness_limits, limits, ledger, reader, delivery, report, clock, daily_limit,
+            protection,
+        )  # fmt: skip
         self._pipeline = Pipeline(self._session)
         self._coverage = Coverage(self._session, source.name)
         takes_scores = receiver.target.preset.takes_signals or settings.score_events
@@ -305,6 +310,7 @@ class SourceSync:
     def finish(self) -> None:
         """Complete the report, release claims, and store what was discovered for the next run."""
         self._put_findings()
+        self.audit.log_if_due(at_end=True)
         self._coverage.release_claims(self.state)
         self._ledger.save()
         self._count_requests(self.report)

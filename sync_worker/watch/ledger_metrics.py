@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from sync_worker import __version__
 from sync_worker.clock import Clock
 from sync_worker.ledger import Ledger, SourceState, source_scope
+from sync_worker.ledger.daily_spans import DAY_MS, spans_of_day
 from sync_worker.ledger.lease import BACKFILL, LIVE, lease_owner
 from sync_worker.ledger.pauses import active_pauses
-from sync_worker.ledger.state_keys import ARRIVAL_DELAY, CYCLES, LAST_SCORE_SCAN, last_cycle
+from sync_worker.ledger.state_keys import ARRIVAL_DELAY, CYCLES, DAILY_LIMIT, LAST_SCORE_SCAN, last_cycle
 from sync_worker.ledger.totals import ACCEPTED, DEAD_LETTERED, EDITED_SIGNALS, SIGNALS, totals
 from sync_worker.measurements import Histogram
 from sync_worker.runs.arrival_delay import ArrivalDelay
@@ -39,6 +40,7 @@ def read(ledger: Ledger, settings: Settings, sources: Sequence[Source], clock: C
         if state is not None:
             longest = max(span_ms(window) for window in settings.of(source).late_horizons)
             _read_source(found, ledger, source.name, state, now, longest)
+            _read_day(found, ledger, source.name, state, settings.of(source).max_spans_per_day, now // DAY_MS)
             if settings.of(source).scores:
                 _read_scores(found, ledger, source.name, state)
             _read_limits(found, ledger, source.name, state, settings.of(source), now)
@@ -112,6 +114,15 @@ def _read_scores(found: _Found, ledger: Ledger, name: str, state: SourceState) -
         found.put("scores", counts.get(outcome, 0), name, outcome.replace(": ", "_"))
     listed = ledger.state(source_scope(state.id)).get(LAST_SCORE_SCAN)
     found.put_time("last_score_listing_timestamp_seconds", listed, name)
+
+
+def _read_day(found: _Found, ledger: Ledger, name: str, state: SourceState, limit: int, day: int) -> None:
+    found.put("spans_today", spans_of_day(ledger, state.id, day), name)
+    if limit:
+        reached = ledger.state(source_scope(state.id)).get(DAILY_LIMIT)
+        found.put("spans_daily_limit", limit, name)
+        if reached == {"day": day, "limit": limit}:
+            found.put("paused", 1, name, "", "daily_limit")
 
 
 def _read_limits(found: _Found, ledger: Ledger, name: str, state: SourceState, settings: Settings, now: int) -> None:

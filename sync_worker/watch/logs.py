@@ -1,8 +1,9 @@
 """Logs on stderr, as text or as one JSON object a line.
 
 Each line has an `action` word from a small vocabulary (`retry`, `dead-letter`, `cycle`, `plan`, …), so that a filter
-needs no text. Keys are never logged: they are in SecretStr and in HTTP headers, and neither is logged. Values from
-outside are escaped, so that they cannot break a line or control a terminal.
+needs no text. An entry may have `fields` beside its message, which the JSON has by their names. Keys are never logged:
+they are in SecretStr and in HTTP headers, and neither is logged. Values from outside are escaped, so that they cannot
+break a line or control a terminal.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class _JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        present = {key: value for key, value in line.items() if value is not None}
+        present = {key: value for key, value in line.items() if value is not None} | getattr(record, "fields", {})
         return escape_json(json.dumps(present, ensure_ascii=not supports_unicode(sys.stderr)))
 
 

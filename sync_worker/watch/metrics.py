@@ -64,10 +64,13 @@ METRICS: Final[tuple[Metric, ...]] = (
     _gauge("lag_seconds", "source", "Time from the watermark to now."),
     _gauge("gap_seconds", "source", "Length of all gaps between completed intervals of the live sync.", "sum"),
     _gauge("pending_traces", "source", "Pending traces.", "sum"),
+    _gauge("spans_today", "source", "Spans that were accepted on this day, UTC.", "sum"),
+    _gauge("spans_daily_limit", "source", "SYNC_MAX_SPANS_PER_DAY; none where there is no limit.", "sum"),
     _gauge(
         "paused",
         "source kelet_project outcome",
-        "1 while a source, or one Kelet project of it, is paused by `pause` (`operator`).",
+        "1 while a source, or one Kelet project of it, is paused by `pause` (`operator`), or the source until the next "
+        "day (`daily_limit`).",
     ),
     _gauge(
         "oldest_pending_timestamp_seconds", "source", "Since when the oldest pending trace is; none without one.", "min"

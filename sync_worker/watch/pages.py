@@ -23,7 +23,7 @@ from sync_worker.watch.http_server import Page, Request, Response, text
 from sync_worker.watch.metrics import Samples
 from sync_worker.watch.page import view
 from sync_worker.watch.page.document import CONTENT_TYPE, HEADERS, document, unreadable
-from sync_worker.watch.status import describe, lookback_windows_ms, now_ms
+from sync_worker.watch.status import daily_limits, describe, lookback_windows_ms, now_ms
 
 #: A loop that has not run for so many seconds hangs.
 HANGS_AFTER = 120.0
@@ -93,8 +93,8 @@ class Pages:
     def status(self, _: Request) -> Response:
         """Return what `status --json` prints. Raises StateError."""
         with self._ledger() as ledger:
-            windows = lookback_windows_ms(self._settings, ledger)
-            found = describe(ledger, now_ms(ledger, self._clock), windows)
+            windows, limits = lookback_windows_ms(self._settings, ledger), daily_limits(self._settings, ledger)
+            found = describe(ledger, now_ms(ledger, self._clock), windows, limits)
         return Response("200 OK", "application/json", f"{json.dumps(found)}\n".encode())
 
     @contextmanager

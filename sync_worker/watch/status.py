@@ -10,6 +10,7 @@ from typing import Any
 from sync_worker.clock import Clock
 from sync_worker.intervals import Interval, contiguous_end, gaps
 from sync_worker.ledger import Ledger, SourceState, source_scope
+from sync_worker.ledger.daily_spans import DAY_MS, spans_of_day
 from sync_worker.ledger.lease import BACKFILL, LIVE, lease_owner
 from sync_worker.ledger.pauses import Pause, active_pauses
 from sync_worker.ledger.scores import WAITING
@@ -51,10 +52,16 @@ def live_state(ledger: Ledger, source: SourceState, now_ms: int, longest_window_
     return LiveState(contiguous_end(first, seen), open_gaps, backfilled)
 
 
-def describe(ledger: Ledger, now_ms: int, lookback_windows_ms: Callable[[int], Sequence[int]]) -> dict[str, Any]:
+def describe(
+    ledger: Ledger,
+    now_ms: int,
+    lookback_windows_ms: Callable[[int], Sequence[int]],
+    daily_limit: Callable[[int], int | None] = lambda _: None,
+) -> dict[str, Any]:
     """Return the state as a JSON object; times in ISO 8601, durations in seconds, sizes in bytes.
 
-    `lookback_windows_ms` returns the windows of a source, by its id in the ledger.
+    `lookback_windows_ms` returns the windows of a source, by its id in the ledger, `daily_limit` its
+    SYNC_MAX_SPANS_PER_DAY.
     """
     last = ledger.last_run()
     return {
@@ -68,7 +75,10 @@ def describe(ledger: Ledger, now_ms: int, lookback_windows_ms: Callable[[int], S
             "errors": [part["error"] for part in json.loads(last["report"])["sources"] if part["error"]],
         },
         "pauses": [describe_pause(one) for one in active_pauses(ledger)],
-        "sources": [_source(ledger, source, now_ms, lookback_windows_ms(source.id)) for source in ledger.sources()],
+        "sources": [
+            _source(ledger, source, now_ms, lookback_windows_ms(source.id), daily_limit(source.id))
+            for source in ledger.sources()
+        ],
     }  # fmt: skip
 
 
@@ -90,6 +100,13 @@ def describe_pause(one: Pause) -> dict[str, Any]:
     }
 
 
+def daily_limits(settings: Settings, ledger: Ledger) -> Callable[[int], int | None]:
+    """Return what tells the SYNC_MAX_SPANS_PER_DAY of a source, None where there is none."""
+    states = [(source, ledger.source_by_key(keys_of(source), source.target)) for source in settings.sources]
+    limits = {state.id: settings.of(source).max_spans_per_day for source, state in states if state is not None}
+    return lambda source_id: limits.get(source_id) or None
+
+
 def _lease_owner(ledger: Ledger, role: str) -> dict[str, Any] | None:
     held = lease_owner(ledger, role)
     if held is None:
@@ -97,7 +114,9 @@ def _lease_owner(ledger: Ledger, role: str) -> dict[str, Any] | None:
     return {"host": held["host"], "pid": held["pid"], "since": iso_time(int(str(held["taken_ms"])))}
 
 
-def _source(ledger: Ledger, source: SourceState, now_ms: int, lookback_windows_ms: Sequence[int]) -> dict[str, Any]:
+def _source(
+    ledger: Ledger, source: SourceState, now_ms: int, lookback_windows_ms: Sequence[int], daily_limit: int | None
+) -> dict[str, Any]:
     live = live_state(ledger, source, now_ms, max(lookback_windows_ms))
     first, watermark = source.sync_start_ms, live.watermark_ms
     pending = ledger.pending(source.id)
@@ -114,6 +133,8 @@ def _source(ledger: Ledger, source: SourceState, now_ms: int, lookback_windows_m
         "arrival_delay": arrival_delay.describe(ledger, source.id, lookback_windows_ms),
         "pending_traces": pending.count,
         "oldest_pending": None if pending.oldest_ms is None else iso_time(pending.oldest_ms),
+        "spans_today": spans_of_day(ledger, source.id, now_ms // DAY_MS),
+        "max_spans_per_day": daily_limit,
         "filtered": ledger.left_out(source.id),
         "dead_letters": ledger.count_dead_letters(source.id),
         "scores": _scores(ledger, source.id),

@@ -13,7 +13,7 @@ from sync_worker.cli.jobs import Job, run_job
 from sync_worker.cli.metrics_file import metrics_file
 from sync_worker.cli.shard import full_range, shard_of
 from sync_worker.clock import SystemClock
-from sync_worker.errors import ConfigError, PausedByOperator
+from sync_worker.errors import ConfigError, DailyLimitReached, PausedByOperator, SourcePaused
 from sync_worker.intervals import Interval
 from sync_worker.ledger.file_systems import on_network
 from sync_worker.ledger.lease import BACKFILL
@@ -76,15 +76,15 @@ def _crew(settings: Settings) -> Crew | None:
 
 
 def _check_pauses(engine: Engine, sources: Sequence[Source]) -> None:
-    """Raise PausedByOperator where all sources are paused: nothing is asked, and no lease is taken."""
-    paused: list[PausedByOperator] = []
+    """Raise SourcePaused where all sources are paused: nothing is asked, and no lease is taken."""
+    paused: list[SourcePaused] = []
     for source in sources:
         try:
             engine.check_pauses(source)
-        except PausedByOperator as error:
+        except (PausedByOperator, DailyLimitReached) as error:
             paused.append(error)
     if len(paused) == len(sources):
-        raise PausedByOperator(" · ".join(map(str, paused)))
+        raise SourcePaused(" · ".join(map(str, paused)))
 
 
 def _job(arguments: argparse.Namespace, shard: Shard | None, now_ms: int) -> Job:

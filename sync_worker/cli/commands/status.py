@@ -12,7 +12,7 @@ from sync_worker.clock import SystemClock
 from sync_worker.errors import ConfigError
 from sync_worker.settings import Settings, WrongValueError
 from sync_worker.settings.durations import parse_positive_duration
-from sync_worker.watch.status import SCORE_STATES, describe, lookback_windows_ms, now_ms
+from sync_worker.watch.status import SCORE_STATES, daily_limits, describe, lookback_windows_ms, now_ms
 from sync_worker.wording import counted, in_words
 
 
@@ -42,7 +42,8 @@ def _show(settings: Settings, arguments: argparse.Namespace) -> int:
     """Print how it stands now."""
     clock = SystemClock()
     with state_file(settings, clock, must_exist=True, only_reads=True) as ledger:
-        state = describe(ledger, now_ms(ledger, clock), lookback_windows_ms(settings, ledger))
+        windows, limits = lookback_windows_ms(settings, ledger), daily_limits(settings, ledger)
+        state = describe(ledger, now_ms(ledger, clock), windows, limits)
     if arguments.json:
         print_json(state)
     else:
@@ -83,6 +84,8 @@ def _print(state: dict[str, Any]) -> None:
             print_line(f"  backfilled    {interval['from']} to {interval['to']}")
         _print_arrival_delay(source["arrival_delay"])
         oldest = f", the oldest since {source['oldest_pending']}" if source["oldest_pending"] else ""
+        if source["max_spans_per_day"] is not None:
+            print_line(f"  today         {source['spans_today']} of {source['max_spans_per_day']} spans")
         print_line(f"  pending       {counted(source['pending_traces'], 'trace')}{oldest}")
         for rule, count in source["filtered"].items():
             print_line(f"  filtered      {counted(count, 'trace')} by {rule}")

@@ -1,0 +1,69 @@
+"""SYNC_MAX_SPANS_PER_DAY, from outside of the process: what is sent on a day, and what becomes of the rest."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+from sync_worker.errors import ExitCode
+from tests.support.rows import Row, trace
+from tests.sync.conftest import MakeWorld
+from tests.sync.world import World, identities
+
+LONG_AGO = {"SYNC_START": "2026-11-20T00:00:00Z"}
+
+
+def _rows(traces: int, spans: int = 4) -> list[Row]:
+    return [row for number in range(traces) for row in trace(spans - 1, start=float(number), seconds=5.0)]
+
+
+def _next_day(made: World) -> None:
+    """Make what the state file counted today that of the day before."""
+    with sqlite3.connect(made.state) as write:
+        write.execute("UPDATE state_keys SET name = CAST(name AS INTEGER) - 1 WHERE scope GLOB 'days *'")
+        for value, row in write.execute("SELECT value, rowid FROM state_keys WHERE name = 'daily limit'").fetchall():
+            stored = json.loads(value)
+            stored["day"] -= 1
+            write.execute("UPDATE state_keys SET value = ? WHERE rowid = ?", [json.dumps(stored), row])
+
+
+def test_whole_traces_up_to_the_limit(make_world: MakeWorld) -> None:
+    """More is sent than the limit, a trace is torn, a paused source asks on, or the rest is lost the day after."""
+    rows = _rows(5)
+    made = make_world(rows, **LONG_AGO, SYNC_MAX_SPANS_PER_DAY="10")
+    code, _, err = made.program("once")
+    assert (code, len(made.kelet.spans)) == (ExitCode.PAUSED, 8)
+    assert "SYNC_MAX_SPANS_PER_DAY=10: 8 spans were sent on 20" in err
+    assert "Nothing is lost. Try: wait, it continues by itself" in err
+    counts = {one: 0 for one, _ in made.arrived()}
+    for trace_id, _ in made.arrived():
+        counts[trace_id] += 1
+    assert set(counts.values()) == {4}
+    made.langfuse.requests.clear()
+    assert made.program("once")[0] == ExitCode.PAUSED
+    code, _, err = made.program("backfill", "--from", "2026-11-20T00:00:00Z", "--to", "2026-11-21T00:00:00Z")
+    assert (code, len(err.splitlines())) == (ExitCode.PAUSED, 1)
+    assert made.langfuse.requests == []
+    (source,) = made.program_json("status")[1]["sources"]
+    assert (source["spans_today"], source["max_spans_per_day"]) == (8, 10)
+    assert "today         8 of 10 spans" in made.program("status")[1]
+    assert made.program("once", "--metrics-file", "once.prom")[0] == ExitCode.PAUSED
+    metrics = (made.folder / "once.prom").read_text()
+    assert 'sync_worker_paused{kelet_project="",outcome="daily_limit",source="default"} 1.0' in metrics
+
+    _next_day(made)
+    assert made.program("once")[0] == ExitCode.PAUSED
+    assert len(made.kelet.spans) == 16
+    assert made.program("once", environ={"SYNC_MAX_SPANS_PER_DAY": "100"})[0] == 0
+    assert made.arrived() == identities(rows)
+
+
+def test_a_trace_that_is_larger_than_the_limit(make_world: MakeWorld) -> None:
+    """A source waits for ever for a trace that never fits, or sends all of it at once."""
+    rows = _rows(1, spans=12)
+    made = make_world(rows, **LONG_AGO, SYNC_MAX_SPANS_PER_DAY="5")
+    for sent, code in ((5, ExitCode.PAUSED), (10, ExitCode.PAUSED), (12, ExitCode.OK)):
+        assert made.program("once")[0] == code
+        assert len(made.kelet.spans) == sent
+        _next_day(made)
+    assert made.arrived() == identities(rows)
