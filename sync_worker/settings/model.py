@@ -327,8 +327,8 @@ class Settings(BaseSettings):
     )
     max_spans_per_day: _Whole = _setting(
         "0",
-        "Maximum number of spans of a source that are sent on a day (UTC), in whole traces; the source is then paused "
-        "until the next day. 0 for no maximum.",
+        "Maximum number of spans of a source that are sent on a day (UTC), in whole traces, before it is "
+        "paused until the next day; 0 for no maximum.",
         ge=0,
     )
     max_dead_letters: _Whole = _setting(
