@@ -76,7 +76,7 @@ def _answer(question: _Question) -> str:
         if _is_hidden(question):
             text = str(value.get_secret_value())
             say(f"  {mask(text)}, {len(text)} characters")
-            text = str(value.get_secret_value())
+            return text
         return str(value)
 
 
