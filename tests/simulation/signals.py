@@ -87,13 +87,17 @@ class SignalChecks:
         session = arrival.content.get("session_id", "")
         if session == str(story.trace.id):  # spans without a session have the trace's id as that of the conversation
             session = ""
-        if not before and story.subject != "session":
+        names = {version.name for row in story.trace.rows for version in row.versions}
+        # Which spans a partial success rejected, no one says: the worker takes all of them for accepted.
+        if not before and not names & self._kelet.book.rejected and story.subject != "session":
             return [f"{told} came before the spans of its trace"]
         if story.subject == "session":
             return [] if session == story.trace.session else [f"{told} has the session {session!r}"]
         if arrival.content.get("trace_id") != self._trace_id(story):
             return [f"{told} is of another trace"]
-        return [] if session in sessions else [f"{told} has the session {session!r}, its spans {sorted(sessions)}"]
+        if session in sessions or not before:
+            return []
+        return [f"{told} has the session {session!r}, its spans {sorted(sessions)}"]
 
     def _has_arrived(self, story: ScoreStory, ledger: Ledger, source: SourceState) -> list[str]:
         last = story.latest(self._moments.true_ms())
