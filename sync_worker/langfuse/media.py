@@ -87,6 +87,8 @@ class Media:
 
         Raises CredentialsRejected, or TransientError when the retry deadline for Langfuse passes.
         """
+        if _MARK not in (observation.input or "") and _MARK not in (observation.output or ""):
+            return observation
         wanted = dict.fromkeys(
             place.media_id for text in (observation.input, observation.output) for place in _tokens(text)
         )

@@ -159,7 +159,8 @@ class Ledger(Sources, CompletedIntervals, Scores, Selected, SecondReads):
                 count_spans(self, source_id, len(accepted))
             replaced: Counter[str] = Counter()
             for span in accepted:
-                replaced.update(span.replaced)
+                if span.replaced:
+                    replaced.update(span.replaced)
             for detector, times in replaced.items():
                 count(self, source_id, REPLACED, detector, times)
             if accepted:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sync_worker.pipeline.dead_letters import DeadLetters
-from sync_worker.pipeline.dedupe import Dedupe
+from sync_worker.pipeline.dedupe import second_read_ms
 from sync_worker.pipeline.session import Session
 from sync_worker.pipeline.trace import TracePart
 from sync_worker.records import Observation
@@ -31,9 +31,8 @@ def _conversion() -> tuple[_Convert, _Encode]:
 class Converter:
     """Converts parts of traces."""
 
-    def __init__(self, session: Session, dedupe: Dedupe, dead_letters: DeadLetters) -> None:
+    def __init__(self, session: Session, dead_letters: DeadLetters) -> None:
         self._session = session
-        self._dedupe = dedupe
         self._dead_letters = dead_letters
 
     def convert(self, part: TracePart) -> list[EncodedSpan]:
@@ -68,10 +67,11 @@ class Converter:
         convert, encode = _conversion()
         converted = convert(sent, part.trace.context, project, self._session.policy.conversion, others)
         encoded: list[EncodedSpan] = []
+        now = self._session.ledger.clock.now_ms()
         for observation, span in converted.spans:
             listed = own[observation.id]
             try:  # stored is the observation as listed, not as resolved: listings are compared with it
-                again = self._dedupe.second_read_ms(listed)
+                again = second_read_ms(listed, now)
                 encoded.append(encode(listed, span, project, again, part.trace.replaced.get(listed.id)))
             except Exception as error:  # noqa: BLE001 - it concerns this observation alone
                 self._dead_letters.add_broken(listed, "it cannot be serialised", error)

@@ -69,17 +69,6 @@ class Dedupe:
         self._refresh(refreshed, left_out)
         return found
 
-    def second_read_ms(self, observation: Observation) -> int | None:
-        """Return when an observation that is done now needs a second read, in Unix ms; None if it does not.
-
-        Until Langfuse's store has merged the versions of an observation, a listing may combine input and output of one
-        with name, end and update of the other, without a sign of it. v1 keeps them together. (Langfuse 4.16.0.)
-        """
-        now = self._session.ledger.clock.now_ms()
-        last = now + SECOND_READ_MS
-        due = last if observation.unsettled else min(last, (observation.updated_ms or 0) + SECOND_READ_MS)
-        return due if observation.api == "v2" and due > now else None
-
     def _check_done(
         self,
         observation: Observation,
@@ -138,10 +127,22 @@ class Dedupe:
             for one in found
             if not one.observation.unsettled
         ]
+        now = self._session.ledger.clock.now_ms()
         reads = [
             SecondRead(trace_of(one.observation), one.observation.id, one.observation.start_ms, due)
             for one in found
-            if trace_of(one.observation) not in left_out and (due := self.second_read_ms(one.observation)) is not None
+            if trace_of(one.observation) not in left_out and (due := second_read_ms(one.observation, now)) is not None
         ]
         if merged or reads:
             self._session.ledger.touch(self._session.source_id, merged, reads)
+
+
+def second_read_ms(observation: Observation, now: int) -> int | None:
+    """Return when an observation that is done now needs a second read, in Unix ms; None if it does not.
+
+    Until Langfuse's store has merged the versions of an observation, a listing may combine input and output of one
+    with name, end and update of the other, without a sign of it. v1 keeps them together. (Langfuse 4.16.0.)
+    """
+    last = now + SECOND_READ_MS
+    due = last if observation.unsettled else min(last, (observation.updated_ms or 0) + SECOND_READ_MS)
+    return due if observation.api == "v2" and due > now else None

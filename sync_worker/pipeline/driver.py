@@ -28,7 +28,7 @@ class Pipeline:
         self.filter = Filter(session, self.notes)
         self.preparer = Preparer(session, dedupe, self.dead_letters)
         self.redaction = Redaction(session, self.dead_letters)
-        converter = Converter(session, dedupe, self.dead_letters)
+        converter = Converter(session, self.dead_letters)
         self.deliverer = Deliverer(session, self.preparer, self.redaction, converter, self.notes)
 
     async def run(self, job: Job, held_bytes: int | None = None) -> None:
