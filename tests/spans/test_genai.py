@@ -268,6 +268,7 @@ def test_no_prompts() -> None:
     '[{"role": "system", "parts": [{"type": "text", "content": "be \\u00fc"}]}, {"role": "user", "parts": []}]',
     '[{"role":"assistant","parts":[{"type":"tool_call","id":"1","name":"f","arguments":"{\\"a\\": 1}"}]}]',
     '[{"role":"tool","parts":[{"type":"tool_call_response","id":"1","result":"x"}],"name":"f"}]',
+    '[{"role":"user","\\u0070arts":[{"type":"text","content":"hi"}]}]',
 ])  # fmt: skip
 def test_genai_messages_stay_as_written(text: str) -> None:
     """A direct export has this very text: taken apart and written anew, arguments and spaces come out otherwise."""
