@@ -20,7 +20,7 @@ _INT64 = 2**63
 _UINT64 = 2**64 - 1
 
 # Tags: the number of a field, and how its value is written.
-_TRACE_ID, _SPAN_ID, _PARENT_ID, _NAME = b"\x0a\x10", b"\x12\x08", b"\x22\x08", b"\x2a"  # of ids with their length
+_TRACE_ID, _SPAN_ID, _PARENT_ID, _NAME = b"\x0a", b"\x12", b"\x22", b"\x2a"
 _KIND, _START, _END, _ATTRIBUTE = b"\x30", b"\x39", b"\x41", b"\x4a"
 _KEY, _VALUE = b"\x0a", b"\x12"  # of a KeyValue
 _TEXT, _BOOL, _INT, _DOUBLE, _LIST = b"\x0a", b"\x10", b"\x18", b"\x21", b"\x2a"  # of an AnyValue
@@ -70,9 +70,11 @@ class AttributeWriter:
 
 def head_of(span: Span, name: bytes) -> bytes:
     """Return the fields before a span's attributes; `name` is the span's as UTF-8."""
+    trace_id, span_id, parent_id = map(bytes.fromhex, (span.trace_id, span.span_id, span.parent_id))
     return b"".join((
-        _TRACE_ID, bytes.fromhex(span.trace_id), _SPAN_ID, bytes.fromhex(span.span_id),
-        _PARENT_ID + bytes.fromhex(span.parent_id) if span.parent_id else b"",
+        _TRACE_ID + varint(len(trace_id)) + trace_id if trace_id else b"",
+        _SPAN_ID + varint(len(span_id)) + span_id if span_id else b"",
+        _PARENT_ID + varint(len(parent_id)) + parent_id if parent_id else b"",
         _NAME + varint(len(name)) + name if name else b"",
         _KIND + varint(span.kind) if span.kind else b"",
         _START + span.start_ns.to_bytes(8, "little") if span.start_ns else b"",

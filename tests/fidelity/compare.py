@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from sync_worker.spans.model import Span
+from sync_worker.spans.model import Span, unshared
 from tests.fidelity.lost import Reason, reason_for
 from tests.fidelity.pairs import GENERATIONS, Direct, Pair, spans_of
 
@@ -86,8 +86,8 @@ def _compare(direct: Direct, span: Span, pair: Pair, generation: str, found: Sco
         found.same[name] += same
     for place, here, there in (
         ("span", direct.attributes, span.attributes),
-        ("resource", direct.resource, span.resource),
-        ("scope", direct.scope_attributes, span.scope.attributes),
+        ("resource", direct.resource, unshared(span.resource)),
+        ("scope", direct.scope_attributes, unshared(span.scope.attributes)),
     ):
         figures = found.places[place]
         for key, value in here.items():

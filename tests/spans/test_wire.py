@@ -19,11 +19,11 @@ VALUES: st.SearchStrategy[Any] = (
     | st.lists(ANY_TEXT, max_size=3) | st.lists(st.booleans(), max_size=3)
     | st.lists(NUMBERS, max_size=3) | st.lists(FLOATS, max_size=3)
 )  # fmt: skip
-IDS = st.binary(min_size=8, max_size=8).map(bytes.hex)
+IDS = st.binary(max_size=20).map(bytes.hex)
 TIMES = st.integers(0, 2**63 - 1)
 EVENTS = st.builds(Event, name=ANY_TEXT, time_ns=TIMES, attributes=st.dictionaries(KEYS, VALUES))
 SPANS = st.builds(
-    Span, trace_id=st.binary(min_size=16, max_size=16).map(bytes.hex), span_id=IDS, parent_id=IDS | st.just(""),
+    Span, trace_id=IDS, span_id=IDS, parent_id=IDS,
     name=ANY_TEXT, kind=st.integers(0, 5), start_ns=TIMES, end_ns=TIMES, attributes=st.dictionaries(KEYS, VALUES),
     resource=st.just({}), scope=st.just(Scope("s")), status_code=st.integers(0, 2), status_message=ANY_TEXT,
     events=st.lists(EVENTS, max_size=2),
