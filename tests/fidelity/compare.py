@@ -120,10 +120,9 @@ def _agreements(direct: Direct, span: Span) -> Iterator[tuple[str, bool]]:
 
 
 def verdict_on(here: Any, there: Any) -> Verdict:
-    """Say how near a value came. What spans share has tuples for lists."""
+    """Say how near a value came."""
     if there is None:
         return "missing"
-    there = list(there) if isinstance(there, tuple) else there
     if typed(here) == typed(there):
         return "exact"
     if isinstance(here, str) and isinstance(there, str):
