@@ -9,6 +9,7 @@ Helm charts.
 
 from __future__ import annotations
 
+import io
 import re
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
@@ -23,10 +24,13 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import PydanticBaseSettingsSource
 
 from sync_worker.settings import setting_errors
+from sync_worker.settings.files import read_bytes, read_text
 from sync_worker.settings.model import FIELDS, INFO, PATHS, SECRETS, WHEREABOUTS, Settings, file_name_of, names_of
 from sync_worker.settings.setting_errors import Problems, RawValue, WrongValueError
 from sync_worker.settings.values import parse_path
 
+#: What to try where a file of settings is not there.
+ANOTHER_PATH: Final = "another path, or without it"
 _LARGEST_SECRET_FILE = 65536  # bytes; a larger file is no key but a wrong path
 _SPECIAL_FLAGS = {"sync_state_path": "--state"}
 _SHORT_FLAGS = {"-v": "sync_log_level", "-q": "sync_log_level"}
@@ -211,11 +215,10 @@ def dotenv(
     `${NAME}` and `${NAME:-default}` in a value are replaced, from lines above and from the environment.
     """
     try:
-        with file.open(encoding="utf-8-sig") as stream:
-            bindings = list(parse_stream(stream))
+        bindings = list(parse_stream(io.StringIO(read_text(file), newline=None)))
     except FileNotFoundError:
         if must_exist:
-            problems.refuse("--env-file", WrongValueError(f"the file {file} does not exist"))
+            problems.refuse("--env-file", WrongValueError(f"the file {file} does not exist", hint=ANOTHER_PATH))
         return {}
     except (OSError, UnicodeDecodeError) as error:
         problems.refuse(str(file), unreadable(error))
@@ -248,8 +251,7 @@ def variables(raws: Mapping[str, RawValue]) -> dict[str, RawValue]:
 def read_secret_file(file: Path, origin: str, shown: str) -> str:
     """Return the stripped content of a file that holds one value; raises WrongValueError without the content."""
     try:
-        with file.open("rb") as stream:
-            content = stream.read(_LARGEST_SECRET_FILE + 1)
+        content = read_bytes(file, _LARGEST_SECRET_FILE)
     except FileNotFoundError:
         raise WrongValueError(f"the file {shown} does not exist ({origin})") from None
     except OSError as error:
@@ -268,8 +270,8 @@ def read_secret_file(file: Path, origin: str, shown: str) -> str:
 def unreadable(error: OSError | UnicodeDecodeError) -> WrongValueError:
     """Return what is wrong with a file of settings that cannot be read."""
     if isinstance(error, OSError):
-        return WrongValueError(f"cannot be read ({reason(error)})")
-    return WrongValueError("cannot be read, since it is not UTF-8 text")
+        return WrongValueError(f"cannot be read ({reason(error)})", hint="a text file that this user may read")
+    return WrongValueError("cannot be read, since it is not UTF-8 text", hint="save it as UTF-8")
 
 
 def reason(error: OSError) -> str:

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from sync_worker.configured import Route, ScoreOverride
 from sync_worker.redaction.rules import DETECTORS
+from sync_worker.settings.files import read_text
 from sync_worker.settings.model import (
     FIELDS,
     LISTS,
@@ -25,7 +26,7 @@ from sync_worker.settings.model import (
     names_of,
 )
 from sync_worker.settings.setting_errors import Problems, RawValue, WrongValueError, nearest
-from sync_worker.settings.setting_sources import leftovers, unreadable
+from sync_worker.settings.setting_sources import ANOTHER_PATH, leftovers, unreadable
 from sync_worker.settings.values import check_pattern, parse_project, split_list
 
 _KEY_FILES: Final = tuple(file_name_of(name) for name in (*SOURCE_FIELDS, *TARGET_FIELDS) if name in SECRETS)
@@ -56,10 +57,10 @@ SOURCES: Final = ("human", "label", "synthetic")
 def read_toml(file: Path, problems: Problems, *, named_by: str | None) -> dict[str, Any]:
     """Return the content of the file; empty if it does not exist, which is wrong where something named it."""
     try:
-        return tomllib.loads(file.read_bytes().decode("utf-8-sig"))
+        return tomllib.loads(read_text(file))
     except FileNotFoundError:
         if named_by is not None:
-            problems.refuse(named_by, WrongValueError(f"the file {file} does not exist"))
+            problems.refuse(named_by, WrongValueError(f"the file {file} does not exist", hint=ANOTHER_PATH))
     except (OSError, UnicodeDecodeError) as error:
         problems.refuse(str(file), unreadable(error))
     except tomllib.TOMLDecodeError as error:

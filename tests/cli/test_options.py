@@ -78,9 +78,9 @@ def test_settings_from_other_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--config", "no.toml"], "--config: the file {0}/no.toml does not exist."),
-        (["--env-file", "no.env"], "--env-file: the file {0}/no.env does not exist."),
-        (["--env-file", "."], "{0}: cannot be read (is a directory)."),
+        (["--config", "no.toml"], "--config: the file {0}/no.toml does not exist. Try: another path, or without it."),
+        (["--env-file", "no.env"], "--env-file: the file {0}/no.env does not exist. Try: another path, or without it."),
+        (["--env-file", "."], "{0}: cannot be read (is a directory). Try: a text file that this user may read."),
         (["--env-file", ""], "--env-file: empty; expected a path."),
         (["--env-file="], "--env-file: empty; expected a path."),
         (["--config="], "SYNC_CONFIG: empty; got '' from command line --config; expected a path."),

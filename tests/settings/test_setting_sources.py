@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
 from sync_worker.errors import ConfigError
-from sync_worker.settings import Settings, load
+from sync_worker.settings import Settings, files, load
 
 KEYS = {
     "LANGFUSE_PUBLIC_KEY": "pk-lf-environment-0001",
@@ -320,10 +321,48 @@ def test_unreadable_dotenv_lines_are_named_and_not_shown(tmp_path: Path) -> None
 def test_files_that_are_no_text(tmp_path: Path, name: str) -> None:
     """A file in another encoding, or a folder of that name, would end in a traceback."""
     (tmp_path / name).write_bytes(b"\xff\xfe\x00")
-    assert f"{tmp_path / name}: cannot be read, since it is not UTF-8 text." == refusal(KEYS, tmp_path)
+    assert f"{tmp_path / name}: cannot be read, since it is not UTF-8 text. Try: save it as UTF-8." == refusal(
+        KEYS, tmp_path
+    )
     (tmp_path / name).unlink()
     (tmp_path / name).mkdir()
-    assert f"{tmp_path / name}: cannot be read (is a directory)." == refusal(KEYS, tmp_path)
+    hint = "Try: a text file that this user may read."
+    assert f"{tmp_path / name}: cannot be read (is a directory). {hint}" == refusal(KEYS, tmp_path)
+
+
+@pytest.mark.parametrize("name", [".env", "sync.toml", "key"])
+def test_files_that_never_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A pipe that nobody writes to is waited for without an end, or a device fills the memory."""
+    environ = {"KELET_API_KEY_FILE": "./key"} | {key: text for key, text in KEYS.items() if key != "KELET_API_KEY"}
+    environ = environ if name == "key" else KEYS
+    (tmp_path / name).symlink_to("/dev/zero")
+    assert ("is too large" if name == "key" else "cannot be read (larger than 1,048,576 bytes)") in refusal(
+        environ, tmp_path
+    )
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    monkeypatch.setattr(files, "PIPE_SECONDS", 0.0)
+    assert "nothing was written to this pipe" in refusal(environ, tmp_path)
+
+
+def test_settings_from_a_pipe(tmp_path: Path) -> None:
+    """What a command prints cannot be the settings, or only where it prints at once: `--env-file <(command)`."""
+    os.mkfifo(tmp_path / "sync.toml")
+    reader = os.open(tmp_path / "sync.toml", os.O_RDONLY | os.O_NONBLOCK)
+    writer = os.open(tmp_path / "sync.toml", os.O_WRONLY)
+    os.close(reader)
+
+    def write() -> None:
+        with os.fdopen(writer, "w") as stream:
+            stream.write('sync_interval = "17s"\r\n')
+            stream.flush()
+            stream.write("sync_max_attributes = 300\n")
+
+    writing = threading.Timer(0.1, write)
+    writing.start()
+    settings = load(KEYS, tmp_path)
+    writing.join()
+    assert (shown(settings, "SYNC_INTERVAL"), settings.max_attributes) == ("17s", 300)
 
 
 def test_invalid_toml_names_the_line(tmp_path: Path) -> None:
@@ -337,7 +376,10 @@ def test_invalid_toml_names_the_line(tmp_path: Path) -> None:
 def test_a_named_config_file_must_exist(tmp_path: Path) -> None:
     """A wrong SYNC_CONFIG would mean: no sources but the default one."""
     message = refusal({**KEYS, "SYNC_CONFIG": "etc/other.toml"}, tmp_path)
-    assert f"SYNC_CONFIG: the file {tmp_path / 'etc' / 'other.toml'} does not exist." == message
+    assert (
+        f"SYNC_CONFIG: the file {tmp_path / 'etc' / 'other.toml'} does not exist. Try: another path, or without it."
+        == message
+    )
 
 
 def test_a_named_config_file_is_read_and_called_by_its_name(tmp_path: Path) -> None:
