@@ -72,6 +72,8 @@ def _check_target(path: Path, to: Path, *, replace: bool) -> None:
     real = path.resolve()
     if to.resolve() in {real.with_name(real.name + ending) for ending in _BESIDE}:
         raise StateError(f"{to} is the state file itself, or belongs to it. Try: another name")
+    if to.exists() and not to.is_file():
+        raise StateError(f"{to} is not a file, and would be replaced by one. Try: another name")
     if to.exists() and not replace:
         raise _exists(to)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import stat
@@ -98,6 +99,10 @@ def test_what_is_there_is_not_overwritten(make_world: MakeWorld) -> None:
     assert (code, "checked, " in err) == (0, True), err
     assert taken.read_bytes().startswith(b"SQLite format 3\x00")
     assert not list(made.folder.glob(".*.tmp*"))
+    pipe = made.folder / "pipe"  # what /dev/null is too
+    os.mkfifo(pipe)
+    code, _, err = made.program("state", "backup", str(pipe), "--force")
+    assert (code, "is not a file" in err, pipe.is_fifo()) == (ExitCode.USAGE, True, True)
 
 
 def test_damage_is_not_copied_as_a_backup(make_world: MakeWorld) -> None:
