@@ -93,6 +93,7 @@ class _ToRun(logging.Handler):
 
     def __init__(self, job: int, send: Callable[[dict[str, Any]], None]) -> None:
         super().__init__()
+        self.setFormatter(logging.Formatter())  # or it gets one with level and name, which the run adds itself
         self._job = job
         self._send = send
 

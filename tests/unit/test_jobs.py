@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,7 @@ from sync_worker.parallel.job import JobClock
 from sync_worker.parallel.machine import MOST, Room, room
 from sync_worker.parallel.messages import PackedError
 from sync_worker.pipeline.report import SourceReport
+from sync_worker.watch import logs
 
 MIB = 1024 * 1024
 V2 = "0::/a b/c\n", "30 1 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw\n"
@@ -139,3 +142,18 @@ def test_what_jobs_count_is_added() -> None:
     job.notes["odd"], job.not_read = 3, ["dev"]
     report.add(job)
     assert (report.spans_sent, report.traces_pending, report.notes["odd"], report.not_read) == (3, 5, 3, ["dev"])
+
+
+def test_an_entry_of_a_job_is_its_message_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Level and logger stand in it once more: `warning: job 2: WARNING:sync_worker.x: …`."""
+    sent: list[dict[str, Any]] = []
+    root, ours = logging.getLogger(), logging.getLogger("sync_worker")
+    monkeypatch.setattr(root, "handlers", [])
+    before = root.level, ours.level
+    try:
+        logs.set_up_job("info", 2, sent.append)
+        logging.getLogger("sync_worker.x").warning("it took %d s", 5)
+    finally:
+        root.setLevel(before[0])
+        ours.setLevel(before[1])
+    assert [(one["msg"], one["levelname"], one["job"]) for one in sent] == [("it took 5 s", "WARNING", 2)]
