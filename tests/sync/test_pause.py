@@ -138,9 +138,10 @@ def test_names_that_are_wrong(make_world: MakeWorld) -> None:
     """A mistyped source or project is paused, and nothing is held back."""
     made = make_world([])
     for arguments, hint in (
-        (("pause",), "Try: `pause default`"),
+        (("pause",), "Try: `sync-worker pause default`"),
         (("pause", "defualt"), "Try: one of default"),
         (("pause", "--project", "suport_test"), "Try: support_test"),
+        (("pause", "default", "--reason", "x" * 501), "at most 500"),
     ):
         code, _, err = made.program(*arguments)
         assert (code, hint in err) == (ExitCode.USAGE, True), err

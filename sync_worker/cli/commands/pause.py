@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+import shlex
 
 from sync_worker.cli.common import settings_for, state_file
 from sync_worker.cli.output import print_json, summarise
@@ -15,11 +15,15 @@ from sync_worker.settings import Settings, WrongValueError, parse_duration
 from sync_worker.times import iso_time, span_ms
 from sync_worker.watch.status import describe_pause
 
+#: Characters of a reason: it stands in log lines.
+_LONGEST_REASON = 500
+
 
 def run_pause(arguments: argparse.Namespace) -> int:
     """Run `pause`."""
     settings = settings_for(arguments, need_sources=False)
     length = _length(arguments.duration)
+    _check_reason(arguments.reason)
     with state_file(settings, SystemClock()) as ledger:
         names = _names(settings, arguments)
         if arguments.project is not None:
@@ -79,6 +83,14 @@ def _length(text: str | None) -> int | None:
     return length
 
 
+def _check_reason(text: str | None) -> None:
+    """Raise ConfigError for a reason that would fill a log line, the status page and the state file."""
+    if text is not None and len(text) > _LONGEST_REASON:
+        raise ConfigError(
+            f"--reason has {len(text):,} characters; expected at most {_LONGEST_REASON}. Try: a link to the rest"
+        )
+
+
 def _names(settings: Settings, arguments: argparse.Namespace, known: list[Pause] | None = None) -> list[str | None]:
     """Return the names of the sources that were meant, each target of one by itself; None is every source.
 
@@ -87,7 +99,9 @@ def _names(settings: Settings, arguments: argparse.Namespace, known: list[Pause]
     wanted = arguments.source
     if wanted is None:
         if arguments.project is None:
-            names = " or ".join(f"`{arguments.verb} {one.name}`" for one in settings.sources[:3]) or "`--help`"
+            names = (
+                " or ".join(f"`sync-worker {arguments.verb} {one.name}`" for one in settings.sources[:3]) or "`--help`"
+            )
             raise ConfigError(f"a source or --project is needed. Try: {names}")
         return [None]
     in_settings = [one.name for one in settings.sources]
@@ -117,7 +131,7 @@ def _what(one: Pause) -> str:
 
 
 def _words(arguments: argparse.Namespace) -> str:
-    parts: list[Any] = [arguments.source]
+    parts: list[str | None] = [arguments.source]
     if arguments.project is not None:
         parts += ["--project", arguments.project]
-    return " ".join(str(part) for part in parts if part is not None)
+    return shlex.join(part for part in parts if part is not None)
