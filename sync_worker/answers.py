@@ -15,6 +15,7 @@ from typing import Any, TypeVar, cast
 import httpx
 
 from sync_worker.clock import Clock, Stopped
+from sync_worker.wording import counted
 
 CONNECT_TIMEOUT = 10.0  # seconds
 READ_TIMEOUT = 60.0  # seconds; Langfuse allows its store 30 s, and a CDN in front of it up to 100 s
@@ -113,7 +114,8 @@ class BoundedClient(httpx.AsyncClient):
         try:
             await body.read(base)
         except TimeoutError:
-            raise TooSlow(f"the response is too slow: {body.received:,} bytes in {body.seconds:.0f} s") from None
+            read = counted(body.received, "byte")
+            raise TooSlow(f"the response is too slow: {read} in {body.seconds:.0f} s") from None
         if body.is_over:
             body.drop()  # the error that follows may be kept for long, and with it this frame
             unpacked = " when decompressed" if body.is_packed else ""

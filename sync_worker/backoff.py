@@ -10,6 +10,7 @@ from typing import TypeVar
 from sync_worker.clock import Clock
 from sync_worker.errors import TransientError
 from sync_worker.waits import waiting
+from sync_worker.wording import counted
 
 INITIAL_INTERVAL = 0.5  # seconds
 MAX_INTERVAL = 60.0  # seconds, unless the server asks for more
@@ -112,9 +113,9 @@ class Backoff:
 
     def _give_up_after_deadline(self, error: TransientError, wait: float) -> None:
         if self._max_elapsed is not None and self.elapsed + wait > self._max_elapsed:
-            tries = max(1, self._tries)
+            tries = counted(max(1, self._tries), "try", "tries")
             raise RetryDeadlineExceeded(
-                f"{error} (gave up after {self.elapsed:.0f} s and {tries} tries; what was not acknowledged stays open. "
+                f"{error} (gave up after {self.elapsed:.0f} s and {tries}; what was not acknowledged stays open. "
                 "Run again, or raise SYNC_PATIENCE)",
                 retry_after=error.retry_after,
             ) from error

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 
 from sync_worker.json_text import parse
+from sync_worker.wording import counted
 
 _SHOWN = 200  # characters of a response shown in a message
 _MOST_MESSAGES = 3  # of a list of errors in a response
@@ -111,7 +112,7 @@ def response_text(response: httpx.Response, secrets: Iterable[str] = (), redact:
             return excerpt("; ".join(dict.fromkeys(messages)), secrets, redact)
     kind = _MEDIA_TYPE.match(response.headers.get("Content-Type", ""))
     named = f" of {kind.group(0).lower()}" if kind else ""
-    return f"{len(response.content):,} bytes{named}, {_kind(response.content, is_json=is_json)}"
+    return f"{counted(len(response.content), 'byte')}{named}, {_kind(response.content, is_json=is_json)}"
 
 
 def _messages(value: object) -> Iterator[str]:

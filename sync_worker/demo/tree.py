@@ -8,6 +8,7 @@ from typing import Any
 
 from sync_worker.demo.receiver import ReceivedSpan
 from sync_worker.printable import escape
+from sync_worker.wording import counted
 
 NAME_CHARS = 60  # of a span's name, before the line is truncated to the width
 STATUS_CHARS = 60  # of a status message
@@ -29,7 +30,7 @@ def render(
     lines = [line for members in shown for line in (*_trace(members, width, color=color), "")]
     hidden = len(traces) - len(shown)
     if hidden:
-        lines.append(f"… and {hidden} more {'trace' if hidden == 1 else 'traces'}")
+        lines.append(f"… and {counted(hidden, 'more trace')}")
     return "\n".join(lines).rstrip("\n")
 
 
@@ -101,8 +102,8 @@ def _model(span: ReceivedSpan) -> str:
     tokens = [found.get("gen_ai.usage.input_tokens"), found.get("gen_ai.usage.output_tokens")]
     if all(count is None for count in tokens):
         return model
-    counted = "→".join("?" if count is None else escape(str(count)) for count in tokens)
-    return f"{model}  {counted} tokens".lstrip()
+    shown = "→".join("?" if count is None else escape(str(count)) for count in tokens)
+    return f"{model}  {shown} tokens".lstrip()
 
 
 def _duration(ns: int) -> str:

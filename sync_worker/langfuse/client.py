@@ -28,6 +28,7 @@ from sync_worker.langfuse.buckets import Buckets, bucket_of
 from sync_worker.langfuse.concurrency import ConcurrencyLimit, Slots
 from sync_worker.langfuse.filters import MAX_FILTER_BYTES
 from sync_worker.langfuse.rate_limiter import RateLimited
+from sync_worker.wording import counted
 
 _READY = "/api/public/ready"  # answered without keys and without a database query
 _ASK_TIMEOUT = 10.0  # seconds
@@ -263,7 +264,7 @@ class LangfuseClient:
         elif limiter.limit is not None:
             limiter.set_limit(limiter.limit.requests, seconds)  # still the limit
         limiter.block(seconds)
-        told = f"{limit} requests in {limiter.window:.0f} s" if known else "the limit is not reported"
+        told = f"{counted(int(limit), 'request')} in {limiter.window:.0f} s" if known else "the limit is not reported"
         return RateLimited(f"Langfuse's rate limit {bucket.name} is reached ({told})", retry_after=seconds)
 
     def _response_text(self, response: httpx.Response) -> str:

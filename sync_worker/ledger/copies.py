@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 from sync_worker.errors import StateError
 from sync_worker.ledger.file_systems import file_system
 from sync_worker.ledger.place import is_same_origin, open_private, origin_of
+from sync_worker.wording import counted
 
 if TYPE_CHECKING:
     import sqlite3
@@ -66,9 +67,9 @@ def check_latest(ledger: Sources) -> None:
     )
     if beside is not None and beside.file == ledger.file_id() and beside.sequence > (sequence or 0):
         raise StateError(
-            f"the state file {path} is an older copy of the one that stood here: it knows {sequence or 0} commits, and "
-            f"{beside.sequence} were noted in {note_beside(path)}. Nothing was sent. Try: put the latest file back. "
-            f"{again}"
+            f"the state file {path} is an older copy of the one that stood here: it knows "
+            f"{counted(sequence or 0, 'commit')}, and {note_beside(path)} notes {beside.sequence:,}. Nothing was sent. "
+            f"Try: put the latest file back. {again}"
         )
     is_moved = origin is not None and not is_same_origin(origin, origin_of(path))
     if is_moved and file_system(path) in _KEEPS_INODES:

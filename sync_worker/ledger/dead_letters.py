@@ -12,6 +12,7 @@ from sync_worker.ledger.records import DeadLetter, DeadLetterGroup
 from sync_worker.ledger.store import SENT_COLUMNS, in_lists, storable
 from sync_worker.ledger.totals import DEAD_LETTERED, count
 from sync_worker.ledger.traces import Traces
+from sync_worker.wording import counted
 
 #: Characters that are kept of a reason, and of what there is of an observation.
 _MAX_REASON, _MAX_RAW = 2_000, 20_000
@@ -236,8 +237,8 @@ class DeadLetters(Traces):
         ((count,),) = self.query("SELECT count(*) FROM dead_letters WHERE source_id = ?", [source_id])
         if count > self.max_dead_letters:
             raise DeadLettersFull(
-                f"{self.path} holds {self.max_dead_letters} dead letters of this source, and no more are kept "
-                "(SYNC_MAX_DEAD_LETTERS), so the source waits with the next one. "
+                f"{self.path} holds {counted(self.max_dead_letters, 'dead letter')} of this source, and no more are "
+                "kept (SYNC_MAX_DEAD_LETTERS), so the source waits with the next one. "
                 "Try: `dead-letters list`; then `dead-letters retry --all`, `dead-letters drop --all`, or a larger "
                 "SYNC_MAX_DEAD_LETTERS"
             )

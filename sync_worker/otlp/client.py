@@ -21,6 +21,7 @@ from sync_worker.otlp.batches import body
 from sync_worker.otlp.compression import compress
 from sync_worker.spans.model import EncodedSpan
 from sync_worker.targets import CONTENT_TYPES, Target
+from sync_worker.wording import counted
 
 _ASK_TIMEOUT = 10.0  # seconds
 #: Bodies below this gain nothing from compression.
@@ -216,7 +217,7 @@ class TargetClient:
         headers = {} if header is None else {header: project}
         if zipped:
             headers["Content-Encoding"] = "gzip"
-        return await self._post(self.url, content, headers, f"{spans} spans")
+        return await self._post(self.url, content, headers, counted(spans, "span"))
 
     async def _post(self, url: str, content: bytes, headers: dict[str, str], what: str) -> httpx.Response:
         started = time.perf_counter()

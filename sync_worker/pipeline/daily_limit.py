@@ -10,6 +10,7 @@ from sync_worker.ledger import Ledger, source_scope
 from sync_worker.ledger.daily_spans import spans_of_day, today
 from sync_worker.ledger.state_keys import DAILY_LIMIT
 from sync_worker.pipeline.trace import Trace
+from sync_worker.wording import counted
 
 
 class DailyLimit:
@@ -85,7 +86,7 @@ class DailyLimit:
     def _error(self) -> DailyLimitReached:
         day = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=today(self._ledger))
         return DailyLimitReached(
-            f"SYNC_MAX_SPANS_PER_DAY={self._limit}: {self._used():,} spans were sent on {day:%Y-%m-%d}, and the next "
-            f"trace would pass the limit; paused until {day + timedelta(days=1):%Y-%m-%d}T00:00:00Z. Nothing is lost. "
-            "Try: wait, it continues by itself; or a higher limit"
+            f"SYNC_MAX_SPANS_PER_DAY={self._limit}: {counted(self._used(), 'span')} sent on {day:%Y-%m-%d}, and the "
+            f"next trace would pass the limit; paused until {day + timedelta(days=1):%Y-%m-%d}T00:00:00Z. Nothing is "
+            "lost. Try: wait, it continues by itself; or a higher limit"
         )

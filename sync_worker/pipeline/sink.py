@@ -11,6 +11,7 @@ from sync_worker.ledger.state_keys import DELIVERY
 from sync_worker.otlp.delivery import Result
 from sync_worker.pipeline.report import SourceReport
 from sync_worker.spans.model import EncodedSpan
+from sync_worker.wording import counted
 
 
 class LedgerSink:
@@ -75,7 +76,7 @@ class LedgerSink:
                     source_id=self._source_id,
                     kind="partial",
                     reason=f"{self._title} accepted a request and rejected {result.partial_rejections} of its "
-                    f"{len(result.accepted)} spans without saying which: "
+                    f"{counted(len(result.accepted), 'span')} without saying which: "
                     f"{self._redact(result.rejected_reason) or 'no reason given'}",
                     made_ms=now,
                     project=result.accepted[0].project,

@@ -21,6 +21,7 @@ from sync_worker.patterns import matches, why_unusable
 from sync_worker.printable import is_printable
 from sync_worker.redaction.rules import CONTENT, DETECTORS
 from sync_worker.settings.setting_errors import WrongValueError, nearest
+from sync_worker.wording import counted
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _MOST_JOBS = 64
@@ -335,7 +336,7 @@ def parse_pseudonym_key(text: str) -> SecretStr:
     key = text.strip()
     if len(key) < _SHORTEST_PSEUDONYM_KEY:
         raise WrongValueError(
-            f"{len(key)} characters, which can be guessed",
+            f"{counted(len(key), 'character')}, which can be guessed",
             expected=f"at least {_SHORTEST_PSEUDONYM_KEY} characters",
             hint="openssl rand -hex 32",
         )

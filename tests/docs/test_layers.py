@@ -59,6 +59,7 @@ MAY: dict[str, frozenset[str]] = {
             "connections",
             "request_snapshot",
             "waits",
+            "wording",
         }
     ),
     "otlp": frozenset(
@@ -77,9 +78,11 @@ MAY: dict[str, frozenset[str]] = {
             "__version__",
         }
     ),
-    "ledger": frozenset({"spans", "intervals", "errors", "clock", "request_snapshot"}),
+    "ledger": frozenset({"spans", "intervals", "errors", "clock", "request_snapshot", "wording"}),
     "redaction": frozenset({"records", "expressions"}),
-    "settings": frozenset({"errors", "printable", "redaction", "targets", "patterns", "expressions", "configured"}),
+    "settings": frozenset(
+        {"errors", "printable", "redaction", "targets", "patterns", "expressions", "configured", "wording"}
+    ),
     "watch": COMMON | {"langfuse", "ledger", "settings", "pipeline", "runs", "sync"},
     "demo": COMMON,
     "pipeline": COMMON | {"redaction", "selection", "spans", "signals", "langfuse", "otlp", "ledger", "settings"},
@@ -119,10 +122,10 @@ MAY: dict[str, frozenset[str]] = {
     "wording": frozenset(),
     "connections": frozenset({"errors"}),
     "clock": frozenset({"errors"}),
-    "backoff": frozenset({"errors", "clock", "waits"}),
+    "backoff": frozenset({"errors", "clock", "waits", "wording"}),
     "corrected": frozenset({"clock", "times"}),
-    "http": frozenset({"json_text"}),
-    "answers": frozenset({"clock"}),
+    "http": frozenset({"json_text", "wording"}),
+    "answers": frozenset({"clock", "wording"}),
     "__init__": frozenset(),
     "__main__": frozenset({"cli"}),
 }

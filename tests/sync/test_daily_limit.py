@@ -33,7 +33,7 @@ def test_whole_traces_up_to_the_limit(make_world: MakeWorld) -> None:
     made = make_world(rows, **LONG_AGO, SYNC_MAX_SPANS_PER_DAY="10")
     code, _, err = made.program("once")
     assert (code, len(made.kelet.spans)) == (ExitCode.PAUSED, 8)
-    assert "SYNC_MAX_SPANS_PER_DAY=10: 8 spans were sent on 20" in err
+    assert "SYNC_MAX_SPANS_PER_DAY=10: 8 spans sent on 20" in err
     assert "Nothing is lost. Try: wait, it continues by itself" in err
     counts = {one: 0 for one, _ in made.arrived()}
     for trace_id, _ in made.arrived():

@@ -123,6 +123,12 @@ async def test_patience_ends_an_outage_before_a_wait_that_exceeds_it(clock: Virt
     assert str(caught.value.__cause__) == "Kelet answered 503"
 
 
+async def test_one_try_is_one_try(clock: VirtualClock) -> None:
+    """An error would say `1 tries`."""
+    with pytest.raises(TransientError, match=r"gave up after 0 s and 1 try; "):
+        await Backoff("Kelet", clock, 0.1).wait(_fault())
+
+
 async def test_patience_is_measured_against_retry_after(clock: VirtualClock) -> None:
     """A server that asks for an hour would hold a run of five minutes for an hour."""
     backoff = Backoff("Kelet", clock, 300.0)

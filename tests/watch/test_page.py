@@ -34,8 +34,9 @@ from sync_worker.watch.page.advice import KINDS, is_behind, of_source, of_worker
 from sync_worker.watch.page.document import HEADERS, document, unreadable
 from sync_worker.watch.page.html import Markup, element, join, name, prose, text
 from sync_worker.watch.page.view import LastCycle
-from sync_worker.watch.page.words import count, duration, rate, size
+from sync_worker.watch.page.words import duration, rate, size
 from sync_worker.watch.pages import Pages
+from sync_worker.wording import counted
 from tests.docs.pages import anchors
 from tests.docs.tables import MONITORING
 from tests.ledger.made import note, span
@@ -276,7 +277,7 @@ def test_elements() -> None:
     [
         (duration(-1), "0 s"), (duration(119.4), "119 s"), (duration(120), "2 min"), (duration(3_599), "59 min"),
         (duration(3_600), "1 h"), (duration(11_520), "3 h 12 min"), (duration(172_799), "47 h 59 min"),
-        (duration(187_200), "2 d 4 h"), (count(1, "gap"), "1 gap"), (count(1_000, "gap"), "1,000 gaps"),
+        (duration(187_200), "2 d 4 h"), (counted(1, "gap"), "1 gap"), (counted(1_000, "gap"), "1,000 gaps"),
         (rate(0), "0"), (rate(0.01), "< 0.1"), (rate(9.96), "10.0"), (rate(1_234.5), "1,234"),
         (size(0), "0 B"), (size(1_536), "1.5 KiB"), (size(41 * 2**20), "41 MiB"), (size(2**60), "1,048,576 TiB"),
     ],

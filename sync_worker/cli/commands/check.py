@@ -267,16 +267,13 @@ async def _due(client: LangfuseClient, settings: Settings, clock: CorrectedClock
     interval = Interval(start, max(start + 1, now))
     if api == "v1":
         return (
-            f"v1 is read ({why}); a first run would read {await V1Reader(client, version=version).count(interval)} "
-            f"observations and traces that start at or after {iso_time(start)}"
+            f"v1 is read ({why}); a first run would read observations and traces from {iso_time(start)} on, "
+            f"{await V1Reader(client, version=version).count(interval):,} in all"
         )
     async for page in V2Reader(client).interval(interval, metadata_only=True):
-        count = (
-            str(len(page.observations)) if len(page.observations) < MAX_LIMIT else f"at least {len(page.observations)}"
-        )
-        return (
-            f"v2 is read ({why}); a first run would read {count} observations that start at or after {iso_time(start)}"
-        )
+        least = "" if len(page.observations) < MAX_LIMIT else "at least "
+        count = least + counted(len(page.observations), "observation")
+        return f"v2 is read ({why}); a first run would read {count} from {iso_time(start)} on"
     return f"v2 is read ({why}); no observation starts at or after {iso_time(start)}"
 
 

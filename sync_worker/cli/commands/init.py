@@ -15,6 +15,7 @@ from sync_worker.cli.output import say
 from sync_worker.errors import ConfigError, ExitCode
 from sync_worker.settings import WrongValueError, values
 from sync_worker.settings.setting_errors import looks_like_key, mask
+from sync_worker.wording import counted
 
 #: What needs no quotes for any of those who read such a file: a shell, Docker, systemd, python-dotenv.
 _PLAIN = re.compile(r"[A-Za-z0-9_./:@%+=,-]*")
@@ -75,7 +76,7 @@ def _answer(question: _Question) -> str:
             continue
         if _is_hidden(question):
             text = str(value.get_secret_value())
-            say(f"  {mask(text)}, {len(text)} characters")
+            say(f"  {mask(text)}, {counted(len(text), 'character')}")
             return text
         return str(value)
 

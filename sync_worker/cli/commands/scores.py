@@ -49,17 +49,17 @@ def _print_name(one: NamePreview) -> None:
         print_line(f"    override {one.override}")
     if one.unrated:
         print_line(
-            f"    {one.unrated} without a score: their range is not known. Try: range in [[sources.scores]], or a "
-            "score config in Langfuse"
+            f"    {counted(one.unrated, 'number')} without a score: no range is known. "
+            "Try: range in [[sources.scores]], or a score config in Langfuse"
         )
     if one.assumed:
         mixed = ", and others of the name do not: they may be of a larger range" if one.unrated else ""
         print_line(
-            f"    {one.assumed} count as they are: their range is not known, and they lie in 0 to 1{mixed}. "
+            f"    {counted(one.assumed, 'number')} taken as given: no range is known, and each lies in 0 to 1{mixed}. "
             "Try: range in [[sources.scores]], or a score config in Langfuse"
         )
     if one.unredactable:
-        print_line(f"    {one.unredactable} cannot be redacted, and are not sent")
+        print_line(f"    {one.unredactable:,} not sent: redaction fails")
     for example in one.examples:
         waits = f" ({example['waits']})" if example["waits"] else ""
         print_line(f"    to {example['project']}{waits}: {json.dumps(example['signal'], ensure_ascii=False)}")

@@ -53,9 +53,9 @@ def _line(result: SendResult) -> str:
         )
     parts = [f"{result.sent} sent" if not result.undelivered else f"{result.sent} to send, not all delivered"]
     if result.sent_before:
-        parts.append(f"{result.sent_before} were sent before")
+        parts.append(f"{result.sent_before} sent before")
     if result.pending:
-        parts.append(f"{result.pending} have not ended and are pending")
+        parts.append(f"{result.pending} pending, not ended")
     if result.filter_overruled:
         parts.append(f"although {result.filter_overruled} leaves the trace out")
     return start + ", ".join(parts)

@@ -85,7 +85,7 @@ def _print(state: dict[str, Any]) -> None:
         _print_arrival_delay(source["arrival_delay"])
         oldest = f", the oldest since {source['oldest_pending']}" if source["oldest_pending"] else ""
         if source["max_spans_per_day"] is not None:
-            print_line(f"  today         {source['spans_today']} of {source['max_spans_per_day']} spans")
+            print_line(f"  today         {source['spans_today']:,} of {counted(source['max_spans_per_day'], 'span')}")
         print_line(f"  pending       {counted(source['pending_traces'], 'trace')}{oldest}")
         for rule, count in source["filtered"].items():
             print_line(f"  filtered      {counted(count, 'trace')} by {rule}")

@@ -61,7 +61,7 @@ def _announce(found: Verdict, *, again: bool) -> None:
 
 
 def _hour(hour: Hour) -> str:
-    note = f" ({hour.again} of the others were forgotten: compared by count)" if hour.forgotten else ""
+    note = f" ({hour.again:,} of the others forgotten, and compared by count)" if hour.forgotten else ""
     listed = counted(hour.listed, "observation")
     return f"missing  {hour.missing:,} of {listed} of the hour from {iso_time(hour.start_ms)}{note}"
 

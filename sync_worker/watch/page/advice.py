@@ -11,7 +11,8 @@ from sync_worker.ledger.pauses import Pause
 from sync_worker.times import iso_time
 from sync_worker.watch.page.html import shortened
 from sync_worker.watch.page.view import SourceView, View
-from sync_worker.watch.page.words import count, duration, size
+from sync_worker.watch.page.words import duration, size
+from sync_worker.wording import counted
 
 Level = Literal["bad", "warn", "note", "ok"]
 #: By urgency.
@@ -194,7 +195,7 @@ def _paused(source: SourceView) -> Advice:
         )  # fmt: skip
     if source.closed:
         return Advice(
-            "bad", "Paused", f"Kelet does not know {count(len(source.closed), 'project')} that traces go to",
+            "bad", "Paused", f"Kelet does not know {counted(len(source.closed), 'project')} that traces go to",
             "Their traces are pending, others continue. Create the project, or correct KELET_PROJECT or the route.",
             "sync-worker check", "SyncWorkerPaused",
         )  # fmt: skip

@@ -12,7 +12,8 @@ from sync_worker.watch.page.html import Child, Markup, element, join, name
 from sync_worker.watch.page.source import LABELS, advice_item, badge, section, spans_a_minute, table
 from sync_worker.watch.page.style import POLICY, STYLE
 from sync_worker.watch.page.view import SourceView, View
-from sync_worker.watch.page.words import count, duration, moment, rate, size
+from sync_worker.watch.page.words import duration, moment, rate, size
+from sync_worker.wording import counted
 
 TITLE = "Langfuse to Kelet sync"
 #: Headers of the page: nothing is loaded from anywhere, no script runs.
@@ -117,7 +118,7 @@ def _is_behind(view: View) -> Markup:
     lags = [(lag, number) for number, one in enumerate(view.sources) if (lag := one.lag_ms(now)) is not None]
     unknown = len(view.sources) - len(lags)
     have = "has" if unknown == 1 else "have"
-    more = f" {count(unknown, 'source')} {have} not ended a first cycle." if unknown else ""
+    more = f" {counted(unknown, 'source')} {have} not ended a first cycle." if unknown else ""
     if not lags:
         return _answer(question, "note", "Not known yet", "No source has ended a first cycle.")
     behind = [number for _, number in sorted(lags, reverse=True) if is_behind(view.sources[number], now)]
@@ -139,9 +140,9 @@ def _is_missing(view: View) -> Markup:
         return _answer(question, "ok", "No", "No gap in what is synced, no dead letter. What is behind is not missing.")
     parts = []
     if dead:
-        parts.append(count(dead, "dead letter"))
+        parts.append(counted(dead, "dead letter"))
     if gaps:
-        parts.append(f"{count(len(gaps), 'gap')}, {duration(sum(gap.length for gap in gaps) / 1000)}")
+        parts.append(f"{counted(len(gaps), 'gap')}, {duration(sum(gap.length for gap in gaps) / 1000)}")
     kept = "Dead letters are kept with their reasons. " if dead else ""
     read = "The next cycle reads gaps. " if gaps else ""
     return _answer(question, "warn", "; ".join(parts), f"{kept}{read}", _names(view, concerned))
@@ -152,7 +153,7 @@ def _what_to_do(things: Sequence[_Thing]) -> Markup:
     if level in {"ok", "note"}:
         return _answer(question, "ok", "Nothing", "It goes on by itself." if level == "ok" else "Some notes are below.")
     urgent = sum(one.advice.level == "bad" for one in things)
-    short = f"{count(urgent, 'thing')} to act on" if urgent else f"{count(len(things), 'thing')} to look at"
+    short = f"{counted(urgent, 'thing')} to act on" if urgent else f"{counted(len(things), 'thing')} to look at"
     return _answer(question, level, short, "Below, the most urgent first, with the command to type.")
 
 
@@ -192,7 +193,7 @@ def _to_do(things: Sequence[_Thing], number: int) -> Child:
         "section",
         element("h2", "What to do now", id="to-do"),
         element("ul", join(_item(one) for one in things[:_MOST_ADVICE]), class_="todo card"),
-        element("p", f"and {count(left, 'thing')} more, in the sources below", class_="soft") if left > 0 else None,
+        element("p", f"and {counted(left, 'thing')} more, in the sources below", class_="soft") if left > 0 else None,
         aria_labelledby="to-do",
     )
 

@@ -11,7 +11,8 @@ from sync_worker.watch.page import charts
 from sync_worker.watch.page.advice import DONE, KINDS, Advice, Level, level_of
 from sync_worker.watch.page.html import Child, Markup, element, join, name, prose
 from sync_worker.watch.page.view import BackfillView, ScoresView, SourceView
-from sync_worker.watch.page.words import clock_time, count, duration, moment, rate
+from sync_worker.watch.page.words import clock_time, duration, moment, rate
+from sync_worker.wording import counted
 
 _HOUR_SLOTS = 3_600_000 // SLOT_MS
 _MOST_GAPS, _MOST_GROUPS = 6, 12
@@ -163,9 +164,9 @@ def _day(key: str, source: SourceView, now_ms: int) -> Markup:
     rates = [slot.spans / (SLOT_MS / 60_000) for slot in slots]
     most_rate = max(rates)
     dead = sum(slot.dead_letters for slot in slots)
-    spoken = f"at most {rate(most_rate)} a minute, {count(sum(slot.spans for slot in slots), 'span')}"
+    spoken = f"at most {rate(most_rate)} a minute, {counted(sum(slot.spans for slot in slots), 'span')}"
     if dead:
-        spoken += f"; {count(dead, 'new dead letter')}, where a dashed line is"
+        spoken += f"; {counted(dead, 'new dead letter')}, where a dashed line is"
     top_rate = charts.round_up(max(most_rate, 1.0))
     return join([
         element(
@@ -220,7 +221,7 @@ def _times(key: str, source: SourceView, now_ms: int) -> Child:
         return None
     whole = Interval(min(starts), now_ms)
     length = sum(gap.length for gap in source.gaps)
-    words = f"{count(len(source.gaps), 'gap')}" + (f", {duration(length / 1000)} together" if source.gaps else "")
+    words = f"{counted(len(source.gaps), 'gap')}" + (f", {duration(length / 1000)} together" if source.gaps else "")
     lag = source.lag_ms(now_ms) or 0
     gaps = [
         element("li", moment(gap.start), " to ", _end(gap), f", {duration(gap.length / 1000)}")
@@ -289,7 +290,7 @@ def _dead_letters(source: SourceView) -> Child:
         "div",
         element("h4", "Dead letters"),
         table(caption, ["Reason, and what to type", "#Number", "~Last"], rows),
-        element("p", f"and {count(left, 'more reason')}", class_="small soft") if left else None,
+        element("p", f"and {counted(left, 'more reason')}", class_="small soft") if left else None,
         class_="whole",
     )
 
@@ -316,7 +317,7 @@ def _quotas(source: SourceView) -> Child:
         element(
             "li",
             name(one.endpoint),
-            f": {one.remaining:,} of {one.quota:,} requests are free now, in any {duration(one.window)} "
+            f": {one.remaining:,} of {counted(one.quota, 'request')} free now, in any {duration(one.window)} "
             f"(limit {one.limit:,}). Used:",
             charts.meter(1 - one.remaining / max(one.quota, 1)),
         )

@@ -21,11 +21,6 @@ def duration(seconds: float) -> str:
     return f"{whole // large:,} {unit}" + (f" {more} {rest}" if more else "")
 
 
-def count(number: int, one: str, several: str = "") -> str:
-    """Return a number with its noun, in the right form: `1 gap`, `50,000 dead letters`."""
-    return f"{number:,} {one if number == 1 else several or one + 's'}"
-
-
 def rate(number: float) -> str:
     """Return a rate: with a decimal below ten."""
     if 0 < number < 0.1:
