@@ -24,6 +24,7 @@ SHELL_SCRIPTS = [
     "scripts/test",
     "scripts/lint",
     "scripts/lock",
+    "scripts/completions",
     "scripts/sbom",
     "scripts/test-packages",
     "scripts/docs",
