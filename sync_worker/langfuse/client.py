@@ -271,9 +271,16 @@ class LangfuseClient:
         return response_text(response, self._secrets, self.redact)
 
 
+class _Address(httpx.URL):
+    """The address of a request; httpx would parse URL and query anew for each one, character by character."""
+
+    def __init__(self, url: httpx.URL, query: str) -> None:
+        super().__init__(url)
+        self._uri_reference = self._uri_reference._replace(query=query)
+
+
 def _address(url: str, params: Mapping[str, str]) -> httpx.URL:
-    """Return the address of a request; httpx would parse the URL anew, and the query twice, for each one."""
-    return _parsed(url).copy_with(query=urlencode(params).encode()) if params else _parsed(url)
+    return _Address(_parsed(url), urlencode(params)) if params else _parsed(url)
 
 
 @lru_cache(maxsize=64)

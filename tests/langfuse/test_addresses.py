@@ -1,4 +1,4 @@
-"""Where a media address may lead."""
+"""Addresses of requests, and where a media address may lead."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ import asyncio
 import ipaddress
 import socket
 from typing import Any, NoReturn
+from urllib.parse import urlencode
 
+import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sync_worker.errors import TransientError
 from sync_worker.langfuse import addresses
 from sync_worker.langfuse.addresses import Reach, literal, reach_of
+from sync_worker.langfuse.client import _address
 from sync_worker.langfuse.store import Store, UnavailableError
 
 
@@ -150,3 +155,13 @@ async def test_a_proxy_that_cannot_be_used_costs_a_text_and_no_run(monkeypatch: 
     monkeypatch.setenv("HTTPS_PROXY", "socks4://proxy.test")
     with pytest.raises(UnavailableError, match="HTTPS_PROXY"):
         await Store("https://langfuse.test").read("https://outside.test/x", 1000)
+
+
+@given(st.dictionaries(st.text(max_size=8), st.text(max_size=20), min_size=1, max_size=4))
+def test_addresses_are_those_that_httpx_makes(params: dict[str, str]) -> None:
+    """An address that httpx does not parse anew for each request has its query in another form."""
+    for url in ("http://langfuse.test", "https://[::1]:3000/prefix/api", "http://langfuse.test/a%20b?old=1"):
+        made = _address(url, params)
+        known = httpx.URL(url).copy_with(query=urlencode(params).encode())
+        assert (str(made), made.raw_path, made) == (str(known), known.raw_path, known)
+        assert httpx.Request("GET", made).url == known
