@@ -1,4 +1,4 @@
-"""A transport to a server of the demo in this process, without a socket: what a test asks for often and in passing."""
+"""Transports to servers of the demo in this process, without a socket, for tests that are about something else."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 
+from sync_worker.connections import ProxyTransport
 from sync_worker.demo.serving import Request, Server
 
 
@@ -26,3 +27,20 @@ class Direct(httpx.AsyncBaseTransport):
             raise httpx.RemoteProtocolError("Server disconnected without sending a response.", request=request)
         date = {"Date": formatdate(self.server.now(), usegmt=True)}
         return httpx.Response(reply.status or 200, headers=date | dict(reply.headers), content=reply.body)
+
+
+class Network(httpx.AsyncBaseTransport):
+    """Asks servers in this process without a socket, and all others over one."""
+
+    def __init__(self, *servers: Server[Any]) -> None:
+        self._near = {httpx.URL(server.url).netloc: Direct(server) for server in servers}
+        self._far = ProxyTransport()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer one request."""
+        near = self._near.get(request.url.netloc) if request.url.scheme == "http" else None
+        return await (near or self._far).handle_async_request(request)
+
+    async def aclose(self) -> None:
+        """Close the connections to the others."""
+        await self._far.aclose()

@@ -29,7 +29,7 @@ from sync_worker.sync.opening import Transports
 from sync_worker.sync.shards import Shard
 from sync_worker.sync.source import SourceSync
 from tests.support.clock import VirtualClock
-from tests.support.direct import Direct
+from tests.support.direct import Network
 from tests.support.programs import Program, start_program
 
 ROOT = Path(__file__).parents[2]
@@ -67,14 +67,11 @@ class World:
         return self._run(lambda engine, source: engine.live(source), patience, LIVE)
 
     def cycles(self, seconds: float, every: float = 60.0) -> int:
-        """Do live cycles for so long, each without an error; return how many spans they sent.
-
-        Time passes there without anything that a test is about, so no sockets are between it and the servers.
-        """
-        sent, direct = 0, Transports(Direct(self.langfuse), Direct(self.kelet))
+        """Do live cycles for so long, each without an error; return how many spans they sent."""
+        sent = 0
         for _ in range(int(seconds / every)):
             self.clock.advance(every)
-            report, code = self._run(lambda engine, source: engine.live(source), 60.0, LIVE, transports=direct)
+            report, code = self.once()
             assert (report.error, code) == (None, 0)
             sent += report.spans_sent
         return sent
@@ -118,14 +115,14 @@ class World:
         role: str,
         state: Path | None = None,
         parts: int = 1,
-        transports: Transports | None = None,
     ) -> tuple[SourceReport, int]:
         settings = self.settings()
         ledger = open_ledger(state or settings.state_path, self.clock)
         try:
             lease = take(ledger, role)
             try:
-                ways = transports or Transports()
+                near = [server for server in (self.langfuse, self.kelet) if server.script is None]
+                ways = Transports(Network(*near), Network(*near))
                 engine = Engine(settings, ledger, self.clock, patience, ways, parts=parts, limits=self.limits)
                 if self.crew is not None:
                     self.crew.lead(engine)
