@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import importlib
 import json
+import os
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -30,6 +31,8 @@ from tests.support.rows import NOON, Row, row, trace
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 MINUTE = 60_000
+#: Where `tmp_path` is too: an example takes a state file of its own.
+MEMORY = os.environ.get("PYTEST_DEBUG_TEMPROOT")
 
 
 class Raw(str):
@@ -147,7 +150,7 @@ def healthy_rows() -> list[Row]:
 def check(hostile: Any) -> tuple[SourceReport, Place]:
     """Run cycles with a hostile row, and hold what must hold whatever it is."""
     healthy = healthy_rows()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         place = Place(Path(folder), hostile, healthy)
         report, code = place.once()
         assert report.error is None
@@ -222,7 +225,7 @@ def test_odd_ids_stay_apart() -> None:
     """Ids that no text can hold are taken for one another, or for the healthy one that looks like them."""
     ids = ["a\ud800", "a\ud801", "a?", "a\ufffd", "a\ufdd0d800"]
     rows = [row(trace=TRACE, id=item, start=-1.0) for item in ids]
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         place = Place(Path(folder), row(trace=TRACE, start=0.0), rows)
         assert (place.once()[0].spans_sent, len(place.kelet.spans)) == (6, 6)
         place.clock.advance(60.0)
