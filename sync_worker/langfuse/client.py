@@ -272,15 +272,24 @@ class LangfuseClient:
 
 
 class _Address(httpx.URL):
-    """The address of a request; httpx would parse URL and query anew for each one, character by character."""
+    """The address of a request; httpx would parse URL and query anew for each one, character by character.
+
+    It uses a private attribute of httpx 0.28; without that one, httpx's own way is taken.
+    """
 
     def __init__(self, url: httpx.URL, query: str) -> None:
         super().__init__(url)
         self._uri_reference = self._uri_reference._replace(query=query)
 
 
+_IS_KNOWN_HTTPX = hasattr(httpx.URL(""), "_uri_reference")
+
+
 def _address(url: str, params: Mapping[str, str]) -> httpx.URL:
-    return _Address(_parsed(url), urlencode(params)) if params else _parsed(url)
+    if not params:
+        return _parsed(url)
+    query = urlencode(params)
+    return _Address(_parsed(url), query) if _IS_KNOWN_HTTPX else _parsed(url).copy_with(query=query.encode())
 
 
 @lru_cache(maxsize=64)
