@@ -123,7 +123,7 @@ def test_root_that_never_comes_is_given_up(make_world: MakeWorld) -> None:
     made.clock.advance(2 * DAY)
     report, _ = made.once()
     assert report.traces_given_up == 1
-    assert "1 open traces whose root is no longer looked up" in report.line()
+    assert "1 open trace no longer looked up for a root" in report.line()
     made.cycles(HOUR, every=20 * MINUTE)
     assert (_open(made), _remembered(made)) == (0, 0)
 
