@@ -11,7 +11,7 @@ from sync_worker.clock import RunClock, Stopped
 from sync_worker.errors import ExitCode, Stop
 from sync_worker.ledger import lease as leases
 from sync_worker.settings import Source
-from sync_worker.sync.engine import Engine
+from sync_worker.sync.engine import GOOD, Engine
 from sync_worker.sync.scheduler import MonotonicScheduler
 
 #: A source whose keys were rejected is retried after this time, in seconds.
@@ -71,31 +71,35 @@ class Worker:
         task = asyncio.current_task()
         if task is not None:
             self._running.add(task)
+        interval = self.engine.settings.of(source).interval.total_seconds()
         try:
-            await self._run_cycle(source)
+            began = self.clock.monotonic()
+            while await self._run_cycle(source) and self.clock.monotonic() - began >= interval:
+                began = self.clock.monotonic()  # so much has become due meanwhile that the next begins at once
         finally:
             if task is not None:
                 self._running.discard(task)
 
-    async def _run_cycle(self, source: Source) -> None:
+    async def _run_cycle(self, source: Source) -> bool:
+        """Run a cycle; returns whether it did its work."""
         refused = self._rejected_at.get(source.name)
         waits = refused is not None and self.clock.monotonic() - refused < REJECTED_KEYS_PAUSE
         if self.clock.stopping or (waits and not self.engine.keys_changed(source)):
-            return
+            return False
         started = self.clock.monotonic()
         try:
             report, code = await self.engine.live(source)
         except Stopped:
-            return
+            return False
         except Stop as error:
             self.after_cycle(source.name, error.exit_code)
             self._stop_for(error, "cycle")
-            return
+            return False
         except Exception:
             log.exception("the cycle of %s failed", source.name, extra={"action": "cycle", "source": source.name})
             self.after_cycle(source.name, None)
             self._end_if_damaged()
-            return
+            return False
         if code == ExitCode.CREDENTIALS:
             self._record_rejected_keys(source)
         else:
@@ -112,6 +116,8 @@ class Worker:
             self.engine.ledger.store_run("run", began_ms, code, {"sources": [report.as_json()]})
         except Stop as error:
             self._stop_for(error, "cycle")
+            return False
+        return code in GOOD
 
     def _record_rejected_keys(self, source: Source) -> None:
         if source.key_files and source.name not in self._rejected_at:
