@@ -7,6 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from bench.freshness import freshness
 from bench.growth import growth
 from bench.idle import idle
 from bench.jobs import jobs
@@ -47,6 +48,8 @@ def _measured(arguments: argparse.Namespace, folder: Path) -> Report:
             return starts(small, folder, arguments.rounds or 11)
         case "idle":
             return idle(small, folder)
+        case "freshness":
+            return freshness(arguments.rate, arguments.minutes, arguments.interval, folder)
         case "memory":
             return memory(arguments.sizes, folder)
         case "growth":
@@ -56,7 +59,9 @@ def _measured(arguments: argparse.Namespace, folder: Path) -> Report:
         case "redaction":
             return redaction(recent(_SMALL), arguments.rounds or 5)
         case "jobs":
-            return jobs(recent(arguments.rows), folder, arguments.rounds or 3, arguments.jobs)
+            return jobs(
+                recent(arguments.rows), folder, arguments.rounds or 3, arguments.jobs, with_others=not arguments.alone
+            )
         case "shards":
             return shards(recent(arguments.rows), folder, arguments.rounds or 3)
     return speed(recent(arguments.rows), folder, arguments.rounds or 3, with_others=not arguments.alone)
@@ -66,7 +71,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scripts/bench", description="Measures the worker against local servers.")
     parser.add_argument("mode", nargs="?", default="speed",
                         choices=("speed", "start", "idle", "memory", "growth", "profile", "redaction",
-                                 "shards", "jobs"))  # fmt: skip
+                                 "shards", "jobs", "freshness"))  # fmt: skip
+    parser.add_argument("--minutes", type=float, default=10, help="freshness: how long the flow lasts (10)")
+    parser.add_argument("--rate", type=float, default=200, help="freshness: observations a second (200)")
+    parser.add_argument("--interval", type=float, default=60, help="freshness: SYNC_INTERVAL in seconds (60)")
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="jobs: how many beside one process (2)")
     parser.add_argument("--rows", type=int, default=20_000, help="rows of the project (speed, profile), up to 2000000")
     parser.add_argument("--rounds", type=int, help="how often each is measured (speed: 3, start: 11)")

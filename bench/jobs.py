@@ -1,46 +1,52 @@
-"""What a backfill with jobs brings over, beside one process with the same cores; in turns, so noise hits both alike."""
+"""A backfill with jobs on all cores, beside one process and beside scripts that have the same cores."""
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
-from bench.machine import ClientFailed, cores
-from bench.programs import Worker
+from bench.machine import cores
 from bench.report import Report, middle
+from bench.rounds import COLUMNS, Rounds, backfill, paired, peers
 from bench.servers import servers
 from bench.shape import Shape
 
 _GOAL = 1.7  # times the speed of one, with two
-_GOAL_RSS = 150  # MiB, of each process
-_MIB = 1024 * 1024
+_GOAL_TIMES_SDK = 4.0  # by the clock, on two cores
+_GOAL_TIMES_SDK_BY_CPU = 2.8
+_GOAL_RSS = 130  # MiB, of each process
+_GOAL_SERVERS = 5  # % of the machine
 
 
-def jobs(shape: Shape, folder: Path, rounds: int, count: int) -> Report:
-    """Run a backfill with one process and with jobs, in turns. Raises ClientFailed when a row is not there once."""
+def jobs(shape: Shape, folder: Path, rounds: int, count: int, *, with_others: bool = True) -> Report:
+    """Run a backfill with one process and with jobs, and the scripts; without the others only the worker is run.
+
+    Raises ClientFailed when a span is not there once.
+    """
     own = set(cores())  # before the servers are started, which are kept to some of them
-    report = Report("jobs", {"rows": shape.rows, "rounds": rounds, "cores": len(own)},
-                    ("backfill", "spans/s", "CPU s/1,000 spans", "peak RSS MiB of a process"))  # fmt: skip
-    speeds: dict[int, list[float]] = {1: [], count: []}
-    cpu: dict[int, list[float]] = {1: [], count: []}
-    rss: dict[int, list[float]] = {1: [], count: []}
+    report = Report("jobs", {"observations": shape.rows, "rounds": rounds, "cores": len(own)}, COLUMNS)
+    one_name, jobs_name = "backfill, one process", f"backfill, {count} jobs"
+    found: dict[str, Rounds] = {}
     with servers(shape) as both:
         for number in range(rounds):
-            for most in (1, count):
-                room = folder / f"{number} {most}"
-                room.mkdir()
-                both.told()
-                used = Worker(both, room).backfill(jobs=most, on=own)
-                shutil.rmtree(room)
-                if not both.told().exactly_once(shape.rows):
-                    raise ClientFailed(f"not every one of {shape.rows} rows arrived exactly once from {most} jobs")
-                speeds[most].append(shape.rows / used.seconds)
-                cpu[most].append(used.cpu / shape.rows * 1_000)
-                rss[most].append(used.peak_rss / _MIB)
-    for most, name in ((1, "one process"), (count, f"{count} jobs")):
-        report.rows.append((name, middle(speeds[most]), middle(cpu[most]), middle(rss[most])))
-    report.details = {"speeds": speeds, "cpu": cpu, "rss_mib": rss}
-    times = [jobs / one for one, jobs in zip(speeds[1], speeds[count], strict=True)]
-    report.at_least(f"{count} jobs, times the speed of one process", middle(times), _GOAL)
-    report.at_most("peak RSS of a process in MiB", max(rss[count]), _GOAL_RSS)
+            room = folder / str(number)
+            room.mkdir()
+            programs = {one_name: backfill(both, room / "one", 1, own)}
+            programs[jobs_name] = backfill(both, room / "jobs", count, own)
+            for name, start in (programs | (peers(both, room, own) if with_others else {})).items():
+                found.setdefault(name, Rounds()).measure(both, start)
+    report.rows = [item.row(name, shape.rows) for name, item in found.items()]
+    report.details = {name: item.as_json() for name, item in found.items()}
+    with_jobs = found[jobs_name]
+    report.at_least(f"{count} jobs, times the speed of one process",
+                    middle(paired(with_jobs.speed, found[one_name].speed)), _GOAL)  # fmt: skip
+    for name, item in found.items():
+        if name not in {one_name, jobs_name}:
+            times = paired(with_jobs.speed, item.speed), paired(item.cpu, with_jobs.cpu)
+            report.details[f"{count} jobs, times the {name}"] = {"by the clock": times[0], "by CPU time": times[1]}
+            if name == "SDK script":
+                report.at_least(f"{count} jobs, times the SDK script by the clock", middle(times[0]), _GOAL_TIMES_SDK)
+                report.at_least(f"{count} jobs, times the SDK script by CPU time", middle(times[1]),
+                                _GOAL_TIMES_SDK_BY_CPU)  # fmt: skip
+    report.at_most("servers, % of the machine, with jobs", middle(with_jobs.servers), _GOAL_SERVERS)
+    report.at_most("peak RSS of a process in MiB", max(with_jobs.rss), _GOAL_RSS)
     return report

@@ -1,4 +1,4 @@
-"""A Langfuse that serves pages faster than they are read: `python -m bench.langfuse_server SHAPE`."""
+"""A Langfuse that serves pages faster than they are read: `python -m bench.langfuse_server SHAPE|FLOW`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from itertools import islice
 from typing import Any
 from urllib.parse import parse_qsl
 
+from bench.flow import Flow
+from bench.flow_store import FlowStore
 from bench.serving import CONTROL, Reply, Request, json_reply, serve
 from bench.shape import Shape, unix_ms
 from bench.store import Store
@@ -27,10 +29,11 @@ _PROJECT = {
 class Langfuse:
     """Answers as Langfuse v4 does, as far as the worker and the SDK ask; counts requests by kind."""
 
-    def __init__(self, shape: Shape) -> None:
-        self._store = Store(shape)
+    def __init__(self, store: Store | FlowStore) -> None:
+        self._store = store
         self._counts: Counter[str] = Counter()
         self._first: float | None = None  # on the clock that all processes share
+        self._cpu = time.process_time()
 
     def answer(self, request: Request) -> Reply:
         """Answer a request."""
@@ -51,8 +54,10 @@ class Langfuse:
         return json_reply({"message": "Not found", "error": "LangfuseNotFoundError"}, 404)
 
     def _control(self, what: str) -> Reply:
-        told = {"counts": dict(self._counts), "first": self._first}
+        cpu = time.process_time()
+        told = {"counts": dict(self._counts), "first": self._first, "cpu": cpu - self._cpu}
         if what == "reset":
+            self._cpu = cpu
             self._counts.clear()
             self._first = None
         return json_reply(told)
@@ -75,7 +80,7 @@ class Langfuse:
         """Return positions from the cursor on, at least one more than a page holds if there are so many."""
         store = self._store
         start = store.position(unix_ms(asked["toStartTime"])) if "toStartTime" in asked else 0
-        end = store.position(unix_ms(asked["fromStartTime"])) if "fromStartTime" in asked else store.shape.rows
+        end = store.position(unix_ms(asked["fromStartTime"])) if "fromStartTime" in asked else store.rows
         start = max(start, int(asked.get("cursor", 0)))
         if "endTime" in conditions:
             limit = int(asked.get("limit", 50))
@@ -85,7 +90,7 @@ class Langfuse:
         elif "id" in conditions:
             found = store.of_ids(conditions["id"])
         else:
-            return range(start, max(start, end))
+            return store.listed(start, end, int(asked.get("limit", 50)) + 1)
         return [position for position in found if start <= position < end]
 
 
@@ -99,4 +104,6 @@ def _kind(fields: str, conditions: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    serve(Langfuse(Shape.from_text(sys.argv[1])).answer)
+    text = sys.argv[1]
+    is_flow = "rate" in json.loads(text)
+    serve(Langfuse(FlowStore(Flow.from_text(text)) if is_flow else Store(Shape.from_text(text))).answer)

@@ -14,8 +14,10 @@ from typing import Any
 
 import httpx
 
+from sync_worker.cli.common import hold_lease
 from sync_worker.clock import SystemClock
 from sync_worker.ledger import open_ledger
+from sync_worker.ledger.lease import LIVE, heartbeat
 from sync_worker.settings import load
 from sync_worker.sync.engine import Engine
 from sync_worker.sync.opening import Transports
@@ -58,12 +60,14 @@ async def cycles(offsets: list[float]) -> list[dict[str, Any]]:
     engine = Engine(settings, ledger, clock, settings.patience.total_seconds(), ways)
     told: list[dict[str, Any]] = []
     try:
-        for offset in offsets:
-            clock.ahead_ms = int(offset * 1000)
-            started, cpu = time.perf_counter(), time.process_time()
-            report, code = await engine.live(settings.sources[0])
-            took = {"seconds": time.perf_counter() - started, "cpu": time.process_time() - cpu}
-            told.append({"offset": offset, "code": int(code), **took, **report.as_json()})
+        with hold_lease(ledger, LIVE) as lease:
+            for offset in offsets:
+                clock.ahead_ms = int(offset * 1000)
+                heartbeat(ledger, lease)
+                started, cpu = time.perf_counter(), time.process_time()
+                report, code = await engine.live(settings.sources[0])
+                took = {"seconds": time.perf_counter() - started, "cpu": time.process_time() - cpu}
+                told.append({"offset": offset, "code": int(code), **took, **report.as_json()})
     finally:
         ledger.close()
     return told

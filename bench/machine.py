@@ -6,7 +6,7 @@ import contextlib
 import os
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,11 +61,13 @@ def pinned(where: set[int]) -> Iterator[None]:
 
 
 def run(
-    command: Sequence[str], *, folder: Path, environ: Mapping[str, str] | None = None, on: set[int] | None = None
-) -> Used:
+    command: Sequence[str], *, folder: Path, environ: Mapping[str, str] | None = None, on: set[int] | None = None,
+    meanwhile: Callable[[int], None] | None = None,
+) -> Used:  # fmt: skip
     """Run a program to its end on the client's core, or on these, and return what it and its jobs used.
 
-    Of memory, it is the most that one process took. Raises ClientFailed.
+    Of memory, it is the most that one process took. With `meanwhile`, which gets its process id, it is asked to end
+    when that has returned. Raises ClientFailed.
     """
     outcome = folder / "stdout"
     errors = folder / "stderr"
@@ -76,6 +78,9 @@ def run(
             stderr=err,
         )  # fmt: skip
     try:
+        if meanwhile is not None:
+            meanwhile(process.pid)
+            process.terminate()
         _, status, usage = os.wait4(process.pid, 0)
     except BaseException:
         process.kill()
@@ -87,6 +92,12 @@ def run(
         said = errors.read_text(encoding="utf-8", errors="replace")[-2_000:]
         raise ClientFailed(f"{' '.join(command[1:5])} … ended with {process.returncode}: {said or stdout[-2_000:]}")
     return Used(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, started, stdout)
+
+
+def cpu_of(pid: int) -> float:
+    """Return the seconds of CPU that a running process has used, user and system."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def plain_environ() -> dict[str, str]:

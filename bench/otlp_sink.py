@@ -1,10 +1,18 @@
-"""A receiver that takes every OTLP request at once and counts its spans: `python -m bench.otlp_sink SHAPE`."""
+"""A receiver that takes every OTLP request at once and counts its spans later: `python -m bench.otlp_sink SHAPE`.
+
+Requests are written to a file as they came, and read only when it is asked what arrived: on a machine of two cores,
+reading them meanwhile would take a part of what is measured.
+"""
 
 from __future__ import annotations
 
 import sys
+import tempfile
+import time
 import zlib
+from array import array
 from collections import Counter
+from contextlib import closing
 
 from bench.otlp import span_ids
 from bench.serving import CONTROL, Reply, Request, json_reply, serve
@@ -15,52 +23,75 @@ _PROTOBUF = b"application/x-protobuf"
 
 
 class Sink:
-    """Counts requests, bytes and spans, and how often each row of the project arrived."""
+    """Counts requests, bytes and spans, and notes when each row of the project arrived first."""
 
     def __init__(self, shape: Shape) -> None:
         self._shape = shape
+        self._cpu = time.process_time()
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - until close
+        self._taken: list[tuple[int, int, bool]] = []  # Unix ms, bytes, and whether they are compressed
         self._counts: Counter[str] = Counter()
-        self._seen: dict[bytes, bytearray] = {}  # by the first bytes of span ids, how often each row of that block came
+        self._arrived: dict[bytes, array[int]] = {}  # by the first bytes of span ids, Unix ms of each row of that block
+
+    def close(self) -> None:
+        """Remove the file."""
+        self._file.close()
 
     def answer(self, request: Request) -> Reply:
-        """Take a request in; it is looked at after it was answered."""
+        """Take a request in."""
         if request.path.startswith(CONTROL):
             return self._control(request.path.removeprefix(CONTROL))
         if request.method != "POST" or request.path != "/api/traces":
             return json_reply({"detail": "Not Found"}, 404)
-        return Reply(content_type=_PROTOBUF, afterwards=lambda: self._take(request))
-
-    def _take(self, request: Request) -> None:
+        self._file.write(request.body)
         zipped = request.headers.get("content-encoding") == "gzip"
-        plain = zlib.decompress(request.body, 31) if zipped else request.body
-        ids = list(span_ids(plain))
-        self._counts.update(requests=1, bytes=len(request.body), plain_bytes=len(plain), spans=len(ids))
-        for span_id in ids:
-            self._count(span_id)
+        self._taken.append((time.time_ns() // 1_000_000, len(request.body), zipped))
+        return Reply(content_type=_PROTOBUF)
 
-    def _count(self, span_id: bytes) -> None:
-        seen = self._seen.get(span_id[:_MARKER_BYTES])
-        if seen is None:
+    def _count_all(self) -> None:
+        """Read what was taken in since the last time."""
+        self._file.seek(0)
+        for moment_ms, size, zipped in self._taken:
+            body = self._file.read(size)
+            plain = zlib.decompress(body, 31) if zipped else body
+            ids = list(span_ids(plain))
+            self._counts.update(requests=1, bytes=size, plain_bytes=len(plain), spans=len(ids))
+            for span_id in ids:
+                self._count(span_id, moment_ms)
+        self._taken.clear()
+        self._file.seek(0)
+        self._file.truncate()
+
+    def _count(self, span_id: bytes, moment_ms: int) -> None:
+        arrived = self._arrived.get(span_id[:_MARKER_BYTES])
+        if arrived is None:
             if block_of(span_id[:_MARKER_BYTES].hex()) >= self._shape.blocks:
                 self._counts["strange"] += 1
                 return
-            seen = self._seen[span_id[:_MARKER_BYTES]] = bytearray(self._shape.block_rows)
+            arrived = self._arrived[span_id[:_MARKER_BYTES]] = array("q", bytes(8 * self._shape.block_rows))
         row = row_of(span_id[_MARKER_BYTES:].hex())
-        if row >= len(seen):
+        if row >= len(arrived):
             self._counts["strange"] += 1
-        elif seen[row]:
+        elif arrived[row]:
             self._counts["repeated"] += 1
         else:
-            seen[row] = 1
+            arrived[row] = moment_ms
             self._counts["unique"] += 1
 
     def _control(self, what: str) -> Reply:
-        told = {"counts": dict(self._counts)}
+        cpu = time.process_time() - self._cpu
+        self._count_all()
+        told = {"counts": dict(self._counts), "cpu": cpu}
+        if what == "arrivals":
+            blocks = {block_of(marker.hex()): list(moments) for marker, moments in self._arrived.items()}
+            told["arrivals"] = [blocks.get(block, [0] * self._shape.block_rows) for block in range(self._shape.blocks)]
         if what == "reset":
             self._counts.clear()
-            self._seen.clear()
+            self._arrived.clear()
+            self._cpu = time.process_time()
         return json_reply(told)
 
 
 if __name__ == "__main__":
-    serve(Sink(Shape.from_text(sys.argv[1])).answer)
+    with closing(Sink(Shape.from_text(sys.argv[1]))) as sink:
+        serve(sink.answer)

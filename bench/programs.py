@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,16 +57,20 @@ class Worker:
         start, end = iso(shape.first_ms if start_ms is None else start_ms), iso(end_ms or shape.end_ms)
         return ["backfill", "--from", start, "--to", end, "--json"]
 
+    def run(self, meanwhile: Callable[[int], None]) -> Used:
+        """Run `run`, until a function that gets its process id has returned."""
+        return run([*PYTHON, "sync_worker", "run"], folder=self.folder, environ=self.environ(), meanwhile=meanwhile)
+
     def once(self) -> Used:
         """Run `once`."""
         return run([*PYTHON, "sync_worker", "once", "--json"], folder=self.folder, environ=self.environ())
 
 
-def sdk_client(servers: Servers, folder: Path) -> Used:
-    """Run what one would write with the Langfuse and OpenTelemetry SDKs."""
+def script(module: str, servers: Servers, folder: Path, *words: str, on: set[int] | None = None) -> Used:
+    """Run a script that the worker is compared with, on all rows."""
     shape = servers.shape
-    command = [*PYTHON, "bench.sdk_client", servers.langfuse_url, servers.kelet_url, iso(shape.first_ms)]
-    return run([*command, iso(shape.end_ms)], folder=folder)
+    command = [*PYTHON, f"bench.{module}", servers.langfuse_url, servers.kelet_url, iso(shape.first_ms)]
+    return run([*command, iso(shape.end_ms), *words], folder=folder, on=on)
 
 
 def floor(servers: Servers, folder: Path) -> dict[str, float]:

@@ -69,6 +69,11 @@ def middle(values: Iterable[float]) -> float:
     return float(median(values))
 
 
+def spread(values: Sequence[float]) -> str:
+    """Return the median, with the least and the most."""
+    return f"{_cell(middle(values))} ({_cell(min(values))}–{_cell(max(values))})"
+
+
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"

@@ -1,6 +1,7 @@
 """What one would write without this project: the Langfuse SDK reads, the OpenTelemetry SDK sends.
 
-`python -m bench.sdk_client LANGFUSE_URL KELET_URL FROM TO`. It keeps no state, waits for no trace and handles no fault.
+`python -m bench.sdk_client LANGFUSE_URL KELET_URL FROM TO [THREADS]`. It keeps no state, waits for no trace and handles
+no fault. With threads, batches are made and sent in so many while pages are read.
 """
 
 from __future__ import annotations
@@ -8,7 +9,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from langfuse.api.client import LangfuseAPI
@@ -105,7 +108,7 @@ def _ns(moment: datetime) -> int:
     return int(moment.timestamp() * 1000) * 1_000_000
 
 
-def main(langfuse_url: str, kelet_url: str, start: str, end: str) -> None:
+def main(langfuse_url: str, kelet_url: str, start: str, end: str, threads: str = "0") -> None:
     """Send all observations of an interval of time."""
     api = LangfuseAPI(base_url=langfuse_url, username="pk-lf-bench", password="sk-lf-bench", timeout=60)  # noqa: S106
     exporter = OTLPSpanExporter(
@@ -114,19 +117,25 @@ def main(langfuse_url: str, kelet_url: str, start: str, end: str) -> None:
         compression=Compression.Gzip,
         timeout=60,
     )
-    batch: list[ReadableSpan] = []
-    for row in rows(api, datetime.fromisoformat(start), datetime.fromisoformat(end)):
-        batch.append(span_of(row))
-        if len(batch) == BATCH:
+    all_batches = batches(rows(api, datetime.fromisoformat(start), datetime.fromisoformat(end)))
+    if int(threads):
+        with ThreadPoolExecutor(int(threads)) as pool:
+            for sent in [pool.submit(_send, exporter, batch) for batch in all_batches]:
+                sent.result()
+    else:
+        for batch in all_batches:
             _send(exporter, batch)
-            batch = []
-    if batch:
-        _send(exporter, batch)
     exporter.shutdown()  # type: ignore[no-untyped-call]
 
 
-def _send(exporter: OTLPSpanExporter, batch: list[ReadableSpan]) -> None:
-    if exporter.export(batch) is not SpanExportResult.SUCCESS:
+def batches(found: Iterator[ObservationV2]) -> Iterator[list[ObservationV2]]:
+    """Yield the rows of one request after the other."""
+    while batch := list(islice(found, BATCH)):
+        yield batch
+
+
+def _send(exporter: OTLPSpanExporter, batch: list[ObservationV2]) -> None:
+    if exporter.export([span_of(row) for row in batch]) is not SpanExportResult.SUCCESS:
         raise SystemExit("a batch was not taken")
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from http.client import HTTPConnection
 from typing import Any
 
+from bench.flow import Flow
 from bench.machine import pinned, plain_environ, server_cores
 from bench.shape import Shape
 
@@ -22,6 +23,7 @@ class Told:
     langfuse: dict[str, int]
     kelet: dict[str, int]
     first: float | None  # when the first request came, on the clock that all processes share
+    cpu: float = 0.0  # seconds that both servers took
 
     @property
     def spans(self) -> int:
@@ -55,22 +57,28 @@ class Servers:
     def told(self) -> Told:
         """Return what was counted, and count anew."""
         langfuse, kelet = (_ask(port, "reset") for port in self._ports)
-        return Told(langfuse["counts"], kelet["counts"], langfuse["first"])
+        return Told(langfuse["counts"], kelet["counts"], langfuse["first"], langfuse["cpu"] + kelet["cpu"])
+
+    def arrivals(self) -> list[int]:
+        """Return when each row arrived first, in Unix milliseconds, or 0: block by block."""
+        return [moment for block in _ask(self._ports[1], "arrivals")["arrivals"] for moment in block]
 
 
 @contextmanager
-def servers(shape: Shape) -> Iterator[Servers]:
-    """Run both servers on the cores that are theirs."""
+def servers(shape: Shape, flow: Flow | None = None) -> Iterator[Servers]:
+    """Run both servers on the cores that are theirs; a flow comes into a Langfuse that has nothing else."""
     with ExitStack() as stack, pinned(server_cores()):
-        ports = [stack.enter_context(_process(module, shape)) for module in ("langfuse_server", "otlp_sink")]
+        project = shape.as_text() if flow is None else flow.as_text()
+        programs = (("langfuse_server", project), ("otlp_sink", shape.as_text()))
+        ports = [stack.enter_context(_process(module, words)) for module, words in programs]
         with ExitStack() as free:
             free.enter_context(pinned(server_cores()))
             yield Servers(shape, *ports)
 
 
 @contextmanager
-def _process(module: str, shape: Shape) -> Iterator[int]:
-    command = [sys.executable, "-P", "-m", f"bench.{module}", shape.as_text()]
+def _process(module: str, words: str) -> Iterator[int]:
+    command = [sys.executable, "-P", "-m", f"bench.{module}", words]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=plain_environ())
     assert process.stdin is not None
     assert process.stdout is not None
@@ -83,7 +91,7 @@ def _process(module: str, shape: Shape) -> Iterator[int]:
 
 
 def _ask(port: int, what: str) -> Any:
-    connection = HTTPConnection("127.0.0.1", port, timeout=60)
+    connection = HTTPConnection("127.0.0.1", port, timeout=600)
     try:
         connection.request("GET", f"/bench/{what}")
         return json.loads(connection.getresponse().read())

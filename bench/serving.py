@@ -47,7 +47,6 @@ class Reply:
     status: int = 200
     content_type: bytes = b"application/json; charset=utf-8"
     zipped: bool = False
-    afterwards: Callable[[], None] | None = None  # done once the answer is on its way
 
     def as_bytes(self) -> bytes:
         """Return the head of the answer."""
@@ -100,8 +99,6 @@ class _Connection(asyncio.Protocol):
         self._head = None
         reply = self._handler(request)
         self._transport.writelines([reply.as_bytes(), reply.body])
-        if reply.afterwards is not None:
-            asyncio.get_running_loop().call_soon(reply.afterwards)
         return True
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zlib
 from array import array
 from bisect import bisect_right
 from collections import OrderedDict
@@ -12,6 +11,8 @@ from itertools import accumulate
 
 from bench.shape import MARKER, MOMENT, Shape, block_of, marker_of
 from bench.template import Row, block_rows, offset_ms
+from sync_worker.langfuse.v2 import FULL
+from sync_worker.otlp.compression import compress
 
 #: Which keys of a row a group of fields brings, but for those of `core`, which is always there.
 _GROUPS = {
@@ -27,8 +28,14 @@ _GROUPS = {
 }
 
 _MOST_KEPT = 96 * 1024 * 1024  # bytes of compressed pages kept for the next round
-_GZIP_LEVEL = 1
 _NEVER = -(2**60)
+
+
+def fields_of(rows: Sequence[Row], fields: str) -> list[Row]:
+    """Return rows with the keys that these groups of fields bring."""
+    groups = set(fields.split(","))
+    hidden = {key for group, keys in _GROUPS.items() if group not in groups for key in keys.split()}
+    return [{key: value for key, value in row.items() if key not in hidden} for row in rows]
 
 
 class Blob:
@@ -49,6 +56,7 @@ class Store:
 
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
+        self.rows = shape.rows
         rows = block_rows(shape)
         self._full = rows
         self._blobs: dict[str, Blob] = {}
@@ -61,6 +69,7 @@ class Store:
         self._moment = MOMENT[shape.period_ms].encode()
         self._kept: OrderedDict[tuple[object, ...], bytes] = OrderedDict()
         self._kept_bytes = 0
+        self._blob(FULL)  # what takes seconds is done before anything is measured
 
     def position(self, moment_ms: int) -> int:
         """Return how many rows start at or after a time."""
@@ -71,6 +80,11 @@ class Store:
             return 0
         block, offset = divmod(moment_ms - shape.first_ms, shape.period_ms)
         return (shape.blocks - 1 - block) * shape.block_rows + bisect_right(self._ages, -offset)
+
+    def listed(self, start: int, end: int, most: int) -> Sequence[int]:
+        """Return the positions `[start, end)`, of which only so many count."""
+        del most
+        return range(start, max(start, end))
 
     def ended_since(self, since_ms: int, start: int, end: int) -> Iterator[int]:
         """Yield the positions in `[start, end)` of rows that ended at or after a time."""
@@ -116,8 +130,7 @@ class Store:
         plain = b'{"data":[%b],"meta":%b}' % (b"".join(parts)[:-1], meta)
         if not zipped:
             return plain
-        packer = zlib.compressobj(_GZIP_LEVEL, wbits=31)
-        content = packer.compress(plain) + packer.flush()
+        content = compress(plain)
         if key is not None:
             self._keep(key, content)
         return content
@@ -125,10 +138,7 @@ class Store:
     def _blob(self, fields: str) -> Blob:
         blob = self._blobs.get(fields)
         if blob is None:
-            groups = set(fields.split(","))
-            hidden = {key for group, keys in _GROUPS.items() if group not in groups for key in keys.split()}
-            rows = [{key: value for key, value in row.items() if key not in hidden} for row in self._full]
-            blob = self._blobs[fields] = Blob(rows)
+            blob = self._blobs[fields] = Blob(fields_of(self._full, fields))
         return blob
 
     def _keep(self, key: tuple[object, ...], content: bytes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,15 @@ from typing import Any
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from bench.flow import Flow
+from bench.flow_store import FlowStore
+from bench.freshness import Wait, trace_waits
 from bench.langfuse_server import Langfuse
 from bench.otlp_sink import Sink
 from bench.serving import Request
 from bench.shape import DAY_MS, HOUR_MS, Shape, iso, recent, unix_ms
 from bench.speed import speed
+from bench.store import Store
 from sync_worker.langfuse.v2 import CONTEXT, FULL, METADATA_ONLY
 
 SHAPE = Shape(blocks=3, block_rows=200, period_ms=HOUR_MS, first_ms=unix_ms("2026-03-01T22:00:00.000Z"))
@@ -23,7 +28,7 @@ SHAPE = Shape(blocks=3, block_rows=200, period_ms=HOUR_MS, first_ms=unix_ms("202
 
 @pytest.fixture(scope="module")
 def langfuse() -> Langfuse:
-    return Langfuse(SHAPE)
+    return Langfuse(Store(SHAPE))
 
 
 def listed(langfuse: Langfuse, fields: str = FULL, **asked: str) -> list[dict[str, Any]]:
@@ -92,12 +97,12 @@ def test_sink_tells_lost_repeated_and_strange_spans(langfuse: Langfuse) -> None:
     spans = request.resource_spans.add().scope_spans.add().spans
     for observation_id in [*ids[:-2], ids[0], "00" * 8]:
         spans.add(trace_id=b"\x07" * 16, span_id=bytes.fromhex(observation_id), name="x" * 300)
-    sink = Sink(SHAPE)
     headers = {"content-encoding": "gzip"}
-    reply = sink.answer(Request("POST", "/api/traces", headers, gzip.compress(request.SerializeToString())))
-    assert reply.afterwards is not None
-    reply.afterwards()
-    counts = json.loads(sink.answer(Request("GET", "/bench/told", {}, b"")).body)["counts"]
+    with closing(Sink(SHAPE)) as sink:
+        sink.answer(Request("POST", "/api/traces", headers, gzip.compress(request.SerializeToString())))
+        told = json.loads(sink.answer(Request("GET", "/bench/arrivals", {}, b"")).body)
+    assert sum(moment > 0 for block in told["arrivals"] for moment in block) == SHAPE.rows - 2
+    counts = told["counts"]
     wanted = {"requests": 1, "spans": SHAPE.rows, "unique": SHAPE.rows - 2, "repeated": 1, "strange": 1}
     assert {name: counts[name] for name in wanted} == wanted
 
@@ -105,8 +110,42 @@ def test_sink_tells_lost_repeated_and_strange_spans(langfuse: Langfuse) -> None:
 def test_every_program_does_the_whole_work(tmp_path: Path) -> None:
     """The benchmark would not run, or compare programs that do not bring over the same rows."""
     report = speed(recent(240), tmp_path, rounds=1)
-    assert [row[0] for row in report.rows] == ["backfill", "once", "SDK client", "bare work"]
-    assert "SDK client" in report.as_text()
+    assert [row[0] for row in report.rows] == [
+        "backfill", "once", "SDK script", "SDK script, 4 threads", "tuned script", "bare work",
+    ]  # fmt: skip
+    assert "SDK script" in report.as_text()
     report.write(tmp_path / "report.json")
     told = json.loads((tmp_path / "report.json").read_text())
     assert told["details"]["backfill"]["counts"]["kelet"]["unique"] == 240
+
+
+class TestFlow:
+    FLOW = Flow(rate=30, seconds=10, first_ms=unix_ms("2026-03-01T22:59:50.000Z"))
+
+    def test_observations_come_when_they_have_ended(self) -> None:
+        """A trace would be whole from its start on, and its freshness would be nothing that happens."""
+        now = self.FLOW.first_ms
+        langfuse = Langfuse(FlowStore(self.FLOW, lambda: now))
+        assert listed(langfuse) == []
+        seen: dict[str, str] = {}
+        for now in range(self.FLOW.first_ms, self.FLOW.first_ms + 330_000, 15_000):
+            seen |= {row["id"]: row["updatedAt"] for row in listed(langfuse) if row["id"] not in seen}
+            assert max(seen.values(), default="") <= iso(now)
+        rows = listed(langfuse)
+        assert len(seen) == len(rows) == len(self.FLOW.all)
+        assert {row["id"] for row in rows if row["parentObservationId"]} | {
+            self.FLOW.id_of(one.number) for one in self.FLOW.all if one.parent is None
+        } == set(seen)
+        late = [one for one in self.FLOW.all if one.is_late]
+        assert 0.01 < len(late) / len(rows) < 0.06
+        on_time = {one.trace: one for one in sorted(self.FLOW.all, key=lambda one: one.written_ms) if not one.is_late}
+        assert all(last.parent is None for last in on_time.values())
+
+    def test_a_wait_is_told_apart(self) -> None:
+        """What SYNC_SETTLE and the interval cost would pass as work, or the other way round."""
+        (trace, *_) = {one.trace: one for one in self.FLOW.all if not one.is_late}
+        comes = [one for one in self.FLOW.all if one.trace == trace]
+        end = max(one.written_ms for one in comes if not one.is_late)
+        arrived = [end + 52_500 if one.trace == trace else 0 for one in self.FLOW.all]
+        (wait,) = trace_waits(comes, arrived, [end - 10_000, end + 50_000, end + 110_000])
+        assert wait == Wait(whole=52.5, quiet=30, interval=20, work=2.5)

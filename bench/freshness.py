@@ -1,0 +1,167 @@
+"""How long after its end a trace is acknowledged at Kelet while `run` syncs a steady flow, and what idling costs.
+
+A trace has ended when its last observation, but for late ones, is listed. From then on it waits for its quiet period,
+then for the next cycle, and the rest is work: of that cycle, and of later ones where a trace is sent by one of these.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from bisect import bisect_left
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import quantiles
+from typing import Any
+
+from bench.flow import Comes, Flow
+from bench.machine import ClientFailed, cores, cpu_of
+from bench.programs import Worker, live
+from bench.report import Report, middle
+from bench.servers import Servers, servers
+from bench.shape import HOUR_MS, iso, recent
+
+_QUIET_MS = 30_000  # the default of SYNC_SETTLE
+_GOAL_WORK = (1.0, 3.0)  # seconds: median, 99th percentile
+_GOAL_IDLE = 0.3  # % of a core
+_LEAD_MS = 12_000  # until the flow begins: the servers and the worker are up by then
+_DRAIN = 450.0  # seconds that the last traces and late observations have to arrive
+_IDLE_ROWS = 6_000
+_BETWEEN = 30.0  # seconds that a worker is watched between two cycles
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """What the time from a trace's end to its acknowledgement consists of, in seconds."""
+
+    whole: float
+    quiet: float
+    interval: float
+    work: float
+
+
+def freshness(rate: float, minutes: float, interval: float, folder: Path) -> Report:
+    """Run `run` on a flow in real time, then on a project into which nothing comes.
+
+    Raises ClientFailed when an observation is lost or sent twice.
+    """
+    report = Report("freshness",
+                    {"observations a second": rate, "minutes": minutes, "SYNC_INTERVAL": f"{interval:g}s",
+                     "SYNC_SETTLE": f"{_QUIET_MS // 1000}s", "cores": len(cores())},
+                    ("seconds", "count", "median", "99th percentile", "most"))  # fmt: skip
+    flow = Flow(rate, minutes * 60, time.time_ns() // 1_000_000 + _LEAD_MS)
+    shape = flow.shape
+    room = _room(folder, "flow")
+    with servers(shape, flow) as both:
+        settings = {"SYNC_INTERVAL": f"{interval:g}s", "SYNC_START": iso(flow.first_ms - _LEAD_MS)}
+        used = Worker(both, room, settings).run(lambda _: _await_all(both, flow))
+        arrived = both.arrivals()
+        told = both.told()
+    missing = [one for one in flow.all if not arrived[one.number]]
+    if told.kelet["unique"] + len(missing) != len(flow.all) or told.spans != told.kelet["unique"]:
+        raise ClientFailed(f"observations were sent twice, or others than there were: {told.kelet} of {len(flow.all)}")
+    lost = sum(not one.is_late for one in missing)
+    if lost:
+        raise ClientFailed(f"{lost} of {len(flow.all)} observations did not arrive, though they were not late")
+    waits = trace_waits(flow.all, arrived, _cycles(room / "state.db"))
+    for name in ("whole", "quiet", "interval", "work"):
+        words = {"whole": "a trace's end to its acknowledgement", "quiet": "of it: quiet period (SYNC_SETTLE)",
+                 "interval": "of it: until the next cycle (SYNC_INTERVAL)", "work": "of it: work"}  # fmt: skip
+        _add(report, words[name], [getattr(wait, name) for wait in waits])
+    late = [one for one in flow.all if one.is_late and arrived[one.number]]
+    _add(report, "a late observation's appearance to its acknowledgement",
+         [(arrived[one.number] - one.written_ms) / 1_000 for one in late])  # fmt: skip
+    work = [wait.work for wait in waits]
+    report.at_most("work, median in seconds", middle(work), _GOAL_WORK[0])
+    report.at_most("work, 99th percentile in seconds", _percentile(work), _GOAL_WORK[1])
+    idle = _idle(folder)
+    report.at_most("idle, % of a core", idle["cycles"] + idle["between cycles"], _GOAL_IDLE)
+    report.details = {
+        "late observations that had not arrived": len(missing),
+        "CPU ms an observation": used.cpu / told.spans * 1_000,
+        "share of a core": used.cpu / used.seconds,
+        "servers' share of the machine": told.cpu / used.seconds / len(cores()),
+        "idle, % of a core": idle,
+        "langfuse": told.langfuse,
+        "kelet": told.kelet,
+    }
+    report.setting |= {"CPU ms an observation": report.details["CPU ms an observation"],
+                       "of a core": used.cpu / used.seconds,
+                       "servers' share of the machine": report.details["servers' share of the machine"]}  # fmt: skip
+    return report
+
+
+def trace_waits(comes: Sequence[Comes], arrived: Sequence[int], cycles_ms: Sequence[int]) -> list[Wait]:
+    """Return the waits of all traces, late observations left out.
+
+    `arrived` has the Unix milliseconds at which each observation arrived, `cycles_ms` those at which cycles began.
+    """
+    ended: dict[int, int] = {}
+    acknowledged: dict[int, int] = {}
+    for one in comes:
+        if not one.is_late:
+            ended[one.trace] = max(ended.get(one.trace, 0), one.written_ms)
+            acknowledged[one.trace] = max(acknowledged.get(one.trace, 0), arrived[one.number])
+    waits = []
+    for trace, end in ended.items():
+        got = acknowledged[trace]
+        ready = min(end + _QUIET_MS, got)
+        at = bisect_left(cycles_ms, ready)
+        cycle = min(cycles_ms[at], got) if at < len(cycles_ms) else got
+        waits.append(Wait((got - end) / 1_000, (ready - end) / 1_000, (cycle - ready) / 1_000, (got - cycle) / 1_000))
+    return waits
+
+
+def _await_all(both: Servers, flow: Flow) -> None:
+    """Wait until the flow has ended and has arrived, or for long enough."""
+    last = max(one.written_ms for one in flow.all if not one.is_late) / 1_000
+    time.sleep(max(0.0, last + 2 * _QUIET_MS / 1_000 - time.time()))
+    while time.time() < last + _DRAIN and not all(both.arrivals()[: len(flow.all)]):
+        time.sleep(20)
+
+
+def _cycles(state: Path) -> list[int]:
+    """Return when the cycles of `run` began, in Unix milliseconds."""
+    with closing(sqlite3.connect(state)) as file:
+        return sorted(moment for (moment,) in file.execute("SELECT started_ms FROM runs WHERE command = 'run'"))
+
+
+def _idle(folder: Path) -> dict[str, float]:
+    """Return what `run` takes of a core when nothing is new, in %: an hour's cycles, and the time between them."""
+    with servers(recent(_IDLE_ROWS, block_rows=_IDLE_ROWS // 3, period_ms=HOUR_MS)) as both:
+        worker = Worker(both, _room(folder, "idle"), {"SYNC_INTERVAL": "1h"})
+        worker.once()
+        watched: dict[str, float] = {}
+        worker.run(partial(_watch, watched, worker.state))
+        cycles = live(worker, [minute * 60.0 for minute in range(1, 61)])
+        if any(cycle["code"] or cycle["spans_sent"] for cycle in cycles):
+            raise ClientFailed("an idle cycle failed or sent something")
+    return {"cycles": sum(cycle["cpu"] for cycle in cycles) / 3_600 * 100, "between cycles": watched["share"] * 100}
+
+
+def _watch(watched: dict[str, float], state: Path, pid: int) -> None:
+    """Note which share of a core a worker takes after its first cycle."""
+    while not _cycles(state):
+        time.sleep(1)
+    before, began = cpu_of(pid), time.monotonic()
+    time.sleep(_BETWEEN)
+    watched["share"] = (cpu_of(pid) - before) / (time.monotonic() - began)
+
+
+def _add(report: Report, name: str, seconds: Sequence[float]) -> None:
+    row: tuple[Any, ...] = (name, len(seconds))
+    report.rows.append((*row, middle(seconds), _percentile(seconds), max(seconds)) if seconds else (*row, "", "", ""))
+
+
+def _percentile(values: Sequence[float]) -> float:
+    """Return the 99th percentile."""
+    return quantiles(values, n=100)[-1] if len(values) > 1 else values[0]
+
+
+def _room(folder: Path, name: str) -> Path:
+    room = folder / name
+    room.mkdir()
+    return room
