@@ -194,7 +194,12 @@ def _add_pause(subparsers: _Subparsers) -> None:
             parser.add_argument(
                 "--for", dest="duration", metavar="DURATION", help="so long (2h)", otherwise="until `resume`"
             )
-            parser.add_argument("--reason", metavar="TEXT", help="shown by `status` and in the log", otherwise="none")
+            parser.add_argument(
+                "--reason",
+                metavar="TEXT",
+                help="shown by `status` and in the log; at most 500 characters",
+                otherwise="none",
+            )
         _add_common_options(parser)
         _runs(parser, "pause", f"run_{verb}")
         parser.set_defaults(verb=verb)
