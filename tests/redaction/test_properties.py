@@ -155,16 +155,20 @@ HOSTILE = (
 @pytest.mark.parametrize("piece", HOSTILE)
 def test_anything_takes_linear_time(piece: str) -> None:
     """A stranger's text would stop the worker for minutes: four times the text must not take sixteen times as long."""
-    took = []
-    for size in (LARGE // 4, LARGE):
-        text = (piece * (size // len(piece.encode()) + 1))[:size]
-        began = time.process_time()
-        try:
-            R.text(text)
-        except RedactionFailed:
-            return  # too many candidates: nothing of it is sent
-        took.append(time.process_time() - began)
-    assert took[1] < 0.2 or took[1] < 10 * took[0]
+    took: list[list[float]] = [[], []]
+    for _ in range(3):  # a collection of garbage may fall into any of them
+        for size, times in zip((LARGE // 4, LARGE), took, strict=True):
+            text = (piece * (size // len(piece.encode()) + 1))[:size]
+            began = time.process_time()
+            try:
+                R.text(text)
+            except RedactionFailed:
+                return  # too many candidates: nothing of it is sent
+            times.append(time.process_time() - began)
+        small, large = min(took[0]), min(took[1])
+        if large < 0.2 or large < 10 * small:
+            return
+    pytest.fail(f"{small:.3f} s of CPU became {large:.3f} s with four times the text")
 
 
 def test_a_million_bytes() -> None:
