@@ -6,7 +6,6 @@ import os
 import shutil
 import sqlite3
 import stat
-import time
 from pathlib import Path
 
 import pytest
@@ -20,20 +19,13 @@ from sync_worker.ledger.steps import steps
 from tests.support import faults
 from tests.support.rows import Row, trace
 from tests.sync.conftest import MakeWorld
-from tests.sync.world import World, identities
+from tests.sync.world import identities
 
 LONG_AGO = {"SYNC_START": "2026-11-20T00:00:00Z"}
 
 
 def _rows(traces: int = 30) -> list[Row]:
     return [row for number in range(traces) for row in trace(3, start=float(number), seconds=5.0)]
-
-
-def _until(made: World, spans: int) -> None:
-    deadline = time.monotonic() + 60
-    while len(made.kelet.spans) < spans:
-        assert time.monotonic() < deadline, "nothing arrived"
-        time.sleep(0.01)
 
 
 def _beside(file: Path) -> set[str]:
@@ -49,11 +41,11 @@ def test_copy_beside_a_worker_and_restored(make_world: MakeWorld) -> None:
     copy = made.folder / "backups" / "state.backup.db"
     copy.parent.mkdir()
     with made.start("run") as worker:
-        _until(made, 16)
+        made.await_spans(16)
         code, result = made.program_json("state", "backup", str(copy))
         assert code == 0
         made.kelet.script = None
-        _until(made, len(rows))
+        made.await_spans(len(rows))
         worker.terminate()
         assert worker.wait(timeout=60) == 0
     assert (result["backup"], result["size_bytes"]) == (str(copy), copy.stat().st_size)

@@ -10,7 +10,7 @@ from sync_worker.errors import ExitCode
 from tests.support import faults
 from tests.support.rows import Row, trace
 from tests.sync.conftest import MakeWorld
-from tests.sync.world import World, identities
+from tests.sync.world import identities
 
 LONG_AGO = {"SYNC_START": "2026-11-20T00:00:00Z"}
 
@@ -24,25 +24,13 @@ def _files(folder: Path) -> dict[str, str]:
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir() if file.is_file()}
 
 
-def _configure(made: World) -> None:
-    """Write settings of one source with a route."""
-    for name in ("LANGFUSE_BASE_URL", "LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY"):
-        made.environ.pop(name, None)
-    server = made.langfuse
-    (made.folder / "sync.toml").write_text(
-        f'[[sources]]\nname = "one"\nlangfuse_base_url = "{server.url}"\nkelet_project = "main"\n'
-        f'langfuse_public_key = "{server.public_key}"\nlangfuse_secret_key = "{server.secret_key}"\n'
-        '[[sources.routes]]\nproject = "shop"\nenvironment = "shop"\n'
-    )
-
-
 def test_it_says_what_once_then_does(make_world: MakeWorld) -> None:
     """It converts or selects in a way of its own, sends a span, makes a state file, or counts what is not sent."""
     rows = [*_rows(20), *_rows(4, environment="shop"), *_rows(3, environment="langfuse-judge")]
     for row in rows[::4]:
         row["input"] = "write to alice@example.com and bob@example.com"
     made = make_world(rows, **LONG_AGO, SYNC_REDACT="email", SYNC_SCORES="true")
-    _configure(made)
+    made.configure_route()
     before = _files(made.folder)
     code, result = made.program_json("once", "--dry-run")
     assert code == result["exit_code"] == 0

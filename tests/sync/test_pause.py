@@ -9,32 +9,13 @@ from sync_worker.errors import ExitCode
 from tests.support import faults
 from tests.support.rows import Row, trace
 from tests.sync.conftest import MakeWorld
-from tests.sync.world import World, identities
+from tests.sync.world import identities
 
 LONG_AGO = {"SYNC_START": "2026-11-20T00:00:00Z"}
 
 
 def _rows(traces: int = 30, **changes: str) -> list[Row]:
     return [row for number in range(traces) for row in trace(3, start=float(number), seconds=5.0, **changes)]
-
-
-def _until(made: World, spans: int) -> None:
-    deadline = time.monotonic() + 60
-    while len(made.kelet.spans) < spans:
-        assert time.monotonic() < deadline, "nothing arrived"
-        time.sleep(0.01)
-
-
-def _configure(made: World) -> None:
-    """Write settings of one source with a route."""
-    for name in ("LANGFUSE_BASE_URL", "LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY"):
-        made.environ.pop(name, None)
-    server = made.langfuse
-    (made.folder / "sync.toml").write_text(
-        f'[[sources]]\nname = "one"\nlangfuse_base_url = "{server.url}"\nkelet_project = "main"\n'
-        f'langfuse_public_key = "{server.public_key}"\nlangfuse_secret_key = "{server.secret_key}"\n'
-        '[[sources.routes]]\nproject = "shop"\nenvironment = "shop"\n'
-    )
 
 
 def test_a_paused_source_asks_and_sends_nothing(make_world: MakeWorld) -> None:
@@ -75,7 +56,7 @@ def test_a_running_worker_obeys_between_two_requests(make_world: MakeWorld) -> N
     made = make_world(rows, **LONG_AGO, SYNC_MAX_BATCH_SPANS="8", SYNC_INTERVAL="100ms")
     made.kelet.script = faults.always(faults.slow(0.05))
     with made.start("run") as worker:
-        _until(made, 8)
+        made.await_spans(8)
         assert made.program("pause", "default")[0] == 0
         requests = len(made.kelet.requests)
         time.sleep(1.0)  # ten cycles
@@ -84,7 +65,7 @@ def test_a_running_worker_obeys_between_two_requests(make_world: MakeWorld) -> N
         assert len(made.kelet.requests) <= requests + 4
         made.kelet.script = None
         assert made.program("resume", "default")[0] == 0
-        _until(made, len(rows))
+        made.await_spans(len(rows))
         while made.program_json("status")[1]["last_run"]["exit_code"] == ExitCode.PAUSED:
             assert worker.poll() is None
         worker.terminate()
@@ -112,7 +93,7 @@ def test_a_paused_project_waits_and_others_go_on(make_world: MakeWorld) -> None:
     """Another project is held back too, the traces of the paused one are lost, read in every cycle, or go elsewhere."""
     shop, main = _rows(5, environment="shop"), _rows(5)
     made = make_world([*shop, *main], **LONG_AGO)
-    _configure(made)
+    made.configure_route()
     assert made.program("pause", "--project", "shop", "--reason", "it is being moved")[0] == 0
     code, result = made.program_json("once")
     assert (code, result["sources"][0]["traces_pending"]) == (ExitCode.PAUSED, 5)
@@ -155,7 +136,7 @@ def test_a_backfill_obeys_too(make_world: MakeWorld) -> None:
     made.kelet.script = faults.held(gate, after=lambda: len(made.kelet.spans) >= 16)
     command = ("backfill", "--from", "2026-11-20T00:00:00Z", "--to", "2026-11-21T00:00:00Z")
     with made.start(*command) as backfill:
-        _until(made, 16)
+        made.await_spans(16)
         assert made.program("pause", "default")[0] == 0
         gate.set()
         assert backfill.wait(timeout=60) == ExitCode.PAUSED

@@ -28,13 +28,6 @@ def _rows(traces: int = 30) -> list[Row]:
     return [row for number in range(traces) for row in trace(3, start=float(number), seconds=5.0)]
 
 
-def _until(made: World, spans: int) -> None:
-    deadline = time.monotonic() + 60
-    while len(made.kelet.spans) < spans:
-        assert time.monotonic() < deadline, "nothing arrived"
-        time.sleep(0.01)
-
-
 def _until_asked(made: World) -> None:
     deadline = time.monotonic() + 60
     while not made.kelet.requests:
@@ -126,7 +119,7 @@ def test_signal_finishes_what_is_in_flight(make_world: MakeWorld, number: int, c
     gate = threading.Event()
     made.kelet.script = faults.held(gate, after=lambda: len(made.kelet.spans) >= 8)
     with made.start("once") as process:
-        _until(made, 8)
+        made.await_spans(8)
         process.send_signal(number)
         gate.set()
         _, err = process.communicate(timeout=60)
@@ -162,13 +155,13 @@ def test_run_syncs_what_comes_and_stops_with_0(make_world: MakeWorld) -> None:
     made = make_world(first, **LONG_AGO, SYNC_INTERVAL="200ms", SYNC_SETTLE="100ms")
     made.kelet.script = faults.in_turn(faults.status(503), faults.drop())
     with made.start("run") as process:
-        _until(made, 20)
+        made.await_spans(20)
         later = trace(1, start=iso_now(), seconds=0.0)
         for row in later:
             row["endTime"] = row["updatedAt"] = row["startTime"]
         made.langfuse.script = faults.in_turn(faults.status(500))
         made.langfuse.rows.extend(later)
-        _until(made, 22)
+        made.await_spans(22)
         process.terminate()
         _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
@@ -252,7 +245,7 @@ def test_backfill_goes_on_where_it_stopped(make_world: MakeWorld) -> None:
     made.kelet.script = faults.held(gate, after=lambda: len(made.kelet.spans) >= 64)
     command = ("backfill", "--from", "2026-11-19T00:00:00Z", "--to", "2026-11-21T00:00:00Z")
     with made.start(*command) as process:
-        _until(made, 64)
+        made.await_spans(64)
         process.terminate()
         gate.set()
         process.communicate(timeout=60)
@@ -391,7 +384,7 @@ def test_run_beside_a_backfill_to_now(make_world: MakeWorld) -> None:
     made.kelet.script = faults.always(faults.slow(0.05))
     killed = made.start("backfill", "--from", "1h", "--to", "now")
     with made.start("run") as run:
-        _until(made, 60)
+        made.await_spans(60)
         killed.kill()
         killed.communicate()
         made.langfuse.rows.extend(trace(2, start=datetime.now(UTC) - timedelta(seconds=20), seconds=5.0))

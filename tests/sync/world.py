@@ -62,6 +62,24 @@ class World:
         """Where the state file is."""
         return Path(self.environ["SYNC_STATE_PATH"])
 
+    def await_spans(self, spans: int) -> None:
+        """Wait until so many spans have arrived."""
+        deadline = time.monotonic() + 60
+        while len(self.kelet.spans) < spans:
+            assert time.monotonic() < deadline, "nothing arrived"
+            time.sleep(0.01)
+
+    def configure_route(self) -> None:
+        """Write settings of one source, `one`, which routes the environment `shop` to `shop`, the rest to `main`."""
+        for name in ("LANGFUSE_BASE_URL", "LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY"):
+            self.environ.pop(name, None)
+        server = self.langfuse
+        (self.folder / "sync.toml").write_text(
+            f'[[sources]]\nname = "one"\nlangfuse_base_url = "{server.url}"\nkelet_project = "main"\n'
+            f'langfuse_public_key = "{server.public_key}"\nlangfuse_secret_key = "{server.secret_key}"\n'
+            '[[sources.routes]]\nproject = "shop"\nenvironment = "shop"\n'
+        )
+
     def once(self, patience: float | None = 60.0) -> tuple[SourceReport, int]:
         """Do one live cycle in this process, by the virtual clock; without `patience`, as `run` does."""
         return self._run(lambda engine, source: engine.live(source), patience, LIVE)
