@@ -83,8 +83,8 @@ def main(url: str, interval: str) -> None:
     started, cpu = time.perf_counter(), time.process_time()
     sent = [len(request) for request in requests(pages, options)]
     took, cpu_took = time.perf_counter() - started, time.process_time() - cpu
-    told = {"spans": spans, "seconds": took, "cpu": cpu_took, "requests": len(sent), "bytes": sum(sent)}
-    print(json.dumps(told))
+    reported = {"spans": spans, "seconds": took, "cpu": cpu_took, "requests": len(sent), "bytes": sum(sent)}
+    print(json.dumps(reported))
 
 
 if __name__ == "__main__":

@@ -59,10 +59,12 @@ def freshness(rate: float, minutes: float, interval: float, folder: Path) -> Rep
         settings = {"SYNC_INTERVAL": f"{interval:g}s", "SYNC_START": iso(flow.first_ms - _LEAD_MS)}
         used = Worker(both, room, settings).run(lambda _: _await_all(both, flow))
         arrived = both.arrivals()
-        told = both.told()
+        reported = both.reported()
     missing = [one for one in flow.all if not arrived[one.number]]
-    if told.kelet["unique"] + len(missing) != len(flow.all) or told.spans != told.kelet["unique"]:
-        raise ClientFailed(f"observations were sent twice, or others than there were: {told.kelet} of {len(flow.all)}")
+    if reported.kelet["unique"] + len(missing) != len(flow.all) or reported.spans != reported.kelet["unique"]:
+        raise ClientFailed(
+            f"observations were sent twice, or others than there were: {reported.kelet} of {len(flow.all)}"
+        )
     lost = sum(not one.is_late for one in missing)
     if lost:
         raise ClientFailed(f"{lost} of {len(flow.all)} observations did not arrive, though they were not late")
@@ -81,12 +83,12 @@ def freshness(rate: float, minutes: float, interval: float, folder: Path) -> Rep
     report.at_most("idle, % of a core", idle["cycles"] + idle["between cycles"], _GOAL_IDLE)
     report.details = {
         "late observations that had not arrived": len(missing),
-        "CPU ms an observation": used.cpu / told.spans * 1_000,
+        "CPU ms an observation": used.cpu / reported.spans * 1_000,
         "share of a core": used.cpu / used.seconds,
-        "servers' share of the machine": told.cpu / used.seconds / len(cores()),
+        "servers' share of the machine": reported.cpu / used.seconds / len(cores()),
         "idle, % of a core": idle,
-        "langfuse": told.langfuse,
-        "kelet": told.kelet,
+        "langfuse": reported.langfuse,
+        "kelet": reported.kelet,
     }
     report.setting |= {"CPU ms an observation": report.details["CPU ms an observation"],
                        "of a core": used.cpu / used.seconds,

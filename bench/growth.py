@@ -9,7 +9,7 @@ from pathlib import Path
 from bench.machine import ClientFailed
 from bench.programs import Worker, live
 from bench.report import Report
-from bench.servers import Servers, Told, servers
+from bench.servers import Reported, Servers, servers
 from bench.shape import HOUR_MS, Shape, recent
 
 _TIMES = 10
@@ -63,9 +63,9 @@ def _ledger(times: int, scale: float, room: Path) -> Cost:
         worker.backfill(shape.first_ms, here)
         _arrived(both, before * block_rows)
         used = worker.backfill(here, shape.end_ms)
-        told = _arrived(both, _MORE_HOURS * block_rows)
-    first = None if told.first is None else told.first - used.started
-    return Cost(before * block_rows, _each(used.cpu, _MORE_HOURS * block_rows), told.listings, first)
+        reported = _arrived(both, _MORE_HOURS * block_rows)
+    first = None if reported.first is None else reported.first - used.started
+    return Cost(before * block_rows, _each(used.cpu, _MORE_HOURS * block_rows), reported.listings, first)
 
 
 def _look_back(times: int, scale: float, room: Path) -> Cost:
@@ -76,11 +76,11 @@ def _look_back(times: int, scale: float, room: Path) -> Cost:
         worker.once()
         _arrived(both, shape.rows)
         (cycle,) = live(worker, [_LATER])
-        told = _arrived(both, 0)
+        reported = _arrived(both, 0)
         listed = int(cycle["observations_read"])
         if cycle["code"] or listed < shape.rows:
             raise ClientFailed(f"the look at late rows listed {listed} of {shape.rows}")
-    return Cost(listed, _each(cycle["cpu"], listed), told.listings)
+    return Cost(listed, _each(cycle["cpu"], listed), reported.listings)
 
 
 def _backlog(times: int, scale: float, room: Path) -> Cost:
@@ -88,19 +88,19 @@ def _backlog(times: int, scale: float, room: Path) -> Cost:
     shape = _hours(10 * times, int(500 * scale))
     with servers(shape) as both:
         used = Worker(both, room).once()
-        told = _arrived(both, shape.rows)
-    return Cost(shape.rows, _each(used.cpu, shape.rows), told.listings)
+        reported = _arrived(both, shape.rows)
+    return Cost(shape.rows, _each(used.cpu, shape.rows), reported.listings)
 
 
 def _hours(count: int, block_rows: int) -> Shape:
     return recent(count * block_rows, block_rows=block_rows, period_ms=HOUR_MS)
 
 
-def _arrived(both: Servers, rows: int) -> Told:
-    told = both.told()
-    if not told.exactly_once(rows):
-        raise ClientFailed(f"not every row arrived exactly once: {told.kelet} of {rows}")
-    return told
+def _arrived(both: Servers, rows: int) -> Reported:
+    reported = both.reported()
+    if not reported.exactly_once(rows):
+        raise ClientFailed(f"not every row arrived exactly once: {reported.kelet} of {rows}")
+    return reported
 
 
 def _each(cpu: float, rows: int) -> float:

@@ -25,27 +25,27 @@ def idle(shape: Shape, folder: Path) -> Report:
     with servers(shape) as both:
         worker = Worker(both, folder)
         worker.once()
-        if not both.told().exactly_once(shape.rows):
+        if not both.reported().exactly_once(shape.rows):
             raise ClientFailed("not every row arrived exactly once")
         counts: list[int] = []
         sent = 0
         for _ in range(_STARTS):
             worker.once()
-            told = both.told()
-            counts.append(told.listings)
-            sent += told.deliveries
+            reported = both.reported()
+            counts.append(reported.listings)
+            sent += reported.deliveries
         report.rows.append(("once, started again", _STARTS, sum(counts) / _STARTS, max(counts), sent))
         cycles = live(worker, [minute * 60.0 for minute in range(1, _MINUTES + 1)])
-        told = both.told()
+        reported = both.reported()
         requests = _requests(cycles)
-        mean = told.listings / len(cycles)
-        report.rows.append(("run, a cycle a minute, 4 hours", len(cycles), mean, max(requests), told.deliveries))
-        if sent or told.deliveries:
-            raise ClientFailed(f"idle cycles sent something: {sent} and {told.deliveries} requests")
+        mean = reported.listings / len(cycles)
+        report.rows.append(("run, a cycle a minute, 4 hours", len(cycles), mean, max(requests), reported.deliveries))
+        if sent or reported.deliveries:
+            raise ClientFailed(f"idle cycles sent something: {sent} and {reported.deliveries} requests")
     report.at_most("requests to Langfuse in an idle cycle of once", max(counts), _GOAL)
     report.at_most("requests to Langfuse in an idle cycle of run, mean", mean, _GOAL)
     report.at_most("requests to Langfuse in an idle cycle of run, most", max(requests), _GOAL)
-    report.details = {"once": counts, "run": requests, "kinds": told.langfuse}
+    report.details = {"once": counts, "run": requests, "kinds": reported.langfuse}
     return report
 
 

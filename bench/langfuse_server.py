@@ -55,12 +55,12 @@ class Langfuse:
 
     def _control(self, what: str) -> Reply:
         cpu = time.process_time()
-        told = {"counts": dict(self._counts), "first": self._first, "cpu": cpu - self._cpu}
+        reported = {"counts": dict(self._counts), "first": self._first, "cpu": cpu - self._cpu}
         if what == "reset":
             self._cpu = cpu
             self._counts.clear()
             self._first = None
-        return json_reply(told)
+        return json_reply(reported)
 
     def _observations(self, request: Request) -> Reply:
         asked = dict(parse_qsl(request.target.partition("?")[2]))

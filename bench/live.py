@@ -58,7 +58,7 @@ async def cycles(offsets: list[float]) -> list[dict[str, Any]]:
     ledger = open_ledger(settings.state_path, clock)
     ways = Transports(Dateless(), Dateless())
     engine = Engine(settings, ledger, clock, settings.patience.total_seconds(), ways)
-    told: list[dict[str, Any]] = []
+    reported: list[dict[str, Any]] = []
     try:
         with hold_lease(ledger, LIVE) as lease:
             for offset in offsets:
@@ -67,10 +67,10 @@ async def cycles(offsets: list[float]) -> list[dict[str, Any]]:
                 started, cpu = time.perf_counter(), time.process_time()
                 report, code = await engine.live(settings.sources[0])
                 took = {"seconds": time.perf_counter() - started, "cpu": time.process_time() - cpu}
-                told.append({"offset": offset, "code": int(code), **took, **report.as_json()})
+                reported.append({"offset": offset, "code": int(code), **took, **report.as_json()})
     finally:
         ledger.close()
-    return told
+    return reported
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def memory(sizes: Sequence[int], folder: Path) -> Report:
                 room.mkdir()
                 worker = Worker(both, room)
                 used = worker.backfill() if name == "backfill" else worker.once()
-                if not both.told().exactly_once(shape.rows):
+                if not both.reported().exactly_once(shape.rows):
                     raise ClientFailed(f"not every one of {shape.rows} rows arrived exactly once")
                 found.append(used.peak_rss / _MIB)
                 state = worker.state.stat().st_size / _MIB

@@ -81,15 +81,17 @@ class Sink:
     def _control(self, what: str) -> Reply:
         cpu = time.process_time() - self._cpu
         self._count_all()
-        told = {"counts": dict(self._counts), "cpu": cpu}
+        reported = {"counts": dict(self._counts), "cpu": cpu}
         if what == "arrivals":
             blocks = {block_of(marker.hex()): list(moments) for marker, moments in self._arrived.items()}
-            told["arrivals"] = [blocks.get(block, [0] * self._shape.block_rows) for block in range(self._shape.blocks)]
+            reported["arrivals"] = [
+                blocks.get(block, [0] * self._shape.block_rows) for block in range(self._shape.blocks)
+            ]
         if what == "reset":
             self._counts.clear()
             self._arrived.clear()
             self._cpu = time.process_time()
-        return json_reply(told)
+        return json_reply(reported)
 
 
 if __name__ == "__main__":

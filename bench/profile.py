@@ -41,7 +41,7 @@ def profile(shape: Shape, folder: Path) -> Report:
         noted = folder / "backfill.json"
         command = [*PYTHON, "bench.sampler", str(noted), "sync_worker", *worker.backfill_words()]
         run(command, folder=folder, environ=worker.environ())
-        if not both.told().exactly_once(shape.rows):
+        if not both.reported().exactly_once(shape.rows):
             raise ClientFailed("not every row arrived exactly once")
         bare = folder / "bare.json"
         run([*PYTHON, "bench.sampler", str(bare), "bench.floor", both.langfuse_url, whole(shape)], folder=folder)

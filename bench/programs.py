@@ -47,7 +47,7 @@ class Worker:
         self, start_ms: int | None = None, end_ms: int | None = None, *, shard: str | None = None, jobs: int = 1,
         on: set[int] | None = None,
     ) -> Used:  # fmt: skip
-        """Run `backfill` over all rows or an interval: as one shard, with jobs, or on other cores, where told."""
+        """Run `backfill` over all rows or an interval: as one shard, with jobs, or on other cores, where asked for."""
         words = [*self.backfill_words(start_ms, end_ms), *(["--shard", shard] if shard else []), "--jobs", str(jobs)]
         return run([*PYTHON, "sync_worker", *words], folder=self.folder, environ=self.environ(), on=on)
 
@@ -75,8 +75,8 @@ def script(module: str, servers: Servers, folder: Path, *words: str, on: set[int
 
 def floor(servers: Servers, folder: Path) -> dict[str, float]:
     """Run the bare work on all rows, and return what it says of itself."""
-    told = run([*PYTHON, "bench.floor", servers.langfuse_url, whole(servers.shape)], folder=folder).stdout
-    found: dict[str, float] = json.loads(told)
+    reported = run([*PYTHON, "bench.floor", servers.langfuse_url, whole(servers.shape)], folder=folder).stdout
+    found: dict[str, float] = json.loads(reported)
     return found
 
 
@@ -88,5 +88,5 @@ def whole(shape: Shape) -> str:
 def live(worker: Worker, offsets: list[float]) -> list[dict[str, Any]]:
     """Run live cycles with the worker's clock put forward by so many seconds each; return what they say."""
     command = [*PYTHON, "bench.live", json.dumps(offsets)]
-    told: list[dict[str, Any]] = json.loads(run(command, folder=worker.folder, environ=worker.environ()).stdout)
-    return told
+    reported: list[dict[str, Any]] = json.loads(run(command, folder=worker.folder, environ=worker.environ()).stdout)
+    return reported

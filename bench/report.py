@@ -50,9 +50,9 @@ class Report:
 
     def write(self, file: Path) -> None:
         """Write it as JSON."""
-        told = asdict(self)
-        told["rows"] = [dict(zip(self.columns, row, strict=True)) for row in self.rows]
-        file.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        reported = asdict(self)
+        reported["rows"] = [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+        file.write_text(json.dumps(reported, indent=2) + "\n", encoding="utf-8")
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from bench.machine import ClientFailed, Used, cores
 from bench.programs import Worker, script
 from bench.report import middle, spread
-from bench.servers import Servers, Told
+from bench.servers import Reported, Servers
 
 MIB = 1024 * 1024
 THREADS = "4"
@@ -29,35 +29,36 @@ class Rounds:
     cpu: list[float] = field(default_factory=list)  # milliseconds for a span
     rss: list[float] = field(default_factory=list)  # MiB
     servers: list[float] = field(default_factory=list)  # % of all cores
-    told: Told = field(default_factory=lambda: Told({}, {}, None))
+    reported: Reported = field(default_factory=lambda: Reported({}, {}, None))
 
     def measure(self, both: Servers, start: Callable[[], Used]) -> None:
         """Do a round. Raises ClientFailed when a span is not there once."""
-        both.told()
+        both.reported()
         used = start()
-        told = self.told = both.told()
+        reported = self.reported = both.reported()
         rows = both.shape.rows
-        if not told.exactly_once(rows):
-            raise ClientFailed(f"not every row arrived exactly once: {told.kelet} of {rows}")
+        if not reported.exactly_once(rows):
+            raise ClientFailed(f"not every row arrived exactly once: {reported.kelet} of {rows}")
         self.speed.append(rows / used.seconds)
         self.cpu.append(used.cpu / rows * 1_000)
         self.rss.append(used.peak_rss / MIB)
-        self.servers.append(told.cpu / used.seconds / machine_cores() * 100)
+        self.servers.append(reported.cpu / used.seconds / machine_cores() * 100)
 
     def row(self, name: str, rows: int) -> tuple[Any, ...]:
         """Return its row of a table with `COLUMNS`: medians, with the least and the most of the rounds."""
-        told = self.told
+        reported = self.reported
         return (
             name, spread(self.speed), spread(self.cpu), middle(self.rss) if self.rss else "",
-            spread(self.servers) if self.servers else "", told.listings / rows * 10_000 if told.listings else "",
-            told.deliveries, told.kelet.get("bytes", 0) / 1e6, told.kelet.get("plain_bytes", 0) / 1e6 or "",
+            spread(self.servers) if self.servers else "",
+            reported.listings / rows * 10_000 if reported.listings else "",
+            reported.deliveries, reported.kelet.get("bytes", 0) / 1e6, reported.kelet.get("plain_bytes", 0) / 1e6 or "",
         )  # fmt: skip
 
     def as_json(self) -> dict[str, Any]:
         """Return all rounds, for programs."""
         return {
             "spans_per_second": self.speed, "cpu_ms": self.cpu, "rss_mib": self.rss, "servers_percent": self.servers,
-            "counts": {"langfuse": self.told.langfuse, "kelet": self.told.kelet},
+            "counts": {"langfuse": self.reported.langfuse, "kelet": self.reported.kelet},
         }  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from types import FrameType
 from bench.machine import ROOT
 
 _EVERY = 0.002  # seconds of CPU
-#: The modules between which time is told apart; whatever they call counts for them.
+#: The modules between which time is divided; whatever they call counts for them.
 _OWN = (str(ROOT / "sync_worker"), str(ROOT / "bench"))
 
 

@@ -17,7 +17,7 @@ from bench.shape import Shape
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Reported:
     """What the servers counted since they were asked last."""
 
     langfuse: dict[str, int]
@@ -54,10 +54,10 @@ class Servers:
         self.kelet_url = f"http://127.0.0.1:{kelet_port}"
         self._ports = (langfuse_port, kelet_port)
 
-    def told(self) -> Told:
+    def reported(self) -> Reported:
         """Return what was counted, and count anew."""
         langfuse, kelet = (_ask(port, "reset") for port in self._ports)
-        return Told(langfuse["counts"], kelet["counts"], langfuse["first"], langfuse["cpu"] + kelet["cpu"])
+        return Reported(langfuse["counts"], kelet["counts"], langfuse["first"], langfuse["cpu"] + kelet["cpu"])
 
     def arrivals(self) -> list[int]:
         """Return when each row arrived first, in Unix milliseconds, or 0: block by block."""

@@ -27,11 +27,11 @@ def shards(shape: Shape, folder: Path, rounds: int) -> Report:
     with servers(shape) as both:
         for number in range(rounds):
             for count in (1, _SHARDS):
-                both.told()
+                both.reported()
                 started = time.monotonic()
                 used = _run(both, folder / f"{number} {count}", count, own)
                 seconds = time.monotonic() - started
-                if not both.told().exactly_once(shape.rows):
+                if not both.reported().exactly_once(shape.rows):
                     raise ClientFailed(f"not every one of {shape.rows} rows arrived exactly once from {count} shards")
                 speeds[count].append(shape.rows / seconds)
                 cpu[count].append(sum(one.cpu for one in used) / shape.rows * 1_000)

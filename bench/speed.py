@@ -8,7 +8,7 @@ from bench.machine import ClientFailed, cores
 from bench.programs import Worker, floor
 from bench.report import Report, middle
 from bench.rounds import COLUMNS, Rounds, backfill, paired, peers
-from bench.servers import Servers, Told, servers
+from bench.servers import Reported, Servers, servers
 from bench.shape import Shape
 
 _GOAL_TIMES_SDK_BY_CPU = 2.8
@@ -58,14 +58,14 @@ def _goals(report: Report, found: dict[str, Rounds], shape: Shape) -> None:
     report.at_most("backfill, CPU ms a span", middle(ours.cpu), _GOAL_WHOLE)
     for name in ("backfill", "once"):
         report.at_most(f"{name}, peak RSS in MiB", max(found[name].rss), _GOAL_RSS)
-        requests = found[name].told.listings / shape.rows * 10_000
+        requests = found[name].reported.listings / shape.rows * 10_000
         report.at_most(f"{name}, requests to Langfuse for 10,000", requests, _GOAL_REQUESTS)
 
 
 def _bare(item: Rounds, both: Servers, room: Path) -> None:
-    told = floor(both, room)
-    if told["spans"] != both.shape.rows:
-        raise ClientFailed(f"the bare work saw {told['spans']} rows of {both.shape.rows}")
-    item.speed.append(told["spans"] / told["seconds"])
-    item.cpu.append(told["cpu"] / told["spans"] * 1_000)
-    item.told = Told({}, {"requests": int(told["requests"]), "bytes": int(told["bytes"])}, None)
+    reported = floor(both, room)
+    if reported["spans"] != both.shape.rows:
+        raise ClientFailed(f"the bare work saw {reported['spans']} rows of {both.shape.rows}")
+    item.speed.append(reported["spans"] / reported["seconds"])
+    item.cpu.append(reported["cpu"] / reported["spans"] * 1_000)
+    item.reported = Reported({}, {"requests": int(reported["requests"]), "bytes": int(reported["bytes"])}, None)

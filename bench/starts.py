@@ -42,10 +42,10 @@ def starts(shape: Shape, folder: Path, rounds: int) -> Report:
 
 
 def _start(both: Servers, worker: Worker) -> tuple[float, Used]:
-    both.told()
+    both.reported()
     is_first = not worker.state.exists()
     used = worker.once()
-    told = both.told()
-    if told.first is None or not told.exactly_once(both.shape.rows if is_first else 0):
-        raise ClientFailed(f"a start asked or sent something else: {told}")
-    return told.first - used.started, used
+    reported = both.reported()
+    if reported.first is None or not reported.exactly_once(both.shape.rows if is_first else 0):
+        raise ClientFailed(f"a start asked or sent something else: {reported}")
+    return reported.first - used.started, used

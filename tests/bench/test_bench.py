@@ -100,9 +100,9 @@ def test_sink_tells_lost_repeated_and_strange_spans(langfuse: Langfuse) -> None:
     headers = {"content-encoding": "gzip"}
     with closing(Sink(SHAPE)) as sink:
         sink.answer(Request("POST", "/api/traces", headers, gzip.compress(request.SerializeToString())))
-        told = json.loads(sink.answer(Request("GET", "/bench/arrivals", {}, b"")).body)
-    assert sum(moment > 0 for block in told["arrivals"] for moment in block) == SHAPE.rows - 2
-    counts = told["counts"]
+        reported = json.loads(sink.answer(Request("GET", "/bench/arrivals", {}, b"")).body)
+    assert sum(moment > 0 for block in reported["arrivals"] for moment in block) == SHAPE.rows - 2
+    counts = reported["counts"]
     wanted = {"requests": 1, "spans": SHAPE.rows, "unique": SHAPE.rows - 2, "repeated": 1, "strange": 1}
     assert {name: counts[name] for name in wanted} == wanted
 
@@ -115,8 +115,8 @@ def test_every_program_does_the_whole_work(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert "SDK script" in report.as_text()
     report.write(tmp_path / "report.json")
-    told = json.loads((tmp_path / "report.json").read_text())
-    assert told["details"]["backfill"]["counts"]["kelet"]["unique"] == 240
+    reported = json.loads((tmp_path / "report.json").read_text())
+    assert reported["details"]["backfill"]["counts"]["kelet"]["unique"] == 240
 
 
 class TestFlow:
