@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ from sync_worker.parallel.crew import Crew
 from sync_worker.pipeline.limits import Limits
 from sync_worker.pipeline.report import SourceReport
 from sync_worker.runs.send import SendResult
-from sync_worker.settings import Settings, load
+from sync_worker.settings import Settings, Source, load
 from sync_worker.spans.ids import otlp_span_id, otlp_trace_id, source_trace_id
 from sync_worker.sync.engine import Engine
 from sync_worker.sync.opening import Transports
@@ -83,6 +83,10 @@ class World:
     def once(self, patience: float | None = 60.0) -> tuple[SourceReport, int]:
         """Do one live cycle in this process, by the virtual clock; without `patience`, as `run` does."""
         return self._run(lambda engine, source: engine.live(source), patience, LIVE)
+
+    def live(self, work: Callable[[Engine, Source], Awaitable[tuple[SourceReport, int]]]) -> tuple[SourceReport, int]:
+        """Do work with the engine of a live sync in this process, by the virtual clock, such as several cycles."""
+        return self._run(work, 60.0, LIVE)
 
     def cycles(self, seconds: float, every: float = 60.0) -> int:
         """Do live cycles for so long, each without an error; return how many spans they sent."""
