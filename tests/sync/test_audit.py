@@ -47,7 +47,8 @@ def test_a_line_an_hour(make_world: MakeWorld) -> None:
     command = ("backfill", "--from", "2026-11-19T00:00:00Z", "--to", "2026-11-20T00:00:00Z")
     assert [*_audits(made, "once"), *_audits(made, "once", "--dry-run"), *_audits(made, *command)] == []
     sent = len(made.kelet.spans)
-    assert made.program("send", "--again", list(made.langfuse.rows)[-1]["traceId"])[0] == 0
+    code, _, err = made.program("send", "--again", list(made.langfuse.rows)[-1]["traceId"])
+    assert code == ExitCode.OK, err
     until = line["until"]
 
     with sqlite3.connect(made.state) as write:  # as if an hour had passed

@@ -142,6 +142,14 @@ def _wait(until: Callable[[], bool], process: Program) -> None:
         time.sleep(0.05)
 
 
+def _sent(made: World) -> dict[str, int]:
+    """Return the observations that the state file knows as sent, by target."""
+    with sqlite3.connect(made.state) as db:
+        return dict(
+            db.execute("SELECT target, count(sent.source_id) FROM sources LEFT JOIN sent ON source_id = id GROUP BY 1")
+        )
+
+
 def test_target_that_hangs_slows_no_other(make_world: MakeWorld, phoenix: AnyReceiver) -> None:
     """Cycles of `run` wait for a target that accepts connections and never answers, and its backlog is buffered."""
     first = _recent(3)
@@ -155,14 +163,11 @@ def test_target_that_hangs_slows_no_other(make_world: MakeWorld, phoenix: AnyRec
                 made.langfuse.rows.extend(_recent(2))
                 _wait(lambda: len(made.kelet.spans) == len(made.langfuse.rows), process)
             assert phoenix.spans == []
+            _wait(lambda: _sent(made)["kelet"] == len(made.langfuse.rows), process)
         finally:
             process.kill()
     # Nothing is kept for the one that fell behind: the state file has no record of it, and it reads for itself.
-    with sqlite3.connect(made.state) as db:
-        sent = dict(
-            db.execute("SELECT target, count(sent.source_id) FROM sources LEFT JOIN sent ON source_id = id GROUP BY 1")
-        )
-    assert sent == {"phoenix": 0, "kelet": len(made.langfuse.rows)}
+    assert _sent(made) == {"phoenix": 0, "kelet": len(made.langfuse.rows)}
     phoenix.script = None
     phoenix.clear()
     assert _once(made)[0] == 0
