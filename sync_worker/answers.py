@@ -218,16 +218,26 @@ class _Body:
 
 async def unless_stopped(clock: Clock, work: Awaitable[_Result]) -> _Result:
     """Await work; if the run is asked to stop first, cancel it and raise Stopped."""
-    task = asyncio.ensure_future(work)
+    task = cast("asyncio.Task[Any]", asyncio.current_task())
+    others = task.cancelling()
+    is_stopped = False
+
+    def cancel(_: asyncio.Future[None]) -> None:
+        nonlocal is_stopped
+        is_stopped = True
+        task.cancel()
+
     stop = asyncio.ensure_future(clock.stopped())
+    stop.add_done_callback(cancel)
     try:
-        await asyncio.wait((task, stop), return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            stop.result()
-            raise Stopped("asked to stop")
-        return task.result()
+        return await work
+    except asyncio.CancelledError:
+        if not is_stopped or task.cancelling() > others + 1:  # somebody else cancels the task
+            raise
+        stop.result()
+        raise Stopped("asked to stop") from None
     finally:
+        stop.remove_done_callback(cancel)
         stop.cancel()
-        if not task.done():
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        if is_stopped:
+            task.uncancel()

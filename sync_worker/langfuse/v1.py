@@ -228,22 +228,26 @@ async def _side_by_side(
     """Merge two walks into one, newest first: an observation waits until the other walk has come as far."""
     walks = (observations, traces)
     reached = [interval.end, interval.end]
-    held: list[Observation] = []
+    out = interval.end
+    held: list[Observation] = []  # all start before `out`: they are looked at again only when it moves
     size = 0
-    while max(reached) > interval.start:
+    while out > interval.start:
         behind = 0 if reached[0] >= reached[1] else 1
         found = await anext(walks[behind], Walked(interval.start))
         reached[behind] = min(reached[behind], found.down_to)
-        held += found.observations
         size += found.size
-        out = max(reached)
+        arrived = found.observations
+        if max(reached) < out:
+            out = max(reached)
+            arrived = held + arrived
+            held = []
         ready = sorted(
-            (observation for observation in held if observation.start_ms >= out),
+            (observation for observation in arrived if observation.start_ms >= out),
             key=lambda observation: -observation.start_ms,
         )
+        held += [observation for observation in arrived if observation.start_ms < out]
         if ready or found.unreadable:
-            share = size * len(ready) // max(1, len(held))
-            held = [observation for observation in held if observation.start_ms < out]
+            share = size * len(ready) // max(1, len(ready) + len(held))
             size -= share
             yield Page(ready, found.unreadable, share)
     if held:  # observations that the server lists though they lie outside

@@ -337,7 +337,7 @@ class Direct(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Answer one request; raises as a connection does that is closed without an answer."""
-        headers = {name.lower(): value for name, value in request.headers.items()}
+        headers = {name.decode().lower(): value.decode() for name, value in request.headers.raw}
         plain = Request(request.method, request.url.raw_path.decode(), headers, await request.aread())
         if self.clock is not None:
             self.clock.advance(self.seconds(plain) if callable(self.seconds) else self.seconds)

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from sync_worker import answers
-from sync_worker.answers import BoundedClient, NotUnpacked, TooLarge, TooSlow
+from sync_worker.answers import BoundedClient, NotUnpacked, TooLarge, TooSlow, unless_stopped
 from sync_worker.clock import Stopped, SystemClock
 
 Write = Callable[[asyncio.StreamWriter], Awaitable[None]]
@@ -226,3 +226,64 @@ async def test_stop_ends_a_request(write: Write) -> None:
         with pytest.raises(Stopped):
             await asking
         assert time.monotonic() - began < 30.0  # no more than a machine under load takes, and less than any deadline
+
+
+async def test_stop_leaves_the_task_as_it_was() -> None:
+    """After a stop, a deadline around the request takes its own end for a cancellation by others, or the reverse."""
+    clock = SystemClock()
+    asyncio.get_running_loop().call_soon(clock.stop)
+    with pytest.raises(Stopped):
+        await unless_stopped(clock, asyncio.sleep(60))
+    assert (_task().cancelling(), await unless_stopped(SystemClock(), _soon("done"))) == (0, "done")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await unless_stopped(SystemClock(), asyncio.sleep(60))
+
+
+async def test_cancellation_is_no_stop() -> None:
+    """A request that others cancel, as the end of the loop does, looks like the end of the run, or goes on."""
+    for is_stopped_too in (False, True):
+        clock = SystemClock()
+        asking = asyncio.create_task(unless_stopped(clock, asyncio.sleep(60)))
+        await _soon("begun")
+        asking.cancel()
+        if is_stopped_too:
+            clock.stop()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+
+
+async def test_answer_that_comes_with_the_stop_counts() -> None:
+    """What was sent and answered is asked for again by the next run."""
+    clock = SystemClock()
+    clock.stop()
+    assert await unless_stopped(clock, _at_once("answer")) == "answer"
+
+
+async def test_error_of_a_request_is_its_own() -> None:
+    """An error is lost, or leaves a task behind that waits for the stop."""
+    before = asyncio.all_tasks()
+    with pytest.raises(httpx.ReadError):
+        await unless_stopped(SystemClock(), _fails())
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before
+
+
+def _task() -> asyncio.Task[object]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task
+
+
+async def _at_once(result: str) -> str:
+    return result
+
+
+async def _soon(result: str) -> str:
+    await asyncio.sleep(0)
+    return result
+
+
+async def _fails() -> None:
+    await asyncio.sleep(0)
+    raise httpx.ReadError("broken off")
