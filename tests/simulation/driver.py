@@ -48,6 +48,10 @@ _LONGEST_CYCLE = 2 * HOUR
 Result = tuple[list[SourceReport], int]
 
 
+class _Told(Exception):
+    """What was waited for is found."""
+
+
 class _WatchedEngine(Engine):
     """An engine whose live cycles on a schedule are watched."""
 
@@ -110,7 +114,8 @@ class Process:
 class Simulation:
     """One seed, from the first cycle to the verdict. `checks.wrong` tells what went wrong."""
 
-    def __init__(self, seed: int, folder: Path, worlds: frozenset[str] | None = None) -> None:
+    def __init__(self, seed: int, folder: Path, worlds: frozenset[str] | None = None, until: str | None = None) -> None:
+        self._until_told = until
         self.plan: Plan = draw(seed, worlds)
         self.moments = Moments(self.plan.begin)
         self.author = Author(self.plan)
@@ -157,6 +162,8 @@ class Simulation:
             self._all()
         except Stuck as stuck:
             self.checks.wrong.append(str(stuck))
+        except _Told:
+            pass
         finally:
             self._shut(dead=self.weather.dead)
         return self.checks.wrong
@@ -303,6 +310,8 @@ class Simulation:
                 self._dying = asyncio.Event()
                 self.lives += 1
             self.loop.run_until_complete(self._work(self.loop, role) if fill else self._open())
+        if self._until_told is not None and any(self._until_told in finding for finding in self.checks.wrong):
+            raise _Told
 
     async def _open(self) -> None:
         self._process(LIVE)

@@ -33,9 +33,9 @@ class Keys:
     def write(self) -> None:
         """Bring the files up to where they stand now."""
         for name in self._names:
-            secret, file = self._secret(name, self._moments.true_ms() - _FILE_FOLLOWS), self.file(name)
+            secret = self._secret(name, self._moments.true_ms() - _FILE_FOLLOWS)
             if self._written.get(name) != secret:
-                file.write_text(secret)
+                self.file(name).write_text(secret)
                 self._written[name] = secret
                 self._moments.note(f"the file of key {name} changes")
 

@@ -31,15 +31,16 @@ class Outcome:
         return "\n".join(f"{readable(moment)}  {event}" for moment, event in self.trail)
 
 
-def simulate(seed: int, worlds: frozenset[str] | None = None) -> Outcome:
+def simulate(seed: int, worlds: frozenset[str] | None = None, until: str | None = None) -> Outcome:
     """Run a seed in a folder of its own, in memory where there is such a place.
 
-    `worlds` are the odd surroundings it runs in; drawn from the seed where they are not given.
+    `worlds` are the odd surroundings it runs in; drawn from the seed where they are not given. With `until`, it ends
+    after the cycle of the first finding with that text.
     """
     with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None, prefix="simulation-") as folder:
         logging.disable(logging.CRITICAL)
         try:
-            simulation = Simulation(seed, Path(folder), worlds)
+            simulation = Simulation(seed, Path(folder), worlds, until)
             wrong = tuple(simulation.run())
         finally:
             logging.disable(logging.NOTSET)
