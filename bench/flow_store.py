@@ -23,7 +23,7 @@ class FlowStore:
 
     def __init__(self, flow: Flow, now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
         self._flow = flow
-        self._now_ms = now_ms
+        self.now_ms = now_ms
         self.rows = len(flow.all)
         self._comes = sorted(flow.all, key=lambda one: (-one.start_ms, one.number))
         self._ages = array("q", (-one.start_ms for one in self._comes))  # ascending
@@ -40,7 +40,7 @@ class FlowStore:
 
     def listed(self, start: int, end: int, most: int) -> Sequence[int]:
         """Return the first positions of those in `[start, end)` that are there, at most so many."""
-        now, found = self._now_ms(), []
+        now, found = self.now_ms(), []
         for position in range(start, end):
             if self._comes[position].written_ms <= now:
                 found.append(position)
@@ -74,7 +74,7 @@ class FlowStore:
         return compress(plain) if zipped else plain
 
     def _there(self, positions: Iterable[int]) -> list[int]:
-        now = self._now_ms()
+        now = self.now_ms()
         return sorted(one for one in positions if self._comes[one].written_ms <= now)
 
     def _values(self, one: Comes) -> dict[bytes, bytes]:

@@ -7,9 +7,10 @@ then for the next cycle, and the rest is work: of that cycle, and of later ones 
 from __future__ import annotations
 
 import sqlite3
+import sys
 import time
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -19,17 +20,29 @@ from typing import Any
 
 from bench.flow import Comes, Flow
 from bench.machine import ClientFailed, cores, cpu_of
+from bench.outstanding import SCAN_EVERY_MS, progress, reasons
 from bench.programs import Worker, live
-from bench.report import Report, middle
-from bench.servers import Servers, servers
+from bench.report import Report, Table, middle
+from bench.servers import servers
 from bench.shape import HOUR_MS, iso, recent
 
 _QUIET_MS = 30_000  # the default of SYNC_SETTLE
 _GOAL_WORK = (1.0, 3.0)  # seconds: median, 99th percentile
 _GOAL_IDLE = 0.3  # % of a core
 _LEAD_MS = 12_000  # until the flow begins: the servers and the worker are up by then
-_DRAIN = 450.0  # seconds that the last traces and late observations have to arrive
+_PROGRESS_EVERY = 15.0  # seconds
 _IDLE_ROWS = 6_000
+#: What the kinds of listings, as the server counts them, are for.
+_PURPOSES = {
+    "pages": "intervals",
+    "roots": "pending traces: their roots",
+    "traces": "pending traces, whole",
+    "light pages": "lookback scans",
+    "ended lately": "lookback scans: what ended lately",
+    "rows by id": "late observations and second reads, by id",
+    "second reads": "second reads, as intervals",
+    "light rows by id": "observations that may be unmerged",
+}
 _BETWEEN = 30.0  # seconds that a worker is watched between two cycles
 
 
@@ -55,9 +68,13 @@ def freshness(rate: float, minutes: float, interval: float, folder: Path) -> Rep
     flow = Flow(rate, minutes * 60, time.time_ns() // 1_000_000 + _LEAD_MS)
     shape = flow.shape
     room = _room(folder, "flow")
+    bound = arrival_bound(interval)
+    _say(f"{len(flow.all):,} observations in {flow.seconds:g} s; after the last is listed, the rest has {bound:.0f} s")
     with servers(shape, flow) as both:
         settings = {"SYNC_INTERVAL": f"{interval:g}s", "SYNC_START": iso(flow.first_ms - _LEAD_MS)}
-        used = Worker(both, room, settings).run(lambda _: _await_all(both, flow))
+        worker = Worker(both, room, settings)
+        used = worker.run(lambda _: _await_all(worker.state, flow, bound))
+        stopped_ms = time.time_ns() // 1_000_000
         arrived = both.arrivals()
         reported = both.reported()
     missing = [one for one in flow.all if not arrived[one.number]]
@@ -65,9 +82,11 @@ def freshness(rate: float, minutes: float, interval: float, folder: Path) -> Rep
         raise ClientFailed(
             f"observations were sent twice, or others than there were: {reported.kelet} of {len(flow.all)}"
         )
-    lost = sum(not one.is_late for one in missing)
-    if lost:
-        raise ClientFailed(f"{lost} of {len(flow.all)} observations did not arrive, though they were not late")
+    left = reasons(worker.state, flow, missing, stopped_ms)
+    for reason in left:
+        _say(f"had not arrived: {reason.told(stopped_ms)}")
+    if any(reason.is_loss for reason in left):
+        raise ClientFailed(f"{sum(reason.count for reason in left if reason.is_loss):,} observations are lost")
     waits = trace_waits(flow.all, arrived, _cycles(room / "state.db"))
     for name in ("whole", "quiet", "interval", "work"):
         words = {"whole": "a trace's end to its acknowledgement", "quiet": "of it: quiet period (SYNC_SETTLE)",
@@ -79,10 +98,11 @@ def freshness(rate: float, minutes: float, interval: float, folder: Path) -> Rep
     work = [wait.work for wait in waits]
     report.at_most("work, median in seconds", middle(work), _GOAL_WORK[0])
     report.at_most("work, 99th percentile in seconds", _percentile(work), _GOAL_WORK[1])
+    _say("the flow is measured; now a worker into whose project nothing comes, for an hour by its clock")
     idle = _idle(folder)
     report.at_most("idle, % of a core", idle["cycles"] + idle["between cycles"], _GOAL_IDLE)
     report.details = {
-        "late observations that had not arrived": len(missing),
+        "had not arrived": {reason.text: reason.count for reason in left},
         "CPU ms an observation": used.cpu / reported.spans * 1_000,
         "share of a core": used.cpu / used.seconds,
         "servers' share of the machine": reported.cpu / used.seconds / len(cores()),
@@ -90,25 +110,32 @@ def freshness(rate: float, minutes: float, interval: float, folder: Path) -> Rep
         "langfuse": reported.langfuse,
         "kelet": reported.kelet,
     }
-    report.setting |= {"CPU ms an observation": report.details["CPU ms an observation"],
+    report.tables = [purposes(reported.langfuse, len(flow.all))]
+    report.setting |= {"had not arrived": len(missing),
+                       "CPU ms an observation": report.details["CPU ms an observation"],
                        "of a core": used.cpu / used.seconds,
                        "servers' share of the machine": report.details["servers' share of the machine"]}  # fmt: skip
     return report
 
 
 def trace_waits(comes: Sequence[Comes], arrived: Sequence[int], cycles_ms: Sequence[int]) -> list[Wait]:
-    """Return the waits of all traces, late observations left out.
+    """Return the waits of the traces that have arrived, late observations left out.
 
     `arrived` has the Unix milliseconds at which each observation arrived, `cycles_ms` those at which cycles began.
     """
     ended: dict[int, int] = {}
     acknowledged: dict[int, int] = {}
+    incomplete: set[int] = set()
     for one in comes:
         if not one.is_late:
             ended[one.trace] = max(ended.get(one.trace, 0), one.written_ms)
             acknowledged[one.trace] = max(acknowledged.get(one.trace, 0), arrived[one.number])
+            if not arrived[one.number]:
+                incomplete.add(one.trace)
     waits = []
     for trace, end in ended.items():
+        if trace in incomplete:
+            continue
         got = acknowledged[trace]
         ready = min(end + _QUIET_MS, got)
         at = bisect_left(cycles_ms, ready)
@@ -117,12 +144,48 @@ def trace_waits(comes: Sequence[Comes], arrived: Sequence[int], cycles_ms: Seque
     return waits
 
 
-def _await_all(both: Servers, flow: Flow) -> None:
-    """Wait until the flow has ended and has arrived, or for long enough."""
-    last = max(one.written_ms for one in flow.all if not one.is_late) / 1_000
-    time.sleep(max(0.0, last + 2 * _QUIET_MS / 1_000 - time.time()))
-    while time.time() < last + _DRAIN and not all(both.arrivals()[: len(flow.all)]):
-        time.sleep(20)
+def arrival_bound(interval: float) -> float:
+    """Return how many seconds after the last observation is listed the worker is given for it to be acknowledged.
+
+    That is what a worker takes that keeps up (until the next lookback scan is due, until it is done, a quiet period,
+    three cycles), and two minutes more for a machine that is busy.
+    """
+    return 1.5 * SCAN_EVERY_MS / 1_000 + _QUIET_MS / 1_000 + 3 * interval + 120
+
+
+def _await_all(state: Path, flow: Flow, bound: float) -> None:
+    """Wait until the flow has ended and all of it is done, or for the longest; report how far it is meanwhile."""
+    last = max(one.written_ms for one in flow.all) / 1_000
+    written = sorted(one.written_ms for one in flow.all)
+    while True:
+        now = time.time()
+        found = progress(state, flow)
+        _say(
+            f"{now - flow.first_ms / 1_000:4.0f} s: {bisect_left(written, now * 1_000):,} listed, {found.done:,} done, "
+            f"{found.pending:,} traces pending, {found.second_reads:,} second reads to come, "
+            f"completed up to {now - found.watermark_ms / 1_000:.0f} s ago"
+        )
+        if found.done >= len(flow.all):
+            return
+        if now >= last + bound:
+            _say(f"stopped waiting: {bound:.0f} s have passed since the last observation was listed")
+            return
+        time.sleep(min(_PROGRESS_EVERY, last + bound - now))
+
+
+def _say(text: str) -> None:
+    print(f"freshness: {text}", file=sys.stderr, flush=True)
+
+
+def purposes(counts: Mapping[str, int], observations: int) -> Table:
+    """Return the requests to Langfuse by what they were for, and how often each observation was listed for it."""
+    rows = [
+        (words, counts.get(kind, 0), counts.get(f"{kind}: rows", 0), counts.get(f"{kind}: rows", 0) / observations)
+        for kind, words in _PURPOSES.items()
+    ]
+    rows.sort(key=lambda row: -row[2])
+    rows.append(("all", counts["requests"], counts["rows"], counts["rows"] / observations))
+    return Table(("requests to Langfuse for", "requests", "observations", "for each of the flow"), rows)
 
 
 def _cycles(state: Path) -> list[int]:

@@ -20,6 +20,14 @@ class Goal:
     met: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A further table of a report."""
+
+    columns: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+
+
 @dataclass(slots=True)
 class Report:
     """What a mode found."""
@@ -28,6 +36,7 @@ class Report:
     setting: dict[str, Any]
     columns: tuple[str, ...]
     rows: list[tuple[Any, ...]] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
     goals: list[Goal] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)
 
@@ -43,6 +52,7 @@ class Report:
         """Return it for people: Markdown."""
         words = ", ".join(f"{name} {_cell(value)}" for name, value in self.setting.items())
         parts = [f"{self.mode}: {words}", table(self.columns, self.rows)]
+        parts += [table(more.columns, more.rows) for more in self.tables]
         if self.goals:
             goals = [(goal.name, goal.wanted, goal.value, "yes" if goal.met else "NO") for goal in self.goals]
             parts.append(table(("goal", "wanted", "measured", "met"), goals))

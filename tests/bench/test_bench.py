@@ -14,7 +14,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from bench.flow import Flow
 from bench.flow_store import FlowStore
-from bench.freshness import Wait, trace_waits
+from bench.freshness import Wait, purposes, trace_waits
 from bench.langfuse_server import Langfuse
 from bench.otlp_sink import Sink
 from bench.serving import Request
@@ -149,3 +149,22 @@ class TestFlow:
         arrived = [end + 52_500 if one.trace == trace else 0 for one in self.FLOW.all]
         (wait,) = trace_waits(comes, arrived, [end - 10_000, end + 50_000, end + 110_000])
         assert wait == Wait(whole=52.5, quiet=30, interval=20, work=2.5)
+
+    def test_requests_are_told_by_what_they_are_for(self) -> None:
+        """A second read would pass as an interval, and what a worker reads again and again would not show."""
+        now = self.FLOW.first_ms + 700_000
+        langfuse = Langfuse(FlowStore(self.FLOW, lambda: now))
+        ids = condition("id", [self.FLOW.id_of(0)])
+        for fields, asked in (
+            (FULL, {"toStartTime": iso(now)}), (FULL, {"toStartTime": iso(now - 600_000)}), (FULL, {"filter": ids}),
+            (METADATA_ONLY, {"toStartTime": iso(now)}), (METADATA_ONLY, {"filter": ids}),
+        ):  # fmt: skip
+            listed(langfuse, fields, limit="1000", **asked)
+        counted = json.loads(langfuse.answer(Request("GET", "/bench/reset", {}, b"")).body)["counts"]
+        found = {name: (requests, rows) for name, requests, rows, _ in purposes(counted, len(self.FLOW.all)).rows}
+        for name in ("intervals", "second reads, as intervals", "lookback scans"):
+            assert found[name] == (1, len(self.FLOW.all))
+        assert (
+            found["late observations and second reads, by id"] == found["observations that may be unmerged"] == (1, 1)
+        )
+        assert found["all"] == (5, 3 * len(self.FLOW.all) + 2)
