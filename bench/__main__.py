@@ -51,7 +51,7 @@ def _measured(arguments: argparse.Namespace, folder: Path) -> Report:
         case "freshness":
             return freshness(arguments.rate, arguments.minutes, arguments.interval, folder)
         case "memory":
-            return memory(arguments.sizes, folder)
+            return memory(arguments.sizes, folder, arguments.jobs or 1)
         case "growth":
             return growth(arguments.scale, folder)
         case "profile":
@@ -60,7 +60,11 @@ def _measured(arguments: argparse.Namespace, folder: Path) -> Report:
             return redaction(recent(_SMALL), arguments.rounds or 5)
         case "jobs":
             return jobs(
-                recent(arguments.rows), folder, arguments.rounds or 3, arguments.jobs, with_others=not arguments.alone
+                recent(arguments.rows),
+                folder,
+                arguments.rounds or 3,
+                arguments.jobs or 2,
+                with_others=not arguments.alone,
             )
         case "shards":
             return shards(recent(arguments.rows), folder, arguments.rounds or 3)
@@ -75,7 +79,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, default=10, help="freshness: how long the flow lasts (10)")
     parser.add_argument("--rate", type=float, default=200, help="freshness: observations a second (200)")
     parser.add_argument("--interval", type=float, default=60, help="freshness: SYNC_INTERVAL in seconds (60)")
-    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="jobs: how many beside one process (2)")
+    parser.add_argument("--jobs", type=int, metavar="N",
+                        help="jobs: how many beside one process (2); memory: how many (1)")  # fmt: skip
     parser.add_argument("--rows", type=int, default=20_000, help="rows of the project (speed, profile), up to 2000000")
     parser.add_argument("--rounds", type=int, help="how often each is measured (speed: 3, start: 11)")
     parser.add_argument("--alone", action="store_true", help="speed: only the worker, not what it is compared with")

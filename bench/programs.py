@@ -61,9 +61,10 @@ class Worker:
         """Run `run`, until a function that gets its process id has returned."""
         return run([*PYTHON, "sync_worker", "run"], folder=self.folder, environ=self.environ(), meanwhile=meanwhile)
 
-    def once(self) -> Used:
-        """Run `once`."""
-        return run([*PYTHON, "sync_worker", "once", "--json"], folder=self.folder, environ=self.environ())
+    def once(self, *, jobs: int = 1, on: set[int] | None = None) -> Used:
+        """Run `once`: with jobs, or on other cores, where asked for."""
+        words = ["once", "--json", "--jobs", str(jobs)]
+        return run([*PYTHON, "sync_worker", *words], folder=self.folder, environ=self.environ(), on=on)
 
 
 def script(module: str, servers: Servers, folder: Path, *words: str, on: set[int] | None = None) -> Used:

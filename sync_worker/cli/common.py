@@ -154,7 +154,7 @@ def run_async(
     clock: SystemClock,
     *,
     graceful: int | None = None,
-    at_once: Callable[[], None] = lambda: None,
+    at_once: Callable[[], None] | None = None,
 ) -> int:
     """Run a command's work with signal handlers: the first signal stops gracefully, the second at once.
 
@@ -166,7 +166,8 @@ def run_async(
     def on_signal(number: int) -> None:
         code = ExitCode.SIGINT if number == signal.SIGINT else ExitCode.SIGTERM
         if received:
-            at_once()
+            if at_once is not None:
+                at_once()
             os._exit(code)
         received.append(code)
         say("sync-worker: finishing requests in flight; send the signal again to stop at once")

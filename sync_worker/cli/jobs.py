@@ -6,9 +6,9 @@ import argparse
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from sync_worker.cli.common import hold_lease, run_async, run_with_heartbeats, select_sources, settings_for, state_file
+from sync_worker.cli.crew import LazyCrew
 from sync_worker.cli.metrics_file import MetricsFile
 from sync_worker.cli.output import is_quiet, print_json, say, summarise
 from sync_worker.cli.terminal import moves_cursor
@@ -24,9 +24,6 @@ from sync_worker.sync.engine import GOOD, Engine
 from sync_worker.sync.source import SourceSync
 from sync_worker.waits import collect
 from sync_worker.watch.progress import ProgressLine, drawn
-
-if TYPE_CHECKING:
-    from sync_worker.parallel.crew import Crew
 
 #: The work on one source: (engine, source, progress) to its report and exit code.
 Work = Callable[[Engine, Source, Progress], Awaitable[tuple[SourceReport, int]]]
@@ -55,7 +52,7 @@ async def run_job(
     *,
     as_json: bool,
     metrics: MetricsFile | None = None,
-    crew: Crew | None = None,
+    crew: LazyCrew | None = None,
 ) -> int:
     """Run a job on sources under its lease, print its reports, and return the exit code."""
     engine = Engine(settings, ledger, clock, settings.patience.total_seconds(), parts=job.parts)

@@ -128,6 +128,7 @@ def _add_once(subparsers: _Subparsers) -> None:
         help="with --dry-run: at most so many requests to Langfuse for each source",
         otherwise=str(DRY_RUN_REQUESTS),
     )
+    _add_jobs_option(parser, "help where a first run or an outage left more than 100,000 observations due")
     _add_common_options(parser, source=True)
     _add_metrics_option(parser)
     _runs(parser, "once")
@@ -151,12 +152,7 @@ def _add_plan(subparsers: _Subparsers) -> None:
 def _add_backfill(subparsers: _Subparsers) -> None:
     parser = subparsers.add_parser("backfill", help="sync the history between two times; a rerun resumes")
     _add_interval_options(parser, required=True)
-    parser.add_argument(
-        "--jobs",
-        metavar="N|auto",
-        help="processes that divide a long range among them, or `auto`: by cores and memory; with 1, this one does all",
-        otherwise="SYNC_JOBS (auto)",
-    )
+    _add_jobs_option(parser, "divide a long range among them")
     parser.add_argument(
         "--shard",
         metavar="I/N",
@@ -430,6 +426,15 @@ def _add_interval_options(
     when = "an ISO-8601 time (2026-01-31T00:00:00Z), a duration before now (30d) or `now`"
     for name, dest, default in zip(("--from", "--to"), ("start", "end"), otherwise, strict=True):
         parser.add_argument(name, dest=dest, metavar="TIME", required=required, help=when, otherwise=default)
+
+
+def _add_jobs_option(parser: Parser, task: str) -> None:
+    parser.add_argument(
+        "--jobs",
+        metavar="N|auto",
+        help=f"processes that {task}, or `auto`: by cores and memory; with 1, this one does all",
+        otherwise="SYNC_JOBS (auto)",
+    )
 
 
 def _add_metrics_option(parser: Parser) -> None:

@@ -28,14 +28,16 @@ _REPLACE = (
     "project = coalesce(project, excluded.project), context = excluded.context, open_ms = excluded.open_ms, "
     f"{_LEFT_OUT}"
 )
-#: Only the live sync knows which observations of a pending trace remain: other runs leave it pending.
+#: Only the live sync knows which observations of a pending trace remain: other runs leave it pending. So do its jobs,
+#: since another one may have stored it in the meantime.
 _MERGE = (
     "ON CONFLICT (source_id, trace_id) DO UPDATE SET pending = max(pending, excluded.pending), "
     "earliest_ms = min(earliest_ms, excluded.earliest_ms), newest_ms = max(newest_ms, excluded.newest_ms), "
     "check_ms = CASE WHEN pending THEN check_ms ELSE excluded.check_ms END, "
     "pending_ms = coalesce(pending_ms, excluded.pending_ms), "
     "origin = CASE WHEN project IS NULL THEN excluded.origin ELSE origin END, "
-    f"project = coalesce(project, excluded.project), context = excluded.context, {_LEFT_OUT}"
+    "project = coalesce(project, excluded.project), context = excluded.context, "
+    f"open_ms = coalesce(open_ms, excluded.open_ms), {_LEFT_OUT}"
 )
 
 
@@ -127,7 +129,7 @@ class Traces(Store):
             ).rowcount
 
     def store_traces(self, source_id: int, notes: Iterable[TraceNote]) -> None:
-        """Store traces. Under another lease than the live one, a pending trace stays pending."""
+        """Store traces. Under another lease than the live one, and in a job, a pending trace stays pending."""
         notes = list(notes)
         if notes:
             with self.transaction():
@@ -144,7 +146,7 @@ class Traces(Store):
             )
 
     def _store_traces(self, source_id: int, notes: Iterable[TraceNote]) -> None:
-        own = self.lease is None or self.lease.role == LIVE
+        own = self.lease is None or (self.lease.role == LIVE and not self.lease.job)
         self.execute_many(
             _INSERT + (_REPLACE if own else _MERGE),
             [

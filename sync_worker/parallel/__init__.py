@@ -1,1 +1,1 @@
-"""Jobs: processes that sync intervals of a backfill, each the whole way, and the process that leads them."""
+"""Jobs: processes that sync intervals, each the whole way, and the process that leads them."""

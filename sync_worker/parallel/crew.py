@@ -1,7 +1,7 @@
 """The process that leads jobs: starts them, hands out intervals, replaces those that die, and sums up what they count.
 
 Crew          the jobs of a run, at most so many at once over all of its sources
-SourceJobs    those of one source, as its backfill sees them
+SourceJobs    those of one source, as the run that divides its intervals sees them
 JobProcess    one of them
 """
 
@@ -20,7 +20,7 @@ from sync_worker.parallel import messages
 from sync_worker.parallel.machine import PROCESS_BYTES
 from sync_worker.parallel.process import Died, JobProcess
 from sync_worker.parallel.slots import LentSlots
-from sync_worker.runs.backfill import Synced
+from sync_worker.runs.division import Synced
 from sync_worker.runs.progress import Progress
 from sync_worker.sync.engine import Engine
 from sync_worker.sync.source import SourceSync
@@ -41,10 +41,9 @@ class Crew:
     most: int
     _processes: dict[int, JobProcess] = field(default_factory=dict)  # by number
 
-    def lead(self, engine: Engine) -> None:
-        """Have backfills of an engine, whose ledger holds the lease, work with jobs, if the file system has locks."""
-        if engine.ledger.lease is not None and engine.ledger.lease.locked:
-            engine.jobs_of = lambda sync: SourceJobs(self, engine, sync)
+    def of(self, engine: Engine, sync: SourceSync) -> SourceJobs:
+        """Return the jobs of one source of an engine, whose ledger holds the lease."""
+        return SourceJobs(self, engine, sync)
 
     def free_number(self) -> int | None:
         """Return the number of a job that may be started; None where there are as many as may be."""
@@ -65,7 +64,7 @@ class Crew:
 
 
 class SourceJobs:
-    """The jobs of one source, and the intervals they work on. See `runs.backfill.Jobs`."""
+    """The jobs of one source, and the intervals they work on. See `runs.division.Jobs`."""
 
     def __init__(self, crew: Crew, engine: Engine, sync: SourceSync) -> None:
         self._crew = crew
@@ -233,7 +232,7 @@ class SourceJobs:
         self._false_starts += 1
         if self._false_starts == _MOST_FALSE_STARTS:
             log.warning(
-                "no more jobs can be started (%s): the backfill continues with %s",
+                "no more jobs can be started (%s): the run continues with %s",
                 why, f"{len(self._jobs)} of them" if self._jobs else "this process alone", extra={"action": "jobs"},
             )  # fmt: skip
 

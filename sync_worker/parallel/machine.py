@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 #: Without a number of the operator's, at most so many.
 MOST = 8
-#: What a process of the worker may take in a backfill, in bytes: a job, and the process that leads them too.
+#: What a process of the worker may take, in bytes: a job, and the process that leads them too.
 PROCESS_BYTES = 150 * 1024 * 1024
 
 _READ = 65_536  # bytes of a file

@@ -1,4 +1,4 @@
-"""What the process that leads a backfill and its jobs say to each other, over pipes: pickled, each with its length.
+"""What the process that leads a run and its jobs say to each other, over pipes: pickled, each with its length.
 
 Both are the same program, and nobody else has the ends of these pipes, so what arrives can be trusted.
 """
@@ -16,7 +16,7 @@ from sync_worker.errors import SyncError, TransientError
 from sync_worker.intervals import Interval
 from sync_worker.pipeline.limits import Limits
 from sync_worker.pipeline.report import SourceReport
-from sync_worker.runs.backfill import Synced
+from sync_worker.runs.division import Synced
 from sync_worker.settings import Settings, Source
 from sync_worker.waits import Wait
 

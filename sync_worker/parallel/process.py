@@ -15,7 +15,7 @@ from sync_worker.errors import SyncError
 from sync_worker.intervals import Interval
 from sync_worker.parallel import messages
 from sync_worker.parallel.slots import JobSlots, LentSlots
-from sync_worker.runs.backfill import Synced
+from sync_worker.runs.division import Synced
 from sync_worker.waits import Wait, show
 from sync_worker.watch.logs import log_of_job
 

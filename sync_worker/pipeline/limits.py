@@ -16,8 +16,10 @@ class Limits:
     held_bytes: int = 32 * 1024 * 1024
     #: Target observations of an interval; of a larger one, what was read is committed after as many.
     interval_observations: int = TARGET_OBSERVATIONS
-    #: Concurrent intervals of a backfill: one is read while others are sent.
+    #: Concurrent intervals of a backfill, and of a job: one is read while others are sent.
     backfill_intervals: int = 2
+    #: Observations that must be due, beyond those read, for jobs to help the live sync; as many as five intervals have.
+    jobs_above: int = 100_000
     #: Pending traces checked at once: as many ids as fit in one request.
     pending_traces: int = 150
     #: Traces forgotten in one transaction.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
-from sync_worker.intervals import Interval, gaps, merged
+from sync_worker.intervals import Interval, clip, gaps, merged
 
 #: Target observations of an interval: smaller intervals need more requests and split more traces.
 TARGET_OBSERVATIONS = 20_000
@@ -38,6 +40,66 @@ class IntervalPlanner:
         wanted = interval.length * self._target // max(observations, 1)
         grown = max(interval.length, self.length) * _MAX_GROWTH
         self.length = max(_SHORTEST, min(wanted, grown))
+
+
+class DueTime:
+    """Time that is due and not handed out: intervals, oldest first, which a planner cuts as they are taken."""
+
+    def __init__(self, gaps: Iterable[Interval], planner: IntervalPlanner) -> None:
+        self.planner = planner
+        self._left = deque(gaps)
+
+    def __bool__(self) -> bool:
+        """Whether anything is left."""
+        return bool(self._left)
+
+    @property
+    def length(self) -> int:
+        """Milliseconds that are left."""
+        return sum(interval.length for interval in self._left)
+
+    def before(self, end_ms: int) -> list[Interval]:
+        """Return what of it lies before a time, Unix ms."""
+        return clip(self._left, Interval(0, end_ms))
+
+    def take(self) -> Interval:
+        """Remove and return the next interval, as long as the planner has it."""
+        gap = self._left.popleft()
+        interval = next(self.planner.split([gap]))
+        self.put_back(Interval(interval.end, gap.end))
+        return interval
+
+    def put_back(self, interval: Interval) -> None:
+        """Have an interval taken next; an empty one is none."""
+        if interval.length > 0:
+            self._left.appendleft(interval)
+
+    def remove(self, intervals: Iterable[Interval]) -> None:
+        """Remove intervals: others take them."""
+        taken = list(intervals)
+        self._left = deque(part for interval in self._left for part in gaps(interval, taken))
+
+
+@dataclass(slots=True)
+class Density:
+    """How many observations a millisecond of the intervals that were read had."""
+
+    is_known: bool = False
+    observations: int = 0
+    milliseconds: int = 0
+    highest: float = 0.0  # of the last interval, and of all together
+
+    @property
+    def average(self) -> float:
+        """That of all intervals together."""
+        return self.observations / max(1, self.milliseconds)
+
+    def add(self, interval: Interval, observations: int) -> None:
+        """Add an interval that was read."""
+        self.is_known = True
+        self.observations += observations
+        self.milliseconds += interval.length
+        self.highest = max(observations / max(1, interval.length), self.average)
 
 
 def due(first_ms: int, end_ms: int, completed: Sequence[Interval], taken: Sequence[Interval] = ()) -> list[Interval]:

@@ -1,8 +1,11 @@
-"""One cycle of the live sync: due intervals, lookback scans, pending traces, forgetting."""
+"""One cycle of the live sync: due intervals, lookback scans, pending traces, forgetting.
+
+Where a first run or an outage left much to do, jobs sync the part of it whose traces are not pending any more.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,9 +16,10 @@ from sync_worker.ledger.records import Waiting, is_due
 from sync_worker.ledger.state_keys import ARRIVAL_DELAY, INTERVAL_LENGTH
 from sync_worker.pipeline.driver import Pipeline
 from sync_worker.pipeline.lanes import Lanes
-from sync_worker.pipeline.plan import IntervalPlanner, due
+from sync_worker.pipeline.plan import Density, DueTime, IntervalPlanner, due
 from sync_worker.runs.arrival_delay import ArrivalDelay
 from sync_worker.runs.coverage import Coverage
+from sync_worker.runs.division import Division, Jobs, Synced, note_synced
 from sync_worker.runs.forget import forget
 from sync_worker.runs.interval import IntervalJob
 from sync_worker.runs.lookback import LookbackScans
@@ -39,7 +43,10 @@ class Scores(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LiveSync:
-    """The live sync of one source. `windows` (ms) are its lookback windows, `requests_per_minute` its limit."""
+    """The live sync of one source. `windows` (ms) are its lookback windows, `requests_per_minute` its limit.
+
+    `jobs` makes the jobs that may help; None: this process does all.
+    """
 
     pipeline: Pipeline
     coverage: Coverage
@@ -48,6 +55,7 @@ class LiveSync:
     interval_ms: int
     requests_per_minute: int | None
     scores: Scores | None = None
+    jobs: Callable[[], Jobs] | None = None
 
     async def cycle(self, now: int, sync_start_ms: int, progress: Progress | None) -> None:
         """Do one cycle. Raises as reader and delivery do."""
@@ -67,7 +75,7 @@ class LiveSync:
             if self.scores is not None:
                 self.scores.begin(now)
         gaps = due(sync_start_ms, end, self.coverage.live_view(now, known), known.others)
-        await self._sync(gaps, delay, progress)
+        helpers = await self._sync(gaps, delay, Progress() if progress is None else progress)
         if clock.is_certain:
             now = min(now, clock.now_ms())  # the responses since then may have corrected the clock
             scans.begin(now)
@@ -82,6 +90,8 @@ class LiveSync:
         if self.scores is not None:
             await self.scores.cycle()
         session.delivery.check()
+        for jobs in helpers:
+            jobs.check()
 
     async def read_again(self, role: str = LIVE) -> Waiting:
         """Do the second reads that are due, and retry what could not be read; return what waited before."""
@@ -93,22 +103,50 @@ class LiveSync:
             await Retries(self.pipeline).run()
         return waiting
 
-    async def _sync(self, gaps: Sequence[Interval], delay: ArrivalDelay, progress: Progress | None) -> None:
-        """Sync what is due and what no other run claims."""
-        if progress is not None:
-            progress.plan(gaps)
-        session = self.pipeline.session
-        planner = IntervalPlanner(self._length(), session.limits.interval_observations)
-        for number, interval in enumerate(planner.split(gaps)):
-            session.clock.check()
-            if number:  # a long way to catch up is seen to get shorter; the end of the cycle is noted with its claims
-                self.coverage.note_watermark(self.state)
-            job = IntervalJob(self.pipeline, LIVE, interval, progress, delay)
+    async def _sync(self, gaps: Sequence[Interval], delay: ArrivalDelay, progress: Progress) -> list[Jobs]:
+        """Sync what is due and what no other run claims; return the jobs that took part."""
+        session, helpers = self.pipeline.session, list[Jobs]()
+        progress.plan(gaps)
+        planner, density = IntervalPlanner(self._length(), session.limits.interval_observations), Density()
+        left = DueTime(gaps, planner)
+
+        async def here(interval: Interval) -> Synced:
+            job = IntervalJob(self.pipeline, LIVE, interval, progress, delay, hands_back=self.jobs is not None)
             await self.pipeline.run(job)
-            planner.adjust(interval, job.count)
-            if progress is not None:
-                progress.complete(interval)
+            return Synced(job.done_to, job.count)
+
+        def note() -> None:  # a long way to catch up is seen to get shorter
+            self.coverage.note_watermark(self.state)
+
+        while left:
+            session.clock.check()
+            if density.is_known:  # the end of the cycle is noted with its claims
+                note()
+            old = self._worth_jobs(left, density)
+            if self.jobs is not None and old:
+                helpers.append(self.jobs())
+                left.remove(old)
+                await Division(
+                    DueTime(old, planner), density, progress, helpers[-1], here, at_once=1, note=note
+                ).sync_all()
+            else:
+                interval = left.take()
+                note_synced(interval, await here(interval), left, density, progress)
         session.state.put(INTERVAL_LENGTH, planner.length)
+        return helpers
+
+    def _worth_jobs(self, left: DueTime, density: Density) -> list[Interval]:
+        """Return what of the time that is left is older than SYNC_MAX_OPEN, if that is worth jobs.
+
+        It is if it has enough observations, should they be as dense as those read in this cycle. No trace that starts
+        there is pending for its end, so that several processes may send parts of it.
+        """
+        session = self.pipeline.session
+        if not session.clock.is_certain:
+            return []
+        old = left.before(session.clock.certain_ms() - session.readiness_limits.max_open)
+        expected = density.average * sum(interval.length for interval in old)
+        return old if expected > session.limits.jobs_above else []
 
     def _length(self) -> int | None:
         """Return the last length of an interval of the target size, in milliseconds."""

@@ -1,8 +1,8 @@
 """The audit line: once an hour, what of a source was sent, filtered, redacted and dead-lettered.
 
 It reports by how much the totals in the state file have grown since the last line. They are counted in the transaction
-that stores what they count, by every command, so a line covers all of them, and a restart loses and repeats nothing. A
-process that is killed between a line and the next commit leaves a line that comes again, with the same `since`.
+that stores what they count, by every command, so a line covers all of them, and a restart loses and repeats
+nothing. A process that is killed just after a line leaves one that comes again, with the same `since`.
 """
 
 from __future__ import annotations
@@ -37,19 +37,25 @@ class Audit:
         self._began_ms = ledger.clock.now_ms()
 
     def log_if_due(self, *, at_end: bool) -> None:
-        """Log a line if there was none for an hour; what it covers is stored with the next commit. Raises StateError.
+        """Log a line if there was none for an hour; what it covers is stored by then. Raises StateError.
 
         The first one is logged at the end of the work, or after an hour of it. Without a lease nothing is logged: then
-        nothing was sent.
+        nothing was sent. At the end of a job neither: its work ends with that of the process that leads it.
         """
-        now = self._ledger.clock.now_ms()
-        if self._ledger.lease is None or self._ledger.in_memory or not _is_due(self._state.get(AUDITED), now):
+        ledger, now = self._ledger, self._ledger.clock.now_ms()
+        if ledger.lease is None or ledger.in_memory or not _is_due(self._state.get(AUDITED), now):
+            return
+        if at_end and ledger.lease.job:
             return
         if not at_end and 0 <= now - self._began_ms < _EVERY_MS and self._state.get(AUDITED) is None:
             return
-        last = self._state.get(AUDITED, fresh=True)  # another command may have logged it
-        if not _is_due(last, now):
-            return
+        with ledger.transaction():  # of several processes, one logs it
+            last = self._state.get(AUDITED, fresh=True)
+            if _is_due(last, now):
+                self._log(last, now)
+
+    def _log(self, last: Mapping[str, Any] | None, now: int) -> None:
+        """Log the line that follows `last`, at `now` in Unix ms, and store that it was logged."""
         found = totals(self._ledger, self._source_id)
         before = {(name, label): total for name, label, total in (last or {"totals": ()})["totals"]}
         since = None if last is None else iso_time(last["until_ms"])

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from functools import partial
 
 from sync_worker.clock import Clock, Stopped
 from sync_worker.errors import (
@@ -33,7 +34,7 @@ from sync_worker.pipeline.daily_limit import DailyLimit
 from sync_worker.pipeline.limits import Limits
 from sync_worker.pipeline.pauses import Pauses
 from sync_worker.pipeline.report import SourceReport
-from sync_worker.runs.backfill import Jobs
+from sync_worker.runs.division import Jobs
 from sync_worker.runs.progress import Progress
 from sync_worker.settings import Settings, Source, reread, target_of
 from sync_worker.sync.identities import Identities
@@ -90,7 +91,7 @@ class Engine:
 
     `parts` is the number of processes, with a state file each, that share the work and cannot know of each other's
     requests: each uses that fraction of the rate limit, set or discovered. `jobs_of` gives the jobs that may help with
-    the backfill of an open source; a job has `server_slots` from the process that leads it.
+    a backfill or a live cycle of an open source; a job has `server_slots` from the process that leads it.
     """
 
     settings: Settings
@@ -186,7 +187,8 @@ class Engine:
 
         async def cycle(sync: SourceSync) -> None:
             self.starts.correct(source.name, clock)
-            await sync.live_cycle(progress)
+            jobs_of = self.jobs_of
+            await sync.live_cycle(progress, None if jobs_of is None else partial(jobs_of, sync))
 
         began = self.clock.monotonic()
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,7 +12,7 @@ from sync_worker.corrected import CorrectedClock
 from sync_worker.intervals import Interval
 from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.reader import Reader
-from sync_worker.ledger import DeadLetter, Ledger, SourceState
+from sync_worker.ledger import DeadLetter, Ledger, SourceState, claims
 from sync_worker.ledger.lease import BACKFILL, LIVE, lease_owner
 from sync_worker.ledger.state_keys import DELIVERY, GZIP_REFUSED, PAGE_LIMITS, REJECTED_IN_A_ROW
 from sync_worker.otlp.client import TargetClient
@@ -27,8 +27,9 @@ from sync_worker.pipeline.report import SourceReport
 from sync_worker.pipeline.session import Policy, Session
 from sync_worker.records import Observation
 from sync_worker.redaction.protection import Protection
-from sync_worker.runs.backfill import Jobs, Synced, backfill, sync_interval
+from sync_worker.runs.backfill import backfill
 from sync_worker.runs.coverage import Coverage
+from sync_worker.runs.division import Jobs, Synced, sync_interval
 from sync_worker.runs.explain import Explanation
 from sync_worker.runs.forget import forget
 from sync_worker.runs.live import LiveSync
@@ -129,12 +130,12 @@ class SourceSync:
         """How long a trace must have had no new observation before it is sent."""
         return self._session.readiness_limits.quiet_period
 
-    async def live_cycle(self, progress: Progress | None = None) -> None:
-        """Run one cycle of the live sync. Raises as reader and delivery do."""
+    async def live_cycle(self, progress: Progress | None = None, jobs: Callable[[], Jobs] | None = None) -> None:
+        """Run one cycle of the live sync; `jobs` as of `LiveSync`. Raises as reader and delivery do."""
         self._store_rules()
         now = self.clock.now_ms()
         first = self._sync_start(now)
-        await self._live().cycle(now, first, progress)
+        await self._live(jobs).cycle(now, first, progress)
 
     async def backfill(
         self,
@@ -158,16 +159,22 @@ class SourceSync:
             jobs.check()
 
     def completed(self) -> list[Interval]:
-        """Return what is completed under the rules of this run, or under none."""
+        """Return what a run of this lease does not read: of a backfill, under the rules of this run or under none."""
+        if self._ledger.is_live:
+            return self._coverage.live_view(self.clock.now_ms(), None)
         return self._coverage.under_rules()[0]
 
     def begin_job(self) -> None:
-        """Get ready to sync intervals of a backfill that another process leads."""
-        _, self._session.reread = self._coverage.under_rules()
+        """Get ready to sync intervals that another process hands out."""
+        if self._ledger.is_live:
+            self._session.claimed = claims.claimed_by_others(self._ledger, self.state.id)
+        else:
+            _, self._session.reread = self._coverage.under_rules()
 
     async def sync_interval(self, interval: Interval, progress: Progress) -> Synced:
-        """Sync an interval of a backfill that another process leads. Raises as reader and delivery do."""
-        return await sync_interval(self._pipeline, interval, progress, hands_back=True)
+        """Sync an interval that another process handed out. Raises as reader and delivery do."""
+        role = LIVE if self._ledger.is_live else BACKFILL
+        return await sync_interval(self._pipeline, role, interval, progress, hands_back=True)
 
     def check(self) -> None:
         """Raise for what is left undelivered: SourcePaused or TransientError."""
@@ -326,7 +333,7 @@ class SourceSync:
         """Store the rules of this run, so that later ones know what they left out."""
         self._ledger.store_rules(self._session.digest, self._session.policy.rules.as_text())
 
-    def _live(self) -> LiveSync:
+    def _live(self, jobs: Callable[[], Jobs] | None = None) -> LiveSync:
         return LiveSync(
             self._pipeline,
             self._coverage,
@@ -335,6 +342,7 @@ class SourceSync:
             span_ms(self._settings.interval),
             self._client.rate_limits.per_minute(self._session.reader.api),
             self._scores,
+            jobs,
         )
 
     def _score_jobs(self) -> ScoreJobs:

@@ -42,7 +42,7 @@ def commands_table() -> str:
     lines = ["| Command | Does | Own options |", "| --- | --- | --- |"]
     for words, does, parser in _commands("", build_parser()):
         options = ", ".join(f"`{option}`" for option in _own_options(parser)) or "—"
-        lines.append(f"| `{' '.join((words, *help_text.needed(parser)))}` | {_cell(does)} | {options} |")
+        lines.append(f"| `{' '.join((words, *help_text.needed(parser)))}` | {_cell(does)} | {_cell(options)} |")
     return "\n".join(lines) + "\n"
 
 

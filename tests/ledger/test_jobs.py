@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from sync_worker.errors import LeaseHeld, StateError
+from sync_worker.intervals import Interval
 from sync_worker.ledger import Ledger, lease, open_ledger
 from sync_worker.ledger.file import open_beside
-from sync_worker.ledger.lease import BACKFILL, SEND, lease_owner, release, share, take
+from sync_worker.ledger.lease import BACKFILL, LIVE, SEND, lease_owner, release, share, take
 from sync_worker.ledger.trace_claims import release_job
 from tests.ledger.made import note
 from tests.support.state import put
@@ -121,3 +122,24 @@ def test_a_trace_in_two_intervals_is_decided_on_once(ledger: Ledger, job: Ledger
     assert {trace_id: (one.project, one.left_out_by) for trace_id, one in stored.items()} == {
         "sent": ("first", None), "out": (None, "rule"), "new": ("second", None),
     }  # fmt: skip
+
+
+def test_jobs_of_a_live_sync_keep_what_others_stored_of_a_trace(ledger: Ledger, path: Path) -> None:
+    """A trace whose parts two jobs read is no longer pending, or no longer looked up, after the second of them."""
+    held = take(ledger, LIVE)
+    first, second = (open_beside(path, ledger.clock) for _ in range(2))
+    for number, job in enumerate((first, second), 1):
+        share(job, LIVE, held.token, number)
+    first.commit_interval(1, LIVE, Interval(0, 10), [note("t", 2, pending=True, pending_ms=7, check_ms=8)], [])
+    second.begin_sending(1, [note("t", 12, project="p", origin="default", open_ms=9)])
+    first.commit_interval(1, LIVE, Interval(10, 20), [note("t", 4, pending=True, pending_ms=9, check_ms=3)], [])
+    (stored,) = ledger.traces(1, ["t"]).values()
+    assert (stored.pending, stored.pending_ms, stored.check_ms, stored.project) == (True, 7, 8, "p")
+    assert (stored.earliest_ms, stored.newest_ms, stored.open_ms) == (2, 12, 9)
+    ledger.store_traces(1, [note("t", 2, 12)])  # the process that leads them has sent it whole
+    assert not ledger.traces(1, ["t"])["t"].pending
+    for job in (first, second):
+        assert job.lease is not None
+        job.lease.lock.close()
+        job.close()
+    release(ledger, held)

@@ -159,6 +159,7 @@ def _shrink(observations: int) -> None:
     defaults = {
         **dict(zip(_LIMITS, Limits.__init__.__defaults__ or (), strict=True)),
         "interval_observations": observations,
+        "jobs_above": 3 * observations,
     }
     Limits.__init__.__defaults__ = tuple(defaults.values())
 

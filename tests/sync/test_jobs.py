@@ -2,41 +2,35 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
 import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sync_worker.demo.receiver import ReceivedSpan, TraceRequest
+from sync_worker.cli.crew import LazyCrew
+from sync_worker.demo.receiver import TraceRequest
 from sync_worker.demo.serving import Reply
 from sync_worker.errors import ExitCode
 from sync_worker.ledger import Ledger, TraceNote
 from sync_worker.ledger.ledger import Begun
 from sync_worker.otlp.posting import STOP_GRACE
-from sync_worker.parallel.crew import Crew
 from sync_worker.times import moment_ms
 from tests.support import faults
-from tests.support.programs import Program
 from tests.support.rows import NOON, Row, trace
 from tests.sync.conftest import MakeWorld
-from tests.sync.world import World, identities, identity
+from tests.sync.processes import IN_FLIGHT, SMALL, SPANS, has_ended, hold, jobs_of, small, told, until, waiting
+from tests.sync.world import identities, identity
 
 HOURS = 8
 RANGE = ("--from", "2026-11-20T12:00:00Z", "--to", "2026-11-20T20:00:00Z")
-#: Observations of an interval: about those of an hour.
-SMALL = 48
-#: How many requests a process has in flight at most, and spans in each.
-IN_FLIGHT, SPANS = 4, 8
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads which processes there are")
 
@@ -48,42 +42,6 @@ def history() -> list[Row]:
         for number in range(HOURS * 12 - 2)
         for one in trace(3, start=number * 300 + number % 7, seconds=290.0, session=f"s{number}")
     ]
-
-
-def small(make_world: MakeWorld, rows: list[Row], **environ: str) -> World:
-    """Return a world in which an hour is as long as a usual interval."""
-    made = make_world(rows, **{"SYNC_MAX_BATCH_SPANS": str(SPANS), "SYNC_LOG_LEVEL": "info", **environ})
-    made.small = SMALL
-    return made
-
-
-def jobs_of(pid: int) -> list[int]:
-    """Return the processes that a process has started and that live, first started first."""
-    found: list[int] = []
-    with contextlib.suppress(OSError):  # it has ended
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            found += [int(child) for child in (task / "children").read_text().split()]
-    return sorted(child for child in found if "sync_worker.parallel.job" in _words(child))
-
-
-def _words(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text()
-    except OSError:
-        return ""
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    """Wait for a condition."""
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
-
-
-def told(made: World) -> list[ReceivedSpan]:
-    """Return the spans that arrived, in one order."""
-    return sorted(made.kelet.spans, key=lambda span: (span.trace_id, span.span_id))
 
 
 @pytest.mark.process
@@ -112,25 +70,12 @@ def test_jobs_do_what_one_process_does(make_world: MakeWorld) -> None:
         assert found[jobs][1]["backfilled"] == found[1][1]["backfilled"]
 
 
-def hold(made: World, process: Program, after: int = SMALL) -> threading.Event:
-    """Hold what goes to Kelet as soon as so many spans have arrived and jobs work; return what lets it go on."""
-    gate = threading.Event()
-    made.kelet.script = faults.held(gate, lambda: len(made.kelet.spans) >= after and bool(jobs_of(process.pid)))
-    return gate
-
-
-def waiting(made: World) -> int:
-    """Return how many requests Kelet has not answered."""
-    return sum(request.status is None for request in made.kelet.requests)
-
-
 @pytest.mark.process
 def test_a_killed_job_is_replaced(make_world: MakeWorld) -> None:
     """Its interval is lost, the run hangs or ends; or a second run works beside it."""
     rows = history()
     made = small(make_world, rows)
-    with made.start("backfill", *RANGE, "--jobs", "2", "--json") as process:
-        gate = hold(made, process)
+    with made.start("backfill", *RANGE, "--jobs", "2", "--json") as process, hold(made, process) as gate:
         until(lambda: waiting(made) >= 2, "nothing is in flight")
         assert made.program("backfill", *RANGE)[0] == ExitCode.LEASE
         os.kill(jobs_of(process.pid)[0], signal.SIGKILL)
@@ -174,8 +119,7 @@ def test_a_new_run_after_a_killed_one(make_world: MakeWorld) -> None:
     """Jobs whose run was killed work on, or what they had in flight is sent again by the next run."""
     rows = history()
     made = small(make_world, rows)
-    with made.start("backfill", *RANGE, "--jobs", "2") as process:
-        gate = hold(made, process)
+    with made.start("backfill", *RANGE, "--jobs", "2") as process, hold(made, process) as gate:
         until(lambda: waiting(made) >= 2, "nothing is in flight")
         jobs, killed = jobs_of(process.pid), time.monotonic()
         process.kill()
@@ -186,7 +130,7 @@ def test_a_new_run_after_a_killed_one(make_world: MakeWorld) -> None:
             gate.set()
             _, err = after.communicate(timeout=120)
     assert after.returncode == 0, line + err
-    assert not any(_words(job) for job in jobs)
+    assert all(map(has_ended, jobs))
     assert made.arrived().keys() == identities(rows).keys()
     if in_time:  # else what was in flight was given up, and sent again
         assert made.arrived() == identities(rows)
@@ -197,8 +141,7 @@ def test_a_signal_ends_all(make_world: MakeWorld) -> None:
     """A terminal's Ctrl-C ends jobs in the middle of a request, or leaves them behind."""
     rows = history()
     made = small(make_world, rows)
-    with made.start("backfill", *RANGE, "--jobs", "2") as process:
-        gate = hold(made, process)
+    with made.start("backfill", *RANGE, "--jobs", "2") as process, hold(made, process) as gate:
         until(lambda: waiting(made) >= 2, "nothing is in flight")
         jobs = jobs_of(process.pid)
         for pid in (*jobs, process.pid):
@@ -206,7 +149,7 @@ def test_a_signal_ends_all(make_world: MakeWorld) -> None:
         gate.set()
         _, err = process.communicate(timeout=120)
     assert (process.returncode, "Traceback" in err) == (ExitCode.SIGINT, False), err
-    assert not any(_words(job) for job in jobs)
+    assert all(map(has_ended, jobs))
     assert len(made.kelet.spans) < len(rows)
     made.kelet.script = None
     assert made.program("backfill", *RANGE, "--jobs", "1")[0] == 0
@@ -262,7 +205,7 @@ def test_jobs_that_cannot_start(
     made = make_world(rows, after_noon=HOURS * 3600.0, SYNC_JOBS="2")
     made.limits = replace(made.limits, interval_observations=SMALL)
     monkeypatch.setattr(sys, "executable", program)
-    made.crew = Crew(2)
+    made.crew = LazyCrew(2)
     report, code = made.backfill(moment_ms(NOON), made.clock.now_ms())
     assert (code, report.error, report.spans_sent) == (0, None, len(rows))
     assert "no more jobs can be started" in caplog.text

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sync_worker.cli.crew import LazyCrew
 from sync_worker.demo.langfuse_server import RecordedLangfuse
 from sync_worker.demo.receiver import OtlpReceiver, ReceivedSpan
 from sync_worker.intervals import Interval
 from sync_worker.ledger import open_ledger
 from sync_worker.ledger.lease import BACKFILL, LIVE, SEND, release, take
-from sync_worker.parallel.crew import Crew
 from sync_worker.pipeline.limits import Limits
 from sync_worker.pipeline.report import SourceReport
 from sync_worker.runs.send import SendResult
@@ -46,7 +46,7 @@ class World:
     clock: VirtualClock
     environ: dict[str, str] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
-    crew: Crew | None = None  # the jobs of a run in this process
+    crew: LazyCrew | None = None  # the jobs of a run in this process
     small: int = 0  # observations of an interval of the program as a process; 0: as many as usual
     _loaded: tuple[dict[str, str], Settings] | None = None
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sync_worker.intervals import Interval, merged
-from sync_worker.pipeline.plan import TARGET_OBSERVATIONS, IntervalPlanner, due
+from sync_worker.pipeline.plan import TARGET_OBSERVATIONS, Density, DueTime, IntervalPlanner, due
 
 _HOUR = 3_600_000
 _INTERVALS = st.lists(
@@ -90,3 +90,25 @@ def test_due_is_what_nobody_has_done_or_does() -> None:
     assert due(5, 25, covered) == [Interval(10, 20)]
     assert due(50, 50, []) == []
     assert due(60, 50, []) == []
+
+
+def test_due_time_is_taken_oldest_first() -> None:
+    """What is put back or left to others is taken twice, or never."""
+    left = DueTime([Interval(0, 2500), Interval(4000, 5000)], IntervalPlanner(1000))
+    assert (left.take(), left.length) == (Interval(0, 1000), 2500)
+    left.put_back(Interval(0, 400))
+    left.put_back(Interval(7, 7))
+    assert left.before(4200) == [Interval(0, 400), Interval(1000, 2500), Interval(4000, 4200)]
+    left.remove(left.before(4200))
+    assert (left.take(), bool(left)) == (Interval(4200, 5000), False)
+
+
+def test_density_is_that_of_all_and_the_highest() -> None:
+    """Jobs start for a night after a busy minute, or not for the day after a night."""
+    read = Density()
+    assert (read.average, read.highest, read.is_known) == (0, 0, False)
+    read.add(Interval(0, 100), 100)
+    read.add(Interval(100, 1000), 0)
+    assert (read.average, read.highest) == (0.1, 0.1)
+    read.add(Interval(1000, 1100), 1000)
+    assert (read.average, read.highest, read.is_known) == (1.0, 10.0, True)

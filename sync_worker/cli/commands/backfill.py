@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from sync_worker.cli.common import run_async, select_sources, settings_for, state_file
+from sync_worker.cli.crew import crew_of
 from sync_worker.cli.jobs import Job, run_job
 from sync_worker.cli.metrics_file import metrics_file
 from sync_worker.cli.shard import full_range, shard_of
 from sync_worker.clock import SystemClock
 from sync_worker.errors import ConfigError, DailyLimitReached, PausedByOperator, SourcePaused
 from sync_worker.intervals import Interval
-from sync_worker.ledger.file_systems import on_network
 from sync_worker.ledger.lease import BACKFILL
 from sync_worker.settings import Settings, Source, WrongValueError, parse_duration, parse_time
 from sync_worker.settings.target_settings import target_of
@@ -23,11 +21,6 @@ from sync_worker.sync.engine import Engine
 from sync_worker.sync.shards import Shard
 from sync_worker.sync.source import ScoreChoice
 from sync_worker.times import iso_time, moment_ms, span_ms
-
-if TYPE_CHECKING:
-    from sync_worker.parallel.crew import Crew
-
-log = logging.getLogger(__name__)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -41,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     metrics = metrics_file(arguments, "backfill")
     with state_file(settings, clock) as ledger:
         _check_pauses(Engine(settings, ledger, clock, None), sources)
-        crew = _crew(settings)
+        crew = crew_of(settings)
 
         async def work() -> int:
             parts = 1 if shard is None else shard.of
@@ -51,28 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
                 job, settings, sources, ledger, clock, as_json=arguments.json, metrics=metrics, crew=crew
             )
 
-        return run_async(work, clock, at_once=(lambda: None) if crew is None else crew.kill)
-
-
-def _crew(settings: Settings) -> Crew | None:
-    """Return the jobs of a backfill, none where it does all in this process: that is one of them too few to lead."""
-    most = settings.jobs
-    if most is None:
-        from sync_worker.parallel.machine import room  # noqa: PLC0415
-
-        most = room().jobs
-    if most == 1:
-        return None
-    if on_network(settings.state_path):
-        if settings.jobs is not None:
-            log.warning(
-                "the state file is on a network file system, whose locks several processes cannot rely on: --jobs 1",
-                extra={"action": "jobs"},
-            )
-        return None
-    from sync_worker.parallel.crew import Crew  # noqa: PLC0415 - only where there may be jobs
-
-    return Crew(most)
+        return run_async(work, clock, at_once=None if crew is None else crew.kill)
 
 
 def _check_pauses(engine: Engine, sources: Sequence[Source]) -> None:

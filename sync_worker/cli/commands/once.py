@@ -11,6 +11,7 @@ from sync_worker.cli.common import (
     state_file,
     warn_of_ignored_start,
 )
+from sync_worker.cli.crew import crew_of
 from sync_worker.cli.jobs import Job, run_job
 from sync_worker.cli.metrics_file import metrics_file
 from sync_worker.cli.parser import DRY_RUN_REQUESTS
@@ -33,13 +34,14 @@ def run(arguments: argparse.Namespace) -> int:
     metrics = metrics_file(arguments, "once")
     with state_file(settings, clock) as ledger:
         warn_of_ignored_start(settings, sources, ledger)
+        crew = crew_of(settings)
         return run_async(
             lambda: run_job(
-                ONE_CYCLE, settings, sources, ledger, clock, as_json=arguments.json,
-                metrics=metrics,
+                ONE_CYCLE, settings, sources, ledger, clock, as_json=arguments.json, metrics=metrics, crew=crew
             ),
             clock,
-        )  # fmt: skip
+            at_once=None if crew is None else crew.kill,
+        )
 
 
 def _dry_run(arguments: argparse.Namespace) -> int:
