@@ -6,6 +6,7 @@ the request to the server. So an error needs no patching: the client under test 
 
 from __future__ import annotations
 
+import selectors
 import socket
 import threading
 import time
@@ -91,7 +92,7 @@ class Server(ABC, Generic[R]):
 
     def start(self) -> Self:
         """Start serving in a daemon thread."""
-        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        self._thread = threading.Thread(target=self._http.serve, daemon=True)
         self._thread.start()
         return self
 
@@ -99,7 +100,7 @@ class Server(ABC, Generic[R]):
         """Stop serving and close every connection."""
         self._stopping.set()
         if self._thread is not None:
-            self._http.shutdown()
+            self._http.stop_serving()
             self._thread.join()
             self._thread = None
         self._http.server_close()
@@ -147,11 +148,31 @@ class _HttpServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
+    timeout = 0  # `handle_request` is called when a connection is there
+
     def __init__(self, owner: Server[Any]) -> None:
         self.owner = owner
         self._open: set[socket.socket] = set()
         self._open_lock = threading.Lock()
         super().__init__(("127.0.0.1", 0), _Handler)
+        self._stop, self._stopped = socket.socketpair()
+
+    def serve(self) -> None:
+        """Serve until `stop_serving`; the loop of the standard library asks every so often whether to stop."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self, selectors.EVENT_READ)
+            selector.register(self._stopped, selectors.EVENT_READ)
+            while not any(key.fileobj is self._stopped for key, _ in selector.select()):
+                self.handle_request()
+
+    def stop_serving(self) -> None:
+        """End `serve` at once."""
+        self._stop.close()
+
+    def server_close(self) -> None:
+        super().server_close()
+        self._stop.close()
+        self._stopped.close()
 
     def get_request(self) -> tuple[socket.socket, Any]:
         connection, address = super().get_request()
