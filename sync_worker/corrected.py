@@ -179,10 +179,11 @@ class CorrectedClock(ClockOnMachine):
 
     def _evaluate(self) -> Reading:
         machine, langfuse, kelet = self._machine.now_ms(), self.langfuse.now_ms(), self.kelet.now_ms()
-        if langfuse is not None and self.all_agree:
+        if langfuse is not None and _near(langfuse, machine) and _near(langfuse, kelet):
             self._last = min(self._last, langfuse)
         reading = self._compare(machine, langfuse, kelet)
-        return replace(reading, certain=reading.certain and reading.now_ms >= self._last - AGREEMENT_MS)
+        is_before = reading.now_ms < self._last - AGREEMENT_MS
+        return replace(reading, certain=False) if is_before and reading.certain else reading
 
     def _compare(self, machine: int, langfuse: int | None, kelet: int | None) -> Reading:
         carried = self._at(self._carried)

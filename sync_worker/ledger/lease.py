@@ -338,7 +338,7 @@ def _lock_path(state: Path, name: str) -> Path:
 def _is_named(lock: IO[str]) -> bool:
     """Whether an open file still has the name that it was opened by."""
     try:
-        return os.path.samestat(Path(lock.name).stat(), os.fstat(lock.fileno()))
+        return os.path.samestat(os.stat(lock.name), os.fstat(lock.fileno()))  # noqa: PTH116 - before each transaction
     except OSError:
         return False
 

@@ -74,15 +74,19 @@ class Store:
 
     def query(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
         """Return all rows of a SELECT. Raises StateError."""
-        with translated_errors(self.path):
+        try:
             return self.connection.execute(sql, values).fetchall()
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            raise state_error(self.path, error) from error
 
     def records(self, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """Return all rows of a SELECT as dictionaries. Raises StateError."""
-        with translated_errors(self.path):
+        try:
             cursor = self.connection.execute(sql, values)
             names = [column[0] for column in cursor.description]
             return [dict(zip(names, row, strict=True)) for row in cursor]
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            raise state_error(self.path, error) from error
 
     def execute(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> sqlite3.Cursor:
         """Run one statement of a transaction, which translates its errors."""

@@ -46,10 +46,11 @@ class BucketCounts:
     async def list_changed(self, interval: Interval, compare: Compare) -> None:
         """List the parts of an interval that may contain something new. Raises as the reader and `compare` do."""
         run, due = list[int](), list[int]()
+        now = self._clock.now_ms()
         for part in _split_at_buckets(interval):
             if part.length < BUCKET_MS:
                 await compare(part)
-            elif self._is_due(part.start):
+            elif self._is_due(part.start, now):
                 due.append(part.start)
             elif run and run[-1] + BUCKET_MS != part.start:
                 due += await self._differing(run)
@@ -85,12 +86,12 @@ class BucketCounts:
         self._known = {start: values for start, values in self._known.items() if start >= oldest}
         self._state.put(BUCKET_COUNTS, {str(start): values for start, values in self._known.items()})
 
-    def _is_due(self, start: int) -> bool:
+    def _is_due(self, start: int, now: int) -> bool:
         """Whether a bucket was never listed, or not since a window, except the longest, passed over it."""
         known = self._known.get(start)
         if known is None:
             return True
-        end, now = start + BUCKET_MS, self._clock.now_ms()
+        end = start + BUCKET_MS
         return any(known[1] < end + window <= now for window in self._windows[:-1])
 
     async def _differing(self, run: Sequence[int]) -> list[int]:
