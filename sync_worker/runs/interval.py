@@ -68,10 +68,13 @@ class TimedJob(Job):
         )  # fmt: skip
         since = None if note is None else note.pending_ms
         merging = any(awaits_merge(one, now, session.readiness_limits, since) for one in trace.fresh)
-        if state is Readiness.PENDING or (state is Readiness.READY and merging):
+        if state is Readiness.PENDING:  # not ready before its quiet period has passed; then its root may be there
+            quiet_from = min(now, trace.newest_ms)
+            return self._pipeline.notes.of_pending(trace, quiet_from + session.readiness_limits.quiet_period)
+        if state is Readiness.READY and merging:
             return self._pipeline.notes.of_pending(trace, now + session.readiness_limits.quiet_period)
         if note is not None:
-            return self._pipeline.notes.of_pending(trace)  # fetched completely, and sent, at the end of this cycle
+            return self._pipeline.notes.of_pending(trace)  # fetched completely, and sent, in this cycle
         return None
 
     def _notes(self, choice: Choice, left: set[str]) -> tuple[list[TraceNote], list[Interval]]:

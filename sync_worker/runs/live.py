@@ -1,4 +1,4 @@
-"""One cycle of the live sync: due intervals, lookback scans, pending traces, forgetting.
+"""One cycle of the live sync: due intervals, pending traces, lookback scans, forgetting.
 
 Where a first run or an outage left much to do, jobs sync the part of it whose traces are not pending any more.
 """
@@ -76,14 +76,16 @@ class LiveSync:
                 self.scores.begin(now)
         gaps = due(sync_start_ms, end, self.coverage.live_view(now, known), known.others)
         helpers = await self._sync(gaps, delay, Progress() if progress is None else progress)
+        pending = PendingTraces(self.pipeline, sync_start_ms)
+        lanes = Lanes(session.ledger, session.source_id, session.delivery)
+        await pending.send_ready(lanes)  # first of all that follows: these have waited for their quiet period
         if clock.is_certain:
             now = min(now, clock.now_ms())  # the responses since then may have corrected the clock
             scans.begin(now)
             await scans.run(now, *self.coverage.scan_view(now))
         state.put(ARRIVAL_DELAY, delay.counts)
         waiting = await self.read_again()
-        pending = PendingTraces(self.pipeline, sync_start_ms)
-        await pending.send_ready(Lanes(session.ledger, session.source_id, session.delivery))
+        await pending.send_ready(lanes)  # what became due since then: traces in which the scans found something
         await OpenTraces(self.pipeline, pending).look_up(waiting)
         await WholeTraces(self.pipeline).send()
         forget(session, self.coverage, self.windows, min(now, clock.certain_ms()))

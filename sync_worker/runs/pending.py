@@ -31,14 +31,20 @@ class PendingTraces:
         self._pipeline = pipeline
         self._session = pipeline.session
         self._sync_start = sync_start_ms
+        self._checked_ms: int | None = None  # the certain time of the last check, Unix ms
 
     async def send_ready(self, lanes: Lanes) -> None:
-        """Send each pending trace that is ready; check each that is due once."""
+        """Send each pending trace that is ready; check each that is due once, however often this is called.
+
+        A trace that is checked is due again after the certain time of that check: a later call takes what was due by
+        then and was made so since.
+        """
         session = self._session
         guess = session.clock.now_ms()
         now = session.clock.certain_ms()
         never = max(now, guess) + max(session.readiness_limits.quiet_period, session.readiness_limits.max_open)
-        latest, last = max(now, guess), (-1, "")
+        latest, last = max(now, guess) if self._checked_ms is None else self._checked_ms, (-1, "")
+        self._checked_ms = now if self._checked_ms is None else min(now, self._checked_ms)
         find = session.ledger.pending_due
         for project in lanes.to_probe():
             due = find(session.source_id, latest, never, _PROBES_A_LANE, project=project)

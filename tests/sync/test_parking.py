@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sync_worker.langfuse.v2 import METADATA_ONLY
+from tests.support import faults
 from tests.support.rows import Row, at, row, trace
 from tests.sync.conftest import MakeWorld
 from tests.sync.world import World, identities
@@ -165,3 +167,40 @@ def test_synthetic_root_is_not_sent_beside_otel_rows(make_world: MakeWorld) -> N
     assert span.attributes["langfuse.trace.input"] == "asked"
     assert span.attributes["langfuse.trace.output"] == "answered"
     assert all(span.attributes["session.id"] == "s-t" for span in made.kelet.spans)
+
+
+def test_pending_traces_go_before_the_scans(make_world: MakeWorld) -> None:
+    """What has waited for its quiet period waits for lookback scans too, or for a Langfuse that fails at these."""
+    root, *children = trace(2, start=0.0, seconds=50.0)
+    made = make_world([root, *children], after_noon=70)
+    made.once()
+    made.clock.advance(120)
+    made.langfuse.script = faults.when(faults.asks(fields=METADATA_ONLY), faults.status(401))
+    report, code = made.once()
+    assert (report.spans_sent, report.traces_pending, code) == (3, 0, 4)
+
+
+def test_trace_goes_with_the_first_cycle_after_its_quiet_period(make_world: MakeWorld) -> None:
+    """A short SYNC_INTERVAL gains nothing: a trace that was seen in its quiet period waits for a whole one more."""
+    root, *children = trace(2, start=0.0, seconds=50.0)
+    made = make_world([root, *children], after_noon=70)
+    made.once()
+    made.clock.advance(8)
+    assert made.once()[0].spans_sent == 0
+    made.clock.advance(8)
+    report, _ = made.once()
+    assert (report.spans_sent, report.traces_pending) == (3, 0)
+
+
+def test_what_a_scan_finds_of_a_pending_trace_goes_in_the_same_cycle(make_world: MakeWorld) -> None:
+    """The end of an observation that was found by a scan waits for the next cycle, an hour where that is cron's."""
+    root, *children = trace(1, start=0.0, seconds=5.0)
+    pending = row(trace=root["traceId"], parent=root["id"], start=1.0, seconds=None, name="pending", type="SPAN")
+    made = make_world([root, *children, pending], after_noon=120)
+    made.once()
+    made.clock.advance(880)
+    assert made.once()[0].spans_sent == 0  # checked again after a quarter of its age, which is 250 s
+    made.langfuse.rows.replace(pending | {"endTime": at(1100), "updatedAt": at(1101)})
+    made.clock.advance(150)
+    report, _ = made.once()
+    assert (report.spans_sent, report.traces_pending) == (1, 0)
