@@ -22,7 +22,7 @@ from sync_worker.ledger.scores import Scores
 from sync_worker.ledger.second_reads import SecondReads
 from sync_worker.ledger.selected import Selected
 from sync_worker.ledger.sources import Sources
-from sync_worker.ledger.store import SENT_COLUMNS, in_lists, storable
+from sync_worker.ledger.store import SENT_COLUMNS, in_lists, in_values, storable
 from sync_worker.ledger.totals import ACCEPTED, REPLACED, count
 from sync_worker.ledger.trace_claims import Holder, claim_traces, release_traces
 
@@ -90,6 +90,31 @@ class Ledger(Sources, CompletedIntervals, Scores, Selected, SecondReads):
         done = self.sent_observations(source_id, ids)
         for key, fingerprint in self._dead_lettered_states(source_id, ids).items():
             done[key] = SentObservation(done[key].updated_ms if key in done else 0, fingerprint, dead_lettered=True)
+        return done
+
+    def completed_among(
+        self, source_id: int, keys: Iterable[tuple[str, str]]
+    ) -> dict[tuple[str, str], SentObservation]:
+        """Return which of these observations (trace id, observation id) are completed, as `completed_observations`.
+
+        For a page, which has a few observations of each of many traces: the others of these traces are not read.
+        """
+        wanted = list(dict.fromkeys(keys))
+        done: dict[tuple[str, str], SentObservation] = {}
+        for marks, part in in_values(wanted):
+            rows = self.query(
+                f"WITH wanted (trace, observation) AS (VALUES {marks}) "
+                "SELECT trace_id, observation_id, updated_ms, fingerprint FROM wanted CROSS JOIN sent "
+                "ON source_id = ? AND trace_id = trace AND observation_id = observation",
+                [*part, source_id],
+            )
+            done |= {
+                (trace, observation): SentObservation(updated, fingerprint)
+                for trace, observation, updated, fingerprint in rows
+            }
+        letters = self._dead_lettered_states(source_id, list(dict.fromkeys(trace for trace, _ in wanted)))
+        for key in letters.keys() & set(wanted):
+            done[key] = SentObservation(done[key].updated_ms if key in done else 0, letters[key], dead_lettered=True)
         return done
 
     def sent_observations(self, source_id: int, trace_ids: Iterable[str]) -> dict[tuple[str, str], SentObservation]:

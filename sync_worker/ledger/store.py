@@ -228,6 +228,14 @@ def storable(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
+def in_values(pairs: Sequence[tuple[str, str]]) -> Iterator[tuple[str, list[str]]]:
+    """Yield rows of question marks for VALUES, with the values of these pairs one after another, as `in_lists`."""
+    kept = [pair for pair in pairs if all(storable(value) == value for value in pair)]
+    for start in range(0, len(kept), _IN_LIST):
+        part = kept[start : start + _IN_LIST]
+        yield ",".join(["(?,?)"] * len(part)), [value for pair in part for value in pair]
+
+
 def in_lists(values: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
     """Yield question marks for an IN (...) with their values; values that cannot be stored are in no list."""
     kept = [value for value in values if storable(value) == value]

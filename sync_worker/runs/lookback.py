@@ -280,16 +280,21 @@ class LookbackScans:
     def _triage(self, observations: Sequence[Observation]) -> list[Observation]:
         """Return observations that are new, or changed since they were sent, and update the notes of pending traces."""
         session = self._session
-        traces = {trace_of(observation) for observation in observations}
-        notes = session.ledger.traces(session.source_id, traces)
-        done = session.ledger.completed_observations(session.source_id, traces)
+        keys = [(trace_of(observation), observation.id) for observation in observations]
+        done = session.ledger.completed_among(session.source_id, keys)
+        differing = [
+            observation
+            for observation, key in zip(observations, keys, strict=True)
+            if self._differs(observation, done.get(key))
+        ]
+        if not differing:
+            return []
+        notes = session.ledger.traces(session.source_id, {trace_of(observation) for observation in differing})
         now = session.clock.now_ms()
         unknown: list[Observation] = []
         updated: dict[str, TraceNote] = {}
-        for observation in observations:
+        for observation in differing:
             trace = trace_of(observation)
-            if not self._differs(observation, done.get((trace, observation.id))):
-                continue
             note = updated.get(trace) or notes.get(trace)
             if (note is None or note.left_out_by is not None) and self._not_read.was_left(observation):
                 continue

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sync_worker.errors import DeadLettersFull, StateError
 from sync_worker.intervals import Interval
 from sync_worker.ledger import DeadLetter, Ledger, open_ledger
-from sync_worker.ledger.lease import BACKFILL, release, take
+from sync_worker.ledger.lease import BACKFILL, LIVE, release, take
 from tests.ledger.made import letter, note, sent_observations, span
 from tests.support.state import put
 
@@ -377,3 +377,39 @@ def test_raw_text_of_a_dead_letter_is_bounded(ledger: Ledger) -> None:
     ledger.commit_result(1, [], [letter("t", "r", raw="x" * 100_000)])
     (stored,) = ledger.dead_letters()
     assert stored.raw == "x" * 20_000
+
+
+def test_completed_among_a_page_is_what_is_completed_of_it(ledger: Ledger) -> None:
+    """A lookback scan would send again what was sent, or take for sent what is not, where a trace spans pages."""
+    for trace in ("t", "u"):
+        ledger.commit_result(1, [span(trace, f"r{number}") for number in range(1_200)], [])
+    ledger.commit_result(2, [span("t", "of another source")], [])
+    ledger.commit_interval(1, LIVE, Interval(0, 1), [], [letter("t", "bad"), letter("u", "r0", fingerprint=b"later")])
+    asked = [("t", "r1"), ("u", "r0"), ("t", "bad"), ("t", "of another source"), ("v", "r1"), ("t", "new")]
+    whole = ledger.completed_observations(1, ["t", "u", "v"])
+    found = ledger.completed_among(1, [*asked, ("t", "\ud800"), *asked])
+    assert found == {key: whole[key] for key in asked[:3]}
+    assert (found["t", "bad"].dead_lettered, found["u", "r0"].fingerprint) == (True, b"later")
+    many = [(trace, f"r{number}") for number in range(1_200) for trace in ("t", "u")]
+    assert ledger.completed_among(1, many) == {key: whole[key] for key in many}
+    assert ledger.completed_among(1, []) == {}
+
+
+def test_a_page_of_many_traces_costs_what_it_holds(ledger: Ledger) -> None:
+    """A scan would read all observations of each trace once for every page that has one of them."""
+    for trace in range(20):
+        ledger.commit_result(1, [span(f"t{trace}", f"r{number}") for number in range(400)], [])
+    asked = [(f"t{trace}", "r7") for trace in range(20)]
+    steps = 0
+
+    def count() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    ledger.connection.set_progress_handler(count, 10)
+    ledger.completed_among(1, asked)
+    among, steps = steps, 0
+    ledger.completed_observations(1, [trace for trace, _ in asked])
+    ledger.connection.set_progress_handler(None, 10)
+    assert 0 < among * 10 < steps

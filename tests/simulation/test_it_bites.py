@@ -87,7 +87,7 @@ def _forgets_pending_traces(patch: pytest.MonkeyPatch) -> None:
 
 
 def _forgets_what_it_sent(patch: pytest.MonkeyPatch) -> None:
-    for name in ("completed_observations", "sent_observations"):
+    for name in ("completed_observations", "completed_among", "sent_observations"):
         patch.setattr(Ledger, name, lambda *_: dict[tuple[str, str], SentObservation]())
 
 
