@@ -31,7 +31,8 @@ def unix_ms(value: Any) -> int | None:
 
 def moment_ms(moment: datetime) -> int:
     """Return a time that knows its offset as Unix milliseconds, floored."""
-    return (moment - _EPOCH) // _MILLISECOND
+    since = moment - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000 + since.microseconds // 1_000
 
 
 def span_ms(length: timedelta) -> int:

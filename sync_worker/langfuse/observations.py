@@ -28,54 +28,63 @@ _SHOWN = 100  # characters of a value shown in a reason
 _PRICES = (("input", "inputPrice"), ("output", "outputPrice"), ("total", "totalPrice"))
 
 
-def parse_v2_observation(observation: Any) -> Observation:
-    """Return the observation as an Observation. Raises RecordRejected with the reason when it has no id or start."""
-    if not isinstance(observation, Mapping):
-        raise RecordRejected(f"an observation is {type(observation).__name__}, not an object")
-    observation_id = _id(observation.get("id"), "an id")
-    if observation_id is None or not isinstance(observation.get("id"), str):
+def parse_v2_observation(item: Any) -> Observation:
+    """Return an item of a list as an observation. Raises RecordRejected with the reason when it has no id or start."""
+    observation = parse_v2_metadata(item)
+    metadata = item.get("metadata")
+    observation.input = _payload(item.get("input"))
+    observation.output = _payload(item.get("output"))
+    if isinstance(metadata, Mapping):
+        observation.metadata = _tidy_object(metadata)
+    elif metadata not in (None, ""):
+        observation.metadata = _tidy_object({"metadata": metadata})
+    observation.model = _text(item.get("model")) or _text(item.get("providedModelName"))
+    observation.model_parameters = _tidy_object(item.get("modelParameters"))
+    observation.usage = _numbers(item.get("usageDetails"))
+    observation.cost = _numbers(item.get("costDetails"))
+    observation.prices = _prices(item)
+    observation.prompt_name = _text(item.get("promptName"))
+    observation.prompt_version = _integer(item.get("promptVersion"))
+    observation.tags = _tags(item.get("tags"))
+    observation.release = _text(item.get("release"))
+    observation.trace_name = _text(item.get("traceName"))
+    return observation
+
+
+def parse_v2_metadata(item: Any) -> Observation:
+    """Return an item as an observation without its content: what the groups `core`, `basic` and `time` bring.
+
+    Raises as `parse_v2_observation`. Lookback scans list an observation dozens of times, so it costs no more than that.
+    """
+    if not isinstance(item, Mapping):
+        raise RecordRejected(f"an observation is {type(item).__name__}, not an object")
+    get = item.get
+    observation_id = _id(get("id"), "an id")
+    if observation_id is None or not isinstance(get("id"), str):
         raise RecordRejected("an observation has no id")
-    start = _moment(observation.get("startTime"))
+    start = _moment(get("startTime"))
     if start is None:
-        shown = dump(observation.get("startTime"))[:_SHOWN]
+        shown = dump(get("startTime"))[:_SHOWN]
         raise RecordRejected(f"observation {observation_id[:_SHOWN]!r} has no start time that can be read ({shown})")
-    metadata = observation.get("metadata")
     return Observation(
         id=observation_id,
-        trace_id=_id(observation.get("traceId"), "a trace id"),
-        project_id=storable_id(_raw(observation.get("projectId")) or ""),
-        type=(_text(observation.get("type")) or "SPAN").upper(),
+        trace_id=_id(get("traceId"), "a trace id"),
+        project_id=storable_id(_raw(get("projectId")) or ""),
+        type=(_text(get("type")) or "SPAN").upper(),
         start_ms=start,
-        end_ms=_moment(observation.get("endTime")),
-        parent_id=storable_id(_raw(observation.get("parentObservationId")) or "") or None,
-        name=_text(observation.get("name")),
-        level=_text(observation.get("level")) or "DEFAULT",
-        status_message=_text(observation.get("statusMessage")),
-        version=_text(observation.get("version")),
-        environment=_text(observation.get("environment")),
-        user_id=_text(observation.get("userId")),
-        session_id=_text(observation.get("sessionId")),
-        is_root=observation.get("isRootObservation") is True,
-        public=observation.get("public") is True,
-        completion_start_ms=_moment(observation.get("completionStartTime")),
-        updated_ms=_moment(observation.get("updatedAt")),
-        input=_payload(observation.get("input")),
-        output=_payload(observation.get("output")),
-        metadata=_tidy_object(metadata)
-        if isinstance(metadata, Mapping)
-        else {}
-        if metadata in (None, "")
-        else _tidy_object({"metadata": metadata}),
-        model=_text(observation.get("model")) or _text(observation.get("providedModelName")),
-        model_parameters=_tidy_object(observation.get("modelParameters")),
-        usage=_numbers(observation.get("usageDetails")),
-        cost=_numbers(observation.get("costDetails")),
-        prices=_prices(observation),
-        prompt_name=_text(observation.get("promptName")),
-        prompt_version=_integer(observation.get("promptVersion")),
-        tags=_tags(observation.get("tags")),
-        release=_text(observation.get("release")),
-        trace_name=_text(observation.get("traceName")),
+        end_ms=_moment(get("endTime")),
+        parent_id=storable_id(_raw(get("parentObservationId")) or "") or None,
+        name=_text(get("name")),
+        level=_text(get("level")) or "DEFAULT",
+        status_message=_text(get("statusMessage")),
+        version=_text(get("version")),
+        environment=_text(get("environment")),
+        user_id=_text(get("userId")),
+        session_id=_text(get("sessionId")),
+        is_root=get("isRootObservation") is True,
+        public=get("public") is True,
+        completion_start_ms=_moment(get("completionStartTime")),
+        updated_ms=_moment(get("updatedAt")),
     )
 
 

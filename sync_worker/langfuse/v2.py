@@ -19,7 +19,7 @@ from sync_worker.langfuse.client import LangfuseClient, PageTooHeavy, ServerErro
 from sync_worker.langfuse.filters import any_of, filtered, none_of, not_before, parts
 from sync_worker.langfuse.media import Media
 from sync_worker.langfuse.metrics import count_observations
-from sync_worker.langfuse.observations import parse_all, parse_v2_observation
+from sync_worker.langfuse.observations import parse_all, parse_v2_metadata, parse_v2_observation
 from sync_worker.langfuse.page_size import MAX_LIMIT, PageSize
 from sync_worker.langfuse.reader import Page, Unreadable
 from sync_worker.langfuse.shrinking import fetch_fitting
@@ -152,7 +152,7 @@ class V2Reader:
         after = meta.get("cursor")
         if after is not None and not isinstance(after, str):  # to end the walk here would lose what follows
             raise TransientError(f"{PATH} gave a page cursor that is no text ({type(after).__name__})")
-        observations, refused = parse_all(data, parse_v2_observation)
+        observations, refused = parse_all(data, parse_v2_metadata if fields == METADATA_ONLY else parse_v2_observation)
         return Page(observations, refused, answer.size), after or None
 
     async def _alone(self, fields: str, params: Mapping[str, str], cursor: str | None) -> tuple[Page, str | None]:
