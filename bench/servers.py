@@ -54,9 +54,9 @@ class Servers:
         self.kelet_url = f"http://127.0.0.1:{kelet_port}"
         self._ports = (langfuse_port, kelet_port)
 
-    def reported(self) -> Reported:
-        """Return what was counted, and count anew."""
-        langfuse, kelet = (_ask(port, "reset") for port in self._ports)
+    def reported(self, *, anew: bool = True) -> Reported:
+        """Return what was counted, and count anew, or go on."""
+        langfuse, kelet = (_ask(port, "reset" if anew else "counts") for port in self._ports)
         return Reported(langfuse["counts"], kelet["counts"], langfuse["first"], langfuse["cpu"] + kelet["cpu"])
 
     def arrivals(self) -> list[int]:
