@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from sync_worker.ledger.store import Store
 
 LIVE, BACKFILL, RETRY, SEND = "live", "backfill", "retry", "send"
+#: The scope, with the id of a source behind it, of how many spans processes are sending: by `role token job`.
+SENDING = "sending"
 HEARTBEAT = 20.0  # seconds between two heartbeats
 LIMIT = 120.0  # seconds without one after which another machine's lease counts as abandoned
 #: An abandoned lease of another machine is checked so often, so many seconds apart, before it is taken over.
@@ -192,6 +194,15 @@ def is_owned(ledger: Store, held: Mapping[str, Any] | None) -> bool:
 def _delete_claims(ledger: Ledger, role: str) -> None:
     for table in ("claims", "trace_claims"):
         ledger.execute(f"DELETE FROM {table} WHERE role = ?", [role])
+    forget_sending(ledger, role)
+
+
+def forget_sending(ledger: Store, role: str, job: int | None = None) -> None:
+    """Forget what the run of a role, or one job of it, was sending, within the current transaction."""
+    ledger.execute(
+        "DELETE FROM state_keys WHERE scope GLOB ? AND name GLOB ?",
+        [f"{SENDING} *", f"{role} * {'*' if job is None else job}"],
+    )
 
 
 def _stored(ledger: Store, role: str) -> Mapping[str, Any] | None:

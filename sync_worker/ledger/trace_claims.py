@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from sync_worker.ledger.lease import lease_owner
+from sync_worker.ledger.lease import forget_sending, lease_owner
 from sync_worker.ledger.store import in_lists, storable
 
 if TYPE_CHECKING:
@@ -60,7 +60,11 @@ def release_traces(ledger: Ledger, source_id: int, holder: Holder) -> None:
 
 
 def release_job(ledger: Ledger, job: int) -> None:
-    """Release all traces that a job of this run claimed before it died. Raises StateError or LeaseHeld."""
+    """Release all traces that a job of this run claimed before it died, and forget what it was sending.
+
+    Raises StateError or LeaseHeld.
+    """
     if ledger.lease is not None:
         with ledger.transaction():
             ledger.execute("DELETE FROM trace_claims WHERE role = ? AND job = ?", [ledger.lease.role, job])
+            forget_sending(ledger, ledger.lease.role, job)

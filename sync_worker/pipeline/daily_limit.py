@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
-from sync_worker.errors import DailyLimitReached
+from sync_worker.errors import DailyLimitReached, LeaseHeld, StateError
 from sync_worker.ledger import Ledger, source_scope
-from sync_worker.ledger.daily_spans import spans_of_day, today
+from sync_worker.ledger.daily_spans import count_sending, count_sending_later, spans_of_day, spans_of_others, today
 from sync_worker.ledger.state_keys import DAILY_LIMIT
 from sync_worker.pipeline.trace import Trace
+from sync_worker.spans.model import EncodedSpan, ObservationKey
 from sync_worker.wording import counted
 
 
 class DailyLimit:
     """The daily limit of one source; None is none.
 
-    What this process is sending counts as sent. What other processes have in flight does not, so processes beside each
-    other may pass the limit by that: `check` looks again before each request.
+    What this process and others are sending counts as sent, until it is accepted or ends otherwise: so processes beside
+    each other keep the limit together.
     """
 
     def __init__(self, ledger: Ledger, source_id: int, limit: int | None) -> None:
         self._ledger = ledger
         self._source_id = source_id
         self._limit = limit
-        self._admitted = 0  # spans that are on their way
+        self._sending: set[ObservationKey] = set()  # by this process
 
     def check_day(self) -> None:
         """Raise DailyLimitReached where the limit was reached today, and is the same still."""
@@ -40,38 +42,43 @@ class DailyLimit:
             raise self._error()
 
     def admit(self, traces: Sequence[Trace]) -> list[Trace]:
-        """Return the first of these traces that fit into the day, whole.
+        """Return the first of these traces that fit into the day, whole, and store that they are being sent.
 
-        Of a trace that is larger than the limit itself, and comes first on a day, as much as the limit is.
+        Of a trace that is larger than the limit itself, and comes first on a day, as much as the limit is. Raises
+        StateError or LeaseHeld.
         """
         if self._limit is None:
             return list(traces)
-        left = self._limit - self._used() - self._admitted
-        admitted: list[Trace] = []
-        for trace in traces:
-            if len(trace.fresh) > left:
-                if left == self._limit:
-                    trace.fresh = trace.fresh[:left]
-                    admitted.append(trace)
-                    self._admitted += left
-                break
-            admitted.append(trace)
-            left -= len(trace.fresh)
-            self._admitted += len(trace.fresh)
+        with self._ledger.transaction() as leases:
+            others = spans_of_others(self._ledger, self._source_id, leases)
+            left = self._limit - self._used() - others - len(self._sending)
+            admitted: list[Trace] = []
+            for trace in traces:
+                if len(trace.fresh) > left:
+                    if left == self._limit:
+                        trace.fresh = trace.fresh[:left]
+                        admitted.append(trace)
+                    break
+                admitted.append(trace)
+                left -= len(trace.fresh)
+            sending = self._sending | set(_keys_of(admitted))
+            count_sending(self._ledger, self._source_id, len(sending))
+        self._sending = sending
         return admitted
 
-    def count(self, spans: int) -> None:
-        """Count spans that were accepted, and are committed next: they are no longer on their way."""
-        self._admitted = max(0, self._admitted - spans)
+    def count(self, spans: Sequence[EncodedSpan]) -> None:
+        """Count spans that were accepted, and are committed next: they are not being sent any more."""
+        if self._limit is not None:
+            self._sending.difference_update(span.key for span in spans)
+            count_sending_later(self._ledger, self._source_id, len(self._sending))
 
-    def end(self, before: int) -> None:
-        """End a delivery: what of it was not accepted is not on its way any more."""
-        self._admitted = min(self._admitted, before)
-
-    @property
-    def admitted(self) -> int:
-        """Spans that are on their way."""
-        return self._admitted
+    def end(self, admitted: Sequence[Trace]) -> None:
+        """End a delivery: what of it was not accepted is not being sent any more."""
+        left = self._sending.intersection(_keys_of(admitted))
+        if left:
+            self._sending -= left
+            with contextlib.suppress(StateError, LeaseHeld), self._ledger.transaction():
+                count_sending(self._ledger, self._source_id, len(self._sending))
 
     def stop(self) -> None:
         """Store that the limit was reached today. Raises DailyLimitReached."""
@@ -85,8 +92,15 @@ class DailyLimit:
 
     def _error(self) -> DailyLimitReached:
         day = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=today(self._ledger))
+        sending = len(self._sending) + spans_of_others(self._ledger, self._source_id, self._ledger.leases())
+        on_their_way = f" and {sending:,} more on their way" if sending else ""
         return DailyLimitReached(
-            f"SYNC_MAX_SPANS_PER_DAY={self._limit}: {counted(self._used(), 'span')} sent on {day:%Y-%m-%d}, and the "
-            f"next trace would pass the limit; paused until {day + timedelta(days=1):%Y-%m-%d}T00:00:00Z. Nothing is "
-            "lost. Try: wait, it continues by itself; or a higher limit"
+            f"SYNC_MAX_SPANS_PER_DAY={self._limit}: {counted(self._used(), 'span')} sent on {day:%Y-%m-%d}"
+            f"{on_their_way}, and the next trace would pass the limit; paused until "
+            f"{day + timedelta(days=1):%Y-%m-%d}T00:00:00Z. Nothing is lost. Try: wait, it continues by itself; or a "
+            "higher limit"
         )
+
+
+def _keys_of(traces: Iterable[Trace]) -> Iterator[ObservationKey]:
+    return (ObservationKey(trace.trace_id, one.id) for trace in traces for one in trace.fresh)

@@ -106,12 +106,11 @@ class Deliverer:
     async def _deliver_within_the_day(self, traces: Sequence[Trace]) -> set[str]:
         """Deliver the traces that may still be sent today. Raises DailyLimitReached where some are left."""
         limit, spans = self._session.daily_limit, sum(len(trace.fresh) for trace in traces)
-        before = limit.admitted
         admitted = limit.admit(traces)
         try:
             undelivered = await self._deliver(admitted)
         finally:
-            limit.end(before)
+            limit.end(admitted)
         if len(admitted) < len(traces) or sum(len(trace.fresh) for trace in admitted) < spans:
             limit.stop()
         return undelivered

@@ -79,7 +79,7 @@ async def open_source(
     def observe_accepted(spans: Sequence[EncodedSpan]) -> None:
         transports.measurements.observe(REQUEST_SPANS, len(spans), source.name)
         transports.accepted(spans)
-        daily_limit.count(len(spans))
+        daily_limit.count(spans)
         audit.log_if_due(at_end=False)
 
     target = target_of(source)

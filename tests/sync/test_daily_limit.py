@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
+from contextlib import closing
+
+import pytest
 
 from sync_worker.errors import ExitCode
+from sync_worker.ledger import open_ledger
+from sync_worker.ledger.lease import BACKFILL, SEND, release, take
+from sync_worker.pipeline.daily_limit import DailyLimit
+from sync_worker.pipeline.trace import Trace
+from sync_worker.records import Observation
+from tests.support import faults
 from tests.support.rows import Row, trace
 from tests.sync.conftest import MakeWorld
 from tests.sync.world import World, identities
@@ -67,3 +77,48 @@ def test_a_trace_that_is_larger_than_the_limit(make_world: MakeWorld) -> None:
         assert len(made.kelet.spans) == sent
         _next_day(made)
     assert made.arrived() == identities(rows)
+
+
+@pytest.mark.process
+def test_processes_keep_the_limit_together(make_world: MakeWorld) -> None:
+    """What another process has in flight does not count, and the limit is passed by that."""
+    rows = _rows(2)
+    early = trace(3, start=-86_400.0, seconds=5.0)  # before the sync start
+    made = make_world([*rows, *early], **LONG_AGO, SYNC_MAX_SPANS_PER_DAY="10")
+    gate = threading.Event()
+    made.kelet.script = faults.held(gate)
+    with made.start("once") as cycle:
+        made.await_requests(1)
+        code, _, err = made.program("send", early[0]["traceId"])
+        gate.set()
+        assert cycle.wait(timeout=60) == 0
+    assert (code, "0 spans sent on 20" in err, "and 8 more on their way" in err) == (ExitCode.PAUSED, True, True), err
+    assert len(made.kelet.spans) == 8
+    higher = {"SYNC_MAX_SPANS_PER_DAY": "100"}
+    assert made.program("send", early[0]["traceId"], environ=higher)[0] == 0
+    assert made.arrived() == identities([*rows, *early])
+
+
+def _traces(*names: str) -> list[Trace]:
+    """Return traces of four observations."""
+    return [
+        Trace(name, [Observation(f"{name}{number}", name, "p", "SPAN", number) for number in range(4)])
+        for name in names
+    ]
+
+
+def test_what_counts_as_sent(make_world: MakeWorld) -> None:
+    """The end of one delivery, of a job or of a run takes what another one is sending for not sent; or never ends."""
+    made = make_world([])
+    ledgers = open_ledger(made.state, made.clock), open_ledger(made.state, made.clock)
+    with closing(ledgers[0]) as one, closing(ledgers[1]) as other:
+        lease, beside = take(one, BACKFILL), take(other, SEND)
+        mine, theirs = DailyLimit(one, 1, 10), DailyLimit(other, 1, 10)
+        first = mine.admit(_traces("a"))
+        mine.admit(_traces("b", "c"))
+        assert theirs.admit(_traces("d")) == []
+        mine.end(first)
+        assert len(theirs.admit(_traces("d", "e"))) == 1
+        release(one, lease)
+        assert len(theirs.admit(_traces("e", "f"))) == 1
+        release(other, beside)

@@ -69,6 +69,13 @@ class World:
             assert time.monotonic() < deadline, "nothing arrived"
             time.sleep(0.01)
 
+    def await_requests(self, requests: int) -> None:
+        """Wait until so many requests with spans have arrived, whether they are answered or not."""
+        deadline = time.monotonic() + 60
+        while len(self.kelet.trace_requests) < requests:
+            assert time.monotonic() < deadline, "nothing arrived"
+            time.sleep(0.01)
+
     def configure_route(self) -> None:
         """Write settings of one source, `one`, which routes the environment `shop` to `shop`, the rest to `main`."""
         for name in ("LANGFUSE_BASE_URL", "LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY"):
