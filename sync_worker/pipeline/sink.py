@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from sync_worker.clock import Clock
-from sync_worker.errors import DeadLettersFull
+from sync_worker.errors import DeadLettersFull, StateError
 from sync_worker.ledger import DeadLetter, Ledger, source_scope
 from sync_worker.ledger.state_keys import DELIVERY
 from sync_worker.otlp.delivery import Result
@@ -36,12 +36,16 @@ class LedgerSink:
         self._guards = guards  # each raises where nothing may be sent now
         self._redact = redact
         self._observe_accepted = observe_accepted  # called with the spans of a request that was accepted
+        self._not_stored: StateError | None = None  # why the last result could not be stored
 
     def check(self) -> None:
         """Check that the next request may go out, and its result be committed.
 
+        Once a result could not be stored, as on a full disk, nothing more of this run goes out: it would be sent again.
         Raises StateError, LeaseHeld, PausedByOperator or DailyLimitReached.
         """
+        if self._not_stored is not None:
+            raise self._not_stored
         self._ledger.check()
         for guard in self._guards:
             guard()
@@ -90,6 +94,9 @@ class LedgerSink:
             self._ledger.commit_result(self._source_id, result.accepted, letters)
         except DeadLettersFull:
             self._report.spans_sent += len(result.accepted)
+            raise
+        except StateError as error:
+            self._not_stored = error
             raise
         self._report.spans_sent += len(result.accepted)
         self._report.dead_letters += len(result.rejected) + result.partial_rejections
