@@ -7,6 +7,7 @@ What a command runs with is imported when it runs, so `--help` and `--version` n
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from typing import Any, Protocol, get_args
 
@@ -259,7 +260,9 @@ def _add_convert(subparsers: _Subparsers) -> None:
     parser = subparsers.add_parser(
         "convert", help="print the spans of observations in a file as OTLP/JSON; sends nothing"
     )
-    parser.add_argument("file", metavar="FILE", nargs="?", help="a JSON response of Langfuse's API, or - for stdin")
+    parser.add_argument(
+        "file", metavar="FILE", nargs="?", type=_path, help="a JSON response of Langfuse's API, or - for stdin"
+    )
     parser.add_argument("--trace", metavar="ID", help="read this trace from Langfuse instead of a file")
     parser.add_argument(
         "--api",
@@ -296,7 +299,9 @@ def _add_privacy(subparsers: _Subparsers) -> None:
     test = parser.add_subparsers(metavar="test", required=True).add_parser(
         "test", help="try the rules of redaction on the newest observations, traces or a file; sends nothing"
     )
-    test.add_argument("file", metavar="FILE", nargs="?", help="a JSON response of Langfuse's API, or - for stdin")
+    test.add_argument(
+        "file", metavar="FILE", nargs="?", type=_path, help="a JSON response of Langfuse's API, or - for stdin"
+    )
     test.add_argument("--trace", metavar="ID", action="append", default=[], help="only this trace; may be repeated")
     test.add_argument(
         "--observations",
@@ -378,12 +383,12 @@ def _add_state(subparsers: _Subparsers) -> None:
     )
     verbs = parser.add_subparsers(metavar="backup|merge|confirm|adopt|separate", required=True)
     verb = verbs.add_parser("backup", help="copy the state file, beside a running worker too; the copy is checked")
-    verb.add_argument("file", metavar="FILE", help="where the copy is made")
+    verb.add_argument("file", metavar="FILE", type=_path, help="where the copy is made")
     verb.add_argument("--force", action="store_true", help="replace FILE where it exists")
     _add_common_options(verb)
     _runs(verb, "state", "run_backup")
     verb = verbs.add_parser("merge", help="merge other state files into this one; repeating it changes nothing")
-    verb.add_argument("files", nargs="+", metavar="FILE", help="the state file of a shard")
+    verb.add_argument("files", nargs="+", metavar="FILE", type=_path, help="the state file of a shard")
     verb.add_argument(
         "--by-id", action="store_true", help="a project with the same id at another address is the same project"
     )
@@ -441,6 +446,7 @@ def _add_metrics_option(parser: Parser) -> None:
     parser.add_argument(
         "--metrics-file",
         metavar="FILE",
+        type=_path,
         help="at the end, replace this file by one with all metrics, for node_exporter's textfile collector",
         otherwise="none is written",
     )
@@ -458,6 +464,19 @@ def _add_common_options(parser: Parser, *, source: bool = False, json: bool = Tr
             help="only this source of sync.toml, or this target of it: NAME/TARGET",
             otherwise="every source",
         )
+
+
+def _path(text: str) -> str:
+    """Check, for argparse, that a text can be the path of a file, whether there is one or not."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("a path is expected, and it is empty")
+    try:
+        os.lstat(text)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        pass
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"no path of a file ({(error.strerror or str(error)).lower()})") from None
+    return text
 
 
 def _number(minimum: int, maximum: int = 2**63 - 1) -> Callable[[str], int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sync_worker.errors import StateError
+from sync_worker.ledger.copies import note_beside
 from sync_worker.ledger.damage import damage_in
 from sync_worker.ledger.place import make_private
 from sync_worker.ledger.snapshot import copy_in_use, copy_into
@@ -37,10 +39,11 @@ class Backup:
 def back_up(path: Path, to: Path, busy_timeout: float, *, replace: bool) -> Backup:
     """Copy the state file to `to`, beside whoever works on it; an older file there only with `replace`.
 
-    Raises StateError.
+    A link is followed: the copy is made where it leads. Raises StateError.
     """
-    _check_target(path, to, replace=replace)
     with _errors(to), translated_errors(to):
+        to = to if to.is_dir() else Path(os.path.realpath(to))
+        _check_target(path, to, replace=replace)
         return _make(path, to, lambda copy: copy_into(path, copy, busy_timeout), replace=replace)
 
 
@@ -69,13 +72,23 @@ def _check_target(path: Path, to: Path, *, replace: bool) -> None:
         raise StateError(f"{to} is a folder. Try: {shlex.quote(str(to / 'sync-state.backup.db'))}")
     if not to.parent.is_dir():
         raise StateError(f"the folder {to.parent} does not exist. Try: mkdir -p {shlex.quote(str(to.parent))}")
-    real = path.resolve()
-    if to.resolve() in {real.with_name(real.name + ending) for ending in _BESIDE}:
+    if to.is_symlink():
+        raise StateError(f"{to} is a link that leads to itself. Try: another name")
+    if _belongs_to(to, path.resolve()):
         raise StateError(f"{to} is the state file itself, or belongs to it. Try: another name")
     if to.exists() and not to.is_file():
         raise StateError(f"{to} is not a file, and would be replaced by one. Try: another name")
     if to.exists() and not replace:
         raise _exists(to)
+
+
+def _belongs_to(file: Path, state: Path) -> bool:
+    """Whether a file is the state file, or one that runs make, replace or delete beside it."""
+    if file.parent != state.parent:
+        return False
+    more = file.name.removeprefix(state.name)
+    is_beside = file.name.startswith(state.name) and re.fullmatch(r"(-wal|-shm|-journal|\..*lock|\.schema-\d+)?", more)
+    return bool(is_beside) or file.name == note_beside(state).name
 
 
 def _make(path: Path, to: Path, copy: Callable[[sqlite3.Connection], None], *, replace: bool) -> Backup:

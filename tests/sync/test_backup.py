@@ -91,10 +91,36 @@ def test_what_is_there_is_not_overwritten(make_world: MakeWorld) -> None:
     assert (code, "checked, " in err) == (0, True), err
     assert taken.read_bytes().startswith(b"SQLite format 3\x00")
     assert not list(made.folder.glob(".*.tmp*"))
+    (made.folder / "loop").symlink_to("loop")
+    for name, said in (
+        ("", "a path is expected, and it is empty"),
+        ("x" * 300, "no path of a file (file name too long)"),
+        ("loop", "is a link that leads to itself"),
+        ("not there/", "the folder not there does not exist. Try: mkdir -p 'not there'"),
+        (".state.db.owner", "is the state file itself, or belongs to it"),
+        ("state.db.backfill.jobs.lock", "is the state file itself, or belongs to it"),
+        ("state.db.schema-9", "is the state file itself, or belongs to it"),  # a later migration deletes it
+    ):
+        code, _, err = made.program("state", "backup", name, "--force")
+        assert (code, said in err, len(err.splitlines())) == (ExitCode.USAGE, True, 1), err
     pipe = made.folder / "pipe"  # what /dev/null is too
     os.mkfifo(pipe)
     code, _, err = made.program("state", "backup", str(pipe), "--force")
     assert (code, "is not a file" in err, pipe.is_fifo()) == (ExitCode.USAGE, True, True)
+
+
+def test_a_link_is_followed(make_world: MakeWorld) -> None:
+    """A backup whose name is a link to another disk stays on this one, and the link is gone."""
+    made = make_world(_rows(2), **LONG_AGO)
+    assert made.program("once")[0] == 0
+    (made.folder / "disk").mkdir()
+    link, copy = made.folder / "latest.db", made.folder / "disk" / "copy.db"
+    link.symlink_to("disk/copy.db")
+    assert made.program("state", "backup", str(link))[0] == 0
+    code, _, err = made.program("state", "backup", str(link))
+    assert (code, "exists. Try: another name" in err) == (ExitCode.USAGE, True)
+    assert made.program("state", "backup", str(link), "--force")[0] == 0
+    assert (link.is_symlink(), copy.is_file()) == (True, True)
 
 
 def test_damage_is_not_copied_as_a_backup(make_world: MakeWorld) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -62,7 +63,10 @@ def run_backup(arguments: argparse.Namespace) -> int:
     """Run `backup`."""
     settings = settings_for(arguments, need_sources=False)
     recognise(settings.state_path)
-    made = back_up(settings.state_path, Path(arguments.file), BUSY_TIMEOUT, replace=arguments.force)
+    to = Path(arguments.file)
+    if arguments.file.endswith("/") and not to.is_dir():
+        raise ConfigError(f"the folder {to} does not exist. Try: mkdir -p {shlex.quote(str(to))}")
+    made = back_up(settings.state_path, to, BUSY_TIMEOUT, replace=arguments.force)
     if arguments.json:
         print_json(
             {
