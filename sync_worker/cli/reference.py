@@ -129,14 +129,16 @@ _COMMANDS: Final[Mapping[str, Reference]] = {
     ),
     "explain": Reference(
         (("explain 65f498eebbbb84743d31525c44ef0c36", "is it pending, sent, rejected, filtered, or not due?"),),
-        "the answer is printed", _READS,
+        "the answer is printed", (*_READS, ExitCode.GAPS),
+        {ExitCode.GAPS: "the trace is neither in Langfuse nor in the state file"},
     ),
     "send": Reference(
         (
             ("send 65f498eebbbb84743d31525c44ef0c36", "one trace, now"),
             ("send 65f498eebbbb84743d31525c44ef0c36 --again", "all of it again, under the same ids"),
         ),
-        "the traces are sent, or were sent before", _SENDS,
+        "the traces are sent, or were sent before", (*_SENDS, ExitCode.GAPS),
+        {ExitCode.GAPS: "a trace is not in Langfuse, or was not sent whole: the line says why"},
     ),
     "convert": Reference(
         (

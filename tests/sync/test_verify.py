@@ -115,8 +115,10 @@ def test_explain_says_where_a_trace_stands(make_world: MakeWorld) -> None:
     assert one["pending"]
     assert "root is not in Langfuse" in one["why"]
 
-    (one,) = made.program_json("explain", "f" * 32)[1]["sources"]
+    code, found = made.program_json("explain", "f" * 32)
+    (one,) = found["sources"]
     assert (one["in_langfuse"], one["known"]) == (False, False)
+    assert code == found["exit_code"] == made.program("send", "f" * 32)[0] == ExitCode.GAPS
     assert made.program("explain", orphan["traceId"])[0] == 0
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from sync_worker.cli.jobs import for_each_source
 from sync_worker.cli.output import print_json, print_line, print_table
+from sync_worker.errors import ExitCode
+from sync_worker.sync.engine import overall
 from sync_worker.sync.source import SourceSync
 
 
@@ -18,7 +20,9 @@ def run(arguments: argparse.Namespace) -> int:
         found.append(await sync.explain(arguments.trace))
 
     code, errors = for_each_source(arguments, explain, must_exist=True, only_reads=True)
-    known = [one for one in found if one["known"] or one["in_langfuse"]] or found
+    known = [one for one in found if any(one[fact] for fact in ("known", "in_langfuse", "deleted_in_langfuse"))]
+    if found and not known:
+        known, code = found, overall([code, ExitCode.GAPS])
     if arguments.json:
         print_json({"exit_code": code, "sources": known, "errors": errors})
     else:
