@@ -86,17 +86,19 @@ def load(
     config = named_config or directory / model.default_text("sync_config")
     named_by = None if named_config is None else "--config" if "sync_config" in given[0] else "SYNC_CONFIG"
     data = sync_toml.read_toml(config, problems, named_by=named_by)
+    secrets = [] if folder is None else [setting_sources.SecretsFolder(folder, problems)]
+    is_all_read = not problems.are_found  # else what is missing may stand where nothing could be read
     top = sync_toml.top_level(data, config, problems)
     in_order: list[SettingSource] = [
         *(source for raws in given for source in (Texts(raws), KeyFiles(raws, directory))),
-        *([] if folder is None else [setting_sources.SecretsFolder(folder, problems)]),
+        *secrets,
         Texts(top),
         KeyFiles(top, directory),
     ]
     plain = _read(in_order, problems, tolerant=not need_sources)
     label = f"{config.name} [redact]"
     patterns = sync_toml.parse_patterns(data["redact"], label, problems) if "redact" in data else ()
-    builder = _SourceBuilder(plain, empty, near_misses, problems, need_sources, patterns)
+    builder = _SourceBuilder(plain, empty, near_misses, problems, need_sources and is_all_read, patterns)
     tables = data.get("sources")
     sources = builder.from_variables() if tables is None else builder.from_file(tables, config, directory)
     settings = plain.settings

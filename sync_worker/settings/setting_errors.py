@@ -125,6 +125,11 @@ class Problems:
             self._secrets.add(text.strip())
 
     @property
+    def are_found(self) -> bool:
+        """Whether anything was refused so far."""
+        return bool(self._errors)
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """The warnings so far, each once, in the order in which they were found."""
         return tuple(dict.fromkeys(self._warnings))

@@ -31,6 +31,7 @@ from sync_worker.settings.values import parse_path
 
 #: What to try where a file of settings is not there.
 ANOTHER_PATH: Final = "another path, or without it"
+_MOST_LINES = 3  # of a file of variables that are each reported
 _LARGEST_SECRET_FILE = 65536  # bytes; a larger file is no key but a wrong path
 _SPECIAL_FLAGS = {"sync_state_path": "--state"}
 _SHORT_FLAGS = {"-v": "sync_log_level", "-q": "sync_log_level"}
@@ -225,18 +226,21 @@ def dotenv(
         return {}
     raws: dict[str, RawValue] = {}
     known = dict(environ)
+    wrong: list[int] = []
     for binding in bindings:
         line = _line_of(binding)
         if binding.error:
-            # The line itself is not shown: it may hold a key.
-            problems.refuse(
-                f"{file} line {line}", WrongValueError("cannot be read", expected="NAME=value, and closed quotes")
-            )
+            wrong.append(line)
         elif binding.key is not None and binding.value is not None:
             text = known[binding.key] = "".join(atom.resolve(known) for atom in parse_variables(binding.value))
             raws[binding.key] = RawValue(
                 text, f"{file.name} line {line} ({file})", secret=binding.key.lower() in SECRETS
             )
+    # The lines themselves are not shown: they may hold a key.
+    for number, line in enumerate(wrong[:_MOST_LINES], 1):
+        more = len(wrong) - number if number == _MOST_LINES else 0
+        label = f"{file} line {line}{f', and {more} more' if more else ''}"
+        problems.refuse(label, WrongValueError("cannot be read", expected="NAME=value, and closed quotes"))
     return raws
 
 

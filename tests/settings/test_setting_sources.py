@@ -317,17 +317,34 @@ def test_unreadable_dotenv_lines_are_named_and_not_shown(tmp_path: Path) -> None
     assert f"{tmp_path / '.env'} line 4: cannot be read; expected NAME=value, and closed quotes." == message
 
 
+def test_a_file_that_is_none_of_variables(tmp_path: Path) -> None:
+    """Each line of a wrong file is reported, and then each key that is missing because of it."""
+    (tmp_path / ".env").write_text('"a table"\n' * 40)
+    first, second, third = refusal({}, tmp_path).splitlines()
+    assert [first.partition(":")[0], second.partition(":")[0], third.partition(":")[0]] == [
+        f"{tmp_path / '.env'} line {line}" for line in ("1", "2", "3, and 37 more")
+    ]
+
+
+@pytest.mark.parametrize("environ", [KEYS, {}])
+def test_a_secrets_folder_that_cannot_be_read(tmp_path: Path, environ: dict[str, str]) -> None:
+    """What would be in it is reported as missing, beside the reason."""
+    message = refusal({**environ, "SYNC_SECRETS_DIR": str(tmp_path / "gone")}, tmp_path)
+    assert message == f"SYNC_SECRETS_DIR: the folder {tmp_path / 'gone'} cannot be read: no such file or directory."
+
+
+@pytest.mark.parametrize("environ", [KEYS, {}])  # what is missing may be in the file
 @pytest.mark.parametrize("name", [".env", "sync.toml"])
-def test_files_that_are_no_text(tmp_path: Path, name: str) -> None:
+def test_files_that_are_no_text(tmp_path: Path, name: str, environ: dict[str, str]) -> None:
     """A file in another encoding, or a folder of that name, would end in a traceback."""
     (tmp_path / name).write_bytes(b"\xff\xfe\x00")
     assert f"{tmp_path / name}: cannot be read, since it is not UTF-8 text. Try: save it as UTF-8." == refusal(
-        KEYS, tmp_path
+        environ, tmp_path
     )
     (tmp_path / name).unlink()
     (tmp_path / name).mkdir()
     hint = "Try: a text file that this user may read."
-    assert f"{tmp_path / name}: cannot be read (is a directory). {hint}" == refusal(KEYS, tmp_path)
+    assert f"{tmp_path / name}: cannot be read (is a directory). {hint}" == refusal(environ, tmp_path)
 
 
 @pytest.mark.parametrize("name", [".env", "sync.toml", "key"])
