@@ -1,7 +1,7 @@
 """A small HTTP server in a thread: it answers while the event loop works, waits or hangs. Reads only, GET and HEAD.
 
 Nothing in it may end the worker, print a traceback, or take more than a bounded part of it: eight requests at a time,
-five seconds a connection.
+five seconds of silence and fifteen in all for a connection.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import errno
 import logging
 import socketserver
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from socket import AF_INET6
+from socket import AF_INET6, SHUT_RDWR
 from socket import timeout as _TimedOut  # noqa: N812
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import ServerHandler, WSGIRequestHandler, WSGIServer
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 8  # requests
 _SECONDS = 5.0  # for which a connection may be silent
+_SECONDS_IN_ALL = 15.0  # of a connection, however much it says
 _POLL_SECONDS = 0.1  # how soon it stops
 
 log = logging.getLogger(__name__)
@@ -142,6 +144,7 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
 
     def __init__(self, address: tuple[str, int], handler: type[WSGIRequestHandler], *, ipv6: bool) -> None:
         self._free = threading.BoundedSemaphore(_AT_ONCE)
+        self._since: dict[Any, float] = {}  # by connection, when it began
         if ipv6:
             self.address_family = AF_INET6
         super().__init__(address, handler)
@@ -157,17 +160,28 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
         if not self._free.acquire(blocking=False):
             self.shutdown_request(request)
             return
+        self._since[request] = time.monotonic()
         try:
             super().process_request(request, client_address)
         except BaseException:
+            self._since.pop(request, None)
             self._free.release()
             raise
+
+    def service_actions(self) -> None:
+        """Break off connections that take too long: a client that sends a little all the time is never silent."""
+        latest = time.monotonic() - _SECONDS_IN_ALL
+        for connection in [connection for connection, since in list(self._since.items()) if since < latest]:
+            self._since.pop(connection, None)
+            with contextlib.suppress(OSError):
+                connection.shutdown(SHUT_RDWR)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Answer, in its thread."""
         try:
             super().process_request_thread(request, client_address)
         finally:
+            self._since.pop(request, None)
             self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -200,6 +214,8 @@ class _Handler(WSGIRequestHandler):
 
 
 class _Writer(ServerHandler):
+    server_software = _Handler.server_version  # not which Python this is
+
     def log_exception(self, exc_info: Any) -> None:
         """Print no traceback."""
         log.debug("a request over HTTP failed", exc_info=exc_info)

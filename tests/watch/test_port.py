@@ -7,11 +7,13 @@ import socket
 import sqlite3
 import threading
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 import pytest
 
+from sync_worker.watch import http_server
 from tests.support import faults
 from tests.support.rows import Row, score, trace
 from tests.sync.conftest import MakeWorld
@@ -106,6 +108,9 @@ def test_kelet_is_down(make_world: MakeWorld) -> None:
     with running(made) as port:
         before = port.until(lambda now: total(now, "target_requests_total", 'code="503"') >= 2)
         assert total(before, "spans_total") == total(before, "last_successful_cycle_timestamp_seconds") == 0
+        deadline = time.monotonic() + PATIENCE
+        while "for Kelet after an error, try" not in port.get("/").body:  # between two waits it tries
+            assert time.monotonic() < deadline, "the page does not say so"
         assert (port.get("/healthz").status, port.get("/readyz").status) == (200, 200)
         assert total(port.until(lambda now: total(now, "loop_tick_age_seconds") < 5), "live_lease_held") == 1
 
@@ -258,6 +263,33 @@ def test_clients_that_say_nothing(make_world: MakeWorld) -> None:
         port.process.terminate()
         _, err = port.process.communicate(timeout=PATIENCE)
     assert "Traceback" not in err
+
+
+def test_clients_that_never_finish(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight clients that send a line of their request now and then keep out the probe, and the worker is restarted."""
+    monkeypatch.setattr(http_server, "_SECONDS_IN_ALL", 1.0)
+    server = http_server.HttpServer("127.0.0.1", 0, {"/healthz": lambda _: http_server.text("ok")})
+    address = (urlsplit(server.url).hostname or "", urlsplit(server.url).port or 0)
+    slow = [socket.create_connection(address) for _ in range(8)]
+    try:
+        for one in slow:
+            one.sendall(b"GET /healthz HTTP/1.1\r\n")
+        deadline, answer = time.monotonic() + PATIENCE, b""
+        while not answer:
+            assert time.monotonic() < deadline, "the probe gets no answer"
+            for one in slow:
+                with suppress(OSError):  # it was broken off
+                    one.sendall(b"X: y\r\n")
+            with suppress(OSError), socket.create_connection(address) as probe:
+                probe.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+                answer = probe.recv(1000)
+            time.sleep(0.05)
+    finally:
+        for one in slow:
+            one.close()
+        server.close()
+    assert answer.startswith(b"HTTP/1.0 200 OK\r\n")
+    assert b"Python" not in answer
 
 
 def test_once_starts_as_it_did(make_world: MakeWorld) -> None:
