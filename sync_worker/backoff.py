@@ -72,7 +72,7 @@ class Backoff:
     async def ready(self) -> None:
         """Wait until the server's last Retry-After has passed, which holds for every caller. Raises Stopped."""
         while (wait := self._not_before - self._clock.monotonic()) > 0:  # another caller may extend it during the wait
-            with waiting(f"{self._side}, as it asked", wait):
+            with waiting(f"{self._side}, as it asked", wait, after_error=True):
                 await self._clock.sleep(wait)
 
     async def wait(self, error: TransientError) -> None:
@@ -94,7 +94,7 @@ class Backoff:
             )  # fmt: skip
         if self.on_wait is not None:
             self.on_wait(wait, error)
-        with waiting(f"{self._side} after an error, try {self._tries + 1}", wait):
+        with waiting(f"{self._side} after an error, try {self._tries + 1}", wait, after_error=True):
             await self._clock.sleep(wait)
 
     def check_deadline(self, error: TransientError) -> None:

@@ -19,6 +19,7 @@ class Wait:
     reason: str
     since: float
     until: float
+    after_error: bool = False
 
 
 _found: ContextVar[set[Wait] | None] = ContextVar("waits", default=None)
@@ -36,14 +37,14 @@ def collect() -> Iterator[set[Wait]]:
 
 
 @contextlib.contextmanager
-def waiting(reason: str, seconds: float) -> Iterator[None]:
-    """Say that what runs inside waits for something, for so many seconds."""
+def waiting(reason: str, seconds: float, *, after_error: bool = False) -> Iterator[None]:
+    """Say that what runs inside waits for something, for so many seconds; `after_error`: as a server failed."""
     waits = _found.get()
     if waits is None:
         yield
         return
     now = time.monotonic()
-    wait = Wait(reason, now, now + seconds)
+    wait = Wait(reason, now, now + seconds, after_error)
     waits.add(wait)
     try:
         yield

@@ -76,7 +76,7 @@ class ConcurrencyLimit:
             self._clock.check()
             wait = self._rest_until - self._clock.monotonic()
             if wait > 0:
-                with waiting("Langfuse, which fails or is slow", wait):
+                with waiting("Langfuse, which fails or is slow", wait, after_error=True):
                     await self._clock.sleep(wait)
             elif self._in_flight >= (1 if self.is_open else self.at_once):
                 self._freed.clear()

@@ -81,6 +81,8 @@ OUTCOMES = {
     ExitCode.CREDENTIALS: "credentials",
     ExitCode.PAUSED: "paused",
 }
+#: What they call a cycle that ended for a pause of an operator or the daily limit alone.
+PAUSED_ON_PURPOSE = "paused_on_purpose"
 
 log = logging.getLogger(__name__)
 
@@ -112,6 +114,7 @@ class Engine:
     _current: dict[str, Source] = field(init=False, default_factory=dict)
     _pauses: dict[str, Pauses] = field(init=False, default_factory=dict)  # by source
     _paused: dict[str, str] = field(init=False, default_factory=dict)  # what was logged of a pause, by source
+    _on_purpose: set[str] = field(init=False, default_factory=set)  # sources whose last work ended for such a pause
 
     def __post_init__(self) -> None:
         if self.parts > 1:
@@ -200,8 +203,9 @@ class Engine:
             raise
         finally:
             self.starts.correct(source.name, clock)  # also if the keys are rejected: that response has a date too
-        self._count_cycle(source, outcome_of(code), self.clock.monotonic() - began)
-        self._note_cycle(source, code)
+        on_purpose = source.name in self._on_purpose
+        self._count_cycle(source, outcome_of(code, on_purpose=on_purpose), self.clock.monotonic() - began)
+        self._note_cycle(source, code, on_purpose=on_purpose)
         return report, code
 
     def _count_cycle(self, source: Source, outcome: str, seconds: float) -> None:
@@ -209,12 +213,12 @@ class Engine:
         self.transports.measurements.count(CYCLE_COUNTS, source.name, outcome)
         self.transports.measurements.observe(CYCLE_SECONDS, seconds, source.name)
 
-    def _note_cycle(self, source: Source, code: int) -> None:
+    def _note_cycle(self, source: Source, code: int, *, on_purpose: bool) -> None:
         """Note how a cycle ended, with the next commit: the next process still knows it."""
         cycles, key, now = self.ledger.state(CYCLES), last_cycle(source.name), self.ledger.clock.now_ms()
         before = cycles.get(key) or {}
         good = now if code in GOOD else before.get("good_ms")
-        cycles.put(key, {"ended_ms": now, "exit_code": code, "good_ms": good})
+        cycles.put(key, {"ended_ms": now, "exit_code": code, "good_ms": good, "on_purpose": on_purpose})
 
     async def backfill(
         self,
@@ -288,6 +292,7 @@ class Engine:
         now has another generation of the API, and if a key is rejected and its file has a new one.
         """
         report = SourceReport(source.name, source.target)
+        self._on_purpose.discard(source.name)
         try:
             if unless_paused:
                 self.check_pauses(source)
@@ -299,6 +304,7 @@ class Engine:
         except SyncError as error:
             report.error = str(error)
             if isinstance(error, PausedByOperator | DailyLimitReached):
+                self._on_purpose.add(source.name)
                 self._log_pause(source, str(error))
             else:
                 log.error("%s: %s", source.name, error, extra={"action": "stop", "source": source.name})  # noqa: TRY400
@@ -381,9 +387,9 @@ def _unexpected(source: Source, error: Exception) -> tuple[SourceReport, int]:
     return SourceReport(source.name, source.target, error=message), code
 
 
-def outcome_of(code: int) -> str:
-    """Return what metrics call the exit code of a cycle."""
-    return OUTCOMES.get(code, "error")
+def outcome_of(code: int, *, on_purpose: bool) -> str:
+    """Return what metrics call the end of a cycle, by its exit code and whether only a pause on purpose ended it."""
+    return PAUSED_ON_PURPOSE if on_purpose else OUTCOMES.get(code, "error")
 
 
 def overall(codes: Iterable[int]) -> int:

@@ -16,8 +16,9 @@ from sync_worker.ledger.totals import ACCEPTED, DEAD_LETTERED, EDITED_SIGNALS, S
 from sync_worker.measurements import Histogram
 from sync_worker.runs.arrival_delay import ArrivalDelay
 from sync_worker.settings import Settings, Source
-from sync_worker.sync.engine import OUTCOMES, outcome_of
+from sync_worker.sync.engine import OUTCOMES, PAUSED_ON_PURPOSE, outcome_of
 from sync_worker.sync.keys import keys_of
+from sync_worker.sync.opening import projects_of
 from sync_worker.times import span_ms
 from sync_worker.watch.metrics import Samples
 from sync_worker.watch.quotas import request_quotas
@@ -36,6 +37,8 @@ def read(ledger: Ledger, settings: Settings, sources: Sequence[Source], clock: C
         for pause in pauses:
             if pause.concerns(source.name):
                 found.put("paused", 1, source.name, pause.project or "", "operator")
+        if projects_of(source) <= {pause.project for pause in pauses if pause.concerns(source.name)}:
+            found.put("paused", 1, source.name, "", "operator")  # nothing of it is left
         state = ledger.source_by_key(keys_of(source), source.target)
         if state is not None:
             longest = max(span_ms(window) for window in settings.of(source).late_horizons)
@@ -74,8 +77,8 @@ def _read_cycle(found: _Found, ledger: Ledger, source: Source) -> None:
         return
     found.put_time("last_cycle_timestamp_seconds", cycle["ended_ms"], source.name)
     found.put_time("last_successful_cycle_timestamp_seconds", cycle["good_ms"], source.name)
-    ended = outcome_of(cycle["exit_code"])
-    for outcome in OUTCOMES.values():
+    ended = outcome_of(cycle["exit_code"], on_purpose=cycle.get("on_purpose", False))
+    for outcome in (*OUTCOMES.values(), PAUSED_ON_PURPOSE):
         found.put("last_cycle_outcome", int(outcome == ended), source.name, outcome)
 
 

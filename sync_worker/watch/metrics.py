@@ -70,7 +70,7 @@ METRICS: Final[tuple[Metric, ...]] = (
         "paused",
         "source kelet_project outcome",
         "1 while a source, or one Kelet project of it, is paused by `pause` (`operator`), or the source until the next "
-        "day (`daily_limit`).",
+        "day (`daily_limit`). `kelet_project` is empty where nothing of the source is sent.",
     ),
     _gauge(
         "oldest_pending_timestamp_seconds", "source", "Since when the oldest pending trace is; none without one.", "min"
@@ -96,7 +96,12 @@ METRICS: Final[tuple[Metric, ...]] = (
         "When the last cycle ended with all its work done; dead letters are no failure.",
         "min",
     ),
-    _gauge("last_cycle_outcome", "source outcome", "1 for the way in which the last cycle ended, 0 for the others."),
+    _gauge(
+        "last_cycle_outcome",
+        "source outcome",
+        "1 for the way in which the last cycle ended, 0 for the others: `ok`, `dead_letters`, `transient`, `settings`, "
+        "`credentials`, `paused`, or `paused_on_purpose` where only `pause` or the daily limit ended it.",
+    ),
     _gauge(
         "langfuse_request_limit",
         "source endpoint",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from urllib.parse import parse_qs
@@ -17,6 +17,7 @@ from sync_worker.ledger.lease import LIVE, Lease
 from sync_worker.ledger.reading import open_to_read
 from sync_worker.measurements import Measurements, Tick
 from sync_worker.settings import Settings, Source
+from sync_worker.waits import Wait
 from sync_worker.watch import ledger_metrics
 from sync_worker.watch.exposition import render, with_measurements
 from sync_worker.watch.http_server import Page, Request, Response, text
@@ -32,13 +33,17 @@ _READING = 1.8
 
 
 class Pages:
-    """The pages of one `run`. `lease` is set once it is held, `offsets` returns by source how far clocks are apart."""
+    """The pages of one `run`. `lease` is set once it is held, `offsets` returns by source how far clocks are apart.
+
+    `waits` is what the run waits for.
+    """
 
     def __init__(
         self, settings: Settings, sources: Sequence[Source], clock: Clock, made: Measurements, tick: Tick,
         offsets: Callable[[], Mapping[str, float]],
     ) -> None:  # fmt: skip
         self.lease: Lease | None = None
+        self.waits: Collection[Wait] = ()
         self.offsets = offsets
         self._settings = settings
         self._sources = sources
@@ -62,7 +67,7 @@ class Pages:
                 found = view.read(ledger, self._settings, self._sources, self._clock)
         except StateError as error:
             return Response("503 Service Unavailable", CONTENT_TYPE, unreadable(str(error)), HEADERS)
-        found = replace(found, tick_age=self._tick.age(), offsets=dict(self.offsets()))
+        found = replace(found, tick_age=self._tick.age(), offsets=dict(self.offsets()), waits=self._errors_waited_for())
         return Response("200 OK", CONTENT_TYPE, document(found, refresh), HEADERS)
 
     def metrics(self, request: Request) -> Response:
@@ -108,6 +113,15 @@ class Pages:
                 yield ledger
         finally:
             self._reading.release()
+
+    def _errors_waited_for(self) -> list[tuple[str, float]]:
+        """Return what is waited for after an error, each once, and for how many seconds more."""
+        now = time.monotonic()
+        found: dict[str, float] = {}
+        for wait in list(self.waits):
+            if wait.after_error:
+                found[wait.reason] = max(found.get(wait.reason, 0.0), wait.until - now)
+        return list(found.items())
 
     def _with_own(self, samples: Samples) -> Samples:
         found = with_measurements(samples, self._made)

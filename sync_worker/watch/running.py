@@ -18,6 +18,7 @@ from sync_worker.measurements import Measurements, Tick
 from sync_worker.settings import Settings, Source
 from sync_worker.sync.engine import GOOD, Engine
 from sync_worker.times import span_ms
+from sync_worker.waits import collect
 from sync_worker.watch.systemd import Systemd
 
 _TICK_SECONDS = 1.0
@@ -74,7 +75,10 @@ class Watch:
         if self._systemd.is_there:
             tasks.append(asyncio.create_task(self._show()))
         try:
-            yield
+            with collect() as waits:
+                if self._pages is not None:
+                    self._pages.waits = waits
+                yield
         finally:
             self._stop()
             for task in tasks:

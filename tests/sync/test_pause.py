@@ -115,6 +115,28 @@ def test_a_paused_project_waits_and_others_go_on(make_world: MakeWorld) -> None:
     assert {span.project for span in made.kelet.spans} == {"main", "shop"}
 
 
+def test_a_pause_hides_nothing_else(make_world: MakeWorld) -> None:
+    """Metrics of a source look the same whether a pause holds a project of it or something else stops another one."""
+    made = make_world([*_rows(2, environment="shop"), *_rows(2)], **LONG_AGO)
+    made.configure_route()
+
+    def metrics() -> str:
+        assert made.program("once", "--metrics-file", "m.prom")[0] == ExitCode.PAUSED
+        return (made.folder / "m.prom").read_text()
+
+    assert made.program("pause", "--project", "shop")[0] == 0
+    made.kelet.script = faults.when(faults.has_span(lambda span: span.project == "main"), faults.no_such_project())
+    found = metrics()
+    assert 'sync_worker_last_cycle_outcome{outcome="paused",source="one"} 1.0' in found
+    assert 'sync_worker_paused{kelet_project="",' not in found
+    made.kelet.script = None
+    found = metrics()
+    assert 'sync_worker_last_cycle_outcome{outcome="paused",source="one"} 0.0' in found
+    assert 'sync_worker_last_cycle_outcome{outcome="paused_on_purpose",source="one"} 1.0' in found
+    assert made.program("pause", "one", "--project", "main")[0] == 0
+    assert 'sync_worker_paused{kelet_project="",outcome="operator",source="one"} 1.0' in metrics()
+
+
 def test_names_that_are_wrong(make_world: MakeWorld) -> None:
     """A mistyped source or project is paused, and nothing is held back."""
     made = make_world([])

@@ -67,6 +67,21 @@ def test_what_is_asked_for_is_exported(expression: str) -> None:
         assert set(re.split(r",\s*", grouped)) <= labels
 
 
+def test_the_dashboard_shows_every_gauge() -> None:
+    """Something is exported that nobody sees, such as a pause that somebody has forgotten."""
+    panels = json.loads((FOLDER / "dashboard.json").read_text(encoding="utf-8"))["panels"]
+    shown = {name for panel in panels for target in panel["targets"] for name in _names_in(target["expr"])}
+    gauges = {metric.full_name for metric in METRICS if metric.kind == "gauge"}
+    assert gauges - shown == {
+        "sync_worker_build_info", "sync_worker_last_cycle_timestamp_seconds", "sync_worker_last_cycle_outcome",
+        "sync_worker_last_score_listing_timestamp_seconds", "sync_worker_state_file_system_size_bytes",
+    }  # fmt: skip
+
+
+def _names_in(expression: str) -> list[str]:
+    return re.findall(r"sync_worker_\w+", expression)
+
+
 def test_the_page_names_only_what_is_exported() -> None:
     """A reader would graph a metric that does not exist."""
     named = set(re.findall(r"\bsync_worker_[a-z_]+(?<!_)", MONITORING.read_text(encoding="utf-8")))

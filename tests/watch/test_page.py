@@ -177,6 +177,11 @@ class TestAnswers:
         ]
         assert of_worker(views.view()) == []
 
+    def test_an_outage_under_way(self) -> None:
+        """Nobody would see why nothing arrives until the lag is that of a quarter of an hour."""
+        (found,) = of_worker(views.view(waits=[("Kelet after an error, try 7", 41.0)]))
+        assert (found.title, found.level) == ("Waiting: for Kelet after an error, try 7, 41 s more", "warn")
+
     @pytest.mark.parametrize(
         ("changes", "title", "level"),
         [
@@ -192,6 +197,16 @@ class TestAnswers:
                 {"cycle": LastCycle("paused", NOW, NOW)},
                 "Paused: a server rejects requests for a reason that a retry does not fix",
                 "bad",
+            ),
+            ({"cycle": LastCycle("paused_on_purpose", NOW, NOW - 5 * HOUR)}, None, "ok"),
+            (
+                {
+                    "cycle": LastCycle("paused_on_purpose", NOW, NOW - 5 * HOUR),
+                    "limit_reached": 500,
+                    "watermark_ms": NOW - 5 * HOUR,
+                },
+                "As many spans are sent today as may be: SYNC_MAX_SPANS_PER_DAY=500",
+                "warn",
             ),
             ({"cycle": LastCycle("transient", NOW, None)}, "No cycle does all its work: none has yet", "warn"),
             ({"cycle": LastCycle("ok", NOW, NOW - HOUR)}, "No cycle does all its work: the last did 1 h ago", "warn"),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sync_worker.ledger.pauses import Pause
+from sync_worker.sync.engine import PAUSED_ON_PURPOSE
 from sync_worker.times import iso_time
 from sync_worker.watch.page.html import shortened
 from sync_worker.watch.page.view import SourceView, View
@@ -117,6 +118,14 @@ def of_worker(view: View) -> list[Advice]:
             "bad", "The disk of the state file is nearly full", f"{size(view.free_bytes)} left",
             "Without room for a commit nothing is sent, and nothing is lost. Make room.", "df -h", "SyncWorkerDiskFull",
         ))  # fmt: skip
+    found += [
+        Advice(
+            "warn", "Waiting", f"for {shortened(reason)}, {duration(left)} more",
+            "It is tried again without limit, and nothing is lost. `check` asks both sides.", "sync-worker check",
+            "SyncWorkerNoSuccessfulCycle",
+        )
+        for reason, left in view.waits
+    ]  # fmt: skip
     skew = max(view.offsets.values(), key=abs, default=0.0)
     if abs(skew) > _SKEW:
         found.append(Advice(
@@ -129,7 +138,13 @@ def of_worker(view: View) -> list[Advice]:
 def of_source(source: SourceView, now_ms: int) -> list[Advice]:
     """Return what is wrong with a source, most urgent first; what is only to know comes last."""
     found = [_of_pause(pause, now_ms) for pause in source.pauses]
-    if not source.is_paused:
+    if source.limit_reached is not None:
+        found.append(Advice(
+            "warn", "As many spans are sent today as may be", f"SYNC_MAX_SPANS_PER_DAY={source.limit_reached}",
+            "Nothing is lost: it continues at 00:00 UTC, or after a restart with a higher limit.",
+            "sync-worker once --dry-run", "SyncWorkerDailyLimit",
+        ))  # fmt: skip
+    elif not source.is_paused:
         found += _of_cycles(source, now_ms)
     found += [*_of_missing(source), *_of_waiting(source, now_ms)]
     return sorted(found, key=lambda one: LEVELS.index(one.level))
@@ -161,7 +176,9 @@ def _of_cycles(source: SourceView, now_ms: int) -> Iterator[Advice]:
         yield ended
     elif cycle is not None and cycle.outcome == "paused":
         yield _paused(source)
-    elif cycle is not None and no_good_ms is not None and no_good_ms > max(_NO_GOOD_MS, 3 * source.interval_ms):
+    elif cycle is None or cycle.outcome == PAUSED_ON_PURPOSE:
+        pass  # said of the pause
+    elif no_good_ms is not None and no_good_ms > max(_NO_GOOD_MS, 3 * source.interval_ms):
         since = "none has yet" if cycle.good_ms is None else f"the last did {duration(no_good_ms / 1000)} ago"
         yield Advice(
             "warn", "No cycle does all its work", since,

@@ -10,6 +10,7 @@ from sync_worker.clock import Clock
 from sync_worker.intervals import Interval, clip, merged
 from sync_worker.ledger import Ledger, SourceState, source_scope
 from sync_worker.ledger.claims import claimed_by
+from sync_worker.ledger.daily_spans import DAY_MS
 from sync_worker.ledger.history import SLOT_MS, SLOTS, Slot, history
 from sync_worker.ledger.lease import BACKFILL, LIVE, lease_owner
 from sync_worker.ledger.pauses import Pause, active_pauses
@@ -17,9 +18,11 @@ from sync_worker.ledger.records import DeadLetterGroup, Pending
 from sync_worker.ledger.state_keys import (
     ARRIVAL_DELAY,
     CYCLES,
+    DAILY_LIMIT,
     LAST_BACKFILL,
     LAST_SCORE_SCAN,
     PAUSED_PROJECTS,
+    State,
     last_cycle,
     last_scan,
 )
@@ -92,6 +95,7 @@ class SourceView:
     checked_back_ms: int | None = None
     pending: Pending = field(default_factory=lambda: Pending(0, None))
     pauses: Sequence[Pause] = ()  # by an operator
+    limit_reached: int | None = None  # SYNC_MAX_SPANS_PER_DAY, where it was reached today
     closed: Sequence[str] = ()  # Kelet projects that Kelet does not know
     filtered: int = 0
     dead_letters: Sequence[DeadLetterGroup] = ()
@@ -136,7 +140,10 @@ class SourceView:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """How all of it stands at one moment. `tick_age` is the time since the event loop ran, in seconds."""
+    """How all of it stands at one moment. `tick_age` is the time since the event loop ran, in seconds.
+
+    `waits`: for what the process waits, and for how many seconds more.
+    """
 
     now_ms: int
     sources: Sequence[SourceView]
@@ -147,6 +154,7 @@ class View:
     backfill_runs: bool
     tick_age: float = 0.0
     offsets: dict[str, float] = field(default_factory=dict)  # by source, seconds that this clock is ahead of Langfuse's
+    waits: Sequence[tuple[str, float]] = ()
 
 
 def read(ledger: Ledger, settings: Settings, sources: Sequence[Source], clock: Clock) -> View:
@@ -198,6 +206,7 @@ def _source(
         checked_back_ms=max((window for window in windows if keys.get(last_scan(window))), default=None),
         pending=ledger.pending(state.id),
         closed=keys.get(PAUSED_PROJECTS) or (),
+        limit_reached=_limit_reached(keys, settings, now),
         filtered=sum(ledger.left_out(state.id).values()),
         dead_letters=ledger.dead_letter_groups(state.id),
         quotas=request_quotas(ledger, state, settings, now),
@@ -206,10 +215,16 @@ def _source(
     )
 
 
+def _limit_reached(keys: State, settings: Settings, now: int) -> int | None:
+    limit = settings.max_spans_per_day
+    return limit if limit and keys.get(DAILY_LIMIT) == {"day": now // DAY_MS, "limit": limit} else None
+
+
 def _cycle(ledger: Ledger, name: str) -> LastCycle | None:
     stored = ledger.state(CYCLES).get(last_cycle(name))
     return None if stored is None else LastCycle(
-        outcome_of(stored["exit_code"]), stored["ended_ms"], stored["good_ms"]
+        outcome_of(stored["exit_code"], on_purpose=stored.get("on_purpose", False)),
+        stored["ended_ms"], stored["good_ms"],
     )  # fmt: skip
 
 
