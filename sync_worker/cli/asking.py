@@ -15,15 +15,21 @@ def can_ask() -> bool:
 
 
 def ask(question: str, *, hidden: bool = False) -> str:
-    """Return the answer, without white space around it. Raises ConfigError at the end of the input (Ctrl-D)."""
+    """Return the answer, without white space around it. Raises ConfigError at the end of the input (Ctrl-D).
+
+    One that is not UTF-8 text is asked for again.
+    """
     text = f"{escape(question)}: "
     if hidden:
         from getpass import getpass  # noqa: PLC0415 - only for keys
 
-        try:
-            return getpass(text).strip()
-        except EOFError:
-            raise _ended() from None
+        while True:
+            try:
+                return getpass(text).strip()
+            except EOFError:
+                raise _ended() from None
+            except UnicodeDecodeError:
+                sys.stderr.write("  not UTF-8 text\n")
     sys.stderr.write(text)
     sys.stderr.flush()
     line = sys.stdin.readline()

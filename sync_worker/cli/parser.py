@@ -239,14 +239,14 @@ def _add_verify(subparsers: _Subparsers) -> None:
 
 def _add_explain(subparsers: _Subparsers) -> None:
     parser = subparsers.add_parser("explain", help="why a trace is, or is not, in Kelet")
-    parser.add_argument("trace", metavar="TRACE", help="trace id of Langfuse")
+    parser.add_argument("trace", metavar="TRACE", type=_text, help="trace id of Langfuse")
     _add_common_options(parser, source=True)
     _runs(parser, "explain")
 
 
 def _add_send(subparsers: _Subparsers) -> None:
     parser = subparsers.add_parser("send", help="send traces by id now; what was sent is not sent again")
-    parser.add_argument("traces", metavar="TRACE", nargs="+", help="trace id of Langfuse")
+    parser.add_argument("traces", metavar="TRACE", type=_text, nargs="+", help="trace id of Langfuse")
     parser.add_argument(
         "--again",
         action="store_true",
@@ -263,7 +263,7 @@ def _add_convert(subparsers: _Subparsers) -> None:
     parser.add_argument(
         "file", metavar="FILE", nargs="?", type=_path, help="a JSON response of Langfuse's API, or - for stdin"
     )
-    parser.add_argument("--trace", metavar="ID", help="read this trace from Langfuse instead of a file")
+    parser.add_argument("--trace", metavar="ID", type=_text, help="read this trace from Langfuse instead of a file")
     parser.add_argument(
         "--api",
         metavar="API",
@@ -289,7 +289,7 @@ def _add_routes(subparsers: _Subparsers) -> None:
         "test", help="count the newest traces by the rule that takes them, and by Kelet project; sends nothing"
     )
     _add_interval_options(test, required=False, otherwise=("1h", "now"))
-    test.add_argument("--traces", metavar="N", type=int, default=_TRACES, help="about how many traces")
+    test.add_argument("--traces", metavar="N", type=_number(1), default=_TRACES, help="about how many traces")
     _add_common_options(test, source=True)
     _runs(test, "routes")
 
@@ -302,7 +302,9 @@ def _add_privacy(subparsers: _Subparsers) -> None:
     test.add_argument(
         "file", metavar="FILE", nargs="?", type=_path, help="a JSON response of Langfuse's API, or - for stdin"
     )
-    test.add_argument("--trace", metavar="ID", action="append", default=[], help="only this trace; may be repeated")
+    test.add_argument(
+        "--trace", metavar="ID", type=_text, action="append", default=[], help="only this trace; may be repeated"
+    )
     test.add_argument(
         "--observations",
         metavar="N",
@@ -373,7 +375,9 @@ def _add_filter_options(parser: Parser) -> None:
     parser.add_argument(
         "--kind", metavar="KIND", choices=_KINDS, help=f"only one of {', '.join(_KINDS)}", otherwise="any"
     )
-    parser.add_argument("--reason", metavar="TEXT", help="only those with this text in their reason", otherwise="any")
+    parser.add_argument(
+        "--reason", metavar="TEXT", type=_text, help="only those with this text in their reason", otherwise="any"
+    )
     parser.add_argument("--older-than", metavar="TIME", help="only those made longer ago (7d)", otherwise="any age")
 
 
@@ -476,6 +480,13 @@ def _path(text: str) -> str:
         pass
     except OSError as error:
         raise argparse.ArgumentTypeError(f"no path of a file ({(error.strerror or str(error)).lower()})") from None
+    return text
+
+
+def _text(text: str) -> str:
+    """Check, for argparse, that a text is one: bytes that are not UTF-8 can be in none of what is looked for."""
+    if not text.isprintable() and any("\udc80" <= one <= "\udcff" for one in text):
+        raise argparse.ArgumentTypeError("not UTF-8 text")
     return text
 
 

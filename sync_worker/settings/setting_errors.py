@@ -154,7 +154,9 @@ class Problems:
             line += f" (from {raw.origin})"
         if wrong.expected:
             line += f"; expected {wrong.expected}"
-        return escape(f"{line}. Try: {wrong.hint}." if wrong.hint else f"{line}.")
+        # A hint may repeat the value, and that be a key in the wrong place.
+        has_hint = bool(wrong.hint) and self.show(wrong.hint) == wrong.hint
+        return escape(f"{line}. Try: {wrong.hint}." if has_hint else f"{line}.")
 
     def _quoted(self, text: str) -> str:
         shown = _USER_PART.sub(r"\1…@", self.show(text)) if "@" in text else self.show(text)

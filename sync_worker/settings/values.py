@@ -20,7 +20,7 @@ from pydantic_core import PydanticKnownError
 from sync_worker.patterns import matches, why_unusable
 from sync_worker.printable import is_printable
 from sync_worker.redaction.rules import CONTENT, DETECTORS
-from sync_worker.settings.setting_errors import WrongValueError, nearest
+from sync_worker.settings.setting_errors import WrongValueError, looks_like_key, nearest
 from sync_worker.wording import counted
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -267,6 +267,8 @@ def parse_project(text: str) -> str:
             expected="the name of a Kelet project",
             hint="take it from the console's address bar",
         )
+    if looks_like_key(project):
+        raise WrongValueError("this is a key", expected="the name of a Kelet project", show=False)
     if not re.fullmatch(r"[\x20-\x7e]+", project):
         raise WrongValueError(
             "holds characters that an HTTP header cannot carry", expected="printable ASCII characters in one line"

@@ -67,7 +67,7 @@ def _talk(master: int, dialog: list[tuple[str, str]]) -> str:
     while time.monotonic() < deadline:
         if dialog and (at := shown.find(dialog[0][0].encode(), seen)) >= 0:
             seen = at + len(dialog[0][0].encode())
-            os.write(master, dialog.pop(0)[1].encode())
+            os.write(master, dialog.pop(0)[1].encode("utf-8", "surrogateescape"))
         if not select.select([master], [], [], 1)[0]:
             continue
         try:

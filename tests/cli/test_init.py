@@ -46,9 +46,11 @@ def test_a_wrong_answer_is_asked_again(tmp_path: Path) -> None:
     """A key in the wrong place is stored, or shown in the message, or ends the questions."""
     dialog = [
         ("Address of Langfuse", "langfuse\n"),
+        ("Address of Langfuse", "sk-lf-typed-here\n"),
         ("Address of Langfuse", "http://example.com\n"),
         ("Address of Langfuse", "https://langfuse.example.com/\n"),
-        ("public key", f"{SECRET}\n"),
+        ("public key", "\udcff\udcfe\n"),
+        ("Langfuse public key", f"{SECRET}\n"),
         ("Langfuse public key", f"{PUBLIC}\n"),
         ("Langfuse secret key", f"{PUBLIC}\n"),
         ("Langfuse secret key,", f"{SECRET}\n"),
@@ -62,7 +64,9 @@ def test_a_wrong_answer_is_asked_again(tmp_path: Path) -> None:
     assert code == 0, shown
     assert "this is a Langfuse secret key; expected the public key (pk-lf-…)" in shown
     assert "this is a Langfuse key, which must not be sent to Kelet" in shown
-    assert shown.count("Address of Langfuse") == 3
+    assert shown.count("Address of Langfuse") == 4
+    assert shown.count("sk-lf-typed-here") == 1  # as it was typed
+    assert "  not UTF-8 text\n" in shown
     assert shown.count("Kelet project, from") == 3
     assert "LANGFUSE_BASE_URL=https://langfuse.example.com\n" in (tmp_path / ".env").read_text()
 

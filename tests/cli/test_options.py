@@ -93,6 +93,27 @@ def test_a_file_that_was_named_must_exist(tmp_path: Path, options: list[str], sa
         assert (code, out, err) == (ExitCode.USAGE, "", f"sync-worker: {said.format(tmp_path)}\n")
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["explain", "\udcff"], ["send", "\udcff"], ["convert", "--trace", "\udcff"],
+        ["privacy", "test", "--trace", "\udcff"], ["dead-letters", "list", "--reason", "\udcff"],
+    ],
+)  # fmt: skip
+def test_what_is_no_text_is_refused(tmp_path: Path, arguments: list[str]) -> None:
+    """Bytes of another encoding end as an unexpected error, which asks for a report."""
+    code, _, err = run(tmp_path, *arguments, environ=KEYS)
+    assert (code, "not UTF-8 text" in err, len(err.splitlines())) == (ExitCode.USAGE, True, 1), err
+
+
+@pytest.mark.parametrize("path", ["", "x" * 300])
+@pytest.mark.parametrize("command", [["convert"], ["privacy", "test"], ["state", "merge"], ["once", "--metrics-file"]])
+def test_what_is_no_path_is_refused(tmp_path: Path, command: list[str], path: str) -> None:
+    """An empty variable in a script is the working directory, or a name that is too long an unexpected error."""
+    code, _, err = run(tmp_path, *command, path, environ=KEYS)
+    assert (code, " path" in err, len(err.splitlines())) == (ExitCode.USAGE, True, 1), err
+
+
 def test_a_pipe_may_hold_the_variables(tmp_path: Path) -> None:
     """`--env-file /dev/stdin`, for keys that should be in no file, is not read."""
     given = tmp_path / "given"

@@ -373,8 +373,19 @@ def test_a_key_in_another_setting_is_not_shown(tmp_path: Path) -> None:
     for text in ("bearer sk-lf-hidden\n", "hidden-of-any-form\n"):
         message = refusal(tmp_path, KELET_API_KEY="hidden-of-any-form", KELET_PROJECT=f"x{text}x")
         assert "hidden" not in message
-    rows = load({**KEYS, "KELET_PROJECT": "sk-kelet-hidden"}, tmp_path).rows()
+    rows = load({**KEYS, "SYNC_INCLUDE_USERS": "sk-kelet-hidden"}, tmp_path).rows()
     assert "hidden" not in repr(rows)
+    for name in ("LANGFUSE_BASE_URL", "KELET_API_URL"):  # the hint adds https:// to what has none
+        message = refusal(tmp_path, **{name: "sk-lf-hidden"})
+        assert ("hidden" in message, "not an address that starts with" in message) == (False, True)
+
+
+def test_a_key_is_no_project(tmp_path: Path) -> None:
+    """The key of one side is sent to the other one with each request, and what arrives there is lost."""
+    message = refusal(tmp_path, KELET_PROJECT="sk-lf-hidden")
+    assert message == (
+        "KELET_PROJECT: this is a key (from environment variable KELET_PROJECT); expected the name of a Kelet project."
+    )
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def _answer(question: _Question) -> str:
                 raise WrongValueError("holds ${, which such a file replaces", hint="a variable of the environment")
             value = question.parse(text)
         except WrongValueError as wrong:
-            hint = f". Try: {wrong.hint}" if wrong.hint else ""
+            hint = f". Try: {wrong.hint}" if wrong.hint and not looks_like_key(wrong.hint) else ""
             say(f"  {wrong.problem}{f'; expected {wrong.expected}' if wrong.expected else ''}{hint}")
             continue
         if _is_hidden(question):
@@ -95,8 +95,6 @@ def _address(text: str) -> str:
 
 def _project(text: str) -> str:
     project = values.parse_project(text)
-    if looks_like_key(project):
-        raise WrongValueError("this is a key", expected="the name of a Kelet project")
     if values.is_default_project(project):
         raise WrongValueError(
             "Kelet puts data with a missing project there", expected="the name of your own Kelet project"
