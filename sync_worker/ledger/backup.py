@@ -16,7 +16,7 @@ from sync_worker.ledger.copies import note_beside
 from sync_worker.ledger.damage import damage_in
 from sync_worker.ledger.place import make_private
 from sync_worker.ledger.snapshot import copy_in_use, copy_into
-from sync_worker.ledger.sqlite_errors import damaged, translated_errors
+from sync_worker.ledger.sqlite_errors import damaged, is_of_the_copy, state_error
 
 #: Copies of older schema versions that are kept.
 KEPT_COPIES = 2
@@ -41,7 +41,7 @@ def back_up(path: Path, to: Path, busy_timeout: float, *, replace: bool) -> Back
 
     A link is followed: the copy is made where it leads. Raises StateError.
     """
-    with _errors(to), translated_errors(to):
+    with _errors(path, to):
         to = to if to.is_dir() else Path(os.path.realpath(to))
         _check_target(path, to, replace=replace)
         return _make(path, to, lambda copy: copy_into(path, copy, busy_timeout), replace=replace)
@@ -53,7 +53,7 @@ def back_up_before_migration(path: Path, version: int, busy_timeout: float) -> B
     Raises StateError, also where there is no room.
     """
     to = path.resolve().with_name(f"{path.resolve().name}.schema-{version}")
-    with _errors(to), translated_errors(to):
+    with _errors(path, to):
         return _make(path, to, lambda copy: copy_in_use(path, copy, busy_timeout), replace=True)
 
 
@@ -158,15 +158,21 @@ def _flush(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _errors(to: Path) -> Iterator[None]:
+def _errors(path: Path, to: Path) -> Iterator[None]:
+    """Turn errors into StateErrors, of the copy or of the state file, whichever is wrong."""
     try:
         yield
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        raise (_not_written(to, str(error)) if is_of_the_copy(error) else state_error(path, error)) from error
     except OSError as error:
-        raise StateError(
-            f"the copy {to} cannot be written: {error.strerror or error}. Try: another place for it; the state file "
-            "was not changed",
-            transient=True,
-        ) from error
+        raise _not_written(to, error.strerror or str(error)) from error
+
+
+def _not_written(to: Path, reason: str) -> StateError:
+    return StateError(
+        f"the copy {to} cannot be written: {reason}. Try: another place for it; the state file was not changed",
+        transient=True,
+    )
 
 
 def _exists(to: Path) -> StateError:

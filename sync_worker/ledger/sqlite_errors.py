@@ -57,6 +57,14 @@ def state_error(path: Path, error: sqlite3.Error | UnicodeDecodeError) -> StateE
     return StateError(f"the state file {path} cannot be used ({code or type(error).__name__}: {text})")
 
 
+def is_of_the_copy(error: sqlite3.Error | UnicodeDecodeError) -> bool:
+    """Whether an error while a file is copied can be one of the place where the copy is made."""
+    code = getattr(error, "sqlite_errorname", "")
+    return code.startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")) and (
+        not code.startswith(_DAMAGE)
+    )
+
+
 def not_sqlite(path: Path) -> StateError:
     """Return the error for a file that SQLite cannot read."""
     return StateError(f"{path} is not a SQLite file. Try: another SYNC_STATE_PATH; the file was not changed")

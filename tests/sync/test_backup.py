@@ -14,6 +14,7 @@ from sqlite_utils import Database
 from sync_worker.clock import SystemClock
 from sync_worker.errors import ExitCode, StateError
 from sync_worker.ledger import open_ledger
+from sync_worker.ledger.backup import back_up
 from sync_worker.ledger.schema import SCHEMA_VERSION
 from sync_worker.ledger.steps import steps
 from tests.support import faults
@@ -129,9 +130,32 @@ def test_damage_is_not_copied_as_a_backup(make_world: MakeWorld) -> None:
     assert made.program("once")[0] == 0
     with sqlite3.connect(made.state) as write:
         write.execute("UPDATE runs SET report = '{'")
-    code, _, err = made.program("state", "backup", "copy.db")
-    assert (code, "is damaged" in err) == (ExitCode.USAGE, True), err
-    assert not (made.folder / "copy.db").exists()
+    for what in ("value", "page"):
+        if what == "page":
+            with made.state.open("r+b") as file:
+                file.seek(3 * 4096)
+                file.write(b"\xff" * 4096)
+        code, _, err = made.program("state", "backup", "copy.db")
+        assert (code, f"the state file {made.state} is damaged" in err) == (ExitCode.USAGE, True), err
+        assert not (made.folder / "copy.db").exists()
+
+
+def test_a_disk_that_gets_full_under_a_copy(make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a copy is left behind, or it is said that the disk of the state file is full."""
+    made = make_world(_rows(2), **LONG_AGO)
+    assert made.program("once")[0] == 0
+    copy = made.folder / "copy.db"
+
+    def fill(connection: sqlite3.Connection, target: sqlite3.Connection, *_: object) -> None:
+        target.execute("PRAGMA max_page_count = 3")
+        for number in range(10):
+            target.execute(f"CREATE TABLE t{number} (x)")
+
+    monkeypatch.setattr("sync_worker.ledger.backup.copy_into", fill)
+    with pytest.raises(StateError, match=rf"^the copy {copy} cannot be written: database or disk is full\.") as full:
+        back_up(made.state, copy, 1.0, replace=False)
+    assert full.value.exit_code == ExitCode.TRANSIENT
+    assert _beside(copy) == set()
 
 
 @pytest.fixture
