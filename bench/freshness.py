@@ -87,7 +87,9 @@ def freshness(rate: float, minutes: float, interval: float, folder: Path) -> Rep
             _say(f"{len(_LATER)} cycles more, by a clock that is put forward, have to bring them")
             live(worker, _LATER)
         _check(flow, both, left)
-    waits = trace_waits(flow.all, arrived, cycles)
+    waits = trace_waits(flow.all, arrived, cycles) if cycles else []
+    if not waits:
+        raise ClientFailed("no trace ended while the worker ran: try more minutes")
     for name in ("whole", "quiet", "interval", "work"):
         words = {"whole": "a trace's end to its acknowledgement", "quiet": "of it: quiet period (SYNC_SETTLE)",
                  "interval": "of it: until the next cycle (SYNC_INTERVAL)", "work": "of it: work"}  # fmt: skip
@@ -136,6 +138,7 @@ def _check(flow: Flow, both: Servers, left: Sequence[Reason]) -> None:
 def trace_waits(comes: Sequence[Comes], arrived: Sequence[int], cycles_ms: Sequence[int]) -> list[Wait]:
     """Return the waits of the traces that have arrived, late observations left out.
 
+    Left out are also traces that ended before the first cycle began: a busy machine takes a minute to start a program.
     `arrived` has the Unix milliseconds at which each observation arrived, `cycles_ms` those at which cycles began.
     """
     ended: dict[int, int] = {}
@@ -149,7 +152,7 @@ def trace_waits(comes: Sequence[Comes], arrived: Sequence[int], cycles_ms: Seque
                 incomplete.add(one.trace)
     waits = []
     for trace, end in ended.items():
-        if trace in incomplete:
+        if trace in incomplete or end < cycles_ms[0]:
             continue
         got = acknowledged[trace]
         ready = min(end + _QUIET_MS, got)
