@@ -241,7 +241,7 @@ def _add(report: Report, name: str, seconds: Sequence[float]) -> None:
 
 def _percentile(values: Sequence[float]) -> float:
     """Return the 99th percentile."""
-    return quantiles(values, n=100)[-1] if len(values) > 1 else values[0]
+    return quantiles(values, n=100, method="inclusive")[-1] if len(values) > 1 else values[0]
 
 
 def _room(folder: Path, name: str) -> Path:
