@@ -152,9 +152,10 @@ class Simulation:
         if self._dying is not None:
             self._dying.set()
 
-    def connect(self, *args: Any, **kwargs: Any) -> sqlite3.Connection:
-        """Open the state file with a connection that is subject to the weather."""
-        return self._connect(*args, **kwargs, factory=self._connection)
+    def connect(self, database: Any, **kwargs: Any) -> sqlite3.Connection:
+        """Open the state file with a connection that is subject to the weather; what is in memory alone is not."""
+        factory = sqlite3.Connection if database == ":memory:" else self._connection
+        return self._connect(database, **kwargs, factory=factory)
 
     def run(self) -> Sequence[str]:
         """Run it all; return what is wrong."""
