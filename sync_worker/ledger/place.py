@@ -77,7 +77,8 @@ class Place:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._log = path.resolve().with_name(path.resolve().name + "-wal")
+        real = path.resolve()
+        self._log = real.with_name(real.name + "-wal")
         self._file, self._size = _identity(path)
         self._log_was: tuple[int, int] | None = None
 
