@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 #: Generations of Langfuse's API: v2 observations (Cloud, v4), or v1 traces and observations (self-hosted v2 and v3).
 Api = Literal["v2", "v1"]
+
+#: A number as it stands in JSON: 9 and 9.0 are written again as they came, so it is not always a float.
+Number: TypeAlias = int | float
 
 #: Prefix of the synthetic root row that Langfuse makes from a trace when old SDKs wrote it (dual write mode).
 SYNTHETIC_ROOT_PREFIX = "t-"
@@ -51,8 +54,8 @@ class Observation:
     metadata: dict[str, Any] = field(default_factory=dict)  # values as JSON-parsed by Langfuse
     model: str | None = None
     model_parameters: dict[str, Any] = field(default_factory=dict)
-    usage: dict[str, float] = field(default_factory=dict)
-    cost: dict[str, float] = field(default_factory=dict)
+    usage: dict[str, Number] = field(default_factory=dict)
+    cost: dict[str, Number] = field(default_factory=dict)
     prices: dict[str, float] = field(default_factory=dict)  # of the model, a unit: input, output, total
     prompt_name: str | None = None
     prompt_version: int | None = None
@@ -129,7 +132,7 @@ class Score:
     type: str  # NUMERIC, BOOLEAN, CATEGORICAL, TEXT, CORRECTION; unknown types are kept as they came
     source: str  # API, EVAL, ANNOTATION; unknown ones are kept
     timestamp_ms: int  # when it was given, or is dated; an edit keeps it
-    value: float | bool | str | None
+    value: Number | bool | str | None
     trace_id: str | None = None
     observation_id: str | None = None
     session_id: str | None = None
@@ -148,6 +151,6 @@ class Score:
 class ScoreConfig:
     """What Langfuse knows of the values of a score: a range, or categories with a number each. None: open."""
 
-    minimum: float | None = None
-    maximum: float | None = None
-    categories: tuple[tuple[str, float], ...] = ()
+    minimum: Number | None = None
+    maximum: Number | None = None
+    categories: tuple[tuple[str, Number], ...] = ()

@@ -16,7 +16,7 @@ import orjson
 from sync_worker.errors import RecordRejected
 from sync_worker.json_text import dump, has_surrogates, is_deep, utf8
 from sync_worker.langfuse.reader import Unreadable
-from sync_worker.records import Observation, storable_id
+from sync_worker.records import Number, Observation, storable_id
 from sync_worker.times import unix_ms
 
 #: Numbers beyond what OTLP can carry are no counts.
@@ -178,7 +178,7 @@ def _integer(value: Any) -> int | None:
     return value if isinstance(value, int) and _is_number(value) else None
 
 
-def _numbers(value: Any) -> dict[str, float]:
+def _numbers(value: Any) -> dict[str, Number]:
     if not value or not isinstance(value, Mapping):
         return {}
     return {utf8(key): item for key, item in value.items() if isinstance(item, int | float) and _is_number(item)}
@@ -200,7 +200,7 @@ def _prices(observation: Mapping[str, Any]) -> dict[str, float]:
     return found
 
 
-def _is_number(value: float) -> bool:
+def _is_number(value: Number) -> bool:
     return not isinstance(value, bool) and -_MAX_NUMBER <= value < _MAX_NUMBER
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from sync_worker.errors import RecordRejected
 from sync_worker.json_text import dump, is_deep, utf8
-from sync_worker.records import Score, ScoreConfig, storable_id
+from sync_worker.records import Number, Score, ScoreConfig, storable_id
 from sync_worker.times import unix_ms
 
 _TEXTS = frozenset({"CATEGORICAL", "TEXT", "CORRECTION"})
@@ -113,7 +113,7 @@ def _score(
     )
 
 
-def _value(kind: str, value: Any) -> float | bool | str | None:
+def _value(kind: str, value: Any) -> Number | bool | str | None:
     if kind in _TEXTS:
         return None if value is None else utf8(value if isinstance(value, str) else dump(value))[:_MAX_CONTENT]
     if kind == "BOOLEAN":
@@ -138,7 +138,7 @@ def _id(value: Any) -> str | None:
     return storable_id(value) if isinstance(value, str) and value else None
 
 
-def _number(value: Any) -> float | None:
+def _number(value: Any) -> Number | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return value if -_MAX_NUMBER <= value <= _MAX_NUMBER else None

@@ -13,7 +13,7 @@ from typing import Any
 
 from sync_worker.errors import RecordRejected
 from sync_worker.langfuse.observations import parse_v2_observation
-from sync_worker.records import SYNTHETIC_ROOT_PREFIX, Observation
+from sync_worker.records import SYNTHETIC_ROOT_PREFIX, Number, Observation
 
 #: Names of v1's counts and costs where it has no `usageDetails` and `costDetails` (v2.95), by v2's key.
 _USAGE = {"input": "promptTokens", "output": "completionTokens", "total": "totalTokens"}
@@ -65,7 +65,7 @@ def parse_trace(item: Any) -> Observation:
     return observation
 
 
-def _counts(item: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, float]:
+def _counts(item: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Number]:
     found = {key: item.get(name) for key, name in names.items()}
     return {
         key: value

@@ -19,7 +19,7 @@ import math
 from typing import Any
 
 from sync_worker.configured import ScoreOverride
-from sync_worker.records import Score, ScoreConfig
+from sync_worker.records import Number, Score, ScoreConfig
 from sync_worker.signals.content import content_of
 from sync_worker.signals.model import Attribution, Signal
 from sync_worker.signals.names import is_feedback, slug, words
@@ -116,7 +116,7 @@ def _share(score: Score, config: ScoreConfig | None, limits: tuple[float, float]
     return min(1.0, max(0.0, share))
 
 
-def _limits(config: ScoreConfig | None) -> tuple[float, float] | None:
+def _limits(config: ScoreConfig | None) -> tuple[Number, Number] | None:
     if config is None or config.minimum is None or config.maximum is None:
         return None
     return config.minimum, config.maximum

@@ -6,7 +6,7 @@ from collections.abc import Container
 from typing import Any
 
 from sync_worker.json_text import dump, utf8
-from sync_worker.records import Observation
+from sync_worker.records import Number, Observation
 from sync_worker.spans.context import RESERVED_KEY, TraceContext, session_of, user_of
 from sync_worker.spans.langfuse_sdk import names
 from sync_worker.spans.langfuse_sdk.attributes import Written, common, of_any_observation, present, trace_io, written
@@ -85,5 +85,5 @@ def metadata_attributes(
     return found
 
 
-def _fits(value: str | float) -> bool:
+def _fits(value: str | Number) -> bool:
     return not isinstance(value, int) or -(2**63) <= value < 2**63

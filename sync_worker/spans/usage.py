@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import product
 
+from sync_worker.records import Number
 from sync_worker.spans.model import AttributeValue
 from sync_worker.spans.token_kinds import Kind, Side, kind_of
 
@@ -71,7 +72,7 @@ class TokenCounts:
 class _Detail:
     """Tokens of one kind, and whether they stand beside the plain count or are in it, as far as their name tells."""
 
-    count: float
+    count: Number
     is_beside: bool
     is_sure: bool
 
@@ -80,7 +81,7 @@ class _Detail:
 class _Option:
     """A reading of one side: its whole count, and how many details are read otherwise than their names say."""
 
-    count: float
+    count: Number
     changes: int
 
 
@@ -88,11 +89,11 @@ class _Option:
 class _Bucket:
     """What is said of one side."""
 
-    plain: float | None = None
+    plain: Number | None = None
     plain_key: str = ""
     plain_words: frozenset[str] = frozenset()
     details: list[_Detail] = field(default_factory=list)
-    modalities: dict[str, float] = field(default_factory=dict)
+    modalities: dict[str, Number] = field(default_factory=dict)
 
     def options(self) -> list[_Option]:
         """Return the readings that are possible: a count cannot be less than what it holds."""
@@ -109,12 +110,12 @@ class _Bucket:
         return sorted(found, key=lambda option: option.changes)
 
     @property
-    def most(self) -> float:
+    def most(self) -> Number:
         """What the count is if nothing is in the plain one."""
         return (self.plain or 0) + sum(detail.count for detail in self.details)
 
     @property
-    def least(self) -> float:
+    def least(self) -> Number:
         """What the count is at least: it holds its details, wherever they are read."""
         return max(self.plain or 0, sum(detail.count for detail in self.details))
 
@@ -125,7 +126,7 @@ class _Bucket:
 
 
 def usage_attributes(
-    usage: Mapping[str, float], originals: Mapping[str, AttributeValue], *, is_embedding: bool = False
+    usage: Mapping[str, Number], originals: Mapping[str, AttributeValue], *, is_embedding: bool = False
 ) -> TokenCounts:
     """Return the counts that an observation lacks: of its usage, or its own by their other names.
 
@@ -149,7 +150,7 @@ def usage_attributes(
     return counts
 
 
-def count_tokens(usage: Mapping[str, float]) -> TokenCounts:
+def count_tokens(usage: Mapping[str, Number]) -> TokenCounts:
     """Return the counts of a usage: numbers of tokens, or other things, by keys of any maker."""
     if usage.keys() <= _BARE:
         return TokenCounts({key: int(usage[name]) for name, key in _PLAINEST if 0 <= usage.get(name, -1) < _INT64})
@@ -172,14 +173,14 @@ def count_tokens(usage: Mapping[str, float]) -> TokenCounts:
     return TokenCounts(found, [key for key in guessed if key in found])
 
 
-def _details(usage: Mapping[str, float], kinds: Mapping[str, Kind]) -> dict[str, float]:
+def _details(usage: Mapping[str, Number], kinds: Mapping[str, Kind]) -> dict[str, Number]:
     """Return the counts that say the same whether they are in a plain count or beside it.
 
     One may be told under several names, some of them zero where their maker has none, and by its parts: what was read
     by modalities, which count where nothing else does; what was written by how long it is kept.
     """
-    told: dict[str, float] = {}
-    parts: dict[str, dict[str, float]] = {}
+    told: dict[str, Number] = {}
+    parts: dict[str, dict[str, Number]] = {}
     for key, kind in kinds.items():
         if kind.role in _WHOLE:
             told[kind.role] = max(usage[key], told.get(kind.role, 0))
@@ -195,11 +196,11 @@ def _details(usage: Mapping[str, float], kinds: Mapping[str, Kind]) -> dict[str,
     return {key: told[role] for role, key in _DETAILS if role in told}
 
 
-def _ints(counts: Mapping[str, float | None]) -> dict[str, int]:
+def _ints(counts: Mapping[str, Number | None]) -> dict[str, int]:
     return {key: int(value) for key, value in counts.items() if value is not None and value < _INT64}
 
 
-def _kinds(usage: Mapping[str, float]) -> Mapping[str, Kind]:
+def _kinds(usage: Mapping[str, Number]) -> Mapping[str, Kind]:
     """Return what the keys count whose number can be a count: no negative one, no infinity."""
     keys = tuple(usage)[:_MAX_KEYS]
     if all(0 <= usage[key] < _INT64 for key in keys):
@@ -220,7 +221,7 @@ def _kinds_of(keys: tuple[str, ...]) -> Mapping[str, Kind]:
     return found
 
 
-def _bucket(side: Side, usage: Mapping[str, float], kinds: Mapping[str, Kind]) -> _Bucket:
+def _bucket(side: Side, usage: Mapping[str, Number], kinds: Mapping[str, Kind]) -> _Bucket:
     """Return the plain count of a side with all its details but cache and reasoning."""
     bucket = _Bucket()
     key = next((name for name in _PLAIN[side] if name in kinds), None)
@@ -253,7 +254,7 @@ def _bucket(side: Side, usage: Mapping[str, float], kinds: Mapping[str, Kind]) -
 
 
 def _add_cache(
-    bucket: _Bucket, usage: Mapping[str, float], kinds: Mapping[str, Kind], read: float | None, write: float | None
+    bucket: _Bucket, usage: Mapping[str, Number], kinds: Mapping[str, Kind], read: Number | None, write: Number | None
 ) -> None:
     for count, role in ((read, "read"), (write, "write")):
         told = [(key, kind) for key, kind in kinds.items() if kind.role.startswith(role) and usage[key]]
@@ -275,7 +276,7 @@ def _cache_is_beside(bucket: _Bucket, told: Sequence[tuple[str, Kind]]) -> tuple
     return says_input, says_input
 
 
-def _add_reasoning(bucket: _Bucket, kinds: Mapping[str, Kind], reasoning: float | None) -> None:
+def _add_reasoning(bucket: _Bucket, kinds: Mapping[str, Kind], reasoning: Number | None) -> None:
     if not reasoning:
         return
     told = [(key, kind) for key, kind in kinds.items() if kind.role == "reasoning"]
@@ -287,8 +288,8 @@ def _add_reasoning(bucket: _Bucket, kinds: Mapping[str, Kind], reasoning: float 
 
 
 def _decided(
-    asked: _Bucket, answered: _Bucket, usage: Mapping[str, float], kinds: Mapping[str, Kind]
-) -> tuple[float | None, float | None, list[str]]:
+    asked: _Bucket, answered: _Bucket, usage: Mapping[str, Number], kinds: Mapping[str, Kind]
+) -> tuple[Number | None, Number | None, list[str]]:
     """Return the whole counts of both sides, and which of them are guesses."""
     if not (asked.details or answered.details) and None not in (asked.plain, answered.plain):
         return asked.plain, answered.plain, []
@@ -318,7 +319,7 @@ def _is_guess(bucket: _Bucket, options: Sequence[_Option]) -> bool:
     return len(options) > 1 and any(not detail.is_sure for detail in bucket.details)
 
 
-def _total(usage: Mapping[str, float], kinds: Mapping[str, Kind]) -> tuple[float | None, bool]:
+def _total(usage: Mapping[str, Number], kinds: Mapping[str, Kind]) -> tuple[Number | None, bool]:
     """Return the total, and whether the maker gave it; the server's is the sum of whatever else there is."""
     totals = [key for key, kind in kinds.items() if kind.role == "total"]
     given = next((key for key in totals if key != _SERVERS_TOTAL), None)
@@ -330,7 +331,7 @@ def _total(usage: Mapping[str, float], kinds: Mapping[str, Kind]) -> tuple[float
     return usage[_SERVERS_TOTAL], usage[_SERVERS_TOTAL] != everything
 
 
-def _agreeing(ins: Iterable[_Option], outs: Sequence[_Option], total: float) -> tuple[float, float] | None:
+def _agreeing(ins: Iterable[_Option], outs: Sequence[_Option], total: Number) -> tuple[Number, Number] | None:
     """Return the counts that make up a total, of several those that the names speak for most."""
     found = [
         (asked.changes + answered.changes, asked.count, answered.count)
@@ -341,6 +342,6 @@ def _agreeing(ins: Iterable[_Option], outs: Sequence[_Option], total: float) -> 
     return min(found)[1:] if found else None
 
 
-def _has_negative_input(usage: Mapping[str, float]) -> bool:
+def _has_negative_input(usage: Mapping[str, Number]) -> bool:
     """Whether the plain input is negative: somebody took more out of it than was in it."""
     return any(usage.get(name, 0) < 0 for name in _PLAIN["input"])
