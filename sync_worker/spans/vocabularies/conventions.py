@@ -8,7 +8,7 @@ parameters and usage stay in the metadata as they were. The older names, `gen_ai
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from sync_worker.json_text import dump, is_compact, parse
 from sync_worker.records import Observation
@@ -19,7 +19,8 @@ from sync_worker.spans.vocabularies import prompts
 from sync_worker.spans.vocabularies.tools import take_tools
 from sync_worker.spans.vocabularies.vocabulary import Rebuilt, Vocabulary
 
-INPUT, OUTPUT = "gen_ai.input.messages", "gen_ai.output.messages"
+INPUT: Final = "gen_ai.input.messages"
+OUTPUT: Final = "gen_ai.output.messages"
 SYSTEM, TOOLS = "gen_ai.system_instructions", "gen_ai.tool.definitions"
 ARGUMENTS, RESULT = "gen_ai.tool.call.arguments", "gen_ai.tool.call.result"
 
@@ -175,4 +176,4 @@ def speaks(originals: Originals) -> bool:
     return any(key.startswith("gen_ai.") for key in originals.attributes)
 
 
-VOCABULARY = Vocabulary("gen_ai", speaks, rebuild)
+VOCABULARY: Vocabulary = Vocabulary("gen_ai", speaks, rebuild)

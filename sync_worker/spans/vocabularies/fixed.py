@@ -55,20 +55,20 @@ def _of_scope(*prefixes: str) -> Callable[[Originals], bool]:
     return lambda originals: originals.scope is not None and originals.scope.name.startswith(prefixes)
 
 
-LIVEKIT = Vocabulary("livekit", _of_scope("livekit-agents"), _livekit)
+LIVEKIT: Vocabulary = Vocabulary("livekit", _of_scope("livekit-agents"), _livekit)
 
 #: `mlflow` 3.17: every span of its own has the id of its trace.
-MLFLOW = Vocabulary(
+MLFLOW: Vocabulary = Vocabulary(
     "mlflow",
     lambda originals: "mlflow.traceRequestId" in originals.attributes,
     _fixed(("mlflow.spanInputs", "mlflow.spanOutputs")),
 )
 
 #: `pipecat-ai` 1.14, model calls; speech has its text under names that Langfuse leaves alone.
-PIPECAT = Vocabulary("pipecat", _of_scope("pipecat"), _fixed(("input", "output")))
+PIPECAT: Vocabulary = Vocabulary("pipecat", _of_scope("pipecat"), _fixed(("input", "output")))
 
 #: The mime types of input and output, which OpenInference has too: Langfuse leaves them where it takes the values.
-WITH_MIME_TYPES = Vocabulary(
+WITH_MIME_TYPES: Vocabulary = Vocabulary(
     "input.value",
     lambda originals: bool({"input.mime_type", "output.mime_type"} & originals.attributes.keys()),
     _fixed(("input.value", "output.value")),

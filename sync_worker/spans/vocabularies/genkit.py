@@ -25,6 +25,6 @@ def _rebuild(observation: Observation, originals: Originals, context: TraceConte
     return found
 
 
-VOCABULARY = Vocabulary(
+VOCABULARY: Vocabulary = Vocabulary(
     "genkit", lambda originals: originals.scope is not None and originals.scope.name == "genkit-tracer", _rebuild
 )

@@ -51,4 +51,4 @@ def speaks(originals: Originals) -> bool:
     return is_own and OPENINFERENCE_KIND not in originals.attributes
 
 
-VOCABULARY = Vocabulary("google_adk", speaks, rebuild)
+VOCABULARY: Vocabulary = Vocabulary("google_adk", speaks, rebuild)

@@ -94,4 +94,4 @@ def speaks(originals: Originals) -> bool:
     return OPENINFERENCE_KIND not in originals.attributes or _LANGFUSE_TYPE in originals.attributes
 
 
-VOCABULARY = Vocabulary("litellm", speaks, rebuild)
+VOCABULARY: Vocabulary = Vocabulary("litellm", speaks, rebuild)

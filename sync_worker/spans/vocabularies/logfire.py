@@ -83,6 +83,6 @@ def _described(originals: Originals) -> set[str]:
     return set(properties) if isinstance(properties, dict) else set()
 
 
-VOCABULARY = Vocabulary(
+VOCABULARY: Vocabulary = Vocabulary(
     "logfire", lambda originals: originals.scope is not None and originals.scope.name.startswith("logfire"), _rebuild
 )

@@ -47,4 +47,4 @@ def _speaks(originals: Originals) -> bool:
     return _TYPE in originals.attributes and OPENINFERENCE_KIND not in originals.attributes
 
 
-VOCABULARY = Vocabulary("mastra", _speaks, _rebuild)
+VOCABULARY: Vocabulary = Vocabulary("mastra", _speaks, _rebuild)

@@ -89,4 +89,4 @@ def _speaks(originals: Originals) -> bool:
     return is_own and OPENINFERENCE_KIND not in originals.attributes
 
 
-VOCABULARY = Vocabulary("pydantic-ai", _speaks, _rebuild)
+VOCABULARY: Vocabulary = Vocabulary("pydantic-ai", _speaks, _rebuild)

@@ -65,4 +65,4 @@ def speaks(originals: Originals) -> bool:
     return _KIND in originals.attributes and (is_own or OPENINFERENCE_KIND not in originals.attributes)
 
 
-VOCABULARY = Vocabulary("traceloop", speaks, rebuild)
+VOCABULARY: Vocabulary = Vocabulary("traceloop", speaks, rebuild)

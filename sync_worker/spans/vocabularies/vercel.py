@@ -121,6 +121,6 @@ def _metadata(observation: Observation, originals: Originals, found: Rebuilt) ->
         found.guessed |= {_METADATA + key for key in ("userId", "sessionId", "tags")} & found.attributes.keys()
 
 
-VOCABULARY = Vocabulary(
+VOCABULARY: Vocabulary = Vocabulary(
     "vercel-ai", lambda originals: originals.scope is not None and originals.scope.name == "ai", _rebuild
 )

@@ -93,4 +93,4 @@ def _json(text: str | None) -> Any:
     return value if is_json else None
 
 
-VOCABULARY = Vocabulary("openinference", _speaks, _rebuild)
+VOCABULARY: Vocabulary = Vocabulary("openinference", _speaks, _rebuild)
