@@ -27,6 +27,10 @@ _BLANK = re.compile(r"[ \t\n\r]*")
 _WITHOUT_SPACE = re.compile(r'(?:[^\s"]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+', re.DOTALL)
 _SPACE = re.compile(r"\s")
 
+_PARENTHESES = bytes.maketrans(b"[]{}", b"()()")
+_NEITHER_BRACKET_NOR_QUOTE = bytes(set(range(256)) - set(b'[]{}"'))
+_QUOTED = re.compile(rb'"[^"]*"')
+
 
 def parse(text: str | bytes, *, deep: bool = False) -> tuple[bool, Any]:
     """Return whether the text is JSON that nests no deeper than MAX_DEPTH, and its value.
@@ -189,7 +193,26 @@ def _integer(item: int) -> str:
 def _unless_deep(text: str | bytes, value: Any) -> tuple[bool, Any]:
     """Return a parsed value, or none where it nests too deep; few brackets cannot."""
     opened = text.count(b"[") + text.count(b"{") if isinstance(text, bytes) else text.count("[") + text.count("{")
-    return (False, None) if opened > MAX_DEPTH and is_deep(value) else (True, value)
+    return (False, None) if opened > MAX_DEPTH and is_deep_text(text) else (True, value)
+
+
+def is_deep_text(text: str | bytes) -> bool:
+    """Whether JSON text nests deeper than MAX_DEPTH: many times as fast as a walk over the values.
+
+    Of its letters only brackets and quotes are kept. Two quotes that meet are an empty string, or the border of two
+    strings: without them, what stands between quotes still does.
+    """
+    data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+    if b"\\" in data:
+        data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
+    brackets = data.translate(_PARENTHESES, _NEITHER_BRACKET_NOR_QUOTE).replace(b'""', b"")
+    if b'"' in brackets:
+        brackets = _QUOTED.sub(b"", brackets)
+    for _ in range(MAX_DEPTH):
+        if not brackets:
+            return False
+        brackets = brackets.replace(b"()", b"")  # the innermost level
+    return bool(brackets)
 
 
 def _read_integer(digits: str) -> int | str:

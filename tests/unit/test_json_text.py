@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import random
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync_worker.json_text import MAX_DEPTH, is_deep, parse, parse_answer
+from sync_worker.json_text import MAX_DEPTH, is_deep, is_deep_text, parse, parse_answer
 from sync_worker.records import langfuse_id, storable_id
 
 VALUES = st.recursive(
@@ -87,6 +88,22 @@ def test_depth_has_a_limit(levels: int, deep: bool) -> None:
     text = "[" * levels + "]" * levels
     assert parse(text)[0] is not deep
     assert parse(f'["{"[" * 500}"]')[0]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_depth_of_a_text_is_that_of_its_value(seed: int) -> None:
+    """Brackets, quotes and backslashes in strings are taken for those of JSON: a text counts as deep that is not."""
+    rng = random.Random(seed)
+    depths = set[bool]()
+    for _ in range(100):
+        value: Any = "".join(rng.choices('[]{}"\\a:,ü\ud800', k=rng.randrange(8)))
+        for _ in range(rng.randrange(2 * MAX_DEPTH)):
+            text = "".join(rng.choices('[]{}"\\', k=rng.randrange(4)))
+            value = rng.choice([[value, text], [text, value, 1], {text: value, "b": []}, {"a": {}, text: value}])
+        for written in (json.dumps(value), json.dumps(value, ensure_ascii=False)):
+            assert is_deep_text(written) == is_deep_text(written.encode("utf-8", "surrogatepass")) == is_deep(value)
+        depths.add(is_deep(value))
+    assert depths == {True, False}
 
 
 @given(st.text(st.characters()), st.text(st.characters()))
