@@ -30,7 +30,7 @@ class TooManyError(Exception):
 class Work:
     """What is left of the work on one text, whatever is nested in it."""
 
-    left: int = MOST_WORK
+    left: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from sync_worker.redaction.matcher import Match, Matcher, TooManyError, Work, matcher_of
+from sync_worker.redaction.matcher import MOST_WORK, Match, Matcher, TooManyError, Work, matcher_of
 from sync_worker.redaction.protection import RedactionFailed
 from sync_worker.redaction.pseudonyms import pseudonym
 from sync_worker.redaction.rules import Rules
@@ -39,11 +39,17 @@ _WRITE, _WRITE_ASCII = json.JSONEncoder(ensure_ascii=False).encode, json.JSONEnc
 class Redactor:
     """Replaces by one set of rules. Every method raises RedactionFailed for what it cannot check."""
 
-    def __init__(self, rules: Rules, key: bytes, replaced: Counter[str] | None = None) -> None:
-        """`key` makes pseudonyms, `replaced` counts matches by detector. Raises NoRe2Error or PatternError."""
+    def __init__(
+        self, rules: Rules, key: bytes, replaced: Counter[str] | None = None, most_work: int = MOST_WORK
+    ) -> None:
+        """`key` makes pseudonyms, `replaced` counts matches by detector, `most_work` limits the work on one text.
+
+        Raises NoRe2Error or PatternError.
+        """
         self._count: Counter[str] = Counter() if replaced is None else replaced
         self._matcher: Matcher = matcher_of(rules)
         self._key = key
+        self._most_work = most_work
         self._is_label = rules.replacement == "label"
         self.may_match = self._matcher.may_match
 
@@ -52,14 +58,14 @@ class Redactor:
 
         `key` is the key that it is the value of, if any.
         """
-        return self._text(text, key, 0, Work())
+        return self._text(text, key, 0, Work(self._most_work))
 
     def identifier(self, text: str) -> str:
         """Return an id with a pseudonym for each match, so that two ids never become one."""
         data = _encoded(text)
         if not self._matcher.may_match(data):
             return text
-        return self._replaced(data, self._find(data, Work()), as_pseudonym=True)
+        return self._replaced(data, self._find(data, Work(self._most_work)), as_pseudonym=True)
 
     def value(self, value: Any, key: str = "") -> Any:
         """Return a JSON value with everything replaced, keys and numbers too; the same object where there is nothing.
@@ -74,7 +80,7 @@ class Redactor:
             items = [self.value(item, key) for item in value]
             return value if all(new is old for new, old in zip(items, value, strict=True)) else items
         if isinstance(value, int | float) and not isinstance(value, bool):
-            return self._number(value, repr(value), Work())
+            return self._number(value, repr(value), Work(self._most_work))
         return value
 
     def _object(self, value: dict[Any, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sync_worker.records import Observation
+from sync_worker.redaction.matcher import MOST_WORK
 from sync_worker.redaction.observations import protection_for
 from sync_worker.redaction.protection import Protection
 from sync_worker.redaction.redactor import Redactor
@@ -14,9 +15,9 @@ from sync_worker.spans.context import session_of, user_of
 KEY = b"a key of the tests, of 32 bytes!"
 
 
-def redactor(*names: str, **options: Any) -> Redactor:
+def redactor(*names: str, most_work: int = MOST_WORK, **options: Any) -> Redactor:
     """Return a redactor with these detectors, all of them where none is named."""
-    return Redactor(Rules(names or DETECTORS, **options), KEY)
+    return Redactor(Rules(names or DETECTORS, **options), KEY, most_work=most_work)
 
 
 def protection(*names: str, leave_out: LeaveOut | None = None, **options: Any) -> Protection:
