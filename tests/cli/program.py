@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.support.programs import ROOT, start_program
+from tests.support.programs import ROOT, start_on_terminal, start_program
 
 #: As little as a service manager or a container hands on.
 BARE = {"PATH": "/usr/bin:/bin"}
@@ -47,18 +47,14 @@ def on_terminal(
     """
     master, slave = pty.openpty()
     termios.tcsetwinsize(slave, size)
-    variables = {**BARE, "TERM": "xterm", "PYTHONPATH": str(ROOT), **(environ or {})}
-    with subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "sync_worker", *arguments], cwd=folder, env=variables,
-        stdin=slave, stdout=slave, stderr=slave, preexec_fn=lambda: os.login_tty(slave),  # noqa: PLW1509
-    ) as process:  # fmt: skip
+    with start_on_terminal(arguments, folder, {**BARE, "TERM": "xterm", **(environ or {})}, slave) as process:
         os.close(slave)
         try:
             shown = _talk(master, list(dialog))
         finally:
             process.kill()  # where it has not ended by itself
             os.close(master)
-    return process.returncode, shown
+    return process.wait(), shown
 
 
 def _talk(master: int, dialog: list[tuple[str, str]]) -> str:

@@ -63,20 +63,28 @@ def start_program(
             cwd=folder, env={"PYTHONPATH": str(ROOT), **environ}, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
-    return _server().start(list(arguments), folder, environ, stdin, small)
+    pid, *ends = _server().fork(arguments, folder, environ, stdin, small, terminal=None)
+    return Forked(arguments, pid, ends)
+
+
+def start_on_terminal(arguments: Sequence[str], folder: Path, environ: Mapping[str, str], terminal: int) -> Program:
+    """Start the program likewise, with the terminal behind a file descriptor as its own, and for its streams."""
+    pid, *ends = _server().fork(arguments, folder, environ, os.devnull, 0, terminal=terminal)
+    return Forked(arguments, pid, ends)
 
 
 class Forked:
     """A program that the server forked; its parent there writes how it ended into a pipe."""
 
-    def __init__(self, arguments: Sequence[str], pid: int, streams: tuple[int, int], ended: int) -> None:
+    def __init__(self, arguments: Sequence[str], pid: int, ends: Sequence[int]) -> None:
         self.args = arguments
         self.pid = pid
         self.returncode: int | None = None
-        self.stdout: IO[str] | None
-        self.stderr: IO[str] | None
-        self.stdout, self.stderr = (os.fdopen(end, encoding="utf-8") for end in streams)
-        self._ended = ended
+        self.stdout: IO[str] | None = None
+        self.stderr: IO[str] | None = None
+        *streams, self._ended = ends
+        if streams:
+            self.stdout, self.stderr = (os.fdopen(end, encoding="utf-8") for end in streams)
 
     def __enter__(self) -> Self:
         return self
@@ -155,22 +163,33 @@ class _Server:
             )  # fmt: skip
         self._lock = threading.Lock()
 
-    def start(self, arguments: list[str], folder: Path, environ: Mapping[str, str], stdin: str, small: int) -> Forked:
+    def fork(
+        self,
+        arguments: Sequence[str],
+        folder: Path,
+        environ: Mapping[str, str],
+        stdin: str,
+        small: int,
+        *,
+        terminal: int | None,
+    ) -> list[int]:
+        """Return the process id, where its stdout and stderr are read unless they are a terminal, and its exit code."""
         asked = {
-            "arguments": arguments, "folder": str(folder), "environ": dict(environ), "stdin": stdin, "small": small
+            "arguments": list(arguments), "folder": str(folder), "environ": dict(environ), "stdin": stdin,
+            "small": small, "has_terminal": terminal is not None,
         }  # fmt: skip
         request = json.dumps(asked).encode()
-        pipes = [os.pipe() for _ in range(3)]
-        theirs = array.array("i", [writing for _, writing in pipes])
+        pipes = [os.pipe() for _ in range(3 if terminal is None else 1)]
+        theirs = [writing for _, writing in pipes]
+        sent = array.array("i", theirs if terminal is None else [terminal, terminal, *theirs])
         with self._lock:
-            self._socket.sendmsg([request], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, theirs)])
+            self._socket.sendmsg([request], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, sent)])
             pid = int(self._socket.recv(16) or b"0")
-        for _, writing in pipes:
-            os.close(writing)
-        (out, _), (err, _), (ended, _) = pipes
+        for end in theirs:
+            os.close(end)
         if not pid:
             raise RuntimeError("the server that forks programs has ended; its stderr says why")
-        return Forked(arguments, pid, (out, err), ended)
+        return [pid, *(reading for reading, _ in pipes)]
 
     def close(self) -> None:
         self._socket.close()
