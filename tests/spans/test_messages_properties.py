@@ -1,6 +1,7 @@
 """Readers of messages hold for any text and any JSON value: nothing raises, nothing that was said is lost."""
 
 import json
+import random
 from typing import Any
 
 import pytest
@@ -76,15 +77,47 @@ BODY_KEYS = """
     messages choices candidates contents generations output input prompt tools system config message content
     instructions finish_reason text
 """
-ROLES = st.sampled_from(["user", "assistant", "tool", "model", "thinking"])
-NEAR_MESSAGES = st.lists(
-    st.fixed_dictionaries({"role": ROLES}, optional=dict.fromkeys(MESSAGE_KEYS.split(), VALUES)), min_size=1, max_size=3
+ROLES = ("user", "assistant", "tool", "model", "thinking")
+#: Values of every kind, odd ones among them.
+KINDS = (
+    *(None, True, False, 0, -1, 2**70, 1.5, -0.0, float("nan"), float("inf"), "", "a", "ü", "\ud800", "0", "[1", "\n"),
+    *WORD_TEXT.split(),
 )
-NEAR_BODIES = st.dictionaries(st.sampled_from(BODY_KEYS.split()), VALUES | NEAR_MESSAGES, min_size=1, max_size=5)
 
 
-@settings(max_examples=300, deadline=None)
-@given(NEAR_MESSAGES | NEAR_BODIES)
+def any_value(chance: random.Random, levels: int = 3) -> object:
+    """Return a value: one of a few, or an object or list of values."""
+    if not levels or chance.random() < 0.5:
+        return chance.choice(KINDS)
+    if chance.random() < 0.4:
+        return [any_value(chance, levels - 1) for _ in range(chance.randrange(5))]
+    keys = [chance.choice(KEY_TEXT.split()) for _ in range(chance.randrange(6))]
+    return {key: any_value(chance, levels - 1) for key in keys}
+
+
+def near_messages(chance: random.Random) -> object:
+    """Return what comes near to messages: known keys, with anything in them."""
+    return [
+        {"role": chance.choice(ROLES)}
+        | {key: any_value(chance) for key in MESSAGE_KEYS.split() if chance.random() < 0.5}
+        for _ in range(chance.randrange(1, 4))
+    ]
+
+
+def near_body(chance: random.Random) -> object:
+    """Return what comes near to a request or response around messages."""
+    keys = chance.sample(BODY_KEYS.split(), chance.randrange(1, 6))
+    return {key: chance.choice((any_value, near_messages))(chance) for key in keys}
+
+
+#: Made from a number: Hypothesis takes fifty times as long to draw a value of so many parts as it takes to read it.
+NEAR = st.builds(
+    lambda seed, make: make(random.Random(seed)), st.integers(0, 2**64), st.sampled_from([near_messages, near_body])
+)
+
+
+@settings(max_examples=600, deadline=None)
+@given(NEAR)
 def test_anything_inside_messages(value: object) -> None:
     """A known key with a value of a kind that nobody expects there would raise."""
     text = json.dumps(value)

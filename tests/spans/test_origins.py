@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -81,27 +82,32 @@ def test_what_may_change_is_serialised_anew() -> None:
     assert serialize(kept)[0] == serialize(span)[0]
 
 
-@pytest.mark.parametrize("shape", ["keys", "values", "long values", "lists", "user keys", "numbers"])
+#: Metadata that differs at each number, by what is strange about it; and how much of it takes 6 MiB, if all is kept.
+STRANGE: dict[str, tuple[int, Callable[[str, int], dict[str, Any]]]] = {
+    "keys": (300, lambda text, _: {f"resourceAttributes.{text}{n}": "x" for n in range(5)}),
+    "values": (
+        1_350,
+        lambda text, _: {"scope.name": "s", "resourceAttributes.a": text, "resourceAttributes.b": text + "b"},
+    ),
+    "long values": (160, lambda text, _: {"scope.name": "s", "resourceAttributes.a": text * 20}),
+    "lists": (
+        240,
+        lambda text, _: {"scope.name": "s", "resourceAttributes.a": [f"{text[-9:]}{n}" for n in range(200)]},
+    ),
+    "user keys": (600, lambda text, _: {f"{text}{n}": 1 for n in range(5)}),
+    "numbers": (620, lambda _, number: {f"resourceAttributes.{n}": number * 1000 + n for n in range(60)}),
+}
+
+
+@pytest.mark.parametrize("shape", STRANGE)
 def test_memory_stays_level(shape: str) -> None:
     """Metadata is what strangers write: what is remembered of it is bounded by bytes."""
-
-    def metadata(number: int) -> dict[str, Any]:
-        text = f"{number:0>2000}"
-        made: dict[str, dict[str, Any]] = {
-            "keys": {f"resourceAttributes.{text}{n}": "x" for n in range(5)},
-            "values": {"scope.name": "s", "resourceAttributes.a": text, "resourceAttributes.b": text + "b"},
-            "long values": {"scope.name": "s", "resourceAttributes.a": text * 20},
-            "lists": {"scope.name": "s", "resourceAttributes.a": [f"{text[-9:]}{n}" for n in range(200)]},
-            "user keys": {f"{text}{n}": 1 for n in range(5)},
-            "numbers": {f"resourceAttributes.{n}": number * 1000 + n for n in range(60)},
-        }
-        return made[shape]
-
+    count, metadata = STRANGE[shape]
     tracemalloc.start()
     try:
         peaks: list[int] = []
-        for number in range(1_500):
-            take_apart(metadata(number))
+        for number in range(count):
+            take_apart(metadata(f"{number:0>2000}", number))
             peaks.append(tracemalloc.get_traced_memory()[0])
     finally:
         tracemalloc.stop()
