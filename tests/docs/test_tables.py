@@ -24,6 +24,7 @@ from tests.docs.tables import (
     with_tables,
 )
 
+PARSER = build_parser()
 VARIABLES = re.compile(r"\b(?:SYNC|LANGFUSE|KELET)_[A-Z_]*[A-Z]\b")
 #: Variables of the scripts and of Langfuse's own SDK, which are no settings of the worker.
 OTHER_VARIABLES = {"SYNC_VENV", "SYNC_VENV_DEV", "SYNC_VENV_BENCH"}
@@ -36,7 +37,7 @@ def _name(path: Path) -> str:
 def complaint(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     """Return what the real parser says against a command line, in its own words; nothing when it accepts it."""
     try:
-        build_parser().parse_args(words)
+        PARSER.parse_args(words)
     except SystemExit as end:
         said = capsys.readouterr()
         return said.err.strip().splitlines()[-1] if end.code else ""
