@@ -29,10 +29,20 @@ VALUES = [(in_context(name, value), value) for name, value in planted()]
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 #: Texts of what the patterns are made of.
 NOISE = st.text("@.+-:/%\\\"'{}[],0145abnuv \n", max_size=60)
-LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT
-JSON: st.SearchStrategy[Any] = st.recursive(
-    LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3), max_leaves=12
-)
+
+
+def json_of(text: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
+    """Return JSON values with such texts."""
+    return st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | text,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
+        max_leaves=12,
+    )
+
+
+JSON = json_of(TEXT)
+#: Without what each detector needs one of: Hypothesis draws texts of loaded modules too, and some are addresses.
+CLEAN = json_of(st.text(st.characters(exclude_categories=["Cs", "Nd"], exclude_characters="@-."), max_size=40))
 
 
 def place(value: Any, path: list[int], leaf: str) -> Any:
@@ -95,7 +105,7 @@ def test_whatever_is_not_found_stays_byte_for_byte(text: str) -> None:
 
 
 @settings(max_examples=300, deadline=None)
-@given(JSON)
+@given(CLEAN)
 def test_json_that_is_clean_is_the_same_object(value: Any) -> None:
     """Every row would be built anew, or numbers and white space would change."""
     shown = R.value(value)
