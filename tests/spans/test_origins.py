@@ -99,6 +99,7 @@ STRANGE: dict[str, tuple[int, Callable[[str, int], dict[str, Any]]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", STRANGE)
 def test_memory_stays_level(shape: str) -> None:
     """Metadata is what strangers write: what is remembered of it is bounded by bytes."""
