@@ -72,7 +72,8 @@ class ServerClock:
 
     def note_request(self) -> None:
         """Record that a request was sent; its response may carry no date."""
-        self._requested_at, self._machine_offset = self._machine.monotonic(), self._offset_of_machine()
+        self._requested_at = self._machine.monotonic()
+        self._machine_offset = self._machine.now_ms() - self._requested_at * 1000
 
     @property
     def omits_date(self) -> bool:
@@ -82,12 +83,10 @@ class ServerClock:
     @property
     def is_due(self) -> bool:
         """Whether to request the server's time: no recent request, or the machine's clock was set since."""
-        if self._requested_at is None or self._machine.monotonic() - self._requested_at > _MAX_AGE:
+        now = self._machine.monotonic()
+        if self._requested_at is None or now - self._requested_at > _MAX_AGE:
             return True
-        return abs(self._offset_of_machine() - self._machine_offset) > STEP_MS
-
-    def _offset_of_machine(self) -> float:
-        return self._machine.now_ms() - self._machine.monotonic() * 1000
+        return abs(self._machine.now_ms() - now * 1000 - self._machine_offset) > STEP_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +130,17 @@ class CorrectedClock(ClockOnMachine):
 
     def read(self) -> Reading:
         """Return the time."""
-        reading = self._evaluate()
-        offset = reading.now_ms - self._machine.monotonic() * 1000
+        machine, langfuse, kelet = self._machine.now_ms(), self.langfuse.now_ms(), self.kelet.now_ms()
+        monotonic_ms = self._machine.monotonic() * 1000
+        if langfuse is not None and _near(langfuse, machine) and _near(langfuse, kelet):
+            self._last = min(self._last, langfuse)
+        reading = self._compare(machine, langfuse, kelet, monotonic_ms)
+        if reading.certain and reading.now_ms < self._last - AGREEMENT_MS:
+            return replace(reading, certain=False)
         if reading.certain and reading.machine_only:
-            self._machine_only_offset = offset
+            self._machine_only_offset = reading.now_ms - monotonic_ms
         elif reading.certain:
-            self._carried = offset
+            self._carried = reading.now_ms - monotonic_ms
             self._last = max(self._last, reading.now_ms)
         return reading
 
@@ -177,16 +181,8 @@ class CorrectedClock(ClockOnMachine):
             parts.append(f"last certain time: {iso_time(self._last)}")
         return ", ".join(parts)
 
-    def _evaluate(self) -> Reading:
-        machine, langfuse, kelet = self._machine.now_ms(), self.langfuse.now_ms(), self.kelet.now_ms()
-        if langfuse is not None and _near(langfuse, machine) and _near(langfuse, kelet):
-            self._last = min(self._last, langfuse)
-        reading = self._compare(machine, langfuse, kelet)
-        is_before = reading.now_ms < self._last - AGREEMENT_MS
-        return replace(reading, certain=False) if is_before and reading.certain else reading
-
-    def _compare(self, machine: int, langfuse: int | None, kelet: int | None) -> Reading:
-        carried = self._at(self._carried)
+    def _compare(self, machine: int, langfuse: int | None, kelet: int | None, monotonic_ms: float) -> Reading:
+        carried = None if self._carried is None else round(self._carried + monotonic_ms)
         if langfuse is not None and (_near(langfuse, machine) or _near(langfuse, kelet)):
             return Reading(langfuse, certain=True)
         if _near(machine, kelet):
@@ -198,13 +194,11 @@ class CorrectedClock(ClockOnMachine):
         reported = kelet if langfuse is None else langfuse
         if reported is not None:
             return Reading(reported, certain=False)
-        kept = self._at(self._machine_only_offset) if carried is None else carried
-        if kept is not None:
-            return Reading(kept, certain=True, machine_only=True)
+        if carried is not None:
+            return Reading(carried, certain=True, machine_only=True)
+        if self._machine_only_offset is not None:
+            return Reading(round(self._machine_only_offset + monotonic_ms), certain=True, machine_only=True)
         return Reading(machine, certain=not self._last or machine <= self._last + MACHINE_ONLY_MS, machine_only=True)
-
-    def _at(self, offset: float | None) -> int | None:
-        return None if offset is None else round(offset + self._machine.monotonic() * 1000)
 
 
 def _near(one: int | None, other: int | None) -> bool:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -114,16 +115,19 @@ def running_score_scan(interval_ms: int) -> StateKey[Any]:
     return _object(f"score scan {interval_ms}")
 
 
+@cache
 def last_scan(interval_ms: int) -> StateKey[int]:
     """Return the key for when the last completed scan of a lookback window began."""
     return _number(f"late {interval_ms}")
 
 
+@cache
 def running_scan(interval_ms: int) -> StateKey[Any]:
     """Return the key of a scan of a lookback window that is under way."""
     return _object(f"lookback scan {interval_ms}")
 
 
+@cache
 def last_cycle(source_name: str) -> StateKey[Any]:
     """Return the key, in the scope `CYCLES`, of how a source's last cycle ended."""
     return _object(source_name, Merge.NEVER)
@@ -177,13 +181,12 @@ def number_names() -> frozenset[str]:
 
 
 class State:
-    """The keys of one scope. Made by `Store.state`. Raises StateError as the store does."""
+    """The keys of one scope. Made and loaded by `Store.state`. Raises StateError as the store does."""
 
     def __init__(self, store: Store, scope: str) -> None:
         self._store = store
         self.scope = scope
         self._values: dict[str, str] = {}
-        self._is_loaded = False
         self.unsaved: dict[str, str] = {}
 
     def get(self, key: StateKey[T], *, fresh: bool = False) -> T | None:
@@ -197,17 +200,19 @@ class State:
             )
             text = rows[0][0] if rows else None
         else:
-            text = self._all().get(key.name)
+            text = self._values.get(key.name)
         return None if text is None or text == "" else key.load(text)
 
     def put(self, key: StateKey[T], value: T) -> None:
         """Set a key; it is written with the next transaction."""
-        self._set(key.name, key.dump(value))
+        text = key.dump(value)
+        if self._values.get(key.name) != text:
+            self._values[key.name] = self.unsaved[key.name] = text
 
     def drop(self, key: StateKey[Any]) -> None:
         """Take a key away, with the next transaction."""
-        if self._all().get(key.name):
-            self._set(key.name, "")
+        if self._values.get(key.name):
+            self._values[key.name] = self.unsaved[key.name] = ""
 
     def save(self) -> None:
         """Write what was put."""
@@ -217,14 +222,4 @@ class State:
 
     def load(self, values: dict[str, str]) -> None:
         """Take these for the stored values; what is not written yet stays."""
-        self._values, self._is_loaded = values | self.unsaved, True
-
-    def _set(self, name: str, text: str) -> None:
-        values = self._all()
-        if values.get(name) != text:
-            values[name] = self.unsaved[name] = text
-
-    def _all(self) -> dict[str, str]:
-        if not self._is_loaded:
-            self._store.reload(self.scope)
-        return self._values
+        self._values = values | self.unsaved

@@ -62,7 +62,8 @@ class Store:
         if self.in_memory:
             return self.connection
         if self._unflushed is None:
-            self._check_place()  # to open a name that is gone would make an empty file
+            if self._place is not None:  # to open a name that is gone would make an empty file
+                self._place.check()
             connection = sqlite3.connect(
                 self.path, isolation_level=None, timeout=UNFLUSHED_TIMEOUT, check_same_thread=False
             )
@@ -115,7 +116,8 @@ class Store:
         Raises StateError, or LeaseHeld when the lease was taken over.
         """
         connection = self.connection
-        self._check_place()
+        if self._place is not None:
+            self._place.check()
         try:
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -125,7 +127,8 @@ class Store:
                 for sql, values in later:
                     connection.execute(sql, values)
                 number = None if self.counted is None else self.counted.count(connection)
-                self._check_place()
+                if self._place is not None:
+                    self._place.check()
                 connection.execute("COMMIT")
             except BaseException:
                 if connection.in_transaction:
@@ -146,7 +149,9 @@ class Store:
 
     def state(self, scope: str) -> State:
         """Return the state keys of a scope."""
-        return self._states.setdefault(scope, State(self, scope))
+        if scope not in self._states:
+            self.reload(scope)
+        return self._states[scope]
 
     def reload(self, *scopes: str) -> None:
         """Read the state keys of these scopes again, in one query; what is not written yet stays."""
@@ -157,7 +162,7 @@ class Store:
         ):
             found[scope][name] = value
         for scope, values in found.items():
-            self.state(scope).load(values)
+            self._states.setdefault(scope, State(self, scope)).load(values)
 
     def save(self) -> None:
         """Write the state keys that were put, if any, in one transaction."""
@@ -180,7 +185,8 @@ class Store:
 
         Raises StateError when the file is gone, or LeaseHeld when the lease was taken over.
         """
-        self._check_place()
+        if self._place is not None:
+            self._place.check()
         with translated_errors(self.path):
             self._check_lease()
 
@@ -190,10 +196,6 @@ class Store:
             damage = damage_in(self.connection, everything=True)
         if damage is not None:
             raise damaged(self.path, damage)
-
-    def _check_place(self) -> None:
-        if self._place is not None:
-            self._place.check()
 
     def leases(self) -> Leases:
         """Return who holds the leases, dead owners included, by role."""

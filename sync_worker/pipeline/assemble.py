@@ -65,9 +65,9 @@ class Assembly:
                 self.unchecked[key] = observation
         self.size += size
 
-    def add_page(self, page: Page, observations: Sequence[Observation] | None = None) -> None:
-        """Add a page, or only these observations of it."""
-        self.add(page.observations if observations is None else observations, page.size, page.border)
+    def add_page(self, page: Page) -> None:
+        """Add all observations of a page."""
+        self.add(page.observations, page.size, page.border)
 
     def mark_unmerged(self, twice: Iterable[StoreKey]) -> None:
         """Mark these as unsettled; a listing has shown that all others have one version."""

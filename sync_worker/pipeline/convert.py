@@ -38,17 +38,17 @@ class Converter:
     def convert(self, part: TracePart) -> list[EncodedSpan]:
         """Return the spans of a part."""
         _conversion()  # a broken installation is no dead letter
-        spans = self._convert_each_guarded(part)
+        try:
+            spans = self._convert(part, part.observations, part.others)
+        except Exception as error:  # noqa: BLE001 - the observations are then converted one by one
+            self._dead_letters.log_error("convert", part.trace.trace_id, error)
+            spans = self._convert_one_by_one(part)
         if spans:
             self._session.report.traces_sent += not part.trace.is_sent
             part.trace.is_sent = True
         return spans
 
-    def _convert_each_guarded(self, part: TracePart) -> list[EncodedSpan]:
-        try:
-            return self._convert(part, part.observations, part.others)
-        except Exception as error:  # noqa: BLE001 - the observations are then converted one by one
-            self._dead_letters.log_error("convert", part.trace.trace_id, error)
+    def _convert_one_by_one(self, part: TracePart) -> list[EncodedSpan]:
         spans: list[EncodedSpan] = []
         for observation in part.observations:
             try:
@@ -63,7 +63,8 @@ class Converter:
         note = part.trace.note
         project = (note.project if note is not None else None) or self._session.policy.project
         own = {observation.id: observation for observation in observations}
-        sent = [part.as_sent(observation) for observation in observations]
+        shown = part.trace.shown | part.resolved  # redacted, with truncated fields resolved
+        sent = [shown.get(observation.id, observation) for observation in observations]
         convert, encode = _conversion()
         converted = convert(sent, part.trace.context, project, self._session.policy.conversion, others)
         encoded: list[EncodedSpan] = []

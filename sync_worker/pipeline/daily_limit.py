@@ -16,13 +16,13 @@ from sync_worker.wording import counted
 
 
 class DailyLimit:
-    """The daily limit of one source; None is none.
+    """The daily limit of one source, in spans.
 
     What this process and others are sending counts as sent, until it is accepted or ends otherwise: so processes beside
     each other keep the limit together.
     """
 
-    def __init__(self, ledger: Ledger, source_id: int, limit: int | None) -> None:
+    def __init__(self, ledger: Ledger, source_id: int, limit: int) -> None:
         self._ledger = ledger
         self._source_id = source_id
         self._limit = limit
@@ -30,15 +30,13 @@ class DailyLimit:
 
     def check_day(self) -> None:
         """Raise DailyLimitReached where the limit was reached today, and is the same still."""
-        if self._limit is None:
-            return
         stored = self._ledger.state(source_scope(self._source_id)).get(DAILY_LIMIT, fresh=True)
         if stored is not None and stored["day"] == today(self._ledger) and stored["limit"] == self._limit:
             raise self._error()
 
     def check(self) -> None:
         """Raise DailyLimitReached where nothing more may be sent today."""
-        if self._limit is not None and self._used() >= self._limit:
+        if self._used() >= self._limit:
             raise self._error()
 
     def admit(self, traces: Sequence[Trace]) -> list[Trace]:
@@ -47,8 +45,6 @@ class DailyLimit:
         Of a trace that is larger than the limit itself, and comes first on a day, as much as the limit is. Raises
         StateError or LeaseHeld.
         """
-        if self._limit is None:
-            return list(traces)
         with self._ledger.transaction() as leases:
             others = spans_of_others(self._ledger, self._source_id, leases)
             left = self._limit - self._used() - others - len(self._sending)
@@ -68,9 +64,8 @@ class DailyLimit:
 
     def count(self, spans: Sequence[EncodedSpan]) -> None:
         """Count spans that were accepted, and are committed next: they are not being sent any more."""
-        if self._limit is not None:
-            self._sending.difference_update(span.key for span in spans)
-            count_sending_later(self._ledger, self._source_id, len(self._sending))
+        self._sending.difference_update(span.key for span in spans)
+        count_sending_later(self._ledger, self._source_id, len(self._sending))
 
     def end(self, admitted: Sequence[Trace]) -> None:
         """End a delivery: what of it was not accepted is not being sent any more."""

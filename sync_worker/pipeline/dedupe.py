@@ -56,30 +56,28 @@ class Dedupe:
                 observation
                 for observation in observations
                 if sends.contains(observation.start_ms)
-                and not session.is_claimed(observation)
+                and not (session.claimed and session.is_claimed(observation))
                 and (
                     trace_id in undecided
-                    or not self._check_done(
-                        observation, done.get((trace_id, observation.id)), refreshed, is_left_out=trace_id in left_out
-                    )
+                    or (sent := done.get((trace_id, observation.id))) is None
+                    or not self._check_done(observation, sent, refreshed, is_left_out=trace_id in left_out)
                 )
             ]
             if fresh:
                 found[trace_id] = fresh
-        self._refresh(refreshed, left_out)
+        if refreshed:
+            self._refresh(refreshed, left_out)
         return found
 
     def _check_done(
         self,
         observation: Observation,
-        sent: SentObservation | None,
+        sent: SentObservation,
         refreshed: list[_Refreshed],
         *,
         is_left_out: bool,
     ) -> bool:
         """Return whether an observation is done; dead-letter it if it cannot be compared."""
-        if sent is None:
-            return False
         try:
             return self._compare_with_sent(observation, sent, refreshed, is_left_out=is_left_out)
         except Exception as error:  # noqa: BLE001 - it concerns this observation alone

@@ -10,11 +10,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from sync_worker.errors import LeaseHeld, StateError
-from sync_worker.ledger import SentObservation, TraceNote
+from sync_worker.ledger import SentObservation
 from sync_worker.ledger.ledger import Decided
 from sync_worker.ledger.store import storable
 from sync_worker.otlp.batches import Batcher
 from sync_worker.pipeline.convert import Converter
+from sync_worker.pipeline.daily_limit import DailyLimit
 from sync_worker.pipeline.notes import Notes
 from sync_worker.pipeline.prepare import Preparer
 from sync_worker.pipeline.redact import Redaction
@@ -34,7 +35,7 @@ class Deliverer:
     """Sends the fresh observations of traces."""
 
     def __init__(
-        self, session: Session, preparer: Preparer, redaction: Redaction, converter: Converter, notes: Notes
+        self, session: Session, preparer: Preparer, redaction: Redaction | None, converter: Converter, notes: Notes
     ) -> None:
         self._session = session
         self._preparer = preparer
@@ -89,7 +90,8 @@ class Deliverer:
         while rest:
             others, out = self._begin(rest, holder, stay_pending, again=again)
             mine = [trace for trace in rest if trace.trace_id not in others and trace.trace_id not in out]
-            undelivered |= await self._deliver_within_the_day(mine)
+            limit = self._session.daily_limit
+            undelivered |= await (self._deliver(mine) if limit is None else self._deliver_within_the_day(mine, limit))
             rest = [trace for trace in rest if trace.trace_id in others]
             if rest:
                 self.end(holder)  # two runs that wait for each other would wait for ever
@@ -103,9 +105,9 @@ class Deliverer:
                     trace.note = notes.get(trace.trace_id)
         return undelivered
 
-    async def _deliver_within_the_day(self, traces: Sequence[Trace]) -> set[str]:
+    async def _deliver_within_the_day(self, traces: Sequence[Trace], limit: DailyLimit) -> set[str]:
         """Deliver the traces that may still be sent today. Raises DailyLimitReached where some are left."""
-        limit, spans = self._session.daily_limit, sum(len(trace.fresh) for trace in traces)
+        spans = sum(len(trace.fresh) for trace in traces)
         admitted = limit.admit(traces)
         try:
             undelivered = await self._deliver(admitted)
@@ -122,12 +124,15 @@ class Deliverer:
         batches = Batcher(policy.max_batch_spans, policy.max_batch_bytes)
         async with self._session.delivery.sending() as sending:
             async for part in self._preparer.resolve(traces):
-                self._redaction.protect_resolved(part)
+                if self._redaction is not None:
+                    self._redaction.protect_resolved(part)
                 for batch in batches.add(self._converter.convert(part)):
                     await sending.submit(batch)
             for batch in batches.rest():
                 await sending.submit(batch)
-        self._leave_out(traces)
+        left_out = [observation for trace in traces for observation in trace.left_out]
+        if left_out:  # what a direct export would not have is done
+            self._session.ledger.leave_out(self._session.source_id, map(as_done, left_out))
         return {key.trace for key in sending.undelivered}
 
     def _begin(
@@ -144,11 +149,17 @@ class Deliverer:
         for trace in traces:
             trace.note = self._notes.of_ready(trace, pending=trace.trace_id in stay_pending)
         notes = [trace.note for trace in traces if trace.note is not None]
-        rerouted = [note for note in notes if _is_rerouted(before[note.trace_id], note)]
-        undecided = {trace.trace_id for trace in traces if trace.overruled is None and _is_undecided(before, trace)}
-        begun = session.ledger.begin_sending(
-            session.source_id, notes, rerouted, undecided=undecided, holder=holder
-        )  # fmt: skip
+        known = {
+            note.trace_id: note.project for note in before.values() if note is not None and note.project is not None
+        }
+        rerouted = [note for note in notes if known.get(note.trace_id, note.project) != note.project]
+        undecided = {
+            trace_id
+            for trace_id, note in before.items()
+            if note is None or (note.project is None and note.left_out_by is None)
+        }
+        undecided -= {trace.trace_id for trace in traces if trace.overruled is not None}
+        begun = session.ledger.begin_sending(session.source_id, notes, rerouted, undecided=undecided, holder=holder)
         self._holding.add(holder)
         out = self._follow(traces, begun.decided) if begun.decided else set()
         for trace in traces if begun.sent and not again else ():
@@ -176,24 +187,7 @@ class Deliverer:
             session.report.observations_filtered += len(rows)
         return set(out)
 
-    def _leave_out(self, traces: Sequence[Trace]) -> None:
-        """Store that observations are done which a direct export would not have."""
-        left_out = [observation for trace in traces for observation in trace.left_out]
-        if left_out:
-            self._session.ledger.leave_out(self._session.source_id, map(as_done, left_out))
-
 
 def _is_sent(observation: Observation, sent: SentObservation | None) -> bool:
     """Whether an observation was sent in this state."""
     return sent is not None and sent.fingerprint == fingerprint(observation)
-
-
-def _is_undecided(before: Mapping[str, TraceNote | None], trace: Trace) -> bool:
-    """Whether nothing was decided on a trace when it was read."""
-    note = before[trace.trace_id]
-    return note is None or (note.project is None and note.left_out_by is None)
-
-
-def _is_rerouted(before: TraceNote | None, now: TraceNote) -> bool:
-    """Whether a trace has another project than before."""
-    return before is not None and before.project is not None and before.project != now.project

@@ -27,7 +27,7 @@ class Pipeline:
         dedupe = Dedupe(session, self.dead_letters)
         self.filter = Filter(session, self.notes)
         self.preparer = Preparer(session, dedupe, self.dead_letters)
-        self.redaction = Redaction(session, self.dead_letters)
+        self.redaction = Redaction(session, self.dead_letters) if session.protection.digest else None
         converter = Converter(session, self.dead_letters)
         self.deliverer = Deliverer(session, self.preparer, self.redaction, converter, self.notes)
 
@@ -41,9 +41,12 @@ class Pipeline:
                     traces = await self.preparer.prepare(
                         taken, job.sends, again=job.again, redecide=job.redecides, overrule=job.overrules
                     )
-                    traces = self.redaction.protect(traces)
+                    if self.redaction is not None:
+                        self.redaction.protect(traces)
                     choice = job.choose(traces, taken)
-                    ready = self.redaction.without_failed(self.filter.select(job, choice))
+                    ready = self.filter.select(job, choice)
+                    if self.redaction is not None:
+                        ready = self.redaction.without_failed(ready)
                     left = await self.deliverer.deliver(ready, holder, choice.stay_pending, again=job.again)
                     self.filter.end(left)
                     if group.is_flush:

@@ -44,7 +44,7 @@ class Filter:
         uncounted: Counter[int] = Counter()
         traces = [trace for trace in choice.ready if trace.fresh or trace.trace_id in choice.pending]
         known = [trace.trace_id for trace in traces if trace.note is not None and trace.note.project is None]
-        whole = session.ledger.are_whole(session.source_id, known)
+        whole = session.ledger.are_whole(session.source_id, known) if known else set()
         for trace in traces:
             forgotten = self._drop_what_was_sent(trace) if job.redecides else []
             if not trace.fresh and trace.trace_id not in choice.pending:
@@ -64,9 +64,10 @@ class Filter:
                     self._whole.add(trace.trace_id)
                 else:
                     later.add(trace.trace_id)
-        taken = self._leave_out(out, choice)
-        self._bring_back(back, uncounted)
-        later |= out.keys() - taken
+        if out:
+            later |= out.keys() - self._leave_out(out, choice)
+        if back:
+            self._bring_back(back, uncounted)
         return [trace for trace in choice.ready if trace.fresh and trace.trace_id not in later]
 
     def end(self, undelivered: Collection[str]) -> None:
@@ -127,8 +128,6 @@ class Filter:
 
     def _leave_out(self, out: dict[str, tuple[Trace, str]], choice: Choice) -> set[str]:
         """Store traces that are left out; return those that another run has begun to send."""
-        if not out:
-            return set()
         session = self._session
         notes: list[TraceNote] = []
         observations: dict[str, list[tuple[ObservationKey, int, int, bytes]]] = {}
@@ -154,8 +153,6 @@ class Filter:
         return taken
 
     def _bring_back(self, traces: Sequence[Trace], forgotten: Counter[int]) -> None:
-        if not traces:
-            return
         session = self._session
         for trace in traces:
             note = self._notes.of_pending(trace)

@@ -23,16 +23,18 @@ async def read(session: Session, job: Job, held_bytes: int | None = None) -> Asy
     async for page in job.walk():
         session.report.observations_read += len(page.observations)
         taken = job.take(page)
-        assembly.add_page(page, taken)
+        assembly.add(taken, page.size, page.border)
         since += len(page.observations)
         down_to = min([down_to, *(observation.start_ms + 1 for observation in taken)])
         if assembly.size > most or (job.flush_after is not None and since > job.flush_after):
-            job.count_merge_checks(await find_unmerged(session.reader, assembly))
+            if assembly.unchecked:
+                job.count_merge_checks(await find_unmerged(session.reader, assembly))
             yield Group(assembly.take(), is_flush=True, is_last=False, down_to=down_to)
             since = 0
         elif job.streams:
             complete = assembly.take_complete()
             if complete:
                 yield Group(complete, is_flush=False, is_last=False, down_to=down_to)
-    job.count_merge_checks(await find_unmerged(session.reader, assembly))
+    if assembly.unchecked:
+        job.count_merge_checks(await find_unmerged(session.reader, assembly))
     yield Group(assembly.take(), is_flush=True, is_last=True, down_to=job.sends.start)

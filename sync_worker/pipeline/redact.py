@@ -19,18 +19,16 @@ from sync_worker.spans.overrides import Overrides
 
 
 class Redaction:
-    """Redacts the traces of one source."""
+    """Redacts the traces of one source that has rules."""
 
     def __init__(self, session: Session, dead_letters: DeadLetters) -> None:
         self._session = session
         self._dead_letters = dead_letters
 
-    def protect(self, traces: list[Trace]) -> list[Trace]:
+    def protect(self, traces: Iterable[Trace]) -> None:
         """Redact traces; what cannot be redacted of them is noted, since a filter may leave it out."""
-        if self._session.protection.digest:
-            for trace in traces:
-                self._protect(trace)
-        return traces
+        for trace in traces:
+            self._protect(trace)
 
     def without_failed(self, traces: Iterable[Trace]) -> list[Trace]:
         """Dead-letter what cannot be redacted of traces that are sent; return those of which something is left."""
@@ -47,8 +45,6 @@ class Redaction:
 
     def protect_resolved(self, part: TracePart) -> None:
         """Redact what was resolved of truncated fields; an observation that fails is removed from the part."""
-        if not self._session.protection.digest:
-            return
         for observation in list(part.observations):
             if observation.id in part.resolved:
                 shown, replaced = self._redact_and_count(part.resolved[observation.id])
@@ -62,8 +58,6 @@ class Redaction:
 
     def context_of(self, trace: Trace) -> TraceContext:
         """Return the context of a trace as it may be stored and sent."""
-        if not self._session.protection.digest:
-            return trace.context
         shown = [trace.shown.get(one.id) or self._redact_or_strip(one) for one in trace.observations]
         try:
             known = self._session.known_context(trace.trace_id, trace.note)

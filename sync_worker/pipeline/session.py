@@ -55,7 +55,7 @@ class Session:
     delivery: Delivery
     report: SourceReport
     clock: CorrectedClock
-    daily_limit: DailyLimit
+    daily_limit: DailyLimit | None
     protection: Protection = NOTHING
     #: What another run claims: its observations only give context of their trace.
     claimed: Sequence[Interval] = ()

@@ -77,10 +77,6 @@ class TracePart:
         shown = self.trace.shown
         return [shown.get(one.id, one) for one in self.trace.observations if one.id not in own]
 
-    def as_sent(self, observation: Observation) -> Observation:
-        """Return an observation of the part with truncated fields resolved, as it may be sent."""
-        return self.resolved.get(observation.id) or self.trace.shown.get(observation.id, observation)
-
 
 def as_done(observation: Observation) -> tuple[ObservationKey, int, int, bytes]:
     """Return what is stored of an observation that is done without being sent: start and update in Unix ms."""

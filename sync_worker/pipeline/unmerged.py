@@ -22,8 +22,6 @@ async def find_unmerged(reader: Reader, assembly: Assembly) -> int:
     Both versions are added, so that the newer one is kept. Raises as the reader does.
     """
     unchecked = list(assembly.unchecked.values())
-    if not unchecked:
-        return 0
     twice, pages = await _listed_twice(reader, unchecked)
     assembly.mark_unmerged(twice)
     if twice:

@@ -134,8 +134,9 @@ class _FetchTraces(Job):
                 awaits_merge(one, self._now, self._session.readiness_limits, note.pending_ms) for one in observations
             )
             if state is Readiness.PENDING or (state is Readiness.READY and merging):
-                unread = Trace(trace_id, [], observations, note)
-                context = self._pipeline.redaction.context_of(self._pipeline.preparer.gather_context(unread))
+                unread = self._pipeline.preparer.gather_context(Trace(trace_id, [], observations, note))
+                redaction = self._pipeline.redaction
+                context = unread.context if redaction is None else redaction.context_of(unread)
                 newest = max(note.newest_ms, *(observation.last_ms for observation in observations))
                 self._after[trace_id] = replace(
                     note, newest_ms=newest, check_ms=self._now + 1, context=self._session.as_stored(context)

@@ -136,7 +136,8 @@ def gather(
                 context.root_level = context.root_level or observation.level
                 context.root_name = context.root_name or observation.name
             if not context.metadata:
-                context.metadata = _trace_metadata(observation)
+                own = own_metadata(observation.metadata)
+                context.metadata = {key: value for key, value in own.items() if not key.startswith(RESERVED_KEY)}
     _gather_agents(observations, context.agents)
     context.handed_down = handed_down(observations, context.handed_down)
     return context
@@ -272,10 +273,6 @@ def _speaking_order(observation: Observation) -> tuple[int, int, str]:
         0 if observation.is_synthetic_root else 1 if observation.parent_id is None else 2 if observation.is_root else 3
     )
     return rank, observation.start_ms, observation.id
-
-
-def _trace_metadata(observation: Observation) -> dict[str, Any]:
-    return {key: value for key, value in own_metadata(observation.metadata).items() if not key.startswith(RESERVED_KEY)}
 
 
 def trace_of(observation: Observation) -> str:

@@ -206,7 +206,7 @@ def _attributes(
         marks if options.kelet else {},
         derived,
         {key: value for key, value in own.items() if key.startswith("gen_ai.")} if own else {},
-        error_type(observation) if "error.type" not in own else {},
+        error_type(observation) if observation.level == "ERROR" and "error.type" not in own else {},
         {key: value for key, value in fields.items() if key not in own} if own else fields,
         {key: value for key, value in own.items() if key in originals.attributes} if own else {},
         trace_fields,

@@ -44,8 +44,6 @@ _MODULES: dict[str, tuple[str, frozenset[str]]] = {
 
 def error_type(observation: Observation) -> Attributes:
     """Return `error.type` of a failed observation: the type its text begins with, or the word for none."""
-    if observation.level != "ERROR":
-        return {}
     match = _TYPED.match(observation.status_message or "")
     return {"error.type": match.group(1) if match else "_OTHER"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sync_worker.records import Observation
-from sync_worker.spans.instrumentations import MODEL_CALLS, PYDANTIC_AI, UNKNOWN, Habits, habits_of
+from sync_worker.spans.instrumentations import MODEL_CALLS, PYDANTIC_AI, UNKNOWN, habits_of
 from sync_worker.spans.model import AttributeValue, Scope
 from sync_worker.spans.openllmetry import marks_of
 from sync_worker.spans.versions import version_of
@@ -57,7 +57,9 @@ def kind_of(observation: Observation, scope: Scope | None, originals: Mapping[st
     habits = habits_of(scope, originals)
     if observation.type in habits.client_types:
         return CLIENT
-    return _by_attributes(observation, originals) if _may_be_any(maker, habits) else INTERNAL
+    # A maker who is not known, or who writes spans of all kinds in OpenTelemetry's general words.
+    may_be_any = habits is UNKNOWN or maker.startswith(("opentelemetry.", "@opentelemetry/"))
+    return _by_attributes(observation, originals) if originals and may_be_any else INTERNAL
 
 
 def _of_mastra(originals: Mapping[str, AttributeValue]) -> int:
@@ -72,11 +74,6 @@ def _of_litellm(observation: Observation, originals: Mapping[str, AttributeValue
         return SERVER
     newest = observation.type in MODEL_CALLS and "gen_ai.provider.name" in originals
     return CLIENT if newest or originals.keys() & _DATABASES else INTERNAL
-
-
-def _may_be_any(maker: str, habits: Habits) -> bool:
-    """Whether a maker is not one of those known, or writes spans of all kinds in OpenTelemetry's general words."""
-    return habits is UNKNOWN or maker.startswith(("opentelemetry.", "@opentelemetry/"))
 
 
 def _by_attributes(observation: Observation, originals: Mapping[str, AttributeValue]) -> int:

@@ -20,7 +20,11 @@ def name_of(observation: Observation, scope: Scope | None, originals: Mapping[st
     """Return the span's original name where Langfuse shows another one, else the name that it shows."""
     maker = "" if scope is None else scope.name
     shown = observation.name or observation.type.lower()
-    if maker == "ai" or originals.get("ai.toolCall.name") == shown or _ends_with_operation(shown, originals):
+    if (
+        maker == "ai"
+        or originals.get("ai.toolCall.name") == shown
+        or ("ai.operationId" in originals and _ends_with_operation(shown, originals))
+    ):
         return _of_vercel(shown, originals)
     if maker == PYDANTIC_AI:
         return _of_pydantic(observation, shown, scope, originals)
@@ -31,7 +35,7 @@ def name_of(observation: Observation, scope: Scope | None, originals: Mapping[st
         return _of_traceloop_tool(maker, shown, originals)
     if maker.startswith("openinference.") and maker != OPENINFERENCE_ADK:  # they name tools' spans in ways of their own
         return shown
-    return _of_tool_call(shown, originals)
+    return _of_tool_call(shown, originals) if originals.get(_TOOL) == shown else shown
 
 
 def _ends_with_operation(shown: str, originals: Mapping[str, AttributeValue]) -> bool:
@@ -77,8 +81,6 @@ def _of_traceloop_tool(maker: str, shown: str, originals: Mapping[str, Attribute
 
 
 def _of_tool_call(shown: str, originals: Mapping[str, AttributeValue]) -> str:
-    if originals.get(_TOOL) != shown:
-        return shown
     method = originals.get("mcp.method.name")  # OpenTelemetry's conventions for MCP: `tools/call {tool}`
     if isinstance(method, str) and method:
         return f"{method} {shown}"

@@ -239,8 +239,8 @@ class Engine:
     def check_pauses(self, source: Source) -> None:
         """Raise PausedByOperator or DailyLimitReached where a source is paused."""
         self._pauses_of(source).check()
-        limit = self.settings.of(source).max_spans_per_day or None
-        known = None if limit is None else self.ledger.source_by_key(keys_of(source), source.target)
+        limit = self.settings.of(source).max_spans_per_day
+        known = self.ledger.source_by_key(keys_of(source), source.target) if limit else None
         if known is not None:
             DailyLimit(self.ledger, known.id, limit).check_day()
 

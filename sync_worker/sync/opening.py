@@ -79,7 +79,8 @@ async def open_source(
     def observe_accepted(spans: Sequence[EncodedSpan]) -> None:
         transports.measurements.observe(REQUEST_SPANS, len(spans), source.name)
         transports.accepted(spans)
-        daily_limit.count(spans)
+        if daily_limit is not None:
+            daily_limit.count(spans)
         audit.log_if_due(at_end=False)
 
     target = target_of(source)
@@ -108,7 +109,7 @@ async def open_source(
         keys = ledger.state(source_scope(state.id))
         ledger.reload(keys.scope, CLOCK_SCOPE)
         scrub(ledger, state.id, protection)
-        daily_limit = DailyLimit(ledger, state.id, settings.max_spans_per_day or None)
+        daily_limit = DailyLimit(ledger, state.id, settings.max_spans_per_day) if settings.max_spans_per_day else None
         audit = Audit(ledger, state.id, source.name, source.target)
         delivery = Delivery(
             receiver,
@@ -118,7 +119,7 @@ async def open_source(
                 report,
                 ledger.clock,
                 target.title,
-                [pauses.check, daily_limit.check],
+                [pauses.check] if daily_limit is None else [pauses.check, daily_limit.check],
                 protection.report,
                 observe_accepted,
             ),

@@ -91,7 +91,7 @@ class SourceSync:
         self, source: Source, settings: Settings, state: SourceState, ledger: Ledger, client: LangfuseClient,
         receiver: TargetClient, delivery: Delivery, generations: Generations, reader: Reader, report: SourceReport,
         clock: CorrectedClock, limits: Limits, protection: Protection, pauses: Pauses,
-        audit: Audit, daily_limit: DailyLimit,
+        audit: Audit, daily_limit: DailyLimit | None,
     ) -> None:  # fmt: skip
         self.source = source
         self.pauses = pauses

@@ -17,6 +17,8 @@ from types import CodeType, FrameType
 from typing import Any
 
 import sync_worker
+import sync_worker.spans.convert  # with what it imports: the worker does so with its first trace
+import sync_worker.spans.encode
 from sync_worker.pipeline.report import SourceReport
 from sync_worker.settings import Source
 from sync_worker.sync.engine import Engine

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from sync_worker.intervals import Interval
 from sync_worker.ledger import SentObservation, TraceNote, open_ledger
 from sync_worker.ledger.state_keys import LAST_ENDED_SCAN, State, last_scan
 from sync_worker.pipeline.assemble import Assembly
@@ -104,9 +105,7 @@ class _Sent:
         self.ledger = SimpleNamespace(
             completed_observations=lambda *_: {("t", "a"): sent}, clock=VirtualClock(), touch=lambda *_: None
         )
-
-    def is_claimed(self, _: Observation) -> bool:
-        return False
+        self.claimed: tuple[Interval, ...] = ()
 
 
 @pytest.mark.parametrize(

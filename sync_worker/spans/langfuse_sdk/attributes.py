@@ -115,15 +115,15 @@ def _untold(text: str) -> Any:
 def _parameters(observation: Observation, originals: Originals) -> str | None:
     if observation.model_parameters:
         return dump(typed(observation.model_parameters))
-    is_langchain_call = observation.type == "GENERATION" and "ls_model_type" in originals.user
-    return (
-        "{}" if is_langchain_call or _is_openai_embedding(observation) else None
-    )  # both write what they were not given
+    # Both write what they were not given.
+    if observation.type == "GENERATION":
+        return "{}" if "ls_model_type" in originals.user else None
+    return "{}" if observation.type == "EMBEDDING" and _is_openai_embedding(observation) else None
 
 
 def _is_openai_embedding(observation: Observation) -> bool:
     """Whether the OpenAI drop-in wrote an embedding: it tells the size of the answer instead of the answer."""
-    if observation.type != "EMBEDDING" or not observation.output or observation.output[:1] != "{":
+    if not observation.output or observation.output[:1] != "{":
         return False
     is_json, value = parse(observation.output)
     return is_json and isinstance(value, dict) and value.keys() == {"dimensions", "count"}

@@ -116,7 +116,8 @@ def _message(role: str, fields: dict[str, Any]) -> Message:
     """Build the message by taking field after field; whatever is left in the end becomes a part as well."""
     message: Message = {"role": role_of(role), "parts": []}
     parts: list[Part] = message["parts"]
-    _unfold(fields)
+    if "additional_kwargs" in fields:
+        _unfold(fields)
     name = fields.get("name")
     if isinstance(name, str) and name:
         message["name"] = fields.pop("name")
