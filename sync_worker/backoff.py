@@ -52,6 +52,11 @@ class Backoff:
         """Seconds until the retry deadline; None means no limit."""
         return None if self._max_elapsed is None else self._max_elapsed - self.elapsed
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether the server's last Retry-After has passed."""
+        return self._not_before <= self._clock.monotonic()
+
     @contextmanager
     def limited(self, seconds: float) -> Iterator[None]:
         """Give up after so many seconds of an outage within, where there is no limit."""

@@ -52,26 +52,11 @@ class ClockOnMachine:
 
     def __init__(self, machine: Clock) -> None:
         self._machine = machine
-
-    def monotonic(self) -> float:
-        """Return monotonic seconds."""
-        return self._machine.monotonic()
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait; raises Stopped when the run is asked to stop during the wait."""
-        await self._machine.sleep(seconds)
-
-    def jitter(self) -> float:
-        """Return a number from 0 to 1."""
-        return self._machine.jitter()
-
-    def check(self) -> None:
-        """Raise Stopped when the run was asked to stop."""
-        self._machine.check()
-
-    async def stopped(self) -> None:
-        """Wait until the run is asked to stop."""
-        await self._machine.stopped()
+        self.monotonic = machine.monotonic
+        self.sleep = machine.sleep
+        self.jitter = machine.jitter
+        self.check = machine.check
+        self.stopped = machine.stopped
 
 
 class SystemClock:

@@ -100,13 +100,14 @@ def _read(ledger: Ledger, source_id: int, leases: Leases) -> Claims:
     own = claimed.pop("" if ledger.lease is None else ledger.lease.role, [])
     return Claims(
         merged(own),
-        merged(
-            interval
-            for role, intervals in claimed.items()
-            if is_owned(ledger, leases.get(role))
-            for interval in intervals
-        ),
+        _of_live_runs(ledger, claimed, leases),
         {role: merged(intervals) for role, intervals in completed.items()},
+    )
+
+
+def _of_live_runs(ledger: Ledger, claimed: dict[str, list[Interval]], leases: Leases) -> list[Interval]:
+    return merged(
+        interval for role, intervals in claimed.items() if is_owned(ledger, leases.get(role)) for interval in intervals
     )
 
 

@@ -198,7 +198,8 @@ class Ledger(Sources, CompletedIntervals, Scores, Selected, SecondReads):
             self._drop_dead_letters(
                 source_id, [(storable(span.key.trace), storable(span.key.observation)) for span in accepted]
             )
-            self._add_dead_letters(dead_letters, beyond_the_limit=beyond_the_limit)
+            if dead_letters:
+                self._add_dead_letters(dead_letters, beyond_the_limit=beyond_the_limit)
             self._schedule_second_reads(
                 source_id,
                 [
@@ -276,7 +277,7 @@ class Ledger(Sources, CompletedIntervals, Scores, Selected, SecondReads):
         self,
         source_id: int,
         notes: Sequence[TraceNote],
-        rerouted: Iterable[TraceNote] = (),
+        rerouted: Sequence[TraceNote] = (),
         *,
         undecided: Collection[str] = (),
         holder: Holder = 0,
@@ -293,7 +294,8 @@ class Ledger(Sources, CompletedIntervals, Scores, Selected, SecondReads):
             decided = self._decided(source_id, [note.trace_id for note in mine if note.trace_id in undecided])
             out = {trace_id for trace_id, decision in decided.items() if decision.project is None}
             mine = [note for note in mine if storable(note.trace_id) not in out]
-            self._reroute(source_id, rerouted)
+            if rerouted:
+                self._reroute(source_id, rerouted)
             self._store_traces(source_id, mine)
             sent = self.sent_observations(source_id, [note.trace_id for note in mine])
         return Begun(others, sent, decided)
@@ -333,7 +335,8 @@ class Ledger(Sources, CompletedIntervals, Scores, Selected, SecondReads):
             if self.lease is not None and self.lease.role == BACKFILL:
                 unclaim(self, source_id, interval)
             self._store_traces(source_id, notes)
-            self._add_dead_letters(dead_letters)
+            if dead_letters:
+                self._add_dead_letters(dead_letters)
 
     def forget(self, source_id: int, before_ms: int, covered: Sequence[Interval], limit: int = 5_000) -> int:
         """Forget flushed traces, and their sent observations, that are older than `before_ms` and wholly completed.

@@ -43,7 +43,8 @@ def why_not_acknowledged(status: int, content_type: str, content: bytes) -> str 
     kind = content_type.partition(";")[0].strip().lower()
     if "html" in kind or "xml" in kind:
         return _PAGE
-    content = _unzip(content)
+    if content.startswith(_GZIP):
+        content = _unzip(content)
     shown = content.strip(_BLANK)
     if not shown:
         return None
@@ -105,8 +106,6 @@ def _reports_error(value: Any) -> bool:
 
 def _unzip(content: bytes) -> bytes:
     """Return what a body holds that was compressed without a header that says so."""
-    if not content.startswith(_GZIP):
-        return content
     try:
         return zlib.decompressobj(wbits=zlib.MAX_WBITS | 16).decompress(content, _MOST_UNZIPPED)
     except zlib.error:

@@ -104,9 +104,9 @@ def request_of(serialized: Iterable[tuple[bytes, bytes, bytes]]) -> bytes:
         resources.setdefault(resource, {}).setdefault(scope, []).append(span_bytes)
     request = bytearray()
     for resource, scopes in resources.items():
-        inner = bytearray(_field(_RESOURCE, resource))
+        inner = bytearray(_header(_RESOURCE, len(resource)) + resource)
         for scope, spans in scopes.items():
-            scope_spans = bytearray(_field(_SCOPE, scope))
+            scope_spans = bytearray(_header(_SCOPE, len(scope)) + scope)
             for span_bytes in spans:
                 scope_spans += _header(_SPANS, len(span_bytes))
                 scope_spans += span_bytes
@@ -115,10 +115,6 @@ def request_of(serialized: Iterable[tuple[bytes, bytes, bytes]]) -> bytes:
         request += _header(_RESOURCE_SPANS, len(inner))
         request += inner
     return bytes(request)
-
-
-def _field(number: int, value: bytes) -> bytes:
-    return _header(number, len(value)) + value
 
 
 def _header(number: int, length: int) -> bytes:

@@ -161,7 +161,8 @@ class TargetClient:
             from sync_worker.otlp.json_encoding import as_json  # noqa: PLC0415 - most targets take protobuf
 
             plain = as_json(plain)
-        if self._should_compress(plain):
+        is_worth_it = len(plain) >= _MIN_COMPRESSED and not self.gzip_refused
+        if self._compression == "gzip" or (self._compression == "auto" and is_worth_it):
             response = await self._post_spans(compress(plain), project, spans, zipped=True)
             if response.status_code in {400, 415} and self._compression == "auto":
                 accepted = self._accepted(await self._post_spans(plain, project, spans, zipped=False), project)
@@ -206,11 +207,6 @@ class TargetClient:
             raise Rejected(
                 response.status_code, f"{self.target.title} rejected it (partial success at {url}: {message})"
             )
-
-    def _should_compress(self, plain: bytes) -> bool:
-        if self._compression == "none" or (self._compression == "auto" and self.gzip_refused):
-            return False
-        return self._compression == "gzip" or len(plain) >= _MIN_COMPRESSED
 
     async def _post_spans(self, content: bytes, project: str, spans: int, *, zipped: bool) -> httpx.Response:
         header = self.target.preset.project_header
@@ -259,7 +255,10 @@ class TargetClient:
         """Return for an acknowledgement; raise what any other answer means."""
         status, title, preset = response.status_code, self.target.title, self.target.preset
         if 200 <= status < 300:
-            self._check_acknowledged(response, url)
+            error = why_not_acknowledged(status, response.headers.get("Content-Type", ""), response.content)
+            if error is not None:
+                text = response_text(response, self._secrets, self._redact)
+                raise SourcePaused(f"{url} answered {status} with {error} ({text}). {self._no_acknowledgement}")
             return
         where = f"{status} at {url}: {response_text(response, self._secrets, self._redact)}"
         if status in {400, 413, 422}:
@@ -296,21 +295,11 @@ class TargetClient:
             f"Try: check {preset.url_setting}{'' if url == self.url else ', or SYNC_SCORE_EVENTS=false'}"
         )
 
-    def _check_acknowledged(self, response: httpx.Response, url: str) -> None:
-        """Raise SourcePaused for a 2xx that is no acknowledgement."""
-        kind = response.headers.get("Content-Type", "")
-        error = why_not_acknowledged(response.status_code, kind, response.content)
-        if error is not None:
-            raise SourcePaused(
-                f"{url} answered {response.status_code} with {error} "
-                f"({response_text(response, self._secrets, self._redact)}). {self._no_acknowledgement}"
-            )
-
     def _accepted(self, response: httpx.Response, project: str) -> Accepted:
         """Return what an answer to spans means, and read its partial success. Raises as `post`."""
         self._check(response, self.url, project)
         partial = partial_success(response.headers.get("Content-Type", ""), response.content)
-        message = excerpt(partial.error_message, self._secrets, self._redact)
+        message = excerpt(partial.error_message, self._secrets, self._redact) if partial.error_message else ""
         if partial.rejected_spans > 0:
             return Accepted(partial.rejected_spans, message)
         if message:

@@ -132,13 +132,21 @@ class Poster:
             yield
 
     async def _in_a_slot(self, piece: Sequence[EncodedSpan], ending: asyncio.Event) -> Accepted:
+        """Send a request once, in its turn; when the run is asked to stop meanwhile it has some seconds left."""
         async with self._slots:
-            await _wait_unless_ending(
-                ending,
-                self._backoff.ready(),
-                TransientError(f"{self._client.target.title} asked to wait, and the run ends"),
-            )
-            return await self._send_once(piece)
+            if not self._backoff.is_ready:
+                asked = TransientError(f"{self._client.target.title} asked to wait, and the run ends")
+                await _wait_unless_ending(ending, self._backoff.ready(), asked)
+            self._clock.check()
+            self._guard()
+            self.in_flight += 1
+            post = self._client.post(piece)
+            try:
+                return await until_stopped(post, self._clock, self._grace, self._client.target.title)
+            finally:
+                self.in_flight -= 1
+                self._response.set()
+                self._response = asyncio.Event()
 
     async def _wait_for_retry(self, error: TransientError, ending: asyncio.Event) -> None:
         """Wait before the next request. Raises the error where the run ends, Stopped where it is asked to."""
@@ -146,18 +154,6 @@ class Poster:
         if ending.is_set():
             raise error
         await _wait_unless_ending(ending, self._backoff.wait(error), error)
-
-    async def _send_once(self, piece: Sequence[EncodedSpan]) -> Accepted:
-        """Send a request once; when the run is asked to stop meanwhile it has some seconds left."""
-        self._clock.check()
-        self._guard()
-        self.in_flight += 1
-        try:
-            return await until_stopped(self._client.post(piece), self._clock, self._grace, self._client.target.title)
-        finally:
-            self.in_flight -= 1
-            self._response.set()
-            self._response = asyncio.Event()
 
 
 async def until_stopped(post: Coroutine[None, None, _T], clock: Clock, grace: float, title: str) -> _T:

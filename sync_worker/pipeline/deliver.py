@@ -42,12 +42,9 @@ class Deliverer:
         self._redaction = redaction
         self._converter = converter
         self._notes = notes
-        self._holders = itertools.count(1)
+        #: Numbers under which jobs claim traces: no other job of this process has the same.
+        self.holders = itertools.count(1)
         self._holding: set[int] = set()  # which of them may have claimed traces
-
-    def holder(self) -> int:
-        """Return a number under which a job claims traces: no other job of this process has it."""
-        return next(self._holders)
 
     async def deliver(
         self, traces: Sequence[Trace], holder: int, stay_pending: Collection[str] = (), *, again: bool = False

@@ -33,7 +33,7 @@ class Pipeline:
 
     async def run(self, job: Job, held_bytes: int | None = None) -> None:
         """Run a job. An error does not undo what it committed. Raises as reader and delivery do."""
-        holder = self.deliverer.holder()
+        holder = next(self.deliverer.holders)
         try:
             async with aclosing(read(self.session, job, held_bytes)) as groups:
                 async for group in groups:

@@ -65,18 +65,18 @@ def pending_observations(
         if observation.trace_id is not None
         and (
             (observation.is_open and now_ms - observation.start_ms < limits.max_open)
-            or awaits_merge(observation, now_ms, limits, since_ms)
+            or (observation.unsettled and awaits_merge(observation, now_ms, limits, since_ms))
         )
     ]
 
 
 def awaits_merge(observation: Observation, now_ms: int, limits: ReadinessLimits, since_ms: int | None) -> bool:
-    """Whether an observation has two versions that may still be merged.
+    """Whether the two versions of an unsettled observation may still be merged.
 
     It is pending no longer than SYNC_MAX_OPEN from its last version, or from when its trace became pending: one that is
     updated again and again would never be sent.
     """
-    if not observation.unsettled or observation.trace_id is None:
+    if observation.trace_id is None:
         return False
     written = min(now_ms, observation.last_ms if observation.updated_ms is None else observation.updated_ms)
     return now_ms - written < limits.max_open and (since_ms is None or now_ms - since_ms < limits.max_open)

@@ -67,7 +67,7 @@ class TimedJob(Job):
             trace.context.id_kind, guess_ms=session.clock.now_ms(),
         )  # fmt: skip
         since = None if note is None else note.pending_ms
-        merging = any(awaits_merge(one, now, session.readiness_limits, since) for one in trace.fresh)
+        merging = any(one.unsettled and awaits_merge(one, now, session.readiness_limits, since) for one in trace.fresh)
         if state is Readiness.PENDING:  # not ready before its quiet period has passed; then its root may be there
             quiet_from = min(now, trace.newest_ms)
             return self._pipeline.notes.of_pending(trace, quiet_from + session.readiness_limits.quiet_period)
@@ -168,7 +168,7 @@ class IntervalJob(TimedJob):
         done = Interval(min(group.down_to, self.done_to), self.done_to)
         is_open = any(part.end > done.start for part in self._undelivered)
         synced = Interval(done.start, done.start) if is_open else self._certain(done)
-        new = session.ledger.count_new(self._letters)
+        new = session.ledger.count_new(self._letters) if self._letters else 0
         session.ledger.commit_interval(
             session.source_id, self._role, synced, self._kept, self._letters, rules=session.digest
         )

@@ -131,7 +131,8 @@ class _FetchTraces(Job):
             note = self._notes[trace_id]
             state = _readiness(self._pipeline, observations, note, self._now, self._guess)
             merging = any(
-                awaits_merge(one, self._now, self._session.readiness_limits, note.pending_ms) for one in observations
+                one.unsettled and awaits_merge(one, self._now, self._session.readiness_limits, note.pending_ms)
+                for one in observations
             )
             if state is Readiness.PENDING or (state is Readiness.READY and merging):
                 unread = self._pipeline.preparer.gather_context(Trace(trace_id, [], observations, note))

@@ -154,7 +154,7 @@ def _sends_what_a_backfill_sends(patch: pytest.MonkeyPatch) -> None:
 
 
 def _believes_its_own_clock(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(CorrectedClock, "_evaluate", lambda self: Reading(self._machine.now_ms(), certain=True))
+    patch.setattr(CorrectedClock, "read", lambda self: Reading(self._machine.now_ms(), certain=True))
 
 
 def _sends_before_the_store_has_merged(patch: pytest.MonkeyPatch) -> None:

@@ -92,8 +92,8 @@ class World:
         return self._run(lambda engine, source: engine.live(source), patience, LIVE)
 
     def live(self, work: Callable[[Engine, Source], Awaitable[tuple[SourceReport, int]]]) -> tuple[SourceReport, int]:
-        """Do work with the engine of a live sync in this process, by the virtual clock, such as several cycles."""
-        return self._run(work, 60.0, LIVE)
+        """Do work with the engine of a live sync in this process, as `run` does, by the virtual clock."""
+        return self._run(work, None, LIVE)
 
     def cycles(self, seconds: float, every: float = 60.0) -> int:
         """Do live cycles for so long, each without an error; return how many spans they sent."""
