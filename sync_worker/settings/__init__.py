@@ -1,6 +1,6 @@
 """What can be set, and where each value came from.
 
-    model            the settings themselves: name, type, default, meaning; the documentation that is made of them
+    model            the settings themselves: name, type, default, meaning
     values           text to value: addresses, keys, projects, numbers, paths
     durations        `30s`, `20m`, `48h`, `7d`: text to timedelta and back; ISO-8601 times
     setting_errors   what is wrong with a value, and how it is said without giving a secret away
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from sync_worker.settings.durations import format_duration, parse_duration, parse_time
 from sync_worker.settings.loading import load
-from sync_worker.settings.model import SettingRow, Settings, Source, dotenv_example, table
+from sync_worker.settings.model import SettingRow, Settings, Source
 from sync_worker.settings.rotation import reread
 from sync_worker.settings.setting_errors import WrongValueError
 from sync_worker.settings.target_settings import target_of
@@ -29,12 +29,10 @@ __all__ = [
     "Settings",
     "Source",
     "WrongValueError",
-    "dotenv_example",
     "format_duration",
     "load",
     "parse_duration",
     "parse_time",
     "reread",
-    "table",
     "target_of",
 ]

@@ -138,13 +138,17 @@ def _check_heartbeat(reading: _Reading, problems: Problems) -> None:
     url, raw = reading.settings.heartbeat_url, reading.raw("sync_heartbeat_url")
     if url is None or reading.settings.allow_plain_http or not values.is_plain_and_public(url.get_secret_value()):
         return
-    wrong = WrongValueError(
-        "http:// would show a secret address on the way to an address that is not private",
+    wrong = _unencrypted("show a secret address on the way", show=False)
+    problems.refuse(raw.label("sync_heartbeat_url"), wrong)
+
+
+def _unencrypted(does: str, *, show: bool = True) -> WrongValueError:
+    return WrongValueError(
+        f"http:// would {does} to an address that is not private",
         expected="https://",
         hint="use https://, or set SYNC_ALLOW_PLAIN_HTTP=true if the way there is protected",
-        show=False,
+        show=show,
     )
-    problems.refuse(raw.label("sync_heartbeat_url"), wrong)
 
 
 def _warn_of_early_traces(settings: Settings, before: str, problems: Problems) -> None:
@@ -293,8 +297,8 @@ class _SourceBuilder:
             raws, wrong = sync_toml.source_values(table, toml_table, self.problems)
             of_table = [Texts(raws, toml_table), KeyFiles(raws, directory, toml_table), Texts(self.plain.raws)]
             reading = _read(of_table, self.problems, tolerant=not self.needed, inherited=self.plain.raws)
-            routes = self._routes(table.get("routes", []), toml_table)
-            scores = self._scores(table.get("scores", []), toml_table)
+            routes = self._routes(table, toml_table)
+            scores = self._scores(table, toml_table)
             if name:
                 self._refuse_twin(names, name, toml_table, "name")
             whole = reading.without(wrong)
@@ -365,30 +369,29 @@ class _SourceBuilder:
         self.problems.refuse(f"{toml_table} name", wrong, RawValue(name, toml_table) if isinstance(name, str) else None)
         return ""
 
-    def _routes(self, tables: Any, toml_table: str) -> tuple[Route, ...]:
+    def _tables(self, table: Mapping[str, Any], toml_table: str, kind: str) -> Iterator[tuple[Any, str]]:
+        """Yield the tables of one kind in the table of a source, each with what says which it is."""
+        tables = table.get(kind, [])
         if not isinstance(tables, list):
-            wrong = WrongValueError("not a list of tables", hint="write [[sources.routes]]")
-            self.problems.refuse(f"{toml_table} routes", wrong)
-            return ()
+            wrong = WrongValueError("not a list of tables", hint=f"write [[sources.{kind}]]")
+            self.problems.refuse(f"{toml_table} {kind}", wrong)
+            return
+        for number, one in enumerate(tables, 1):
+            yield one, f"{toml_table} {kind} #{number}"
+
+    def _routes(self, table: Mapping[str, Any], toml_table: str) -> tuple[Route, ...]:
         routes = []
-        for number, table in enumerate(tables, 1):
-            at = f"{toml_table} routes #{number}"
-            route = sync_toml.parse_route(table, at, self.problems)
+        for one, at in self._tables(table, toml_table, "routes"):
+            route = sync_toml.parse_route(one, at, self.problems)
             if route is not None and not route.drop:
                 self._check_project(RawValue(route.project, at, at), "project")
             if route is not None:
                 routes.append(route)
         return tuple(routes)
 
-    def _scores(self, tables: Any, toml_table: str) -> tuple[ScoreOverride, ...]:
-        if not isinstance(tables, list):
-            wrong = WrongValueError("not a list of tables", hint="write [[sources.scores]]")
-            self.problems.refuse(f"{toml_table} scores", wrong)
-            return ()
-        found = [
-            sync_toml.parse_score_override(table, f"{toml_table} scores #{number}", self.problems)
-            for number, table in enumerate(tables, 1)
-        ]
+    def _scores(self, table: Mapping[str, Any], toml_table: str) -> tuple[ScoreOverride, ...]:
+        tables = self._tables(table, toml_table, "scores")
+        found = [sync_toml.parse_score_override(one, at, self.problems) for one, at in tables]
         return tuple(one for one in found if one is not None)
 
     def _source(
@@ -461,12 +464,7 @@ class _SourceBuilder:
         raw, text = reading.raw(name), reading.text(name)
         if name in {"langfuse_base_url", "kelet_api_url", "sync_target_url"}:
             if values.is_plain_and_public(text) and not self.plain.settings.allow_plain_http:
-                wrong = WrongValueError(
-                    "http:// would send the key in the clear to an address that is not private",
-                    expected="https://",
-                    hint="use https://, or set SYNC_ALLOW_PLAIN_HTTP=true if the way there is protected",
-                )
-                self.problems.refuse(raw.label(name), wrong, raw)
+                self.problems.refuse(raw.label(name), _unencrypted("send the key in the clear"), raw)
         elif name == "kelet_project":
             self._check_project(raw, name)
         elif name == "kelet_api_key" and values.is_publishable_kelet_key(text):

@@ -408,6 +408,7 @@ class Settings(BaseSettings):
     sources: Annotated[tuple[Source, ...], _UNCHECKED] = ()
     patterns: Annotated[tuple[tuple[str, str], ...], _UNCHECKED] = ()  # of `[redact.patterns]`: name, expression
     warnings: Annotated[tuple[str, ...], _UNCHECKED] = ()
+    #: Every setting with its value and where that came from; then what each source of `sync.toml` uses.
     shown: Annotated[tuple[SettingRow, ...], _UNCHECKED] = Field(default=(), repr=False)
 
     if TYPE_CHECKING:  # the library's own signature has none but its own options
@@ -440,10 +441,6 @@ class Settings(BaseSettings):
             self.redact_with,
             LeaveOut(self.leave_out, self.include_metadata, self.exclude_metadata, self.user_ids),
         )
-
-    def rows(self) -> list[SettingRow]:
-        """Every setting with its value and where that came from; then what each source of `sync.toml` uses."""
-        return list(self.shown)
 
 
 #: The fields of the settings, by the name of the variable in lower case.
@@ -482,34 +479,3 @@ def field_of(name: str) -> str:
 def value_of(settings: Settings, name: str) -> Any:
     """Return the value of the setting that is named like this."""
     return getattr(settings, field_of(name))
-
-
-def table() -> str:
-    """All settings as a GitHub Markdown table: name, default, meaning."""
-    lines = ["| Setting | Default | Meaning |", "| --- | --- | --- |"]
-    for name in FIELDS:
-        default = (
-            "required" if name in REQUIRED else f"`{_cell(default_text(name))}`" if default_text(name) else "unset"
-        )
-        own = " *Per source.*" if name in {*SOURCE_FIELDS, *TARGET_FIELDS, *PER_SOURCE} else ""
-        lines.append(f"| `{name.upper()}` | {default} | {_cell(meaning(name))}{own} |")
-    return "\n".join(lines) + "\n"
-
-
-def dotenv_example() -> str:
-    """Return the content of `.env.example`: every setting with its default, under a comment that says what it means.
-
-    Comments stand on lines of their own, because Docker reads one behind a value as a part of the value.
-    """
-    return (
-        "# Settings of the worker. Copy this file to .env and fill in what has no value; the lines with # show the "
-        "defaults.\n# Variables of the environment win over this file. Durations are written 30s, 20m, 48h, 7d or "
-        "1h30m.\n"
-    ) + "".join(
-        f"\n# {meaning(name)}\n{'' if name in REQUIRED else '#'}{name.upper()}={default_text(name)}\n"
-        for name in FIELDS
-    )
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")

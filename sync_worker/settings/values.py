@@ -368,7 +368,7 @@ def parse_path(text: str) -> Path:
 
 def parse_hosts(text: str) -> tuple[str, ...]:
     """Return hosts, in lower case and each with its port if one is given; raises WrongValueError."""
-    hosts = [part.strip().lower() for part in text.split(",") if part.strip()]
+    hosts = _words(text)
     for host in hosts:
         found = _HOST.fullmatch(host)
         if found is None or (found["port"] and not 0 < int(found["port"]) < 65_536):
@@ -405,31 +405,28 @@ def parse_jobs(text: str) -> int | None:
 
 def parse_share(text: str) -> Fraction:
     """Return a share written as a whole percentage, from 1% to 100%; raises WrongValueError."""
-    expected = "a whole percentage from 1% to 100%"
-    found = re.fullmatch(r"([0-9]{1,18}) ?%", text)
-    if found is None:
-        raise WrongValueError("not a share", expected=expected, hint=_percent_of(text))
-    percent = int(found[1])
-    if not 1 <= percent <= 100:
-        raise WrongValueError("too small" if percent < 1 else "too large", expected=expected)
-    return Fraction(percent, 100)
+    return _share(text, r"[0-9]{1,18}", Fraction(1, 100), "a whole percentage from 1% to 100%")
 
 
 def parse_sample(text: str) -> Fraction:
     """Return a share written as a percentage with at most four decimals, 0% to 100%; raises WrongValueError."""
     expected = "a percentage from 0% to 100%, such as 10% or 0.5%"
-    found = re.fullmatch(r"([0-9]{1,3}(?:\.[0-9]{1,4})?) ?%", text)
+    return _share(text, r"[0-9]{1,3}(?:\.[0-9]{1,4})?", Fraction(0), expected)
+
+
+def _share(text: str, number: str, least: Fraction, expected: str) -> Fraction:
+    found = re.fullmatch(rf"({number}) ?%", text)
     if found is None:
         raise WrongValueError("not a share", expected=expected, hint=_percent_of(text))
     share = Fraction(found[1]) / 100
-    if share > 1:
-        raise WrongValueError("too large", expected=expected)
+    if not least <= share <= 1:
+        raise WrongValueError("too small" if share < least else "too large", expected=expected)
     return share
 
 
 def parse_patterns(text: str) -> tuple[str, ...]:
     """Return the patterns of a filter; none of them for `none`. Raises WrongValueError."""
-    patterns = tuple(dict.fromkeys(split_list(text)))
+    patterns = parse_globs(text)
     if patterns == ("none",):
         return ()
     if "none" in patterns:

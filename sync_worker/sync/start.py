@@ -23,7 +23,7 @@ def start_without_effect(ledger: Ledger, state: SourceState, name: str, settings
     decided = ledger.state(source_scope(state.id)).get(SYNC_START_SETTING)
     first, now = state.sync_start_ms, _text(settings)
     names = {"SYNC_START", f"sources.{name}.sync_start"}
-    given = any(row.name in names and row.origin != "default" for row in settings.rows())
+    given = any(row.name in names and row.origin != "default" for row in settings.shown)
     if first is None or decided in {None, now} or not given:
         return None
     return (

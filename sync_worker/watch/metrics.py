@@ -194,8 +194,6 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric("loop_tick_age_seconds", "gauge", (), "Time since the event loop last ran.", "max", of_run=True),
 )  # fmt: skip
 
-BY_NAME: Final = {metric.name: metric for metric in METRICS}
-
 
 def bounded(metric: Metric, samples: dict[Labels, float | Histogram]) -> dict[Labels, float | Histogram]:
     """Return the samples with at most `MOST_VALUES` values of each label, those that come first, and `other`."""
@@ -218,13 +216,3 @@ def _together(metric: Metric, one: float | Histogram, other: float | Histogram) 
     if isinstance(one, Histogram) or isinstance(other, Histogram):
         raise TypeError(f"{metric.name} has values of two kinds")
     return {"sum": one + other, "max": max(one, other), "min": min(one, other)}[metric.rest]
-
-
-def table() -> str:
-    """All metrics as a GitHub Markdown table: name, kind, labels, meaning."""
-    lines = ["| Metric | Kind | Labels | Meaning |", "| --- | --- | --- | --- |"]
-    for metric in METRICS:
-        labels = ", ".join(f"`{label}`" for label in metric.labels) or "—"
-        more = " Begins at 0 with the process." if metric.measured else " `run` alone has it." if metric.of_run else ""
-        lines.append(f"| `{metric.full_name}` | {metric.kind} | {labels} | {metric.meaning}{more} |")
-    return "\n".join(lines) + "\n"

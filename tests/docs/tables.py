@@ -13,10 +13,17 @@ from sync_worker.cli import help_text, reference
 from sync_worker.cli.arguments import Parser
 from sync_worker.cli.parser import build_parser
 from sync_worker.cli.reference import EVERYWHERE
-from sync_worker.settings import dotenv_example
-from sync_worker.settings import table as settings_table
+from sync_worker.settings.model import (
+    FIELDS,
+    PER_SOURCE,
+    REQUIRED,
+    SOURCE_FIELDS,
+    TARGET_FIELDS,
+    default_text,
+    meaning,
+)
 from sync_worker.settings.schema import schema
-from sync_worker.watch import metrics
+from sync_worker.watch.metrics import METRICS
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
@@ -44,6 +51,43 @@ def commands_table() -> str:
         options = ", ".join(f"`{option}`" for option in _own_options(parser)) or "—"
         lines.append(f"| `{' '.join((words, *help_text.needed(parser)))}` | {_cell(does)} | {_cell(options)} |")
     return "\n".join(lines) + "\n"
+
+
+def settings_table() -> str:
+    """All settings: name, default, meaning."""
+    lines = ["| Setting | Default | Meaning |", "| --- | --- | --- |"]
+    for name in FIELDS:
+        default = (
+            "required" if name in REQUIRED else f"`{_cell(default_text(name))}`" if default_text(name) else "unset"
+        )
+        own = " *Per source.*" if name in {*SOURCE_FIELDS, *TARGET_FIELDS, *PER_SOURCE} else ""
+        lines.append(f"| `{name.upper()}` | {default} | {_cell(meaning(name))}{own} |")
+    return "\n".join(lines) + "\n"
+
+
+def metrics_table() -> str:
+    """All metrics: name, kind, labels, meaning."""
+    lines = ["| Metric | Kind | Labels | Meaning |", "| --- | --- | --- | --- |"]
+    for metric in METRICS:
+        labels = ", ".join(f"`{label}`" for label in metric.labels) or "—"
+        more = " Begins at 0 with the process." if metric.measured else " `run` alone has it." if metric.of_run else ""
+        lines.append(f"| `{metric.full_name}` | {metric.kind} | {labels} | {metric.meaning}{more} |")
+    return "\n".join(lines) + "\n"
+
+
+def dotenv_example() -> str:
+    """Return the content of `.env.example`: every setting with its default, under a comment that says what it means.
+
+    Comments stand on lines of their own, because Docker reads one behind a value as a part of the value.
+    """
+    return (
+        "# Settings of the worker. Copy this file to .env and fill in what has no value; the lines with # show the "
+        "defaults.\n# Variables of the environment win over this file. Durations are written 30s, 20m, 48h, 7d or "
+        "1h30m.\n"
+    ) + "".join(
+        f"\n# {meaning(name)}\n{'' if name in REQUIRED else '#'}{name.upper()}={default_text(name)}\n"
+        for name in FIELDS
+    )
 
 
 def exit_codes_table() -> str:
@@ -134,7 +178,7 @@ TABLES: dict[Path, dict[str, Callable[[], str]]] = {
     README: {"commands": commands_table},
     SETTINGS: {"settings": settings_table},
     COMMANDS: {"exit codes": exit_codes_table, "every command": every_command},
-    MONITORING: {"metrics": metrics.table},
+    MONITORING: {"metrics": metrics_table},
 }
 
 

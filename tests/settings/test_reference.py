@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 import sync_worker.settings
-from sync_worker.settings import dotenv_example, load, table
+from sync_worker.settings import load
 from sync_worker.settings.model import FIELDS, REQUIRED, SECRETS, SOURCE_FIELDS, default_text
+from tests.docs.tables import dotenv_example, settings_table
 
 ROOT = Path(__file__).parents[2]
 
@@ -61,7 +62,7 @@ def test_toml_example_loads(tmp_path: Path) -> None:
 
 def test_the_table_has_every_setting() -> None:
     """The documentation would miss a setting."""
-    lines = table().splitlines()
+    lines = settings_table().splitlines()
     assert lines[:2] == ["| Setting | Default | Meaning |", "| --- | --- | --- |"]
     assert [f"| `{field.upper()}` |" for field in FIELDS] == [line[: line.index("|", 1) + 1] for line in lines[2:]]
     for line in lines:
@@ -87,5 +88,5 @@ def test_every_setting_can_be_read(tmp_path: Path) -> None:
 def test_the_exported_names_are_the_documented_ones() -> None:
     """A name that others use would vanish unnoticed."""
     assert {"ConfigError"}.isdisjoint(sync_worker.settings.__all__)
-    assert {"SettingRow", "Settings", "Source", "load", "table"} <= set(sync_worker.settings.__all__)
+    assert {"SettingRow", "Settings", "Source", "load", "target_of"} <= set(sync_worker.settings.__all__)
     assert all(hasattr(sync_worker.settings, name) for name in sync_worker.settings.__all__)

@@ -373,7 +373,7 @@ def test_a_key_in_another_setting_is_not_shown(tmp_path: Path) -> None:
     for text in ("bearer sk-lf-hidden\n", "hidden-of-any-form\n"):
         message = refusal(tmp_path, KELET_API_KEY="hidden-of-any-form", KELET_PROJECT=f"x{text}x")
         assert "hidden" not in message
-    rows = load({**KEYS, "SYNC_INCLUDE_USERS": "sk-kelet-hidden"}, tmp_path).rows()
+    rows = load({**KEYS, "SYNC_INCLUDE_USERS": "sk-kelet-hidden"}, tmp_path).shown
     assert "hidden" not in repr(rows)
     for name in ("LANGFUSE_BASE_URL", "KELET_API_URL"):  # the hint adds https:// to what has none
         message = refusal(tmp_path, **{name: "sk-lf-hidden"})

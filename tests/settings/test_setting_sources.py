@@ -21,11 +21,11 @@ KEYS = {
 
 
 def origin(settings: Settings, name: str) -> str:
-    return next(row.origin for row in settings.rows() if row.name == name)
+    return next(row.origin for row in settings.shown if row.name == name)
 
 
 def shown(settings: Settings, name: str) -> str:
-    return next(row.value for row in settings.rows() if row.name == name)
+    return next(row.value for row in settings.shown if row.name == name)
 
 
 def kelet_key(settings: Settings) -> str:
@@ -429,7 +429,7 @@ def test_keys_are_stripped_and_masked(tmp_path: Path) -> None:
 def test_no_secret_in_a_repr_or_a_row(tmp_path: Path) -> None:
     """A key would reach a log with the settings or with an error that holds them."""
     settings = load(KEYS, tmp_path)
-    text = f"{settings!r} {settings} {settings.sources!r} {settings.rows()!r}"
+    text = f"{settings!r} {settings} {settings.sources!r} {settings.shown!r}"
     for name in ("LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY", "KELET_API_KEY"):
         assert KEYS[name] not in text
 
@@ -447,7 +447,7 @@ def test_the_debug_log_of_the_library_shows_no_key(
 
 def test_rows_have_every_setting_once(tmp_path: Path) -> None:
     """`config show` would hide a setting."""
-    names = [row.name for row in load(KEYS, tmp_path).rows()]
+    names = [row.name for row in load(KEYS, tmp_path).shown]
     assert sorted(set(names)) == sorted(names)
     assert {"KELET_PROJECT", "SYNC_SCORES", "SYNC_CONFIG", "SYNC_ALLOW_PLAIN_HTTP"} <= set(names)
 

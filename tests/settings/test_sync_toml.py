@@ -135,7 +135,7 @@ def test_routes(tmp_path: Path) -> None:
 def test_the_rows_say_what_each_source_uses_and_from_where(tmp_path: Path) -> None:
     """The operator could not see which key a source uses; or could see all of it."""
     settings = read(tmp_path, TWO, {"KELET_PROJECT": "from-environment"})
-    rows = {row.name: (row.value, row.origin) for row in settings.rows()}
+    rows = {row.name: (row.value, row.origin) for row in settings.shown}
     assert rows["sources.shop.kelet_project"] == ("shop", "sync.toml [[sources]] #1")
     assert rows["sources.support_2.kelet_project"] == ("from-environment", "environment variable KELET_PROJECT")
     assert ("sk-lf-…0002", f"file {tmp_path / 'shop-secret'} (sync.toml [[sources]] #1)") == (
@@ -151,7 +151,7 @@ def test_the_rows_say_what_each_source_uses_and_from_where(tmp_path: Path) -> No
         "sync.toml [[sources]] #1 routes #1",
     )
     assert ("10s", f"sync.toml ({tmp_path / 'sync.toml'})") == rows["SYNC_INTERVAL"]
-    assert "hidden-" not in repr(settings.rows()) + repr(settings)
+    assert "hidden-" not in repr(settings.shown) + repr(settings)
 
 
 def test_a_plain_value_that_no_source_uses_is_not_judged(tmp_path: Path) -> None:
@@ -293,8 +293,8 @@ def test_a_source_sets_for_itself(tmp_path: Path) -> None:
     assert (shop.interval.total_seconds(), support.interval.total_seconds()) == (10.0, 300.0)
     assert [len(one.late_horizons) for one in (shop, support)] == [2, 1]
     assert support.settle.total_seconds() == 7.0
-    assert ("sources.support_2.sync_interval", "5m") in [(row.name, row.value) for row in settings.rows()]
-    assert not [row for row in settings.rows() if row.name == "sources.shop.sync_interval"]
+    assert ("sources.support_2.sync_interval", "5m") in [(row.name, row.value) for row in settings.shown]
+    assert not [row for row in settings.shown if row.name == "sources.shop.sync_interval"]
 
 
 @pytest.mark.parametrize(
@@ -325,7 +325,7 @@ def test_overrides_of_scores(tmp_path: Path) -> None:
         ScoreOverride("stars*", "feedback", "human", "user-stars", (1.0, 5.0), invert=False),
         ScoreOverride("debug-*", skip=True),
     )
-    shown = {row.name: row.value for row in settings.rows()}
+    shown = {row.name: row.value for row in settings.shown}
     assert shown["sources.support_2.scores.1"] == (
         "stars*: kind=feedback, source=human, trigger=user-stars, range=[1, 5], invert=false"
     )

@@ -179,8 +179,8 @@ sync_target_headers = {x-key = "hidden, with a comma"}
         {"x-key": "hidden, with a comma"},
     ]
     assert [one.encoding for one in targets] == ["protobuf", "protobuf", "json"]
-    assert not any(secret in repr(settings.rows()) for secret in ("hidden-phoenix", "hidden, with"))
-    assert ("sources.prod/archive.sync_target_headers", "x-key=***") in [(row[0], row[1]) for row in settings.rows()]
+    assert not any(secret in repr(settings.shown) for secret in ("hidden-phoenix", "hidden, with"))
+    assert ("sources.prod/archive.sync_target_headers", "x-key=***") in [(row[0], row[1]) for row in settings.shown]
 
 
 def test_targets_by_their_names_alone(tmp_path: Path) -> None:

@@ -23,9 +23,11 @@ from sync_worker.settings.values import parse_listen
 from sync_worker.sync.observed import endpoint_of
 from sync_worker.watch.exposition import render, with_measurements
 from sync_worker.watch.http_server import HttpServer, text
-from sync_worker.watch.metrics import ARRIVAL_BOUNDS, BY_NAME, METRICS, MOST_VALUES, bounded
+from sync_worker.watch.metrics import ARRIVAL_BOUNDS, METRICS, MOST_VALUES, bounded
 from sync_worker.watch.pages import HANGS_AFTER, Pages
 from tests.sync.conftest import MakeWorld
+
+BY_NAME = {metric.name: metric for metric in METRICS}
 
 
 def test_names_follow_the_rules() -> None:

@@ -19,7 +19,7 @@ def run(arguments: argparse.Namespace) -> int:
         say(f"sync-worker: {warning}")
     for line in _ignored_starts(settings):
         say(f"sync-worker: {line}")
-    rows = settings.rows()
+    rows = settings.shown
     if arguments.json:
         print_json({"settings": [row._asdict() for row in rows]})
     else:
