@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import TypeVar
 
 from sync_worker.backoff import Backoff
@@ -80,7 +80,7 @@ class Poster:
         """
         failures, after = 0, 0
         while True:
-            async with self._probe_slot(ending):
+            async with self._probe_slot(ending) if self._searching else nullcontext():
                 if not failures and len(self.size.first_fitting(piece)) < len(piece):
                     raise LimitLowered
                 try:
@@ -123,9 +123,6 @@ class Poster:
     @asynccontextmanager
     async def _probe_slot(self, ending: asyncio.Event) -> AsyncIterator[None]:
         """Wait for the one place that requests have, waits included, during a search in which nothing passes."""
-        if not self._searching:
-            yield
-            return
         async with self._probe:
             if ending.is_set():
                 raise TransientError("a request waited for its turn, and the run ends")

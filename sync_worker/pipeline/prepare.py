@@ -121,13 +121,15 @@ class Preparer:
         """
         stale = [trace for trace in traces if trace.note is not None and self._session.is_stale(trace.note)]
         whole = {trace.trace_id: trace for trace in stale if not trace.is_lone}
-        await self._fetch_into(whole, self._read_whole)
+        if whole:
+            await self._fetch_into(whole, self._read_whole)
         rootless = {
             trace.trace_id: trace
             for trace in traces
             if not trace.is_lone and self._lacks_root(trace) and trace.trace_id not in whole
         }
-        await self._fetch_into(rootless, self._session.reader.roots)
+        if rootless:
+            await self._fetch_into(rootless, self._session.reader.roots)
         # A synthetic root alone does not show whether its trace came over OpenTelemetry, which decides if it is sent.
         lonely = {
             trace.trace_id: trace
@@ -136,7 +138,8 @@ class Preparer:
             and not (trace.note is not None and trace.note.context.get("id_kind"))
             and trace.trace_id not in whole
         }
-        await self._fetch_into(lonely, self._read_whole)
+        if lonely:
+            await self._fetch_into(lonely, self._read_whole)
 
     def _lacks_root(self, trace: Trace) -> bool:
         """Whether what the root says of its trace was neither read nor is known.
@@ -153,8 +156,6 @@ class Preparer:
         return self._session.reader.traces(trace_ids, around, metadata_only=True)
 
     async def _fetch_into(self, traces: Mapping[str, Trace], read: _Read) -> None:
-        if not traces:
-            return
         starts = [observation.start_ms for trace in traces.values() for observation in trace.fresh]
         around = Interval(min(starts) - self._session.policy.deepest_ms, max(starts) + _ROOT_AFTER_MS)
         held = {trace_id: {one.id for one in trace.observations} for trace_id, trace in traces.items()}
