@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from sync_worker.ledger import TraceNote
@@ -127,6 +127,12 @@ def take_pending(trace: Trace, now_ms: int, limits: ReadinessLimits) -> list[Obs
         trace.fresh = [observation for observation in trace.fresh if observation.id not in ids]
         trace.others += pending
     return pending
+
+
+def take_each_pending(traces: Iterable[Trace], now_ms: int, limits: ReadinessLimits) -> dict[str, list[Observation]]:
+    """Do the same with several traces; return what was removed by trace, where anything was."""
+    found = {trace.trace_id: take_pending(trace, now_ms, limits) for trace in traces}
+    return {trace_id: pending for trace_id, pending in found.items() if pending}
 
 
 def _next_check(observation: Observation, now_ms: int, limits: ReadinessLimits) -> int:

@@ -11,7 +11,7 @@ from sync_worker.ledger import TraceNote
 from sync_worker.pipeline.driver import Pipeline
 from sync_worker.pipeline.job import Choice, Group, Job
 from sync_worker.pipeline.lanes import Lanes
-from sync_worker.pipeline.notes import OPEN_FOR_MS, no_longer_pending, pending_claimed, take_pending
+from sync_worker.pipeline.notes import OPEN_FOR_MS, no_longer_pending, pending_claimed, take_each_pending
 from sync_worker.pipeline.readiness import Readiness, awaits_merge, readiness
 from sync_worker.pipeline.trace import Trace
 from sync_worker.records import Observation
@@ -148,13 +148,10 @@ class _FetchTraces(Job):
 
     def choose(self, traces: Sequence[Trace], taken: Mapping[str, Sequence[Observation]]) -> Choice:
         """Send all but observations that are still pending alone."""
-        choice = Choice(list(traces), stay_pending=taken.keys())
         for trace in traces:
             trace.is_open = True
-            pending = take_pending(trace, self._now, self._session.readiness_limits)
-            if pending:
-                choice.pending[trace.trace_id] = pending
-        return choice
+        pending = take_each_pending(traces, self._now, self._session.readiness_limits)
+        return Choice(list(traces), pending=pending, stay_pending=taken.keys())
 
     def commit(self, group: Group, taken: Mapping[str, Sequence[Observation]], choice: Choice, left: set[str]) -> None:
         """Commit the notes once all traces are read. One with observations claimed by another run stays pending."""

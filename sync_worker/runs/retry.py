@@ -16,7 +16,7 @@ from sync_worker.ledger import DeadLetter
 from sync_worker.pipeline.dead_letters import FIRST_RETRY_MS
 from sync_worker.pipeline.driver import Pipeline
 from sync_worker.pipeline.job import Choice, Group, Job
-from sync_worker.pipeline.notes import take_pending
+from sync_worker.pipeline.notes import take_each_pending
 from sync_worker.pipeline.trace import Trace
 from sync_worker.records import Observation
 from sync_worker.spans.context import trace_of
@@ -150,12 +150,8 @@ class _Retry(Job):
     def choose(self, traces: Sequence[Trace], taken: Mapping[str, Sequence[Observation]]) -> Choice:
         """Send all but observations that are still pending alone."""
         del taken
-        choice = Choice(list(traces), stay_pending=self._pending)
-        for trace in traces:
-            pending = take_pending(trace, self._session.clock.certain_ms(), self._session.readiness_limits)
-            if pending:
-                choice.pending[trace.trace_id] = pending
-        return choice
+        now, limits = self._session.clock.certain_ms(), self._session.readiness_limits
+        return Choice(list(traces), pending=take_each_pending(traces, now, limits), stay_pending=self._pending)
 
     def commit(self, group: Group, taken: Mapping[str, Sequence[Observation]], choice: Choice, left: set[str]) -> None:
         """Remove the dead letters of what was sent."""

@@ -12,7 +12,7 @@ from sync_worker.ledger.hourly_counts import HOUR_MS
 from sync_worker.ledger.lease import BACKFILL, LIVE
 from sync_worker.pipeline.driver import Pipeline
 from sync_worker.pipeline.job import Choice, Group, Job
-from sync_worker.pipeline.notes import take_pending
+from sync_worker.pipeline.notes import take_each_pending
 from sync_worker.pipeline.trace import Trace
 from sync_worker.records import Observation
 from sync_worker.spans.context import trace_of
@@ -85,12 +85,10 @@ class TraceSend(Job):
 
     def choose(self, traces: Sequence[Trace], taken: Mapping[str, Sequence[Observation]]) -> Choice:
         """Send all but observations without an end, which would be sent as incomplete."""
-        choice = Choice(list(traces))
-        for trace in traces:
-            pending = take_pending(trace, self._session.clock.certain_ms(), self._session.readiness_limits)
-            if pending:
-                choice.pending[trace.trace_id] = pending
-            self.results[trace.trace_id].pending += len(pending)
+        now, limits = self._session.clock.certain_ms(), self._session.readiness_limits
+        choice = Choice(list(traces), pending=take_each_pending(traces, now, limits))
+        for trace_id, pending in choice.pending.items():
+            self.results[trace_id].pending += len(pending)
         fresh = {trace.trace_id: len(trace.fresh) + len(choice.pending.get(trace.trace_id, ())) for trace in traces}
         for trace_id, observations in taken.items():
             self.results[trace_id].sent_before += len(observations) - fresh.get(trace_id, 0)

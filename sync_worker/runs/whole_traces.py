@@ -8,7 +8,7 @@ from sync_worker.intervals import Interval
 from sync_worker.langfuse.reader import Page
 from sync_worker.pipeline.driver import Pipeline
 from sync_worker.pipeline.job import Choice, Group, Job
-from sync_worker.pipeline.notes import take_pending
+from sync_worker.pipeline.notes import take_each_pending
 from sync_worker.pipeline.trace import Trace
 from sync_worker.records import Observation
 from sync_worker.spans.context import trace_of
@@ -63,12 +63,8 @@ class _FetchWhole(Job):
     def choose(self, traces: Sequence[Trace], taken: Mapping[str, Sequence[Observation]]) -> Choice:
         """Send all but observations that are still pending alone."""
         del taken
-        choice = Choice(list(traces))
-        for trace in traces:
-            pending = take_pending(trace, self._session.clock.certain_ms(), self._session.readiness_limits)
-            if pending:
-                choice.pending[trace.trace_id] = pending
-        return choice
+        now, limits = self._session.clock.certain_ms(), self._session.readiness_limits
+        return Choice(list(traces), pending=take_each_pending(traces, now, limits))
 
     def commit(self, group: Group, taken: Mapping[str, Sequence[Observation]], choice: Choice, left: set[str]) -> None:
         """Store that the traces were sent; those with pending observations are pending."""
