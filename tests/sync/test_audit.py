@@ -43,11 +43,12 @@ def test_a_line_an_hour(make_world: MakeWorld) -> None:
         "dead_lettered": {"rejected": 1},
     }
     assert ": sent 7 (support_test 7), signals 0, filtered 1 (" in line["message"]
-    made.langfuse.rows.extend(_rows(1, environment="prod"))
+    later = _rows(1, environment="prod")
+    made.langfuse.rows.extend(later)
     command = ("backfill", "--from", "2026-11-19T00:00:00Z", "--to", "2026-11-20T00:00:00Z")
     assert [*_audits(made, "once"), *_audits(made, "once", "--dry-run"), *_audits(made, *command)] == []
     sent = len(made.kelet.spans)
-    code, _, err = made.program("send", "--again", list(made.langfuse.rows)[-1]["traceId"])
+    code, _, err = made.program("send", "--again", later[0]["traceId"])
     assert code == ExitCode.OK, err
     until = line["until"]
 
