@@ -124,7 +124,7 @@ class LiveSync:
             session.clock.check()
             if density.is_known:  # the end of the cycle is noted with its claims
                 note()
-            old = self._worth_jobs(left, density)
+            old = [] if self.jobs is None else self._worth_jobs(left, density)
             if self.jobs is not None and old:
                 helpers.append(self.jobs())
                 left.remove(old)
