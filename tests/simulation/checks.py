@@ -210,7 +210,8 @@ class Checks:
         )
         tried_again = any(letter.kind == "unreadable" for letter in ledger.dead_letters())
         for report in reports:
-            most = IDLE_REQUESTS + 1 + self._plan.has("scores")
+            # With scores, those that changed are listed, and the trace that some wait for is looked for and read.
+            most = IDLE_REQUESTS + 1 + 2 * self._plan.has("scores")
             if plain and not tried_again and report.error is None and report.langfuse_requests > most:
                 self._say(f"an idle cycle took {report.langfuse_requests} requests")
         if ledger.query("PRAGMA quick_check")[0][0] != "ok":
