@@ -88,6 +88,11 @@ class Waiting:
     open_traces: int
     open_since_ms: int | None  # the oldest of them
     open_check_ms: int | None
+    pending_check_ms: int | None
+
+    def has_due(self, now_ms: int) -> bool:
+        """Whether anything but open traces is due by now."""
+        return any(is_due(moment, now_ms) for moment in (self.second_read_ms, self.retry_ms, self.pending_check_ms))
 
 
 def is_due(moment_ms: int | None, now_ms: int) -> bool:

@@ -85,7 +85,8 @@ class LiveSync:
             await scans.run(now, *self.coverage.scan_view(now))
         state.put(ARRIVAL_DELAY, delay.counts)
         waiting = await self.read_again()
-        await pending.send_ready(lanes)  # what became due since then: traces in which the scans found something
+        if waiting.has_due(session.clock.now_ms()):
+            await pending.send_ready(lanes)  # what became due since then: traces in which the scans found something
         await OpenTraces(self.pipeline, pending).look_up(waiting)
         await WholeTraces(self.pipeline).send()
         forget(session, self.coverage, self.windows, min(now, clock.certain_ms()))

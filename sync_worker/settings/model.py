@@ -353,9 +353,8 @@ class Settings(BaseSettings):
     )
     jobs: Annotated[int | None, PlainValidator(values.parse_jobs)] = _setting(
         "auto",
-        "Processes that `backfill` divides a long range among, and `once` what a first run or an outage left, where "
-        "that is more than 100,000 observations: from 1 to 64, or `auto`: one for each core, as far as there is "
-        "memory, at most 8.",
+        "Processes that `backfill` divides a long range among, and `once` more than 100,000 observations: from 1 to "
+        "64, or `auto`: one for each core, as far as there is memory, at most 8.",
     )
     allow_default_project: _Switch = _setting(
         "false", "Whether the Kelet project may be named `default`, where data without a project ends up."

@@ -117,13 +117,13 @@ def _program(request: dict[str, Any], streams: list[int]) -> int:
     for end, number in ((out, 1), (err, 2)):
         os.dup2(end, number)
         os.close(end)
+    os.chdir(request["folder"])
     if request["has_terminal"]:
         os.login_tty(os.dup(1))
     else:
         end = os.open(request["stdin"], os.O_RDONLY)
         os.dup2(end, 0)
         os.close(end)
-    os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environ"])
     time.tzset()

@@ -37,4 +37,4 @@ def test_idle_cycle_asks_little_of_the_state_file(make_world: MakeWorld) -> None
     ledger.close()
     counts = Counter(statement.split()[0].upper() for statement in statements)
     assert counts["BEGIN"] <= 3
-    assert counts["SELECT"] <= 15
+    assert counts["SELECT"] <= 15, "\n".join(statements)
