@@ -178,10 +178,11 @@ def _await_all(state: Path, flow: Flow, bound: float) -> None:
     while True:
         now = time.time()
         found = progress(state, flow)
+        behind = f"up to {now - found.watermark_ms / 1_000:.0f} s ago" if found.watermark_ms else "nothing yet"
         _say(
             f"{now - flow.first_ms / 1_000:4.0f} s: {bisect_left(written, now * 1_000):,} listed, {found.done:,} done, "
             f"{found.pending:,} traces pending, {found.second_reads:,} second reads to come, "
-            f"completed up to {now - found.watermark_ms / 1_000:.0f} s ago"
+            f"completed: {behind}"
         )
         if found.done >= len(flow.all):
             return
