@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from sync_worker.errors import TransientError
 from sync_worker.langfuse import addresses
-from sync_worker.langfuse.addresses import Reach, literal, reach_of
+from sync_worker.langfuse.addresses import Reach, literal, reach_of, resolve
 from sync_worker.langfuse.client import _address
 from sync_worker.langfuse.store import Store, UnavailableError
 
@@ -165,3 +165,11 @@ def test_addresses_are_those_that_httpx_makes(params: dict[str, str]) -> None:
         known = httpx.URL(url).copy_with(query=urlencode(params).encode())
         assert (str(made), made.raw_path, made) == (str(known), known.raw_path, known)
         assert httpx.Request("GET", made).url == known
+
+
+async def test_names_are_resolved_and_addresses_taken_as_they_are() -> None:
+    """An address is looked up as a name, or a name leads to no address that could be checked."""
+    assert await resolve("0x7f.1", 443) == [ipaddress.ip_address("127.0.0.1")]
+    found = await resolve("localhost", 443)
+    assert {reach_of(address) for address in found} == {Reach.LOOPBACK}
+    assert len(set(found)) == len(found)

@@ -45,7 +45,7 @@ async def test_no_more_at_once_than_may_be() -> None:
     clock = VirtualClock()
     server = Server(ConcurrencyLimit(clock), clock)
     await many(server, 40)
-    assert server.most == MOST_AT_ONCE
+    assert server.most == MOST_AT_ONCE == 2
 
 
 async def test_cloud_is_not_held_back() -> None:
@@ -70,6 +70,22 @@ async def test_slow_answer_makes_it_one_at_a_time() -> None:
     assert clock.monotonic() - began >= 3.0 + 4 * 0.5  # a rest of half of what the slow answer took
     await many(server, 40)
     assert server.most == MOST_AT_ONCE
+
+
+async def test_each_slow_answer_is_rested_from_until_sixteen_at_the_usual_speed() -> None:
+    """A short rest is left out, one slow answer makes all that follow usual, or a server is pressed again too soon."""
+    clock = VirtualClock()
+    concurrency = ConcurrencyLimit(clock)
+    server = Server(concurrency, clock, 0.2)
+    await many(server, 10)
+    for _ in range(2):
+        await server.request(seconds=1.2)
+    for _ in range(15):
+        await server.request()
+    assert clock.waits == pytest.approx([0.6, 0.6])
+    assert concurrency.at_once == 1
+    await server.request()
+    assert concurrency.at_once == MOST_AT_ONCE
 
 
 async def test_server_that_gets_slower_and_slower_is_seen() -> None:
