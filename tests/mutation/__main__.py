@@ -7,7 +7,7 @@ import sys
 import time
 
 from tests.mutation.mutants import mutants_of, sample
-from tests.mutation.run import FOLDERS, ROOT, files_of, is_killed, load_libraries, reached_by
+from tests.mutation.run import FOLDERS, ROOT, breadth_of, files_of, held_by, is_killed, load_libraries, reached_by
 
 
 def main(arguments: list[str]) -> int:
@@ -24,12 +24,13 @@ def main(arguments: list[str]) -> int:
     began = time.monotonic()
     every = mutants_of(files_of(options.package))
     reached = reached_by(FOLDERS[options.package])
+    breadth = breadth_of(reached)
     chosen = sample(every, options.sample, options.seed)
     load_libraries()
     killed = 0
     for mutant in chosen:
         name = mutant.file.relative_to(ROOT).as_posix()
-        tests = reached.get(name, {}).get(mutant.line, [])
+        tests = held_by(mutant, reached, breadth)
         if is_killed(mutant, tests[: options.tests]):
             killed += 1
             continue

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -27,7 +28,7 @@ CACHE = ROOT / ".mutation"
 #: By package, where the tests are that hold it.
 FOLDERS: Mapping[str, Sequence[str]] = {
     "otlp": ("tests/otlp",),
-    "langfuse": ("tests/langfuse", "tests/unit"),
+    "langfuse": ("tests/langfuse", "tests/unit", "tests/sync/test_media.py"),
     "ledger": ("tests/ledger",),
     "pipeline": ("tests/sync", "tests/unit"),
     "runs": ("tests/sync", "tests/unit"),
@@ -86,6 +87,23 @@ def _reached(measured: Path) -> Reached:
         for line, tests in lines.items():
             lines[line] = sorted(dict.fromkeys(tests), key=lambda test: (lines_of[test], test))
     return found
+
+
+def breadth_of(reached: Reached) -> Counter[str]:
+    """Return how many lines each test runs."""
+    return Counter(test for lines in reached.values() for tests in lines.values() for test in tests)
+
+
+def held_by(mutant: Mutant, reached: Reached, breadth: Mapping[str, int]) -> Sequence[str]:
+    """Return the tests that run a mutant's line, the narrowest first.
+
+    A line that runs on import, as that of a constant, has all tests of its file, those that run little else first.
+    """
+    lines = reached.get(mutant.file.relative_to(ROOT).as_posix(), {})
+    if mutant.line not in lines or lines[mutant.line]:
+        return lines.get(mutant.line, ())
+    here = Counter(test for tests in lines.values() for test in tests)
+    return sorted(here, key=lambda test: (-here[test] / breadth[test], test))
 
 
 def is_killed(mutant: Mutant, tests: Sequence[str]) -> bool:

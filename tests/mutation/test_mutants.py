@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.mutation.mutants import mutants_of, sample
-from tests.mutation.run import FOLDERS, ROOT, files_of
+from tests.mutation.mutants import Mutant, mutants_of, sample
+from tests.mutation.run import FOLDERS, ROOT, breadth_of, files_of, held_by
 
 
 def written(folder: Path, text: str) -> Path:
@@ -50,8 +50,16 @@ def test_a_sample_can_be_drawn_again() -> None:
     assert len(every) > 200
 
 
+def test_a_constant_is_held_by_the_tests_of_its_file() -> None:
+    """A line that runs on import runs in no test, so each constant would count as one that no test notices."""
+    file = ROOT / "sync_worker" / "module.py"
+    reached = {"sync_worker/module.py": {1: [], 3: ["wide", "own"], 4: ["own"]}, "other.py": {1: ["wide"], 2: ["wide"]}}
+    at = [held_by(Mutant(file, line, "1", "2", 0), reached, breadth_of(reached)) for line in (1, 2, 3)]
+    assert [list(tests) for tests in at] == [["own", "wide"], [], ["wide", "own"]]
+
+
 def test_the_tests_of_each_package_are_there() -> None:
     """A folder that was renamed would leave a package with no tests, and a score of nothing."""
     for package, folders in FOLDERS.items():
         assert files_of(package)
-        assert all((ROOT / folder).is_dir() for folder in folders)
+        assert all((ROOT / folder).exists() for folder in folders)
