@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from fractions import Fraction
 from typing import Any
 from urllib.parse import parse_qsl
@@ -19,9 +19,18 @@ from sync_worker.intervals import Interval
 from sync_worker.langfuse.buckets import Buckets
 from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.rate_limiter import Quota
-from sync_worker.langfuse.score_records import parse_scores, parse_v2, parse_v3
-from sync_worker.langfuse.scores import OPEN_END, ScorePage, ScoreReader, V2Scores, V3Scores, fetch_config
-from sync_worker.records import Score
+from sync_worker.langfuse.score_records import parse_config, parse_scores, parse_v2, parse_v3
+from sync_worker.langfuse.scores import (
+    OPEN_END,
+    ConfigNotServed,
+    ScorePage,
+    ScoreReader,
+    V2Scores,
+    V3Scores,
+    fetch_config,
+    traces_of_session,
+)
+from sync_worker.records import Score, ScoreConfig
 from sync_worker.signals.content import content_of
 from tests.support.clock import VirtualClock
 from tests.support.rows import DATA
@@ -45,11 +54,11 @@ def _items(server: str, path: str) -> list[Any]:
     return list(found.values())
 
 
-def _client(answer: Answer) -> LangfuseClient:
+def _client(answer: Answer, **options: Any) -> LangfuseClient:
     clock = VirtualClock()
     return LangfuseClient(
         "http://langfuse.test", "pk", "sk", rate_limits=Buckets(clock, Quota(None, Fraction(1))),
-        backoff=Backoff("Langfuse", clock, 60.0), clock=clock, transport=httpx.MockTransport(answer),
+        backoff=Backoff("Langfuse", clock, 60.0), clock=clock, transport=httpx.MockTransport(answer), **options,
     )  # fmt: skip
 
 
@@ -192,3 +201,140 @@ def test_a_missing_config_is_no_missing_endpoint() -> None:
     assert asyncio.run(fetch(gone["path"])) is None
     config = asyncio.run(fetch(there["path"]))
     assert (config.minimum, config.maximum) == (0, 5)
+
+
+@pytest.mark.parametrize(
+    ("subject", "where"),
+    [
+        ({"kind": "trace", "id": "a"}, ("a", None, None, None)),
+        ({"kind": "observation", "id": "b", "traceId": "a"}, ("a", "b", None, None)),
+        ({"kind": "observation", "id": "b"}, ("obs:b", "b", None, None)),
+        ({"kind": "session", "id": "c", "traceId": "a"}, (None, None, "c", None)),
+        ({"kind": "experiment", "id": "d", "traceId": "a"}, (None, None, None, "d")),
+        ({"kind": "trace", "id": 5}, (None, None, None, None)),
+        (None, (None, None, None, None)),
+    ],
+)
+def test_what_a_score_of_v3_is_about(subject: object, where: tuple[str | None, ...]) -> None:
+    """The score of one thing is sent as that of another."""
+    score = parse_v3({**_made(1, 5), "subject": subject})
+    assert (score.trace_id, score.observation_id, score.session_id, score.experiment_id) == where
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "text", "told"),
+    [
+        ("BOOLEAN", 1, "True", True), ("BOOLEAN", 0, "True", False), ("BOOLEAN", None, "True", True),
+        ("BOOLEAN", None, "False", False), ("CATEGORICAL", 2, "good", "good"), ("CATEGORICAL", 2, None, "2"),
+        ("TEXT", None, "said", "said"), ("NUMERIC", 0.5, "said", 0.5), (None, 0.5, None, 0.5), ("", 3, None, 3),
+        ("NUMERIC", 1e300, None, 1e300), ("NUMERIC", 1e301, None, "1e+301"), ("NUMERIC", None, None, None),
+        ("NUMERIC", True, None, "true"), ("NUMERIC", "", None, None), ("CORRECTION", None, "", ""),
+    ],
+)  # fmt: skip
+def test_values_of_v2(kind: str | None, value: object, text: str | None, told: object) -> None:
+    """A thumb down is sent as one up, or a label as its number."""
+    score = parse_v2({**_made(1, 5), "dataType": kind, "value": value, "stringValue": text})
+    assert score.value == told
+    assert type(score.value) is type(told)
+    assert score.type == (kind or "NUMERIC")
+
+
+@pytest.mark.parametrize("lacking", [{"id": None}, {"id": ""}, {"id": 7}, {"timestamp": None}, {"timestamp": "soon"}])
+def test_a_score_without_id_or_time_is_counted_and_costs_no_other(lacking: dict[str, object]) -> None:
+    """One score that cannot be understood takes the page with it, or goes without a word."""
+    scores, unreadable = parse_scores([{**_made(1, 5), **lacking}, 5, _made(2, 6)], parse_v2)
+    assert ([score.id for score in scores], unreadable) == (["2"], 2)
+
+
+def test_categories_of_a_config() -> None:
+    """A category without a number, or a list that is none, costs the whole config."""
+    kept, *odd = [{"label": "good", "value": 1}, {"label": "bad"}, {"value": 3}, "none", {"label": "", "value": 2}]
+    config = parse_config({"minValue": 0, "maxValue": 1e301, "categories": [kept, *odd]})
+    assert (config.minimum, config.maximum, config.categories) == (0, None, (("good", 1),))
+    assert parse_config({"categories": {"label": "good"}}).categories == ()
+
+
+async def _ids(walk: AsyncGenerator[ScorePage, None]) -> list[str]:
+    return [score.id async for page in walk for score in page.scores]
+
+
+@pytest.mark.parametrize(("make", "name"), [(V3Scores, "id"), (V2Scores, "scoreIds")])
+async def test_scores_by_id_come_in_as_few_lists_as_an_address_bears(
+    make: Callable[[LangfuseClient], ScoreReader], name: str
+) -> None:
+    """A list too long for an address is refused, or the last ids of each list are never asked for."""
+    asked: list[list[str]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.params[name].split(","))
+        data = [_made(int(one), 5) for one in asked[-1]]
+        return httpx.Response(200, json={"data": data, "meta": {"totalItems": len(data)}})
+
+    wanted = [str(number) for number in range(1_000_000, 1_000_008)]  # each takes 7 bytes, and 3 between two
+    assert await _ids(make(_client(answer, filter_bytes=30)).by_id(wanted)) == wanted
+    assert asked == [wanted[:3], wanted[3:6], wanted[6:]]
+    asked.clear()
+    many = [str(number) for number in range(250)]
+    assert await _ids(make(_client(answer)).by_id(many)) == many
+    assert [len(one) for one in asked] == ([250] if make is V3Scores else [100, 100, 50])
+
+
+async def test_a_server_that_ignores_ids_is_asked_score_by_score() -> None:
+    """Scores that nobody asked for are taken for those that were, or one that is gone ends the look-up."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        last = request.url.path.rsplit("/", 1)[1]
+        if last == "scores":
+            return httpx.Response(200, json={"data": [_made(9, 5), _made(1, 5)], "meta": {"totalItems": 2}})
+        return httpx.Response(404) if last == "2" else httpx.Response(200, json=_made(int(last), 5))
+
+    assert await _ids(V2Scores(_client(answer)).by_id(["1", "2", "3"])) == ["1", "3"]
+
+
+@pytest.mark.parametrize(("ignores", "found"), [(False, ["1", "2"]), (True, [])])
+async def test_scores_of_a_trace(*, ignores: bool, found: list[str]) -> None:
+    """Scores of other traces are taken for those of this one where a server ignores the parameter."""
+    scores = [{**_made(number, 5), "traceId": trace} for number, trace in ((1, "a"), (2, "a"), (3, "b"))]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        data = [one for one in scores if ignores or one["traceId"] == request.url.params["traceId"]]
+        return httpx.Response(200, json={"data": data, "meta": {"totalItems": len(data)}})
+
+    assert await _ids(V2Scores(_client(answer)).of_trace("a")) == found
+    if not ignores:
+        assert await _ids(V3Scores(_client(answer)).of_trace("a")) == found
+
+
+@pytest.mark.parametrize(("api", "trace", "time"), [("v1", "id", "timestamp"), ("v2", "traceId", "startTime")])
+async def test_traces_of_a_session(api: Any, trace: str, time: str) -> None:
+    """Traces of other sessions are looked at, or one item that is none ends the look-up."""
+    asked: list[httpx.URL] = []
+
+    def item(session: str, trace_id: object, second: int) -> dict[str, object]:
+        return {"sessionId": session, trace: trace_id, time: f"1970-01-01T00:00:{second:02}Z"}
+
+    data = ["none", item("s", "a", 9), item("other", "b", 8), item("s", None, 7), item("s", "a", 6), item("s", "c", 5)]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url)
+        return httpx.Response(200, json={"data": [*data, {**item("s", "d", 4), time: None}], "meta": {}})
+
+    assert await traces_of_session(_client(answer), api, "s", 10_000) == [("a", 9000), ("c", 5000)]
+    (url,) = asked
+    assert url.params["sessionId"] == "s"
+    assert {value for key, value in url.params.items() if key.startswith("to")} == {"1970-01-01T00:00:10.000Z"}
+
+
+async def test_a_config_that_is_not_served_is_given_up_after_three_tries() -> None:
+    """One config holds back all scores for as long as Langfuse is given, or is given up at the first fault."""
+    answers = [500, 500, 200, 500, 500, 500, 400]
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(answers.pop(0), json={"minValue": 1})
+
+    client = _client(answer)
+    assert await fetch_config(client, "c") == ScoreConfig(1, None, ())
+    with pytest.raises(ConfigNotServed):
+        await fetch_config(client, "c")
+    assert await fetch_config(client, "c") is None
+    assert answers == []
