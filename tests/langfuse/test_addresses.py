@@ -93,6 +93,28 @@ async def test_it_connects_to_what_it_checked(monkeypatch: pytest.MonkeyPatch) -
     assert asked == [("8.8.4.4", "outside.test")]
 
 
+@pytest.mark.parametrize("connects", [1, 2, 3])
+async def test_a_second_address_is_tried_and_no_third(connects: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store with one address that is down has no text, or each of many addresses is waited for."""
+    _resolves(monkeypatch, langfuse="8.8.8.8", outside="8.8.4.4 2606:4700::1111 8.8.8.8")
+    asked: list[str] = []
+
+    async def get(client: Any, at: Any, url: Any, limit: int) -> bytes:
+        asked.append(at.host)
+        if len(asked) < connects:
+            raise httpx.ConnectError("no")
+        return b"text"
+
+    monkeypatch.setattr("sync_worker.langfuse.store._get", get)
+    read = Store("https://langfuse.test").read("https://outside.test/x", 100)
+    if connects > 2:
+        with pytest.raises(TransientError, match="cannot be reached"):
+            await read
+    else:
+        assert await read == "text"
+    assert asked == ["8.8.4.4", "2606:4700::1111"][:connects]
+
+
 @pytest.mark.parametrize(
     ("langfuse", "allowed", "url", "may"),
     [

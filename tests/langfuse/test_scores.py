@@ -17,7 +17,7 @@ from sync_worker.backoff import Backoff
 from sync_worker.errors import TransientError
 from sync_worker.intervals import Interval
 from sync_worker.langfuse.buckets import Buckets
-from sync_worker.langfuse.client import LangfuseClient
+from sync_worker.langfuse.client import LangfuseClient, PageTooHeavy
 from sync_worker.langfuse.rate_limiter import Quota
 from sync_worker.langfuse.score_records import parse_config, parse_scores, parse_v2, parse_v3
 from sync_worker.langfuse.scores import (
@@ -303,6 +303,25 @@ async def test_scores_of_a_trace(*, ignores: bool, found: list[str]) -> None:
     assert await _ids(V2Scores(_client(answer)).of_trace("a")) == found
     if not ignores:
         assert await _ids(V3Scores(_client(answer)).of_trace("a")) == found
+
+
+@pytest.mark.parametrize("bears", [100, 2, 1])
+async def test_scores_of_a_trace_come_in_pages_that_the_server_bears(bears: int) -> None:
+    """A server that cannot serve a page of a hundred would have no score of a trace, or be asked for ever."""
+    scores = [{**_made(number, 5), "traceId": "a"} for number in range(5)]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        limit, number = int(request.url.params["limit"]), int(request.url.params["page"])
+        if limit > bears:
+            return httpx.Response(422, json={"message": "Request timed out"})
+        data = scores[(number - 1) * limit : number * limit]
+        return httpx.Response(200, json={"data": data, "meta": {"totalItems": len(scores)}})
+
+    pages = [page async for page in V2Scores(_client(answer)).of_trace("a")]
+    assert [score.id for page in pages for score in page.scores] == ["0", "1", "2", "3", "4"]
+    assert [page.down_to_ms for page in pages] == [1] * (len(pages) - 1) + [0]
+    with pytest.raises(PageTooHeavy):
+        await _ids(V2Scores(_client(lambda _: httpx.Response(422))).of_trace("a"))
 
 
 @pytest.mark.parametrize(("api", "trace", "time"), [("v1", "id", "timestamp"), ("v2", "traceId", "startTime")])
