@@ -11,7 +11,7 @@ import pytest
 from sync_worker.errors import LeaseHeld
 from sync_worker.intervals import Interval
 from sync_worker.ledger import Ledger, open_ledger
-from sync_worker.ledger.claims import FOR_EVER, claim, claim_all, claimed_by_others
+from sync_worker.ledger.claims import FOR_EVER, claim, claim_all, claimed_by, claimed_by_others
 from sync_worker.ledger.lease import BACKFILL, LIVE, release, take
 
 WHOLE = Interval(100, FOR_EVER)
@@ -97,3 +97,12 @@ def test_demand_is_met_at_the_next_claim(live: Ledger, backfill: Ledger) -> None
     assert claimed_by_others(backfill, 1) == [WHOLE]
     assert claim(live, 1, [WHOLE]).own == [Interval(100, 200), Interval(300, FOR_EVER)]
     assert claimed_by_others(backfill, 1) == [Interval(100, 200), Interval(300, FOR_EVER)]
+
+
+def test_time_that_is_demanded_is_not_held_by_the_dead(live: Ledger, backfill: Ledger) -> None:
+    """A live sync that was killed, and slept only, would come back to its claims beside the run that took them."""
+    claim(live, 1, [WHOLE])
+    _die(live)
+    claim_all(backfill, 1, [Interval(200, 300)])
+    assert claimed_by(backfill, 1, LIVE) == []
+    assert set(backfill.leases()) == {BACKFILL}

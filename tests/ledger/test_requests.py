@@ -122,3 +122,31 @@ def test_file_left_by_a_kill_is_whole(ledger: Ledger, path: Path, clock: Virtual
     assert len(left.completed_observations(1, ["t"])) == 50
     assert len(left.requests(SCOPE).snapshot(0).sent) == 50
     left.close()
+
+
+def test_limits_of_an_organisation_by_bucket(ledger: Ledger) -> None:
+    """The page of a worker would show the limit of another organisation, or a wait as its beginning."""
+    for scope, limit in ((SCOPE, 30), (f"{ORGANIZATION} other", 40), (f"{ORGANIZATION}2 public-api", 50)):
+        requests = ledger.requests(scope)
+        with requests.transaction():
+            requests.store_limit(limit, 60, 5)
+    with ledger.requests(SCOPE).transaction():
+        ledger.requests(SCOPE).store_block(1_000, 9_000)
+    with ledger.requests(f"{ORGANIZATION} waits").transaction():
+        ledger.requests(f"{ORGANIZATION} waits").store_block(1, 2)
+    assert ledger.request_limits(ORGANIZATION) == {
+        "public-api": (30, 60, 9_000), "other": (40, 60, None), "waits": (None, 0, 2),
+    }  # fmt: skip
+
+
+def test_requests_since_a_time_are_counted(ledger: Ledger) -> None:
+    """`status` would tell another number of requests than were sent."""
+    requests = ledger.requests(SCOPE)
+    with requests.transaction():
+        assert requests.store_requests([]) == 0
+        requests.store_requests([10, 20, 30])
+    with ledger.requests("organization b").transaction():
+        ledger.requests("organization b").store_requests([30])
+    assert [ledger.count_requests(SCOPE, since) for since in (0, 10, 30)] == [3, 2, 0]
+    assert requests.snapshot(3).last == 3
+    assert requests.snapshot(0).last == 3
