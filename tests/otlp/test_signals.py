@@ -270,3 +270,46 @@ async def test_stop_is_heard_between_signals(kelet: OtlpReceiver, make: Make) ->
     with pytest.raises(Stopped):
         await made.send(1, 2)
     assert _posts(kelet) == 0
+
+
+async def test_as_many_failures_in_a_row_are_an_outage(kelet: OtlpReceiver, make: Make) -> None:
+    """In an outage signal after signal would be counted as failed, until each is a suspect."""
+    kelet.script = faults.always(faults.status(500))
+    made = make(patience=None)
+    with pytest.raises(TransientError):
+        await made.send(*range(20))
+    assert len(made.kept.runs) == 7
+    assert _posts(kelet) == 2 * 8
+
+
+async def test_a_wait_that_spans_were_asked_for_holds_for_signals(kelet: OtlpReceiver, make: Make) -> None:
+    """Kelet asks for a minute of peace, and the next signal goes out at once."""
+    made = make(patience=None)
+    made.delivery.backoff._not_before = made.clock.monotonic() + 60.0
+    await made.send(1)
+    assert sum(made.clock.waits) == pytest.approx(60.0)
+
+
+async def test_a_rejection_is_a_sign_of_life(kelet: OtlpReceiver, make: Make) -> None:
+    """Errors before a rejection and after it would add up to an outage that outlasts the patience."""
+    down, no = faults.status(503), faults.status(422)
+    kelet.script = faults.in_turn(down, no, down, faults.no_such_project(), down, None)
+    made = make(patience=None)
+    assert await made.send(1) == [True]
+    assert made.delivery.backoff.elapsed == 0.0
+    assert await made.send(2, project="other") == [False]
+    assert made.delivery.backoff.elapsed == 0.0
+    assert await made.send(3) == [True]
+    assert [wait for wait in made.clock.waits if wait > 0.3] == [0.5] * 3
+
+
+async def test_a_later_state_that_is_taken_ends_the_doubt_of_the_earlier(kelet: OtlpReceiver, make: Make) -> None:
+    """A score that was corrected and taken would leave a dead letter, or take those of others with it."""
+    kelet.script = faults.in_turn(faults.status(422), faults.status(422), None)
+    made = make()
+    earlier = EncodedSignal("s1", b"earlier", 1, "trace", PROJECT, _signal(1).body)
+    assert await made.delivery.send(earlier)
+    assert await made.delivery.send(_signal(2))
+    assert await made.delivery.send(_signal(1))
+    made.delivery.finish()
+    assert (made.kept.accepted, made.kept.rejected) == (["s1"], [("s2", 422)])

@@ -11,7 +11,9 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from sync_worker.demo.serving import Reply, json_reply
@@ -213,3 +215,89 @@ async def test_project_is_not_told_by_a_header() -> None:
         await sender.post([encoded(project="other")])
         await sender.close()
     assert "x-kelet-project" not in receiver.requests[0].headers
+
+
+JSON, PROTOBUF = {"Content-Type": "application/json"}, {"Content-Type": "application/x-protobuf"}
+SCORE = ExportLogsServiceRequest(
+    resource_logs=[ResourceLogs(scope_logs=[ScopeLogs(log_records=[LogRecord(event_name="score", time_unix_nano=7)])])]
+).SerializeToString()
+
+
+async def post_score(to: Target, compression: str = "none") -> None:
+    sender = client(to, compression)
+    try:
+        await sender.post_score(SCORE, "p")
+    finally:
+        await sender.close()
+
+
+@pytest.mark.parametrize("encoding", ["json", "protobuf"])
+async def test_scores_go_to_the_logs_endpoint(encoding: Encoding) -> None:
+    """A score would go to the traces endpoint, in another encoding than the spans, or compressed unasked."""
+    with AnyReceiver() as receiver:
+        receiver.logs_path = "/v1/logs"
+        await post_score(target(receiver.url, encoding=encoding), "auto")
+        (request,) = receiver.requests
+    assert request.path == "/v1/logs"
+    assert "content-encoding" not in request.headers
+    assert [(record.event_name, record.time_unix_nano) for record in receiver.records] == [("score", 7)]
+
+
+async def test_scores_are_compressed_on_demand() -> None:
+    """A body would go out plain although the operator forbade it, or compressed and not said to be."""
+    with AnyReceiver() as receiver:
+        with pytest.raises(SourcePaused):  # this receiver has no logs endpoint: what arrived counts
+            await post_score(target(receiver.url), "gzip")
+        (request,) = receiver.requests
+    assert request.headers["content-encoding"] == "gzip"
+    assert gzip.decompress(request.body) == SCORE
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        (Reply(200, JSON, b'{"partialSuccess":{"rejectedLogRecords":"1","errorMessage":"too old"}}'), "too old"),
+        (Reply(200, JSON, b'{"partialSuccess":{"rejectedLogRecords":1}}'), "no reason given"),
+        (Reply(200, PROTOBUF, b"\n\x06\x08\x01\x12\x02no"), "no"),
+        (Reply(200, PROTOBUF, b"\n\x02\x08\x01"), "no reason given"),
+        (Reply(200, JSON, b'{"partialSuccess":{"rejectedLogRecords":"0","errorMessage":"slow down"}}'), None),
+        (Reply(200, JSON, b'{"partialSuccess":{"errorMessage":"slow down"}}'), None),
+        (Reply(200, JSON, b'{"partialSuccess":"many"}'), None),
+        (Reply(200, JSON, b"[]"), None),
+        (Reply(200, JSON, b"{}"), None),
+        (Reply(200, PROTOBUF, b"\n\x04\x12\x02no"), None),
+        (Reply(200, PROTOBUF, b""), None),
+    ],
+)
+async def test_a_score_that_is_rejected_by_partial_success(reply: Reply, reason: str | None) -> None:
+    """A score that was taken would become a dead letter, or one that was not be lost."""
+    with AnyReceiver() as receiver:
+        receiver.logs_path = "/v1/logs"
+        receiver.script = faults.always(reply)
+        if reason is None:
+            await post_score(target(receiver.url))
+            return
+        with pytest.raises(Rejected, match=rf"rejected it \(partial success at http.*/v1/logs: {reason}\)"):
+            await post_score(target(receiver.url))
+
+
+@pytest.mark.parametrize(("size", "zipped"), [(1023, False), (1024, True)])
+async def test_small_bodies_are_not_compressed(size: int, zipped: bool) -> None:
+    """Time would go into what gains nothing, or large bodies out plain."""
+    with AnyReceiver() as receiver:
+        sender = client(target(receiver.url), "auto")
+        receiver.script = faults.always(Reply(200, PROTOBUF, b""))
+        await sender.post_body(b"\x00" * size, "p", 1)
+        await sender.close()
+    assert ("content-encoding" in receiver.requests[0].headers) is zipped
+
+
+@pytest.mark.parametrize("encoding", ["json", "protobuf"])
+async def test_the_other_encoding_is_advised(encoding: Encoding) -> None:
+    """An operator would be told to set what is set."""
+    with AnyReceiver() as receiver:
+        receiver.script = faults.always(faults.status(415))
+        with pytest.raises(SourcePaused) as caught:
+            await post(target(receiver.url, encoding=encoding))
+    other = "protobuf" if encoding == "json" else "json"
+    assert f"SYNC_TARGET_ENCODING={other}" in str(caught.value)
