@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sync_worker.ledger import Ledger, open_ledger
+from sync_worker.ledger.lease import LIVE, release, take
 from tests.support.clock import VirtualClock
 
 
@@ -29,3 +30,11 @@ def ledger(path: Path, clock: VirtualClock) -> Iterator[Ledger]:
     opened = open_ledger(path, clock)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def live(ledger: Ledger) -> Iterator[Ledger]:
+    """Return the state file under the lease of a live sync."""
+    lease = take(ledger, LIVE)
+    yield ledger
+    release(ledger, lease)

@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sync_worker.ledger import DeadLetter, Ledger, TraceNote
+from sync_worker.ledger import DeadLetter, Ledger, TraceNote, open_ledger
+from sync_worker.ledger.lease import release, take
 from sync_worker.spans.model import EncodedSpan, ObservationKey
 
 ROOT = Path(__file__).parents[2]
+
+
+@contextlib.contextmanager
+def beside(live: Ledger, path: Path, role: str) -> Iterator[Ledger]:
+    """Open a state file in another process, as it were, under the lease of a role."""
+    opened = open_ledger(path, live.clock)
+    take(opened, role)
+    yield opened
+    if opened.lease is not None:
+        release(opened, opened.lease)
+    opened.close()
+
+
+def die(ledger: Ledger) -> None:
+    """End as a kill does: the lock goes, what is noted stays."""
+    assert ledger.lease is not None
+    fcntl.flock(ledger.lease.lock, fcntl.LOCK_UN)
 
 
 def span(trace: str, row: str, start_ms: int = 0, fingerprint: bytes = b"state-01", project: str = "p") -> EncodedSpan:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,36 +9,19 @@ import pytest
 
 from sync_worker.errors import LeaseHeld
 from sync_worker.intervals import Interval
-from sync_worker.ledger import Ledger, open_ledger
+from sync_worker.ledger import Ledger
 from sync_worker.ledger.claims import FOR_EVER, claim, claim_all, claimed_by, claimed_by_others
 from sync_worker.ledger.lease import BACKFILL, LIVE, release, take
+from tests.ledger.made import beside, die
 
 WHOLE = Interval(100, FOR_EVER)
 
 
 @pytest.fixture
-def live(ledger: Ledger) -> Iterator[Ledger]:
-    """Return the state file under the lease of a live sync."""
-    lease = take(ledger, LIVE)
-    yield ledger
-    release(ledger, lease)
-
-
-@pytest.fixture
 def backfill(live: Ledger, path: Path) -> Iterator[Ledger]:
     """Return the state file, open in another process, under the lease of a backfill."""
-    opened = open_ledger(path, live.clock)
-    take(opened, BACKFILL)
-    yield opened
-    if opened.lease is not None:
-        release(opened, opened.lease)
-    opened.close()
-
-
-def _die(ledger: Ledger) -> None:
-    """End as a kill does: the lock goes, what is noted stays."""
-    assert ledger.lease is not None
-    fcntl.flock(ledger.lease.lock, fcntl.LOCK_UN)
+    with beside(live, path, BACKFILL) as opened:
+        yield opened
 
 
 def _begin_again(ledger: Ledger) -> None:
@@ -74,7 +56,7 @@ def test_what_is_done_is_free(live: Ledger, backfill: Ledger) -> None:
 def test_dead_run_claims_nothing_and_writes_nothing(live: Ledger, backfill: Ledger) -> None:
     """Time of a killed run is nobody's; or one that only slept goes on with time that is another's by now."""
     claim(backfill, 1, [Interval(0, 1000)])
-    _die(backfill)
+    die(backfill)
     assert claimed_by_others(live, 1) == []
     assert claim(live, 1, [WHOLE]).own == [WHOLE]
     with pytest.raises(LeaseHeld):
@@ -85,7 +67,7 @@ def test_dead_run_claims_nothing_and_writes_nothing(live: Ledger, backfill: Ledg
 def test_next_run_of_a_role_begins_with_nothing(live: Ledger, backfill: Ledger) -> None:
     """What a killed backfill had claimed counts for the next one, which works on something else."""
     claim(backfill, 1, [Interval(0, 1000)])
-    _die(backfill)
+    die(backfill)
     _begin_again(backfill)
     assert claimed_by_others(live, 1) == []
 
@@ -102,7 +84,7 @@ def test_demand_is_met_at_the_next_claim(live: Ledger, backfill: Ledger) -> None
 def test_time_that_is_demanded_is_not_held_by_the_dead(live: Ledger, backfill: Ledger) -> None:
     """A live sync that was killed, and slept only, would come back to its claims beside the run that took them."""
     claim(live, 1, [WHOLE])
-    _die(live)
+    die(live)
     claim_all(backfill, 1, [Interval(200, 300)])
     assert claimed_by(backfill, 1, LIVE) == []
     assert set(backfill.leases()) == {BACKFILL}

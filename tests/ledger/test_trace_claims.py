@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from sync_worker.intervals import Interval
-from sync_worker.ledger import Ledger, open_ledger
+from sync_worker.ledger import Ledger
 from sync_worker.ledger.claims import claim, claimed_by
 from sync_worker.ledger.daily_spans import (
     count_sending,
@@ -19,35 +18,17 @@ from sync_worker.ledger.daily_spans import (
     spans_of_others,
     today,
 )
-from sync_worker.ledger.lease import LIVE, SEND, pretend, release, take
+from sync_worker.ledger.lease import LIVE, SEND, pretend
 from sync_worker.ledger.trace_claims import release_job
-from tests.ledger.made import note
+from tests.ledger.made import beside, die, note
 from tests.support.clock import VirtualClock
-
-
-@pytest.fixture
-def live(ledger: Ledger) -> Iterator[Ledger]:
-    """Return the state file under the lease of a live sync."""
-    lease = take(ledger, LIVE)
-    yield ledger
-    release(ledger, lease)
 
 
 @pytest.fixture
 def send(live: Ledger, path: Path) -> Iterator[Ledger]:
     """Return the state file, open in another process, under the lease of `send`."""
-    opened = open_ledger(path, live.clock)
-    take(opened, SEND)
-    yield opened
-    if opened.lease is not None:
-        release(opened, opened.lease)
-    opened.close()
-
-
-def _die(ledger: Ledger) -> None:
-    """End as a kill does: the lock goes, what is noted stays."""
-    assert ledger.lease is not None
-    fcntl.flock(ledger.lease.lock, fcntl.LOCK_UN)
+    with beside(live, path, SEND) as opened:
+        yield opened
 
 
 def test_a_trace_is_sent_by_one_run_at_a_time(live: Ledger, send: Ledger) -> None:
@@ -64,7 +45,7 @@ def test_a_trace_is_sent_by_one_run_at_a_time(live: Ledger, send: Ledger) -> Non
 def test_what_a_dead_run_was_sending_is_free(live: Ledger, send: Ledger) -> None:
     """A trace that a killed run was sending would never be sent, and its claims stay in the file."""
     send.begin_sending(1, [note("t"), note("u")])
-    _die(send)
+    die(send)
     assert live.begin_sending(1, [note("t")]).others == set()
     assert live.query("SELECT DISTINCT role FROM trace_claims") == [(LIVE,)]
 
@@ -116,7 +97,7 @@ def test_spans_in_flight_are_counted_by_run(live: Ledger, send: Ledger) -> None:
     with send.transaction():
         pass
     assert spans_of_others(live, 1, live.leases()) == 30
-    _die(send)
+    die(send)
     assert spans_of_others(live, 1, live.leases()) == 0
 
 
