@@ -82,7 +82,7 @@ def freshness(rate: float, minutes: float, interval: float, folder: Path) -> Rep
         left = reasons(worker.state, flow, missing, stopped_ms)
         cycles = _cycles(worker.state)
         for reason in left:
-            _say(f"had not arrived: {reason.told(stopped_ms)}")
+            _say(f"had not arrived: {reason.describe(stopped_ms)}")
         if missing:
             _say(f"{len(_LATER)} cycles more, by a clock that is put forward, have to bring them")
             live(worker, _LATER)
@@ -115,7 +115,7 @@ def freshness(rate: float, minutes: float, interval: float, folder: Path) -> Rep
     }
     report.tables = [purposes(reported.langfuse, len(flow.all))]
     if left:
-        report.tables.append(Table(("had not arrived, and why",), [(reason.told(stopped_ms),) for reason in left]))
+        report.tables.append(Table(("had not arrived, and why",), [(reason.describe(stopped_ms),) for reason in left]))
     report.setting |= {"had not arrived": len(missing),
                        "CPU ms an observation": report.details["CPU ms an observation"],
                        "CPU s a cycle": used.cpu / len(cycles), "of a core": used.cpu / used.seconds,

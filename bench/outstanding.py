@@ -41,7 +41,7 @@ class Reason:
     count: int = 0
     due_ms: list[int] = field(default_factory=list)  # when it is looked at again, Unix ms
 
-    def told(self, now_ms: int) -> str:
+    def describe(self, now_ms: int) -> str:
         """Return it as a line."""
         seconds = sorted((moment - now_ms) / 1_000 for moment in self.due_ms)
         when = f", due in {seconds[0]:.0f} to {seconds[-1]:.0f} s" if seconds else ""

@@ -144,9 +144,9 @@ def usage_attributes(
         counts.attributes.update(_ints(_details(own, _kinds(own))))
     for key, others in _ALIASES:
         if key not in originals:
-            told = next((originals[other] for other in others if other in originals), None)
-            if isinstance(told, int):
-                counts.attributes[key] = told
+            reported = next((originals[other] for other in others if other in originals), None)
+            if isinstance(reported, int):
+                counts.attributes[key] = reported
     return counts
 
 
@@ -176,24 +176,24 @@ def count_tokens(usage: Mapping[str, Number]) -> TokenCounts:
 def _details(usage: Mapping[str, Number], kinds: Mapping[str, Kind]) -> dict[str, Number]:
     """Return the counts that say the same whether they are in a plain count or beside it.
 
-    One may be told under several names, some of them zero where their maker has none, and by its parts: what was read
-    by modalities, which count where nothing else does; what was written by how long it is kept.
+    One may be reported under several names, some of them zero where their maker has none, and by its parts: what was
+    read by modalities, which count where nothing else does; what was written by how long it is kept.
     """
-    told: dict[str, Number] = {}
+    reported: dict[str, Number] = {}
     parts: dict[str, dict[str, Number]] = {}
     for key, kind in kinds.items():
         if kind.role in _WHOLE:
-            told[kind.role] = max(usage[key], told.get(kind.role, 0))
+            reported[kind.role] = max(usage[key], reported.get(kind.role, 0))
         elif kind.role in _PARTS:
             same = parts.setdefault(kind.role, {})
             same[kind.detail] = max(usage[key], same.get(kind.detail, 0))
     if parts:
         if "read_part" in parts:
-            told.setdefault("read", sum(parts["read_part"].values()))
+            reported.setdefault("read", sum(parts["read_part"].values()))
         if "write_part" in parts:
-            known, written = told.get("write", 0), sum(parts["write_part"].values())
-            told["write"] = known if known >= written else known + written
-    return {key: told[role] for role, key in _DETAILS if role in told}
+            known, written = reported.get("write", 0), sum(parts["write_part"].values())
+            reported["write"] = known if known >= written else known + written
+    return {key: reported[role] for role, key in _DETAILS if role in reported}
 
 
 def _ints(counts: Mapping[str, Number | None]) -> dict[str, int]:
@@ -257,32 +257,32 @@ def _add_cache(
     bucket: _Bucket, usage: Mapping[str, Number], kinds: Mapping[str, Kind], read: Number | None, write: Number | None
 ) -> None:
     for count, role in ((read, "read"), (write, "write")):
-        told = [(key, kind) for key, kind in kinds.items() if kind.role.startswith(role) and usage[key]]
-        if count and told:
-            bucket.details.append(_Detail(count, *_cache_is_beside(bucket, told)))
+        reported = [(key, kind) for key, kind in kinds.items() if kind.role.startswith(role) and usage[key]]
+        if count and reported:
+            bucket.details.append(_Detail(count, *_cache_is_beside(bucket, reported)))
 
 
-def _cache_is_beside(bucket: _Bucket, told: Sequence[tuple[str, Kind]]) -> tuple[bool, bool]:
+def _cache_is_beside(bucket: _Bucket, reported: Sequence[tuple[str, Kind]]) -> tuple[bool, bool]:
     """Return whether cached tokens stand beside the plain count, and whether the names are sure of it."""
-    if "total" in bucket.plain_words or any(kind.is_nested or key.endswith(_OF_CONVENTIONS) for key, kind in told):
+    if "total" in bucket.plain_words or any(kind.is_nested or key.endswith(_OF_CONVENTIONS) for key, kind in reported):
         return False, True
     if bucket.plain_key in {"", "input"}:  # Langfuse's names, or none to be in
-        return True, bucket.plain_key == "" or any(key.startswith("input_") for key, _ in told)
+        return True, bucket.plain_key == "" or any(key.startswith("input_") for key, _ in reported)
     if "prompt" in bucket.plain_words:  # OpenAI, DeepSeek, Gemini, LiteLLM
         return False, True
     # Anthropic and Bedrock say of what: cache_read_input_tokens, cacheWriteInputTokens; OpenAI's agents and Vercel 5
     # say cached_input_tokens of tokens that are in the count, and Vercel's is not sure for Anthropic's models
-    says_input = any("input" in kind.words and "cached" not in kind.words for _, kind in told)
+    says_input = any("input" in kind.words and "cached" not in kind.words for _, kind in reported)
     return says_input, says_input
 
 
 def _add_reasoning(bucket: _Bucket, kinds: Mapping[str, Kind], reasoning: Number | None) -> None:
     if not reasoning:
         return
-    told = [(key, kind) for key, kind in kinds.items() if kind.role == "reasoning"]
-    is_nested = any(kind.is_nested for _, kind in told) or "total" in bucket.plain_words
-    is_split = bucket.plain_key in {"", "output"} and any(key.startswith("output_") for key, _ in told)
-    is_thought = any(not kind.words.isdisjoint({"thoughts", "thought"}) for _, kind in told)  # Gemini
+    reported = [(key, kind) for key, kind in kinds.items() if kind.role == "reasoning"]
+    is_nested = any(kind.is_nested for _, kind in reported) or "total" in bucket.plain_words
+    is_split = bucket.plain_key in {"", "output"} and any(key.startswith("output_") for key, _ in reported)
+    is_thought = any(not kind.words.isdisjoint({"thoughts", "thought"}) for _, kind in reported)  # Gemini
     is_beside = not is_nested and (is_split or is_thought)
     bucket.details.append(_Detail(reasoning, is_beside, is_sure=is_nested or is_beside))
 

@@ -1,4 +1,4 @@
-"""What of a flow has not arrived is told apart: what will come, and what is lost."""
+"""What of a flow has not arrived is kept apart: what will come, and what is lost."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def one(*, late: bool = False) -> Comes:
     return next(one for one in FLOW.all if one.is_late == late)
 
 
-def told(ledger: Ledger, *missing: Comes, now: int = NOW) -> list[Reason]:
+def reasons_of(ledger: Ledger, *missing: Comes, now: int = NOW) -> list[Reason]:
     return reasons(ledger.path, FLOW, missing, now)
 
 
 def test_what_nothing_waits_for_is_lost(ledger: Ledger) -> None:
     """The worst fault of all would pass as an observation that is a little late."""
-    (found,) = told(ledger, one(), one(late=True))
+    (found,) = reasons_of(ledger, one(), one(late=True))
     assert (found.count, found.is_loss) == (2, True)
 
 
@@ -56,7 +56,7 @@ def test_what_counts_as_sent_and_is_not_there_is_lost(ledger: Ledger) -> None:
     key = ObservationKey(one().trace_id, FLOW.id_of(one().number))
     ledger.leave_out(1, [(key, one().start_ms, one().written_ms, b"state-01")])
     assert progress(ledger.path, FLOW) == Progress(done=1, watermark_ms=END)
-    (found,) = told(ledger, one())
+    (found,) = reasons_of(ledger, one())
     assert found.is_loss
     assert "counts as sent" in found.text
 
@@ -64,9 +64,9 @@ def test_what_counts_as_sent_and_is_not_there_is_lost(ledger: Ledger) -> None:
 def test_a_pending_trace_is_no_loss(ledger: Ledger) -> None:
     """A run would fail over what is sent in the next cycle."""
     ledger.store_traces(1, [note(one().trace_id, pending=True, check_ms=NOW + 7_000)])
-    (found,) = told(ledger, one())
+    (found,) = reasons_of(ledger, one())
     assert not found.is_loss
-    assert found.told(NOW) == "1: its trace is pending, due in 7 to 7 s"
+    assert found.describe(NOW) == "1: its trace is pending, due in 7 to 7 s"
     assert progress(ledger.path, FLOW).pending == 1
 
 
@@ -75,21 +75,21 @@ def test_what_no_scan_has_listed_yet_is_no_loss(ledger: Ledger) -> None:
     state = ledger.state(source_scope(1))
     state.put(last_scan(1_200_000), one(late=True).written_ms - 1_000)
     state.save()
-    (found,) = told(ledger, one(late=True))
+    (found,) = reasons_of(ledger, one(late=True))
     assert not found.is_loss
     assert found.due_ms == [one(late=True).written_ms - 1_000 + 100_000]
-    (early,) = told(ledger, one(late=True), now=one(late=True).written_ms - 1)
+    (early,) = reasons_of(ledger, one(late=True), now=one(late=True).written_ms - 1)
     assert early.text == "it is not listed yet"
 
 
 def test_a_gap_and_a_dead_letter_are_no_loss(ledger: Ledger) -> None:
     """What is still to be read, or is kept with its reason, would count as lost."""
     ledger.reopen(1, LIVE, Interval(one().start_ms, one().start_ms + 1))
-    (found,) = told(ledger, one())
+    (found,) = reasons_of(ledger, one())
     assert (found.text, found.is_loss) == ("its interval is not completed", False)
     trace, row = one().trace_id, FLOW.id_of(one().number)
     ledger.commit_interval(1, LIVE, Interval(0, 0), [], [letter(trace, row, kind="unreadable")])
-    (found,) = told(ledger, one())
+    (found,) = reasons_of(ledger, one())
     assert (found.text, found.is_loss) == ("it is a dead letter", False)
 
 

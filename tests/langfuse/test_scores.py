@@ -222,7 +222,7 @@ def test_what_a_score_of_v3_is_about(subject: object, where: tuple[str | None, .
 
 
 @pytest.mark.parametrize(
-    ("kind", "value", "text", "told"),
+    ("kind", "value", "text", "read"),
     [
         ("BOOLEAN", 1, "True", True), ("BOOLEAN", 0, "True", False), ("BOOLEAN", None, "True", True),
         ("BOOLEAN", None, "False", False), ("CATEGORICAL", 2, "good", "good"), ("CATEGORICAL", 2, None, "2"),
@@ -231,11 +231,11 @@ def test_what_a_score_of_v3_is_about(subject: object, where: tuple[str | None, .
         ("NUMERIC", True, None, "true"), ("NUMERIC", "", None, None), ("CORRECTION", None, "", ""),
     ],
 )  # fmt: skip
-def test_values_of_v2(kind: str | None, value: object, text: str | None, told: object) -> None:
+def test_values_of_v2(kind: str | None, value: object, text: str | None, read: object) -> None:
     """A thumb down is sent as one up, or a label as its number."""
     score = parse_v2({**_made(1, 5), "dataType": kind, "value": value, "stringValue": text})
-    assert score.value == told
-    assert type(score.value) is type(told)
+    assert score.value == read
+    assert type(score.value) is type(read)
     assert score.type == (kind or "NUMERIC")
 
 

@@ -48,7 +48,7 @@ _LONGEST_CYCLE = 2 * HOUR
 Result = tuple[list[SourceReport], int]
 
 
-class _Told(Exception):
+class _Found(Exception):
     """What was waited for is found."""
 
 
@@ -115,7 +115,7 @@ class Simulation:
     """One seed, from the first cycle to the verdict. `checks.wrong` tells what went wrong."""
 
     def __init__(self, seed: int, folder: Path, worlds: frozenset[str] | None = None, until: str | None = None) -> None:
-        self._until_told = until
+        self._ends_at = until
         self.plan: Plan = draw(seed, worlds)
         self.moments = Moments(self.plan.begin)
         self.author = Author(self.plan)
@@ -163,7 +163,7 @@ class Simulation:
             self._all()
         except Stuck as stuck:
             self.checks.wrong.append(str(stuck))
-        except _Told:
+        except _Found:
             pass
         finally:
             self._shut(dead=self.weather.dead)
@@ -311,8 +311,8 @@ class Simulation:
                 self._dying = asyncio.Event()
                 self.lives += 1
             self.loop.run_until_complete(self._work(self.loop, role) if fill else self._open())
-        if self._until_told is not None and any(self._until_told in finding for finding in self.checks.wrong):
-            raise _Told
+        if self._ends_at is not None and any(self._ends_at in finding for finding in self.checks.wrong):
+            raise _Found
 
     async def _open(self) -> None:
         self._process(LIVE)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
+import re
+import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from sync_worker.demo.receiver import ReceivedSpan
+from sync_worker.errors import ExitCode
 from tests.support import faults
 from tests.support.programs import Program
 from tests.support.rows import Row
 from tests.sync.conftest import MakeWorld
-from tests.sync.world import World
+from tests.sync.world import World, identities
 
 #: Observations of an interval: about those of an hour.
 SMALL = 48
@@ -57,7 +62,7 @@ def until(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.02)
 
 
-def told(made: World) -> list[ReceivedSpan]:
+def arrived_spans(made: World) -> list[ReceivedSpan]:
     """Return the spans that arrived, in one order."""
     return sorted(made.kelet.spans, key=lambda span: (span.trace_id, span.span_id))
 
@@ -76,3 +81,19 @@ def hold(made: World, process: Program, after: int = SMALL) -> Iterator[threadin
 def waiting(made: World) -> int:
     """Return how many requests Kelet has not answered."""
     return sum(request.status is None for request in made.kelet.requests)
+
+
+def kill_a_job(made: World, command: Sequence[str], beside: Sequence[str]) -> None:
+    """Kill a job of a run while requests are in flight, and another run is refused; all arrives, little of it twice."""
+    rows = list(made.langfuse.rows)
+    with made.start(*command, "--json") as process, hold(made, process) as gate:
+        until(lambda: waiting(made) >= 2, "nothing is in flight")
+        assert made.program(*beside)[0] == ExitCode.LEASE
+        os.kill(jobs_of(process.pid)[0], signal.SIGKILL)
+        gate.set()
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert re.search(r"job \d was killed by signal 9", err)
+    assert json.loads(out)["sources"][0]["error"] is None
+    assert made.arrived().keys() == identities(rows).keys()
+    assert made.arrived().total() - len(rows) <= IN_FLIGHT * SPANS

@@ -26,7 +26,18 @@ from sync_worker.times import moment_ms
 from tests.support import faults
 from tests.support.rows import NOON, Row, trace
 from tests.sync.conftest import MakeWorld
-from tests.sync.processes import IN_FLIGHT, SMALL, SPANS, has_ended, hold, jobs_of, small, told, until, waiting
+from tests.sync.processes import (
+    SMALL,
+    SPANS,
+    arrived_spans,
+    has_ended,
+    hold,
+    jobs_of,
+    kill_a_job,
+    small,
+    until,
+    waiting,
+)
 from tests.sync.world import identities, identity
 
 HOURS = 8
@@ -64,7 +75,7 @@ def test_jobs_do_what_one_process_does(make_world: MakeWorld) -> None:
         assert (sums, "Traceback" in err) == ([len(rows) - 1, 1, 0, None], False)
         assert report["kelet_requests"] == len(made.kelet.requests) - before
         assert ("up to" in err) == (jobs > 1)
-        found[jobs] = told(made), made.program_json("status", "--state", words[-2])[1]["sources"][0]
+        found[jobs] = arrived_spans(made), made.program_json("status", "--state", words[-2])[1]["sources"][0]
     for jobs in (2, 4):
         assert found[jobs][0] == found[1][0]
         assert found[jobs][1]["backfilled"] == found[1][1]["backfilled"]
@@ -73,19 +84,8 @@ def test_jobs_do_what_one_process_does(make_world: MakeWorld) -> None:
 @pytest.mark.process
 def test_a_killed_job_is_replaced(make_world: MakeWorld) -> None:
     """Its interval is lost, the run hangs or ends; or a second run works beside it."""
-    rows = history()
-    made = small(make_world, rows)
-    with made.start("backfill", *RANGE, "--jobs", "2", "--json") as process, hold(made, process) as gate:
-        until(lambda: waiting(made) >= 2, "nothing is in flight")
-        assert made.program("backfill", *RANGE)[0] == ExitCode.LEASE
-        os.kill(jobs_of(process.pid)[0], signal.SIGKILL)
-        gate.set()
-        out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
-    assert re.search(r"job \d was killed by signal 9", err)
-    assert json.loads(out)["sources"][0]["error"] is None
-    assert made.arrived().keys() == identities(rows).keys()
-    assert made.arrived().total() - len(rows) <= IN_FLIGHT * SPANS
+    made = small(make_world, history())
+    kill_a_job(made, ["backfill", *RANGE, "--jobs", "2"], ["backfill", *RANGE])
 
 
 @pytest.mark.process

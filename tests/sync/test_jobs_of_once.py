@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import sqlite3
 import sys
@@ -27,7 +26,19 @@ from sync_worker.times import moment_ms
 from tests.support import faults
 from tests.support.rows import NOON, Row, iso, row, trace
 from tests.sync.conftest import MakeWorld
-from tests.sync.processes import IN_FLIGHT, SMALL, SPANS, has_ended, hold, jobs_of, small, told, until, waiting
+from tests.sync.processes import (
+    IN_FLIGHT,
+    SMALL,
+    SPANS,
+    arrived_spans,
+    has_ended,
+    hold,
+    jobs_of,
+    kill_a_job,
+    small,
+    until,
+    waiting,
+)
 from tests.sync.world import World, identities, identity
 
 HOURS = 8
@@ -95,7 +106,7 @@ def test_jobs_do_what_one_process_does(make_world: MakeWorld) -> None:
         metrics = (made.folder / "m").read_text()
         assert f"{len(rows) - 1}.0" in metrics
         ((role, start, end),) = completed(made, state)  # all of it, without a gap
-        found[jobs] = told(made), role, start
+        found[jobs] = arrived_spans(made), role, start
         assert made.program("verify", "--state", state)[0] == 0
         assert end / 1000 > datetime.now(UTC).timestamp() - 10 * MINUTE
         made.kelet.spans.clear()
@@ -143,18 +154,7 @@ def test_an_outage_after_a_first_run(make_world: MakeWorld) -> None:
 def test_a_killed_job_is_replaced(make_world: MakeWorld) -> None:
     """Its interval is lost, the run hangs or ends; or a second run works beside it."""
     made = after_an_outage(make_world)
-    rows = rows_of(made)
-    with made.start("once", "--jobs", "2", "--json") as process, hold(made, process) as gate:
-        until(lambda: waiting(made) >= 2, "nothing is in flight")
-        assert made.program("once")[0] == ExitCode.LEASE
-        os.kill(jobs_of(process.pid)[0], signal.SIGKILL)
-        gate.set()
-        out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
-    assert re.search(r"job \d was killed by signal 9", err)
-    assert json.loads(out)["sources"][0]["error"] is None
-    assert made.arrived().keys() == identities(rows).keys()
-    assert made.arrived().total() - len(rows) <= IN_FLIGHT * SPANS
+    kill_a_job(made, ["once", "--jobs", "2"], ["once"])
     assert len(completed(made, "state.db")) == 1
 
 
