@@ -92,9 +92,9 @@ def _read(ledger: Ledger, source_id: int, leases: Leases) -> Claims:
     """Return claims and completed intervals as of one moment: what one run completes, it no longer claims."""
     claimed, completed = dict[str, list[Interval]](), dict[str, list[Interval]]()
     for is_claim, role, start, end in ledger.query(
-        "SELECT 1, role, from_ms, to_ms FROM claims WHERE source_id = ?1 "
-        "UNION ALL SELECT 0, role, from_ms, to_ms FROM coverage WHERE source_id = ?1",
-        [source_id],
+        "SELECT 1, role, from_ms, to_ms FROM claims WHERE source_id = :source "
+        "UNION ALL SELECT 0, role, from_ms, to_ms FROM coverage WHERE source_id = :source",
+        {"source": source_id},
     ):
         (claimed if is_claim else completed).setdefault(role, []).append(Interval(start, end))
     own = claimed.pop("" if ledger.lease is None else ledger.lease.role, [])

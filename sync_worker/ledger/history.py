@@ -18,8 +18,8 @@ SLOTS = 288
 
 #: Also deletes slots of the future: a clock was wrong.
 _DELETE_OLD = (
-    "DELETE FROM history WHERE source_id = ?1 AND (slot > ?2 OR (slot <= ?2 - ?3 AND slot IS NOT (SELECT max(slot) "
-    "FROM history WHERE source_id = ?1 AND slot <= ?2 - ?3 AND watermark_ms IS NOT NULL)))"
+    "DELETE FROM history WHERE source_id = :source AND (slot > :now OR (slot <= :now - :kept AND slot IS NOT "
+    "(SELECT max(slot) FROM history WHERE source_id = :source AND slot <= :now - :kept AND watermark_ms IS NOT NULL)))"
 )
 _ADD = (
     "INSERT INTO history (source_id, slot, watermark_ms, spans, signals, dead_letters) VALUES (?, ?, ?, ?, ?, ?) "
@@ -46,14 +46,18 @@ def add_to_history(
     """Add to the slot of now within the current transaction."""
     slot = now_ms // SLOT_MS
     store.execute(_ADD, [source_id, slot, None, spans, signals, dead_letters])
-    store.execute(_DELETE_OLD, [source_id, slot, SLOTS])
+    store.execute(_DELETE_OLD, _old(source_id, slot))
 
 
 def note_watermark(store: Store, source_id: int, now_ms: int, watermark_ms: int) -> None:
     """Note where the watermark is now, with the next transaction."""
     slot = now_ms // SLOT_MS
     store.execute_later(_ADD, [source_id, slot, watermark_ms, 0, 0, 0])
-    store.execute_later(_DELETE_OLD, [source_id, slot, SLOTS])
+    store.execute_later(_DELETE_OLD, _old(source_id, slot))
+
+
+def _old(source_id: int, slot: int) -> dict[str, int]:
+    return {"source": source_id, "now": slot, "kept": SLOTS}
 
 
 def history(store: Store, source_id: int) -> list[Slot]:

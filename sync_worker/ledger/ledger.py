@@ -72,11 +72,11 @@ class Ledger(Sources, CompletedIntervals, Scores, Selected, SecondReads):
     def waiting(self, source_id: int) -> Waiting:
         """Return what of a source waits for its time, in one query."""
         rows = self.query(
-            "SELECT (SELECT min(due_ms) FROM second_reads WHERE source_id = ?1), "
-            "(SELECT min(next_try_ms) FROM dead_letters WHERE source_id = ?1), count(*), min(open_ms), min(check_ms), "
-            "(SELECT min(check_ms) FROM traces WHERE source_id = ?1 AND pending = 1) "
-            "FROM traces WHERE source_id = ?1 AND open_ms IS NOT NULL AND pending = 0",
-            [source_id],
+            "SELECT (SELECT min(due_ms) FROM second_reads WHERE source_id = :source), "
+            "(SELECT min(next_try_ms) FROM dead_letters WHERE source_id = :source), count(*), min(open_ms), "
+            "min(check_ms), (SELECT min(check_ms) FROM traces WHERE source_id = :source AND pending = 1) "
+            "FROM traces WHERE source_id = :source AND open_ms IS NOT NULL AND pending = 0",
+            {"source": source_id},
         )
         return Waiting(*rows[0])
 

@@ -43,7 +43,9 @@ class Store:
         self._place = None if self.in_memory else Place(path)
         self._unflushed: sqlite3.Connection | None = None
         self._states: dict[str, State] = {}
-        self._later: list[tuple[str, Sequence[Any]]] = []  # statements that the next transaction runs too
+        self._later: list[
+            tuple[str, Sequence[Any] | Mapping[str, Any]]
+        ] = []  # statements that the next transaction runs too
         self._stored_rules: set[str] = set()  # digests whose text is known to be in the file
 
     def close(self) -> None:
@@ -73,7 +75,7 @@ class Store:
             self._unflushed = connection
         return self._unflushed
 
-    def query(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+    def query(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[Any]:
         """Return all rows of a SELECT. Raises StateError."""
         try:
             return self.connection.execute(sql, values).fetchall()
@@ -97,7 +99,7 @@ class Store:
         """Run a statement of a transaction with each of these values."""
         self.connection.executemany(sql, values)
 
-    def execute_later(self, sql: str, values: Sequence[Any]) -> None:
+    def execute_later(self, sql: str, values: Sequence[Any] | Mapping[str, Any]) -> None:
         """Run a statement with the next transaction: what is worth no transaction of its own, and may be lost."""
         self._later.append((sql, values))
 

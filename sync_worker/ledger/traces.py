@@ -119,13 +119,13 @@ class Traces(Store):
 
         Those that are open longest go first. Returns how many were given up.
         """
-        open_ones = "FROM traces WHERE source_id = ?1 AND open_ms IS NOT NULL AND pending = 0"
+        open_ones = "FROM traces WHERE source_id = :source AND open_ms IS NOT NULL AND pending = 0"
         with self.transaction():
             return self.execute(
-                "UPDATE traces SET open_ms = NULL WHERE source_id = ?1 AND trace_id IN ("
-                f"SELECT trace_id {open_ones} AND open_ms < ?2 UNION SELECT * FROM (SELECT trace_id {open_ones} "
-                f"ORDER BY open_ms LIMIT max(0, (SELECT count(*) {open_ones}) - ?3)))",
-                [source_id, before_ms, most],
+                "UPDATE traces SET open_ms = NULL WHERE source_id = :source AND trace_id IN ("
+                f"SELECT trace_id {open_ones} AND open_ms < :before UNION SELECT * FROM (SELECT trace_id "
+                f"{open_ones} ORDER BY open_ms LIMIT max(0, (SELECT count(*) {open_ones}) - :most)))",
+                {"source": source_id, "before": before_ms, "most": most},
             ).rowcount
 
     def store_traces(self, source_id: int, notes: Iterable[TraceNote]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import sqlite3
 from pathlib import Path
@@ -48,7 +49,9 @@ def test_value_that_is_told_at_opening(path: Path, clock: VirtualClock, statemen
     """Each command ends with another "unexpected" error and 1, and a supervisor starts it again for ever."""
     _filled(path, clock)
     another_program(path, "PRAGMA ignore_check_constraints = 1", statement)
-    if "NULL" in statement and sqlite3.connect(path).execute("SELECT hash FROM keys").fetchone()[0] is not None:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        (known,) = connection.execute("SELECT hash FROM keys").fetchone()
+    if "NULL" in statement and known is not None:
         pytest.skip("SQLite does not let this happen")
     with pytest.raises(StateError, match=r"is damaged \(.*\)\. Nothing was changed\. Try: restore") as caught:
         open_ledger(path, clock)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,10 @@ FIRST = 1_000_000  # a slot
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return open_ledger(tmp_path / "state.db", VirtualClock(FIRST * SLOT_MS))
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    opened = open_ledger(tmp_path / "state.db", VirtualClock(FIRST * SLOT_MS))
+    yield opened
+    opened.close()
 
 
 def note(ledger: Ledger, slot: int, watermark_ms: int) -> None:

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -31,14 +32,16 @@ def _watches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def elsewhere(ledger: Ledger, path: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:
-    """Return the same state file as a machine sees it that shares no locks with this one."""
+def elsewhere(ledger: Ledger, path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
+    """Yield the same state file as a machine sees it that shares no locks with this one."""
     held = take(ledger, LIVE)
     held.lock.close()
     held.locked = False
     monkeypatch.setattr(lease, "_boot_id", lambda: "another boot")
     monkeypatch.setattr(socket, "gethostname", lambda: "another-host")
-    return open_ledger(path, ledger.clock)
+    opened = open_ledger(path, ledger.clock)
+    yield opened
+    opened.close()
 
 
 @pytest.mark.process

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sqlite3
 import time
@@ -155,7 +156,7 @@ def test_a_busy_state_file_is_not_waited_for(tmp_path: Path) -> None:
     """A scrape would hang as long as another program has the file, or longer than Prometheus waits."""
     path = tmp_path / "state.db"
     open_ledger(path, SystemClock()).close()
-    with sqlite3.connect(path, isolation_level=None) as other:
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("PRAGMA journal_mode = delete")
         other.execute("BEGIN EXCLUSIVE")
         began = time.monotonic()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
 import sqlite3
 import threading
 import time
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
@@ -226,7 +226,7 @@ def test_a_state_file_that_is_damaged(make_world: MakeWorld) -> None:
     made = make_world(rows(1))
     with running(made, SYNC_INTERVAL="1h") as port:
         port.until(lambda now: total(now, "cycles_total") >= 1)
-        with sqlite3.connect(made.state) as connection:
+        with contextlib.closing(sqlite3.connect(made.state)) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         size = made.state.stat().st_size
         with made.state.open("r+b") as file:
@@ -279,9 +279,9 @@ def test_clients_that_never_finish(monkeypatch: pytest.MonkeyPatch) -> None:
         while not answer:
             assert time.monotonic() < deadline, "the probe gets no answer"
             for one in slow:
-                with suppress(OSError):  # it was broken off
+                with contextlib.suppress(OSError):  # it was broken off
                     one.sendall(b"X: y\r\n")
-            with suppress(OSError), socket.create_connection(address) as probe:
+            with contextlib.suppress(OSError), socket.create_connection(address) as probe:
                 probe.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
                 answer = probe.recv(1000)
             time.sleep(0.05)
