@@ -70,11 +70,10 @@ class AttributeWriter:
 
 def head_of(span: Span, name: bytes) -> bytes:
     """Return the fields before a span's attributes; `name` is the span's as UTF-8."""
-    trace_id, span_id, parent_id = map(bytes.fromhex, (span.trace_id, span.span_id, span.parent_id))
     return b"".join((
-        _TRACE_ID + varint(len(trace_id)) + trace_id if trace_id else b"",
-        _SPAN_ID + varint(len(span_id)) + span_id if span_id else b"",
-        _PARENT_ID + varint(len(parent_id)) + parent_id if parent_id else b"",
+        _id(_TRACE_ID, span.trace_id),
+        _id(_SPAN_ID, span.span_id),
+        _id(_PARENT_ID, span.parent_id),
         _NAME + varint(len(name)) + name if name else b"",
         _KIND + varint(span.kind) if span.kind else b"",
         _START + span.start_ns.to_bytes(8, "little") if span.start_ns else b"",
@@ -82,12 +81,20 @@ def head_of(span: Span, name: bytes) -> bytes:
     ))  # fmt: skip
 
 
+def _id(tag: bytes, digits: str) -> bytes:
+    """Return a field with an id of hexadecimal digits; nothing where there is none."""
+    if not digits:
+        return b""
+    number = bytes.fromhex(digits)
+    return tag + varint(len(number)) + number
+
+
 def varint(number: int) -> bytes:
     """Return a number from 0 to 2**64 - 1 as protobuf writes it: seven bits a byte, the lowest first."""
     if number < 0x80:
         return _ONE_BYTE[number]
     if number < 0x4000:
-        return bytes((number & 0x7F | 0x80, number >> 7))
+        return _MORE_FOLLOWS[number & 0x7F] + _ONE_BYTE[number >> 7]
     written = bytearray()
     while number > 0x7F:
         written.append(number & 0x7F | 0x80)
@@ -97,6 +104,7 @@ def varint(number: int) -> bytes:
 
 
 _ONE_BYTE = [bytes([number]) for number in range(0x80)]
+_MORE_FOLLOWS = [bytes([number | 0x80]) for number in range(0x80)]
 
 
 def _name(key: str) -> bytes:
