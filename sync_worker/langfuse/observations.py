@@ -27,6 +27,10 @@ _MAX_TIME = 2**63 // 1_000_000
 _SHOWN = 100  # characters of a value shown in a reason
 _PRICES = (("input", "inputPrice"), ("output", "outputPrice"), ("total", "totalPrice"))
 
+#: Fields that are texts: those that each listing has, and those of an observation's content.
+_LISTED_TEXTS = ("type", "name", "level", "statusMessage", "version", "environment", "userId", "sessionId")
+_CONTENT_TEXTS = ("model", "providedModelName", "promptName", "release", "traceName")
+
 
 def parse_v2_observation(item: Any) -> Observation:
     """Return an item of a list as an observation. Raises RecordRejected with the reason when it has no id or start."""
@@ -34,20 +38,18 @@ def parse_v2_observation(item: Any) -> Observation:
     metadata = item.get("metadata")
     observation.input = _payload(item.get("input"))
     observation.output = _payload(item.get("output"))
-    if isinstance(metadata, Mapping):
+    if isinstance(metadata, dict):
         observation.metadata = _tidy_object(metadata)
     elif metadata not in (None, ""):
         observation.metadata = _tidy_object({"metadata": metadata})
-    observation.model = _text(item.get("model")) or _text(item.get("providedModelName"))
+    model, provided, observation.prompt_name, observation.release, observation.trace_name = _texts(item, _CONTENT_TEXTS)
+    observation.model = model or provided
     observation.model_parameters = _tidy_object(item.get("modelParameters"))
     observation.usage = _numbers(item.get("usageDetails"))
     observation.cost = _numbers(item.get("costDetails"))
     observation.prices = _prices(item)
-    observation.prompt_name = _text(item.get("promptName"))
     observation.prompt_version = _integer(item.get("promptVersion"))
     observation.tags = _tags(item.get("tags"))
-    observation.release = _text(item.get("release"))
-    observation.trace_name = _text(item.get("traceName"))
     return observation
 
 
@@ -56,7 +58,7 @@ def parse_v2_metadata(item: Any) -> Observation:
 
     Raises as `parse_v2_observation`. Lookback scans list an observation dozens of times, so it costs no more than that.
     """
-    if not isinstance(item, Mapping):
+    if not isinstance(item, dict):
         raise RecordRejected(f"an observation is {type(item).__name__}, not an object")
     get = item.get
     observation_id = _id(get("id"), "an id")
@@ -66,21 +68,22 @@ def parse_v2_metadata(item: Any) -> Observation:
     if start is None:
         shown = dump(get("startTime"))[:_SHOWN]
         raise RecordRejected(f"observation {observation_id[:_SHOWN]!r} has no start time that can be read ({shown})")
+    kind, name, level, status_message, version, environment, user_id, session_id = _texts(item, _LISTED_TEXTS)
     return Observation(
         id=observation_id,
         trace_id=_id(get("traceId"), "a trace id"),
-        project_id=storable_id(_raw(get("projectId")) or ""),
-        type=(_text(get("type")) or "SPAN").upper(),
+        project_id=_stored(get("projectId")),
+        type=(kind or "SPAN").upper(),
         start_ms=start,
         end_ms=_moment(get("endTime")),
-        parent_id=storable_id(_raw(get("parentObservationId")) or "") or None,
-        name=_text(get("name")),
-        level=_text(get("level")) or "DEFAULT",
-        status_message=_text(get("statusMessage")),
-        version=_text(get("version")),
-        environment=_text(get("environment")),
-        user_id=_text(get("userId")),
-        session_id=_text(get("sessionId")),
+        parent_id=_stored(get("parentObservationId")) or None,
+        name=name,
+        level=level or "DEFAULT",
+        status_message=status_message,
+        version=version,
+        environment=environment,
+        user_id=user_id,
+        session_id=session_id,
         is_root=get("isRootObservation") is True,
         public=get("public") is True,
         completion_start_ms=_moment(get("completionStartTime")),
@@ -114,14 +117,27 @@ def _raw(value: Any) -> str | None:
     return None if value is None or isinstance(value, list | dict) else dump(value)
 
 
+def _texts(item: Mapping[str, Any], keys: tuple[str, ...]) -> list[str | None]:
+    """Return the texts of these fields that UTF-8 can hold; nearly all are None or ASCII, which is seen at once."""
+    return [
+        value if value is None or (type(value) is str and value and value.isascii()) else _text(value)
+        for value in map(item.get, keys)
+    ]
+
+
 def _text(value: Any) -> str | None:
-    if value is None or (type(value) is str and value.isascii()):
-        return value or None
     text = _raw(value)
     return None if text is None else utf8(text)
 
 
+def _stored(value: Any) -> str:
+    """Return an id as it can be stored; an empty text where there is none."""
+    return value if type(value) is str and value.isascii() else storable_id(_raw(value) or "")
+
+
 def _id(value: Any, what: str) -> str | None:
+    if type(value) is str and value.isascii() and len(value) <= _MAX_ID:
+        return value or None
     text = _raw(value)
     if text is not None and len(text) > _MAX_ID:
         raise RecordRejected(f"an observation has {what} of {len(text)} characters, and Langfuse takes 800")
@@ -142,7 +158,7 @@ def _payload(value: Any) -> str | None:
 
 def _tidy_object(value: Any) -> dict[str, Any]:
     """Return an object's entries with texts that UTF-8 can hold and no depth that a step-by-step walk cannot bear."""
-    if not value or not isinstance(value, Mapping):
+    if not value or not isinstance(value, dict):
         return {}
     return {
         key if key.isascii() else utf8(key): item if type(item) is str and item.isascii() else _tidy(item)
@@ -179,7 +195,7 @@ def _integer(value: Any) -> int | None:
 
 
 def _numbers(value: Any) -> dict[str, Number]:
-    if not value or not isinstance(value, Mapping):
+    if not value or not isinstance(value, dict):
         return {}
     return {utf8(key): item for key, item in value.items() if isinstance(item, int | float) and _is_number(item)}
 
@@ -210,7 +226,7 @@ def _tags(value: Any) -> tuple[str, ...]:
 
 def as_unreadable(item: Any, reason: str) -> Unreadable:
     """Return what there is of an observation that cannot be understood."""
-    observation = item if isinstance(item, Mapping) else {}
+    observation = item if isinstance(item, dict) else {}
     observation_id, trace_id = observation.get("id"), observation.get("traceId")
     return Unreadable(
         reason,

@@ -11,12 +11,12 @@ from sync_worker.spans.model import Scope
 Version: TypeAlias = tuple[int, ...]
 
 _NUMBER = re.compile(r"(?<![0-9])[0-9]{1,9}(?![0-9])")
-_MAX_CHARS = 100
+MAX_CHARS = 100  # of a version that are looked at, and remembered
 
 
 def numbers_of(text: str) -> Version:
     """Return a version's numbers, the main one first; none where it tells none."""
-    return _numbers_of(text[:_MAX_CHARS])
+    return _numbers_of(text[:MAX_CHARS])
 
 
 @lru_cache(maxsize=1024)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from sync_worker.json_text import dump
 from sync_worker.spans.model import AttributeValue
 from sync_worker.spans.restore import Originals
-from sync_worker.spans.versions import Version, version_of
+from sync_worker.spans.versions import MAX_CHARS, Version, numbers_of
 
 _SCOPE = "langfuse-sdk"
 _JAVASCRIPT = frozenset({"nodejs", "webjs"})
@@ -69,7 +69,7 @@ LEGACY = Sdk("python", (4, 18), is_legacy=True)
 def names_sdk(metadata: Mapping[str, Any]) -> bool:
     """Whether metadata tells the scope of one of these SDKs, flat or nested: a look before it is taken apart."""
     nested = metadata.get("scope")
-    name = metadata.get("scope.name", nested.get("name") if isinstance(nested, Mapping) else None)
+    name = metadata.get("scope.name", nested.get("name") if isinstance(nested, dict) else None)
     return isinstance(name, str) and name.startswith(_SCOPE)
 
 
@@ -85,9 +85,9 @@ def sdk_of(originals: Originals) -> Sdk | None:
         is_js = "public_key" not in scope.attributes and bool(scope.version)
     else:
         is_js = language in _JAVASCRIPT
-    return _sdk("js" if is_js else "python", version_of(scope)[:2] or LEGACY.version)
+    return _sdk("js" if is_js else "python", scope.version[:MAX_CHARS])
 
 
 @lru_cache(maxsize=256)
-def _sdk(language: Literal["python", "js"], version: Version) -> Sdk:
-    return Sdk(language, version)
+def _sdk(language: Literal["python", "js"], version: str) -> Sdk:
+    return Sdk(language, numbers_of(version)[:2] or LEGACY.version)
