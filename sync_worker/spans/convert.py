@@ -175,7 +175,8 @@ def _attributes(
     context, options = trace.context, trace.options
     back: Rebuilt | None = None
     own: Attributes = {}
-    if sdk_of(originals) is None:  # Langfuse's own SDKs write no attributes of others, which could be given back
+    sdk = sdk_of(originals)
+    if sdk is None:  # Langfuse's own SDKs write no attributes of others, which could be given back
         back = rebuilt(observation, originals, context)
         own = _allowed(originals.attributes | _beside(originals.attributes, back))
         if _OF_KELET in "\0".join(own):
@@ -186,7 +187,7 @@ def _attributes(
         derived = {key: value for key, value in derived.items() if key not in back.lost}
     if options.attributes == "langfuse":
         derived = {key: value for key, value in derived.items() if key in _ALWAYS_DERIVED}
-    langfuse = langfuse_fields(observation, originals, context, () if back is None else back.claimed)
+    langfuse = langfuse_fields(observation, originals, context, sdk, () if back is None else back.claimed)
     fields, trace_fields = langfuse.observation, langfuse.trace
     if options.attributes == "genai":
         fields, trace_fields = _without_home(fields, own | derived), {}
@@ -214,7 +215,9 @@ def _attributes(
         own,  # what was rebuilt can be hundreds of keys, which are in the observation's input and output as well
     )
     for layer in layers:
-        if not layer or first.keys().isdisjoint(layer):
+        if not layer:
+            continue
+        if first.keys().isdisjoint(layer):
             first.update(layer)
         else:
             first.update([(key, value) for key, value in layer.items() if key not in first])

@@ -104,11 +104,14 @@ def genai_attributes(
                 derived[DEFINITIONS] = tools
     elif observation.type == "RETRIEVER":
         derived.update(retrieval_attributes(observation, originals))
-    missing = {key: value for key, value in derived.items() if key not in originals}
-    guessed = [key for key in guessed if key in missing]
-    if guessed:
-        missing[GUESSED] = guessed
-    return missing
+    missing = {key: value for key, value in derived.items() if key not in originals} if originals else derived
+    return _marked(missing, guessed) if guessed else missing
+
+
+def _marked(missing: Attributes, guessed: list[str]) -> Attributes:
+    """Return attributes with the names of those that were guessed, where some are left of them."""
+    left = [key for key in guessed if key in missing]
+    return missing | {GUESSED: left} if left else missing
 
 
 def _provider(

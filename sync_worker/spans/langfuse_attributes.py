@@ -9,8 +9,16 @@ from sync_worker.json_text import dump, utf8
 from sync_worker.records import Number, Observation
 from sync_worker.spans.context import RESERVED_KEY, TraceContext, session_of, user_of
 from sync_worker.spans.langfuse_sdk import names
-from sync_worker.spans.langfuse_sdk.attributes import Written, common, of_any_observation, present, trace_io, written
-from sync_worker.spans.langfuse_sdk.sdks import LEGACY, sdk_of
+from sync_worker.spans.langfuse_sdk.attributes import (
+    Written,
+    common,
+    of_any_observation,
+    present,
+    trace_io,
+    typed,
+    written,
+)
+from sync_worker.spans.langfuse_sdk.sdks import LEGACY, Sdk
 from sync_worker.spans.model import Attributes
 from sync_worker.spans.overrides import NO_OVERRIDES, Overrides
 from sync_worker.spans.restore import Originals
@@ -20,22 +28,27 @@ METADATA_BUDGET_BYTES = 16 * 1024
 
 
 def langfuse_fields(
-    observation: Observation, originals: Originals, context: TraceContext, claimed: Container[str] = ()
+    observation: Observation,
+    originals: Originals,
+    context: TraceContext,
+    sdk: Sdk | None,
+    claimed: Container[str] = (),
 ) -> Written:
     """Return Langfuse's fields: what its SDK wrote, or for another instrumentation's span all that the observation has.
 
-    `claimed` holds the keys of its metadata that go out under another name.
+    `sdk` is the one that wrote the span; None for another instrumentation. `claimed` holds the keys of its metadata
+    that go out under another name.
     """
-    sdk = sdk_of(originals)
     if sdk is not None:
         return written(observation, originals, context, sdk, claimed)
+    parameters = dump(typed(observation.model_parameters)) if observation.model_parameters else None
     own = {
         f"{names.OBSERVATION_METADATA}.{key}": LEGACY.metadata(value)
         for key, value in originals.user.items()
         if key not in claimed and not key.startswith(RESERVED_KEY)
     }
     return Written(
-        observation=present(common(observation) | trace_io(observation)) | own,
+        observation=common(observation, parameters, observation.usage, observation.cost) | trace_io(observation) | own,
         trace=present(of_any_observation(observation, context)),
     )
 

@@ -40,17 +40,13 @@ def written(
     """Return what the SDK wrote; `claimed` holds the keys of metadata that go out under another name."""
     usage, is_guess = usage_as_given(observation, sdk)
     given_cost = observation.cost and (sdk.is_legacy or not is_cost_computed(observation))
+    own = common(observation, _parameters(observation, originals), usage, observation.cost if given_cost else {})
+    if observation.is_root and sdk.marks_roots:
+        own[names.IS_APP_ROOT] = True
+    if sdk.has_trace_io:
+        own |= trace_io(observation)
     found = Written(
-        observation=present(
-            common(observation)
-            | {
-                names.OBSERVATION_MODEL_PARAMETERS: _parameters(observation, originals),
-                names.OBSERVATION_USAGE_DETAILS: dump(usage) if usage else None,
-                names.OBSERVATION_COST_DETAILS: dump(observation.cost) if given_cost else None,
-                names.IS_APP_ROOT: True if observation.is_root and sdk.marks_roots else None,
-            }
-            | (trace_io(observation) if sdk.has_trace_io else {})
-        ),
+        observation=own,
         trace=present(
             of_any_observation(observation, context)
             if sdk.is_legacy
@@ -70,34 +66,36 @@ def written(
     return found
 
 
-def common(observation: Observation) -> dict[str, AttributeValue | None]:
-    """Return the fields that all SDKs write alike."""
-    return {
+def common(
+    observation: Observation, parameters: str | None, usage: Mapping[str, Any], cost: Mapping[str, Any]
+) -> Attributes:
+    """Return the fields that all SDKs write alike, with model parameters, usage and cost as this one writes them."""
+    return present({
         names.OBSERVATION_TYPE: observation.type.lower(),
         names.OBSERVATION_LEVEL: None if observation.level == "DEFAULT" else observation.level,
         names.OBSERVATION_STATUS_MESSAGE: observation.status_message,
         names.OBSERVATION_INPUT: observation.input,
         names.OBSERVATION_OUTPUT: observation.output,
         names.OBSERVATION_MODEL: observation.model,
-        names.OBSERVATION_MODEL_PARAMETERS: dump(typed(observation.model_parameters))
-        if observation.model_parameters
-        else None,
-        names.OBSERVATION_USAGE_DETAILS: dump(observation.usage) if observation.usage else None,
-        names.OBSERVATION_COST_DETAILS: dump(observation.cost) if observation.cost else None,
+        names.OBSERVATION_MODEL_PARAMETERS: parameters,
+        names.OBSERVATION_USAGE_DETAILS: dump(usage) if usage else None,
+        names.OBSERVATION_COST_DETAILS: dump(cost) if cost else None,
         names.OBSERVATION_COMPLETION_START_TIME: (
             None if observation.completion_start_ms is None else f'"{iso_time(observation.completion_start_ms)}"'
         ),
         names.OBSERVATION_PROMPT_NAME: observation.prompt_name,
         names.OBSERVATION_PROMPT_VERSION: observation.prompt_version,
-    }
+    })  # fmt: skip
 
 
-def trace_io(observation: Observation) -> dict[str, AttributeValue | None]:
+def trace_io(observation: Observation) -> Attributes:
     """Return the trace's own input and output, where they differ: Langfuse shows a root's as its trace's."""
-    return {
-        TRACE_INPUT: observation.trace_input if observation.trace_input != observation.input else None,
-        TRACE_OUTPUT: observation.trace_output if observation.trace_output != observation.output else None,
-    }
+    found: Attributes = {}
+    if observation.trace_input is not None and observation.trace_input != observation.input:
+        found[TRACE_INPUT] = observation.trace_input
+    if observation.trace_output is not None and observation.trace_output != observation.output:
+        found[TRACE_OUTPUT] = observation.trace_output
+    return found
 
 
 def typed(parameters: Mapping[str, Any]) -> dict[str, Any]:
