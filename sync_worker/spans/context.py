@@ -145,7 +145,7 @@ def gather(
 
 def is_hidden(observation: Observation, context: TraceContext) -> bool:
     """Whether it is the synthetic root of a trace that OpenTelemetry wrote: a direct export had no such span."""
-    return observation.is_synthetic_root and context.id_kind == "otel"
+    return context.id_kind == "otel" and observation.is_synthetic_root
 
 
 def filled(context: TraceContext, known: TraceContext) -> TraceContext:

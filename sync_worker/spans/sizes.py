@@ -55,22 +55,20 @@ def within(attributes: Attributes, *, max_value_bytes: int, max_attributes: int)
     long = [
         key
         for key, value in kept.items()
-        if len(key) > short_key or (len(value) > short if isinstance(value, str) else _is_long(value, short))
+        if (len(value) > short if isinstance(value, str) else isinstance(value, list) and _is_long(value, short))
     ]
     if long:
         kept = dict(kept)
     for key in long:
         kept[key] = cut_value(key, kept[key], max_value_bytes)
-    if any(len(key) > short_key for key in long):
+    if max(map(len, kept), default=0) > short_key:
         kept = {cut_text(key, MAX_KEY_BYTES): value for key, value in kept.items()}
     return kept, len(attributes) - len(kept)
 
 
-def _is_long(value: AttributeValue, short: int) -> bool:
-    """Whether a value is a list of texts that have more than so many characters."""
-    if not isinstance(value, list) or not value or not isinstance(value[0], str):
-        return False
-    return sum([len(str(item)) for item in value]) > short
+def _is_long(values: list[str] | list[bool] | list[int] | list[float], short: int) -> bool:
+    """Whether a list is one of texts that have more than so many characters."""
+    return bool(values) and isinstance(values[0], str) and sum([len(str(item)) for item in values]) > short
 
 
 def _head(text: str, encoded: bytes, limit: int, ending: str) -> str:

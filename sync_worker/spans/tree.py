@@ -20,7 +20,9 @@ def parents_of(trace_id: str, observations: Mapping[str, Observation], notes: Co
     notes.update(
         "parent cut"
         for observation in observations.values()
-        if observation.parent_id and is_same_span(observation.id, observation.parent_id)
+        if observation.parent_id
+        and parents[observation.id] is None
+        and is_same_span(observation.id, observation.parent_id)
     )
     safe: set[str] = set()
     for start in sorted(parents):
@@ -119,6 +121,6 @@ def ends_of(
         if parent is not None:
             below[parent] = max(below.get(parent, end), end, observation.start_ms)
     for observation in observations.values():
-        if observation.is_synthetic_root and observation.end_ms is None:
+        if observation.end_ms is None and observation.is_synthetic_root:
             ends[observation.id] = max(max(end, observations[other].start_ms) for other, end in ends.items())
     return ends

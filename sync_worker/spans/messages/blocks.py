@@ -15,6 +15,7 @@ from sync_worker.spans.messages.parts import (
     first_string,
     is_reading,
     plain_text,
+    text_part,
     tool_call,
     tool_response,
     value_part,
@@ -30,6 +31,8 @@ _TYPE_KEYS = ("block_type", "content_type", "part_kind", "kind", "$type")
 
 def to_parts(content: object) -> list[Part]:
     """Return the parts of a content: a string, a block or a list of both. Empty content has none."""
+    if isinstance(content, str):
+        return [text_part(content)] if content else []
     if not carries(content):
         return []
     if isinstance(content, list):

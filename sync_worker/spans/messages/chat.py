@@ -90,11 +90,10 @@ def chat_message(value: dict[str, Any], default_role: str) -> Message | None:
 
 def _has_substance(value: dict[str, Any], role: str) -> bool:
     """Whether there is what a message says; with a role that no framework has, it has to say something."""
-    known = role in ROLES or role.lower() in ROLES
+    if role in ROLES or role.lower() in ROLES:
+        return not value.keys().isdisjoint(_SUBSTANCE) or value.keys() <= {"role", "name", "id"}
     found = value.keys() & _SUBSTANCE
-    if not known:
-        return bool(found & _ALWAYS) or any(carries(value[key]) and not isinstance(value[key], bool) for key in found)
-    return bool(found) or value.keys() <= {"role", "name", "id"}
+    return bool(found & _ALWAYS) or any(carries(value[key]) and not isinstance(value[key], bool) for key in found)
 
 
 def odd_message(value: dict[str, Any], default_role: str) -> Message:
@@ -180,8 +179,9 @@ def _take_reasoning(fields: dict[str, Any], parts: list[Part]) -> None:
 
 def _take_content(fields: dict[str, Any]) -> list[Part]:
     """Take `parts` and `content`; Vercel's UI messages say the same in both."""
-    raw_parts = fields.pop("parts") if isinstance(fields.get("parts"), list) else []
-    parts = [part for block in raw_parts for part in block_parts(block)]
+    if not isinstance(fields.get("parts"), list):
+        return to_parts(fields.pop("content", None))
+    parts = [part for block in fields.pop("parts") for part in block_parts(block)]
     content = fields.get("content")
     said = "".join(part["content"] for part in parts if part["type"] == "text" and isinstance(part.get("content"), str))
     if parts and isinstance(content, str) and content == said:
