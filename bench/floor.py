@@ -15,11 +15,11 @@ from collections.abc import Iterable, Iterator
 from http.client import HTTPConnection
 from urllib.parse import urlencode, urlsplit
 
+from sync_worker.compression import compress, unpacker
 from sync_worker.json_text import parse_answer
 from sync_worker.langfuse.observations import parse_v2_observation
 from sync_worker.langfuse.v2 import FULL
 from sync_worker.otlp.batches import Batcher, body
-from sync_worker.otlp.compression import compress
 from sync_worker.pipeline.assemble import Assembly
 from sync_worker.records import Observation
 from sync_worker.spans.context import gather
@@ -62,7 +62,7 @@ def requests(pages: Iterable[bytes], options: Conversion) -> Iterator[bytes]:
 def _traces(pages: Iterable[bytes], options: Conversion) -> Iterator[list[EncodedSpan]]:
     assembly = Assembly()
     for page in pages:
-        _, content = parse_answer(gzip.decompress(page))
+        _, content = parse_answer(unpacker().decompress(page))
         assembly.add([parse_v2_observation(row) for row in content["data"]], len(page))
         for trace_id, rows in assembly.take_complete().items():
             yield _spans(trace_id, rows, options)

@@ -12,7 +12,7 @@ from bench.flow import Comes, Flow
 from bench.shape import HOUR_MS, iso
 from bench.store import fields_of
 from bench.template import Row, offset_ms
-from sync_worker.otlp.compression import compress
+from sync_worker.compression import compress
 
 _FILLED = ("id", "traceId", "parentObservationId")
 _MOMENTS = ("startTime", "endTime", "completionStartTime", "createdAt", "updatedAt")

@@ -11,8 +11,8 @@ from itertools import accumulate
 
 from bench.shape import MARKER, MOMENT, Shape, block_of, marker_of
 from bench.template import Row, block_rows, offset_ms
+from sync_worker.compression import compress
 from sync_worker.langfuse.v2 import FULL
-from sync_worker.otlp.compression import compress
 
 #: Which keys of a row a group of fields brings, but for those of `core`, which is always there.
 _GROUPS = {

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import io
-import zlib
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeVar, cast
 
 import httpx
 
 from sync_worker.clock import Clock, Stopped
+from sync_worker.compression import NotGzip, unpacker
 from sync_worker.wording import counted
 
 CONNECT_TIMEOUT = 10.0  # seconds
@@ -159,7 +159,7 @@ class _Body:
         self._response = response
         self._stream = cast("httpx.AsyncByteStream", response.stream)  # as on the wire, still compressed
         self._most = most
-        self._unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16) if packings else None
+        self._unpacker = unpacker() if packings else None
         self._kept = io.BytesIO()
 
     @property
@@ -208,7 +208,7 @@ class _Body:
         while not self._unpacker.eof:
             try:
                 piece = self._unpacker.decompress(chunk, _PIECE)
-            except zlib.error:
+            except NotGzip:
                 raise NotUnpacked("the response is not the gzip that it claims to be") from None
             yield piece
             chunk = self._unpacker.unconsumed_tail
