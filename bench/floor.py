@@ -16,6 +16,7 @@ from http.client import HTTPConnection
 from urllib.parse import urlencode, urlsplit
 
 from sync_worker.compression import compress, unpacker
+from sync_worker.garbage import collect_seldom
 from sync_worker.json_text import parse_answer
 from sync_worker.langfuse.observations import parse_v2_observation
 from sync_worker.langfuse.v2 import FULL
@@ -80,6 +81,7 @@ def main(url: str, interval: str) -> None:
     pages = list(fetch(url, interval))
     options = Conversion(langfuse_url=url)
     spans = sum(len(json.loads(gzip.decompress(page))["data"]) for page in pages)
+    collect_seldom()  # as the worker does
     started, cpu = time.perf_counter(), time.process_time()
     sent = [len(request) for request in requests(pages, options)]
     took, cpu_took = time.perf_counter() - started, time.process_time() - cpu

@@ -24,11 +24,11 @@ def main() -> int:
     # Importing the libraries takes most of the start time, so signals are handled before.
     from sync_worker.cli import load  # noqa: PLC0415
     from sync_worker.cli.signals import handle_signals  # noqa: PLC0415
+    from sync_worker.garbage import collect_seldom  # noqa: PLC0415
 
     gc.disable()  # what imports make stays, so there is nothing to find: a tenth of the start
     run = load()
-    gc.freeze()  # and nothing to look through again later
-    gc.enable()
+    collect_seldom()
     with handle_signals():
         code = run()
     # Python restores the default handlers at exit: a signal received then would replace the exit code.

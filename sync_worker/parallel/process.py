@@ -31,9 +31,9 @@ signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
 import gc, json
 sys.path[:] = json.loads(sys.argv[1])
 gc.disable()
+from sync_worker.garbage import collect_seldom
 from sync_worker.parallel.job import main
-gc.freeze()
-gc.enable()
+collect_seldom()
 main()
 """
 
