@@ -32,6 +32,8 @@ _LEAST_RATE = 16 * 1024
 _ERROR_BYTES, _ERROR_SECONDS = 64 * 1024, 5.0
 _PIECE = 256 * 1024  # bytes decompressed at once
 
+_NO_STREAM = httpx.ByteStream(b"")
+
 _Result = TypeVar("_Result")
 
 
@@ -101,6 +103,7 @@ class BoundedClient(httpx.AsyncClient):
             content = await (self._body(response) if response.is_success else self._beginning(response))
         finally:
             await response.aclose()
+            response.stream = _NO_STREAM  # which holds the response, and with it what was sent
         as_it_came = {b"content-encoding", b"content-length", b"transfer-encoding"}
         headers = [(name, value) for name, value in response.headers.raw if name.lower() not in as_it_came]
         return httpx.Response(response.status_code, headers=headers, content=content, request=request)

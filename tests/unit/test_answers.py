@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import gzip
 import time
+import weakref
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -287,3 +289,16 @@ async def _soon(result: str) -> str:
 async def _fails() -> None:
     await asyncio.sleep(0)
     raise httpx.ReadError("broken off")
+
+
+async def test_answer_leaves_nothing_behind() -> None:
+    """What was sent would stay in memory until Python looks for garbage, which it seldom does."""
+    async with _served(_sends(_sized(b"{}"))) as (client, url):
+        gc.disable()
+        try:
+            answer = await client.post(url, content=b"x" * MEBIBYTE)
+            sent = weakref.ref(answer.request)
+            del answer
+            assert sent() is None
+        finally:
+            gc.enable()
