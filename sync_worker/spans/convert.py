@@ -49,6 +49,9 @@ _ALWAYS_DERIVED = frozenset({"gen_ai.agent.name"})
 
 _NS_PER_MS = 1_000_000
 
+_HELD = 16  # resources and scopes that are held for the traces that follow
+_SMALL = 16_384  # characters of those that are: memory must not depend on what strangers write
+
 #: What `metadata.<key>` of an observation follows from, beside its trace.
 _Stamp = tuple[str | None, str | None, str | None, tuple[str, ...], str]
 
@@ -70,8 +73,7 @@ class _Trace:
         key = (id(originals.resource), id(originals.scope))
         found = self.origins.get(key)
         if found is None:  # with what it was made of, which must live as long as its identity is the key
-            resource = _cut(_resource(originals, self.project, self.context, self.options), self.options)
-            found = self.origins[key] = (originals, shared(resource), _scope(originals.scope, self.options))
+            found = self.origins[key] = (originals, *_ORIGINS.of(originals, self))
         return found[1:]
 
     def metadata(self, observation: Observation) -> Attributes:
@@ -88,6 +90,37 @@ class _Trace:
             url = _trace_url(observation, self.shown_id, self.options)
             found = self.stamps[key] = metadata_attributes(observation, self.context, self.shown_id, url)
         return found
+
+
+class _Origins:
+    """Resources and scopes as they go out, by the identity of what they are made of; those of the last few origins.
+
+    Traces by the thousand come from the same process, so that theirs are made, and serialised, once.
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[tuple[int, int, int, str], tuple[Originals, Conversion, SharedAttributes, Scope]] = {}
+
+    def of(self, originals: Originals, trace: _Trace) -> tuple[SharedAttributes, Scope]:
+        """Return the resource and scope of spans of a trace."""
+        key = (id(originals.resource), id(originals.scope), id(trace.options), trace.project)
+        found = self._last.get(key)
+        if found is not None:
+            return found[2:]
+        resource = shared(_cut(_resource(originals, trace.project, trace.context, trace.options), trace.options))
+        scope = _scope(originals.scope, trace.options)
+        if originals.resource and _size(resource) + _size(scope.attributes) <= _SMALL:  # else it is the trace's own
+            if len(self._last) >= _HELD:
+                self._last.clear()
+            self._last[key] = originals, trace.options, resource, scope
+        return resource, scope
+
+
+_ORIGINS = _Origins()
+
+
+def _size(attributes: SharedAttributes) -> int:
+    return sum(len(key) + len(str(value)) for key, value in attributes.items())
 
 
 @dataclass(slots=True)

@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
-from sync_worker.spans.model import Attributes, Event
-from tests.spans.made import CHILD, OTLP, ROOT, T0, generation, held, otlp, row, span, spans
+from sync_worker.spans.context import gather
+from sync_worker.spans.convert import _HELD, _ORIGINS, _SMALL, convert
+from sync_worker.spans.model import Attributes, Conversion, Event, SharedAttributes
+from tests.spans.made import CHILD, OTLP, ROOT, T0, TRACE, generation, held, otlp, row, span, spans
 
 INTERNAL, CLIENT = 1, 3
 UNSET, OK, ERROR = 0, 1, 2
@@ -207,6 +209,35 @@ def test_long_resource_and_scope_values() -> None:
     found = span(row(metadata=metadata), max_value_bytes=300)
     assert len(str(found.resource["note"])) <= 300
     assert len(str(found.scope.attributes["note"])) <= 300
+
+
+def test_origin_is_shared_by_traces_alone() -> None:
+    """A span would go out with the project of another trace, or each trace's resource would be made anew."""
+    options, others = Conversion(), Conversion(project_attribute="team")
+    found: list[SharedAttributes] = []
+    for trace_id, project, chosen in (
+        (TRACE, "one", options),
+        (TRACE[::-1], "one", options),
+        (TRACE, "two", options),
+        (TRACE, "one", others),
+    ):
+        only = row(trace_id=trace_id, metadata=OTLP)
+        [(_, made)] = convert([only], gather(trace_id, [only]), project, chosen).spans
+        found.append(made.resource)
+    assert found[0] is found[1]
+    assert found[2] == {"service.name": "shop", "kelet.project": "two"}
+    assert found[3] == {"service.name": "shop", "kelet.project": "one", "team": "one"}
+
+
+def test_shared_origins_are_few_and_small() -> None:
+    """What strangers write would fill the memory."""
+    for number in range(100):
+        assert span(row(metadata=OTLP | {"resourceAttributes.note": f"{number}"})).resource["note"] == str(number)
+        long = f"{number}" * 20_000
+        assert span(row(metadata=OTLP | {"resourceAttributes.note": long})).resource["note"] == long
+    kept = _ORIGINS._last.values()
+    assert len(kept) <= _HELD
+    assert all(len(str(resource)) < 2 * _SMALL for _, _, resource, _ in kept)
 
 
 def test_project_on_every_span() -> None:
