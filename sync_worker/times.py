@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_PLAIN_EPOCH = _EPOCH.replace(tzinfo=None)  # with which moments are written without an offset
 _MILLISECOND = timedelta(milliseconds=1)
 #: The first and the last millisecond of the calendar, counted from 1970.
 _FIRST_MS = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
@@ -14,8 +15,8 @@ _LAST_MS = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
 
 def iso_time(unix_ms: int) -> str:
     """Return Unix milliseconds as ISO 8601, UTC, with three decimals and a Z; what no calendar has, as its end."""
-    moment = _EPOCH + timedelta(milliseconds=min(max(unix_ms, _FIRST_MS), _LAST_MS))
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    moment = _PLAIN_EPOCH + timedelta(milliseconds=min(max(unix_ms, _FIRST_MS), _LAST_MS))
+    return moment.isoformat(timespec="milliseconds") + "Z"
 
 
 def unix_ms(value: Any) -> int | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
+from operator import attrgetter
 
 from sync_worker.spans.model import EncodedSpan
 
@@ -16,6 +17,8 @@ from sync_worker.spans.model import EncodedSpan
 _RESOURCE_SPANS = 1
 _RESOURCE, _SCOPE_SPANS = 1, 2
 _SCOPE, _SPANS = 1, 2
+
+_PROJECT = attrgetter("project")
 
 #: The most bytes that tag and length of one field take.
 _HEADER = 6
@@ -34,7 +37,7 @@ class Batcher:
 
     def add(self, trace: Sequence[EncodedSpan]) -> Iterator[list[EncodedSpan]]:
         """Take in the spans of a trace; yield batches that are full."""
-        for project, members in groupby(trace, key=lambda span: span.project):
+        for project, members in groupby(trace, key=_PROJECT):
             spans = list(members)
             batch = self._open.get(project) or self._begin(project)
             if batch.take(spans):
@@ -102,19 +105,16 @@ def request_of(serialized: Iterable[tuple[bytes, bytes, bytes]]) -> bytes:
     resources: dict[bytes, dict[bytes, list[bytes]]] = {}
     for resource, scope, span_bytes in serialized:
         resources.setdefault(resource, {}).setdefault(scope, []).append(span_bytes)
-    request = bytearray()
+    request: list[bytes] = []
     for resource, scopes in resources.items():
-        inner = bytearray(_header(_RESOURCE, len(resource)) + resource)
+        inner = [_header(_RESOURCE, len(resource)), resource]
         for scope, spans in scopes.items():
-            scope_spans = bytearray(_header(_SCOPE, len(scope)) + scope)
+            of_scope = [_header(_SCOPE, len(scope)), scope]
             for span_bytes in spans:
-                scope_spans += _header(_SPANS, len(span_bytes))
-                scope_spans += span_bytes
-            inner += _header(_SCOPE_SPANS, len(scope_spans))
-            inner += scope_spans
-        request += _header(_RESOURCE_SPANS, len(inner))
-        request += inner
-    return bytes(request)
+                of_scope += _header(_SPANS, len(span_bytes)), span_bytes
+            inner += _header(_SCOPE_SPANS, sum(map(len, of_scope))), *of_scope
+        request += _header(_RESOURCE_SPANS, sum(map(len, inner))), *inner
+    return b"".join(request)
 
 
 def _header(number: int, length: int) -> bytes:

@@ -83,6 +83,8 @@ def _json(own: list[Any]) -> bytes:
 
 def _in_order(told: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return entries as keys and JSON text, in the order of the keys."""
+    if not told:
+        return []
     texts = _TEXTS
     return sorted(
         [

@@ -18,6 +18,7 @@ from sync_worker.spans.model import Attributes, Scope, SharedAttributes, shared
 #: What keys of metadata begin with that were attributes of the span, its resource and its scope.
 ATTRIBUTES, _RESOURCE, _SCOPE_ATTRIBUTES = "attributes.", "resourceAttributes.", "scope.attributes."
 _SCOPE_NAME, _SCOPE_VERSION = "scope.name", "scope.version"
+_SERVICE_VERSION = _RESOURCE + "service.version"
 _GROUPS = frozenset(
     {"scope", "resourceAttributes", "attributes"}
 )  # objects that hold the same, in other APIs' metadata
@@ -89,7 +90,7 @@ _Told = tuple[tuple[str, ...], tuple[Any, ...], str | None]
 
 def origin_of(keys: tuple[str, ...], values: Sequence[Any], version: str | None) -> Origin:
     """Return the origin that metadata tells under these keys; `version` gives `service.version` its text back."""
-    version = version if _RESOURCE + "service.version" in keys else None
+    version = version if version is not None and _SERVICE_VERSION in keys else None
     told = _hashable(values)
     return _read_origin(keys, values, version) if told is None else _ORIGINS[keys, told, version]
 

@@ -62,8 +62,9 @@ def _parted(metadata: Mapping[str, Any], version: str | None) -> tuple[Origin, d
     layout = LAYOUTS[tuple(metadata)]
     if layout is None:
         return _parted_by_groups(metadata, version)
-    origin = origin_of(layout.origin, [metadata[key] for key in layout.origin], version)
-    user = {key: metadata[key] for key in layout.user}
+    said = metadata.__getitem__
+    origin = origin_of(layout.origin, tuple(map(said, layout.origin)), version)
+    user = dict(zip(layout.user, map(said, layout.user), strict=True))
     if not layout.attributes:
         return origin, {}, user
     attributes = {name: metadata[key] for name, key in layout.attributes}
