@@ -12,7 +12,7 @@ from sqlite_utils.migrations import Migrations
 
 from sync_worker.errors import StateError
 from sync_worker.intervals import Interval
-from sync_worker.ledger import Ledger, open_ledger
+from sync_worker.ledger import Ledger, ScoreNote, open_ledger
 from sync_worker.ledger.lease import BACKFILL, LIVE
 from sync_worker.ledger.merging import merge
 from sync_worker.ledger.steps import step_1, steps
@@ -213,6 +213,33 @@ def test_what_was_set_aside_and_accepted_is_settled(make: Make, clock: VirtualCl
     assert found.dead_letters == 6
     merge(own, other)
     assert len(own.dead_letters()) == 4
+
+
+def _refuse(ledger: Ledger, score_id: str, made_ms: int) -> None:
+    """Note that Kelet refused a score."""
+    ledger.store_scores(1, [ScoreNote(score_id, b"v1", 0, "t", None, "waiting", 0)])
+    ledger.reject_scores(
+        1, [(b"v1", letter("t", None, kind="score", score_id=score_id, made_ms=made_ms, start_ms=None))]
+    )
+
+
+def test_scores_that_were_set_aside_are_told_apart(make: Make, clock: VirtualClock) -> None:
+    """A score's dead letter would be left out for another's of the same moment, stand twice, or stand though sent."""
+    own, other = make("own", "a"), make("other", "a")
+    _refuse(own, "of this moment here", 5)
+    _refuse(other, "of this moment there", 5)
+    _refuse(own, "refused by both", 3)
+    _refuse(other, "refused by both", 4)
+    _refuse(own, "accepted there", 5)
+    other.store_scores(1, [ScoreNote("accepted there", b"v1", 0, "t", None, "waiting", 0)])
+    other.commit_score(1, "accepted there", b"v1", "p", [])
+    for _ in range(2):
+        merge(own, other)
+        assert sorted((one.score_id, one.made_ms) for one in own.dead_letters()) == [
+            ("of this moment here", 5),
+            ("of this moment there", 5),
+            ("refused by both", 4),
+        ]
 
 
 def _forget_all(ledger: Ledger) -> None:

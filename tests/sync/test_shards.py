@@ -6,6 +6,7 @@ import dataclasses
 import json
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,6 +24,7 @@ from tests.support import faults
 from tests.support.rows import NOON, Row, row, trace
 from tests.support.state import put
 from tests.sync.conftest import MakeWorld
+from tests.sync.scored import score_on
 from tests.sync.world import World, identities, world
 
 START = moment_ms(NOON)
@@ -402,3 +404,27 @@ def test_spans_are_compared_whole() -> None:
     """The comparison above would pass over attributes."""
     compared = {field.name for field in dataclasses.fields(ReceivedSpan) if field.compare}
     assert {"attributes", "resource", "parent_id", "project"} <= compared
+
+
+@pytest.mark.parametrize("after", [HOURS * 3600.0 + 60, LONG_AFTER])
+@pytest.mark.parametrize("live_first", [False, True])
+def test_a_score_of_one_shard_finds_its_trace_in_another(make_world: MakeWorld, after: float, live_first: bool) -> None:
+    """A score that is dated in the part of one shard, on a trace of another, is sent by no run after the merge."""
+    rows = history()
+    roots = [one for one in rows if one["parentObservationId"] is None]
+    made = make_world(rows, after_noon=after, SYNC_SCORES="true", SYNC_START="2026-11-20T18:00:00Z")
+    hour = 3_600.0
+    for number, root in enumerate(roots):
+        made.langfuse.scores.put(score_on(root, number, at=(number * 600.0 + (number % 4) * hour) % (HOURS * hour)))
+    if live_first:
+        assert made.once()[1] == 0
+    all_shards(made, 3)
+    sent = len(made.kelet.signals)
+    assert 0 < sent < len(roots)
+    merged(made, 3)
+    made.langfuse.now = lambda: made.clock.now_ms() / 1000
+    assert made.once()[1] == 0
+    arrived_of = Counter(one.content["metadata"]["langfuse_score_id"] for one in made.kelet.signals)
+    assert arrived_of == Counter(f"score-{number}" for number in range(len(roots)))
+    merged(made, 3)
+    assert made.once()[0].signals_sent == 0

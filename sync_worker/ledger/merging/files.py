@@ -30,6 +30,7 @@ from sync_worker.ledger.merging.observations import (
     take_sent,
     take_traces,
     take_whole_traces,
+    wake_scores,
 )
 from sync_worker.ledger.records import SourceState
 from sync_worker.ledger.sources import memory_name, same_address, source_scope
@@ -102,11 +103,11 @@ def _take_source(
     before = memory.of(file_id)
     done, known = done_by_hour(other, source.id), known_by_hour(pair)
     take_deliveries(pair)
-    found.observations += take_sent(pair)
+    sent = take_sent(pair)
     take_second_reads(pair)
     take_traces(pair, pending=as_own)
     take_whole_traces(pair)
-    take_scores(pair)
+    scores = take_scores(pair)
     found.dead_letters += take_dead_letters(pair, before.letters_ms)
     found.observations_forgotten += take_hourly_counts(pair, done, known, before.hours, memory.shared(told))
     ((letters_ms,),) = other.query(
@@ -115,7 +116,11 @@ def _take_source(
     memory.add(file_id, done, letters_ms)
     memory.take(told)
     memory.write(ledger, name)
-    found.covered_ms += _take_completed(ledger, other, pair, as_own=as_own)
+    covered_ms = _take_completed(ledger, other, pair, as_own=as_own)
+    if sent or scores or covered_ms:
+        wake_scores(pair)
+    found.observations += sent
+    found.covered_ms += covered_ms
 
 
 def _own_source(ledger: Ledger, other: Ledger, source: SourceState, *, by_id: bool) -> SourceState:

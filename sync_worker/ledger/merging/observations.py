@@ -10,11 +10,15 @@ from dataclasses import dataclass
 from sync_worker.intervals import Interval
 from sync_worker.ledger.ledger import Ledger
 from sync_worker.ledger.records import DeadLetter, ReadScores
-from sync_worker.ledger.scores import SCORE_COLUMNS
+from sync_worker.ledger.scores import SCORE_COLUMNS, WAITING
 from sync_worker.ledger.store import SENT_COLUMNS
 
 _LETTER_COLUMNS = ", ".join(name for name in DeadLetter.__slots__ if name not in {"id", "source_id"})
+#: Why a score waits that may find its trace in the other file.
+_FOR_A_TRACE = "'pending', 'not_synced', 'no_trace', 'not_found'"
 _SAME_OBSERVATION = "{0}.trace_id IS {1}.trace_id AND {0}.observation_id = {1}.observation_id"
+#: Of two dead letters: the same observation, or the same score.
+_SAME_SUBJECT = f"({_SAME_OBSERVATION} OR {{0}}.score_id = {{1}}.score_id)"
 
 #: What both know of a trace; where they differ, what stood here stays.
 _JOINED = "json_patch(json_patch(context, excluded.context), context)"
@@ -81,9 +85,12 @@ def take_second_reads(pair: Pair) -> None:
     )
 
 
-def take_scores(pair: Pair) -> None:
-    """Take in what became of scores, of one that both know what was sent last, and which intervals were read."""
-    pair.change(
+def take_scores(pair: Pair) -> int:
+    """Take in what became of scores, of one that both know what was sent last, and which intervals were read.
+
+    Returns how many were not known so.
+    """
+    taken = pair.change(
         f"INSERT INTO main.scores (source_id, {SCORE_COLUMNS}) SELECT :own, {SCORE_COLUMNS} FROM other.scores "
         "WHERE source_id = :other ON CONFLICT (source_id, score_id) DO UPDATE SET content = excluded.content, "
         "state = excluded.state, reason = excluded.reason, sent_ms = excluded.sent_ms, "
@@ -95,6 +102,26 @@ def take_scores(pair: Pair) -> None:
     )
     for start, end, selection, window in rows:
         pair.ledger.add_read_scores(pair.own, ReadScores(Interval(start, end), selection, window))
+    return taken
+
+
+def wake_scores(pair: Pair) -> None:
+    """Have scores be looked at again whose trace one file has and the other lacked: given up, left out, or waiting.
+
+    One that waits for something else than its trace goes on waiting for that.
+    """
+    pair.change(
+        f"UPDATE main.scores SET check_ms = 0, tries = 0 WHERE source_id = :own AND state = '{WAITING}' "
+        f"AND coalesce(reason, 'pending') IN ({_FOR_A_TRACE})"
+    )
+    accepted = (
+        "SELECT 1 FROM main.sent s WHERE s.source_id = :own AND s.trace_id = scores.trace_id AND delivery IS NOT NULL"
+    )
+    pair.change(
+        f"UPDATE main.scores SET state = '{WAITING}', reason = NULL, check_ms = 0, tries = 0, seen_ms = :now "
+        f"WHERE source_id = :own AND (state IN ('gone', 'no_trace') OR state = 'filtered' AND EXISTS ({accepted}))",
+        now=pair.ledger.clock.now_ms(),
+    )
 
 
 def take_traces(pair: Pair, *, pending: bool) -> None:
@@ -130,32 +157,35 @@ def take_whole_traces(pair: Pair) -> None:
 
 
 def take_dead_letters(pair: Pair, taken_to_ms: int) -> int:
-    """Take in what was dead-lettered later than `taken_to_ms`; returns how many spans that are.
+    """Take in what was dead-lettered later than `taken_to_ms`; returns how many spans and scores that are.
 
     What was dead-lettered and then accepted, in either file, is settled.
     """
-    same = _SAME_OBSERVATION.format("s", "{0}")
-    accepted = f"SELECT 1 FROM main.sent s WHERE s.source_id = :own AND {same} AND s.sent_ms >= "
+    accepted = (
+        f"(EXISTS (SELECT 1 FROM main.sent s WHERE s.source_id = :own AND {_SAME_OBSERVATION.format('s', 'd')} "
+        "AND s.sent_ms >= d.made_ms) OR EXISTS (SELECT 1 FROM main.scores c WHERE c.source_id = :own "
+        "AND c.score_id = d.score_id AND c.sent_ms >= d.made_ms))"
+    )
     pair.change(
-        f"DELETE FROM main.dead_letters AS d WHERE source_id = :own AND EXISTS ({accepted.format('d')} d.made_ms) "
-        f"AND EXISTS (SELECT 1 FROM other.sent o WHERE o.source_id = :other AND {_SAME_OBSERVATION.format('o', 'd')})"
+        f"DELETE FROM main.dead_letters AS d WHERE source_id = :own AND {accepted} "
+        f"AND (EXISTS (SELECT 1 FROM other.sent o WHERE o.source_id = :other AND {_SAME_OBSERVATION.format('o', 'd')}) "
+        "OR EXISTS (SELECT 1 FROM other.scores o WHERE o.source_id = :other AND o.score_id = d.score_id))"
     )
     first_new = int(pair.ledger.execute("SELECT coalesce(max(id), 0) FROM main.dead_letters").fetchone()[0])
     pair.change(
         f"INSERT INTO main.dead_letters (source_id, {_LETTER_COLUMNS}) SELECT :own, {_LETTER_COLUMNS} "
-        "FROM other.dead_letters d WHERE source_id = :other AND made_ms > :taken "
-        f"AND NOT EXISTS ({accepted.format('d')} d.made_ms) "
+        f"FROM other.dead_letters d WHERE source_id = :other AND made_ms > :taken AND NOT {accepted} "
         "AND NOT EXISTS (SELECT 1 FROM main.dead_letters m WHERE m.source_id = :own "
-        f"AND {_SAME_OBSERVATION.format('m', 'd')} AND m.made_ms >= d.made_ms) "
-        "AND NOT EXISTS (SELECT 1 FROM main.dead_letters m WHERE d.observation_id IS NULL AND m.source_id = :own "
-        "AND m.observation_id IS NULL AND m.made_ms = d.made_ms AND m.reason = d.reason "
-        "AND m.spans IS d.spans) ORDER BY id",
+        f"AND {_SAME_SUBJECT.format('m', 'd')} AND m.made_ms >= d.made_ms) "
+        "AND NOT EXISTS (SELECT 1 FROM main.dead_letters m WHERE d.observation_id IS NULL AND d.score_id IS NULL "
+        "AND m.source_id = :own AND m.observation_id IS NULL AND m.score_id IS NULL AND m.made_ms = d.made_ms "
+        "AND m.reason = d.reason AND m.spans IS d.spans) ORDER BY id",
         taken=taken_to_ms,
     )
     pair.change(
         "DELETE FROM main.dead_letters AS d WHERE source_id = :own AND id <= :first AND EXISTS ("
         "SELECT 1 FROM main.dead_letters m WHERE m.source_id = :own AND m.id > :first "
-        f"AND {_SAME_OBSERVATION.format('m', 'd')})",
+        f"AND {_SAME_SUBJECT.format('m', 'd')})",
         first=first_new,
     )
     counted = "SELECT coalesce(sum(spans), 0) FROM main.dead_letters WHERE id > ?"
