@@ -239,6 +239,10 @@ async def unless_stopped(clock: Clock, work: Awaitable[_Result]) -> _Result:
             raise
         stop.result()
         raise Stopped("asked to stop") from None
+    except Exception as error:
+        if not is_stopped:
+            raise
+        raise Stopped("asked to stop") from error  # what a library made of the cancellation
     finally:
         stop.remove_done_callback(cancel)
         stop.cancel()

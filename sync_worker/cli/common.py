@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import TypeVar
 
+from sync_worker import event_loop
 from sync_worker.cli.output import say
 from sync_worker.cli.signals import restore_handlers
 from sync_worker.cli.terminal import has_colors
@@ -181,7 +182,7 @@ def run_async(
 
     try:
         with restore_handlers():
-            code = asyncio.run(main())
+            code = event_loop.run(main())
     except Stopped:
         code = ExitCode.OK
     if received and code in {ExitCode.OK, ExitCode.DEAD_LETTERS}:

@@ -13,6 +13,7 @@ import select
 from collections.abc import Callable
 from typing import Any
 
+from sync_worker import event_loop
 from sync_worker.clock import Stopped, SystemClock
 from sync_worker.errors import SyncError
 from sync_worker.intervals import Interval
@@ -276,4 +277,4 @@ def main() -> None:
     os.dup2(null, 0)
     os.close(null)
     os.dup2(2, 1)
-    asyncio.run(_serve(reading, writing))
+    event_loop.run(_serve(reading, writing))

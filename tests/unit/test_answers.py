@@ -242,6 +242,15 @@ async def test_stop_leaves_the_task_as_it_was() -> None:
             await unless_stopped(SystemClock(), asyncio.sleep(60))
 
 
+async def test_what_a_library_makes_of_the_stop_is_the_stop() -> None:
+    """A stop in the middle of a request would be logged as an error of the server, and tried again."""
+    clock = SystemClock()
+    asyncio.get_running_loop().call_soon(clock.stop)
+    with pytest.raises(Stopped):
+        await unless_stopped(clock, _breaks_off())
+    assert _task().cancelling() == 0
+
+
 async def test_cancellation_is_no_stop() -> None:
     """A request that others cancel, as the end of the loop does, looks like the end of the run, or goes on."""
     for is_stopped_too in (False, True):
@@ -302,3 +311,10 @@ async def test_answer_leaves_nothing_behind() -> None:
             assert sent() is None
         finally:
             gc.enable()
+
+
+async def _breaks_off() -> None:
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        raise httpx.ReadError("broken off") from None
