@@ -23,6 +23,7 @@ from sync_worker.ledger.place import is_writable, make_private
 from sync_worker.ledger.schema import APPLICATION_ID, SCHEMA_VERSION
 from sync_worker.ledger.snapshot import copy_into
 from sync_worker.ledger.sqlite_errors import damaged, not_sqlite, translated_errors
+from sync_worker.ledger.store import is_in_memory
 
 #: How long a writer waits for another process's transaction, in seconds; transactions here last milliseconds.
 BUSY_TIMEOUT = 30.0
@@ -209,7 +210,7 @@ def _migrate(path: Path, connection: sqlite3.Connection, clock: Clock, busy_time
         connection.execute("BEGIN IMMEDIATE")  # two first starts at once: the second finds the steps done
         try:
             version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if 0 < version < SCHEMA_VERSION and connection.execute("PRAGMA database_list").fetchone()[2]:
+            if 0 < version < SCHEMA_VERSION and not is_in_memory(connection):
                 made = back_up_before_migration(path, version, busy_timeout)
                 log.info(
                     "the state file %s is brought from schema %d to %d; %s is a copy from before, %.1f MiB",

@@ -39,7 +39,7 @@ class Store:
         self.lease: Lease | None = None
         self.max_dead_letters: int | None = None  # of a source; None means no limit
         self.counted: Counter | None = None  # counts commits of a file that is known to be the latest
-        self.in_memory = not connection.execute("PRAGMA database_list").fetchone()[2]
+        self.in_memory = is_in_memory(connection)
         self._place = None if self.in_memory else Place(path)
         self._unflushed: sqlite3.Connection | None = None
         self._states: dict[str, State] = {}
@@ -225,6 +225,15 @@ class Store:
             except FileNotFoundError:  # the log goes when its last user closes the file
                 continue
         return total
+
+
+def is_in_memory(connection: sqlite3.Connection) -> bool:
+    """Whether a database has no file that another process could open.
+
+    SQLite is not asked for the name of the file, which need not be text.
+    """
+    ((unnamed,),) = connection.execute("SELECT coalesce(file, '') = '' FROM pragma_database_list WHERE name = 'main'")
+    return bool(unnamed)
 
 
 def storable(text: str) -> str:

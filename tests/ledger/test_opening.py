@@ -15,6 +15,7 @@ from sqlite_utils.migrations import Migrations
 from sync_worker.errors import StateError
 from sync_worker.intervals import Interval
 from sync_worker.ledger import Ledger, file, file_systems, open_ledger
+from sync_worker.ledger.merging import merge
 from sync_worker.ledger.schema import SCHEMA_VERSION
 from sync_worker.ledger.sources import memory_name
 from sync_worker.ledger.steps import migrate, step_1, steps
@@ -81,6 +82,21 @@ def test_network_file_system_gets_no_write_ahead_log(
     assert ledger.query("PRAGMA journal_mode") == [("truncate",)]
     assert ledger.query("PRAGMA synchronous") == [(2,)]
     ledger.close()
+
+
+def test_a_name_that_is_no_text(tmp_path: Path, clock: VirtualClock) -> None:
+    """A file system may hold names that are no UTF-8: such a file would be called damaged, or could not be merged."""
+    made = []
+    for name in (b"state-\xff.db", b"other-\xff.db"):
+        path = tmp_path / os.fsdecode(name)
+        open_ledger(path, clock).close()
+        made.append(open_ledger(path, clock))
+    own, other = made
+    assert (own.in_memory, other.in_memory) == (False, False)
+    other.store_source("key", "https://lf.example", "a", "kelet", "A", "org")
+    assert merge(own, other).sources == 1
+    for ledger in made:
+        ledger.close()
 
 
 def test_empty_file_becomes_a_state_file(path: Path, clock: VirtualClock) -> None:

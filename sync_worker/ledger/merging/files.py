@@ -10,6 +10,7 @@ intervals count as a backfill's, without those of pending traces: no run would s
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ def merge(ledger: Ledger, other: Ledger, *, by_id: bool = False) -> Merged:
 def _attached(ledger: Ledger, path: Path) -> Iterator[None]:
     connection = ledger.connection
     with translated_errors(path):
-        connection.execute("ATTACH DATABASE ? AS other", [str(path.resolve())])
+        connection.execute("ATTACH DATABASE ? AS other", [os.fsencode(path.resolve())])
     try:
         yield
     finally:
