@@ -9,6 +9,11 @@ import signal
 import sys
 from types import FrameType
 
+_CUT_SHORT = (
+    "sync-worker: a module that Python has compiled is cut short ({}), as after a full disk. "
+    "Try: make room, delete the folders named __pycache__ beside the program, and run again\n"
+)
+
 
 def _stop_at_once(number: int, _: FrameType | None) -> None:
     """Exit before any work has started; Python by itself would print a traceback from an import."""
@@ -22,12 +27,17 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop_at_once)
     # Importing the libraries takes most of the start time, so signals are handled before.
-    from sync_worker.cli import load  # noqa: PLC0415
-    from sync_worker.cli.signals import handle_signals  # noqa: PLC0415
-    from sync_worker.garbage import collect_seldom  # noqa: PLC0415
+    try:
+        from sync_worker.cli import load  # noqa: PLC0415
+        from sync_worker.cli.signals import handle_signals  # noqa: PLC0415
+        from sync_worker.garbage import collect_seldom  # noqa: PLC0415
 
-    gc.disable()  # what imports make stays, so there is nothing to find: a tenth of the start
-    run = load()
+        gc.disable()  # what imports make stays, so there is nothing to find: a tenth of the start
+        run = load()
+    except EOFError as error:  # of a compiled module: a disk that is full cuts it short, and Python keeps it
+        with contextlib.suppress(OSError):
+            os.write(2, _CUT_SHORT.format(error).encode())
+        return 1
     collect_seldom()
     with handle_signals():
         code = run()

@@ -93,8 +93,10 @@ class Parser(argparse.ArgumentParser):
         option = next((word for word in left if word.startswith("-") and word != "-"), None)
         if option is None:
             self._fail(f"one argument too many: {left[0]!r}", f"Try: {self.prog} --help")
-        name = option.partition("=")[0]
-        near = nearest(name, [*self.options(), *others])
+        name, others = option.partition("=")[0], set(others)
+        if name in others:
+            self._fail(f"{name} is an option of other commands", f"Try: {self.prog} --help")
+        near = nearest(name, self.options() | others)
         meant = f"Did you mean {near}?" if near else f"Try: {self.prog} --help"
         self._fail(f"there is no option {name!r}", meant)
 

@@ -128,6 +128,19 @@ def test_a_signal_while_a_library_loads(make_world: MakeWorld) -> None:
     assert (code, out, err) == (130, "", "sync-worker: stopped before it started\n")
 
 
+def test_a_module_that_was_compiled_in_part(make_world: MakeWorld) -> None:
+    """A disk that was full once would leave a program that ends with a traceback for ever, and no word of the cure."""
+    made = make_world([])
+    compiled = made.folder / "compiled"
+    environ = {"PYTHONPYCACHEPREFIX": str(compiled)}
+    assert made.program("config", "schema", environ=environ)[0] == 0
+    (cut,) = compiled.rglob("cli/commands/config.*.pyc")
+    os.truncate(cut, 1024)
+    code, out, err = made.program("config", "schema", environ=environ)
+    assert (code, out, len(err.splitlines())) == (ExitCode.TRANSIENT, "", 1)
+    assert "delete the folders named __pycache__" in err
+
+
 def reading_a_key(made: World) -> subprocess.Popen[str]:
     """Start the program with a key in a pipe; as users do, without the warnings of a file that a signal left open."""
     environ = {**made.environ, "PYTHONPATH": str(ROOT), "KELET_API_KEY": "", "KELET_API_KEY_FILE": "./key"}
