@@ -90,7 +90,7 @@ def test_an_entry_that_is_nothing(monkeypatch: pytest.MonkeyPatch, entry: str) -
      "http://[::1", '"http://proxy.example"', "u:hidden@", "http://u:hidden@ex ample"],
 )  # fmt: skip
 @pytest.mark.parametrize("name", ["ALL_PROXY", "HTTPS_PROXY", "https_proxy"])
-def test_a_proxy_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch, name: str, address: str) -> None:
+def test_a_proxy_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, address: str) -> None:
     """The worker would say "unexpected ImportError" or "Invalid port" at each cycle, and never which variable it is."""
     monkeypatch.setenv(name, address)
     line = refusal()
@@ -98,7 +98,8 @@ def test_a_proxy_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch, name: str,
     assert "hidden" not in line
     # What is not used harms nobody: another scheme, or an address that is asked directly.
     monkeypatch.setenv("NO_PROXY", "langfuse.example")
-    tls.cache_clear()
+    (tmp_path / "9d66eef0.0").touch()  # the certificates of all the world take long to load
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
     check_connections(["https://langfuse.example"])
 
 
