@@ -15,10 +15,10 @@ _LONGEST_PROBATION = 256
 class PageSize:
     """The size of the next page of one kind: shrinks on trouble, grows back, and seldom tries what was too much."""
 
-    def __init__(self, limit: int = MAX_LIMIT, most: int = MAX_LIMIT) -> None:
-        self._most = most
-        self.limit = max(1, min(limit, most))
-        self._too_much = most + 1
+    def __init__(self, limit: int | None = None, most: int | None = None) -> None:
+        self._most = MAX_LIMIT if most is None else most
+        self.limit = self._most if limit is None else max(1, min(limit, self._most))
+        self._too_much = self._most + 1
         self._probation = _FIRST_PROBATION
         self._served = 0
 

@@ -11,8 +11,9 @@ import pytest
 from sync_worker.demo.serving import Reply, Request
 from sync_worker.intervals import Interval
 from sync_worker.langfuse.metrics import PATH as METRICS
+from sync_worker.langfuse.page_size import MAX_LIMIT
 from sync_worker.ledger import open_ledger
-from sync_worker.runs.estimate import Estimate
+from sync_worker.runs.estimate import _SAMPLED, Estimate
 from sync_worker.sync.engine import Engine
 from sync_worker.sync.source import SourceSync
 from sync_worker.times import moment_ms
@@ -27,6 +28,13 @@ HOUR = 3_600.0
 def _limited_by_day(request: Request) -> Reply | None:
     """Answer as Langfuse Cloud does on its smallest plan when the day's counts are used up."""
     return faults.rate_limited(86_395, limit=100) if request.path == METRICS else None
+
+
+def _small_pages(monkeypatch: pytest.MonkeyPatch, divisor: int) -> None:
+    """Make pages and what is sampled smaller by a divisor, so that a small project is a large one."""
+    for module in ("runs.estimate", "langfuse.page_size"):
+        monkeypatch.setattr(f"sync_worker.{module}.MAX_LIMIT", MAX_LIMIT // divisor)
+    monkeypatch.setattr("sync_worker.runs.estimate._SAMPLED", _SAMPLED // divisor)
 
 
 def _estimate(made: World, hours: float) -> Estimate:
@@ -64,8 +72,7 @@ def test_without_a_count_there_is_an_estimate(make_world: MakeWorld, reply: Repl
 
 def test_estimate_of_more_than_can_be_listed(make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     """A backfill would take many times as long as was said."""
-    monkeypatch.setattr("sync_worker.runs.estimate.MAX_LIMIT", 20)
-    monkeypatch.setattr("sync_worker.langfuse.page_size.MAX_LIMIT", 20)
+    _small_pages(monkeypatch, 50)
     rows = [row(start=10.0 * number, trace=f"t{number}") for number in range(3600)]
     made = make_world(rows, after_noon=11 * HOUR)
     found = _estimate(made, 10)
@@ -95,7 +102,7 @@ def test_live_sync_goes_on_after_a_plan(make_world: MakeWorld) -> None:
 
 
 def _uniform() -> list[Row]:
-    return [one for number in range(3000) for one in trace(2, start=86.4 * number, seconds=5.0)]
+    return [one for number in range(600) for one in trace(2, start=432.0 * number, seconds=5.0)]
 
 
 def _bursts_of_huge_rows() -> list[Row]:
@@ -115,15 +122,19 @@ def _empty_nights() -> list[Row]:
     return [
         one
         for day in range(3)
-        for number in range(1_000)
-        for one in trace(2, start=day * 86_400.0 + number * 57.6, seconds=5.0)
+        for number in range(200)
+        for one in trace(2, start=day * 86_400.0 + number * 288.0, seconds=5.0)
     ]
 
 
-@pytest.mark.parametrize("rows", [_uniform, _bursts_of_huge_rows, _empty_nights])
-def test_plan_says_what_the_backfill_then_costs(make_world: MakeWorld, rows: Callable[[], list[Row]]) -> None:
+@pytest.mark.parametrize(("rows", "divisor"), [(_uniform, 5), (_bursts_of_huge_rows, 1), (_empty_nights, 5)])
+def test_plan_says_what_the_backfill_then_costs(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch, rows: Callable[[], list[Row]], divisor: int
+) -> None:
     """One page stretched over the range said twice as many bytes as a run then moved, or half."""
-    made = make_world(rows(), after_noon=90 * HOUR, SYNC_COMPRESSION="none")
+    _small_pages(monkeypatch, divisor)
+    batch = str(512 // divisor)
+    made = make_world(rows(), after_noon=90 * HOUR, SYNC_COMPRESSION="none", SYNC_MAX_BATCH_SPANS=batch)
     found = _estimate(made, 80)
     assert found.margin_percent is not None
     assert found.margin_percent <= 25

@@ -168,12 +168,13 @@ def test_borders_at_the_smallest_pages(make_world: MakeWorld, limit: int) -> Non
     assert _states(made, first) == [("second", "in 2", "out 2")]
 
 
-def test_ten_thousand_rows_stay_cheap(make_world: MakeWorld) -> None:
+def test_ten_pages_of_rows_stay_cheap(make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     """To prove that the last rows of pages come once costs a request a page."""
-    rows = [one for number in range(5000) for one in trace(1, start=number * 0.5, seconds=0.4)]
+    monkeypatch.setattr("sync_worker.langfuse.page_size.MAX_LIMIT", 100)
+    rows = [one for number in range(500) for one in trace(1, start=number * 5.0, seconds=0.4)]
     made = make_world(rows, after_noon=2 * HOUR)
     report, _ = made.once()
-    assert report.spans_sent == 10_000
+    assert report.spans_sent == 1_000
     assert made.langfuse_requests() <= 14
 
 
