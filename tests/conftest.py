@@ -20,7 +20,7 @@ _MEMORY = Path("/dev/shm")
 if os.access(_MEMORY, os.W_OK):
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
 
-# What a test leaves behind is small, and gone with the test for the most part: with Python's threshold of 700 objects, a
+# What a test leaves behind is small, and most of it gone with the test: with Python's threshold of 700 objects, a
 # fifteenth of all the time would go into looking for garbage.
 gc.set_threshold(50_000, 20, 20)
 

@@ -34,6 +34,7 @@ import math
 import random
 import re
 import threading
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import itemgetter
 from typing import Any, Literal
@@ -88,6 +89,7 @@ class Items:
         self._lock = threading.Lock()
         self._items: list[Stored] = []  # a change makes a new list, so that readers need no lock
         self._merged: tuple[list[Stored], list[Stored]] = ([], [])  # of which list these are the last versions
+        self._by_start: tuple[list[Stored], list[int], list[int]] = ([], [], [])  # of which, their starts, their places
         self._by_trace: tuple[list[Stored], dict[str | None, list[Stored]]] = ([], {})  # of which last versions
         self.extend(items)
 
@@ -139,6 +141,18 @@ class Items:
             last = list({item.key: item for item in items}.values())
             self._merged = items, last
         return last
+
+    def starting(self, since: float, until: float, *, merged: bool) -> list[Stored]:
+        """Return the versions that start within these bounds, in the order in which they were written."""
+        items = self.versions(merged=merged)
+        of, starts, places = self._by_start
+        if of is not items:
+            key = f"{self.kind.start} ms"
+            places = sorted(range(len(items)), key=lambda place: items[place][key])
+            starts = [items[place][key] for place in places]
+            self._by_start = items, starts, places
+        found = places[bisect_left(starts, since) : bisect_left(starts, until)]
+        return [items[place] for place in sorted(found)]
 
     def of_trace(self, trace_id: str) -> list[Stored]:
         """Return the last versions of a trace's observations."""
@@ -245,7 +259,8 @@ class LangfuseV1(RecordedLangfuse):
         return self._page(items, query)
 
     def _page(self, items: Items, query: Query) -> Reply:
-        matching = query.matching(items.versions(merged=self.duplicates == "merged"))
+        within = items.starting(query.since, query.until, merged=self.duplicates == "merged")
+        matching = query.matching(within)
         listed = matching
         if self.duplicates == "shown":
             listed = list({item.key: item for item in matching}.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -54,10 +55,20 @@ class Query:
     limit: int = 50
     order: tuple[str, str] | None = None  # key and "asc" or "desc"; None: newest first
     fields: frozenset[str] | None = None
+    since: float = -math.inf  # of the start, in milliseconds
+    until: float = math.inf  # without this one
     predicates: list[Predicate] = field(default_factory=list)
 
+    def bound(self, operator: str, ms: int) -> None:
+        """Leave out what starts earlier (`>`, `>=`) or later (`<`, `<=`)."""
+        beyond = ms + (operator in (">", "<="))
+        if operator.startswith(">"):
+            self.since = max(self.since, beyond)
+        else:
+            self.until = min(self.until, beyond)
+
     def matching(self, items: list[_Item]) -> list[_Item]:
-        """Return the items that meet all conditions."""
+        """Return the items, which start within the bounds, that meet all other conditions."""
         for predicate in self.predicates:
             items = [item for item in items if predicate(item)]
         return items
@@ -87,9 +98,9 @@ def _read_params(query: Query, kind: Kind, single: Mapping[str, str], *, old: bo
     bounds = {name: parse_time(single[name], name) for name in kind.bounds if name in single}
     if kind.start not in replaced:
         if since in bounds:
-            query.predicates.append(_time_is(kind.start, ">=", bounds[since]))
+            query.bound(">=", bounds[since])
         if until in bounds:
-            query.predicates.append(_time_is(kind.start, "<", bounds[until]))
+            query.bound("<", bounds[until])
     if "type" in single and kind is OBSERVATIONS and single["type"] not in (OLD_TYPES if old else TYPES):
         raise invalid({"code": "invalid_value", "path": ["type"], "message": "Invalid option"})
     if "level" in single and kind is OBSERVATIONS and not old and single["level"] not in LEVELS:
@@ -120,7 +131,11 @@ def _number(single: Mapping[str, str], name: str, default: int, *, least: int, m
 def _read_filter(query: Query, kind: Kind, text: str) -> set[str]:
     conditions = parse_filter(text)
     for condition in conditions:
-        query.predicates.append(_condition(kind, condition))
+        predicate = _condition(kind, condition)
+        if condition["column"] == kind.start and condition["type"] == "datetime":
+            query.bound(condition["operator"], parse_time(condition["value"], "filter", "value"))
+        else:
+            query.predicates.append(predicate)
     return {condition["column"] for condition in conditions}
 
 
