@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from functools import cache
 from types import MappingProxyType
 from typing import Any
 
@@ -549,18 +550,26 @@ def test_hostile_texts(scope: str, version: str) -> None:
             assert isinstance(value, str | bool | int | float | list), key
 
 
+@cache
+def _messages_and_tools(count: int) -> str | None:
+    """Return so many of each kind, as text."""
+    return text(
+        {
+            "messages": [{"role": "user", "content": "x"}] * count,
+            "input": [{"role": "user", "content": "x"}] * count,
+            "contents": [{"role": "user", "parts": [{"text": "x"}]}] * count,
+            "tools": [{"name": f"t{at}"} for at in range(count)],
+        }
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("scope", SCOPES)
 def test_many_messages(scope: str) -> None:
     """10,000 messages cost no more than their number, and give attributes within a bound."""
 
     def rebuilding(count: int) -> Callable[[], dict[str, Any]]:
-        many = {
-            "messages": [{"role": "user", "content": "x"}] * count,
-            "input": [{"role": "user", "content": "x"}] * count,
-            "contents": [{"role": "user", "parts": [{"text": "x"}]}] * count,
-            "tools": [{"name": f"t{at}"} for at in range(count)],
-        }
+        many = _messages_and_tools(count)
         made = llm(scope, many, many)
         originals, context = take_apart(made.metadata), gather(TRACE, [made])
         return lambda: VOCABULARY.rebuild(made, originals, context).attributes

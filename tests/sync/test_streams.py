@@ -89,12 +89,13 @@ def test_terminals_of_one_alphabet(make_world: MakeWorld, encoding: str) -> None
     made = make_world(trace(1, start=0.0, name="日本 é → 👍"), **LONG_AGO, PYTHONIOENCODING=encoding, PYTHONUTF8="0")
     made.langfuse.project_name = "日本 é"
     made.environ["SYNC_LOG_FORMAT"] = "json"
+    made.environ["SYNC_LOG_LEVEL"] = "debug"
     for words in (["once"], ["status"], ["check"], ["demo"]):
         code, _, err = made.program(*words)
         assert (code, "Traceback" in err) == (0, False)
+        for line in err.splitlines():
+            assert not line.startswith("{") or json.loads(line)
     assert json.loads(made.program("status", "--json")[1])["sources"][0]["project_name"] == "日本 é"
-    for line in made.program("once", environ={"SYNC_LOG_LEVEL": "debug"})[2].splitlines():
-        assert not line.startswith("{") or json.loads(line)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
