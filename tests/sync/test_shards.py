@@ -97,7 +97,7 @@ def content(made: World) -> dict[str, list[Any]]:
 @pytest.fixture(scope="module")
 def by_one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[list[Row], dict[tuple[str, str], ReceivedSpan]]]:
     """Return a history, and how it arrives by one backfill."""
-    rows = history(120.0)
+    rows = history(240.0)  # so that each border is crossed by one or two
     with world(tmp_path_factory.mktemp("one"), rows, END + 86_400_000) as made:
         made.backfill(START, END)
         yield rows, arrived(made)
@@ -172,7 +172,7 @@ def test_a_shard_goes_on_where_it_was_stopped(make_world: MakeWorld) -> None:
 
 def test_a_killed_shard_goes_on(make_world: MakeWorld) -> None:
     """A `kill -9` loses rows of a share, or repeats more than the requests in flight."""
-    rows = history(120.0)
+    rows = history(240.0)  # so that each border is crossed by one or two
     made = make_world(rows, SYNC_MAX_BATCH_SPANS="8")
     made.kelet.script = faults.always(faults.slow(0.02))
     words = ("backfill", *RANGE, "--shard", "1/2", "--state", str(made.shard_state(Shard(1, 2))))
