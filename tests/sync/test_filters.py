@@ -150,7 +150,7 @@ def test_late_error_brings_the_whole_trace(make_world: MakeWorld, *, wished: boo
     assert made.arrived() == (identities([*out, error]) if wished else identities([]))
     plain = _late(out[0], 3500.0)
     made.langfuse.rows.add(plain)
-    made.cycles(1800)
+    made.cycles(1800, every=300)
     assert made.arrived() == (identities([*out, error, plain]) if wished else identities([]))
 
 
@@ -161,7 +161,7 @@ def test_update_to_an_error_brings_the_whole_trace(make_world: MakeWorld) -> Non
     made.once()
     changed = out[1] | {"level": "ERROR", "updatedAt": "2026-11-20T13:00:10.000Z"}
     made.langfuse.rows.replace(changed)
-    made.cycles(1800)
+    made.cycles(1800, every=300)
     assert made.arrived() == identities(out)
 
 

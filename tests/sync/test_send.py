@@ -71,7 +71,7 @@ def test_an_open_observation_is_left_to_the_sync(make_world: MakeWorld) -> None:
     assert (found.sent, found.pending) == (1, 1)
     child["endTime"] = root["endTime"]
     made.langfuse.rows.add(child)
-    made.cycles(2 * HOUR)
+    made.cycles(2 * HOUR, every=300)
     assert made.arrived() == identities([root, child])
 
 

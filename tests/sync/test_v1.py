@@ -196,13 +196,13 @@ def test_upgrade_under_a_running_worker(make_world: MakeWorld, *, at_once: bool)
     assert made.arrived()
     server.rows.extend(one | {"updatedAt": "2026-11-20T12:50:00.000Z"} for one in _upgraded_rows(server))
     server.become("events_only" if at_once else "dual")
-    made.cycles(2 * HOUR)
+    made.cycles(2 * HOUR, every=300.0)
     later, latest = _many(5, start=9000.0)
     if at_once:
         server.rows.extend(v2_rows(later, latest))
     else:
         server.add(later, latest)
-    made.cycles(HOUR)
+    made.cycles(HOUR, every=300.0)
     if not at_once:
         for _ in range(2):  # found on the first day, read once the look-back has passed since
             made.clock.advance(49 * HOUR)
@@ -232,10 +232,10 @@ def test_changes_are_seen_again_after_an_upgrade(make_world: MakeWorld) -> None:
     rows = [one | {"updatedAt": "2026-11-20T13:00:00.000Z"} for one in _upgraded_rows(server)]
     server.rows.extend(rows)
     server.become("events_only")
-    assert made.cycles(HOUR) == 0
+    assert made.cycles(HOUR, every=300.0) == 0
     changed = next(one for one in rows if one["type"] == "GENERATION")
     server.rows.replace(changed | {"output": "another", "updatedAt": "2026-11-20T14:10:00.000Z"})
-    assert made.cycles(HOUR) == 1
+    assert made.cycles(HOUR, every=300.0) == 1
 
 
 def test_rollback_is_found_out(make_world: MakeWorld) -> None:
