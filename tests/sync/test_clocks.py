@@ -88,7 +88,7 @@ def test_one_cycle_by_a_wrong_clock(make_world: MakeWorld, wrong: str, told: str
     if told != "by both":
         (_cached if told == "by Kelet" else _silent)(made)
     made.once()
-    made.cycles(600)
+    made.cycles(600, every=300)
     here = 3 * HOUR + 600
     done = _coverage(made)
     fresh = _visible(trace(2, start=here - 100, seconds=5.0), here - 90)
@@ -132,7 +132,7 @@ def test_clock_that_jumps_in_the_middle_of_a_cycle(make_world: MakeWorld, wrong:
     made = make_world(_base(), after_noon=3 * HOUR, SYNC_LATE_HORIZONS="20m,2h", SYNC_START="4h")
     skew = Skew(made)
     made.once()
-    made.cycles(600)
+    made.cycles(600, every=300)
     done = _coverage(made)
     here = 3 * HOUR + 600
     made.langfuse.rows.extend(_visible([*trace(2, start=here, seconds=5.0), *trace(1, start=here - 500)], here + 10))
