@@ -65,8 +65,16 @@ class _Trace:
     options: Conversion
     notes: Counter[str]
     shown_id: str  # the trace's, as attributes show it
+    ids: dict[str, str] = field(default_factory=dict)  # of the trace as it goes out, by Langfuse project
     stamps: dict[_Stamp, Attributes] = field(default_factory=dict)
     origins: dict[tuple[int, int], tuple[Originals, SharedAttributes, Scope]] = field(default_factory=dict)
+
+    def otlp_id(self, project_id: str) -> str:
+        """Return the trace's id as it goes out."""
+        found = self.ids.get(project_id)
+        if found is None:
+            found = self.ids[project_id] = otlp_trace_id(project_id, self.context.trace_id)
+        return found
 
     def origin(self, originals: Originals) -> tuple[SharedAttributes, Scope]:
         """Return the resource and scope to send, the same for all observations that came from the same."""
@@ -170,7 +178,7 @@ def convert(
 def _span(observation: Observation, parent: str | None, end_ms: int, agent: str | None, trace: _Trace) -> Span:
     context, options = trace.context, trace.options
     originals = take_apart(observation.metadata, observation.version)
-    trace_id = otlp_trace_id(observation.project_id, context.trace_id)
+    trace_id = trace.otlp_id(observation.project_id)
     span_id = otlp_span_id(observation.project_id, context.trace_id, observation.id)
     marks = _marks(observation, trace_id, span_id, end_ms, trace)
     status = status_of(observation, originals.scope, originals.attributes)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sync_worker.json_text import dump, parse
-from sync_worker.spans.messages import Conversation, read_input, read_output
+from sync_worker.spans.messages import Conversation, chat, read_input, read_output
 
 pytestmark = pytest.mark.slow
 
@@ -229,3 +229,10 @@ def test_dump_writes_what_it_was_given(value: object) -> None:
     is_json, again = parse(text)
     assert is_json
     assert dump(again) == text
+
+
+@given(st.sampled_from(sorted(chat.ROLES)), st.text(max_size=5) | st.sampled_from(["[", '[{"text": "a"}]', ""]))
+def test_short_way_of_plain_messages(role: str, content: str) -> None:
+    """What is read in fewer steps would differ from what is read field by field."""
+    value = {"content": content, "role": role}
+    assert chat.chat_message(value, "user") == chat.odd_message(value, "user")

@@ -42,6 +42,9 @@ ROLES: dict[str, str] = {
     "tool_call": "assistant",
     "tool_response": "tool",
 }
+#: Roles of which a text is what was said; a tool's is an answer, and a thought has a type of its own.
+_SPEAKERS = frozenset(role for role, name in ROLES.items() if name != "tool" and role != "thinking")
+_ROLE_AND_CONTENT = 2  # keys of a message that has only these
 #: Where frameworks keep a thought beside the content, some of them under several names at once.
 _THOUGHT_KEYS = (
     "reasoning_content",
@@ -79,6 +82,9 @@ def chat_message(value: dict[str, Any], default_role: str) -> Message | None:
     """Return the message, or None for a dict that is not one."""
     role = value.get("role")
     if isinstance(role, str) and role:
+        content = value.get("content")
+        if len(value) == _ROLE_AND_CONTENT and role in _SPEAKERS and isinstance(content, str) and content[:1] != "[":
+            return {"role": ROLES[role], "parts": to_parts(content)}  # as nearly all are: nothing else to look for
         if not _has_substance(value, role):
             return None
     elif role is None and _is_roleless(value):
