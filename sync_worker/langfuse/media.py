@@ -67,6 +67,11 @@ class _Token:
     quoted: bool
 
 
+def may_be_truncated(observation: Observation) -> bool:
+    """Whether a field of an observation may be truncated; most have none that may."""
+    return _MARK in (observation.input or "") or _MARK in (observation.output or "")
+
+
 def tokens_left(observation: Observation) -> int:
     """Return how many fields of an observation are still truncated."""
     return len(_tokens(observation.input)) + len(_tokens(observation.output))
@@ -87,7 +92,7 @@ class Media:
 
         Raises CredentialsRejected, or TransientError when the retry deadline for Langfuse passes.
         """
-        if _MARK not in (observation.input or "") and _MARK not in (observation.output or ""):
+        if not may_be_truncated(observation):
             return observation
         wanted = dict.fromkeys(
             place.media_id for text in (observation.input, observation.output) for place in _tokens(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from sync_worker.intervals import Interval
-from sync_worker.langfuse.media import tokens_left
+from sync_worker.langfuse.media import may_be_truncated, tokens_left
 from sync_worker.langfuse.reader import Page
 from sync_worker.pipeline.dead_letters import DeadLetters
 from sync_worker.pipeline.dedupe import Dedupe
@@ -67,8 +67,10 @@ class Preparer:
         for trace in traces:
             part, held = TracePart(trace), 0
             for observation in trace.fresh:
-                resolved = await self._session.reader.resolve(observation)
                 part.observations.append(observation)
+                if not may_be_truncated(observation):
+                    continue
+                resolved = await self._session.reader.resolve(observation)
                 left = tokens_left(resolved)
                 if left:
                     self._session.report.notes["media tokens that stay"] += left
