@@ -48,15 +48,26 @@ def parse(text: str | bytes, *, deep: bool = False) -> tuple[bool, Any]:
 
 
 def parse_answer(content: bytes) -> tuple[bool, Any]:
-    """Return whether a server's answer is JSON, and its value; of its own oddities it passes all that can be read.
+    """Return whether a server's answer is JSON, and its value; of its own oddities it passes all that can be read."""
+    is_valid, value = parse_valid(content)
+    return (True, value) if is_valid else parse_odd(content)
+
+
+def parse_valid(content: bytes) -> tuple[bool, Any]:
+    """Return whether a server's answer is valid JSON, and its value: no text in it holds half a surrogate pair."""
+    try:
+        return True, msgspec.json.decode(content)
+    except (ValueError, RecursionError):
+        return False, None
+
+
+def parse_odd(content: bytes) -> tuple[bool, Any]:
+    """Return the same for an answer with oddities, as far as it can be read.
 
     Bytes that are no UTF-8 become lone surrogates (`surrogateescape`), control characters and NaN stay, an integer of
     more digits than Python reads becomes text, and so does what nests deeper than any row has a use for.
     """
-    try:
-        return True, msgspec.json.decode(content)
-    except (ValueError, RecursionError):
-        text = content.decode("utf-8", "surrogateescape")
+    text = content.decode("utf-8", "surrogateescape")
     try:
         return True, _LENIENT.decode(text)
     except ValueError:

@@ -23,7 +23,7 @@ from sync_worker.clock import Clock
 from sync_worker.connections import ProxyTransport
 from sync_worker.errors import CredentialsRejected, SourcePaused, TransientError
 from sync_worker.http import Hooks, describe, redirect_target, resets_in, response_text, retry_after
-from sync_worker.json_text import parse_answer
+from sync_worker.json_text import parse_odd, parse_valid
 from sync_worker.langfuse.buckets import Buckets, bucket_of
 from sync_worker.langfuse.concurrency import ConcurrencyLimit, Slots
 from sync_worker.langfuse.filters import MAX_FILTER_BYTES
@@ -60,10 +60,14 @@ class RequestRejected(SourcePaused):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A decoded JSON answer; `size` is its length in bytes before decoding."""
+    """A decoded JSON answer; `size` is its length in bytes before decoding.
+
+    Where it `is_valid`, no text in it holds half a surrogate pair.
+    """
 
     body: Any
     size: int
+    is_valid: bool
 
 
 class LangfuseClient:
@@ -182,11 +186,12 @@ class LangfuseClient:
         if response.status_code != httpx.codes.OK:
             raise self.failure(path, response)
         try:
-            is_json, body = parse_answer(response.content)
+            is_valid, body = parse_valid(response.content)
+            is_json, body = (True, body) if is_valid else parse_odd(response.content)
         except MemoryError:
             raise PageTooHeavy(f"an answer at {path} takes more memory than there is") from None
         if is_json:
-            return Answer(body, len(response.content))
+            return Answer(body, len(response.content), is_valid)
         if "json" in response.headers.get("Content-Type", ""):
             raise ServerError(
                 f"Langfuse answered with JSON that cannot be read at {path}: {self._response_text(response)}"

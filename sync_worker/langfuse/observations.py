@@ -91,14 +91,17 @@ def parse_v2_metadata(item: Any) -> Observation:
     )
 
 
-def parse_all(items: Iterable[Any], parse: Callable[[Any], Observation]) -> tuple[list[Observation], list[Unreadable]]:
+def parse_all(
+    items: Iterable[Any], parse: Callable[[Any], Observation], *, is_valid: bool = False
+) -> tuple[list[Observation], list[Unreadable]]:
     """Return a list's items as observations, and those that cannot be understood.
 
-    Whatever one is, it costs no other.
+    Whatever one is, it costs no other. Where they were told in valid JSON (`is_valid`), they need not be looked through
+    for half surrogate pairs.
     """
     items = list(items)
     observations, refused = list[Observation](), list[Unreadable]()
-    some_repaired = has_surrogates(items)
+    some_repaired = not is_valid and has_surrogates(items)
     for item in items:
         try:
             observation = parse(item)

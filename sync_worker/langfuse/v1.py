@@ -210,7 +210,7 @@ class V1Reader:
             return None
         except NotServedError as error:
             return Page(unreadable=[Unreadable(f"Langfuse cannot serve it: {error}", *listing.ids(item_id))])
-        return Page(*parse_all([answer.body], listing.parse), answer.size)
+        return Page(*parse_all([answer.body], listing.parse, is_valid=answer.is_valid), answer.size)
 
     def _walk_of(self, listing: Listing) -> Walk:
         return self._observations if listing is OBSERVATIONS else self._traces

@@ -169,8 +169,8 @@ def _sends_before_the_store_has_merged(patch: pytest.MonkeyPatch) -> None:
 def _takes_a_page_for_as_odd_as_a_row_of_it(patch: pytest.MonkeyPatch) -> None:
     usual = observations.parse_all
 
-    def parse_all(items: Any, parse: Any) -> Any:
-        read, unreadable = usual(items, parse)
+    def parse_all(items: Any, parse: Any, **options: Any) -> Any:
+        read, unreadable = usual(items, parse, **options)
         return ([] if unreadable else read), unreadable
 
     patch.setattr(v2, "parse_all", parse_all)
