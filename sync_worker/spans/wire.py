@@ -38,34 +38,25 @@ class AttributeWriter:
     def __init__(self, plainly: Plainly) -> None:
         self._plainly = plainly
         self._names: Memo[str, bytes] = Memo(_name, _weigh_name, _NAMES_BYTES)
-        self._texts: Memo[tuple[str, str], bytes] = Memo(self._short_text, _weigh_text, _TEXTS_BYTES)
+        self._texts: Memo[tuple[str, str], bytes] = Memo(lambda pair: self._attribute(*pair), _weigh_text, _TEXTS_BYTES)
 
     def write(self, attributes: Attributes) -> list[bytes]:
-        """Return attributes in parts, to be joined."""
-        parts: list[bytes] = []
-        texts = self._texts
-        for key, value in attributes.items():
-            if type(value) is str and len(value) <= _SHORT:
-                parts.append(texts[key, value])
-            else:
-                try:
-                    parts += self._attribute(key, value)
-                except UnicodeEncodeError:
-                    parts.append(self._plainly(key, value))
-        return parts
+        """Return the attributes, to be joined."""
+        texts, attribute = self._texts, self._attribute
+        return [
+            texts[key, value] if type(value) is str and len(value) <= _SHORT else attribute(key, value)
+            for key, value in attributes.items()
+        ]
 
-    def _short_text(self, attribute: tuple[str, str]) -> bytes:
+    def _attribute(self, key: str, value: AttributeValue) -> bytes:
+        """Return one attribute."""
         try:
-            return b"".join(self._attribute(*attribute))
+            name, (head, content) = self._names[key], _value(value)
         except UnicodeEncodeError:
-            return self._plainly(*attribute)
-
-    def _attribute(self, key: str, value: AttributeValue) -> tuple[bytes, bytes]:
-        """Return an attribute in two parts, so that a long text is not copied. Raises UnicodeEncodeError."""
-        name, (head, content) = self._names[key], _value(value)
+            return self._plainly(key, value)
         size = len(head) + len(content)
         length = varint(size)
-        return _ATTRIBUTE + varint(len(name) + len(length) + size) + name + length + head, content
+        return b"".join((_ATTRIBUTE, varint(len(name) + len(length) + size), name, length, head, content))
 
 
 def head_of(span: Span, name: bytes) -> bytes:
