@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync_worker.backoff import Backoff
+from sync_worker.backoff import Backoff, RetryDeadlineExceeded
 from sync_worker.clock import Stopped, SystemClock
 from sync_worker.errors import TransientError
 from tests.support.clock import VirtualClock
@@ -51,6 +51,17 @@ async def test_success_ends_the_outage(clock: VirtualClock) -> None:
         backoff.success()
         assert backoff.elapsed == 0.0
     assert clock.waits == [0.5, 1.0] * 20
+
+
+async def test_a_process_that_was_stopped_tries_again(clock: VirtualClock) -> None:
+    """The time that a process or its machine was suspended in a request would count as an outage of the server."""
+    backoff = Backoff("Kelet", clock, 300.0)
+    clock.advance(3_600.0)
+    await backoff.wait(TransientError("Kelet did not answer in time", took=3_600.0))
+    assert backoff.elapsed == 90.5
+    clock.advance(300.0)
+    with pytest.raises(RetryDeadlineExceeded):
+        await backoff.wait(_fault())
 
 
 @pytest.mark.parametrize("asked", [0.5, 1.0, 17.0, 61.5, 3600.0])
