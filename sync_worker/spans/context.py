@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from sync_worker.json_text import dump
@@ -74,9 +74,9 @@ class TraceContext:
         left, is_whole = MAX_STORED_BYTES, True
         for name in _FIRST:
             value = getattr(self, name)
-            if not value or value == HandedDown():
+            value = value.as_json() if isinstance(value, HandedDown) else value
+            if not value:
                 continue
-            value = asdict(value) if isinstance(value, HandedDown) else value
             size = len(json.dumps(value)) + len(name) + len('"": , ')
             if size > left:
                 is_whole = False

@@ -45,6 +45,11 @@ class HandedDown:
     told: list[str] = field(default_factory=list)
     fields: bool = False
 
+    def as_json(self) -> dict[str, Any]:
+        """Return what is kept, as plain JSON values; empty where nothing was handed down."""
+        kept = {item.name: getattr(self, item.name) for item in fields(self)}
+        return kept if any(kept.values()) else {}
+
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> HandedDown:
         """Read back what was kept; keys of another version are passed over."""
