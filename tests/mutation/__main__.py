@@ -7,7 +7,8 @@ import sys
 import time
 
 from tests.mutation.mutants import mutants_of, sample
-from tests.mutation.run import FOLDERS, ROOT, breadth_of, files_of, held_by, is_killed, load_libraries, reached_by
+from tests.mutation.reach import FOLDERS, breadth_of, files_of, held_by, reached_by
+from tests.mutation.run import Verdicts
 
 
 def main(arguments: list[str]) -> int:
@@ -16,26 +17,27 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("package", choices=sorted(FOLDERS))
     parser.add_argument("--sample", type=int, default=50, metavar="N", help="how many mutants, of all (default: 50)")
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="which of them (default: 1)")
+    parser.add_argument("--at", metavar="FILE[:LINE]", help="all mutants there, in the place of a sample")
     parser.add_argument(
-        "--tests", type=int, default=60, metavar="N", help="at most so many tests a mutant, the narrowest first"
+        "--tests", type=int, default=150, metavar="N", help="at most so many tests a mutant, the narrowest first"
     )
     parser.add_argument("--least", type=int, default=0, metavar="PERCENT", help="fail below this score")
     options = parser.parse_args(arguments)
-    began = time.monotonic()
     every = mutants_of(files_of(options.package))
     reached = reached_by(FOLDERS[options.package])
     breadth = breadth_of(reached)
+    began = time.monotonic()
     chosen = sample(every, options.sample, options.seed)
-    load_libraries()
-    killed = 0
-    for mutant in chosen:
-        name = mutant.file.relative_to(ROOT).as_posix()
-        tests = held_by(mutant, reached, breadth)
-        if is_killed(mutant, tests[: options.tests]):
-            killed += 1
-            continue
-        how = f"survived {min(len(tests), options.tests)} of {len(tests)} tests" if tests else "is reached by no test"
-        print(f"{name}:{mutant.line}: {mutant.before}  ->  {mutant.after}  ({how})", flush=True)
+    if options.at:
+        chosen = [one for one in every if options.at in {one.name, f"{one.name}:{one.line}"}]
+    tests_of = {mutant: held_by(mutant, reached, breadth) for mutant in chosen}
+    verdicts = Verdicts({mutant: tests[: options.tests] for mutant, tests in tests_of.items()})
+    survived = [mutant for mutant in chosen if verdicts[mutant] is None]
+    for mutant in survived:
+        tests = len(tests_of[mutant])
+        how = f"survived {min(tests, options.tests)} of {tests} tests" if tests else "is reached by no test"
+        print(f"{mutant.name}:{mutant.line}: {mutant.before}  ->  {mutant.after}  ({how})")
+    killed = len(chosen) - len(survived)
     score = 100 * killed // max(1, len(chosen))
     print(
         f"{options.package}: {killed} of {len(chosen)} killed ({score} %), of {len(every)} mutants, seed "

@@ -5,10 +5,11 @@ from __future__ import annotations
 import ast
 import copy
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+ROOT = Path(__file__).parents[2]
 _COMPARED: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
     ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
@@ -32,9 +33,17 @@ class Mutant:
     after: str
     place: int  # the number of the node in the order of the walk
     variant: int = 0  # of several at one node
+    statement: int = 0  # the line on which its statement begins
+    in_function: bool = False  # else it runs when the module is imported
+    used: tuple[int, ...] = ()  # of what runs when the module is imported: where the file uses what it makes
+
+    @property
+    def name(self) -> str:
+        """The file as it is called in the repository."""
+        return self.file.relative_to(ROOT).as_posix()
 
     def module(self) -> ast.Module:
-        """Return the mutated module."""
+        """Return the mutated module; raise LookupError if the file has changed."""
         tree = ast.parse(self.file.read_text(encoding="utf-8"))
         parents = _parents(tree)
         for number, node in enumerate(ast.walk(tree)):
@@ -59,20 +68,52 @@ def sample(mutants: Sequence[Mutant], count: int, seed: int) -> list[Mutant]:
 def _in_file(file: Path) -> Iterator[Mutant]:
     tree = ast.parse(file.read_text(encoding="utf-8"))
     skipped = set(_without_behaviour(tree))
+    parents = _parents(tree)
     for number, node in enumerate(ast.walk(tree)):
         if id(node) not in skipped:
             for variant, (before, after) in enumerate(_changes(node)):
-                line = getattr(node, "lineno", 0)
-                yield Mutant(file, line, ast.unparse(before), ast.unparse(after), number, variant)
+                line, statement, in_function, used = _whereabouts(node, parents)
+                texts = ast.unparse(before), ast.unparse(after)
+                yield Mutant(file, line, *texts, number, variant, statement, in_function, used)
+
+
+def _whereabouts(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> tuple[int, int, bool, tuple[int, ...]]:
+    """Return the line of a node, that of its statement, whether a function runs it, and if not, where it is used."""
+    line, statement, in_function, used = getattr(node, "lineno", 0), 0, False, set[int]()
+    while node in parents:
+        parent = parents[node]
+        if isinstance(node, ast.stmt):
+            statement = statement or node.lineno
+            used = used or set(_uses(node, parents))
+        if isinstance(parent, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            body = parent.body if isinstance(parent.body, list) else [parent.body]
+            in_function = in_function or node in body
+        node = parent
+    return line, statement, in_function, () if in_function else tuple(sorted(used))
+
+
+def _uses(statement: ast.stmt, everything: Iterable[ast.AST]) -> Iterator[int]:
+    """Yield the lines that read what a statement assigns, or those of the function that it defines."""
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
+        yield from range(statement.lineno, (statement.end_lineno or 0) + 1)
+    names = {one.id for one in ast.walk(statement) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)}
+    for one in everything:
+        if isinstance(one, ast.Name | ast.Attribute) and (one.id if isinstance(one, ast.Name) else one.attr) in names:
+            yield one.lineno
 
 
 def _without_behaviour(tree: ast.Module) -> Iterator[int]:
-    """Yield the ids of nodes that a test cannot or need not notice: annotations, docstrings, talk, `__all__`."""
+    """Yield the ids of nodes that a test cannot or need not notice.
+
+    Those are annotations, flags of decorators, docstrings, talk, `__all__`, and what is imported for types alone.
+    """
     for node in ast.walk(tree):
         parts: list[ast.AST | None] = []
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             every = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs, node.args.vararg, node.args.kwarg]
             parts = [node.returns, *(argument.annotation for argument in every if argument), *node.decorator_list]
+        elif isinstance(node, ast.ClassDef):
+            parts = [*node.decorator_list]
         elif isinstance(node, ast.AnnAssign):
             parts = [node.annotation]
         elif isinstance(node, ast.Raise | ast.JoinedStr | ast.Assert) or _only_tells(node):
@@ -83,6 +124,8 @@ def _without_behaviour(tree: ast.Module) -> Iterator[int]:
 
 
 def _only_tells(node: ast.AST) -> bool:
+    if isinstance(node, ast.If):
+        return ast.unparse(node.test) == "TYPE_CHECKING"
     if isinstance(node, ast.Expr):
         return isinstance(node.value, ast.Constant) or ast.unparse(node).removeprefix("await ").startswith(_TALK)
     return isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in {"__all__", "log", "__slots__"}

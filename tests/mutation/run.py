@@ -1,176 +1,218 @@
-"""Runs, for a mutant, the tests that reach its line, in a fork that imports the mutated module."""
+"""Runs, for a mutant, the tests that reach its line, in a fork of a process that has imported and collected them."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import gc
 import importlib.abc
 import importlib.machinery
-import json
+import io
 import os
+import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from hashlib import sha256
-from pathlib import Path
-from types import ModuleType
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from inspect import CO_OPTIMIZED
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 import pytest
-from coverage import CoverageData
 
 from tests.mutation.mutants import Mutant
 
-ROOT = Path(__file__).parents[2]
-CACHE = ROOT / ".mutation"
-#: By package, where the tests are that hold it.
-FOLDERS: Mapping[str, Sequence[str]] = {
-    "otlp": ("tests/otlp",),
-    "langfuse": ("tests/langfuse", "tests/unit", "tests/sync/test_media.py"),
-    "ledger": ("tests/ledger",),
-    "pipeline": ("tests/sync", "tests/unit"),
-    "runs": ("tests/sync", "tests/unit"),
-    "sync": ("tests/sync", "tests/unit"),
-}
-_LIMIT = 120  # seconds for the tests of one mutant; what takes longer hangs, which a test would show
-_KILLED, _SURVIVED = 1, 0
+#: Seconds of CPU for the tests of a mutant: what takes more does not end. A clock would say how busy the machine is.
+_CPU = 60
+#: Seconds with hardly any CPU, after which what runs waits for something that never comes.
+_IDLE = 10
+#: So many tests show whether a function that survived in place has made something at import.
+_AFRESH = 20
+#: Bytes of addresses: a loop that fills memory ends before the machine has none left.
+_MEMORY = 8 << 30
+_SURVIVED, _KILLED, _UNTRIED = 0, 1, 2
+_OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:randomly", "-p", "no:cov")
 
-#: By file and line, the tests that run it.
-Reached = Mapping[str, Mapping[int, Sequence[str]]]
-
-
-def files_of(package: str) -> list[Path]:
-    """Return the modules of a package."""
-    return sorted((ROOT / "sync_worker" / package).rglob("*.py"))
+#: Runs tests, with a mutant or with the code as it is; returns its verdict, and which test ran last.
+_Attempt = Callable[[Mutant | None, Sequence[str]], tuple[int, str]]
+#: Is called with each test before it runs.
+_Note = Callable[[str], None]
 
 
-def reached_by(folders: Sequence[str]) -> Reached:
-    """Run the tests in these folders once, and return which lines each of them runs; kept until a file changes."""
-    sources = [*(ROOT / "sync_worker").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
-    state = sha256(b"".join(file.read_bytes() for file in sorted(sources))).hexdigest()[:16]
-    kept = CACHE / f"{'-'.join(folder.rpartition('/')[2] for folder in folders)}-{state}.json"
-    if kept.exists():
-        found = json.loads(kept.read_text(encoding="utf-8"))
-        return {file: {int(line): tests for line, tests in lines.items()} for file, lines in found.items()}
-    CACHE.mkdir(exist_ok=True)
-    measured = CACHE / f"coverage-{os.getpid()}"
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-n", "auto", "--dist", "worksteal", "--cov", "--cov-context=test",
-         "--cov-report=", "--cov-fail-under=0", *folders],
-        cwd=ROOT, env={**os.environ, "COVERAGE_FILE": str(measured)}, check=False, capture_output=True, text=True,
-    )  # fmt: skip
-    if done.returncode != 0:
-        raise SystemExit(
-            f"{done.stdout[-2000:]}{done.stderr}\nThe tests fail as they are. Try: scripts/test {' '.join(folders)}"
-        )
-    reached = _reached(measured)
-    measured.unlink()
-    kept.write_text(json.dumps(reached), encoding="utf-8")
-    return reached
+class Verdicts(dict[Mutant, str | None]):
+    """By mutant, the test that notices it, or None."""
+
+    def __init__(self, tests_of: Mapping[Mutant, Sequence[str]]) -> None:
+        """Try all mutants, each with its tests, in this order."""
+        super().__init__()
+        self._tests_of = tests_of
+        self._failing_anyway: dict[str, bool] = {}
+        files = sorted({test.partition("::")[0] for tests in tests_of.values() for test in tests})
+        with tempfile.TemporaryDirectory() as folder:
+            if files:
+                _pytest(folder, files, self)
+            for mutant, tests in tests_of.items():
+                if self.get(mutant) is None:  # in no function, or what it changes is made at import
+                    chosen = tests[:_AFRESH] if mutant.in_function else tests
+                    self[mutant] = self._noticed_by(functools.partial(_afresh, folder), mutant, chosen)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Stand in for the loop over tests: all are collected here, and none has run."""
+        attempt = functools.partial(_in_place, {item.nodeid: item for item in session.items}, _Functions())
+        for mutant, tests in self._tests_of.items():
+            if mutant.in_function:
+                self[mutant] = self._noticed_by(attempt, mutant, tests)
+        return True
+
+    def _noticed_by(self, attempt: _Attempt, mutant: Mutant, tests: Sequence[str]) -> str | None:
+        """Return the test that fails with a mutant and passes without it."""
+        while left := [test for test in tests if not self._failing_anyway.get(test)]:
+            verdict, test = attempt(mutant, left)
+            if verdict != _KILLED:
+                return None
+            if test not in self._failing_anyway:
+                self._failing_anyway[test] = attempt(None, [test])[0] == _KILLED
+            if not self._failing_anyway[test]:
+                return test
+        return None
 
 
-def _reached(measured: Path) -> Reached:
-    data = CoverageData(basename=str(measured))
-    data.read()
-    found: dict[str, dict[int, list[str]]] = {}
-    lines_of: dict[str, int] = {}
-    for file in data.measured_files():
-        name = Path(file).relative_to(ROOT).as_posix()
-        found[name] = {}
-        for line, contexts in data.contexts_by_lineno(file).items():
-            found[name][line] = [context.partition("|")[0] for context in contexts if context]
-            for test in found[name][line]:
-                lines_of[test] = lines_of.get(test, 0) + 1
-    for lines in found.values():  # those that reach little first: they are quick, and about this place
-        for line, tests in lines.items():
-            lines[line] = sorted(dict.fromkeys(tests), key=lambda test: (lines_of[test], test))
-    return found
+def _in_place(
+    items: Mapping[str, pytest.Item], functions: _Functions, mutant: Mutant | None, tests: Sequence[str]
+) -> tuple[int, str]:
+    """Run collected tests with functions whose code is that of the mutant."""
+
+    def run(note: _Note) -> int:
+        if mutant and not functions.mutate(mutant):
+            return _UNTRIED
+        chosen = [items[test] for test in tests if test in items]
+        for item, following in zip(chosen, [*chosen[1:], None], strict=False):
+            note(item.nodeid)
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            if item.session.testsfailed:
+                return _KILLED
+        return _SURVIVED
+
+    return _forked(run)
 
 
-def breadth_of(reached: Reached) -> Counter[str]:
-    """Return how many lines each test runs."""
-    return Counter(test for lines in reached.values() for tests in lines.values() for test in tests)
+def _afresh(folder: str, mutant: Mutant | None, tests: Sequence[str]) -> tuple[int, str]:
+    """Import everything of ours once more, with the mutant in the place of its module, and run the tests."""
+
+    def run(note: _Note) -> int:
+        for name in [name for name in sys.modules if name.partition(".")[0] in {"sync_worker", "tests"}]:
+            if not name.startswith("tests.mutation") and name != "tests":
+                del sys.modules[name]
+        if mutant:
+            sys.meta_path.insert(0, _Finder(mutant))
+        return _SURVIVED if _pytest(folder, tests, _Started(note)) == pytest.ExitCode.OK else _KILLED
+
+    return _forked(run)
 
 
-def held_by(mutant: Mutant, reached: Reached, breadth: Mapping[str, int]) -> Sequence[str]:
-    """Return the tests that run a mutant's line, the narrowest first.
-
-    A line that runs on import, as that of a constant, has all tests of its file, those that run little else first.
-    """
-    lines = reached.get(mutant.file.relative_to(ROOT).as_posix(), {})
-    if mutant.line not in lines or lines[mutant.line]:
-        return lines.get(mutant.line, ())
-    here = Counter(test for tests in lines.values() for test in tests)
-    return sorted(here, key=lambda test: (-here[test] / breadth[test], test))
+def _pytest(folder: str, tests: Sequence[str], plugin: object) -> int:
+    with contextlib.redirect_stdout(io.StringIO()):
+        return pytest.main([*_OPTIONS, f"--basetemp={folder}/tests", *tests], plugins=[plugin])
 
 
-def is_killed(mutant: Mutant, tests: Sequence[str]) -> bool:
-    """Whether one of the tests fails, or hangs, with the mutant in the place of its module."""
-    if not tests:
-        return False
-    child = os.fork()
-    if not child:
-        os._exit(_fails(mutant, tests))
-    deadline = time.monotonic() + _LIMIT
-    while time.monotonic() < deadline:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            return os.waitstatus_to_exitcode(status) != _SURVIVED
-        time.sleep(0.05)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return True
+def _forked(run: Callable[[_Note], int]) -> tuple[int, str]:
+    """Run this in a fork; return its verdict, and which test ran last."""
+    with tempfile.TemporaryFile() as last:
+
+        def note(test: str) -> None:
+            os.ftruncate(last.fileno(), 0)
+            os.pwrite(last.fileno(), test.encode(), 0)
+
+        child = os.fork()
+        if not child:
+            os._exit(_limited(run, note))
+        _, status = os.waitpid(child, 0)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)  # what a test has left behind
+        code = os.waitstatus_to_exitcode(status)
+        return code if code in {_SURVIVED, _UNTRIED} else _KILLED, os.pread(last.fileno(), 1 << 16, 0).decode()
 
 
-def load_libraries() -> None:
-    """Import what tests and program import, so that no fork has to, and forget what is to be imported mutated."""
-    with contextlib.redirect_stdout(None):
-        for name in (
-            "sync_worker.cli.commands.run",
-            "tests.sync.world",
-            "tests.langfuse.conftest",
-            "tests.otlp.conftest",
-        ):
-            __import__(name)
-    for name in [name for name in sys.modules if name.partition(".")[0] in {"sync_worker", "tests"}]:
-        if not name.startswith("tests.mutation") and name != "tests":
-            del sys.modules[name]
-
-
-def _fails(mutant: Mutant, tests: Sequence[str]) -> int:
-    """Run the tests in this process; return _KILLED or _SURVIVED."""
+def _limited(run: Callable[[_Note], int], note: _Note) -> int:
+    """Run this as long as it gets somewhere, without processes: those would run the code as it is."""
     os.setpgid(0, 0)
-    silent = os.open(os.devnull, os.O_WRONLY)
-    for stream in (1, 2):
-        os.dup2(silent, stream)
-    name = mutant.file.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__")
-    sys.meta_path.insert(0, _Finder(name, mutant))
-    options = ["-x", "-q", "--no-header", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:randomly"]
-    code = pytest.main([*options, *tests], plugins=[_WithoutProcesses()])
-    return _SURVIVED if code == pytest.ExitCode.OK else _KILLED
+    resource.setrlimit(resource.RLIMIT_CPU, (_CPU, _CPU))
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+    used = [time.process_time()]
+
+    def look(*_: object) -> None:
+        used.append(time.process_time())
+        if used[-1] - used[-2] < 0.01:
+            os._exit(_KILLED)
+
+    signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, _IDLE, _IDLE)
+    subprocess.Popen = subprocess.run = _skip  # type: ignore[assignment,misc]
+    return run(note)
 
 
-class _WithoutProcesses:
-    """Skips what starts a process: that would run the module as it is."""
+def _skip(*_: Any, **__: Any) -> None:
+    pytest.skip("it starts a process")
 
-    @pytest.fixture(autouse=True)
-    def _no_process(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def skip(*_: Any, **__: Any) -> None:
-            pytest.skip("it starts a process")
 
-        monkeypatch.setattr(subprocess, "Popen", skip)
-        monkeypatch.setattr(subprocess, "run", skip)
+class _Functions:
+    """The functions of the worker that live in this process, whatever wraps them; none has anything cached."""
+
+    def __init__(self) -> None:
+        gc.unfreeze()
+        self._by_file: dict[str, list[FunctionType]] = {}
+        for one in gc.get_objects():
+            if isinstance(one, FunctionType):
+                self._by_file.setdefault(one.__code__.co_filename, []).append(one)
+            elif isinstance(one, functools._lru_cache_wrapper) and one.__module__.startswith("sync_worker"):
+                one.cache_clear()
+        gc.freeze()
+
+    def mutate(self, mutant: Mutant) -> bool:
+        """Whether a function had the code that a mutant changes, and has that of the mutant now."""
+        file = str(mutant.file)
+        before = compile(mutant.file.read_bytes(), file, "exec", dont_inherit=True)
+        after = compile(mutant.module(), file, "exec", dont_inherit=True)
+        found = False
+        for old, new in _changed(before, after):
+            for function in self._by_file.get(file, []):
+                if function.__code__ == old:
+                    if len(new.co_freevars) != len(old.co_freevars):
+                        return False
+                    function.__code__ = new
+                    found = True
+        return found
+
+
+def _changed(before: CodeType, after: CodeType) -> Iterator[tuple[CodeType, CodeType]]:
+    """Yield the code of functions that differ, an outer one before those in it."""
+    inner = [[one for one in code.co_consts if isinstance(one, CodeType)] for code in (before, after)]
+    if before != after:
+        if before.co_flags & CO_OPTIMIZED:
+            yield before, after
+        for old, new in zip(*inner, strict=False):
+            yield from _changed(old, new)
+
+
+class _Started:
+    """Notes each test before it runs."""
+
+    def __init__(self, note: _Note) -> None:
+        self._note = note
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self._note(nodeid)
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Finds the mutant in the place of its module."""
 
-    def __init__(self, name: str, mutant: Mutant) -> None:
-        self._name = name
+    def __init__(self, mutant: Mutant) -> None:
         self._mutant = mutant
+        self._name = mutant.name.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
 
     def find_spec(self, fullname: str, *_: Any) -> importlib.machinery.ModuleSpec | None:
         if fullname != self._name:
@@ -183,4 +225,5 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return spec
 
     def exec_module(self, module: ModuleType) -> None:
-        exec(compile(self._mutant.module(), str(self._mutant.file), "exec"), module.__dict__)
+        file = str(self._mutant.file)
+        exec(compile(self._mutant.module(), file, "exec", dont_inherit=True), module.__dict__)
