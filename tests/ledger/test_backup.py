@@ -46,6 +46,21 @@ def test_a_copy_is_whole_and_knows_no_run(used: Ledger, path: Path, clock: Virtu
     assert not [file for file in path.parent.iterdir() if file.name.endswith(".tmp")]
 
 
+def test_a_copy_is_flushed_before_it_has_its_name_and_its_folder_after(
+    used: Ledger, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power cut there would be an empty file under the name of the backup, or none."""
+    to = path.with_name("copy.db")
+    flushed: list[tuple[bool, bool]] = []  # whether it was the folder, and whether the copy had its name
+
+    def fsync(file: int) -> None:
+        flushed.append((stat.S_ISDIR(os.fstat(file).st_mode), to.exists()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    back_up(path, to, 1.0, replace=False)
+    assert flushed == [(False, False), (True, True)]
+
+
 def test_what_stands_there_is_replaced_only_on_demand(used: Ledger, path: Path) -> None:
     """Yesterday's backup would be overwritten without a word, or --force would not help."""
     to = path.with_name("copy.db")

@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
@@ -210,6 +211,36 @@ def test_file_of_the_first_version_is_brought_up(path: Path, clock: VirtualClock
     assert [one.observation_id for one in ledger.dead_letters_due(1, 3, 10)] == ["odd"]
     ledger.commit_result(1, [span("t", "r2", 12)], [])
     assert (ledger.completed_intervals(1, "live"), ledger.forget(1, 100, [Interval(0, 100)])) == ([Interval(0, 100)], 1)
+    ledger.close()
+
+
+def test_limits_and_waits_of_an_old_file_become_those_of_observations(path: Path, clock: VirtualClock) -> None:
+    """After an update the worker would ask beyond Langfuse's limit, or before a wait is over, until told again."""
+    old = sqlite3.connect(path, isolation_level=None)
+    steps.apply(Database(old), stop_before="step_5")
+    names = ("requests_per_minute", "blocked")
+    old.executemany("INSERT INTO state_keys VALUES ('organization o', ?, '30')", [(name,) for name in names])
+    old.execute("INSERT INTO requests VALUES (1, 'organization o', 5, 1)")
+    old.close()
+    ledger = open_ledger(path, clock)
+    scope = "organization o public-api"
+    (limit,) = ledger.query("SELECT value FROM state_keys WHERE scope = ? AND name = 'limit'", [scope])
+    count, seconds, reported_ms = limit[0].split()
+    assert (count, seconds) == ("30", "60")
+    assert abs(int(reported_ms) - time.time() * 1000) < 600_000
+    assert ledger.query("SELECT value FROM state_keys WHERE scope = ? AND name = 'blocked'", [scope]) == [("30",)]
+    assert ledger.query("SELECT bucket, sent_ms FROM requests") == [(scope, 5)]
+    ledger.close()
+
+
+def test_trace_claims_of_an_old_file_are_dropped(path: Path, clock: VirtualClock) -> None:
+    """Claims that do not tell whose they are would keep their traces from being sent, or break the update."""
+    old = sqlite3.connect(path, isolation_level=None)
+    steps.apply(Database(old), stop_before="step_13")
+    old.execute("INSERT INTO trace_claims VALUES (1, 't', 'live')")
+    old.close()
+    ledger = open_ledger(path, clock)
+    assert ledger.query("SELECT * FROM trace_claims") == []
     ledger.close()
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from sync_worker.errors import LeaseHeld, StateError
 from sync_worker.ledger import Ledger, copies, open_ledger
 from sync_worker.ledger.lease import LIVE, release, take
+from sync_worker.ledger.place import is_same_origin, origin_of
 from tests.ledger.made import span
 from tests.support.clock import VirtualClock
 from tests.support.state import put
@@ -69,6 +73,37 @@ def test_file_that_goes_away(held: Ledger, fate: Callable[[Path], None]) -> None
             act()
         assert caught.value.exit_code == 2
     assert not (fate is _removed and held.path.exists())  # no empty file is made in its place
+
+
+@pytest.mark.parametrize(
+    ("answer", "mask", "birth"),
+    [(0, 0x800, 7_000_000_009), (0, 0x7FF, 0), (-1, 0x800, 0)],
+    ids=["told", "not", "fails"],
+)
+def test_birth_of_a_file_is_known_where_the_file_system_tells_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch, answer: int, mask: int, birth: int
+) -> None:
+    """A copy would pass for the file itself, or the file for a copy, by what stands where no birth was told."""
+
+    def statx(folder: int, name: bytes, flags: int, asked: int, into: ctypes.Array[ctypes.c_char]) -> int:
+        assert (folder, name, flags, asked) == (-100, os.fsencode(path), 0, 0x800)
+        struct.pack_into("=I", into, 0, mask)
+        struct.pack_into("=qI", into, 80, 7, 9)
+        return answer
+
+    path.touch()
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace(statx=statx))
+    assert origin_of(path) == f"{path.stat().st_ino} {birth}"
+
+
+def test_origins_of_one_file_and_of_two() -> None:
+    """A file would be taken for a copy at each start where its birth is not told, or a copy never be noticed."""
+    assert is_same_origin("5 70", "5 70")
+    assert is_same_origin("5 70", "5 0")
+    assert is_same_origin("5 0", "5 70")
+    assert not is_same_origin("5 70", "5 71")
+    assert not is_same_origin("5 70", "6 70")
+    assert not is_same_origin("5 0", "6 0")
 
 
 def test_file_that_goes_within_a_transaction(held: Ledger) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from sync_worker.backoff import Backoff
 from sync_worker.clock import Clock
 from sync_worker.demo.receiver import OtlpReceiver
-from sync_worker.otlp.client import TargetClient
+from sync_worker.otlp.client import Accepted, TargetClient
 from sync_worker.otlp.delivery import Delivery, Result
 from sync_worker.spans.model import EncodedSpan, ObservationKey
 from sync_worker.targets import PRESETS, Target, authorization, endpoint
@@ -120,6 +121,28 @@ class Sending:
     client: TargetClient
     kept: Kept
     clock: VirtualClock
+
+
+class Direct:
+    """What a delivery asks of a client, without HTTP: `answer` returns where it takes a request, and raises else."""
+
+    target = kelet_target("http://kelet.invalid")
+
+    def __init__(self, answer: Callable[[Sequence[EncodedSpan]], Awaitable[None]]) -> None:
+        self.requests: list[list[EncodedSpan]] = []
+        self._answer = answer
+
+    async def post(self, batch: Sequence[EncodedSpan]) -> Accepted:
+        self.requests.append(list(batch))
+        await asyncio.sleep(0)
+        await self._answer(batch)
+        return Accepted()
+
+
+def direct(client: Direct, clock: Clock, patience: float | None = 300.0) -> tuple[Delivery, Kept]:
+    """Return a delivery by such a client, and what it settles."""
+    kept = Kept()
+    return Delivery(client, kept, backoff(clock, patience), clock), kept  # type: ignore[arg-type]
 
 
 MakeClient = Callable[..., TargetClient]

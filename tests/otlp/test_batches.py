@@ -159,6 +159,13 @@ def test_pack_fills_batches() -> None:
     assert [len(batch) for batch in pack(made, 51, 10**6)] == [50, 50, 50, 50]
 
 
+def test_what_spans_have_in_common_counts_once() -> None:
+    """Requests go out at a fraction of their size, since each trace counts the resource and the scope of all."""
+    made = [[encoded(trace=trace, resource="r" * 400, scope="s" * 400)] for trace in range(1, 101)]
+    everything = _flat(made)
+    assert list(pack(made, 1000, len(body(everything)) + 20 * len(everything))) == [everything]
+
+
 def test_pack_takes_only_what_it_needs() -> None:
     """A backlog is converted before the first batch goes out, and fills the memory."""
     taken = []

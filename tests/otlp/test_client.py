@@ -8,12 +8,14 @@ import json
 import logging
 import traceback
 
+import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from sync_worker import __version__
+from sync_worker.answers import BrokenOff, TooSlow
 from sync_worker.demo.receiver import OtlpReceiver, TraceRequest
 from sync_worker.demo.serving import Reply, json_reply
 from sync_worker.errors import CredentialsRejected, SourcePaused, SyncError, TransientError
@@ -232,6 +234,7 @@ NOT_ACKNOWLEDGED: list[Reply] = [
     Reply(200, JSON, b'{"partialSucc'),
     Reply(200, JSON, b"[" * 50_000),
     Reply(200, {"Content-Type": "application/x-ndjson"}, b'{}\n{"error": "no such tenant"}\n'),
+    Reply(200, {"Content-Type": "application/x-ndjson"}, b'{}\n{"id": 2, "broken o'),
     Reply(200, {**HTML, "Content-Encoding": "br"}, b"\x0b\x02\x80<p>\x03"),
     Reply(200, {**HTML, "Content-Encoding": "gzip"}, b"<html>the proxy unpacked it and left the header</html>"),
 ]
@@ -327,6 +330,21 @@ async def test_wait_that_kelet_asks_for(code: int, kelet: OtlpReceiver, client: 
     with pytest.raises(TransientError) as caught:
         await client.post(spans(2))
     assert caught.value.retry_after == 17.0
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"), [(TooSlow("not complete in 60 s"), RequestFailed), (BrokenOff("it broke off"), TransientError)]
+)
+async def test_answer_that_does_not_come_whole(error: Exception, kind: type[Exception], client: TargetClient) -> None:
+    """A request that is too much for a server is sent as it is for ever, or one is halved that was taken."""
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        raise error
+
+    client._http._transport = httpx.MockTransport(answer)
+    with pytest.raises(kind, match="the answer of Kelet") as caught:
+        await client.post(spans(2))
+    assert type(caught.value) is kind
 
 
 async def test_slow_answer_passes(kelet: OtlpReceiver, make_client: MakeClient) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -15,7 +15,7 @@ from sync_worker.errors import CredentialsRejected, SourcePaused, StateError, Tr
 from sync_worker.otlp.delivery import Result
 from sync_worker.otlp.posting import MAX_IN_FLIGHT
 from sync_worker.spans.model import EncodedSpan
-from tests.otlp.conftest import Kept, Send, encoded, numbers, send_all, spans
+from tests.otlp.conftest import Direct, Kept, Send, direct, encoded, numbers, send_all, spans
 from tests.support import faults
 from tests.support.clock import VirtualClock
 
@@ -97,6 +97,40 @@ async def test_wait_that_kelet_asks_for_holds_for_all(kelet: OtlpReceiver, send:
     assert 30.0 in clock.waits
     assert len([at for at in asked_at if at < asked_at[0] + 30]) <= MAX_IN_FLIGHT
     assert len(made.kept.accepted) == 90
+
+
+class Held(VirtualClock):
+    """A clock whose waits end when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asleep, self.gate = asyncio.Event(), asyncio.Event()
+
+    async def sleep(self, seconds: float) -> None:
+        self.asleep.set()
+        await self.gate.wait()
+        await super().sleep(seconds)
+
+
+async def test_request_that_comes_later_keeps_to_the_wait_too() -> None:
+    """Kelet asks one request to wait, and the next batch goes out at once."""
+
+    async def answer(batch: Sequence[EncodedSpan]) -> None:
+        if len(client.requests) == 1:
+            raise TransientError("too many", retry_after=30.0)
+
+    clock, client = Held(), Direct(answer)
+    delivery, kept = direct(client, clock)
+    async with delivery.sending() as sending:
+        await sending.submit([encoded(number=1)])
+        await clock.asleep.wait()
+        await sending.submit([encoded(number=2)])
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert len(client.requests) == 1
+        clock.gate.set()
+    assert sorted(numbers(kept.accepted)) == [0, 1]
+    assert clock.waits[0] == 30.0
 
 
 async def test_lost_answers(kelet: OtlpReceiver, send: Send) -> None:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
+from collections.abc import Sequence
 
 import pytest
 
 from sync_worker.clock import Stopped
 from sync_worker.demo.receiver import OtlpReceiver, TraceRequest
 from sync_worker.demo.serving import Reply
-from sync_worker.errors import SourcePaused, TransientError
+from sync_worker.errors import PausedByOperator, SourcePaused, TransientError
+from sync_worker.otlp.client import ProjectUnknown, RequestFailed
 from sync_worker.otlp.delivery import MAX_FAILING_IN_A_ROW
 from sync_worker.spans.model import EncodedSpan
-from tests.otlp.conftest import Send, Sending, encoded, numbers, send_all, spans
+from tests.otlp.conftest import Direct, Send, Sending, direct, encoded, numbers, send_all, spans
 from tests.support import faults
+from tests.support.clock import VirtualClock
 from tests.support.faults import Script
 
 ALWAYS = 1e9  # seconds of patience
@@ -265,6 +269,63 @@ async def test_outage_gives_up_few(kelet: OtlpReceiver, send: Send) -> None:
     assert made.kept.settled == []
 
 
+@pytest.mark.parametrize("accepted", [0, 1])
+async def test_spans_given_up_in_a_row_count_from_the_last_acceptance(
+    accepted: int, kelet: OtlpReceiver, send: Send
+) -> None:
+    """Fewer spans than it takes are held to be an outage, or more are put off in one."""
+    kelet.script = faults.when(faults.has_span("poison"), faults.status(500))
+    made = send(patience=10 * 3600.0)
+    await send_all(made.delivery, [[encoded("good", 1, trace=2)]] * accepted)
+    with pytest.raises(TransientError):
+        await send_all(made.delivery, [[encoded("poison", number)] for number in range(1, 13)])
+    assert len(made.delivery._failing) == MAX_FAILING_IN_A_ROW
+
+
+async def test_others_that_pass_between_two_failures_are_half_of_the_proof() -> None:
+    """A span at which Kelet fails while it takes others needs more failures than that to be dead-lettered."""
+    taken = asyncio.Event()
+
+    async def answer(batch: Sequence[EncodedSpan]) -> None:
+        if numbers(batch) != [0]:
+            taken.set()
+            return
+        if sum(numbers(request) == [0] for request in client.requests) > 1:
+            await taken.wait()
+        raise RequestFailed("it fails", 500)
+
+    client = Direct(answer)
+    delivery, kept = direct(client, VirtualClock())
+    async with delivery.sending() as sending:
+        await sending.submit([encoded(number=1)])
+        await sending.submit([encoded(number=2)])
+        await sending.drain()
+        assert kept.refused == []
+        await sending.submit([encoded(number=3)])
+    assert (numbers(kept.refused), sending.undelivered) == ([0], set())
+    delivery.check()
+
+
+async def test_what_waited_while_the_limit_fell_is_sent_in_smaller_requests() -> None:
+    """A batch that waits for its turn in a search is lost when the limit falls below its size."""
+
+    async def answer(batch: Sequence[EncodedSpan]) -> None:
+        if len(batch) > 2:
+            raise RequestFailed("it is too large", 504)
+
+    client, clock, waits = Direct(answer), VirtualClock(), [asyncio.Event() for _ in range(100)]
+    delivery, kept = direct(client, clock, ALWAYS)
+    delivery.backoff.on_wait = lambda *_: waits[len(clock.waits)].set()
+    async with delivery.sending() as sending:
+        await sending.submit(large(16))
+        await waits[2].wait()  # half of it has failed for the first time
+        await sending.submit(large(16, trace=2))
+        await waits[3].wait()  # ... and waits for its turn behind the second batch
+        await sending.submit(large(16, trace=3))
+    assert len(kept.accepted) == 48
+    assert max(len(batch) for batch in client.requests if batch[0].key.trace == "3") == 4
+
+
 async def test_stop_while_kelet_hangs(kelet: OtlpReceiver, send: Send) -> None:
     """A stop waits for a server that does not answer, or begins another try, or marks what was not answered."""
     made = send(grace=0.2, timeout=30.0)
@@ -307,7 +368,9 @@ async def test_stop_ends_a_search(kelet: OtlpReceiver, send: Send) -> None:
 LANES = {"projects": {"one", "two"}}
 
 
-async def test_unknown_project_pauses_its_lane_alone(kelet: OtlpReceiver, send: Send) -> None:
+async def test_unknown_project_pauses_its_lane_alone(
+    kelet: OtlpReceiver, send: Send, caplog: pytest.LogCaptureFixture
+) -> None:
     """A project that Kelet does not know keeps others from being sent, or is asked for with each request."""
     kelet.script = faults.when(lambda request: request.project == "one", faults.no_such_project())
     made = send(**LANES)
@@ -317,6 +380,33 @@ async def test_unknown_project_pauses_its_lane_alone(kelet: OtlpReceiver, send: 
     assert len(made.kept.accepted) == 30
     assert len([request for request in kelet.requests if request.project == "one"]) <= 4
     with pytest.raises(SourcePaused, match="'one'"):
+        made.delivery.check()
+    warned = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert ["does not know the project 'one'" in message for message in warned] == [True]
+
+
+async def test_project_that_is_given_up_pauses_nothing(kelet: OtlpReceiver, send: Send) -> None:
+    """A project that no setting names any more keeps its source paused, or is asked for again."""
+    kelet.script = faults.when(lambda request: request.project == "one", faults.no_such_project())
+    made = send(**LANES)
+    await send_all(made.delivery, [[encoded(number=1, project="one")]])
+    made.delivery.abandon("one")
+    made.delivery.check()
+    assert len(await send_all(made.delivery, [[encoded(number=1, project="one")]])) == 1
+    assert len(kelet.requests) == 1
+
+
+async def test_pause_of_an_operator_is_told_unless_more_is_wrong(kelet: OtlpReceiver, send: Send) -> None:
+    """A run in which a paused project waits ends as if all were sent, or hides a project that Kelet does not know."""
+    pauses = {"one": PausedByOperator("paused: 'one'")}
+    kelet.script = faults.when(lambda request: request.project == "two", faults.no_such_project())
+    made = send(projects={"one", "two", "three"}, read_pauses=lambda: pauses)
+    assert len(await send_all(made.delivery, [[encoded(number=1, project="one")]])) == 1
+    assert kelet.requests == []
+    with pytest.raises(PausedByOperator):
+        made.delivery.check()
+    await send_all(made.delivery, [[encoded(number=2, project="two")]])
+    with pytest.raises(ProjectUnknown, match="'two'"):
         made.delivery.check()
 
 

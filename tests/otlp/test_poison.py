@@ -175,6 +175,28 @@ async def test_too_large_alone_is_cut(limit: int, kept: int, kelet: OtlpReceiver
     assert "cut by the sync worker: 500000 bytes in all" in _texts(large)
 
 
+async def test_text_is_cut_to_the_first_size_that_shortens_it(kelet: OtlpReceiver, send: Send) -> None:
+    """A span whose text is no longer than the largest cut is dead-lettered although a shorter cut would have passed."""
+    kelet.script = faults.too_large(12_000)
+    made = send()
+    await send_all(made.delivery, [[encoded(number=1, attributes={"text": "x" * 20_000})]])
+    assert numbers(made.kept.accepted) == [0]
+    assert 8_000 <= len(_texts(kelet.spans[0])) < 12_000
+
+
+async def test_shorter_text_is_tried_where_the_longer_one_fails(kelet: OtlpReceiver, send: Send) -> None:
+    """A gateway fails at a span that was cut to the size that its server takes, and no shorter cut is tried."""
+
+    def is_large(request: TraceRequest) -> bool:
+        return request.decoded_size > 20_000
+
+    kelet.script = faults.first_of(faults.too_large(100_000), faults.when(is_large, faults.status(500)))
+    made = send()
+    await send_all(made.delivery, [[encoded(number=1, attributes={"text": "x" * 500_000})]])
+    made.delivery.finish()
+    assert (numbers(made.kept.accepted), made.kept.refused) == ([0], [])
+
+
 async def test_too_large_even_cut(kelet: OtlpReceiver, send: Send) -> None:
     """A span that cannot be made small enough is sent for ever, or takes others with it."""
     kelet.script = faults.too_large(3_000)
