@@ -10,7 +10,7 @@ import pytest
 
 from sync_worker.errors import StateError
 from sync_worker.ledger import Ledger, copies, open_ledger
-from sync_worker.ledger.copies import adopt, check_latest, note_beside
+from sync_worker.ledger.copies import adopt, check_latest, is_latest, note_beside
 from sync_worker.ledger.lease import LIVE, release, take
 from tests.ledger.made import Other, span
 from tests.support.clock import VirtualClock
@@ -42,6 +42,21 @@ def _refused(path: Path, clock: VirtualClock, words: str) -> None:
         _run(path, clock)
     assert caught.value.exit_code == 2
     assert f"`sync-worker state confirm --state {path}`" in str(caught.value)
+
+
+def test_whether_a_file_is_the_latest(path: Path, clock: VirtualClock) -> None:
+    """The status page would show an older copy as if it were the file that the runs write to."""
+    _run(path, clock)
+    backup = path.with_name("backup")
+    shutil.copy(path, backup)
+    _run(path, clock)
+    ledger = open_ledger(path, clock)
+    assert is_latest(ledger)
+    ledger.close()
+    shutil.copyfile(backup, path)
+    ledger = open_ledger(path, clock)
+    assert not is_latest(ledger)
+    ledger.close()
 
 
 def test_older_copy_in_the_place_of_the_latest(path: Path, clock: VirtualClock) -> None:

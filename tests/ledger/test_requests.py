@@ -11,6 +11,7 @@ from sqlite_utils import Database
 
 from sync_worker.errors import StateError
 from sync_worker.ledger import Ledger, file_systems, open_ledger
+from sync_worker.ledger.lease import LIVE, release, take
 from sync_worker.ledger.schema import SCHEMA_VERSION
 from sync_worker.ledger.steps import steps
 from tests.ledger.made import span
@@ -70,6 +71,43 @@ def test_number_is_never_given_twice(ledger: Ledger) -> None:
         requests.delete_outside(10, 20)
         assert requests.store_requests([11]) > last
     assert requests.snapshot(last).sent == [(11, False)]
+
+
+def test_requests_of_a_clock_that_is_ahead_are_deleted(ledger: Ledger) -> None:
+    """Requests that another clock dated into the future would count until then, and hold up everybody."""
+    requests, other, day = ledger.requests(SCOPE), ledger.requests("organization b"), 86_400_000
+    with requests.transaction():
+        requests.store_requests([9, 10, 20, 21])
+        other.store_requests([-2 * day, -day // 2, 9, 21])
+        requests.delete_outside(10, 20)
+    assert [sent for sent, _ in requests.snapshot(0).sent] == [10, 20]
+    assert [sent for sent, _ in other.snapshot(0).sent] == [-day // 2, 9, 21]
+
+
+def test_live_sync_that_has_a_heartbeat_is_seen(ledger: Ledger, path: Path, clock: VirtualClock) -> None:
+    """A backfill would take requests from a live sync, or keep to its share beside one that is long dead."""
+    requests = ledger.requests(SCOPE)
+    assert not requests.snapshot(0).live_runs
+    live = open_ledger(path, clock)
+    lease = take(live, LIVE)
+    assert requests.snapshot(0).live_runs
+    clock.jump(119)
+    assert requests.snapshot(0).live_runs
+    clock.jump(1)
+    assert not requests.snapshot(0).live_runs
+    clock.jump(-239)
+    assert requests.snapshot(0).live_runs
+    clock.jump(-1)
+    assert not requests.snapshot(0).live_runs
+    clock.jump(120)
+    release(live, lease)
+    live.close()
+
+
+def test_requests_are_deleted_for_good(ledger: Ledger) -> None:
+    """What is deleted would stay in the file, readable, until its place is used again."""
+    assert ledger.unflushed().execute("PRAGMA secure_delete").fetchone() == (1,)
+    assert ledger.query("PRAGMA secure_delete") == [(1,)]
 
 
 def test_organisations_do_not_count_for_each_other(ledger: Ledger) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,6 +13,7 @@ from sync_worker.errors import DeadLettersFull, StateError
 from sync_worker.intervals import Interval
 from sync_worker.ledger import DeadLetter, Ledger, open_ledger
 from sync_worker.ledger.lease import BACKFILL, LIVE, release, take
+from sync_worker.ledger.sources import memory_name, same_address
 from tests.ledger.made import letter, note, sent_observations, span
 from tests.support.state import put
 
@@ -99,6 +101,24 @@ def test_dead_letters_by_page_and_trace(ledger: Ledger) -> None:
     assert [observation_id for page in pages for observation_id in page] == [f"r{number}" for number in range(10)]
     assert [item.observation_id for item in ledger.dead_letters(1, trace_id="t1")] == ["r1", "r4", "r7"]
     assert len(ledger.dead_letters(ids=range(1, 40_000))) == 10
+
+
+def test_dead_letters_by_what_is_wrong_with_them(ledger: Ledger) -> None:
+    """`dead-letters retry --reason` would send or drop others than those that were listed."""
+    ledger.commit_result(1, [], [letter("t", "a", reason="Too Large"), letter("t", "b", kind="unreadable", made_ms=9)])
+    ledger.commit_result(2, [], [letter("t", "c", source_id=2)])
+
+    def found(**chosen: Any) -> list[str | None]:
+        return [item.observation_id for item in ledger.dead_letters(**chosen)]
+
+    assert found() == ["a", "b", "c"]
+    assert found(reason="too l") == ["a"]
+    assert found(reason="%") == []
+    assert found(kind="unreadable") == ["b"]
+    assert found(made_before_ms=9) == ["a", "c"]
+    assert found(source_ids=[2]) == ["c"]
+    assert found(source_ids=[1], reason="why") == ["b"]
+    assert ledger.dead_letters_by_kind(1) == {"rejected": 1, "unreadable": 1}
 
 
 @pytest.mark.parametrize("trace", ["t", None])
@@ -332,6 +352,43 @@ def test_size_counts_the_log(ledger: Ledger) -> None:
     """A log that grows would not be seen."""
     put(ledger, "scope", "name", "x" * 100_000)
     assert ledger.size_bytes() > 100_000
+
+
+def test_source_that_moved_is_found_at_its_new_address(ledger: Ledger) -> None:
+    """It would begin anew at its new address, its old keys be sent there, or what was merged be counted again."""
+    source = ledger.store_source("k1", "https://a", "p1", "kelet", "Name", "org")
+    put(ledger, "merged f", memory_name("https://a", "p1", "kelet"), "{}")
+    ledger.commit_interval(source.id, "live", Interval(0, 10), [], [])
+    ledger.commit_result(source.id, [span("t", "r")], [])
+    ledger.move_source(source.id, "https://b")
+    assert [(one.id, one.langfuse_url) for one in ledger.sources()] == [(source.id, "https://b")]
+    assert ledger.source_by_key("k1", "kelet") is None
+    assert ledger.stored_key("merged f", memory_name("https://b", "p1", "kelet")) == "{}"
+    assert ledger.completed_intervals(source.id, "live") == [Interval(0, 10)]
+
+
+def test_source_that_moved_and_never_sent_is_read_from_the_beginning(ledger: Ledger) -> None:
+    """What another project of the same id holds at the new address would be taken for synced."""
+    source = ledger.store_source("k1", "https://a", "p1", "kelet", "Name", "org")
+    ledger.commit_interval(source.id, "live", Interval(0, 10), [], [])
+    ledger.move_source(source.id, "https://b")
+    assert ledger.completed_intervals(source.id, "live") == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("https://a", "https://a:443/", True),
+        ("http://a", "http://A.:80", True),
+        ("https://a", "https://a:444", False),
+        ("https://a", "http://a:443", False),
+        ("https://a/x", "https://a/x/", True),
+        ("https://a/x", "https://a/y", False),
+    ],
+)
+def test_spellings_of_an_address(one: str, other: str, *, same: bool) -> None:
+    """A source would be synced twice under two spellings of its address, or two servers count as one."""
+    assert same_address(one, other) is same
 
 
 def test_second_read_stands_until_it_is_ended(ledger: Ledger) -> None:

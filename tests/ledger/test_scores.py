@@ -13,7 +13,7 @@ from sync_worker.ledger import Ledger, ScoreNote, open_ledger
 from sync_worker.ledger.lease import BACKFILL, LIVE, release, take
 from sync_worker.ledger.merging import merge
 from sync_worker.ledger.records import ReadScores
-from tests.ledger.made import letter
+from tests.ledger.made import letter, note
 from tests.support.clock import VirtualClock
 
 A, B = b"content-a", b"content-b"
@@ -29,6 +29,23 @@ def test_what_was_accepted_is_noted_with_its_content(ledger: Ledger) -> None:
     ledger.commit_score(1, "s", A, "project", [])
     (found,) = ledger.scores(1, ["s"]).values()
     assert (found.state, found.sent_content, found.project) == ("sent", A, "project")
+
+
+def test_signals_are_counted_once_each_and_edits_beside_them(ledger: Ledger) -> None:
+    """Metrics and the status page would tell more signals than Kelet took, or an edit as a new one."""
+    ledger.store_scores(1, [_note()])
+    ledger.commit_score(1, "s", A, "project", [])
+    ledger.commit_score(1, "s", B, "project", [])
+    assert ledger.query("SELECT sum(signals) FROM history") == [(2,)]
+    counted = {name: total for name, total in ledger.query("SELECT name, value FROM state_keys") if "signals" in name}
+    assert sorted(counted.values()) == ["1", "1"]
+
+
+def test_traces_of_a_session_newest_first(ledger: Ledger) -> None:
+    """A score of a session would go to an old trace of it, or all traces of a long session be read."""
+    ledger.store_traces(1, [note(f"t{at}", at, context={"session_id": "s"}) for at in range(5)])
+    ledger.store_traces(1, [note("other", 9, context={"session_id": "o"}), note("none", 9)])
+    assert ledger.traces_of_sessions(1, ["s", "o", "x"], 2) == {"s": ["t4", "t3"], "o": ["other"]}
 
 
 def test_an_older_note_does_not_undo_an_answer(ledger: Ledger) -> None:

@@ -48,6 +48,8 @@ def test_a_trace_that_comes_back_is_open_and_kept(ledger: Ledger) -> None:
     _leave_out(ledger, "t", "u")
     ledger.bring_back(1, [note("t", 10)])
     assert set(ledger.completed_observations(1, ["t", "u"])) == {("u", "r")}
+    assert [ledger.traces(1, [trace])[trace].left_out_by for trace in ("t", "u")] == [None, "SYNC_SAMPLE=1%"]
+    assert ledger.left_out(1) == {"SYNC_SAMPLE=1%": 1}
     assert ledger.whole_traces(1, 10) == ["t"]
     assert ledger.forget(1, 1_000, [Interval(0, 1_000)]) == 1
     assert set(ledger.traces(1, ["t", "u"])) == {"t"}

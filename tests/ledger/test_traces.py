@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -57,6 +58,30 @@ def test_pending_traces_are_due_in_turn(ledger: Ledger) -> None:
     assert (ledger.pending(1), ledger.pending(2)) == (Pending(3, 1), Pending(0, None))
     ledger.store_traces(1, [note("first", pending=False)])
     assert ledger.pending(1) == Pending(2, 1)
+
+
+def test_pending_traces_of_a_lane(ledger: Ledger) -> None:
+    """A closed lane would be looked at in each cycle, or that of another project be sent when one opens."""
+    lanes = {"a": "one", "b": "two", "c": None}
+    ledger.store_traces(1, [note(name, pending=True, project=lane) for name, lane in lanes.items()])
+
+    def due(**chosen: Any) -> list[str]:
+        return [one.trace_id for one in ledger.pending_due(1, 20, 1_000, 10, **chosen)]
+
+    assert due() == ["a", "b", "c"]
+    assert due(without=["one"]) == ["b", "c"]
+    assert due(project="two") == ["b"]
+    assert due(without=["one"], project="two") == ["b"]
+    assert due(without=["two"], project="two") == []
+
+
+def test_newest_trace_that_may_be_forgotten(ledger: Ledger) -> None:
+    """The worker would forget nothing, or a pending trace, or what is later."""
+    assert ledger.newest_flushed(1, 100) is None
+    ledger.store_traces(1, [note("old", 5), note("pending", 50, pending=True), note("new", 100), note("older", 3)])
+    assert ledger.newest_flushed(1, 100) == 5
+    assert ledger.newest_flushed(1, 101) == 100
+    assert ledger.newest_flushed(2, 101) is None
 
 
 def test_project_is_decided_once(ledger: Ledger) -> None:
