@@ -28,12 +28,16 @@ from tests.mutation.mutants import Mutant
 _CPU = 60
 #: Seconds with hardly any CPU, after which what runs waits for something that never comes.
 _IDLE = 10
+#: Where files of tests are, as in all runs of them: in memory.
+_FILES = "/dev/shm"
 #: So many tests show whether a function that survived in place has made something at import.
 _AFRESH = 20
 #: Bytes of addresses: a loop that fills memory ends before the machine has none left.
 _MEMORY = 8 << 30
 _SURVIVED, _KILLED, _UNTRIED = 0, 1, 2
-_OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:randomly", "-p", "no:cov")
+#: Without the plugins that hold against one test what another has left open: that is a process which it may not start.
+_WITHOUT = ("cacheprovider", "cov", "randomly", "threadexception", "unraisableexception", "xdist")
+_OPTIONS = ("-x", "-q", *(part for name in _WITHOUT for part in ("-p", f"no:{name}")))
 
 #: Runs tests, with a mutant or with the code as it is; returns its verdict, and which test ran last.
 _Attempt = Callable[[Mutant | None, Sequence[str]], tuple[int, str]]
@@ -48,9 +52,10 @@ class Verdicts(dict[Mutant, str | None]):
         """Try all mutants, each with its tests, in this order."""
         super().__init__()
         self._tests_of = tests_of
-        self._failing_anyway: dict[str, bool] = {}
+        self._sound: set[str] = set()
+        self._failing_anyway: set[str] = set()
         files = sorted({test.partition("::")[0] for tests in tests_of.values() for test in tests})
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(dir=_FILES if os.access(_FILES, os.W_OK) else None) as folder:
             if files:
                 _pytest(folder, files, self)
             for mutant, tests in tests_of.items():
@@ -68,15 +73,18 @@ class Verdicts(dict[Mutant, str | None]):
         return True
 
     def _noticed_by(self, attempt: _Attempt, mutant: Mutant, tests: Sequence[str]) -> str | None:
-        """Return the test that fails with a mutant and passes without it."""
-        while left := [test for test in tests if not self._failing_anyway.get(test)]:
+        """Return the test that fails with a mutant, where it passes without it after the same tests."""
+        left = [test for test in tests if test not in self._failing_anyway]
+        while left:
             verdict, test = attempt(mutant, left)
             if verdict != _KILLED:
                 return None
-            if test not in self._failing_anyway:
-                self._failing_anyway[test] = attempt(None, [test])[0] == _KILLED
-            if not self._failing_anyway[test]:
+            before = left[: left.index(test) + 1]
+            if (len(before) == 1 and test in self._sound) or attempt(None, before)[0] != _KILLED:
+                self._sound.add(test)
                 return test
+            self._failing_anyway.add(test)
+            left.remove(test)
         return None
 
 
@@ -145,7 +153,7 @@ def _limited(run: Callable[[_Note], int], note: _Note) -> int:
 
     def look(*_: object) -> None:
         used.append(time.process_time())
-        if used[-1] - used[-2] < 0.01:
+        if used[-1] - used[-2] < _IDLE / 50:  # a server's loop looks for requests all the time
             os._exit(_KILLED)
 
     signal.signal(signal.SIGALRM, look)
