@@ -61,6 +61,16 @@ def test_a_copy_is_flushed_before_it_has_its_name_and_its_folder_after(
     assert flushed == [(False, False), (True, True)]
 
 
+def test_a_damaged_file_is_not_backed_up(used: Ledger, path: Path) -> None:
+    """The last good backup would be replaced by one that cannot be used."""
+    used.connection.execute("UPDATE sent SET start_ms = 'soon'")
+    to = path.with_name("copy.db")
+    to.write_text("yesterday")
+    with pytest.raises(StateError, match="is damaged"):
+        back_up(path, to, 1.0, replace=True)
+    assert to.read_text() == "yesterday"
+
+
 def test_what_stands_there_is_replaced_only_on_demand(used: Ledger, path: Path) -> None:
     """Yesterday's backup would be overwritten without a word, or --force would not help."""
     to = path.with_name("copy.db")

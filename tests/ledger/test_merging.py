@@ -274,6 +274,20 @@ def test_counts_of_forgotten_rows(make: Make) -> None:
     assert more.completed_by_hour(1) == {**whole, 0: 7}
 
 
+def test_what_a_merge_took_is_told(make: Make) -> None:
+    """`state merge` would tell that nothing was new, and a shard be merged again or thrown away."""
+    own, other = make("own", "a"), make("other", "a")
+    own.add_completed(1, BACKFILL, Interval(0, HOUR), "")
+    for number in range(3):
+        other.add_completed(1, BACKFILL, Interval(2 * number * HOUR, (2 * number + 1) * HOUR), "")
+    other.commit_result(1, [span("t", f"{number}", number) for number in range(5)], [])
+    _forget_all(other)
+    other.commit_result(1, [span("u", "new", 0)], [letter("u", "bad")])
+    found = merge(own, other)
+    assert (found.observations, found.observations_forgotten, found.covered_ms) == (1, 5, 2 * HOUR)
+    assert found.dead_letters == 1
+
+
 def test_rows_that_both_have_sent_count_once(make: Make) -> None:
     """An hour in which two machines sent the same row would seem to have one more, and hide one that is missing."""
     own, other = make("own", "a"), make("other", "a")

@@ -19,6 +19,7 @@ from sync_worker.ledger import Ledger, file, file_systems, open_ledger
 from sync_worker.ledger.merging import merge
 from sync_worker.ledger.schema import SCHEMA_VERSION
 from sync_worker.ledger.sources import memory_name
+from sync_worker.ledger.sqlite_errors import is_of_the_copy, state_error
 from sync_worker.ledger.steps import migrate, step_1, steps
 from tests.ledger.made import another_program, letter, note, picture, span
 from tests.support.clock import VirtualClock
@@ -141,6 +142,44 @@ def test_step_that_raises_leaves_the_old_version(
     after = open_ledger(path, clock)
     assert after.query("SELECT DISTINCT value, more FROM state_keys") == [("changed", None)]
     after.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "transient"),
+    [
+        ("SQLITE_BUSY", "is locked by another program", True),
+        ("SQLITE_FULL", "is full or failing", True),
+        ("SQLITE_IOERR_WRITE", "is full or failing", True),
+        ("SQLITE_READONLY", "cannot be written", False),
+        ("SQLITE_NOTADB", "is not a SQLite file", False),
+        ("SQLITE_CORRUPT", "is damaged", False),
+    ],
+)
+def test_errors_say_whether_they_pass(path: Path, code: str, words: str, *, transient: bool) -> None:
+    """A supervisor would give up for a moment's lock, or start for ever on a file that cannot be written."""
+    error = sqlite3.OperationalError("text")
+    error.sqlite_errorname = code
+    found = state_error(path, error)
+    assert words in str(found)
+    assert found.exit_code == (1 if transient else 2)
+
+
+@pytest.mark.parametrize(
+    ("code", "of_the_copy"),
+    [
+        ("SQLITE_FULL", True),
+        ("SQLITE_IOERR_WRITE", True),
+        ("SQLITE_CANTOPEN", True),
+        ("SQLITE_BUSY", False),
+        ("SQLITE_CORRUPT", False),
+        ("", False),
+    ],
+)
+def test_whose_error_it_is(code: str, *, of_the_copy: bool) -> None:
+    """A full disk of a backup would be told as one of the state file, or damage of that as one of the copy."""
+    error = sqlite3.OperationalError("text")
+    error.sqlite_errorname = code
+    assert is_of_the_copy(error) is of_the_copy
 
 
 def test_first_step_is_as_it_was_released(path: Path) -> None:

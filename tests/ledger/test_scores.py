@@ -9,8 +9,8 @@ import pytest
 
 from sync_worker.errors import DeadLettersFull
 from sync_worker.intervals import Interval
-from sync_worker.ledger import Ledger, ScoreNote, open_ledger
-from sync_worker.ledger.lease import BACKFILL, LIVE, release, take
+from sync_worker.ledger import Ledger, ScoreNote, open_ledger, open_scratch
+from sync_worker.ledger.lease import BACKFILL, LIVE, pretend, release, take
 from sync_worker.ledger.merging import merge
 from sync_worker.ledger.records import ReadScores
 from tests.ledger.made import letter, note
@@ -46,6 +46,18 @@ def test_traces_of_a_session_newest_first(ledger: Ledger) -> None:
     ledger.store_traces(1, [note(f"t{at}", at, context={"session_id": "s"}) for at in range(5)])
     ledger.store_traces(1, [note("other", 9, context={"session_id": "o"}), note("none", 9)])
     assert ledger.traces_of_sessions(1, ["s", "o", "x"], 2) == {"s": ["t4", "t3"], "o": ["other"]}
+
+
+def test_a_pretended_lease_owns_all_scores(ledger: Ledger, path: Path, clock: VirtualClock) -> None:
+    """A dry run would leave out the scores that a run is sending just then."""
+    held = take(ledger, LIVE)
+    ledger.store_scores(1, [_note()])
+    assert ledger.own_scores(1, [_note()]) == {"s"}
+    copy = open_scratch(path, clock)
+    pretend(copy, BACKFILL)
+    assert copy.own_scores(1, [_note()]) == {"s"}
+    copy.close()
+    release(ledger, held)
 
 
 def test_an_older_note_does_not_undo_an_answer(ledger: Ledger) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from sync_worker.intervals import Interval
 from sync_worker.ledger import Ledger, Pending, TraceNote, open_ledger
 from sync_worker.ledger.lease import BACKFILL, LIVE, RETRY, release, take
+from sync_worker.ledger.records import Waiting
 from tests.ledger.made import note
 
 _MOMENTS = st.integers(-(2**40), 2**44)
@@ -73,6 +75,15 @@ def test_pending_traces_of_a_lane(ledger: Ledger) -> None:
     assert due(project="two") == ["b"]
     assert due(without=["one"], project="two") == ["b"]
     assert due(without=["two"], project="two") == []
+
+
+def test_whether_anything_is_due() -> None:
+    """A cycle would look for nothing although a second read, a retry or a pending trace is due."""
+    nothing = Waiting(None, None, 3, 1, 1, None)
+    assert not nothing.has_due(10)
+    for name in ("second_read_ms", "retry_ms", "pending_check_ms"):
+        assert replace(nothing, **{name: 10}).has_due(10)
+        assert not replace(nothing, **{name: 11}).has_due(10)
 
 
 def test_newest_trace_that_may_be_forgotten(ledger: Ledger) -> None:

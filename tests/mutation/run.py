@@ -24,8 +24,8 @@ import pytest
 
 from tests.mutation.mutants import Mutant
 
-#: Seconds of CPU for the tests of a mutant: what takes more does not end. A clock would say how busy the machine is.
-_CPU = 60
+#: Seconds of CPU for a test: what takes more does not end. A clock would say how busy the machine is.
+_CPU = 15
 #: Seconds with hardly any CPU, after which what runs waits for something that never comes.
 _IDLE = 10
 #: Where files of tests are, as in all runs of them: in memory.
@@ -147,7 +147,6 @@ def _forked(run: Callable[[_Note], int]) -> tuple[int, str]:
 def _limited(run: Callable[[_Note], int], note: _Note) -> int:
     """Run this as long as it gets somewhere, without processes: those would run the code as it is."""
     os.setpgid(0, 0)
-    resource.setrlimit(resource.RLIMIT_CPU, (_CPU, _CPU))
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     used = [time.process_time()]
 
@@ -159,7 +158,12 @@ def _limited(run: Callable[[_Note], int], note: _Note) -> int:
     signal.signal(signal.SIGALRM, look)
     signal.setitimer(signal.ITIMER_REAL, _IDLE, _IDLE)
     subprocess.Popen = subprocess.run = _skip  # type: ignore[assignment,misc]
-    return run(note)
+
+    def begin(test: str) -> None:
+        resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + 1 + _CPU, resource.RLIM_INFINITY))
+        note(test)
+
+    return run(begin)
 
 
 def _skip(*_: Any, **__: Any) -> None:
