@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import httpx
 import pytest
 
 from sync_worker.clock import Stopped
@@ -208,6 +209,22 @@ async def test_client_tells_what_failed(connect_v1: ConnectV1) -> None:
         made.server.script = None
         await _ask(made.client)
         assert not concurrency.is_open
+
+
+async def test_requests_of_a_client_keep_to_the_limit(connect_v1: ConnectV1) -> None:
+    """A server of one's own is asked for as much at once as there are readers."""
+    made, active = connect_v1(LangfuseV1(), concurrency=True), [0, 0]
+
+    async def answer(_: httpx.Request) -> httpx.Response:
+        active[0] += 1
+        active[1] = max(active)  # the most so far
+        await asyncio.sleep(0.001)
+        active[0] -= 1
+        return httpx.Response(200, json={})
+
+    made.client.http._transport = httpx.MockTransport(answer)
+    await asyncio.gather(*(made.client.attempt("/api/public/health", {}) for _ in range(3 * MOST_AT_ONCE)))
+    assert active == [0, MOST_AT_ONCE]
 
 
 async def test_walk_slows_down_with_the_server(connect_v1: ConnectV1) -> None:

@@ -15,12 +15,15 @@ from sync_worker.ledger.state_keys import LAST_ENDED_SCAN, State, last_scan
 from sync_worker.pipeline.assemble import Assembly
 from sync_worker.pipeline.dead_letters import DeadLetters
 from sync_worker.pipeline.dedupe import Dedupe
+from sync_worker.pipeline.driver import Pipeline
+from sync_worker.pipeline.limits import Limits
 from sync_worker.pipeline.notes import _next_check, pending_claimed
 from sync_worker.pipeline.readiness import ReadinessLimits
 from sync_worker.pipeline.session import Session
 from sync_worker.pipeline.trace import Trace
 from sync_worker.records import Observation
-from sync_worker.runs.lookback import earliest_scanned
+from sync_worker.runs.arrival_delay import ArrivalDelay
+from sync_worker.runs.lookback import LookbackScans, earliest_scanned
 from sync_worker.spans.fingerprint import fingerprint
 from tests.support.clock import VirtualClock
 
@@ -65,6 +68,29 @@ def test_a_pending_trace_keeps_its_earlier_start() -> None:
         claimed = pending_claimed(note, [row("a", start)], now_ms=1_000)
         assert (claimed.earliest_ms, claimed.newest_ms) == (earliest, newest)
         assert (claimed.pending, claimed.pending_ms, claimed.check_ms) == (True, 7, 61_000)
+
+
+@pytest.mark.parametrize(
+    ("start", "stored"),
+    [(150, (100, 200, 9_000)), (50, (50, 200, 0)), (300, (100, 301, 0))],
+    ids=["in", "early", "late"],
+)
+def test_what_a_scan_finds_of_a_pending_trace_moves_its_times(
+    start: int, stored: tuple[int, int, int], tmp_path: Path
+) -> None:
+    """A trace would be pending longer than SYNC_MAX_OPEN, be sent before it is quiet, or be read in part."""
+    ledger = open_ledger(tmp_path / "state.db", VirtualClock())
+    ledger.store_traces(1, [TraceNote("t", pending=True, earliest_ms=100, newest_ms=200, check_ms=9_000)])
+    session = SimpleNamespace(
+        source_id=1, ledger=ledger, clock=VirtualClock(), state=State(ledger, "source 1"), limits=Limits(), reader=None,
+        report=None,
+    )  # fmt: skip
+    pipeline = cast("Pipeline", SimpleNamespace(session=session))
+    scans = LookbackScans(pipeline, [HOUR], 0, None, 60_000, cast("ArrivalDelay", None))
+    assert scans._triage([row("a", start)]) == []
+    found = ledger.traces(1, ["t"])["t"]
+    assert (found.earliest_ms, found.newest_ms, found.check_ms) == stored
+    ledger.close()
 
 
 @pytest.mark.parametrize(
