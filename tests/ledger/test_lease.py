@@ -20,7 +20,7 @@ from sync_worker.errors import LeaseHeld, StateError
 from sync_worker.intervals import Interval
 from sync_worker.ledger import Ledger, lease, open_ledger
 from sync_worker.ledger.lease import BACKFILL, LIVE, heartbeat, lease_owner, release, take
-from tests.ledger.made import ROOT, Other, note, span
+from tests.ledger.made import ROOT, Other, die, note, span
 from tests.support.clock import VirtualClock
 from tests.support.state import put
 
@@ -61,6 +61,19 @@ def test_second_process_is_told_who_is_at_work(path: Path, ledger: Ledger) -> No
         first.end()
     assert lease_owner(ledger, LIVE) is None
     release(ledger, take(ledger, LIVE))
+
+
+def test_owner_whose_lock_file_is_gone_is_dead(path: Path, ledger: Ledger) -> None:
+    """`status` would tell of a run that was killed, and others wait for it, for as long as a lease may be."""
+    dead = open_ledger(path, ledger.clock)
+    take(dead, LIVE)
+    assert lease_owner(ledger, LIVE) is not None
+    die(dead)
+    path.with_name(f"{path.name}.{LIVE}.lock").unlink()
+    assert lease_owner(ledger, LIVE) is None
+    assert dead.lease is not None
+    dead.lease.lock.close()
+    dead.close()
 
 
 @pytest.mark.process

@@ -42,6 +42,11 @@ class Mutant:
         """The file as it is called in the repository."""
         return self.file.relative_to(ROOT).as_posix()
 
+    @property
+    def module_name(self) -> str:
+        """The module as it is imported."""
+        return self.name.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+
     def module(self) -> ast.Module:
         """Return the mutated module; raise LookupError if the file has changed."""
         tree = ast.parse(self.file.read_text(encoding="utf-8"))

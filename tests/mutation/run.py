@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
+import importlib
 import importlib.abc
 import importlib.machinery
 import io
@@ -66,6 +67,8 @@ class Verdicts(dict[Mutant, str | None]):
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Stand in for the loop over tests: all are collected here, and none has run."""
+        for mutant in self._tests_of:
+            importlib.import_module(mutant.module_name)  # some are imported only when they are needed
         attempt = functools.partial(_in_place, {item.nodeid: item for item in session.items}, _Functions())
         for mutant, tests in self._tests_of.items():
             if mutant.in_function:
@@ -224,10 +227,9 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def __init__(self, mutant: Mutant) -> None:
         self._mutant = mutant
-        self._name = mutant.name.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
 
     def find_spec(self, fullname: str, *_: Any) -> importlib.machinery.ModuleSpec | None:
-        if fullname != self._name:
+        if fullname != self._mutant.module_name:
             return None
         file = self._mutant.file
         folders = [str(file.parent)] if file.name == "__init__.py" else None

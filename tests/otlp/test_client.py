@@ -323,6 +323,15 @@ async def test_meaning(
     assert len(kelet.requests) == 1
 
 
+async def test_rejection_says_where_and_why(kelet: OtlpReceiver, client: TargetClient) -> None:
+    """A dead letter does not tell what is wrong with its span."""
+    kelet.script = faults.always(faults.status(400, message="no such kind"))
+    with pytest.raises(Rejected) as caught:
+        await client.post(spans(1))
+    assert str(caught.value).startswith(f"Kelet rejected it (400 at {kelet.url}/api/traces: ")
+    assert "no such kind" in str(caught.value)
+
+
 @pytest.mark.parametrize("code", [408, 429, 500, 503])
 async def test_wait_that_kelet_asks_for(code: int, kelet: OtlpReceiver, client: TargetClient) -> None:
     """A wait that Kelet asks for is not handed on."""

@@ -306,6 +306,41 @@ async def test_others_that_pass_between_two_failures_are_half_of_the_proof() -> 
     delivery.check()
 
 
+async def test_proof_begins_anew_once_a_span_was_taken() -> None:
+    """A span that failed last week and was taken since is dead-lettered in the first outage that meets it."""
+    fails = [True]
+
+    async def answer(batch: Sequence[EncodedSpan]) -> None:
+        if fails[0] and numbers(batch) == [0]:
+            raise RequestFailed("it fails", 500)
+
+    delivery, kept = direct(Direct(answer), VirtualClock())
+    assert len(await send_all(delivery, [spans(1)])) == 1
+    fails[0] = False
+    assert await send_all(delivery, [spans(1)]) == set()
+    fails[0] = True
+    kept.keys.clear()
+    assert len(await send_all(delivery, [spans(1)])) == 1
+    await send_all(delivery, [[encoded(number=2)]])
+    assert kept.refused == []
+
+
+async def test_limit_is_found_by_two_spans_too() -> None:
+    """Each trace of two spans is tried whole, and waits twice, at a gateway that lets only one through."""
+
+    async def answer(batch: Sequence[EncodedSpan]) -> None:
+        if len(batch) > 1:
+            raise RequestFailed("it is too large", 504)
+
+    client = Direct(answer)
+    delivery, kept = direct(client, VirtualClock())
+    await send_all(delivery, [large(2)])
+    assert [len(batch) for batch in client.requests] == [2, 2, 1, 1]
+    await send_all(delivery, [large(2, trace=2)])
+    assert [len(batch) for batch in client.requests[4:]] == [1, 1]
+    assert len(kept.accepted) == 4
+
+
 async def test_what_waited_while_the_limit_fell_is_sent_in_smaller_requests() -> None:
     """A batch that waits for its turn in a search is lost when the limit falls below its size."""
 
