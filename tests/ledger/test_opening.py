@@ -240,6 +240,7 @@ def test_file_of_the_first_version_is_brought_up(path: Path, clock: VirtualClock
     assert old.execute("PRAGMA user_version").fetchone() == (1,)
     old.close()
     ledger = open_ledger(path, clock)
+    assert path.with_name(f"{path.name}.schema-1").stat().st_size > 0  # a copy from before
     assert ledger.query("PRAGMA user_version") == [(SCHEMA_VERSION,)]
     source = ledger.source_by_key("k", "kelet")
     assert source is not None

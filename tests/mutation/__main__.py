@@ -7,7 +7,7 @@ import sys
 import time
 
 from tests.mutation.mutants import mutants_of, sample
-from tests.mutation.reach import FOLDERS, breadth_of, files_of, held_by, reached_by
+from tests.mutation.reach import FOLDERS, breadth_of, chosen_of, files_of, held_by, reached_by
 from tests.mutation.run import Verdicts
 
 
@@ -19,7 +19,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="which of them (default: 1)")
     parser.add_argument("--at", metavar="FILE[:LINE]", help="all mutants there, in the place of a sample")
     parser.add_argument(
-        "--tests", type=int, default=150, metavar="N", help="at most so many tests a mutant, the narrowest first"
+        "--tests", type=int, default=40, metavar="N", help="at most so many tests a mutant, the narrowest first"
     )
     parser.add_argument("--least", type=int, default=0, metavar="PERCENT", help="fail below this score")
     options = parser.parse_args(arguments)
@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
     if options.at:
         chosen = [one for one in every if options.at in {one.name, f"{one.name}:{one.line}"}]
     tests_of = {mutant: held_by(mutant, reached, breadth) for mutant in chosen}
-    verdicts = Verdicts({mutant: tests[: options.tests] for mutant, tests in tests_of.items()})
+    verdicts = Verdicts({mutant: chosen_of(tests, options.tests) for mutant, tests in tests_of.items()})
     survived = [mutant for mutant in chosen if verdicts[mutant] is None]
     for mutant in survived:
         tests = len(tests_of[mutant])

@@ -90,6 +90,12 @@ def breadth_of(reached: Reached) -> Counter[str]:
     return Counter(test for lines in reached.values() for tests in lines.values() for test in tests)
 
 
+def chosen_of(tests: Sequence[str], most: int) -> Sequence[str]:
+    """Return at most so many of the tests: the narrowest, and as many from all over the others."""
+    narrow, others = tests[: -(-most // 2)], tests[-(-most // 2) :]
+    return [*narrow, *others[:: -(-len(others) // (most - len(narrow)))]] if others and most > 1 else narrow
+
+
 def held_by(mutant: Mutant, reached: Reached, breadth: Mapping[str, int]) -> Sequence[str]:
     """Return the tests that run a mutant's line, or where it has none the beginning of its statement, narrowest first.
 

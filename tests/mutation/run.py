@@ -82,6 +82,8 @@ class Verdicts(dict[Mutant, str | None]):
             verdict, test = attempt(mutant, left)
             if verdict != _KILLED:
                 return None
+            if test not in left:
+                test = left[0]  # none began: what they import fails
             before = left[: left.index(test) + 1]
             if (len(before) == 1 and test in self._sound) or attempt(None, before)[0] != _KILLED:
                 self._sound.add(test)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.mutation.mutants import ROOT, Mutant, mutants_of, sample
-from tests.mutation.reach import FOLDERS, breadth_of, files_of, held_by
+from tests.mutation.reach import FOLDERS, breadth_of, chosen_of, files_of, held_by
 
 
 def written(folder: Path, text: str) -> Path:
@@ -64,6 +64,14 @@ def test_a_constant_is_held_by_the_tests_that_use_it_and_by_those_of_its_file() 
     unused = Mutant(file, 1, "1", "2", 0)
     assert list(held_by(constant, reached, breadth_of(reached))) == ["wide", "far", "own"]
     assert list(held_by(unused, reached, breadth_of(reached))) == ["own", "wide", "far"]
+
+
+def test_narrow_tests_are_chosen_and_others_from_all_over() -> None:
+    """All tests of a line in the middle of everything would be much alike, and take hours."""
+    tests = [f"{number}" for number in range(100)]
+    assert list(chosen_of(tests, 6)) == ["0", "1", "2", "3", "36", "69"]
+    assert [len(chosen_of(tests, most)) for most in (1, 2, 7, 60, 100, 200)] == [1, 2, 7, 54, 100, 100]
+    assert chosen_of([], 6) == []
 
 
 def test_a_line_of_its_own_in_a_statement_is_held_by_the_tests_of_the_statement() -> None:
