@@ -8,8 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sync_worker.langfuse.reader import Page
 from sync_worker.pipeline.assemble import Assembly, newer
-from sync_worker.pipeline.readiness import Readiness, ReadinessLimits, pending_observations, readiness
+from sync_worker.pipeline.readiness import Readiness, ReadinessLimits, awaits_merge, pending_observations, readiness
+from sync_worker.pipeline.report import SourceReport
+from sync_worker.pipeline.trace import Trace, as_done
 from sync_worker.records import Observation
 
 _PATIENCE = ReadinessLimits(quiet_period=30, max_open=1800)
@@ -167,3 +170,82 @@ def test_row_with_two_versions_waits_so_long(since: int | None, now: int, waits:
     """A row that is written again and again, or never merged, waits for ever."""
     row = _row(updated_ms=10, unsettled=True)
     assert (pending_observations([row], now, _PATIENCE, since) == [row]) is waits
+
+
+def test_size_is_that_of_what_is_held() -> None:
+    """A large interval would be sent in one piece, with all of it in memory, or page by page."""
+    assembly = Assembly()
+    root, child, other = _row("root"), _row("child", parent_id="root"), _row("o", trace_id="u", parent_id="x")
+    assembly.add([root, child], 90)
+    assembly.add([other], 30)
+    assert assembly.size == 120
+    assert set(assembly.take_complete()) == {"t"}
+    assert assembly.size == 40
+    assembly.add([other], 30)
+    assembly.add([_row("x", trace_id="u")], 30)
+    assert assembly.size == 100
+    assembly.add([], 0)
+    assert set(assembly.take_complete()) == {"u"}
+    assert assembly.size == 0
+
+
+def test_a_page_is_added_with_its_size() -> None:
+    """`explain` and previews would show nothing."""
+    assembly = Assembly()
+    assembly.add_page(Page([_row()], size=7))
+    assert (set(assembly.traces), assembly.size) == ({"t"}, 7)
+
+
+def test_versions_of_another_start_are_another_observation() -> None:
+    """A trace would wait for the merge of an observation that is not its own."""
+    assembly = Assembly()
+    assembly.add([_row("r", 5)], 1)
+    assembly.mark_unmerged([("t", "r", 6), ("unknown", "r", 5)])
+    assert not assembly.traces["t"]["r"].unsettled
+    assembly.mark_unmerged([("t", "r", 5)])
+    assert assembly.traces["t"]["r"].unsettled
+
+
+def test_an_observation_without_a_trace_awaits_no_merge() -> None:
+    """It cannot be read by its trace again, so it would wait for ever."""
+    assert not awaits_merge(_row(trace_id=None, updated_ms=0), 1, _PATIENCE, None)
+    assert awaits_merge(_row(updated_ms=0), 1, _PATIENCE, None)
+
+
+def test_a_trace_has_an_error_where_one_of_its_observations_has() -> None:
+    """A rule that keeps traces with errors would drop most of them."""
+    fine, wrong = _row("a"), _row("b", level="ERROR")
+    assert Trace("t", [fine], others=[wrong]).has_error
+    assert not Trace("t", [fine]).has_error
+
+
+def test_what_is_done_is_stored_with_its_update() -> None:
+    """What was left out would be taken for changed at each scan, or a change of it never be seen."""
+    assert as_done(_row(updated_ms=7))[1:3] == (0, 7)
+    assert as_done(_row(updated_ms=None))[1:3] == (0, 0)
+
+
+def test_counts_of_a_job_are_added_to_those_of_its_run() -> None:
+    """The report of a run with jobs would tell less than was done, or the line count what was not left out."""
+    run, job = SourceReport("source"), SourceReport("source")
+    job.filtered["rule"], job.notes["note"], job.not_read = 2, 1, ["dev"]
+    job.scores_filtered, job.scores_of_experiments, job.scores_gone, job.scores_without_trace = 3, 2, 4, 1
+    for _ in range(2):
+        run.add(job)
+    assert (run.filtered, run.notes, run.not_read) == ({"rule": 4}, {"note": 2}, ["dev"])
+    assert "10 scores left out, 10 scores without a trace" in run.line()
+    assert run.line().endswith("not read: environment dev")
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "label"),
+    [
+        ("a", "kelet", "a"),
+        ("a", "tempo", "a (tempo)"),
+        ("a/tempo", "tempo", "a/tempo"),
+        ("a/kelet", "kelet", "a/kelet"),
+    ],
+)
+def test_a_line_names_its_target_where_that_is_not_clear(source: str, target: str, label: str) -> None:
+    """Lines of two targets of one project could not be told apart, or tell the usual one each time."""
+    assert SourceReport(source, target=target).line().startswith(f"{label}: ")
