@@ -9,12 +9,14 @@ from typing import Any, cast
 
 import pytest
 
+from sync_worker.errors import DailyLimitReached
 from sync_worker.intervals import Interval
 from sync_worker.ledger import SentObservation, TraceNote, open_ledger
 from sync_worker.ledger.state_keys import LAST_ENDED_SCAN, State, last_scan
 from sync_worker.pipeline.assemble import Assembly
+from sync_worker.pipeline.daily_limit import DailyLimit
 from sync_worker.pipeline.dead_letters import DeadLetters
-from sync_worker.pipeline.dedupe import Dedupe
+from sync_worker.pipeline.dedupe import SECOND_READ_MS, Dedupe, second_read_ms
 from sync_worker.pipeline.driver import Pipeline
 from sync_worker.pipeline.limits import Limits
 from sync_worker.pipeline.notes import _next_check, pending_claimed
@@ -145,3 +147,58 @@ def test_an_older_state_never_goes_out_over_a_newer_one(updated: int, *, goes: b
     everything = SimpleNamespace(contains=lambda _: True)
     listed = row("a", 1, input="other", updated_ms=updated, api="v2")
     assert bool(dedupe.fresh({"t": [listed]}, cast("Any", everything), again=False)) is goes
+    assert (session.report.spans_changed, session.report.observations_unchanged) == (int(goes), int(not goes))
+
+
+@pytest.mark.parametrize(
+    ("sent", "goes"),
+    [
+        (SentObservation(updated_ms=10, fingerprint=b"other"), False),
+        (SentObservation(updated_ms=10, fingerprint=b"other", dead_lettered=True), False),
+        (SentObservation(updated_ms=10, fingerprint=b"", dead_lettered=True), True),
+    ],
+    ids=["sent", "dead-lettered", "never read"],
+)
+def test_what_changed_is_left_as_it_was_sent_where_the_operator_says_so(sent: SentObservation, *, goes: bool) -> None:
+    """Changes would go out all the same, or what could not be read before never."""
+    stand_in = _Sent(sent)
+    stand_in.policy.resend_changed = False
+    dedupe = Dedupe(cast("Session", stand_in), cast("DeadLetters", None))
+    everything = SimpleNamespace(contains=lambda _: True)
+    listed = row("a", 1, input="other", updated_ms=11, api="v1")
+    assert bool(dedupe.fresh({"t": [listed]}, cast("Any", everything), again=False)) is goes
+    assert stand_in.report.notes["changed observations left as sent"] == int(not goes)
+
+
+def test_what_was_just_updated_is_read_a_second_time() -> None:
+    """A mix of two versions would stay as it was sent, or everything be read twice."""
+    now, wait = 10_000_000, SECOND_READ_MS
+    assert second_read_ms(row("a", 1, updated_ms=now - 100, api="v2"), now) == now - 100 + wait
+    assert second_read_ms(row("a", 1, updated_ms=now + 100, api="v2"), now) == now + wait
+    assert second_read_ms(row("a", 1, updated_ms=now - wait, api="v2"), now) is None
+    assert second_read_ms(row("a", 1, updated_ms=now - wait, api="v2", unsettled=True), now) == now + wait
+    assert second_read_ms(row("a", 1, updated_ms=now - 100, api="v1"), now) is None
+
+
+def test_whole_traces_go_up_to_the_limit_of_a_day(tmp_path: Path) -> None:
+    """More would be sent than a day may cost, a trace be torn in two, or one that is too large hold up all for ever."""
+    clock = VirtualClock()
+    ledger = open_ledger(tmp_path / "state.db", clock)
+    limit = DailyLimit(ledger, 1, 5)
+    three, two, one, nine = (Trace(f"t{n}", [row(f"{n} {at}", at) for at in range(n)]) for n in (3, 2, 1, 9))
+    limit.check_day()
+    limit.check()
+    admitted = limit.admit([three, two, one])
+    assert admitted == [three, two]
+    assert limit.admit([one]) == []
+    assert DailyLimit(ledger, 1, 5).admit([one]) == [one]  # as long as no other process says that it sends
+    limit.end(admitted)
+    assert [len(trace.fresh) for trace in limit.admit([nine])] == [5]
+    with pytest.raises(DailyLimitReached):
+        limit.stop()
+    with pytest.raises(DailyLimitReached):
+        DailyLimit(ledger, 1, 5).check_day()
+    DailyLimit(ledger, 1, 6).check_day()
+    clock.advance(86_400)
+    DailyLimit(ledger, 1, 5).check_day()
+    ledger.close()
