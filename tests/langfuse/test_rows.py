@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import fields
 from typing import Any
@@ -90,3 +91,20 @@ def test_prices() -> None:
 def test_prices_of_v1() -> None:
     """The older endpoints write zero for a price that nobody knows: a computed cost would look given."""
     assert parse_observation(row() | {"inputPrice": 2e-6, "outputPrice": 0, "totalPrice": 0}).prices == {"input": 2e-6}
+
+
+def test_prices_after_one_that_is_not_known() -> None:
+    """A price that is not known would hide those behind it, and costs be missing."""
+    told = {"inputPrice": None, "outputPrice": "2e-6", "totalPrice": "3e-6"}
+    assert parse_v2_observation(row() | told).prices == {"output": 2e-6, "total": 3e-6}
+
+
+def test_text_that_cannot_be_written_is_rewritten_at_any_depth() -> None:
+    """A half surrogate pair in a name, or deep in metadata, would end a run at the span that holds it."""
+    odd = {"name": "n\ud800", "metadata": {"a": [{"b\ud800": "c\udfff", "d": 2**70}]}}
+    read = parse_v2_observation(row() | odd)
+    for found in (read.name, json.dumps(read.metadata, ensure_ascii=False)):
+        assert found is not None
+        found.encode()
+    ((key, text), (_, number)) = read.metadata["a"][0].items()
+    assert (key[0], text[0], number) == ("b", "c", 2**70)

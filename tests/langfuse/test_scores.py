@@ -16,6 +16,7 @@ import pytest
 from sync_worker.backoff import Backoff
 from sync_worker.errors import TransientError
 from sync_worker.intervals import Interval
+from sync_worker.langfuse import score_records
 from sync_worker.langfuse.buckets import Buckets
 from sync_worker.langfuse.client import LangfuseClient, PageTooHeavy
 from sync_worker.langfuse.rate_limiter import Quota
@@ -357,3 +358,13 @@ async def test_a_config_that_is_not_served_is_given_up_after_three_tries() -> No
         await fetch_config(client, "c")
     assert await fetch_config(client, "c") is None
     assert answers == []
+
+
+def test_numbers_and_metadata_of_scores_at_their_bounds() -> None:
+    """A value that is as large as may be would be lost, one beyond end a run, or nothing be told as metadata."""
+    most = score_records._MAX_NUMBER
+    kept = (most, -most, 0, 1.5)
+    assert [score_records._number(value) for value in kept] == list(kept)
+    assert [score_records._number(value) for value in (most * 2, -most * 2, True, "1", None)] == [None] * 5
+    assert [score_records._metadata(value) for value in (None, {}, [], "")] == [None] * 4
+    assert [score_records._metadata(value) for value in ({"a": 1}, "x", 0)] == [{"a": 1}, "x", 0]
