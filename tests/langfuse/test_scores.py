@@ -366,5 +366,6 @@ def test_numbers_and_metadata_of_scores_at_their_bounds() -> None:
     kept = (most, -most, 0, 1.5)
     assert [score_records._number(value) for value in kept] == list(kept)
     assert [score_records._number(value) for value in (most * 2, -most * 2, True, "1", None)] == [None] * 5
-    assert [score_records._metadata(value) for value in (None, {}, [], "")] == [None] * 4
+    empty: tuple[Any, ...] = (None, {}, [], "")
+    assert [score_records._metadata(value) for value in empty] == [None] * 4
     assert [score_records._metadata(value) for value in ({"a": 1}, "x", 0)] == [{"a": 1}, "x", 0]
