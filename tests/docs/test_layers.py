@@ -21,6 +21,7 @@ COMMON = frozenset(
         "answers",
         "backoff",
         "clock",
+        "compression",
         "configured",
         "connections",
         "corrected",
@@ -72,6 +73,7 @@ MAY: dict[str, frozenset[str]] = {
             "errors",
             "clock",
             "backoff",
+            "compression",
             "http",
             "answers",
             "connections",
@@ -108,6 +110,7 @@ MAY: dict[str, frozenset[str]] = {
         "sync",
         "demo",
     },
+    "compression": frozenset(),
     "configured": frozenset(),
     "request_snapshot": frozenset(),
     "records": frozenset(),
@@ -118,6 +121,7 @@ MAY: dict[str, frozenset[str]] = {
     "targets": frozenset(),
     "errors": frozenset(),
     "event_loop": frozenset(),
+    "garbage": frozenset(),
     "json_text": frozenset(),
     "measurements": frozenset(),
     "printable": frozenset(),
@@ -128,9 +132,9 @@ MAY: dict[str, frozenset[str]] = {
     "backoff": frozenset({"errors", "clock", "waits", "wording"}),
     "corrected": frozenset({"clock", "times"}),
     "http": frozenset({"json_text", "wording"}),
-    "answers": frozenset({"clock", "wording"}),
+    "answers": frozenset({"clock", "compression", "wording"}),
     "__init__": frozenset(),
-    "__main__": frozenset({"cli"}),
+    "__main__": frozenset({"cli", "garbage"}),
 }
 
 #: Who alone may import a library, for the reason in the docstring of the test.
