@@ -14,6 +14,7 @@ TARGET_OBSERVATIONS = 20_000
 SCANS_PER_WINDOW = 12
 _FIRST_LENGTH = 3_600_000  # milliseconds, until a density is known
 _SHORTEST = 1_000  # milliseconds
+_LEAST_SHARE = 4  # parts of an interval
 _MAX_GROWTH = 16  # maximum ratio of an interval's length to the one before
 
 
@@ -62,10 +63,17 @@ class DueTime:
         """Return what of it lies before a time, Unix ms."""
         return clip(self._left, Interval(0, end_ms))
 
-    def take(self) -> Interval:
-        """Remove and return the next interval, as long as the planner has it."""
+    def take(self, sharers: int = 1) -> Interval:
+        """Remove and return the next interval, as long as the planner has it.
+
+        Where so many intervals are under way at once, it is no longer than its share of the time that is left, so that
+        all end at about the same time, but not shorter than a quarter of what the planner has.
+        """
+        share = self.length if sharers <= 1 else max(self.planner.length // _LEAST_SHARE, self.length // sharers)
         gap = self._left.popleft()
         interval = next(self.planner.split([gap]))
+        if interval.length > share and gap.end - interval.start >= share + share // 2:
+            interval = Interval(interval.start, interval.start + share)
         self.put_back(Interval(interval.end, gap.end))
         return interval
 

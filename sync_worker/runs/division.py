@@ -133,7 +133,7 @@ class Division:
         """Begin as many intervals as may be under way at once: one alone until the density of any is known."""
         most = self._jobs.places or (self._at_once if self._density.is_known else 1)
         while self._due and len(self._tasks) < most:
-            interval = self._due.take()
+            interval = self._due.take(self._jobs.places)
             self._tasks[asyncio.create_task(self._sync(interval))] = interval
 
     async def _sync(self, interval: Interval) -> Synced:

@@ -103,6 +103,18 @@ def test_due_time_is_taken_oldest_first() -> None:
     assert (left.take(), bool(left)) == (Interval(4200, 5000), False)
 
 
+def test_last_intervals_are_shared() -> None:
+    """One job would work on what is left for minutes while the others have nothing to do."""
+    left, taken = DueTime([Interval(0, 10_000)], IntervalPlanner(2000)), list[Interval]()
+    while left:
+        before = left.length
+        taken.append(left.take(4))
+        assert taken[-1].length <= max(500, before // 4) * 1.5
+    assert merged(taken) == [Interval(0, 10_000)]
+    assert [interval.length for interval in taken] == [2000, 2000, 1500, 1125, 843, 633, 500, 500, 500, 399]
+    assert DueTime([Interval(0, 740)], IntervalPlanner(2000)).take(4) == Interval(0, 740)  # no rest of less than half
+
+
 def test_density_is_that_of_all_and_the_highest() -> None:
     """Jobs start for a night after a busy minute, or not for the day after a night."""
     read = Density()
