@@ -18,8 +18,16 @@ A message is one line: what happened, where, and what to try.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from typing import Final
+
+#: What to try where the system has no more of something.
+_CURES: Final[Mapping[int | None, str]] = {
+    errno.EMFILE: "allow this process more open files (ulimit -n)",
+    errno.ENFILE: "allow this machine more open files",
+    errno.ENOMEM: "allow more memory",
+}
 
 
 class ExitCode:
@@ -142,3 +150,12 @@ class LeaseHeld(Stop):
     """Another run uses the same state file."""
 
     exit_code = ExitCode.LEASE
+
+
+def describe_unexpected(error: Exception) -> str:
+    """Return, in one line, what to tell the operator of an error that was not raised on purpose."""
+    cure = _CURES.get(error.errno) if isinstance(error, OSError) else None
+    return (
+        f"unexpected {type(error).__name__}: {error}. Nothing counts as sent without a response. "
+        f"Try: {cure or 'run again with SYNC_LOG_LEVEL=debug, and report the output'}"
+    )

@@ -12,7 +12,7 @@ from sync_worker.cli.output import finish, prepare, print_json, say
 from sync_worker.cli.parser import build_parser
 from sync_worker.cli.signals import Interrupted
 from sync_worker.cli.terminal import forbid_colors
-from sync_worker.errors import ExitCode, SyncError
+from sync_worker.errors import ExitCode, SyncError, describe_unexpected
 
 log = logging.getLogger(__name__)
 
@@ -57,10 +57,7 @@ def _run(run: Callable[[argparse.Namespace], int], arguments: argparse.Namespace
     except Exception as error:
         if log.isEnabledFor(logging.DEBUG):
             log.debug("unexpected", exc_info=True)
-        line = (
-            f"unexpected {type(error).__name__}: {error}. Nothing without a response counts as sent. "
-            "Try: the same command with -v, and report its output"
-        )
+        line = describe_unexpected(error)
         say(f"sync-worker: {line}")
         if getattr(arguments, "json", False):
             print_json({"error": line, "exit_code": ExitCode.TRANSIENT})

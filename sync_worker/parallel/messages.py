@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sync_worker.errors import SyncError, TransientError
+from sync_worker.errors import SyncError, TransientError, describe_unexpected
 from sync_worker.intervals import Interval
 from sync_worker.pipeline.limits import Limits
 from sync_worker.pipeline.report import SourceReport
@@ -149,12 +149,7 @@ class PackedError:
             except Exception:  # noqa: BLE001 - whatever it holds; its text and exit code are what counts
                 return cls(type(error), (str(error),), {"exit_code": error.exit_code})
             return packed
-        return cls.of(
-            TransientError(
-                f"unexpected {type(error).__name__}: {error}. Nothing counts as sent without a response. "
-                "Try: run again with SYNC_LOG_LEVEL=debug, and report the output"
-            )
-        )
+        return cls.of(TransientError(describe_unexpected(error)))
 
     def unpack(self) -> SyncError:
         """Return the error."""

@@ -20,6 +20,7 @@ from sync_worker.errors import (
     Stop,
     SyncError,
     TransientError,
+    describe_unexpected,
 )
 from sync_worker.intervals import Interval
 from sync_worker.langfuse.buckets import RateLimiters
@@ -378,10 +379,7 @@ def _unexpected(source: Source, error: Exception) -> tuple[SourceReport, int]:
     code = error.exit_code if isinstance(error, SyncError) else ExitCode.TRANSIENT
     message = str(error)
     if not isinstance(error, SyncError):
-        message = (
-            f"unexpected {type(error).__name__}: {error}. Nothing counts as sent without a response. "
-            "Try: run again with SYNC_LOG_LEVEL=debug, and report the output"
-        )
+        message = describe_unexpected(error)
         log.debug("unexpected", exc_info=error)
     log.error("%s: %s", source.name, message, extra={"action": "stop", "source": source.name})
     return SourceReport(source.name, source.target, error=message), code
