@@ -96,7 +96,7 @@ def parse_all(
 ) -> tuple[list[Observation], list[Unreadable]]:
     """Return a list's items as observations, and those that cannot be understood.
 
-    Whatever one is, it costs no other. Where they were told in valid JSON (`is_valid`), they need not be looked through
+    Whatever one is, it costs no other. Where they came as valid JSON (`is_valid`), they need not be looked through
     for half surrogate pairs.
     """
     items = list(items)

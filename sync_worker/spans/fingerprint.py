@@ -81,15 +81,15 @@ def _json(own: list[Any]) -> bytes:
         return dump(own).encode("utf-8", "replace")
 
 
-def _in_order(told: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _in_order(entries: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return entries as keys and JSON text, in the order of the keys."""
-    if not told:
+    if not entries:
         return []
     texts = _TEXTS
     return sorted(
         [
             (key, texts[value] if type(value) is str and len(value) <= _SHORT else _canonical(value))
-            for key, value in told.items()
+            for key, value in entries.items()
         ]
     )
 

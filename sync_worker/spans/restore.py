@@ -62,9 +62,9 @@ def _parted(metadata: Mapping[str, Any], version: str | None) -> tuple[Origin, d
     layout = LAYOUTS[tuple(metadata)]
     if layout is None:
         return _parted_by_groups(metadata, version)
-    said = metadata.__getitem__
-    origin = origin_of(layout.origin, tuple(map(said, layout.origin)), version)
-    user = dict(zip(layout.user, map(said, layout.user), strict=True))
+    value_of = metadata.__getitem__
+    origin = origin_of(layout.origin, tuple(map(value_of, layout.origin)), version)
+    user = dict(zip(layout.user, map(value_of, layout.user), strict=True))
     if not layout.attributes:
         return origin, {}, user
     attributes = {name: metadata[key] for name, key in layout.attributes}

@@ -42,7 +42,7 @@ ROLES: dict[str, str] = {
     "tool_call": "assistant",
     "tool_response": "tool",
 }
-#: Roles of which a text is what was said; a tool's is an answer, and a thought has a type of its own.
+#: Roles whose text is a plain text part; a tool's is a response, and a thought has a type of its own.
 _SPEAKERS = frozenset(role for role, name in ROLES.items() if name != "tool" and role != "thinking")
 _ROLE_AND_CONTENT = 2  # keys of a message that has only these
 #: Where frameworks keep a thought beside the content, some of them under several names at once.
