@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from sync_worker.intervals import Interval, merged
+from sync_worker.intervals import Interval, contiguous_end, merged
 from sync_worker.ledger import TraceNote
 from sync_worker.ledger.state_keys import FORGOTTEN_BEFORE
 from sync_worker.pipeline.session import Session
@@ -28,8 +28,8 @@ _AT_ONCE = 150
 class Wait:
     """The spans of the trace are not accepted yet, or not all.
 
-    `reason` is pending (it is remembered), not_synced (it starts where the sync has not been yet), no_trace (it starts
-    where the sync does not come), or not_found (Langfuse does not list it).
+    `reason` is pending (it is remembered), not_synced (it starts where the sync has not been yet, but will be),
+    no_trace (it starts where the sync does not come), or not_found (Langfuse does not list it).
     """
 
     reason: str
@@ -46,11 +46,17 @@ Verdict = Wait | Filtered | Attribution
 
 
 class Attributor:
-    """Finds where scores of one source belong. `completed` are the completed intervals of all roles."""
+    """Finds where scores of one source belong.
 
-    def __init__(self, session: Session, completed: Sequence[Interval]) -> None:
+    `completed` are the completed intervals of all roles. `synced_to_ms` is how far the sync has come, Unix ms: the live
+    sync if there is one, although a backfill is ahead of it.
+    """
+
+    def __init__(self, session: Session, completed: Sequence[Interval], sync_start_ms: int | None) -> None:
         self._session = session
         self._completed = merged(completed)
+        end = max((interval.end for interval in self._completed), default=0)
+        self.synced_to_ms = end if sync_start_ms is None else min(end, contiguous_end(sync_start_ms, self._completed))
 
     def known(self, trace_ids: Iterable[str]) -> dict[str, Verdict]:
         """Return what the ledger alone says of traces; those that it does not remember are not in the result."""
@@ -156,8 +162,8 @@ class Attributor:
             return Wait("not_found")
         if any(self._is_completed(observation.start_ms) for observation in observations):
             return Wait("pending")
-        end = max((interval.end for interval in self._completed), default=0)
-        return Wait("not_synced" if min(observation.start_ms for observation in observations) >= end else "no_trace")
+        start = min(observation.start_ms for observation in observations)
+        return Wait("not_synced" if start >= self.synced_to_ms else "no_trace")
 
     def _is_completed(self, moment: int) -> bool:
         return any(interval.contains(moment) for interval in self._completed)

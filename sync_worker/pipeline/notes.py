@@ -20,7 +20,8 @@ OPEN_FOR_MS = 14 * 24 * 3_600_000
 #: A trace with single pending observations is checked again after this fraction of its age.
 _RECHECK_SHARE = 4
 _RECHECK_MS = 60_000
-_LONGEST_RECHECK_MS = 3_600_000
+#: After so long at the latest a trace that was not delivered is due again, in milliseconds.
+LONGEST_RECHECK_MS = 3_600_000
 
 
 class Notes:
@@ -59,7 +60,7 @@ class Notes:
         if not session.routing.has_lane(trace.note):
             check_pending_limit(session.ledger, session.source_id, session.delivery)
             return self.of_pending(trace, now_ms + 1)
-        wait = min(_LONGEST_RECHECK_MS, max(_RECHECK_MS, (now_ms - trace.earliest_ms) // _RECHECK_SHARE))
+        wait = min(LONGEST_RECHECK_MS, max(_RECHECK_MS, (now_ms - trace.earliest_ms) // _RECHECK_SHARE))
         return self.of_pending(trace, now_ms + wait)
 
     def of_partly_sent(self, trace: Trace, observations: Sequence[Observation], now_ms: int) -> TraceNote:

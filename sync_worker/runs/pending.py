@@ -11,7 +11,13 @@ from sync_worker.ledger import TraceNote
 from sync_worker.pipeline.driver import Pipeline
 from sync_worker.pipeline.job import Choice, Group, Job
 from sync_worker.pipeline.lanes import Lanes
-from sync_worker.pipeline.notes import OPEN_FOR_MS, no_longer_pending, pending_claimed, take_each_pending
+from sync_worker.pipeline.notes import (
+    LONGEST_RECHECK_MS,
+    OPEN_FOR_MS,
+    no_longer_pending,
+    pending_claimed,
+    take_each_pending,
+)
 from sync_worker.pipeline.readiness import Readiness, awaits_merge, readiness
 from sync_worker.pipeline.trace import Trace
 from sync_worker.records import Observation
@@ -42,7 +48,8 @@ class PendingTraces:
         session = self._session
         guess = session.clock.now_ms()
         now = session.clock.certain_ms()
-        never = max(now, guess) + max(session.readiness_limits.quiet_period, session.readiness_limits.max_open)
+        limits = session.readiness_limits
+        never = max(now, guess) + max(limits.quiet_period, limits.max_open, LONGEST_RECHECK_MS)
         latest, last = max(now, guess) if self._checked_ms is None else self._checked_ms, (-1, "")
         self._checked_ms = now if self._checked_ms is None else min(now, self._checked_ms)
         find = session.ledger.pending_due

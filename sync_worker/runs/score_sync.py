@@ -376,7 +376,9 @@ class ScoreSync:
         if reason == "not_found" and waited >= self.session.readiness_limits.max_open:
             report.scores_gone += 1
             return replace(note, state="gone", reason=None)
-        if reason != "pending" and certain - max(note.seen_ms, note.timestamp_ms) >= self.settings.deepest_ms:
+        # While the sync itself is behind, after an outage, a trace that it has not come to yet is not given up.
+        until = min(certain, self.attributor.synced_to_ms) if reason == "not_synced" else certain
+        if reason != "pending" and until - max(note.seen_ms, note.timestamp_ms) >= self.settings.deepest_ms:
             report.scores_without_trace += 1
             return replace(note, state="no_trace", reason=None)
         first = _LOOK_UP_MS.get(reason)

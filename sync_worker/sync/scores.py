@@ -147,7 +147,7 @@ class ScoreJobs:
             self.client,
             score_reader(self.client, session.reader.api),
             delivery,
-            Attributor(session, self.coverage.of_all),
+            Attributor(session, self.coverage.of_all, self.state.sync_start_ms),
             ScoreConfigs(self.client, session.state, session.clock),
             self._chosen(),
             self.state.project_id,

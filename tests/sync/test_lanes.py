@@ -289,6 +289,21 @@ def test_lone_span_that_fails_does_not_stop_the_worker(make_world: MakeWorld) ->
     assert report.spans_sent == 6
 
 
+def test_undelivered_trace_is_not_tried_in_each_cycle(make_world: MakeWorld) -> None:
+    """Where traces may be open for less than an hour, its next try is taken for one that a wrong clock has set."""
+    poison = trace(0, start=0.0)
+    poison[0]["name"] = "poison"
+    made = make_world(poison, SYNC_MAX_OPEN="10m")
+    made.kelet.script = faults.when(faults.has_span("poison"), faults.status(500))
+    tries = []
+    for _ in range(5):
+        before = len(made.kelet.requests)
+        made.once()
+        tries.append(len(made.kelet.requests) - before)
+        made.clock.advance(300)
+    assert tries == [2, 0, 0, 2, 0]  # twice in a cycle, then after a quarter of its age
+
+
 def test_page_in_place_of_an_answer(make_world: MakeWorld) -> None:
     """A login page in front of Kelet counts as if it had taken the spans."""
     rows = _traces(3)

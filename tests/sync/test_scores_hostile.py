@@ -240,6 +240,28 @@ def test_a_backfill_takes_up_scores_that_were_given_up(make_world: MakeWorld) ->
     assert (report.error, code, len(signals_of(world, 1))) == (None, ExitCode.OK, 1)
 
 
+@pytest.mark.parametrize("ahead", [False, True], ids=["alone", "with a backfill ahead of it"])
+def test_a_score_waits_for_a_sync_that_is_behind(make_world: MakeWorld, *, ahead: bool) -> None:
+    """After an outage longer than the lookback windows the score is given up, and its trace is synced without it."""
+    world = scored_world(make_world, [], SYNC_SCORE_HORIZONS="1h,2h")
+    once(world)
+    rows = trace_with_session(3700.0)
+    world.langfuse.rows.extend(rows)
+    world.langfuse.scores.put(score_on(rows[0], 1, 3700.0))
+    world.clock.advance(1800)
+    dated = Interval(moment_ms(NOON), moment_ms(NOON) + 2 * 3_600_000)
+    for _ in range(3):  # the live sync does not run
+        report, code = world.backfill_scores(dated)
+        assert (report.error, code, report.scores_waiting) == (None, ExitCode.OK, 1)
+        world.clock.advance(7200)
+    if ahead:
+        assert world.backfill(dated.end, dated.end + 3_600_000)[1] == ExitCode.OK
+        assert world.backfill_scores(dated)[0].scores_waiting == 1
+        world.clock.advance(7200)
+    once(world)
+    assert len(signals_of(world, 1)) == 1
+
+
 def test_a_session_that_only_a_rejected_span_has_is_on_no_signal(make_world: MakeWorld) -> None:
     """The child that says it comes late, and Kelet takes it not: nothing at Kelet is of that session."""
     root, child = trace(1, start=NOON, seconds=5.0)
