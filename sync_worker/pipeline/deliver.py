@@ -18,8 +18,8 @@ from sync_worker.pipeline.convert import Converter
 from sync_worker.pipeline.daily_limit import DailyLimit
 from sync_worker.pipeline.notes import Notes
 from sync_worker.pipeline.prepare import Preparer
-from sync_worker.pipeline.redact import Redaction
 from sync_worker.pipeline.session import Session
+from sync_worker.pipeline.stage import Stage
 from sync_worker.pipeline.trace import Trace, as_done
 from sync_worker.records import Observation
 from sync_worker.spans.fingerprint import fingerprint
@@ -35,11 +35,11 @@ class Deliverer:
     """Sends the fresh observations of traces."""
 
     def __init__(
-        self, session: Session, preparer: Preparer, redaction: Redaction | None, converter: Converter, notes: Notes
+        self, session: Session, preparer: Preparer, stages: Sequence[Stage], converter: Converter, notes: Notes
     ) -> None:
         self._session = session
         self._preparer = preparer
-        self._redaction = redaction
+        self._stages = stages
         self._converter = converter
         self._notes = notes
         #: Numbers under which jobs claim traces: no other job of this process has the same.
@@ -121,8 +121,8 @@ class Deliverer:
         batches = Batcher(policy.max_batch_spans, policy.max_batch_bytes)
         async with self._session.delivery.sending() as sending:
             async for part in self._preparer.resolve(traces):
-                if self._redaction is not None:
-                    self._redaction.protect_resolved(part)
+                for stage in self._stages:
+                    stage.process_resolved(part)
                 for batch in batches.add(self._converter.convert(part)):
                     await sending.submit(batch)
             for batch in batches.rest():

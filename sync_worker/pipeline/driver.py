@@ -15,6 +15,9 @@ from sync_worker.pipeline.prepare import Preparer
 from sync_worker.pipeline.read import read
 from sync_worker.pipeline.redact import Redaction
 from sync_worker.pipeline.session import Session
+from sync_worker.pipeline.stage import Stage
+from sync_worker.pipeline.trace import Trace
+from sync_worker.spans.context import TraceContext
 
 
 class Pipeline:
@@ -27,9 +30,11 @@ class Pipeline:
         dedupe = Dedupe(session, self.dead_letters)
         self.filter = Filter(session, self.notes)
         self.preparer = Preparer(session, dedupe, self.dead_letters)
-        self.redaction = Redaction(session, self.dead_letters) if session.protection.digest else None
+        self.stages: list[Stage] = []  # between prepare and convert, in this order
+        if session.protection.digest:
+            self.stages.append(Redaction(session, self.dead_letters))
         converter = Converter(session, self.dead_letters)
-        self.deliverer = Deliverer(session, self.preparer, self.redaction, converter, self.notes)
+        self.deliverer = Deliverer(session, self.preparer, self.stages, converter, self.notes)
 
     async def run(self, job: Job, held_bytes: int | None = None) -> None:
         """Run a job. An error does not undo what it committed. Raises as reader and delivery do."""
@@ -41,12 +46,12 @@ class Pipeline:
                     traces = await self.preparer.prepare(
                         taken, job.sends, again=job.again, redecide=job.redecides, overrule=job.overrules
                     )
-                    if self.redaction is not None:
-                        self.redaction.protect(traces)
+                    for stage in self.stages:
+                        stage.process(traces)
                     choice = job.choose(traces, taken)
                     ready = self.filter.select(job, choice)
-                    if self.redaction is not None:
-                        ready = self.redaction.without_failed(ready)
+                    for stage in self.stages:
+                        ready = stage.select(ready)
                     left = await self.deliverer.deliver(ready, holder, choice.stay_pending, again=job.again)
                     self.filter.end(left)
                     if group.is_flush:
@@ -56,3 +61,9 @@ class Pipeline:
                         break
         finally:
             self.deliverer.end(holder)
+
+    def context_of(self, trace: Trace) -> TraceContext:
+        """Return the context of a trace as it may be stored and sent."""
+        for stage in self.stages:
+            trace.context = stage.context_of(trace)
+        return trace.context

@@ -32,7 +32,7 @@ class Filter:
         self._notes = notes
         self._whole: set[str] = set()  # brought back, and about to be sent whole
 
-    def select(self, job: Job, choice: Choice) -> list[Trace]:
+    def select(self, job: Job, choice: Choice) -> Sequence[Trace]:
         """Return the ready traces with something to send; store that the others are left out.
 
         One that was left out and is not any more is returned only if all of it is at hand.

@@ -7,10 +7,11 @@ comparisons use the observations as listed: they survive a change of the rules.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from sync_worker.pipeline.dead_letters import DeadLetters
 from sync_worker.pipeline.session import Session
+from sync_worker.pipeline.stage import Stage
 from sync_worker.pipeline.trace import Trace, TracePart
 from sync_worker.records import Observation
 from sync_worker.redaction.protection import Protection, RedactionFailed
@@ -18,19 +19,19 @@ from sync_worker.spans.context import TraceContext, gather
 from sync_worker.spans.overrides import Overrides
 
 
-class Redaction:
+class Redaction(Stage):
     """Redacts the traces of one source that has rules."""
 
     def __init__(self, session: Session, dead_letters: DeadLetters) -> None:
         self._session = session
         self._dead_letters = dead_letters
 
-    def protect(self, traces: Iterable[Trace]) -> None:
+    def process(self, traces: Sequence[Trace]) -> None:
         """Redact traces; what cannot be redacted of them is noted, since a filter may leave it out."""
         for trace in traces:
             self._protect(trace)
 
-    def without_failed(self, traces: Iterable[Trace]) -> list[Trace]:
+    def select(self, traces: Sequence[Trace]) -> Sequence[Trace]:
         """Dead-letter what cannot be redacted of traces that are sent; return those of which something is left."""
         kept: list[Trace] = []
         for trace in traces:
@@ -43,7 +44,7 @@ class Redaction:
                 kept.append(trace)
         return kept
 
-    def protect_resolved(self, part: TracePart) -> None:
+    def process_resolved(self, part: TracePart) -> None:
         """Redact what was resolved of truncated fields; an observation that fails is removed from the part."""
         for observation in list(part.observations):
             if observation.id in part.resolved:

@@ -143,8 +143,7 @@ class _FetchTraces(Job):
             )
             if state is Readiness.PENDING or (state is Readiness.READY and merging):
                 unread = self._pipeline.preparer.gather_context(Trace(trace_id, [], observations, note))
-                redaction = self._pipeline.redaction
-                context = unread.context if redaction is None else redaction.context_of(unread)
+                context = self._pipeline.context_of(unread)
                 newest = max(note.newest_ms, *(observation.last_ms for observation in observations))
                 self._after[trace_id] = replace(
                     note, newest_ms=newest, check_ms=self._now + 1, context=self._session.as_stored(context)
