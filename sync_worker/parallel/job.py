@@ -221,7 +221,7 @@ class Job:
         if error is not None:
             raise error
         try:
-            sync.check()
+            sync.session.delivery.check()
         except SyncError as left:
             self._undelivered = PackedError.of(left)
 

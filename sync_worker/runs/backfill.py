@@ -7,6 +7,7 @@ these save time.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from sync_worker.intervals import Interval, clip
 from sync_worker.ledger.lease import BACKFILL
@@ -17,6 +18,9 @@ from sync_worker.runs.coverage import Coverage
 from sync_worker.runs.division import Division, Jobs, NoJobs, Synced, sync_interval
 from sync_worker.runs.progress import Progress
 from sync_worker.runs.whole_traces import WholeTraces
+
+#: Whether a backfill sends scores: beside the spans where scores are on, alone, or not.
+ScoreChoice = Literal["too", "only", "none"]
 
 
 async def backfill(

@@ -17,13 +17,15 @@ from statistics import stdev
 from typing import Any
 
 from sync_worker.intervals import Interval
-from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.listing import MAX_ROWS
 from sync_worker.langfuse.page_size import MAX_LIMIT, PageSize
 from sync_worker.langfuse.reader import Page, Reader
 from sync_worker.pipeline.limits import Limits
-from sync_worker.pipeline.plan import IntervalPlanner
+from sync_worker.pipeline.plan import IntervalPlanner, due
 from sync_worker.records import Observation
+from sync_worker.runs.opened import OpenSource
+from sync_worker.runs.preview import preview
+from sync_worker.spans.encode import to_proto
 
 #: Assumed seconds a page, without a rate limit.
 _SECONDS_PER_REQUEST = 1.0
@@ -39,6 +41,8 @@ _GROUPS = 4
 _LOOKED_UP_AT_ONCE = 150  # roots a request, at 32 characters an id
 #: The real value lies within so many standard errors of the estimate, nineteen times out of twenty.
 _DEVIATIONS = 2.0
+_SCORES_A_REQUEST = 100
+_SIGNALS_PER_MINUTE = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,19 +113,34 @@ class _Sizes:
     error: float | None = None
 
 
-async def estimate(
-    name: str,
-    client: LangfuseClient,
-    reader: Reader,
+async def estimate(opened: OpenSource, interval: Interval) -> Estimate:
+    """Estimate the cost of a backfill of an interval, without what is completed. Raises as the reader does."""
+    policy = opened.session.policy
+    completed, _ = opened.coverage.under_rules()
+    found = await _of_spans(
+        opened, due(interval.start, interval.end, completed), (policy.max_batch_spans, policy.max_batch_bytes),
+        lambda sample: sum(
+            len(to_proto(span).SerializeToString())
+            for span in preview(sample, policy.project, policy.conversion, policy.routes).spans
+        ),
+    )  # fmt: skip
+    if opened.scores is None:
+        return found
+    scores = await opened.scores.estimate(interval)
+    return found.with_scores(scores, -(-scores // _SCORES_A_REQUEST), _SIGNALS_PER_MINUTE)
+
+
+async def _of_spans(
+    opened: OpenSource,
     intervals: Sequence[Interval],
     max_batch: tuple[int, int],
-    limits: Limits,
     size_of: Callable[[Sequence[Observation]], int],
 ) -> Estimate:
-    """Estimate a backfill of these intervals.
+    """Estimate a backfill of these intervals without scores.
 
     `max_batch` is spans and bytes of a request to Kelet, `size_of` the bytes that observations become there.
     """
+    reader = opened.session.reader
     counted = await _count(reader, intervals)
     survey = await _survey(reader, intervals)
     guess = sum(survey.count(interval) for interval in intervals)
@@ -130,11 +149,11 @@ async def estimate(
     observations = math.ceil(guess) if counted is None else counted
     sizes = await _sample(reader, survey, intervals, size_of)
     count_error = math.sqrt(survey.variance) / guess if guess and counted is None else 0.0
-    reading, sending = _requests(reader, intervals, survey, sizes, max_batch, limits)
-    limit = client.rate_limits.per_minute(reader.api)
+    reading, sending = _requests(reader, intervals, survey, sizes, max_batch, opened.session.limits)
+    limit = opened.client.rate_limits.per_minute(reader.api)
     minutes = reading / limit if limit else reading * _SECONDS_PER_REQUEST / 60
     return Estimate(
-        name,
+        opened.name,
         len(intervals),
         observations,
         counted is not None,

@@ -6,34 +6,37 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from sync_worker.intervals import Interval
-from sync_worker.langfuse.reader import Reader
-from sync_worker.ledger import DeadLetter, Ledger, SentObservation, SourceState, TraceNote
+from sync_worker.ledger import DeadLetter, SentObservation, TraceNote
 from sync_worker.ledger.lease import BACKFILL, LIVE
 from sync_worker.pipeline.assemble import Assembly
 from sync_worker.pipeline.notes import OPEN_FOR_MS
-from sync_worker.pipeline.readiness import ReadinessLimits
 from sync_worker.records import Observation
 from sync_worker.runs.coverage import not_read
-from sync_worker.selection import NO_RULES, NotRead, Rules, left_out_by
+from sync_worker.runs.opened import OpenSource
+from sync_worker.selection import NotRead, left_out_by
 from sync_worker.spans.context import TraceContext, roots_of, trace_of
 from sync_worker.spans.ids import otlp_span_id, otlp_trace_id
 from sync_worker.times import iso_time
 
 
+async def explain(opened: OpenSource, trace_id: str) -> dict[str, Any]:
+    """Return what is known of a trace and of its scores as a JSON object. Raises as the reader does."""
+    found = await Explanation(opened).of(trace_id)
+    scores = opened.scores
+    return {**found, "scores": [] if scores is None else await scores.explain(trace_id)}
+
+
 class Explanation:
     """Explains why the observations of a trace are, or are not, in Kelet."""
 
-    def __init__(
-        self, state: SourceState, ledger: Ledger, reader: Reader, limits: ReadinessLimits, now_ms: int, updates: str,
-        rules: Rules = NO_RULES,
-    ) -> None:  # fmt: skip
-        self._state = state
-        self._ledger = ledger
-        self._reader = reader
-        self._limits = limits
-        self._now = now_ms
-        self._updates = updates
-        self._rules = rules
+    def __init__(self, opened: OpenSource) -> None:
+        self._state = state = opened.state
+        self._ledger = ledger = opened.ledger
+        self._reader = reader = opened.session.reader
+        self._limits = opened.session.readiness_limits
+        self._now = opened.clock.now_ms()
+        self._updates = opened.settings.updates
+        self._rules = opened.session.policy.rules
         self._not_read = not_read(ledger, state.id) if reader.leaves_out_environments else NotRead(())
 
     async def of(self, trace_id: str) -> dict[str, Any]:

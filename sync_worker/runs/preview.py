@@ -12,6 +12,7 @@ from sync_worker.pipeline.assemble import Assembly
 from sync_worker.pipeline.redact import overridden
 from sync_worker.records import Observation
 from sync_worker.redaction.protection import NOTHING, Protection, RedactionFailed
+from sync_worker.runs.opened import OpenSource
 from sync_worker.spans.context import gather
 from sync_worker.spans.convert import convert
 from sync_worker.spans.model import Conversion, Span
@@ -24,6 +25,13 @@ class Preview:
 
     spans: list[Span] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
+
+
+async def preview_trace(opened: OpenSource, trace_id: str) -> Preview:
+    """Return the spans of a trace in Langfuse, as the settings of the source convert it. Raises as the reader does."""
+    observations = await observations_of_trace(opened.session.reader, trace_id, opened.clock.now_ms())
+    policy = opened.session.policy
+    return preview(observations, policy.project, policy.conversion, policy.routes, opened.session.protection)
 
 
 def preview(

@@ -14,13 +14,26 @@ from sync_worker.langfuse.reader import Reader
 from sync_worker.records import Observation
 from sync_worker.redaction.protection import NOTHING, Protection, RedactionFailed
 from sync_worker.redaction.rules import Rules
+from sync_worker.runs.opened import OpenSource
 from sync_worker.runs.preview import observations_of_trace
+from sync_worker.runs.protection import protection_of
 
 _REPLACED = re.compile(r"\[redacted:([a-z0-9_-]+)(?::[a-z]+)?\]")
 #: So far back the newest observations are looked for, one span after the other, in milliseconds.
 _LOOK_BACK_MS = (3_600_000, 24 * 3_600_000, 30 * 24 * 3_600_000)
 _AROUND, _LONGEST = 24, 80  # characters of a sample: around what was replaced, and of that
 _USER_IDS, _METADATA = "user_id", "metadata"
+
+
+async def try_rules(opened: OpenSource, trace_ids: Sequence[str], most: int) -> PrivacyTest:
+    """Return what the settings of a source would replace and leave out of traces, or of the newest observations.
+
+    Nothing is sent or stored. Raises as the reader does.
+    """
+    found = PrivacyTest(opened.name)
+    found.by(protection_of(opened.settings, opened.ledger, found.watch), opened.settings.rules)
+    await found.read(opened.session.reader, trace_ids, opened.clock.now_ms(), most)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,8 @@ from sync_worker.ledger.lease import BACKFILL, LIVE
 from sync_worker.pipeline.driver import Pipeline
 from sync_worker.records import Observation
 from sync_worker.runs.interval import LateJob
-from sync_worker.runs.verify import Hour
+from sync_worker.runs.opened import OpenSource
+from sync_worker.runs.verify import Hour, Verdict, Verification
 from sync_worker.spans.context import trace_of
 from sync_worker.times import iso_time
 
@@ -26,6 +27,25 @@ from sync_worker.times import iso_time
 _POLL_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
+
+
+async def resend(opened: OpenSource, interval: Interval | None, found: Verdict, *, again: bool) -> Verdict:
+    """Send what a verification of the same interval found missing, and return what is missing then.
+
+    Hours whose records were forgotten are sent only with `again`, all of them. Needs a backfill's lease. Raises as
+    reader and delivery do; what was sent by then is committed.
+    """
+    hours = [hour for hour in found.hours if again or not hour.forgotten]
+    sent: list[Interval] = []
+    if hours:
+        opened.coverage.mark_claimed()
+        before = opened.report.spans_sent
+        sent = await Resend(opened.pipeline, opened.state.sync_start_ms).send(hours, Verification(opened).completed())
+        scores, found = found.scores, await Verification(opened).run(interval)
+        found.scores = scores
+        found.spans_sent = opened.report.spans_sent - before
+    found.resent, found.refused = sent, 0 if again else sum(hour.forgotten for hour in found.hours)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from sync_worker.pipeline.job import Choice, Group, Job
 from sync_worker.pipeline.notes import take_each_pending
 from sync_worker.pipeline.trace import Trace
 from sync_worker.records import Observation
+from sync_worker.runs.opened import OpenSource
 from sync_worker.spans.context import trace_of
 from sync_worker.spans.fingerprint import fingerprint
 
@@ -162,6 +163,21 @@ class _Retry(Job):
         self._session.ledger.delete_dead_letters(self._arrived)
         self._arrived = []
         self.all_sent &= not choice.pending and not left
+
+
+async def retry(opened: OpenSource, letters: Sequence[DeadLetter]) -> None:
+    """Fetch the dead letters of a source again by id, and send them regardless of what was sent before.
+
+    Raises as reader and delivery do.
+    """
+    of_source = [letter for letter in letters if letter.source_id == opened.state.id]
+    own = [letter for letter in of_source if letter.observation_id is not None]
+    if own:
+        await opened.pipeline.run(ManualRetry(opened.pipeline, own))
+        opened.session.delivery.check()
+    of_scores = [letter for letter in of_source if letter.score_id is not None]
+    if of_scores:
+        await opened.score_jobs().retry(of_scores)
 
 
 class ManualRetry(Job):

@@ -10,6 +10,7 @@ from sync_worker.configured import Route
 from sync_worker.intervals import Interval
 from sync_worker.pipeline.assemble import Assembly
 from sync_worker.pipeline.session import Session
+from sync_worker.runs.opened import OpenSource
 from sync_worker.selection import left_out_by
 from sync_worker.spans.context import TraceContext, gather, trace_of
 from sync_worker.spans.routing import BY_DEFAULT, BY_OVERRIDE, conditions_of, decide, origin_of
@@ -48,9 +49,10 @@ class RouteTest:
         }
 
 
-async def count_by_rule(name: str, session: Session, interval: Interval, most: int) -> RouteTest:
+async def count_by_rule(opened: OpenSource, interval: Interval, most: int) -> RouteTest:
     """Decide on the newest traces of an interval, about `most` of them. Raises as the reader does."""
-    found = RouteTest(name, known=frozenset(session.ledger.projects(session.source_id)))
+    session = opened.session
+    found = RouteTest(opened.name, known=frozenset(session.ledger.projects(session.source_id)))
     assembly = Assembly()
     async for page in session.reader.interval(interval):
         found.observations_read += len(page.observations)

@@ -15,6 +15,7 @@ from sync_worker.pipeline.job import Choice, Group, Job
 from sync_worker.pipeline.notes import take_each_pending
 from sync_worker.pipeline.trace import Trace
 from sync_worker.records import Observation
+from sync_worker.runs.opened import OpenSource
 from sync_worker.spans.context import trace_of
 
 
@@ -45,6 +46,14 @@ class SendResult:
             "undelivered": self.undelivered,
             "filter_overruled": self.filter_overruled,
         }
+
+
+async def send(opened: OpenSource, trace_ids: Sequence[str], *, again: bool) -> list[SendResult]:
+    """Send traces by id now; see `TraceSend`. Raises as reader and delivery do."""
+    job = TraceSend(opened.pipeline, opened.name, trace_ids, again=again)
+    await opened.pipeline.run(job)
+    opened.session.delivery.check()
+    return list(job.results.values())
 
 
 class TraceSend(Job):

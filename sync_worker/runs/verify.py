@@ -12,14 +12,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sync_worker.clock import Clock
 from sync_worker.intervals import Interval, clip, contiguous_end, gaps, merged
-from sync_worker.langfuse.reader import Reader
-from sync_worker.ledger import Ledger, SourceState, TraceNote
+from sync_worker.ledger import TraceNote
 from sync_worker.ledger.hourly_counts import HOUR_MS
 from sync_worker.ledger.lease import BACKFILL, LIVE
+from sync_worker.pipeline.plan import SCANS_PER_WINDOW
 from sync_worker.records import Observation
 from sync_worker.runs.coverage import not_read
+from sync_worker.runs.opened import OpenSource
 from sync_worker.selection import NotRead
 from sync_worker.spans.context import trace_of
 from sync_worker.times import iso_time
@@ -100,18 +100,34 @@ class Verdict:
         }
 
 
+async def verify(opened: OpenSource, interval: Interval | None, *, repair: bool = False) -> Verdict:
+    """Compare completed intervals with Langfuse; `repair` reopens those with missing observations or scores.
+
+    Raises as the reader does.
+    """
+    check = Verification(opened)
+    found = await check.run(interval)
+    scores = opened.scores
+    if scores is not None:
+        found.scores = await scores.verify(interval)
+    if repair:
+        found.reopened = check.reopen(found.hours)
+        if scores is not None and found.scores is not None and found.scores.missing:
+            scores.list_all_again()
+    return found
+
+
 class Verification:
     """Compares one source's completed intervals with Langfuse."""
 
-    def __init__(
-        self, name: str, state: SourceState, ledger: Ledger, reader: Reader, clock: Clock, lookback_ms: int
-    ) -> None:
-        self._name = name
-        self._state = state
-        self._ledger = ledger
-        self._reader = reader
-        self._now = clock.now_ms()  # the same for the whole listing
-        self._lookback = lookback_ms
+    def __init__(self, opened: OpenSource) -> None:
+        self._name = opened.name
+        self._state = state = opened.state
+        self._ledger = ledger = opened.ledger
+        self._reader = reader = opened.session.reader
+        self._now = opened.clock.now_ms()  # the same for the whole listing
+        deepest = opened.session.policy.deepest_ms
+        self._lookback = deepest + deepest // SCANS_PER_WINDOW
         self._not_read = not_read(ledger, state.id) if reader.leaves_out_environments else NotRead(())
 
     async def run(self, whole: Interval | None) -> Verdict:

@@ -183,7 +183,7 @@ async def _of(engine: Engine, source: Source) -> tuple[DryRun, int]:
         opened[:] = [sync]
         before.update(totals(ledger, sync.state.id))
         found.known_projects = frozenset(ledger.projects(sync.state.id))
-        found.due_to_ms = sync.clock.now_ms() - sync.quiet_period_ms
+        found.due_to_ms = sync.clock.now_ms() - sync.session.readiness_limits.quiet_period
         try:
             await sync.live_cycle()
         except EnoughRequests:

@@ -35,15 +35,17 @@ from sync_worker.pipeline.daily_limit import DailyLimit
 from sync_worker.pipeline.limits import Limits
 from sync_worker.pipeline.pauses import Pauses
 from sync_worker.pipeline.report import SourceReport
+from sync_worker.runs.backfill import ScoreChoice
 from sync_worker.runs.division import Jobs
 from sync_worker.runs.progress import Progress
+from sync_worker.runs.protection import check_key
+from sync_worker.runs.retry import retry
 from sync_worker.settings import Settings, Source, reread, target_of
 from sync_worker.sync.identities import Identities
 from sync_worker.sync.keys import keys_of
 from sync_worker.sync.opening import Transports, ask_time, open_source, projects_of
-from sync_worker.sync.protection import check_key
 from sync_worker.sync.provisional import ProvisionalStarts
-from sync_worker.sync.source import ScoreChoice, SourceSync
+from sync_worker.sync.source import SourceSync
 from sync_worker.sync.timekeeping import Clocks, last_certain_ms
 from sync_worker.times import iso_time
 
@@ -252,7 +254,7 @@ class Engine:
 
     async def retry(self, source: Source, letters: Sequence[DeadLetter]) -> tuple[SourceReport, int]:
         """Fetch a source's dead letters again and send them; return its report and exit code."""
-        return await self.work(source, lambda sync: sync.retry(letters))
+        return await self.work(source, lambda sync: retry(sync, letters))
 
     async def each(
         self, sources: Iterable[Source], work: Callable[[Source], Awaitable[tuple[SourceReport, int]]]

@@ -21,10 +21,16 @@ from sync_worker.measurements import REQUEST_SPANS, Measurements
 from sync_worker.otlp.client import TargetClient
 from sync_worker.otlp.delivery import Delivery
 from sync_worker.pipeline.daily_limit import DailyLimit
+from sync_worker.pipeline.driver import Pipeline
 from sync_worker.pipeline.limits import Limits
 from sync_worker.pipeline.pauses import Pauses
+from sync_worker.pipeline.readiness import ReadinessLimits
 from sync_worker.pipeline.report import SourceReport
+from sync_worker.pipeline.session import Session
 from sync_worker.pipeline.sink import LedgerSink
+from sync_worker.runs.coverage import Coverage
+from sync_worker.runs.policy import policy_of
+from sync_worker.runs.protection import protection_of, scrub
 from sync_worker.settings import Settings, Source, target_of
 from sync_worker.spans.model import EncodedSpan
 from sync_worker.sync.audit import Audit
@@ -32,7 +38,6 @@ from sync_worker.sync.generation import Generations
 from sync_worker.sync.identities import Identities, organization_scope
 from sync_worker.sync.keys import keys_of
 from sync_worker.sync.observed import langfuse_transport, target_transport
-from sync_worker.sync.protection import protection_of, scrub
 from sync_worker.sync.source import SourceSync, receiver_scope
 from sync_worker.sync.timekeeping import SCOPE as CLOCK_SCOPE
 from sync_worker.times import span_ms
@@ -134,9 +139,14 @@ async def open_source(
         lookback = span_ms(max(settings.late_horizons)) + span_ms(settings.max_open)
         generations = Generations(keys, settings.langfuse_api, lookback, clock)
         reader = (await generations.known(client)).reader(client, keys.get(PAGE_LIMITS))
+        readiness_limits = ReadinessLimits(span_ms(settings.settle), span_ms(settings.max_open))
+        session = Session(
+            state.id, policy_of(settings, source, target, protection), readiness_limits, limits, ledger, reader,
+            delivery, report, clock, daily_limit, protection,
+        )  # fmt: skip
         yield SourceSync(
-            source, settings, state, ledger, client, receiver, delivery, generations, reader, report, clock, limits,
-            protection, pauses, audit, daily_limit,
+            source, settings, state, client, receiver, pauses, session, Pipeline(session),
+            Coverage(session, source.name), [span_ms(window) for window in settings.late_horizons], generations, audit,
         )  # fmt: skip
     finally:
         await client.close()

@@ -21,8 +21,9 @@ from sync_worker.ledger import copies, lease, open_ledger
 from sync_worker.ledger.lease import BACKFILL, LIVE
 from sync_worker.pipeline.limits import Limits
 from sync_worker.pipeline.report import SourceReport
+from sync_worker.runs.estimate import estimate
 from sync_worker.runs.progress import Progress
-from sync_worker.runs.verify import Verdict
+from sync_worker.runs.verify import Verdict, verify
 from sync_worker.settings import Settings, Source, load
 from sync_worker.sync.engine import Engine
 from sync_worker.sync.opening import Transports
@@ -383,7 +384,7 @@ class Simulation:
 
         async def look(sync: SourceSync) -> None:
             start = self.plan.interval[0]
-            await sync.estimate(Interval(start - 40 * DAY, start))
+            await estimate(sync, Interval(start - 40 * DAY, start))
 
         try:
             engine = process.engine
@@ -570,7 +571,7 @@ async def _verdicts(engine: Engine) -> dict[str, Verdict]:
     found: dict[str, Verdict] = {}
 
     async def look(sync: SourceSync) -> None:
-        found[sync.source.name] = await sync.verify(None, repair=False)
+        found[sync.source.name] = await verify(sync, None, repair=False)
 
     await engine.each(engine.settings.sources, lambda source: engine.work(source, look))
     return found

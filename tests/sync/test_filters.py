@@ -11,10 +11,10 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from sync_worker.ledger import open_ledger
+from sync_worker.runs.policy import rules_of
 from sync_worker.selection import Rules
 from sync_worker.selection.decision import is_in_sample
 from sync_worker.settings import load
-from sync_worker.sync.policy import rules_of
 from sync_worker.times import moment_ms
 from tests.support.rows import DATA, NOON, Row, row, trace
 from tests.sync.conftest import MakeWorld

@@ -13,7 +13,7 @@ from sync_worker.intervals import Interval
 from sync_worker.langfuse.metrics import PATH as METRICS
 from sync_worker.langfuse.page_size import MAX_LIMIT
 from sync_worker.ledger import open_ledger
-from sync_worker.runs.estimate import _SAMPLED, Estimate
+from sync_worker.runs.estimate import _SAMPLED, Estimate, estimate
 from sync_worker.sync.engine import Engine
 from sync_worker.sync.source import SourceSync
 from sync_worker.times import moment_ms
@@ -47,7 +47,7 @@ def _estimate(made: World, hours: float) -> Estimate:
         interval = Interval(noon, noon + round(hours * HOUR * 1000))
 
         async def look(sync: SourceSync) -> None:
-            found.append(await sync.estimate(interval))
+            found.append(await estimate(sync, interval))
 
         report, _ = asyncio.run(engine.work(settings.sources[0], look))
         assert report.error is None

@@ -21,7 +21,7 @@ from sync_worker.ledger import open_ledger
 from sync_worker.ledger.lease import BACKFILL, LIVE, SEND, release, take
 from sync_worker.pipeline.limits import Limits
 from sync_worker.pipeline.report import SourceReport
-from sync_worker.runs.send import SendResult
+from sync_worker.runs.send import SendResult, send
 from sync_worker.settings import Settings, Source, load
 from sync_worker.spans.ids import otlp_span_id, otlp_trace_id, source_trace_id
 from sync_worker.sync.engine import Engine
@@ -118,7 +118,7 @@ class World:
         results: list[SendResult] = []
 
         async def work(sync: SourceSync) -> None:
-            results.extend(await sync.send(trace_ids, again=again))
+            results.extend(await send(sync, trace_ids, again=again))
 
         report, code = self._run(lambda engine, source: engine.work(source, work), 60.0, SEND)
         assert (report.error, code) == (None, 0)

@@ -15,11 +15,11 @@ from sync_worker.clock import SystemClock
 from sync_worker.errors import ConfigError, DailyLimitReached, PausedByOperator, SourcePaused
 from sync_worker.intervals import Interval
 from sync_worker.ledger.lease import BACKFILL
+from sync_worker.runs.backfill import ScoreChoice
 from sync_worker.settings import Settings, Source, WrongValueError, parse_duration, parse_time
 from sync_worker.settings.target_settings import target_of
 from sync_worker.sync.engine import Engine
 from sync_worker.sync.shards import Shard
-from sync_worker.sync.source import ScoreChoice
 from sync_worker.times import iso_time, moment_ms, span_ms
 
 

@@ -15,11 +15,12 @@ from sync_worker.cli.output import print_json, say
 from sync_worker.errors import ConfigError, ExitCode, RecordRejected
 from sync_worker.langfuse.saved import read_saved
 from sync_worker.otlp.json_encoding import spans_as_json
-from sync_worker.runs.preview import Preview, preview
+from sync_worker.runs.policy import conversion_of
+from sync_worker.runs.preview import Preview, preview, preview_trace
+from sync_worker.runs.protection import protection_of
 from sync_worker.settings import target_of
 from sync_worker.spans.model import Conversion
-from sync_worker.sync.protection import protection_of
-from sync_worker.sync.source import SourceSync, conversion_of
+from sync_worker.sync.source import SourceSync
 
 #: `kelet.project` of spans that are converted without settings.
 _PROJECT = "example"
@@ -35,12 +36,12 @@ def run(arguments: argparse.Namespace) -> int:
         return _print(_of_file(arguments), ExitCode.OK)
     found = Preview()
 
-    async def preview_trace(sync: SourceSync) -> None:
-        one = await sync.preview(arguments.trace)
+    async def work(sync: SourceSync) -> None:
+        one = await preview_trace(sync, arguments.trace)
         found.spans += one.spans
         found.failed += one.failed
 
-    code, errors = for_each_source(arguments, preview_trace, must_exist=False)
+    code, errors = for_each_source(arguments, work, must_exist=False)
     for source, error in errors.items():
         say(f"sync-worker: {source}: {error}")
     if not found.spans and errors:

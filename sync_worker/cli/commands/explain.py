@@ -8,6 +8,7 @@ from typing import Any
 from sync_worker.cli.jobs import for_each_source
 from sync_worker.cli.output import print_json, print_line, print_table
 from sync_worker.errors import ExitCode
+from sync_worker.runs.explain import explain
 from sync_worker.sync.engine import overall
 from sync_worker.sync.source import SourceSync
 
@@ -16,10 +17,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
     found: list[dict[str, Any]] = []
 
-    async def explain(sync: SourceSync) -> None:
-        found.append(await sync.explain(arguments.trace))
+    async def work(sync: SourceSync) -> None:
+        found.append(await explain(sync, arguments.trace))
 
-    code, errors = for_each_source(arguments, explain, must_exist=True, only_reads=True)
+    code, errors = for_each_source(arguments, work, must_exist=True, only_reads=True)
     known = [one for one in found if any(one[fact] for fact in ("known", "in_langfuse", "deleted_in_langfuse"))]
     if found and not known:
         known, code = found, overall([code, ExitCode.GAPS])

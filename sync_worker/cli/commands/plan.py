@@ -7,7 +7,7 @@ import argparse
 from sync_worker.cli.commands.backfill import check_interval, interval_of
 from sync_worker.cli.jobs import for_each_source
 from sync_worker.cli.output import print_json, print_line
-from sync_worker.runs.estimate import Estimate
+from sync_worker.runs.estimate import Estimate, estimate
 from sync_worker.sync.source import SourceSync
 from sync_worker.wording import counted, in_words
 
@@ -17,11 +17,11 @@ def run(arguments: argparse.Namespace) -> int:
     check_interval(arguments.start, arguments.end)
     estimates: list[Estimate] = []
 
-    async def estimate(sync: SourceSync) -> None:
+    async def work(sync: SourceSync) -> None:
         interval = interval_of(arguments.start, arguments.end, sync.clock.now_ms())
-        estimates.append(await sync.estimate(interval))
+        estimates.append(await estimate(sync, interval))
 
-    code, errors = for_each_source(arguments, estimate, must_exist=False)
+    code, errors = for_each_source(arguments, work, must_exist=False)
     if arguments.json:
         print_json({"exit_code": code, "sources": [one.as_json() for one in estimates], "errors": errors})
     else:

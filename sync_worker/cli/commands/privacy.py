@@ -13,8 +13,8 @@ from sync_worker.cli.output import print_json, print_line, print_table, say
 from sync_worker.cli.terminal import is_terminal
 from sync_worker.errors import ConfigError, ExitCode, RecordRejected
 from sync_worker.langfuse.saved import read_saved
-from sync_worker.runs.privacy_test import PrivacyTest
-from sync_worker.sync.protection import protection_of
+from sync_worker.runs.privacy_test import PrivacyTest, try_rules
+from sync_worker.runs.protection import protection_of
 from sync_worker.sync.source import SourceSync
 from sync_worker.wording import counted
 
@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     else:
 
         async def test(sync: SourceSync) -> None:
-            found.append(await sync.test_privacy(arguments.trace, arguments.observations))
+            found.append(await try_rules(sync, arguments.trace, arguments.observations))
 
         code, errors = for_each_source(arguments, test, must_exist=False)
         if arguments.trace and not errors and not any(one.observations for one in found):

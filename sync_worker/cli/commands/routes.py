@@ -7,7 +7,7 @@ import argparse
 from sync_worker.cli.commands.backfill import check_interval, interval_of
 from sync_worker.cli.jobs import for_each_source
 from sync_worker.cli.output import print_json, print_line, print_table
-from sync_worker.runs.route_test import RouteTest
+from sync_worker.runs.route_test import RouteTest, count_by_rule
 from sync_worker.sync.source import SourceSync
 from sync_worker.wording import counted
 
@@ -20,7 +20,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     async def test(sync: SourceSync) -> None:
         interval = interval_of(start, end, sync.clock.now_ms())
-        found.append(await sync.test_routes(interval, max(1, arguments.traces)))
+        found.append(await count_by_rule(sync, interval, max(1, arguments.traces)))
 
     code, errors = for_each_source(arguments, test, must_exist=False)
     if arguments.json:

@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     async def show(sync: SourceSync) -> None:
         interval = interval_of(arguments.start, arguments.end, sync.clock.now_ms())
-        previews.append(await sync.preview_scores(interval, _MOST))
+        previews.append(await sync.score_jobs().preview(interval, _MOST))
 
     code, errors = for_each_source(arguments, show, must_exist=False)
     if arguments.json:

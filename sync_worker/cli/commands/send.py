@@ -8,7 +8,7 @@ from sync_worker.cli.jobs import for_each_source
 from sync_worker.cli.output import print_json, print_line
 from sync_worker.errors import ExitCode
 from sync_worker.ledger.lease import SEND
-from sync_worker.runs.send import SendResult
+from sync_worker.runs.send import SendResult, send
 from sync_worker.sync.engine import overall
 from sync_worker.sync.source import SourceSync
 from sync_worker.wording import counted
@@ -19,10 +19,10 @@ def run(arguments: argparse.Namespace) -> int:
     results: list[SendResult] = []
     traces = list(dict.fromkeys(arguments.traces))
 
-    async def send(sync: SourceSync) -> None:
-        results.extend(await sync.send(traces, again=arguments.again))
+    async def work(sync: SourceSync) -> None:
+        results.extend(await send(sync, traces, again=arguments.again))
 
-    code, errors = for_each_source(arguments, send, must_exist=False, role=SEND)
+    code, errors = for_each_source(arguments, work, must_exist=False, role=SEND)
     found = {result.trace_id for result in results if result.in_langfuse}
     # One that no source has is shown once; the others only where they are.
     shown = [result for result in results if result.in_langfuse]

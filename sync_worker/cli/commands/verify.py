@@ -9,7 +9,8 @@ from sync_worker.cli.jobs import for_each_source
 from sync_worker.cli.output import print_json, print_line
 from sync_worker.errors import ConfigError, ExitCode
 from sync_worker.ledger.lease import BACKFILL
-from sync_worker.runs.verify import Hour, Verdict
+from sync_worker.runs.resend import resend
+from sync_worker.runs.verify import Hour, Verdict, verify
 from sync_worker.sync.engine import overall
 from sync_worker.sync.source import SourceSync
 from sync_worker.times import iso_time
@@ -28,18 +29,18 @@ def run(arguments: argparse.Namespace) -> int:
         check_interval(arguments.start, arguments.end)
     verdicts: list[Verdict] = []
 
-    async def verify(sync: SourceSync) -> None:
+    async def work(sync: SourceSync) -> None:
         now = sync.clock.now_ms()
         interval = None if arguments.start is None else interval_of(arguments.start, arguments.end, now)
-        found = await sync.verify(interval, repair=arguments.repair and not arguments.resend)
+        found = await verify(sync, interval, repair=arguments.repair and not arguments.resend)
         if arguments.resend and found.hours:
             if not arguments.json:
                 _announce(found, again=arguments.again)
-            found = await sync.resend(interval, found, again=arguments.again)
+            found = await resend(sync, interval, found, again=arguments.again)
         verdicts.append(found)
 
     role = BACKFILL if arguments.resend else None
-    code, errors = for_each_source(arguments, verify, must_exist=True, role=role, only_reads=not arguments.repair)
+    code, errors = for_each_source(arguments, work, must_exist=True, role=role, only_reads=not arguments.repair)
     complete = all(verdict.complete for verdict in verdicts)
     code = overall([code, ExitCode.OK if complete else ExitCode.GAPS])
     if arguments.json:

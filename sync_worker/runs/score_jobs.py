@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sync_worker.intervals import Interval, gaps
-from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.scores import score_reader
-from sync_worker.ledger import DeadLetter, SourceState
+from sync_worker.ledger import DeadLetter
 from sync_worker.ledger.scores import WAITING
 from sync_worker.ledger.state_keys import (
     LAST_SCORE_SCAN,
@@ -17,13 +16,11 @@ from sync_worker.ledger.state_keys import (
     last_score_scan,
     running_score_scan,
 )
-from sync_worker.otlp.client import TargetClient
 from sync_worker.otlp.signals import SignalDelivery
 from sync_worker.pipeline.attribution import Attributor
-from sync_worker.pipeline.pauses import Pauses
 from sync_worker.pipeline.session import Session
 from sync_worker.pipeline.signal_sink import LedgerSignalSink
-from sync_worker.runs.coverage import Coverage
+from sync_worker.runs.opened import OpenSource
 from sync_worker.runs.score_backfill import backfill_scores
 from sync_worker.runs.score_configs import ScoreConfigs
 from sync_worker.runs.score_explain import estimate_scores, explain_scores
@@ -31,7 +28,6 @@ from sync_worker.runs.score_preview import ScorePreview, preview_scores
 from sync_worker.runs.score_scan import ScoreScans, begin_scans, forget_scores
 from sync_worker.runs.score_sync import ScoreSettings, ScoreSync
 from sync_worker.runs.score_verify import ScoreVerdict, verify_scores
-from sync_worker.settings import Settings, Source
 from sync_worker.times import span_ms
 
 #: An outage of scores or signals alone holds up the next cycle's spans for so long at most.
@@ -42,38 +38,36 @@ _OUTAGE_SECONDS = 120.0
 class ScoreJobs:
     """What is done with the scores of one source."""
 
-    source: Source
-    settings: Settings
-    state: SourceState
-    session: Session
-    coverage: Coverage
-    client: LangfuseClient
-    kelet: TargetClient
-    pauses: Pauses
+    opened: OpenSource
+
+    @property
+    def _session(self) -> Session:
+        return self.opened.session
 
     @property
     def windows(self) -> list[int]:
         """The lookback windows of scores in milliseconds."""
-        return [span_ms(window) for window in self.settings.score_horizons]
+        return [span_ms(window) for window in self.opened.settings.score_horizons]
 
     def begin(self, now: int) -> None:
         """Start the lookback windows, Unix ms, before the first request, however the run ends."""
-        begin_scans(self.session, self._chosen(), now)
+        begin_scans(self._session, self._chosen(), now)
 
     async def cycle(self) -> None:
         """Do the part of a live cycle. Raises as reader and delivery do."""
-        clock = self.session.clock
+        clock = self._session.clock
         if not clock.is_certain:
             return
-        with self.client.backoff.limited(_OUTAGE_SECONDS), self.session.delivery.backoff.limited(_OUTAGE_SECONDS):
+        reading, sending = self.opened.client.backoff, self._session.delivery.backoff
+        with reading.limited(_OUTAGE_SECONDS), sending.limited(_OUTAGE_SECONDS):
             await self._cycle()
 
     async def _cycle(self) -> None:
-        clock, scores = self.session.clock, self._sync()
+        clock, scores = self._session.clock, self._sync()
         try:
-            limit = self.client.rate_limits.per_minute(self.session.reader.api)
-            scans = ScoreScans(scores, self.windows, limit, span_ms(self.settings.interval))
-            begin_scans(self.session, scores.settings, clock.now_ms())  # responses may have made the time certain
+            limit = self.opened.client.rate_limits.per_minute(self._session.reader.api)
+            scans = ScoreScans(scores, self.windows, limit, span_ms(self.opened.settings.interval))
+            begin_scans(self._session, scores.settings, clock.now_ms())  # responses may have made the time certain
             await scans.run(clock.now_ms())
             await scores.take_waiting()
         finally:
@@ -93,7 +87,7 @@ class ScoreJobs:
 
     async def retry(self, letters: Sequence[DeadLetter]) -> None:
         """Read the scores of dead letters again by id and send them. Raises as reader and delivery do."""
-        ledger, source_id = self.session.ledger, self.session.source_id
+        ledger, source_id = self._session.ledger, self._session.source_id
         ids = [letter.score_id for letter in letters if letter.score_id is not None]
         notes = ledger.scores(source_id, ids).values()
         ledger.store_scores(source_id, [replace(note, state=WAITING, check_ms=0, tries=0) for note in notes])
@@ -107,7 +101,7 @@ class ScoreJobs:
     async def preview(self, interval: Interval, most: int) -> ScorePreview:
         """Return what the scores of an interval would become, by name; see `preview_scores`."""
         scores = self._sync()
-        if not self.settings.scores:  # as if they were on
+        if not self.opened.settings.scores:  # as if they were on
             scores.settings = replace(scores.settings, wanted=("*",))
         return await preview_scores(scores, interval, most)
 
@@ -118,10 +112,10 @@ class ScoreJobs:
     def list_all_again(self) -> None:
         """Have the next cycle list all lookback windows."""
         for window in self.windows:
-            self.session.state.drop(running_score_scan(window))
-            self.session.state.drop(last_score_scan(window))
-        self.session.state.drop(LAST_SCORE_SCAN)
-        self.session.state.save()
+            self._session.state.drop(running_score_scan(window))
+            self._session.state.drop(last_score_scan(window))
+        self._session.state.drop(LAST_SCORE_SCAN)
+        self._session.state.save()
 
     async def explain(self, trace_id: str) -> list[dict[str, Any]]:
         """Return the scores of a trace as JSON objects: what became of each, and as Langfuse lists it now."""
@@ -129,35 +123,35 @@ class ScoreJobs:
 
     async def estimate(self, interval: Interval) -> int:
         """Return about how many scores are dated in an interval, of those that no backfill has read."""
-        completed = self.session.ledger.completed_scores(self.state.id, self._chosen().selection.as_text())
-        reader = score_reader(self.client, self.session.reader.api)
+        completed = self._session.ledger.completed_scores(self.opened.state.id, self._chosen().selection.as_text())
+        reader = score_reader(self.opened.client, self._session.reader.api)
         return await estimate_scores(reader, gaps(interval, completed))
 
     def _sync(self) -> ScoreSync:
-        session = self.session
+        session = self._session
         delivery = SignalDelivery(
-            self.kelet,
-            LedgerSignalSink(session, self.pauses),
+            self.opened.receiver,
+            LedgerSignalSink(session, self.opened.pauses),
             session.delivery.backoff,
             session.clock,
             rejected_in_a_row=session.state.get(SIGNALS_REJECTED_IN_A_ROW) or 0,
         )
         return ScoreSync(
             session,
-            self.client,
-            score_reader(self.client, session.reader.api),
+            self.opened.client,
+            score_reader(self.opened.client, session.reader.api),
             delivery,
-            Attributor(session, self.coverage.of_all, self.state.sync_start_ms),
-            ScoreConfigs(self.client, session.state, session.clock),
+            Attributor(session, self.opened.coverage.of_all, self.opened.state.sync_start_ms),
+            ScoreConfigs(self.opened.client, session.state, session.clock),
             self._chosen(),
-            self.state.project_id,
+            self.opened.state.project_id,
         )
 
     def _chosen(self) -> ScoreSettings:
-        settings = self.settings
+        settings = self.opened.settings
         return ScoreSettings(
             wanted=settings.scores,
-            overrides=self.source.scores,
+            overrides=self.opened.source.scores,
             send_edits=settings.score_updates == "send",
             with_authors=settings.score_authors,
             deepest_ms=max(self.windows),
@@ -165,7 +159,7 @@ class ScoreJobs:
 
     def _finish(self, scores: ScoreSync) -> None:
         """Store what is left of a run, however it ended."""
-        session = self.session
+        session = self._session
         scores.delivery.finish()
         session.state.put(SIGNALS_REJECTED_IN_A_ROW, scores.delivery.rejected_in_a_row)
         counts = session.ledger.score_counts(session.source_id)

@@ -1,0 +1,69 @@
+"""A source that is open: what its runs work with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sync_worker.corrected import CorrectedClock
+from sync_worker.langfuse.client import LangfuseClient
+from sync_worker.ledger import Ledger, SourceState
+from sync_worker.otlp.client import TargetClient
+from sync_worker.pipeline.driver import Pipeline
+from sync_worker.pipeline.pauses import Pauses
+from sync_worker.pipeline.report import SourceReport
+from sync_worker.pipeline.session import Session
+from sync_worker.runs.coverage import Coverage
+from sync_worker.settings import Settings, Source
+
+if TYPE_CHECKING:
+    from sync_worker.runs.score_jobs import ScoreJobs
+
+
+@dataclass(slots=True)
+class OpenSource:
+    """One source with its clients and its pipeline. `windows` (ms) are its lookback windows."""
+
+    source: Source
+    settings: Settings
+    state: SourceState
+    client: LangfuseClient
+    receiver: TargetClient
+    pauses: Pauses
+    session: Session
+    pipeline: Pipeline
+    coverage: Coverage
+    windows: Sequence[int]
+
+    @property
+    def name(self) -> str:
+        """Its name in the settings."""
+        return self.source.name
+
+    @property
+    def ledger(self) -> Ledger:
+        """The state file."""
+        return self.session.ledger
+
+    @property
+    def clock(self) -> CorrectedClock:
+        """The time by its servers."""
+        return self.session.clock
+
+    @property
+    def report(self) -> SourceReport:
+        """The counts of the run."""
+        return self.session.report
+
+    @property
+    def scores(self) -> ScoreJobs | None:
+        """What is done with its scores; None where none are sent."""
+        takes_scores = self.receiver.target.preset.takes_signals or self.settings.score_events
+        return self.score_jobs() if self.settings.scores and takes_scores else None
+
+    def score_jobs(self) -> ScoreJobs:
+        """Return what is done with its scores, although none are sent."""
+        from sync_worker.runs.score_jobs import ScoreJobs  # noqa: PLC0415 - the start of a run without scores is quicker
+
+        return ScoreJobs(self)
