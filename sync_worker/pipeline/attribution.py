@@ -143,14 +143,17 @@ class Attributor:
     def _was_sent(self, trace_id: str, observations: Sequence[Observation]) -> bool:
         """Whether a trace of which nothing is remembered was sent: it starts where all that is known was forgotten.
 
-        Dead letters are never forgotten: one that has nothing else was not sent.
+        Dead letters are never forgotten, and a hidden root is never sent: one that has nothing else was not sent.
         """
         session = self._session
         before = session.state.get(FORGOTTEN_BEFORE, fresh=True) or 0
+        context = gather(trace_id, observations)
         forgotten = {
             observation.id
             for observation in observations
-            if observation.start_ms < before and self._is_completed(observation.start_ms)
+            if observation.start_ms < before
+            and self._is_completed(observation.start_ms)
+            and not is_hidden(observation, context)
         }
         if not forgotten:
             return False

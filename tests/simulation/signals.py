@@ -97,6 +97,9 @@ class SignalChecks:
             return [f"{told} is of another trace"]
         if session in sessions or not before:
             return []
+        last = max(span.batch.moment for span in before)
+        if session == story.trace.session and last < arrival.moment - self._plan.deepest:
+            return []  # what its spans had may be forgotten: Langfuse is asked
         return [f"{told} has the session {session!r}, its spans {sorted(sessions)}"]
 
     def _has_arrived(self, story: ScoreStory, ledger: Ledger, source: SourceState) -> list[str]:

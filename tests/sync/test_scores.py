@@ -12,8 +12,8 @@ from sync_worker.errors import ExitCode
 from sync_worker.ledger import open_ledger
 from sync_worker.spans.ids import otlp_span_id, otlp_trace_id
 from sync_worker.times import moment_ms
-from tests.support.faults import drop, status
-from tests.support.rows import NOON, iso
+from tests.support.faults import always, drop, status
+from tests.support.rows import NOON, iso, row, trace
 from tests.sync.conftest import MakeWorld
 from tests.sync.scored import SESSION, answer_signals, once, score_on, scored_world, signals_of, trace_with_session
 from tests.sync.world import World
@@ -165,6 +165,23 @@ def test_a_score_is_given_after_its_trace_was_forgotten(make_world: MakeWorld) -
     world.clock.advance(60)
     once(world)
     assert [signal.content["session_id"] for signal in world.kelet.signals] == [SESSION, SESSION]
+
+
+def test_a_trace_without_an_accepted_span_has_no_signal_after_it_was_forgotten(make_world: MakeWorld) -> None:
+    """The root that Langfuse makes up is done too, but never sent, so it counts as a span of the trace."""
+    (root,) = trace(0, start=NOON, seconds=5.0)
+    made_up = row(trace=root["traceId"], id="t-" + root["traceId"], start=NOON, seconds=None, name="whole")
+    root["parentObservationId"], root["isRootObservation"] = made_up["id"], False
+    world = scored_world(make_world, [root, made_up], SYNC_LATE_HORIZONS="20m,1h")
+    world.kelet.script = always(status(422))
+    assert world.once()[0].dead_letters == 1
+    world.kelet.script = None
+    for _ in range(6):
+        world.clock.advance(1800)
+        once(world)
+    world.langfuse.scores.put(score_on(root, 1, 4 * 3600.0))
+    report = once(world)
+    assert (signals_of(world, 1), report.scores_waiting) == ([], 1)
 
 
 def test_a_trace_that_is_not_synced_holds_its_score(make_world: MakeWorld) -> None:
