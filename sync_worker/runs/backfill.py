@@ -12,10 +12,9 @@ from typing import Literal
 from sync_worker.intervals import Interval, clip
 from sync_worker.ledger.lease import BACKFILL
 from sync_worker.ledger.state_keys import LAST_BACKFILL
-from sync_worker.pipeline.driver import Pipeline
 from sync_worker.pipeline.plan import Density, DueTime, IntervalPlanner, due
-from sync_worker.runs.coverage import Coverage
 from sync_worker.runs.division import Division, Jobs, NoJobs, Synced, sync_interval
+from sync_worker.runs.opened import OpenSource
 from sync_worker.runs.progress import Progress
 from sync_worker.runs.whole_traces import WholeTraces
 
@@ -24,8 +23,7 @@ ScoreChoice = Literal["too", "only", "none"]
 
 
 async def backfill(
-    pipeline: Pipeline,
-    coverage: Coverage,
+    opened: OpenSource,
     whole: Interval,
     partitions: Sequence[Interval] | None,
     progress: Progress | None,
@@ -35,6 +33,7 @@ async def backfill(
 
     What was read under other rules is read again, for what these left out.
     """
+    pipeline, coverage = opened.pipeline, opened.coverage
     completed, pipeline.session.reread = coverage.under_rules()
     own = [whole] if partitions is None else clip(partitions, whole)
     gaps = coverage.claim_gaps([gap for part in own for gap in due(part.start, part.end, completed)])

@@ -150,7 +150,7 @@ async def _of_spans(
     sizes = await _sample(reader, survey, intervals, size_of)
     count_error = math.sqrt(survey.variance) / guess if guess and counted is None else 0.0
     reading, sending = _requests(reader, intervals, survey, sizes, max_batch, opened.session.limits)
-    limit = opened.client.rate_limits.per_minute(reader.api)
+    limit = opened.requests_per_minute
     minutes = reading / limit if limit else reading * _SECONDS_PER_REQUEST / 60
     return Estimate(
         opened.name,

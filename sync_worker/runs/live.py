@@ -7,119 +7,99 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from sync_worker.intervals import Interval
-from sync_worker.ledger import SourceState, claims
+from sync_worker.ledger import claims
 from sync_worker.ledger.lease import LIVE
 from sync_worker.ledger.records import Waiting, is_due
 from sync_worker.ledger.state_keys import ARRIVAL_DELAY, INTERVAL_LENGTH
-from sync_worker.pipeline.driver import Pipeline
 from sync_worker.pipeline.lanes import Lanes
 from sync_worker.pipeline.plan import Density, DueTime, IntervalPlanner, due
 from sync_worker.runs.arrival_delay import ArrivalDelay
-from sync_worker.runs.coverage import Coverage
 from sync_worker.runs.division import Division, Jobs, Synced, note_synced
 from sync_worker.runs.forget import forget
 from sync_worker.runs.interval import IntervalJob
 from sync_worker.runs.lookback import LookbackScans
 from sync_worker.runs.open_traces import OpenTraces
+from sync_worker.runs.opened import OpenSource
 from sync_worker.runs.pending import PendingTraces
 from sync_worker.runs.progress import Progress
 from sync_worker.runs.retry import Retries
 from sync_worker.runs.second_read import SecondReads
 from sync_worker.runs.whole_traces import WholeTraces
-
-
-class Scores(Protocol):
-    """The scores of the source, where the settings ask for them."""
-
-    def begin(self, now: int) -> None:
-        """Start the lookback windows, Unix ms, before the first request, however the run ends."""
-
-    async def cycle(self) -> None:
-        """Send what is due. Raises as reader and delivery do."""
+from sync_worker.times import span_ms
 
 
 @dataclass(frozen=True, slots=True)
 class LiveSync:
-    """The live sync of one source. `windows` (ms) are its lookback windows, `requests_per_minute` its limit.
+    """The live sync of one source. `jobs` makes the jobs that may help; None: this process does all."""
 
-    `jobs` makes the jobs that may help; None: this process does all.
-    """
-
-    pipeline: Pipeline
-    coverage: Coverage
-    state: SourceState
-    windows: Sequence[int]
-    interval_ms: int
-    requests_per_minute: int | None
-    scores: Scores | None = None
+    opened: OpenSource
     jobs: Callable[[], Jobs] | None = None
 
     async def cycle(self, now: int, sync_start_ms: int, progress: Progress | None) -> None:
         """Do one cycle. Raises as reader and delivery do."""
-        session = self.pipeline.session
+        opened, pipeline, coverage = self.opened, self.opened.pipeline, self.opened.coverage
+        session, scores = opened.session, opened.scores
         state, clock = session.state, session.clock
         end = now - session.readiness_limits.quiet_period
-        known = self.coverage.claim([Interval(sync_start_ms, claims.FOR_EVER)])
+        known = coverage.claim([Interval(sync_start_ms, claims.FOR_EVER)])
         session.claimed = known.others
         if clock.is_certain:
-            known = self.coverage.reopen_after(end, known)  # completed while this machine's clock was ahead
+            known = coverage.reopen_after(end, known)  # completed while this machine's clock was ahead
         delay = ArrivalDelay.from_counts(state.get(ARRIVAL_DELAY))
-        scans = LookbackScans(
-            self.pipeline, self.windows, sync_start_ms, self.requests_per_minute, self.interval_ms, delay
-        )
+        per_minute, interval_ms = opened.requests_per_minute, span_ms(opened.settings.interval)
+        scans = LookbackScans(pipeline, opened.windows, sync_start_ms, per_minute, interval_ms, delay)
         if clock.is_certain:
             scans.begin(now)
-            if self.scores is not None:
-                self.scores.begin(now)
-        gaps = due(sync_start_ms, end, self.coverage.live_view(now, known), known.others)
+            if scores is not None:
+                scores.begin(now)
+        gaps = due(sync_start_ms, end, coverage.live_view(now, known), known.others)
         helpers = await self._sync(gaps, delay, Progress() if progress is None else progress)
-        pending = PendingTraces(self.pipeline, sync_start_ms)
+        pending = PendingTraces(pipeline, sync_start_ms)
         lanes = Lanes(session.ledger, session.source_id, session.delivery)
         await pending.send_ready(lanes)  # first of all that follows: these have waited for their quiet period
         if clock.is_certain:
             now = min(now, clock.now_ms())  # the responses since then may have corrected the clock
             scans.begin(now)
-            await scans.run(now, *self.coverage.scan_view(now))
+            await scans.run(now, *coverage.scan_view(now))
         state.put(ARRIVAL_DELAY, delay.counts)
         waiting = await self.read_again()
         if waiting.has_due(session.clock.now_ms()):
             await pending.send_ready(lanes)  # what became due since then: traces in which the scans found something
-        await OpenTraces(self.pipeline, pending).look_up(waiting)
-        await WholeTraces(self.pipeline).send()
-        forget(session, self.coverage, self.windows, min(now, clock.certain_ms()))
-        if self.scores is not None:
-            await self.scores.cycle()
+        await OpenTraces(pipeline, pending).look_up(waiting)
+        await WholeTraces(pipeline).send()
+        forget(opened, min(now, clock.certain_ms()))
+        if scores is not None:
+            await scores.cycle()
         session.delivery.check()
         for jobs in helpers:
             jobs.check()
 
     async def read_again(self, role: str = LIVE) -> Waiting:
         """Do the second reads that are due, and retry what could not be read; return what waited before."""
-        ledger = self.pipeline.session.ledger
-        waiting = ledger.waiting(self.pipeline.session.source_id)
+        pipeline, ledger = self.opened.pipeline, self.opened.ledger
+        waiting = ledger.waiting(self.opened.session.source_id)
         if is_due(waiting.second_read_ms, ledger.clock.now_ms()):
-            await SecondReads(self.pipeline, role, self.requests_per_minute, self._length()).run()
+            await SecondReads(pipeline, role, self.opened.requests_per_minute, self._length()).run()
         if is_due(waiting.retry_ms, ledger.clock.now_ms()):
-            await Retries(self.pipeline).run()
+            await Retries(pipeline).run()
         return waiting
 
     async def _sync(self, gaps: Sequence[Interval], delay: ArrivalDelay, progress: Progress) -> list[Jobs]:
         """Sync what is due and what no other run claims; return the jobs that took part."""
-        session, helpers = self.pipeline.session, list[Jobs]()
+        pipeline, session, helpers = self.opened.pipeline, self.opened.session, list[Jobs]()
         progress.plan(gaps)
         planner, density = IntervalPlanner(self._length(), session.limits.interval_observations), Density()
         left = DueTime(gaps, planner)
 
         async def here(interval: Interval) -> Synced:
-            job = IntervalJob(self.pipeline, LIVE, interval, progress, delay, hands_back=self.jobs is not None)
-            await self.pipeline.run(job)
+            job = IntervalJob(pipeline, LIVE, interval, progress, delay, hands_back=self.jobs is not None)
+            await pipeline.run(job)
             return Synced(job.done_to, job.count)
 
         def note() -> None:  # a long way to catch up is seen to get shorter
-            self.coverage.note_watermark(self.state)
+            self.opened.coverage.note_watermark(self.opened.state)
 
         while left:
             session.clock.check()
@@ -144,7 +124,7 @@ class LiveSync:
         It is if it has enough observations, should they be as dense as those read in this cycle. No trace that starts
         there is pending for its end, so that several processes may send parts of it.
         """
-        session = self.pipeline.session
+        session = self.opened.session
         if not session.clock.is_certain:
             return []
         old = left.before(session.clock.certain_ms() - session.readiness_limits.max_open)
@@ -153,4 +133,4 @@ class LiveSync:
 
     def _length(self) -> int | None:
         """Return the last length of an interval of the target size, in milliseconds."""
-        return self.pipeline.session.state.get(INTERVAL_LENGTH)
+        return self.opened.session.state.get(INTERVAL_LENGTH)

@@ -62,6 +62,11 @@ class OpenSource:
         takes_scores = self.receiver.target.preset.takes_signals or self.settings.score_events
         return self.score_jobs() if self.settings.scores and takes_scores else None
 
+    @property
+    def requests_per_minute(self) -> int | None:
+        """How many requests a minute may read observations; None while no limit is known."""
+        return self.client.rate_limits.per_minute(self.session.reader.api)
+
     def score_jobs(self) -> ScoreJobs:
         """Return what is done with its scores, although none are sent."""
         from sync_worker.runs.score_jobs import ScoreJobs  # noqa: PLC0415 - the start of a run without scores is quicker

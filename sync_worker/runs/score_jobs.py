@@ -65,8 +65,8 @@ class ScoreJobs:
     async def _cycle(self) -> None:
         clock, scores = self._session.clock, self._sync()
         try:
-            limit = self.opened.client.rate_limits.per_minute(self._session.reader.api)
-            scans = ScoreScans(scores, self.windows, limit, span_ms(self.opened.settings.interval))
+            interval_ms = span_ms(self.opened.settings.interval)
+            scans = ScoreScans(scores, self.windows, self.opened.requests_per_minute, interval_ms)
             begin_scans(self._session, scores.settings, clock.now_ms())  # responses may have made the time certain
             await scans.run(clock.now_ms())
             await scores.take_waiting()

@@ -23,7 +23,7 @@ from sync_worker.sync.generation import Generations
 from sync_worker.sync.provisional import provisional_start_ms, start_scope, sync_start_ms
 from sync_worker.sync.start import remember_start
 from sync_worker.targets import Target
-from sync_worker.times import iso_time, span_ms
+from sync_worker.times import iso_time
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class SourceSync(OpenSource):
         self._store_rules()
         now = self.clock.now_ms()
         first = self._sync_start(now)
-        await self._live(jobs).cycle(now, first, progress)
+        await LiveSync(self, jobs).cycle(now, first, progress)
 
     async def backfill(
         self,
@@ -100,12 +100,12 @@ class SourceSync(OpenSource):
         jobs: Jobs | None,
     ) -> None:
         self._store_rules()
-        await backfill(self.pipeline, self.coverage, interval, partitions, progress, jobs)
+        await backfill(self, interval, partitions, progress, jobs)
         self._report_unscanned(interval)
         if lease_owner(self.ledger, LIVE) is None:
-            await self._live().read_again(BACKFILL)
+            await LiveSync(self).read_again(BACKFILL)
         self._log_second_reads()
-        forget(self.session, self.coverage, self.windows, self.clock.certain_ms())
+        forget(self, self.clock.certain_ms())
 
     async def uses_another_api(self) -> bool:
         """Whether the server, asked again, needs another generation of the API. Raises as the reader does."""
@@ -129,18 +129,6 @@ class SourceSync(OpenSource):
     def _store_rules(self) -> None:
         """Store the rules of this run, so that later ones know what they left out."""
         self.ledger.store_rules(self.session.digest, self.session.policy.rules.as_text())
-
-    def _live(self, jobs: Callable[[], Jobs] | None = None) -> LiveSync:
-        return LiveSync(
-            self.pipeline,
-            self.coverage,
-            self.state,
-            self.windows,
-            span_ms(self.settings.interval),
-            self.client.rate_limits.per_minute(self.session.reader.api),
-            self.scores,
-            jobs,
-        )
 
     def _report_unscanned(self, interval: Interval) -> None:
         """Report which part of a backfilled interval no lookback scan of the live sync reaches."""
