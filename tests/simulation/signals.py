@@ -28,11 +28,11 @@ class SignalChecks:
         self._moments = moments
         self._wrong: list[str] = []
 
-    def _listed_from(self, sync_start: int | None) -> int:
-        """From which date on scores are listed: by the first cycles, or by a backfill."""
+    def _is_listed(self, date: int, sync_start: int | None) -> bool:
+        """Whether scores of a date are listed: by the first cycles, or by a backfill."""
         begun = self._moments.true_ms() if sync_start is None else sync_start + self._plan.look_back
-        live = begun - max(self._plan.score_horizons)
-        return min(live, self._plan.interval[0]) if self._plan.backfill else live
+        start, end = self._plan.interval if self._plan.backfill else (0, 0)
+        return date >= begun - max(self._plan.score_horizons) or start <= date < end
 
     def listen(self, ledger: Ledger, role: str) -> None:
         """Hear what one process commits."""
@@ -113,8 +113,8 @@ class SignalChecks:
             return []
         if any(arrival.words == last.words for arrival in self._kelet.signals.arrivals):
             return []
-        if to_ms(last.content["timestamp"]) < self._listed_from(source.sync_start_ms):
-            return []  # dated before all that is listed
+        if not self._is_listed(to_ms(last.content["timestamp"]), source.sync_start_ms):
+            return []
         states = ledger.scores(source.id, [story.id])
         return [f"LOST the signal {last.words}, shown {readable(last.shown)}, of {story.trace.id}: {states}"]
 
