@@ -1,7 +1,7 @@
 """The name of the agent that an observation is, or was made for, as its instrumentation gives it.
 
-A span that says whose it is has the name in an attribute; the observation's own name is the span's ("invoke_agent
-gpt-4o-mini", "agent run"), and stands in only where no attribute tells. Kelet makes an agent of each name, so names
+A span that states whose it is has the name in an attribute; the observation's own name is the span's ("invoke_agent
+gpt-4o-mini", "agent run"), and stands in only where no attribute shows. Kelet makes an agent of each name, so names
 made of an observation's have neither ids nor models in them.
 """
 
@@ -40,7 +40,7 @@ _LANGCHAIN = "lc_agent_name"  # in metadata: the callback's own, or OpenInferenc
 
 _MASTRA_TYPE = "mastra.span.type"
 
-#: Without any of these no attribute tells a name; most spans have none.
+#: Without any of these no attribute shows a name; most spans have none.
 _TELLING = frozenset({_CONVENTION, _WORKFLOW, _TRACELOOP_NAME, "logfire.msg_template", *_OF_AGENTS, *_OF_ALL})
 #: Without any of these either a span is no agent's by its attributes.
 _ALL = _TELLING | {OPENINFERENCE_KIND, _OPERATION, _TRACELOOP_KIND, _MASTRA_TYPE, "metadata"}
@@ -117,7 +117,7 @@ def _flat(metadata: Mapping[str, Any]) -> _Lookup:
 
 
 def _told(look: _Lookup, observation: Observation) -> str | None:
-    """Return the name that attributes tell."""
+    """Return the name that attributes show."""
     named = _name(look(_CONVENTION))
     if named:
         return named
@@ -141,8 +141,10 @@ def _is_agent(look: _Lookup, observation: Observation) -> bool:
     if look(OPENINFERENCE_KIND) == "AGENT":
         return True
     scope = observation.metadata.get("scope")
-    maker = observation.metadata.get("scope.name", scope.get("name") if isinstance(scope, dict) else None)
-    return isinstance(maker, str) and (maker == PYDANTIC_AI or maker.startswith("logfire"))
+    instrumentation = observation.metadata.get("scope.name", scope.get("name") if isinstance(scope, dict) else None)
+    return isinstance(instrumentation, str) and (
+        instrumentation == PYDANTIC_AI or instrumentation.startswith("logfire")
+    )
 
 
 def _of_openinference(metadata: Any) -> str | None:
@@ -159,7 +161,7 @@ def _name(value: Any) -> str | None:
 
 
 def _is_graph_node(observation: Observation) -> bool:
-    """Whether an observation is a node of a graph, whose name says nothing of the agent that the graph is."""
+    """Whether an observation is a node of a graph, whose name states nothing of the agent that the graph is."""
     return observation.name == _GRAPH_NODE == observation.metadata.get("langgraph_node")
 
 

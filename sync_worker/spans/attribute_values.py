@@ -24,7 +24,7 @@ EMPTY_ARRAY: dict[str, dict[str, Any]] = {"arrayValue": {}}
 def attribute_value(key: str, value: Any, *, doubles: bool = True) -> AttributeValue:
     """Return the OTLP value that most likely stood under `key` before Langfuse turned it to JSON.
 
-    `doubles` says whether a whole number may have been one.
+    `doubles` states whether a whole number may have been one.
     """
     if isinstance(value, str):
         return value

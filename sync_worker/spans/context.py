@@ -1,4 +1,4 @@
-"""What a trace's observations say of the trace as a whole, gathered so that every span can carry it.
+"""What a trace's observations state of the trace as a whole, gathered so that every span can carry it.
 
 Langfuse keeps session, user, tags, trace name and the like on the observations that set them, which may be only the
 root or only a child. Kelet wants them on every span.
@@ -15,16 +15,16 @@ from sync_worker.json_text import dump
 from sync_worker.records import Observation
 from sync_worker.spans.agent_names import agent_named_by
 from sync_worker.spans.ids import source_parent_id, source_trace_id
-from sync_worker.spans.langfuse_sdk.propagation import HandedDown, handed_down
+from sync_worker.spans.langfuse_sdk.propagation import Propagated, propagated_by
 from sync_worker.spans.overrides import NO_OVERRIDES, Overrides, value_of
 from sync_worker.spans.restore import own_metadata
 
 #: Kelet's own recursion gate: spans that carry such a key are not analysed.
 RESERVED_KEY = "$kelet"
 _MAX_AGENTS = 64
-#: Attributes that tell session and user: those that Langfuse reads, of which v1 shows no result on an observation
+#: Attributes that show session and user: those that Langfuse reads, of which v1 shows no result on an observation
 #: (OtelIngestionProcessor.ts, extractSessionId, extractUserId), and what Traceloop's `set_association_properties` was
-#: told, which it does not read. Flat as v2 shows them, and plain.
+#: stated, which it does not read. Flat as v2 shows them, and plain.
 SESSION_KEYS = (
     "langfuse.session.id", "session.id", "gen_ai.conversation.id", "traceloop.association.properties.session_id"
 )  # fmt: skip
@@ -34,7 +34,7 @@ _SESSION, _USER = ({f"attributes.{key}": key for key in keys} for keys in (SESSI
 MAX_STORED_BYTES = 8 * 1024
 #: What is remembered first: without `id_kind` nobody knows which observation's end ends the trace.
 _FIRST = ("id_kind", "session_id", "session_after", "user_id", "agent", "project", "trace_name", "root_name",
-          "root_level", "environment", "release", "version", "public", "tags", "handed_down", "agents",
+          "root_level", "environment", "release", "version", "public", "tags", "propagated", "agents",
           "metadata")  # fmt: skip
 
 
@@ -55,7 +55,7 @@ class TraceContext:
     agents: dict[str, str] = field(
         default_factory=dict
     )  # observation id → name, for observations that come without their ancestors
-    handed_down: HandedDown = field(default_factory=HandedDown)  # metadata of spans that Langfuse's SDKs wrote
+    propagated: Propagated = field(default_factory=Propagated)  # metadata of spans that Langfuse's SDKs wrote
     root_name: str | None = None
     root_level: str | None = None
     agent: str | None = None  # of all spans, by the settings
@@ -68,13 +68,13 @@ class TraceContext:
         """Return what is worth keeping, as plain JSON values, in MAX_STORED_BYTES.
 
         A field that does not fit is left out whole, and the root then counts as not seen: late observations look it up
-        again, so that all spans of a trace say the same.
+        again, so that all spans of a trace state the same.
         """
         stored: dict[str, Any] = {}
         left, is_whole = MAX_STORED_BYTES, True
         for name in _FIRST:
             value = getattr(self, name)
-            value = value.as_json() if isinstance(value, HandedDown) else value
+            value = value.as_json() if isinstance(value, Propagated) else value
             if not value:
                 continue
             size = len(json.dumps(value)) + len(name) + len('"": , ')
@@ -93,7 +93,7 @@ class TraceContext:
         known = {item.name for item in fields(cls)} - {"trace_id"}
         values = {name: value for name, value in stored.items() if name in known}
         values["tags"] = tuple(values.get("tags", ()))
-        values["handed_down"] = HandedDown.from_json(values.get("handed_down", {}))
+        values["propagated"] = Propagated.from_json(values.get("propagated", {}))
         return cls(trace_id=trace_id, **values)
 
 
@@ -105,14 +105,14 @@ def gather(
     *,
     is_sent: bool = False,
 ) -> TraceContext:
-    """Merge what observations say into what was known of their trace.
+    """Merge what observations state into what was known of their trace.
 
-    Roots speak first, then the others in the order of their start; what was known already stays, so that all spans of a
-    trace say the same however its observations arrive. What `overrides` name changes no more once something of the
+    Roots come first, then the others in the order of their start; what was known already stays, so that all spans of a
+    trace state the same however its observations arrive. What `overrides` name changes no more once something of the
     trace `is_sent`.
     """
     context = TraceContext(trace_id) if known is None else replace(known, agents=dict(known.agents))
-    observations = sorted(observations, key=_speaking_order)
+    observations = sorted(observations, key=_precedence)
     if overrides.any and not is_sent:
         _override(observations, context, overrides)
     real = [observation for observation in observations if not observation.is_synthetic_root]
@@ -139,7 +139,7 @@ def gather(
                 own = own_metadata(observation.metadata)
                 context.metadata = {key: value for key, value in own.items() if not key.startswith(RESERVED_KEY)}
     _gather_agents(observations, context.agents)
-    context.handed_down = handed_down(observations, context.handed_down)
+    context.propagated = propagated_by(observations, context.propagated)
     return context
 
 
@@ -155,9 +155,9 @@ def filled(context: TraceContext, known: TraceContext) -> TraceContext:
 
 
 def _override(observations: Iterable[Observation], context: TraceContext, overrides: Overrides) -> None:
-    """Take what the settings name from the observations, in the order in which they speak.
+    """Take what the settings name from the observations, by their precedence.
 
-    What was known may come from an observation that speaks after the root: the root is heard all the same.
+    What was known may come from an observation that comes after the root: the root counts all the same.
     """
     for wanted, field_name in (
         (overrides.session, "session_id"),
@@ -250,25 +250,25 @@ def user_of(observation: Observation) -> str | None:
 
 
 def _attribute(observation: Observation, keys: Mapping[str, str]) -> str | None:
-    """Return the first of an observation's attributes that says something, whichever way the API shows them."""
+    """Return the first of an observation's attributes that states something, whichever way the API shows them."""
     nested = observation.metadata.get("attributes")
     if not isinstance(nested, dict):
         if observation.metadata.keys().isdisjoint(keys):
             return None
         nested = {}
     for flat, key in keys.items():
-        said = observation.metadata.get(flat) or nested.get(key)
-        if isinstance(said, str | int) and not isinstance(said, bool) and said:
-            return str(said)
+        payload = observation.metadata.get(flat) or nested.get(key)
+        if isinstance(payload, str | int) and not isinstance(payload, bool) and payload:
+            return str(payload)
     return None
 
 
-def _unquoted(text: str, said: Any) -> str:
+def _unquoted(text: str, payload: Any) -> str:
     """Take off the quotes that Langfuse leaves on an id from metadata, which Python's SDK 5 writes as JSON."""
-    return said if isinstance(said, str) and said and text == dump(said) else text
+    return payload if isinstance(payload, str) and payload and text == dump(payload) else text
 
 
-def _speaking_order(observation: Observation) -> tuple[int, int, str]:
+def _precedence(observation: Observation) -> tuple[int, int, str]:
     rank = (
         0 if observation.is_synthetic_root else 1 if observation.parent_id is None else 2 if observation.is_root else 3
     )

@@ -17,6 +17,8 @@ from sync_worker.spans.context import (
     is_hidden,
     with_fields_of_trace,
 )
+from sync_worker.spans.conventions import rebuilt
+from sync_worker.spans.conventions.convention import Rebuilt
 from sync_worker.spans.exceptions import error_type, exception
 from sync_worker.spans.genai import GUESSED, genai_attributes
 from sync_worker.spans.ids import otlp_span_id, otlp_trace_id
@@ -32,8 +34,6 @@ from sync_worker.spans.restore import Originals, take_apart
 from sync_worker.spans.retrieval import QUERY
 from sync_worker.spans.sizes import MAX_KEY_BYTES, cut_text, cut_value, within
 from sync_worker.spans.tree import Agents, depths_of, ends_of, in_tree_order, parents_of
-from sync_worker.spans.vocabularies import rebuilt
-from sync_worker.spans.vocabularies.vocabulary import Rebuilt
 
 #: Attributes of our own, for what the worker did to an observation.
 SOURCE = "kelet.source.langfuse."
@@ -163,10 +163,10 @@ def convert(
             result.dropped.append(observation)
             continue
         try:
-            told = observation if hidden is None or observation.id != heir else _with_trace_io(observation, hidden)
-            told = with_fields_of_trace(told, context)
+            stated = observation if hidden is None or observation.id != heir else _with_trace_io(observation, hidden)
+            stated = with_fields_of_trace(stated, context)
             span = _span(
-                told, parents[observation.id], ends[observation.id], context.agent or agents.of(observation), trace
+                stated, parents[observation.id], ends[observation.id], context.agent or agents.of(observation), trace
             )
         except Exception as fault:  # noqa: BLE001 - whatever it is, it concerns this observation alone
             result.failed.append((observation, fault))
@@ -180,9 +180,9 @@ def _span(observation: Observation, parent: str | None, end_ms: int, agent: str 
     originals = take_apart(observation.metadata, observation.version)
     trace_id = trace.otlp_id(observation.project_id)
     span_id = otlp_span_id(observation.project_id, context.trace_id, observation.id)
-    marks = _marks(observation, trace_id, span_id, end_ms, trace)
+    markers = _markers(observation, trace_id, span_id, end_ms, trace)
     status = status_of(observation, originals.scope, originals.attributes)
-    attributes = _attributes(observation, originals, marks, agent, trace)
+    attributes = _attributes(observation, originals, markers, agent, trace)
     resource, scope = trace.origin(originals)
     kept, dropped = within(attributes, max_value_bytes=options.max_value_bytes, max_attributes=options.max_attributes)
     if dropped:
@@ -203,14 +203,14 @@ def _span(observation: Observation, parent: str | None, end_ms: int, agent: str 
         dropped_attributes=dropped,
     )
     if status == ERROR:
-        said = exception(observation, originals)
-        if said:
-            span.events.append(Event("exception", span.end_ns, _cut(said, options)))
+        payload = exception(observation, originals)
+        if payload:
+            span.events.append(Event("exception", span.end_ns, _cut(payload, options)))
     return span
 
 
 def _attributes(
-    observation: Observation, originals: Originals, marks: Attributes, agent: str | None, trace: _Trace
+    observation: Observation, originals: Originals, markers: Attributes, agent: str | None, trace: _Trace
 ) -> Attributes:
     """Return all attributes, the most wanted first: what is over the limit falls off the end."""
     context, options = trace.context, trace.options
@@ -238,14 +238,14 @@ def _attributes(
     if langfuse.guessed:
         guessed |= langfuse.guessed & fields.keys() - own.keys()
     if guessed:
-        marks[GUESSED] = sorted(guessed)
+        markers[GUESSED] = sorted(guessed)
     first: Attributes = {_PROJECT: trace.project} if options.kelet else {}
     identity = identity_attributes(observation, context, trace.shown_id, options.overrides)
     if options.overrides.any:
         own = _overridden(own, context, options.overrides)
     layers: tuple[Attributes, ...] = (
         {key: own.get(key, value) for key, value in identity.items()} if own else identity,
-        marks if options.kelet else {},
+        markers if options.kelet else {},
         derived,
         {key: value for key, value in own.items() if key.startswith("gen_ai.")} if own else {},
         error_type(observation) if observation.level == "ERROR" and "error.type" not in own else {},
@@ -266,7 +266,7 @@ def _attributes(
 
 
 def _overridden(own: Attributes, context: TraceContext, overrides: Overrides) -> Attributes:
-    """Return a span's own attributes without those that say something else than what the settings name."""
+    """Return a span's own attributes without those that state something else than what the settings name."""
     wrong: set[str] = set()
     if overrides.session:
         wrong |= {*SESSION_KEYS}
@@ -300,19 +300,19 @@ def _without_home(fields: Attributes, elsewhere: Attributes) -> Attributes:
     }
 
 
-def _marks(observation: Observation, trace_id: str, span_id: str, end_ms: int, trace: _Trace) -> Attributes:
-    marks: Attributes = {}
+def _markers(observation: Observation, trace_id: str, span_id: str, end_ms: int, trace: _Trace) -> Attributes:
+    markers: Attributes = {}
     if trace_id != trace.context.trace_id:
-        marks[SOURCE + "trace_id"] = trace.shown_id
+        markers[SOURCE + "trace_id"] = trace.shown_id
     if span_id != observation.id:
-        marks[SOURCE + "observation_id"] = trace.options.show_id(observation.id)
+        markers[SOURCE + "observation_id"] = trace.options.show_id(observation.id)
     if observation.is_open:
-        marks[SOURCE + "incomplete"] = True
+        markers[SOURCE + "incomplete"] = True
         trace.notes["incomplete"] += 1
     if end_ms < observation.start_ms:
-        marks[SOURCE + "end_before_start"] = True
+        markers[SOURCE + "end_before_start"] = True
         trace.notes["end before start"] += 1
-    return marks
+    return markers
 
 
 def _resource(originals: Originals, project: str, context: TraceContext, options: Conversion) -> Attributes:
@@ -373,7 +373,7 @@ def _heir(
 
 
 def _with_trace_io(observation: Observation, hidden: Observation) -> Observation:
-    """Give a root what its trace says; Langfuse shows a root's own input and output there when the trace has none."""
+    """Give a root what its trace states; Langfuse shows a root's own input and output there when the trace has none."""
     asked = None if _is_same_json(hidden.input, observation.input) else hidden.input
     answered = None if _is_same_json(hidden.output, observation.output) else hidden.output
     return replace(

@@ -1,4 +1,4 @@
-"""What a failed span tells of its exception. Langfuse drops events; text and attributes hold some of what they said."""
+"""What a failed span shows its exception. Langfuse drops events; text and attributes hold some of what they stated."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ def exception(observation: Observation, originals: Originals) -> Attributes:
     elif scope.startswith(_SILENT) and not scope.startswith(_WITHOUT_EVENT):
         found = _untyped(observation, scope, originals.attributes)
     if found and originals.resource.get("telemetry.sdk.language") == "python":
-        found["exception.escaped"] = "False"  # what Python's SDK writes of every exception that it is told of
+        found["exception.escaped"] = "False"  # what Python's SDK writes of every exception that it records
     return found
 
 
 def _untyped(observation: Observation, scope: str, attributes: Mapping[str, AttributeValue]) -> Attributes:
-    """Return the event of a maker whose text is the exception's own; the type stands in an attribute, if anywhere."""
+    """Return the event of an instrumentation whose text is the exception's own; an attribute has the type, if any."""
     kind, message = attributes.get("error.type"), observation.status_message or attributes.get("error.message")
     if not isinstance(message, str) or not (isinstance(kind, str) or scope == "traceloop.tracer"):
         return {}
@@ -77,7 +77,7 @@ def _untyped(observation: Observation, scope: str, attributes: Mapping[str, Attr
 
 
 def _qualified(name: str, scope: str) -> str:
-    """Return an exception's name with its module, where the maker of the span tells it."""
+    """Return an exception's name with its module, where the instrumentation of the span writes it."""
     best = max((start for start in _MODULES if scope.startswith(start)), key=len, default=None)
     module, names = _MODULES[best] if best is not None else ("", frozenset())
     return module + name if name in names else name

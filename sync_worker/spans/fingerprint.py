@@ -2,7 +2,7 @@
 
 It leaves out what an observation inherits from its trace (session, user, tags, the trace's name), which would change
 with the observations that happen to be at hand, and what is not exported (bookmarks, the time of the last write). The
-generations of Langfuse's API tell the same observation a little differently, so their fingerprints are not compared:
+generations of Langfuse's API show the same observation a little differently, so their fingerprints are not compared:
 those of v1 have one byte more. Those of observations that have not ended have two more.
 """
 

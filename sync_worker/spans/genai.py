@@ -50,7 +50,7 @@ _PART_KEYS: dict[str, set[str]] = {
 #: Text without this key, which JSON may write with an escape, holds no message in parts: it need not be parsed.
 _PARTS, _ESCAPE = '"parts"', "\\u00"
 
-#: What Langfuse makes of prompts where a span has only answers: nobody said that.
+#: What Langfuse makes of prompts where a span has only answers: no program wrote that.
 _NO_PROMPTS = "{}"
 
 #: Attributes and fields that name the provider, the surest first: the conventions' two names, OpenInference's, the
@@ -93,9 +93,9 @@ def genai_attributes(
             max(0, observation.completion_start_ms - observation.start_ms) / 1000
         )
     if runs_tool:
-        told = tool_call(observation, originals)
-        derived.update(told.attributes)
-        guessed += told.guessed
+        stated = tool_call(observation, originals)
+        derived.update(stated.attributes)
+        guessed += stated.guessed
     elif observation.type in {"GENERATION", "AGENT"}:
         _messages(observation, originals, derived)
         if DEFINITIONS not in derived and DEFINITIONS not in originals:
@@ -129,14 +129,14 @@ def _provider(
 
 
 def _named_provider(observation: Observation, originals: Mapping[str, AttributeValue]) -> str | None:
-    """Return what the provider is called, by whoever tells it."""
-    for told, keys in (
+    """Return what the provider is called, by whatever names it."""
+    for stated, keys in (
         (originals, _PROVIDER_ATTRIBUTES),
         (observation.model_parameters, _PROVIDER_PARAMETERS),
         (observation.metadata, _PROVIDER_METADATA),
     ):
         for key in keys:
-            name = told.get(key)
+            name = stated.get(key)
             if isinstance(name, str) and is_given(name):
                 return name
     return None
@@ -183,7 +183,7 @@ def _kept(observation: Observation, conversation: Conversation | None) -> Conver
 
 
 def _as_written(text: str | None) -> tuple[list[Any], str] | None:
-    """Return system parts and messages of a text that holds GenAI's own messages: they stay as their maker wrote them.
+    """Return system parts and messages of a text that holds GenAI's own messages: they stay as they were written.
 
     Langfuse puts system instructions before them, as plain messages, and tools beside them.
     """

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from sync_worker.records import Observation
 from sync_worker.spans.model import AttributeValue, Scope
-from sync_worker.spans.openllmetry import marks_of
+from sync_worker.spans.openllmetry import markers_of
 from sync_worker.spans.versions import version_of
 
 UNSET, OK, ERROR = 0, 1, 2
@@ -23,14 +23,14 @@ _REMOTE_CALLS = MODEL_CALLS | {"RETRIEVER"}
 
 PYDANTIC_AI = "pydantic-ai"
 GOOGLE_ADK = "gcp.vertex.agent"
-#: Marks a span as written in OpenInference's words.
+#: Markers a span as written in OpenInference's attributes.
 OPENINFERENCE_KIND = "openinference.span.kind"
 #: OpenInference's instrumentation of Google's kit, which writes into the kit's own spans.
 OPENINFERENCE_ADK = "openinference.instrumentation.google_adk"
 
 
 @dataclass(frozen=True, slots=True)
-class Habits:
+class SpanProfile:
     """How an instrumentation marks its spans: the types that are CLIENT, and the status of a span without fault."""
 
     client_types: frozenset[str] = frozenset()
@@ -38,55 +38,55 @@ class Habits:
 
 
 #: By prefix of the scope's name; the longest that fits counts.
-_BY_SCOPE: dict[str, Habits] = {
-    "langfuse-sdk": Habits(),
-    "openinference.": Habits(fine_status=OK),
-    "openinference.instrumentation.autogen": Habits(),
-    "openinference.instrumentation.autogen_agentchat": Habits(fine_status=OK),
-    "openinference.instrumentation.agentspec": Habits(),
-    "@arizeai/openinference-": Habits(fine_status=OK),
-    "litellm": Habits(fine_status=OK),
-    "ai": Habits(),
-    GOOGLE_ADK: Habits(),
-    PYDANTIC_AI: Habits(),
-    "logfire": Habits(),
-    "genkit-tracer": Habits(),
-    "livekit-agents": Habits(),
-    "mlflow.": Habits(fine_status=OK),
-    "@mastra/otel": Habits(fine_status=OK),
-    "@mastra/otel-bridge": Habits(),
-    "pipecat": Habits(),
-    "strands.telemetry.tracer": Habits(fine_status=OK),
-    "traceloop.tracer": Habits(),
-    "opentelemetry.instrumentation.": Habits(client_types=MODEL_CALLS),
-    "opentelemetry.util.genai": Habits(client_types=MODEL_CALLS),
-    "com.anthropic.sdk": Habits(client_types=MODEL_CALLS, fine_status=OK),
-    "gen_ai": Habits(client_types=MODEL_CALLS),
+_BY_SCOPE: dict[str, SpanProfile] = {
+    "langfuse-sdk": SpanProfile(),
+    "openinference.": SpanProfile(fine_status=OK),
+    "openinference.instrumentation.autogen": SpanProfile(),
+    "openinference.instrumentation.autogen_agentchat": SpanProfile(fine_status=OK),
+    "openinference.instrumentation.agentspec": SpanProfile(),
+    "@arizeai/openinference-": SpanProfile(fine_status=OK),
+    "litellm": SpanProfile(fine_status=OK),
+    "ai": SpanProfile(),
+    GOOGLE_ADK: SpanProfile(),
+    PYDANTIC_AI: SpanProfile(),
+    "logfire": SpanProfile(),
+    "genkit-tracer": SpanProfile(),
+    "livekit-agents": SpanProfile(),
+    "mlflow.": SpanProfile(fine_status=OK),
+    "@mastra/otel": SpanProfile(fine_status=OK),
+    "@mastra/otel-bridge": SpanProfile(),
+    "pipecat": SpanProfile(),
+    "strands.telemetry.tracer": SpanProfile(fine_status=OK),
+    "traceloop.tracer": SpanProfile(),
+    "opentelemetry.instrumentation.": SpanProfile(client_types=MODEL_CALLS),
+    "opentelemetry.util.genai": SpanProfile(client_types=MODEL_CALLS),
+    "com.anthropic.sdk": SpanProfile(client_types=MODEL_CALLS, fine_status=OK),
+    "gen_ai": SpanProfile(client_types=MODEL_CALLS),
 }
 #: Scopes whose whole name must fit: a prefix this short would take in strangers.
 _WHOLE_NAMES = frozenset({"ai", "gen_ai"})
 _MAX_NAME = 200  # characters of a scope's name that are looked at, and remembered
 
-#: Where nothing is known of the maker, GenAI's conventions: calls that leave the process are CLIENT.
-UNKNOWN = Habits(client_types=_REMOTE_CALLS)
-#: A program's own spans in OpenInference's words: its tracer makes them INTERNAL, its decorators end them with OK.
-_OPENINFERENCE = Habits(fine_status=OK)
+#: Where nothing is known of the instrumentation, GenAI's conventions: calls that leave the process are CLIENT.
+UNKNOWN = SpanProfile(client_types=_REMOTE_CALLS)
+#: A program's own spans in OpenInference's attributes: its tracer makes them INTERNAL, its decorators end them with OK.
+_OPENINFERENCE = SpanProfile(fine_status=OK)
 
 
-def habits_of(scope: Scope | None, originals: Mapping[str, AttributeValue]) -> Habits:
-    """Return what is known of the maker of a span; the conventions where its scope is unknown."""
+def span_profile_of(scope: Scope | None, originals: Mapping[str, AttributeValue]) -> SpanProfile:
+    """Return what is known of the instrumentation of a span; the conventions where its scope is unknown."""
     if scope is None:
         return UNKNOWN
     speaks_openinference = OPENINFERENCE_KIND in originals
     if scope.name == GOOGLE_ADK and speaks_openinference:  # its instrumentation ends the span
         return _OPENINFERENCE
     if scope.name == OPENINFERENCE_ADK and _is_adk_workflow(originals):
-        return Habits()
+        return SpanProfile()
     return _by_name(scope.name[:_MAX_NAME]) or (_OPENINFERENCE if speaks_openinference else UNKNOWN)
 
 
 @lru_cache(maxsize=1024)
-def _by_name(scope_name: str) -> Habits | None:
+def _by_name(scope_name: str) -> SpanProfile | None:
     best = ""
     for prefix in _BY_SCOPE:
         fits = scope_name == prefix if prefix in _WHOLE_NAMES else scope_name.startswith(prefix)
@@ -104,10 +104,10 @@ def status_of(observation: Observation, scope: Scope | None, originals: Mapping[
     """Return the OTLP status code: ERROR for level ERROR, else what the instrumentation sets on an OK span."""
     if observation.level == "ERROR":
         return ERROR
-    marks = marks_of(scope, originals)
-    if marks is not None:
-        return UNSET if marks.unset.match(observation.name or "") else OK
-    return habits_of(scope, originals).fine_status
+    markers = markers_of(scope, originals)
+    if markers is not None:
+        return UNSET if markers.unset.match(observation.name or "") else OK
+    return span_profile_of(scope, originals).fine_status
 
 
 def runs_tool_by_conventions(scope: Scope | None, originals: Mapping[str, AttributeValue]) -> bool:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sync_worker.records import Observation
-from sync_worker.spans.instrumentations import MODEL_CALLS, PYDANTIC_AI, UNKNOWN, habits_of
+from sync_worker.spans.instrumentations import MODEL_CALLS, PYDANTIC_AI, UNKNOWN, span_profile_of
 from sync_worker.spans.model import AttributeValue, Scope
-from sync_worker.spans.openllmetry import marks_of
+from sync_worker.spans.openllmetry import markers_of
 from sync_worker.spans.versions import version_of
 
 INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER = 1, 2, 3, 4, 5
@@ -39,26 +39,26 @@ _MESSAGING = {"publish": PRODUCER, "send": PRODUCER, "create": PRODUCER, "receiv
 
 def kind_of(observation: Observation, scope: Scope | None, originals: Mapping[str, AttributeValue]) -> int:
     """Return the OTLP span kind of an observation."""
-    maker = "" if scope is None else scope.name
-    if maker == PYDANTIC_AI:
+    instrumentation = "" if scope is None else scope.name
+    if instrumentation == PYDANTIC_AI:
         is_call = observation.type == "GENERATION" and originals.get("gen_ai.operation.name") != "image_generation"
         return CLIENT if is_call and version_of(scope) >= _PYDANTIC_CLIENT else INTERNAL
     if _MASTRA_TYPE in originals:
         return _of_mastra(originals)
-    if maker == "litellm":
+    if instrumentation == "litellm":
         return _of_litellm(observation, originals)
-    marks = marks_of(scope, originals)
-    if marks is not None:
+    markers = markers_of(scope, originals)
+    if markers is not None:
         return (
             CLIENT
-            if (marks.calls and observation.type in MODEL_CALLS) or marks.client.match(observation.name or "")
+            if (markers.calls and observation.type in MODEL_CALLS) or markers.client.match(observation.name or "")
             else INTERNAL
         )
-    habits = habits_of(scope, originals)
-    if observation.type in habits.client_types:
+    profile = span_profile_of(scope, originals)
+    if observation.type in profile.client_types:
         return CLIENT
-    # A maker who is not known, or who writes spans of all kinds in OpenTelemetry's general words.
-    may_be_any = habits is UNKNOWN or maker.startswith(("opentelemetry.", "@opentelemetry/"))
+    # An instrumentation who is not known, or who writes spans of all kinds in OpenTelemetry's general words.
+    may_be_any = profile is UNKNOWN or instrumentation.startswith(("opentelemetry.", "@opentelemetry/"))
     return _by_attributes(observation, originals) if originals and may_be_any else INTERNAL
 
 

@@ -58,7 +58,7 @@ def identity_attributes(
 ) -> Attributes:
     """Return session and user; a trace without a session is one of its own, named by the trace.
 
-    Where the settings say where they come from, all spans of the trace have the same. `trace_id` is the
+    Where the settings state where they come from, all spans of the trace have the same. `trace_id` is the
     trace's id as it may be shown.
     """
     session = context.session_id if overrides.session else session_of(observation) or context.session_id

@@ -18,22 +18,24 @@ _TOOL = "gen_ai.tool.name"
 
 def name_of(observation: Observation, scope: Scope | None, originals: Mapping[str, AttributeValue]) -> str:
     """Return the span's original name where Langfuse shows another one, else the name that it shows."""
-    maker = "" if scope is None else scope.name
+    instrumentation = "" if scope is None else scope.name
     shown = observation.name or observation.type.lower()
     if (
-        maker == "ai"
+        instrumentation == "ai"
         or originals.get("ai.toolCall.name") == shown
         or ("ai.operationId" in originals and _ends_with_operation(shown, originals))
     ):
         return _of_vercel(shown, originals)
-    if maker == PYDANTIC_AI:
+    if instrumentation == PYDANTIC_AI:
         return _of_pydantic(observation, shown, scope, originals)
-    if maker.startswith("logfire") and shown == originals.get("logfire.msg"):
+    if instrumentation.startswith("logfire") and shown == originals.get("logfire.msg"):
         template = originals.get("logfire.msg_template")
         return template if isinstance(template, str) and template else shown
     if originals.get("traceloop.span.kind") == "tool":
-        return _of_traceloop_tool(maker, shown, originals)
-    if maker.startswith("openinference.") and maker != OPENINFERENCE_ADK:  # they name tools' spans in ways of their own
+        return _of_traceloop_tool(instrumentation, shown, originals)
+    if (
+        instrumentation.startswith("openinference.") and instrumentation != OPENINFERENCE_ADK
+    ):  # they name tools' spans in ways of their own
         return shown
     return _of_tool_call(shown, originals) if originals.get(_TOOL) == shown else shown
 
@@ -58,12 +60,12 @@ def _of_vercel(shown: str, originals: Mapping[str, AttributeValue]) -> str:
 def _of_pydantic(
     observation: Observation, shown: str, scope: Scope | None, originals: Mapping[str, AttributeValue]
 ) -> str:
-    told = originals.get("logfire.msg")
+    stated = originals.get("logfire.msg")
     if observation.type == "TOOL":
         if runs_tool_by_conventions(scope, originals):
             return f"execute_tool {originals.get(_TOOL, shown)}"
-        return "running output function" if str(told).startswith("running output function") else "running tool"
-    if shown == told:
+        return "running output function" if str(stated).startswith("running output function") else "running tool"
+    if shown == stated:
         if shown.endswith(" run"):
             return "invoke_agent " + shown.removesuffix(" run") if is_pydantic_by_conventions(scope) else "agent run"
         if shown.startswith("running ") and shown.endswith((" tool", " tools")):
@@ -71,13 +73,13 @@ def _of_pydantic(
     return shown
 
 
-def _of_traceloop_tool(maker: str, shown: str, originals: Mapping[str, AttributeValue]) -> str:
+def _of_traceloop_tool(instrumentation: str, shown: str, originals: Mapping[str, AttributeValue]) -> str:
     """Return a tool's name as OpenLLMetry writes it; Langfuse shows the tool's where the span names it."""
     if originals.get(_TOOL) == shown:
         # langchain's instrumentation has no suffix since it names the tool (0.62.4)
-        langchain = maker.startswith("opentelemetry.instrumentation.langchain")
+        langchain = instrumentation.startswith("opentelemetry.instrumentation.langchain")
         return f"execute_tool {shown}" if langchain else f"{shown}.tool"
-    return shown if maker != "traceloop.tracer" or shown.endswith(".tool") else f"{shown}.tool"
+    return shown if instrumentation != "traceloop.tracer" or shown.endswith(".tool") else f"{shown}.tool"
 
 
 def _of_tool_call(shown: str, originals: Mapping[str, AttributeValue]) -> str:

@@ -20,7 +20,7 @@ _ALL = re.compile("")
 
 
 @dataclass(frozen=True, slots=True)
-class Marks:
+class Markers:
     """Names of the spans that are CLIENT beside calls of models, and of those that stay UNSET though they are fine."""
 
     client: re.Pattern[str] = _NONE
@@ -28,27 +28,27 @@ class Marks:
     calls: bool = True  # whether calls of models are CLIENT
 
 
-_FINE = Marks(unset=_NONE)
+_FINE = Markers(unset=_NONE)
 
 #: By the scope's name after the prefix, up to its next dot.
-_MARKS: dict[str, Marks] = {
-    "agno": Marks(client=_ALL, unset=_NONE),
+_MARKERS: dict[str, Markers] = {
+    "agno": Markers(client=_ALL, unset=_NONE),
     "alephalpha": _FINE,
     "anthropic": _FINE,
-    "chromadb": Marks(),
+    "chromadb": Markers(),
     "cohere": _FINE,
     "crewai": _FINE,
     "google_generativeai": _FINE,
     "groq": _FINE,
-    "haystack": Marks(unset=re.compile(r".*\.(?:task|workflow)\Z", re.DOTALL)),
-    "langchain": Marks(client=re.compile("vector_db_retrieve ")),
-    "llamaindex": Marks(calls=False),
-    "mcp": Marks(unset=re.compile(r"(?:mcp\.client\.session|ResponseStreamWriter)\Z"), calls=False),
-    "milvus": Marks(),
+    "haystack": Markers(unset=re.compile(r".*\.(?:task|workflow)\Z", re.DOTALL)),
+    "langchain": Markers(client=re.compile("vector_db_retrieve ")),
+    "llamaindex": Markers(calls=False),
+    "mcp": Markers(unset=re.compile(r"(?:mcp\.client\.session|ResponseStreamWriter)\Z"), calls=False),
+    "milvus": Markers(),
     "mistralai": _FINE,
     "ollama": _FINE,
-    "openai_agents": Marks(client=re.compile(r"openai\.realtime\."), unset=_NONE),
-    "pinecone": Marks(client=_ALL, unset=_NONE),
+    "openai_agents": Markers(client=re.compile(r"openai\.realtime\."), unset=_NONE),
+    "pinecone": Markers(client=_ALL, unset=_NONE),
     "replicate": _FINE,
     "together": _FINE,
     "transformers": _FINE,
@@ -57,24 +57,24 @@ _MARKS: dict[str, Marks] = {
 }
 
 #: The same for spans that name no `gen_ai.provider.name` yet: openai-agents up to 0.60, crewai before 0.57.
-_OLDER: dict[str, Marks] = {
-    "crewai": Marks(client=re.compile(r".*\.(?:agent|task)\Z", re.DOTALL), unset=_NONE),
-    "openai_agents": Marks(
+_OLDER: dict[str, Markers] = {
+    "crewai": Markers(client=re.compile(r".*\.(?:agent|task)\Z", re.DOTALL), unset=_NONE),
+    "openai_agents": Markers(
         client=re.compile(r"Agent Workflow\Z|.*\.agent\Z|openai\.realtime\.", re.DOTALL), unset=_NONE
     ),
 }
 
-#: Named by openai's instrumentation; only where the answer was streamed does it say that all went well.
+#: Named by openai's instrumentation; only where the answer was streamed does it state that all went well.
 _STREAMED = ("gen_ai.is_streaming", "llm.is_streaming")
 
 
-def marks_of(scope: Scope | None, attributes: Mapping[str, AttributeValue]) -> Marks | None:
-    """Return how the maker of a span marks it; None where it is none of OpenLLMetry's."""
+def markers_of(scope: Scope | None, attributes: Mapping[str, AttributeValue]) -> Markers | None:
+    """Return how the instrumentation of a span marks it; None where it is none of OpenLLMetry's."""
     if scope is None or not scope.name.startswith(PREFIX) or version_of(scope) >= (1,):
         return None
-    maker = scope.name.removeprefix(PREFIX).partition(".")[0]
-    if maker == "openai":
-        return _FINE if any(attributes.get(key) is True for key in _STREAMED) else Marks()
-    if "gen_ai.provider.name" not in attributes and maker in _OLDER:
-        return _OLDER[maker]
-    return _MARKS.get(maker)
+    instrumentation = scope.name.removeprefix(PREFIX).partition(".")[0]
+    if instrumentation == "openai":
+        return _FINE if any(attributes.get(key) is True for key in _STREAMED) else Markers()
+    if "gen_ai.provider.name" not in attributes and instrumentation in _OLDER:
+        return _OLDER[instrumentation]
+    return _MARKERS.get(instrumentation)

@@ -1,6 +1,6 @@
 """Where spans came from: their resource and scope, which observations by the thousand share.
 
-An observation's metadata tells them key by key. Which keys are whose follows from the keys alone, and what they say is
+An observation's metadata shows them key by key. Which keys are whose follows from the keys alone, and their values are
 the same for all spans of a process: both are remembered, within bytes, and nothing that is shared can be changed.
 """
 
@@ -56,7 +56,7 @@ def is_of_attributes(key: str) -> bool:
 
 
 def is_of_origin(key: str) -> bool:
-    """Whether a key of metadata tells of the span's resource or scope."""
+    """Whether a key of metadata shows the span's resource or scope."""
     return (
         (key.startswith(_RESOURCE) and key != _RESOURCE)
         or key in {_SCOPE_NAME, _SCOPE_VERSION}
@@ -85,30 +85,30 @@ def _weigh_layout(keys: tuple[str, ...], _layout: Layout | None) -> int:
 LAYOUTS: Memo[tuple[str, ...], Layout | None] = Memo(_layout_of, _weigh_layout, _LAYOUTS_BYTES)
 
 #: Keys, what stands under them, and the observation's version where it matters.
-_Told = tuple[tuple[str, ...], tuple[Any, ...], str | None]
+_Stated = tuple[tuple[str, ...], tuple[Any, ...], str | None]
 
 
 def origin_of(keys: tuple[str, ...], values: Sequence[Any], version: str | None) -> Origin:
-    """Return the origin that metadata tells under these keys; `version` gives `service.version` its text back."""
+    """Return the origin that metadata shows under these keys; `version` gives `service.version` its text back."""
     version = version if version is not None and _SERVICE_VERSION in keys else None
-    told = _hashable(values)
-    return _read_origin(keys, values, version) if told is None else _ORIGINS[keys, told, version]
+    stated = _hashable(values)
+    return _read_origin(keys, values, version) if stated is None else _ORIGINS[keys, stated, version]
 
 
 def _hashable(values: Sequence[Any]) -> tuple[Any, ...] | None:
-    """Return values as what tells them apart, 1 from 1.0 and from true; None where one is an object or nested list.
+    """Return values as what distinguishes them, 1 from 1.0 and from true; None where one is an object or nested list.
 
     Texts stand for themselves, others with their type: `_plain` gives them back.
     """
-    told = tuple(values)
-    kinds = set(map(type, told))
+    stated = tuple(values)
+    kinds = set(map(type, stated))
     if kinds <= _TEXT_ALONE:
-        return told
+        return stated
     if not kinds <= _SCALARS_AND_LISTS:
         return None
-    if any(type(value) is list and not set(map(type, value)) <= _SCALARS for value in told):
+    if any(type(value) is list and not set(map(type, value)) <= _SCALARS for value in stated):
         return None
-    return tuple([value if type(value) is str else _with_type(value) for value in told])
+    return tuple([value if type(value) is str else _with_type(value) for value in stated])
 
 
 _TEXT_ALONE = frozenset({str})
@@ -125,14 +125,14 @@ def _with_type(value: Any) -> tuple[type, Any]:
 def _plain(value: Any) -> Any:
     if type(value) is str:
         return value
-    kind, told = value
+    kind, stated = value
     if kind is list:
-        return list(map(_plain, told))
-    return float.fromhex(told) if kind is float else told
+        return list(map(_plain, stated))
+    return float.fromhex(stated) if kind is float else stated
 
 
-def _remembered(told: _Told) -> Origin:
-    keys, values, version = told
+def _remembered(stated: _Stated) -> Origin:
+    keys, values, version = stated
     return _read_origin(keys, [_plain(value) for value in values], version)
 
 
@@ -151,16 +151,16 @@ def _read_origin(keys: Sequence[str], values: Sequence[Any], version: str | None
         else:
             name = key[len(_SCOPE_ATTRIBUTES) :]
             scope_attributes[name] = attribute_value(name, value)
-    told = resource.get("service.version")
-    if told is not None and version and _same_number(str(told), version):
+    stated = resource.get("service.version")
+    if stated is not None and version and _same_number(str(stated), version):
         resource["service.version"] = version
     scope = Scope(scope_name, scope_version, shared(scope_attributes)) if scope_name else None
     keeps_attributes = bool(resource) if scope is None else not scope.name.startswith("langfuse-sdk")
     return Origin(scope, shared(resource), keeps_attributes)
 
 
-def _weigh_origin(told: _Told, _origin: Origin) -> int:
-    keys, values, version = told
+def _weigh_origin(stated: _Stated, _origin: Origin) -> int:
+    keys, values, version = stated
     texts = sum([_SLOT + 2 * getsizeof(key) + _weigh_value(value) for key, value in zip(keys, values, strict=True)])
     return _ENTRY + texts + getsizeof(version)
 
@@ -178,4 +178,4 @@ def _same_number(left: str, right: str) -> bool:
         return False
 
 
-_ORIGINS: Memo[_Told, Origin] = Memo(_remembered, _weigh_origin, _ORIGINS_BYTES)
+_ORIGINS: Memo[_Stated, Origin] = Memo(_remembered, _weigh_origin, _ORIGINS_BYTES)

@@ -55,10 +55,10 @@ _KNOWN: dict[str, str] = {
 }  # fmt: skip
 #: Prefixes of routers that pass the rest of an id on: the rest names the provider.
 _PASSED_ON = frozenset({"litellm_proxy", "litellm", "gateway", "openai_like", "custom_openai"})
-#: Makers before a slash, as OpenRouter and Hugging Face have them, whose models others serve too: only the rest tells.
+#: Vendors before a slash, as OpenRouter and Hugging Face have them, whose models others serve too: only the rest shows.
 _MAKERS_ONLY = frozenset({"google"})
 
-#: Geographies of inference profiles, and makers, that begin a model's id on Bedrock
+#: Geographies of inference profiles, and vendors, that begin a model's id on Bedrock
 #: (https://docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-support.html).
 _ON_BEDROCK = re.compile(
     r"(?:(?:us|eu|apac|ap|global|au|jp|ca|sa|me|uk|il|in|us-gov)\.)?"
@@ -142,5 +142,5 @@ def _prefix(model: str) -> tuple[str, str, str]:
 
 
 def provider_of(model: str) -> str | None:
-    """Guess who served a model, by its id; None where the id does not tell."""
+    """Guess who served a model, by its id; None where the id does not show."""
     return _of_short(model[:_MAX_ID].strip().lower())

@@ -39,7 +39,7 @@ class Record(dict[str, Any]):
 
 
 class Shown(str):
-    """The text of an object that tells no fields, such as `datetime.date(2026, 1, 2)`."""
+    """The text of an object that shows no fields, such as `datetime.date(2026, 1, 2)`."""
 
     __slots__ = ()
 
@@ -127,8 +127,8 @@ class _Reader:
             item, at = self.value(at, depth + 1)
             at = _skip(text, at)
             if closer == "}" and not items and text[at : at + 1] == ":":
-                told, at = self.value(at + 1, depth + 1)
-                pairs[item if isinstance(item, str) else str(item)] = told
+                stated, at = self.value(at + 1, depth + 1)
+                pairs[item if isinstance(item, str) else str(item)] = stated
                 at = _skip(text, at)
             elif pairs:
                 raise ValueError(_NO_TEXT)

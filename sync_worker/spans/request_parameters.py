@@ -51,7 +51,7 @@ def _boolean(value: Any) -> bool | None:
     return {"true": True, "false": False}.get(value) if isinstance(value, str) else None
 
 
-#: Parameters, which come back as text where they were not numbers, by GenAI name. Cohere says `p` and `k`.
+#: Parameters, which come back as text where they were not numbers, by GenAI name. Cohere writes `p` and `k`.
 _PARAMETERS: tuple[tuple[str, tuple[str, ...], _Reader], ...] = (
     ("gen_ai.request.temperature", ("temperature",), _number),
     ("gen_ai.request.top_p", ("top_p", "topP", "p"), _number),
@@ -83,7 +83,7 @@ def request_attributes(parameters: Mapping[str, Any]) -> Attributes:
     known.sort(key=_rank)
     for _, key, read, value in known:
         if key not in found and is_given(value):
-            told = read(value)
-            if told is not None:
-                found[key] = told
+            stated = read(value)
+            if stated is not None:
+                found[key] = stated
     return found

@@ -77,15 +77,15 @@ def _parted_by_groups(
     metadata: Mapping[str, Any], version: str | None
 ) -> tuple[Origin, dict[str, Any], dict[str, Any]]:
     """Return the same for metadata with nested groups."""
-    told: dict[str, Any] = {}
+    stated: dict[str, Any] = {}
     attributes: dict[str, Any] = {}
     user: dict[str, Any] = {}
     for key, value in _in_original_order(metadata):
         if is_of_attributes(key):
             attributes[key[len(ATTRIBUTES) :]] = value
         else:
-            (told if is_of_origin(key) else user)[key] = value
-    origin = origin_of(tuple(told), list(told.values()), version)
+            (stated if is_of_origin(key) else user)[key] = value
+    origin = origin_of(tuple(stated), list(stated.values()), version)
     if not origin.keeps_attributes:
         user |= {
             f"attributes.{name}": _read(value.text) if isinstance(value, _Text) else value
@@ -100,15 +100,17 @@ def has_whole_doubles(resource: SharedAttributes) -> bool:
 
 
 def _typed(origin: Origin, attributes: Mapping[str, Any]) -> Attributes:
-    read = {name: _read(said.text) if isinstance(said, _Text) else said for name, said in attributes.items()}
+    read = {
+        name: _read(payload.text) if isinstance(payload, _Text) else payload for name, payload in attributes.items()
+    }
     written = WrittenTypes("" if origin.scope is None else origin.scope.name, read)
     doubles = has_whole_doubles(origin.resource)
     typed: Attributes = {}
-    for name, said in attributes.items():
+    for name, payload in attributes.items():
         value = read[name]
         known = written.give_back(name, value)
-        if isinstance(said, _Text) and (isinstance(value, str) or isinstance(known, str)):
-            typed[name] = said.text
+        if isinstance(payload, _Text) and (isinstance(value, str) or isinstance(known, str)):
+            typed[name] = payload.text
         else:
             typed[name] = attribute_value(name, value, doubles=doubles) if known is None else known
     return typed

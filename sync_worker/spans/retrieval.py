@@ -40,7 +40,7 @@ _FLAT = re.compile(r"retrieval\.documents\.(\d+)\.document\.(id|score|content|me
 
 
 def retrieval_attributes(observation: Observation, originals: Mapping[str, AttributeValue]) -> Attributes:
-    """Return what a retriever was asked and what it found, as far as input, output and parameters tell."""
+    """Return what a retriever was asked and what it found, as far as input, output and parameters show."""
     found: Attributes = {}
     text = observation.input
     is_json, asked = parse(text) if text and text.lstrip()[:1] in {"{", '"', "["} else (False, None)
@@ -65,24 +65,24 @@ def _query(asked: Any) -> str | None:
 
 def _asked_for(observation: Observation, asked: Any) -> int | None:
     """Return how many documents were asked for, from wherever that may stand."""
-    for told in (asked, observation.model_parameters, observation.metadata):
-        if isinstance(told, dict):
-            found = _first_integer(told)
+    for stated in (asked, observation.model_parameters, observation.metadata):
+        if isinstance(stated, dict):
+            found = _first_integer(stated)
             if found is not None:
                 return found
-            for key in () if told.keys().isdisjoint(_INNER) else _INNER:
-                if isinstance(told.get(key), dict):
-                    found = _first_integer(told[key])
+            for key in () if stated.keys().isdisjoint(_INNER) else _INNER:
+                if isinstance(stated.get(key), dict):
+                    found = _first_integer(stated[key])
                     if found is not None:
                         return found
     return None
 
 
-def _first_integer(told: Mapping[str, Any]) -> int | None:
-    if told.keys().isdisjoint(_ANY_TOP_K):
+def _first_integer(stated: Mapping[str, Any]) -> int | None:
+    if stated.keys().isdisjoint(_ANY_TOP_K):
         return None
     for key in _TOP_KS:
-        value = told.get(key)
+        value = stated.get(key)
         if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < len(str(2**63)):
             value = int(value)
         if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63:
@@ -134,16 +134,16 @@ def _columns(value: Mapping[str, Any]) -> list[Any] | None:
     if not isinstance(ids, list) or not isinstance(value.get("documents", []), list | None):
         return None
     if len(ids) == 1 and isinstance(ids[0], list):
-        value = {key: told[0] for key, told in value.items() if isinstance(told, list) and len(told) == 1}
+        value = {key: stated[0] for key, stated in value.items() if isinstance(stated, list) and len(stated) == 1}
         ids = value["ids"]
     if not all(isinstance(item, str) for item in ids):
         return None
     names = {"ids": "id", "documents": "content", "metadatas": "metadata", "scores": "score"}
     rows: list[dict[str, Any]] = [{} for _ in ids]
     for column, name in names.items():
-        told = value.get(column)
-        if isinstance(told, list) and len(told) == len(ids):
-            for row, item in zip(rows, told, strict=True):
+        stated = value.get(column)
+        if isinstance(stated, list) and len(stated) == len(ids):
+            for row, item in zip(rows, stated, strict=True):
                 if item is not None:
                     row[name] = item
     return rows
@@ -157,10 +157,10 @@ def _item(item: Any) -> dict[str, Any] | None:
     return _document(item) if isinstance(item, dict) else None
 
 
-def _document(told: Mapping[str, Any]) -> dict[str, Any]:
+def _document(stated: Mapping[str, Any]) -> dict[str, Any]:
     """Return a document with the conventions' keys: what is known of id, score, content and metadata."""
-    inner = next((told[key] for key in _WRAPPED if isinstance(told.get(key), dict)), None)
-    layers = [told] if inner is None else [told, inner]
+    inner = next((stated[key] for key in _WRAPPED if isinstance(stated.get(key), dict)), None)
+    layers = [stated] if inner is None else [stated, inner]
     metadata = next((part for layer in layers for key in _METADATA if isinstance(part := layer.get(key), dict)), None)
     if metadata is not None:
         layers.append(metadata)
@@ -174,8 +174,8 @@ def _document(told: Mapping[str, Any]) -> dict[str, Any]:
         found["content"] = content
     if metadata:
         found["metadata"] = metadata
-    elif isinstance(told.get("metadata"), str) and told["metadata"]:  # OpenInference writes it as JSON
-        found["metadata"] = parse(told["metadata"])[1] or told["metadata"]
+    elif isinstance(stated.get("metadata"), str) and stated["metadata"]:  # OpenInference writes it as JSON
+        found["metadata"] = parse(stated["metadata"])[1] or stated["metadata"]
     return found
 
 

@@ -1,4 +1,4 @@
-"""Keeps attribute values and attribute counts within bounds, and says what was cut."""
+"""Keeps attribute values and attribute counts within bounds, and states what was cut."""
 
 from __future__ import annotations
 
@@ -143,9 +143,9 @@ def _long_texts(value: Any) -> Iterator[str]:
 
 def _last_of(items: list[Any], limit: int, size: int) -> str:
     """Return the last messages that fit beside the mark, for a conversation too long to be cut inside its texts."""
-    said: dict[str, Any] = {"type": "text", "content": mark(size).strip()}
+    payload: dict[str, Any] = {"type": "text", "content": mark(size).strip()}
     is_message = bool(items) and isinstance(items[0], dict) and "role" in items[0]
-    note = dump({"role": "system", "parts": [said]} if is_message else said)
+    note = dump({"role": "system", "parts": [payload]} if is_message else payload)
     left = limit - len(note.encode()) - len("[]")
     kept: list[str] = []
     for item in reversed(items):

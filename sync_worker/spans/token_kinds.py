@@ -30,7 +30,7 @@ _UNCACHED = frozenset({"miss", "no", "uncached", "non"})
 _REASONING = frozenset({"reasoning", "thoughts", "thought", "thinking"})
 MODALITIES = frozenset({"text", "audio", "image", "video", "document"})
 _PARTS = frozenset({"accepted", "rejected", "prediction", "citation"})
-#: Words that say nothing, beside those of the sides.
+#: Words that state nothing, beside those of the sides.
 _NEUTRAL = frozenset({"token", "tokens", "count", "counts", "num", "number", "n", "of", "usage", "eval", "total",
                       "billed", "units", "meta", "llm"})  # fmt: skip
 #: What is counted here is no token.

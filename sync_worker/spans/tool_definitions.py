@@ -31,9 +31,9 @@ _MAX_TOOLS = 512
 
 
 def tool_definitions(observation: Observation, originals: Mapping[str, AttributeValue]) -> str | None:
-    """Return the definitions as a JSON list, in their maker's shape; None where there are none."""
-    for told in (observation.model_parameters, observation.metadata):
-        found = [] if told.keys().isdisjoint(_NAMES) else _of(told, _KEYS)
+    """Return the definitions as a JSON list, in their instrumentation's shape; None where there are none."""
+    for stated in (observation.model_parameters, observation.metadata):
+        found = [] if stated.keys().isdisjoint(_NAMES) else _of(stated, _KEYS)
         if found:
             return dump(found)
     if (
@@ -66,17 +66,17 @@ def _of_attributes(originals: Mapping[str, AttributeValue]) -> list[Any]:
     return []
 
 
-def _of(told: Any, keys: tuple[str, ...]) -> list[Any]:
-    if isinstance(told, dict):
+def _of(stated: Any, keys: tuple[str, ...]) -> list[Any]:
+    if isinstance(stated, dict):
         for key in keys:
-            found = _definitions(_parsed(told.get(key)))
+            found = _definitions(_parsed(stated.get(key)))
             if found:
                 return found
     return []
 
 
 def _definitions(value: Any) -> list[Any]:
-    """Return a list that defines tools: objects that say a name, or a type as those that a provider runs."""
+    """Return a list that defines tools: objects that state a name, or a type as those that a provider runs."""
     if not isinstance(value, list):
         return []
     found = [tool for tool in value[:_MAX_TOOLS] if isinstance(tool, dict) and _says_what(tool)]
@@ -107,8 +107,8 @@ def _flat(originals: Mapping[str, AttributeValue]) -> list[Any]:
         if match[1] is not None:
             whole[int(match[1])] = _parsed(value)
         else:
-            said = _parsed(value) if match[3] == "parameters" else value
-            fields.setdefault(int(match[2]), {"type": "function"})[match[3]] = said
+            payload = _parsed(value) if match[3] == "parameters" else value
+            fields.setdefault(int(match[2]), {"type": "function"})[match[3]] = payload
     return _definitions([tools[number] for tools in (whole, fields) for number in sorted(tools)])
 
 

@@ -4,7 +4,7 @@ GenAI's `input_tokens` includes cached tokens and its `output_tokens` includes r
 inside a count or beside it: Langfuse's own ingestion splits them (`input` + `input_cached_tokens`), OpenAI and the
 Vercel AI SDK hold them in it, Anthropic and Bedrock's Converse write them beside it, Gemini holds the cache in it and
 has thoughts beside it, LiteLLM's callback takes reads of the cache out and leaves writes in. Where a total was given it
-tells; else the way of the names. Langfuse's server adds a total of everything that it was given, which tells nothing.
+shows; else the way of the names. Langfuse's server adds a total of everything that it was given, which shows nothing.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class TokenCounts:
 
 @dataclass(frozen=True, slots=True)
 class _Detail:
-    """Tokens of one kind, and whether they stand beside the plain count or are in it, as far as their name tells."""
+    """Tokens of one kind, and whether they stand beside the plain count or are in it, as far as their name shows."""
 
     count: Number
     is_beside: bool
@@ -79,7 +79,7 @@ class _Detail:
 
 @dataclass(frozen=True, slots=True)
 class _Option:
-    """A reading of one side: its whole count, and how many details are read otherwise than their names say."""
+    """A reading of one side: its whole count, and how many details are read otherwise than their names state."""
 
     count: Number
     changes: int
@@ -87,7 +87,7 @@ class _Option:
 
 @dataclass(slots=True)
 class _Bucket:
-    """What is said of one side."""
+    """What is stated of one side."""
 
     plain: Number | None = None
     plain_key: str = ""
@@ -121,7 +121,7 @@ class _Bucket:
 
     @property
     def is_known(self) -> bool:
-        """Whether anything tells the whole count: a plain one, or details beside it."""
+        """Whether anything shows the whole count: a plain one, or details beside it."""
         return self.plain is not None or any(detail.is_beside for detail in self.details)
 
 
@@ -131,7 +131,7 @@ def usage_attributes(
     """Return the counts that an observation lacks: of its usage, or its own by their other names.
 
     Where an instrumentation wrote input or output itself the usage, which Langfuse made of these, adds details alone:
-    they say the same wherever they are counted. A vector is no token, so the total of an embedding is its input.
+    they mean the same wherever they are counted. A vector is no token, so the total of an embedding is its input.
     """
     is_own = not originals.keys().isdisjoint(_OWN)
     counts = TokenCounts() if is_own else count_tokens(usage)
@@ -151,7 +151,7 @@ def usage_attributes(
 
 
 def count_tokens(usage: Mapping[str, Number]) -> TokenCounts:
-    """Return the counts of a usage: numbers of tokens, or other things, by keys of any maker."""
+    """Return the counts of a usage: numbers of tokens, or other things, by keys of any instrumentation."""
     if usage.keys() <= _BARE:
         return TokenCounts({key: int(usage[name]) for name, key in _PLAINEST if 0 <= usage.get(name, -1) < _INT64})
     kinds = _kinds(usage)
@@ -174,10 +174,10 @@ def count_tokens(usage: Mapping[str, Number]) -> TokenCounts:
 
 
 def _details(usage: Mapping[str, Number], kinds: Mapping[str, Kind]) -> dict[str, Number]:
-    """Return the counts that say the same whether they are in a plain count or beside it.
+    """Return the counts that mean the same whether they are in a plain count or beside it.
 
-    One may be reported under several names, some of them zero where their maker has none, and by its parts: what was
-    read by modalities, which count where nothing else does; what was written by how long it is kept.
+    One may be reported under several names, some of them zero where the instrumentation has none, and by its parts:
+    what was read by modalities, which count where nothing else does; what was written by how long it is kept.
     """
     reported: dict[str, Number] = {}
     parts: dict[str, dict[str, Number]] = {}
@@ -212,7 +212,7 @@ def _kinds(usage: Mapping[str, Number]) -> Mapping[str, Kind]:
 def _kinds_of(keys: tuple[str, ...]) -> Mapping[str, Kind]:
     """Return what keys count that stand together.
 
-    Cohere tells its counts twice, as used and as billed, and the conventions ask for those that are billed
+    Cohere shows its counts twice, as used and as billed, and the conventions ask for those that are billed
     (docs/gen-ai/gen-ai-metrics.md, `gen_ai.client.token.usage`).
     """
     found = {key: kind for key in keys if (kind := kind_of(key)) is not None}
@@ -270,8 +270,8 @@ def _cache_is_beside(bucket: _Bucket, reported: Sequence[tuple[str, Kind]]) -> t
         return True, bucket.plain_key == "" or any(key.startswith("input_") for key, _ in reported)
     if "prompt" in bucket.plain_words:  # OpenAI, DeepSeek, Gemini, LiteLLM
         return False, True
-    # Anthropic and Bedrock say of what: cache_read_input_tokens, cacheWriteInputTokens; OpenAI's agents and Vercel 5
-    # say cached_input_tokens of tokens that are in the count, and Vercel's is not sure for Anthropic's models
+    # Anthropic and Bedrock state of what: cache_read_input_tokens, cacheWriteInputTokens; OpenAI's agents and Vercel 5
+    # state cached_input_tokens of tokens that are in the count, and Vercel's is not sure for Anthropic's models
     says_input = any("input" in kind.words and "cached" not in kind.words for _, kind in reported)
     return says_input, says_input
 
@@ -320,7 +320,7 @@ def _is_guess(bucket: _Bucket, options: Sequence[_Option]) -> bool:
 
 
 def _total(usage: Mapping[str, Number], kinds: Mapping[str, Kind]) -> tuple[Number | None, bool]:
-    """Return the total, and whether the maker gave it; the server's is the sum of whatever else there is."""
+    """Return the total, and whether the instrumentation gave it; the server's is the sum of whatever else there is."""
     totals = [key for key, kind in kinds.items() if kind.role == "total"]
     given = next((key for key in totals if key != _SERVERS_TOTAL), None)
     if given is not None:
@@ -332,7 +332,7 @@ def _total(usage: Mapping[str, Number], kinds: Mapping[str, Kind]) -> tuple[Numb
 
 
 def _agreeing(ins: Iterable[_Option], outs: Sequence[_Option], total: Number) -> tuple[Number, Number] | None:
-    """Return the counts that make up a total, of several those that the names speak for most."""
+    """Return the counts that make up a total, of several those that the names favour."""
     found = [
         (asked.changes + answered.changes, asked.count, answered.count)
         for asked in ins

@@ -1,4 +1,4 @@
-"""Versions of the makers of spans, as numbers that can be compared."""
+"""Versions of the instrumentations of spans, as numbers that can be compared."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_CHARS = 100  # of a version that are looked at, and remembered
 
 
 def numbers_of(text: str) -> Version:
-    """Return a version's numbers, the main one first; none where it tells none."""
+    """Return a version's numbers, the main one first; none where it shows none."""
     return _numbers_of(text[:MAX_CHARS])
 
 
@@ -25,5 +25,5 @@ def _numbers_of(text: str) -> Version:
 
 
 def version_of(scope: Scope | None) -> Version:
-    """Return the version of a span's maker; one that names none counts as the first."""
+    """Return the version of a span's instrumentation; one that names none counts as the first."""
     return () if scope is None else numbers_of(scope.version)

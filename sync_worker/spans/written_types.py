@@ -2,7 +2,7 @@
 
 Langfuse's API parses what it stored as text. A JSON object can only have been text, but a JSON list looks like an array
 attribute afterwards, JSON in quotes like plain text, text of a number like a number, and a whole double like an
-integer. Where a maker writes a key in one way only, that tells.
+integer. Where an instrumentation writes a key in one way only, that shows.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from sync_worker.spans.model import AttributeValue
 
 _INT64 = 2**63
 
-#: JSON text whatever it says: the Vercel AI SDK (`ai` 3.2 to 6, `@ai-sdk/otel` 1.0) and Genkit (`@genkit-ai/core`
+#: JSON text whatever it states: the Vercel AI SDK (`ai` 3.2 to 6, `@ai-sdk/otel` 1.0) and Genkit (`@genkit-ai/core`
 #: 1.42) pass these to JSON.stringify, strings too.
 _ALWAYS = frozenset({"ai.value", "ai.embedding", "genkit:input", "genkit:init"})
 
-#: Marks of makers that write no array attribute, only text of lists: MLflow (`mlflow` 3.17, everything it writes),
-#: Mastra (`@mastra/otel-exporter` 0.3 and 1.4), Genkit.
+#: Markers of instrumentations that write no array attribute, only text of lists: MLflow (`mlflow` 3.17, everything it
+#: writes), Mastra (`@mastra/otel-exporter` 0.3 and 1.4), Genkit.
 _MLFLOW = "mlflow.traceRequestId"
 _WITHOUT_ARRAYS = ("mastra.span.type", "genkit:name", "genkit:path")
 
@@ -78,7 +78,7 @@ class WrittenTypes:
         self._rules = _rules_of(scope_name)
 
     def give_back(self, key: str, value: Any) -> AttributeValue | None:
-        """Return what was written, for a value that came back; None where the maker's way is unknown."""
+        """Return what was written, for a value that came back; None where the instrumentation's way is unknown."""
         if isinstance(value, dict):
             return None
         if self._everything or key in _ALWAYS:

@@ -237,7 +237,7 @@ def test_a_fall_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_show_names_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
-    """Whoever mends a vocabulary would not see which attribute is wrong."""
+    """Whoever mends a convention would not see which attribute is wrong."""
     name = max(NAMES, key=lambda name: len(page.scores("v2")[name].findings))
     assert main(["--show", name]) == 0
     assert page.scores("v2")[name].findings[0].key in capsys.readouterr().out

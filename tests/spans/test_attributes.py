@@ -82,7 +82,7 @@ def test_langfuse_fields() -> None:
 
 def test_trace_fields_reach_every_span() -> None:
     """Kelet works by session: a span without its session, user or agent falls out of the analysis."""
-    said = {
+    payload = {
         "session_id": "s1",
         "user_id": "u1",
         "tags": ("vip",),
@@ -90,7 +90,7 @@ def test_trace_fields_reach_every_span() -> None:
         "version": "2",
         "environment": "prod",
     }
-    rows = [row(ROOT, name="chat"), row(CHILD, parent_id=ROOT), row(GRANDCHILD, parent_id=CHILD, **said)]
+    rows = [row(ROOT, name="chat"), row(CHILD, parent_id=ROOT), row(GRANDCHILD, parent_id=CHILD, **payload)]
     for found in spans(*rows).values():
         assert held(found.attributes, "gen_ai.conversation.id", "session.id", "user.id", "gen_ai.agent.name") == {
             "gen_ai.conversation.id": "s1", "session.id": "s1", "user.id": "u1", "gen_ai.agent.name": "chat",
@@ -265,9 +265,9 @@ def test_original_attributes_come_back() -> None:
 def test_genai_profile_loses_no_content(made: Observation) -> None:
     """Who asks for GenAI names alone still wants the content of rows that GenAI has no names for."""
     found = attributes(made, attributes="genai")
-    told = " ".join(str(value) for value in found.values())
-    assert str(made.input) in told
-    assert str(made.output) in told
+    stated = " ".join(str(value) for value in found.values())
+    assert str(made.input) in stated
+    assert str(made.output) in stated
     both = {key for key in found if key.startswith("langfuse.")}
     assert both <= {"langfuse.observation.input", "langfuse.observation.output"}
 

@@ -163,10 +163,10 @@ def test_row_without_a_trace() -> None:
 
 def test_session_of_an_observation_over_v1() -> None:
     """V1 tells the trace's session alone: an agent's conversation would be taken for another's."""
-    said = {"attributes": {"gen_ai.conversation.id": "c1", "user.id": "u1"}}
+    payload = {"attributes": {"gen_ai.conversation.id": "c1", "user.id": "u1"}}
     context = TraceContext(TRACE, session_id="s1", user_id="u2")
-    told = with_fields_of_trace(row(CHILD, api="v1", metadata=said), context)
-    assert (told.session_id, told.user_id) == ("c1", "u1")
+    stated = with_fields_of_trace(row(CHILD, api="v1", metadata=payload), context)
+    assert (stated.session_id, stated.user_id) == ("c1", "u1")
     silent = with_fields_of_trace(row(ROOT, api="v1"), context)
     assert (silent.session_id, silent.user_id) == ("s1", "u2")
     both = row(CHILD, metadata={"attributes.gen_ai.conversation.id": "c1", "attributes.session.id": "s2"})
@@ -176,8 +176,8 @@ def test_session_of_an_observation_over_v1() -> None:
 @pytest.mark.parametrize("nested", [False, True])
 def test_what_traceloop_was_told(nested: bool) -> None:
     """Traceloop's users name session and user in a way of its own: their traces would be of nobody."""
-    told = {"traceloop.association.properties.session_id": "s1", "traceloop.association.properties.user_id": 7}
-    metadata = {"attributes": told} if nested else {f"attributes.{key}": value for key, value in told.items()}
+    stated = {"traceloop.association.properties.session_id": "s1", "traceloop.association.properties.user_id": 7}
+    metadata = {"attributes": stated} if nested else {f"attributes.{key}": value for key, value in stated.items()}
     named, silent, other = row(CHILD, metadata=metadata), row(ROOT), row(GRANDCHILD, session_id="s2", metadata=metadata)
     assert (session_of(named), user_of(named)) == ("s1", "7")
     assert (session_of(silent), user_of(silent)) == (None, None)

@@ -83,7 +83,7 @@ def test_original_names(
     original: dict[str, Any],
     expected: str,
 ) -> None:
-    """Langfuse shows some spans under another name than their maker gave them, which a direct export has."""
+    """Langfuse shows some spans under another name than their instrumentation gave them, which a direct export has."""
     assert expected == span(row(name=shown, type=type, metadata=scoped(scope, version, **original))).name
 
 

@@ -29,7 +29,7 @@ def event(scope: str, message: str | None, language: str = "", **original: Any) 
     ],
 )
 def test_type(scope: str, message: str, original: dict[str, Any], expected: str | None) -> None:
-    """The type has its module where the maker tells it; a type that may be another's is left out."""
+    """The type has its module where the instrumentation tells it; a type that may be another's is left out."""
     found = event(scope, message, **original)
     assert found == {"exception.message": TEXT} | ({"exception.type": expected} if expected else {})
 
@@ -52,7 +52,7 @@ def test_message_in_an_attribute() -> None:
     ],
 )
 def test_no_event(scope: str, original: dict[str, Any]) -> None:
-    """Not every failure is an exception: where the maker records none, none is made up."""
+    """Not every failure is an exception: where the instrumentation records none, none is made up."""
     assert event(scope, TEXT, **original) == {}
 
 

@@ -44,16 +44,16 @@ def _spans(trace_id: str, rows: list[Observation]) -> dict[str, Span]:
 def both() -> dict[str, tuple[dict[str, Span], dict[str, Span]]]:
     """Return the spans of each trace as v1 and as v2 give them."""
     data = json.loads(gzip.decompress(DATA.read_bytes()))
-    told: dict[str, dict[str, list[Observation]]] = defaultdict(lambda: {"v1": [], "v2": []})
+    stated: dict[str, dict[str, list[Observation]]] = defaultdict(lambda: {"v1": [], "v2": []})
     for item in data["traces"]:
-        told[item["id"]]["v1"].append(parse_trace(item))
+        stated[item["id"]]["v1"].append(parse_trace(item))
     for item in data["observations"]:
-        told[item["traceId"]]["v1"].append(parse_observation(item))
+        stated[item["traceId"]]["v1"].append(parse_observation(item))
     for item in data["rows"]:
-        told[item["traceId"]]["v2"].append(parse_v2_observation(item))
+        stated[item["traceId"]]["v2"].append(parse_v2_observation(item))
     return {
         trace: (_spans(trace, rows["v1"]), _spans(trace, rows["v2"]))
-        for trace, rows in told.items()
+        for trace, rows in stated.items()
         if rows["v1"] and rows["v2"]
     }
 

@@ -1,4 +1,4 @@
-"""Kind, status and name by maker: what OpenLLMetry, LiteLLM and OpenTelemetry's own instrumentations write."""
+"""Kind, status and name by instrumentation: what OpenLLMetry, LiteLLM and OpenTelemetry's own write."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ NEW: dict[str, Any] = {"gen_ai.provider.name": "x"}
 
 
 @pytest.mark.parametrize(
-    ("maker", "version", "name", "type", "attributes", "kind", "status"),
+    ("instrumentation", "version", "name", "type", "attributes", "kind", "status"),
     [
         ("openai.v1", "0.62.4", "openai.chat", "GENERATION", NEW, CLIENT, UNSET),
         ("openai.v1", "0.62.4", "openai.chat", "GENERATION", {"gen_ai.is_streaming": True}, CLIENT, OK),
@@ -43,7 +43,7 @@ NEW: dict[str, Any] = {"gen_ai.provider.name": "x"}
     ],
 )
 def test_openllmetry(
-    maker: str,
+    instrumentation: str,
     version: str,
     name: str,
     type: str,  # noqa: A002
@@ -52,7 +52,7 @@ def test_openllmetry(
     status: int,
 ) -> None:
     """Each instrumentation marks its spans in its own way; a rule for one of them must not reach the next."""
-    scope = Scope("opentelemetry.instrumentation." + maker, version)
+    scope = Scope("opentelemetry.instrumentation." + instrumentation, version)
     made = row(name=name, type=type)
     assert (kind_of(made, scope, attributes), status_of(made, scope, attributes)) == (kind, status)
 
@@ -78,7 +78,7 @@ def test_openllmetry(
     ],
 )  # fmt: skip
 def test_kind_by_attributes(scope: str, name: str, attributes: dict[str, Any], expected: int) -> None:
-    """Spans of other makers say what they are in OpenTelemetry's general words; makers that are known do not."""
+    """Spans of unknown instrumentations have OpenTelemetry's general attributes; those of known ones do not."""
     assert kind_of(row(name=name), Scope(scope), attributes) == expected
 
 
@@ -106,7 +106,7 @@ def test_openinference_in_the_kits_own_spans() -> None:
     ],
 )
 def test_names_of_tools(scope: str, attributes: dict[str, Any], expected: str) -> None:
-    """Langfuse shows a tool's name alone; its maker says what stood around it."""
+    """Langfuse shows a tool's name alone; its instrumentation says what stood around it."""
     made = row(name="look", type="TOOL")
     assert name_of(made, Scope(scope), attributes | {"gen_ai.tool.name": "look"}) == expected
 

@@ -49,7 +49,7 @@ def js(version: str = "5.11.1", **user: Any) -> dict[str, Any]:
     ],
 )  # fmt: skip
 def test_who_wrote_it(metadata: dict[str, Any], expected: Sdk | None) -> None:
-    """A span of another maker would be taken for the SDK's, or written in another version's forms."""
+    """A span of another instrumentation would be taken for the SDK's, or written in another version's forms."""
     assert sdk_of(take_apart(metadata)) == expected
 
 
@@ -116,14 +116,14 @@ def test_what_was_handed_down_is_remembered() -> None:
     rows = [row(ROOT, metadata=sdk(tenant="acme")), row(CHILD, parent_id=ROOT, metadata=sdk(tenant="acme"))]
     known = TraceContext.from_json(TRACE, gather(TRACE, rows).as_json())
     late = gather(TRACE, [row(GRANDCHILD, parent_id=CHILD, metadata=sdk(tenant="acme", own=1))], known)
-    assert late.handed_down.values == {"tenant": ['"acme"']}
-    assert "handed_down" not in gather(TRACE, [row(metadata=sdk(tenant="acme"))]).as_json()
+    assert late.propagated.values == {"tenant": ['"acme"']}
+    assert "propagated" not in gather(TRACE, [row(metadata=sdk(tenant="acme"))]).as_json()
 
 
 def test_too_long_to_be_handed_down() -> None:
-    """The SDKs hand down 200 characters at most: what is longer was said by each span."""
+    """The SDKs propagate 200 characters at most: what is longer was said by each span."""
     rows = [row(ROOT, metadata=sdk(text="x" * 500)), row(CHILD, parent_id=ROOT, metadata=sdk(text="x" * 500))]
-    assert not gather(TRACE, rows).handed_down.values
+    assert not gather(TRACE, rows).propagated.values
 
 
 def chain(version: str, **marks: Any) -> list[Observation]:
@@ -152,7 +152,7 @@ def test_langchain_hands_down_under_both_names() -> None:
 
 @pytest.mark.parametrize(("version", "marks"), [("4.18.0", {"is_langchain_root": True}), ("4.0.0", {})])
 def test_langchain_of_sdk_4(version: str, marks: dict[str, Any]) -> None:
-    """SDK 4 hands down Python's text of a value, which says nothing certain of the value itself."""
+    """SDK 4 propagates Python's text of a value, which says nothing certain of the value itself."""
     rows = chain(version, **marks)
     for one in rows:
         one.metadata["tools"] = "['a']"
@@ -166,7 +166,7 @@ def test_langchain_of_sdk_4(version: str, marks: dict[str, Any]) -> None:
 
 
 def test_langchain_below_a_span_of_the_application() -> None:
-    """What the application handed down itself is the trace's alone, and not LangChain's."""
+    """What the application propagated itself is the trace's alone, and not LangChain's."""
     above = row("00000000000000d4", type="AGENT", metadata=sdk("5.0.4", region="eu"))
     rows = chain("5.0.4", is_langchain_root=True)
     rows[0].parent_id = above.id
@@ -201,7 +201,7 @@ def test_metadata_of_a_span_that_updated_its_trace(metadata: dict[str, Any]) -> 
     assert found[ROOT].attributes[GUESSED] == keys
     assert "langfuse.trace.metadata.n" not in found[CHILD].attributes
     assert GUESSED not in found[CHILD].attributes
-    rows[1].user_id = "u"  # handed down
+    rows[1].user_id = "u"  # propagated
     assert not [key for made in spans(*rows).values() for key in made.attributes if ".trace.metadata." in key]
 
 
@@ -217,8 +217,8 @@ def test_mark_of_a_root(metadata: dict[str, Any], marked: bool) -> None:
 
 def test_trace_fields_stay_where_they_were_written() -> None:
     """A span of an SDK would carry fields of its trace that it never had."""
-    told = {"tags": ("a",), "release": "r7", "trace_name": "chat", "environment": "prod", "public": True}
-    found = spans(row(ROOT, metadata=sdk()), row(CHILD, parent_id=ROOT, metadata=sdk(), **told))
+    stated = {"tags": ("a",), "release": "r7", "trace_name": "chat", "environment": "prod", "public": True}
+    found = spans(row(ROOT, metadata=sdk()), row(CHILD, parent_id=ROOT, metadata=sdk(), **stated))
     assert {key: value for key, value in found[CHILD].attributes.items() if key.startswith("langfuse.")} == {
         "langfuse.observation.type": "span", "langfuse.trace.tags": ["a"], "langfuse.release": "r7",
         "langfuse.trace.name": "chat", "langfuse.environment": "prod", "langfuse.trace.public": True,
@@ -283,9 +283,9 @@ def test_usage_of_a_response() -> None:
 )
 def test_usage_that_others_gave_in_buckets(changes: dict[str, Any]) -> None:
     """Usage that was written in Langfuse's own buckets would come back in OpenAI's words."""
-    told: dict[str, Any] = {"metadata": sdk(), "model_parameters": CHAT, "usage": BUCKETS} | changes
-    found = attributes(generation(**told))
-    assert found["langfuse.observation.usage_details"] == dump(told["usage"])
+    stated: dict[str, Any] = {"metadata": sdk(), "model_parameters": CHAT, "usage": BUCKETS} | changes
+    found = attributes(generation(**stated))
+    assert found["langfuse.observation.usage_details"] == dump(stated["usage"])
 
 
 @pytest.mark.parametrize(
@@ -410,10 +410,10 @@ HOSTILE: list[Any] = [None, True, 2**200, float("nan"), float("inf"), "\ud800", 
 @pytest.mark.parametrize("metadata", [sdk("5.0.4"), sdk("3.0.0"), js(), {}])
 def test_hostile_metadata(value: Any, metadata: dict[str, Any]) -> None:
     """One odd value would stop the conversion of its trace."""
-    told = {"x": value, "is_langchain_root": value, "langfuse_tags": value, "": value, "langfuse_user_id": value}
+    stated = {"x": value, "is_langchain_root": value, "langfuse_tags": value, "": value, "langfuse_user_id": value}
     rows = [
-        row(ROOT, type="CHAIN", metadata=told | metadata, user_id='"u"'),
-        generation(CHILD, parent_id=ROOT, metadata=told | metadata, model_parameters=dict.fromkeys(CHAT, value)),
+        row(ROOT, type="CHAIN", metadata=stated | metadata, user_id='"u"'),
+        generation(CHILD, parent_id=ROOT, metadata=stated | metadata, model_parameters=dict.fromkeys(CHAT, value)),
         generation(
             GRANDCHILD, parent_id=CHILD, metadata=metadata, output="[" * 5000, usage={"total": 1}, cost={"x": 1}
         ),
@@ -427,6 +427,6 @@ def test_many_rows_and_keys_stay_cheap_and_bounded() -> None:
     wide = {f"k{n}": n for n in range(2000)}
     rows = [row(f"{n + 1:016x}", parent_id=f"{n:016x}" if n else None, metadata=wide | sdk()) for n in range(100)]
     assert growth(lambda: gather(TRACE, rows[: 100 // TIMES]), lambda: gather(TRACE, rows))[0] < MOST
-    assert len(gather(TRACE, rows).handed_down.values) == 64
+    assert len(gather(TRACE, rows).propagated.values) == 64
     same_key = [row(f"{n + 1:016x}", parent_id=f"{n:016x}" if n else None, metadata=sdk(k=n // 2)) for n in range(400)]
-    assert len(gather(TRACE, same_key).handed_down.values["k"]) == 16
+    assert len(gather(TRACE, same_key).propagated.values["k"]) == 16

@@ -1,4 +1,4 @@
-"""Messages as makers beyond the common six write them (`tests/data/message_shapes.jsonl`), and what has to be read."""
+"""Messages as instrumentations beyond the common six write them (`tests/data/message_shapes.jsonl`)."""
 
 from __future__ import annotations
 

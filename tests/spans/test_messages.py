@@ -90,7 +90,7 @@ def test_openai_chat(body: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "payload"),
     [
         ({"messages": [{"role": "user", "content": "hi"}], "tools": [TOOL]}, [{"role": "user", "parts": [text("hi")]}]),
         ({"prompt": "hi", "tools": [TOOL]}, [{"role": "user", "parts": [text("hi")]}]),
@@ -102,10 +102,10 @@ def test_openai_chat(body: object) -> None:
         ),
     ],
 )
-def test_tools_are_found_beside_messages(body: object, said: list[object]) -> None:
+def test_tools_are_found_beside_messages(body: object, payload: list[object]) -> None:
     """Langfuse moves tool definitions into the input in five ways; they would pose as messages or be lost."""
     conversation = asked(body)
-    assert conversation.messages == said
+    assert conversation.messages == payload
     assert conversation.tools == [TOOL]
 
 
@@ -497,7 +497,7 @@ def test_calls_without_a_message_are_one_answer(output: object, parts: list[obje
 
 def test_parts_pass_through() -> None:
     """What is in the conventions' shape already would be changed, or keep pydantic-ai's private spelling."""
-    said: list[dict[str, Any]] = [
+    payload: list[dict[str, Any]] = [
         {"role": "user", "parts": [text("hi"), {"type": "uri", "modality": "image", "uri": "https://x/y.png"}]},
         {
             "role": "assistant",
@@ -510,8 +510,8 @@ def test_parts_pass_through() -> None:
             "name": "bob",
         },
     ]
-    assert asked(said).messages == [
-        said[0],
+    assert asked(payload).messages == [
+        payload[0],
         {
             "role": "assistant",
             "parts": [{"type": "reasoning", "content": "hm", "signature": "s"}, call("c1", "f", {"a": 1})],
@@ -549,25 +549,25 @@ NOT_IMPLEMENTED = {"lc": 1, "type": "not_implemented", "id": ["app", "City"], "r
 
 
 @pytest.mark.parametrize("parsed", [ZURICH, {**ZURICH, "zip": None}, NOT_IMPLEMENTED, "City(city='Zürich')"])
-@pytest.mark.parametrize("spoken", [json.dumps(ZURICH), [{"type": "text", "text": json.dumps(ZURICH)}]])
-def test_text_that_was_read_already(parsed: object, spoken: object) -> None:
+@pytest.mark.parametrize("content_parts", [json.dumps(ZURICH), [{"type": "text", "text": json.dumps(ZURICH)}]])
+def test_text_that_was_read_already(parsed: object, content_parts: object) -> None:
     """OpenAI's SDK puts the object that it reads beside the text, and the model would have said it twice."""
-    said = {"role": "assistant", "parts": [text(json.dumps(ZURICH))]}
+    payload = {"role": "assistant", "parts": [text(json.dumps(ZURICH))]}
     for message in (
-        {"role": "assistant", "content": spoken, "parsed": parsed},
-        {"role": "assistant", "content": spoken, "additional_kwargs": {"parsed": parsed}},
+        {"role": "assistant", "content": content_parts, "parsed": parsed},
+        {"role": "assistant", "content": content_parts, "additional_kwargs": {"parsed": parsed}},
         {"role": "assistant", "content": [{"type": "output_text", "text": json.dumps(ZURICH), "parsed": parsed}]},
     ):
-        assert answered(message).messages == [said]
+        assert answered(message).messages == [payload]
     asking = {"name": "f", "arguments": json.dumps(ZURICH), "parsed_arguments": parsed}
     calls = [{"id": "c1", "type": "function", "function": asking}]
     assert answered({"role": "assistant", "tool_calls": calls}).messages[0]["parts"] == [call("c1", "f", ZURICH)]
 
 
-@pytest.mark.parametrize("spoken", ["hi", '{"city":"Bern"}', "", None])
-def test_what_says_something_else_than_the_text(spoken: object) -> None:
+@pytest.mark.parametrize("content_parts", ["hi", '{"city":"Bern"}', "", None])
+def test_what_says_something_else_than_the_text(content_parts: object) -> None:
     """What only has the name of a copy would be lost."""
-    [message] = answered({"role": "assistant", "content": spoken, "parsed": ZURICH}).messages
+    [message] = answered({"role": "assistant", "content": content_parts, "parsed": ZURICH}).messages
     assert {"type": "parsed", "content": ZURICH} in message["parts"]
 
 
@@ -653,8 +653,8 @@ def test_text_that_only_looks_like_json(raw: str) -> None:
 )
 def test_one_unknown_element_spoils_no_list(odd: object, message: dict[str, Any]) -> None:
     """Roles, the system prompt and calls of a whole conversation would be lost by one element that is new."""
-    system, said = {"role": "system", "content": "S"}, {"role": "assistant", "content": "ho"}
-    conversation = asked([system, odd, None, said])
+    system, payload = {"role": "system", "content": "S"}, {"role": "assistant", "content": "ho"}
+    conversation = asked([system, odd, None, payload])
     assert conversation.system == [text("S")]
     assert conversation.messages == [message, {"role": "assistant", "parts": [text("ho")]}]
 
@@ -680,9 +680,9 @@ def test_data_is_no_conversation(value: object) -> None:
 
 def test_a_list_that_a_model_was_asked_for_stays_its_answer() -> None:
     """An answer that is JSON itself would be taken for blocks of a framework."""
-    said = '[{"text": "a"}]'
-    assert answered({"role": "assistant", "content": said}).messages[0]["parts"] == [text(said)]
-    assert asked([{"role": "tool", "content": said}]).messages[0]["parts"][0]["response"] == said
+    payload = '[{"text": "a"}]'
+    assert answered({"role": "assistant", "content": payload}).messages[0]["parts"] == [text(payload)]
+    assert asked([{"role": "tool", "content": payload}]).messages[0]["parts"][0]["response"] == payload
 
 
 def test_tools_that_only_the_answer_tells() -> None:

@@ -141,8 +141,8 @@ def check(value: object) -> None:
         assert list(is_valid(name).iter_errors(messages)) == []
         given = [messages, found.get(SYSTEM, ""), found.get("gen_ai.tool.definitions", "")]
         given.append(found.get("gen_ai.response.finish_reasons", ""))
-        said = list(every_text(given))
-        whole, joined = set(said), "\0".join(said)
+        payload = list(every_text(given))
+        whole, joined = set(payload), "\0".join(payload)
         squeezed: str | None = None
         for leaf in leaves(value):
             if leaf not in whole and leaf not in joined:

@@ -136,11 +136,11 @@ def test_unrecognised_is_unchanged(value: object) -> None:
 
 
 BLOCKS = st.one_of(
-    SAID.map(lambda said: {"type": "text", "text": said}),
-    SAID.map(lambda said: {"type": "refusal", "refusal": said}),
-    SAID.map(lambda said: {"type": "image_url", "image_url": {"url": said, "detail": "low"}}),
+    SAID.map(lambda payload: {"type": "text", "text": payload}),
+    SAID.map(lambda payload: {"type": "refusal", "refusal": payload}),
+    SAID.map(lambda payload: {"type": "image_url", "image_url": {"url": payload, "detail": "low"}}),
     st.tuples(SAID, SAID).map(lambda two: {"type": "file", "file": {"file_data": two[0], "filename": two[1]}}),
-    SAID.map(lambda said: {"type": "input_audio", "input_audio": {"data": said, "format": "wav"}}),
+    SAID.map(lambda payload: {"type": "input_audio", "input_audio": {"data": payload, "format": "wav"}}),
 )
 CONTENT = st.none() | SAID | st.lists(BLOCKS, max_size=3)
 CALLS = st.lists(
@@ -168,7 +168,7 @@ CHAT = st.lists(
                 "tool_calls": CALLS,
                 "refusal": SAID,
                 "reasoning_content": SAID,
-                "annotations": st.lists(SAID.map(lambda said: {"title": said}), max_size=2),
+                "annotations": st.lists(SAID.map(lambda payload: {"title": payload}), max_size=2),
             },
         ),
         st.fixed_dictionaries({"role": st.just("tool"), "tool_call_id": SAID, "content": CONTENT}),
@@ -218,7 +218,7 @@ def test_nothing_said_is_lost(messages: list[dict[str, Any]], wrapped: bool) -> 
         assert conversation is not None
         assert conversation.recognised
         kept = "\0".join(leaves(json.loads(dump([conversation.messages, conversation.system, conversation.tools]))))
-        assert [said for said in said_in(messages) if said not in kept] == []
+        assert [payload for payload in said_in(messages) if payload not in kept] == []
 
 
 @given(VALUES)

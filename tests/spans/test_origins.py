@@ -45,10 +45,10 @@ def test_same_as_without_memory(metadata: dict[str, Any], version: str | None) -
 def test_equal_values_of_other_types_are_told_apart() -> None:
     """1, 1.0 and true are equal to Python, and so are 0.0 and -0.0; to OTLP they are not."""
     for values in ((1, 1.0, True), (0, 0.0, -0.0, False), ("1", 1), ([1], [1.0], [True], ["1"]), (None, "null", "")):
-        told = [take_apart({"resourceAttributes.n": value}).resource["n"] for value in values]
+        stated = [take_apart({"resourceAttributes.n": value}).resource["n"] for value in values]
         again = [take_apart({"resourceAttributes.n": value}).resource["n"] for value in values]
         alone = [origins._read_origin(("resourceAttributes.n",), [value], None).resource["n"] for value in values]
-        assert list(map(repr, told)) == list(map(repr, again)) == list(map(repr, alone))
+        assert list(map(repr, stated)) == list(map(repr, again)) == list(map(repr, alone))
 
 
 def test_shared_once() -> None:

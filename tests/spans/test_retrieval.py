@@ -142,15 +142,15 @@ def test_top_k(changes: dict[str, Any], top_k: int | None) -> None:
 
 def test_of_a_retriever_only() -> None:
     """A tool's or a model's list of anything is no retrieval, and what the instrumentation wrote stays."""
-    told = {"input": '{"query":"x","k":4}', "output": '[{"id":"d1"}]'}
-    assert not {QUERY, DOCUMENTS, TOP_K} & spans(row(type="TOOL", **told))[ROOT].attributes.keys()
-    own = spans(row(type="RETRIEVER", metadata=otlp(gen_ai__retrieval__documents="[]"), **told))[ROOT].attributes
+    stated = {"input": '{"query":"x","k":4}', "output": '[{"id":"d1"}]'}
+    assert not {QUERY, DOCUMENTS, TOP_K} & spans(row(type="TOOL", **stated))[ROOT].attributes.keys()
+    own = spans(row(type="RETRIEVER", metadata=otlp(gen_ai__retrieval__documents="[]"), **stated))[ROOT].attributes
     assert (own[DOCUMENTS], own[TOP_K], own[QUERY]) == ("[]", 4, "x")
 
 
 def test_nothing_of_the_input_is_dropped() -> None:
     """With the conventions' names alone, the filter of a query would be nowhere."""
-    told = spans(row(type="RETRIEVER", input='{"query":"x","filter":1}'), attributes="genai")[ROOT].attributes
-    assert told["langfuse.observation.input"] == '{"query":"x","filter":1}'
+    stated = spans(row(type="RETRIEVER", input='{"query":"x","filter":1}'), attributes="genai")[ROOT].attributes
+    assert stated["langfuse.observation.input"] == '{"query":"x","filter":1}'
     plain = spans(row(type="RETRIEVER", input="x"), attributes="genai")[ROOT].attributes
     assert "langfuse.observation.input" not in plain

@@ -191,7 +191,9 @@ def test_messages_that_are_no_json() -> None:
 @given(st.lists(st.lists(TEXT, max_size=4), max_size=30))
 def test_any_messages_stay_json(texts: list[list[str]]) -> None:
     """Every size of conversation, every size of text."""
-    whole = [{"role": "user", "parts": [{"type": "text", "content": utf8(text)} for text in said]} for said in texts]
+    whole = [
+        {"role": "user", "parts": [{"type": "text", "content": utf8(text)} for text in payload]} for payload in texts
+    ]
     cut = cut_value("gen_ai.input.messages", json.dumps(whole, ensure_ascii=False), LIMIT)
     assert isinstance(cut, str)
     assert size(cut) <= LIMIT

@@ -16,7 +16,7 @@ CITY = {"city": "Zürich", "days": 2}
 CITY_TEXT = json.dumps(CITY)
 
 
-def told(input: Any, output: Any = None, **changes: Any) -> tuple[Any, Any, Any]:  # noqa: A002
+def stated(input: Any, output: Any = None, **changes: Any) -> tuple[Any, Any, Any]:  # noqa: A002
     """Return arguments, result and call id of a tool's row; what is no text is written as JSON."""
     asked, answered = (
         value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
@@ -86,7 +86,7 @@ CALLS: dict[str, tuple[Any, str | None]] = {
 def test_arguments(shape: str) -> None:
     """Kelet would judge a call by the framework's bookkeeping, and by arguments that no schema fits."""
     given, call_id = CALLS[shape]
-    assert told(given) == (CITY, None, call_id)
+    assert stated(given) == (CITY, None, call_id)
 
 
 MESSAGE: dict[str, Any] = {
@@ -162,7 +162,7 @@ RESULTS: dict[str, tuple[Any, Any, str | None]] = {
 def test_results(shape: str) -> None:
     """Kelet would take the framework's bookkeeping for what the tool returned, and not match call and answer."""
     given, result, call_id = RESULTS[shape]
-    assert told(CITY, given) == (CITY, result, call_id)
+    assert stated(CITY, given) == (CITY, result, call_id)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_results(shape: str) -> None:
 )
 def test_arguments_that_look_like_an_envelope(given: Any) -> None:
     """A tool's own parameters would be torn apart because their names are those of a framework."""
-    assert told(given) == (given, None, None)
+    assert stated(given) == (given, None, None)
 
 
 @pytest.mark.parametrize(
@@ -206,16 +206,16 @@ def test_arguments_that_look_like_an_envelope(given: Any) -> None:
 )
 def test_results_that_look_like_an_envelope(given: Any) -> None:
     """What a tool returned would lose a part because its keys are those of a framework."""
-    assert told(CITY, given) == (CITY, given, None)
+    assert stated(CITY, given) == (CITY, given, None)
 
 
 def test_the_answer_of_an_event_needs_its_question() -> None:
     """`{message, id}` may be a tool's own result: it is an event's only where the arguments were an event's too."""
     event = [{"role": "tool", "content": CITY_TEXT, "id": "c1"}]
     answer = {"message": '[{"text": "sunny"}]', "id": "c1"}
-    assert told(event, answer) == (CITY, [{"text": "sunny"}], "c1")
-    assert told(CITY, answer) == (CITY, answer, None)
-    assert told(event, "sunny") == (CITY, "sunny", "c1")
+    assert stated(event, answer) == (CITY, [{"text": "sunny"}], "c1")
+    assert stated(CITY, answer) == (CITY, answer, None)
+    assert stated(event, "sunny") == (CITY, "sunny", "c1")
 
 
 def test_an_event_is_no_attribute() -> None:
@@ -275,7 +275,7 @@ def test_tools_that_langfuse_has_no_type_for() -> None:
 def test_an_id_that_is_none() -> None:
     """ADK's words for a call without an id would join calls that have nothing to do with each other."""
     answer = {"id": "<not specified>", "name": "weather", "response": {}}
-    assert told(CITY, answer) == (CITY, {}, None)
+    assert stated(CITY, answer) == (CITY, {}, None)
 
 
 def test_what_cannot_be_told_stays_and_is_a_guess() -> None:

@@ -78,6 +78,6 @@ def test_found(changes: dict[str, Any], expected: Any) -> None:
 
 
 def test_the_instrumentation_knows_best() -> None:
-    """What it wrote itself stays, as its maker wrote it."""
+    """What it wrote itself stays, as its instrumentation wrote it."""
     made = generation(metadata=otlp(gen_ai__tool__definitions='[{"name": "own"}]'), model_parameters={"tools": [CHAT]})
     assert attributes(made)[KEY] == '[{"name": "own"}]'

@@ -29,7 +29,7 @@ def trace(metadata: dict[str, Any], **changes: Any) -> Observation:
     return v1("t-" + TRACE, is_root=True, end=None, metadata=metadata, **changes)
 
 
-def told(*rows: Observation, known: TraceContext | None = None) -> dict[str, Attributes]:
+def stated(*rows: Observation, known: TraceContext | None = None) -> dict[str, Attributes]:
     """Return, by row, what the spans tell of their trace and of their own metadata."""
     result = convert(rows, gather(rows[0].trace_id or "", rows, known), "shop", Conversion())
     return {
@@ -40,7 +40,7 @@ def told(*rows: Observation, known: TraceContext | None = None) -> dict[str, Att
 
 def test_on_every_span() -> None:
     """The children would lack what was said for the whole trace, and the root would have it as its own."""
-    found = told(
+    found = stated(
         trace(made_by(tenant="acme", step="plan"), name="chat", trace_name="chat", tags=("prod",), release="r1"),
         v1(ROOT, is_root=True, metadata=made_by(step="plan")),
         v1(CHILD, parent_id=ROOT, metadata=made_by(part=1)),
@@ -55,7 +55,7 @@ def test_on_every_span() -> None:
 
 def test_what_a_row_says_itself_stays() -> None:
     """v1 does not merge: an observation's own value under the same key is there, and would be lost."""
-    found = told(
+    found = stated(
         trace(made_by(tenant="acme")),
         v1(ROOT, is_root=True, metadata=made_by()),
         v1(CHILD, parent_id=ROOT, metadata=made_by(tenant="mine")),
@@ -72,19 +72,19 @@ def test_names_that_langfuse_gives() -> None:
         v1(ROOT, is_root=True, metadata=made_by()),
         v1(CHILD, parent_id=ROOT, name="look", metadata=made_by()),
     )
-    assert told(*rows) == {ROOT: {}, CHILD: {}}
+    assert stated(*rows) == {ROOT: {}, CHILD: {}}
 
 
 def test_a_trace_without_its_root() -> None:
     """The root's own metadata would be told as the trace's."""
-    found = told(trace(made_by(step="plan")), v1(CHILD, parent_id=ROOT, metadata=made_by()))
+    found = stated(trace(made_by(step="plan")), v1(CHILD, parent_id=ROOT, metadata=made_by()))
     assert found == {CHILD: {}}
 
 
 @pytest.mark.parametrize(("version", "expected"), [("3.15.0", 2), ("4.18.0", "2"), ("5.0.4", "2")])
 def test_as_the_version_writes_it(version: str, expected: object) -> None:
     """Python's SDK 3 tells a trace's metadata on one span, as it writes an observation's; later ones hand text down."""
-    found = told(
+    found = stated(
         trace(made_by(version, tier=2)),
         v1(ROOT, is_root=True, metadata=made_by(version)),
     )
@@ -95,8 +95,8 @@ def test_long_values() -> None:
     """A value too long to be kept with the trace's state is still told, and known again."""
     text = "x" * 5000
     rows = (trace(made_by("3.15.0", text=text)), v1(ROOT, is_root=True, metadata=made_by("3.15.0")))
-    assert told(*rows)[ROOT] == {"langfuse.trace.metadata.text": text}
-    stored = gather(TRACE, rows).as_json()["handed_down"]
+    assert stated(*rows)[ROOT] == {"langfuse.trace.metadata.text": text}
+    stored = gather(TRACE, rows).as_json()["propagated"]
     assert len(str(stored)) < 200
 
 
@@ -104,11 +104,11 @@ def test_it_is_remembered() -> None:
     """A late row comes without its trace's row: it would lack what the others have."""
     first = (trace(made_by(tenant="acme")), v1(ROOT, is_root=True, metadata=made_by()))
     known = TraceContext.from_json(TRACE, gather(TRACE, first).as_json())
-    found = told(v1(CHILD, parent_id=ROOT, metadata=made_by()), known=known)
+    found = stated(v1(CHILD, parent_id=ROOT, metadata=made_by()), known=known)
     assert found[CHILD] == {"langfuse.trace.metadata.tenant": '"acme"'}
     stored = gather(TRACE, first).as_json()
-    stored["handed_down"]["of another version"] = 1
-    assert TraceContext.from_json(TRACE, stored).handed_down == known.handed_down
+    stored["propagated"]["of another version"] = 1
+    assert TraceContext.from_json(TRACE, stored).propagated == known.propagated
 
 
 @pytest.mark.parametrize("api", ["v1", "v2"])
@@ -119,7 +119,7 @@ def test_rows_of_the_ingestion_api(api: Any) -> None:
         replace(row("t-chat", trace_id="chat", is_root=True, end=None, metadata={"plan": "gold"}), api=api),
         replace(row("obs-1", trace_id="chat", parent_id="t-chat", metadata=merged), api=api),
     )
-    found = told(*rows)
+    found = stated(*rows)
     assert found["t-chat"]["langfuse.trace.metadata.plan"] == "gold"
     assert {key: value for key, value in found["obs-1"].items() if "metadata" in key} == {
         "langfuse.trace.metadata.plan": "gold", "langfuse.observation.metadata.n": 2,

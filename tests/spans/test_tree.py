@@ -40,7 +40,7 @@ def test_mapped_ids_keep_the_tree_together() -> None:
 
 
 def test_kept_ids_are_not_repeated() -> None:
-    """Marks on spans whose ids passed through would make them differ from a direct export."""
+    """Markers on spans whose ids passed through would make them differ from a direct export."""
     assert not [key for key in spans(row())[ROOT].attributes if key.startswith("kelet.source.")]
 
 

@@ -58,7 +58,7 @@ def written(
     for key, value in originals.user.items():
         if key not in claimed and not key.startswith(RESERVED_KEY):
             _metadata(key, value, observation, context, sdk, found)
-    for key in context.handed_down.told:
+    for key in context.propagated.stated:
         if key in context.metadata:
             found.observation.setdefault(
                 _name(names.TRACE_METADATA, key), _of_trace(key, context.metadata[key], context, sdk)
@@ -120,7 +120,7 @@ def _parameters(observation: Observation, originals: Originals) -> str | None:
 
 
 def _is_openai_embedding(observation: Observation) -> bool:
-    """Whether the OpenAI drop-in wrote an embedding: it tells the size of the answer instead of the answer."""
+    """Whether the OpenAI drop-in wrote an embedding: it shows the size of the answer instead of the answer."""
     if not observation.output or observation.output[:1] != "{":
         return False
     is_json, value = parse(observation.output)
@@ -164,25 +164,25 @@ def of_any_observation(observation: Observation, context: TraceContext) -> dict[
 
 def _metadata(key: str, value: Any, observation: Observation, context: TraceContext, sdk: Sdk, found: Written) -> None:
     own_key, trace_key = _name(names.OBSERVATION_METADATA, key), _name(names.TRACE_METADATA, key)
-    handed_down = context.handed_down
+    propagated = context.propagated
     if sdk.is_legacy and observation.is_synthetic_root:  # its metadata is the trace's
         found.observation[trace_key] = _of_trace(key, value, context, sdk)
-    elif observation.api == "v1":  # the trace tells its own, which is not among this
+    elif observation.api == "v1":  # the trace shows its own, which is not among this
         found.observation[own_key] = sdk.metadata(value)
-    elif handed_down.holds(key, value):
+    elif propagated.holds(key, value):
         found.observation[trace_key] = _of_trace(key, value, context, sdk)
-        if key in handed_down.both and _shows_own(key, value, observation, sdk):
+        if key in propagated.both and _shows_own(key, value, observation, sdk):
             found.observation[own_key] = sdk.metadata(value)
     else:
         found.observation[own_key] = sdk.metadata(value)
-        if sdk.updates_traces and not handed_down.fields and _tells_of_trace(observation):
+        if sdk.updates_traces and not propagated.fields and _tells_of_trace(observation):
             found.observation[trace_key] = sdk.metadata(value)
             found.guessed |= {own_key, trace_key}
 
 
 def _of_trace(key: str, value: Any, context: TraceContext, sdk: Sdk) -> AttributeValue:
-    """Write a value of the trace's metadata: one span may have told it, which writes it as its own."""
-    return sdk.metadata(value) if sdk.updates_traces and key in context.handed_down.told else sdk.propagated(value)
+    """Write a value of the trace's metadata: one span may have set it, which writes it as its own."""
+    return sdk.metadata(value) if sdk.updates_traces and key in context.propagated.stated else sdk.propagated(value)
 
 
 def _name(prefix: str, key: str) -> str:
@@ -191,9 +191,9 @@ def _name(prefix: str, key: str) -> str:
 
 
 def _shows_own(key: str, value: Any, observation: Observation, sdk: Sdk) -> bool:
-    """Whether the value that was handed down is the observation's own too, which it hides.
+    """Whether the value that was propagated is the observation's own too, which it hides.
 
-    LangChain sets `ls_…` anew for each model call. Python's SDK 4 hands down str() of a value, which is not its own.
+    LangChain sets `ls_…` anew for each model call. Python's SDK 4 propagates str() of a value, which is not its own.
     """
     if key.startswith("ls_") and observation.type == "GENERATION":
         return False
@@ -202,7 +202,7 @@ def _shows_own(key: str, value: Any, observation: Observation, sdk: Sdk) -> bool
 
 
 def _tells_of_trace(observation: Observation) -> bool:
-    """Whether a span told its trace's fields: its metadata may be the trace's as well as its own."""
+    """Whether a span set its trace's fields: its metadata may be the trace's as well as its own."""
     return bool(observation.user_id or observation.session_id or observation.tags or observation.public)
 
 

@@ -1,9 +1,9 @@
-"""Metadata that an SDK hands down from a span to all below it.
+"""Metadata that an SDK propagates from a span to all below it.
 
-The v2 API shows it merged with the observations' own, so an observation does not tell which is which: what a span has
-in common with its parent was handed down. The v1 API shows it on the trace alone, that is on the synthetic root,
+The v2 API shows it merged with the observations' own, so an observation does not show which is which: what a span has
+in common with its parent was propagated. The v1 API shows it on the trace alone, that is on the synthetic root,
 together with the real root's own; observations of the ingestion API have no other root, and v2 merges its metadata into
-each of them. LangChain hands its own metadata down as well: the Python handler writes what its outermost chain is given
+each of them. LangChain propagates its own metadata as well: the Python handler writes what its outermost chain is given
 under both names, the others only as the observation's.
 """
 
@@ -19,57 +19,57 @@ from sync_worker.records import Observation
 from sync_worker.spans.langfuse_sdk.sdks import Sdk, names_sdk, sdk_of
 from sync_worker.spans.restore import own_metadata, take_apart
 
-#: The SDKs refuse to hand down longer values; quotes and escapes of the JSON text come on top.
+#: The SDKs do not propagate longer values; quotes and escapes of the JSON text come on top.
 _MAX_CHARS = 2 * 200 + 2
 _MAX_KEYS = 64
 _MAX_TEXTS = 16
 
 #: Keys that LangChain, LangGraph and the handlers put on their runs.
 _LANGCHAIN = frozenset({"is_langchain_root", "ls_model_type", "ls_provider", "langgraph_step", "langgraph_node"})
-#: Of LangChain's own making on each run, so never handed down.
+#: Of LangChain's own making on each run, so never propagated.
 _PER_RUN = frozenset({"tags", "is_langchain_root"})
 _CHAINS = frozenset({"CHAIN", "AGENT"})
 
 
 @dataclass(slots=True)
-class HandedDown:
-    """By key, the values (as JSON text, long ones by their hash) that were handed down.
+class Propagated:
+    """By key, the values (as JSON text, long ones by their hash) that were propagated.
 
-    `both` names the keys that stand under both names; `told` those that the trace tells, whether or not an observation
-    shows them. `fields` says whether a session, user or tags were handed down: then a span that has them need not have
-    told them itself.
+    `both` names the keys that stand under both names; `stated` those that the trace shows, whether or not an
+    observation shows them. `fields` states whether a session, user or tags were propagated: then a span that has them
+    need not have set them itself.
     """
 
     values: dict[str, list[str]] = field(default_factory=dict)
     both: list[str] = field(default_factory=list)
-    told: list[str] = field(default_factory=list)
+    stated: list[str] = field(default_factory=list)
     fields: bool = False
 
     def as_json(self) -> dict[str, Any]:
-        """Return what is kept, as plain JSON values; empty where nothing was handed down."""
+        """Return what is kept, as plain JSON values; empty where nothing was propagated."""
         kept = {item.name: getattr(self, item.name) for item in fields(self)}
         return kept if any(kept.values()) else {}
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> HandedDown:
+    def from_json(cls, stored: Mapping[str, Any]) -> Propagated:
         """Read back what was kept; keys of another version are passed over."""
         return cls(**{item.name: stored[item.name] for item in fields(cls) if item.name in stored})
 
     def holds(self, key: str, value: object) -> bool:
-        """Whether this value of this key was handed down."""
+        """Whether this value of this key was propagated."""
         return key in self.values and _short(dump(value)) in self.values[key]
 
 
-def handed_down(observations: Iterable[Observation], known: HandedDown) -> HandedDown:
-    """Return what the observations of a trace show to be handed down, added to what was known."""
-    found = HandedDown(
-        {key: list(texts) for key, texts in known.values.items()}, list(known.both), list(known.told), known.fields
+def propagated_by(observations: Iterable[Observation], known: Propagated) -> Propagated:
+    """Return what the observations of a trace show to be propagated, added to what was known."""
+    found = Propagated(
+        {key: list(texts) for key, texts in known.values.items()}, list(known.both), list(known.stated), known.fields
     )
     observations = list(observations)
     synthetic = next((observation for observation in observations if observation.is_synthetic_root), None)
-    said = {} if synthetic is None else _texts(own_metadata(synthetic.metadata), any_length=True)
-    _add_told(found, _of_trace_alone(said, observations))
-    told: dict[str, Observation] = {}
+    payload = {} if synthetic is None else _texts(own_metadata(synthetic.metadata), any_length=True)
+    _add_stated(found, _of_trace_alone(payload, observations))
+    stated: dict[str, Observation] = {}
     own: dict[str, dict[str, str]] = {}
     members: list[tuple[Observation, Sdk]] = []
     is_langchain = False
@@ -80,12 +80,12 @@ def handed_down(observations: Iterable[Observation], known: HandedDown) -> Hande
             if sdk is not None and not sdk.is_legacy:
                 members.append((observation, sdk))
                 own[observation.id] = _texts(originals.user, any_length=sdk.updates_traces)
-                told[observation.id] = observation
+                stated[observation.id] = observation
                 is_langchain = is_langchain or not _LANGCHAIN.isdisjoint(originals.user)
     chains = _chains(members, own) if is_langchain else set()
     for observation, sdk in members:
         above = own.get(observation.parent_id or "", {})
-        found.fields = found.fields or _share_fields(observation, told.get(observation.parent_id or ""))
+        found.fields = found.fields or _share_fields(observation, stated.get(observation.parent_id or ""))
         shared = {key: text for key, text in own[observation.id].items() if above.get(key) == text}
         if observation.parent_id in chains or (is_langchain and (sdk.language != "python" or sdk.major < 4)):
             continue  # LangChain's own inheritance
@@ -95,32 +95,32 @@ def handed_down(observations: Iterable[Observation], known: HandedDown) -> Hande
             }
             found.both += [key for key in given if key not in found.both][: _MAX_KEYS - len(found.both)]
             if observation.api == "v1":
-                _add_told(found, given)
+                _add_stated(found, given)
             _add(found, given)
         if observation.api != "v1":
             _add(found, shared)
-    _add_told(found, {key: text for key, text in said.items() if text in found.values.get(key, ())})
+    _add_stated(found, {key: text for key, text in payload.items() if text in found.values.get(key, ())})
     return found
 
 
-def _of_trace_alone(said: Mapping[str, str], observations: Sequence[Observation]) -> Mapping[str, str]:
-    """Return what the synthetic root says that is not the real root's own; nothing where that cannot be told.
+def _of_trace_alone(payload: Mapping[str, str], observations: Sequence[Observation]) -> Mapping[str, str]:
+    """Return what the synthetic root states that is not the real root's own; nothing where that cannot be stated.
 
     Observations of v2 that came over OpenTelemetry show it all, their real root too.
     """
     if not any(observation.came_over_otel for observation in observations):
-        return said
+        return payload
     roots = [
         observation for observation in observations if observation.is_trace_root and not observation.is_synthetic_root
     ]
-    if not said or not roots or any(observation.api != "v1" for observation in roots):
+    if not payload or not roots or any(observation.api != "v1" for observation in roots):
         return {}
     theirs = [_texts(own_metadata(observation.metadata), any_length=True) for observation in roots]
-    return {key: text for key, text in said.items() if all(own.get(key) != text for own in theirs)}
+    return {key: text for key, text in payload.items() if all(own.get(key) != text for own in theirs)}
 
 
-def _add_told(found: HandedDown, given: Mapping[str, str]) -> None:
-    found.told += [key for key in given if key not in found.told][: _MAX_KEYS - len(found.told)]
+def _add_stated(found: Propagated, given: Mapping[str, str]) -> None:
+    found.stated += [key for key in given if key not in found.stated][: _MAX_KEYS - len(found.stated)]
     _add(found, given)
 
 
@@ -168,13 +168,13 @@ def _texts(metadata: Mapping[str, object], *, any_length: bool) -> dict[str, str
 
 
 def _short(text: str) -> str:
-    """Return a text that can be kept in place of it, and tells as much."""
+    """Return a text that can be kept in place of it, and distinguishes as much."""
     if len(text) <= _MAX_CHARS:
         return text
     return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).hexdigest()
 
 
-def _add(found: HandedDown, given: Mapping[str, str]) -> None:
+def _add(found: Propagated, given: Mapping[str, str]) -> None:
     for key, text in given.items():
         if key in found.values or len(found.values) < _MAX_KEYS:
             texts = found.values.setdefault(key, [])

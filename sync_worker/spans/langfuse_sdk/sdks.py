@@ -37,7 +37,7 @@ class Sdk:
 
     @property
     def updates_traces(self) -> bool:
-        """Whether one span could tell its trace's fields: those of Python's 3 and JavaScript's 4 could."""
+        """Whether one span could set its trace's fields: those of Python's 3 and JavaScript's 4 could."""
         return self.major == (3 if self.language == "python" else 4)
 
     @property
@@ -56,7 +56,7 @@ class Sdk:
         return dump(value)
 
     def propagated(self, value: Any) -> str:
-        """Write a value of metadata that is handed down to all spans below: before Python's 5 it is always text."""
+        """Write a value of metadata that is propagated to all spans below: before Python's 5 it is always text."""
         if self.language == "python" and self.major >= 5:
             return dump(value)
         return value if isinstance(value, str) else dump(value)
@@ -67,7 +67,7 @@ LEGACY = Sdk("python", (4, 18), is_legacy=True)
 
 
 def names_sdk(metadata: Mapping[str, Any]) -> bool:
-    """Whether metadata tells the scope of one of these SDKs, flat or nested: a look before it is taken apart."""
+    """Whether metadata shows the scope of one of these SDKs, flat or nested: a look before it is taken apart."""
     nested = metadata.get("scope")
     name = metadata.get("scope.name", nested.get("name") if isinstance(nested, dict) else None)
     return isinstance(name, str) and name.startswith(_SCOPE)

@@ -31,7 +31,7 @@ def usage_as_given(observation: Observation, sdk: Sdk) -> tuple[Mapping[str, Any
     *others, last = usage
     if last != "total" or not others or sum(usage[key] for key in others) != usage[last]:
         return usage, False
-    if len(others) == 1:  # a total of one count says nothing new: hardly anybody gives it
+    if len(others) == 1:  # a total of one count states nothing new: hardly anybody gives it
         return {others[0]: usage[others[0]]}, True
     return usage, True
 

@@ -74,12 +74,12 @@ def choice_message(value: object, role: str) -> Message | None:
     key = next((key for key in ("message", "delta", "text") if left.get(key) is not None), None)
     if key is None:
         return None
-    said = left.pop(key)
-    if isinstance(said, str) and key == "message":
-        said = _decoded(said)
-    message = read_message({"content": said} if isinstance(said, str | list) else said, role)
-    if message is None and isinstance(said, dict):
-        message = {"role": role, "parts": extras(said)}
+    payload = left.pop(key)
+    if isinstance(payload, str) and key == "message":
+        payload = _decoded(payload)
+    message = read_message({"content": payload} if isinstance(payload, str | list) else payload, role)
+    if message is None and isinstance(payload, dict):
+        message = {"role": role, "parts": extras(payload)}
     if message is None:
         return None
     take_finish(message, left)
@@ -89,24 +89,26 @@ def choice_message(value: object, role: str) -> Message | None:
     return message
 
 
-def _decoded(said: str) -> Any:
+def _decoded(payload: str) -> Any:
     """Return what a message's text holds as JSON: a message, or blocks (Strands)."""
-    if said[:1] == "{":
-        is_json, value = parse(said)
+    if payload[:1] == "{":
+        is_json, value = parse(payload)
         return (
-            value if is_json and isinstance(value, dict) and not value.keys().isdisjoint({"role", "content"}) else said
+            value
+            if is_json and isinstance(value, dict) and not value.keys().isdisjoint({"role", "content"})
+            else payload
         )
-    return encoded_blocks(said) or said
+    return encoded_blocks(payload) or payload
 
 
-def block_texts(said: object) -> list[Part]:
+def block_texts(payload: object) -> list[Part]:
     """Return the parts of blocks that may be written as JSON text."""
-    return to_parts(encoded_blocks(said) or said if isinstance(said, str) else said)
+    return to_parts(encoded_blocks(payload) or payload if isinstance(payload, str) else payload)
 
 
-def is_encoded(said: object) -> bool:
+def is_encoded(payload: object) -> bool:
     """Whether a message's text is a message, or blocks, as JSON."""
-    return isinstance(said, str) and _decoded(said) is not said
+    return isinstance(payload, str) and _decoded(payload) is not payload
 
 
 def take_finish(message: Message, left: Fields) -> None:
@@ -151,8 +153,8 @@ def _generation(value: object, role: str) -> Message | None:
         message = read_message(left.pop("message"), role)
     if message is None:
         return None
-    said = [part["content"] for part in message["parts"] if part["type"] == "text"]
-    if text and text not in said and text != "".join(map(str, said)):
+    payload = [part["content"] for part in message["parts"] if part["type"] == "text"]
+    if text and text not in payload and text != "".join(map(str, payload)):
         message["parts"].insert(0, text_part(text))
     for key in ("generation_info", "generationInfo"):
         take_metadata(left, key)
@@ -201,7 +203,7 @@ _TEXT_KEYS = ("response", "completion", "generation", "generated_text", "outputT
 
 
 def _text_key(value: Fields) -> str | None:
-    """Return the key under which a body has the answer's text, if what stands beside it says that it is one."""
+    """Return the key under which a body has the answer's text, if what stands beside it states that it is one."""
     key = next((key for key in _TEXT_KEYS if isinstance(value.get(key), str)), None)
     alone = key in {"generated_text", "outputText"}
     return key if key is not None and (alone or not value.keys().isdisjoint(_BESIDE_TEXT)) else None
@@ -220,9 +222,9 @@ def generated(left: Fields, role: str) -> Draft | None:
 
 
 def _generated(left: Fields, role: str, key: str) -> Message:
-    said: Fields = {"role": role, "content": left.pop(key)}
-    said |= {name: left.pop(name) for name in _OF_THE_MESSAGE if name in left}
-    message = chat_message(said, role) or {"role": role, "parts": []}
+    payload: Fields = {"role": role, "content": left.pop(key)}
+    payload |= {name: left.pop(name) for name in _OF_THE_MESSAGE if name in left}
+    message = chat_message(payload, role) or {"role": role, "parts": []}
     take_metadata(left, "details")
     take_finish(message, left)
     take_pictures(message, left)
@@ -249,8 +251,8 @@ def failed(left: Fields, role: str) -> Draft | None:
     fault = left.pop("error")
     if role != "assistant" or not isinstance(fault, dict) or first_string(fault, ("message", "type", "code")) is None:
         return None
-    told = {key for key, item in left.items() if carries(item) and not is_beside(key, item)}
-    if left.get("object") != "response" and not told <= _BESIDE_ERROR:
+    stated = {key for key, item in left.items() if carries(item) and not is_beside(key, item)}
+    if left.get("object") != "response" and not stated <= _BESIDE_ERROR:
         return None
     reason = "content_filter" if "content_filter" in (fault.get("code"), fault.get("type")) else "error"
     part = extra_part("error", fault)

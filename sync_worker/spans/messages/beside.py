@@ -1,4 +1,4 @@
-"""What stands beside the words of a call: settings, labels and counts, which are not said by anybody."""
+"""What stands beside the words of a call: settings, labels and counts, which are no content."""
 
 from __future__ import annotations
 
@@ -79,14 +79,14 @@ _WORDS_LENGTH = 40
 
 
 def is_beside(key: str, value: object) -> bool:
-    """Whether a field of a message is no part of what was said."""
+    """Whether a field of a message is no part of its content."""
     if key in _LABELS:
         return not isinstance(value, dict | list) and not _is_words(value)
     return (key in _COUNTS and not isinstance(value, str)) or isinstance(value, bool)
 
 
 def extras(fields: dict[str, Any]) -> list[Part]:
-    """Return the fields beside the messages of a body that say something."""
+    """Return the fields beside the messages of a body that state something."""
     return [
         extra_part(key, item)
         for key, item in fields.items()
@@ -105,7 +105,7 @@ def _has_words(key: str, value: object) -> bool:
 
 
 def is_word(value: object) -> bool:
-    """Whether a value is a name or a number, not what somebody said."""
+    """Whether a value is a name or a number, no content."""
     return not isinstance(value, dict | list) and not (isinstance(value, str) and (" " in value or "\n" in value))
 
 

@@ -234,7 +234,7 @@ BLOCK_READERS: dict[str, BlockReader] = {
     **{kind: partial(_media, modality) for kind, modality in MODALITIES.items()},
     "file": _pydantic_file,
 }
-#: Types of single frameworks that say the same as one above.
+#: Types of single frameworks that state the same as one above.
 _ALIASES: dict[str, str] = {
     **dict.fromkeys(("user-prompt", "system-prompt", "TextContent", "TEXT", "text-plain"), "text"),
     **dict.fromkeys(

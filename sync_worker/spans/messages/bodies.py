@@ -141,11 +141,11 @@ def _take_system(left: Fields) -> list[Part]:
 
 
 def _messages(left: Fields, role: str) -> Draft | None:
-    said = left.pop("messages")
-    if isinstance(said, list) and all(isinstance(item, str) for item in said):  # n8n
-        draft: Draft | None = Draft(messages=[{"role": role, "parts": [text_part(item) for item in said if item]}])
+    payload = left.pop("messages")
+    if isinstance(payload, list) and all(isinstance(item, str) for item in payload):  # n8n
+        draft: Draft | None = Draft(messages=[{"role": role, "parts": [text_part(item) for item in payload if item]}])
     else:
-        draft = read_list(said, role)
+        draft = read_list(payload, role)
     if draft is not None:
         draft.system = _take_system(left)
     return draft
@@ -186,8 +186,8 @@ def _message(left: Fields, role: str) -> Draft | None:
         if message is not None and carries(answered):
             return Draft(messages=[message, {"role": "tool", "parts": answers.block_texts(answered)}])
     else:
-        said = left.pop("message")
-        message = read_message(said, role) if isinstance(said, dict) and "role" in said else None
+        payload = left.pop("message")
+        message = read_message(payload, role) if isinstance(payload, dict) and "role" in payload else None
         if message is not None:
             answers.take_finish(message, left)
     return None if message is None else Draft(messages=[message])
@@ -209,11 +209,11 @@ def _delta(left: Fields, role: str) -> Draft | None:
     return None if message is None else Draft(messages=[message])
 
 
-def _with_history(left: Fields, role: str, history: object, said: str) -> Draft | None:
+def _with_history(left: Fields, role: str, history: object, payload: str) -> Draft | None:
     draft = read_list(history, role)
     if draft is None:
         return None
-    draft.messages.append({"role": role, "parts": [text_part(said)]})
+    draft.messages.append({"role": role, "parts": [text_part(payload)]})
     draft.system = _take_system(left)
     return draft
 
@@ -258,46 +258,46 @@ def _drop_format(left: Fields) -> None:
 
 
 def _input(left: Fields, role: str) -> Draft | None:
-    said = left.pop("input")
-    if isinstance(said, str) and not ("model" in left or "instructions" in left):
+    payload = left.pop("input")
+    if isinstance(payload, str) and not ("model" in left or "instructions" in left):
         return None
-    return _asked(left, role, said)
+    return _asked(left, role, payload)
 
 
 def _prompt(left: Fields, role: str) -> Draft | None:
-    said = left.pop("prompt")
-    return None if role != "user" else _asked(left, role, said)
+    payload = left.pop("prompt")
+    return None if role != "user" else _asked(left, role, payload)
 
 
 def _prompts(left: Fields, role: str) -> Draft | None:
     """Read the prompts of LangChain's plain models: texts."""
-    said = left.pop("prompts")
-    if role != "user" or not isinstance(said, list) or not all(isinstance(item, str) for item in said):
+    payload = left.pop("prompts")
+    if role != "user" or not isinstance(payload, list) or not all(isinstance(item, str) for item in payload):
         return None
-    return Draft(messages=[{"role": role, "parts": [text_part(item)]} for item in said])
+    return Draft(messages=[{"role": role, "parts": [text_part(item)]} for item in payload])
 
 
 def _inputs(left: Fields, role: str) -> Draft | None:
     """Read Hugging Face's {inputs, parameters}, Titan's {inputText, textGenerationConfig}."""
     key = "inputs" if "inputs" in left else "inputText"
-    said = left.pop(key)
+    payload = left.pop(key)
     parameters = left.pop("parameters", None)
-    if not isinstance(said, str) or (key == "inputs" and not isinstance(parameters, dict)):
+    if not isinstance(payload, str) or (key == "inputs" and not isinstance(parameters, dict)):
         return None
     if isinstance(parameters, dict):
         left |= {"parameters": {name: item for name, item in parameters.items() if not isinstance(item, int | float)}}
-    return _asked(left, role, said)
+    return _asked(left, role, payload)
 
 
-def _asked(left: Fields, role: str, said: object) -> Draft | None:
+def _asked(left: Fields, role: str, payload: object) -> Draft | None:
     """Read what a model was asked: messages, or text when nothing but settings and pictures stands beside it."""
     system = _take_system(left)
     _drop_format(left)
-    if isinstance(said, str):
-        message: Message = {"role": role, "parts": [text_part(said)]}
+    if isinstance(payload, str):
+        message: Message = {"role": role, "parts": [text_part(payload)]}
         answers.take_pictures(message, left)
         return None if extras(left) else Draft(messages=[message], system=system)
-    draft = read_list(said, role)
+    draft = read_list(payload, role)
     if draft is not None:
         draft.system = system
     return draft

@@ -95,7 +95,7 @@ def chat_message(value: dict[str, Any], default_role: str) -> Message | None:
 
 
 def _has_substance(value: dict[str, Any], role: str) -> bool:
-    """Whether there is what a message says; with a role that no framework has, it has to say something."""
+    """Whether there is what a message states; with a role that no framework has, it has to state something."""
     if role in ROLES or role.lower() in ROLES:
         return not value.keys().isdisjoint(_SUBSTANCE) or value.keys() <= {"role", "name", "id"}
     found = value.keys() & _SUBSTANCE
@@ -136,10 +136,10 @@ def _message(role: str, fields: dict[str, Any]) -> Message:
     content = fields.get("content")
     if isinstance(content, str) and content[:1] == "[":
         fields["content"] = decoded_content(content, message["role"])
-    spoken = _take_response(fields, name) if message["role"] == "tool" else _take_content(fields)
+    content_parts = _take_response(fields, name) if message["role"] == "tool" else _take_content(fields)
     if role == "thinking":
-        spoken = [{**part, "type": "reasoning"} if part["type"] == "text" else part for part in spoken]
-    parts += spoken
+        content_parts = [{**part, "type": "reasoning"} if part["type"] == "text" else part for part in content_parts]
+    parts += content_parts
     if not keys:
         return message
     if carries(fields.get("refusal")):
@@ -153,7 +153,7 @@ def _message(role: str, fields: dict[str, Any]) -> Message:
         for value in fields.pop("toolInvocations"):
             made = invocation_parts(value) if isinstance(value, dict) else block_parts(value)
             parts += made if made[0].get("id") not in known or made[0]["type"] != "tool_call" else []
-    if "parsed" in fields and any(is_reading(fields["parsed"], part.get("content")) for part in spoken):
+    if "parsed" in fields and any(is_reading(fields["parsed"], part.get("content")) for part in content_parts):
         del fields["parsed"]
     parts += [extra_part(key, item) for key, item in fields.items() if carries(item) and not is_beside(key, item)]
     return message
@@ -184,13 +184,15 @@ def _take_reasoning(fields: dict[str, Any], parts: list[Part]) -> None:
 
 
 def _take_content(fields: dict[str, Any]) -> list[Part]:
-    """Take `parts` and `content`; Vercel's UI messages say the same in both."""
+    """Take `parts` and `content`; Vercel's UI messages state the same in both."""
     if not isinstance(fields.get("parts"), list):
         return to_parts(fields.pop("content", None))
     parts = [part for block in fields.pop("parts") for part in block_parts(block)]
     content = fields.get("content")
-    said = "".join(part["content"] for part in parts if part["type"] == "text" and isinstance(part.get("content"), str))
-    if parts and isinstance(content, str) and content == said:
+    payload = "".join(
+        part["content"] for part in parts if part["type"] == "text" and isinstance(part.get("content"), str)
+    )
+    if parts and isinstance(content, str) and content == payload:
         del fields["content"]
     return to_parts(fields.pop("content", None)) + parts
 
@@ -199,15 +201,19 @@ def _take_response(fields: dict[str, Any], name: object) -> list[Part]:
     """Take a tool's answer: it goes out as it came, whatever its shape."""
     bare = "content" in fields and not fields.get("parts")
     content = fields.get("content")
-    spoken = _take_content(fields)
+    content_parts = _take_content(fields)
     call_id = first_string(fields, CALL_ID_KEYS)  # a plain `id`: GenAI conventions up to 1.36, gen_ai.tool.message
-    if any(part["type"] == "tool_call_response" for part in spoken) or not (bare or spoken or call_id):
-        return spoken
-    if not bare and spoken:
-        content = spoken[0]["content"] if len(spoken) == 1 and spoken[0].keys() == {"type", "content"} else spoken
+    if any(part["type"] == "tool_call_response" for part in content_parts) or not (bare or content_parts or call_id):
+        return content_parts
+    if not bare and content_parts:
+        content = (
+            content_parts[0]["content"]
+            if len(content_parts) == 1 and content_parts[0].keys() == {"type", "content"}
+            else content_parts
+        )
     part = tool_response(fields.pop(call_id[0]) if call_id else None, content, name)
-    told: dict[str, Any] = {key: fields.pop(key) for key in ("status", "is_error", "isError") if key in fields}
-    return [with_rest(part, told, ())]
+    stated: dict[str, Any] = {key: fields.pop(key) for key in ("status", "is_error", "isError") if key in fields}
+    return [with_rest(part, stated, ())]
 
 
 def _take_pictures(fields: dict[str, Any]) -> list[Part]:

@@ -18,7 +18,7 @@ class Conversation:
     system: list[Part]
     #: Tool definitions found beside the messages, as their framework writes them.
     tools: list[Any] | None
-    #: One for each answer that says why it ended, in the provider's own word. Always empty for an input.
+    #: One for each answer that states why it ended, in the provider's own word. Always empty for an input.
     finish_reasons: list[str]
     #: False when structured text was not understood and stayed one text part. Plain text is understood.
     recognised: bool

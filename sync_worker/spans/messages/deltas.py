@@ -1,6 +1,6 @@
 """Deltas added up: texts joined, lists by the index of their items, objects field by field.
 
-What a delta says beside what can be added is handed back, in `rest`, so that it gets lost nowhere.
+What a delta states beside what can be added is handed back, in `rest`, so that it gets lost nowhere.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from sync_worker.spans.messages.parts import carries
 
 Fields: TypeAlias = dict[str, Any]
 
-#: Where a body that was put together keeps what its chunks said beside the fields that add up.
+#: Where a body that was put together keeps what its chunks stated beside the fields that add up.
 REST = "stream_rest"
-#: Names that a chunk repeats, or tells once.
+#: Names that a chunk repeats, or shows once.
 _ONCE = frozenset({"role", "id", "type", "name", "index", "object", "model", "created", "call_id"})
 
 
@@ -75,7 +75,7 @@ def _of_index(items: list[Any], index: object) -> Fields | None:
     return next((item for item in near if isinstance(item, dict) and item.get("index") == index), None)
 
 
-#: So many calls at once, numbered from anywhere, are told apart.
+#: So many calls at once, numbered from anywhere, are distinguished.
 _NEAR = 32
 
 

@@ -1,6 +1,6 @@
 """Messages of frameworks with keys of their own, as plain messages: dicts with a role and a content.
 
-Each is told by one key that the others lack. What a framework says beside role and content stays beside them.
+Each is stated by one key that the others lack. What a framework states beside role and content stays beside them.
 """
 
 from __future__ import annotations
@@ -219,13 +219,13 @@ def _lowered(value: Fields) -> Fields:
 
 def _share_gpt(value: Fields) -> Fields | None:
     """Read ShareGPT's {from, value}, which fine-tuning data sets are made of."""
-    role, said = value["from"], value.get("value")
-    if not isinstance(role, str) or not isinstance(said, str) or "role" in value or "content" in value:
+    role, payload = value["from"], value.get("value")
+    if not isinstance(role, str) or not isinstance(payload, str) or "role" in value or "content" in value:
         return None
     rest = {key: item for key, item in value.items() if key not in {"from", "value"}}
     if role == "function_call":
-        return {"role": "assistant", "function_call": said, **rest}
-    return {"role": role, "content": said, **rest}
+        return {"role": "assistant", "function_call": payload, **rest}
+    return {"role": role, "content": payload, **rest}
 
 
 def _event(value: Fields) -> list[Fields] | None:
@@ -256,11 +256,11 @@ def _pydantic(value: Fields) -> list[Fields] | None:
         made.append({"role": "system", "content": value["instructions"]})
     for part in parts:
         role = _pydantic_role(part) if kind == "request" else "assistant"
-        said = _pydantic_parts(part)
+        payload = _pydantic_parts(part)
         if made and made[-1]["role"] == role and "parts" in made[-1]:
-            made[-1]["parts"] += said
+            made[-1]["parts"] += payload
         else:
-            made.append({"role": role, "parts": said})
+            made.append({"role": role, "parts": payload})
     if not made:
         made.append({"role": "user" if kind == "request" else "assistant", "parts": []})
     made[-1] = {**{key: item for key, item in rest.items() if key not in made[-1]}, **made[-1]}

@@ -26,10 +26,10 @@ def lines_of(text: str) -> tuple[bool, list[Any]]:
     """Return whether a text is a stream as it was sent, JSON lines or server-sent events, and what they hold."""
     values: list[Any] = []
     for line in text.splitlines():
-        said = line.removeprefix("data:").strip()
-        if not said or said == "[DONE]" or line.startswith(("event:", "id:", "retry:", ":")):
+        payload = line.removeprefix("data:").strip()
+        if not payload or payload == "[DONE]" or line.startswith(("event:", "id:", "retry:", ":")):
             continue
-        is_json, value = parse(said) if said[:1] == "{" else (False, None)
+        is_json, value = parse(payload) if payload[:1] == "{" else (False, None)
         if not is_json:
             return False, []
         values.append(value)

@@ -101,15 +101,15 @@ def declared_tools(tools: list[Any]) -> list[Any]:
 
 
 def all_tools(beside: list[Any], configured: list[Any]) -> list[Any]:
-    """Join the tools of the configuration with those that Langfuse put beside it, which say less of the same."""
+    """Join the tools of the configuration with those that Langfuse put beside it, which state less of the same."""
     tools = declared_tools(configured)
-    said = {_name(tool): set(_texts(tool)) for tool in tools if isinstance(tool, dict)}
-    return tools + [tool for tool in beside if not (isinstance(tool, dict) and _says_no_more(tool, said))]
+    payload = {_name(tool): set(_texts(tool)) for tool in tools if isinstance(tool, dict)}
+    return tools + [tool for tool in beside if not (isinstance(tool, dict) and _adds_nothing(tool, payload))]
 
 
-def _says_no_more(tool: dict[str, Any], said: dict[str | None, set[str]]) -> bool:
+def _adds_nothing(tool: dict[str, Any], payload: dict[str | None, set[str]]) -> bool:
     name = _name(tool)
-    known = said.get(name) if name is not None else None
+    known = payload.get(name) if name is not None else None
     return known is not None and known.issuperset(_texts({**tool, "type": None}))
 
 

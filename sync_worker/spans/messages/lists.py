@@ -30,9 +30,9 @@ def read_messages(value: object, role: str) -> list[Message] | None:
         return _all([chat_message(plain, role)])
     if not isinstance(value, dict):
         return None
-    spoken = plain_messages(value)
-    if spoken is not None:
-        return _all([chat_message(one, role) or odd_message(one, role) for one in spoken])
+    content_parts = plain_messages(value)
+    if content_parts is not None:
+        return _all([chat_message(one, role) or odd_message(one, role) for one in content_parts])
     call = _bare_call(value)
     if call is not None:
         return [{"role": role, "parts": [call]}]

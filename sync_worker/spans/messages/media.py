@@ -8,7 +8,7 @@ from typing import Any
 from sync_worker.spans.messages.conversation import Part
 from sync_worker.spans.messages.parts import first_string, with_rest
 
-#: Block type to modality; None where only the MIME type tells.
+#: Block type to modality; None where only the MIME type shows.
 MODALITIES: dict[str, str | None] = {
     "image": "image",
     "image_url": "image",
@@ -57,7 +57,7 @@ _URL_KEYS = (
     "data_uri",
 )
 _ID_KEYS = ("file_id", "fileId", "id")  # a plain "id" only where it can be nothing else
-#: What a source's type says is plain from the part that it becomes.
+#: What a source's type states is plain from the part that it becomes.
 _SOURCE_KINDS = ("base64", "url", "file", "id")
 #: How Langfuse writes a payload that it moved to its media store.
 _MEDIA_TOKEN = "@@@langfuseMedia:"  # noqa: S105

@@ -90,19 +90,19 @@ def arguments(value: object) -> object:
     return value
 
 
-def is_reading(value: object, said: object) -> bool:
-    """Whether a value is what was said, read into an object: fields that nobody gave are in it as well, as null.
+def is_reading(value: object, payload: object) -> bool:
+    """Whether a value is the content, read into an object: fields that nobody gave are in it as well, as null.
 
     OpenAI's SDK puts it beside the text (openai-python, lib/_parsing/_completions.py: `parsed`, `parsed_arguments`),
     and who cannot serialise it shows it as Python does (langchain-core, load/serializable.py, to_json_not_implemented).
     """
-    if isinstance(said, str):
-        said = parse_strictly(said)[1]
+    if isinstance(payload, str):
+        payload = parse_strictly(payload)[1]
     if isinstance(value, dict) and value.get("type") == "not_implemented" and "lc" in value:
         value = value.get("repr")
     if isinstance(value, str):
         value = python_text.read(value)[1]
-    return said is not None and (value == said or _without_nulls(value) == _without_nulls(said))
+    return payload is not None and (value == payload or _without_nulls(value) == _without_nulls(payload))
 
 
 def _without_nulls(value: object) -> object:

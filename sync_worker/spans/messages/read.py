@@ -17,8 +17,8 @@ def read_input(text: str | None) -> Conversation | None:
         return None
     draft, recognised = _read(text, "user")
     opening = _opening(draft.messages)
-    said = [part for message in draft.messages[:opening] for part in message["parts"]]
-    return Conversation(draft.messages[opening:], draft.system + said, draft.tools or None, [], recognised)
+    payload = [part for message in draft.messages[:opening] for part in message["parts"]]
+    return Conversation(draft.messages[opening:], draft.system + payload, draft.tools or None, [], recognised)
 
 
 def read_output(text: str | None) -> Conversation | None:

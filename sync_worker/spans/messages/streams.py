@@ -1,6 +1,6 @@
 """Chunks of a streamed answer, put together as the body that the API would have sent without a stream.
 
-Programs that trace a stream often keep the list of its chunks. What a chunk says beside the known fields is kept under
+Programs that trace a stream often keep the list of its chunks. What a chunk has beside the known fields is kept under
 `stream_rest`.
 """
 
@@ -20,7 +20,7 @@ Fields: TypeAlias = dict[str, Any]
 def whole_of(values: list[Any]) -> Fields | None:
     """Return the body that chunks of one stream add up to, or None for a list of anything else."""
     first = values[0]
-    if isinstance(first, dict) and ("role" in first or first.keys().isdisjoint(_MARKS)):
+    if isinstance(first, dict) and ("role" in first or first.keys().isdisjoint(_MARKERS)):
         return None
     if not all(isinstance(value, dict) for value in values):
         return None
@@ -49,15 +49,15 @@ def _openai(values: list[Fields]) -> Fields:
         chosen = [value] if bare else value.get("choices")
         for choice in chosen if isinstance(chosen, list) else [chosen]:
             delta = choice.get("delta") if isinstance(choice, dict) else None
-            said = "delta"
+            payload = "delta"
             if isinstance(choice, dict) and delta is None and isinstance(choice.get("text"), str):
-                delta, said = {"content": choice["text"]}, "text"  # the older API for plain completions
+                delta, payload = {"content": choice["text"]}, "text"  # the older API for plain completions
             if not isinstance(choice, dict) or not isinstance(delta, dict):
                 rest += [choice] if carries(choice) else []
                 continue
             answer = answers.setdefault(_index_of(choice.get("index", 0)), {"message": {}})
             add(answer["message"], delta, rest)
-            keep(answer, {key: item for key, item in choice.items() if key != said}, rest)
+            keep(answer, {key: item for key, item in choice.items() if key != payload}, rest)
     return finished({**body, "choices": [final(answer) for answer in answers.values()]}, rest)
 
 
@@ -186,8 +186,11 @@ def _anthropic(values: list[Fields]) -> Fields:
             left["type"] = kind
         left = {key: item for key, item in left.items() if carries(item)}
         rest += [left] if left and left.keys() != {"type"} else []
-    said = message.get("content")
-    content = [*(said if isinstance(said, list) else [said] if carries(said) else []), *map(_block, blocks.values())]
+    payload = message.get("content")
+    content = [
+        *(payload if isinstance(payload, list) else [payload] if carries(payload) else []),
+        *map(_block, blocks.values()),
+    ]
     return finished({**message, "content": content}, rest)
 
 
@@ -300,14 +303,14 @@ def _ollama(values: list[Fields]) -> Fields | None:
     """Join the lines of Ollama's chat and generate."""
     if len(values) < 2:
         return None
-    said: Fields = {}
+    payload: Fields = {}
     body: Fields = {}
     rest: list[Any] = []
     for value in values:
-        add(said, {key: value[key] for key in ("message", "response", "thinking") if key in value}, rest)
+        add(payload, {key: value[key] for key in ("message", "response", "thinking") if key in value}, rest)
         beside = {key: item for key, item in value.items() if key not in {"message", "response", "thinking"}}
         keep(body, beside, rest)
-    return finished({**body, **final(said)}, rest)
+    return finished({**body, **final(payload)}, rest)
 
 
 def _is_langchain(value: Fields) -> bool:
@@ -318,7 +321,7 @@ def _is_langchain(value: Fields) -> bool:
 
 
 def _langchain(values: list[Fields]) -> Fields | None:
-    """Join LangChain's AIMessageChunks; the calls are told in pieces, and in what could be read of each piece."""
+    """Join LangChain's AIMessageChunks; the calls are stated in pieces, and in what could be read of each piece."""
     if len(values) < 2 or not all(map(_is_langchain, values)):
         return None
     message: Fields = {}
@@ -344,7 +347,7 @@ def _is_responses(value: Fields) -> bool:
 
 
 _RESPONSES_KEYS = frozenset({"response", "delta", "item", "output_index", "part"})
-#: Labels of an event, beside what it says.
+#: Labels of an event, beside what it states.
 _EVENT_LABELS = frozenset(
     {"type", "sequence_number", "item_id", "output_index", "content_index", "summary_index", "logprobs", "obfuscation"}
 )
@@ -353,7 +356,7 @@ _EVENT_LABELS = frozenset(
 def _responses(values: list[Fields]) -> Fields:
     """Join the events of OpenAI's Responses API: the response that ended the stream, else what its events added up to.
 
-    Deltas whose sum the response holds are said already; others go out with what they add up to.
+    Deltas whose sum the response holds are known already; others go out with what they add up to.
     """
     body: Fields = {}
     rest: list[Any] = []
@@ -380,15 +383,15 @@ def _responses(values: list[Fields]) -> Fields:
         earlier = [body, *whole[:-1]]
         body = dict(whole[-1])
         rest += [{key: item for key, item in one.items() if not is_beside(key, item)} for one in earlier]
-    said = set(_texts(body))
-    output = [*_listed(body.get("output")), *(item for item in items.values() if not _is_said(item, said))]
+    payload = set(_texts(body))
+    output = [*_listed(body.get("output")), *(item for item in items.values() if not _is_known(item, payload))]
     body["output"] = output
-    said.update(_texts(output))
-    rest = [event for event in rest if not _is_said(event, said)]
+    payload.update(_texts(output))
+    rest = [event for event in rest if not _is_known(event, payload)]
     for (kind, *_), piece in pieces.items():
         text = "".join(piece)
-        if text and text not in said:
-            output.append(_said(kind, text))
+        if text and text not in payload:
+            output.append(_content_text(kind, text))
     return finished(body, rest)
 
 
@@ -396,16 +399,16 @@ def _is_event_label(key: str, item: object) -> bool:
     return key in _EVENT_LABELS and (key == "logprobs" or not isinstance(item, dict | list))
 
 
-def _is_said(event: Fields, said: set[str]) -> bool:
-    return said.issuperset(_texts({key: item for key, item in event.items() if not is_beside(key, item)}))
+def _is_known(event: Fields, payload: set[str]) -> bool:
+    return payload.issuperset(_texts({key: item for key, item in event.items() if not is_beside(key, item)}))
 
 
 def _listed(value: object) -> list[Any]:
     return value if isinstance(value, list) else [value] if carries(value) else []
 
 
-def _said(kind: str, text: str) -> Fields:
-    """Return the item for deltas of which no item tells."""
+def _content_text(kind: str, text: str) -> Fields:
+    """Return the item for deltas of which no item shows."""
     if "reasoning" in kind:
         return {"type": "reasoning", "summary": [{"type": "summary_text", "text": text}]}
     if kind in {"response.output_text", "response.refusal"}:
@@ -422,7 +425,7 @@ def _texts(value: object) -> list[str]:
     return [text for item in value for text in _texts(item)] if isinstance(value, list) else []
 
 
-#: What tells a chunk of a stream from other values, and how such chunks are put together.
+#: What distinguishes a chunk of a stream from other values, and how such chunks are put together.
 _STREAMS: tuple[tuple[Callable[[Fields], bool], Callable[[list[Fields]], Fields | None]], ...] = (
     (_is_openai, _openai),
     (lambda value: value.get("object") == "text_completion", _completions),
@@ -436,4 +439,4 @@ _STREAMS: tuple[tuple[Callable[[Fields], bool], Callable[[list[Fields]], Fields 
     (_is_langchain, _langchain),
 )
 #: Keys of which a chunk, the first as well, has at least one.
-_MARKS = frozenset({"choices", "delta", "type", "candidates", "done", "metadata", *_BEDROCK})
+_MARKERS = frozenset({"choices", "delta", "type", "candidates", "done", "metadata", *_BEDROCK})

@@ -1,4 +1,4 @@
-"""Blocks that name no type and are told apart by their keys: Gemini's parts, Bedrock's blocks, Vercel's calls."""
+"""Blocks that name no type and are distinguished by their keys: Gemini's parts, Bedrock's blocks, Vercel's calls."""
 
 from __future__ import annotations
 

@@ -44,11 +44,11 @@ _MAX_LAYERS = 5
 
 #: What the envelope of a result has in it, whichever way it is written: other text that looks like Python's is the
 #: result itself.
-_MARKS = ("tool_call_id", "toolUseId", "raw_output", "call_id", "tool_name")
+_MARKERS = ("tool_call_id", "toolUseId", "raw_output", "call_id", "tool_name")
 
 
-class _Told(NamedTuple):
-    """A value, the text that says it, and whether that is Python's."""
+class _Stated(NamedTuple):
+    """A value, the text that states it, and whether that is Python's."""
 
     value: Any
     text: str
@@ -72,11 +72,11 @@ def tool_call(observation: Observation, originals: Mapping[str, AttributeValue])
     """Return the attributes of a tool's observation."""
     name = _first(originals, _NAMES) or (observation.name or "").removeprefix(_OPERATION)
     asked = _read(observation.input)
-    told = None if asked is None else event_arguments(asked.value)
-    arguments, asked_id = _unwrapped(asked, told, lambda value: arguments_in(value, name))
-    answered = _read(observation.output, *_MARKS)
-    told = event_result(answered.value) if answered is not None and told is not None else None
-    result, answered_id = _unwrapped(answered, told, result_in)
+    stated = None if asked is None else event_arguments(asked.value)
+    arguments, asked_id = _unwrapped(asked, stated, lambda value: arguments_in(value, name))
+    answered = _read(observation.output, *_MARKERS)
+    stated = event_result(answered.value) if answered is not None and stated is not None else None
+    result, answered_id = _unwrapped(answered, stated, result_in)
     found = ToolCall()
     call_id = _first(originals, _CALL_IDS) or _of_metadata(observation) or asked_id or answered_id
     for key, value in (
@@ -93,54 +93,54 @@ def tool_call(observation: Observation, originals: Mapping[str, AttributeValue])
 
 
 def _unwrapped(
-    told: _Told | None, event: Content | None, look: Callable[[Any], Content | None]
-) -> tuple[_Told | None, str | None]:
+    stated: _Stated | None, event: Content | None, look: Callable[[Any], Content | None]
+) -> tuple[_Stated | None, str | None]:
     """Return what the envelopes around a text hold, and the id of the call that the outermost names."""
     call_id: str | None = None
     content = event
     for _ in range(_MAX_LAYERS):
         if content is None:
-            content = None if told is None else look(told.value)
-        if content is None or told is None:
+            content = None if stated is None else look(stated.value)
+        if content is None or stated is None:
             break
         call_id = call_id or content.call_id
-        if content.value is told.value:
+        if content.value is stated.value:
             break
-        told, content = _as_told(content.value), None
-    return told, call_id
+        stated, content = _as_stated(content.value), None
+    return stated, call_id
 
 
-def _read(text: str | None, *marks: str) -> _Told | None:
-    """Read a text: JSON, JSON in a JSON string, or what Python wrote, where it has one of the marks."""
+def _read(text: str | None, *markers: str) -> _Stated | None:
+    """Read a text: JSON, JSON in a JSON string, or what Python wrote, where it has one of the markers."""
     if text is None:
         return None
     first = text.lstrip()[:1]
     is_json, value = parse(text) if first in {"{", "[", '"'} else (False, None)
     if isinstance(value, str):
-        inner = _read(value, *marks) if value.lstrip()[:1] in {"{", "["} else None
-        return _Told(text, text) if inner is None or isinstance(inner.value, str) else inner
+        inner = _read(value, *markers) if value.lstrip()[:1] in {"{", "["} else None
+        return _Stated(text, text) if inner is None or isinstance(inner.value, str) else inner
     if is_json:
-        return _Told(value, text)
-    if not marks or any(mark in text for mark in marks):
+        return _Stated(value, text)
+    if not markers or any(mark in text for mark in markers):
         is_python, value = read(text)
         if is_python:
-            return _Told(value, text, is_python=True)
-    return _Told(text, text)
+            return _Stated(value, text, is_python=True)
+    return _Stated(text, text)
 
 
-def _as_told(value: Any) -> _Told:
+def _as_stated(value: Any) -> _Stated:
     if isinstance(value, str):
-        return _read(value) or _Told(value, value)
-    return _Told(value, "" if value is None else dump(value))
+        return _read(value) or _Stated(value, value)
+    return _Stated(value, "" if value is None else dump(value))
 
 
-def _json_of(told: _Told) -> str:
-    return dump(told.value) if told.is_python else told.text
+def _json_of(stated: _Stated) -> str:
+    return dump(stated.value) if stated.is_python else stated.text
 
 
-def _is_unread(told: _Told) -> bool:
+def _is_unread(stated: _Stated) -> bool:
     """Whether arguments look like an object that Python showed, and could not be read."""
-    return isinstance(told.value, str) and told.value[:1] == "{"
+    return isinstance(stated.value, str) and stated.value[:1] == "{"
 
 
 def _first(originals: Mapping[str, AttributeValue], keys: tuple[str, ...]) -> str | None:
@@ -155,5 +155,5 @@ def _first(originals: Mapping[str, AttributeValue], keys: tuple[str, ...]) -> st
 
 def _of_metadata(observation: Observation) -> str | None:
     """Return the id that LangChain's callback for Langfuse puts into the metadata."""
-    told = observation.metadata.get("tool_call_id")
-    return told if isinstance(told, str) and told else None
+    stated = observation.metadata.get("tool_call_id")
+    return stated if isinstance(stated, str) and stated else None

@@ -1,4 +1,4 @@
-"""What frameworks put around a tool's arguments or its result, by the keys that mark it.
+"""What frameworks put around a tool's arguments or its result, by its key markers.
 
 An envelope is recognised by a mark of its own (`"type": "tool_call"`, a call's id), never by its contents alone: what
 a tool was given, or returned, may have any keys. Shapes and their sources:
@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from sync_worker.json_text import parse
 
-#: Names of a call's id. A message's own `id` is not one, so plain `id` counts only where an envelope says so.
+#: Names of a call's id. A message's own `id` is not one, so plain `id` counts only where an envelope states so.
 _IDS = ("tool_call_id", "toolCallId", "call_id", "tool_use_id", "toolUseId", "callId", "tool_id")
 _NAMES = ("name", "tool_name", "toolName", "function_name")
 _ARGUMENTS = ("arguments", "args", "input", "tool_args", "tool_input", "toolInput", "tool_kwargs", "parameters")
@@ -115,7 +115,7 @@ def result_in(value: Any) -> Content | None:
 
 
 def event_arguments(value: Any) -> Content | None:
-    """Return the arguments that a span event told, of which Langfuse makes a list of one message."""
+    """Return the arguments that a span event stated, of which Langfuse makes a list of one message."""
     message = _event(value)
     if message is None or message.get("role") != "tool":
         return None
@@ -128,7 +128,7 @@ def event_arguments(value: Any) -> Content | None:
 
 
 def event_result(value: Any) -> Content | None:
-    """Return the result that a span event told, where the arguments were told by one as well."""
+    """Return the result that a span event stated, where the arguments were stated by one as well."""
     answer = _event(value)
     if answer is None:
         return None
@@ -141,14 +141,14 @@ def event_result(value: Any) -> Content | None:
 
 
 def _event(value: Any) -> dict[str, Any] | None:
-    """Return an event by its fields, without what the conventions say of any event; a body that is JSON is opened."""
+    """Return an event by its fields, without what the conventions state of any event; a body that is JSON is opened."""
     message = value[0] if isinstance(value, list) and len(value) == 1 else value
     if not isinstance(message, dict):
         return None
     is_json, body = parse(str(message.get(_BODY))) if _BODY in message else (False, None)
     if is_json and isinstance(body, dict):
         message = message | body
-    return {key: told for key, told in message.items() if not key.startswith(("gen_ai.", "event."))}
+    return {key: stated for key, stated in message.items() if not key.startswith(("gen_ai.", "event."))}
 
 
 def _only_part(message: Mapping[str, Any], kind: str) -> dict[str, Any] | None:
@@ -197,13 +197,15 @@ def _named(value: Mapping[str, Any], tool: str, *, anyway: bool = False) -> Cont
     call_id = _id_of(value) or _text(value.get("id"))
     if call_id is None and name != tool and not anyway:
         return None
-    told = value[place]
-    holds_arguments = told is None or isinstance(told, Mapping) or (isinstance(told, str) and told[:1] in {"", "{"})
-    return Content(told, call_id) if holds_arguments else None
+    stated = value[place]
+    holds_arguments = (
+        stated is None or isinstance(stated, Mapping) or (isinstance(stated, str) and stated[:1] in {"", "{"})
+    )
+    return Content(stated, call_id) if holds_arguments else None
 
 
 def _called_with(value: Mapping[str, Any]) -> Content | None:
-    """Return what a function was called with by name; by position names are not told, so that is left as it is."""
+    """Return what a function was called with by name; by position names are not stated, so that is left as it is."""
     if "kwargs" not in value or not value.keys() <= _CALLED_WITH or not isinstance(value["kwargs"], Mapping):
         return None
     if not value.get("args"):
@@ -226,7 +228,7 @@ def _input_alone(value: Mapping[str, Any]) -> Content | None:
 
 
 def has_positions(value: Any) -> bool:
-    """Whether arguments were given by position, so that nobody can tell their names."""
+    """Whether arguments were given by position, so that nobody can show their names."""
     return (
         isinstance(value, Mapping)
         and value.keys() <= _CALLED_WITH
@@ -347,7 +349,7 @@ def _kind(value: Mapping[str, Any]) -> str:
 
 
 def _id_of(value: Mapping[str, Any]) -> str | None:
-    return next((told for key in _IDS if (told := _text(value.get(key)))), None)
+    return next((stated for key in _IDS if (stated := _text(value.get(key)))), None)
 
 
 def _text(value: Any) -> str | None:
