@@ -135,7 +135,7 @@ async def test_request_that_comes_later_keeps_to_the_wait_too() -> None:
 
 async def test_lost_answers(kelet: OtlpReceiver, send: Send) -> None:
     """When an answer is lost, its batch is given up, or more than that batch is sent again."""
-    kelet.script = faults.in_turn(None, faults.accept_then_drop(), None, faults.accept_then_drop())
+    kelet.script = faults.of_new_bodies(None, faults.accept_then_drop(), None, faults.accept_then_drop())
     made = send()
     await send_all(made.delivery, traces(10))
     assert sorted(arrived(kelet).values()) == [1] * 24 + [2] * 6

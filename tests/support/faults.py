@@ -130,6 +130,21 @@ def always(reply: Reply) -> Script[Request]:
     return lambda _: reply
 
 
+def of_new_bodies(*replies: Reply | None) -> Script[Request]:
+    """Return a script that says one thing to each body in turn, when it comes first; the rest is as usual."""
+    left, seen = list(replies), set[bytes]()
+    lock = threading.Lock()
+
+    def script(request: Request) -> Reply | None:
+        with lock:
+            if request.body in seen or not left:
+                return None
+            seen.add(request.body)
+            return left.pop(0)
+
+    return script
+
+
 def in_turn(*replies: Reply | None) -> Script[Request]:
     """Return a script that says one thing to each request in turn; None and what comes after are as usual."""
     left = list(replies)
