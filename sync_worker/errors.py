@@ -153,7 +153,7 @@ class LeaseHeld(Stop):
 
 
 def describe_unexpected(error: Exception) -> str:
-    """Return, in one line, what to tell the operator of an error that was not raised on purpose."""
+    """Return, in one line, what an operator should read about an error that was not raised on purpose."""
     cure = _CURES.get(error.errno) if isinstance(error, OSError) else None
     return (
         f"unexpected {type(error).__name__}: {error}. Nothing counts as sent without a response. "

@@ -64,7 +64,7 @@ class Observation:
     trace_name: str | None = None
     trace_input: str | None = None  # the trace's own input, where a generation of the API shows it
     trace_output: str | None = None
-    api: Api = "v2"  # which generation told it
+    api: Api = "v2"  # which generation returned it
     unsettled: bool = False  # listed twice with this start: two versions that the store has yet to merge
     had_surrogates: bool = False  # half surrogate pairs of its texts were replaced when it was parsed
     #: What `spans.fingerprint` made of it: comparing and sending ask for it, and a copy has its own.
@@ -92,7 +92,7 @@ class Observation:
 
     @property
     def last_ms(self) -> int:
-        """When the row was last heard of: the latest of its start, end and last update."""
+        """The last time that is known of the row: the latest of its start, end and last update."""
         return max(self.start_ms, self.end_ms or 0, self.updated_ms or 0)
 
 

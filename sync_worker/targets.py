@@ -44,7 +44,7 @@ class Preset:
     takes_signals: bool = False
     #: Whether spans carry the worker's `kelet.*` attributes though nobody asked for them.
     kelet_attributes: bool = False
-    #: The settings that a message tells to check, for the address, the key and the project.
+    #: The settings that a message asks to check, for the address, the key and the project.
     url_setting: str = "SYNC_TARGET_URL"
     key_setting: str = "SYNC_TARGET_KEY or SYNC_TARGET_HEADERS"
     project_setting: str = "SYNC_TARGET_PROJECT"

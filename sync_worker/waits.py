@@ -1,4 +1,4 @@
-"""What a run waits for: said where it waits, shown where its progress is.
+"""What a run waits for: set where it waits, shown with its progress.
 
 A wait belongs to whatever has called `collect` above it: tasks inherit that. Elsewhere, saying it costs nothing.
 """

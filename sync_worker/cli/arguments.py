@@ -52,7 +52,7 @@ class Parser(argparse.ArgumentParser):
             choice.dest: (choice.help or "", action.choices[choice.dest])
             for action in self._actions
             if isinstance(action, argparse._SubParsersAction)  # noqa: SLF001 - argparse has no public name for it
-            for choice in action._choices_actions  # noqa: SLF001 - nor for what is told of a choice
+            for choice in action._choices_actions  # noqa: SLF001 - nor for the help of a choice
         }
 
     def arguments(self) -> Iterator[argparse.Action]:

@@ -1,4 +1,4 @@
-"""Which network addresses a server's answer may send the worker to: those that tell nothing of the network it runs in.
+"""Which network addresses a server's answer may send the worker to: those outside of the network it runs in.
 
 What counts is the address that is connected to, so names are resolved first, and the connection goes to an address that
 was checked. Forms that hide one in another (IPv4 in IPv6, NAT64, 6to4, Teredo) count as what is inside.
@@ -56,7 +56,7 @@ def literal(host: str) -> Address | None:
 
 
 def is_private_name(host: str) -> bool:
-    """Whether a name that is no address is one of a private network, as far as its form tells."""
+    """Whether a name that is no address is one of a private network, as far as its form shows."""
     name = host.rstrip(".").lower()
     return "." not in name or name.endswith(_PRIVATE_ENDINGS)
 

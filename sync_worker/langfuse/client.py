@@ -230,21 +230,21 @@ class LangfuseClient:
     def failure(self, path: str, response: httpx.Response) -> Exception:
         """Return the error that an answer other than 200 means; a 429 also delays further requests."""
         status = response.status_code
-        said = self._response_text(response)
+        text = self._response_text(response)
         where = f"{self.base_url}{path}"
         if status == 429:
             return self._limited(path, response)
         if status in {413, 422, 524}:
-            return PageTooHeavy(f"Langfuse answered {status} at {path}: {said}")
+            return PageTooHeavy(f"Langfuse answered {status} at {path}: {text}")
         if status in {401, 403}:
             return CredentialsRejected(
-                f"Langfuse refused the keys ({status} at {where}: {said}). "
+                f"Langfuse refused the keys ({status} at {where}: {text}). "
                 "Try: LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY of a project of this server and region"
             )
         if status in {404, 405, 410, 501}:
-            return EndpointMissing(f"{where} is not there ({status}: {said})")
+            return EndpointMissing(f"{where} is not there ({status}: {text})")
         if 200 <= status < 300:
-            return TransientError(f"{where} answered {status} with something unknown, not Langfuse's API: {said}")
+            return TransientError(f"{where} answered {status} with something unknown, not Langfuse's API: {text}")
         if 300 <= status < 400:
             return SourcePaused(
                 f"{where} redirects to {redirect_target(response)}, which is not followed with credentials. "
@@ -253,9 +253,9 @@ class LangfuseClient:
         if status == 408 or status >= 500:
             asked = retry_after(response)
             return ServerError(
-                f"Langfuse answered {status} at {path}: {said}", retry_after=asked, overloaded=status >= 500
+                f"Langfuse answered {status} at {path}: {text}", retry_after=asked, overloaded=status >= 500
             )
-        return RequestRejected(f"Langfuse did not accept the request ({status} at {path}: {said})")
+        return RequestRejected(f"Langfuse did not accept the request ({status} at {path}: {text})")
 
     def _limited(self, path: str, response: httpx.Response) -> RateLimited:
         bucket = bucket_of(path)
@@ -269,8 +269,10 @@ class LangfuseClient:
         elif limiter.limit is not None:
             limiter.set_limit(limiter.limit.requests, seconds)  # still the limit
         limiter.block(seconds)
-        told = f"{counted(int(limit), 'request')} in {limiter.window:.0f} s" if known else "the limit is not reported"
-        return RateLimited(f"Langfuse's rate limit {bucket.name} is reached ({told})", retry_after=seconds)
+        reported = (
+            f"{counted(int(limit), 'request')} in {limiter.window:.0f} s" if known else "the limit is not reported"
+        )
+        return RateLimited(f"Langfuse's rate limit {bucket.name} is reached ({reported})", retry_after=seconds)
 
     def _response_text(self, response: httpx.Response) -> str:
         return response_text(response, self._secrets, self.redact)

@@ -26,14 +26,14 @@ class Answers:
     version: str | None
     v2: bool
     v1: bool
-    said: str = ""
+    why_not_v2: str = ""
 
     @property
     def why(self) -> str:
         """Return in words what was found."""
         if self.v2:
             return "v2 observations answer" + (", and so do v1 traces" if self.v1 else "")
-        return f"v1 traces answer, v2 observations do not: {self.said}"
+        return f"v1 traces answer, v2 observations do not: {self.why_not_v2}"
 
     @property
     def api(self) -> Api:
@@ -47,11 +47,11 @@ async def ask(client: LangfuseClient) -> Answers:
     Raises EndpointMissing where it has neither, and CredentialsRejected, SourcePaused or TransientError.
     """
     version = await _version(client)
-    v2, said = await _has_v2(client)
-    v1, also_said = await _has_v1(client)
+    v2, why_not_v2 = await _has_v2(client)
+    v1, why_not_v1 = await _has_v1(client)
     if not v2 and not v1:
-        raise EndpointMissing(f"{said}; {also_said}. Try: is LANGFUSE_BASE_URL the address of Langfuse itself?")
-    return Answers(version, v2, v1, said)
+        raise EndpointMissing(f"{why_not_v2}; {why_not_v1}. Try: is LANGFUSE_BASE_URL the address of Langfuse itself?")
+    return Answers(version, v2, v1, why_not_v2)
 
 
 async def _has_v2(client: LangfuseClient) -> tuple[bool, str]:

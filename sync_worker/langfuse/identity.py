@@ -119,7 +119,7 @@ def failure_of(client: LangfuseClient, path: str, refusal: ApiError) -> Exceptio
 
 
 async def still_answers(client: LangfuseClient, project_id: str, *, with_keys: bool) -> bool | None:
-    """Return whether an address still answers, or may answer, for a project; None where that cannot be told now.
+    """Return whether an address still answers, or may answer, for a project; None where that is not known now.
 
     It no longer does where nobody listens (refused, no such name, no TLS), and where somebody else answers: a redirect,
     404, no JSON, another project. Keys that are refused prove nothing: they may have been rotated. Without keys,

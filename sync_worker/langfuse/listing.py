@@ -42,7 +42,7 @@ class Listing:
     metadata_only: Mapping[str, str] = field(default_factory=dict)  # parameters that leave out content
 
     def ids(self, item_id: str) -> tuple[str, str | None]:
-        """Return observation id and trace id of an item, as far as its own id tells them."""
+        """Return observation id and trace id of an item, as far as its own id shows them."""
         return (item_id, None) if self.by_trace else (SYNTHETIC_ROOT_PREFIX + item_id, item_id)
 
     def query(self, interval: Interval, conditions: Iterable[Mapping[str, Any]] = ()) -> dict[str, str]:

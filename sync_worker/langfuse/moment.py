@@ -1,9 +1,9 @@
 """Reads one millisecond of a v1 list that has more observations than a page, or an observation that is not served.
 
-Observations of the same time have no order, so no page but the first can be trusted. They are told apart by what they
-can be asked for by: the end of their id where the server takes `filter`, else type, level and trace. What nothing tells
-apart is read by page number, over and over with pages of other lengths, until all that are counted were seen. Only
-traces can be put in an order without ties.
+Observations of the same time have no order, so no page but the first can be trusted. They are distinguished by what a
+request can ask for: the end of their id where the server takes `filter`, else type, level and trace. What nothing
+distinguishes is read by page number, over and over with pages of other lengths, until all that are counted were seen.
+Only traces can be put in an order without ties.
 """
 
 from __future__ import annotations
@@ -19,13 +19,12 @@ from sync_worker.langfuse.listing import Part, Question
 from sync_worker.langfuse.paging import Paging
 from sync_worker.langfuse.reader import Page
 
-#: How often observations that nothing tells apart are read at most, and how often in a row without a new one.
+#: How often observations that nothing distinguishes are read at most, and how often in a row without a new one.
 _ROUNDS = 24
 _FRUITLESS = 8
 #: So many observations a trace on a first page make it worth to ask trace by trace.
 _WORTH_ASKING = 4
-#: By so many more letters observations are told apart of which none is served and none was told apart: versions of one
-#: observation.
+#: By so many more letters observations are distinguished of which none is served: they may be versions of one.
 _UNDIVIDED = 4
 #: What ids end with: first what is usual, then everything else that can be typed.
 _ENDINGS = "0123456789abcdef" + "".join(chr(code) for code in range(32, 127) if chr(code) not in "0123456789abcdef")
@@ -151,7 +150,7 @@ async def _divided(
 
 
 def _once_less(split: _Split, deeper: _Split | None) -> _Split | None:
-    """Return how to go on with observations that were not told apart; None when that was tried often enough."""
+    """Return how to go on with observations that were not distinguished; None when that was tried often enough."""
     if not isinstance(split, _ById) or not isinstance(deeper, _ById):
         return deeper
     return replace(deeper, tries=split.tries - 1) if split.tries > 1 else None
@@ -190,7 +189,7 @@ async def _by_number(paging: Paging, question: Question, total: int) -> AsyncIte
         yield Page(unreadable=[paging.as_unserved(question.interval)] * observations)
     elif missing > 0:  # versions of an observation that are not merged yet count twice, so this is seldom a loss
         log.warning(
-            "%s counts %d observations at one moment, %d were seen: `verify` tells whether any is missing",
+            "%s counts %d observations at one moment, %d were seen: `verify` shows whether any is missing",
             question.listing.path, total, len(seen), extra={"action": "ties"},
         )  # fmt: skip
 

@@ -241,7 +241,7 @@ def as_unreadable(item: Any, reason: str) -> Unreadable:
 
 
 def _short_id(text: str) -> str:
-    """Return an id that can be kept, and of one that is no id as much as tells it from others."""
+    """Return an id that can be kept, and of one that is no id as much as distinguishes it from others."""
     if len(text) <= _MAX_ID:
         return storable_id(text)
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

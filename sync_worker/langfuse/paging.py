@@ -24,7 +24,7 @@ _PROOFS = 3
 #: it.
 _BEHIND = (2, 3, 5, 9)
 _DAY = 24 * 3_600_000
-#: A page behind the last one: it holds no observation, so it tells how many there are though none may be served.
+#: A page behind the last one: it holds no observation, so it shows how many there are though none may be served.
 _BEYOND = 1_000_000
 
 log = logging.getLogger(__name__)

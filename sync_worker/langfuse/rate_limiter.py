@@ -180,7 +180,7 @@ class RateLimiter:
                 self._read(self._store)
 
     def adopt(self, before: RateLimiter) -> None:
-        """Take over what went out, and what was told, before it was known whose budget it was."""
+        """Take over requests, limits and waits from before the organisation was known."""
         for time in before._unwritten.times:
             self._count(time, live=self._is_live)
             self._unwritten.add(time)

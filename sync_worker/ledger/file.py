@@ -132,7 +132,7 @@ def _check_place(path: Path, *, must_exist: bool) -> None:
 def _check_log(path: Path) -> None:
     """Raise StateError where a state file is gone and its log is not: SQLite would drop the log with a new file."""
     if path.is_symlink() and not path.exists():
-        return  # it leads nowhere, which is said of it elsewhere
+        return  # it leads nowhere, which is reported elsewhere
     real = path.resolve()
     log = real.with_name(real.name + "-wal")
     if log.exists() and log.stat().st_size:

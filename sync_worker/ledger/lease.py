@@ -299,16 +299,16 @@ def _without_jobs(state: Path, role: str) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         try:
             lock = stack.enter_context(path.open("rb"))
-            until, told = time.monotonic() + JOBS_LIMIT, False
+            until, is_logged = time.monotonic() + JOBS_LIMIT, False
             while not _lock_alone(lock):
                 if time.monotonic() > until:
                     raise LeaseHeld(
                         f"jobs of a run that ended still work on the state file {state}. Try: again in a minute; "
                         f"`fuser {shlex.quote(str(path))}` shows which processes they are"
                     )
-                if not told:
+                if not is_logged:
                     log.info("waiting until the jobs of a run that ended have committed what was in flight")
-                    told = True
+                    is_logged = True
                 time.sleep(_JOBS_PAUSE)
         except FileNotFoundError:
             pass  # no run had any

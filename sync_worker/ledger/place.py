@@ -40,7 +40,7 @@ def make_private(path: Path) -> None:
 
 
 def origin_of(path: Path) -> str:
-    """Return "inode birth" of the file that has this name now; birth in Unix ns, 0 where nobody tells it.
+    """Return "inode birth" of the file that has this name now; birth in Unix ns, 0 where it is not known.
 
     The inode of a file that was removed may be given to the next one, but no copy has the birth of another file.
     Raises OSError.

@@ -147,7 +147,7 @@ class SecondRead:
 
 @dataclass(frozen=True, slots=True)
 class ScoreNote:
-    """What is remembered of a score: no content, only what tells one content from another.
+    """What is remembered of a score: no content, only what distinguishes one content from another.
 
     `state` is one of waiting (`reason`: pending, not_synced, no_trace, not_found, failing), sent, filtered (`reason`:
     the rule), gone, no_trace, experiment, ignored (an edit), rejected, deleted.

@@ -45,7 +45,7 @@ def copy_in_use(path: Path, target: sqlite3.Connection, busy_timeout: float) -> 
 
 
 def _look(path: Path) -> tuple[int, int, int] | None:
-    """Return what tells whether a file was written to, if it has no log but would have one; else None."""
+    """Return what shows whether a file was written to, if it has no log but would have one; else None."""
     with path.open("rb") as file:
         header = file.read(_WRITTEN_BY + 1)
     if not header.startswith(_MAGIC):

@@ -130,7 +130,7 @@ class Sources(Store):
         return str(rows[0][0]) if rows else None
 
     def file_id(self) -> str:
-        """Return what tells this state file, and copies of it, from others; a file of an older version gets it here."""
+        """Return the id that this state file has in common with its copies; a file of an older version gets it here."""
         if self.stored_key("file", "id") is None:
             with self.transaction(fenced=False):
                 self.execute("INSERT OR IGNORE INTO state_keys VALUES ('file', 'id', ?)", [secrets.token_hex(16)])

@@ -156,7 +156,7 @@ PSEUDONYM_KEY = _text("pseudonym key", Merge.NEVER)
 
 #: When it was first to be synced, and whether more than this machine says so.
 FIRST_NOTED = _object("noted")
-#: The last time that was certain, and what a machine said that nobody confirmed.
+#: The last time that was certain, and a machine's time that nothing confirmed.
 LAST_CERTAIN = _number("last certain")
 UNCONFIRMED = _number("unconfirmed")
 #: Set where a target takes no gzip.

@@ -53,7 +53,7 @@ def step_1(db: Database) -> None:
              pending_ms INTEGER,             -- when it was first pending
              check_ms INTEGER NOT NULL,     -- not looked at again before
              project TEXT,                  -- the Kelet project it was routed to, decided once
-             context TEXT NOT NULL,         -- what its observations said of the whole trace, JSON
+             context TEXT NOT NULL,         -- what its observations state about the whole trace, JSON
              PRIMARY KEY (source_id, trace_id)) WITHOUT ROWID"""
     )
     db.conn.execute("CREATE INDEX traces_pending ON traces (source_id, check_ms) WHERE pending = 1")

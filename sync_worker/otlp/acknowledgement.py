@@ -15,7 +15,7 @@ _ACCEPTED, _NO_CONTENT, _RESET_CONTENT = 202, 204, 205
 
 #: What may stand before the first character that counts: white space, byte order marks, the zeros of UTF-16.
 _BLANK = b" \t\r\n\f\v\x00\xef\xbb\xbf\xfe\xff"
-#: A partial success of sixty bytes begins as markup does after a line break; what follows tells them apart.
+#: A partial success of sixty bytes begins as markup does after a line break; what follows distinguishes them.
 _PARTIAL_SUCCESS_OF_SIXTY = (b"\n<\x08", b"\n<\x12")
 _GZIP = b"\x1f\x8b"
 _MOST_UNZIPPED = 1_048_576  # bytes

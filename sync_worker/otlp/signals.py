@@ -7,7 +7,7 @@
     404                      its project's signals stay, those of other projects continue
     401, 403, 3xx, …         the source pauses
 
-A signal has no id by which Kelet could tell a repetition, so one is in flight at a time: a kill repeats that one.
+A signal has no id by which Kelet could recognise a repetition, so one is in flight at a time: a kill repeats that one.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from sync_worker.watch.logs import log_of_job
 
 #: Seconds that a process may take to end after its last message.
 _END_SECONDS = 10.0
-#: What a job's interpreter is told to do. Signals are ignored before anything is imported; where modules are is said by
+#: The program of a job's interpreter. Signals are ignored before anything is imported; where modules are is passed by
 #: the process that starts it, since a job must run the same program from wherever that was started.
 _PROGRAM = """\
 import signal, sys

@@ -18,7 +18,7 @@ class LentSlots:
         self._slots = slots
 
     def of_job(self, grant: Callable[[str], None]) -> JobSlots:
-        """Return those of one job; `grant` tells it that it has one at a server."""
+        """Return those of one job; `grant` gives it one at a server."""
         return JobSlots(self._slots, grant)
 
 

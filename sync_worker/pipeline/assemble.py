@@ -86,7 +86,7 @@ class Assembly:
         return taken
 
     def take_complete(self) -> dict[str, list[Observation]]:
-        """Remove and return complete traces, as far as a walk from new to old can tell: those whose root was read.
+        """Remove and return complete traces, as far as a walk from new to old can show: those whose root was read.
 
         A trace with observations on the last page is kept: with clocks of several machines, observations may start a
         little before their root. So is one with an observation that may have another version.

@@ -166,7 +166,7 @@ class Filter:
 
 
 def _is_inside(trace: Trace, interval: Interval) -> bool:
-    """Whether nothing of a trace starts outside an interval, as far as its root tells."""
+    """Whether nothing of a trace starts outside an interval, as far as its root shows."""
     observations = trace.observations
     has_root = any(one.is_trace_root and not one.is_open for one in observations)
     ends = max(max(one.start_ms, one.end_ms or 0) for one in observations)

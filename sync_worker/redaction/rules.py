@@ -57,5 +57,5 @@ class Rules:
     def digest(self, key: bytes) -> str:
         """Return 16 hexadecimal digits that differ when these rules, or the key, give another result."""
         proof = hashlib.blake2b(b"rules", key=key[:64], digest_size=16).hexdigest() if self.need_key else ""
-        told = json.dumps([VERSION, asdict(self), proof], sort_keys=True)
-        return hashlib.blake2b(told.encode(), digest_size=8).hexdigest()
+        described = json.dumps([VERSION, asdict(self), proof], sort_keys=True)
+        return hashlib.blake2b(described.encode(), digest_size=8).hexdigest()

@@ -49,7 +49,7 @@ _SIGNALS_PER_MINUTE = 300
 class Estimate:
     """The cost of a backfill. `observations` is exact where the server counts them (`counted`), else an estimate.
 
-    Observations and bytes are probably within `margin_percent`; None where too little was sampled to tell.
+    Observations and bytes are probably within `margin_percent`; None where too little was sampled.
     """
 
     source: str

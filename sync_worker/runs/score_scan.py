@@ -2,8 +2,8 @@
 
 A score is often back-dated, given days after its trace, and edited without a new time or `updatedAt`, and Langfuse has
 no list by update. So every cycle lists from now back over the shortest window, one request in the usual case, and every
-twelfth of a longer window the rest of that. What is known is told by its content. All of it takes a quarter of the
-request budget, together with the lookback scans of observations, except for what was dated since the last cycle; a scan
+twelfth of a longer window the rest of that. What is known is recognised by its content. All of it takes a quarter of
+the requests, together with the lookback scans of observations, except for what was dated since the last cycle; a scan
 that does not fit resumes in the next cycle.
 """
 

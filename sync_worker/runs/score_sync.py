@@ -211,7 +211,7 @@ class ScoreSync:
         if trace_id is None:
             return False
         verdict = self.attributor.known([trace_id]).get(trace_id)
-        if verdict is None and state != "filtered":  # its root was not seen: a look-up tells
+        if verdict is None and state != "filtered":  # its root was not seen: it is looked up
             return bool(self.session.ledger.delivered_traces(self.session.source_id, [trace_id]))
         return isinstance(verdict, Attribution)
 

@@ -57,30 +57,32 @@ class Rules:
 
     def as_text(self) -> str:
         """Return them as text, from which `from_text` reads them back; empty if they leave nothing out."""
-        said: dict[str, Any] = {}
+        written: dict[str, Any] = {}
         if self.filters:
-            said["filters"] = [[one.name, one.include, one.exclude] for one in self.filters]
+            written["filters"] = [[one.name, one.include, one.exclude] for one in self.filters]
         if self.routes:
-            said["routes"] = [
+            written["routes"] = [
                 [one.drop, one.environment, one.trace_name, one.tags, one.user, one.session, one.release, one.metadata]
                 for one in self.routes
             ]
         if self.sample < 1:
-            said["sample"], said["keep_errors"] = str(self.sample), self.keep_errors
-        return json.dumps(said, sort_keys=True) if said else ""
+            written["sample"], written["keep_errors"] = str(self.sample), self.keep_errors
+        return json.dumps(written, sort_keys=True) if written else ""
 
     @classmethod
     def from_text(cls, text: str) -> Rules:
         """Read back what `as_text` returned."""
-        said: Mapping[str, Any] = json.loads(text) if text else {}
+        written: Mapping[str, Any] = json.loads(text) if text else {}
         return cls(
-            tuple(Filter(name, tuple(include), tuple(exclude)) for name, include, exclude in said.get("filters", ())),
+            tuple(
+                Filter(name, tuple(include), tuple(exclude)) for name, include, exclude in written.get("filters", ())
+            ),
             tuple(
                 Route("", environment, trace_name, tuple(tags), user, session, release, _pairs(metadata), drop)
-                for drop, environment, trace_name, tags, user, session, release, metadata in said.get("routes", ())
+                for drop, environment, trace_name, tags, user, session, release, metadata in written.get("routes", ())
             ),
-            Fraction(said.get("sample", "1")),
-            bool(said.get("keep_errors", False)),
+            Fraction(written.get("sample", "1")),
+            bool(written.get("keep_errors", False)),
         )
 
     @property

@@ -264,7 +264,7 @@ def _path(name: str, given: list[dict[str, RawValue]], directory: Path) -> Path 
 class _SourceBuilder:
     """Makes the sources out of the variables and the file. What is missing is a problem only where they are `needed`.
 
-    `empty` and `near_misses` tell, by setting, where it stands without a value, or under nearly its name.
+    `empty` and `near_misses` hold, by setting, where it stands without a value, or under nearly its name.
     """
 
     plain: _Reading

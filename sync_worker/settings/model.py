@@ -102,7 +102,7 @@ class Source:
 
     A source of `sync.toml` with several targets is several of these. `target` is the target's name in the state file.
     Of a target that is not Kelet, `kelet_project` is its project and `kelet_api_key` is empty; see `target_of`. The
-    addresses have no trailing slash: `https://cloud.langfuse.com`, `https://api.kelet.ai`. `key_files` tells which
+    addresses have no trailing slash: `https://cloud.langfuse.com`, `https://api.kelet.ai`. `key_files` holds which
     of the keys stand in files, by setting, and may change. `own` is what it sets for itself, by field of `Settings`.
     """
 

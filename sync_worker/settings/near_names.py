@@ -60,7 +60,7 @@ def _misspelled(names: Iterable[str]) -> Iterator[tuple[str, str]]:
     for name in sorted(names - _KNOWN):
         folded = name.upper()
         # Some of the JavaScript SDKs call it LANGFUSE_BASEURL. That says where Langfuse is, so it is no matter only
-        # where the worker has been told, too: else it would ask another server.
+        # where the worker has the address, too: else it would ask another server.
         if folded == "LANGFUSE_BASEURL" and names & {"LANGFUSE_BASE_URL", "LANGFUSE_HOST"}:
             continue
         if folded in _SDK_VARIABLES or _SERVICE_VARIABLE.fullmatch(folded):

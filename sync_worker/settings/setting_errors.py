@@ -104,7 +104,7 @@ def _setting_error(kind: str, value: Any, cause: Any, info: FieldInfo) -> WrongV
 
 
 class Problems:
-    """Collects all setting errors and warnings, so that one run tells the operator everything there is to correct."""
+    """Collects all setting errors and warnings, so that one run reports everything there is to correct."""
 
     def __init__(self) -> None:
         self._errors: list[tuple[str, WrongValueError, RawValue | None]] = []

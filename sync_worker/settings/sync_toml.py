@@ -222,14 +222,14 @@ def parse_score_override(table: Any, toml_table: str, problems: Problems) -> Sco
 
 def describe_override(override: ScoreOverride) -> str:
     """Return an override in one line: `csat*: kind=feedback, range=[1, 5], invert=true`."""
-    said = [f"{key}={getattr(override, key)}" for key in ("kind", "source", "trigger") if getattr(override, key)]
+    parts = [f"{key}={getattr(override, key)}" for key in ("kind", "source", "trigger") if getattr(override, key)]
     if override.range is not None:
-        said.append(f"range=[{override.range[0]:g}, {override.range[1]:g}]")
+        parts.append(f"range=[{override.range[0]:g}, {override.range[1]:g}]")
     if override.invert is not None:
-        said.append(f"invert={str(override.invert).lower()}")
+        parts.append(f"invert={str(override.invert).lower()}")
     if override.skip:
-        said.append("skip=true")
-    return f"{override.match}: {', '.join(said)}"
+        parts.append("skip=true")
+    return f"{override.match}: {', '.join(parts)}"
 
 
 def describe(route: Route) -> str:

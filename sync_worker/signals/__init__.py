@@ -3,6 +3,6 @@
 model       a signal, and what decides where it belongs
 names       which scores are wanted, what an override matches, slugs
 mapping     a score as a signal
-content     what tells one content of a score from another
+content     what distinguishes one content of a score from another
 evaluation  a score as the `gen_ai.evaluation.result` event of OpenTelemetry's GenAI conventions
 """

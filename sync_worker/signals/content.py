@@ -1,4 +1,4 @@
-"""What tells one content of a score from another: an edit in Langfuse need not move `updatedAt`."""
+"""What distinguishes one content of a score from another: an edit in Langfuse need not move `updatedAt`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def content_of(score: Score) -> bytes:
     They depend on no setting, and not on which API returned the score. When it was written, by whom and for which time
     does not count.
     """
-    said = [
+    content = [
         score.name,
         score.type,
         score.source,
@@ -34,7 +34,7 @@ def content_of(score: Score) -> bytes:
         score.session_id,
         score.experiment_id,
     ]
-    return hashlib.blake2b(dump(said).encode("utf-8", "replace"), digest_size=SIZE_BYTES).digest()
+    return hashlib.blake2b(dump(content).encode("utf-8", "replace"), digest_size=SIZE_BYTES).digest()
 
 
 def _value(value: Any) -> Any:

@@ -132,15 +132,15 @@ def _of_category(label: str, config: ScoreConfig | None) -> float | None:
 
 def _text(score: Score, *, is_rated: bool) -> str | None:
     """Return what a person reads: the comment, a label, the text itself, or a number that has no range."""
-    said = score.value
+    value = score.value
     if score.type in {"TEXT", "CORRECTION"}:
-        return None if said is None else str(said)
+        return None if value is None else str(value)
     if score.type == "CATEGORICAL":
-        label = "" if said is None else str(said)
+        label = "" if value is None else str(value)
         return f"{label}: {score.comment}" if label and score.comment else label or score.comment
     if score.comment:
         return score.comment
-    return None if is_rated or said is None else f"{score.name}={_written(said)}"
+    return None if is_rated or value is None else f"{score.name}={_written(value)}"
 
 
 def _metadata(score: Score, project_id: str, *, with_authors: bool, supersedes: bytes | None) -> dict[str, Any]:

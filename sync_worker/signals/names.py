@@ -39,8 +39,8 @@ class Selection:
     def as_text(self) -> str:
         """Return it as it is stored; equal texts choose the same scores."""
         skipping = [number for number, (_, skip) in enumerate(self.overrides) if skip]
-        heard = self.overrides[: skipping[-1] + 1] if skipping else ()  # what stands behind changes nothing
-        return json.dumps([self.wanted, heard], separators=(",", ":"))
+        effective = self.overrides[: skipping[-1] + 1] if skipping else ()  # what stands behind changes nothing
+        return json.dumps([self.wanted, effective], separators=(",", ":"))
 
     @classmethod
     def from_text(cls, text: str) -> Selection:

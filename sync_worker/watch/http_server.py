@@ -44,7 +44,7 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a page is told of a request: its header `Accept`, and the parameters of its address."""
+    """What a page gets of a request: its header `Accept`, and the parameters of its address."""
 
     accept: str = ""
     query: str = ""
@@ -121,7 +121,7 @@ class HttpServer:
             return page(Request(environ.get("HTTP_ACCEPT", ""), environ.get("QUERY_STRING", "")))
         except SyncError as error:
             return text(str(error), ok=False)
-        except Exception as error:  # whoever scrapes is told, and the worker goes on
+        except Exception as error:  # the response reports it, and the worker continues
             log.debug("%s failed", path, exc_info=error)
             return text(f"{path} failed: unexpected {type(error).__name__}", ok=False)
 

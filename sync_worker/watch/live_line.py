@@ -36,7 +36,7 @@ class LiveLine:
         self._text = ""
 
     def _columns(self) -> int:
-        """Return how wide the terminal is now; 80 where it does not tell."""
+        """Return how wide the terminal is now; 80 where that is not known."""
         try:
             return os.get_terminal_size(self._stream.fileno()).columns or _USUAL if self._stream else _USUAL
         except (OSError, ValueError):

@@ -37,7 +37,7 @@ class Rates:
 
     @property
     def observations(self) -> float | None:
-        """Observations a second; None before it can be told."""
+        """Observations a second; None before it is known."""
         if not self._is_known:
             return None
         (began, first), (now, last) = self._samples[0], self._samples[-1]
@@ -45,7 +45,7 @@ class Rates:
 
     @property
     def left(self) -> float | None:
-        """Seconds until all is done at this speed; None before it can be told."""
+        """Seconds until all is done at this speed; None before it is known."""
         if not self._is_known:
             return None
         (began, first), (now, last) = self._samples[0], self._samples[-1]

@@ -83,7 +83,7 @@ def describe(
 
 
 def lookback_windows_ms(settings: Settings, ledger: Ledger) -> Callable[[int], Sequence[int]]:
-    """Return what tells the lookback windows of a source; one that no settings name any more has the common ones."""
+    """Return the lookback windows of a source as a function; one that no settings name any more has the common ones."""
     states = [(source, ledger.source_by_key(keys_of(source), source.target)) for source in settings.sources]
     own = {state.id: settings.of(source) for source, state in states if state is not None}
     return lambda source_id: [span_ms(window) for window in own.get(source_id, settings).late_horizons]
@@ -101,7 +101,7 @@ def describe_pause(one: Pause) -> dict[str, Any]:
 
 
 def daily_limits(settings: Settings, ledger: Ledger) -> Callable[[int], int | None]:
-    """Return what tells the SYNC_MAX_SPANS_PER_DAY of a source, None where there is none."""
+    """Return the SYNC_MAX_SPANS_PER_DAY of a source as a function, None where there is none."""
     states = [(source, ledger.source_by_key(keys_of(source), source.target)) for source in settings.sources]
     limits = {state.id: settings.of(source).max_spans_per_day for source, state in states if state is not None}
     return lambda source_id: limits.get(source_id) or None

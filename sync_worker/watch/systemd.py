@@ -12,7 +12,7 @@ _FEEDS = 4
 
 
 class Systemd:
-    """The service manager that started this process; where there is none, nothing is told."""
+    """The service manager that started this process; where there is none, nothing is notified."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         address = environ.get("NOTIFY_SOCKET", "")
@@ -21,7 +21,7 @@ class Systemd:
 
     @property
     def is_there(self) -> bool:
-        """Whether somebody is told."""
+        """Whether somebody is notified."""
         return bool(self._address)
 
     def ready(self) -> None:

@@ -100,7 +100,7 @@ def _take_source(
 
     name = memory_name(own.langfuse_url, own.project_id, own.target)
     memory = Memory.read(ledger, "main", name)
-    told = Memory.read(ledger, "other", memory_name(source.langfuse_url, source.project_id, source.target))
+    theirs = Memory.read(ledger, "other", memory_name(source.langfuse_url, source.project_id, source.target))
     before = memory.of(file_id)
     done, known = done_by_hour(other, source.id), known_by_hour(pair)
     take_deliveries(pair)
@@ -110,12 +110,12 @@ def _take_source(
     take_whole_traces(pair)
     scores = take_scores(pair)
     found.dead_letters += take_dead_letters(pair, before.letters_ms)
-    found.observations_forgotten += take_hourly_counts(pair, done, known, before.hours, memory.shared(told))
+    found.observations_forgotten += take_hourly_counts(pair, done, known, before.hours, memory.shared(theirs))
     ((letters_ms,),) = other.query(
         "SELECT coalesce(max(made_ms), 0) FROM dead_letters WHERE source_id = ?", [source.id]
     )
     memory.add(file_id, done, letters_ms)
-    memory.take(told)
+    memory.take(theirs)
     memory.write(ledger, name)
     covered_ms = _take_completed(ledger, other, pair, as_own=as_own)
     if sent or scores or covered_ms:

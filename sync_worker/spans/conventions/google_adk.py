@@ -18,7 +18,7 @@ from sync_worker.spans.versions import version_of
 REQUEST, RESPONSE = f"{GOOGLE_ADK}.llm_request", f"{GOOGLE_ADK}.llm_response"
 ARGUMENTS, ANSWER = f"{GOOGLE_ADK}.tool_call_args", f"{GOOGLE_ADK}.tool_response"
 
-#: The first version whose spans follow the conventions by default, and the first that could be stated to.
+#: The first version whose spans follow the conventions by default, and the first with a setting for that.
 _ALIGNED, _CHOOSES = (2, 13), (2, 6)
 
 

@@ -34,7 +34,8 @@ _HINTS = ("llm.request.type", "llm.is_streaming", "llm.usage.total_tokens", "tra
 def holds(asked: str | None, answered: str | None, originals: Originals) -> bool:
     """Whether input and output are what Langfuse makes of the older names: neither is missing, one at least is full.
 
-    Where both are there, only their instrumentation shows them from span events that Langfuse turned to the same shape.
+    Where both are there, only their instrumentation distinguishes them from span events that Langfuse turned to the
+    same shape.
     """
     if asked is None or answered is None:
         return False

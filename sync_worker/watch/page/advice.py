@@ -177,7 +177,7 @@ def _of_cycles(source: SourceView, now_ms: int) -> Iterator[Advice]:
     elif cycle is not None and cycle.outcome == "paused":
         yield _paused(source)
     elif cycle is None or cycle.outcome == PAUSED_ON_PURPOSE:
-        pass  # said of the pause
+        pass  # reported with the pause
     elif no_good_ms is not None and no_good_ms > max(_NO_GOOD_MS, 3 * source.interval_ms):
         since = "none has yet" if cycle.good_ms is None else f"the last did {duration(no_good_ms / 1000)} ago"
         yield Advice(

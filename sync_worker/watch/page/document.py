@@ -183,7 +183,7 @@ def _things(own: Sequence[Advice], found: _Found) -> list[_Thing]:
 
 
 def _to_do(things: Sequence[_Thing], number: int) -> Child:
-    """Return what to do for all sources, of which there are so many; of one alone it is said in its own part."""
+    """Return what to do for all sources, of which there are so many; of one alone it is shown in its own part."""
     if number == 1:
         things = [one for one in things if not one.sources]
     if not things:

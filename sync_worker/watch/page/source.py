@@ -21,7 +21,7 @@ _ANY_KIND = ("kept with its reason", "sync-worker dead-letters list")
 
 #: What is on a time line.
 _KEY = (("live", "live sync"), ("backfilled", "backfilled"), ("gap", "gap"), ("none", "not synced"))
-#: Of each level what is said, and the mark before it: neither is told by its colour alone.
+#: Of each level its word, and the mark before it: neither is shown by its colour alone.
 LABELS: dict[Level, tuple[str, str]] = {
     "ok": ("✓", "in order"),
     "note": ("i", "to know"),
@@ -74,7 +74,7 @@ def section(
 ) -> Markup:
     """Return the part of a source, which can be closed; `number` names it within the document.
 
-    Where it is not alone, what to do is said once for all sources before.
+    Where it is not alone, what to do is shown once for all sources before.
     """
     key, level, lag = f"source-{number}", level_of(found), source.lag_ms(now_ms)
     short = "not started" if lag is None else f"lag {duration(lag / 1000)}"
@@ -283,7 +283,7 @@ def _dead_letters(source: SourceView) -> Child:
         rows.append(element("tr", reason, _number(f"{group.spans:,}"), last))
     left = len(source.dead_letters) - len(rows)
     caption = (
-        "By kind and answer. What a server said of each may repeat what was sent, so it is not on this page: "
+        "By kind and answer. The server's message of each may repeat what was sent, so it is not on this page: "
         "`sync-worker dead-letters list` has it."
     )
     return element(
