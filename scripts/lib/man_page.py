@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
 from sync_worker import __version__
-from sync_worker.cli import reference
 from sync_worker.cli.arguments import Parser
 from sync_worker.cli.help_text import arguments_of, invocation, usage
 from sync_worker.errors import MEANINGS
@@ -40,9 +39,8 @@ def man_page(parser: Parser) -> str:
         _text(f"`{parser.prog} help` says what to do first."),
         ".SH COMMANDS",
     ]
-    for names in reference.GROUPS.values():
-        for name in names:
-            lines += _command(parser.verbs()[name][1])
+    for _, command in parser.verbs().values():
+        lines += _command(command)
     common = [one for title, found in arguments_of(parser) if title == "options of every command" for one in found]
     own = [one for title, found in arguments_of(parser) if title == "options" for one in found]
     lines += [".SH OPTIONS OF EVERY COMMAND", _text("They stand before the command or after it.")]
@@ -57,7 +55,7 @@ def _command(parser: Parser) -> Iterator[str]:
     """Yield a command, or those below it."""
     for _, below in parser.verbs().values():
         yield from _command(below)
-    found = reference.of(parser.prog.split()[1:])
+    found = parser.reference
     if found is None:
         return
     yield f".SS {_text(parser.prog)}"
@@ -70,7 +68,7 @@ def _command(parser: Parser) -> Iterator[str]:
             )
     yield from (".PP", "Examples:")
     yield from _pairs((f"{parser.prog.split()[0]} {line}", does) for line, does in found.examples)
-    codes = list(reference.exit_codes(found))
+    codes = list(found.exit_codes())
     usual = [str(int(code)) for code, meaning in codes if meaning == MEANINGS[code]]
     yield from (".PP", "Exit status:")
     yield from _pairs((str(int(code)), meaning) for code, meaning in codes if meaning != MEANINGS[code])

@@ -36,8 +36,10 @@ def load(argv: Sequence[str] | None = None) -> Callable[[], int]:
         return lambda: code
     forbid_colors(forbidden=arguments.no_color)
     prepare(quiet=arguments.quiet)
-    module, function = arguments.command
-    run: Callable[[argparse.Namespace], int] = getattr(import_module(f"sync_worker.cli.commands.{module}"), function)
+    package, function = arguments.command
+    run: Callable[[argparse.Namespace], int] = getattr(
+        import_module(f"sync_worker.cli.commands.{package}.run"), function
+    )
     return lambda: finish(_run(run, arguments))
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from sync_worker.cli.output import print_help, say
+from sync_worker.cli.reference import Reference
 from sync_worker.errors import ExitCode
 
 #: Commands of other programs, by which people look for one of these.
@@ -28,6 +29,8 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **options: Any) -> None:
         self.otherwise: dict[str, str] = {}  # by option
+        self.reference: Reference | None = None  # of a command that has no commands
+        self.groups: dict[str, list[str]] = {}  # the commands below this one, by what they are for
         self._typed: list[str] = []
         super().__init__(**{"allow_abbrev": False, **options})
 

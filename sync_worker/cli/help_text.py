@@ -7,8 +7,8 @@ import shutil
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
-from sync_worker.cli import reference
 from sync_worker.cli.arguments import Parser
+from sync_worker.cli.reference import EVERYWHERE, PROGRAM
 
 #: Columns of a text on a wide terminal, and on one that is too narrow for any.
 _MOST, _LEAST = 100, 20
@@ -30,18 +30,18 @@ def render(parser: Parser, width: int) -> str:
         parts.append(_wrapped(parser.description, width))
     if not words:
         parts.append(_section("start here", _pairs([(f"{parser.prog} {line}", does) for line, does in _FIRST], width)))
-        for title, names in reference.GROUPS.items():
+        for title, names in parser.groups.items():
             parts.append(_section(title, _pairs([(name, parser.verbs()[name][0]) for name in names], width)))
     elif parser.verbs():
         parts.append(_section("commands", _pairs([(name, does) for name, (does, _) in parser.verbs().items()], width)))
     for title, options in arguments_of(parser):
         parts.append(_section(title, _pairs([(invocation(one), one.help or "") for one in options], width)))
-    found = reference.of(words)
+    found = parser.reference
     if found is not None:
         parts.append(_section("examples", _examples(found.examples, width)))
         if parser.otherwise:
             parts.append(_section("defaults", _pairs(parser.otherwise.items(), width)))
-        codes = [(str(code), meaning) for code, meaning in reference.exit_codes(found)]
+        codes = [(str(code), meaning) for code, meaning in found.exit_codes()]
         parts.append(_section("exit codes", _pairs(codes, width)))
     elif parser.verbs():
         parts.append(_wrapped(f"`{parser.prog} COMMAND --help` has examples, defaults and exit codes.", width))
@@ -70,8 +70,8 @@ def arguments_of(parser: Parser) -> Iterator[tuple[str, list[argparse.Action]]]:
     """Yield the arguments, the options of a command, and those of every command, each with a title."""
     actions = list(parser.arguments())
     positional = [one for one in actions if not one.option_strings]
-    own = [one for one in actions if one.option_strings and one.dest not in reference.EVERYWHERE]
-    common = [one for one in actions if one.option_strings and one.dest in reference.EVERYWHERE]
+    own = [one for one in actions if one.option_strings and one.dest not in EVERYWHERE]
+    common = [one for one in actions if one.option_strings and one.dest in EVERYWHERE]
     for title, found in (("arguments", positional), ("options", own), ("options of every command", common)):
         if found:
             yield title, found
@@ -123,7 +123,7 @@ def _examples(examples: Sequence[tuple[str, str]], width: int) -> Iterator[str]:
     """Yield examples under what they do, broken so that they can still be copied."""
     for command, does in examples:
         yield from _wrapped(f"# {does}", width - 2, "# ", "  ").split("\n")
-        line = f"  {reference.PROGRAM}"
+        line = f"  {PROGRAM}"
         for word in command.split():
             if len(line) + len(word) + 3 > width and line.strip():
                 yield f"{line} \\"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from sync_worker.cli.parser import INDEX_VARIABLE
+from sync_worker.cli.commands.backfill import INDEX_VARIABLE
 from sync_worker.errors import ConfigError
 from sync_worker.intervals import Interval
 from sync_worker.settings import WrongValueError, parse_duration, parse_time

@@ -7,10 +7,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from pkgutil import iter_modules
 
 import pytest
 
-from sync_worker.cli import reference
+from sync_worker.cli import commands
 from sync_worker.cli.arguments import Parser
 from sync_worker.cli.help_text import render
 from sync_worker.cli.parser import build_parser
@@ -102,7 +103,8 @@ def test_an_option_is_not_abbreviated(tmp_path: Path) -> None:
 @pytest.mark.parametrize("words", LEAVES, ids=" ".join)
 def test_help_ends_with_examples_defaults_and_exit_codes(words: tuple[str, ...]) -> None:
     """A command was added without examples or exit codes, or its help leaves out what holds without an option."""
-    found, parser = reference.of(words), LEAVES[words]
+    parser = LEAVES[words]
+    found = parser.reference
     assert found is not None
     assert found.examples
     text = render(parser, 80)
@@ -118,7 +120,7 @@ def test_help_ends_with_examples_defaults_and_exit_codes(words: tuple[str, ...])
 @pytest.mark.parametrize("words", LEAVES, ids=" ".join)
 def test_examples_are_accepted(words: tuple[str, ...]) -> None:
     """An example in the help is rejected by the parser, or belongs to another command."""
-    found = reference.of(words)
+    found = LEAVES[words].reference
     assert found is not None
     for line, _ in found.examples:
         assert line.split()[: len(words)] == list(words)
@@ -126,9 +128,11 @@ def test_examples_are_accepted(words: tuple[str, ...]) -> None:
 
 
 def test_the_overview_has_every_command() -> None:
-    """A command was added that `help` does not show."""
-    shown = [name for names in reference.GROUPS.values() for name in names]
-    assert sorted(shown) == sorted(build_parser().verbs())
+    """The package of a command names a group that there is not, and `help` does not show it."""
+    parser = build_parser()
+    assert [name for names in parser.groups.values() for name in names] == list(parser.verbs())
+    packages = {one.name for one in iter_modules(commands.__path__)}
+    assert {name.replace("-", "_") for name in parser.verbs()} == packages | {"resume"}
 
 
 @pytest.mark.parametrize("width", [20, 40, 80, 100])
@@ -150,7 +154,7 @@ def test_examples_can_be_copied_from_a_narrow_terminal() -> None:
     """An example that takes two lines is two commands for the shell."""
     joined = render(LEAVES["backfill",], 40).replace("\\\n", " ")
     lines = [" ".join(line.split()) for line in joined.splitlines() if line.startswith("  sync-worker")]
-    found = reference.of(["backfill"])
+    found = LEAVES["backfill",].reference
     assert found is not None
     assert lines == [f"sync-worker {line}" for line, _ in found.examples]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sync_worker.cli.commands.init import _quoted
+from sync_worker.cli.commands.init.run import _quoted
 from sync_worker.errors import ExitCode
 from sync_worker.settings import load
 from tests.cli.program import on_terminal, run

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from sync_worker import __version__
-from sync_worker.cli.parser import INDEX_VARIABLE
+from sync_worker.cli.commands.backfill import INDEX_VARIABLE
 from sync_worker.cli.shard import full_range, shard_of
 from sync_worker.errors import ExitCode
 

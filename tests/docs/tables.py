@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sync_worker import errors
-from sync_worker.cli import help_text, reference
+from sync_worker.cli import help_text
 from sync_worker.cli.arguments import Parser
 from sync_worker.cli.parser import build_parser
 from sync_worker.cli.reference import EVERYWHERE
@@ -122,13 +122,13 @@ def every_command() -> str:
     """Of each command the examples, options with defaults and exit codes that its help has."""
     parts = []
     for words, does, parser in _commands("", build_parser()):
-        found = reference.of(words.split())
+        found = parser.reference
         if found is None:
             raise KeyError(f"no examples of {words}")
         parts.append(f"## {words}\n\n{does[:1].upper()}{does[1:]}.\n")
         parts.append("```sh\n" + "".join(f"sync-worker {line} # {what}\n" for line, what in found.examples) + "```\n")
         parts.append(_options_table(parser, lambda action: action.dest not in EVERYWHERE))
-        rows = "".join(f"| {code} | {_cell(meaning)} |\n" for code, meaning in reference.exit_codes(found))
+        rows = "".join(f"| {code} | {_cell(meaning)} |\n" for code, meaning in found.exit_codes())
         parts.append("| Exit code | Means |\n| --- | --- |\n" + rows)
     return "\n".join(filter(None, parts))
 

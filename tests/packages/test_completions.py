@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from sync_worker import __version__
-from sync_worker.cli import reference
 from sync_worker.cli.arguments import Parser
 from sync_worker.cli.parser import build_parser
 from tests.support.building import ROOT
@@ -145,7 +144,7 @@ def test_the_man_page_is_rendered(made: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     shown = " ".join(re.sub("[\u2010\u00ad]\\s+", "", done.stdout).split())
     for command in commands(build_parser()):
-        found = reference.of(command.prog.split()[1:])
+        found = command.reference
         assert found is not None
         assert command.prog in shown
         for words, _ in found.examples:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync_worker.cli.parser import INDEX_VARIABLE
+from sync_worker.cli.commands.backfill import INDEX_VARIABLE
 from sync_worker.cli.shard import full_range, shard_of
 from sync_worker.errors import ConfigError
 from sync_worker.intervals import Interval, clip, merged

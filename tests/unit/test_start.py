@@ -102,7 +102,7 @@ def test_each_command_has_its_function() -> None:
     found = list(_commands(build_parser()))
     assert len(set(found)) >= 16
     for module, function in found:
-        assert callable(getattr(import_module(f"sync_worker.cli.commands.{module}"), function))
+        assert callable(getattr(import_module(f"sync_worker.cli.commands.{module}.run"), function))
 
 
 def _commands(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:

@@ -12,7 +12,7 @@ from sync_worker.errors import SyncError
 from sync_worker.settings import Settings
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run_show(arguments: argparse.Namespace) -> int:
     """Run `show`."""
     settings = load_settings(arguments, need_sources=False)
     for warning in settings.warnings:

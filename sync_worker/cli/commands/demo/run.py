@@ -8,11 +8,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from sync_worker.cli.commands.once import ONE_CYCLE
+from sync_worker.cli.commands.demo import SHOWN_TRACES
+from sync_worker.cli.commands.once.run import ONE_CYCLE
 from sync_worker.cli.common import run_async, state_file
 from sync_worker.cli.jobs import run_job
 from sync_worker.cli.output import print_line, summarise
-from sync_worker.cli.parser import SHOWN_TRACES
 from sync_worker.cli.terminal import has_colors
 from sync_worker.clock import SystemClock
 from sync_worker.demo.langfuse_server import RecordedLangfuse

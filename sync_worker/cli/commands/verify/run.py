@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from sync_worker.cli.commands.backfill import check_interval, interval_of
+from sync_worker.cli.commands.backfill.run import check_interval, interval_of
 from sync_worker.cli.jobs import for_each_source
 from sync_worker.cli.output import print_json, print_line
 from sync_worker.errors import ConfigError, ExitCode

@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from sync_worker.cli.commands.backfill import check_interval, interval_of
+from sync_worker.cli.commands.backfill.run import check_interval, interval_of
 from sync_worker.cli.jobs import for_each_source
 from sync_worker.cli.output import print_json, print_line
 from sync_worker.sync.source import SourceSync

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from sync_worker.cli.commands.once import DRY_RUN_REQUESTS
 from sync_worker.cli.common import (
     run_async,
     select_sources,
@@ -14,7 +15,6 @@ from sync_worker.cli.common import (
 from sync_worker.cli.crew import crew_of
 from sync_worker.cli.jobs import Job, run_job
 from sync_worker.cli.metrics_file import metrics_file
-from sync_worker.cli.parser import DRY_RUN_REQUESTS
 from sync_worker.clock import SystemClock
 from sync_worker.errors import ConfigError
 from sync_worker.ledger.lease import LIVE
