@@ -20,6 +20,7 @@ from sync_worker.ledger.scores import WAITING
 from sync_worker.ledger.state_keys import SCORES_FORGOTTEN_BEFORE
 from sync_worker.otlp.signals import SignalDelivery
 from sync_worker.pipeline.attribution import Attributor, Filtered, Verdict, Wait
+from sync_worker.pipeline.plan import SCANS_PER_WINDOW
 from sync_worker.pipeline.session import Session
 from sync_worker.records import Score, ScoreConfig
 from sync_worker.redaction.protection import RedactionFailed
@@ -196,9 +197,12 @@ class ScoreSync:
         if before.content != content:
             return note
         if before.state in {"gone", "no_trace", "filtered"}:
-            if not self._may_go(note.trace_id, before.state):
+            if self._may_go(note.trace_id, before.state):
+                return note
+            if before.state == "filtered" or before.check_ms > now:
                 return replace(before, timestamp_ms=note.timestamp_ms)
-        elif before.state != "deleted":  # it waits, or is a dead letter
+            return replace(note, seen_ms=before.seen_ms, reason=before.state)  # its trace may have come late
+        if before.state != "deleted":  # it waits, or is a dead letter
             return replace(before, timestamp_ms=note.timestamp_ms)
         return note
 
@@ -373,18 +377,27 @@ class ScoreSync:
         """Return the note of a score that goes on waiting, or that has waited long enough."""
         report, certain = self.session.report, self.session.clock.certain_ms()
         waited = certain - note.seen_ms
+        was_given_up = note.reason in {"gone", "no_trace"}
         if reason == "not_found" and waited >= self.session.readiness_limits.max_open:
-            report.scores_gone += 1
-            return replace(note, state="gone", reason=None)
+            report.scores_gone += not was_given_up
+            return self._given_up(note, "gone", now)
         # While the sync itself is behind, after an outage, a trace that it has not come to yet is not given up.
         until = min(certain, self.attributor.synced_to_ms) if reason == "not_synced" else certain
         if reason != "pending" and until - max(note.seen_ms, note.timestamp_ms) >= self.settings.deepest_ms:
-            report.scores_without_trace += 1
-            return replace(note, state="no_trace", reason=None)
+            report.scores_without_trace += not was_given_up
+            return self._given_up(note, "no_trace", now)
         first = _LOOK_UP_MS.get(reason)
         tries = 0 if first is None or reason != note.reason else note.tries + 1
         wait = _SOON_MS if first is None else min(_LONGEST_MS, first << min(tries, 12))
         return replace(note, reason=reason, tries=tries, check_ms=now + wait)
+
+    def _given_up(self, note: ScoreNote, state: str, now: int) -> ScoreNote:
+        """Return the note of a score that waits no longer.
+
+        While scans of the longest window list it, each of them looks its trace up again.
+        """
+        wait = min(_LONGEST_MS, self.settings.deepest_ms // SCANS_PER_WINDOW)
+        return replace(note, state=state, reason=None, check_ms=now + wait)
 
 
 def _verdict_of(note: ScoreNote, traces: Mapping[str, Verdict], sessions: Mapping[str, Sequence[str]]) -> Verdict:

@@ -262,6 +262,25 @@ def test_a_score_waits_for_a_sync_that_is_behind(make_world: MakeWorld, *, ahead
     assert len(signals_of(world, 1)) == 1
 
 
+def test_a_score_that_was_given_up_is_sent_when_its_trace_comes_late(make_world: MakeWorld) -> None:
+    """After an outage the trace is sent and forgotten in one cycle, and the score is looked at after that."""
+    rows = trace_with_session()
+    world = scored_world(
+        make_world, [], SYNC_LATE_HORIZONS="20m,2h", SYNC_MAX_OPEN="10m", SYNC_SCORE_HORIZONS="1h,12h"
+    )
+    world.langfuse.scores.put(score_on(rows[0], 1))
+    for _ in range(4):
+        once(world)
+        world.clock.advance(900)
+    assert world.program_json("status")[1]["sources"][0]["scores"]["gone"] == 1
+    world.langfuse.rows.extend(rows)
+    world.clock.advance(5 * 3600)
+    for _ in range(6):
+        once(world)
+        world.clock.advance(1800)
+    assert (len(world.kelet.spans), len(signals_of(world, 1))) == (3, 1)
+
+
 def test_a_session_that_only_a_rejected_span_has_is_on_no_signal(make_world: MakeWorld) -> None:
     """The child that says it comes late, and Kelet takes it not: nothing at Kelet is of that session."""
     root, child = trace(1, start=NOON, seconds=5.0)
