@@ -10,6 +10,7 @@ and dependencies are read from the packages that are installed beside this Pytho
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 import tomllib
@@ -127,4 +128,8 @@ def bill(lock: Path, optional: Path | None) -> dict[str, Any]:
 
 if __name__ == "__main__":
     optional_lock = Path(sys.argv[2]) if len(sys.argv) > 2 else None
-    sys.stdout.write(json.dumps(bill(Path(sys.argv[1]), optional_lock), indent=2) + "\n")
+    try:
+        sys.stdout.write(json.dumps(bill(Path(sys.argv[1]), optional_lock), indent=2) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:  # as of `scripts/sbom | head`; what is left in the buffer goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -18,15 +18,15 @@ class Trial:
     proofs: int = 0
 
 
+@dataclass(slots=True)
 class Blame:
     """The rule of one list: an observation is at fault once it failed while others were served.
 
     `proofs` is how often without a break another observation must be served after a failure.
     """
 
-    def __init__(self, proofs: int) -> None:
-        self._proofs = proofs
-        self._unproven = 0  # observations that were blamed before any was served
+    proofs: int
+    _unproven: int = 0  # observations that were blamed before any was served
 
     def record_served(self) -> None:
         """Note that content of an observation was served."""
@@ -40,7 +40,7 @@ class Blame:
         """
         trial.tries += 1
         trial.proofs = trial.proofs + 1 if serves_another else 0
-        if trial.proofs >= self._proofs:
+        if trial.proofs >= self.proofs:
             return True
         if serves_another is not None or trial.tries < _TRIES_UNPROVEN or self._unproven >= _MAX_UNPROVEN:
             return False

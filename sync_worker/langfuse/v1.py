@@ -49,7 +49,7 @@ class V1Reader:
         self, client: LangfuseClient, limits: Mapping[str, int] | None = None, version: str | None = None
     ) -> None:
         self._client = client
-        self._media = Media(client)
+        self._media: Media | None = None
         estimated_limit = limits or {}
         self._filters = takes_filters(version)
         self._observations = self._new(OBSERVATIONS, estimated_limit)
@@ -139,6 +139,7 @@ class V1Reader:
 
         The same observation where none is.
         """
+        self._media = self._media or Media(self._client)
         return await self._media.resolve(observation)
 
     async def _observations_of(

@@ -47,7 +47,7 @@ class V2Reader:
 
     def __init__(self, client: LangfuseClient, limits: Mapping[str, int] | None = None) -> None:
         self._client = client
-        self._media = Media(client)
+        self._media: Media | None = None
         estimated_limit = limits or {}
         self._sizes = {
             fields: PageSize(estimated_limit.get(fields, MAX_LIMIT)) for fields in (FULL, METADATA_ONLY, CONTEXT)
@@ -117,6 +117,7 @@ class V2Reader:
 
         The same observation where none is.
         """
+        self._media = self._media or Media(self._client)
         return await self._media.resolve(observation)
 
     def _walk(self, fields: str, params: Mapping[str, str]) -> AsyncGenerator[Page, None]:

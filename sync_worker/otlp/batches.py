@@ -7,6 +7,7 @@ messages be joined byte by byte, so halving a batch or sending it again costs no
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
 
@@ -24,16 +25,16 @@ _PROJECT = attrgetter("project")
 _HEADER = 6
 
 
+@dataclass(slots=True)
 class Batcher:
     """Puts spans into batches of one project each; a trace stays whole where it fits into one batch.
 
     `max_bytes` counts the request before compression. A span that is larger alone goes alone.
     """
 
-    def __init__(self, max_spans: int, max_bytes: int) -> None:
-        self._max_spans = max_spans
-        self._max_bytes = max_bytes
-        self._open: dict[str, _Batch] = {}  # by project
+    max_spans: int
+    max_bytes: int
+    _open: dict[str, _Batch] = field(default_factory=dict)  # by project
 
     def add(self, trace: Sequence[EncodedSpan]) -> Iterator[list[EncodedSpan]]:
         """Take in the spans of a trace; yield batches that are full."""
@@ -59,7 +60,7 @@ class Batcher:
         yield from (batch.spans for batch in batches.values() if batch.spans)
 
     def _begin(self, project: str) -> _Batch:
-        batch = self._open[project] = _Batch(self._max_spans, self._max_bytes)
+        batch = self._open[project] = _Batch(self.max_spans, self.max_bytes)
         return batch
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sync_worker.pipeline.dead_letters import DeadLetters
@@ -28,12 +29,12 @@ def _conversion() -> tuple[_Convert, _Encode]:
     return convert, encode
 
 
+@dataclass(slots=True)
 class Converter:
     """Converts parts of traces."""
 
-    def __init__(self, session: Session, dead_letters: DeadLetters) -> None:
-        self._session = session
-        self._dead_letters = dead_letters
+    session: Session
+    dead_letters: DeadLetters
 
     def convert(self, part: TracePart) -> list[EncodedSpan]:
         """Return the spans of a part."""
@@ -41,10 +42,10 @@ class Converter:
         try:
             spans = self._convert(part, part.observations, part.others)
         except Exception as error:  # noqa: BLE001 - the observations are then converted one by one
-            self._dead_letters.log_error("convert", part.trace.trace_id, error)
+            self.dead_letters.log_error("convert", part.trace.trace_id, error)
             spans = self._convert_one_by_one(part)
         if spans:
-            self._session.report.traces_sent += not part.trace.is_sent
+            self.session.report.traces_sent += not part.trace.is_sent
             part.trace.is_sent = True
         return spans
 
@@ -54,30 +55,30 @@ class Converter:
             try:
                 spans += self._convert(part, [observation], ())
             except Exception as error:  # noqa: BLE001 - it concerns this observation alone
-                self._dead_letters.add_broken(observation, "it cannot be converted", error)
+                self.dead_letters.add_broken(observation, "it cannot be converted", error)
         return spans
 
     def _convert(
         self, part: TracePart, observations: Sequence[Observation], others: Sequence[Observation]
     ) -> list[EncodedSpan]:
         note = part.trace.note
-        project = (note.project if note is not None else None) or self._session.policy.project
+        project = (note.project if note is not None else None) or self.session.policy.project
         own = {observation.id: observation for observation in observations}
         shown = part.trace.shown | part.resolved  # redacted, with truncated fields resolved
         sent = [shown.get(observation.id, observation) for observation in observations]
         convert, encode = _conversion()
-        converted = convert(sent, part.trace.context, project, self._session.policy.conversion, others)
+        converted = convert(sent, part.trace.context, project, self.session.policy.conversion, others)
         encoded: list[EncodedSpan] = []
-        now = self._session.ledger.clock.now_ms()
+        now = self.session.ledger.clock.now_ms()
         for observation, span in converted.spans:
             listed = own[observation.id]
             try:  # stored is the observation as listed, not as resolved: listings are compared with it
                 again = second_read_ms(listed, now)
                 encoded.append(encode(listed, span, project, again, part.trace.replaced.get(listed.id)))
             except Exception as error:  # noqa: BLE001 - it concerns this observation alone
-                self._dead_letters.add_broken(listed, "it cannot be serialised", error)
+                self.dead_letters.add_broken(listed, "it cannot be serialised", error)
         for observation, broken in converted.failed:
-            self._dead_letters.add_broken(own[observation.id], "it cannot be converted", broken)
+            self.dead_letters.add_broken(own[observation.id], "it cannot be converted", broken)
         part.trace.left_out += converted.dropped
-        self._session.report.notes.update(converted.notes)
+        self.session.report.notes.update(converted.notes)
         return encoded

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from sync_worker.langfuse.reader import Unreadable
 from sync_worker.ledger import DeadLetter
@@ -23,25 +24,25 @@ UNREDACTED = "redaction"
 log = logging.getLogger(__name__)
 
 
+@dataclass(slots=True)
 class DeadLetters:
     """Creates and stores the dead letters of one source."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    session: Session
 
     def of_unreadable(self, item: Unreadable) -> DeadLetter:
         """Return the dead letter of what could not be read."""
-        now = self._session.ledger.clock.now_ms()
+        now = self.session.ledger.clock.now_ms()
         return DeadLetter(
-            source_id=self._session.source_id,
+            source_id=self.session.source_id,
             kind="unreadable",
-            reason=self._session.protection.report(item.reason),
+            reason=self.session.protection.report(item.reason),
             made_ms=now,
             trace_id=item.trace_id
             if item.observation_id is None
             else source_trace_id(item.trace_id, item.observation_id),
             observation_id=item.observation_id,
-            raw=None if item.raw is None else self._session.protection.raw(item.raw),
+            raw=None if item.raw is None else self.session.protection.raw(item.raw),
             start_ms=item.start_ms,
             until_ms=item.until_ms,
             next_try_ms=None if item.observation_id is None and item.start_ms is None else now + FIRST_RETRY_MS,
@@ -49,7 +50,7 @@ class DeadLetters:
 
     def add_unreadable(self, items: Iterable[Unreadable]) -> None:
         """Dead-letter what cannot be read and has no dead letter yet, where no walk of an interval reads it."""
-        session = self._session
+        session = self.session
         letters = [self.of_unreadable(item) for item in items if item.observation_id is not None]
         if not letters:
             return
@@ -63,7 +64,7 @@ class DeadLetters:
 
         An observation and its dead letter can only be matched by interval: both contain its start.
         """
-        session = self._session
+        session = self.session
         items = [item for item in items if item.observation_id is None and item.start_ms is not None]
         if not items:
             return
@@ -82,7 +83,7 @@ class DeadLetters:
     def add_broken(self, observation: Observation, why: str, error: Exception) -> None:
         """Dead-letter an observation that a stage fails on."""
         self.log_error("dead-letter", trace_of(observation), error)
-        session = self._session
+        session = self.session
         now = session.ledger.clock.now_ms()
         letter = DeadLetter(
             source_id=session.source_id,
@@ -104,7 +105,7 @@ class DeadLetters:
 
         It is not retried automatically: it is as large, or as broken, until the rules or the observation change.
         """
-        session = self._session
+        session = self.session
         letter = DeadLetter(
             source_id=session.source_id,
             kind=UNREDACTED,
@@ -119,7 +120,7 @@ class DeadLetters:
 
     def log_error(self, action: str, trace_id: str, error: Exception) -> None:
         """Log an error that concerns one trace, redacted."""
-        report = self._session.protection.report
+        report = self.session.protection.report
         log.warning(
             "trace %s: %s", report(trace_id), report(f"{type(error).__name__}: {error}"), extra={"action": action}
         )
@@ -134,5 +135,5 @@ class DeadLetters:
 
     def _keep(self, letters: Sequence[DeadLetter]) -> None:
         if letters:
-            self._session.ledger.commit_result(self._session.source_id, (), letters)
-            self._session.report.dead_letters += len(letters)
+            self.session.ledger.commit_result(self.session.source_id, (), letters)
+            self.session.report.dead_letters += len(letters)

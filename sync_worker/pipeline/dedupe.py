@@ -27,12 +27,12 @@ class _Refreshed:
     fingerprint: bytes
 
 
+@dataclass(slots=True)
 class Dedupe:
     """Compares listed observations with those that were sent."""
 
-    def __init__(self, session: Session, dead_letters: DeadLetters) -> None:
-        self._session = session
-        self._dead_letters = dead_letters
+    session: Session
+    dead_letters: DeadLetters
 
     def fresh(
         self,
@@ -47,7 +47,7 @@ class Dedupe:
 
         Of traces that are left out (`left_out`) what is done was not sent; of those that are `undecided` nothing was.
         """
-        session = self._session
+        session = self.session
         done = {} if again else session.ledger.completed_observations(session.source_id, taken)
         refreshed: list[_Refreshed] = []
         found: dict[str, list[Observation]] = {}
@@ -82,7 +82,7 @@ class Dedupe:
             return self._compare_with_sent(observation, sent, refreshed, is_left_out=is_left_out)
         except Exception as error:  # noqa: BLE001 - it concerns this observation alone
             if not sent.dead_lettered:
-                self._dead_letters.add_broken(observation, "it cannot be compared with what was sent", error)
+                self.dead_letters.add_broken(observation, "it cannot be compared with what was sent", error)
             return True
 
     def _compare_with_sent(
@@ -92,7 +92,7 @@ class Dedupe:
 
         So is one that was sent as another generation of the API listed it: a change cannot be detected.
         """
-        session = self._session
+        session = self.session
         updated = observation.updated_ms or 0
         stale = observation.updated_ms is not None and updated < sent.updated_ms
         now = fingerprint(observation)
@@ -125,14 +125,14 @@ class Dedupe:
             for one in found
             if not one.observation.unsettled
         ]
-        now = self._session.ledger.clock.now_ms()
+        now = self.session.ledger.clock.now_ms()
         reads = [
             SecondRead(trace_of(one.observation), one.observation.id, one.observation.start_ms, due)
             for one in found
             if trace_of(one.observation) not in left_out and (due := second_read_ms(one.observation, now)) is not None
         ]
         if merged or reads:
-            self._session.ledger.touch(self._session.source_id, merged, reads)
+            self.session.ledger.touch(self.session.source_id, merged, reads)
 
 
 def second_read_ms(observation: Observation, now: int) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from sync_worker.intervals import Interval
 from sync_worker.ledger import TraceNote
@@ -19,6 +19,7 @@ from sync_worker.selection import SAMPLE, Rules, left_out_by
 from sync_worker.spans.model import ObservationKey
 
 
+@dataclass(slots=True)
 class Filter:
     """Decides which traces of one source are sent.
 
@@ -27,17 +28,16 @@ class Filter:
     trace is sent, so it is stored as one to be read and sent whole.
     """
 
-    def __init__(self, session: Session, notes: Notes) -> None:
-        self._session = session
-        self._notes = notes
-        self._whole: set[str] = set()  # brought back, and about to be sent whole
+    session: Session
+    notes: Notes
+    _whole: set[str] = field(default_factory=set)  # brought back, and about to be sent whole
 
     def select(self, job: Job, choice: Choice) -> Sequence[Trace]:
         """Return the ready traces with something to send; store that the others are left out.
 
         One that was left out and is not any more is returned only if all of it is at hand.
         """
-        session = self._session
+        session = self.session
         out: dict[str, tuple[Trace, str]] = {}
         back: list[Trace] = []
         later: set[str] = set()
@@ -73,12 +73,12 @@ class Filter:
     def end(self, undelivered: Collection[str]) -> None:
         """Store which traces that were left out before were sent whole."""
         if self._whole:
-            self._session.ledger.end_whole(self._session.source_id, self._whole - set(undelivered))
+            self.session.ledger.end_whole(self.session.source_id, self._whole - set(undelivered))
             self._whole = set()
 
     def _decide(self, job: Job, trace: Trace) -> tuple[str | None, bool]:
         """Return the rule that leaves a trace out, if any, and whether it was left out and is not any more."""
-        note, rules = trace.note, self._session.policy.rules
+        note, rules = trace.note, self.session.policy.rules
         if note is not None and note.project is not None:
             return None, False
         before = None if note is None else note.left_out_by
@@ -87,7 +87,7 @@ class Filter:
             return None, before is not None
         if before is None:
             return left_out_by(rules, trace.plain, has_error=trace.has_error), False
-        is_other = note is not None and note.rules != self._session.digest
+        is_other = note is not None and note.rules != self.session.digest
         is_error = before.startswith(SAMPLE) and rules.keep_errors and trace.has_error
         if not is_error and not (is_other and job.redecides):
             return before, False
@@ -99,7 +99,7 @@ class Filter:
 
         Whether it was sent is not remembered by then, but the rules are, and they decide as they did.
         """
-        session = self._session
+        session = self.session
         before = session.state.get(FORGOTTEN_BEFORE, fresh=True) or 0
         if not session.reread or (trace.note is not None and trace.note.project is None):
             return []
@@ -128,11 +128,11 @@ class Filter:
 
     def _leave_out(self, out: dict[str, tuple[Trace, str]], choice: Choice) -> set[str]:
         """Store traces that are left out; return those that another run has begun to send."""
-        session = self._session
+        session = self.session
         notes: list[TraceNote] = []
         observations: dict[str, list[tuple[ObservationKey, int, int, bytes]]] = {}
         for trace_id, (trace, rule) in out.items():
-            notes.append(self._notes.of_left_out(trace, rule))
+            notes.append(self.notes.of_left_out(trace, rule))
             waiting = choice.pending.get(trace_id, [])
             observations[trace_id] = [as_done(one) for one in (*trace.fresh, *waiting)]
         taken = session.ledger.leave_out_traces(session.source_id, notes, observations)
@@ -153,9 +153,9 @@ class Filter:
         return taken
 
     def _bring_back(self, traces: Sequence[Trace], forgotten: Counter[int]) -> None:
-        session = self._session
+        session = self.session
         for trace in traces:
-            note = self._notes.of_pending(trace)
+            note = self.notes.of_pending(trace)
             pending = trace.note is not None and trace.note.pending
             trace.note = replace(
                 note, pending=pending, pending_ms=note.pending_ms if pending else None, left_out_by=None, rules=None

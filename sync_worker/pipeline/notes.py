@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from sync_worker.ledger import TraceNote
 from sync_worker.pipeline.lanes import check_pending_limit
@@ -24,11 +24,11 @@ _RECHECK_MS = 60_000
 LONGEST_RECHECK_MS = 3_600_000
 
 
+@dataclass(slots=True)
 class Notes:
     """Creates the notes of one source's traces, without storing them."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    session: Session
 
     def of_pending(self, trace: Trace, check_ms: int = 0) -> TraceNote:
         """Return the note of a pending trace, to be checked again at `check_ms`, Unix ms."""
@@ -47,7 +47,7 @@ class Notes:
             return replace(no_longer_pending(note), open_ms=None)
         if not was_open and note.open_ms is None:
             return no_longer_pending(note)
-        now = self._session.ledger.clock.now_ms()
+        now = self.session.ledger.clock.now_ms()
         check = note.check_ms if now < note.check_ms else now + OPEN_EVERY_MS
         return replace(no_longer_pending(note), open_ms=note.open_ms or now, check_ms=check)
 
@@ -56,7 +56,7 @@ class Notes:
 
         Raises SourcePaused if more are pending for closed lanes than a state file should hold.
         """
-        session = self._session
+        session = self.session
         if not session.routing.has_lane(trace.note):
             check_pending_limit(session.ledger, session.source_id, session.delivery)
             return self.of_pending(trace, now_ms + 1)
@@ -66,17 +66,17 @@ class Notes:
     def of_partly_sent(self, trace: Trace, observations: Sequence[Observation], now_ms: int) -> TraceNote:
         """Return the note of a trace that was sent except for these observations."""
         first = min(observation.start_ms for observation in observations)
-        check = min(_next_check(observation, now_ms, self._session.readiness_limits) for observation in observations)
+        check = min(_next_check(observation, now_ms, self.session.readiness_limits) for observation in observations)
         return replace(self.of_pending(trace, check), earliest_ms=first)
 
     def of_left_out(self, trace: Trace, rule: str) -> TraceNote:
         """Return the note of a trace that a rule leaves out."""
         note = self._note(trace, pending=False, check_ms=0, is_ready=False)
-        return replace(no_longer_pending(note), open_ms=None, left_out_by=rule, rules=self._session.digest)
+        return replace(no_longer_pending(note), open_ms=None, left_out_by=rule, rules=self.session.digest)
 
     def _note(self, trace: Trace, *, pending: bool, check_ms: int, is_ready: bool) -> TraceNote:
         before = trace.note
-        decision = self._session.routing.decide(before, trace.plain, is_ready=is_ready)
+        decision = self.session.routing.decide(before, trace.plain, is_ready=is_ready)
         return TraceNote(
             trace.trace_id,
             pending=pending,
@@ -84,9 +84,9 @@ class Notes:
             newest_ms=trace.newest_ms,
             check_ms=check_ms,
             pending_ms=(before.pending_ms if before is not None else None)
-            or (self._session.ledger.clock.now_ms() if pending else None),
+            or (self.session.ledger.clock.now_ms() if pending else None),
             project=None if decision is None else decision.project,
-            context=self._session.as_stored(self._dated(trace)),
+            context=self.session.as_stored(self._dated(trace)),
             open_ms=None if before is None else before.open_ms,
             origin=None if decision is None else decision.origin,
             left_out_by=None if before is None or decision is not None else before.left_out_by,
@@ -100,7 +100,7 @@ class Notes:
             return context
         if before.context.get("session_id") is not None:
             return replace(context, session_after=before.context.get("session_after"))
-        return replace(context, session_after=self._session.ledger.last_delivery())
+        return replace(context, session_after=self.session.ledger.last_delivery())
 
 
 def no_longer_pending(note: TraceNote) -> TraceNote:

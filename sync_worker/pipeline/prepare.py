@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from sync_worker.intervals import Interval
 from sync_worker.langfuse.media import may_be_truncated, tokens_left
@@ -20,13 +21,13 @@ _ROOT_AFTER_MS = 3_600_000
 _Read = Callable[[Sequence[str], Interval], AsyncIterator[Page]]
 
 
+@dataclass(slots=True)
 class Preparer:
     """Builds traces from observations. Makes all requests to Langfuse that a trace needs before it is sent."""
 
-    def __init__(self, session: Session, dedupe: Dedupe, dead_letters: DeadLetters) -> None:
-        self._session = session
-        self._dedupe = dedupe
-        self._dead_letters = dead_letters
+    session: Session
+    dedupe: Dedupe
+    dead_letters: DeadLetters
 
     async def prepare(
         self,
@@ -45,14 +46,14 @@ class Preparer:
         """
         if not taken:
             return []
-        notes = self._session.ledger.traces(self._session.source_id, taken)
+        notes = self.session.ledger.traces(self.session.source_id, taken)
         traces = []
         left_out = {trace_id: note.rules for trace_id, note in notes.items() if note.left_out_by is not None}
         undecided = {
-            trace_id for trace_id, rules in left_out.items() if overrule or (redecide and rules != self._session.digest)
+            trace_id for trace_id, rules in left_out.items() if overrule or (redecide and rules != self.session.digest)
         }
         done_out = left_out.keys() - undecided
-        found = self._dedupe.fresh(taken, sends, again=again, undecided=undecided, left_out=done_out)
+        found = self.dedupe.fresh(taken, sends, again=again, undecided=undecided, left_out=done_out)
         for trace_id, fresh in found.items():
             keep = {observation.id for observation in fresh}
             others = [observation for observation in taken[trace_id] if observation.id not in keep]
@@ -70,14 +71,14 @@ class Preparer:
                 part.observations.append(observation)
                 if not may_be_truncated(observation):
                     continue
-                resolved = await self._session.reader.resolve(observation)
+                resolved = await self.session.reader.resolve(observation)
                 left = tokens_left(resolved)
                 if left:
-                    self._session.report.notes["media tokens that stay"] += left
+                    self.session.report.notes["media tokens that stay"] += left
                 if resolved is not observation:
                     part.resolved[observation.id] = resolved
                     held += len(resolved.input or "") + len(resolved.output or "")
-                if held > self._session.limits.held_bytes:
+                if held > self.session.limits.held_bytes:
                     yield part
                     part, held = TracePart(trace), 0
             if part.observations:
@@ -88,24 +89,24 @@ class Preparer:
 
         What is stored was redacted: where there are rules, it only fills what the observations do not say.
         """
-        known = self._session.known_context(trace.trace_id, trace.note)
-        if self._session.protection.digest and known is not None:
+        known = self.session.known_context(trace.trace_id, trace.note)
+        if self.session.protection.digest and known is not None:
             trace.context = trace.plain = filled(self._gather(trace, None), known)
         else:
             trace.context = trace.plain = self._gather(trace, known)
         return trace
 
     def _gather(self, trace: Trace, known: TraceContext | None) -> TraceContext:
-        overrides = self._session.policy.conversion.overrides
+        overrides = self.session.policy.conversion.overrides
         is_sent = trace.note is not None and trace.note.project is not None
         try:
             return gather(trace.trace_id, trace.observations, known, overrides, is_sent=is_sent)
         except Exception as error:  # noqa: BLE001 - the observations are then checked one by one
-            self._dead_letters.log_error("gather", trace.trace_id, error)
+            self.dead_letters.log_error("gather", trace.trace_id, error)
         errors = {one.id: found for one in trace.observations if (found := _error_of(one)) is not None}
         for observation in trace.fresh:
             if observation.id in errors:
-                self._dead_letters.add_broken(
+                self.dead_letters.add_broken(
                     observation, "the context of its trace cannot be gathered with it", errors[observation.id]
                 )
         trace.fresh = [observation for observation in trace.fresh if observation.id not in errors]
@@ -113,7 +114,7 @@ class Preparer:
         try:
             return gather(trace.trace_id, trace.observations, known, overrides, is_sent=is_sent)
         except Exception as error:  # noqa: BLE001 - they fail together: they are sent without their context
-            self._dead_letters.log_error("gather", trace.trace_id, error)
+            self.dead_letters.log_error("gather", trace.trace_id, error)
             return TraceContext(trace.trace_id)
 
     async def _look_up_roots(self, traces: Sequence[Trace]) -> None:
@@ -121,7 +122,7 @@ class Preparer:
 
         Of a trace whose stored context was redacted by other rules, all observations are read, metadata-only.
         """
-        stale = [trace for trace in traces if trace.note is not None and self._session.is_stale(trace.note)]
+        stale = [trace for trace in traces if trace.note is not None and self.session.is_stale(trace.note)]
         whole = {trace.trace_id: trace for trace in stale if not trace.is_lone}
         if whole:
             await self._fetch_into(whole, self._read_whole)
@@ -131,7 +132,7 @@ class Preparer:
             if not trace.is_lone and self._lacks_root(trace) and trace.trace_id not in whole
         }
         if rootless:
-            await self._fetch_into(rootless, self._session.reader.roots)
+            await self._fetch_into(rootless, self.session.reader.roots)
         # A synthetic root alone does not show whether its trace came over OpenTelemetry, which decides if it is sent.
         lonely = {
             trace.trace_id: trace
@@ -149,20 +150,20 @@ class Preparer:
         In v1 it is the trace that says it, and no observation: until a session is known, it is asked again.
         """
         known = {} if trace.note is None else trace.note.context
-        if self._session.reader.api == "v1":
+        if self.session.reader.api == "v1":
             is_read = any(observation.is_synthetic_root for observation in trace.observations)
             return not is_read and not (known.get("root_seen") and known.get("session_id"))
         return not known.get("root_seen") and not any(one.is_trace_root for one in trace.observations)
 
     def _read_whole(self, trace_ids: Sequence[str], around: Interval) -> AsyncIterator[Page]:
-        return self._session.reader.traces(trace_ids, around, metadata_only=True)
+        return self.session.reader.traces(trace_ids, around, metadata_only=True)
 
     async def _fetch_into(self, traces: Mapping[str, Trace], read: _Read) -> None:
         starts = [observation.start_ms for trace in traces.values() for observation in trace.fresh]
-        around = Interval(min(starts) - self._session.policy.deepest_ms, max(starts) + _ROOT_AFTER_MS)
+        around = Interval(min(starts) - self.session.policy.deepest_ms, max(starts) + _ROOT_AFTER_MS)
         held = {trace_id: {one.id for one in trace.observations} for trace_id, trace in traces.items()}
         async for page in read(list(traces), around):
-            self._session.report.observations_read += len(page.observations)
+            self.session.report.observations_read += len(page.observations)
             for observation in page.observations:
                 trace = traces.get(trace_of(observation))
                 if trace is not None and observation.id not in held[trace.trace_id]:

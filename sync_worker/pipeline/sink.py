@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from sync_worker.clock import Clock
 from sync_worker.errors import DeadLettersFull, StateError
@@ -14,29 +15,20 @@ from sync_worker.spans.model import EncodedSpan
 from sync_worker.wording import counted
 
 
+@dataclass(slots=True)
 class LedgerSink:
     """Writes accepted spans and dead letters of one source into the ledger, and counts them."""
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        source_id: int,
-        report: SourceReport,
-        clock: Clock,
-        title: str,
-        guards: Sequence[Callable[[], None]] = (),
-        redact: Callable[[str], str] = str,
-        observe_accepted: Callable[[Sequence[EncodedSpan]], None] = lambda _: None,
-    ) -> None:
-        self._ledger = ledger
-        self._source_id = source_id
-        self._report = report
-        self._clock = clock
-        self._title = title
-        self._guards = guards  # each raises where nothing may be sent now
-        self._redact = redact
-        self._observe_accepted = observe_accepted  # called with the spans of a request that was accepted
-        self._not_stored: StateError | None = None  # why the last result could not be stored
+    ledger: Ledger
+    source_id: int
+    report: SourceReport
+    clock: Clock
+    title: str
+    guards: Sequence[Callable[[], None]] = ()  # each raises where nothing may be sent now
+    redact: Callable[[str], str] = str
+    #: Called with the spans of a request that was accepted.
+    observe_accepted: Callable[[Sequence[EncodedSpan]], None] = lambda _: None
+    _not_stored: StateError | None = None  # why the last result could not be stored
 
     def check(self) -> None:
         """Check that the next request may go out, and its result be committed.
@@ -46,24 +38,24 @@ class LedgerSink:
         """
         if self._not_stored is not None:
             raise self._not_stored
-        self._ledger.check()
-        for guard in self._guards:
+        self.ledger.check()
+        for guard in self.guards:
             guard()
 
     def remember(self, text: str) -> None:
         """Store what is known of sizes, and of spans that the target fails on. Raises StateError or LeaseHeld."""
-        state = self._ledger.state(source_scope(self._source_id))
+        state = self.ledger.state(source_scope(self.source_id))
         state.put(DELIVERY, text)
         state.save()
 
     def commit(self, result: Result) -> None:
         """Commit the result of a response; durable on return. Raises StateError, LeaseHeld or DeadLettersFull."""
-        now = self._clock.now_ms()
+        now = self.clock.now_ms()
         letters = [
             DeadLetter(
-                source_id=self._source_id,
+                source_id=self.source_id,
                 kind="rejected",
-                reason=self._redact(rejected.reason),
+                reason=self.redact(rejected.reason),
                 made_ms=now,
                 trace_id=rejected.span.key.trace,
                 observation_id=rejected.span.key.observation,
@@ -77,11 +69,11 @@ class LedgerSink:
         if result.partial_rejections:
             letters.append(
                 DeadLetter(
-                    source_id=self._source_id,
+                    source_id=self.source_id,
                     kind="partial",
-                    reason=f"{self._title} accepted a request and rejected {result.partial_rejections} of its "
+                    reason=f"{self.title} accepted a request and rejected {result.partial_rejections} of its "
                     f"{counted(len(result.accepted), 'span')} without saying which: "
-                    f"{self._redact(result.rejected_reason) or 'no reason given'}",
+                    f"{self.redact(result.rejected_reason) or 'no reason given'}",
                     made_ms=now,
                     project=result.accepted[0].project,
                     start_ms=min(span.start_ms for span in result.accepted),
@@ -89,14 +81,14 @@ class LedgerSink:
                 )
             )
         if result.accepted:
-            self._observe_accepted(result.accepted)
+            self.observe_accepted(result.accepted)
         try:
-            self._ledger.commit_result(self._source_id, result.accepted, letters)
+            self.ledger.commit_result(self.source_id, result.accepted, letters)
         except DeadLettersFull:
-            self._report.spans_sent += len(result.accepted)
+            self.report.spans_sent += len(result.accepted)
             raise
         except StateError as error:
             self._not_stored = error
             raise
-        self._report.spans_sent += len(result.accepted)
-        self._report.dead_letters += len(result.rejected) + result.partial_rejections
+        self.report.spans_sent += len(result.accepted)
+        self.report.dead_letters += len(result.rejected) + result.partial_rejections

@@ -16,7 +16,7 @@ from sync_worker.pipeline.plan import Density, DueTime, IntervalPlanner, due
 from sync_worker.runs.division import Division, Jobs, NoJobs, Synced, sync_interval
 from sync_worker.runs.opened import OpenSource
 from sync_worker.runs.progress import Progress
-from sync_worker.runs.whole_traces import WholeTraces
+from sync_worker.runs.whole_traces import send_whole_traces
 
 #: Whether a backfill sends scores: beside the spans where scores are on, alone, or not.
 ScoreChoice = Literal["too", "only", "none"]
@@ -53,4 +53,4 @@ async def backfill(
         NoJobs() if jobs is None else jobs, here, at_once=limits.backfill_intervals,
     )  # fmt: skip
     await division.sync_all()
-    await WholeTraces(pipeline).send()
+    await send_whole_traces(pipeline)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from sync_worker.intervals import Interval, contiguous_end, gaps, merged
 from sync_worker.ledger import Ledger, SourceState, claims
@@ -20,24 +20,24 @@ from sync_worker.times import iso_time
 log = logging.getLogger(__name__)
 
 
+@dataclass(slots=True)
 class Coverage:
     """Completed intervals and claims of one source."""
 
-    def __init__(self, session: Session, name: str) -> None:
-        self._session = session
-        self._name = name
-        self._claims = False  # whether this run has claims
-        self._released: claims.Claims | None = None  # what was known when they were released
+    session: Session
+    name: str
+    _claims: bool = False  # whether this run has claims
+    _released: claims.Claims | None = None  # what was known when they were released
 
     @property
     def of_all(self) -> list[Interval]:
         """The completed intervals of the live sync and backfills."""
-        found = self._session.ledger.completed_by_role(self._session.source_id)
+        found = self.session.ledger.completed_by_role(self.session.source_id)
         return [interval for intervals in found.values() for interval in intervals]
 
     def under_rules(self) -> tuple[list[Interval], list[tuple[Interval, Rules]]]:
         """Return what is completed under this run's rules, or under none, and what is under others, with these."""
-        session = self._session
+        session = self.session
         own: list[Interval] = []
         other: list[tuple[Interval, Rules]] = []
         for found in session.ledger.completed_with_rules(session.source_id):
@@ -49,7 +49,7 @@ class Coverage:
 
     def scan_view(self, now: int) -> tuple[list[Interval], NotRead]:
         """Return what `live_view` does, and which observations of completed intervals were not asked for."""
-        session = self._session
+        session = self.session
         found = session.ledger.completed_with_rules(session.source_id)
         live, backfilled = (merged(one.interval for one in found if one.role == role) for role in (LIVE, BACKFILL))
         return live_view(live, backfilled, now, session.policy.deepest_ms), _not_read(found)
@@ -59,20 +59,20 @@ class Coverage:
 
         As it was when `known` was read; as it is, without.
         """
-        found = self._session.ledger.completed_by_role(self._session.source_id) if known is None else known.completed
-        return live_view(found.get(LIVE, ()), found.get(BACKFILL, ()), now, self._session.policy.deepest_ms)
+        found = self.session.ledger.completed_by_role(self.session.source_id) if known is None else known.completed
+        return live_view(found.get(LIVE, ()), found.get(BACKFILL, ()), now, self.session.policy.deepest_ms)
 
     def watermark_ms(self, state: SourceState) -> int | None:
         """Return the watermark in Unix ms; None before the first live cycle."""
         first = state.sync_start_ms
-        now = self._session.clock.now_ms()
+        now = self.session.clock.now_ms()
         return None if first is None else contiguous_end(first, self.live_view(now, self._released))
 
     def note_watermark(self, state: SourceState) -> int | None:
         """Return the watermark; that of a live sync is noted for the history, with the next transaction."""
-        ledger, watermark = self._session.ledger, self.watermark_ms(state)
+        ledger, watermark = self.session.ledger, self.watermark_ms(state)
         if ledger.is_live and watermark is not None:
-            note_watermark(ledger, self._session.source_id, ledger.clock.now_ms(), watermark)
+            note_watermark(ledger, self.session.source_id, ledger.clock.now_ms(), watermark)
         return watermark
 
     def reopen_after(self, end: int, known: claims.Claims) -> claims.Claims:
@@ -83,7 +83,7 @@ class Coverage:
         completed = known.completed.get(LIVE)
         if not completed or completed[-1].end <= end:
             return known
-        session = self._session
+        session = self.session
         after = max(end, session.state.get(FORGOTTEN_BEFORE, fresh=True) or 0)
         if completed[-1].end > after:
             session.ledger.reopen(session.source_id, LIVE, Interval(after, completed[-1].end))
@@ -92,7 +92,7 @@ class Coverage:
     def claim(self, intervals: Sequence[Interval]) -> claims.Claims:
         """Claim intervals for this run; return what it and others claim then, and what is completed."""
         self._claims = True
-        return claims.claim(self._session.ledger, self._session.source_id, intervals)
+        return claims.claim(self.session.ledger, self.session.source_id, intervals)
 
     def claim_gaps(self, intervals: Sequence[Interval]) -> list[Interval]:
         """Claim gaps for a backfill, except those claimed by a running live sync, which syncs them itself."""
@@ -101,7 +101,7 @@ class Coverage:
         if left:
             log.info(
                 "%s: a live sync is running from %s on: the backfill leaves that to it",
-                self._name, iso_time(left[0].start), extra={"action": "plan"},
+                self.name, iso_time(left[0].start), extra={"action": "plan"},
             )  # fmt: skip
         return own
 
@@ -111,12 +111,12 @@ class Coverage:
 
     def release_claims(self, state: SourceState) -> None:
         """Reduce the claims to what this run keeps between cycles: for a live sync, what is not completed yet."""
-        ledger, first = self._session.ledger, state.sync_start_ms
+        ledger, first = self.session.ledger, state.sync_start_ms
         if not self._claims or ledger.lease is None:
             return
         self._claims = False
         whole = [] if ledger.lease.role != LIVE or first is None else [Interval(first, claims.FOR_EVER)]
-        self._released = claims.claim(ledger, self._session.source_id, whole, completed=False)
+        self._released = claims.claim(ledger, self.session.source_id, whole, completed=False)
 
 
 def not_read(ledger: Ledger, source_id: int) -> NotRead:

@@ -20,13 +20,13 @@ from sync_worker.runs.division import Division, Jobs, Synced, note_synced
 from sync_worker.runs.forget import forget
 from sync_worker.runs.interval import IntervalJob
 from sync_worker.runs.lookback import LookbackScans
-from sync_worker.runs.open_traces import OpenTraces
+from sync_worker.runs.open_traces import look_up_open_traces
 from sync_worker.runs.opened import OpenSource
 from sync_worker.runs.pending import PendingTraces
 from sync_worker.runs.progress import Progress
 from sync_worker.runs.retry import Retries
 from sync_worker.runs.second_read import SecondReads
-from sync_worker.runs.whole_traces import WholeTraces
+from sync_worker.runs.whole_traces import send_whole_traces
 from sync_worker.times import span_ms
 
 
@@ -67,8 +67,8 @@ class LiveSync:
         waiting = await self.read_again()
         if waiting.has_due(session.clock.now_ms()):
             await pending.send_ready(lanes)  # what became due since then: traces in which the scans found something
-        await OpenTraces(pipeline, pending).look_up(waiting)
-        await WholeTraces(pipeline).send()
+        await look_up_open_traces(session, pending, waiting)
+        await send_whole_traces(pipeline)
         forget(opened, min(now, clock.certain_ms()))
         if scores is not None:
             await scores.cycle()

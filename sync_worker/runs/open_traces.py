@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sync_worker.ledger.records import Waiting, is_due
-from sync_worker.pipeline.driver import Pipeline
 from sync_worker.pipeline.notes import OPEN_EVERY_MS, OPEN_FOR_MS
 from sync_worker.pipeline.readiness import has_ended
+from sync_worker.pipeline.session import Session
 from sync_worker.runs.pending import PendingTraces
 
 #: Maximum open traces of a source; beyond, the oldest are given up.
@@ -23,33 +23,23 @@ _AT_ONCE = 150
 _FEW_A_CYCLE = 25
 
 
-class OpenTraces:
-    """Looks up the roots of one source's open traces."""
-
-    def __init__(self, pipeline: Pipeline, pending: PendingTraces) -> None:
-        self._session = pipeline.session
-        self._pending = pending
-
-    async def look_up(self, waiting: Waiting) -> None:
-        """Look up the roots that are due, many in a request; send what is new of traces whose root has ended."""
-        session = self._session
-        now, guess = session.clock.certain_ms(), session.clock.now_ms()
-        before = now - OPEN_FOR_MS
-        if waiting.open_traces > MOST_OPEN or is_due(waiting.open_since_ms, before - 1):
-            session.report.traces_given_up += session.ledger.give_up_open(session.source_id, before, MOST_OPEN)
-        if not is_due(waiting.open_check_ms, now):
+async def look_up_open_traces(session: Session, pending: PendingTraces, waiting: Waiting) -> None:
+    """Look up the roots that are due, many in a request; send what is new of traces whose root has ended."""
+    now, guess = session.clock.certain_ms(), session.clock.now_ms()
+    before = now - OPEN_FOR_MS
+    if waiting.open_traces > MOST_OPEN or is_due(waiting.open_since_ms, before - 1):
+        session.report.traces_given_up += session.ledger.give_up_open(session.source_id, before, MOST_OPEN)
+    if not is_due(waiting.open_check_ms, now):
+        return
+    left = MOST_OPEN if session.reader.metadata_only_is_cheap else _FEW_A_CYCLE
+    while left > 0:
+        session.clock.check()
+        due = session.ledger.open_due(session.source_id, now, min(left, _AT_ONCE))
+        if not due:
             return
-        left = MOST_OPEN if session.reader.metadata_only_is_cheap else _FEW_A_CYCLE
-        while left > 0:
-            session.clock.check()
-            due = session.ledger.open_due(session.source_id, now, min(left, _AT_ONCE))
-            if not due:
-                return
-            left -= len(due)
-            roots = await self._pending.roots(due, now, guess)
-            ended = [
-                note for note in due if has_ended(roots.get(note.trace_id, ()), str(note.context.get("id_kind", "")))
-            ]
-            later = [replace(note, check_ms=now + OPEN_EVERY_MS) for note in due if note not in ended]
-            session.ledger.store_traces(session.source_id, later)
-            await self._pending.send(ended, now, guess)
+        left -= len(due)
+        roots = await pending.roots(due, now, guess)
+        ended = [note for note in due if has_ended(roots.get(note.trace_id, ()), str(note.context.get("id_kind", "")))]
+        later = [replace(note, check_ms=now + OPEN_EVERY_MS) for note in due if note not in ended]
+        session.ledger.store_traces(session.source_id, later)
+        await pending.send(ended, now, guess)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sync_worker.corrected import CorrectedClock
@@ -36,25 +36,15 @@ class OpenSource:
     coverage: Coverage
     windows: Sequence[int]
 
-    @property
-    def name(self) -> str:
-        """Its name in the settings."""
-        return self.source.name
+    #: Its name in the settings, the state file, the time by its servers, and the counts of the run.
+    name: str = field(init=False)
+    ledger: Ledger = field(init=False)
+    clock: CorrectedClock = field(init=False)
+    report: SourceReport = field(init=False)
 
-    @property
-    def ledger(self) -> Ledger:
-        """The state file."""
-        return self.session.ledger
-
-    @property
-    def clock(self) -> CorrectedClock:
-        """The time by its servers."""
-        return self.session.clock
-
-    @property
-    def report(self) -> SourceReport:
-        """The counts of the run."""
-        return self.session.report
+    def __post_init__(self) -> None:
+        self.name, self.ledger = self.source.name, self.session.ledger
+        self.clock, self.report = self.session.clock, self.session.report
 
     @property
     def scores(self) -> ScoreJobs | None:

@@ -14,23 +14,16 @@ from sync_worker.records import Observation
 from sync_worker.spans.context import trace_of
 
 
-class WholeTraces:
-    """Sends the traces of one source that were brought back."""
+async def send_whole_traces(pipeline: Pipeline) -> None:
+    """Send the traces of a source that were brought back, each once; those that cannot be delivered stay for later.
 
-    def __init__(self, pipeline: Pipeline) -> None:
-        self._pipeline = pipeline
-        self._session = pipeline.session
-
-    async def send(self) -> None:
-        """Send all of them, each once; those that cannot be delivered are tried again in the next run.
-
-        Raises as reader and delivery do.
-        """
-        session, last = self._session, ""
-        while ids := session.ledger.whole_traces(session.source_id, session.limits.pending_traces, last):
-            last = ids[-1]
-            session.clock.check()
-            await self._pipeline.run(_FetchWhole(self._pipeline, ids))
+    Raises as reader and delivery do.
+    """
+    session, last = pipeline.session, ""
+    while ids := session.ledger.whole_traces(session.source_id, session.limits.pending_traces, last):
+        last = ids[-1]
+        session.clock.check()
+        await pipeline.run(_FetchWhole(pipeline, ids))
 
 
 class _FetchWhole(Job):

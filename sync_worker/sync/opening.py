@@ -146,7 +146,8 @@ async def open_source(
         )  # fmt: skip
         yield SourceSync(
             source, settings, state, client, receiver, pauses, session, Pipeline(session),
-            Coverage(session, source.name), [span_ms(window) for window in settings.late_horizons], generations, audit,
+            Coverage(session, source.name), [span_ms(window) for window in settings.late_horizons],
+            generations=generations, audit=audit,
         )  # fmt: skip
     finally:
         await client.close()

@@ -33,7 +33,7 @@ def receiver_scope(target: Target) -> str:
     return f"target {target.url}"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class SourceSync(OpenSource):
     """A source that `open_source` opened, and that syncs. Other runs take it as an `OpenSource`."""
 

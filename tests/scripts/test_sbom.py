@@ -78,3 +78,15 @@ def test_versions_for_some_platforms_only(tmp_path: Path) -> None:
     assert (first["purl"], second["purl"]) == ("pkg:pypi/some-thing@1", "pkg:pypi/some-thing@2")
     assert first["properties"] == [{"name": "python:marker", "value": "python_full_version < '3.12'"}]
     assert [len(one["hashes"]) for one in (first, second)] == [1, 1]
+
+
+def test_a_reader_that_stops_is_no_error() -> None:
+    """`scripts/sbom | head` would end with a traceback."""
+    script = ROOT / "scripts" / "lib" / "sbom.py"
+    with subprocess.Popen(
+        [sys.executable, "-I", script, LOCKS[0]], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdout.close()
+        assert (running.stderr.read(), running.wait(60)) == (b"", 0)

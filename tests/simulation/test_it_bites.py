@@ -22,12 +22,13 @@ from sync_worker.otlp.signals import SignalDelivery
 from sync_worker.pipeline import notes, readiness
 from sync_worker.pipeline.attribution import Attributor, Verdict, Wait
 from sync_worker.pipeline.convert import Converter
+from sync_worker.pipeline.driver import Pipeline
 from sync_worker.pipeline.filter import Filter
 from sync_worker.pipeline.lanes import Lanes
 from sync_worker.pipeline.prepare import Preparer
 from sync_worker.pipeline.trace import Trace, TracePart
 from sync_worker.records import Observation, Score
-from sync_worker.runs import interval, pending, score_sync
+from sync_worker.runs import backfill, interval, live, pending, score_sync
 from sync_worker.runs.bucket_counts import BucketCounts, Compare
 from sync_worker.runs.interval import IntervalJob
 from sync_worker.runs.lookback import LookbackScans
@@ -35,7 +36,6 @@ from sync_worker.runs.pending import PendingTraces
 from sync_worker.runs.score_sync import ScoreSync
 from sync_worker.runs.second_read import SecondReads
 from sync_worker.runs.verify import Verification
-from sync_worker.runs.whole_traces import WholeTraces
 from sync_worker.settings.rotation import Reread
 from sync_worker.signals.content import content_of
 from sync_worker.signals.model import Attribution, EncodedSignal
@@ -105,7 +105,7 @@ def _notes_before_it_sends(patch: pytest.MonkeyPatch) -> None:
 
     def convert(self: Converter, part: TracePart) -> list[EncodedSpan]:
         spans = usual(self, part)
-        self._session.ledger.commit_result(self._session.source_id, spans, [])
+        self.session.ledger.commit_result(self.session.source_id, spans, [])
         return spans
 
     patch.setattr(Converter, "convert", convert)
@@ -222,10 +222,11 @@ def _schedules_by_the_machines_clock(patch: pytest.MonkeyPatch) -> None:
 
 
 def _sends_an_error_alone(patch: pytest.MonkeyPatch) -> None:
-    async def send(self: WholeTraces) -> None:
+    async def send(_: Pipeline) -> None:
         return None
 
-    patch.setattr(WholeTraces, "send", send)
+    patch.setattr(live, "send_whole_traces", send)
+    patch.setattr(backfill, "send_whole_traces", send)
 
 
 def _decides_by_each_row(patch: pytest.MonkeyPatch) -> None:

@@ -265,9 +265,7 @@ def test_a_score_waits_for_a_sync_that_is_behind(make_world: MakeWorld, *, ahead
 def test_a_score_that_was_given_up_is_sent_when_its_trace_comes_late(make_world: MakeWorld) -> None:
     """After an outage the trace is sent and forgotten in one cycle, and the score is looked at after that."""
     rows = trace_with_session()
-    world = scored_world(
-        make_world, [], SYNC_LATE_HORIZONS="20m,2h", SYNC_MAX_OPEN="10m", SYNC_SCORE_HORIZONS="1h,12h"
-    )
+    world = scored_world(make_world, [], SYNC_LATE_HORIZONS="20m,2h", SYNC_MAX_OPEN="10m", SYNC_SCORE_HORIZONS="1h,12h")
     world.langfuse.scores.put(score_on(rows[0], 1))
     for _ in range(4):
         once(world)
