@@ -223,8 +223,7 @@ class Settings(BaseSettings):
         "auto", "Generation of the Langfuse API: `auto` detects it, `v2` or `v1` forces it."
     )
     requests_per_minute: _Whole | None = _unset(
-        "Maximum number of requests a minute to Langfuse; if unset, the limit is discovered.",
-        ge=1,
+        "Maximum number of requests a minute to Langfuse; if unset, the limit is discovered.", ge=1
     )
     budget_share: Annotated[Fraction, PlainValidator(values.parse_share)] = _setting(
         "80%",
@@ -304,20 +303,11 @@ class Settings(BaseSettings):
         "`KELET_PROJECT` decide.",
     )
     max_value_bytes: _Whole = _setting(
-        "1048576",
-        "Size in bytes over which an attribute value is truncated, at least 256.",
-        ge=256,
+        "1048576", "Size in bytes over which an attribute value is truncated, at least 256.", ge=256
     )
-    max_attributes: _Whole = _setting(
-        "256",
-        "Maximum number of attributes on a span, at least 32.",
-        ge=32,
-    )
+    max_attributes: _Whole = _setting("256", "Maximum number of attributes on a span, at least 32.", ge=32)
     max_batch_spans: _Whole = _setting(
-        "512",
-        "Maximum number of spans in a request to Kelet, from 1 to 4096.",
-        ge=1,
-        le=4096,
+        "512", "Maximum number of spans in a request to Kelet, from 1 to 4096.", ge=1, le=4096
     )
     max_batch_bytes: _Whole = _setting(
         "4194304",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -133,23 +133,39 @@ def parse_route(table: Any, toml_table: str, problems: Problems) -> Route | None
     if not isinstance(table, dict):
         problems.refuse(toml_table, WrongValueError("not a table", expected="[[sources.routes]]"))
         return None
-    known = ("project", "drop", *_CONDITIONS)
+    needed = set() if "drop" in table else {"project"}
+    parsed = _parse_keys(
+        table, ("project", "drop", *_CONDITIONS), needed, lambda key, value: _parsed(key, value, table),
+        toml_table, problems,
+    )  # fmt: skip
+    if not table.keys() & {*_CONDITIONS}:
+        problems.refuse(toml_table, _no_condition())
+        return None
+    return None if parsed is None else Route(**parsed)
+
+
+def _parse_keys(
+    table: Mapping[str, Any],
+    known: Sequence[str],
+    needed: Collection[str],
+    parse: Callable[[str, Any], Any],
+    toml_table: str,
+    problems: Problems,
+) -> dict[str, Any] | None:
+    """Return the keys of a table, and those that are needed, as `parse` reads them; None where any is wrong."""
     wrong = {key: _unknown(key, known) for key in table if key not in known}
     parsed: dict[str, Any] = {}
     for key in known:
         try:
-            if key in table or (key == "project" and "drop" not in table):
-                parsed[key] = _parsed(key, table.get(key), table)
+            if key in table or key in needed:
+                parsed[key] = parse(key, table.get(key))
         except WrongValueError as error:
             wrong[key] = error
     for key, problem in wrong.items():
         text = table.get(key)
         shown = RawValue(text, toml_table) if isinstance(text, str) and key in known else None
         problems.refuse(f"{toml_table} {key}", problem, shown)
-    if not table.keys() & {*_CONDITIONS}:
-        problems.refuse(toml_table, _no_condition())
-        return None
-    return None if wrong else Route(**parsed)
+    return None if wrong else parsed
 
 
 def parse_patterns(table: Any, toml_table: str, problems: Problems) -> tuple[tuple[str, str], ...]:
@@ -201,23 +217,12 @@ def parse_score_override(table: Any, toml_table: str, problems: Problems) -> Sco
     if not isinstance(table, dict):
         problems.refuse(toml_table, WrongValueError("not a table", expected="[[sources.scores]]"))
         return None
-    wrong = {key: _unknown(key, _OVERRIDES) for key in table if key not in _OVERRIDES}
-    parsed: dict[str, Any] = {}
-    for key in _OVERRIDES:
-        try:
-            if key in table or key == "match":
-                parsed[key] = _override(key, table.get(key))
-        except WrongValueError as error:
-            wrong[key] = error
-    for key, problem in wrong.items():
-        text = table.get(key)
-        shown = RawValue(text, toml_table) if isinstance(text, str) and key in _OVERRIDES else None
-        problems.refuse(f"{toml_table} {key}", problem, shown)
-    if not wrong and len(parsed) < 2:
+    parsed = _parse_keys(table, _OVERRIDES, {"match"}, _override, toml_table, problems)
+    if parsed is not None and len(parsed) < 2:
         expected = f"at least one of {', '.join(_OVERRIDES[1:])}"
         problems.refuse(toml_table, WrongValueError("says nothing of the scores that match", expected=expected))
         return None
-    return None if wrong else ScoreOverride(**parsed)
+    return None if parsed is None else ScoreOverride(**parsed)
 
 
 def describe_override(override: ScoreOverride) -> str:

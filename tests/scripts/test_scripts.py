@@ -64,7 +64,7 @@ def start(
     }
     environ = kept | {name: str(value) for name, value in variables.items()}
     return subprocess.run(
-        [str(script), *arguments], cwd=cwd, env=environ, capture_output=True, text=True, timeout=30, check=False
+        [str(script), *arguments], cwd=cwd, env=environ, capture_output=True, text=True, timeout=120, check=False
     )
 
 
@@ -186,7 +186,7 @@ esac
             assert said.endswith("at work\n")
             started = time.monotonic()
             (os.kill if to == "the script" else os.killpg)(process.pid, number)
-            out, err = process.communicate(timeout=50)
+            out, err = process.communicate(timeout=120)
         assert time.monotonic() - started < 45
         assert (process.returncode, out) == (code, "")
         assert err == f"Interrupted; the next start makes {tmp_path / 'new'} anew.\n"
