@@ -203,7 +203,8 @@ class Attributor:
                     if (trace_id, observation.id) not in sent and not is_hidden(observation, context)
                 ]
                 context.session_id = context.session_id if left else None
-            has_error = any(observation.level == "ERROR" for observation in observations)
+            # As it was decided: by what the sync has read of the trace.
+            has_error = any(one.level == "ERROR" and self._is_completed(one.start_ms) for one in observations)
             found[trace_id] = self._protected(self._decide(note, context, has_error=has_error))
         return found
 

@@ -17,7 +17,7 @@ from sync_worker.redaction.redactor import MAX_TEXT
 from sync_worker.times import moment_ms
 from tests.support import faults
 from tests.support.faults import status
-from tests.support.rows import NOON, score, trace
+from tests.support.rows import NOON, row, score, trace
 from tests.sync.conftest import MakeWorld
 from tests.sync.scored import SESSION, once, score_on, scored_world, signals_of, trace_with_session
 
@@ -277,6 +277,23 @@ def test_a_score_that_was_given_up_is_sent_when_its_trace_comes_late(make_world:
         once(world)
         world.clock.advance(1800)
     assert (len(world.kelet.spans), len(signals_of(world, 1))) == (3, 1)
+
+
+def test_an_error_that_was_not_read_brings_no_signal(make_world: MakeWorld) -> None:
+    """The trace was left out; what of it starts before the sync start would count when it is forgotten."""
+    (root,) = trace(0, start=1900.0, seconds=5.0)
+    error = row(trace=root["traceId"], parent=root["id"], start=60.0, level="ERROR")
+    world = scored_world(
+        make_world, [error, root], SYNC_SAMPLE="0%", SYNC_SAMPLE_ERRORS="true", SYNC_START="2026-11-20T12:30:00Z",
+        SYNC_LATE_HORIZONS="20m,1h",
+    )  # fmt: skip
+    for _ in range(6):
+        once(world)
+        world.clock.advance(1800)
+    world.langfuse.scores.put(score_on(root, 1, 12_000.0))
+    once(world)
+    assert (world.kelet.spans, world.kelet.signals) == ([], [])
+    assert world.program_json("status")[1]["sources"][0]["scores"]["filtered"] == 1
 
 
 def test_a_session_that_only_a_rejected_span_has_is_on_no_signal(make_world: MakeWorld) -> None:

@@ -135,7 +135,7 @@ def test_a_module_that_was_compiled_in_part(make_world: MakeWorld) -> None:
     compiled = made.folder / "compiled"
     environ = {"PYTHONPYCACHEPREFIX": str(compiled)}
     assert made.program("config", "schema", environ=environ)[0] == 0
-    (cut,) = compiled.rglob("cli/commands/config.*.pyc")
+    (cut,) = compiled.rglob("cli/commands/config/run.*.pyc")
     os.truncate(cut, 1024)
     code, out, err = made.program("config", "schema", environ=environ)
     assert (code, out, len(err.splitlines())) == (ExitCode.TRANSIENT, "", 1)
