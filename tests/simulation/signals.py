@@ -104,7 +104,7 @@ class SignalChecks:
 
     def _has_arrived(self, story: ScoreStory, ledger: Ledger, source: SourceState) -> list[str]:
         last = story.latest(self._moments.true_ms())
-        if last is None or story.subject in {"experiment", "session"} or story.trace.deleted is not None:
+        if last is None or story.subject == "experiment" or story.trace.deleted is not None:
             return []
         if any(row.odd or row.unservable for row in story.trace.rows) or not self._is_delivered(story):
             return []
@@ -119,9 +119,13 @@ class SignalChecks:
         return [f"LOST the signal {last.words}, shown {readable(last.shown)}, of {story.trace.id}: {states}"]
 
     def _is_delivered(self, story: ScoreStory) -> bool:
-        """Whether the worker has noted a span of the trace as accepted."""
+        """Whether the worker has noted a span of the trace as accepted; of a session, one that has it."""
         spans = (span for span in self._kelet.book.arrivals if span.trace_id == self._trace_id(story))
-        return any(span.label in self._kelet.book.settled for span in spans)
+        return any(
+            span.label in self._kelet.book.settled
+            and (story.subject != "session" or span.session == story.trace.session)
+            for span in spans
+        )
 
     def _trace_id(self, story: ScoreStory) -> str:
         return otlp_trace_id(f"h1-proj-{story.trace.source}", str(story.trace.id))
