@@ -22,11 +22,12 @@ from sync_worker.spans.model import EncodedSpan
 from tests.simulation.history import FILTERS, History, RowStory, Version
 from tests.simulation.kelet import Arrival, Kelet, label_of
 from tests.simulation.langfuse import Langfuse
-from tests.simulation.moments import Moments, readable
+from tests.simulation.moments import MINUTE, Moments, readable
 from tests.simulation.plan import Plan
 from tests.simulation.weather import Weather
 
 MOST_IN_FLIGHT = 4  # requests of one process
+LONGEST_REQUEST = 2 * MINUTE
 IDLE_REQUESTS = 4  # one more for scores, and one a day to see which project the keys open
 
 
@@ -57,6 +58,7 @@ class Checks:
         self._roles = plan.sources
         self._sources: dict[int, int] = {}  # number of the source, by its id in the ledger
         self.wrong: list[str] = []
+        self.paused: int | None = None  # since when everything is paused
 
     # While it runs
 
@@ -68,6 +70,7 @@ class Checks:
         def answer(source_id: int, accepted: Sequence[EncodedSpan], dead_letters: Sequence[DeadLetter]) -> None:
             labels = frozenset(label_of(Span.FromString(span.span)) for span in accepted)
             failed = self._weather.disk_failed
+            self._obeys_the_pause()
             try:
                 commit_result(source_id, accepted, dead_letters)
             finally:
@@ -93,6 +96,12 @@ class Checks:
         self._roles = max(self._roles, self._plan.sources * (1 + (role == BACKFILL)))
         setattr(ledger, "commit_result", answer)  # noqa: B010
         setattr(ledger, "commit_interval", covered)  # noqa: B010
+
+    def _obeys_the_pause(self) -> None:
+        """Check that what Kelet answers now was in flight when everything was paused."""
+        is_kept = not self._plan.has("gone") and not self._plan.has("restore")  # the pause is in the state file
+        if self.paused is not None and is_kept and self._moments.true_ms() - self.paused > LONGEST_REQUEST:
+            self._say("spans were sent although everything is paused")
 
     def died(self, lost: int) -> None:
         """Hear of a death: so many requests had been accepted and were not noted."""

@@ -17,8 +17,9 @@ from unittest import mock
 from sync_worker.clock import Stopped
 from sync_worker.errors import ExitCode, StateError, Stop
 from sync_worker.intervals import Interval
-from sync_worker.ledger import copies, lease, open_ledger
+from sync_worker.ledger import Ledger, copies, lease, open_ledger
 from sync_worker.ledger.lease import BACKFILL, LIVE
+from sync_worker.ledger.pauses import Pause, active_pauses, delete_pauses, store_pauses
 from sync_worker.pipeline.limits import Limits
 from sync_worker.pipeline.report import SourceReport
 from sync_worker.runs.estimate import estimate
@@ -179,6 +180,7 @@ class Simulation:
             self._pass(moment)
             self._jump()
             self._backups(number)
+            self._pause(number)
             self._may_fill = self.plan.backfill != "now" or number >= self.plan.first_fill
             self._gone = number in self.plan.gone
             self._cycle(LIVE)
@@ -194,8 +196,34 @@ class Simulation:
             elif self.chance.random() < self.plan.jumps:
                 process.clock.jump(self.chance, far=False)
 
+    def _pause(self, number: int) -> None:
+        """Have an operator pause everything, or end that; in calm weather, as a command that is typed again is."""
+        for first, last, by_project in self.plan.pauses:
+            if number == first:
+                pause = Pause(None, "simulated" if by_project else None, self.moments.true_ms())
+                self._operate(functools.partial(store_pauses, pauses=[pause]))
+                self.checks.paused = self.moments.true_ms()
+            elif number == last:
+                self._resume()
+
+    def _resume(self) -> None:
+        if self.checks.paused is not None:
+            self.checks.paused = None
+            self._operate(lambda ledger: delete_pauses(ledger, active_pauses(ledger)))
+
+    def _operate(self, command: Callable[[Ledger], None]) -> None:
+        """Run a command on the state file, if there is one, beside whatever runs."""
+        if not self.state.exists() or _size_of(self.state) == 0:
+            return
+        ledger = open_ledger(self.state, SimulatedClock(self.moments, self.weather.chance, lambda: None))
+        try:
+            command(ledger)
+        finally:
+            ledger.close()
+
     def _calm(self) -> None:
         self.weather.calm = True
+        self._resume()
         self.moments.note("CALM")
         last = max(self.history.last_moment, self.moments.true_ms(), self.plan.end)
         last += self.plan.deepest + self.plan.deepest // 12 + self.plan.max_open + 2 * self.plan.quiet_step

@@ -57,6 +57,8 @@ class Plan:
     rotations: list[tuple[int, str]] = field(default_factory=list)  # when which key is replaced
     gone: list[int] = field(default_factory=list)  # numbers of cycles in which the state file is taken away
     restores: list[tuple[int, int]] = field(default_factory=list)  # (backed up, restored) before these cycles
+    #: Before which cycles an operator pauses everything and resumes, and whether by the Kelet project.
+    pauses: list[tuple[int, int, bool]] = field(default_factory=list)
     interval_seconds: int = 60  # from one cycle of a long-running worker to the next
     estimates: list[int] = field(default_factory=list)  # numbers of cycles beside which `plan` is asked
 
@@ -120,6 +122,8 @@ WORLDS = {
 
 #: In what share of the seeds scores are sent too. Drawn apart, so that the rest of a seed stays as it is without.
 SCORES_SHARE = 0.3
+#: The same of seeds in which an operator pauses the sync for a while.
+PAUSES_SHARE = 0.15
 
 
 def draw(seed: int, worlds: frozenset[str] | None = None) -> Plan:
@@ -151,7 +155,16 @@ def draw(seed: int, worlds: frozenset[str] | None = None) -> Plan:
     _draw_worlds(plan, random.Random(f"worlds {seed}"), worlds)
     if worlds is None and random.Random(f"scores {seed}").random() < SCORES_SHARE:
         plan.worlds |= {"scores"}
+    _draw_pauses(plan, random.Random(f"pauses {seed}"), worlds)
     return plan
+
+
+def _draw_pauses(plan: Plan, chance: random.Random, worlds: frozenset[str] | None) -> None:
+    if worlds is None and chance.random() < PAUSES_SHARE:
+        plan.worlds |= {"pauses"}
+    if plan.has("pauses"):
+        first = chance.randrange(len(plan.cycles) - 1)
+        plan.pauses = [(first, chance.randrange(first + 1, len(plan.cycles)), chance.random() < 0.5)]
 
 
 def _draw_cycles(plan: Plan, chance: random.Random) -> None:
