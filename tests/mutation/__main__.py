@@ -7,7 +7,7 @@ import sys
 import time
 
 from tests.mutation.mutants import mutants_of, sample
-from tests.mutation.reach import FOLDERS, breadth_of, chosen_of, files_of, held_by, reached_by
+from tests.mutation.reach import FOLDERS, breadth_of, chosen_of, files_of, held_by, lines_of, reached_by
 from tests.mutation.run import Verdicts
 
 
@@ -25,13 +25,14 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     every = mutants_of(files_of(options.package))
     reached = reached_by(FOLDERS[options.package])
-    breadth = breadth_of(reached)
+    lines = lines_of(reached)
+    breadth = breadth_of(lines)
     began = time.monotonic()
     chosen = sample(every, options.sample, options.seed)
     if options.at:
         chosen = [one for one in every if options.at in {one.name, f"{one.name}:{one.line}"}]
     tests_of = {mutant: held_by(mutant, reached, breadth) for mutant in chosen}
-    verdicts = Verdicts({mutant: chosen_of(tests, options.tests) for mutant, tests in tests_of.items()})
+    verdicts = Verdicts({mutant: chosen_of(tests, options.tests, lines) for mutant, tests in tests_of.items()})
     survived = [mutant for mutant in chosen if verdicts[mutant] is None]
     for mutant in survived:
         tests = len(tests_of[mutant])

@@ -154,7 +154,7 @@ def _changes(node: ast.AST) -> Iterator[tuple[ast.AST, ast.AST]]:
         changed.value = not changed.value
         yield node, changed
     elif isinstance(changed, ast.Constant) and isinstance(changed.value, int | float):
-        changed.value = changed.value + 1
+        changed.value = changed.value + 1 if changed.value + 1 != changed.value else changed.value * 2
         yield node, changed
     elif isinstance(changed, ast.Call) and isinstance(changed.func, ast.Name) and changed.func.id in _CALLED:
         changed.func.id = _CALLED[changed.func.id]

@@ -85,15 +85,34 @@ def _measured(file: Path) -> dict[str, dict[str, list[int]]]:
     return found
 
 
-def breadth_of(reached: Reached) -> Counter[str]:
+def lines_of(reached: Reached) -> dict[str, int]:
+    """Return by test the lines that it runs, a bit for each."""
+    bits: dict[str, int] = {}
+    for number, tests in enumerate(tests for lines in reached.values() for tests in lines.values()):
+        for test in tests:
+            bits[test] = bits.get(test, 0) | 1 << number
+    return bits
+
+
+def breadth_of(lines: Mapping[str, int]) -> Mapping[str, int]:
     """Return how many lines each test runs."""
-    return Counter(test for lines in reached.values() for tests in lines.values() for test in tests)
+    return {test: bits.bit_count() for test, bits in lines.items()}
 
 
-def chosen_of(tests: Sequence[str], most: int) -> Sequence[str]:
-    """Return at most so many of the tests: the narrowest, and as many from all over the others."""
+def chosen_of(tests: Sequence[str], most: int, lines: Mapping[str, int]) -> Sequence[str]:
+    """Return at most so many of the tests: the narrowest, and of the others those that differ most in what they run.
+
+    Each of the others runs as many lines as any can that none before it runs; once all are run, this begins again with
+    what is left.
+    """
     narrow, others = tests[: -(-most // 2)], tests[-(-most // 2) :]
-    return [*narrow, *others[:: -(-len(others) // (most - len(narrow)))]] if others and most > 1 else narrow
+    run, chosen, wanted = {test: lines[test] for test in others}, list(narrow), 0
+    while run and len(chosen) < most:
+        wanted = wanted if any(bits & wanted for bits in run.values()) else -1
+        test = max(run, key=lambda one: (run[one] & wanted).bit_count())
+        wanted &= ~run.pop(test)
+        chosen.append(test)
+    return chosen
 
 
 def held_by(mutant: Mutant, reached: Reached, breadth: Mapping[str, int]) -> Sequence[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.mutation.mutants import ROOT, Mutant, mutants_of, sample
-from tests.mutation.reach import FOLDERS, breadth_of, chosen_of, files_of, held_by
+from tests.mutation.reach import FOLDERS, breadth_of, chosen_of, files_of, held_by, lines_of
 
 
 def written(folder: Path, text: str) -> Path:
@@ -31,6 +31,7 @@ def written(folder: Path, text: str) -> Path:
         ("x = min(a, b)", ["x = max(a, b)"]),
         ("x = a if b else c", ["x = c if b else a"]),
         ("x = True", ["x = False"]),
+        ("x = 1e300", ["x = 2e+300"]),
         ("close(a)", ["pass"]),
         ("for a in b:\n    continue", ["for a in b:\n    break"]),
     ],
@@ -62,23 +63,25 @@ def test_a_constant_is_held_by_the_tests_that_use_it_and_by_those_of_its_file() 
     reached = {"sync_worker/module.py": lines, "other.py": {line: ["far", "wide"] for line in range(9)}}
     constant = Mutant(file, 1, "1", "2", 0, used=(5,))
     unused = Mutant(file, 1, "1", "2", 0)
-    assert list(held_by(constant, reached, breadth_of(reached))) == ["wide", "far", "own"]
-    assert list(held_by(unused, reached, breadth_of(reached))) == ["own", "wide", "far"]
+    assert list(held_by(constant, reached, breadth_of(lines_of(reached)))) == ["wide", "far", "own"]
+    assert list(held_by(unused, reached, breadth_of(lines_of(reached)))) == ["own", "wide", "far"]
 
 
-def test_narrow_tests_are_chosen_and_others_from_all_over() -> None:
+def test_narrow_tests_are_chosen_and_those_that_differ_in_what_they_run() -> None:
     """All tests of a line in the middle of everything would be much alike, and take hours."""
     tests = [f"{number}" for number in range(100)]
-    assert list(chosen_of(tests, 6)) == ["0", "1", "2", "3", "36", "69"]
-    assert [len(chosen_of(tests, most)) for most in (1, 2, 7, 60, 100, 200)] == [1, 2, 7, 54, 100, 100]
-    assert chosen_of([], 6) == []
+    reached = {"one.py": {1: tests, 2: ["0", "7"], 3: ["50", "60", "70"]}, "two.py": {4: ["60"], 5: ["80"]}}
+    lines = lines_of(reached)
+    assert list(chosen_of(tests, 10, lines)) == ["0", "1", "2", "3", "4", "60", "7", "80", "50", "70"]
+    assert [len(chosen_of(tests, most, lines)) for most in (1, 2, 7, 60, 100, 200)] == [1, 2, 7, 60, 100, 100]
+    assert list(chosen_of([], 6, {})) == []
 
 
 def test_a_line_of_its_own_in_a_statement_is_held_by_the_tests_of_the_statement() -> None:
     """No line is seen to run where only a number stands, so it would count as one that no test reaches."""
     reached = {"sync_worker/module.py": {3: ["one"], 4: ["two"]}}
     at = [Mutant(ROOT / "sync_worker" / "module.py", line, "1", "2", 0, 0, 3, True) for line in (4, 5)]
-    assert [list(held_by(mutant, reached, breadth_of(reached))) for mutant in at] == [["two"], ["one"]]
+    assert [list(held_by(mutant, reached, breadth_of(lines_of(reached)))) for mutant in at] == [["two"], ["one"]]
 
 
 def test_where_a_mutant_stands_is_known(tmp_path: Path) -> None:
