@@ -114,6 +114,28 @@ def test_what_is_redacted_on_spans_is_redacted_on_events(make_world: MakeWorld, 
     assert {_attributes(record)["session.id"] for record in phoenix.records} == spans
 
 
+def test_what_is_redacted_is_redacted_after_its_trace_was_forgotten(
+    make_world: MakeWorld, phoenix: AnyReceiver
+) -> None:
+    """Session and user are read from Langfuse again: they would leave, or the events be apart from their spans."""
+    rows, dropped = trace(2, session="jane@example.com", user="jane@example.com"), trace(2, environment="dev")
+    world = _world(
+        make_world, phoenix, [*rows, *dropped], SYNC_REDACT="email", SYNC_PSEUDONYM_KEY="0" * 64,
+        SYNC_LATE_HORIZONS="20m,1h", SYNC_EXCLUDE_ENVIRONMENTS="dev",
+    )  # fmt: skip
+    for _ in range(6):
+        _once(world)
+        world.clock.advance(1800)
+    world.langfuse.scores.put(_score(1, rows[0], 3 * 3600), _score(2, dropped[0], 3 * 3600))
+    before = len(world.langfuse.requests)
+    assert _once(world).scores_filtered == 1
+    assert any("traceId" in dict(request.params).get("filter", "") for request in world.langfuse.requests[before:])
+    (record,) = phoenix.records
+    (shown,) = {(span.attributes["session.id"], span.attributes["user.id"]) for span in phoenix.spans}
+    assert "jane@example.com" not in shown
+    assert (_attributes(record)["session.id"], _attributes(record)["user.id"]) == shown
+
+
 PAGE = Reply(200, {"Content-Type": "text/html"}, b"<html>sign in</html>")
 PARTIAL = {
     "json": Reply(
