@@ -37,10 +37,10 @@ class Pause:
         return json.dumps([self.source, self.project])
 
 
-def active_pauses(store: Store) -> list[Pause]:
-    """Return the pauses that are in force now, whoever wrote them. Raises StateError."""
+def active_pauses(store: Store, now_ms: int | None = None) -> list[Pause]:
+    """Return the pauses that are in force at a time, Unix ms, by default now, whoever wrote them. Raises StateError."""
     rows = store.query("SELECT name, value FROM state_keys WHERE scope = ? ORDER BY name", [_SCOPE])
-    now = store.clock.now_ms() if rows else 0
+    now = store.clock.now_ms() if rows and now_ms is None else now_ms or 0
     found = [Pause(*json.loads(name), *json.loads(value)) for name, value in rows]
     return [one for one in found if one.until_ms is None or now < one.until_ms]
 

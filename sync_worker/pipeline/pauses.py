@@ -23,9 +23,12 @@ class Pauses:
         self._projects = frozenset(projects)
         self._last: list[Pause] | None = None  # as they were read last
 
-    def check(self) -> None:
-        """Raise PausedByOperator where the source is paused, or every Kelet project that its settings name."""
-        found = self._active()
+    def check(self, now_ms: int | None = None) -> None:
+        """Raise PausedByOperator where the source is paused, or every Kelet project that its settings name.
+
+        `now_ms` is the time, in Unix ms, where it is not that of the state file's clock.
+        """
+        found = self._active(now_ms)
         for pause in found:
             if pause.project is None:
                 raise PausedByOperator(describe(pause, self._source))
@@ -42,8 +45,8 @@ class Pauses:
             if pause.project is not None
         }
 
-    def _active(self) -> list[Pause]:
-        self._last = [pause for pause in active_pauses(self._ledger) if pause.concerns(self._source)]
+    def _active(self, now_ms: int | None = None) -> list[Pause]:
+        self._last = [pause for pause in active_pauses(self._ledger, now_ms) if pause.concerns(self._source)]
         return self._last
 
 

@@ -240,11 +240,16 @@ class Engine:
         return await self.work(source, work, unless_paused=True)
 
     def check_pauses(self, source: Source) -> None:
-        """Raise PausedByOperator or DailyLimitReached where a source is paused."""
-        self._pauses_of(source).check()
+        """Raise PausedByOperator or DailyLimitReached where a source is paused.
+
+        A pause ends by the best guess of the time, and the limit of a day is left to what sends where the day is
+        uncertain: no response would ever correct the time of a source that is paused.
+        """
+        clock = self.clocks.of(source)
+        self._pauses_of(source).check(clock.now_ms())
         limit = self.settings.of(source).max_spans_per_day
         known = self.ledger.source_by_key(keys_of(source), source.target) if limit else None
-        if known is not None:
+        if known is not None and clock.is_certain:
             DailyLimit(self.ledger, known.id, limit).check_day()
 
     def _pauses_of(self, source: Source) -> Pauses:

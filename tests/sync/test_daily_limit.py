@@ -68,6 +68,28 @@ def test_whole_traces_up_to_the_limit(make_world: MakeWorld) -> None:
     assert made.arrived() == identities(rows)
 
 
+def test_each_day_has_the_limit_anew(make_world: MakeWorld) -> None:
+    """What was sent today adds to the limit, or a day on which all fits ends as if something were left."""
+    rows = _rows(5)
+    made = make_world(rows, **LONG_AGO, SYNC_MAX_SPANS_PER_DAY="10")
+    for sent, code in ((8, ExitCode.PAUSED), (8, ExitCode.PAUSED)):
+        assert (made.once()[1], len(made.kelet.spans)) == (code, sent)
+        made.clock.advance(60)
+    for sent, code in ((16, ExitCode.PAUSED), (20, ExitCode.OK), (20, ExitCode.OK)):
+        made.clock.advance(86_400)
+        assert (made.once()[1], len(made.kelet.spans)) == (code, sent)
+    assert made.arrived() == identities(rows)
+
+
+def test_what_was_sent_before_counts_on_its_day(make_world: MakeWorld) -> None:
+    """The limit is passed by what arrives later on a day."""
+    made = make_world(_rows(2), SYNC_START="2026-11-20T00:00:00Z", SYNC_MAX_SPANS_PER_DAY="10")
+    assert (made.once()[1], len(made.kelet.spans)) == (ExitCode.OK, 8)
+    made.langfuse.rows.add(*_rows(1))
+    made.clock.advance(600)
+    assert (made.once()[1], len(made.kelet.spans)) == (ExitCode.PAUSED, 8)
+
+
 def test_a_trace_that_is_larger_than_the_limit(make_world: MakeWorld) -> None:
     """A source waits for ever for a trace that never fits, or sends all of it at once."""
     rows = _rows(1, spans=12)

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import closing
+
+import pytest
 
 from sync_worker.errors import ExitCode
+from sync_worker.ledger import open_ledger
+from sync_worker.ledger.pauses import Pause, store_pauses
 from tests.support import faults
 from tests.support.rows import Row, trace
 from tests.sync.conftest import MakeWorld
@@ -87,6 +92,24 @@ def test_a_pause_ends_with_its_time(make_world: MakeWorld) -> None:
     for length in ("soon", "0s"):
         code, _, err = made.program("pause", "default", "--for", length)
         assert (code, "Try: --for 2h" in err) == (ExitCode.USAGE, True)
+
+
+@pytest.mark.parametrize("days", [0.5, 3])
+def test_a_pause_of_days_ends_though_nothing_was_asked_meanwhile(make_world: MakeWorld, days: float) -> None:
+    """The last time that is certain is that of its beginning, so that runs of a scheduler stay paused for ever."""
+    first, later = _rows(1), trace(2, start=3590.0)
+    made = make_world(first, **LONG_AGO)
+    assert made.once()[1] == 0
+    made.langfuse.rows.add(*later)
+    now, asked = made.clock.now_ms(), made.langfuse_requests()
+    with closing(open_ledger(made.state, made.clock)) as ledger:
+        store_pauses(ledger, [Pause("default", None, now, now + round(days * 86_400_000))])
+    for _ in range(round(days * 2)):
+        assert (made.once()[1], made.langfuse_requests()) == (ExitCode.PAUSED, asked)
+        made.clock.advance(43_200)
+    made.clock.advance(1)
+    assert made.once()[1] == 0
+    assert made.arrived() == identities([*first, *later])
 
 
 def test_a_paused_project_waits_and_others_go_on(make_world: MakeWorld) -> None:
