@@ -11,7 +11,8 @@ import pytest
 
 from sync_worker.errors import DailyLimitReached
 from sync_worker.intervals import Interval
-from sync_worker.ledger import SentObservation, TraceNote, open_ledger
+from sync_worker.langfuse.reader import Unreadable
+from sync_worker.ledger import SecondRead, SentObservation, TraceNote, open_ledger
 from sync_worker.ledger.state_keys import LAST_ENDED_SCAN, State, last_scan
 from sync_worker.pipeline.assemble import Assembly
 from sync_worker.pipeline.daily_limit import DailyLimit
@@ -21,9 +22,11 @@ from sync_worker.pipeline.driver import Pipeline
 from sync_worker.pipeline.limits import Limits
 from sync_worker.pipeline.notes import _next_check, pending_claimed
 from sync_worker.pipeline.readiness import ReadinessLimits
+from sync_worker.pipeline.report import SourceReport
 from sync_worker.pipeline.session import Session
 from sync_worker.pipeline.trace import Trace
 from sync_worker.records import Observation
+from sync_worker.redaction.protection import NOTHING
 from sync_worker.runs.arrival_delay import ArrivalDelay
 from sync_worker.runs.lookback import LookbackScans, earliest_scanned
 from sync_worker.spans.fingerprint import fingerprint
@@ -102,6 +105,7 @@ def test_what_a_scan_finds_of_a_pending_trace_moves_its_times(
         (0, 40 * 60_000, 50 * 60_000),  # after a quarter of its age
         (0, HOUR - 1_000, HOUR),  # but no later than when it is sent as it is
         (0, HOUR + 5_000, HOUR + 5_001),  # beyond that: at once, never in the past
+        (9 * HOUR, 9 * HOUR + 1_000, 9 * HOUR + 61_000),  # its age counts, not the time of day
     ],
 )
 def test_an_open_observation_is_checked_again(start: int, now: int, expected: int) -> None:
@@ -131,9 +135,13 @@ class _Sent:
         self.report = SimpleNamespace(observations_unchanged=0, spans_changed=0, notes=Counter[str]())
         self.policy = SimpleNamespace(resend_changed=True)
         self.ledger = SimpleNamespace(
-            completed_observations=lambda *_: {("t", "a"): sent}, clock=VirtualClock(), touch=lambda *_: None
+            completed_observations=lambda *_: {("t", "a"): sent}, clock=VirtualClock(), touch=self._touch
         )
+        self.second_reads: list[SecondRead] = []
         self.claimed: tuple[Interval, ...] = ()
+
+    def _touch(self, _: int, __: object, reads: list[SecondRead]) -> None:
+        self.second_reads += reads
 
 
 @pytest.mark.parametrize(
@@ -168,6 +176,28 @@ def test_what_changed_is_left_as_it_was_sent_where_the_operator_says_so(sent: Se
     listed = row("a", 1, input="other", updated_ms=11, api="v1")
     assert bool(dedupe.fresh({"t": [listed]}, cast("Any", everything), again=False)) is goes
     assert stand_in.report.notes["changed observations left as sent"] == int(not goes)
+
+
+@pytest.mark.parametrize(("left_out", "reads"), [((), 1), (("t",), 0)], ids=["sent", "left out"])
+def test_what_was_updated_without_a_change_is_read_a_second_time(left_out: tuple[str, ...], reads: int) -> None:
+    """A listing that mixed two versions would be taken for no change for good, or what is not sent be read again."""
+    now = VirtualClock().now_ms()
+    listed = row("a", 1, input="same", updated_ms=now - 1_000, api="v2")
+    stand_in = _Sent(SentObservation(updated_ms=now - 60_000, fingerprint=fingerprint(listed)))
+    dedupe = Dedupe(cast("Session", stand_in), cast("DeadLetters", None))
+    assert dedupe.fresh({"t": [listed]}, Interval(0, now), again=False, left_out=left_out) == {}
+    assert [read.due_ms for read in stand_in.second_reads] == [now - 1_000 + SECOND_READ_MS] * reads
+
+
+def test_each_observation_that_is_not_served_has_its_own_dead_letter(tmp_path: Path) -> None:
+    """Intervals that only touch would be one observation, which hides the other; or one be dead-lettered twice."""
+    ledger = open_ledger(tmp_path / "state.db", VirtualClock())
+    session = SimpleNamespace(source_id=1, ledger=ledger, protection=NOTHING, report=SourceReport("one"))
+    letters = DeadLetters(cast("Session", session))
+    for start, end, count in ((200, 300, 1), (100, 200, 2), (300, 400, 3), (150, 160, 3), (299, 300, 3)):
+        letters.add_without_id([Unreadable("not served", start_ms=start, until_ms=end)])
+        assert len(ledger.unserved_intervals(1)) == session.report.dead_letters == count
+    ledger.close()
 
 
 def test_what_was_just_updated_is_read_a_second_time() -> None:

@@ -98,6 +98,8 @@ def test_due_time_is_taken_oldest_first() -> None:
     assert (left.take(), left.length) == (Interval(0, 1000), 2500)
     left.put_back(Interval(0, 400))
     left.put_back(Interval(7, 7))
+    left.put_back(Interval(8, 9))
+    assert left.take() == Interval(8, 9)
     assert left.before(4200) == [Interval(0, 400), Interval(1000, 2500), Interval(4000, 4200)]
     left.remove(left.before(4200))
     assert (left.take(), bool(left)) == (Interval(4200, 5000), False)
@@ -119,7 +121,9 @@ def test_density_is_that_of_all_and_the_highest() -> None:
     """Jobs start for a night after a busy minute, or not for the day after a night."""
     read = Density()
     assert (read.average, read.highest, read.is_known) == (0, 0, False)
-    read.add(Interval(0, 100), 100)
+    read.add(Interval(0, 1), 3)
+    assert read.average == 3
+    read.add(Interval(1, 100), 97)
     read.add(Interval(100, 1000), 0)
     assert (read.average, read.highest) == (0.1, 0.1)
     read.add(Interval(1000, 1100), 1000)
