@@ -321,7 +321,8 @@ class ScoreSync:
         for one in found.values():
             tries = one.tries + 1 if reason is not None and reason == one.reason else one.tries
             wait = _SOON_MS if reason is None else min(_LONGEST_MS, _LOOK_UP_MS[reason] << min(tries, 12))
-            later.append(replace(one, reason=reason or one.reason or "pending", tries=tries, check_ms=now + wait))
+            check_ms = max(one.check_ms, now + wait)  # at one that Kelet failed at, later already
+            later.append(replace(one, reason=reason or one.reason or "pending", tries=tries, check_ms=check_ms))
         self.session.ledger.store_scores(self.session.source_id, later)
 
     async def _verdicts(self, notes: Sequence[ScoreNote]) -> dict[str, Verdict]:

@@ -460,6 +460,36 @@ def test_a_trace_that_is_left_out_takes_its_scores_along(make_world: MakeWorld) 
     assert (report.scores_filtered, once(world).scores_filtered) == (2, 0)
 
 
+def test_a_trace_that_is_sent_all_the_same_takes_its_scores_along(make_world: MakeWorld) -> None:
+    """`send` overrules the filter for the spans, and the scores stay filtered."""
+    rows = trace_with_session(environment="dev")
+    world = scored_world(make_world, rows, SYNC_EXCLUDE_ENVIRONMENTS="dev")
+    once(world)
+    (result,) = world.send(rows[0]["traceId"])
+    assert result.sent == 3
+    world.langfuse.scores.put(score_on(rows[0], 1, 3600.0))
+    world.clock.advance(60)
+    once(world)
+    assert [signal.content["session_id"] for signal in signals_of(world, 1)] == [SESSION]
+
+
+def test_a_score_that_kelet_fails_at_is_left_alone_for_longer_each_time(make_world: MakeWorld) -> None:
+    """It is posted in every cycle, at a server that fails at it."""
+    rows = trace_with_session()
+    world = scored_world(make_world, rows)
+    world.langfuse.scores.put(score_on(rows[0], 1))
+    world.kelet.script = lambda request: status(500) if request.path.endswith("/signal") else None
+    failing = []
+    for _ in range(8):
+        before = len(world.kelet.requests)
+        world.once()
+        failing.append(any(request.path.endswith("/signal") for request in world.kelet.requests[before:]))
+        world.clock.advance(60)
+    assert failing[:3] == [True, False, True]
+    assert failing[3:].count(True) == 1
+    assert not failing[3]
+
+
 def test_what_is_redacted_on_spans_is_redacted_on_signals(make_world: MakeWorld) -> None:
     """What a user wrote of himself would leave by the comment of a score."""
     rows = trace_with_session(session="jane@example.com")
