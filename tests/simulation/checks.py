@@ -13,6 +13,7 @@ from sync_worker.demo.rowstore import to_ms
 from sync_worker.intervals import Interval, clip
 from sync_worker.ledger import DeadLetter, Ledger, TraceNote
 from sync_worker.ledger.lease import BACKFILL, LIVE
+from sync_worker.ledger.pauses import Pause
 from sync_worker.pipeline.report import SourceReport
 from sync_worker.runs.verify import Verdict
 from sync_worker.selection import Rules
@@ -58,7 +59,7 @@ class Checks:
         self._roles = plan.sources
         self._sources: dict[int, int] = {}  # number of the source, by its id in the ledger
         self.wrong: list[str] = []
-        self.paused: int | None = None  # since when everything is paused
+        self.paused: Pause | None = None  # of everything
 
     # While it runs
 
@@ -99,8 +100,14 @@ class Checks:
 
     def _obeys_the_pause(self) -> None:
         """Check that what Kelet answers now was in flight when everything was paused."""
-        is_kept = not self._plan.has("gone") and not self._plan.has("restore")  # the pause is in the state file
-        if self.paused is not None and is_kept and self._moments.true_ms() - self.paused > LONGEST_REQUEST:
+        # It is in the state file, and ends by what its process takes for the time.
+        is_kept = not self._plan.worlds & {"gone", "restore", "clocks"}
+        if self.paused is None or not is_kept:
+            return
+        now = self._moments.true_ms()
+        if now > self.paused.since_ms + LONGEST_REQUEST and (
+            self.paused.until_ms is None or now < self.paused.until_ms
+        ):
             self._say("spans were sent although everything is paused")
 
     def died(self, lost: int) -> None:

@@ -198,32 +198,33 @@ class Simulation:
 
     def _pause(self, number: int) -> None:
         """Have an operator pause everything, or end that; in calm weather, as a command that is typed again is."""
-        for first, last, by_project in self.plan.pauses:
+        for first, last, by_project, by_itself in self.plan.pauses:
             if number == first:
-                pause = Pause(None, "simulated" if by_project else None, self.moments.true_ms())
-                self._operate(functools.partial(store_pauses, pauses=[pause]))
-                self.checks.paused = self.moments.true_ms()
+                until = self.plan.cycles[last] if by_itself else None
+                pause = Pause(None, "simulated" if by_project else None, self.moments.true_ms(), until)
+                if self._operate(functools.partial(store_pauses, pauses=[pause])):
+                    self.checks.paused = pause
             elif number == last:
-                self._resume()
+                self._resume(by_itself=by_itself)
 
-    def _resume(self) -> None:
-        if self.checks.paused is not None:
-            self.checks.paused = None
+    def _resume(self, *, by_itself: bool) -> None:
+        self.checks.paused = None
+        if not by_itself:
             self._operate(lambda ledger: delete_pauses(ledger, active_pauses(ledger)))
 
-    def _operate(self, command: Callable[[Ledger], None]) -> None:
+    def _operate(self, command: Callable[[Ledger], None]) -> bool:
         """Run a command on the state file, if there is one, beside whatever runs."""
         if not self.state.exists() or _size_of(self.state) == 0:
-            return
+            return False
         ledger = open_ledger(self.state, SimulatedClock(self.moments, self.weather.chance, lambda: None))
         try:
             command(ledger)
         finally:
             ledger.close()
+        return True
 
     def _calm(self) -> None:
         self.weather.calm = True
-        self._resume()
         self.moments.note("CALM")
         last = max(self.history.last_moment, self.moments.true_ms(), self.plan.end)
         last += self.plan.deepest + self.plan.deepest // 12 + self.plan.max_open + 2 * self.plan.quiet_step

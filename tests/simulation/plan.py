@@ -57,8 +57,8 @@ class Plan:
     rotations: list[tuple[int, str]] = field(default_factory=list)  # when which key is replaced
     gone: list[int] = field(default_factory=list)  # numbers of cycles in which the state file is taken away
     restores: list[tuple[int, int]] = field(default_factory=list)  # (backed up, restored) before these cycles
-    #: Before which cycles an operator pauses everything and resumes, and whether by the Kelet project.
-    pauses: list[tuple[int, int, bool]] = field(default_factory=list)
+    #: Before which cycles a pause of everything begins and ends, whether by the Kelet project, and whether by itself.
+    pauses: list[tuple[int, int, bool, bool]] = field(default_factory=list)
     interval_seconds: int = 60  # from one cycle of a long-running worker to the next
     estimates: list[int] = field(default_factory=list)  # numbers of cycles beside which `plan` is asked
 
@@ -164,7 +164,8 @@ def _draw_pauses(plan: Plan, chance: random.Random, worlds: frozenset[str] | Non
         plan.worlds |= {"pauses"}
     if plan.has("pauses"):
         first = chance.randrange(len(plan.cycles) - 1)
-        plan.pauses = [(first, chance.randrange(first + 1, len(plan.cycles)), chance.random() < 0.5)]
+        last = chance.randrange(first + 1, len(plan.cycles))
+        plan.pauses = [(first, last, chance.random() < 0.5, chance.random() < 0.5)]
 
 
 def _draw_cycles(plan: Plan, chance: random.Random) -> None:

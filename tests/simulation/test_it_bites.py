@@ -25,6 +25,7 @@ from sync_worker.pipeline.convert import Converter
 from sync_worker.pipeline.driver import Pipeline
 from sync_worker.pipeline.filter import Filter
 from sync_worker.pipeline.lanes import Lanes
+from sync_worker.pipeline.pauses import Pauses
 from sync_worker.pipeline.prepare import Preparer
 from sync_worker.pipeline.trace import Trace, TracePart
 from sync_worker.records import Observation, Score
@@ -281,6 +282,10 @@ def _sends_a_signal_in_each_cycle(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ScoreSync, "_triage", triage)
 
 
+def _ignores_a_pause(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Pauses, "_active", lambda *_: [])
+
+
 BREAKS: Mapping[str, tuple[Break, str]] = {
     "counts an interval as covered before it is sent": (_covers_before_it_sends, "covered"),
     "makes no lookback scans": (_skips_late_scans, "LOST"),
@@ -318,6 +323,7 @@ ODD_BREAKS: Mapping[str, tuple[Break, str, str]] = {
     "takes `updatedAt` for the content of a score": (_takes_updated_at_for_the_content, "LOST the signal", "scores"),
     "notes signals before it sends them": (_notes_signals_before_it_sends_them, "noted as accepted", "scores"),
     "sends a signal in each cycle": (_sends_a_signal_in_each_cycle, "was sent again", "scores"),
+    "ignores a pause": (_ignores_a_pause, "although everything is paused", "pauses"),
 }
 
 #: The seed that found a break lately: it is tried first, and the others only if it finds nothing any more.
@@ -353,6 +359,7 @@ FOUND_BY: Mapping[str, int] = {
     "takes `updatedAt` for the content of a score": 40,
     "notes signals before it sends them": 7,
     "sends a signal in each cycle": 7,
+    "ignores a pause": 3,
 }
 
 
