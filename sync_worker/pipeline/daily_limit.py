@@ -40,16 +40,16 @@ class DailyLimit:
             raise self._error()
 
     def admit(self, traces: Sequence[Trace]) -> list[Trace]:
-        """Return the first of these traces that fit into the day, whole, and store that they are being sent.
+        """Return the oldest of these traces that fit into the day, whole, and store that they are being sent.
 
-        Of a trace that is larger than the limit itself, and comes first on a day, as much as the limit is. Raises
-        StateError or LeaseHeld.
+        The oldest first, or newer ones would leave too little of each day for a large one. Of a trace that is larger
+        than the limit itself, and comes first on a day, as much as the limit is. Raises StateError or LeaseHeld.
         """
         with self._ledger.transaction() as leases:
             others = spans_of_others(self._ledger, self._source_id, leases)
             left = self._limit - self._used() - others - len(self._sending)
             admitted: list[Trace] = []
-            for trace in traces:
+            for trace in sorted(traces, key=lambda trace: trace.earliest_ms):
                 if len(trace.fresh) > left:
                     if left == self._limit:
                         trace.fresh = trace.fresh[:left]

@@ -31,7 +31,7 @@ async def read(session: Session, job: Job, held_bytes: int | None = None) -> Asy
                 job.count_merge_checks(await find_unmerged(session.reader, assembly))
             yield Group(assembly.take(), is_flush=True, is_last=False, down_to=down_to)
             since = 0
-        elif job.streams:
+        elif job.streams and session.daily_limit is None:  # which goes by age, and a walk from new to old
             complete = assembly.take_complete()
             if complete:
                 yield Group(complete, is_flush=False, is_last=False, down_to=down_to)

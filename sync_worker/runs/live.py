@@ -55,9 +55,11 @@ class LiveSync:
             if scores is not None:
                 scores.begin(now)
         gaps = due(sync_start_ms, end, coverage.live_view(now, known), known.others)
-        helpers = await self._sync(gaps, delay, Progress() if progress is None else progress)
         pending = PendingTraces(pipeline, sync_start_ms)
         lanes = Lanes(session.ledger, session.source_id, session.delivery)
+        if session.daily_limit is not None:
+            await pending.send_ready(lanes)  # or new traces would leave too little of each day for a large one
+        helpers = await self._sync(gaps, delay, Progress() if progress is None else progress)
         await pending.send_ready(lanes)  # first of all that follows: these have waited for their quiet period
         if clock.is_certain:
             now = min(now, clock.now_ms())  # the responses since then may have corrected the clock

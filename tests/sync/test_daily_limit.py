@@ -101,6 +101,27 @@ def test_a_trace_that_is_larger_than_the_limit(make_world: MakeWorld) -> None:
     assert made.arrived() == identities(rows)
 
 
+@pytest.mark.parametrize("pending", [True, False], ids=["pending", "in its interval"])
+@pytest.mark.parametrize("spans", [8, 12], ids=["within the limit", "larger than the limit"])
+def test_a_large_trace_is_not_put_off_for_ever(make_world: MakeWorld, spans: int, *, pending: bool) -> None:
+    """New traces go first each day and leave too little for it: it never goes, and the source pauses every day."""
+    made = make_world(_rows(1), **LONG_AGO, SYNC_MAX_SPANS_PER_DAY="10", SYNC_SETTLE="60s", SYNC_MAX_OPEN="2d")
+    large = trace(spans - 1, start=3000.0 if pending else 3570.0, seconds=5.0)
+    ended = large[0]["endTime"]
+    large[0] |= {"endTime": None} if pending else {}
+    made.langfuse.rows.extend(large)
+    report, code = made.once()
+    assert (report.traces_pending, code, len(made.kelet.spans)) == (int(pending), ExitCode.OK, 4)
+    made.langfuse.rows.replace(large[0] | {"endTime": ended})
+    made.clock.advance(120)
+    made.once()
+    for day in range(3):
+        made.langfuse.rows.extend(trace(3, start=4000.0 + day * 86_400.0, seconds=5.0))
+        made.clock.advance(86_400)
+        made.once()
+    assert made.arrived() == identities(made.langfuse.rows)
+
+
 @pytest.mark.process
 def test_processes_keep_the_limit_together(make_world: MakeWorld) -> None:
     """What another process has in flight does not count, and the limit is passed by that."""
