@@ -10,13 +10,14 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from sync_worker.ledger import open_ledger
+from sync_worker.demo.serving import Request
+from sync_worker.ledger import TraceNote, open_ledger
 from sync_worker.runs.policy import rules_of
 from sync_worker.selection import Rules
 from sync_worker.selection.decision import is_in_sample
 from sync_worker.settings import load
 from sync_worker.times import moment_ms
-from tests.support.rows import DATA, NOON, Row, row, trace
+from tests.support.rows import DATA, NOON, Row, at, row, trace
 from tests.sync.conftest import MakeWorld
 from tests.sync.world import World, identities
 
@@ -210,8 +211,9 @@ def test_backfill_under_other_rules_knows_what_was_forgotten(make_world: MakeWor
     assert not ledger.traces(1, [one["traceId"] for one in (*out, *goes)])
     ledger.close()
     made.environ["SYNC_EXCLUDE_ENVIRONMENTS"] = "none"
-    made.backfill(START, START + 600_000)
+    report, _ = made.backfill(START, START + 600_000)
     assert made.arrived() == identities([*out, *goes])
+    assert (report.spans_sent, report.observations_unchanged) == (len(out), len(goes))
     code, verified = made.program_json("verify", "--from", "2026-11-20T12:00:00Z", "--to", "2026-11-20T12:10:00Z")
     assert (code, verified["sources"][0]["missing"]) == (0, 0)
 
@@ -224,6 +226,68 @@ def test_backfill_sends_a_trace_whole_that_reaches_out_of_it(make_world: MakeWor
     made.environ["SYNC_EXCLUDE_ENVIRONMENTS"] = "none"
     made.backfill(START, START + 600_000)
     assert made.arrived() == identities(out)
+
+
+def test_what_comes_late_of_a_trace_that_is_left_out_is_done_though_it_is_open(make_world: MakeWorld) -> None:
+    """An observation that has not ended keeps a trace pending that is never sent: it is fetched again and again."""
+    out = trace(2, start=0.0, environment="staging")
+    made = make_world(out, **GLOB)
+    made.once()
+    made.langfuse.rows.add(_late(out[0], 3590.0, seconds=None))
+    made.clock.advance(60)
+    report, _ = made.once()
+    assert (report.observations_filtered, report.traces_pending) == (1, 0)
+    made.cycles(600)
+    assert not made.arrived()
+
+
+def test_backfill_reads_nothing_twice_to_send_what_other_rules_left_out(make_world: MakeWorld) -> None:
+    """Each trace that lies in the backfill, and so is at hand, costs a look-up and is read again."""
+    out = [one for number in range(3) for one in trace(2, start=number * 60.0, environment="staging")]
+    made = make_world(out, **GLOB)
+    made.once()
+    made.environ["SYNC_EXCLUDE_ENVIRONMENTS"] = "none"
+    before = made.langfuse_requests()
+    report, _ = made.backfill(START, START + 600_000)
+    assert (report.spans_sent, made.langfuse_requests() - before) == (9, 1)
+    assert made.arrived() == identities(out)
+
+
+def test_backfill_under_the_same_rules_decides_nothing_again(make_world: MakeWorld) -> None:
+    """A trace that was left out is torn by what a backfill reads of it from before the sync start."""
+    root, *children = trace(2, start=0.0)
+    root["tags"] = ["vip"]
+    for one in children:
+        one["startTime"], one["endTime"] = at(1800.0), at(1801.0)
+    made = make_world(children, SYNC_INCLUDE_TAGS="vip", SYNC_START="2026-11-20T12:15:00Z")
+    report, _ = made.once()
+    assert report.traces_filtered == 1
+    made.langfuse.rows.add(root)
+    report, code = made.backfill(START, START + 600_000)
+    assert (report.observations_filtered, code) == (1, 0)
+    made.cycles(600)
+    assert not made.arrived()
+
+
+def test_a_trace_that_another_run_began_to_send_hides_no_other_that_is_left_out(make_world: MakeWorld) -> None:
+    """What is left out beside it is not counted, or what the other run sends counts as left out."""
+    out = [trace(2, start=number * 60.0, environment="staging")[1:] for number in range(3)]  # roots are looked up
+    made = make_world([row for rows in out for row in rows], **GLOB)
+    made.backfill(START - 1, START)  # opens the source
+    begun: list[str] = []
+
+    def script(request: Request) -> None:
+        if not begun and "isRootObservation" in request.query.get("filter", ""):
+            begun.append(str(out[-1][0]["traceId"]))
+            beside = open_ledger(made.state, made.clock)
+            note = TraceNote(begun[0], pending=False, earliest_ms=START, newest_ms=START, project="elsewhere")
+            beside.begin_sending(1, [note])
+            beside.close()
+
+    made.langfuse.script = script
+    report, _ = made.once()
+    assert begun
+    assert (report.traces_filtered, report.observations_filtered) == (2, 4)
 
 
 def test_send_overrules_filters(make_world: MakeWorld) -> None:

@@ -11,8 +11,9 @@ from sync_worker.demo.receiver import TraceRequest
 from sync_worker.demo.serving import Reply
 from sync_worker.errors import ExitCode
 from sync_worker.ledger import open_ledger
+from sync_worker.times import moment_ms
 from tests.support import faults
-from tests.support.rows import Row, row, trace
+from tests.support.rows import NOON, Row, row, trace
 from tests.sync.conftest import MakeWorld
 from tests.sync.world import World, identities
 
@@ -234,6 +235,43 @@ def test_route_that_was_removed(make_world: MakeWorld, caplog: pytest.LogCapture
     assert made.once()[1] == 0
     assert len(made.kelet.requests) - before == 1
     assert set(made.arrived().values()) == {1}
+
+
+def test_what_a_project_took_before_it_was_gone_goes_to_no_other(make_world: MakeWorld) -> None:
+    """A trace half of which a project took is sent whole to the source's own once that is gone, or half is lost."""
+    root, *children = trace(3, start=0.0, seconds=5.0, **STAGING)
+    made = make_world([root, *children], SYNC_MAX_BATCH_SPANS="2")
+    _configure(made, ("staging", "staging"))
+    made.kelet.script = _knows("main")
+    start = moment_ms(NOON)
+    assert made.backfill(start, start + 600_000)[1] == ExitCode.PAUSED
+    _configure(made)
+    taken = faults.in_turn(None, *[faults.no_such_project("staging")] * 10)
+    made.kelet.script = lambda request: taken(request) if request.project == "staging" else None
+    report, code = made.backfill(start, start + 600_000)
+    assert (report.error, code) == (None, 0)
+    assert {span.project for span in made.kelet.spans} == {"staging", "main"}
+    assert made.arrived() == identities([root, *children])
+
+
+def test_a_rejected_span_after_which_none_is_accepted_is_kept(make_world: MakeWorld) -> None:
+    """Its interval is completed, and the span is neither sent nor a dead letter."""
+    made = make_world(trace(0))
+    made.kelet.script = faults.always(faults.status(422))
+    report, code = made.once()
+    assert (report.spans_sent, report.dead_letters, code) == (0, 1, ExitCode.DEAD_LETTERS)
+
+
+def test_what_was_accepted_counts_though_no_dead_letter_has_room(make_world: MakeWorld) -> None:
+    """The report says that less was sent than was, and is not sent again."""
+    root, *children = trace(3, start=0.0, seconds=9.0)
+    children[0]["name"] = children[1]["name"] = "poison"  # between two that are accepted
+    made = make_world([root, *children], SYNC_MAX_DEAD_LETTERS="1")
+    made.kelet.script = faults.when(faults.has_span("poison"), faults.status(400))
+    report, code = made.once()
+    assert code == ExitCode.PAUSED
+    assert "dead-letters drop" in (report.error or "")
+    assert report.spans_sent == len(made.kelet.spans) == 2
 
 
 def test_state_of_an_older_version_names_no_setting(make_world: MakeWorld) -> None:

@@ -8,6 +8,7 @@ import gzip
 import json
 import signal
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -199,6 +200,33 @@ def test_much_text_goes_out_in_part(make_world: MakeWorld) -> None:
     parents = {span.parent_id for span in made.kelet.spans if span.span_id != root["id"]}
     assert parents == {root["id"]}
     assert made.once()[0].spans_sent == 0
+
+
+def test_text_is_sent_before_more_of_it_is_read(make_world: MakeWorld) -> None:
+    """Inputs and outputs of a whole trace are held at once, whatever they take."""
+    root, *children = trace(5, start=0.0, seconds=9.0)
+    for number, child in enumerate(children):
+        child["input"], child["output"] = TOKEN.format("long"), TOKEN.format(f"long-{number}")
+    made = make_world([root, *children], SYNC_MAX_BATCH_SPANS="1")
+    made.limits = Limits(held_bytes=3 * len(LONG) // 2)
+    _store(made)
+    serve, before = made.langfuse.script, list[int]()
+    assert serve is not None
+
+    def script(request: Request) -> Reply | None:
+        if request.path.startswith("/api/public/media/long-"):
+            before.append(len(made.kelet.spans))
+            shown = serve(replace(request, target="/api/public/media/long"))
+            assert shown is not None
+            name = request.path.rpartition("/")[2]
+            return json_reply(200, json.loads(shown.body) | {"mediaId": name})
+        return serve(request)
+
+    made.langfuse.script = script
+    report, code = made.once()
+    assert (report.error, report.spans_sent, code) == (None, 6, 0)
+    assert before[0] == 0
+    assert before[-1] > 0
 
 
 def test_a_stop_does_not_wait_for_a_store(make_world: MakeWorld) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from sync_worker.errors import ExitCode
 from sync_worker.ledger import open_ledger
-from sync_worker.ledger.pauses import Pause, store_pauses
+from sync_worker.ledger.pauses import Pause, delete_pauses, store_pauses
 from tests.support import faults
 from tests.support.rows import Row, trace
 from tests.sync.conftest import MakeWorld
@@ -136,6 +136,22 @@ def test_a_paused_project_waits_and_others_go_on(make_world: MakeWorld) -> None:
     assert made.program("once")[0] == 0
     assert made.arrived() == identities([*shop, *main])
     assert {span.project for span in made.kelet.spans} == {"main", "shop"}
+
+
+def test_what_was_paused_goes_with_the_next_cycle(make_world: MakeWorld) -> None:
+    """After `resume` a project is treated as one that Kelet does not know, and its traces wait once more."""
+    shop = [trace(3, start=float(number), seconds=5.0, environment="shop") for number in range(5)]
+    made = make_world([row for rows in shop for row in rows], **LONG_AGO)
+    made.configure_route()
+    pause = Pause(None, "shop", made.clock.now_ms())
+    with closing(open_ledger(made.state, made.clock)) as ledger:
+        store_pauses(ledger, [pause])
+        assert made.once()[1] == made.once()[1] == ExitCode.PAUSED
+        delete_pauses(ledger, [pause])
+    made.clock.advance(60)
+    assert made.once()[1] == 0
+    assert made.arrived() == identities(row for rows in shop for row in rows)
+    assert len(made.kelet.trace_requests) == 1  # none to find out whether the project is there
 
 
 def test_a_pause_hides_nothing_else(make_world: MakeWorld) -> None:

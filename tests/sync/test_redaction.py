@@ -98,6 +98,20 @@ def test_without_rules_everything_arrives_as_it_is(make_world: MakeWorld) -> Non
     assert len(found) > 290
 
 
+@pytest.mark.parametrize("chat", ["chat 7", MAIL])
+def test_a_session_may_come_from_what_is_left_out(make_world: MakeWorld, chat: str) -> None:
+    """Metadata that only names the session must leave for it, or the session is lost, or leaves as it is."""
+    rows = trace(1, start=0.0, metadata={"chat": chat})
+    made = make_world(
+        rows, **ALL, SYNC_SESSION_FROM="metadata.chat", SYNC_EXCLUDE_METADATA="chat", SYNC_PSEUDONYM_KEY="0" * 64
+    )
+    assert made.once()[1] == 0
+    (session,) = {span.attributes["session.id"] for span in made.kelet.spans}
+    assert (session == chat) == (chat != MAIL)
+    assert MAIL not in str(made.kelet.spans)
+    assert not any("metadata.chat" in span.attributes for span in made.kelet.spans)
+
+
 def test_sessions_stay_apart_and_users_can_be_followed(make_world: MakeWorld) -> None:
     """Two sessions would become one in Kelet, or a trace's spans be in two."""
     rows = trace(2, start=0.0, session=f"a {MAIL}", user=MAIL) + trace(2, start=20.0, session=f"b {MAIL}", user=MAIL)

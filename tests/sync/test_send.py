@@ -8,6 +8,7 @@ from itertools import permutations
 
 import pytest
 
+from sync_worker.demo.serving import Request
 from sync_worker.ledger import TraceNote, open_ledger
 from sync_worker.ledger.lease import LIVE, SEND, Lease, release, take
 from sync_worker.times import moment_ms
@@ -111,6 +112,49 @@ def test_a_claim_ends_with_its_owner(make_world: MakeWorld) -> None:
     _claim(made, str(rows[0]["traceId"])).lock.close()  # as a kill does
     made.once()
     assert made.arrived() == identities(rows)
+
+
+def test_a_trace_is_decided_on_once_though_two_runs_do(make_world: MakeWorld) -> None:
+    """While one looks up the root of a pending trace, another sends it: a trace is in two projects."""
+    child = trace(1, start=HOUR - 60, seconds=5.0)[1]
+    made = make_world([child], after_noon=HOUR)
+    assert made.once()[0].traces_pending == 1
+    begun: list[str] = []
+
+    def script(request: Request) -> None:
+        if not begun and "isRootObservation" in request.query.get("filter", ""):
+            begun.append(str(child["traceId"]))
+            beside = open_ledger(made.state, made.clock)
+            note = TraceNote(begun[0], pending=False, earliest_ms=START, newest_ms=START, project="elsewhere")
+            beside.begin_sending(1, [note])
+            beside.end_sending(1)
+            beside.close()
+
+    made.langfuse.script = script
+    made.clock.advance(1900)
+    report, code = made.once()
+    assert (begun, report.error, code) == ([child["traceId"]], None, 0)
+    assert [span.project for span in made.kelet.spans] == ["elsewhere"]
+
+
+def test_a_run_sleeps_until_a_claim_has_ended(make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It asks the state file without a pause, and takes the machine from the run that it waits for."""
+    rows = rows_of(1)
+    made = make_world(rows, after_noon=HOUR)
+    made.send(str(trace(0)[0]["traceId"]))  # opens the source
+    lease, sleep, polls = _claim(made, str(rows[0]["traceId"])), made.clock.sleep, list[float]()
+
+    async def end_third(seconds: float) -> None:
+        polls.append(seconds)
+        if len(polls) == 3:
+            lease.lock.close()
+        await sleep(seconds)
+
+    monkeypatch.setattr(made.clock, "sleep", end_third)
+    made.once()
+    assert made.arrived() == identities(rows)
+    assert len(polls) == 3
+    assert min(polls) > 0.1
 
 
 def test_runs_that_wait_for_each_other_end(make_world: MakeWorld) -> None:

@@ -150,6 +150,23 @@ def test_second_version_behind_the_border_of_a_page(make_world: MakeWorld) -> No
     assert _states(made, first) == [("second", "in 2", "out 2")]
 
 
+def test_the_borders_of_all_pages_are_proven_together(make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second version at an earlier border is not seen, or the proof reads the content of each."""
+    monkeypatch.setattr("sync_worker.langfuse.page_size.MAX_LIMIT", 10)
+    first, second = _versions(HOUR, HOUR + 5)
+    newer = [one for number in range(19) for one in trace(0, start=HOUR + 5 + number, seconds=0.5)]
+    older = [one for number in range(5) for one in trace(0, start=HOUR - 60 + number, seconds=0.5)]
+    made = make_world([first, *newer, *older], after_noon=HOUR + 60)
+    made.langfuse.rows.update(second)
+    assert made.once()[0].spans_sent == 24
+    by_id = [request.query for request in made.langfuse.requests if '"column":"id"' in request.query.get("filter", "")]
+    assert all(one["id"] in by_id[0]["filter"] for one in (first, newer[9]))
+    assert "io" not in by_id[0]["fields"].split(",")
+    made.langfuse.rows.merge()
+    assert made.cycles(180) == 1
+    assert _states(made, first) == [("second", "in 2", "out 2")]
+
+
 @pytest.mark.parametrize("limit", [1, 2])
 def test_borders_at_the_smallest_pages(make_world: MakeWorld, limit: int) -> None:
     """Where a server bears pages of a row or two, each row is a border, and so is each row of the proof."""

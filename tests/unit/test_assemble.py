@@ -249,3 +249,9 @@ def test_counts_of_a_job_are_added_to_those_of_its_run() -> None:
 def test_a_line_names_its_target_where_that_is_not_clear(source: str, target: str, label: str) -> None:
     """Lines of two targets of one project could not be told apart, or tell the usual one each time."""
     assert SourceReport(source, target=target).line().startswith(f"{label}: ")
+
+
+def test_a_report_begins_at_nothing() -> None:
+    """Each run of each source would report one too many, and so would their sum."""
+    values = SourceReport("one").as_json()
+    assert {name for name, value in values.items() if value} == {"source", "target"}
