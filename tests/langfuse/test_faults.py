@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import httpx
 import pytest
 
 from sync_worker.demo.langfuse_server import RecordedLangfuse
 from sync_worker.demo.serving import Reply, Request
 from sync_worker.errors import CredentialsRejected, SourcePaused, TransientError
-from sync_worker.langfuse.buckets import PUBLIC_API
-from sync_worker.langfuse.client import EndpointMissing, RequestRejected
+from sync_worker.langfuse.buckets import METRICS, PUBLIC_API
+from sync_worker.langfuse.client import EndpointMissing, RequestRejected, ServerError
+from sync_worker.langfuse.metrics import count_observations
 from sync_worker.langfuse.page_size import HEAVY_PAGE_BYTES, PageSize
 from sync_worker.langfuse.reader import Page
 from sync_worker.langfuse.v2 import FULL, PATH
@@ -262,3 +264,29 @@ def test_page_size_keeps_its_bounds(limit: int) -> None:
     assert 1 <= size.limit <= 1000
     size.reset()
     assert size.limit == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "overloaded"),
+    [
+        (200, None, False), (204, TransientError, False), (299, TransientError, False), (300, SourcePaused, False),
+        (399, SourcePaused, False), (400, RequestRejected, False), (408, ServerError, False),
+        (499, RequestRejected, False), (500, ServerError, True), (503, ServerError, True),
+    ],
+)  # fmt: skip
+async def test_what_a_status_means(
+    code: int, error: type[Exception] | None, overloaded: bool, server: RecordedLangfuse, connect: Connect
+) -> None:
+    """A redirect is tried again for ever, or a server that cannot cope is pressed as one that is well."""
+    client = connect(server.url).client
+    found = client.failure("/", httpx.Response(code)) if error else None
+    assert type(found) is (error or type(None))
+    assert isinstance(found, TransientError) is (error in {TransientError, ServerError})
+    assert getattr(found, "overloaded", False) is overloaded
+
+
+async def test_a_count_never_waits(server: RecordedLangfuse, langfuse: Connected) -> None:
+    """What is optional would hold up a backfill for an hour, as Cloud grants few of these requests."""
+    langfuse.client.rate_limits.of(METRICS).block(60.0)
+    assert await count_observations(langfuse.client, ALWAYS) is None
+    assert (langfuse.clock.waits, langfuse.sent) == ([], [])

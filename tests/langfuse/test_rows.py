@@ -108,3 +108,17 @@ def test_text_that_cannot_be_written_is_rewritten_at_any_depth() -> None:
         found.encode()
     ((key, text), (_, number)) = read.metadata["a"][0].items()
     assert (key[0], text[0], number) == ("b", "c", 2**70)
+
+
+@pytest.mark.parametrize(
+    ("time", "start"),
+    [("1970-01-01T00:00:00.000Z", 0), ("1970-01-01T00:00:00.001Z", 1), ("1969-12-31T23:59:59.999Z", None),
+     ("2262-04-11T23:47:16.853Z", 9_223_372_036_853), ("2262-04-11T23:47:16.855Z", None)],
+)  # fmt: skip
+def test_every_time_that_otlp_can_carry_is_one(time: str, start: int | None) -> None:
+    """An observation is dead-lettered for its time, or its span has one of another century."""
+    if start is None:
+        with pytest.raises(RecordRejected, match="no start time"):
+            parse_v2_observation(row() | {"startTime": time})
+    else:
+        assert parse_v2_observation(row() | {"startTime": time}).start_ms == start

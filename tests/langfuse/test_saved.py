@@ -57,6 +57,7 @@ def test_forms(text: str, found: list[str]) -> None:
         ('[{"id": "a1", "traceId": "t1"}]', "no start time"),
         ("[" * 1_000_000, "no JSON"),
         ("[" * 50_000 + "]" * 50_000, "list where an observation"),
+        ('{"data":[' * 20 + json.dumps(V2) + "]}" * 20, "list where an observation"),
         ('{"data":' * 50_000 + "[]" + "}" * 50_000, "no id"),
     ],
     ids=lambda text: str(text)[:20],

@@ -175,6 +175,54 @@ def test_v2_bears_a_server_that_serves_two_scores_at_a_time() -> None:
     assert {score.id for page in pages for score in page.scores} == {str(number) for number in range(27)}
 
 
+def test_v2_gives_up_scores_of_one_moment_that_no_size_of_page_shows() -> None:
+    """A score that is counted and never shown is asked for again and again, or one size of page is taken for all."""
+    scores = [_made(number, 5) for number in range(250)]
+    usual, sizes, failed = _numbered(scores), list[str](), list[int]()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.params["page"] == "2" and not failed:
+            failed.append(503)
+            return httpx.Response(503)
+        found = usual(request).json()
+        sizes.append(request.url.params["limit"])
+        found["data"] = [one if one["id"] != "7" else _made(8, 5) for one in found["data"]]
+        return httpx.Response(200, json=found)
+
+    client = _client(answer)
+
+    async def read() -> list[ScorePage]:
+        return [page async for page in V2Scores(client).interval(EVER)]
+
+    pages = asyncio.run(read())
+    assert {score.id for page in pages for score in page.scores} == {str(one) for one in range(250)} - {"7"}
+    assert list(dict.fromkeys(sizes))[:3] == ["100", "97", "89"]
+    assert len(sizes) <= 2 * 10
+    assert isinstance(client.clock, VirtualClock)
+    assert len(client.clock.waits) == len(failed) == 1
+
+
+@pytest.mark.parametrize("meta", [{}, {"totalItems": None}, {"totalItems": "7"}, {"totalItems": True}], ids=str)
+def test_a_list_without_a_count_is_none_of_scores(meta: dict[str, object]) -> None:
+    """A page of something else counts as all scores of its interval."""
+    with pytest.raises(TransientError, match="totalItems"):
+        _read(V2Scores, lambda _: httpx.Response(200, json={"data": [_made(1, 5)], "meta": meta}))
+
+
+@pytest.mark.parametrize("make", [V2Scores, V3Scores])
+def test_an_open_interval_has_no_end(make: Any) -> None:
+    """A date of the year 287396 is refused, and scores that are dated in the future are not listed."""
+    asked: list[httpx.URL] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url)
+        return httpx.Response(200, json={"data": [], "meta": {"totalItems": 0}})
+
+    _read(make, answer)
+    _read(make, answer, Interval(0, 1000))
+    assert [url.params.get("toTimestamp") for url in asked] == [None, "1970-01-01T00:00:01.000Z"]
+
+
 def test_a_server_of_v2_has_scores_at_its_old_path() -> None:
     """`v2/scores` came with v3."""
 

@@ -141,6 +141,7 @@ async def test_count_is_of_both_lists(mode: Mode, connect_v1: ConnectV1) -> None
     assert await made.reader.count(ALWAYS) == 120
     assert await made.reader.count(Interval(moment(10), moment(20))) == 12
     assert made.asked == 4
+    assert {request.query["page"] for request in made.server.requests} == {"1"}  # one behind the last is expensive
 
 
 async def test_rows_that_ended_lately(connect_v1: ConnectV1) -> None:
@@ -251,6 +252,15 @@ async def test_what_is_gone_is_told(mode: Mode, connect_v1: ConnectV1) -> None:
     ):
         with pytest.raises(EndpointMissing, match="events_only"):
             await walk(pages)
+
+
+async def test_a_trace_is_asked_for_without_its_observations(connect_v1: ConnectV1) -> None:
+    """A server sends all observations of a trace with it, each time that its synthetic root is read."""
+    traces, observations = world()
+    made = connect_v1(LangfuseV1(traces, observations, mode="v2"))
+    await walk(made.reader.observations([f"t-{traces[0]['id']}", observations[0]["id"]], ALWAYS))
+    assert [request.query for request in made.server.requests if "/traces/" in request.path] == [{"fields": "core,io"}]
+    assert [request.query for request in made.server.requests if "/observations/" in request.path] == [{}, {}]
 
 
 async def test_missing_items_cost_one_more_request(connect_v1: ConnectV1) -> None:

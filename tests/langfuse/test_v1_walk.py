@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Awaitable, Callable
 
+import httpx
 import orjson
 import pytest
 
@@ -255,3 +257,20 @@ async def test_rows_that_come_into_a_crowd_while_it_is_read(mode: Mode, connect_
 
         server.before = add
         assert keys_of([], rows) <= set(keys(await walk(made.reader.interval(ALWAYS))))
+
+
+async def test_pages_have_the_size_of_what_was_read(connect_v1: ConnectV1) -> None:
+    """The limit of memory is reached by a few observations, or never."""
+    made = connect_v1(LangfuseV1(*steady(300)), limit=30)
+    lengths: list[int] = []
+    made.client.http.event_hooks = {"response": [_length_into(lengths)]}
+    pages = await walk(made.reader.interval(ALWAYS))
+    assert all(page.size >= 0 for page in pages)
+    assert 0.8 * sum(lengths) <= sum(page.size for page in pages) <= sum(lengths)
+
+
+def _length_into(lengths: list[int]) -> Callable[[httpx.Response], Awaitable[None]]:
+    async def note(response: httpx.Response) -> None:
+        lengths.append(len(await response.aread()))
+
+    return note

@@ -62,6 +62,8 @@ def test_text_comes_back_whole(make_world: MakeWorld) -> None:
     assert span.attributes["langfuse.observation.input"] == LONG
     assert span.attributes["langfuse.observation.output"] == f"see {PICTURE}"
     assert all("authorization" not in request.headers for request in seen)
+    to_langfuse = [request for request in made.langfuse.requests if not request.path.startswith("/store")]
+    assert report.langfuse_requests == len(to_langfuse)
     made.clock.advance(2_000)
     report, _ = made.once()
     assert report.spans_sent == 0
@@ -197,8 +199,10 @@ def test_much_text_goes_out_in_part(make_world: MakeWorld) -> None:
     report, code = made.once()
     assert (report.error, report.spans_sent, report.traces_sent, code) == (None, 8, 1, 0)
     assert len(made.kelet.spans) == 8
-    parents = {span.parent_id for span in made.kelet.spans if span.span_id != root["id"]}
-    assert parents == {root["id"]}
+    shown = [span for span in made.kelet.spans if span.span_id != root["id"]]
+    assert {span.parent_id for span in shown} == {root["id"]}
+    assert {span.attributes["langfuse.observation.input"] for span in shown} == {LONG}
+    assert _media_requests(made) == 2
     assert made.once()[0].spans_sent == 0
 
 
@@ -227,6 +231,19 @@ def test_text_is_sent_before_more_of_it_is_read(make_world: MakeWorld) -> None:
     assert (report.error, report.spans_sent, code) == (None, 6, 0)
     assert before[0] == 0
     assert before[-1] > 0
+
+
+def test_few_texts_are_kept_for_the_next_observation(make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts, or tokens that stand for none, are kept without end, until no memory is left."""
+    monkeypatch.setattr("sync_worker.langfuse.media._REMEMBERED", 2)
+    root, *children = trace(4, start=0.0, seconds=9.0)
+    for child, name in zip(children, ("gone-1", "gone-2", "gone-3", "gone-1"), strict=True):
+        child["input"] = TOKEN.format(name)
+    made = make_world([root, *children])
+    _store(made)
+    made.once()
+    asked = [request.path.rpartition("/")[2] for request in made.langfuse.requests if "/media/" in request.path]
+    assert sorted(asked) == ["gone-1", "gone-1", "gone-2", "gone-3"]
 
 
 def test_a_stop_does_not_wait_for_a_store(make_world: MakeWorld) -> None:

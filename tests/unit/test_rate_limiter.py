@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sync_worker.clock import Stopped, SystemClock
 from sync_worker.langfuse.buckets import RateLimiters
-from sync_worker.langfuse.rate_limiter import Quota, RateLimiter
+from sync_worker.langfuse.rate_limiter import Quota, RateLimited, RateLimiter
 from tests.support.clock import VirtualClock
 
 #: What is taken where nothing is set.
@@ -185,3 +185,14 @@ def test_sources_of_an_organisation_share_one_budget(clock: VirtualClock) -> Non
     assert budgets.of("a") is budgets.of("a")
     assert budgets.of("a") is not budgets.of("b")
     assert budgets.of("b").per_minute("v2") == 7
+
+
+async def test_a_wait_within_patience_is_waited_out(clock: VirtualClock) -> None:
+    """A 429 of seconds would end a run that may wait for minutes, or one of minutes hold up one that may not."""
+    budget = RateLimiter(clock, USUAL)
+    budget.block(30.0)
+    with pytest.raises(RateLimited):
+        await budget.acquire(10.0)
+    assert clock.waits == []
+    await budget.acquire(300.0)
+    assert clock.waits == [30.0]

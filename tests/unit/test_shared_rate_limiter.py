@@ -177,6 +177,25 @@ def test_part_of_a_backfill_beside_a_live_sync(limit: int) -> None:
     assert quota_beside_live(limit) <= max(1, limit * 3 // 4)
 
 
+@pytest.mark.parametrize(("limit", "others"), [(100, 75), (12, 9), (3, 2), (2, 1), (1, 1)])
+def test_others_get_three_quarters_beside_a_live_sync(limit: int, others: int) -> None:
+    """A backfill would be slower than the documentation says, or leave the live sync less."""
+    assert quota_beside_live(limit) == others
+
+
+def test_a_wait_is_no_longer_where_a_clock_was_set_back(machine: Machine) -> None:
+    """A process whose clock is behind would wait for that much longer than Langfuse asked for."""
+
+    async def work() -> None:
+        with machine.process(BACKFILL) as filling:
+            filling.budget.block(30.0)
+        machine.moments.skew_ms = -50_000
+        with machine.process(RETRY) as other:
+            assert sum(await other.ask()) == pytest.approx(30.0, abs=0.1)
+
+    machine.run(work())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("limit", [2, 12, 24])
 def test_busy_backfill_does_not_starve_the_live_sync(machine: Machine, limit: int) -> None:
