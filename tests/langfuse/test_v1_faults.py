@@ -367,3 +367,14 @@ async def test_what_is_stepped_over_is_told(connect_v1: ConnectV1, caplog: pytes
     with caplog.at_level(logging.WARNING):
         await walk(connect_v1(server).reader.interval(ALWAYS))
     assert any("cannot be served" in record.getMessage() for record in caplog.records)
+
+
+@pytest.mark.parametrize("apart", [1, 2, 1000])
+async def test_an_unserved_row_just_before_another_is_not_lost(apart: int, connect_v1: ConnectV1) -> None:
+    """What starts a millisecond after the newest row that is served is neither read nor set aside."""
+    rows = [observation_item("trace", start=60.0 + number * apart / 1000) for number in range(4)]
+    server = LangfuseV1([], rows)
+    server.unserved = {rows[-1]["id"]}
+    pages = await walk(connect_v1(server).reader.interval(ALWAYS))
+    assert set(keys(pages)) == keys_of([], rows[:-1])
+    assert len(unreadable(pages)) == 1

@@ -274,3 +274,12 @@ def _length_into(lengths: list[int]) -> Callable[[httpx.Response], Awaitable[Non
         lengths.append(len(await response.aread()))
 
     return note
+
+
+async def test_pages_by_number_end_with_the_last_row(connect_v1: ConnectV1) -> None:
+    """Each moment that is read by numbers costs a request for nothing."""
+    made = connect_v1(LangfuseV1([], same_moment(200), mode="v2"))
+    assert len(set(keys(await walk(made.reader.interval(ALWAYS))))) == 200
+    asked = [(int(request.query["page"]), int(request.query["limit"])) for request in made.server.requests]
+    assert len(asked) > 2
+    assert [(page, limit) for page, limit in asked if (page - 1) * limit >= 200] == []
