@@ -89,8 +89,8 @@ def run(
     process.returncode = os.waitstatus_to_exitcode(status)
     stdout = outcome.read_text(encoding="utf-8")
     if process.returncode != 0:
-        said = errors.read_text(encoding="utf-8", errors="replace")[-2_000:]
-        raise ClientFailed(f"{' '.join(command[1:5])} … ended with {process.returncode}: {said or stdout[-2_000:]}")
+        printed = errors.read_text(encoding="utf-8", errors="replace")[-2_000:]
+        raise ClientFailed(f"{' '.join(command[1:5])} … ended with {process.returncode}: {printed or stdout[-2_000:]}")
     return Used(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, started, stdout)
 
 

@@ -52,7 +52,7 @@ class _Loop(asyncio.SelectorEventLoop):
                 result = socket.getaddrinfo(host, port, family, type, proto, flags)
             except Exception as error:  # noqa: BLE001 - raised by who waits for it
                 raised = error
-            with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+            with contextlib.suppress(RuntimeError):  # the loop was closed by now
                 self.call_soon_threadsafe(finish, result, raised)
 
         threading.Thread(target=look_up, name=f"look-up of {host!r}", daemon=True).start()

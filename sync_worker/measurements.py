@@ -118,16 +118,16 @@ class Measurements:
 
 
 class Tick:
-    """When the event loop last ran, by the monotonic clock. `beat` is called in the loop, `age` anywhere."""
+    """When the event loop last ran, by the monotonic clock. `note` is called in the loop, `age` anywhere."""
 
     def __init__(self, monotonic: Any) -> None:
         self._monotonic = monotonic
         self._at: float = monotonic()
 
-    def beat(self) -> None:
+    def note(self) -> None:
         """Note that the loop runs."""
         self._at = self._monotonic()
 
     def age(self) -> float:
-        """Return the seconds since the last beat."""
+        """Return the seconds since it last ran."""
         return float(self._monotonic() - self._at)

@@ -82,7 +82,7 @@ class Observation:
 
     @property
     def is_trace_root(self) -> bool:
-        """Whether this row is a root of its trace: Langfuse says so, or it has no parent but itself."""
+        """Whether this observation is a root of its trace: Langfuse says so, or it has no parent but itself."""
         return self.is_root or self.parent_id in {None, self.id}
 
     @property

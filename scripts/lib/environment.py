@@ -128,9 +128,9 @@ def main(place: Path, lock: Path, setting: str) -> int:
                 make(place, lock, pins, held)
     except subprocess.CalledProcessError as error:
         step = "pip" if "pip" in error.cmd else "venv"
-        said = (error.stdout or "") + (error.stderr or "")
-        if said:
-            say(said.rstrip("\n"))
+        printed = (error.stdout or "") + (error.stderr or "")
+        if printed:
+            say(printed.rstrip("\n"))
         say(
             f"{step} failed (exit {error.returncode}), see above. Try: once more if it was the network (pip reads "
             "HTTPS_PROXY, PIP_CERT, PIP_INDEX_URL), another PYTHON if there is no file for this one."

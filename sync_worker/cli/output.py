@@ -125,7 +125,7 @@ def print_help(text: str, *, on_stdout: bool) -> None:
 
 
 def clear_screen() -> None:
-    """Begin a terminal anew; where lines cannot be replaced, begin with an empty line."""
+    """Clear a terminal; where lines cannot be replaced, begin with an empty line."""
     _write("stdout", "\x1b[H\x1b[2J" if moves_cursor(sys.stdout) else "\n")
 
 

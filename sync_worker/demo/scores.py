@@ -138,16 +138,16 @@ def _limit(text: str) -> int:
     if not text:
         return _DEFAULT_LIMIT
     if not text.lstrip("-").isdigit():
-        told = "Invalid input: expected number, received NaN"
+        message = "Invalid input: expected number, received NaN"
         raise invalid(
-            {"expected": "number", "code": "invalid_type", "received": "NaN", "path": ["limit"], "message": told}
+            {"expected": "number", "code": "invalid_type", "received": "NaN", "path": ["limit"], "message": message}
         )
     number = int(text)
     if not 1 <= number <= MAX_LIMIT:
         big = number > MAX_LIMIT
-        told = f"Too {'big' if big else 'small'}: expected number to be {f'<={MAX_LIMIT}' if big else '>=1'}"
+        message = f"Too {'big' if big else 'small'}: expected number to be {f'<={MAX_LIMIT}' if big else '>=1'}"
         bound = {"code": "too_big", "maximum": MAX_LIMIT} if big else {"code": "too_small", "minimum": 1}
-        raise invalid({"origin": "number", **bound, "inclusive": True, "path": ["limit"], "message": told})
+        raise invalid({"origin": "number", **bound, "inclusive": True, "path": ["limit"], "message": message})
     return number
 
 
@@ -157,9 +157,9 @@ def _time(query: Mapping[str, str], name: str) -> int | None:
     try:
         return to_ms(query[name])
     except ValueError:
-        told = "Invalid input: expected date, received Date"
+        message = "Invalid input: expected date, received Date"
         raise invalid(
-            {"expected": "date", "code": "invalid_type", "received": "Invalid Date", "path": [name], "message": told}
+            {"expected": "date", "code": "invalid_type", "received": "Invalid Date", "path": [name], "message": message}
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""Decides what is at fault when an observation is not served: the observation itself, or the server."""
+"""Decides what is the cause when an observation is not served: the observation itself, or the server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Trial:
 
 @dataclass(slots=True)
 class Blame:
-    """The rule of one list: an observation is at fault once it failed while others were served.
+    """The rule of one list: an observation is the cause once it failed while others were served.
 
     `proofs` is how often without a break another observation must be served after a failure.
     """
@@ -33,10 +33,10 @@ class Blame:
         self._unproven = 0
 
     def record_failure(self, trial: Trial, *, serves_another: bool | None) -> bool:
-        """Count one more failure of an observation, and return whether it is at fault.
+        """Count one more failure of an observation, and return whether it is the cause.
 
         `serves_another` is whether the server serves another observation now; None where none is known to ask for: then
-        the observation is taken to be at fault after some tries, but not for many observations one after the other.
+        the observation is taken to be the cause after some tries, but not for many observations one after the other.
         """
         trial.tries += 1
         trial.proofs = trial.proofs + 1 if serves_another else 0

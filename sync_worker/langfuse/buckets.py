@@ -51,7 +51,7 @@ class Buckets:
 
     def __init__(self, clock: Clock, quota: Quota, store: Callable[[str], SharedStore] | None = None) -> None:
         self._clock = clock
-        self._allowance = quota
+        self._quota = quota
         self._store = store
         self._limiters: dict[str, RateLimiter] = {}
         self.overall = None if quota.per_minute is None else self._new(_ALL, quota)
@@ -60,7 +60,7 @@ class Buckets:
         """Return the rate limiter of a bucket, made on first use."""
         if bucket.name not in self._limiters:
             # Where the operator set a limit, no other is applied, and buckets only keep waits that Langfuse asks for.
-            quota = self._allowance if self.overall is None else None
+            quota = self._quota if self.overall is None else None
             self._limiters[bucket.name] = self._new(bucket, quota)
         return self._limiters[bucket.name]
 
@@ -100,14 +100,14 @@ class RateLimiters:
 
     def __init__(self, clock: Clock, quota: Quota, store: Callable[[str], SharedStore] | None = None) -> None:
         self._clock = clock
-        self._allowance = quota
+        self._quota = quota
         self._store = store
         self._buckets: dict[tuple[str, Quota], Buckets] = {}
         self._of_keys: dict[tuple[str, Quota], Buckets] = {}
 
     def of(self, organization: str, quota: Quota | None = None) -> Buckets:
         """Return the rate limiters of an organisation under a quota, the common one if None; made on first use."""
-        quota = quota or self._allowance
+        quota = quota or self._quota
         if (organization, quota) not in self._buckets:
             store = self._store
             named = None if store is None else lambda bucket: store(f"{organization} {bucket}")
@@ -116,9 +116,9 @@ class RateLimiters:
 
     def of_keys(self, keys: str, quota: Quota | None = None) -> Buckets:
         """Return the rate limiters of keys whose organisation is not known yet; not shared between processes."""
-        quota = quota or self._allowance
+        quota = quota or self._quota
         return self._of_keys.setdefault((keys, quota), Buckets(self._clock, quota))
 
     def quota_of(self, per_minute: int | None, share: Fraction) -> Quota:
         """Return the quota of a source with these settings, in this process."""
-        return Quota(per_minute, share, self._allowance.parts)
+        return Quota(per_minute, share, self._quota.parts)

@@ -238,7 +238,7 @@ class LangfuseClient:
             return PageTooHeavy(f"Langfuse answered {status} at {path}: {text}")
         if status in {401, 403}:
             return CredentialsRejected(
-                f"Langfuse refused the keys ({status} at {where}: {text}). "
+                f"Langfuse rejected the keys ({status} at {where}: {text}). "
                 "Try: LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY of a project of this server and region"
             )
         if status in {404, 405, 410, 501}:
@@ -279,7 +279,7 @@ class LangfuseClient:
 
 
 class _Address(httpx.URL):
-    """The address of a request; httpx would parse URL and query anew for each one, character by character.
+    """The address of a request; httpx would parse URL and query for each one, character by character.
 
     It uses a private attribute of httpx 0.28; without that one, httpx's own way is taken.
     """

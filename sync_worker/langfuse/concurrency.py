@@ -24,7 +24,7 @@ _REST_SHARE = 0.5
 #: Answers at the usual speed after which one request more is tried at once.
 _RECOVERED = 16
 #: So many requests that fail one after another open the circuit; then one request at a time probes it.
-_FAULTS_TO_OPEN = 10
+_FAILURES_TO_OPEN = 10
 _FIRST_BREAK = 15.0  # seconds; doubled while it stays
 _LONGEST_BREAK = 240.0
 
@@ -66,7 +66,7 @@ class ConcurrencyLimit:
     @property
     def is_open(self) -> bool:
         """Whether the circuit is open: only single probes are sent."""
-        return self._failures >= _FAULTS_TO_OPEN
+        return self._failures >= _FAILURES_TO_OPEN
 
     async def acquire(self) -> None:
         """Wait until a request may go out. Raises Stopped."""

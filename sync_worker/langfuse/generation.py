@@ -37,7 +37,7 @@ class Answers:
 
     @property
     def api(self) -> Api:
-        """Return the generation to read where nothing speaks for another: v2 wherever it is there."""
+        """Return the generation to read where there is no reason for another: v2 wherever it is there."""
         return "v2" if self.v2 else "v1"
 
 

@@ -133,5 +133,5 @@ async def fetch_part(client: LangfuseClient, question: Question, limit: int, pag
     total = meta.get("totalItems") if isinstance(meta, Mapping) else None
     if not isinstance(data, list) or not isinstance(total, int) or isinstance(total, bool):
         raise TransientError(f"{listing.path} answered 200 without `data` and `meta.totalItems`: not Langfuse's API")
-    observations, refused = parse_all(data, listing.parse, is_valid=answer.is_valid)
-    return Part(observations, refused, total, limit, answer.size)
+    observations, unreadable = parse_all(data, listing.parse, is_valid=answer.is_valid)
+    return Part(observations, unreadable, total, limit, answer.size)

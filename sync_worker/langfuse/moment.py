@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _ById:
-    """Tells observations apart by the end of their id; `asked` is the question without the part that is `ending`."""
+    """Distinguishes observations by the end of their id; `asked` is the question without the part that is `ending`."""
 
     asked: Question
     ending: str = ""
@@ -62,7 +62,7 @@ class _ById:
 
 @dataclass(frozen=True, slots=True)
 class _ByFacet:
-    """Tells observations apart by what has few values, then by trace."""
+    """Distinguishes observations by what has few values, then by trace."""
 
     asked: Question
     facets: Sequence[tuple[str, Sequence[str]]]
@@ -84,8 +84,8 @@ class _ByFacet:
 
 
 @dataclass(frozen=True, slots=True)
-class _Refused:
-    """A page of so many observations was not served."""
+class _Unserved:
+    """A page of `length` observations was not served."""
 
     length: int
 
@@ -171,7 +171,7 @@ async def _by_number(paging: Paging, question: Question, total: int) -> AsyncIte
         before, not_served = len(seen), 0
         limit = largest if is_ordered else max(2, largest - 7 * (turn % 8))
         async for found in _numbered(paging, ordered, limit, total):
-            if isinstance(found, _Refused):
+            if isinstance(found, _Unserved):
                 not_served += found.length == 1
                 continue
             total = found.total
@@ -194,13 +194,13 @@ async def _by_number(paging: Paging, question: Question, total: int) -> AsyncIte
         )  # fmt: skip
 
 
-async def _numbered(paging: Paging, question: Question, limit: int, total: int) -> AsyncIterator[Part | _Refused]:
+async def _numbered(paging: Paging, question: Question, limit: int, total: int) -> AsyncIterator[Part | _Unserved]:
     """Fetch all pages of a length; those that are not served come in shorter ones too."""
     todo = [(limit, page) for page in range((total + limit - 1) // limit, 0, -1)]
     while todo:
         length, page = todo.pop()
         found = await paging.numbered(question, length, page)
-        yield found or _Refused(length)
+        yield found or _Unserved(length)
         if found is None and length > 1:
             shorter = next(size for size in range(max(1, length // 3), 0, -1) if length % size == 0)
             first, last = (page - 1) * length // shorter + 1, page * length // shorter

@@ -100,7 +100,7 @@ def parse_all(
     for half surrogate pairs.
     """
     items = list(items)
-    observations, refused = list[Observation](), list[Unreadable]()
+    observations, unreadable = list[Observation](), list[Unreadable]()
     some_repaired = not is_valid and has_surrogates(items)
     for item in items:
         try:
@@ -108,10 +108,10 @@ def parse_all(
             observation.had_surrogates = some_repaired and has_surrogates(item)
             observations.append(observation)
         except RecordRejected as refusal:
-            refused.append(as_unreadable(item, str(refusal)))
+            unreadable.append(as_unreadable(item, str(refusal)))
         except Exception as error:  # noqa: BLE001 - it concerns this observation alone, and is kept with it
-            refused.append(as_unreadable(item, f"it cannot be parsed ({type(error).__name__}: {error})"))
-    return observations, refused
+            unreadable.append(as_unreadable(item, f"it cannot be parsed ({type(error).__name__}: {error})"))
+    return observations, unreadable
 
 
 def _raw(value: Any) -> str | None:

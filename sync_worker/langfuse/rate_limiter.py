@@ -113,7 +113,7 @@ class RateLimiter:
         self, clock: Clock, quota: Quota | None, store: SharedStore | None = None, window: float = WINDOW
     ) -> None:
         self._clock = clock
-        self._allowance = quota
+        self._quota = quota
         self._store = store
         self.limit: Limit | None = None
         self._least_window = window
@@ -144,7 +144,7 @@ class RateLimiter:
     @property
     def allowed(self) -> int | None:
         """Requests this worker allows itself in a window; None while no limit is known."""
-        return None if self._allowance is None else self._allowance.of(self.estimated_limit)
+        return None if self._quota is None else self._quota.of(self.estimated_limit)
 
     @property
     def per_minute(self) -> int | None:

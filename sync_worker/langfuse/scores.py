@@ -274,8 +274,8 @@ async def _attempt(client: LangfuseClient, path: str, params: Mapping[str, str])
         return await client.attempt(path, params)
     except EndpointMissing as missing:
         raise EndpointMissing(f"scores cannot be read; spans go on: {missing}. Try: SYNC_SCORES=false") from missing
-    except CredentialsRejected as refused:
-        raise SourcePaused(f"scores cannot be read; spans go on: {refused}, or SYNC_SCORES=false") from refused
+    except CredentialsRejected as rejected:
+        raise SourcePaused(f"scores cannot be read; spans go on: {rejected}, or SYNC_SCORES=false") from rejected
 
 
 async def fetch_config(client: LangfuseClient, config_id: str) -> ScoreConfig | None:

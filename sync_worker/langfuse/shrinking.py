@@ -11,7 +11,7 @@ from sync_worker.langfuse.client import LangfuseClient, PageTooHeavy, ServerErro
 from sync_worker.langfuse.page_size import PageSize
 
 #: What a page is divided by when the server fails or times out on it: each such try is slow, so few are made.
-_SHRINK_ON_FAULT = 8
+_SHRINK_ON_ERROR = 8
 
 T = TypeVar("T")
 
@@ -45,7 +45,7 @@ async def fetch_fitting(
             if errors > 1:
                 if limit == 1:
                     return await alone(error)
-                _shrink(size, limit, _SHRINK_ON_FAULT, error)
+                _shrink(size, limit, _SHRINK_ON_ERROR, error)
         except TransientError as error:
             await client.backoff.wait(error)
         else:

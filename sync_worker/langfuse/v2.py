@@ -154,8 +154,8 @@ class V2Reader:
         if after is not None and not isinstance(after, str):  # to end the walk here would lose what follows
             raise TransientError(f"{PATH} gave a page cursor that is no text ({type(after).__name__})")
         parse = parse_v2_metadata if fields == METADATA_ONLY else parse_v2_observation
-        observations, refused = parse_all(data, parse, is_valid=answer.is_valid)
-        return Page(observations, refused, answer.size), after or None
+        observations, unreadable = parse_all(data, parse, is_valid=answer.is_valid)
+        return Page(observations, unreadable, answer.size), after or None
 
     async def _alone(self, fields: str, params: Mapping[str, str], cursor: str | None) -> tuple[Page, str | None]:
         """Handle an observation not served even alone: list it metadata-only, as a dead letter, and step over it.

@@ -20,7 +20,7 @@ from sync_worker.ledger.sqlite_errors import damaged, is_of_the_copy, state_erro
 
 #: Copies of older schema versions that are kept.
 KEPT_COPIES = 2
-#: Bytes that must be left beside a copy, for what SQLite and other runs write meanwhile.
+#: Bytes that must be left beside a copy, for what SQLite and other runs write during it.
 _SPARE_BYTES = 1024 * 1024
 #: What belongs to a run that is not one of the copy.
 _OF_RUNS = ("leases", "claims", "trace_claims")
@@ -138,7 +138,7 @@ def _publish(temporary: Path, to: Path, *, replace: bool) -> None:
         temporary.replace(to)
         return
     try:
-        os.link(temporary, to)  # never over a file that was made meanwhile
+        os.link(temporary, to)  # never over a file that was made since
     except FileExistsError:
         raise _exists(to) from None
     except OSError:  # a file system without hard links

@@ -1,4 +1,4 @@
-"""Tells the latest state file from a copy of it: a restored backup lacks commits, and would repeat what they sent.
+"""Distinguishes the latest state file from a copy: a restored backup lacks commits, and would repeat what they sent.
 
 Each commit of a run counts up a number in the file, and notes it, after the commit, in a small file beside it. So the
 note never runs ahead of the file, wherever a kill or a power cut comes between. That a file is old proves nothing: an

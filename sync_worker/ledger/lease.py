@@ -294,7 +294,7 @@ def _share(state: Path, role: str) -> IO[str]:
 
 @contextmanager
 def _without_jobs(state: Path, role: str) -> Iterator[None]:
-    """Wait until the jobs of a run that was killed have ended, and let none start meanwhile. Raises LeaseHeld."""
+    """Wait until the jobs of a run that was killed have ended, and let none start until then. Raises LeaseHeld."""
     path = _lock_path(state, f"{role}.jobs")
     with contextlib.ExitStack() as stack:
         try:

@@ -44,7 +44,7 @@ class Begun(NamedTuple):
     """What is known of traces when they are about to be sent.
 
     `others` are being sent by another run, and nothing of them was stored. `sent` is what was sent of the rest, by
-    (trace id, observation id). `decided`: by trace, what was decided of undecided ones meanwhile; those that are left
+    (trace id, observation id). `decided`: by trace, what was since decided of undecided ones; those that are left
     out were not stored.
     """
 
@@ -286,7 +286,7 @@ class Ledger(Sources, CompletedIntervals, Scores, Selected, SecondReads):
         """Claim traces and store their notes, before anything of them is sent; what others decided by then is returned.
 
         `rerouted` are those whose Kelet project followed the settings, `undecided` those of which the caller knew no
-        decision when it made one: of these, what another interval or run has left out meanwhile is not stored.
+        decision when it made one: of these, what another interval or run has left out since is not stored.
         """
         with self.transaction():
             held = claim_traces(self, source_id, [note.trace_id for note in notes], holder)
@@ -339,20 +339,20 @@ class Ledger(Sources, CompletedIntervals, Scores, Selected, SecondReads):
             if dead_letters:
                 self._add_dead_letters(dead_letters)
 
-    def forget(self, source_id: int, before_ms: int, covered: Sequence[Interval], limit: int = 5_000) -> int:
+    def forget(self, source_id: int, before_ms: int, completed: Sequence[Interval], limit: int = 5_000) -> int:
         """Forget flushed traces, and their sent observations, that are older than `before_ms` and wholly completed.
 
         Returns how many traces were forgotten; at most `limit`, so that no transaction grows long.
         """
         with self.transaction():  # another process may add to a trace between query and deletion
-            old = [(source_id, trace) for trace in islice(self._forgettable(source_id, before_ms, covered), limit)]
+            old = [(source_id, trace) for trace in islice(self._forgettable(source_id, before_ms, completed), limit)]
             add_forgotten(self, old)
             self.execute_many("DELETE FROM sent WHERE source_id = ? AND trace_id = ?", old)
             self.execute_many("DELETE FROM traces WHERE source_id = ? AND trace_id = ?", old)
             self.execute("DELETE FROM deliveries WHERE source_id = ? AND sent_ms < ?", [source_id, before_ms])
         return len(old)
 
-    def _forgettable(self, source_id: int, before_ms: int, covered: Sequence[Interval]) -> Iterator[str]:
+    def _forgettable(self, source_id: int, before_ms: int, completed: Sequence[Interval]) -> Iterator[str]:
         """Yield old traces whose observations were all sent from one completed interval.
 
         The start of a trace may always lie before all completed intervals, so the starts of what was sent decide, and
@@ -362,7 +362,7 @@ class Ledger(Sources, CompletedIntervals, Scores, Selected, SecondReads):
         whether it differs.
         """
         unserved = self.unserved_intervals(source_id)
-        intervals = [part for interval in merged(covered) for part in gaps(interval, unserved)]
+        intervals = [part for interval in merged(completed) for part in gaps(interval, unserved)]
         starts = [interval.start for interval in intervals]
         rows = self.execute(
             "SELECT trace_id, earliest_ms, newest_ms, "

@@ -142,7 +142,7 @@ class SecondRead:
     observation_id: str
     start_ms: int
     due_ms: int
-    tries: int = 0  # how often it was read again and was not settled
+    tries: int = 0  # how often it was read again without a result
 
 
 @dataclass(frozen=True, slots=True)

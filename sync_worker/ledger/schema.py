@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-#: Markers a file as ours in SQLite's header ("LfKl").
+#: Marks a file as ours in SQLite's header ("LfKl").
 APPLICATION_ID = 0x4C664B6C
 #: The version this program writes.
 SCHEMA_VERSION = 13

@@ -27,7 +27,7 @@ _UPSERT = (
     "tries = excluded.tries WHERE sent_content IS excluded.sent_content"
 )
 WAITING = "waiting"
-#: Settled, and known without a note to have been taken; a backfill may still bring the trace that a score lacks.
+#: With a result, and known without a note to have been taken; a backfill may still bring the trace that a score lacks.
 _FORGETTABLE = (
     f"state NOT IN ('{WAITING}', 'rejected', 'no_trace') AND EXISTS (SELECT 1 FROM score_coverage WHERE "
     "score_coverage.source_id = scores.source_id AND timestamp_ms >= from_ms AND timestamp_ms < to_ms)"
@@ -109,7 +109,7 @@ class Scores(ScoreIntervals):
         return found
 
     def store_scores(self, source_id: int, notes: Collection[ScoreNote]) -> None:
-        """Store notes of scores; one that was sent by another process meanwhile stays as it is."""
+        """Store notes of scores; one that was sent by another process since stays as it is."""
         if notes:
             with self.transaction():
                 self.execute_many(_UPSERT, [(source_id, *_values(note)) for note in notes])
@@ -156,7 +156,7 @@ class Scores(ScoreIntervals):
     ) -> None:
         """Store in one transaction that a signal was accepted, and which others are dead letters, with their contents.
 
-        What another run has seen edited meanwhile waits on, in its new state.
+        What another run has since seen edited waits on, in its new state.
         """
         now = self.clock.now_ms()
         with self.transaction():
@@ -188,7 +188,7 @@ class Scores(ScoreIntervals):
         self._add_dead_letters([letter for _, letter in rejected])
 
     def forget_scores(self, source_id: int, before_ms: int, taken: ReadScores | None) -> int:
-        """Forget settled scores that are dated before a time in Unix ms; return how many.
+        """Forget scores with a result that are dated before a time in Unix ms; return how many.
 
         `taken` says of those that no backfill has read that they were taken.
         """
@@ -203,11 +203,11 @@ class Scores(ScoreIntervals):
             )
 
     def has_scores_before(self, source_id: int, before_ms: int) -> bool:
-        """Whether there are settled scores that are dated before a time in Unix ms."""
-        settled = f"state NOT IN ('{WAITING}', 'rejected', 'no_trace')"
+        """Whether there are scores with a result that are dated before a time in Unix ms."""
+        has_result = f"state NOT IN ('{WAITING}', 'rejected', 'no_trace')"
         return bool(
             self.query(
-                f"SELECT 1 FROM scores WHERE source_id = ? AND timestamp_ms < ? AND {settled} LIMIT 1",
+                f"SELECT 1 FROM scores WHERE source_id = ? AND timestamp_ms < ? AND {has_result} LIMIT 1",
                 [source_id, before_ms],
             )
         )

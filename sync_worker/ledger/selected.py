@@ -30,7 +30,7 @@ class Selected(DeadLetters):
         """Store traces that are left out, and their observations, by trace, as done, in one transaction.
 
         Of an observation: start and update in Unix ms, and fingerprint. Returns the traces that another run has begun
-        to send meanwhile; of them nothing is stored.
+        to send at the same time; of them nothing is stored.
         """
         now = self.clock.now_ms()
         with self.transaction():

@@ -22,7 +22,7 @@ def copy_into(path: Path, target: sqlite3.Connection, busy_timeout: float) -> No
     for _ in range(_TRIES):
         before = _look(path)
         # A file with a write-ahead log that is not there is used by nobody, and holds everything: to open it in the
-        # usual way would make a log. Where somebody began to use it meanwhile, it is copied again.
+        # usual way would make a log. Where somebody began to use it during that, it is copied again.
         if before is None:
             break
         try:

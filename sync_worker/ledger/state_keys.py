@@ -64,7 +64,7 @@ ARRIVAL_DELAY = _object("arrival_delay", Merge.NEVER)
 #: Observations a page, by kind of list.
 PAGE_LIMITS = _object("page limits", Merge.ALWAYS)
 #: Single spans that Kelet rejected since it accepted one.
-REJECTED_IN_A_ROW = _number("refused_in_a_row", Merge.NEVER)
+REJECTED_IN_A_ROW = _number("rejected_in_a_row", Merge.NEVER)
 #: What was found of request sizes, and of spans that Kelet fails at.
 DELIVERY = _text("delivery")
 #: Records of what starts before it may be forgotten.
@@ -85,7 +85,7 @@ SYNC_START_SETTING = _text("sync start")
 UNDECIDED = _object("undecided")
 #: The last backfill: its interval, when it began, and how much of it was to be read then.
 LAST_BACKFILL = _object("last backfill", Merge.NEVER)
-#: What the last audit line covered: until when, and the totals then.
+#: What the last audit line was of: until when, and the totals then.
 AUDITED = _object("audited", Merge.NEVER)
 #: The day, counted from 1970, on which SYNC_MAX_SPANS_PER_DAY was reached, and the limit.
 DAILY_LIMIT = _object("daily limit", Merge.NEVER)
@@ -160,7 +160,7 @@ FIRST_NOTED = _object("noted")
 LAST_CERTAIN = _number("last certain")
 UNCONFIRMED = _number("unconfirmed")
 #: Set where a target takes no gzip.
-GZIP_REFUSED = _number("gzip_refused", Merge.ALWAYS)
+GZIP_REJECTED = _number("gzip_rejected", Merge.ALWAYS)
 
 _OF_SOURCE: Sequence[StateKey[Any]] = (
     INTERVAL_LENGTH, ARRIVAL_DELAY, PAGE_LIMITS, REJECTED_IN_A_ROW, DELIVERY, FORGOTTEN_BEFORE, LAST_ENDED_SCAN,

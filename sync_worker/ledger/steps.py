@@ -71,7 +71,7 @@ def step_1(db: Database) -> None:
             "source_id": int,
             "trace_id": str,
             "observation_id": str,
-            "kind": str,  # refused, unreadable, partial
+            "kind": str,  # rejected, unreadable, partial
             "status": int,  # Kelet's answer, where one was given
             "reason": str,
             "project": str,
@@ -175,7 +175,7 @@ def step_6(db: Database) -> None:
         """CREATE TABLE second_reads (
              source_id INTEGER NOT NULL, trace_id TEXT NOT NULL, observation_id TEXT NOT NULL, start_ms INTEGER NOT
              NULL, due_ms INTEGER NOT NULL,  -- not read again before
-             tries INTEGER NOT NULL,   -- how often it was read again and was not settled
+             tries INTEGER NOT NULL,   -- how often it was read again without a result
              PRIMARY KEY (source_id, trace_id, observation_id)) WITHOUT ROWID"""
     )
     db.conn.execute("CREATE INDEX second_reads_due ON second_reads (source_id, due_ms)")

@@ -1,4 +1,4 @@
-"""Tells a receiver's acknowledgement from another server's page or error among 2xx responses. Pure."""
+"""Distinguishes a receiver's acknowledgement from another server's page or error among 2xx responses. Pure."""
 
 from __future__ import annotations
 

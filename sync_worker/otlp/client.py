@@ -103,7 +103,7 @@ class TargetClient:
         target: Target,
         *,
         compression: Compression = "auto",
-        gzip_refused: bool = False,
+        gzip_rejected: bool = False,
         max_bytes: int = MAX_BYTES,
         left: Callable[[], float | None] = lambda: None,
         hooks: Hooks | None = None,
@@ -113,7 +113,7 @@ class TargetClient:
         self.target = target
         self.url = target.url
         self.traffic = Traffic()
-        self.gzip_refused = gzip_refused
+        self.gzip_rejected = gzip_rejected
         self._secrets = target.secrets
         self._redact = redact
         self._compression = compression
@@ -153,7 +153,7 @@ class TargetClient:
         return await self.post_body(body(batch), batch[0].project, len(batch))
 
     async def post_body(self, plain: bytes, project: str, spans: int) -> Accepted:
-        """Send a serialised request once, in the target's encoding; compressed where that is not refused.
+        """Send a serialised request once, in the target's encoding; compressed where that is not rejected.
 
         Raises as `post`.
         """
@@ -161,13 +161,13 @@ class TargetClient:
             from sync_worker.otlp.json_encoding import as_json  # noqa: PLC0415 - most targets take protobuf
 
             plain = as_json(plain)
-        is_worth_it = len(plain) >= _MIN_COMPRESSED and not self.gzip_refused
+        is_worth_it = len(plain) >= _MIN_COMPRESSED and not self.gzip_rejected
         if self._compression == "gzip" or (self._compression == "auto" and is_worth_it):
             response = await self._post_spans(compress(plain), project, spans, zipped=True)
             if response.status_code in {400, 415} and self._compression == "auto":
                 accepted = self._accepted(await self._post_spans(plain, project, spans, zipped=False), project)
-                if not self.gzip_refused:
-                    self.gzip_refused = True
+                if not self.gzip_rejected:
+                    self.gzip_rejected = True
                     log.warning(
                         "%s does not accept gzip: requests go uncompressed from now on",
                         self.target.title, extra={"action": "gzip"},
@@ -265,7 +265,7 @@ class TargetClient:
             raise Rejected(status, f"{title} rejected it ({where})")
         if status in {401, 403}:
             raise CredentialsRejected(
-                f"{title} refused the key ({where}). Try: {preset.key_setting}, a secret key that may send"
+                f"{title} rejected the key ({where}). Try: {preset.key_setting}, a secret key that may send"
             )
         if status == 404 and preset.knows_projects:
             raise ProjectUnknown(

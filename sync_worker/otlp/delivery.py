@@ -98,11 +98,11 @@ class _Streak:
 
 @dataclass(slots=True)
 class _Batch:
-    """A batch under way: what of it is still to be sent, last piece first."""
+    """A batch under way: what of it is still to be sent, last part first."""
 
-    pieces: list[list[EncodedSpan]]
+    parts: list[list[EncodedSpan]]
     ending: asyncio.Event  # set when the run ends with an error: waits end, and nothing is tried again
-    accepted_before: int | None = None  # how many requests were accepted by anyone before this batch was first refused
+    accepted_before: int | None = None  # how many requests were accepted by anyone before this batch was first rejected
     failed_after: int | None = None  # how many were before it first failed
 
 
@@ -155,7 +155,7 @@ class Delivery:
     """Sends the batches of one source; several at once, each until it has a result, is undelivered, or its lane closes.
 
     `projects` are those that the settings name: when the target knows none of them, the source pauses. `pauses`
-    are the projects that an operator paused, with the errors, which `read_pauses` reads anew. `stored` is the
+    are the projects that an operator paused, with the errors, which `read_pauses` reads again. `stored` is the
     `delivery_state` of an earlier one. `grace`: seconds that a request in flight may take once a stop was requested.
     """
 
@@ -227,7 +227,7 @@ class Delivery:
 
     @asynccontextmanager
     async def sending(self) -> AsyncIterator[Sending]:
-        """Send batches, at most four at once; all that were submitted are settled or undelivered when it ends.
+        """Send batches, at most four at once; all that were submitted have a result or are undelivered when it ends.
 
         On an error, and when the run is asked to stop, what is in flight is finished first. Raises Stopped,
         SourcePaused, CredentialsRejected or TransientError, from `submit` or at the end.
@@ -245,38 +245,38 @@ class Delivery:
         sending.undelivered -= self._dead_lettered
 
     def finish(self) -> None:
-        """Dead-lettered single spans that were refused, where they were too few to doubt."""
+        """Dead-letter single spans that were rejected, where they were too few to doubt."""
         if self._streak.pending:
             pending, self._streak.pending = self._streak.pending, []
             self._streak.before += len(pending)
             self._sink.commit(Result(rejected=pending))
 
     async def _deliver(self, batch: _Batch, left: set[ObservationKey]) -> None:
-        """Send a batch piece by piece; what cannot be delivered now is added to `left`."""
-        while batch.pieces:
-            whole = batch.pieces.pop()
-            piece = list(self._poster.size.first_fitting(whole))
-            if len(piece) < len(whole):
-                batch.pieces.append(whole[len(piece) :])
+        """Send a batch part by part; what cannot be delivered now is added to `left`."""
+        while batch.parts:
+            whole = batch.parts.pop()
+            part = list(self._poster.size.first_fitting(whole))
+            if len(part) < len(whole):
+                batch.parts.append(whole[len(part) :])
             self.pauses = self._read_pauses()
-            if self.is_closed(piece[0].project):
-                left.update(span.key for span in piece)
+            if self.is_closed(part[0].project):
+                left.update(span.key for span in part)
                 continue
             try:
-                answer = await self._poster.post(piece, batch.ending)
+                answer = await self._poster.post(part, batch.ending)
             except Rejected as refusal:
                 if batch.accepted_before is None:
                     batch.accepted_before = self._poster.accepted
-                await self._handle_rejection(piece, refusal, batch)
+                await self._handle_rejection(part, refusal, batch)
             except ProjectUnknown as unknown:
                 self._close_lane(unknown)
-                batch.pieces.append(piece)
+                batch.parts.append(part)
             except LimitLowered:
-                batch.pieces.append(piece)
+                batch.parts.append(part)
             except FailedTwice as overtaxed:
-                self._handle_failure(piece, overtaxed, batch, left)
+                self._handle_failure(part, overtaxed, batch, left)
             else:
-                self._accepted(piece, answer)
+                self._accepted(part, answer)
 
     def _close_lane(self, unknown: ProjectUnknown) -> None:
         """Pause the lane of a project. Raises its error where no lane is left."""
@@ -291,17 +291,17 @@ class Delivery:
                 )  # fmt: skip
 
     def _handle_failure(
-        self, piece: list[EncodedSpan], error: FailedTwice, batch: _Batch, left: set[ObservationKey]
+        self, part: list[EncodedSpan], error: FailedTwice, batch: _Batch, left: set[ObservationKey]
     ) -> None:
-        """Halve a piece that failed twice; set a single span aside, or hold it, or go on trying it in an outage."""
+        """Halve a part that failed twice; dead-letter a single span, leave it, or retry it in an outage."""
         if batch.failed_after is None:
             batch.failed_after = error.after
-        if len(piece) > 1:
-            middle = len(piece) // 2
-            batch.pieces[:0] = [piece[middle:], piece[:middle]]  # what is left goes first: it shows whether others pass
+        if len(part) > 1:
+            middle = len(part) // 2
+            batch.parts[:0] = [part[middle:], part[:middle]]  # what is left goes first: it shows whether others pass
             return
-        (span,) = piece
-        # Where no answer came, the line may have been at fault both times: the whole proof is needed then.
+        (span,) = part
+        # Where no answer came, the network may have been the cause both times: the whole proof is needed then.
         passed_since = self._poster.accepted > batch.failed_after and error.status is not None
         guilty = self._suspects.record_failure(span, str(error), error.status, passed_since=passed_since)
         self._remember()
@@ -309,7 +309,7 @@ class Delivery:
             self._failing.pop(span.key, None)
             self._sink.commit(Result(rejected=[self._as_rejected(span, str(error), error.status)]))
         elif self._failing_in_a_row >= MAX_FAILING_IN_A_ROW:
-            batch.pieces.append(piece)
+            batch.parts.append(part)
         else:
             self._failing_in_a_row += 1
             self._failing[span.key] = str(error)
@@ -318,29 +318,29 @@ class Delivery:
     def _remember(self) -> None:
         self._sink.remember(self.delivery_state)
 
-    async def _handle_rejection(self, piece: list[EncodedSpan], refusal: Rejected, batch: _Batch) -> None:
-        if len(piece) > 1:
-            middle = len(piece) // 2
-            batch.pieces += [piece[middle:], piece[:middle]]
+    async def _handle_rejection(self, part: list[EncodedSpan], refusal: Rejected, batch: _Batch) -> None:
+        if len(part) > 1:
+            middle = len(part) // 2
+            batch.parts += [part[middle:], part[:middle]]
             return
-        last = await self._send_truncated(piece[0], refusal, batch) if refusal.status == 413 else refusal
+        last = await self._send_truncated(part[0], refusal, batch) if refusal.status == 413 else refusal
         if last is None:
             return
-        self._streak.pending.append(RejectedSpan(piece[0], last.status, str(last)))
+        self._streak.pending.append(RejectedSpan(part[0], last.status, str(last)))
         if self._streak.length >= MAX_REJECTED_IN_A_ROW:
             await self._doubt(last, batch)
 
     async def _doubt(self, refusal: Rejected, batch: _Batch) -> None:
-        """Believe the refusals if anything was accepted since the batch was first refused, else pause the source."""
-        for piece, left in _probes(batch.pieces):
+        """Believe the rejections if anything was accepted since the batch was first rejected, else pause the source."""
+        for part, left in _probes(batch.parts):
             if self._poster.accepted != batch.accepted_before:
                 break
             try:
-                answer = await self._poster.post(piece, batch.ending)
+                answer = await self._poster.post(part, batch.ending)
             except (Rejected, ProjectUnknown, FailedTwice, LimitLowered):
                 continue
-            batch.pieces[:] = left
-            self._accepted(piece, answer)
+            batch.parts[:] = left
+            self._accepted(part, answer)
             break
         while self._poster.in_flight and self._poster.accepted == batch.accepted_before:
             await self._poster.next_response()
@@ -374,18 +374,18 @@ class Delivery:
                 return None
         return refusal
 
-    def _accepted(self, piece: Sequence[EncodedSpan], answer: Accepted) -> None:
-        refused, self._streak = self._streak.pending, _Streak()
-        self.accepted_projects.add(piece[0].project)
+    def _accepted(self, part: Sequence[EncodedSpan], answer: Accepted) -> None:
+        rejected, self._streak = self._streak.pending, _Streak()
+        self.accepted_projects.add(part[0].project)
         self._failing_in_a_row = 0
-        for span in piece:
+        for span in part:
             self._suspects.clear(span.key)
             self._failing.pop(span.key, None)
         guilty = [self._as_rejected(*found) for found in self._suspects.record_success()]
         for one in guilty:
             self._failing.pop(one.span.key, None)
             self._dead_lettered.add(one.span.key)
-        self._sink.commit(Result(piece, [*refused, *guilty], answer.rejected, answer.message))
+        self._sink.commit(Result(part, [*rejected, *guilty], answer.rejected, answer.message))
 
     def _as_rejected(self, span: EncodedSpan, reason: str, status: int | None) -> RejectedSpan:
         return RejectedSpan(
@@ -404,14 +404,14 @@ def _load(stored: str | None) -> tuple[RequestSize, Suspects]:
         return RequestSize(), Suspects()
 
 
-def _probes(pieces: list[list[EncodedSpan]]) -> Iterator[tuple[list[EncodedSpan], list[list[EncodedSpan]]]]:
-    """Yield what of the pieces to try, and what else is left: pieces, large ones first, then spans from all over."""
-    for number in sorted(range(len(pieces)), key=lambda number: -len(pieces[number])):
-        yield pieces[number], [*pieces[:number], *pieces[number + 1 :]]
-    places = [(number, at) for number, piece in enumerate(pieces) if len(piece) > 1 for at in range(len(piece))]
+def _probes(parts: list[list[EncodedSpan]]) -> Iterator[tuple[list[EncodedSpan], list[list[EncodedSpan]]]]:
+    """Yield what of the parts to try, and what else is left: parts, large ones first, then spans from all over."""
+    for number in sorted(range(len(parts)), key=lambda number: -len(parts[number])):
+        yield parts[number], [*parts[:number], *parts[number + 1 :]]
+    places = [(number, at) for number, part in enumerate(parts) if len(part) > 1 for at in range(len(part))]
     count = min(_PROBES, len(places))
     for probe in range(count):
         number, at = places[(2 * probe + 1) * len(places) // (2 * count)]
-        piece = pieces[number]
-        rest = [part for part in (piece[at + 1 :], piece[:at]) if part]
-        yield [piece[at]], [*pieces[:number], *rest, *pieces[number + 1 :]]
+        part = parts[number]
+        rest = [side for side in (part[at + 1 :], part[:at]) if side]
+        yield [part[at]], [*parts[:number], *rest, *parts[number + 1 :]]

@@ -73,52 +73,52 @@ class Poster:
         """Wait for the next answer to anyone."""
         await self._response.wait()
 
-    async def post(self, piece: Sequence[EncodedSpan], ending: asyncio.Event) -> Accepted:
-        """Send a piece until it is answered; `ending` ends the waits.
+    async def post(self, part: Sequence[EncodedSpan], ending: asyncio.Event) -> Accepted:
+        """Send a part until it is answered; `ending` ends the waits.
 
         Raises Rejected, FailedTwice when it failed twice, LimitLowered, and as `TargetClient.post`.
         """
         failures, after = 0, 0
         while True:
             async with self._probe_slot(ending) if self._searching else nullcontext():
-                if not failures and len(self.size.first_fitting(piece)) < len(piece):
+                if not failures and len(self.size.first_fitting(part)) < len(part):
                     raise LimitLowered
                 try:
-                    accepted = await self._in_a_slot(piece, ending)
+                    accepted = await self._in_a_slot(part, ending)
                 except RequestFailed as error:
                     after = after if failures else self.accepted
-                    failures = _TRIES if self.size.failed_before(size_of(piece)) else failures + 1
-                    self._record_failure(piece, failures)  # before the wait, which may end the run
+                    failures = _TRIES if self.size.failed_before(size_of(part)) else failures + 1
+                    self._record_failure(part, failures)  # before the wait, which may end the run
                     await self._wait_for_retry(error, ending)
                     if failures >= _TRIES:
                         raise FailedTwice(error, after) from error
                 except TransientError as error:
                     await self._wait_for_retry(error, ending)
                 except Rejected as refusal:
-                    self._record_response(piece, fits=refusal.status != _TOO_LARGE)
+                    self._record_response(part, fits=refusal.status != _TOO_LARGE)
                     raise
                 else:
                     self.accepted += 1
-                    self._record_response(piece, fits=True)
+                    self._record_response(part, fits=True)
                     return accepted
 
-    def _record_failure(self, piece: Sequence[EncodedSpan], failures: int) -> None:
-        """Record a failure of a piece: its first, or its last."""
+    def _record_failure(self, part: Sequence[EncodedSpan], failures: int) -> None:
+        """Record a failure of a part: its first, or its last."""
         if failures < _TRIES:
-            self.size.record_first_failure(size_of(piece))
-        elif len(piece) > 1:
+            self.size.record_first_failure(size_of(part))
+        elif len(part) > 1:
             self._searching = True
-            self.size.record_failure(size_of(piece))
+            self.size.record_failure(size_of(part))
         else:
             self.size.record_first_failure(None)
         self._remember()
 
-    def _record_response(self, piece: Sequence[EncodedSpan], *, fits: bool) -> None:
+    def _record_response(self, part: Sequence[EncodedSpan], *, fits: bool) -> None:
         """Record a response about a request itself: the server is up."""
         self._backoff.success()
         self._searching = False
         if fits:
-            self.size.record_success(size_of(piece))
+            self.size.record_success(size_of(part))
 
     @asynccontextmanager
     async def _probe_slot(self, ending: asyncio.Event) -> AsyncIterator[None]:
@@ -128,8 +128,8 @@ class Poster:
                 raise TransientError("a request waited for its turn, and the run ends")
             yield
 
-    async def _in_a_slot(self, piece: Sequence[EncodedSpan], ending: asyncio.Event) -> Accepted:
-        """Send a request once, in its turn; when the run is asked to stop meanwhile it has some seconds left."""
+    async def _in_a_slot(self, part: Sequence[EncodedSpan], ending: asyncio.Event) -> Accepted:
+        """Send a request once, in its turn; a run that is asked to stop leaves it some seconds."""
         async with self._slots:
             if not self._backoff.is_ready:
                 asked = TransientError(f"{self._client.target.title} asked to wait, and the run ends")
@@ -137,7 +137,7 @@ class Poster:
             self._clock.check()
             self._guard()
             self.in_flight += 1
-            post = self._client.post(piece)
+            post = self._client.post(part)
             try:
                 return await until_stopped(post, self._clock, self._grace, self._client.target.title)
             finally:

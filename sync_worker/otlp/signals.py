@@ -72,13 +72,13 @@ class SignalDelivery:
     failing: int = 0  # signals left for a later run
     _pending: list[RejectedSignal] = field(default_factory=list)
     _suspects: list[RejectedSignal] = field(default_factory=list)  # failed in several runs
-    #: Whether what this run is done with is settled, by score and content: a run may come by it again.
+    #: Whether this run has the result of a signal, by score and content: a run may meet one again.
     _done: dict[tuple[str, bytes], bool] = field(default_factory=dict)
     _failing_in_a_row: int = 0
     _next: float = 0.0  # monotonic seconds
 
     async def send(self, signal: EncodedSignal) -> bool:
-        """Send a signal; return whether it is settled, accepted or rejected.
+        """Send a signal; return whether that has a result: accepted or rejected.
 
         Raises SourcePaused, CredentialsRejected, TransientError, RetryDeadlineExceeded or Stopped.
         """
@@ -86,10 +86,10 @@ class SignalDelivery:
             return False
         key = signal.score_id, signal.content
         if key not in self._done:
-            settled = await self._send(signal)
+            has_result = await self._send(signal)
             if signal.project in self.closed:
-                return settled
-            self._done[key] = settled
+                return has_result
+            self._done[key] = has_result
         return self._done[key]
 
     async def _send(self, signal: EncodedSignal) -> bool:
@@ -137,7 +137,7 @@ class SignalDelivery:
             raise SourcePaused(" · ".join(str(error) for error in self.closed.values()))
         if self.failing:
             raise TransientError(
-                f"{self.client.target.title} fails at {counted(self.failing, 'signal')} while others go on. They "
+                f"{self.client.target.title} fails at {counted(self.failing, 'signal')} while others go on. They are "
                 f"are tried again, and dead-lettered after {MAX_FAILED_RUNS} runs. Try: run again"
             )
 

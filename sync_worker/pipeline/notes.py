@@ -94,7 +94,7 @@ class Notes:
         )
 
     def _dated(self, trace: Trace) -> TraceContext:
-        """Return the context, with the last delivery before its session was learnt where something was sent before."""
+        """Return the context; where something was sent before the session was known, with the last delivery before."""
         context, before = trace.context, trace.note
         if before is None or before.project is None or context.session_id is None:
             return context

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 from sync_worker.records import Observation
 
-#: Tells what was found where: the field, and its text or JSON value before and after.
+#: Receives what was found where: the field, and its text or JSON value before and after.
 Watch = Callable[[str, Any, Any], None]
 
 

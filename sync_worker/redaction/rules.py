@@ -13,7 +13,7 @@ DETECTORS: Final = (
 )  # fmt: skip
 #: The content of an observation that can be left out.
 CONTENT: Final = ("input", "output")
-#: Counted up when the same rules begin to find something else: stored contexts are then read anew.
+#: Counted up when the same rules begin to find something else: stored contexts are then read again.
 VERSION: Final = 1
 
 UserIds = Literal["keep", "pseudonym", "drop"]

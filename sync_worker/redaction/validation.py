@@ -286,7 +286,7 @@ _OF_SECRET = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012
 
 
 def api_key(data: bytes, start: int, end: int) -> Iterator[Place]:
-    """Take keys by the beginnings that their makers give them."""
+    """Take keys by the beginnings that their vendors give them."""
     text = data[start:end]
     if text[:1] in b"sS" and text[:6].lower() == b"secret":
         if _at(data, end) not in _OF_SECRET:

@@ -48,7 +48,7 @@ def check_key(settings: Settings) -> None:
 def scrub(ledger: Ledger, source_id: int, protection: Protection) -> None:
     """Remove from the state file, once, what was stored of a source before these rules. Raises StateError.
 
-    Contexts of traces are read anew from Langfuse when they are needed.
+    Contexts of traces are read again from Langfuse when they are needed.
     """
     state = ledger.state(source_scope(source_id))
     if not protection.digest or ledger.lease is None or state.get(RULES_DIGEST) == protection.digest:

@@ -44,7 +44,7 @@ async def resend(opened: OpenSource, interval: Interval | None, found: Verdict, 
         scores, found = found.scores, await Verification(opened).run(interval)
         found.scores = scores
         found.spans_sent = opened.report.spans_sent - before
-    found.resent, found.refused = sent, 0 if again else sum(hour.forgotten for hour in found.hours)
+    found.resent, found.hours_not_sent = sent, 0 if again else sum(hour.forgotten for hour in found.hours)
     return found
 
 

@@ -171,7 +171,7 @@ class ScoreScans:
 
 
 def forget_scores(scores: ScoreSync, windows: Sequence[int], now: int) -> None:
-    """Forget settled scores that no scan will list again: older than the longest window, and than any scan reaches."""
+    """Forget scores with a result that no scan will list again: older than the longest window and than any scan."""
     session, state = scores.session, scores.session.state
     deepest = max(windows)
     before = now - deepest - deepest // SCANS_PER_WINDOW

@@ -1,6 +1,6 @@
 """Sends scores as signals: what of them is new, where each belongs, and what waits.
 
-A score waits until its trace's spans were accepted. Only its id and a hash of its content are kept meanwhile: it is
+A score waits until its trace's spans were accepted. Only its id and a hash of its content are kept until then: it is
 read again, many in a request, when its trace is there.
 """
 

@@ -60,7 +60,7 @@ class Verdict:
         default_factory=list
     )  # completed parts of hours whose missing observations were sent
     spans_sent: int = 0  # of them
-    refused: int = 0  # hours that are not sent unless sending other observations again is allowed
+    hours_not_sent: int = 0  # hours that are not sent unless sending other observations again is allowed
     scores: ScoreVerdict | None = None  # where scores are sent
 
     @property
@@ -95,7 +95,7 @@ class Verdict:
             "reopened": [_interval(interval) for interval in self.reopened],
             "resent": [_interval(interval) for interval in self.resent],
             "spans_sent": self.spans_sent,
-            "refused": self.refused,
+            "hours_not_sent": self.hours_not_sent,
             "score_findings": None if self.scores is None else self.scores.as_json(),
         }
 

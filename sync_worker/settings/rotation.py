@@ -21,12 +21,12 @@ from sync_worker.settings.setting_sources import Texts, parse, read_secret_file
 class Reread:
     """A source with its keys as their files hold them now; `changed` are the files whose key is another one.
 
-    It is not `settled` while a file holds no key, or only one of Langfuse's two keys has changed.
+    It is not `complete` while a file holds no key, or only one of Langfuse's two keys has changed.
     """
 
     source: Source
     changed: tuple[Path, ...]
-    settled: bool
+    complete: bool
 
 
 def reread(source: Source) -> Reread:
@@ -37,20 +37,20 @@ def reread(source: Source) -> Reread:
             if file.is_file():  # a pipe gives its key once, and would then be waited for
                 raws[name] = RawValue(read_secret_file(file, "", str(file)), "", secret=True, file=file)
     if all(raw.text == _key_of(source, name).get_secret_value() for name, raw in raws.items()):
-        return Reread(source, (), settled=len(raws) == len(source.key_files))  # parsing takes longer than the rest
+        return Reread(source, (), complete=len(raws) == len(source.key_files))  # parsing takes longer than the rest
     settings, _, wrong = parse([Texts(raws)])
     keys: dict[str, SecretStr] = {name: value_of(settings, name) for name in raws if name not in wrong}
     changed = [name for name, key in keys.items() if key != _key_of(source, name)]
     one_of_two = len({name for name, _ in source.key_files if name.startswith("langfuse_")}) == 2 and (
         len({name for name in changed if name.startswith("langfuse_")}) == 1
     )
-    settled = len(keys) == len(source.key_files) and not one_of_two
+    complete = len(keys) == len(source.key_files) and not one_of_two
     new: dict[str, SecretStr | str] = {field_of(name): keys[name] for name in changed}
     if "langfuse_public_key" in changed:
         new["langfuse_public_key"] = keys["langfuse_public_key"].get_secret_value()
     files = dict(source.key_files)
     current = replace(source, **new) if new else source  # type: ignore[arg-type]  # by name
-    return Reread(current, tuple(dict.fromkeys(files[name] for name in changed)), settled)
+    return Reread(current, tuple(dict.fromkeys(files[name] for name in changed)), complete)
 
 
 def _key_of(source: Source, name: str) -> SecretStr:

@@ -45,7 +45,7 @@ class RawValue:
     """A value as it was written, before it is parsed, and where it stood."""
 
     text: str = field(repr=False)
-    origin: str  # as `config show` names it; empty where there is no value to speak of
+    origin: str  # as `config show` names it; empty where there is no value
     toml_table: str = ""  # the table of `sync.toml` that it stands in: sync.toml [[sources]] #2
     secret: bool = False  # never show it
     bare: bool = False  # nobody took comments away on the way here

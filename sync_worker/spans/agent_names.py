@@ -41,11 +41,11 @@ _LANGCHAIN = "lc_agent_name"  # in metadata: the callback's own, or OpenInferenc
 _MASTRA_TYPE = "mastra.span.type"
 
 #: Without any of these no attribute shows a name; most spans have none.
-_TELLING = frozenset({_CONVENTION, _WORKFLOW, _TRACELOOP_NAME, "logfire.msg_template", *_OF_AGENTS, *_OF_ALL})
+_NAMING = frozenset({_CONVENTION, _WORKFLOW, _TRACELOOP_NAME, "logfire.msg_template", *_OF_AGENTS, *_OF_ALL})
 #: Without any of these either a span is no agent's by its attributes.
-_ALL = _TELLING | {OPENINFERENCE_KIND, _OPERATION, _TRACELOOP_KIND, _MASTRA_TYPE, "metadata"}
+_ALL = _NAMING | {OPENINFERENCE_KIND, _OPERATION, _TRACELOOP_KIND, _MASTRA_TYPE, "metadata"}
 _PREFIX = "attributes."  # of attributes in v2's metadata, which v1 has in an object
-_TELLING_FLAT, _ALL_FLAT = (frozenset(_PREFIX + key for key in keys) for keys in (_TELLING, _ALL))
+_NAMING_FLAT, _ALL_FLAT = (frozenset(_PREFIX + key for key in keys) for keys in (_NAMING, _ALL))
 _MODELS = ("gen_ai.request.model", "gen_ai.response.model")
 
 _PLAIN_TYPES = frozenset({"SPAN", "CHAIN"})
@@ -80,13 +80,13 @@ def agent_named_by(observation: Observation) -> str | None:
     metadata = observation.metadata
     nested = metadata.get("attributes")
     if isinstance(nested, dict):
-        keys, known, telling = nested.keys(), _ALL, _TELLING
+        keys, known, naming = nested.keys(), _ALL, _NAMING
     else:
-        keys, known, telling = metadata.keys(), _ALL_FLAT, _TELLING_FLAT
+        keys, known, naming = metadata.keys(), _ALL_FLAT, _NAMING_FLAT
     if observation.type != "AGENT" and _LANGCHAIN not in metadata and keys.isdisjoint(known):
         return None
     look: _Lookup = nested.get if isinstance(nested, dict) else _flat(metadata)
-    named = None if keys.isdisjoint(telling) or names_sdk(metadata) else _told(look, observation)
+    named = None if keys.isdisjoint(naming) or names_sdk(metadata) else _name_in_attributes(look, observation)
     inner = look("metadata")
     if named is None and inner is not None:
         named = _of_openinference(inner)
@@ -116,8 +116,8 @@ def _flat(metadata: Mapping[str, Any]) -> _Lookup:
     return lambda key: metadata.get(_PREFIX + key)
 
 
-def _told(look: _Lookup, observation: Observation) -> str | None:
-    """Return the name that attributes show."""
+def _name_in_attributes(look: _Lookup, observation: Observation) -> str | None:
+    """Return the name of an agent that attributes state."""
     named = _name(look(_CONVENTION))
     if named:
         return named

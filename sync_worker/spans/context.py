@@ -60,7 +60,7 @@ class TraceContext:
     root_level: str | None = None
     agent: str | None = None  # of all spans, by the settings
     project: str | None = None  # the Kelet project, by the settings
-    session_after: int | None = None  # the session was learnt after this delivery: what went before lacks it
+    session_after: int | None = None  # the session became known after this delivery: what went before lacks it
     root_seen: bool = False
     id_kind: str = ""  # "otel" while all observations but the synthetic root have OpenTelemetry's ids, else "other"
 

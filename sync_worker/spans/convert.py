@@ -155,7 +155,7 @@ def convert(
     parents = parents_of(context.trace_id, everything, result.notes)
     depths = depths_of(everything.values(), parents)
     ends = ends_of(everything, parents, depths)
-    heir = None if hidden is None else _heir(hidden, everything, parents)
+    effective_root = None if hidden is None else _effective_root(hidden, everything, parents)
     trace = _Trace(context, project, options, result.notes, options.show_id(context.trace_id))
     agents = Agents(everything, parents, context)
     for observation in in_tree_order(observations, parents, depths):
@@ -163,13 +163,15 @@ def convert(
             result.dropped.append(observation)
             continue
         try:
-            stated = observation if hidden is None or observation.id != heir else _with_trace_io(observation, hidden)
+            stated = observation
+            if hidden is not None and observation.id == effective_root:
+                stated = _with_trace_io(observation, hidden)
             stated = with_fields_of_trace(stated, context)
             span = _span(
                 stated, parents[observation.id], ends[observation.id], context.agent or agents.of(observation), trace
             )
-        except Exception as fault:  # noqa: BLE001 - whatever it is, it concerns this observation alone
-            result.failed.append((observation, fault))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it concerns this observation alone
+            result.failed.append((observation, error))
         else:
             result.spans.append((observation, span))
     return result
@@ -360,7 +362,7 @@ def _trace_url(observation: Observation, trace_id: str, options: Conversion) -> 
     return f"{options.langfuse_url}/project/{quote(observation.project_id, safe='')}/traces/{quote(trace_id, safe='')}"
 
 
-def _heir(
+def _effective_root(
     hidden: Observation, observations: Mapping[str, Observation], parents: Mapping[str, str | None]
 ) -> str | None:
     """Return the id of the real root, which takes over the trace's input and output from the hidden one."""

@@ -23,7 +23,7 @@ _REMOTE_CALLS = MODEL_CALLS | {"RETRIEVER"}
 
 PYDANTIC_AI = "pydantic-ai"
 GOOGLE_ADK = "gcp.vertex.agent"
-#: Markers a span as written in OpenInference's attributes.
+#: Marks a span as written in OpenInference's attributes.
 OPENINFERENCE_KIND = "openinference.span.kind"
 #: OpenInference's instrumentation of Google's kit, which writes into the kit's own spans.
 OPENINFERENCE_ADK = "openinference.instrumentation.google_adk"
@@ -31,7 +31,7 @@ OPENINFERENCE_ADK = "openinference.instrumentation.google_adk"
 
 @dataclass(frozen=True, slots=True)
 class SpanProfile:
-    """How an instrumentation marks its spans: the types that are CLIENT, and the status of a span without fault."""
+    """How an instrumentation marks its spans: the types that are CLIENT, and the status of a span without an error."""
 
     client_types: frozenset[str] = frozenset()
     fine_status: int = UNSET
@@ -77,12 +77,12 @@ def span_profile_of(scope: Scope | None, originals: Mapping[str, AttributeValue]
     """Return what is known of the instrumentation of a span; the conventions where its scope is unknown."""
     if scope is None:
         return UNKNOWN
-    speaks_openinference = OPENINFERENCE_KIND in originals
-    if scope.name == GOOGLE_ADK and speaks_openinference:  # its instrumentation ends the span
+    is_openinference = OPENINFERENCE_KIND in originals
+    if scope.name == GOOGLE_ADK and is_openinference:  # its instrumentation ends the span
         return _OPENINFERENCE
     if scope.name == OPENINFERENCE_ADK and _is_adk_workflow(originals):
         return SpanProfile()
-    return _by_name(scope.name[:_MAX_NAME]) or (_OPENINFERENCE if speaks_openinference else UNKNOWN)
+    return _by_name(scope.name[:_MAX_NAME]) or (_OPENINFERENCE if is_openinference else UNKNOWN)
 
 
 @lru_cache(maxsize=1024)

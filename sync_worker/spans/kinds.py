@@ -57,7 +57,7 @@ def kind_of(observation: Observation, scope: Scope | None, originals: Mapping[st
     profile = span_profile_of(scope, originals)
     if observation.type in profile.client_types:
         return CLIENT
-    # An instrumentation who is not known, or who writes spans of all kinds in OpenTelemetry's general words.
+    # An instrumentation that is not known, or that writes spans of all kinds in OpenTelemetry's general words.
     may_be_any = profile is UNKNOWN or instrumentation.startswith(("opentelemetry.", "@opentelemetry/"))
     return _by_attributes(observation, originals) if originals and may_be_any else INTERNAL
 

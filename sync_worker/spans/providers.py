@@ -56,7 +56,7 @@ _KNOWN: dict[str, str] = {
 #: Prefixes of routers that pass the rest of an id on: the rest names the provider.
 _PASSED_ON = frozenset({"litellm_proxy", "litellm", "gateway", "openai_like", "custom_openai"})
 #: Vendors before a slash, as OpenRouter and Hugging Face have them, whose models others serve too: only the rest shows.
-_MAKERS_ONLY = frozenset({"google"})
+_VENDORS_ONLY = frozenset({"google"})
 
 #: Geographies of inference profiles, and vendors, that begin a model's id on Bedrock
 #: (https://docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-support.html).
@@ -129,7 +129,7 @@ def _of_short(model: str) -> str | None:
         if not separator:
             return None
         key = prefix.translate(_SEPARATORS)
-        if key not in _PASSED_ON and key not in _MAKERS_ONLY:
+        if key not in _PASSED_ON and key not in _VENDORS_ONLY:
             return _KNOWN.get(key)
         model = rest
     return None

@@ -112,7 +112,7 @@ def _leaf_sizes(value: Any, limit: int) -> Iterator[int]:
     """Yield sizes, halved each time, that may make a value fit when its texts are cut to them.
 
     To cut a text takes no more than it holds beyond the mark: sizes with which that is too little are passed over, so
-    that a conversation of many short messages is not written anew for each of them.
+    that a conversation of many short messages is not written again for each of them.
     """
     whole = len(dump(value).encode())
     leaves = sorted((len(utf8(text).encode()), len(dump(text).encode())) for text in _long_texts(value))

@@ -79,11 +79,11 @@ def _definitions(value: Any) -> list[Any]:
     """Return a list that defines tools: objects that state a name, or a type as those that a provider runs."""
     if not isinstance(value, list):
         return []
-    found = [tool for tool in value[:_MAX_TOOLS] if isinstance(tool, dict) and _says_what(tool)]
+    found = [tool for tool in value[:_MAX_TOOLS] if isinstance(tool, dict) and _defines_tool(tool)]
     return found if len(found) == min(len(value), _MAX_TOOLS) else []
 
 
-def _says_what(tool: dict[str, Any]) -> bool:
+def _defines_tool(tool: dict[str, Any]) -> bool:
     keys = ("name", "type", "function", "toolSpec", "functionDeclarations", "function_declarations")
     return any(tool.get(key) for key in keys)
 

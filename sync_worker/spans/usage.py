@@ -272,8 +272,8 @@ def _cache_is_beside(bucket: _Bucket, reported: Sequence[tuple[str, Kind]]) -> t
         return False, True
     # Anthropic and Bedrock state of what: cache_read_input_tokens, cacheWriteInputTokens; OpenAI's agents and Vercel 5
     # state cached_input_tokens of tokens that are in the count, and Vercel's is not sure for Anthropic's models
-    says_input = any("input" in kind.words and "cached" not in kind.words for _, kind in reported)
-    return says_input, says_input
+    names_input = any("input" in kind.words and "cached" not in kind.words for _, kind in reported)
+    return names_input, names_input
 
 
 def _add_reasoning(bucket: _Bucket, kinds: Mapping[str, Kind], reasoning: Number | None) -> None:

@@ -348,7 +348,7 @@ class Engine:
         """Wait a little for new keys in the source's files: they may be being written."""
         for _ in range(_REREADS if source.key_files else 0):
             found = reread(source)
-            if found.changed and found.settled:
+            if found.changed and found.complete:
                 return
             await self.clock.sleep(_REREAD_INTERVAL)
 

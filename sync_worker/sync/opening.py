@@ -16,7 +16,7 @@ from sync_worker.langfuse.buckets import RateLimiters
 from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.concurrency import ServerSlots
 from sync_worker.ledger import Ledger, SourceState, source_scope
-from sync_worker.ledger.state_keys import DELIVERY, GZIP_REFUSED, PAGE_LIMITS, REJECTED_IN_A_ROW
+from sync_worker.ledger.state_keys import DELIVERY, GZIP_REJECTED, PAGE_LIMITS, REJECTED_IN_A_ROW
 from sync_worker.measurements import REQUEST_SPANS, Measurements
 from sync_worker.otlp.client import TargetClient
 from sync_worker.otlp.delivery import Delivery
@@ -93,7 +93,7 @@ async def open_source(
     receiver = TargetClient(
         target,
         compression=settings.compression,
-        gzip_refused=ledger.state(receiver_scope(target)).get(GZIP_REFUSED) is not None,
+        gzip_rejected=ledger.state(receiver_scope(target)).get(GZIP_REJECTED) is not None,
         max_bytes=settings.max_response_bytes,
         left=lambda: sending.remaining,
         hooks=date_hooks(clock.monotonic, clock.kelet.report),

@@ -75,15 +75,15 @@ class Worker:
         try:
             began = self.clock.monotonic()
             while await self._run_cycle(source) and self.clock.monotonic() - began >= interval:
-                began = self.clock.monotonic()  # so much has become due meanwhile that the next begins at once
+                began = self.clock.monotonic()  # so much has become due in the cycle that the next begins at once
         finally:
             if task is not None:
                 self._running.discard(task)
 
     async def _run_cycle(self, source: Source) -> bool:
         """Run a cycle; returns whether it did its work."""
-        refused = self._rejected_at.get(source.name)
-        waits = refused is not None and self.clock.monotonic() - refused < REJECTED_KEYS_PAUSE
+        rejected_at = self._rejected_at.get(source.name)
+        waits = rejected_at is not None and self.clock.monotonic() - rejected_at < REJECTED_KEYS_PAUSE
         if self.clock.stopping or (waits and not self.engine.keys_changed(source)):
             return False
         started = self.clock.monotonic()

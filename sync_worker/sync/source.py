@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from sync_worker.intervals import Interval
 from sync_worker.ledger import claims
 from sync_worker.ledger.lease import BACKFILL, LIVE, lease_owner
-from sync_worker.ledger.state_keys import DELIVERY, GZIP_REFUSED, PAGE_LIMITS, REJECTED_IN_A_ROW
+from sync_worker.ledger.state_keys import DELIVERY, GZIP_REJECTED, PAGE_LIMITS, REJECTED_IN_A_ROW
 from sync_worker.pipeline.report import SourceReport
 from sync_worker.runs.backfill import ScoreChoice, backfill
 from sync_worker.runs.division import Jobs, Synced, sync_interval
@@ -150,8 +150,8 @@ class SourceSync(OpenSource):
 
     def _put_findings(self) -> None:
         state, delivery = self.session.state, self.session.delivery
-        if self.receiver.gzip_refused:
-            self.ledger.state(receiver_scope(self.receiver.target)).put(GZIP_REFUSED, 1)
+        if self.receiver.gzip_rejected:
+            self.ledger.state(receiver_scope(self.receiver.target)).put(GZIP_REJECTED, 1)
         state.put(PAGE_LIMITS, self.session.reader.limits)
         state.put(REJECTED_IN_A_ROW, delivery.rejected_in_a_row)
         state.put(DELIVERY, delivery.delivery_state)

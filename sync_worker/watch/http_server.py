@@ -113,8 +113,8 @@ class HttpServer:
             known = ", ".join(self._pages)
             return Response("404 Not Found", "text/plain; charset=utf-8", f"not here; there are {known}\n".encode())
         if environ["REQUEST_METHOD"] not in {"GET", "HEAD"}:
-            refused = b"only GET and HEAD\n"
-            return Response("405 Method Not Allowed", "text/plain", refused, (("Allow", "GET, HEAD"),))
+            body = b"only GET and HEAD\n"
+            return Response("405 Method Not Allowed", "text/plain", body, (("Allow", "GET, HEAD"),))
         if self._stopping and path != "/healthz":
             return text("the worker is stopping", ok=False)
         try:

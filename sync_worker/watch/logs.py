@@ -1,6 +1,6 @@
 """Logs on stderr, as text or as one JSON object a line.
 
-Each line has an `action` word from a small vocabulary (`retry`, `dead-letter`, `cycle`, `plan`, …), so that a filter
+Each line has an `action` word from a small set (`retry`, `dead-letter`, `cycle`, `plan`, …), so that a filter
 needs no text. An entry may have `fields` beside its message, which the JSON has by their names. Keys are never logged:
 they are in SecretStr and in HTTP headers, and neither is logged. Values from outside are escaped, so that they cannot
 break a line or control a terminal.

@@ -69,7 +69,7 @@ class Watch:
             self._pages.offsets = lambda: _offsets(engine, self._sources)
             self._pages.lease = lease
         self._systemd.ready()
-        tasks = [asyncio.create_task(self._beat()), asyncio.create_task(self._await_stop())]
+        tasks = [asyncio.create_task(self._note_ticks()), asyncio.create_task(self._await_stop())]
         if self._systemd.feed_seconds is not None:
             tasks.append(asyncio.create_task(self._feed(self._systemd.feed_seconds)))
         if self._systemd.is_there:
@@ -106,9 +106,9 @@ class Watch:
         if self._server is not None:
             self._server.stop()
 
-    async def _beat(self) -> None:
+    async def _note_ticks(self) -> None:
         while True:
-            self._tick.beat()
+            self._tick.note()
             await asyncio.sleep(_TICK_SECONDS)
 
     async def _feed(self, every: float) -> None:

@@ -1,4 +1,4 @@
-"""Tells systemd that the worker is ready, alive and how far it is, by the protocol of sd_notify(3)."""
+"""Reports to systemd that the worker is ready, alive and how far it is, by the protocol of sd_notify(3)."""
 
 from __future__ import annotations
 

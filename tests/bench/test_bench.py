@@ -90,7 +90,7 @@ class TestLangfuse:
         assert "metadata" not in late[0]
 
 
-def test_sink_tells_lost_repeated_and_strange_spans(langfuse: Langfuse) -> None:
+def test_sink_reports_lost_repeated_and_strange_spans(langfuse: Langfuse) -> None:
     """A worker that loses spans or sends them twice would pass as a fast one."""
     ids = [row["id"] for row in listed(langfuse)]
     request = ExportTraceServiceRequest()
@@ -141,7 +141,7 @@ class TestFlow:
         on_time = {one.trace: one for one in sorted(self.FLOW.all, key=lambda one: one.written_ms) if not one.is_late}
         assert all(last.parent is None for last in on_time.values())
 
-    def test_a_wait_is_told_apart(self) -> None:
+    def test_a_wait_is_distinguished(self) -> None:
         """What SYNC_SETTLE and the interval cost would pass as work, or the other way round."""
         (trace, *_) = {one.trace: one for one in self.FLOW.all if not one.is_late}
         comes = [one for one in self.FLOW.all if one.trace == trace]
@@ -150,7 +150,7 @@ class TestFlow:
         (wait,) = trace_waits(comes, arrived, [end - 10_000, end + 50_000, end + 110_000])
         assert wait == Wait(whole=52.5, quiet=30, interval=20, work=2.5)
 
-    def test_requests_are_told_by_what_they_are_for(self) -> None:
+    def test_requests_are_known_by_what_they_are_for(self) -> None:
         """A second read would pass as an interval, and what a worker reads again and again would not show."""
         now = self.FLOW.first_ms + 700_000
         langfuse = Langfuse(FlowStore(self.FLOW, lambda: now))

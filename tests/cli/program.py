@@ -26,7 +26,7 @@ def run(folder: Path, *arguments: str, environ: Mapping[str, str] | None = None)
     return process.wait(), out, err
 
 
-def run_anew(folder: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+def run_fresh(folder: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run the program in a fresh process; `options` are those of `subprocess.run`."""
     environ = {**BARE, "PYTHONPATH": str(ROOT), **options.pop("env", {})}
     options = {"stdin": subprocess.DEVNULL, "stderr": subprocess.PIPE, "timeout": 60, "text": True, **options}
@@ -50,14 +50,14 @@ def on_terminal(
     with start_on_terminal(arguments, folder, {**BARE, "TERM": "xterm", **(environ or {})}, slave) as process:
         os.close(slave)
         try:
-            shown = _talk(master, list(dialog))
+            shown = _exchange(master, list(dialog))
         finally:
             process.kill()  # where it has not ended by itself
             os.close(master)
     return process.wait(), shown
 
 
-def _talk(master: int, dialog: list[tuple[str, str]]) -> str:
+def _exchange(master: int, dialog: list[tuple[str, str]]) -> str:
     shown, seen = b"", 0
     deadline = time.monotonic() + 40
     while time.monotonic() < deadline:

@@ -69,7 +69,7 @@ def test_some_of_them(folder: Path, options: str, expected: list[int]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "printed"),
     [
         ("list --older-than soon", "--older-than 'soon': not a duration. Try: 12h or 30d"),
         ("list --source nowhere", "--source nowhere: there is no such source"),
@@ -78,10 +78,10 @@ def test_some_of_them(folder: Path, options: str, expected: list[int]) -> None:
         ("drop", "either ids of dead letters or --all is required"),
     ],
 )
-def test_what_cannot_be_meant(folder: Path, options: str, said: str) -> None:
+def test_what_cannot_be_meant(folder: Path, options: str, printed: str) -> None:
     """A mistyped filter filters nothing, and everything is dropped."""
     code, out, err = run(folder, "dead-letters", *options.split())
-    assert (code, out, err.count("\n"), said in err) == (ExitCode.USAGE, "", 1, True), err
+    assert (code, out, err.count("\n"), printed in err) == (ExitCode.USAGE, "", 1, True), err
     assert _ids(folder) == [1, 2, 3]
 
 

@@ -16,7 +16,7 @@ from sync_worker.cli.arguments import Parser
 from sync_worker.cli.help_text import render
 from sync_worker.cli.parser import build_parser
 from sync_worker.errors import MEANINGS, ExitCode
-from tests.cli.program import run, run_anew
+from tests.cli.program import run, run_fresh
 from tests.support.programs import ROOT
 
 
@@ -72,7 +72,7 @@ def test_a_slip_is_answered_with_what_was_meant(tmp_path: Path, typed: str, mean
 
 
 @pytest.mark.parametrize(
-    ("typed", "said"),
+    ("typed", "printed"),
     [
         ("frobnicate", "there is no command 'frobnicate'. Try: sync-worker help"),
         ("dead-letters", "a command is missing. Try: sync-worker dead-letters list or "),
@@ -87,11 +87,11 @@ def test_a_slip_is_answered_with_what_was_meant(tmp_path: Path, typed: str, mean
         ("--nonsense", "there is no option '--nonsense'. Try: sync-worker --help"),
     ],
 )
-def test_what_is_wrong_is_one_line(tmp_path: Path, typed: str, said: str) -> None:
+def test_what_is_wrong_is_one_line(tmp_path: Path, typed: str, printed: str) -> None:
     """An error in the arguments takes several lines, has no hint, or passes control characters to the terminal."""
     code, out, err = run(tmp_path, *typed.split(" "))
     assert (code, out, err.count("\n")) == (ExitCode.USAGE, "", 1)
-    assert said in err
+    assert printed in err
 
 
 def test_an_option_is_not_abbreviated(tmp_path: Path) -> None:
@@ -169,14 +169,14 @@ def test_examples_can_be_copied_from_a_narrow_terminal() -> None:
 )
 def test_help_needs_nothing(tmp_path: Path, environ: dict[str, str]) -> None:
     """Help fails just where a setup is broken: without UTF-8, a terminal or a home."""
-    ended = run_anew(tmp_path, "help", env=environ, stdout=subprocess.PIPE)
+    ended = run_fresh(tmp_path, "help", env=environ, stdout=subprocess.PIPE)
     assert (ended.returncode, ended.stderr, "\\u" in ended.stdout, "backfill" in ended.stdout) == (0, "", False, True)
 
 
 def test_help_to_a_full_disk_or_nobody(tmp_path: Path) -> None:
     """Help that nobody can read ends in a traceback, or help that could not be written as a success."""
     with Path("/dev/full").open("w") as full:
-        ended = run_anew(tmp_path, "help", stdout=full)
+        ended = run_fresh(tmp_path, "help", stdout=full)
     assert (ended.returncode, ended.stderr.count("\n"), "could not be written" in ended.stderr) == (1, 1, True)
     command = f"{sys.executable} -m sync_worker"
     for shell, code in (

@@ -34,7 +34,7 @@ def test_settings_with_keys(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "printed"),
     [
         (SHOP.replace('kelet_project = "shop"', ""), "kelet_project: missing"),
         (SHOP + 'sync_interval = "soon"\n', "sync_interval: not a duration"),
@@ -43,14 +43,14 @@ def test_settings_with_keys(tmp_path: Path) -> None:
         ("[[sources\n", "not valid TOML"),
     ],
 )
-def test_what_is_wrong_fails(tmp_path: Path, text: str, said: str) -> None:
+def test_what_is_wrong_fails(tmp_path: Path, text: str, printed: str) -> None:
     """A mistake that is no missing key passes CI."""
     (tmp_path / "sync.toml").write_text(text)
     code, out, _ = run(tmp_path, "check", "--offline", "--json")
     result = json.loads(out)
     assert (code, result["exit_code"]) == (ExitCode.USAGE, ExitCode.USAGE)
     failed = [check["found"] for check in result["checks"] if not check["ok"]]
-    assert any(said in found for found in failed)
+    assert any(printed in found for found in failed)
 
 
 def test_the_schema_is_printed(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_settings_from_other_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "printed"),
     [
         (["--config", "no.toml"], "--config: the file {0}/no.toml does not exist. Try: another path, or without it."),
         (["--env-file", "no.env"], "--env-file: the file {0}/no.env does not exist. Try: another path, or without it."),
@@ -86,11 +86,11 @@ def test_settings_from_other_files(tmp_path: Path) -> None:
         (["--config="], "SYNC_CONFIG: empty; got '' from command line --config; expected a path."),
     ],
 )
-def test_a_file_that_was_named_must_exist(tmp_path: Path, options: list[str], said: str) -> None:
+def test_a_file_that_was_named_must_exist(tmp_path: Path, options: list[str], printed: str) -> None:
     """A mistyped file name is passed over in silence, and the settings of somewhere else are used."""
     for arguments in (["once", *options], [*options, "config", "show"]):
         code, out, err = run(tmp_path, *arguments, environ=KEYS)
-        assert (code, out, err) == (ExitCode.USAGE, "", f"sync-worker: {said.format(tmp_path)}\n")
+        assert (code, out, err) == (ExitCode.USAGE, "", f"sync-worker: {printed.format(tmp_path)}\n")
 
 
 @pytest.mark.parametrize(

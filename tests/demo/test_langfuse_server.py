@@ -182,7 +182,7 @@ def test_keeps_requests(five: RecordedLangfuse, http: httpx.Client) -> None:
     assert kept.headers["authorization"].startswith("Basic ")
 
 
-def test_script_speaks_in_turn(five: RecordedLangfuse, http: httpx.Client) -> None:
+def test_script_answers_in_turn(five: RecordedLangfuse, http: httpx.Client) -> None:
     """Faults must come when they are scripted, with the headers of a real server, and then stop."""
     five.script = faults.in_turn(faults.rate_limited(7), faults.status(503, retry_after=2), faults.query_timed_out())
     limited, unavailable, narrow, usual = (http.get(five.url + OBSERVATIONS) for _ in range(4))

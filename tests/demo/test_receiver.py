@@ -110,8 +110,8 @@ def test_partial_success(receiver: OtlpReceiver) -> None:
     """Spans that the answer calls rejected must not be counted as received."""
     receiver.script = faults.in_turn(faults.partial_success(1, "too old"))
     answer = post(receiver, otlp.request(otlp.span("a"), otlp.span("b", id=2)))
-    told = ExportTraceServiceResponse.FromString(answer.content).partial_success
-    assert (answer.status_code, told.rejected_spans, told.error_message) == (200, 1, "too old")
+    reported = ExportTraceServiceResponse.FromString(answer.content).partial_success
+    assert (answer.status_code, reported.rejected_spans, reported.error_message) == (200, 1, "too old")
     assert [span.name for span in receiver.spans] == ["a"]
 
 

@@ -39,8 +39,8 @@ def complaint(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     try:
         PARSER.parse_args(words)
     except SystemExit as end:
-        said = capsys.readouterr()
-        return said.err.strip().splitlines()[-1] if end.code else ""
+        printed = capsys.readouterr()
+        return printed.err.strip().splitlines()[-1] if end.code else ""
     return ""
 
 
@@ -60,7 +60,7 @@ def test_check_sees_a_stale_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert page.read_text(encoding="utf-8") == text
 
 
-def test_a_page_without_a_place_for_a_table_is_told() -> None:
+def test_a_page_without_a_place_for_a_table_is_reported() -> None:
     """A marker lost in an edit would silently freeze its table."""
     text = COMMANDS.read_text(encoding="utf-8")
     with pytest.raises(MarkerError, match="exit codes"):
@@ -95,8 +95,8 @@ def test_command_lines_in_the_text_are_accepted(path: Path, capsys: pytest.Captu
     """The text would name a command or an option that does not exist; it may leave out what a command needs."""
     for code in inline_code(path.read_text(encoding="utf-8")):
         for words in started(code):
-            said = complaint(words, capsys)
-            assert said == "" or " required. " in said or "is missing" in said, code
+            printed = complaint(words, capsys)
+            assert printed == "" or " required. " in printed or "is missing" in printed, code
 
 
 @pytest.mark.parametrize("path", FILES_WITH_COMMANDS, ids=_name)

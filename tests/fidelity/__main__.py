@@ -38,11 +38,11 @@ def _show(name: str) -> None:
     for generation in GENERATIONS:
         found = page.scores(generation)[name]
         counts = Counter((item.place, item.key, item.verdict, item.reason) for item in found.findings)
-        told = set()
+        reported = set()
         for item in found.findings:
             which = (item.place, item.key, item.verdict, item.reason)
-            if which not in told:
-                told.add(which)
+            if which not in reported:
+                reported.add(which)
                 print(f"{name} {generation} {item.place} {item.key}: {item.verdict} x{counts[which]}, in {item.span!r}")
                 print(f"    direct: {repr(item.here)[:_SHOWN]}\n    made:   {repr(item.there)[:_SHOWN]}")
                 if item.reason:

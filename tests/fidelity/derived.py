@@ -63,39 +63,39 @@ class Derived:
 def expectations(name: str) -> dict[SpanKey, dict[str, Any]]:
     """Return what is expected of each span of a pair."""
     lines = (DATA / "expected" / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
-    return {(told["trace"], told["id"]): told for told in map(json.loads, lines)}
+    return {(reported["trace"], reported["id"]): reported for reported in map(json.loads, lines)}
 
 
 def derived(pair: Pair, generation: str) -> Derived:
     """Compare what is derived of a pair's rows with what is expected; spans that were held back are left out."""
     made = spans_of(GENERATIONS[generation](pair))
     found = Derived()
-    for key, told in expectations(pair.name).items():
+    for key, reported in expectations(pair.name).items():
         if key not in made:
             continue
-        for column, expected, there in _compared(told, made[key].attributes):
+        for column, expected, there in _compared(reported, made[key].attributes):
             found.expected[column] += 1
             if expected == there:
                 found.right[column] += 1
             else:
-                found.misses.append(Miss(told["span"], column, expected, there))
+                found.misses.append(Miss(reported["span"], column, expected, there))
     return found
 
 
-def _compared(told: dict[str, Any], attributes: Mapping[str, AttributeValue]) -> Iterator[tuple[str, Any, Any]]:
+def _compared(reported: dict[str, Any], attributes: Mapping[str, AttributeValue]) -> Iterator[tuple[str, Any, Any]]:
     """Yield each thing that is expected of a span: its column, the value, and what there is."""
     for column, key in _PLAIN.items():
-        expected = told.get(column.replace(" ", "_"))
+        expected = reported.get(column.replace(" ", "_"))
         if expected is not None:
             yield column, expected, attributes.get(key)
     for name in ("arguments", "result"):
-        if name in told:
-            yield name, told[name], _value(attributes.get(f"gen_ai.tool.call.{name}"))
-    for count, expected in told.get("tokens", {}).items():
+        if name in reported:
+            yield name, reported[name], _value(attributes.get(f"gen_ai.tool.call.{name}"))
+    for count, expected in reported.get("tokens", {}).items():
         yield "tokens", expected, next((attributes[key] for key in _TOKENS[count] if key in attributes), None)
     for side in ("input", "output"):
-        if side in told and side not in told.get("lost", {}):
-            expected = [(role, tuple(map(_canonical_text, parts))) for role, parts in told[side]]
+        if side in reported and side not in reported.get("lost", {}):
+            expected = [(role, tuple(map(_canonical_text, parts))) for role, parts in reported[side]]
             there = messages(attributes, side)
             for at in range(max(len(expected), len(there))):
                 yield f"{side} messages", _at(expected, at), _at(there, at)
@@ -116,8 +116,8 @@ def messages(attributes: Mapping[str, AttributeValue], side: str) -> list[Messag
         found.append(("system", (f"text {system}",)))
     elif isinstance(system, list):
         found.append(("system", tuple(map(_part, system))))
-    told = _value(attributes.get(f"gen_ai.{side}.messages"))
-    for message in told if isinstance(told, list) else []:
+    reported = _value(attributes.get(f"gen_ai.{side}.messages"))
+    for message in reported if isinstance(reported, list) else []:
         parts = tuple(part for part in map(_part, message.get("parts", [])) if part != "text ")
         answers = parts and all(part.startswith("answer ") for part in parts)
         found.append(("tool" if answers else message.get("role", ""), parts))

@@ -86,9 +86,11 @@ def _has(*prefixes: str) -> Test:
 def _beside_older_names(span: Direct, _: str, __: Any, there: Any) -> bool:
     """Whether a span has messages under the older names too; what came instead can only be made of these."""
     text = json.dumps(_parsed(there) if isinstance(there, str) else there, ensure_ascii=False)
-    said = [value for key, value in span.attributes.items() if key.startswith(("gen_ai.prompt.", "gen_ai.completion."))]
-    is_of_these = there is None or all(json.dumps(_parsed(value), ensure_ascii=False) in text for value in said)
-    return bool(said) and is_of_these
+    stated = [
+        value for key, value in span.attributes.items() if key.startswith(("gen_ai.prompt.", "gen_ai.completion."))
+    ]
+    is_of_these = there is None or all(json.dumps(_parsed(value), ensure_ascii=False) in text for value in stated)
+    return bool(stated) and is_of_these
 
 
 def _hidden(span: Direct, key: str, here: Any, there: Any) -> bool:
@@ -102,7 +104,7 @@ def _no_json_in(source: str) -> Test:
     return lambda span, _, __, there: there is None and not _is_json(span.attributes.get(source))
 
 
-def _told_before(span: Direct, _: str, here: Any, there: Any) -> bool:
+def _described_before(span: Direct, _: str, here: Any, there: Any) -> bool:
     """Whether a message's value stands nowhere in the output: it is of a call that the span told before its last."""
     wanted = _parsed(here) if isinstance(here, str) else here
     answer = _parsed(span.attributes.get("output.value"))
@@ -115,8 +117,8 @@ def _filled_up(span: Direct, _: str, here: Any, there: Any) -> bool:
     shown = answer.get("tools") if isinstance(answer, dict) else None
     if there is not None or not isinstance(tool, dict) or not isinstance(shown, list):
         return False
-    told = {key: value for key, value in tool.items() if value is not None}
-    return told != tool and told in shown
+    reported = {key: value for key, value in tool.items() if value is not None}
+    return reported != tool and reported in shown
 
 
 def _all(value: Any) -> Iterator[Any]:
@@ -165,7 +167,7 @@ REASONS: tuple[Reason, ...] = (
     Reason("OpenInference's output messages where `output.value` is no JSON", r"llm\.output_messages\..*",
            _no_json_in("output.value")),
     Reason("OpenInference's output messages of a call before the last one that the same span tells",
-           r"llm\.output_messages\..*", _told_before),
+           r"llm\.output_messages\..*", _described_before),
     Reason("a tool of Responses with the unset fields of the SDK's version", r"llm\.tools\.\d+\.tool\.json_schema",
            _filled_up),
     Reason("Pydantic AI's copy of the tools beside `gen_ai.tool.definitions`: Langfuse keeps one of them",

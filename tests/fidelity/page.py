@@ -106,11 +106,11 @@ def wrong_table() -> str:
     found: Counter[tuple[str, ...]] = Counter()
     for generation in GENERATIONS:
         for one in scores(generation).values():
-            found.update((generation, *_told(finding)) for finding in one.findings if _is_wrong(finding))
+            found.update((generation, *_described(finding)) for finding in one.findings if _is_wrong(finding))
     if not found:
         return "None.\n"
     lines = ["| API | pair | key | how | spans |", "| --- | --- | --- | --- | ---: |"]
-    lines += [f"| {' | '.join(told)} | {count} |" for told, count in sorted(found.items())]
+    lines += [f"| {' | '.join(described)} | {count} |" for described, count in sorted(found.items())]
     return "\n".join(lines) + "\n"
 
 
@@ -118,7 +118,7 @@ def _is_wrong(finding: Finding) -> bool:
     return finding.verdict in {"wrong", "type"} and finding.reason is None
 
 
-def _told(finding: Finding) -> tuple[str, str, str]:
+def _described(finding: Finding) -> tuple[str, str, str]:
     key = re.sub(r"\d+", "N", finding.key) if finding.place == "span" else f"{finding.place}: {finding.key}"
     return finding.pair, f"`{key}`", finding.verdict
 

@@ -45,13 +45,13 @@ def test_each_span_has_an_expectation(name: str) -> None:
     assert expectations(name).keys() == {direct.key for direct in load(name).direct}
     known = {"span", "trace", "id", "agent", "session", "user", "provider", "tokens", "input", "output", "arguments",
              "result", "call_id", "lost"}  # fmt: skip
-    assert all(told.keys() <= known for told in expectations(name).values())
+    assert all(reported.keys() <= known for reported in expectations(name).values())
 
 
 @each_pair
 def test_what_is_lost_is_nowhere(name: str) -> None:
     """A message that could be had would be excused."""
-    lost = {key: told["lost"] for key, told in expectations(name).items() if "lost" in told}
+    lost = {key: reported["lost"] for key, reported in expectations(name).items() if "lost" in reported}
     for rows in GENERATIONS.values() if lost else ():
         made = spans_of(rows(load(name)))
         for key, sides in lost.items():
@@ -70,13 +70,13 @@ def test_messages_as_expectations_write_them() -> None:
     """A message with another role, part or id would count as the one that is expected."""
     call = {"type": "tool_call", "id": "c1", "name": "f", "arguments": '{"b": 1, "a": 2}'}
     answer = {"type": "tool_call_response", "id": "c1", "response": [1]}
-    told = [
+    reported = [
         {"role": "assistant", "parts": [{"type": "reasoning", "content": "hm"}, call, {"type": "blob"}]},
         {"role": "user", "parts": [answer]},
         {"role": "user", "parts": [{"type": "text", "content": "hi"}, {"type": "text", "content": ""}]},
     ]
     attributes = {
-        "gen_ai.input.messages": json.dumps(told),
+        "gen_ai.input.messages": json.dumps(reported),
         "gen_ai.system_instructions": json.dumps([{"type": "text", "content": "S"}]),
     }
     assert messages(attributes, "input") == [
@@ -224,7 +224,7 @@ def test_verdicts(here: object, there: object, verdict: str) -> None:
     assert verdict_on(here, there) == verdict
 
 
-def test_a_fall_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_fall_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Lower figures would be written over higher ones without a word, and `--check` would let them pass."""
     path = tmp_path / "fidelity.md"
     name = NAMES[0]

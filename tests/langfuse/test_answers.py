@@ -33,7 +33,7 @@ async def test_page_over_the_limit_comes_in_smaller_ones(server: RecordedLangfus
     assert max(page.size for page in pages) <= 65536
 
 
-async def test_row_over_the_limit_is_set_aside(server: RecordedLangfuse, connect: Connect) -> None:
+async def test_row_over_the_limit_is_dead_lettered(server: RecordedLangfuse, connect: Connect) -> None:
     """One row that is larger than what is taken would keep all others from coming."""
     rows = [*some_rows(20), row(start=7.5, input="x" * 100_000)]
     server.rows.extend(rows)
@@ -44,7 +44,7 @@ async def test_row_over_the_limit_is_set_aside(server: RecordedLangfuse, connect
 
 
 @pytest.mark.parametrize(
-    ("reply", "told"),
+    ("reply", "reported"),
     [
         (Reply(200, {"Content-Type": "text/html"}, f"<html>{SECRET}".encode()), "of text/html, a web page"),
         (Reply(200, {"Content-Type": "application/json"}, b'{"data":[{"input":"' + SECRET.encode()), "cannot be read"),
@@ -62,7 +62,7 @@ async def test_row_over_the_limit_is_set_aside(server: RecordedLangfuse, connect
 )
 @pytest.mark.parametrize("by_sdk", [False, True])
 async def test_message_holds_nothing_of_an_answer(
-    reply: Reply, told: str, server: RecordedLangfuse, connect: Connect, *, by_sdk: bool
+    reply: Reply, reported: str, server: RecordedLangfuse, connect: Connect, *, by_sdk: bool
 ) -> None:
     """A customer's data would stand in logs that others read."""
     reading = connect(server.url, patience=0.0)
@@ -72,7 +72,7 @@ async def test_message_holds_nothing_of_an_answer(
     assert SECRET not in str(raised.value)
     assert len(str(raised.value)) < 700
     assert str(raised.value).isprintable()
-    assert by_sdk or told in str(raised.value)
+    assert by_sdk or reported in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -85,9 +85,9 @@ async def test_message_holds_nothing_of_an_answer(
 )
 def test_what_breaks_the_rules_of_http_is_not_repeated(quoted: str) -> None:
     """An answer that is longer than it says runs into the next, and the parser of HTTP quotes what it finds there."""
-    told = describe(httpx.RemoteProtocolError(quoted))
-    assert SECRET not in told
-    assert told.casefold().startswith(("illegal", "malformed"))
+    reported = describe(httpx.RemoteProtocolError(quoted))
+    assert SECRET not in reported
+    assert reported.casefold().startswith(("illegal", "malformed"))
 
 
 async def test_stop_while_a_text_is_fetched(server: RecordedLangfuse, connect: Connect) -> None:

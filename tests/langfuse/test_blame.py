@@ -11,13 +11,13 @@ def _tries(blame: Blame, count: int = 4) -> list[bool]:
     return [blame.record_failure(trial, serves_another=None) for _ in range(count)]
 
 
-def test_an_observation_is_at_fault_once_another_was_served_as_often_as_needed() -> None:
+def test_an_observation_is_the_cause_once_another_was_served_as_often_as_needed() -> None:
     """One failure of a server that comes and goes costs an observation, or none is ever stepped over."""
     assert Blame(proofs=1).record_failure(Trial(), serves_another=True)
     blame, trial = Blame(proofs=2), Trial()
     served = (True, False, False, False, False, True, True)
-    said = [blame.record_failure(trial, serves_another=another) for another in served]
-    assert said == [False, False, False, False, False, False, True]
+    printed = [blame.record_failure(trial, serves_another=another) for another in served]
+    assert printed == [False, False, False, False, False, False, True]
 
 
 def test_without_another_to_ask_for_it_takes_three_tries() -> None:

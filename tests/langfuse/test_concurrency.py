@@ -188,7 +188,7 @@ async def _ask(client: LangfuseClient) -> None:
     await client.attempt("/api/public/health", {})
 
 
-async def test_client_tells_what_failed(connect_v1: ConnectV1) -> None:
+async def test_client_reports_what_failed(connect_v1: ConnectV1) -> None:
     """A refusal opens the circuit as if the server were down, or a dropped connection does not."""
     made = connect_v1(LangfuseV1(), concurrency=True)
     concurrency = made.client._concurrency

@@ -92,7 +92,7 @@ REFUSED = json_reply(401, {"message": "Invalid credentials."})
 
 
 @pytest.mark.parametrize("script", [answers(v2=REFUSED), answers(v2=HTML, v1=REFUSED)])
-async def test_refused_keys_are_told_as_such(script: Script, connect_v1: ConnectV1) -> None:
+async def test_rejected_keys_are_reported_as_such(script: Script, connect_v1: ConnectV1) -> None:
     """Wrong keys look like a missing API."""
     made = connect_v1(LangfuseV1())
     made.server.script = script
@@ -214,7 +214,7 @@ async def test_v1_is_found_and_remembered(source: MakeSource) -> None:
     await one.client.close()
 
 
-async def test_upgrade_to_dual_stays_on_v1_for_the_look_back(source: MakeSource) -> None:
+async def test_upgrade_to_dual_stays_on_v1_for_the_lookback(source: MakeSource) -> None:
     """What was written before an upgrade stands under v1 alone, and late rows of that time are missed."""
     one = source("v3")
     await one.generations().find(one.client)
@@ -247,7 +247,7 @@ async def test_v1_that_is_gone_is_left_at_once(source: MakeSource) -> None:
         await one.client.close()
 
 
-async def test_upgrade_that_is_taken_back_begins_anew(source: MakeSource) -> None:
+async def test_upgrade_that_is_taken_back_begins_again(source: MakeSource) -> None:
     """A second upgrade counts its look-back from the first one, which was taken back."""
     one = source("v3")
     path: list[Mode] = ["v3", "dual", "v3", "dual"]
@@ -291,7 +291,7 @@ async def test_choice_that_is_taken_back(source: MakeSource) -> None:
     await one.client.close()
 
 
-async def test_clock_that_was_set_back_asks_anew(source: MakeSource) -> None:
+async def test_clock_that_was_set_back_asks_again(source: MakeSource) -> None:
     """A clock that was wrong for a while keeps the answer of then for years."""
     one = source("v3")
     await one.generations().find(one.client)

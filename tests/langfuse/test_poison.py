@@ -54,7 +54,7 @@ async def test_slow_row(server: RecordedLangfuse, connect: Connect) -> None:
     assert (ids(pages), unreadable_ids(pages)) == ([rows[2]["id"], rows[0]["id"]], [rows[1]["id"]])
 
 
-async def test_stepping_over_is_told(
+async def test_stepping_over_is_reported(
     server: RecordedLangfuse, langfuse: Connected, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A row goes missing without a word."""

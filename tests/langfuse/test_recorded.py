@@ -124,18 +124,18 @@ async def test_method_not_allowed_and_pages_of_html(connect: Connect) -> None:
 async def test_keys_and_projects(connect: Connect) -> None:
     """The project of the keys is not found, or a refused key is not told as such."""
     made = connect(HOST)
-    told = []
+    reported = []
     with play("projects"):
         assert await server_version(made.client) == "4.16.0"
         for _ in range(6):
             try:
-                told.append(await project_of(made.client))
+                reported.append(await project_of(made.client))
             except CredentialsRejected as refusal:
-                told.append(str(refusal))  # type: ignore[arg-type]
+                reported.append(str(refusal))  # type: ignore[arg-type]
     project = Project("h1-proj-a", "H1 Project A", "h1-org")
-    refused = [item for item in told if item != project]
-    assert (told[0], told[3], len(refused)) == (project, project, 4)
-    assert all("Langfuse refused the keys (40" in str(item) for item in refused)
+    refused = [item for item in reported if item != project]
+    assert (reported[0], reported[3], len(refused)) == (project, project, 4)
+    assert all("Langfuse rejected the keys (40" in str(item) for item in refused)
     assert "Invalid credentials. Confirm that you've configured the correct host." in str(refused[1])
     assert "organization key" in str(refused[2])
 

@@ -82,8 +82,8 @@ def test_empty_means_absent(key: str) -> None:
 
 def test_prices() -> None:
     """The endpoint writes prices as text; one that is none must not become zero, which would explain any cost away."""
-    told = {"inputPrice": "1.5e-7", "outputPrice": 6e-7, "totalPrice": None}
-    assert parse_v2_observation(row() | told).prices == {"input": 1.5e-7, "output": 6e-7}
+    reported = {"inputPrice": "1.5e-7", "outputPrice": 6e-7, "totalPrice": None}
+    assert parse_v2_observation(row() | reported).prices == {"input": 1.5e-7, "output": 6e-7}
     odd = {"inputPrice": "free", "outputPrice": "inf", "totalPrice": True}
     assert parse_v2_observation(row() | odd).prices == {}
 
@@ -95,8 +95,8 @@ def test_prices_of_v1() -> None:
 
 def test_prices_after_one_that_is_not_known() -> None:
     """A price that is not known would hide those behind it, and costs be missing."""
-    told = {"inputPrice": None, "outputPrice": "2e-6", "totalPrice": "3e-6"}
-    assert parse_v2_observation(row() | told).prices == {"output": 2e-6, "total": 3e-6}
+    reported = {"inputPrice": None, "outputPrice": "2e-6", "totalPrice": "3e-6"}
+    assert parse_v2_observation(row() | reported).prices == {"output": 2e-6, "total": 3e-6}
 
 
 def test_text_that_cannot_be_written_is_rewritten_at_any_depth() -> None:

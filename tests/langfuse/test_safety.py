@@ -45,11 +45,11 @@ async def test_keys_are_sent_in_the_header_alone(server: RecordedLangfuse, conne
 
 
 def _repeating(code: int) -> list[Reply]:
-    said = f"bad key {SECRET_KEY} of {PUBLIC_KEY}, header Basic {BASIC} " + "x" * 130 + SECRET_KEY
+    printed = f"bad key {SECRET_KEY} of {PUBLIC_KEY}, header Basic {BASIC} " + "x" * 130 + SECRET_KEY
     return [
-        json_reply(code, {"message": said, "error": [said]}),
-        Reply(code, {"Content-Type": "text/html", "X-Debug": said}, said.encode()),
-        Reply(code, {"Content-Type": "application/json", "X-RateLimit-Limit": SECRET_KEY}, said.encode()),
+        json_reply(code, {"message": printed, "error": [printed]}),
+        Reply(code, {"Content-Type": "text/html", "X-Debug": printed}, printed.encode()),
+        Reply(code, {"Content-Type": "application/json", "X-RateLimit-Limit": SECRET_KEY}, printed.encode()),
     ]
 
 
@@ -70,7 +70,7 @@ async def test_no_key_in_any_message(
             with pytest.raises(SyncError) as caught:
                 await asks[which]
             assert_silent("".join(traceback.format_exception(caught.value)))
-    assert_silent(told(caplog))
+    assert_silent(reported(caplog))
 
 
 async def test_no_key_in_logs_of_a_good_walk(
@@ -86,7 +86,7 @@ async def test_no_key_in_logs_of_a_good_walk(
     await walk(made.reader.interval(ALWAYS))
     await project_of(made.client)
     assert "GET /api/public/v2/observations: 200" in caplog.text
-    assert_silent(told(caplog))
+    assert_silent(reported(caplog))
     assert_silent(repr(made.client) + repr(made.reader))
 
 
@@ -100,7 +100,7 @@ async def test_dead_connection_says_no_key(connect: Connect) -> None:
     assert_silent("".join(traceback.format_exception(caught.value)))
 
 
-def told(caplog: pytest.LogCaptureFixture) -> str:
+def reported(caplog: pytest.LogCaptureFixture) -> str:
     """Return what an operator may see: all of the worker's lines, and what the HTTP client says aloud."""
     shown = [one for one in caplog.records if one.name.startswith("sync_worker") or one.levelno >= logging.WARNING]
     assert shown
@@ -125,4 +125,4 @@ async def test_proxy_that_repeats_headers(
     server.script = echo
     with pytest.raises(SyncError) as caught:
         await walk(connect(server.url, patience=5.0).reader.interval(ALWAYS))
-    assert_silent("".join(traceback.format_exception(caught.value)) + told(caplog))
+    assert_silent("".join(traceback.format_exception(caught.value)) + reported(caplog))

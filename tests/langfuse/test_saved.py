@@ -75,7 +75,7 @@ def test_bytes_that_are_no_text() -> None:
         read_saved(b"\x1f\x8b\x08\x00\xff")
 
 
-def test_the_api_is_told_by_the_fields() -> None:
+def test_the_api_is_known_by_the_fields() -> None:
     """The older API's metadata is in another order, and tells roots in another way: spans would come out wrong."""
     pair = load("litellm")
     assert {row.api for row in read_saved(json.dumps(pair.v2).encode())} == {"v2"}

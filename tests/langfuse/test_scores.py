@@ -93,11 +93,11 @@ def test_both_apis_tell_the_same() -> None:
     ]
     assert len(same) >= 5
 
-    def said(score: Score) -> tuple[Any, ...]:
+    def printed(score: Score) -> tuple[Any, ...]:
         return score.name, score.type, score.source, score.value, score.comment, score.metadata, score.session_id
 
     for score_id in same:
-        assert said(new[score_id]) == said(old[score_id]), score_id
+        assert printed(new[score_id]) == printed(old[score_id]), score_id
     on_session = new["s-sess"]
     assert content_of(on_session) == content_of(old["s-sess"])
     assert (on_session.session_id, on_session.trace_id) == ("sess-1", None)

@@ -340,7 +340,7 @@ async def test_items_that_are_none(path: str, broken: object, connect_v1: Connec
     assert unreadable(pages)[0].raw is not None
 
 
-async def test_stop_is_heard_between_pages_and_in_waits(connect_v1: ConnectV1) -> None:
+async def test_stop_is_noticed_between_pages_and_in_waits(connect_v1: ConnectV1) -> None:
     """A run that is asked to stop reads on, or sits out a pause."""
     traces, observations = steady(500)
     server = LangfuseV1(traces, observations)
@@ -359,7 +359,7 @@ async def test_stop_is_heard_between_pages_and_in_waits(connect_v1: ConnectV1) -
         await walk(down.reader.interval(ALWAYS))
 
 
-async def test_what_is_stepped_over_is_told(connect_v1: ConnectV1, caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_is_stepped_over_is_reported(connect_v1: ConnectV1, caplog: pytest.LogCaptureFixture) -> None:
     """A row goes missing without a word."""
     traces, observations = steady(30)
     server = LangfuseV1(traces, observations, duplicates="counted")

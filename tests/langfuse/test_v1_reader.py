@@ -228,15 +228,15 @@ async def test_synthetic_parent_of_what_has_none(connect_v1: ConnectV1) -> None:
         observation_item(None, id="alone"),
     ]
     made = connect_v1(LangfuseV1([], rows))
-    told = {row.id: row for page in await walk(made.reader.interval(ALWAYS)) for row in page.observations}
-    assert told["1"].parent_id == "t-free/form"
-    assert (told["00f067aa0ba902b7"].parent_id, told["00f067aa0ba902b7"].is_root) == (None, True)
-    assert told["not a span id"].parent_id == f"t-{otel}"
-    assert told["alone"].parent_id is None
+    reported = {row.id: row for page in await walk(made.reader.interval(ALWAYS)) for row in page.observations}
+    assert reported["1"].parent_id == "t-free/form"
+    assert (reported["00f067aa0ba902b7"].parent_id, reported["00f067aa0ba902b7"].is_root) == (None, True)
+    assert reported["not a span id"].parent_id == f"t-{otel}"
+    assert reported["alone"].parent_id is None
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_what_is_gone_is_told(mode: Mode, connect_v1: ConnectV1) -> None:
+async def test_what_is_gone_is_reported(mode: Mode, connect_v1: ConnectV1) -> None:
     """A server that no longer has v1 looks like one on which nothing was found."""
     traces, observations = world()
     server = LangfuseV1(traces, observations, mode=mode)

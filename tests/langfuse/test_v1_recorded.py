@@ -123,9 +123,9 @@ def _parent(row: Observation) -> str | None:
 def test_synthetic_roots_are_those_of_v2() -> None:
     """A trace of an old SDK gets another root than a server in dual mode gives it."""
     v1 = {row.id: row for row in map(parse_trace, DUAL["traces"])}
-    told = [row for row in map(parse_v2_observation, DUAL["rows"]) if row.is_synthetic_root]
-    assert len(told) > 10
-    for other in told:
+    reported = [row for row in map(parse_v2_observation, DUAL["rows"]) if row.is_synthetic_root]
+    assert len(reported) > 10
+    for other in reported:
         row = v1[other.id]
         same = ("user_id", "session_id", "tags", "release", "version", "public", "trace_name", "is_root", "parent_id")
         assert {name: getattr(row, name) for name in same} == {name: getattr(other, name) for name in same}

@@ -168,7 +168,7 @@ def test_commits_of_two_runs_are_counted_together(path: Path, clock: VirtualCloc
     _run(path, clock)
 
 
-def test_backup_by_sqlite_is_told(path: Path, tmp_path: Path, clock: VirtualClock) -> None:
+def test_backup_by_sqlite_is_reported(path: Path, tmp_path: Path, clock: VirtualClock) -> None:
     """A backup that was taken as SQLite recommends passes for the latest file when it is restored."""
     _run(path, clock)
     with sqlite3.connect(path) as raw:

@@ -33,11 +33,11 @@ def test_coverage_is_the_union(ledger: Ledger, intervals: list[Interval], taken:
     ledger.connection.execute("DELETE FROM coverage")
     for interval in intervals:
         ledger.commit_interval(1, "live", interval, [], [])
-    covered = ledger.completed_intervals(1, "live")
-    assert _moments(covered) == _moments(intervals)
-    assert all(left.end < right.start for left, right in pairwise(covered))
+    completed = ledger.completed_intervals(1, "live")
+    assert _moments(completed) == _moments(intervals)
+    assert all(left.end < right.start for left, right in pairwise(completed))
     stored = ledger.query("SELECT from_ms, to_ms FROM coverage ORDER BY from_ms")
-    assert stored == [tuple(interval) for interval in covered]
+    assert stored == [tuple(interval) for interval in completed]
 
     for interval in taken:
         ledger.reopen(1, "live", interval)

@@ -45,7 +45,7 @@ AT_ONCE = {
 
 
 @pytest.mark.parametrize("statement", AT_ONCE.values(), ids=AT_ONCE.keys())
-def test_value_that_is_told_at_opening(path: Path, clock: VirtualClock, statement: str) -> None:
+def test_value_that_is_reported_at_opening(path: Path, clock: VirtualClock, statement: str) -> None:
     """Each command ends with another "unexpected" error and 1, and a supervisor starts it again for ever."""
     _filled(path, clock)
     another_program(path, "PRAGMA ignore_check_constraints = 1", statement)
@@ -67,7 +67,7 @@ LATER = {
 
 
 @pytest.mark.parametrize("statement", LATER.values(), ids=LATER.keys())
-def test_value_that_is_told_when_something_broke(path: Path, clock: VirtualClock, statement: str) -> None:
+def test_value_that_is_reported_when_something_broke(path: Path, clock: VirtualClock, statement: str) -> None:
     """A damaged row of a large table is never found, since all of it is not read at each opening."""
     _filled(path, clock)
     another_program(path, statement)
@@ -101,7 +101,7 @@ def test_any_flipped_byte(path: Path, tmp_path: Path, clock: VirtualClock) -> No
     _filled(path, clock)
     sound = path.read_bytes()
     chance = random.Random(7)
-    told = 0
+    reported = 0
     for number in range(150):
         broken = bytearray(sound)
         for _ in range(chance.choice([1, 4, 40])):
@@ -111,7 +111,7 @@ def test_any_flipped_byte(path: Path, tmp_path: Path, clock: VirtualClock) -> No
         try:
             ledger = open_ledger(file, clock)
         except StateError:
-            told += 1
+            reported += 1
             continue
         try:
             for source in ledger.sources():
@@ -122,11 +122,11 @@ def test_any_flipped_byte(path: Path, tmp_path: Path, clock: VirtualClock) -> No
             ledger.last_run()
             ledger.store_run("once", 0, 0, {})
         except StateError:
-            told += 1
+            reported += 1
         except Exception:  # noqa: BLE001 - what it is, is what the file is asked for
             with pytest.raises(StateError):
                 ledger.check_damage()
-            told += 1
+            reported += 1
         finally:
             ledger.close()
-    assert told > 30
+    assert reported > 30

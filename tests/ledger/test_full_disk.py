@@ -44,7 +44,7 @@ def test_page_limit_rolls_the_whole_answer_back(ledger: Ledger) -> None:
     assert (f"t{done}", "r") in sent_observations(ledger)
 
 
-def test_interval_is_not_covered_when_its_notes_do_not_fit(ledger: Ledger) -> None:
+def test_interval_is_not_completed_when_its_notes_do_not_fit(ledger: Ledger) -> None:
     """Coverage without the traces that were pending in it: their rows would never be sent."""
     ledger.commit_interval(1, "live", Interval(0, 10), [], [])
     pages = ledger.query("PRAGMA page_count")[0][0]

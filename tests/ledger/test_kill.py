@@ -17,29 +17,29 @@ from tests.support.clock import VirtualClock
 
 def _killed_rounds(path: Path, seed: int, rounds: int) -> int:
     chance = random.Random(seed)
-    said: list[int] = []
+    printed: list[int] = []
     for _ in range(rounds):
         with Other("commit", path) as other:
-            said += [int(other.line()) for _ in range(chance.randint(1, 40))]
+            printed += [int(other.line()) for _ in range(chance.randint(1, 40))]
             time.sleep(chance.uniform(0.0, 0.004))  # so that it dies anywhere within a commit
             lines = other.kill().split("\n")
-        said += [int(line) for line in lines[:-1]]  # a line without its end was cut off in the middle
+        printed += [int(line) for line in lines[:-1]]  # a line without its end was cut off in the middle
 
         ledger = open_ledger(path, VirtualClock())  # recovers what the dead process left, and checks all pages
         kept = {int(row.removeprefix("r")) for _, row in sent_observations(ledger)}
-        (covered,) = ledger.completed_intervals(1, "live")
+        (completed,) = ledger.completed_intervals(1, "live")
         letters = len(ledger.dead_letters())
         traces = ledger.query("SELECT count(*) FROM traces")[0][0]
         assert ledger.query("PRAGMA integrity_check") == [("ok",)]
         ledger.close()
 
-        assert set(said) <= kept
+        assert set(printed) <= kept
         assert kept == set(range(len(kept)))
         assert len(kept) - 1 <= letters <= len(kept)
-        assert covered.start == 0
-        assert max(said) + 1 <= covered.end <= len(kept)
+        assert completed.start == 0
+        assert max(printed) + 1 <= completed.end <= len(kept)
         assert traces in {(len(kept) + 4) // 5, len(kept) // 5 + 1}
-    return len(said)
+    return len(printed)
 
 
 @pytest.mark.process

@@ -45,14 +45,14 @@ def elsewhere(ledger: Ledger, path: Path, monkeypatch: pytest.MonkeyPatch) -> It
 
 
 @pytest.mark.process
-def test_second_process_is_told_who_is_at_work(path: Path, ledger: Ledger) -> None:
+def test_second_process_is_reported_who_is_at_work(path: Path, ledger: Ledger) -> None:
     """Two runs of cron that overlap would send everything twice."""
     with Other("lease", path, LIVE) as first:
         assert first.line() == "held"
         with Other("lease", path, LIVE) as second:
-            said = second.line()
+            printed = second.line()
             second.end()
-        assert said.startswith("5 another run (live)")
+        assert printed.startswith("5 another run (live)")
         assert second.process.returncode == 5
         held = lease_owner(ledger, LIVE)
         assert held is not None
@@ -129,7 +129,7 @@ def test_lease_of_another_machine_holds_until_its_limit(elsewhere: Ledger, clock
     release(elsewhere, take(elsewhere, LIVE))
 
 
-def test_beat_prolongs_the_lease(elsewhere: Ledger, ledger: Ledger, clock: VirtualClock) -> None:
+def test_heartbeat_prolongs_the_lease(elsewhere: Ledger, ledger: Ledger, clock: VirtualClock) -> None:
     """A run that is alive would lose its lease after two minutes."""
     held = ledger.lease
     assert held is not None
@@ -140,7 +140,7 @@ def test_beat_prolongs_the_lease(elsewhere: Ledger, ledger: Ledger, clock: Virtu
         take(elsewhere, LIVE)
 
 
-def test_beat_of_a_wrong_clock_does_not_hold_for_ever(elsewhere: Ledger, clock: VirtualClock) -> None:
+def test_heartbeat_of_a_wrong_clock_does_not_hold_for_ever(elsewhere: Ledger, clock: VirtualClock) -> None:
     """A machine whose clock was a day ahead when it died would hold the lease for a day."""
     clock.jump(-86_400)
     release(elsewhere, take(elsewhere, LIVE))
@@ -165,7 +165,7 @@ def test_lease_that_only_seems_abandoned_is_not_taken(
     assert len(looks) * 0.5 > lease.HEARTBEAT
 
 
-def test_beat_of_a_clock_that_stands_still_is_another_one(ledger: Ledger) -> None:
+def test_heartbeat_of_a_clock_that_stands_still_is_another_one(ledger: Ledger) -> None:
     """A run on a machine whose clock stopped would look dead to all others."""
     held = take(ledger, LIVE)
     heartbeats = set()
@@ -297,7 +297,7 @@ def test_without_locks_the_limit_decides(
     other.close()
 
 
-def test_lock_file_that_cannot_be_opened_is_told(ledger: Ledger, path: Path) -> None:
+def test_lock_file_that_cannot_be_opened_is_reported(ledger: Ledger, path: Path) -> None:
     """The operator would read a stack of calls."""
     path.with_name("state.db.live.lock").mkdir()
     with pytest.raises(StateError, match=r"the lock file .* cannot be opened"):

@@ -130,10 +130,10 @@ def test_what_was_learnt(make: Make) -> None:
         ("organization x public-api", "limit", "20 60 6"),
         ("organization y public-api", "limit", "10 60 7"),
         ("organization y", "of this minute", "1"),
-        ("target k", "gzip_refused", "1"),
+        ("target k", "gzip_rejected", "1"),
         ("source 1", "id mapping", "1"),
         ("source 1", "arrival_delay", "[1]"),
-        ("source 1", "refused_in_a_row", "7"),
+        ("source 1", "rejected_in_a_row", "7"),
         ("source 1", "interval_ms", "5"),
         ("source 1", "forgotten before", "900"),
     ):
@@ -146,7 +146,7 @@ def test_what_was_learnt(make: Make) -> None:
         ("organization x public-api", "limit", "30 60 5"),
         ("source 1", "forgotten before", "1000"),
         ("organization y public-api", "limit", "10 60 7"),
-        ("target k", "gzip_refused", "1"),
+        ("target k", "gzip_rejected", "1"),
         ("source 1", "id mapping", "1"),
     ]
 
@@ -192,7 +192,7 @@ def test_the_later_state_of_a_row_stays(make: Make) -> None:
     }
 
 
-def test_what_was_set_aside_and_accepted_is_settled(make: Make, clock: VirtualClock) -> None:
+def test_what_was_dead_lettered_and_accepted_counts_as_accepted(make: Make, clock: VirtualClock) -> None:
     """A dead letter would come back whose row one of the files knows as accepted, or be lost though it is newer."""
     own, other = make("own", "a"), make("other", "a")
     own.commit_result(1, [], [letter("t", "accepted there", made_ms=1), letter("t", "older here", made_ms=1)])
@@ -223,7 +223,7 @@ def _refuse(ledger: Ledger, score_id: str, made_ms: int) -> None:
     )
 
 
-def test_scores_that_were_set_aside_are_told_apart(make: Make, clock: VirtualClock) -> None:
+def test_scores_that_were_dead_lettered_are_distinguished(make: Make, clock: VirtualClock) -> None:
     """A score's dead letter would be left out for another's of the same moment, stand twice, or stand though sent."""
     own, other = make("own", "a"), make("other", "a")
     _refuse(own, "of this moment here", 5)
@@ -274,7 +274,7 @@ def test_counts_of_forgotten_rows(make: Make) -> None:
     assert more.completed_by_hour(1) == {**whole, 0: 7}
 
 
-def test_what_a_merge_took_is_told(make: Make) -> None:
+def test_what_a_merge_took_is_reported(make: Make) -> None:
     """`state merge` would tell that nothing was new, and a shard be merged again or thrown away."""
     own, other = make("own", "a"), make("other", "a")
     own.add_completed(1, BACKFILL, Interval(0, HOUR), "")
@@ -284,7 +284,7 @@ def test_what_a_merge_took_is_told(make: Make) -> None:
     _forget_all(other)
     other.commit_result(1, [span("u", "new", 0)], [letter("u", "bad")])
     found = merge(own, other)
-    assert (found.observations, found.observations_forgotten, found.covered_ms) == (1, 5, 2 * HOUR)
+    assert (found.observations, found.observations_forgotten, found.completed_ms) == (1, 5, 2 * HOUR)
     assert found.dead_letters == 1
 
 
@@ -381,7 +381,7 @@ def test_targets_of_a_project_stay_apart(make: Make) -> None:
     assert [found.id for target in ("kelet", "tempo") if (found := own.source_by_key("key of a", target))] == [1, 2]
 
 
-def test_project_at_another_address_is_refused_unless_told(path: Path, clock: VirtualClock) -> None:
+def test_project_at_another_address_is_refused_unless_allowed(path: Path, clock: VirtualClock) -> None:
     """Shards that reach the server by another name become a second project: a backfill sends all of it again."""
     own = open_ledger(path, clock)
     other = open_ledger(path.with_name("other.db"), clock)

@@ -376,14 +376,14 @@ def test_folder_that_may_not_be_read(path: Path, clock: VirtualClock, monkeypatc
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="permissions do not hold root back")
-def test_read_only_folder_is_told(path: Path, clock: VirtualClock) -> None:
+def test_read_only_folder_is_reported(path: Path, clock: VirtualClock) -> None:
     """The operator would not learn that it is a matter of permissions."""
     path.parent.chmod(0o500)
     _refused(path, clock, "write permission")
     path.parent.chmod(0o700)
 
 
-def test_file_that_cannot_be_written_is_told(ledger: Ledger) -> None:
+def test_file_that_cannot_be_written_is_reported(ledger: Ledger) -> None:
     """The operator would not learn that it is a matter of permissions."""
     ledger.connection.execute("PRAGMA query_only = 1")
     with pytest.raises(StateError, match="write permission") as caught:

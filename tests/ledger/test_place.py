@@ -80,7 +80,7 @@ def test_file_that_goes_away(held: Ledger, fate: Callable[[Path], None]) -> None
     [(0, 0x800, 7_000_000_009), (0, 0x7FF, 0), (-1, 0x800, 0)],
     ids=["told", "not", "fails"],
 )
-def test_birth_of_a_file_is_known_where_the_file_system_tells_it(
+def test_birth_of_a_file_is_known_where_the_file_system_knows_it(
     path: Path, monkeypatch: pytest.MonkeyPatch, answer: int, mask: int, birth: int
 ) -> None:
     """A copy would pass for the file itself, or the file for a copy, by what stands where no birth was told."""
@@ -113,7 +113,7 @@ def test_file_that_goes_within_a_transaction(held: Ledger) -> None:
     assert not held.connection.in_transaction
 
 
-def test_lock_file_that_was_removed_is_locked_anew(held: Ledger, clock: VirtualClock) -> None:
+def test_lock_file_that_was_removed_is_locked_again(held: Ledger, clock: VirtualClock) -> None:
     """A script that cleans up lock files opens the door for a second run, or ends the first."""
     lock = held.path.with_name("state.db.live.lock")
     lock.unlink()

@@ -32,7 +32,7 @@ def test_a_reader_sees_one_moment_and_writes_nothing(ledger: Ledger, path: Path,
     assert sent_observations(ledger) == {("t", "r"), ("t", "s")}
 
 
-def test_what_cannot_be_read_is_said(ledger: Ledger, path: Path, clock: VirtualClock) -> None:
+def test_what_cannot_be_read_is_reported(ledger: Ledger, path: Path, clock: VirtualClock) -> None:
     """A file that is gone would be said to be slow, or time that is over to be a file that is gone."""
     with pytest.raises(StateError, match="is not there") as gone, open_to_read(Path(f"{path}x"), clock, _until()):
         pass

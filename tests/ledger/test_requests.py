@@ -84,7 +84,7 @@ def test_requests_of_a_clock_that_is_ahead_are_deleted(ledger: Ledger) -> None:
     assert [sent for sent, _ in other.snapshot(0).sent] == [-day // 2, 9, 21]
 
 
-def test_live_sync_that_has_a_heartbeat_is_seen(ledger: Ledger, path: Path, clock: VirtualClock) -> None:
+def test_live_sync_that_has_a_heartheartbeat_is_seen(ledger: Ledger, path: Path, clock: VirtualClock) -> None:
     """A backfill would take requests from a live sync, or keep to its share beside one that is long dead."""
     requests = ledger.requests(SCOPE)
     assert not requests.snapshot(0).live_runs
@@ -135,7 +135,7 @@ def test_turn_that_fails_wrote_nothing(ledger: Ledger) -> None:
     put(ledger, "scope", "name", "value")
 
 
-def test_lock_is_told_soon(ledger: Ledger, path: Path) -> None:
+def test_lock_is_reported_soon(ledger: Ledger, path: Path) -> None:
     """A request would wait for half a minute, and all that the process does with it."""
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

@@ -181,7 +181,7 @@ def test_dropped_rows_count_as_done(ledger: Ledger) -> None:
     assert sent_observations(ledger) == set()
 
 
-def test_drop_of_a_row_that_was_accepted_meanwhile(ledger: Ledger) -> None:
+def test_drop_of_a_row_that_was_accepted_since(ledger: Ledger) -> None:
     """The older state would be noted over the newer one, and the row sent once more."""
     ledger.commit_result(1, [], [letter("t", "r", fingerprint=b"old")])
     letters = ledger.dead_letters()
@@ -190,7 +190,7 @@ def test_drop_of_a_row_that_was_accepted_meanwhile(ledger: Ledger) -> None:
     assert ledger.completed_observations(1, ["t"])["t", "r"].fingerprint == b"new"
 
 
-def test_forget_takes_what_is_old_and_covered(ledger: Ledger) -> None:
+def test_forget_takes_what_is_old_and_completed(ledger: Ledger) -> None:
     """The file would grow without end."""
     _send(ledger, "old", 10, 20)
     _send(ledger, "other source", 10)
@@ -231,11 +231,11 @@ def test_forget_is_bounded_and_gets_past_what_must_stay(ledger: Ledger) -> None:
     for number in range(30):
         _send(ledger, f"stays {number}", 1000 + number, newest_ms=1)
         _send(ledger, f"goes {number}", 10, newest_ms=2 + number)
-    covered = [Interval(0, 50)]
-    assert ledger.forget(1, 100, covered, limit=20) == 20
+    completed = [Interval(0, 50)]
+    assert ledger.forget(1, 100, completed, limit=20) == 20
     assert {f"goes {number}" for number in range(20, 30)} <= _remembered(ledger)
-    assert ledger.forget(1, 100, covered, limit=20) == 10
-    assert ledger.forget(1, 100, covered, limit=20) == 0
+    assert ledger.forget(1, 100, completed, limit=20) == 10
+    assert ledger.forget(1, 100, completed, limit=20) == 0
     assert _remembered(ledger) == {f"stays {number}" for number in range(30)}
     assert len(sent_observations(ledger)) == 30
 
@@ -243,16 +243,16 @@ def test_forget_is_bounded_and_gets_past_what_must_stay(ledger: Ledger) -> None:
 _TRACES = st.lists(
     st.tuples(st.lists(st.integers(0, 60), min_size=1, max_size=3), st.integers(0, 120), st.booleans()), max_size=8
 )
-_COVERED = st.lists(
+_COMPLETED = st.lists(
     st.tuples(st.integers(0, 60), st.integers(1, 30)).map(lambda pair: Interval(pair[0], sum(pair))), max_size=3
 )
 
 
 @pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[*HealthCheck])
-@given(traces=_TRACES, covered=_COVERED, before=st.integers(0, 120))
+@given(traces=_TRACES, completed=_COMPLETED, before=st.integers(0, 120))
 def test_forget_never_takes_the_young_or_uncovered(
-    ledger: Ledger, traces: list[tuple[list[int], int, bool]], covered: list[Interval], before: int
+    ledger: Ledger, traces: list[tuple[list[int], int, bool]], completed: list[Interval], before: int
 ) -> None:
     """A row that is forgotten while its time may be read again is sent twice."""
     ledger.connection.execute("PRAGMA synchronous = OFF")
@@ -260,8 +260,8 @@ def test_forget_never_takes_the_young_or_uncovered(
     ledger.connection.execute("DELETE FROM traces")
     for number, (starts, late, pending) in enumerate(traces):
         _send(ledger, f"t{number}", *set(starts), newest_ms=max(*starts, late), pending=pending)
-    done = {moment for interval in covered for moment in range(interval.start, interval.end)}
-    ledger.forget(1, before, covered)
+    done = {moment for interval in completed for moment in range(interval.start, interval.end)}
+    ledger.forget(1, before, completed)
     for number, (starts, late, pending) in enumerate(traces):
         newest = max(*starts, late)  # what is known of a trace to lie behind a gap keeps the rest of it
         gone = set(range(min(starts), newest + 1)) <= done and newest < before and not pending
@@ -414,7 +414,7 @@ def test_what_is_to_be_read_again_is_not_forgotten_before(ledger: Ledger) -> Non
     assert ledger.forget(1, 50, [Interval(0, 10)]) == 1
 
 
-def test_row_that_fails_again_keeps_its_letter(ledger: Ledger) -> None:
+def test_row_that_fails_again_keeps_its_dead_letter(ledger: Ledger) -> None:
     """Each failure of the same row counts as a new dead letter, and begins its back-off anew."""
     first = letter("t", "r", kind="unreadable", reason="one", made_ms=1, tries=2, next_try_ms=9)
     ledger.commit_result(1, [], [first])

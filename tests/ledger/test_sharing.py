@@ -20,7 +20,7 @@ from tests.support.clock import VirtualClock
 
 
 @pytest.mark.process
-def test_lock_of_another_process_is_told(ledger: Ledger, path: Path, clock: VirtualClock) -> None:
+def test_lock_of_another_process_is_reported(ledger: Ledger, path: Path, clock: VirtualClock) -> None:
     """A lock that lasts would end `run`, or hang it; the operator would not learn who is in the way."""
     ledger.close()
     with Other("lock", path) as other:
@@ -38,7 +38,7 @@ def test_lock_of_another_process_is_told(ledger: Ledger, path: Path, clock: Virt
 
 @pytest.mark.process
 @pytest.mark.parametrize("journal", ["wal", "truncate"])
-def test_lock_at_open_is_told(path: Path, clock: VirtualClock, journal: str) -> None:
+def test_lock_at_open_is_reported(path: Path, clock: VirtualClock, journal: str) -> None:
     """A file that another program locks as a whole would look damaged, or hang the start."""
     open_ledger(path, clock).close()
     another_program(path, f"PRAGMA journal_mode = {journal}")

@@ -20,7 +20,7 @@ _COMPUTED: dict[type[ast.operator], type[ast.operator]] = {
 }  # fmt: skip
 _CALLED = {"min": "max", "max": "min", "any": "all", "all": "any"}
 #: Calls that only tell people something: what they say is held by the tests of messages, or by none on purpose.
-_TALK = ("log.", "say(", "self._log.", "warnings.")
+_MESSAGES = ("log.", "say(", "self._log.", "warnings.")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -121,18 +121,18 @@ def _without_behaviour(tree: ast.Module) -> Iterator[int]:
             parts = [*node.decorator_list]
         elif isinstance(node, ast.AnnAssign):
             parts = [node.annotation]
-        elif isinstance(node, ast.Raise | ast.JoinedStr | ast.Assert) or _only_tells(node):
+        elif isinstance(node, ast.Raise | ast.JoinedStr | ast.Assert) or _only_reports(node):
             parts = [node]
         for part in parts:
             if part is not None:
                 yield from (id(inner) for inner in ast.walk(part))
 
 
-def _only_tells(node: ast.AST) -> bool:
+def _only_reports(node: ast.AST) -> bool:
     if isinstance(node, ast.If):
         return ast.unparse(node.test) == "TYPE_CHECKING"
     if isinstance(node, ast.Expr):
-        return isinstance(node.value, ast.Constant) or ast.unparse(node).removeprefix("await ").startswith(_TALK)
+        return isinstance(node.value, ast.Constant) or ast.unparse(node).removeprefix("await ").startswith(_MESSAGES)
     return isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in {"__all__", "log", "__slots__"}
 
 

@@ -78,9 +78,9 @@ def numbers(of: Sequence[EncodedSpan]) -> list[int]:
 
 @dataclass
 class Kept:
-    """A sink that keeps what is settled and refuses to hear of a span twice."""
+    """A sink that keeps results and refuses a second one of a span."""
 
-    settled: list[Result] = field(default_factory=list)
+    results: list[Result] = field(default_factory=list)
     keys: set[ObservationKey] = field(default_factory=set)
     remembered: str | None = None
 
@@ -88,29 +88,29 @@ class Kept:
         self.remembered = text
 
     def check(self) -> None:
-        """Keep whatever is settled."""
+        """Keep a result."""
 
-    def commit(self, settled: Result) -> None:
-        keys = [one.key for one in settled.accepted] + [one.span.key for one in settled.rejected]
+    def commit(self, result: Result) -> None:
+        keys = [one.key for one in result.accepted] + [one.span.key for one in result.rejected]
         assert len(set(keys)) == len(keys)
         assert self.keys.isdisjoint(keys)
         self.keys.update(keys)
-        self.settled.append(settled)
+        self.results.append(result)
 
     @property
     def accepted(self) -> list[EncodedSpan]:
         """Spans that were accepted, in order."""
-        return [one for settled in self.settled for one in settled.accepted]
+        return [one for result in self.results for one in result.accepted]
 
     @property
-    def refused(self) -> list[EncodedSpan]:
+    def rejected(self) -> list[EncodedSpan]:
         """Spans that were dead-lettered, in order."""
-        return [one.span for settled in self.settled for one in settled.rejected]
+        return [one.span for result in self.results for one in result.rejected]
 
     @property
     def statuses(self) -> set[int | None]:
         """With which answers spans were dead-lettered."""
-        return {one.status for settled in self.settled for one in settled.rejected}
+        return {one.status for result in self.results for one in result.rejected}
 
 
 @dataclass

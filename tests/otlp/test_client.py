@@ -83,23 +83,23 @@ async def test_when_to_compress(
 
 
 @pytest.mark.parametrize("code", [400, 415])
-async def test_gzip_refused(
+async def test_gzip_rejected(
     code: int, kelet: OtlpReceiver, make_client: MakeClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     """At a receiver without gzip nothing arrives, or each request is sent twice for ever."""
     kelet.script = faults.refuse_gzip(code)
     client = make_client()
     assert await client.post(LARGE) == Accepted()
-    assert client.gzip_refused
+    assert client.gzip_rejected
     await client.post(LARGE)
     assert [request.status for request in kelet.requests] == [code, 200, 200]
-    again = make_client(gzip_refused=True)
+    again = make_client(gzip_rejected=True)
     await again.post(LARGE)
     assert [request.status for request in kelet.requests] == [code, 200, 200, 200]
     assert [record.levelname for record in caplog.records if record.levelno >= logging.WARNING] == ["WARNING"]
 
 
-async def test_gzip_refused_is_said_once(
+async def test_gzip_rejected_is_reported_once(
     kelet: OtlpReceiver, make_client: MakeClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Requests in flight together each warn of the same."""
@@ -116,7 +116,7 @@ async def test_bad_batch_does_not_end_gzip(kelet: OtlpReceiver, make_client: Mak
     with pytest.raises(Rejected) as caught:
         await client.post(spans(40, [3]))
     assert caught.value.status == 400
-    assert not client.gzip_refused
+    assert not client.gzip_rejected
     await client.post(LARGE)
     assert [request.status for request in kelet.requests] == [400, 400, 200]
     assert "content-encoding" in kelet.requests[-1].headers
@@ -128,14 +128,14 @@ async def test_fault_of_the_plain_try_is_no_word_on_gzip(kelet: OtlpReceiver, ma
     client = make_client()
     with pytest.raises(TransientError):
         await client.post(LARGE)
-    assert not client.gzip_refused
+    assert not client.gzip_rejected
 
 
 @pytest.mark.parametrize("code", [400, 415])
 async def test_gzip_by_order_has_no_second_try(code: int, kelet: OtlpReceiver, make_client: MakeClient) -> None:
     """A body goes out plain although the operator forbade it."""
     kelet.script = faults.refuse_gzip(code)
-    client = make_client(compression="gzip", gzip_refused=True)
+    client = make_client(compression="gzip", gzip_rejected=True)
     with pytest.raises((Rejected, SourcePaused)):
         await client.post(LARGE)
     assert len(kelet.requests) == 1
@@ -196,10 +196,10 @@ async def test_success(reply: Reply, meaning: Accepted, kelet: OtlpReceiver, cli
 )  # fmt: skip
 def test_any_body_has_a_meaning(content: bytes, kind: str) -> None:
     """An answer that nobody thought of ends the run with an error of the program, or a page counts as success."""
-    said = why_not_acknowledged(200, kind, content)
+    printed = why_not_acknowledged(200, kind, content)
     assert partial_success(kind, content).rejected_spans is not None
     if content.startswith(b"<html"):
-        assert said is not None
+        assert printed is not None
 
 
 NOT_ACKNOWLEDGED: list[Reply] = [
@@ -386,15 +386,15 @@ async def test_no_key_in_any_message(
     """The key lands in an error, its traceback, a dead letter or a log, at a server that repeats what it was sent."""
     caplog.set_level(logging.DEBUG)
     batch = [encoded(project=str(code))]
-    told = ""
+    reported = ""
     for script in (_echo, faults.always(Reply(code, PROTOBUF, _partial(code % 3, f"bad key {KEY}")))):
         kelet.script = script
         try:
-            told += repr(await client.post(batch))
+            reported += repr(await client.post(batch))
         except (SyncError, Rejected) as error:
-            told += "".join(traceback.format_exception(error))
-    assert told
-    assert KEY not in told + caplog.text + repr(client)
+            reported += "".join(traceback.format_exception(error))
+    assert reported
+    assert KEY not in reported + caplog.text + repr(client)
 
 
 async def test_one_connection_for_many_requests(kelet: OtlpReceiver, client: TargetClient) -> None:

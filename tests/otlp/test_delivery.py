@@ -1,4 +1,4 @@
-"""Delivery to a receiver that has bad days: each span is settled once, and what was settled is what arrived."""
+"""Delivery to a receiver that has bad days: each span has one result, and what counts as accepted is what arrived."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ def arrived(kelet: OtlpReceiver) -> Counter[tuple[str, str]]:
 
 
 def keys(kept: Kept) -> Counter[tuple[str, str]]:
-    """Return the spans that were settled as accepted."""
+    """Return the spans that count as accepted."""
     return Counter((one.key.trace, one.key.observation) for one in kept.accepted)
 
 
 async def test_all_is_well(kelet: OtlpReceiver, send: Send) -> None:
-    """A span is left out, or settled without having arrived."""
+    """A span is left out, or counts as accepted without having arrived."""
     made = send()
     await send_all(made.delivery, traces(20))
     assert len(made.kept.accepted) == 60
     assert arrived(kelet) == keys(made.kept)
-    assert (made.kept.refused, made.delivery.rejected_in_a_row, made.clock.waits) == ([], 0, [])
+    assert (made.kept.rejected, made.delivery.rejected_in_a_row, made.clock.waits) == ([], 0, [])
 
 
 async def test_nothing_to_send(kelet: OtlpReceiver, send: Send) -> None:
@@ -79,7 +79,7 @@ async def test_fault_that_passes(reply: Reply, kelet: OtlpReceiver, send: Send) 
     assert set(arrived(kelet).values()) == {1}
     assert len(made.kept.accepted) == 24
     assert made.clock.waits
-    assert made.kept.refused == []
+    assert made.kept.rejected == []
 
 
 async def test_wait_that_kelet_asks_for_holds_for_all(kelet: OtlpReceiver, send: Send) -> None:
@@ -148,8 +148,8 @@ async def test_partial_success(kelet: OtlpReceiver, send: Send) -> None:
     kelet.script = faults.in_turn(faults.partial_success(2, "too old"))
     made = send()
     await send_all(made.delivery, traces(1))
-    (settled,) = made.kept.settled
-    assert (len(settled.accepted), settled.partial_rejections, settled.rejected_reason) == (3, 2, "too old")
+    (result,) = made.kept.results
+    assert (len(result.accepted), result.partial_rejections, result.rejected_reason) == (3, 2, "too old")
     assert len(kelet.requests) == 1
 
 
@@ -178,19 +178,19 @@ async def test_batches_are_taken_as_they_go(kelet: OtlpReceiver, send: Send) -> 
 
     def source() -> Iterator[list[EncodedSpan]]:
         for number, batch in enumerate(traces(40)):
-            waiting.append(number + 1 - len(made.kept.settled))
+            waiting.append(number + 1 - len(made.kept.results))
             yield batch
 
     await send_all(made.delivery, source())
     assert max(waiting) <= MAX_IN_FLIGHT + 1  # one is made while the others are on their way
 
 
-async def test_settled_before_it_returns(kelet: OtlpReceiver, send: Send) -> None:
+async def test_results_are_kept_before_it_returns(kelet: OtlpReceiver, send: Send) -> None:
     """An interval is noted as covered while an answer to one of its batches is not yet kept."""
     kelet.script = faults.in_turn(faults.slow(0.05), None, faults.slow(0.03))
     made = send()
     await send_all(made.delivery, traces(5))
-    assert len(made.kept.settled) == 5
+    assert len(made.kept.results) == 5
 
 
 LASTING: list[tuple[Reply, type[Exception]]] = [
@@ -203,7 +203,7 @@ LASTING: list[tuple[Reply, type[Exception]]] = [
 
 
 @pytest.mark.parametrize(("reply", "kind"), LASTING, ids=[str(reply.status) for reply, _ in LASTING])
-async def test_nothing_is_settled_when_all_is_refused(
+async def test_nothing_has_a_result_when_all_is_rejected(
     reply: Reply, kind: type[Exception], kelet: OtlpReceiver, send: Send
 ) -> None:
     """Spans pay for a wrong setting: they are marked as sent or dead-lettered."""
@@ -212,7 +212,7 @@ async def test_nothing_is_settled_when_all_is_refused(
     with pytest.raises(kind):
         await send_all(made.delivery, traces(30))
     made.delivery.finish()
-    assert made.kept.settled == []
+    assert made.kept.results == []
     assert len(kelet.requests) <= MAX_IN_FLIGHT
     assert made.delivery.rejected_in_a_row == 0
 
@@ -224,7 +224,7 @@ async def test_patience_ends(kelet: OtlpReceiver, send: Send) -> None:
     with pytest.raises(TransientError, match="gave up after"):
         await send_all(made.delivery, [spans(3), [encoded("poison", 9)], spans(3, trace=2)])
     assert len(made.kept.accepted) == 6
-    assert made.kept.refused == []
+    assert made.kept.rejected == []
 
 
 async def test_error_waits_for_what_is_in_flight(kelet: OtlpReceiver, send: Send) -> None:
@@ -243,7 +243,7 @@ async def test_error_waits_for_what_is_in_flight(kelet: OtlpReceiver, send: Send
 class Broken(Kept):
     """A sink that cannot write."""
 
-    def commit(self, settled: Result) -> None:
+    def commit(self, result: Result) -> None:
         raise StateError("the disk is full")
 
 
@@ -257,7 +257,7 @@ async def test_error_ends_the_waits_of_others(kelet: OtlpReceiver, send: Send) -
     with pytest.raises(CredentialsRejected):
         await asyncio.wait_for(send_all(made.delivery, batches), IN_TIME)
     assert made.clock.waits
-    assert made.kept.settled == []
+    assert made.kept.results == []
 
 
 async def test_error_of_the_source_ends_waits(kelet: OtlpReceiver, send: Send) -> None:
@@ -325,7 +325,7 @@ async def test_stop_ends_a_wait(kelet: OtlpReceiver, send: Send) -> None:
     made.delivery._poster._backoff.on_wait = lambda *_: made.clock.stop()
     with pytest.raises(Stopped):
         await asyncio.wait_for(send_all(made.delivery, traces(30)), IN_TIME)
-    assert made.kept.settled == []
+    assert made.kept.results == []
 
 
 async def test_cancelled(kelet: OtlpReceiver, send: Send) -> None:
@@ -339,4 +339,4 @@ async def test_cancelled(kelet: OtlpReceiver, send: Send) -> None:
     with pytest.raises(asyncio.CancelledError):
         await sending
     assert len(asyncio.all_tasks()) == 1
-    assert made.kept.settled == []
+    assert made.kept.results == []

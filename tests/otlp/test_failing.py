@@ -41,10 +41,10 @@ def sizes(kelet: OtlpReceiver) -> list[int]:
 
 
 def arrived_once(kelet: OtlpReceiver, made: Sending) -> bool:
-    """Whether what was settled as accepted is what arrived, each span once."""
+    """Whether what counts as accepted is what arrived, each span once."""
     here = sorted((one.trace_id, one.span_id) for one in kelet.spans)
-    told = sorted((one.trace_id, f"{int(one.key.observation):016x}") for one in made.kept.accepted)
-    return here == told and len(set(here)) == len(here)
+    reported = sorted((one.trace_id, f"{int(one.key.observation):016x}") for one in made.kept.accepted)
+    return here == reported and len(set(here)) == len(here)
 
 
 BY_SIZE = {
@@ -66,7 +66,7 @@ async def test_gateway_with_a_limit(limit: int, reply: Reply, kelet: OtlpReceive
     assert await send_all(made.delivery, [large(200, trace) for trace in (1, 2, 3)]) == set()
     assert len(made.kept.accepted) == 600
     assert arrived_once(kelet, made)
-    assert made.kept.refused == []
+    assert made.kept.rejected == []
 
 
 async def test_gateway_that_hangs(kelet: OtlpReceiver, send: Send) -> None:
@@ -175,7 +175,7 @@ async def test_limit_seen_once_is_not_for_ever(kelet: OtlpReceiver, send: Send) 
 
 
 @pytest.mark.parametrize("at", [0, 31, 40, 62])
-async def test_span_that_always_fails_is_set_aside(at: int, kelet: OtlpReceiver, send: Send) -> None:
+async def test_span_that_always_fails_is_dead_lettered(at: int, kelet: OtlpReceiver, send: Send) -> None:
     """A span at which Kelet fails for ever blocks what is behind it, or takes others with it."""
     kelet.script = faults.when(faults.has_span("poison"), faults.status(500))
     made = send()
@@ -183,7 +183,7 @@ async def test_span_that_always_fails_is_set_aside(at: int, kelet: OtlpReceiver,
     assert len(made.kept.accepted) == 127
     assert arrived_once(kelet, made)
     await send_all(made.delivery, [[one for one in spans(64, [at]) if numbers([one]) == [at]], spans(4, trace=3)])
-    assert numbers(made.kept.refused) == [at]
+    assert numbers(made.kept.rejected) == [at]
     assert made.kept.statuses == {500}
 
 
@@ -195,7 +195,7 @@ async def test_no_proof_no_dead_letter(kelet: OtlpReceiver, send: Send) -> None:
     for _ in range(5):
         made = send(stored=remembered)
         assert len(await send_all(made.delivery, [[encoded("poison", 1)]])) == 1
-        assert made.kept.settled == []
+        assert made.kept.results == []
         with pytest.raises(TransientError, match="1 span"):
             made.delivery.check()
         remembered = made.delivery.delivery_state
@@ -210,7 +210,7 @@ async def test_proof_over_several_runs(kelet: OtlpReceiver, send: Send) -> None:
         made = send(stored=remembered)
         await send_all(made.delivery, [[poison]])
         await send_all(made.delivery, [spans(2, trace=run + 2)])
-        refused.append(made.kept.refused)
+        refused.append(made.kept.rejected)
         remembered = made.delivery.delivery_state
         if refused[-1]:
             break
@@ -225,7 +225,7 @@ async def test_span_that_passes_after_all_is_no_suspect(kelet: OtlpReceiver, sen
     assert await send_all(made.delivery, [spans(1), spans(3, trace=2)]) == set()
     made.delivery.check()
     assert len(made.kept.accepted) == 4
-    assert made.kept.refused == []
+    assert made.kept.rejected == []
 
 
 async def test_outage_is_probed_one_request_at_a_time(kelet: OtlpReceiver, send: Send) -> None:
@@ -248,7 +248,7 @@ async def test_outage_is_probed_one_request_at_a_time(kelet: OtlpReceiver, send:
     made = send(patience=7_200.0)
     with pytest.raises(TransientError, match="gave up after"):
         await send_all(made.delivery, [large(50, trace) for trace in range(1, 9)])
-    assert made.kept.settled == []
+    assert made.kept.results == []
     assert max(most) == 1
     assert len(kelet.requests) < 150  # at most one a minute but for the first ones
     kelet.script = None
@@ -266,7 +266,7 @@ async def test_outage_gives_up_few(kelet: OtlpReceiver, send: Send) -> None:
     with pytest.raises(TransientError):
         await send_all(made.delivery, [spans(40)])
     assert len(made.delivery._failing) <= MAX_FAILING_IN_A_ROW
-    assert made.kept.settled == []
+    assert made.kept.results == []
 
 
 @pytest.mark.parametrize("accepted", [0, 1])
@@ -300,13 +300,13 @@ async def test_others_that_pass_between_two_failures_are_half_of_the_proof() -> 
         await sending.submit([encoded(number=1)])
         await sending.submit([encoded(number=2)])
         await sending.drain()
-        assert kept.refused == []
+        assert kept.rejected == []
         await sending.submit([encoded(number=3)])
-    assert (numbers(kept.refused), sending.undelivered) == ([0], set())
+    assert (numbers(kept.rejected), sending.undelivered) == ([0], set())
     delivery.check()
 
 
-async def test_proof_begins_anew_once_a_span_was_taken() -> None:
+async def test_proof_begins_again_once_a_span_was_taken() -> None:
     """A span that failed last week and was taken since is dead-lettered in the first outage that meets it."""
     fails = [True]
 
@@ -322,7 +322,7 @@ async def test_proof_begins_anew_once_a_span_was_taken() -> None:
     kept.keys.clear()
     assert len(await send_all(delivery, [spans(1)])) == 1
     await send_all(delivery, [[encoded(number=2)]])
-    assert kept.refused == []
+    assert kept.rejected == []
 
 
 async def test_limit_is_found_by_two_spans_too() -> None:
@@ -375,7 +375,7 @@ async def test_stop_while_kelet_hangs(kelet: OtlpReceiver, send: Send) -> None:
     with pytest.raises(Stopped):
         await send_all(made.delivery, [spans(3, trace=trace) for trace in range(1, 20)])
     assert time.monotonic() - began < 30.0
-    assert made.kept.settled == []
+    assert made.kept.results == []
 
 
 async def test_stop_ends_a_search(kelet: OtlpReceiver, send: Send) -> None:
@@ -397,7 +397,7 @@ async def test_stop_ends_a_search(kelet: OtlpReceiver, send: Send) -> None:
     with pytest.raises(Stopped):
         await send_all(made.delivery, [spans(64)])
     assert len(seen) <= 4
-    assert made.kept.settled == []
+    assert made.kept.results == []
 
 
 LANES = {"projects": {"one", "two"}}
@@ -431,7 +431,7 @@ async def test_project_that_is_given_up_pauses_nothing(kelet: OtlpReceiver, send
     assert len(kelet.requests) == 1
 
 
-async def test_pause_of_an_operator_is_told_unless_more_is_wrong(kelet: OtlpReceiver, send: Send) -> None:
+async def test_pause_of_an_operator_is_reported_unless_more_is_wrong(kelet: OtlpReceiver, send: Send) -> None:
     """A run in which a paused project waits ends as if all were sent, or hides a project that Kelet does not know."""
     pauses = {"one": PausedByOperator("paused: 'one'")}
     kelet.script = faults.when(lambda request: request.project == "two", faults.no_such_project())
@@ -451,7 +451,7 @@ async def test_no_known_project_pauses_the_source(kelet: OtlpReceiver, send: Sen
     made = send(**LANES)
     with pytest.raises(SourcePaused):
         await send_all(made.delivery, [[encoded(number=n, project="one" if n % 2 else "two")] for n in range(1, 61)])
-    assert made.kept.settled == []
+    assert made.kept.results == []
     assert len(kelet.requests) <= 8
 
 
@@ -462,6 +462,6 @@ async def test_line_that_breaks_twice_proves_nothing(kelet: OtlpReceiver, send: 
     made = send(patience=ALWAYS)
     batches = [[encoded("good", 1, trace=1)], [encoded("unlucky", 1, trace=2)]]
     left = await send_all(made.delivery, [*batches, *([encoded("good", 1, trace=number)] for number in range(3, 9))])
-    assert not any(result.rejected for result in made.kept.settled)
+    assert not any(result.rejected for result in made.kept.results)
     assert len(left) == 1
     assert await send_all(made.delivery, [batches[1]]) == set()

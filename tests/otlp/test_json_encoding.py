@@ -32,15 +32,15 @@ def test_a_span_is_as_it_is_sent() -> None:
         status_message="no",
         dropped_attributes=1,
     )
-    (told,) = json.loads(spans_as_json([span]))["resourceSpans"][0]["scopeSpans"][0]["spans"]
-    assert (told["traceId"], told["spanId"], told["parentSpanId"]) == (TRACE, ID, "00000000000000b2")
-    assert told["startTimeUnixNano"] == "1"
+    (reported,) = json.loads(spans_as_json([span]))["resourceSpans"][0]["scopeSpans"][0]["spans"]
+    assert (reported["traceId"], reported["spanId"], reported["parentSpanId"]) == (TRACE, ID, "00000000000000b2")
+    assert reported["startTimeUnixNano"] == "1"
     for key in ("traceId", "spanId", "parentSpanId"):  # protobuf's own JSON has ids in base64
-        told.pop(key)
+        reported.pop(key)
     there = json_format.MessageToDict(to_proto(span), use_integers_for_enums=True)
     for key in ("traceId", "spanId", "parentSpanId"):
         there.pop(key)
-    assert _without_defaults(told) == _without_defaults(there)
+    assert _without_defaults(reported) == _without_defaults(there)
 
 
 def _without_defaults(value: object) -> object:
@@ -60,8 +60,8 @@ def test_groups() -> None:
         made(resource={"service.name": "shop", "n": 1}),
         made(resource={"service.name": "shop", "n": 1.0}),
     ]
-    told = json.loads(spans_as_json(spans))["resourceSpans"]
-    assert [[len(scope["spans"]) for scope in group["scopeSpans"]] for group in told] == [[2, 1, 1], [1], [1]]
+    reported = json.loads(spans_as_json(spans))["resourceSpans"]
+    assert [[len(scope["spans"]) for scope in group["scopeSpans"]] for group in reported] == [[2, 1, 1], [1], [1]]
 
 
 def test_what_json_has_no_number_for() -> None:
@@ -76,8 +76,8 @@ def test_what_json_has_no_number_for() -> None:
 
 def test_it_can_be_read_as_a_request() -> None:
     """Other tools that take OTLP/JSON would refuse the file; ids apart, which protobuf's reader wants in base64."""
-    told = json.loads(spans_as_json([made()]))
+    reported = json.loads(spans_as_json([made()]))
     for key in ("traceId", "spanId"):
-        told["resourceSpans"][0]["scopeSpans"][0]["spans"][0].pop(key)
-    (found,) = json_format.ParseDict(told, ExportTraceServiceRequest()).resource_spans
+        reported["resourceSpans"][0]["scopeSpans"][0]["spans"][0].pop(key)
+    (found,) = json_format.ParseDict(reported, ExportTraceServiceRequest()).resource_spans
     assert found.scope_spans[0].spans[0].kind == 3

@@ -52,7 +52,7 @@ async def test_exactly_the_guilty(
     made = send(compression=compression)
     await send_all(made.delivery, [spans(64, poison)])
     made.delivery.finish()
-    assert sorted(numbers(made.kept.refused)) == poison
+    assert sorted(numbers(made.kept.rejected)) == poison
     assert sorted(numbers(made.kept.accepted)) == [n for n in range(64) if n not in poison]
     assert len(kelet.spans) == 64 - len(poison)
     assert made.kept.statuses == {code}
@@ -68,30 +68,30 @@ async def test_poison_beside_other_batches(kelet: OtlpReceiver, send: Send) -> N
     await send_all(made.delivery, [spans(12, range(12)), spans(5, trace=2), spans(5, trace=3)])
     made.delivery.finish()
     assert len(made.kept.accepted) == 10
-    assert len(made.kept.refused) == 12
+    assert len(made.kept.rejected) == 12
 
 
 @pytest.mark.parametrize("count", [8, 9, 64, 500])
-async def test_all_refused_is_no_poison(count: int, kelet: OtlpReceiver, send: Send) -> None:
+async def test_all_rejected_is_no_poison(count: int, kelet: OtlpReceiver, send: Send) -> None:
     """When Kelet refuses everything, all there is to send is dead-lettered, span by span."""
     kelet.script = faults.always(faults.status(400))
     made = send()
     with pytest.raises(SourcePaused, match="accepted none between"):
         await send_all(made.delivery, [spans(count)])
     made.delivery.finish()
-    assert made.kept.settled == []
+    assert made.kept.results == []
     assert len(kelet.requests) < 70
     assert made.delivery.rejected_in_a_row == 0
 
 
-async def test_all_batches_refused(kelet: OtlpReceiver, send: Send) -> None:
+async def test_all_batches_rejected(kelet: OtlpReceiver, send: Send) -> None:
     """Batches in flight together each wait for the others to be accepted, or find each other guilty."""
     kelet.script = faults.always(faults.status(400))
     made = send()
     with pytest.raises(SourcePaused):
         await asyncio.wait_for(send_all(made.delivery, [spans(20, trace=t) for t in range(1, 30)]), 60)
     made.delivery.finish()
-    assert made.kept.settled == []
+    assert made.kept.results == []
 
 
 @pytest.mark.parametrize("count", [1, 7])
@@ -100,13 +100,13 @@ async def test_few_alone_are_believed(count: int, kelet: OtlpReceiver, send: Sen
     kelet.script = faults.always(faults.status(400))
     made = send()
     await send_all(made.delivery, [spans(count)])
-    assert made.kept.settled == []
+    assert made.kept.results == []
     assert made.delivery.rejected_in_a_row == count
     made.delivery.finish()
-    assert len(made.kept.refused) == count
+    assert len(made.kept.rejected) == count
     assert made.delivery.rejected_in_a_row == count
     made.delivery.finish()
-    assert len(made.kept.settled) == 1
+    assert len(made.kept.results) == 1
 
 
 async def test_streak_goes_on_in_the_next_run(kelet: OtlpReceiver, send: Send) -> None:
@@ -123,7 +123,7 @@ async def test_streak_goes_on_in_the_next_run(kelet: OtlpReceiver, send: Send) -
     with pytest.raises(SourcePaused):
         await send_all(made.delivery, [spans(3, trace=3)])
     made.delivery.finish()
-    assert (made.kept.settled, made.delivery.rejected_in_a_row) == ([], 6)
+    assert (made.kept.results, made.delivery.rejected_in_a_row) == ([], 6)
 
 
 async def test_acceptance_ends_the_streak(kelet: OtlpReceiver, send: Send) -> None:
@@ -136,12 +136,12 @@ async def test_acceptance_ends_the_streak(kelet: OtlpReceiver, send: Send) -> No
     assert made.delivery.rejected_in_a_row == 3
 
 
-async def test_last_of_a_streak_is_settled_by_what_is_left(kelet: OtlpReceiver, send: Send) -> None:
+async def test_last_of_a_streak_is_decided_by_what_is_left(kelet: OtlpReceiver, send: Send) -> None:
     """A poison span right after earlier ones pauses the source although its neighbours are taken."""
     kelet.script = faults.refuse_span("poison")
     made = send(rejected_before=7)
     await send_all(made.delivery, [spans(16, [0])])
-    assert numbers(made.kept.refused) == [0]
+    assert numbers(made.kept.rejected) == [0]
     assert len(made.kept.accepted) == 15
 
 
@@ -169,7 +169,7 @@ async def test_too_large_alone_is_cut(limit: int, kept: int, kelet: OtlpReceiver
     batch = [encoded(number=1), encoded(number=2, attributes={"text": "x" * 500_000}), encoded(number=3)]
     await send_all(made.delivery, [batch])
     assert sorted(numbers(made.kept.accepted)) == [0, 1, 2]
-    assert made.kept.refused == []
+    assert made.kept.rejected == []
     (large,) = [one for one in kelet.spans if "text" in one.attributes]
     assert kept <= len(_texts(large)) < limit
     assert "cut by the sync worker: 500000 bytes in all" in _texts(large)
@@ -194,7 +194,7 @@ async def test_shorter_text_is_tried_where_the_longer_one_fails(kelet: OtlpRecei
     made = send()
     await send_all(made.delivery, [[encoded(number=1, attributes={"text": "x" * 500_000})]])
     made.delivery.finish()
-    assert (numbers(made.kept.accepted), made.kept.refused) == ([0], [])
+    assert (numbers(made.kept.accepted), made.kept.rejected) == ([0], [])
 
 
 async def test_too_large_even_cut(kelet: OtlpReceiver, send: Send) -> None:
@@ -205,17 +205,17 @@ async def test_too_large_even_cut(kelet: OtlpReceiver, send: Send) -> None:
     await send_all(made.delivery, [[encoded(number=1), hopeless, encoded(number=3)]])
     made.delivery.finish()
     assert sorted(numbers(made.kept.accepted)) == [0, 2]
-    assert (made.kept.refused, made.kept.statuses) == ([hopeless], {413})
+    assert (made.kept.rejected, made.kept.statuses) == ([hopeless], {413})
 
 
-async def test_too_small_a_door_is_no_fault_of_the_spans(kelet: OtlpReceiver, send: Send) -> None:
+async def test_too_small_a_door_is_not_caused_by_the_spans(kelet: OtlpReceiver, send: Send) -> None:
     """A proxy that lets nothing through has all there is to send dead-lettered, span by span."""
     kelet.script = faults.always(faults.status(413))
     made = send()
     with pytest.raises(SourcePaused):
         await send_all(made.delivery, [spans(100)])
     made.delivery.finish()
-    assert made.kept.settled == []
+    assert made.kept.results == []
 
 
 async def test_outage_while_halving(kelet: OtlpReceiver, send: Send) -> None:
@@ -232,7 +232,7 @@ async def test_outage_while_halving(kelet: OtlpReceiver, send: Send) -> None:
     made = send()
     await send_all(made.delivery, [spans(64, [3, 40])])
     made.delivery.finish()
-    assert sorted(numbers(made.kept.refused)) == [3, 40]
+    assert sorted(numbers(made.kept.rejected)) == [3, 40]
     assert len(made.kept.accepted) == 62
 
 
@@ -272,11 +272,11 @@ def test_any_poison_beside_any_good_span(case: tuple[int, set[int]]) -> None:
             with pytest.raises(SourcePaused):
                 await send_all(delivery, batches)
             delivery.finish()
-            assert kept.settled == []
+            assert kept.results == []
             return
         await send_all(delivery, batches)
         delivery.finish()
-        assert sorted(numbers(kept.refused)) == sorted(poison)
+        assert sorted(numbers(kept.rejected)) == sorted(poison)
         good = [n for n in range(count) if n not in poison]
         assert sorted(numbers(kept.accepted)) == sorted(client.taken) == good
         assert client.requests <= 4 * count + 40

@@ -1,4 +1,4 @@
-"""Signals one by one to a receiver that has bad days: each is settled once, and what was settled is what arrived."""
+"""Signals one by one to a receiver that has bad days: each has one result, that of what arrived."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.clock import VirtualClock
 
 @dataclass
 class Kept:
-    """A sink that keeps what is settled and refuses to hear of a signal twice."""
+    """A sink that keeps results and refuses a second one of a signal."""
 
     accepted: list[str] = field(default_factory=list)
     rejected: list[tuple[str, int | None]] = field(default_factory=list)
@@ -141,7 +141,7 @@ async def test_outage_outlasts_patience(reply: Reply, kelet: OtlpReceiver, make:
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
-async def test_rejected_signal_is_set_aside_alone(status: int, kelet: OtlpReceiver, make: Make) -> None:
+async def test_rejected_signal_is_dead_lettered_alone(status: int, kelet: OtlpReceiver, make: Make) -> None:
     """One bad signal holds up others, or is forgotten."""
     kelet.script = _bad(2, 4, reply=faults.status(status))
     made = make()
@@ -263,7 +263,7 @@ async def test_nothing_goes_that_could_not_be_noted(kelet: OtlpReceiver, make: M
     assert _posts(kelet) == 0
 
 
-async def test_stop_is_heard_between_signals(kelet: OtlpReceiver, make: Make) -> None:
+async def test_stop_is_noticed_between_signals(kelet: OtlpReceiver, make: Make) -> None:
     """A backlog of thousands goes on for minutes after Ctrl-C."""
     made = make()
     made.clock.stop()

@@ -159,7 +159,7 @@ def test_no_numbers_are_words() -> None:
 @pytest.mark.parametrize(
     ("reply", "error", "words"),
     [
-        (Reply(401, {}, SECRET.encode()), CredentialsRejected, "target phoenix refused the key (401 at http"),
+        (Reply(401, {}, SECRET.encode()), CredentialsRejected, "target phoenix rejected the key (401 at http"),
         (faults.status(404), SourcePaused, "target phoenix answered 404 at http"),
         (faults.status(415), SourcePaused, "does not take application/x-protobuf"),
         (faults.status(400, message=f"bad {SECRET}"), Rejected, "target phoenix rejected it (400 at http"),
@@ -180,7 +180,7 @@ async def test_errors_name_the_target(reply: Reply, error: type[Exception], word
     assert SECRET not in str(caught.value)
 
 
-async def test_json_refused_names_the_setting() -> None:
+async def test_json_rejected_names_the_setting() -> None:
     """A receiver of protobuf alone would only be said to be no endpoint."""
     with AnyReceiver() as receiver:
         receiver.script = faults.always(faults.status(415))
@@ -208,7 +208,7 @@ async def test_langfuse_acknowledges_with_a_job(answer: dict[str, object]) -> No
         assert await post(target(receiver.url, "langfuse", key="pk:sk")) == Accepted()
 
 
-async def test_project_is_not_told_by_a_header() -> None:
+async def test_project_is_not_known_by_a_header() -> None:
     """Spans of two projects would be mixed up, or Kelet's header be sent to others."""
     with AnyReceiver() as receiver:
         sender = client(target(receiver.url))

@@ -182,8 +182,8 @@ esac
             text=True, start_new_session=True,
         ) as process:  # fmt: skip
             assert process.stderr is not None
-            said = process.stderr.readline() + process.stderr.readline()
-            assert said.endswith("at work\n")
+            printed = process.stderr.readline() + process.stderr.readline()
+            assert printed.endswith("at work\n")
             started = time.monotonic()
             (os.kill if to == "the script" else os.killpg)(process.pid, number)
             out, err = process.communicate(timeout=120)

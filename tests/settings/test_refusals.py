@@ -68,7 +68,7 @@ def test_wrong_values_are_refused_even_where_no_source_is_needed(tmp_path: Path)
         load({"SYNC_INTERVAL": "60"}, tmp_path, need_sources=False)
 
 
-def test_all_problems_are_told_at_once_in_one_line_each(tmp_path: Path) -> None:
+def test_all_problems_are_reported_at_once_in_one_line_each(tmp_path: Path) -> None:
     """The operator would correct one mistake per start."""
     (tmp_path / ".env").write_text("SYNC_LOG_LEVEL=warn\n")
     message = refusal(tmp_path, SYNC_INTERVAL="60", SYNC_MAX_ATTRIBUTES="3", KELET_API_KEY="", KELET_PROJECT="default")
@@ -155,7 +155,7 @@ def test_refused_values_name_the_setting_the_value_and_what_to_do(
         ("SYNC_BUDGET_SHARE", "100 %"),
     ],
 )
-def test_values_at_the_edge_are_accepted(tmp_path: Path, name: str, text: str) -> None:
+def test_values_at_the_limit_are_accepted(tmp_path: Path, name: str, text: str) -> None:
     """A documented value would be refused."""
     assert accepted(tmp_path, **{name: text}) == ()
 

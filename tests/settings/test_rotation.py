@@ -49,7 +49,7 @@ def source(request: pytest.FixtureRequest, tmp_path: Path) -> Source:
 def test_keys_that_did_not_change(source: Source) -> None:
     """Each cycle would take the keys for new ones."""
     found = reread(source)
-    assert (found.source, found.changed, found.settled) == (source, (), True)
+    assert (found.source, found.changed, found.complete) == (source, (), True)
 
 
 def test_new_keys(source: Source, tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_new_keys(source: Source, tmp_path: Path) -> None:
     _write(tmp_path / "keys", NEW)
     found = reread(source)
     assert _keys(found.source) == tuple(NEW.values())
-    assert (len(found.changed), found.settled) == (3, True)
+    assert (len(found.changed), found.complete) == (3, True)
     assert reread(found.source).changed == ()
     assert not any(key in repr(found) for key in NEW.values())
 
@@ -70,22 +70,22 @@ def test_file_that_is_being_written(source: Source, tmp_path: Path, content: str
     if content is not None:
         file.write_text(content)
     found = reread(source)
-    assert (_keys(found.source), found.changed, found.settled) == (tuple(OLD.values()), (), False)
+    assert (_keys(found.source), found.changed, found.complete) == (tuple(OLD.values()), (), False)
 
 
 def test_key_in_quotes(source: Source, tmp_path: Path) -> None:
     """A key would be taken while the worker runs that it refuses to start with."""
     _write(tmp_path / "keys", {"KELET_API_KEY": '"kelet-new"'})
     found = reread(source)
-    assert (_keys(found.source), found.changed, found.settled) == (tuple(OLD.values()), (), False)
+    assert (_keys(found.source), found.changed, found.complete) == (tuple(OLD.values()), (), False)
 
 
 def test_one_key_of_two(source: Source, tmp_path: Path) -> None:
     """A pair of which one is new and the other old would be taken for what was written."""
     _write(tmp_path / "keys", {"LANGFUSE_PUBLIC_KEY": NEW["LANGFUSE_PUBLIC_KEY"]})
-    assert not reread(source).settled
+    assert not reread(source).complete
     _write(tmp_path / "keys", NEW)
-    assert reread(source).settled
+    assert reread(source).complete
 
 
 def test_mounted_secret_is_swapped_by_its_link(tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ def test_a_plain_value_that_no_source_uses_is_not_judged(tmp_path: Path) -> None
     assert read(tmp_path, source(), {"KELET_PROJECT": "default"}).sources[0].kelet_project == "shop"
 
 
-def test_what_is_missing_is_said_for_each_source(tmp_path: Path) -> None:
+def test_what_is_missing_is_reported_for_each_source(tmp_path: Path) -> None:
     """The operator would not know which source lacks what."""
     toml = '[[sources]]\nname = "a"\nkelet_project = "a"\n' + source(name="b").replace("kelet_project", "#")
     assert [line.partition(": missing")[0] for line in refusal(tmp_path, toml)] == [
@@ -268,7 +268,7 @@ def test_default_projects_are_allowed_by_the_file_too(tmp_path: Path) -> None:
     assert read(tmp_path, toml).sources[0].routes[0].project == "default"
 
 
-def test_an_inherited_mistake_is_told_once(tmp_path: Path) -> None:
+def test_an_inherited_mistake_is_reported_once(tmp_path: Path) -> None:
     """Ten sources would repeat one wrong variable ten times."""
     toml = "".join(
         source(name=name, langfuse_public_key=f"pk-lf-hidden-{name}").replace('kelet_project = "shop"', "")

@@ -99,7 +99,7 @@ def test_ids_are_those_of_the_spans() -> None:
     assert ("trace_id" in on_session, on_session["session_id"]) == (False, "session")
 
 
-def test_content_tells_edits_and_nothing_else() -> None:
+def test_content_shows_edits_and_nothing_else() -> None:
     """What a signal says decides whether it is sent again, not when Langfuse wrote it."""
     same = replace(SCORE, updated_ms=5, created_ms=6, author_id="me", timestamp_ms=7, value=0.25 + 1e-13)
     assert content_of(same) == content_of(SCORE)
@@ -126,7 +126,7 @@ def test_names_choose() -> None:
     assert (is_wanted("a", ["!b"]), is_wanted("b", ["!b"])) == (True, False)
 
 
-def test_feedback_is_told_by_words() -> None:
+def test_feedback_is_known_by_words() -> None:
     """`generating` is no rating, `likelihood` no like."""
     assert all(is_feedback(name) for name in ("thumbs", "userFeedback", "csat", "NPS", "is_helpful", "up-vote", "like"))
     assert not any(is_feedback(name) for name in ("generating", "likelihood", "moderation", "helpfulness", "quality"))

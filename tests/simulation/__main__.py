@@ -8,7 +8,7 @@ import time
 
 from tests.simulation.run import replay, simulate
 
-_TOLD = 500  # seeds between two signs of life
+_REPORT_EVERY = 500  # seeds between two signs of life
 
 
 def main() -> int:
@@ -24,12 +24,12 @@ def main() -> int:
     for seed in range(first, first + count):
         outcome = simulate(seed)
         if asked.trace:
-            print(outcome.told())
+            print(outcome.reported())
         if outcome.wrong:
             failed += 1
             found = " ".join(outcome.wrong[0].split())[-250:]
             print(f"{replay(seed)}  # {len(outcome.wrong)} findings, the first: {found}", flush=True)
-        if (seed + 1 - first) % _TOLD == 0:
+        if (seed + 1 - first) % _REPORT_EVERY == 0:
             print(f"{seed + 1 - first} seeds, {failed} failed", file=sys.stderr, flush=True)
     print(f"{count} seeds from {first}, {failed} failed, {time.monotonic() - began:.0f} s")
     return 1 if failed else 0

@@ -82,7 +82,7 @@ class Checks:
                 f"{role} noted {sorted(labels)}{f' and {len(dead_letters)} letters' if dead_letters else ''}"
             )
 
-        def covered(
+        def completed(
             source_id: int,
             whose: str,
             interval: Interval,
@@ -92,11 +92,11 @@ class Checks:
         ) -> None:
             commit_interval(source_id, whose, interval, notes, letters, rules)
             self._moments.note(f"{whose} covered {interval.start}..{interval.end}")
-            self._covered(ledger, source_id, whose, interval)
+            self._completed(ledger, source_id, whose, interval)
 
         self._roles = max(self._roles, self._plan.sources * (1 + (role == BACKFILL)))
         setattr(ledger, "commit_result", answer)  # noqa: B010
-        setattr(ledger, "commit_interval", covered)  # noqa: B010
+        setattr(ledger, "commit_interval", completed)  # noqa: B010
 
     def _obeys_the_pause(self) -> None:
         """Check that what Kelet answers now was in flight when everything was paused."""
@@ -125,7 +125,7 @@ class Checks:
             self.wrong += self._kelet.book.wrong
             self._kelet.book.wrong = []
 
-    def _covered(self, ledger: Ledger, source_id: int, role: str, interval: Interval) -> None:
+    def _completed(self, ledger: Ledger, source_id: int, role: str, interval: Interval) -> None:
         """Each row that the walk could see is sent, pending, a dead letter, or rightly left out."""
         if self._plan.has("v1"):
             return  # its walks ask for the same time more than once
@@ -159,7 +159,7 @@ class Checks:
             if self._fate(row) is not Fate.GOES:
                 continue
             if not (row.key in done or pending or row.id in letters or row.hidden):
-                self._say(f"{role} covered {interval} but not {self._told(row)}")
+                self._say(f"{role} covered {interval} but not {self._described(row)}")
 
     # What filters leave out
 
@@ -235,12 +235,12 @@ class Checks:
 
     def verified(self, found: Mapping[str, Verdict], missing: Sequence[RowStory]) -> None:
         """Hear what `verify` found where these rows are missing."""
-        told = {key for verdict in found.values() for hour in verdict.hours for key in hour.observations}
+        reported = {key for verdict in found.values() for hour in verdict.hours for key in hour.observations}
         if len(found) != self._plan.sources:
             self._say(f"verify told of {len(found)} sources only")
         right = {row.key for row in missing}
-        if told != right or any(verdict.gaps for verdict in found.values()):
-            self._say(f"verify found {sorted(told)} missing, not {sorted(right)}: {found}")
+        if reported != right or any(verdict.gaps for verdict in found.values()):
+            self._say(f"verify found {sorted(reported)} missing, not {sorted(right)}: {found}")
 
     def _number_of(self, ledger: Ledger, source_id: int) -> int:
         if source_id not in self._sources:
@@ -267,7 +267,7 @@ class Checks:
             return
         if numbers and max(numbers) >= _number(least):
             if self._is_stale(accepted, row):
-                self._say(f"an older state of {self._told(row)} came last")
+                self._say(f"an older state of {self._described(row)} came last")
             return
         if own and (row.unservable or any(version.name in self._history.poison for version in row.versions)):
             return
@@ -279,7 +279,7 @@ class Checks:
             return
         if self._plan.has("v1") and self._is_hidden_by_a_deletion(row):
             return
-        self._say(f"LOST {self._told(row)}, accepted: {[version.name for version in accepted]}, letters: {own}")
+        self._say(f"LOST {self._described(row)}, accepted: {[version.name for version in accepted]}, letters: {own}")
 
     def _is_hidden_by_a_deletion(self, row: RowStory) -> bool:
         """Whether others may have been deleted when a late row came: the counts of the older API say nothing then."""
@@ -322,7 +322,7 @@ class Checks:
             return
         fate = self._fate(row)
         if fate is Fate.STAYS:
-            self._say(f"{self._told(row)} was sent, although filters leave it out")
+            self._say(f"{self._described(row)} was sent, although filters leave it out")
         first = firsts[row.trace.source]
         trace, observation_id = row.key
         project = f"h1-proj-{row.trace.source}"
@@ -340,9 +340,9 @@ class Checks:
         if fate is Fate.BROUGHT:
             return  # whole, whenever it starts
         if arrival.batch.role == LIVE and row.start < first:
-            self._say(f"{self._told(row)} was sent by the live sync, before its sync start")
+            self._say(f"{self._described(row)} was sent by the live sync, before its sync start")
         if arrival.batch.role == BACKFILL and not Interval(*self._plan.interval).contains(row.start):
-            self._say(f"{self._told(row)} was sent by a backfill of another interval")
+            self._say(f"{self._described(row)} was sent by a backfill of another interval")
         if not arrival.session and self._session_was_known(arrival, row):
             self._say(f"{arrival.name} arrived without the session {row.trace.session}")
 
@@ -382,7 +382,7 @@ class Checks:
                         return True
         return False
 
-    def _told(self, row: RowStory) -> str:
+    def _described(self, row: RowStory) -> str:
         shown = ", ".join(f"{version.name} from {readable(version.shown)}" for version in row.versions)
         return f"row{row.number} ({row.id} of {row.trace.id}, starts {readable(row.start)}; {shown})"
 

@@ -166,7 +166,7 @@ class Author:
         """Write the whole history."""
         shapes = [
             self._short, self._short, self._short, self._long, self._orphans, self._roots, self._events, self._open,
-            self._no_trace, self._gaps, self._on_the_edge,
+            self._no_trace, self._gaps, self._on_the_border,
         ]  # fmt: skip
         if not self._plan.has("v1"):
             shapes.append(self._dual)
@@ -298,7 +298,7 @@ class Author:
             start = trace.start + self._chance.randrange((trace.limit - trace.start) // 2)
             self._row(trace, otel, start, self._seconds(60), parent=root.id)
 
-    def _on_the_edge(self) -> None:
+    def _on_the_border(self) -> None:
         """Rows that begin within a millisecond of where a cycle's interval ends."""
         moment = self._chance.choice(self._plan.cycles) - self._plan.settle + self._chance.choice([-1, -1, 0, 0, 1])
         trace, otel = self._trace(moment)

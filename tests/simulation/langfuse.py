@@ -146,8 +146,8 @@ class Langfuse:
             return None
         left = -((now - began - length) // 1000)
         self._moments.note(f"Langfuse's limit of {bucket} is reached, for {left} s")
-        told = {"X-RateLimit-Limit": str(limit), "X-RateLimit-Remaining": "0", "Retry-After": str(left)}
-        return httpx.Response(429, json={"message": "Rate limit exceeded", "code": "rate_limited"}, headers=told)
+        reported = {"X-RateLimit-Limit": str(limit), "X-RateLimit-Remaining": "0", "Retry-After": str(left)}
+        return httpx.Response(429, json={"message": "Rate limit exceeded", "code": "rate_limited"}, headers=reported)
 
     def _count(self, asked: dict[str, str], number: int) -> httpx.Response:
         now = self._moments.true_ms()

@@ -147,13 +147,13 @@ class Loop(asyncio.SelectorEventLoop):
         self._moments = moments
         self.unheard: list[str] = []  # faults, not of the worker's own kinds, that nobody awaited
         super().__init__(_Sleeper(moments))
-        self.set_exception_handler(self._hear)
+        self.set_exception_handler(self._receive)
 
     def time(self) -> float:
         """Return the steady clock's seconds."""
         return self._moments.seconds
 
-    def _hear(self, _: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
+    def _receive(self, _: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
         fault = context.get("exception")
         if isinstance(fault, Exception) and not isinstance(fault, SyncError):
             self.unheard.append(f"{context.get('message')}: {fault!r}")

@@ -26,7 +26,7 @@ class Outcome:
     lives: int
     requests: int
 
-    def told(self) -> str:
+    def reported(self) -> str:
         """Return the trail for people."""
         return "\n".join(f"{readable(moment)}  {event}" for moment, event in self.trail)
 

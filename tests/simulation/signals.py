@@ -74,11 +74,11 @@ class SignalChecks:
         return wrong
 
     def _looks_right(self, arrival: SignalArrival, story: ScoreStory) -> list[str]:
-        told = f"the signal {arrival.words}"
+        reported = f"the signal {arrival.words}"
         if story.subject == "experiment":
-            return [f"{told} is of an experiment"]
+            return [f"{reported} is of an experiment"]
         if arrival.path != "/api/projects/simulated/signal":
-            return [f"{told} went to {arrival.path}"]
+            return [f"{reported} went to {arrival.path}"]
         if any(row.odd for row in story.trace.rows):
             return []
         spans = [span for span in self._kelet.book.arrivals if span.trace_id == self._trace_id(story)]
@@ -90,17 +90,17 @@ class SignalChecks:
         names = {version.name for row in story.trace.rows for version in row.versions}
         # Which spans a partial success rejected, no one says: the worker takes all of them for accepted.
         if not before and not names & self._kelet.book.rejected and story.subject != "session":
-            return [f"{told} came before the spans of its trace"]
+            return [f"{reported} came before the spans of its trace"]
         if story.subject == "session":
-            return [] if session == story.trace.session else [f"{told} has the session {session!r}"]
+            return [] if session == story.trace.session else [f"{reported} has the session {session!r}"]
         if arrival.content.get("trace_id") != self._trace_id(story):
-            return [f"{told} is of another trace"]
+            return [f"{reported} is of another trace"]
         if session in sessions or not before:
             return []
         last = max(span.batch.moment for span in before)
         if session == story.trace.session and last < arrival.moment - self._plan.deepest:
             return []  # what its spans had may be forgotten: Langfuse is asked
-        return [f"{told} has the session {session!r}, its spans {sorted(sessions)}"]
+        return [f"{reported} has the session {session!r}, its spans {sorted(sessions)}"]
 
     def _has_arrived(self, story: ScoreStory, ledger: Ledger, source: SourceState) -> list[str]:
         last = story.latest(self._moments.true_ms())

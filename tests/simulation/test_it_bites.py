@@ -188,7 +188,7 @@ def _has_one_bucket(patch: pytest.MonkeyPatch) -> None:
 
 
 def _never_reads_a_key_again(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(engine, "reread", lambda source: Reread(source, (), settled=True))
+    patch.setattr(engine, "reread", lambda source: Reread(source, (), complete=True))
 
 
 def _takes_an_old_file_for_the_newest(patch: pytest.MonkeyPatch) -> None:
@@ -370,10 +370,10 @@ def _seeds(name: str, seeds: Iterable[int]) -> list[int]:
 @pytest.mark.parametrize("name", BREAKS)
 def test_a_break_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The simulation passes whatever the worker does, at least when it breaks in this way."""
-    break_it, told = BREAKS[name]
+    break_it, reported = BREAKS[name]
     break_it(monkeypatch)
     for seed in _seeds(name, SEEDS):
-        if any(told in finding for finding in simulate(seed, until=told).wrong):
+        if any(reported in finding for finding in simulate(seed, until=reported).wrong):
             return
     pytest.fail(f"a worker that {name} went unnoticed in {len(SEEDS)} seeds")
 
@@ -383,11 +383,11 @@ def test_a_break_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", ODD_BREAKS)
 def test_an_odd_break_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The simulation plays odd surroundings, and passes whatever the worker makes of them."""
-    break_it, told, world = ODD_BREAKS[name]
+    break_it, reported, world = ODD_BREAKS[name]
     break_it(monkeypatch)
     # Without end to its patience, a worker that nobody answers any more waits until the simulation gives up.
     for seed in _seeds(name, (seed for seed in ODD_SEEDS if draw(seed).patience is not None)):
         worlds = frozenset(filter(None, world.split(",")))
-        if any(told in finding for finding in simulate(seed, worlds, until=told).wrong):
+        if any(reported in finding for finding in simulate(seed, worlds, until=reported).wrong):
             return
     pytest.fail(f"a worker that {name} went unnoticed in {len(ODD_SEEDS)} seeds")

@@ -46,14 +46,14 @@ def test_promises_hold(seed: int) -> None:
 def test_same_trail_in_another_process() -> None:
     """A seed that failed elsewhere passes here: by hashes of texts, or since it was not the first of its process."""
     _outcome(2)
-    told = {_outcome(7).told(), *(_trail_of(seed=7, hashes=hashes) for hashes in ("1", "2"))}
-    assert len(told) == 1
-    (trail,) = told
+    reported = {_outcome(7).reported(), *(_trail_of(seed=7, hashes=hashes) for hashes in ("1", "2"))}
+    assert len(reported) == 1
+    (trail,) = reported
     assert "cycle done" in trail
 
 
 def _trail_of(*, seed: int, hashes: str) -> str:
-    program = f"from tests.simulation.run import simulate; print(simulate({seed}).told())"
+    program = f"from tests.simulation.run import simulate; print(simulate({seed}).reported())"
     environ = {**os.environ, "PYTHONHASHSEED": hashes}
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, env=environ, capture_output=True, text=True, check=True, timeout=120

@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 #: What stderr never holds.
-_SIGNS_OF_A_FAULT = ("Traceback (most recent call last)", "Exception ignored", "was never retrieved", "Warning: ",
+_SIGNS_OF_AN_ERROR = ("Traceback (most recent call last)", "Exception ignored", "was never retrieved", "Warning: ",
                      "was never awaited", "SYNC_LOG_LEVEL=debug shows more", "Fatal Python error")  # fmt: skip
 _STOPS_WITHIN = 45.0  # seconds after SIGTERM: ten for what is in flight, and a busy machine
 KILL, TERM, STOP = signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP
@@ -135,7 +135,7 @@ class Processes:
 
     def _look_at(self, life: Life) -> None:
         text = life.text + life.stdout.read_text(errors="replace")
-        found = [sign for sign in _SIGNS_OF_A_FAULT if sign in text]
+        found = [sign for sign in _SIGNS_OF_AN_ERROR if sign in text]
         if found:
             self._say(life, f"wrote {found[0]!r}: {text[text.index(found[0]) :][-600:]}")
 

@@ -62,11 +62,11 @@ class LangfuseFaults:
         self._begin = begin
         self.requests = 0
 
-    def break_in(self, server: RecordedLangfuse, *, tells_limits: bool) -> None:
+    def break_in(self, server: RecordedLangfuse, *, reports_limits: bool) -> None:
         """Let a server have the weather's faults."""
-        server.script = lambda request: self._script(server, request, tells_limits=tells_limits)
+        server.script = lambda request: self._script(server, request, reports_limits=reports_limits)
 
-    def _script(self, server: RecordedLangfuse, request: Request, *, tells_limits: bool) -> Reply | None:
+    def _script(self, server: RecordedLangfuse, request: Request, *, reports_limits: bool) -> Reply | None:
         self.requests += 1
         if len(server.requests) > _KEPT_REQUESTS:
             del server.requests[: _KEPT_REQUESTS // 2]
@@ -76,7 +76,7 @@ class LangfuseFaults:
                 return faults.rate_limited_plainly(weather.choice([0, 1, 2, 5, 10]))
             case "429 without":
                 return faults.rate_limited_plainly()
-            case "429 with a limit" if tells_limits:
+            case "429 with a limit" if reports_limits:
                 return faults.rate_limited(weather.choice([1, 3, 8]), limit=900)
             case "429 with a limit":
                 return faults.rate_limited_plainly(3)

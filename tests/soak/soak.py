@@ -83,7 +83,7 @@ class Soak:
         servers: list[Server[Any]] = [self.kelet, *(project.server for project in self.projects.values())]
         try:
             for name, project in self.projects.items():
-                self.langfuse.break_in(project.server, tells_limits=self.api == "v2")
+                self.langfuse.break_in(project.server, reports_limits=self.api == "v2")
                 project.server.secret_key = self.keys.secret(f"{LANGFUSE}-{name}")
                 project.remember(self.begin, _HISTORY if name == "soak" else _HISTORY // 4)
             for server in servers:
@@ -164,7 +164,7 @@ class Soak:
                 self.processes.send(at_work, TERM)
         if now >= self._next_word:
             self._next_word = now + 60
-            print(f"{(now - self.begin) / 60:.0f} min: {self._told_shortly()}", file=sys.stderr, flush=True)
+            print(f"{(now - self.begin) / 60:.0f} min: {self._described_shortly()}", file=sys.stderr, flush=True)
         time.sleep(_TICK)
 
     def _begin(self, lane: str) -> None:
@@ -232,7 +232,7 @@ class Soak:
         self.poison.clear()
         calm_since = time.time()
         self._next |= {"fill": float("inf"), "ask": float("inf")}
-        print(f"calm: {self._told_shortly()}", file=sys.stderr, flush=True)
+        print(f"calm: {self._described_shortly()}", file=sys.stderr, flush=True)
         while self._at_work["fill"] or self._at_work["ask"]:
             self._tick()
         waits = True
@@ -287,8 +287,8 @@ class Soak:
 
     def _open_ends(self, name: str, calm_since: float) -> list[str]:
         """Return what still waits in one state file."""
-        told = _json(self._ask("ask" if name == "soak" else "second", ["status", "--json"]))
-        sources = told.get("sources", [])
+        reported = _json(self._ask("ask" if name == "soak" else "second", ["status", "--json"]))
+        sources = reported.get("sources", [])
         if not sources:
             return [f"{name} was never synced"]
         (source,) = sources
@@ -326,7 +326,7 @@ class Soak:
 
     # Words
 
-    def _told_shortly(self) -> str:
+    def _described_shortly(self) -> str:
         rows = sum(len(project.known) for project in self.projects.values())
         killed = sum(count for kind, count in self.signals.items() if kind.startswith("SIGKILL"))
         arrived, lives = len(self.kelet.book.arrivals), len(self.processes.lives)

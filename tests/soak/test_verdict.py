@@ -92,7 +92,7 @@ def test_lost_and_misplaced_signals_are_found(project: Project) -> None:
     batch = Batch("run", BEGIN, "")
     book = _book(project, batch)
     book.arrivals = [replace(one, session="its session") for one in book.arrivals]
-    told = [
+    reported = [
         story
         for story in scores.stories
         if story.subject["kind"] in {"trace", "observation"}
@@ -103,7 +103,7 @@ def test_lost_and_misplaced_signals_are_found(project: Project) -> None:
     project_id = project.server.project_id
     book.signals = [
         SignalArrival(story.id, word, word, "its session", otlp_trace_id(project_id, str(story.trace.id)), batch)
-        for story in told
+        for story in reported
         for word in story.words
     ]
 
@@ -113,7 +113,7 @@ def test_lost_and_misplaced_signals_are_found(project: Project) -> None:
         return verdict
 
     assert (found(book.signals).findings, len(book.signals) > 50) == ([], True)
-    last = next(one for one in book.signals if one.words == told[0].words[-1])
+    last = next(one for one in book.signals if one.words == reported[0].words[-1])
     rest = [one for one in book.signals if one is not last]
     assert [word.split()[1] for word in found(rest).lost] == [last.words]
     assert found(rest, Letters(scores=frozenset({last.score_id}))).lost == []

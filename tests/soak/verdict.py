@@ -84,7 +84,7 @@ def _compare_row(
     is_old: bool,
 ) -> None:  # fmt: skip
     newest = story.states[-1]
-    told = f"{newest['name']} ({story.id} of {story.trace.id}, start {datetime.fromtimestamp(story.start, UTC)})"
+    reported = f"{newest['name']} ({story.id} of {story.trace.id}, start {datetime.fromtimestamp(story.start, UTC)})"
     is_excused = (
         story.id in letters.rows
         or (story.odd and letters.nameless > 0)
@@ -94,22 +94,22 @@ def _compare_row(
         if is_excused:
             verdict.set_aside += 1
         else:
-            verdict.lost.append(f"LOST {told}: {len(story.states)} states, none of them arrived")
+            verdict.lost.append(f"LOST {reported}: {len(story.states)} states, none of them arrived")
         return
     ids = _ids(project, story)
     for arrival in arrivals:
         if (arrival.trace_id, arrival.span_id) != ids or abs(arrival.start_ms - story.start * 1000) > 1:
-            verdict.wrong.append(f"WRONG IDS {told}: {arrival.trace_id} {arrival.span_id} {arrival.start_ms}")
+            verdict.wrong.append(f"WRONG IDS {reported}: {arrival.trace_id} {arrival.span_id} {arrival.start_ms}")
             return
     last = arrivals[-1]
     if story.odd or is_excused:
         return
     if last.output != f"of {last.name}":
-        verdict.stale.append(f"MIXED {told}: {last.name} arrived with the output {last.output!r}")
+        verdict.stale.append(f"MIXED {reported}: {last.name} arrived with the output {last.output!r}")
     elif last.name != newest["name"] and not is_old:
-        verdict.stale.append(f"STALE {told}: {[arrival.name for arrival in arrivals]} arrived")
+        verdict.stale.append(f"STALE {reported}: {[arrival.name for arrival in arrivals]} arrived")
     elif last.incomplete != _is_open(story, last.name):
-        verdict.stale.append(f"STALE {told}: it arrived {'in' if last.incomplete else ''}complete")
+        verdict.stale.append(f"STALE {reported}: it arrived {'in' if last.incomplete else ''}complete")
 
 
 def compare_scores(scores: Scores, book: Book, letters: Letters, verdict: Verdict) -> None:
@@ -160,7 +160,7 @@ def explain_doubles(book: Book, lives: Sequence[Life], verdict: Verdict) -> None
     before: dict[Any, Arrival | SignalArrival] = {}
     arrivals: list[Arrival | SignalArrival] = [*book.arrivals, *book.signals]
     for arrival in arrivals:
-        key, told = _same(arrival)
+        key, reported = _same(arrival)
         earlier = before.get(key)
         before[key] = arrival
         if earlier is None:
@@ -172,9 +172,9 @@ def explain_doubles(book: Book, lives: Sequence[Life], verdict: Verdict) -> None
             verdict.doubles[why] += 1
             continue
         verdict.unexplained.append(
-            f"TWICE {told}: from {batch.sender} at {_told(batch.taken)}, answered at {_told(batch.answered)}, "
-            f"then from {arrival.batch.sender} at {_told(arrival.batch.taken)}"
-            f" (of {life.stderr.name if life else 'nobody'})"
+            f"TWICE {reported}: from {batch.sender} at {_described(batch.taken)}, "
+            f"answered at {_described(batch.answered)}, then from {arrival.batch.sender} "
+            f"at {_described(arrival.batch.taken)} (of {life.stderr.name if life else 'nobody'})"
         )
 
 
@@ -224,5 +224,5 @@ def _running(life: Life, since: float, until: float) -> float:
     return until - since - stopped
 
 
-def _told(moment: float) -> str:
+def _described(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).strftime("%H:%M:%S.%f")[:-3] if moment else "never"

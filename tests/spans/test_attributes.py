@@ -272,7 +272,7 @@ def test_genai_profile_loses_no_content(made: Observation) -> None:
     assert both <= {"langfuse.observation.input", "langfuse.observation.output"}
 
 
-def test_genai_profile_tells_content_once() -> None:
+def test_genai_profile_reports_content_once() -> None:
     """Content is most of a span: sent under two names it doubles what is paid for."""
     assert not [key for key in attributes(generation(**FULL), attributes="genai") if key.startswith("langfuse.")]
 
@@ -317,7 +317,7 @@ def test_limit_keeps_what_kelet_reads() -> None:
     assert not [key for key in found.attributes if key.startswith("zz.")]
 
 
-def test_nothing_dropped_nothing_said() -> None:
+def test_nothing_dropped_nothing_reported() -> None:
     """A count where nothing is missing would send people looking for it."""
     result = converted([generation(**FULL)])
     assert result.spans[0][1].dropped_attributes == 0

@@ -174,7 +174,7 @@ def test_session_of_an_observation_over_v1() -> None:
 
 
 @pytest.mark.parametrize("nested", [False, True])
-def test_what_traceloop_was_told(nested: bool) -> None:
+def test_what_traceloop_was_given(nested: bool) -> None:
     """Traceloop's users name session and user in a way of its own: their traces would be of nobody."""
     stated = {"traceloop.association.properties.session_id": "s1", "traceloop.association.properties.user_id": 7}
     metadata = {"attributes": stated} if nested else {f"attributes.{key}": value for key, value in stated.items()}

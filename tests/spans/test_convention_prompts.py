@@ -47,7 +47,7 @@ def test_sides_without_attributes() -> None:
     assert call({}, {}).attributes == {}
 
 
-def test_an_empty_side_tells_the_names_in_any_scope() -> None:
+def test_an_empty_side_shows_the_names_in_any_scope() -> None:
     """No other convention leaves an empty object, so one is enough to know the older names by."""
     assert call([{"content": "x"}], {}, scope="my.app").attributes == {"gen_ai.prompt.0.content": "x"}
 
@@ -85,7 +85,7 @@ def test_other_shapes(asked: object, answered: object) -> None:
     assert not any(key.startswith(("gen_ai.prompt", "gen_ai.completion")) for key in call(asked, answered).attributes)
 
 
-def test_both_sides_of_another_maker() -> None:
+def test_both_sides_of_another_instrumentation() -> None:
     """Span events come back in the same shape: without a sign of who wrote the span nothing is put back."""
     sides = [{"role": "user", "content": "x"}], {"message": "y", "finish_reason": "stop"}
     assert call(*sides, scope="my.app").attributes == {}

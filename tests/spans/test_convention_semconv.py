@@ -72,7 +72,7 @@ def test_system_instructions_alone() -> None:
     ],
     ids=["in parts", "all plain", "with a name", "not first"],
 )
-def test_system_message_of_the_maker(messages: list[Any]) -> None:
+def test_system_message_of_the_instrumentation(messages: list[Any]) -> None:
     """A system message that the instrumentation wrote among the others stays where it was."""
     assert chat(compact(messages)).attributes == {"gen_ai.input.messages": compact(messages)}
 
@@ -109,7 +109,7 @@ def test_tool_call() -> None:
 
 
 def test_tool_call_in_messages() -> None:
-    """A instrumentation may tell arguments and result in messages as well, which Langfuse takes first."""
+    """An instrumentation may tell arguments and result in messages as well, which Langfuse takes first."""
     asked = json.dumps([{"role": "tool", "parts": [{"type": "tool_call", "arguments": {"city": "Zürich"}}]}])
     answered = json.dumps([{"role": "tool", "parts": [{"type": "tool_call_response", "response": "21.5"}]}])
     made = row(type="TOOL", input=asked, output=answered, metadata=otlp(gen_ai__operation__name="execute_tool"))

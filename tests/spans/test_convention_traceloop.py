@@ -68,7 +68,7 @@ def test_openinference_is_left_alone() -> None:
     assert found == {"input.value": ARGS, "output.value": "2"}
 
 
-def test_own_entities_that_openinference_tells_again() -> None:
+def test_own_entities_that_openinference_repeats() -> None:
     """Langfuse takes Traceloop's input first, whatever a processor wrote beside it."""
     found = entity(ARGS, "2", openinference__span__kind="CHAIN").attributes
     assert found == {"traceloop.entity.input": ARGS, "traceloop.entity.output": "2"}

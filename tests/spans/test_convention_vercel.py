@@ -81,7 +81,7 @@ def test_objects_and_tool_results() -> None:
     assert payload("ai.toolCall", output=CALLS)["ai.toolCall.result"] == CALLS
 
 
-def test_nothing_said_is_nothing_written() -> None:
+def test_nothing_stated_is_nothing_written() -> None:
     """A span whose inputs and outputs were not recorded gets no empty attributes."""
     found = payload("ai.generateText")
     assert not [key for key in found if key.startswith(("ai.prompt", "ai.response.text", "ai.telemetry"))]

@@ -203,7 +203,7 @@ def test_strangers_are_left_alone(
         ("traceloop.tracer", {"traceloop.span.kind": "task"}, "traceloop.entity.input"),
     ],
 )
-def test_spans_that_openinference_tells_again(scope: str, known: dict[str, Any], key: str) -> None:
+def test_spans_that_openinference_repeats(scope: str, known: dict[str, Any], key: str) -> None:
     """A processor may add OpenInference's attributes to any span; Langfuse's order of keys shows which it took."""
     made = row(input="hi", metadata=metadata(scope, known | {"openinference.span.kind": "CHAIN"}))
     assert rebuilt(made, take_apart(made.metadata), TraceContext(TRACE)).attributes == {key: "hi"}

@@ -23,7 +23,7 @@ def scoped(name: str, version: str = "1.0", **original: Any) -> dict[str, Any]:
      ("SPAN", INTERNAL), ("EVENT", INTERNAL), ("NEW_TYPE", INTERNAL)],
 )  # fmt: skip
 @pytest.mark.parametrize("metadata", [{}, OTLP])
-def test_kind_of_an_unknown_maker(type: str, expected: int, metadata: dict[str, Any]) -> None:  # noqa: A002
+def test_kind_of_an_unknown_instrumentation(type: str, expected: int, metadata: dict[str, Any]) -> None:  # noqa: A002
     """Calls that leave the process are CLIENT by the conventions: Kelet would take a model call for inner work."""
     assert expected == span(row(type=type, metadata=metadata)).kind
 
@@ -50,7 +50,7 @@ def test_kind_of_an_unknown_maker(type: str, expected: int, metadata: dict[str, 
         ("airline.app", "", "GENERATION", CLIENT, UNSET),
     ],
 )
-def test_habits_by_scope(scope: str, version: str, type: str, kind: int, status: int) -> None:  # noqa: A002
+def test_profiles_by_scope(scope: str, version: str, type: str, kind: int, status: int) -> None:  # noqa: A002
     """Kind and status of known instrumentations are what each exports directly; a prefix must not take in strangers."""
     found = span(row(type=type, metadata=scoped(scope, version)))
     assert (found.kind, found.status_code) == (kind, status)

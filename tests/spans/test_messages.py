@@ -685,7 +685,7 @@ def test_a_list_that_a_model_was_asked_for_stays_its_answer() -> None:
     assert asked([{"role": "tool", "content": payload}]).messages[0]["parts"][0]["response"] == payload
 
 
-def test_tools_that_only_the_answer_tells() -> None:
+def test_tools_that_only_the_answer_shows() -> None:
     """Definitions that a response repeats would be lost where the request has none."""
     tool = {"type": "function", "name": "w"}
     assert answered(

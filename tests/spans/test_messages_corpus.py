@@ -34,7 +34,7 @@ SYSTEM = "gen_ai.system_instructions"
 MOST_CHARACTERS = 6_000
 
 #: Labels, counts and settings, of which `beside` says why they are no part of a message; what tells roles and types.
-NOT_SAID = (
+NOT_STATED = (
     beside._LABELS
     | beside._COUNTS
     | beside._SETTINGS
@@ -94,7 +94,7 @@ def is_valid(name: str) -> Draft202012Validator:
 
 def leaves(value: object, key: str = "") -> Iterator[str]:
     """Return the texts of a value that somebody said; text that is JSON is what it stands for."""
-    if key in NOT_SAID:
+    if key in NOT_STATED:
         return
     if isinstance(value, str):
         is_json, inner = parse(value) if value[:1] in {"{", "[", '"'} else (False, None)

@@ -197,7 +197,7 @@ def test_user_interface_tools() -> None:
     assert answer == {"type": "tool_call_response", "id": "c1", "name": "weather", "response": "21", "result": "21"}
 
 
-def test_content_repeated_as_parts_is_said_once() -> None:
+def test_content_repeated_as_parts_is_reported_once() -> None:
     """Older interface messages hold the text twice, and it would be read twice."""
     message = {"role": "user", "content": "hi", "parts": [{"type": "text", "text": "hi"}]}
     assert parts_of(message) == [{"type": "text", "content": "hi"}]

@@ -33,7 +33,7 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS | st.text(max_size=3), inner, max_size=5),
     max_leaves=25,
 )
-SAID = st.text(min_size=1, max_size=12)
+STATED = st.text(min_size=1, max_size=12)
 
 
 def check(conversation: Conversation | None) -> None:
@@ -136,13 +136,13 @@ def test_unrecognised_is_unchanged(value: object) -> None:
 
 
 BLOCKS = st.one_of(
-    SAID.map(lambda payload: {"type": "text", "text": payload}),
-    SAID.map(lambda payload: {"type": "refusal", "refusal": payload}),
-    SAID.map(lambda payload: {"type": "image_url", "image_url": {"url": payload, "detail": "low"}}),
-    st.tuples(SAID, SAID).map(lambda two: {"type": "file", "file": {"file_data": two[0], "filename": two[1]}}),
-    SAID.map(lambda payload: {"type": "input_audio", "input_audio": {"data": payload, "format": "wav"}}),
+    STATED.map(lambda payload: {"type": "text", "text": payload}),
+    STATED.map(lambda payload: {"type": "refusal", "refusal": payload}),
+    STATED.map(lambda payload: {"type": "image_url", "image_url": {"url": payload, "detail": "low"}}),
+    st.tuples(STATED, STATED).map(lambda two: {"type": "file", "file": {"file_data": two[0], "filename": two[1]}}),
+    STATED.map(lambda payload: {"type": "input_audio", "input_audio": {"data": payload, "format": "wav"}}),
 )
-CONTENT = st.none() | SAID | st.lists(BLOCKS, max_size=3)
+CONTENT = st.none() | STATED | st.lists(BLOCKS, max_size=3)
 CALLS = st.lists(
     st.builds(
         lambda name, arguments, number: {
@@ -150,8 +150,8 @@ CALLS = st.lists(
             "type": "function",
             "function": {"name": name, "arguments": arguments},
         },
-        SAID,
-        SAID | st.dictionaries(SAID, SAID, max_size=2).map(json.dumps),
+        STATED,
+        STATED | st.dictionaries(STATED, STATED, max_size=2).map(json.dumps),
         st.integers(0, 3),
     ),
     max_size=3,
@@ -160,18 +160,18 @@ CHAT = st.lists(
     st.one_of(
         st.fixed_dictionaries(
             {"role": st.sampled_from(["system", "developer", "user", "human"]), "content": CONTENT},
-            optional={"name": SAID},
+            optional={"name": STATED},
         ),
         st.fixed_dictionaries(
             {"role": st.just("assistant"), "content": CONTENT},
             optional={
                 "tool_calls": CALLS,
-                "refusal": SAID,
-                "reasoning_content": SAID,
-                "annotations": st.lists(SAID.map(lambda payload: {"title": payload}), max_size=2),
+                "refusal": STATED,
+                "reasoning_content": STATED,
+                "annotations": st.lists(STATED.map(lambda payload: {"title": payload}), max_size=2),
             },
         ),
-        st.fixed_dictionaries({"role": st.just("tool"), "tool_call_id": SAID, "content": CONTENT}),
+        st.fixed_dictionaries({"role": st.just("tool"), "tool_call_id": STATED, "content": CONTENT}),
     ),
     min_size=1,
     max_size=5,
@@ -189,7 +189,7 @@ def leaves(value: object) -> list[str]:
     return []
 
 
-def said_in(messages: list[dict[str, Any]]) -> list[str]:
+def stated_in(messages: list[dict[str, Any]]) -> list[str]:
     """Return the strings that carry content in OpenAI messages: no roles, types, keys or settings."""
     found: list[str] = []
     for message in messages:
@@ -210,7 +210,7 @@ def said_in(messages: list[dict[str, Any]]) -> list[str]:
 
 @settings(max_examples=300, deadline=None)
 @given(CHAT, st.booleans())
-def test_nothing_said_is_lost(messages: list[dict[str, Any]], wrapped: bool) -> None:
+def test_nothing_stated_is_lost(messages: list[dict[str, Any]], wrapped: bool) -> None:
     """Words of a conversation would be missing at Kelet, and nobody would notice."""
     text = json.dumps({"messages": messages, "model": "m"} if wrapped else messages)
     for read in (read_input, read_output):
@@ -218,7 +218,7 @@ def test_nothing_said_is_lost(messages: list[dict[str, Any]], wrapped: bool) -> 
         assert conversation is not None
         assert conversation.recognised
         kept = "\0".join(leaves(json.loads(dump([conversation.messages, conversation.system, conversation.tools]))))
-        assert [payload for payload in said_in(messages) if payload not in kept] == []
+        assert [payload for payload in stated_in(messages) if payload not in kept] == []
 
 
 @given(VALUES)

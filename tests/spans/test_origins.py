@@ -42,7 +42,7 @@ def test_same_as_without_memory(metadata: dict[str, Any], version: str | None) -
     assert repr(take_apart(metadata, version)) == expected
 
 
-def test_equal_values_of_other_types_are_told_apart() -> None:
+def test_equal_values_of_other_types_are_distinguished() -> None:
     """1, 1.0 and true are equal to Python, and so are 0.0 and -0.0; to OTLP they are not."""
     for values in ((1, 1.0, True), (0, 0.0, -0.0, False), ("1", 1), ([1], [1.0], [True], ["1"]), (None, "null", "")):
         stated = [take_apart({"resourceAttributes.n": value}).resource["n"] for value in values]
@@ -71,7 +71,7 @@ def test_nobody_can_change_what_is_shared() -> None:
         found.scope.name = "b"  # type: ignore[misc]
 
 
-def test_what_may_change_is_serialised_anew() -> None:
+def test_what_may_change_is_serialised_again() -> None:
     """Only what cannot change is known by its identity."""
     resource: Attributes = {"a": "1"}
     span = Span("0" * 31 + "1", "0" * 15 + "1", "", "n", 1, 1, 2, {}, resource, Scope("s"))

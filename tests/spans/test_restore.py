@@ -257,8 +257,8 @@ def test_numbers_that_earlier_servers_took_for_objects() -> None:
         ("openinference.instrumentation.openai", "metadata.usage.prompt_tokens", 7, 7),
     ],
 )
-def test_types_by_maker(scope: str, key: str, value: Any, expected: Any) -> None:
-    """A instrumentation that writes a value in one way only gives its type back, whatever JSON made of it."""
+def test_types_by_instrumentation(scope: str, key: str, value: Any, expected: Any) -> None:
+    """An instrumentation that writes a value in one way only gives its type back, whatever JSON made of it."""
     found = take_apart({"scope.name": scope, f"attributes.{key}": value}).attributes[key]
     assert (type(found), found) == (type(expected), expected)
 

@@ -8,7 +8,7 @@ from sync_worker.configured import Route
 from sync_worker.spans.context import TraceContext
 from sync_worker.spans.routing import BY_DEFAULT, Decision, decide, follow
 
-SAID: dict[str, Any] = {
+STATED: dict[str, Any] = {
     "session_id": "s1",
     "user_id": "anna@example.com",
     "trace_name": "checkout bot",
@@ -17,7 +17,7 @@ SAID: dict[str, Any] = {
     "tags": ("vip", "beta-2"),
     "metadata": {"team": "search", "n": 3, "flag": True, "deep": {"a": [1]}, "none": None},
 }
-CONTEXT = TraceContext("t", **SAID)
+CONTEXT = TraceContext("t", **STATED)
 
 
 def test_without_rules() -> None:

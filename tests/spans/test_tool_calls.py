@@ -278,7 +278,7 @@ def test_an_id_that_is_none() -> None:
     assert stated(CITY, answer) == (CITY, {}, None)
 
 
-def test_what_cannot_be_told_stays_and_is_a_guess() -> None:
+def test_what_cannot_be_decided_stays_and_is_a_guess() -> None:
     """Arguments by position have no names: whoever reads them must know that they are not what the tool declares."""
     for given in ('{"args": ["Bern"], "kwargs": {}}', "{'city': Bern}"):
         found = attributes(row(type="TOOL", input=given))

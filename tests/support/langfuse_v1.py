@@ -300,21 +300,21 @@ class LangfuseV1(RecordedLangfuse):
         return with_content and any(item["id"] in self.unserved for item in page)
 
     def _wire(self, kind: Kind, item: Stored, query: Query) -> Item:
-        told = item.shown
+        reported = item.shown
         if self.mode == "v2":
-            told = as_2_95(told)
+            reported = as_2_95(reported)
         if kind is OBSERVATIONS:
-            return told
+            return reported
         fields = query.fields
         if fields is not None and "io" not in fields:
-            told = told | {"input": None, "output": None, "metadata": {}}
+            reported = reported | {"input": None, "output": None, "metadata": {}}
         ids: list[str] = []
         if fields is None or "observations" in fields:
             ids = [one["id"] for one in self.observations.of_trace(item["id"])]
         has_metrics = fields is None or "metrics" in fields
         metrics = {"totalCost": 0, "latency": 0} if has_metrics else {"totalCost": -1, "latency": -1}
         path = f"/project/{self.project_id}/traces/{item['id']}"
-        return {**told, "observations": ids, "scores": [], **metrics, "htmlPath": path}
+        return {**reported, "observations": ids, "scores": [], **metrics, "htmlPath": path}
 
     def _one(self, items: Items, item_id: str, request: Request) -> Reply:
         found = next((item for item in items.versions(merged=True) if item["id"] == item_id), None)
@@ -327,12 +327,12 @@ class LangfuseV1(RecordedLangfuse):
         query = Query(fields=frozenset(fields.split(",")) if fields else None)
         if self._holds_unserved([found], query):
             return self.unserved_reply
-        told = self._wire(items.kind, found, query)
+        reported = self._wire(items.kind, found, query)
         if items.kind is TRACES:
-            told["observations"] = []
+            reported["observations"] = []
             if query.fields is None or "observations" in query.fields:
-                told["observations"] = [one.shown for one in self._of_trace(found)]
-        return json_reply(200, told)
+                reported["observations"] = [one.shown for one in self._of_trace(found)]
+        return json_reply(200, reported)
 
     def _of_trace(self, trace: Stored) -> list[Stored]:
         """Return the observations that a trace's own page shows: not those of more than an hour before it."""

@@ -73,5 +73,5 @@ def request(
 ) -> ExportTraceServiceRequest:
     """Return a request with these spans under one resource and one scope."""
     under = ScopeSpans(scope=scope or InstrumentationScope(name="test", version="1"), spans=spans)
-    told = Resource(attributes=pairs(resource or {"service.name": "svc"}))
-    return ExportTraceServiceRequest(resource_spans=[ResourceSpans(resource=told, scope_spans=[under])])
+    reported = Resource(attributes=pairs(resource or {"service.name": "svc"}))
+    return ExportTraceServiceRequest(resource_spans=[ResourceSpans(resource=reported, scope_spans=[under])])

@@ -174,11 +174,11 @@ def _root_row(item: Mapping[str, Any]) -> Item:
 def _row(item: Mapping[str, Any], of: Mapping[str, Any] | None) -> Item:
     made = row(trace=item["traceId"], id=item["id"], start=item["startTime"])
     context = {key: (of or {}).get(key) or "" for key in ("userId", "sessionId", "release")}
-    told = {key: value for key, value in item.items() if key in made}
+    reported = {key: value for key, value in item.items() if key in made}
     strings = ("name", "statusMessage", "version", "model", "promptId", "promptName", "environment")
     return {
         **made,
-        **told,
+        **reported,
         **{key: item.get(key) or "" for key in strings},
         **context,
         "input": _text(item["input"]),

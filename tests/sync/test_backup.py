@@ -78,7 +78,7 @@ def test_what_is_there_is_not_overwritten(make_world: MakeWorld) -> None:
     assert made.program("once")[0] == 0
     taken = made.folder / "taken.db"
     taken.write_text("mine")
-    for target, said in (
+    for target, printed in (
         (taken, "exists. Try: another name, or --force"),
         (made.folder, "is a folder"),
         (made.state, "is the state file itself"),
@@ -86,14 +86,14 @@ def test_what_is_there_is_not_overwritten(make_world: MakeWorld) -> None:
         (made.folder / "not" / "there.db", "does not exist. Try: mkdir -p"),
     ):
         code, _, err = made.program("state", "backup", str(target))
-        assert (code, said in err, len(err.splitlines())) == (ExitCode.USAGE, True, 1), err
+        assert (code, printed in err, len(err.splitlines())) == (ExitCode.USAGE, True, 1), err
     assert taken.read_text() == "mine"
     code, _, err = made.program("state", "backup", str(taken), "--force")
     assert (code, "checked, " in err) == (0, True), err
     assert taken.read_bytes().startswith(b"SQLite format 3\x00")
     assert not list(made.folder.glob(".*.tmp*"))
     (made.folder / "loop").symlink_to("loop")
-    for name, said in (
+    for name, printed in (
         ("", "a path is expected, and it is empty"),
         ("x" * 300, "no path of a file (file name too long)"),
         ("loop", "is a link that leads to itself"),
@@ -103,7 +103,7 @@ def test_what_is_there_is_not_overwritten(make_world: MakeWorld) -> None:
         ("state.db.schema-9", "is the state file itself, or belongs to it"),  # a later migration deletes it
     ):
         code, _, err = made.program("state", "backup", name, "--force")
-        assert (code, said in err, len(err.splitlines())) == (ExitCode.USAGE, True, 1), err
+        assert (code, printed in err, len(err.splitlines())) == (ExitCode.USAGE, True, 1), err
     pipe = made.folder / "pipe"  # what /dev/null is too
     os.mkfifo(pipe)
     code, _, err = made.program("state", "backup", str(pipe), "--force")

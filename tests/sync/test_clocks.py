@@ -80,13 +80,13 @@ def _coverage(made: World) -> list[Interval]:
 
 
 @pytest.mark.parametrize("wrong", list(WRONG))
-@pytest.mark.parametrize("told", ["by both", "by Kelet", "by nobody"])
-def test_one_cycle_by_a_wrong_clock(make_world: MakeWorld, wrong: str, told: str) -> None:
+@pytest.mark.parametrize("reported", ["by both", "by Kelet", "by nobody"])
+def test_one_cycle_by_a_wrong_clock(make_world: MakeWorld, wrong: str, reported: str) -> None:
     """A single cycle at another time takes coverage back and repeats history, or forgets it and loses late rows."""
     made = make_world(_base(), after_noon=3 * HOUR, SYNC_LATE_HORIZONS="20m,2h", SYNC_START="3h")
     skew = Skew(made)
-    if told != "by both":
-        (_cached if told == "by Kelet" else _silent)(made)
+    if reported != "by both":
+        (_cached if reported == "by Kelet" else _silent)(made)
     made.once()
     made.cycles(600, every=300)
     here = 3 * HOUR + 600
@@ -98,13 +98,13 @@ def test_one_cycle_by_a_wrong_clock(make_world: MakeWorld, wrong: str, told: str
     report, code = made.once()
     assert (report.error, code) == (None, 0)
     assert _coverage(made)[0][0] == done[0][0]
-    assert told == "by nobody" or _coverage(made)[-1][1] <= done[-1][1] + 60_000
+    assert reported == "by nobody" or _coverage(made)[-1][1] <= done[-1][1] + 60_000
     skew.set(0)
     made.clock.advance(60)
     made.cycles(300)
     made.langfuse.rows.extend(_visible(trace(2, start=here - 300, seconds=5.0), here + 300))
     made.cycles(2 * HOUR, every=300)
-    if told != "by nobody" or wrong != "+1h":
+    if reported != "by nobody" or wrong != "+1h":
         assert _coverage(made)[-1][1] > done[-1][1] + 100 * 60_000
     assert identities(list(made.langfuse.rows)) == made.arrived()
 

@@ -73,7 +73,7 @@ def test_attributes(bare: World) -> None:
     assert '"langfuse.observation.level"' not in out
 
 
-def test_a_broken_pipe_is_no_fault(bare: World) -> None:
+def test_a_broken_pipe_is_no_error(bare: World) -> None:
     """`| head` would print a traceback."""
     write(bare, json.dumps(load("litellm").v2))
     code, out, err = shell(bare, "{ sync convert observations.json; echo $? >&2; } | head -1")
@@ -120,9 +120,9 @@ def test_a_trace_with_the_worker_s_keys(make_world: MakeWorld) -> None:
     rows = trace(2, start=0.0, seconds=5.0)
     made = make_world(rows)
     code, out, _ = convert(made, f"--trace {rows[0]['traceId']}")
-    told = spans(out)
-    assert (code, len(told), made.kelet.spans) == (0, 3, [])
-    assert {"key": "kelet.project", "value": {"stringValue": made.environ["KELET_PROJECT"]}} in told[0]["attributes"]
+    found = spans(out)
+    assert (code, len(found), made.kelet.spans) == (0, 3, [])
+    assert {"key": "kelet.project", "value": {"stringValue": made.environ["KELET_PROJECT"]}} in found[0]["attributes"]
 
 
 def test_a_trace_that_is_not_there(make_world: MakeWorld) -> None:
@@ -132,7 +132,7 @@ def test_a_trace_that_is_not_there(make_world: MakeWorld) -> None:
     assert "no observations of the trace" in err
 
 
-def test_a_trace_with_refused_keys(make_world: MakeWorld) -> None:
+def test_a_trace_with_rejected_keys(make_world: MakeWorld) -> None:
     """Refused keys would look like a trace that is not there."""
     made = make_world([])
     made.environ["LANGFUSE_SECRET_KEY"] = "sk-lf-wrong"

@@ -68,7 +68,7 @@ def test_whole_traces_up_to_the_limit(make_world: MakeWorld) -> None:
     assert made.arrived() == identities(rows)
 
 
-def test_each_day_has_the_limit_anew(make_world: MakeWorld) -> None:
+def test_each_day_has_the_limit_again(make_world: MakeWorld) -> None:
     """What was sent today adds to the limit, or a day on which all fits ends as if something were left."""
     rows = _rows(5)
     made = make_world(rows, **LONG_AGO, SYNC_MAX_SPANS_PER_DAY="10")

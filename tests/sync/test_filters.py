@@ -117,10 +117,10 @@ def test_verify_and_explain_know_what_is_filtered(make_world: MakeWorld, filters
     made.once()
     code, verified = made.program_json("verify", "--from", "2026-11-20T12:00:00Z", "--to", "2026-11-20T12:10:00Z")
     assert (code, verified["sources"][0]["missing"]) == (0, 0)
-    _, told = made.program_json("explain", out[0]["traceId"])
+    _, reported = made.program_json("explain", out[0]["traceId"])
     (name,) = filters.values()
-    assert told["sources"][0]["filtered_by"] == f"SYNC_EXCLUDE_ENVIRONMENTS={name}"
-    assert name in told["sources"][0]["why"]
+    assert reported["sources"][0]["filtered_by"] == f"SYNC_EXCLUDE_ENVIRONMENTS={name}"
+    assert name in reported["sources"][0]["why"]
     _, status = made.program_json("status")
     filtered = {} if filters is EXACT else {f"SYNC_EXCLUDE_ENVIRONMENTS={name}": 1}
     assert status["sources"][0]["filtered"] == filtered

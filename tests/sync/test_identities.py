@@ -76,12 +76,12 @@ def test_one_project_by_two_key_pairs(make_world: MakeWorld, command: str) -> No
 
 def _found_of(made: World, name: str) -> tuple[int, bool, str]:
     """Return the exit code of `check`, and what it found of a source's project."""
-    code, said = made.program_json("check")
-    (line,) = [line for line in said["checks"] if line["check"] == f"{name}: Langfuse project"]
+    code, printed = made.program_json("check")
+    (line,) = [line for line in printed["checks"] if line["check"] == f"{name}: Langfuse project"]
     return code, line["ok"], line["found"]
 
 
-def test_check_tells_of_one_project_under_two_names(make_world: MakeWorld) -> None:
+def test_check_reports_one_project_under_two_names(make_world: MakeWorld) -> None:
     """`check` finds all well, and the run after it ends with 2."""
     made = make_world(trace(3), **LONG_AGO)
     here, keys = made.langfuse.url, _keys(made.langfuse)
@@ -95,7 +95,7 @@ def test_check_tells_of_one_project_under_two_names(make_world: MakeWorld) -> No
     assert "state adopt" in found
 
 
-def test_check_tells_what_a_move_will_be(moved: tuple[World, RecordedLangfuse]) -> None:
+def test_check_reports_what_a_move_will_be(moved: tuple[World, RecordedLangfuse]) -> None:
     """`check` finds all well where the next run refuses, or decides in the place of a run."""
     made, there = moved
     assert _found_of(made, "default") == (0, True, f"known as what is read at {made.langfuse.url}")
@@ -137,7 +137,7 @@ def test_one_server_under_two_names(make_world: MakeWorld, command: str) -> None
     assert made.kelet.spans == []
 
 
-def test_empty_project_under_two_names_is_told_later(make_world: MakeWorld) -> None:
+def test_empty_project_under_two_names_is_reported_later(make_world: MakeWorld) -> None:
     """Names that could not be told apart at the start, since nothing was there, are never compared again."""
     made = make_world([], **LONG_AGO)
     server = made.langfuse
@@ -293,8 +293,8 @@ def test_operator_says_that_it_is_the_same(moved: tuple[World, RecordedLangfuse]
     """The command in the message does not help."""
     made, there = moved
     _at(made, there)
-    code, said = made.program_json("state", "adopt", "--source", "default")
-    assert (code, said["from_url"], said["langfuse_url"]) == (0, made.langfuse.url, there.url)
+    code, printed = made.program_json("state", "adopt", "--source", "default")
+    assert (code, printed["from_url"], printed["langfuse_url"]) == (0, made.langfuse.url, there.url)
     assert made.once()[0].spans_sent == 2
     made.environ["LANGFUSE_BASE_URL"] = made.langfuse.url
     assert made.program("once")[0] == ExitCode.USAGE  # and back is a move again

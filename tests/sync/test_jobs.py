@@ -107,8 +107,8 @@ def test_jobs_that_die_again_and_again_end_the_run(make_world: MakeWorld) -> Non
         )  # fmt: skip
         out, err = process.communicate(timeout=120)
     assert process.returncode == ExitCode.TRANSIENT, err
-    (said,) = re.findall(r"3 jobs in a row died at the interval .*", err)
-    assert said.removeprefix("default: ") in json.loads(out)["sources"][0]["error"]
+    (printed,) = re.findall(r"3 jobs in a row died at the interval .*", err)
+    assert printed.removeprefix("default: ") in json.loads(out)["sources"][0]["error"]
     made.kelet.script = None
     assert made.program("backfill", *RANGE, "--jobs", "1")[0] == 0
     assert made.arrived().keys() == identities(rows).keys()

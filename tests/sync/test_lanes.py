@@ -226,9 +226,9 @@ def test_route_that_was_removed(make_world: MakeWorld, caplog: pytest.LogCapture
         report, code = made.once()
     assert (report.error, code, report.spans_sent) == (None, 0, 2)
     assert {span.project for span in made.kelet.spans[-2:]} == {"main"}
-    (said,) = [record.getMessage() for record in caplog.records if "no route names" in record.getMessage()]
-    assert "'staging'" in said
-    assert "'main'" in said
+    (printed,) = [record.getMessage() for record in caplog.records if "no route names" in record.getMessage()]
+    assert "'staging'" in printed
+    assert "'main'" in printed
     made.langfuse.rows.add(_late(staging[0], 3820.0, **STAGING))
     made.clock.advance(120)
     before = len(made.kelet.requests)

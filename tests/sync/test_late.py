@@ -108,7 +108,7 @@ def test_changed_row_is_sent_again(make_world: MakeWorld) -> None:
     assert second.attributes["langfuse.observation.output"] == "a better answer"
 
 
-def test_changed_row_is_left_when_told_so(make_world: MakeWorld) -> None:
+def test_changed_row_is_left_when_the_operator_wants_that(make_world: MakeWorld) -> None:
     """SYNC_UPDATES=ignore sends a changed row again, or reads it again for nothing."""
     root, child = trace(1, start=HOUR, seconds=5.0)
     made = make_world([root, child], after_noon=HOUR + 120, SYNC_UPDATES="ignore")
@@ -139,7 +139,7 @@ def test_idle_cycle_stays_cheap(make_world: MakeWorld) -> None:
         assert made.langfuse_requests() - before <= 4
 
 
-def test_lateness_is_measured(make_world: MakeWorld) -> None:
+def test_arrival_delay_is_measured(make_world: MakeWorld) -> None:
     """What lookback scans find is not counted, so that nobody knows how deep they have to look."""
     made = make_world(_base(), after_noon=2 * HOUR)
     made.once()
@@ -242,7 +242,7 @@ def test_long_outage_sends_nothing_again(make_world: MakeWorld) -> None:
 
 
 @pytest.mark.parametrize("stored", ['{"start": 1, "end": 2, "began_ms": 3}', '{"start": 1, "hours": 2}', "[1]", "7"])
-def test_scan_of_another_version_is_begun_anew(make_world: MakeWorld, stored: str) -> None:
+def test_scan_of_another_version_is_begun_again(make_world: MakeWorld, stored: str) -> None:
     """After an upgrade of the worker, or back, each cycle fails on what the version before had under way."""
     made = make_world(_base(), after_noon=2 * HOUR)
     made.once()

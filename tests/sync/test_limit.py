@@ -111,7 +111,7 @@ def test_set_limit_counts_from_the_first_request_on(make_world: MakeWorld) -> No
     assert _denied(made) == 0
 
 
-def test_limit_told_before_the_organisation_is_known(make_world: MakeWorld) -> None:
+def test_limit_reported_before_the_organisation_is_known(make_world: MakeWorld) -> None:
     """What the first answer of all told would be forgotten, and be told once more."""
     made = make_world(_rows(2), SYNC_START="2h")
     made.langfuse.script = faults.in_turn(faults.rate_limited(37, limit=30))

@@ -157,10 +157,10 @@ def test_answers_that_are_no_text_of_the_field(answer: dict[str, object], reply:
     def script(request: Request) -> Reply | None:
         if request.path == "/store/long":
             return reply
-        told = serve(request)
-        if told is None or request.path != "/api/public/media/long":
-            return told
-        return json_reply(200, json.loads(told.body) | answer)
+        reported = serve(request)
+        if reported is None or request.path != "/api/public/media/long":
+            return reported
+        return json_reply(200, json.loads(reported.body) | answer)
 
     made.langfuse.script = script
     report, code = made.once()

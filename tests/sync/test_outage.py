@@ -67,7 +67,7 @@ def test_lost_answer_repeats_that_batch_alone(make_world: MakeWorld) -> None:
     assert sum(arrived.values()) == 160
 
 
-def test_refused_span_is_set_aside_alone(make_world: MakeWorld) -> None:
+def test_rejected_span_is_dead_lettered_alone(make_world: MakeWorld) -> None:
     """One span that Kelet refuses takes others with it, stops the sync, or is sent again and again."""
     rows = _rows()
     rows[37]["name"] = "poison"
@@ -81,7 +81,7 @@ def test_refused_span_is_set_aside_alone(make_world: MakeWorld) -> None:
     assert (report.spans_sent, report.dead_letters, code) == (0, 0, 0)
 
 
-def test_all_refused_pauses_and_marks_nothing(make_world: MakeWorld) -> None:
+def test_all_rejected_pauses_and_marks_nothing(make_world: MakeWorld) -> None:
     """A Kelet that refuses everything fills the dead letters, or counts as done what it refused."""
     rows = _rows()
     made = make_world(rows)
@@ -105,7 +105,7 @@ def test_partial_success_is_noted_once(make_world: MakeWorld) -> None:
     assert report.spans_sent == 0
 
 
-def test_refused_key_marks_nothing(make_world: MakeWorld) -> None:
+def test_rejected_key_marks_nothing(make_world: MakeWorld) -> None:
     """A refused Kelet key counts as anything but a pause."""
     rows = _rows(3)
     made = make_world(rows)
@@ -125,7 +125,7 @@ def test_missing_project_pauses(make_world: MakeWorld) -> None:
     assert "support_test" in (report.error or "")
 
 
-def test_gzip_refused_is_remembered(make_world: MakeWorld) -> None:
+def test_gzip_rejected_is_remembered(make_world: MakeWorld) -> None:
     """A Kelet that takes no gzip refuses each first try of every run."""
     made = make_world(_rows())
     made.kelet.script = faults.refuse_gzip()
@@ -164,7 +164,7 @@ def test_langfuse_down_keeps_the_interval_open(make_world: MakeWorld) -> None:
     assert identities(rows) == made.arrived()
 
 
-def test_row_that_cannot_be_served_is_set_aside(make_world: MakeWorld) -> None:
+def test_row_that_cannot_be_served_is_dead_lettered(make_world: MakeWorld) -> None:
     """A row that makes its page fail stops the sync, or takes other rows with it."""
     rows = _rows(10)
     poison = rows[17]["id"]

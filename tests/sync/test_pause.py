@@ -95,7 +95,7 @@ def test_a_pause_ends_with_its_time(make_world: MakeWorld) -> None:
 
 
 @pytest.mark.parametrize("days", [0.5, 3])
-def test_a_pause_of_days_ends_though_nothing_was_asked_meanwhile(make_world: MakeWorld, days: float) -> None:
+def test_a_pause_of_days_ends_though_nothing_was_asked_since(make_world: MakeWorld, days: float) -> None:
     """The last time that is certain is that of its beginning, so that runs of a scheduler stay paused for ever."""
     first, later = _rows(1), trace(2, start=3590.0)
     made = make_world(first, **LONG_AGO)

@@ -272,7 +272,7 @@ def test_backfill_times(make_world: MakeWorld, start: str, end: str, expected: s
     assert expected in err
 
 
-def test_status_tells_how_far_it_is(make_world: MakeWorld) -> None:
+def test_status_reports_how_far_it_is(make_world: MakeWorld) -> None:
     """`status` asks a server, or does not tell the edge, the lag and what waits."""
     made = make_world(_rows(2), **LONG_AGO)
     assert made.program("status")[0] == ExitCode.USAGE
@@ -328,7 +328,7 @@ def test_json_errors(make_world: MakeWorld) -> None:
     assert json.loads(out)["exit_code"] == ExitCode.USAGE
 
 
-def test_closed_pipe_is_no_fault(make_world: MakeWorld) -> None:
+def test_closed_pipe_is_no_error(make_world: MakeWorld) -> None:
     """`sync-worker demo | head -1` ends in a traceback."""
     made = make_world([])
     with made.start("demo") as process:
@@ -416,11 +416,11 @@ def test_stop_while_kelet_hangs(make_world: MakeWorld) -> None:
         started = time.monotonic()
         for process in processes:
             process.send_signal(signal.SIGTERM)
-        said = [process.communicate(timeout=50)[1] for process in processes]
+        errors = [process.communicate(timeout=50)[1] for process in processes]
     assert time.monotonic() - started > 5
     gate.set()
-    assert [process.returncode for process in processes] == list(commands.values()), said
-    assert "Traceback" not in "".join(said)
+    assert [process.returncode for process in processes] == list(commands.values()), errors
+    assert "Traceback" not in "".join(errors)
     for made in worlds:
         assert len(made.kelet.requests) == 1
         made.kelet.script = None
@@ -452,7 +452,7 @@ def test_check_knows_a_page_from_an_answer(make_world: MakeWorld) -> None:
     assert "web page" in out
 
 
-def test_check_tells_of_all_sources(make_world: MakeWorld) -> None:
+def test_check_reports_all_sources(make_world: MakeWorld) -> None:
     """What is wrong with one source hides what is wrong with another."""
     made = make_world(_rows(1), **LONG_AGO)
     sources = ""

@@ -107,8 +107,8 @@ def _native(parameters: dict[str, Any]) -> dict[str, Any]:
 
 def _is_computed(row: Row) -> bool:
     """Whether Langfuse computed a cost that its SDK had not given."""
-    told = {"v3-gen", "huge", "orphan-child", "embed", "gen"}
-    return row["metadata"].get("scope.name") == "langfuse-sdk" and row["name"] in told
+    reported = {"v3-gen", "huge", "orphan-child", "embed", "gen"}
+    return row["metadata"].get("scope.name") == "langfuse-sdk" and row["name"] in reported
 
 
 def test_model_and_usage(synced: World) -> None:

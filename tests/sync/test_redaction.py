@@ -216,7 +216,7 @@ def test_a_change_of_rules_sends_nothing_again(make_world: MakeWorld) -> None:
         assert (report.spans_sent, report.dead_letters, code) == (0, 0, 0)
 
 
-def test_context_stored_under_other_rules_is_read_anew(make_world: MakeWorld) -> None:
+def test_context_stored_under_other_rules_is_read_again(make_world: MakeWorld) -> None:
     """A late observation would carry what was stored before redaction was switched on; or no session at all."""
     trace_id = new_trace_id()
     rows = trace(1, trace=trace_id, start=0.0, session=f"s {MAIL}", user=MAIL)

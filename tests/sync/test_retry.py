@@ -117,7 +117,7 @@ def test_many_that_fail_again_do_not_fill_a_cycle(make_world: MakeWorld) -> None
     assert 3 <= len(tried) <= 5
 
 
-def test_letter_of_a_pending_trace_leaves_it_pending(make_world: MakeWorld) -> None:
+def test_dead_letter_of_a_pending_trace_leaves_it_pending(make_world: MakeWorld) -> None:
     """A row that could be read after all releases its trace, which still waits for its root."""
     root, child, other = trace(2, start=HOUR, seconds=60 * MINUTE)
     for one in (child, other):

@@ -86,7 +86,7 @@ def test_project_of_a_template_that_kelet_does_not_know(make_world: MakeWorld) -
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "printed"),
     [
         ('project = "a-{team}"\nenvironment = "x"', "{team} is no field"),
         ('project = "a-{environment"\nenvironment = "x"', "brace"),
@@ -96,11 +96,11 @@ def test_project_of_a_template_that_kelet_does_not_know(make_world: MakeWorld) -
         ("drop = true", "no condition"),
     ],
 )
-def test_routes_that_cannot_be(make_world: MakeWorld, line: str, said: str) -> None:
+def test_routes_that_cannot_be(make_world: MakeWorld, line: str, printed: str) -> None:
     """A route that cannot work is found out when traces are in the wrong project."""
     made = make_world([])
     _configure(made, f"[[sources.routes]]\n{line}\n")
-    with pytest.raises(ConfigError, match=said.replace("{", r"\{")):
+    with pytest.raises(ConfigError, match=printed.replace("{", r"\{")):
         made.settings()
 
 
@@ -147,12 +147,12 @@ def test_session_and_user_from_metadata(make_world: MakeWorld) -> None:
     assert made.once()[1] == 0
     made.langfuse.rows.add(_late(first[0], 3580.0, metadata={"chat": {"id": "s-5"}}, sessionId="s-6"))
     made.cycles(600)
-    said = {
+    printed = {
         (span.trace_id, str(span.attributes.get("session.id")), str(span.attributes["gen_ai.conversation.id"]),
          str(span.attributes.get("user.id")))
         for span in made.kelet.spans
     }  # fmt: skip
-    assert said == {(first[0]["traceId"], "s-1", "s-1", "7"), (second[0]["traceId"], "own", "own", "None")}
+    assert printed == {(first[0]["traceId"], "s-1", "s-1", "7"), (second[0]["traceId"], "own", "own", "None")}
     assert len(made.kelet.spans) == 7
 
 

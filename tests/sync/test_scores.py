@@ -290,7 +290,7 @@ def test_names_choose(make_world: MakeWorld) -> None:
     ]  # fmt: skip
 
 
-def test_a_rejected_signal_is_set_aside_and_retried(make_world: MakeWorld) -> None:
+def test_a_rejected_signal_is_dead_lettered_and_retried(make_world: MakeWorld) -> None:
     """One that Kelet does not take holds up no other."""
     rows = trace_with_session()
     world = scored_world(make_world, rows)

@@ -226,8 +226,8 @@ def test_two_shards_on_one_state_file(make_world: MakeWorld) -> None:
     made = make_world(history(), after_noon=LONG_AFTER)
     ledger = open_ledger(made.state, made.clock)
     lease = take(ledger, BACKFILL)
-    code, _, said = made.program("backfill", *RANGE, "--shard", "0/2")
-    assert code == ExitCode.LEASE, said
+    code, _, printed = made.program("backfill", *RANGE, "--shard", "0/2")
+    assert code == ExitCode.LEASE, printed
     release(ledger, lease)
     ledger.close()
 
@@ -238,11 +238,11 @@ def test_shards_by_the_program(make_world: MakeWorld) -> None:
     made = make_world(rows, SYNC_REQUESTS_PER_MINUTE="6000")
     environ = {"JOB_COMPLETION_INDEX": "1"}
     for words, more in ((("0/2", "a.db"), {}), (("auto/2", "b.db"), environ)):
-        code, _, said = made.program("backfill", *RANGE, "--shard", words[0], "--state", words[1], environ=more)
-        assert code == 0, said
+        code, _, printed = made.program("backfill", *RANGE, "--shard", words[0], "--state", words[1], environ=more)
+        assert code == 0, printed
     assert made.arrived() == identities(rows)
-    code, _, said = made.program("backfill", *RANGE, environ=environ)
-    assert (code, "--shard auto/N" in said) == (ExitCode.USAGE, True)
+    code, _, printed = made.program("backfill", *RANGE, environ=environ)
+    assert (code, "--shard auto/N" in printed) == (ExitCode.USAGE, True)
 
 
 @pytest.mark.parametrize("after", [HOURS * 3600.0 + 60, LONG_AFTER])
@@ -251,9 +251,9 @@ def test_one_state_file_knows_what_all_shards_did(make_world: MakeWorld, after: 
     rows = history()
     made = make_world(rows, after_noon=after)
     assert all_shards(made, 3) == len(rows)
-    told = merged(made, 3)
-    assert sum(file["observations"] + file["observations_forgotten"] for file in told["files"]) == len(rows)
-    assert sum(file["covered_seconds"] for file in told["files"]) == HOURS * 3600
+    reported = merged(made, 3)
+    assert sum(file["observations"] + file["observations_forgotten"] for file in reported["files"]) == len(rows)
+    assert sum(file["completed_seconds"] for file in reported["files"]) == HOURS * 3600
     made.langfuse.now = lambda: made.clock.now_ms() / 1000
     assert made.backfill(START, END)[0].spans_sent == 0
     code, found = made.program_json("verify", *RANGE)
@@ -275,9 +275,9 @@ def test_merging_again_changes_nothing(make_world: MakeWorld, after: float) -> N
     merged(made, 2)
     before = content(made)
     assert before["dead_letters"]
-    told = merged(made, 2)
+    reported = merged(made, 2)
     assert content(made) == before
-    assert {tuple(list(file.values())[1:]) for file in told["files"]} == {(1, 0, 0, 0, 0)}
+    assert {tuple(list(file.values())[1:]) for file in reported["files"]} == {(1, 0, 0, 0, 0)}
     made.program("dead-letters", "drop", "--all", "--yes")
     merged(made, 2)
     assert content(made)["dead_letters"] == []
@@ -295,7 +295,9 @@ def test_merging_what_a_shard_did_since(make_world: MakeWorld) -> None:
     made.shard(Shard(0, 2), START, END)
     second = merged(made, 2)
     counts = [
-        file["observations"] + file["observations_forgotten"] for told in (first, second) for file in told["files"]
+        file["observations"] + file["observations_forgotten"]
+        for reported in (first, second)
+        for file in reported["files"]
     ]
     connection = sqlite3.connect(made.state)
     ((known,),) = connection.execute("SELECT count(*) FROM sent").fetchall()
@@ -328,9 +330,9 @@ def test_dead_letters_are_merged(make_world: MakeWorld) -> None:
     made = make_world(rows, after_noon=HOURS * 3600.0 + 60)
     made.kelet.script = faults.refuse_span("llm-2")
     assert all_shards(made, 2) < len(rows)
-    told = merged(made, 2)
+    reported = merged(made, 2)
     letters = made.program_json("dead-letters", "list")[1]["dead_letters"]
-    assert len(letters) == sum(file["dead_letters"] for file in told["files"]) == len(rows) / 4
+    assert len(letters) == sum(file["dead_letters"] for file in reported["files"]) == len(rows) / 4
     made.kelet.script = None
     assert made.program_json("dead-letters", "retry", "--all")[1]["sent"] == len(letters)
     assert made.arrived() == identities(rows)
@@ -361,15 +363,15 @@ def test_merge_names_what_is_wrong(make_world: MakeWorld) -> None:
         bad = made.folder / name
         if body is not None:
             bad.write_bytes(body)
-        code, _, said = made.program("state", "merge", good, str(bad))
-        assert (code, expected in said) == (ExitCode.USAGE, True), said
-        assert len(said.splitlines()) == (2 if name == "damaged" else 1), said
+        code, _, printed = made.program("state", "merge", good, str(bad))
+        assert (code, expected in printed) == (ExitCode.USAGE, True), printed
+        assert len(printed.splitlines()) == (2 if name == "damaged" else 1), printed
         assert body is None or bad.read_bytes() == body
     for name, expected in (("foreign", "another program"), (".", "is a folder")):
-        code, _, said = made.program("state", "merge", good, name)
-        assert (code, expected in said) == (ExitCode.USAGE, True), said
-    code, _, said = made.program("state", "merge", good, "--state", good)
-    assert (code, "that others are merged into" in said) == (ExitCode.USAGE, True), said
+        code, _, printed = made.program("state", "merge", good, name)
+        assert (code, expected in printed) == (ExitCode.USAGE, True), printed
+    code, _, printed = made.program("state", "merge", good, "--state", good)
+    assert (code, "that others are merged into" in printed) == (ExitCode.USAGE, True), printed
 
 
 @pytest.mark.parametrize("own", [True, False])
@@ -380,8 +382,8 @@ def test_merge_of_a_file_in_use(make_world: MakeWorld, own: bool) -> None:
     file = made.shard_state(Shard(0, 1))
     ledger = open_ledger(made.state if own else file, made.clock)
     lease = take(ledger, BACKFILL)
-    code, _, said = made.program("state", "merge", str(file))
-    assert (code, "is at work on the state file" in said) == (ExitCode.LEASE, True), said
+    code, _, printed = made.program("state", "merge", str(file))
+    assert (code, "is at work on the state file" in printed) == (ExitCode.LEASE, True), printed
     release(ledger, lease)
     ledger.close()
     assert made.program("state", "merge", str(file))[0] == 0
@@ -395,8 +397,8 @@ def test_merge_of_another_id_mapping(make_world: MakeWorld) -> None:
     ledger = open_ledger(file, made.clock)
     put(ledger, "source 1", "id mapping", "0")
     ledger.close()
-    code, _, said = made.program("state", "merge", str(file))
-    assert (code, "mapping of ids" in said) == (ExitCode.USAGE, True)
+    code, _, printed = made.program("state", "merge", str(file))
+    assert (code, "mapping of ids" in printed) == (ExitCode.USAGE, True)
     assert json.loads(made.program("status", "--json")[1])["sources"] == []
 
 

@@ -8,7 +8,7 @@ from tests.sync.conftest import MakeWorld
 FIRST = "2026-11-20T00:00:00Z"
 
 
-def test_a_changed_start_is_said_to_have_no_effect(make_world: MakeWorld) -> None:
+def test_a_changed_start_is_reported_to_have_no_effect(make_world: MakeWorld) -> None:
     """Somebody sets SYNC_START back, waits for history, and is told by nobody that none will come."""
     made = make_world([], SYNC_START=FIRST)
     assert "has no effect" not in made.program("once")[2]

@@ -121,13 +121,13 @@ def test_restored_backup(make_world: MakeWorld, on_disk: Path) -> None:
         assert code == ExitCode.USAGE, command
         assert "is an older copy" in out + err
     assert made.program("status")[0] == 0  # what asks only goes on
-    code, said = made.program_json("state", "confirm")
-    assert (code, said["state_file"]) == (0, str(made.state))
+    code, printed = made.program_json("state", "confirm")
+    assert (code, printed["state_file"]) == (0, str(made.state))
     assert made.program("once")[0] == 0
 
 
 @pytest.mark.parametrize("command", [("status",), ("once",), ("dead-letters", "list"), ("explain", "t"), ("verify",)])
-def test_damage_is_told_by_every_command(make_world: MakeWorld, command: tuple[str, ...]) -> None:
+def test_damage_is_reported_by_every_command(make_world: MakeWorld, command: tuple[str, ...]) -> None:
     """Commands end with "unexpected UnicodeDecodeError" and 1, for ever."""
     made = make_world(trace(3), **LONG_AGO)
     made.once()
@@ -138,7 +138,7 @@ def test_damage_is_told_by_every_command(make_world: MakeWorld, command: tuple[s
     assert "unexpected" not in err
 
 
-def test_damage_within_a_large_table_is_told(make_world: MakeWorld) -> None:
+def test_damage_within_a_large_table_is_reported(make_world: MakeWorld) -> None:
     """What breaks a command later on is told as a fault of the program."""
     rows = trace(3)
     made = make_world(rows, **LONG_AGO)

@@ -27,12 +27,12 @@ def _versions(start: float, written: float, **changes: object) -> tuple[Row, Row
     return first, second | {"createdAt": at(written), "updatedAt": at(written)} | changes
 
 
-def _told(span: ReceivedSpan) -> tuple[str, object, object]:
+def _described(span: ReceivedSpan) -> tuple[str, object, object]:
     return span.name, span.attributes[INPUT], span.attributes[OUTPUT]
 
 
 def _states(made: World, one: Row) -> list[tuple[str, object, object]]:
-    return [_told(span) for span in made.kelet.spans if span.span_id == one["id"]]
+    return [_described(span) for span in made.kelet.spans if span.span_id == one["id"]]
 
 
 @pytest.mark.parametrize("content", ["old", "new"])

@@ -74,11 +74,11 @@ def test_what_a_trace_says_reaches_its_spans(make_world: MakeWorld) -> None:
     made.once()
     assert made.arrived() == _spans(items)
     for span in made.kelet.spans:
-        told = span.attributes
-        assert (told["session.id"], told["user.id"]) == ("s1", "u1")
-        assert (told["langfuse.trace.name"], told["langfuse.trace.tags"]) == ("checkout", ["a", "b"])
-        assert (told["langfuse.release"], told["langfuse.version"], told["langfuse.trace.public"]) == ("r1", "v9", True)
-        assert told["metadata.tenant"] == "acme"
+        sent = span.attributes
+        assert (sent["session.id"], sent["user.id"]) == ("s1", "u1")
+        assert (sent["langfuse.trace.name"], sent["langfuse.trace.tags"]) == ("checkout", ["a", "b"])
+        assert (sent["langfuse.release"], sent["langfuse.version"], sent["langfuse.trace.public"]) == ("r1", "v9", True)
+        assert sent["metadata.tenant"] == "acme"
     root = made.span("agent")
     assert root.attributes["langfuse.trace.input"] == '{"question":"why?"}'
     assert root.attributes["langfuse.trace.output"] == "because"
@@ -266,7 +266,7 @@ def test_generation_is_remembered(make_world: MakeWorld) -> None:
     ledger.close()
 
 
-def test_version_that_was_not_told_is_asked_for_again(make_world: MakeWorld) -> None:
+def test_version_that_was_not_reported_is_asked_for_again(make_world: MakeWorld) -> None:
     """A server of unknown version is taken to be old: for a day each root would cost a request of its own."""
     made = make_world(LangfuseV1(*_many(2)), after_noon=HOUR)
     made.langfuse.script = faults.when(_asks_for_health, faults.status(503))
@@ -292,7 +292,7 @@ def test_check_says_what_is_read_and_why(make_world: MakeWorld) -> None:
 
 
 @pytest.mark.parametrize(("mode", "insisted"), [("v3", "v2"), ("events_only", "v1")])
-def test_insisting_on_what_is_not_there_is_told(make_world: MakeWorld, mode: Mode, insisted: str) -> None:
+def test_insisting_on_what_is_not_there_is_reported(make_world: MakeWorld, mode: Mode, insisted: str) -> None:
     """The message names an address and a 404, and not the setting that leads there."""
     made = make_world(LangfuseV1(*_many(2), mode=mode), after_noon=HOUR)
     code, _, err = made.program("once", environ={"SYNC_LANGFUSE_API": insisted, "SYNC_START": "2026-11-20T11:00:00Z"})
@@ -348,7 +348,7 @@ def test_recorded_v3_arrives_once_with_its_tree(make_world: MakeWorld) -> None:
     assert {(span.trace_id, span.span_id): span.parent_id for span in made.kelet.spans} == expected
 
 
-def test_late_trace_that_is_not_served_is_set_aside(make_world: MakeWorld) -> None:
+def test_late_trace_that_is_not_served_is_dead_lettered(make_world: MakeWorld) -> None:
     """A trace whose content the server cannot give is met by a look alone: passed over there, nobody hears of it."""
     made_before, observations = _many(20, apart=60.0)
     server = LangfuseV1(made_before, observations)
@@ -358,18 +358,18 @@ def test_late_trace_that_is_not_served_is_set_aside(make_world: MakeWorld) -> No
     late, rows = _legacy("chat_9", 1500.0)
     server.unserved = {late["id"]}
     server.add([late], rows)
-    made_letters = 0
+    made_dead_letters = 0
     for _ in range(15):
         made.clock.advance(60.0)
         report, _ = made.once()
-        made_letters += report.dead_letters
-    assert made_letters == 1
+        made_dead_letters += report.dead_letters
+    assert made_dead_letters == 1
     ledger = open_ledger(made.state, made.clock)
     assert [(letter.trace_id, letter.observation_id) for letter in ledger.dead_letters()] == [("chat_9", "t-chat_9")]
     ledger.close()
 
 
-def test_deep_look_lists_again_only_what_may_differ(make_world: MakeWorld) -> None:
+def test_deep_scan_lists_again_only_what_may_differ(make_world: MakeWorld) -> None:
     """Each look over two days reads half of them once more, all content included."""
     traces, observations = _many(150, apart=1200.0)
     made = make_world(LangfuseV1(traces, observations), after_noon=50 * HOUR, SYNC_START="49h")

@@ -43,7 +43,7 @@ def test_all_is_there(make_world: MakeWorld) -> None:
     assert made.langfuse_requests() - before <= 2
 
 
-def test_sent_row_taken_out_is_found_and_mended(make_world: MakeWorld) -> None:
+def test_sent_row_taken_out_is_found_and_repaired(make_world: MakeWorld) -> None:
     """A row that the ledger does not know is not found, or repairing sends others again."""
     rows = _rows()
     made = make_world(rows, **LONG_AGO)
@@ -161,7 +161,7 @@ def test_resend_of_forgotten_hours_must_be_allowed(make_world: MakeWorld) -> Non
     assert "skipped" in out
     code, found = made.program_json(*RESEND)
     (source,) = found["sources"]
-    assert (code, source["refused"], source["resent"], source["reopened"]) == (ExitCode.GAPS, 1, [], [])
+    assert (code, source["hours_not_sent"], source["resent"], source["reopened"]) == (ExitCode.GAPS, 1, [], [])
     assert source["hours"][0]["again"] == 120
     assert made.arrived() == identities(rows)
     code, out, err = made.program(*RESEND, "--again")
@@ -184,12 +184,12 @@ def test_resend_repeats_nothing_that_is_remembered(make_world: MakeWorld) -> Non
     _change(made, "UPDATE state_keys SET value = '9000000000000' WHERE name LIKE 'late %'")
     code, found = made.program_json(*RESEND)
     (source,) = found["sources"]
-    assert (code, source["complete"], source["spans_sent"], source["refused"]) == (0, True, 1, 0)
+    assert (code, source["complete"], source["spans_sent"], source["hours_not_sent"]) == (0, True, 1, 0)
     assert made.arrived() == identities([*rows, late])
     assert made.program_json(*RESEND)[1]["sources"][0]["spans_sent"] == 0
 
 
-def test_resend_of_time_that_only_a_backfill_covered(make_world: MakeWorld) -> None:
+def test_resend_of_time_that_only_a_backfill_completed(make_world: MakeWorld) -> None:
     """History of before the sync start cannot be mended: the live sync does not go there."""
     made = make_world([], SYNC_START="1m", SYNC_LATE_HORIZONS="1m,2m")
     made.program("backfill", "--from", "2026-11-20T12:00:00Z", "--to", "2026-11-20T14:30:00Z")

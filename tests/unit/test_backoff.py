@@ -94,10 +94,10 @@ async def test_retry_after_concerns_every_caller(clock: VirtualClock) -> None:
     backoff = Backoff("Kelet", clock, None)
     await backoff.ready()
     assert clock.waits == []
-    told = asyncio.create_task(backoff.wait(_fault(30.0)))
+    reported = asyncio.create_task(backoff.wait(_fault(30.0)))
     began = clock.monotonic()
     await backoff.ready()
-    await told
+    await reported
     assert clock.monotonic() - began >= 30.0
 
 
@@ -206,13 +206,13 @@ async def test_short_fault_is_one_line(clock: VirtualClock, caplog: pytest.LogCa
     assert len(caplog.records) == 1
 
 
-async def test_waits_are_told(clock: VirtualClock) -> None:
+async def test_waits_are_reported(clock: VirtualClock) -> None:
     """The status page would show a worker that does nothing."""
-    told: list[tuple[float, str]] = []
+    reported: list[tuple[float, str]] = []
     backoff = Backoff("Kelet", clock, None)
-    backoff.on_wait = lambda seconds, fault: told.append((seconds, str(fault)))
+    backoff.on_wait = lambda seconds, fault: reported.append((seconds, str(fault)))
     await backoff.wait(_fault(7.0))
-    assert told == [(7.0, "Kelet answered 503")]
+    assert reported == [(7.0, "Kelet answered 503")]
 
 
 @pytest.mark.parametrize(("overloaded", "waited"), [(True, 3600.0), (False, 86_000.0)])

@@ -76,7 +76,7 @@ async def test_limits_are_kept_apart_in_the_file(process: Process) -> None:
 
 
 @pytest.mark.parametrize(("resets_in", "window"), [(30.0, HOUR), (3_000.0, HOUR), (3_601.0, DAY), (86_395.0, DAY)])
-def test_window_is_as_long_as_is_told(resets_in: float, window: float) -> None:
+def test_window_is_as_long_as_reported(resets_in: float, window: float) -> None:
     """100 a day would be taken for 100 a minute."""
     metrics = Buckets(VirtualClock(), USUAL).of(METRICS)
     metrics.set_limit(100, resets_in)
@@ -105,7 +105,7 @@ async def test_limit_of_a_day_is_kept_over_processes(process: Process) -> None:
 
 
 @pytest.mark.parametrize(("hours", "estimated_limit"), [(0.9, 100), (1.0, 110), (2.0, 121), (10.0, 259), (1e6, 9701)])
-def test_limit_is_raised_while_it_is_not_told_again(process: Process, hours: float, estimated_limit: int) -> None:
+def test_limit_is_raised_while_it_is_not_reported_again(process: Process, hours: float, estimated_limit: int) -> None:
     """After a change of plan the worker would stay as slow for ever; or be without a limit after a quiet night."""
     clock = VirtualClock()
     first = process(clock).of(PUBLIC_API)

@@ -36,7 +36,7 @@ async def test_stop_ends_every_wait() -> None:
     await asyncio.wait_for(clock.stopped(), 30.0)
 
 
-async def test_stop_before_the_first_wait_is_heard() -> None:
+async def test_stop_before_the_first_wait_is_noticed() -> None:
     """A signal during the start would be forgotten."""
     clock = SystemClock()
     clock.stop()

@@ -113,10 +113,10 @@ async def test_a_request_goes_through_the_proxy(monkeypatch: pytest.MonkeyPatch)
     """A proxy that must be used would be passed by."""
     import asyncio
 
-    heard: list[bytes] = []
+    received: list[bytes] = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        heard.append(await reader.readuntil(b"\r\n\r\n"))
+        received.append(await reader.readuntil(b"\r\n\r\n"))
         writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
         await writer.drain()
         writer.close()
@@ -126,11 +126,11 @@ async def test_a_request_goes_through_the_proxy(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("HTTP_PROXY", f"http://user:pass@127.0.0.1:{port}")
     async with server, httpx.AsyncClient(transport=ProxyTransport()) as client:
         assert (await client.get("http://langfuse.example/x")).status_code == 204
-        assert heard[0].startswith(b"GET http://langfuse.example/x HTTP/1.1\r\n")
-        assert b"proxy-authorization: basic" in heard[0].lower()
+        assert received[0].startswith(b"GET http://langfuse.example/x HTTP/1.1\r\n")
+        assert b"proxy-authorization: basic" in received[0].lower()
         monkeypatch.setenv("NO_PROXY", "127.0.0.0/8")
         assert (await client.get(f"http://127.0.0.1:{port}/y")).status_code == 204
-        assert heard[1].startswith(b"GET /y ")
+        assert received[1].startswith(b"GET /y ")
 
 
 @pytest.mark.parametrize("kind", ["missing", "folder", "garbage", "empty", "DER"])

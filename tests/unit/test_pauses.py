@@ -60,7 +60,7 @@ def test_a_source_stops_where_nothing_of_it_may_be_sent(
         ),
     ],
 )
-def test_how_a_pause_ends_is_said(pause: Pause, what: str, resume: str) -> None:
+def test_how_a_pause_ends_is_reported(pause: Pause, what: str, resume: str) -> None:
     """The command that is named resumes something else, or is none."""
     text = describe(pause, "my source")
     assert text.startswith(f"{what} paused since 2023-11-14T22:13:20")

@@ -84,10 +84,10 @@ def test_nonsense_in_the_state_file_does_not_hang(stored: int | None) -> None:
 
 def test_due_is_what_nobody_has_done_or_does() -> None:
     """A backfill and the live sync would send the same rows, or leave some to each other."""
-    covered = [Interval(0, 10), Interval(20, 30)]
-    assert due(0, 50, covered) == [Interval(10, 20), Interval(30, 50)]
-    assert due(0, 50, covered, [Interval(35, 40)]) == [Interval(10, 20), Interval(30, 35), Interval(40, 50)]
-    assert due(5, 25, covered) == [Interval(10, 20)]
+    completed = [Interval(0, 10), Interval(20, 30)]
+    assert due(0, 50, completed) == [Interval(10, 20), Interval(30, 50)]
+    assert due(0, 50, completed, [Interval(35, 40)]) == [Interval(10, 20), Interval(30, 35), Interval(40, 50)]
+    assert due(5, 25, completed) == [Interval(10, 20)]
     assert due(50, 50, []) == []
     assert due(60, 50, []) == []
 

@@ -153,7 +153,7 @@ def test_live_sync_goes_first_after_a_block(machine: Machine) -> None:
     assert machine.most_in_a_minute() == 12
 
 
-def test_block_beyond_patience_is_told(machine: Machine) -> None:
+def test_block_beyond_patience_is_reported(machine: Machine) -> None:
     """`once` would hang for an hour, with its lease, because another run was told to come back then."""
 
     async def work() -> None:

@@ -30,20 +30,20 @@ def test_merged_is_the_union(intervals: list[Interval]) -> None:
 
 
 @given(_INTERVAL, _INTERVALS)
-def test_gaps_are_what_is_left(within: Interval, covered: list[Interval]) -> None:
+def test_gaps_are_what_is_left(within: Interval, completed: list[Interval]) -> None:
     """A gap would be overlooked for ever, or covered time read again in each cycle."""
-    result = gaps(within, covered)
-    assert (_moments(result), _is_tidy(result)) == (_moments([within]) - _moments(covered), True)
+    result = gaps(within, completed)
+    assert (_moments(result), _is_tidy(result)) == (_moments([within]) - _moments(completed), True)
 
 
 @given(st.integers(-25, 55), _INTERVALS)
-def test_contiguous_end_is_the_first_moment_that_is_not_covered(start: int, covered: list[Interval]) -> None:
+def test_contiguous_end_is_the_first_moment_that_is_not_completed(start: int, completed: list[Interval]) -> None:
     """The edge would jump over a gap, or stay behind."""
-    done = _moments(covered)
+    done = _moments(completed)
     expected = start
     while expected in done:
         expected += 1
-    assert contiguous_end(start, covered) == expected
+    assert contiguous_end(start, completed) == expected
 
 
 @given(_INTERVAL, st.integers(-25, 55))

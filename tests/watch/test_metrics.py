@@ -122,7 +122,7 @@ def test_a_loop_that_hangs(make_world: MakeWorld) -> None:
         now = HANGS_AFTER
         status, body = _get(f"{server.url}/healthz")
         assert (status, "the event loop has not run for 120 s" in body) == (503, True)
-        tick.beat()
+        tick.note()
         assert _get(f"{server.url}/healthz")[0] == 200
         assert _get(f"{server.url}/readyz") == (503, "the lease of the live sync is not held yet\n")
     finally:

@@ -57,7 +57,7 @@ DOCUMENTS = {
 }
 
 
-def said(body: bytes) -> str:
+def printed(body: bytes) -> str:
     """Return the text of a document, as one line."""
     return " ".join("".join(ET.fromstring(body).itertext()).split())
 
@@ -102,7 +102,7 @@ class TestDocument:
         for code in ("".join(one.itertext()) for one in tree.iter("code")):
             if code.startswith("sync-worker "):
                 build_parser().parse_args(shlex.split(code)[1:])
-        named = set(re.findall(r"(SyncWorker\w+) in docs/monitoring.md", said(body)))
+        named = set(re.findall(r"(SyncWorker\w+) in docs/monitoring.md", printed(body)))
         assert {one.lower() for one in named} <= anchors(MONITORING)
 
 
@@ -138,8 +138,8 @@ def test_the_size_is_bounded() -> None:
     groups = [DeadLetterGroup("rejected", status, 1, NOW, NOW) for status in range(400, 900)]
     closed = [f"project-{number}" for number in range(1_000)]
     body = document(views.view(views.broken(gaps=gaps, dead_letters=groups, closed=closed)))
-    assert "and 488 more reasons" in said(body)
-    assert "and 19,994 more" in said(body)
+    assert "and 488 more reasons" in printed(body)
+    assert "and 19,994 more" in printed(body)
     assert len(body) < 100_000
 
 
@@ -147,22 +147,22 @@ class TestAnswers:
     def test_all_is_well(self) -> None:
         """Somebody would be kept from sleeping for nothing."""
         for body in (DOCUMENTS["one"], document(views.view(*(views.source(f"s{one}") for one in range(20))))):
-            assert "Is it behind?✓ No" in said(body)
-            assert "Is anything missing?✓ No" in said(body)
-            assert "What to do now?✓ Nothing" in said(body)
+            assert "Is it behind?✓ No" in printed(body)
+            assert "Is anything missing?✓ No" in printed(body)
+            assert "What to do now?✓ Nothing" in printed(body)
 
     def test_all_is_wrong(self) -> None:
         """What is wrong would not be said first, or not with what to type."""
-        shown = said(DOCUMENTS["broken"])
+        shown = printed(DOCUMENTS["broken"])
         assert "▲ Yes, by 3 h 12 min" in shown
         assert "▲ 50,000 dead letters; 9 gaps, 1 h 30 min" in shown
         for line in ("rejected, HTTP 422", "46,679", "and 3 more", "running for 1 h", "the target fails at them"):
             assert line in shown, line
 
-    def test_the_same_of_many_sources_is_said_once(self) -> None:
+    def test_the_same_of_many_sources_is_reported_once(self) -> None:
         """The same line twenty times would hide the one that matters."""
         down = [views.source(f"s{one}", cycle=LastCycle("credentials", NOW, None)) for one in range(20)]
-        shown = said(document(views.view(*down)))
+        shown = printed(document(views.view(*down)))
         assert "✕ 1 thing to act on" in shown
         assert "A key was rejected: 20 sources — s0, s1, s2, s3 and 16 more" in shown
 
@@ -221,7 +221,7 @@ class TestAnswers:
         found = of_source(views.source(**changes), NOW)
         assert [(one.title, one.level) for one in found] == ([] if title is None else [(title, level)])
 
-    def test_a_pause_is_said_instead_of_what_follows_from_it(self) -> None:
+    def test_a_pause_is_reported_instead_of_what_follows_from_it(self) -> None:
         """Somebody would look for an outage where a colleague has paused the source, or forget the pause."""
         behind = LastCycle("paused", NOW, NOW - 5 * HOUR)
         pause = Pause("shop", None, NOW - 5 * HOUR, NOW + HOUR, "migration `x` " + "y" * 5_000)
@@ -270,7 +270,7 @@ class TestLag:
         lags = views.source(slots=[Slot(NOW // SLOT_MS - 1, NOW - SLOT_MS, 0, 0, 0)]).lags(NOW)
         assert lags[:-2] == [None] * (SLOTS - 2)
         assert views.source(slots=[], watermark_ms=None).lags(NOW) == [None] * SLOTS
-        assert "not known yet" in said(
+        assert "not known yet" in printed(
             document(views.view(views.source(slots=[Slot(1, None, 1, 0, 0)], watermark_ms=None)))
         )
 
@@ -377,8 +377,8 @@ def test_twenty_sources_and_many_dead_letters(make_world: MakeWorld) -> None:
     body = document(found)
     assert time.process_time() - began < 1.5
     assert [one.dead for one in found.sources] == [2_500] * 20
-    assert "50,000 dead letters" in said(body)
-    assert "Dead letters: 20 sources — team-0, team-1, team-2, team-3 and 16 more" in said(body)
+    assert "50,000 dead letters" in printed(body)
+    assert "Dead letters: 20 sources — team-0, team-1, team-2, team-3 and 16 more" in printed(body)
     assert PAYLOAD.encode() not in body
 
 
@@ -399,7 +399,7 @@ def test_a_backfill_shows_how_far_it_is(make_world: MakeWorld) -> None:
 
     def read() -> str:
         with open_to_read(made.state, made.clock, time.monotonic() + 60) as reading:
-            return said(document(views_of.read(reading, settings, settings.sources, made.clock)))
+            return printed(document(views_of.read(reading, settings, settings.sources, made.clock)))
 
     shown = read()
     assert "75 %, running for 1 h, about 20 min left" in shown
@@ -456,7 +456,7 @@ def test_where_there_is_nothing_to_read(make_world: MakeWorld) -> None:
     pages = _pages(made.settings(), made.clock)
     answer = pages.page(Request())
     assert answer.status == "503 Service Unavailable"
-    assert f"the state file {made.state} is not there" in said(answer.body)
+    assert f"the state file {made.state} is not there" in printed(answer.body)
     assert answer.headers == HEADERS
     open_ledger(made.state, made.clock).close()
     assert pages.page(Request(query="refresh=60&x=<script>")).body.count(b'content="60"') == 1
@@ -465,7 +465,7 @@ def test_where_there_is_nothing_to_read(make_world: MakeWorld) -> None:
     other.execute("BEGIN EXCLUSIVE")
     answer = pages.page(Request())
     other.close()
-    assert (answer.status[:3], "cannot be read in time" in said(answer.body)) == ("503", True)
+    assert (answer.status[:3], "cannot be read in time" in printed(answer.body)) == ("503", True)
     made.state.write_bytes(b"\xff" * 10_000)
     answer = pages.page(Request())
-    assert (answer.status[:3], str(made.state) in said(answer.body)) == ("503", True)
+    assert (answer.status[:3], str(made.state) in printed(answer.body)) == ("503", True)

@@ -51,8 +51,8 @@ def test_a_worker_that_waits_is_alive(make_world: MakeWorld, manager: Manager) -
     made.kelet.script = faults.held(gate)
     environ = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "800000"}
     with made.start("run", environ=environ) as process:
-        told = manager.until("READY=1")
-        assert told == ["READY=1"]
+        reported = manager.until("READY=1")
+        assert reported == ["READY=1"]
         assert manager.until("STATUS=")[-1].startswith("STATUS=default: ")
         deadline = time.monotonic() + PATIENCE
         while not made.kelet.requests:
@@ -73,11 +73,11 @@ def test_the_lag_is_shown(make_world: MakeWorld, tmp_path: Path) -> None:
     assert made.program("once")[0] == 0
     manager = Manager(str(tmp_path / "notify"))
     with made.start("run", environ={"NOTIFY_SOCKET": manager.address}) as process:
-        told = manager.until("STATUS=")
+        reported = manager.until("STATUS=")
         process.kill()
     manager.close()
-    assert told[-1].startswith("STATUS=default: lag ")
-    assert not any(message.startswith("WATCHDOG") for message in told), "no watchdog was asked for"
+    assert reported[-1].startswith("STATUS=default: lag ")
+    assert not any(message.startswith("WATCHDOG") for message in reported), "no watchdog was asked for"
 
 
 def test_a_manager_that_is_gone(make_world: MakeWorld) -> None:

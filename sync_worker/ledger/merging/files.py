@@ -49,7 +49,7 @@ class Merged:
     observations: int = 0  # sent
     observations_forgotten: int = 0  # sent, and known by their count alone
     dead_letters: int = 0
-    covered_ms: int = 0
+    completed_ms: int = 0
 
 
 def merge(ledger: Ledger, other: Ledger, *, by_id: bool = False) -> Merged:
@@ -117,24 +117,24 @@ def _take_source(
     memory.add(file_id, done, letters_ms)
     memory.take(theirs)
     memory.write(ledger, name)
-    covered_ms = _take_completed(ledger, other, pair, as_own=as_own)
-    if sent or scores or covered_ms:
+    completed_ms = _take_completed(ledger, other, pair, as_own=as_own)
+    if sent or scores or completed_ms:
         wake_scores(pair)
     found.observations += sent
-    found.covered_ms += covered_ms
+    found.completed_ms += completed_ms
 
 
 def _own_source(ledger: Ledger, other: Ledger, source: SourceState, *, by_id: bool) -> SourceState:
     known = _of_project(ledger, source)
     here = [one for one in known if same_address(one.langfuse_url, source.langfuse_url)]
-    told_apart = len(_of_project(other, source)) > 1  # there, by the operator
-    if known and not here and not told_apart and (not by_id or len(known) > 1):
+    is_distinct = len(_of_project(other, source)) > 1  # there, by the operator
+    if known and not here and not is_distinct and (not by_id or len(known) > 1):
         raise StateError(
             f"project {source.project_id} is known at {', '.join(one.langfuse_url for one in known)} in {ledger.path}, "
             f"and at {source.langfuse_url} in {other.path}: equal ids do not prove that it is one. Nothing was taken "
             "from the file. Try: --by-id if it is the same project; a file of its own if it is another one"
         )
-    is_new = not here and (told_apart or not known)
+    is_new = not here and (is_distinct or not known)
     if is_new:
         ledger.execute(
             "INSERT INTO sources (langfuse_url, project_id, target, project_name, organization_id, created_ms) "

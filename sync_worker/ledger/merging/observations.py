@@ -159,7 +159,7 @@ def take_whole_traces(pair: Pair) -> None:
 def take_dead_letters(pair: Pair, taken_to_ms: int) -> int:
     """Take in what was dead-lettered later than `taken_to_ms`; returns how many spans and scores that are.
 
-    What was dead-lettered and then accepted, in either file, is settled.
+    What was dead-lettered and then accepted, in either file, counts as accepted.
     """
     accepted = (
         f"(EXISTS (SELECT 1 FROM main.sent s WHERE s.source_id = :own AND {_SAME_OBSERVATION.format('s', 'd')} "

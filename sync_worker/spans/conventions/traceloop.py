@@ -22,7 +22,7 @@ _KIND = "traceloop.span.kind"
 
 _DECORATORS = "traceloop.tracer"
 
-#: Markers its spans as entities but writes their content in GenAI's conventions, old or new (opentelemetry-
+#: Marks its spans as entities but writes their content in GenAI's conventions, old or new (opentelemetry-
 #: instrumentation-openai-agents 0.47 to 0.62).
 _CONVENTIONAL = "opentelemetry.instrumentation.openai_agents"
 

@@ -175,7 +175,7 @@ def _metadata(key: str, value: Any, observation: Observation, context: TraceCont
             found.observation[own_key] = sdk.metadata(value)
     else:
         found.observation[own_key] = sdk.metadata(value)
-        if sdk.updates_traces and not propagated.fields and _tells_of_trace(observation):
+        if sdk.updates_traces and not propagated.fields and _sets_trace_fields(observation):
             found.observation[trace_key] = sdk.metadata(value)
             found.guessed |= {own_key, trace_key}
 
@@ -193,7 +193,7 @@ def _name(prefix: str, key: str) -> str:
 def _shows_own(key: str, value: Any, observation: Observation, sdk: Sdk) -> bool:
     """Whether the value that was propagated is the observation's own too, which it hides.
 
-    LangChain sets `ls_…` anew for each model call. Python's SDK 4 propagates str() of a value, which is not its own.
+    LangChain sets `ls_…` again for each model call. Python's SDK 4 propagates str() of a value, which is not its own.
     """
     if key.startswith("ls_") and observation.type == "GENERATION":
         return False
@@ -201,7 +201,7 @@ def _shows_own(key: str, value: Any, observation: Observation, sdk: Sdk) -> bool
     return sdk.major >= 5 or not as_python
 
 
-def _tells_of_trace(observation: Observation) -> bool:
+def _sets_trace_fields(observation: Observation) -> bool:
     """Whether a span set its trace's fields: its metadata may be the trace's as well as its own."""
     return bool(observation.user_id or observation.session_id or observation.tags or observation.public)
 

@@ -233,7 +233,7 @@ def _generated(left: Fields, role: str, key: str) -> Message:
 
 
 def blocked(left: Fields, role: str) -> Draft | None:
-    """Read a prompt that Gemini refused: {promptFeedback: {blockReason}} and no candidates."""
+    """Read a prompt that Gemini blocked: {promptFeedback: {blockReason}} and no candidates."""
     key = next(key for key in ("promptFeedback", "prompt_feedback") if carries(left.get(key)))
     feedback = left.pop(key)
     found = first_string(feedback, ("blockReason", "block_reason")) if isinstance(feedback, dict) else None
@@ -248,14 +248,14 @@ _BESIDE_ERROR = frozenset({"type", "request_id", "status", "status_code", "statu
 
 def failed(left: Fields, role: str) -> Draft | None:
     """Read what an API answers in place of an answer: OpenAI's, Anthropic's and Gemini's {error: {message, …}}."""
-    fault = left.pop("error")
-    if role != "assistant" or not isinstance(fault, dict) or first_string(fault, ("message", "type", "code")) is None:
+    error = left.pop("error")
+    if role != "assistant" or not isinstance(error, dict) or first_string(error, ("message", "type", "code")) is None:
         return None
     stated = {key for key, item in left.items() if carries(item) and not is_beside(key, item)}
     if left.get("object") != "response" and not stated <= _BESIDE_ERROR:
         return None
-    reason = "content_filter" if "content_filter" in (fault.get("code"), fault.get("type")) else "error"
-    part = extra_part("error", fault)
+    reason = "content_filter" if "content_filter" in (error.get("code"), error.get("type")) else "error"
+    part = extra_part("error", error)
     return Draft(messages=[{"role": role, "parts": [part], "finish_reason": reason}])
 
 

@@ -65,13 +65,13 @@ def _contents(value: Fields) -> Fields | None:
 
 def _with_content(value: Fields, key: str) -> Fields:
     """Move a framework's list of blocks to where others keep it; beside another content it stays a list of its own."""
-    if not carries(value.get("content")) or _is_said_in(value[key], value["content"]):
+    if not carries(value.get("content")) or _repeats(value[key], value["content"]):
         value.pop("content", None)
         return {"content" if name == key else name: item for name, item in value.items()}
     return {"parts" if name == key else name: item for name, item in value.items() if name == key or name != "parts"}
 
 
-def _is_said_in(blocks: object, content: object) -> bool:
+def _repeats(blocks: object, content: object) -> bool:
     return isinstance(blocks, list) and any(
         isinstance(block, dict) and content in (block.get("text"), block.get("Text")) for block in blocks
     )

@@ -39,7 +39,7 @@ class _Thing:
 
 
 def document(view: View, refresh: str = "") -> bytes:
-    """Return the page as HTML. `refresh`: seconds after which it loads itself anew, as text from the address."""
+    """Return the page as HTML. `refresh`: seconds after which it reloads itself, as text from the address."""
     found = [(source, of_source(source, view.now_ms)) for source in view.sources]
     things = _things(of_worker(view), found)
     return _page(
@@ -258,6 +258,6 @@ def _foot(view: View) -> Markup:
         "footer",
         f"sync-worker {__version__} · state file {size(view.size_bytes)}, {size(view.free_bytes)} free beside it · the "
         "commands are typed with the settings of this worker, in a checkout as ", element("code", "scripts/sync"),
-        " · ", element("code", "?refresh=60"), " loads itself anew · also ",
+        " · ", element("code", "?refresh=60"), " reloads itself · also ",
         element("a", "metrics", href="metrics"), ", ", element("a", "status", href="status"),
     )  # fmt: skip

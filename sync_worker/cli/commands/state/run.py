@@ -177,7 +177,7 @@ def _line(one: Merged, into: Path) -> str:
     letters = f", {counted(one.dead_letters, 'dead letter')}" if one.dead_letters else ""
     return (
         f"{one.file} into {into}: {counted(one.observations + one.observations_forgotten, 'observation')}{letters} and "
-        f"{in_words(one.covered_ms / 1000)} of completed intervals were new, from {counted(one.sources, 'source')}"
+        f"{in_words(one.completed_ms / 1000)} of completed intervals were new, from {counted(one.sources, 'source')}"
     )
 
 
@@ -188,5 +188,5 @@ def _as_json(one: Merged) -> dict[str, Any]:
         "observations": one.observations,
         "observations_forgotten": one.observations_forgotten,
         "dead_letters": one.dead_letters,
-        "covered_seconds": one.covered_ms // 1000,
+        "completed_seconds": one.completed_ms // 1000,
     }

@@ -108,7 +108,7 @@ _AGENTS = Instrumentation(
 _AGENTS_CHAT = Instrumentation(_any_version(agents.agents_chat), _any_version(agents.agents_chat), tools="wrapped")
 
 #: By the last part of the scope's name.
-_MAKERS: dict[str, Instrumentation] = {
+_INSTRUMENTATIONS: dict[str, Instrumentation] = {
     "openai": _OPENAI,
     "groq": Instrumentation(_any_version(chat.groq_input), _any_version(chat.groq_output), tools="kept"),
     "portkey": Instrumentation(_any_version(chat.groq_input), _any_version(chat.groq_output), tools="kept", sure=False),
@@ -159,5 +159,5 @@ def instrumentation_of(observation: Observation, originals: Originals) -> tuple[
     if name == _PYTHON + "openai_agents" and observation.name == "generation":
         return _AGENTS_CHAT, version
     if name.startswith(_PYTHON):
-        return _MAKERS.get(name.removeprefix(_PYTHON), _UNKNOWN), version
+        return _INSTRUMENTATIONS.get(name.removeprefix(_PYTHON), _UNKNOWN), version
     return _UNKNOWN if name.startswith(("openinference.", "@arizeai/openinference-")) else _STRANGER, version

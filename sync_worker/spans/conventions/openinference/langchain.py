@@ -77,7 +77,7 @@ def _message(message: Any, version: Version) -> Pairs:
     role = _role(kind, kwargs) or (message.get("role") if version >= _BARE_ROLE else None)
     if isinstance(role, str) and role:
         yield "message.role", role
-    yield from _said_in(kwargs)
+    yield from _contents(kwargs)
     yield from _calls(message, kwargs, version)
 
 
@@ -88,7 +88,7 @@ def _role(kind: str, kwargs: Any) -> Any:
     return kwargs.get("role") if kind.lower().startswith("chat") else None
 
 
-def _said_in(kwargs: Any) -> Pairs:
+def _contents(kwargs: Any) -> Pairs:
     payload = kwargs.get("content")
     if isinstance(payload, str) and payload:
         yield "message.content", payload

@@ -105,7 +105,7 @@ def smolagents_input(value: Any) -> Pairs:
         if isinstance(payload, str):
             yield f"{at}.message.content", payload
         else:
-            for place, block in enumerate(_told_blocks(payload)):
+            for place, block in enumerate(_written_blocks(payload)):
                 yield from _smolagents_block(f"{at}.message.contents.{place}", block)
 
 
@@ -115,7 +115,7 @@ def smolagents_output(value: Any) -> Pairs:
     if isinstance(value.get("role"), str):
         yield "0.message.role", value["role"]
     payload = value.get("content")
-    blocks = [{"type": "text", "text": payload}] if isinstance(payload, str) else _told_blocks(items(payload))
+    blocks = [{"type": "text", "text": payload}] if isinstance(payload, str) else _written_blocks(items(payload))
     thought = _reasoning_of(value.get("raw"))
     if thought is not None:
         blocks.append({"type": "text", "text": thought})
@@ -133,7 +133,7 @@ def smolagents_output(value: Any) -> Pairs:
         )
 
 
-def _told_blocks(payload: list[Any]) -> list[dict[str, Any]]:
+def _written_blocks(payload: list[Any]) -> list[dict[str, Any]]:
     """Return the contents that are written: each has a place of its own among them."""
     return [
         block
