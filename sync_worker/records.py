@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
-#: Generations of Langfuse's API: v2 observations (Cloud, v4), or v1 traces and observations (self-hosted v2 and v3).
-Api = Literal["v2", "v1"]
+from sync_worker.choices import Api
 
 #: A number as it stands in JSON: 9 and 9.0 are written again as they came, so it is not always a float.
 Number: TypeAlias = int | float

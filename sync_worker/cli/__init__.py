@@ -1,4 +1,4 @@
-"""The command line: `load` is the entry point, `parser` has what can be typed, `commands` one module a command."""
+"""The command line: `load` is the entry point, `parser` has what can be typed, `commands` one package a command."""
 
 from __future__ import annotations
 

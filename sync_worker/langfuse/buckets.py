@@ -12,10 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
+from sync_worker.choices import Api
 from sync_worker.clock import Clock
 from sync_worker.langfuse.rate_limiter import Quota, RateLimiter, SharedStore
 from sync_worker.langfuse.request_log import WINDOW
-from sync_worker.records import Api
 
 
 @dataclass(frozen=True, slots=True)

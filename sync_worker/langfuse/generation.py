@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sync_worker.choices import Api
 from sync_worker.errors import SourcePaused, TransientError
 from sync_worker.langfuse.client import EndpointMissing, LangfuseClient
 from sync_worker.langfuse.identity import server_version
 from sync_worker.langfuse.listing import TRACES
 from sync_worker.langfuse.v2 import PATH
-from sync_worker.records import Api
 from sync_worker.times import iso_time
 
 _RECENT_MS = 60_000  # a probe lists no more than this

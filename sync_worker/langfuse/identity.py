@@ -122,8 +122,8 @@ async def still_answers(client: LangfuseClient, project_id: str, *, with_keys: b
     """Return whether an address still answers, or may answer, for a project; None where that is not known now.
 
     It no longer does where nobody listens (no connection, no such name, no TLS), and where somebody else answers: a
-    redirect, 404, no JSON, another project. Keys that are rejected prove nothing: they may have been rotated. Without keys,
-    which are not given to an address that never had them, any Langfuse may hold the project. Asked once.
+    redirect, 404, no JSON, another project. Keys that are rejected prove nothing: they may have been rotated. Without
+    keys, which are not given to an address that never had them, any Langfuse may hold the project. Asked once.
     """
     path = _PROJECTS if with_keys else _HEALTH
     await client.admit(path)

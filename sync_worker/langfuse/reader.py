@@ -6,8 +6,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from sync_worker.choices import Api
 from sync_worker.intervals import Interval
-from sync_worker.records import Api, Observation
+from sync_worker.records import Observation
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import quote
 
+from sync_worker.choices import Api
 from sync_worker.errors import CredentialsRejected, RecordRejected, SourcePaused, TransientError
 from sync_worker.intervals import Interval
 from sync_worker.langfuse.client import (
@@ -26,7 +27,7 @@ from sync_worker.langfuse.client import (
 from sync_worker.langfuse.page_size import PageSize
 from sync_worker.langfuse.score_records import parse_config, parse_scores, parse_v2, parse_v3
 from sync_worker.langfuse.shrinking import fetch_fitting
-from sync_worker.records import Api, Score, ScoreConfig, langfuse_id
+from sync_worker.records import Score, ScoreConfig, langfuse_id
 from sync_worker.times import iso_time, unix_ms
 
 V3_PATH = "/api/public/v3/scores"

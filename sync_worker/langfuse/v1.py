@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
+from sync_worker.choices import Api
 from sync_worker.intervals import Interval
 from sync_worker.langfuse.blame import Trial
 from sync_worker.langfuse.client import (
@@ -29,7 +30,7 @@ from sync_worker.langfuse.observations import parse_all
 from sync_worker.langfuse.paging import NotServedError
 from sync_worker.langfuse.reader import Page, Unreadable
 from sync_worker.langfuse.walk import Walk, Walked
-from sync_worker.records import SYNTHETIC_ROOT_PREFIX, Api, Observation
+from sync_worker.records import SYNTHETIC_ROOT_PREFIX, Observation
 
 #: The first version whose v1 lists take `filter`; older ones silently ignore it. (Changelog of 2025-11-03.)
 _FILTERS_SINCE = (3, 120)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 
+from sync_worker.choices import Api
 from sync_worker.errors import TransientError
 from sync_worker.intervals import Interval
 from sync_worker.langfuse.ahead import walk_ahead
@@ -23,7 +24,7 @@ from sync_worker.langfuse.observations import parse_all, parse_v2_metadata, pars
 from sync_worker.langfuse.page_size import MAX_LIMIT, PageSize
 from sync_worker.langfuse.reader import Page, Unreadable
 from sync_worker.langfuse.shrinking import fetch_fitting
-from sync_worker.records import Api, Observation
+from sync_worker.records import Observation
 from sync_worker.times import iso_time
 
 PATH = "/api/public/v2/observations"

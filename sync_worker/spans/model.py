@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
 
+from sync_worker.choices import AttributeProfile
 from sync_worker.spans.overrides import NO_OVERRIDES, Overrides
-from sync_worker.spans.profiles import AttributeProfile
 
 #: What an attribute may hold: a scalar or a list of scalars of one kind.
 AttributeValue = str | bool | int | float | list[str] | list[bool] | list[int] | list[float]

@@ -10,6 +10,7 @@ import logging
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
+from sync_worker.choices import Api
 from sync_worker.clock import Clock
 from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.generation import Answers, ask
@@ -17,7 +18,6 @@ from sync_worker.langfuse.reader import Reader
 from sync_worker.langfuse.v1 import V1Reader
 from sync_worker.langfuse.v2 import V2Reader
 from sync_worker.ledger.state_keys import GENERATION, State
-from sync_worker.records import Api
 from sync_worker.times import iso_time
 
 #: What was detected is checked again after this time, in milliseconds.

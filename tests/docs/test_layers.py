@@ -20,6 +20,7 @@ COMMON = frozenset(
         "__version__",
         "answers",
         "backoff",
+        "choices",
         "clock",
         "compression",
         "configured",
@@ -45,11 +46,12 @@ COMMON = frozenset(
 
 #: What each part may import of the others.
 MAY: dict[str, frozenset[str]] = {
-    "spans": frozenset({"records", "json_text", "times", "errors", "patterns", "configured"}),
+    "spans": frozenset({"choices", "records", "json_text", "times", "errors", "patterns", "configured"}),
     "selection": frozenset({"spans", "records", "intervals", "patterns", "configured"}),
     "signals": frozenset({"records", "json_text", "times", "spans", "configured"}),
     "langfuse": frozenset(
         {
+            "choices",
             "records",
             "json_text",
             "times",
@@ -111,9 +113,10 @@ MAY: dict[str, frozenset[str]] = {
         "demo",
     },
     "compression": frozenset(),
+    "choices": frozenset(),
     "configured": frozenset(),
     "request_snapshot": frozenset(),
-    "records": frozenset(),
+    "records": frozenset({"choices"}),
     "patterns": frozenset({"expressions"}),
     "expressions": frozenset(),
     "intervals": frozenset(),

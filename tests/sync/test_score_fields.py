@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from sync_worker.choices import Api
 from sync_worker.demo.langfuse_server import RecordedLangfuse
-from sync_worker.records import Api
 from sync_worker.spans.ids import otlp_span_id, otlp_trace_id
 from sync_worker.times import iso_time, moment_ms
 from tests.support.langfuse_v1 import LangfuseV1

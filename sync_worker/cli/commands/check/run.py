@@ -14,6 +14,7 @@ from datetime import timedelta
 from functools import partial
 
 from sync_worker.backoff import Backoff
+from sync_worker.choices import Api
 from sync_worker.cli.common import (
     ignored_starts,
     run_async,
@@ -41,7 +42,6 @@ from sync_worker.ledger.file_systems import file_system, on_network
 from sync_worker.otlp.client import Rejected, TargetClient
 from sync_worker.otlp.posting import STOP_GRACE, until_stopped
 from sync_worker.printable import escape
-from sync_worker.records import Api
 from sync_worker.settings import Settings, Source, target_of
 from sync_worker.settings.model import SECRETS
 from sync_worker.sync.engine import Engine, overall

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import get_args
 
+from sync_worker.choices import Api, AttributeProfile
 from sync_worker.cli.options import READS, Subparsers, add_common_options, path, runs, text
-from sync_worker.records import Api
-from sync_worker.spans.profiles import AttributeProfile
 
 GROUP, PLACE = "try rules without sending", 1
 
