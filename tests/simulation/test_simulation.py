@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 #: Seeds of a run of the tests, each a test so that all cores share them. `scripts/simulate` runs as many as wanted.
 SEEDS = 200
 #: The first of them are looked at by several tests, of which those that look at many come first.
-KEPT = 20
+KEPT = 12
 
 _outcome = functools.cache(simulate)
 
