@@ -18,15 +18,15 @@ from urllib.parse import urlencode, urlsplit
 from sync_worker.compression import compress, unpacker
 from sync_worker.garbage import collect_seldom
 from sync_worker.json_text import parse_answer
-from sync_worker.langfuse.observations import parse_v2_observation
+from sync_worker.langfuse.observation_parser import parse_v2_observation
 from sync_worker.langfuse.v2 import FULL
 from sync_worker.otlp.batches import Batcher, body
 from sync_worker.pipeline.assemble import Assembly
 from sync_worker.records import Observation
 from sync_worker.spans.context import gather
-from sync_worker.spans.convert import convert
+from sync_worker.spans.conversion import convert
 from sync_worker.spans.encode import encode
-from sync_worker.spans.model import Conversion, EncodedSpan
+from sync_worker.spans.span_model import Conversion, EncodedSpan
 
 PROJECT = "bench"
 _MAX_BATCH_SPANS, _MAX_BATCH_BYTES = 512, 4_194_304  # the worker's defaults

@@ -10,11 +10,11 @@ import orjson
 from bench.report import Report, middle
 from bench.shape import MOMENT, Shape
 from bench.template import block_rows
-from sync_worker.langfuse.observations import parse_v2_observation
+from sync_worker.langfuse.observation_parser import parse_v2_observation
 from sync_worker.records import Observation
 from sync_worker.redaction.observations import protection_for
 from sync_worker.redaction.protection import Protection
-from sync_worker.redaction.rules import DETECTORS, Rules
+from sync_worker.redaction.redaction_rules import DETECTORS, RedactionRules
 from sync_worker.spans.context import session_of, user_of
 
 _GOAL = 45.0  # microseconds for an observation of the size below
@@ -34,7 +34,7 @@ def redaction(shape: Shape, rounds: int) -> Report:
     size = sum(len(orjson.dumps(row)) for row in rows) / len(rows)
     setting = {"observations": len(rows), "bytes an observation": size, "detectors": len(DETECTORS)}
     report = Report("redaction", setting, ("observations", "CPU µs/observation", "CPU µs at 2.7 KB"))
-    protection = protection_for(Rules(DETECTORS), _KEY, session_of, user_of)
+    protection = protection_for(RedactionRules(DETECTORS), _KEY, session_of, user_of)
     for name, observations in (("without personal data", clean), ("one of ten with", mixed)):
         each = middle(_measure(protection, observations) for _ in range(rounds))
         report.rows.append((name, each, each * _SIZE / size))

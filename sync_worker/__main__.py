@@ -29,7 +29,7 @@ def main() -> int:
     # Importing the libraries takes most of the start time, so signals are handled before.
     try:
         from sync_worker.cli import load  # noqa: PLC0415
-        from sync_worker.cli.signals import handle_signals  # noqa: PLC0415
+        from sync_worker.cli.process_signals import handle_signals  # noqa: PLC0415
         from sync_worker.garbage import collect_seldom  # noqa: PLC0415
 
         gc.disable()  # what imports make stays, so there is nothing to find: a tenth of the start

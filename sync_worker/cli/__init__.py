@@ -10,7 +10,7 @@ from importlib import import_module
 
 from sync_worker.cli.output import finish, prepare, print_json, say
 from sync_worker.cli.parser import build_parser
-from sync_worker.cli.signals import Interrupted
+from sync_worker.cli.process_signals import Interrupted
 from sync_worker.cli.terminal import forbid_colors
 from sync_worker.errors import ExitCode, SyncError, describe_unexpected
 

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from sync_worker import event_loop
 from sync_worker.cli.output import say
-from sync_worker.cli.signals import restore_handlers
+from sync_worker.cli.process_signals import restore_handlers
 from sync_worker.cli.terminal import has_colors
 from sync_worker.clock import Stopped, SystemClock
 from sync_worker.errors import ConfigError, ExitCode, LeaseHeld, StateError, SyncError

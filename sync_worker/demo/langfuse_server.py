@@ -19,7 +19,7 @@ import orjson
 
 from sync_worker.demo import query as queries
 from sync_worker.demo.rowstore import Row, RowStore
-from sync_worker.demo.scores import ScoreStore
+from sync_worker.demo.score_server import ScoreStore
 from sync_worker.demo.serving import Reply, Request, Server, json_reply
 
 MAX_TARGET_BYTES = 17_000  # of the request line; a server without a proxy accepted 16.2 KB and rejected 17.7 KB
@@ -107,7 +107,7 @@ class RecordedLangfuse(Server[Request]):
                 reply = json_reply(200, self.scores.listed(request.params))
             else:
                 reply = self._observations(queries.parse(request.params))
-        except queries.Rejected as rejected:
+        except queries.QueryRejected as rejected:
             return json_reply(rejected.status, rejected.body)
         return _compress(reply) if "gzip" in request.headers.get("accept-encoding", "") else reply
 

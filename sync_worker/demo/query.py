@@ -39,7 +39,7 @@ _TIME_PATTERN = (
 _TIME = re.compile(_TIME_PATTERN.strip("/"), re.ASCII)
 
 
-class Rejected(Exception):
+class QueryRejected(Exception):
     """A query that the server answers with an error: its status and body."""
 
     def __init__(self, status: int, message: str, error: object) -> None:
@@ -48,9 +48,9 @@ class Rejected(Exception):
         self.body = {"message": message, "error": error}
 
 
-def invalid(*issues: dict[str, Any]) -> Rejected:
+def invalid(*issues: dict[str, Any]) -> QueryRejected:
     """Return the rejection of a query that the server's schema does not accept."""
-    return Rejected(400, "Invalid request data", list(issues))
+    return QueryRejected(400, "Invalid request data", list(issues))
 
 
 @dataclass
@@ -137,7 +137,7 @@ def _limit(text: str) -> int:
             f"Value {asked} cannot be parsed as Int32 for query parameter 'limit' because it isn't parsed completely: "
             f"only {len(whole)} of {len(asked)} bytes was parsed: {whole}. "
         )
-        raise Rejected(500, "Internal Server Error", message)
+        raise QueryRejected(500, "Internal Server Error", message)
     return int(value)
 
 
@@ -148,7 +148,7 @@ def _cursor(text: str) -> Position:
     except (binascii.Error, ValueError):
         content = None
     if not isinstance(content, dict):
-        raise Rejected(400, "Invalid cursor format", "InvalidRequestError")
+        raise QueryRejected(400, "Invalid cursor format", "InvalidRequestError")
     issues: list[dict[str, Any]] = []
     start = content.get("lastStartTimeTo")
     start_ms = start if isinstance(start, int) else None
@@ -197,7 +197,7 @@ def parse_filter(text: str) -> list[dict[str, Any]]:
     try:
         conditions = json.loads(text)
     except ValueError:
-        raise Rejected(400, "Invalid JSON in filter parameter", "InvalidRequestError") from None
+        raise QueryRejected(400, "Invalid JSON in filter parameter", "InvalidRequestError") from None
     if not isinstance(conditions, list) or not all(isinstance(condition, dict) for condition in conditions):
         raise invalid({"code": "invalid_type", "expected": "array", "path": ["filter"], "message": "Invalid input"})
     return conditions
@@ -214,7 +214,7 @@ def _add_filter(query: Query, text: str) -> set[str]:
 def _add_condition(query: Query, condition: dict[str, Any]) -> None:
     column, operator, value = condition.get("column"), condition.get("operator"), condition.get("value")
     if column not in (*_STRINGS, *_BOOLEANS, *_TIMES, "metadata"):
-        raise Rejected(400, f"Column {column} does not match a UI / CH table mapping.", "InvalidRequestError")
+        raise QueryRejected(400, f"Column {column} does not match a UI / CH table mapping.", "InvalidRequestError")
     match condition.get("type"), operator, value:
         case "datetime", (">" | ">=" | "<" | "<=") as compare, str() if column in _TIMES:
             ms = parse_time(value, "filter", "value")

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from sync_worker.choices import Api
 from sync_worker.errors import SourcePaused, TransientError
-from sync_worker.langfuse.client import EndpointMissing, LangfuseClient
 from sync_worker.langfuse.identity import server_version
+from sync_worker.langfuse.langfuse_client import EndpointMissing, LangfuseClient
 from sync_worker.langfuse.listing import TRACES
 from sync_worker.langfuse.v2 import PATH
 from sync_worker.times import iso_time

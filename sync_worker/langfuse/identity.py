@@ -12,7 +12,7 @@ import httpx
 
 from sync_worker.errors import CredentialsRejected, SourcePaused, TransientError
 from sync_worker.json_text import parse
-from sync_worker.langfuse.client import LangfuseClient
+from sync_worker.langfuse.langfuse_client import LangfuseClient
 
 if TYPE_CHECKING:  # importing the SDK takes long, and most starts ask nothing of it
     from langfuse.api.client import AsyncLangfuseAPI

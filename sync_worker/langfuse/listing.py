@@ -13,9 +13,9 @@ from typing import Any
 
 from sync_worker.errors import TransientError
 from sync_worker.intervals import Interval
-from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.filters import before, filtered, not_before
-from sync_worker.langfuse.observations import parse_all
+from sync_worker.langfuse.langfuse_client import LangfuseClient
+from sync_worker.langfuse.observation_parser import parse_all
 from sync_worker.langfuse.reader import Unreadable
 from sync_worker.langfuse.v1_observations import parse_observation, parse_trace
 from sync_worker.records import SYNTHETIC_ROOT_PREFIX, Observation

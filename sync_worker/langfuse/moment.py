@@ -13,8 +13,8 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from sync_worker.langfuse.client import RequestRejected
 from sync_worker.langfuse.filters import ends_with, is_text
+from sync_worker.langfuse.langfuse_client import RequestRejected
 from sync_worker.langfuse.listing import Part, Question
 from sync_worker.langfuse.paging import Paging
 from sync_worker.langfuse.reader import Page

@@ -9,7 +9,7 @@ from itertools import chain, repeat
 from sync_worker.errors import TransientError
 from sync_worker.intervals import Interval
 from sync_worker.langfuse.blame import Blame, Trial
-from sync_worker.langfuse.client import LangfuseClient, PageTooHeavy, ServerError
+from sync_worker.langfuse.langfuse_client import LangfuseClient, PageTooHeavy, ServerError
 from sync_worker.langfuse.listing import MAX_ROWS, Listing, Part, Question, fetch_part
 from sync_worker.langfuse.page_size import PageSize
 from sync_worker.langfuse.reader import Page, Unreadable

@@ -12,7 +12,7 @@ from typing import Any
 from sync_worker.choices import Api
 from sync_worker.errors import RecordRejected
 from sync_worker.json_text import parse_answer
-from sync_worker.langfuse.observations import parse_v2_observation
+from sync_worker.langfuse.observation_parser import parse_v2_observation
 from sync_worker.langfuse.v1_observations import parse_observation, parse_trace
 from sync_worker.records import Observation
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from sync_worker.errors import TransientError
-from sync_worker.langfuse.client import LangfuseClient, PageTooHeavy, ServerError
+from sync_worker.langfuse.langfuse_client import LangfuseClient, PageTooHeavy, ServerError
 from sync_worker.langfuse.page_size import PageSize
 
 #: What a page is divided by when the server fails or times out on it: each such try is slow, so few are made.

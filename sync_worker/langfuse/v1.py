@@ -15,7 +15,8 @@ from urllib.parse import quote
 from sync_worker.choices import Api
 from sync_worker.intervals import Interval
 from sync_worker.langfuse.blame import Trial
-from sync_worker.langfuse.client import (
+from sync_worker.langfuse.filters import any_of, not_before, parts
+from sync_worker.langfuse.langfuse_client import (
     Answer,
     EndpointMissing,
     LangfuseClient,
@@ -23,12 +24,11 @@ from sync_worker.langfuse.client import (
     RequestRejected,
     ServerError,
 )
-from sync_worker.langfuse.filters import any_of, not_before, parts
 from sync_worker.langfuse.listing import MAX_ROWS, OBSERVATIONS, TRACES, Listing
-from sync_worker.langfuse.media import Media
-from sync_worker.langfuse.observations import parse_all
+from sync_worker.langfuse.observation_parser import parse_all
 from sync_worker.langfuse.paging import NotServedError
 from sync_worker.langfuse.reader import Page, Unreadable
+from sync_worker.langfuse.truncated_fields import Media
 from sync_worker.langfuse.walk import Walk, Walked
 from sync_worker.records import SYNTHETIC_ROOT_PREFIX, Observation
 

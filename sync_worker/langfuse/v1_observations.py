@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sync_worker.errors import RecordRejected
-from sync_worker.langfuse.observations import parse_v2_observation
+from sync_worker.langfuse.observation_parser import parse_v2_observation
 from sync_worker.records import SYNTHETIC_ROOT_PREFIX, Number, Observation
 
 #: Names of v1's counts and costs where it has no `usageDetails` and `costDetails` (v2.95), by v2's key.

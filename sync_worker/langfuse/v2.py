@@ -16,14 +16,14 @@ from sync_worker.errors import TransientError
 from sync_worker.intervals import Interval
 from sync_worker.langfuse.ahead import walk_ahead
 from sync_worker.langfuse.blame import Blame, Trial
-from sync_worker.langfuse.client import LangfuseClient, PageTooHeavy, ServerError
 from sync_worker.langfuse.filters import any_of, filtered, none_of, not_before, parts
-from sync_worker.langfuse.media import Media
-from sync_worker.langfuse.metrics import count_observations
-from sync_worker.langfuse.observations import parse_all, parse_v2_metadata, parse_v2_observation
+from sync_worker.langfuse.langfuse_client import LangfuseClient, PageTooHeavy, ServerError
+from sync_worker.langfuse.metrics_api import count_observations
+from sync_worker.langfuse.observation_parser import parse_all, parse_v2_metadata, parse_v2_observation
 from sync_worker.langfuse.page_size import MAX_LIMIT, PageSize
 from sync_worker.langfuse.reader import Page, Unreadable
 from sync_worker.langfuse.shrinking import fetch_fitting
+from sync_worker.langfuse.truncated_fields import Media
 from sync_worker.records import Observation
 from sync_worker.times import iso_time
 

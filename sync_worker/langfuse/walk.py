@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sync_worker.intervals import Interval
-from sync_worker.langfuse.client import LangfuseClient
+from sync_worker.langfuse.langfuse_client import LangfuseClient
 from sync_worker.langfuse.listing import MAX_ROWS, Listing, Part, Question
 from sync_worker.langfuse.moment import read_moment
 from sync_worker.langfuse.paging import Paging

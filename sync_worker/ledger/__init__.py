@@ -2,7 +2,8 @@
 
 from sync_worker.ledger.file import open_ledger, open_scratch
 from sync_worker.ledger.ledger import Ledger
-from sync_worker.ledger.records import (
+from sync_worker.ledger.sources import same_address, source_scope
+from sync_worker.ledger.stored_records import (
     DeadLetter,
     Pending,
     ScoreNote,
@@ -11,7 +12,6 @@ from sync_worker.ledger.records import (
     SourceState,
     TraceNote,
 )
-from sync_worker.ledger.sources import same_address, source_scope
 
 __all__ = [
     "DeadLetter",

@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class CommitNote:
     """What the last writer left: which state file, and how many commits."""
 
     file: str
@@ -124,7 +124,7 @@ class Counter:
 
     def note(self, number: int) -> None:
         """Note a commit that is on disk. A note that cannot be written is missed by nobody but the next restore."""
-        note = Note(self._file_id, number)
+        note = CommitNote(self._file_id, number)
         text = json.dumps(asdict(note)).ljust(_NOTE_BYTES - 1)
         try:
             file = open_private(str(self._path), os.O_WRONLY | os.O_CREAT)
@@ -136,11 +136,11 @@ class Counter:
             log.debug("%s cannot be written: %s", self._path, error, extra={"action": "state"})
 
 
-def _read(path: Path) -> Note | None:
+def _read(path: Path) -> CommitNote | None:
     """Return the note beside a state file; None where there is none that can be read: it then proves nothing."""
     try:
         found = json.loads(note_beside(path).read_bytes())
-        return Note(str(found["file"]), int(found["sequence"]))
+        return CommitNote(str(found["file"]), int(found["sequence"]))
     except (OSError, ValueError, TypeError, KeyError):
         return None
 

@@ -8,8 +8,8 @@ from typing import Any
 from sync_worker.errors import DeadLettersFull
 from sync_worker.intervals import Interval
 from sync_worker.ledger.history import add_to_history
-from sync_worker.ledger.records import DeadLetter, DeadLetterGroup
 from sync_worker.ledger.store import SENT_COLUMNS, in_lists, storable
+from sync_worker.ledger.stored_records import DeadLetter, DeadLetterGroup
 from sync_worker.ledger.totals import DEAD_LETTERED, count
 from sync_worker.ledger.traces import Traces
 from sync_worker.wording import counted

@@ -17,10 +17,10 @@ from pathlib import Path
 from sync_worker.clock import Clock
 from sync_worker.errors import StateError
 from sync_worker.ledger.damage import damage_in
+from sync_worker.ledger.file_format import APPLICATION_ID, SCHEMA_VERSION
 from sync_worker.ledger.file_systems import on_network
 from sync_worker.ledger.ledger import Ledger
 from sync_worker.ledger.place import is_writable, make_private
-from sync_worker.ledger.schema import APPLICATION_ID, SCHEMA_VERSION
 from sync_worker.ledger.snapshot import copy_into
 from sync_worker.ledger.sqlite_errors import damaged, not_sqlite, translated_errors
 from sync_worker.ledger.store import is_in_memory

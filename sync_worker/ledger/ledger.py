@@ -11,23 +11,23 @@ from typing import TYPE_CHECKING, NamedTuple
 from sync_worker.errors import DeadLettersFull
 from sync_worker.intervals import Interval, gaps, merged
 from sync_worker.ledger.claims import unclaim
+from sync_worker.ledger.completed_intervals import CompletedIntervals
 from sync_worker.ledger.daily_spans import count_spans
 from sync_worker.ledger.history import add_to_history
 from sync_worker.ledger.hourly_counts import add_forgotten, completed_by_hour, forgotten_hours
-from sync_worker.ledger.intervals import CompletedIntervals
 from sync_worker.ledger.lease import BACKFILL
-from sync_worker.ledger.records import DeadLetter, SecondRead, SentObservation, TraceNote, Waiting
 from sync_worker.ledger.requests import Requests, request_limits
-from sync_worker.ledger.scores import Scores
+from sync_worker.ledger.score_notes import Scores
 from sync_worker.ledger.second_reads import SecondReads
 from sync_worker.ledger.selected import Selected
 from sync_worker.ledger.sources import Sources
 from sync_worker.ledger.store import SENT_COLUMNS, in_lists, in_values, storable
+from sync_worker.ledger.stored_records import DeadLetter, SecondRead, SentObservation, TraceNote, Waiting
 from sync_worker.ledger.totals import ACCEPTED, REPLACED, count
 from sync_worker.ledger.trace_claims import Holder, claim_traces, release_traces
 
 if TYPE_CHECKING:
-    from sync_worker.spans.model import EncodedSpan, ObservationKey
+    from sync_worker.spans.span_model import EncodedSpan, ObservationKey
 
 _SENT_OF = "FROM sent s WHERE s.source_id = t.source_id AND s.trace_id = t.trace_id"
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from sync_worker.clock import Clock
 from sync_worker.errors import StateError
+from sync_worker.ledger.file_format import APPLICATION_ID, SCHEMA_VERSION
 from sync_worker.ledger.ledger import Ledger
-from sync_worker.ledger.schema import APPLICATION_ID, SCHEMA_VERSION
 from sync_worker.ledger.sqlite_errors import state_error
 
 _STEPS = 2_000  # of SQLite's machine between two looks at the time: well below a millisecond

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sync_worker.intervals import Interval, merged
 from sync_worker.ledger.dead_letters import DeadLetters
-from sync_worker.ledger.records import ReadScores
+from sync_worker.ledger.stored_records import ReadScores
 
 
 class ScoreIntervals(DeadLetters):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from sync_worker.intervals import Interval
-from sync_worker.ledger.records import SecondRead
 from sync_worker.ledger.store import Store, storable
+from sync_worker.ledger.stored_records import SecondRead
 
 
 class SecondReads(Store):

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sync_worker.ledger.dead_letters import DeadLetters
-from sync_worker.ledger.records import TraceNote
 from sync_worker.ledger.store import SENT_COLUMNS, in_lists, storable
+from sync_worker.ledger.stored_records import TraceNote
 from sync_worker.ledger.totals import FILTERED, count
 
 if TYPE_CHECKING:
-    from sync_worker.spans.model import ObservationKey
+    from sync_worker.spans.span_model import ObservationKey
 
 
 class Selected(DeadLetters):

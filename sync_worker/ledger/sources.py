@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from sync_worker.ledger.records import SourceState
 from sync_worker.ledger.store import Store
+from sync_worker.ledger.stored_records import SourceState
 
 _KEPT_RUNS = 200
 

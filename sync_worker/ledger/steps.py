@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from sqlite_utils import Database
 from sqlite_utils.migrations import Migrations
 
-from sync_worker.ledger.schema import APPLICATION_ID
+from sync_worker.ledger.file_format import APPLICATION_ID
 
 #: What `iterdump` puts around the statements.
 _TRANSACTION = frozenset({"BEGIN TRANSACTION;", "COMMIT;"})

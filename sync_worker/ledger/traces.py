@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from sync_worker.ledger.lease import LIVE
-from sync_worker.ledger.records import Pending, TraceNote
 from sync_worker.ledger.store import Store, in_lists, storable
+from sync_worker.ledger.stored_records import Pending, TraceNote
 
 _COLUMNS = (
     "trace_id, pending, earliest_ms, newest_ms, check_ms, pending_ms, project, context, open_ms, origin, left_out_by, "

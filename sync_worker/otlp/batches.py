@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
 
-from sync_worker.spans.model import EncodedSpan
+from sync_worker.spans.span_model import EncodedSpan
 
 # Numbers of fields of ExportTraceServiceRequest, ResourceSpans and ScopeSpans, which OTLP never changes. Its library is
 # not asked for them, since importing that takes longer than the rest of this module.

@@ -32,11 +32,11 @@ from typing import Protocol
 from sync_worker.backoff import Backoff
 from sync_worker.clock import Clock
 from sync_worker.errors import PausedByOperator, SourcePaused, TransientError
-from sync_worker.otlp.client import Accepted, ProjectUnknown, Rejected, TargetClient
 from sync_worker.otlp.posting import MAX_IN_FLIGHT, STOP_GRACE, FailedTwice, LimitLowered, Poster
 from sync_worker.otlp.request_size import RequestSize
 from sync_worker.otlp.suspects import Suspects
-from sync_worker.spans.model import EncodedSpan, ObservationKey
+from sync_worker.otlp.target_client import Accepted, ProjectUnknown, Rejected, TargetClient
+from sync_worker.spans.span_model import EncodedSpan, ObservationKey
 from sync_worker.wording import counted
 
 MAX_REJECTED_IN_A_ROW = 8  # single spans, with nothing accepted in between

@@ -22,7 +22,7 @@ from sync_worker.spans.encode import serialize
 if TYPE_CHECKING:
     from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
-    from sync_worker.spans.model import Span
+    from sync_worker.spans.span_model import Span
 
 #: Doubles for which JSON has no number, by Python's names.
 _NO_NUMBERS = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}

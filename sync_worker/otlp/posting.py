@@ -10,9 +10,9 @@ from typing import TypeVar
 from sync_worker.backoff import Backoff
 from sync_worker.clock import Clock, Stopped
 from sync_worker.errors import TransientError
-from sync_worker.otlp.client import Accepted, Rejected, RequestFailed, TargetClient
 from sync_worker.otlp.request_size import RequestSize, size_of
-from sync_worker.spans.model import EncodedSpan
+from sync_worker.otlp.target_client import Accepted, Rejected, RequestFailed, TargetClient
+from sync_worker.spans.span_model import EncodedSpan
 
 MAX_IN_FLIGHT = 4  # requests
 #: Failures of a request before it is halved, or left pending.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sync_worker.spans.model import EncodedSpan
+from sync_worker.spans.span_model import EncodedSpan
 
 #: Requests near the limit that must pass before a size that failed is tried again; doubled each time it still fails.
 _FIRST_PROBATION = 8

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Any
 
-from sync_worker.spans.model import EncodedSpan, ObservationKey
+from sync_worker.spans.span_model import EncodedSpan, ObservationKey
 
 #: So many are remembered for the next run; the proof of an older one is restarted.
 _MAX_STORED = 100

@@ -23,7 +23,7 @@ from sync_worker.parallel.slots import LentSlots
 from sync_worker.runs.division import Synced
 from sync_worker.runs.progress import Progress
 from sync_worker.sync.engine import Engine
-from sync_worker.sync.source import SourceSync
+from sync_worker.sync.source_sync import SourceSync
 from sync_worker.times import iso_time
 
 #: How often jobs may die at an interval, with nothing of it synced in between.
@@ -241,7 +241,7 @@ class SourceJobs:
         await self._engine.clock.stopped()
         self._ending = True
         for process in list(self._jobs):
-            process.send(messages.Stop())
+            process.send(messages.StopJob())
         self._news()
         await asyncio.sleep(messages.STOP_SECONDS)
         for process in list(self._jobs):

@@ -25,7 +25,7 @@ from sync_worker.parallel.messages import PackedError, Setup
 from sync_worker.pipeline.report import SourceReport
 from sync_worker.runs.progress import Progress
 from sync_worker.sync.engine import Engine
-from sync_worker.sync.source import SourceSync
+from sync_worker.sync.source_sync import SourceSync
 from sync_worker.waits import Wait, collect
 from sync_worker.watch import logs
 
@@ -120,7 +120,7 @@ class _Slot:
         self._pipe.send(messages.Freed(self._server, seconds, failed))
 
 
-class Slots:
+class SlotQueue:
     """The places for requests, by server."""
 
     def __init__(self, pipe: Pipe, clock: SystemClock) -> None:
@@ -136,7 +136,7 @@ class Slots:
 class Job:
     """Syncs intervals of one source, several at once."""
 
-    def __init__(self, setup: Setup, pipe: Pipe, clock: SystemClock, slots: Slots) -> None:
+    def __init__(self, setup: Setup, pipe: Pipe, clock: SystemClock, slots: SlotQueue) -> None:
         self._setup = setup
         self._pipe = pipe
         self._clock = clock
@@ -238,7 +238,7 @@ class Job:
 
     def _send_counts(self, engine: Engine, report: SourceReport) -> None:
         measured = engine.transports.measurements.as_json()
-        self._pipe.send(messages.Counts(report, measured, tuple(self._waits)))
+        self._pipe.send(messages.JobCounts(report, measured, tuple(self._waits)))
 
 
 async def _serve(reading: int, writing: int) -> None:
@@ -254,7 +254,7 @@ async def _serve(reading: int, writing: int) -> None:
         if setup is None:
             return
         logs.set_up_job(setup.settings.log_level, setup.number, lambda entry: pipe.send(messages.Logged(entry)))
-        job = Job(setup, pipe, clock, Slots(pipe, clock))
+        job = Job(setup, pipe, clock, SlotQueue(pipe, clock))
         listening = asyncio.create_task(_listen(reader, job.receive))
         try:
             await job.run()

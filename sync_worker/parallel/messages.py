@@ -60,7 +60,7 @@ class Granted:
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
+class StopJob:
     """To a job: finish what is in flight, and end."""
 
 
@@ -91,7 +91,7 @@ class Freed:
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class JobCounts:
     """From a job: all that it has counted so far, `measured` as `Measurements.as_json`; and what it waits for."""
 
     report: SourceReport

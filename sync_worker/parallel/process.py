@@ -50,7 +50,7 @@ class JobProcess:
         self.intervals: dict[Interval, asyncio.Future[Synced]] = {}
         self.is_alone = False  # it works on one interval that jobs died at, and takes no other
         self.was_ready = False
-        self.counts: messages.Counts | None = None  # the last it sent
+        self.counts: messages.JobCounts | None = None  # the last it sent
         self.died: str | None = None  # how, if it ended before its work did
         self.undelivered: SyncError | None = None
         self._reads: dict[Interval, Callable[[int, int], None]] = {}
@@ -144,7 +144,7 @@ class JobProcess:
         match message:
             case messages.Ready():
                 self.was_ready = True
-            case messages.Counts():
+            case messages.JobCounts():
                 self._show(message.waits)
                 self.counts = message
             case messages.Read(interval, down_to_ms, observations):

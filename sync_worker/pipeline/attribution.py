@@ -15,7 +15,7 @@ from sync_worker.ledger.state_keys import FORGOTTEN_BEFORE
 from sync_worker.pipeline.session import Session
 from sync_worker.records import Observation
 from sync_worker.selection import left_out_by
-from sync_worker.signals.model import Attribution
+from sync_worker.signals.signal_model import Attribution
 from sync_worker.spans.context import TraceContext, gather, is_hidden, trace_of
 
 #: A trace is first looked for so long before the first of its scores and after the last, in milliseconds.
@@ -25,7 +25,7 @@ _AT_ONCE = 150
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
+class ScoreWait:
     """The spans of the trace are not accepted yet, or not all.
 
     `reason` is pending (it is remembered), not_synced (it starts where the sync has not been yet, but will be),
@@ -42,7 +42,7 @@ class Filtered:
     rule: str
 
 
-Verdict = Wait | Filtered | Attribution
+Verdict = ScoreWait | Filtered | Attribution
 
 
 class Attributor:
@@ -68,7 +68,7 @@ class Attributor:
             if note.left_out_by is not None and not note.pending:
                 found[trace_id] = Filtered(note.left_out_by)
             elif note.pending or trace_id not in delivered:
-                found[trace_id] = Wait("pending")
+                found[trace_id] = ScoreWait("pending")
             elif context.session_id or context.root_seen:
                 if context.session_after is not None and delivered[trace_id] <= context.session_after:
                     context = replace(context, session_id=None)  # no span that was accepted has it
@@ -160,13 +160,13 @@ class Attributor:
         letters = session.ledger.dead_letters(session.source_id, trace_id=trace_id)
         return not forgotten <= {letter.observation_id for letter in letters}
 
-    def _waits(self, observations: Sequence[Observation]) -> Wait:
+    def _waits(self, observations: Sequence[Observation]) -> ScoreWait:
         if not observations:
-            return Wait("not_found")
+            return ScoreWait("not_found")
         if any(self._is_completed(observation.start_ms) for observation in observations):
-            return Wait("pending")
+            return ScoreWait("pending")
         start = min(observation.start_ms for observation in observations)
-        return Wait("not_synced" if start >= self.synced_to_ms else "no_trace")
+        return ScoreWait("not_synced" if start >= self.synced_to_ms else "no_trace")
 
     def _is_completed(self, moment: int) -> bool:
         return any(interval.contains(moment) for interval in self._completed)

@@ -6,16 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sync_worker.pipeline.dead_letters import DeadLetters
+from sync_worker.pipeline.dead_lettering import DeadLettering
 from sync_worker.pipeline.dedupe import second_read_ms
 from sync_worker.pipeline.session import Session
 from sync_worker.pipeline.trace import TracePart
 from sync_worker.records import Observation
 from sync_worker.spans.context import TraceContext
-from sync_worker.spans.model import Conversion, EncodedSpan, Span
+from sync_worker.spans.span_model import Conversion, EncodedSpan, Span
 
 if TYPE_CHECKING:
-    from sync_worker.spans.convert import Converted
+    from sync_worker.spans.conversion import Converted
 
 _Convert = Callable[[Sequence[Observation], TraceContext, str, Conversion, Sequence[Observation]], "Converted"]
 _Encode = Callable[[Observation, Span, str, int | None, Mapping[str, int] | None], EncodedSpan]
@@ -23,7 +23,7 @@ _Encode = Callable[[Observation, Span, str, int | None, Mapping[str, int] | None
 
 def _conversion() -> tuple[_Convert, _Encode]:
     """Import the conversion, with the first trace: it is a tenth of all imports, and an idle start needs none."""
-    from sync_worker.spans.convert import convert  # noqa: PLC0415
+    from sync_worker.spans.conversion import convert  # noqa: PLC0415
     from sync_worker.spans.encode import encode  # noqa: PLC0415
 
     return convert, encode
@@ -34,7 +34,7 @@ class Converter:
     """Converts parts of traces."""
 
     session: Session
-    dead_letters: DeadLetters
+    dead_letters: DeadLettering
 
     def convert(self, part: TracePart) -> list[EncodedSpan]:
         """Return the spans of a part."""

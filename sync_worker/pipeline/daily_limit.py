@@ -11,7 +11,7 @@ from sync_worker.ledger import Ledger, source_scope
 from sync_worker.ledger.daily_spans import count_sending, count_sending_later, spans_of_day, spans_of_others, today
 from sync_worker.ledger.state_keys import DAILY_LIMIT
 from sync_worker.pipeline.trace import Trace
-from sync_worker.spans.model import EncodedSpan, ObservationKey
+from sync_worker.spans.span_model import EncodedSpan, ObservationKey
 from sync_worker.wording import counted
 
 

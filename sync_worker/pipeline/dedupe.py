@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from sync_worker.intervals import Interval
 from sync_worker.ledger import SecondRead, SentObservation
-from sync_worker.pipeline.dead_letters import DeadLetters
+from sync_worker.pipeline.dead_lettering import DeadLettering
 from sync_worker.pipeline.session import Session
 from sync_worker.records import Observation
 from sync_worker.spans.context import trace_of
 from sync_worker.spans.fingerprint import fingerprint, is_retold
-from sync_worker.spans.model import ObservationKey
+from sync_worker.spans.span_model import ObservationKey
 
 #: So soon after an update, in milliseconds, a listing may mix two versions: the observation is read a second time.
 SECOND_READ_MS = 600_000
@@ -32,7 +32,7 @@ class Dedupe:
     """Compares listed observations with those that were sent."""
 
     session: Session
-    dead_letters: DeadLetters
+    dead_letters: DeadLettering
 
     def fresh(
         self,

@@ -42,7 +42,7 @@ class Deliverer:
         self._stages = stages
         self._converter = converter
         self._notes = notes
-        #: Numbers under which jobs claim traces: no other job of this process has the same.
+        #: Numbers under which work claims traces: no other of this process has the same.
         self.holders = itertools.count(1)
         self._holding: set[int] = set()  # which of them may have claimed traces
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from contextlib import aclosing
 
 from sync_worker.pipeline.convert import Converter
-from sync_worker.pipeline.dead_letters import DeadLetters
+from sync_worker.pipeline.dead_lettering import DeadLettering
 from sync_worker.pipeline.dedupe import Dedupe
 from sync_worker.pipeline.deliver import Deliverer
 from sync_worker.pipeline.filter import Filter
-from sync_worker.pipeline.job import Job
 from sync_worker.pipeline.notes import Notes
 from sync_worker.pipeline.prepare import Preparer
 from sync_worker.pipeline.read import read
@@ -17,16 +16,17 @@ from sync_worker.pipeline.redact import Redaction
 from sync_worker.pipeline.session import Session
 from sync_worker.pipeline.stage import Stage
 from sync_worker.pipeline.trace import Trace
+from sync_worker.pipeline.work import Work
 from sync_worker.spans.context import TraceContext
 
 
 class Pipeline:
-    """Runs the jobs of one source through all stages."""
+    """Runs the work of one source through all stages."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
         self.notes = Notes(session)
-        self.dead_letters = DeadLetters(session)
+        self.dead_letters = DeadLettering(session)
         dedupe = Dedupe(session, self.dead_letters)
         self.filter = Filter(session, self.notes)
         self.preparer = Preparer(session, dedupe, self.dead_letters)
@@ -36,28 +36,28 @@ class Pipeline:
         converter = Converter(session, self.dead_letters)
         self.deliverer = Deliverer(session, self.preparer, self.stages, converter, self.notes)
 
-    async def run(self, job: Job, held_bytes: int | None = None) -> None:
-        """Run a job. An error does not undo what it committed. Raises as reader and delivery do."""
+    async def run(self, work: Work, held_bytes: int | None = None) -> None:
+        """Do some work. An error does not undo what it committed. Raises as reader and delivery do."""
         holder = next(self.deliverer.holders)
         try:
-            async with aclosing(read(self.session, job, held_bytes)) as groups:
+            async with aclosing(read(self.session, work, held_bytes)) as groups:
                 async for group in groups:
-                    taken = job.select(group)
+                    taken = work.select(group)
                     traces = await self.preparer.prepare(
-                        taken, job.sends, again=job.again, redecide=job.redecides, overrule=job.overrules
+                        taken, work.sends, again=work.again, redecide=work.redecides, overrule=work.overrules
                     )
                     for stage in self.stages:
                         stage.process(traces)
-                    choice = job.choose(traces, taken)
-                    ready = self.filter.select(job, choice)
+                    choice = work.choose(traces, taken)
+                    ready = self.filter.select(work, choice)
                     for stage in self.stages:
                         ready = stage.select(ready)
-                    left = await self.deliverer.deliver(ready, holder, choice.stay_pending, again=job.again)
+                    left = await self.deliverer.deliver(ready, holder, choice.stay_pending, again=work.again)
                     self.filter.end(left)
                     if group.is_flush:
                         self.session.delivery.finish()
-                    job.commit(group, taken, choice, left)
-                    if job.is_done:
+                    work.commit(group, taken, choice, left)
+                    if work.is_done:
                         break
         finally:
             self.deliverer.end(holder)

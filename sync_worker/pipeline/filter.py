@@ -10,13 +10,13 @@ from sync_worker.intervals import Interval
 from sync_worker.ledger import TraceNote
 from sync_worker.ledger.hourly_counts import HOUR_MS
 from sync_worker.ledger.state_keys import FORGOTTEN_BEFORE
-from sync_worker.pipeline.job import Choice, Job
 from sync_worker.pipeline.notes import Notes
 from sync_worker.pipeline.session import Session
 from sync_worker.pipeline.trace import Trace, as_done
+from sync_worker.pipeline.work import Choice, Work
 from sync_worker.records import Observation
-from sync_worker.selection import SAMPLE, Rules, left_out_by
-from sync_worker.spans.model import ObservationKey
+from sync_worker.selection import SAMPLE, SelectionRules, left_out_by
+from sync_worker.spans.span_model import ObservationKey
 
 
 @dataclass(slots=True)
@@ -32,7 +32,7 @@ class Filter:
     notes: Notes
     _whole: set[str] = field(default_factory=set)  # brought back, and about to be sent whole
 
-    def select(self, job: Job, choice: Choice) -> Sequence[Trace]:
+    def select(self, work: Work, choice: Choice) -> Sequence[Trace]:
         """Return the ready traces with something to send; store that the others are left out.
 
         One that was left out and is not any more is returned only if all of it is at hand.
@@ -46,21 +46,21 @@ class Filter:
         known = [trace.trace_id for trace in traces if trace.note is not None and trace.note.project is None]
         whole = session.ledger.are_whole(session.source_id, known) if known else set()
         for trace in traces:
-            forgotten = self._drop_what_was_sent(trace) if job.redecides else []
+            forgotten = self._drop_what_was_sent(trace) if work.redecides else []
             if not trace.fresh and trace.trace_id not in choice.pending:
                 continue
             if trace.trace_id in whole:  # it was brought back before
-                later |= set() if job.overrules else {trace.trace_id}
+                later |= set() if work.overrules else {trace.trace_id}
                 continue
             is_other = trace.note is None or trace.note.rules != session.digest
-            rule, comes_back = self._decide(job, trace)
+            rule, comes_back = self._decide(work, trace)
             if rule is not None:
                 trace.fresh = [one for one in trace.fresh if one not in forgotten]  # the hourly counts have them
                 out[trace.trace_id] = trace, rule
             elif comes_back or forgotten:
                 back.append(trace)
                 uncounted.update(one.start_ms // HOUR_MS for one in forgotten)
-                if job.overrules or (is_other and _is_inside(trace, job.sends)):
+                if work.overrules or (is_other and _is_inside(trace, work.sends)):
                     self._whole.add(trace.trace_id)
                 else:
                     later.add(trace.trace_id)
@@ -76,20 +76,20 @@ class Filter:
             self.session.ledger.end_whole(self.session.source_id, self._whole - set(undelivered))
             self._whole = set()
 
-    def _decide(self, job: Job, trace: Trace) -> tuple[str | None, bool]:
+    def _decide(self, work: Work, trace: Trace) -> tuple[str | None, bool]:
         """Return the rule that leaves a trace out, if any, and whether it was left out and is not any more."""
         note, rules = trace.note, self.session.policy.rules
         if note is not None and note.project is not None:
             return None, False
         before = None if note is None else note.left_out_by
-        if job.overrules:
+        if work.overrules:
             trace.overruled = before or left_out_by(rules, trace.plain, has_error=trace.has_error)
             return None, before is not None
         if before is None:
             return left_out_by(rules, trace.plain, has_error=trace.has_error), False
         is_other = note is not None and note.rules != self.session.digest
         is_error = before.startswith(SAMPLE) and rules.keep_errors and trace.has_error
-        if not is_error and not (is_other and job.redecides):
+        if not is_error and not (is_other and work.redecides):
             return before, False
         now = left_out_by(rules, trace.plain, has_error=trace.has_error)
         return now, now is None
@@ -120,7 +120,7 @@ class Filter:
             session.report.observations_unchanged += len(sent)
         return left
 
-    def _was_sent(self, trace: Trace, rules: Rules, decisions: dict[str, bool]) -> bool:
+    def _was_sent(self, trace: Trace, rules: SelectionRules, decisions: dict[str, bool]) -> bool:
         digest = rules.digest
         if digest not in decisions:
             decisions[digest] = left_out_by(rules, trace.plain, has_error=trace.has_error) is None

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sync_worker.intervals import Interval
-from sync_worker.langfuse.media import may_be_truncated, tokens_left
 from sync_worker.langfuse.reader import Page
-from sync_worker.pipeline.dead_letters import DeadLetters
+from sync_worker.langfuse.truncated_fields import may_be_truncated, tokens_left
+from sync_worker.pipeline.dead_lettering import DeadLettering
 from sync_worker.pipeline.dedupe import Dedupe
 from sync_worker.pipeline.session import Session
 from sync_worker.pipeline.trace import Trace, TracePart
@@ -27,7 +27,7 @@ class Preparer:
 
     session: Session
     dedupe: Dedupe
-    dead_letters: DeadLetters
+    dead_letters: DeadLettering
 
     async def prepare(
         self,

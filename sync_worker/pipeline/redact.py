@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from sync_worker.pipeline.dead_letters import DeadLetters
+from sync_worker.pipeline.dead_lettering import DeadLettering
 from sync_worker.pipeline.session import Session
 from sync_worker.pipeline.stage import Stage
 from sync_worker.pipeline.trace import Trace, TracePart
@@ -22,7 +22,7 @@ from sync_worker.spans.overrides import Overrides
 class Redaction(Stage):
     """Redacts the traces of one source that has rules."""
 
-    def __init__(self, session: Session, dead_letters: DeadLetters) -> None:
+    def __init__(self, session: Session, dead_letters: DeadLettering) -> None:
         self._session = session
         self._dead_letters = dead_letters
 

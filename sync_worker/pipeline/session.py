@@ -20,9 +20,9 @@ from sync_worker.pipeline.readiness import ReadinessLimits
 from sync_worker.pipeline.report import SourceReport
 from sync_worker.records import Observation
 from sync_worker.redaction.protection import NOTHING, Protection
-from sync_worker.selection import NO_RULES, Rules
+from sync_worker.selection import NO_RULES, SelectionRules
 from sync_worker.spans.context import TraceContext
-from sync_worker.spans.model import Conversion
+from sync_worker.spans.span_model import Conversion
 
 #: Under this key a stored context has the digest of the rules that redacted it.
 RULES = "rules"
@@ -39,7 +39,7 @@ class Policy:
     max_batch_spans: int
     max_batch_bytes: int
     deepest_ms: int  # the longest lookback window
-    rules: Rules = NO_RULES
+    rules: SelectionRules = NO_RULES
 
 
 @dataclass(slots=True)
@@ -60,7 +60,7 @@ class Session:
     #: What another run claims: its observations only give context of their trace.
     claimed: Sequence[Interval] = ()
     #: What a backfill reads again, with the rules that it was read under.
-    reread: Sequence[tuple[Interval, Rules]] = ()
+    reread: Sequence[tuple[Interval, SelectionRules]] = ()
     #: The digest of the rules of this run.
     digest: str = field(init=False)
     routing: Routing = field(init=False)

@@ -6,10 +6,10 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from sync_worker.ledger import DeadLetter
-from sync_worker.otlp.signals import RejectedSignal
-from sync_worker.pipeline.pauses import Pauses
+from sync_worker.otlp.signal_delivery import RejectedSignal
+from sync_worker.pipeline.pause_check import Pauses
 from sync_worker.pipeline.session import Session
-from sync_worker.signals.model import EncodedSignal
+from sync_worker.signals.signal_model import EncodedSignal
 
 FAILING = "failing"
 #: A signal that Kelet failed at is sent again after this time, doubled each time, in milliseconds.

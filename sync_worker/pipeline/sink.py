@@ -11,7 +11,7 @@ from sync_worker.ledger import DeadLetter, Ledger, source_scope
 from sync_worker.ledger.state_keys import DELIVERY
 from sync_worker.otlp.delivery import Result
 from sync_worker.pipeline.report import SourceReport
-from sync_worker.spans.model import EncodedSpan
+from sync_worker.spans.span_model import EncodedSpan
 from sync_worker.wording import counted
 
 

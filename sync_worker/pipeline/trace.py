@@ -10,7 +10,7 @@ from sync_worker.records import Observation
 from sync_worker.redaction.protection import RedactionFailed
 from sync_worker.spans.context import TraceContext, trace_of
 from sync_worker.spans.fingerprint import fingerprint
-from sync_worker.spans.model import ObservationKey
+from sync_worker.spans.span_model import ObservationKey
 
 
 @dataclass(slots=True)

@@ -1,6 +1,6 @@
 """Redaction: finds personal data and keys in what Langfuse returned, and replaces them before anything is made of it.
 
-    rules         what an operator chose, and its digest
+    redaction_rules  what an operator chose, and its digest
     detectors     what is looked for: the patterns, and the gate that most texts do not pass
     validation    which candidates are real: check digits, lengths, surroundings
     countries     lengths of account numbers and country codes of telephones

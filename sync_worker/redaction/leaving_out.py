@@ -8,7 +8,7 @@ from fnmatch import translate
 from functools import lru_cache
 from typing import Any, Final
 
-from sync_worker.redaction.rules import LeaveOut
+from sync_worker.redaction.redaction_rules import LeaveOut
 
 #: Original attributes that hold what Langfuse shows as input and output, beside the fields themselves.
 CONTENT: Final = {

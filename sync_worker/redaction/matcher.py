@@ -10,7 +10,7 @@ from typing import Any
 from sync_worker.expressions import PatternError, compile_re2, import_re2, options
 from sync_worker.redaction.decoding import MOST_LEVELS, Decoded, decode
 from sync_worker.redaction.detectors import ANY_ESCAPE, ESCAPED, READY, Detector, own
-from sync_worker.redaction.rules import Rules
+from sync_worker.redaction.redaction_rules import RedactionRules
 
 #: Letters of an escape behind its first backslash, and one more.
 _LONGEST_ESCAPE = 7
@@ -27,7 +27,7 @@ class TooManyError(Exception):
 
 
 @dataclass(slots=True)
-class Work:
+class Effort:
     """What is left of the work on one text, whatever is nested in it."""
 
     left: int
@@ -59,7 +59,7 @@ def matcher(detectors: Sequence[str], patterns: Sequence[tuple[str, str]]) -> Ma
     return Matcher(detectors, patterns)
 
 
-def matcher_of(rules: Rules) -> Matcher:
+def matcher_of(rules: RedactionRules) -> Matcher:
     """Return the matcher of rules, which sources with the same ones share. Raises NoRe2Error or PatternError."""
     return matcher(rules.detectors, rules.patterns)
 
@@ -84,24 +84,24 @@ class Matcher:
         """Whether there may be a match in a text, as it is or escaped."""
         return self._gate.search(data) is not None
 
-    def find(self, data: bytes, work: Work) -> list[Match]:
+    def find(self, data: bytes, effort: Effort) -> list[Match]:
         """Return all matches in a text, in order and apart from each other; escapes are undone, level by level.
 
         Raises TooManyError where no work is left.
         """
-        found = self._found(data, (), work)
+        found = self._found(data, (), effort)
         ways: list[Decoded] = []
         view = data
         while len(ways) < MOST_LEVELS and (decoded := decode(view)) is not None:
             ways.append(decoded)
             view = decoded.data
-            work.left -= decoded.segments // _ESCAPES_OF_WORK
-            found += self._found(view, ways, work)
+            effort.left -= decoded.segments // _ESCAPES_OF_WORK
+            found += self._found(view, ways, effort)
         return merged(_without_escapes(found, data) if ways else found)
 
-    def _found(self, view: bytes, ways: Sequence[Decoded], work: Work) -> list[Match]:
+    def _found(self, view: bytes, ways: Sequence[Decoded], effort: Effort) -> list[Match]:
         found: list[Match] = []
-        left = work.left - 1
+        left = effort.left - 1
         for number in self._which.Match(view) or ():
             detector, expression = self._detectors[number]
             for candidate in expression.finditer(view):
@@ -114,7 +114,7 @@ class Matcher:
                     for way in reversed(ways):
                         start, end = way.origin(start, end)  # noqa: PLW2901 - one step further back
                     found.append(Match(start, end, detector.name, value))
-        work.left = left
+        effort.left = left
         return found
 
 

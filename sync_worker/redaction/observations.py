@@ -17,8 +17,8 @@ from sync_worker.records import Observation
 from sync_worker.redaction.leaving_out import without
 from sync_worker.redaction.protection import NOTHING, Protection, RedactionFailed, Watch
 from sync_worker.redaction.pseudonyms import pseudonym
+from sync_worker.redaction.redaction_rules import LeaveOut, RedactionRules
 from sync_worker.redaction.redactor import MAX_TEXT, Redactor
-from sync_worker.redaction.rules import LeaveOut, Rules
 
 _TEXTS: Final = (
     "name", "status_message", "input", "output", "trace_input", "trace_output", "trace_name", "environment", "release",
@@ -39,7 +39,7 @@ Named = Callable[[Observation], str | None]
 
 
 def protection_for(
-    rules: Rules, key: bytes, session_of: Named, user_of: Named, watch: Watch | None = None
+    rules: RedactionRules, key: bytes, session_of: Named, user_of: Named, watch: Watch | None = None
 ) -> Protection:
     """Return the protection by these rules. Raises NoRe2Error or PatternError."""
     if not rules.finds_something and rules.leave_out.is_empty:
@@ -48,7 +48,9 @@ def protection_for(
 
 
 class _Rules:
-    def __init__(self, rules: Rules, key: bytes, session_of: Named, user_of: Named, watch: Watch | None) -> None:
+    def __init__(
+        self, rules: RedactionRules, key: bytes, session_of: Named, user_of: Named, watch: Watch | None
+    ) -> None:
         self.digest = rules.digest(key)
         self._leave_out: LeaveOut | None = None if rules.leave_out.is_empty else rules.leave_out
         self.replaced: Counter[str] = Counter()

@@ -9,10 +9,10 @@ from typing import Any, Final
 
 import msgspec
 
-from sync_worker.redaction.matcher import MOST_WORK, Match, Matcher, TooManyError, Work, matcher_of
+from sync_worker.redaction.matcher import MOST_WORK, Effort, Match, Matcher, TooManyError, matcher_of
 from sync_worker.redaction.protection import RedactionFailed
 from sync_worker.redaction.pseudonyms import pseudonym
-from sync_worker.redaction.rules import Rules
+from sync_worker.redaction.redaction_rules import RedactionRules
 
 #: Bytes of one text; what is larger cannot be checked in a bearable time.
 MAX_TEXT: Final = 16 * 1024 * 1024
@@ -40,7 +40,7 @@ class Redactor:
     """Replaces by one set of rules. Every method raises RedactionFailed for what it cannot check."""
 
     def __init__(
-        self, rules: Rules, key: bytes, replaced: Counter[str] | None = None, most_work: int = MOST_WORK
+        self, rules: RedactionRules, key: bytes, replaced: Counter[str] | None = None, most_work: int = MOST_WORK
     ) -> None:
         """`key` makes pseudonyms, `replaced` counts matches by detector, `most_work` limits the work on one text.
 
@@ -58,14 +58,14 @@ class Redactor:
 
         `key` is the key that it is the value of, if any.
         """
-        return self._text(text, key, 0, Work(self._most_work))
+        return self._text(text, key, 0, Effort(self._most_work))
 
     def identifier(self, text: str) -> str:
         """Return an id with a pseudonym for each match, so that two ids never become one."""
         data = _encoded(text)
         if not self._matcher.may_match(data):
             return text
-        return self._replaced(data, self._find(data, Work(self._most_work)), as_pseudonym=True)
+        return self._replaced(data, self._find(data, Effort(self._most_work)), as_pseudonym=True)
 
     def value(self, value: Any, key: str = "") -> Any:
         """Return a JSON value with everything replaced, keys and numbers too; the same object where there is nothing.
@@ -80,7 +80,7 @@ class Redactor:
             items = [self.value(item, key) for item in value]
             return value if all(new is old for new, old in zip(items, value, strict=True)) else items
         if isinstance(value, int | float) and not isinstance(value, bool):
-            return self._number(value, repr(value), Work(self._most_work))
+            return self._number(value, repr(value), Effort(self._most_work))
         return value
 
     def _object(self, value: dict[Any, Any]) -> dict[str, Any]:
@@ -99,7 +99,7 @@ class Redactor:
             made[new_key] = new
         return made if is_changed else value
 
-    def _number(self, value: float, text: str, work: Work) -> Any:
+    def _number(self, value: float, text: str, effort: Effort) -> Any:
         """Return a number, or what stands for it."""
         digits = ""
         if isinstance(value, int) or (abs(value) < 1e19 and value.is_integer()):
@@ -107,13 +107,13 @@ class Redactor:
         if len(digits) not in _CARD_DIGITS and not self._matcher.has_patterns:
             return value
         data = (digits or text).encode()
-        found = self._find(data, work)
+        found = self._find(data, effort)
         if not found and self._matcher.has_patterns and digits and digits != text:
             data = text.encode()
-            found = self._find(data, work)
+            found = self._find(data, effort)
         return self._replaced(data, found) if found else value
 
-    def _text(self, text: str, key: str, depth: int, work: Work, *, passed: bool = False) -> str:
+    def _text(self, text: str, key: str, depth: int, effort: Effort, *, passed: bool = False) -> str:
         """Return a text with everything replaced; `passed` if it is known to have passed the gate."""
         data = _encoded(text)
         if key and _NAMES_A_SECRET.search(key) and _SECRET_OF_AWS.fullmatch(text):
@@ -121,13 +121,13 @@ class Redactor:
         if not passed and not self.may_match(data):
             return text
         if key and _NAMES_SOMEBODY.search(key):
-            return self._replaced(data, self._find(data, work), as_pseudonym=True)
+            return self._replaced(data, self._find(data, effort), as_pseudonym=True)
         if data.lstrip()[:1] in {b"{", b"[", b'"'} and depth < _MOST_NESTED and _is_json(data):
-            return self._json(text, depth, work)
-        found = self._find(data, work)
+            return self._json(text, depth, effort)
+        found = self._find(data, effort)
         return self._replaced(data, found) if found else text
 
-    def _json(self, text: str, depth: int, work: Work) -> str:
+    def _json(self, text: str, depth: int, effort: Effort) -> str:
         """Return JSON text with replacements inside of its strings and for its numbers; all else stays as it is."""
         pieces: list[str] = []
         keys: Counter[str] = Counter()
@@ -135,10 +135,10 @@ class Redactor:
         for token in _TOKEN.finditer(text):
             string, colon = token.group(1, 2)
             if string is None:
-                new = self._number_token(token[0], work)
+                new = self._number_token(token[0], effort)
                 old = token[0]
             else:
-                old, new = string, self._string_token(string, key, depth, work)
+                old, new = string, self._string_token(string, key, depth, effort)
                 if colon:
                     key = string[1:-1]
                     if new != old:
@@ -151,33 +151,33 @@ class Redactor:
                 at = token.start() + len(old)
         return "".join([*pieces, text[at:]]) if pieces else text
 
-    def _string_token(self, token: str, key: str, depth: int, work: Work) -> str:
+    def _string_token(self, token: str, key: str, depth: int, effort: Effort) -> str:
         if len(token) < _SHORTEST + 2 and not self._matcher.has_patterns:
             return token
         if "\\" in token:
             plain = _READ(token)
-            new = self._text(plain, key, depth + 1, work)
+            new = self._text(plain, key, depth + 1, effort)
         else:
             plain = token[1:-1]
             passed = self.may_match(plain.encode())
             if not passed and not (key and _NAMES_A_SECRET.search(key)):
                 return token
-            new = self._text(plain, key, depth + 1, work, passed=passed)
+            new = self._text(plain, key, depth + 1, effort, passed=passed)
         return token if new == plain else (_WRITE_ASCII if token.isascii() else _WRITE)(new)
 
-    def _number_token(self, token: str, work: Work) -> str:
+    def _number_token(self, token: str, effort: Effort) -> str:
         if len(token) < _CARD_DIGITS[0] and not self._matcher.has_patterns:
             return token
         if len(token) > _MOST_SPACE:
-            new: Any = self._text(token, "", _MOST_NESTED, work)
+            new: Any = self._text(token, "", _MOST_NESTED, effort)
             return token if new == token else json.dumps(new)
         value = json.loads(token)
-        new = self._number(value, token, work)
+        new = self._number(value, token, effort)
         return token if new is value else json.dumps(new)
 
-    def _find(self, data: bytes, work: Work) -> list[Match]:
+    def _find(self, data: bytes, effort: Effort) -> list[Match]:
         try:
-            return self._matcher.find(data, work)
+            return self._matcher.find(data, effort)
         except TooManyError:
             raise RedactionFailed("a text holds more candidates than can be checked") from None
 

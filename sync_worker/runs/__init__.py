@@ -1,1 +1,1 @@
-"""What a run can do with a source: one file each. Those that send pass a `Job` to the pipeline."""
+"""What a run can do with a source: one file each. Those that send pass `Work` to the pipeline."""

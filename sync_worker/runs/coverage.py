@@ -10,11 +10,11 @@ from sync_worker.intervals import Interval, contiguous_end, gaps, merged
 from sync_worker.ledger import Ledger, SourceState, claims
 from sync_worker.ledger.history import note_watermark
 from sync_worker.ledger.lease import BACKFILL, LIVE
-from sync_worker.ledger.records import CompletedInterval
 from sync_worker.ledger.state_keys import FORGOTTEN_BEFORE
+from sync_worker.ledger.stored_records import CompletedInterval
 from sync_worker.pipeline.plan import live_view
 from sync_worker.pipeline.session import Session
-from sync_worker.selection import NotRead, Rules, unread_environments
+from sync_worker.selection import NotRead, SelectionRules, unread_environments
 from sync_worker.times import iso_time
 
 log = logging.getLogger(__name__)
@@ -35,16 +35,16 @@ class Coverage:
         found = self.session.ledger.completed_by_role(self.session.source_id)
         return [interval for intervals in found.values() for interval in intervals]
 
-    def under_rules(self) -> tuple[list[Interval], list[tuple[Interval, Rules]]]:
+    def under_rules(self) -> tuple[list[Interval], list[tuple[Interval, SelectionRules]]]:
         """Return what is completed under this run's rules, or under none, and what is under others, with these."""
         session = self.session
         own: list[Interval] = []
-        other: list[tuple[Interval, Rules]] = []
+        other: list[tuple[Interval, SelectionRules]] = []
         for found in session.ledger.completed_with_rules(session.source_id):
             if found.rules in {"", session.digest}:
                 own.append(found.interval)
             else:
-                other.append((found.interval, Rules.from_text(found.rules_text)))
+                other.append((found.interval, SelectionRules.from_text(found.rules_text)))
         return own, other
 
     def scan_view(self, now: int) -> tuple[list[Interval], NotRead]:
@@ -128,7 +128,7 @@ def _not_read(completed: Iterable[CompletedInterval]) -> NotRead:
     found: list[tuple[Interval, frozenset[str]]] = []
     for one in completed:
         if one.rules:
-            left = unread_environments(Rules.from_text(one.rules_text), has_lookback=one.role == LIVE)
+            left = unread_environments(SelectionRules.from_text(one.rules_text), has_lookback=one.role == LIVE)
             if left:
                 found.append((one.interval, frozenset(left)))
     return NotRead(found)

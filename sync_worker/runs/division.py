@@ -10,7 +10,7 @@ from typing import Protocol
 from sync_worker.intervals import Interval
 from sync_worker.pipeline.driver import Pipeline
 from sync_worker.pipeline.plan import Density, DueTime
-from sync_worker.runs.interval import IntervalJob
+from sync_worker.runs.interval import IntervalWork
 from sync_worker.runs.progress import Progress
 
 
@@ -68,9 +68,9 @@ async def sync_interval(
 ) -> Synced:
     """Sync an interval in this process, beside others; see `IntervalJob`. Raises as reader and delivery do."""
     limits = pipeline.session.limits
-    job = IntervalJob(pipeline, role, interval, progress, hands_back=hands_back)
-    await pipeline.run(job, limits.held_bytes // limits.backfill_intervals)
-    return Synced(job.done_to, job.count)
+    work = IntervalWork(pipeline, role, interval, progress, hands_back=hands_back)
+    await pipeline.run(work, limits.held_bytes // limits.backfill_intervals)
+    return Synced(work.done_to, work.count)
 
 
 def note_synced(interval: Interval, synced: Synced, due: DueTime, density: Density, progress: Progress) -> None:

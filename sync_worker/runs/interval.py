@@ -9,10 +9,10 @@ from sync_worker.langfuse.reader import Page
 from sync_worker.ledger import DeadLetter, TraceNote
 from sync_worker.ledger.lease import BACKFILL, LIVE
 from sync_worker.pipeline.driver import Pipeline
-from sync_worker.pipeline.job import Choice, Group, Job
 from sync_worker.pipeline.notes import pending_claimed, take_pending
 from sync_worker.pipeline.readiness import Readiness, awaits_merge, readiness
 from sync_worker.pipeline.trace import Trace
+from sync_worker.pipeline.work import Choice, Group, Work
 from sync_worker.records import Observation
 from sync_worker.runs.arrival_delay import ArrivalDelay
 from sync_worker.runs.progress import Progress
@@ -22,8 +22,8 @@ from sync_worker.selection import unread_environments
 _FRESH_MS = 600_000
 
 
-class TimedJob(Job):
-    """A job whose traces are pending until they are ready; those of a backfill are sent at once."""
+class TimedWork(Work):
+    """Work whose traces are pending until they are ready; those of a backfill are sent at once."""
 
     def __init__(self, pipeline: Pipeline, role: str, interval: Interval) -> None:
         self._pipeline = pipeline
@@ -101,13 +101,13 @@ class TimedJob(Job):
         return kept, _moments(lone)
 
 
-class IntervalJob(TimedJob):
+class IntervalWork(TimedWork):
     """Reads an interval for the live sync or for a backfill.
 
     Nothing counts as synced unless all of it is committed: after an error, the interval is read again and what was sent
     is skipped. Pages come newest first, so a trace whose root was read is complete and is sent during the walk. At the
     memory limit, or after many observations, the interval after the oldest one is completed: one with millions of
-    observations is not restarted. With `hands_back` the job ends there, if more than half of the interval is left.
+    observations is not restarted. With `hands_back` it ends there, if more than half of the interval is left.
     """
 
     streams = True
@@ -199,7 +199,7 @@ class IntervalJob(TimedJob):
                 self._delay.add(max(0, now - observation.end_ms) / 1000)
 
 
-class LateJob(TimedJob):
+class LateWork(TimedWork):
     """Sends late-arriving observations, or leaves them pending, as those that another run claims."""
 
     def __init__(self, pipeline: Pipeline, role: str, interval: Interval, walk: AsyncIterator[Page]) -> None:

@@ -11,21 +11,21 @@ from dataclasses import dataclass
 from sync_worker.intervals import Interval
 from sync_worker.ledger import claims
 from sync_worker.ledger.lease import LIVE
-from sync_worker.ledger.records import Waiting, is_due
 from sync_worker.ledger.state_keys import ARRIVAL_DELAY, INTERVAL_LENGTH
+from sync_worker.ledger.stored_records import Waiting, is_due
 from sync_worker.pipeline.lanes import Lanes
 from sync_worker.pipeline.plan import Density, DueTime, IntervalPlanner, due
 from sync_worker.runs.arrival_delay import ArrivalDelay
 from sync_worker.runs.division import Division, Jobs, Synced, note_synced
 from sync_worker.runs.forget import forget
-from sync_worker.runs.interval import IntervalJob
+from sync_worker.runs.interval import IntervalWork
 from sync_worker.runs.lookback import LookbackScans
 from sync_worker.runs.open_traces import look_up_open_traces
 from sync_worker.runs.opened import OpenSource
 from sync_worker.runs.pending import PendingTraces
 from sync_worker.runs.progress import Progress
 from sync_worker.runs.retry import Retries
-from sync_worker.runs.second_read import SecondReads
+from sync_worker.runs.second_read import SecondReading
 from sync_worker.runs.whole_traces import send_whole_traces
 from sync_worker.times import span_ms
 
@@ -83,7 +83,7 @@ class LiveSync:
         pipeline, ledger = self.opened.pipeline, self.opened.ledger
         waiting = ledger.waiting(self.opened.session.source_id)
         if is_due(waiting.second_read_ms, ledger.clock.now_ms()):
-            await SecondReads(pipeline, role, self.opened.requests_per_minute, self._length()).run()
+            await SecondReading(pipeline, role, self.opened.requests_per_minute, self._length()).run()
         if is_due(waiting.retry_ms, ledger.clock.now_ms()):
             await Retries(pipeline).run()
         return waiting
@@ -96,9 +96,9 @@ class LiveSync:
         left = DueTime(gaps, planner)
 
         async def here(interval: Interval) -> Synced:
-            job = IntervalJob(pipeline, LIVE, interval, progress, delay, hands_back=self.jobs is not None)
-            await pipeline.run(job)
-            return Synced(job.done_to, job.count)
+            work = IntervalWork(pipeline, LIVE, interval, progress, delay, hands_back=self.jobs is not None)
+            await pipeline.run(work)
+            return Synced(work.done_to, work.count)
 
         def note() -> None:  # a long way to catch up is seen to get shorter
             self.opened.coverage.note_watermark(self.opened.state)

@@ -30,7 +30,7 @@ from sync_worker.pipeline.plan import SCANS_PER_WINDOW
 from sync_worker.records import Observation
 from sync_worker.runs.arrival_delay import ArrivalDelay
 from sync_worker.runs.bucket_counts import BUCKET_MS, BucketCounts
-from sync_worker.runs.interval import LateJob
+from sync_worker.runs.interval import LateWork
 from sync_worker.selection import NotRead
 from sync_worker.spans.context import trace_of
 
@@ -332,7 +332,7 @@ class LookbackScans:
         self._state.save()
 
 
-class _Arrivals(LateJob):
+class _Arrivals(LateWork):
     """Fetches late-arriving observations by id, or their whole interval if that takes fewer requests."""
 
     def __init__(self, pipeline: Pipeline, missing: Sequence[Observation], *, as_interval: bool) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sync_worker.ledger.records import Waiting, is_due
+from sync_worker.ledger.stored_records import Waiting, is_due
 from sync_worker.pipeline.notes import OPEN_EVERY_MS, OPEN_FOR_MS
 from sync_worker.pipeline.readiness import has_ended
 from sync_worker.pipeline.session import Session

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sync_worker.corrected import CorrectedClock
-from sync_worker.langfuse.client import LangfuseClient
+from sync_worker.langfuse.langfuse_client import LangfuseClient
 from sync_worker.ledger import Ledger, SourceState
-from sync_worker.otlp.client import TargetClient
+from sync_worker.otlp.target_client import TargetClient
 from sync_worker.pipeline.driver import Pipeline
-from sync_worker.pipeline.pauses import Pauses
+from sync_worker.pipeline.pause_check import Pauses
 from sync_worker.pipeline.report import SourceReport
 from sync_worker.pipeline.session import Session
 from sync_worker.runs.coverage import Coverage

@@ -9,7 +9,6 @@ from sync_worker.intervals import Interval
 from sync_worker.langfuse.reader import Page
 from sync_worker.ledger import TraceNote
 from sync_worker.pipeline.driver import Pipeline
-from sync_worker.pipeline.job import Choice, Group, Job
 from sync_worker.pipeline.lanes import Lanes
 from sync_worker.pipeline.notes import (
     LONGEST_RECHECK_MS,
@@ -20,6 +19,7 @@ from sync_worker.pipeline.notes import (
 )
 from sync_worker.pipeline.readiness import Readiness, awaits_merge, readiness
 from sync_worker.pipeline.trace import Trace
+from sync_worker.pipeline.work import Choice, Group, Work
 from sync_worker.records import Observation
 from sync_worker.spans.context import trace_of
 
@@ -100,7 +100,7 @@ class PendingTraces:
         session.ledger.store_traces(session.source_id, later)
 
 
-class _FetchTraces(Job):
+class _FetchTraces(Work):
     """Reads complete traces. One that is gone at Langfuse is closed; one that is not there yet stays pending."""
 
     def __init__(

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from sync_worker.configured import Route
 from sync_worker.pipeline.session import Policy
 from sync_worker.redaction.protection import Protection
-from sync_worker.selection import Filter, Rules
-from sync_worker.selection.rules import FIELDS
+from sync_worker.selection import FieldFilter, SelectionRules
+from sync_worker.selection.selection_rules import FIELDS
 from sync_worker.settings import Settings, Source
-from sync_worker.spans.model import Conversion
 from sync_worker.spans.overrides import Overrides
+from sync_worker.spans.span_model import Conversion
 from sync_worker.targets import Target
 from sync_worker.times import span_ms
 
@@ -44,12 +44,12 @@ def conversion_of(settings: Settings, source: Source, target: Target, protection
     )
 
 
-def rules_of(settings: Settings, routes: Iterable[Route]) -> Rules:
+def rules_of(settings: Settings, routes: Iterable[Route]) -> SelectionRules:
     """Return the rules of a source, by its own settings and routes."""
     filters = (
-        Filter(name, getattr(settings, f"include_{name}"), getattr(settings, f"exclude_{name}")) for name in FIELDS
+        FieldFilter(name, getattr(settings, f"include_{name}"), getattr(settings, f"exclude_{name}")) for name in FIELDS
     )
-    return Rules.of(filters, routes, settings.sample, keep_errors=settings.sample_errors)
+    return SelectionRules.of(filters, routes, settings.sample, keep_errors=settings.sample_errors)
 
 
 def overrides_of(settings: Settings) -> Overrides:

@@ -14,9 +14,9 @@ from sync_worker.records import Observation
 from sync_worker.redaction.protection import NOTHING, Protection, RedactionFailed
 from sync_worker.runs.opened import OpenSource
 from sync_worker.spans.context import gather
-from sync_worker.spans.convert import convert
-from sync_worker.spans.model import Conversion, Span
+from sync_worker.spans.conversion import convert
 from sync_worker.spans.routing import decide
+from sync_worker.spans.span_model import Conversion, Span
 
 
 @dataclass(slots=True)

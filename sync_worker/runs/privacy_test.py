@@ -13,10 +13,10 @@ from sync_worker.json_text import dump
 from sync_worker.langfuse.reader import Reader
 from sync_worker.records import Observation
 from sync_worker.redaction.protection import NOTHING, Protection, RedactionFailed
-from sync_worker.redaction.rules import Rules
+from sync_worker.redaction.redaction_rules import RedactionRules
 from sync_worker.runs.opened import OpenSource
 from sync_worker.runs.preview import observations_of_trace
-from sync_worker.runs.protection import protection_of
+from sync_worker.runs.stored_protection import protection_of
 
 _REPLACED = re.compile(r"\[redacted:([a-z0-9_-]+)(?::[a-z]+)?\]")
 #: So far back the newest observations are looked for, one span after the other, in milliseconds.
@@ -57,10 +57,10 @@ class PrivacyTest:
     left_out: Counter[str] = field(default_factory=Counter)
     failed: list[tuple[str, str]] = field(default_factory=list)  # observation id and reason
     samples: list[Sample] = field(default_factory=list)
-    rules: Rules = field(default_factory=Rules)
+    rules: RedactionRules = field(default_factory=RedactionRules)
     _protection: Protection = NOTHING
 
-    def by(self, protection: Protection, rules: Rules) -> None:
+    def by(self, protection: Protection, rules: RedactionRules) -> None:
         """Use this protection, which reports to `watch`."""
         self._protection, self.rules = protection, rules
 

@@ -17,7 +17,7 @@ from sync_worker.ledger.hourly_counts import HOUR_MS
 from sync_worker.ledger.lease import BACKFILL, LIVE
 from sync_worker.pipeline.driver import Pipeline
 from sync_worker.records import Observation
-from sync_worker.runs.interval import LateJob
+from sync_worker.runs.interval import LateWork
 from sync_worker.runs.opened import OpenSource
 from sync_worker.runs.verify import Hour, Verdict, Verification
 from sync_worker.spans.context import trace_of
@@ -93,7 +93,7 @@ class Resend:
         yield from ((LIVE, interval) for interval in clip([part], Interval(first, claims.FOR_EVER)))
 
 
-class _Missing(LateJob):
+class _Missing(LateWork):
     """Reads what is missing of an hour: by id if known, else all of it."""
 
     def __init__(self, pipeline: Pipeline, role: str, interval: Interval, hour: Hour) -> None:

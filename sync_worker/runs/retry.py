@@ -13,11 +13,11 @@ from dataclasses import replace
 from sync_worker.intervals import Interval
 from sync_worker.langfuse.reader import Page
 from sync_worker.ledger import DeadLetter
-from sync_worker.pipeline.dead_letters import FIRST_RETRY_MS
+from sync_worker.pipeline.dead_lettering import FIRST_RETRY_MS
 from sync_worker.pipeline.driver import Pipeline
-from sync_worker.pipeline.job import Choice, Group, Job
 from sync_worker.pipeline.notes import take_each_pending
 from sync_worker.pipeline.trace import Trace
+from sync_worker.pipeline.work import Choice, Group, Work
 from sync_worker.records import Observation
 from sync_worker.runs.opened import OpenSource
 from sync_worker.spans.context import trace_of
@@ -91,14 +91,14 @@ class Retries:
 
     async def _retry(self, letters: Sequence[DeadLetter], around: Interval) -> None:
         """Read the observations of dead letters by id, or their whole interval if the ids are unknown."""
-        job = _Retry(self._pipeline, letters, around)
-        await self._pipeline.run(job)
-        self._failed += job.failed
-        if not job.ids and not job.failed and job.all_sent:  # all of the interval was served and sent
+        work = _Retry(self._pipeline, letters, around)
+        await self._pipeline.run(work)
+        self._failed += work.failed
+        if not work.ids and not work.failed and work.all_sent:  # all of the interval was served and sent
             self._session.ledger.delete_dead_letters(letters)
 
 
-class _Retry(Job):
+class _Retry(Work):
     """Reads observations that could not be read, and sends them; those still pending stay dead letters."""
 
     again = True
@@ -180,7 +180,7 @@ async def retry(opened: OpenSource, letters: Sequence[DeadLetter]) -> None:
         await opened.score_jobs().retry(of_scores)
 
 
-class ManualRetry(Job):
+class ManualRetry(Work):
     """Reads the observations of dead letters by id, and sends them regardless of what was sent before."""
 
     again = True

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from sync_worker.clock import Clock
-from sync_worker.langfuse.client import LangfuseClient
-from sync_worker.langfuse.scores import ConfigNotServed, fetch_config
+from sync_worker.langfuse.langfuse_client import LangfuseClient
+from sync_worker.langfuse.score_reader import ConfigNotServed, fetch_config
 from sync_worker.ledger.state_keys import SCORE_CONFIGS, State
 from sync_worker.records import ScoreConfig
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sync_worker.intervals import Interval
-from sync_worker.langfuse.scores import ScoreReader
+from sync_worker.langfuse.score_reader import ScoreReader
 from sync_worker.ledger import ScoreNote
 from sync_worker.records import Score
 from sync_worker.runs.score_sync import ScoreSync

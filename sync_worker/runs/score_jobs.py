@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sync_worker.intervals import Interval, gaps
-from sync_worker.langfuse.scores import score_reader
+from sync_worker.langfuse.score_reader import score_reader
 from sync_worker.ledger import DeadLetter
-from sync_worker.ledger.scores import WAITING
+from sync_worker.ledger.score_notes import WAITING
 from sync_worker.ledger.state_keys import (
     LAST_SCORE_SCAN,
     SIGNALS_REJECTED_IN_A_ROW,
     last_score_scan,
     running_score_scan,
 )
-from sync_worker.otlp.signals import SignalDelivery
+from sync_worker.otlp.signal_delivery import SignalDelivery
 from sync_worker.pipeline.attribution import Attributor
 from sync_worker.pipeline.session import Session
 from sync_worker.pipeline.signal_sink import LedgerSignalSink

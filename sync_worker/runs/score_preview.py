@@ -6,14 +6,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sync_worker.intervals import Interval
-from sync_worker.langfuse.scores import ConfigNotServed
-from sync_worker.pipeline.attribution import Filtered, Wait
+from sync_worker.langfuse.score_reader import ConfigNotServed
+from sync_worker.pipeline.attribution import Filtered, ScoreWait
 from sync_worker.records import Score
 from sync_worker.redaction.protection import RedactionFailed
 from sync_worker.runs.score_sync import ScoreSync
 from sync_worker.signals.mapping import is_assumed
-from sync_worker.signals.model import Attribution
-from sync_worker.signals.names import override_for
+from sync_worker.signals.score_names import override_for
+from sync_worker.signals.signal_model import Attribution
 
 #: Examples of each name, source and type.
 _EXAMPLES = 2
@@ -108,7 +108,7 @@ async def _add(scores: ScoreSync, score: Score, found: dict[tuple[str, str, str]
         else:
             why = (
                 f"filtered: {verdict.rule}" if isinstance(verdict, Filtered)
-                else f"waits: {verdict.reason}" if isinstance(verdict, Wait)
+                else f"waits: {verdict.reason}" if isinstance(verdict, ScoreWait)
                 else "its trace is not remembered: it is looked up before it is sent"
             )  # fmt: skip
     try:

@@ -15,8 +15,7 @@ from typing import Any
 
 from sync_worker.corrected import STEP_MS
 from sync_worker.intervals import Interval
-from sync_worker.langfuse.scores import OPEN_END
-from sync_worker.ledger.records import ReadScores
+from sync_worker.langfuse.score_reader import OPEN_END
 from sync_worker.ledger.state_keys import (
     LAST_SCORE_SCAN,
     SCORES_FORGOTTEN_BEFORE,
@@ -25,6 +24,7 @@ from sync_worker.ledger.state_keys import (
     last_score_scan,
     running_score_scan,
 )
+from sync_worker.ledger.stored_records import ReadScores
 from sync_worker.pipeline.plan import SCANS_PER_WINDOW
 from sync_worker.pipeline.session import Session
 from sync_worker.runs.lookback import REQUEST_SHARE

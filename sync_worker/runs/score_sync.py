@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 from sync_worker.configured import ScoreOverride
 from sync_worker.intervals import Interval
-from sync_worker.langfuse.client import LangfuseClient
-from sync_worker.langfuse.scores import ConfigNotServed, ScorePage, ScoreReader, traces_of_session
+from sync_worker.langfuse.langfuse_client import LangfuseClient
+from sync_worker.langfuse.score_reader import ConfigNotServed, ScorePage, ScoreReader, traces_of_session
 from sync_worker.ledger import ScoreNote
-from sync_worker.ledger.records import ReadScores
-from sync_worker.ledger.scores import WAITING
+from sync_worker.ledger.score_notes import WAITING
 from sync_worker.ledger.state_keys import SCORES_FORGOTTEN_BEFORE
-from sync_worker.otlp.signals import SignalDelivery
-from sync_worker.pipeline.attribution import Attributor, Filtered, Verdict, Wait
+from sync_worker.ledger.stored_records import ReadScores
+from sync_worker.otlp.signal_delivery import SignalDelivery
+from sync_worker.pipeline.attribution import Attributor, Filtered, ScoreWait, Verdict
 from sync_worker.pipeline.plan import SCANS_PER_WINDOW
 from sync_worker.pipeline.session import Session
 from sync_worker.records import Score, ScoreConfig
@@ -27,8 +27,8 @@ from sync_worker.redaction.protection import RedactionFailed
 from sync_worker.runs.score_configs import ScoreConfigs
 from sync_worker.signals.content import content_of
 from sync_worker.signals.mapping import to_signal
-from sync_worker.signals.model import Attribution, EncodedSignal, Signal
-from sync_worker.signals.names import Selection, override_for
+from sync_worker.signals.score_names import Selection, override_for
+from sync_worker.signals.signal_model import Attribution, EncodedSignal, Signal
 
 if TYPE_CHECKING:
     from sync_worker.signals.evaluation import Event
@@ -370,7 +370,7 @@ class ScoreSync:
             if isinstance(verdict, Filtered):
                 session.report.scores_filtered += 1
                 noted.append(replace(note, state="filtered", reason=verdict.rule))
-            elif isinstance(verdict, Wait):
+            elif isinstance(verdict, ScoreWait):
                 noted.append(self._waiting(note, verdict.reason, now))
         session.ledger.store_scores(session.source_id, noted)
 
@@ -409,8 +409,8 @@ def _verdict_of(note: ScoreNote, traces: Mapping[str, Verdict], sessions: Mappin
     for verdict in found:
         if isinstance(verdict, Attribution) and verdict.session_id is not None:
             return verdict
-    waits = [verdict for verdict in found if isinstance(verdict, Wait)]
+    waits = [verdict for verdict in found if isinstance(verdict, ScoreWait)]
     order = ("pending", "not_synced", "no_trace", "not_found")
     if waits:
         return min(waits, key=lambda wait: order.index(wait.reason))
-    return next((verdict for verdict in found if isinstance(verdict, Filtered)), Wait("not_found"))
+    return next((verdict for verdict in found if isinstance(verdict, Filtered)), ScoreWait("not_found"))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sync_worker.intervals import Interval, gaps
-from sync_worker.ledger.scores import WAITING
+from sync_worker.ledger.score_notes import WAITING
 from sync_worker.ledger.state_keys import LAST_SCORE_SCAN, SCORES_FORGOTTEN_BEFORE, last_score_scan
 from sync_worker.runs.score_sync import ScoreSync
 from sync_worker.signals.content import content_of

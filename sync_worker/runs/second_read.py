@@ -18,10 +18,10 @@ from sync_worker.ledger import SecondRead
 from sync_worker.ledger.state_keys import LAST_SECOND_READ
 from sync_worker.pipeline.dedupe import SECOND_READ_MS
 from sync_worker.pipeline.driver import Pipeline
-from sync_worker.pipeline.job import Choice, Group
 from sync_worker.pipeline.plan import TARGET_OBSERVATIONS
+from sync_worker.pipeline.work import Choice, Group
 from sync_worker.records import Observation
-from sync_worker.runs.interval import LateJob
+from sync_worker.runs.interval import LateWork
 from sync_worker.spans.context import trace_of
 
 #: Second reads are collected for so long, in milliseconds, unless they fill a request.
@@ -50,7 +50,7 @@ class ReadPlan:
     by_id: list[SecondRead]
 
 
-class SecondReads:
+class SecondReading:
     """Does the second reads of one source. `length_ms` is the recent length of an interval of `TARGET_OBSERVATIONS`."""
 
     def __init__(self, pipeline: Pipeline, role: str, requests_per_minute: int | None, length_ms: int | None) -> None:
@@ -99,7 +99,7 @@ class SecondReads:
         self._state.put(LAST_SECOND_READ, now)
 
 
-class _Reread(LateJob):
+class _Reread(LateWork):
     """Reads observations again and sends what differs; one that is not listed is gone at the source."""
 
     def __init__(

@@ -11,9 +11,9 @@ from sync_worker.langfuse.reader import Page
 from sync_worker.ledger.hourly_counts import HOUR_MS
 from sync_worker.ledger.lease import BACKFILL, LIVE
 from sync_worker.pipeline.driver import Pipeline
-from sync_worker.pipeline.job import Choice, Group, Job
 from sync_worker.pipeline.notes import take_each_pending
 from sync_worker.pipeline.trace import Trace
+from sync_worker.pipeline.work import Choice, Group, Work
 from sync_worker.records import Observation
 from sync_worker.runs.opened import OpenSource
 from sync_worker.spans.context import trace_of
@@ -50,13 +50,13 @@ class SendResult:
 
 async def send(opened: OpenSource, trace_ids: Sequence[str], *, again: bool) -> list[SendResult]:
     """Send traces by id now; see `TraceSend`. Raises as reader and delivery do."""
-    job = TraceSend(opened.pipeline, opened.name, trace_ids, again=again)
-    await opened.pipeline.run(job)
+    work = TraceSend(opened.pipeline, opened.name, trace_ids, again=again)
+    await opened.pipeline.run(work)
     opened.session.delivery.check()
-    return list(job.results.values())
+    return list(work.results.values())
 
 
-class TraceSend(Job):
+class TraceSend(Work):
     """Reads traces by id and sends what of them was not sent; with `again`, all of them. Filters do not count."""
 
     overrules = True

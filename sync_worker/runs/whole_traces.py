@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from sync_worker.intervals import Interval
 from sync_worker.langfuse.reader import Page
 from sync_worker.pipeline.driver import Pipeline
-from sync_worker.pipeline.job import Choice, Group, Job
 from sync_worker.pipeline.notes import take_each_pending
 from sync_worker.pipeline.trace import Trace
+from sync_worker.pipeline.work import Choice, Group, Work
 from sync_worker.records import Observation
 from sync_worker.spans.context import trace_of
 
@@ -26,7 +26,7 @@ async def send_whole_traces(pipeline: Pipeline) -> None:
         await pipeline.run(_FetchWhole(pipeline, ids))
 
 
-class _FetchWhole(Job):
+class _FetchWhole(Work):
     """Reads traces, whenever they start, and sends what of them was not sent."""
 
     overrules = True

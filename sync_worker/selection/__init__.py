@@ -2,6 +2,15 @@
 
 from sync_worker.selection.decision import SAMPLE, left_out_by, outcome
 from sync_worker.selection.not_read import NotRead, unread_environments
-from sync_worker.selection.rules import NO_RULES, Filter, Rules
+from sync_worker.selection.selection_rules import NO_RULES, FieldFilter, SelectionRules
 
-__all__ = ["NO_RULES", "SAMPLE", "Filter", "NotRead", "Rules", "left_out_by", "outcome", "unread_environments"]
+__all__ = [
+    "NO_RULES",
+    "SAMPLE",
+    "FieldFilter",
+    "NotRead",
+    "SelectionRules",
+    "left_out_by",
+    "outcome",
+    "unread_environments",
+]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from sync_worker.patterns import matches
-from sync_worker.selection.rules import FIELDS, Filter, Rules
+from sync_worker.selection.selection_rules import FIELDS, FieldFilter, SelectionRules
 from sync_worker.spans.context import TraceContext
 from sync_worker.spans.routing import conditions_of, fits
 
@@ -16,7 +16,7 @@ SAMPLE: Final = "SYNC_SAMPLE"
 _HASHES = 1 << 64
 
 
-class Note(Protocol):
+class DecisionNote(Protocol):
     """What is remembered of a trace, as far as its selection goes."""
 
     @property
@@ -38,12 +38,12 @@ class Outcome:
     user: str | None
 
 
-def outcome(note: Note, context: TraceContext) -> Outcome:
+def outcome(note: DecisionNote, context: TraceContext) -> Outcome:
     """Return what was decided on a trace, and the session and user that its spans carry."""
     return Outcome(note.left_out_by, note.project, context.session_id, context.user_id)
 
 
-def left_out_by(rules: Rules, context: TraceContext, *, has_error: bool) -> str | None:
+def left_out_by(rules: SelectionRules, context: TraceContext, *, has_error: bool) -> str | None:
     """Return the rule that leaves a trace out, by its setting and pattern; None if it is synced.
 
     `has_error` says whether one of its observations has the level ERROR.
@@ -62,13 +62,13 @@ def left_out_by(rules: Rules, context: TraceContext, *, has_error: bool) -> str 
     return None
 
 
-def is_in_sample(rules: Rules, trace_id: str) -> bool:
+def is_in_sample(rules: SelectionRules, trace_id: str) -> bool:
     """Whether a trace is in the sample: by a hash of its id, so that a smaller sample is a part of a larger one."""
     found = int.from_bytes(hashlib.sha256(trace_id.encode("utf-8", "surrogatepass")).digest()[:8])
     return found < rules.sample * _HASHES
 
 
-def _filtered_by(one: Filter, context: TraceContext) -> str | None:
+def _filtered_by(one: FieldFilter, context: TraceContext) -> str | None:
     values = _values(FIELDS[one.name], context)
     for pattern in one.exclude:
         if any(matches(pattern, value) for value in values):
@@ -92,5 +92,5 @@ def _values(field: str, context: TraceContext) -> tuple[str, ...]:
     return () if value is None else (value,)
 
 
-def _percent(rules: Rules) -> str:
+def _percent(rules: SelectionRules) -> str:
     return f"{float(rules.sample * 100):g}%"

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from sync_worker.intervals import Interval
 from sync_worker.patterns import is_exact
 from sync_worker.records import Observation
-from sync_worker.selection.rules import Rules
+from sync_worker.selection.selection_rules import SelectionRules
 
 _RESERVED = "langfuse"
 
 
-def unread_environments(rules: Rules, *, has_lookback: bool) -> tuple[str, ...]:
+def unread_environments(rules: SelectionRules, *, has_lookback: bool) -> tuple[str, ...]:
     """Return environments to leave out of a listing; `has_lookback`: lookback scans list the same time without it.
 
     Langfuse has no condition that is exactly a pattern, so these are the names in full.

@@ -20,7 +20,7 @@ from pydantic_core.core_schema import any_schema
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from sync_worker.configured import Route, ScoreOverride
-from sync_worker.redaction.rules import DETECTORS, LeaveOut, Rules
+from sync_worker.redaction.redaction_rules import DETECTORS, LeaveOut, RedactionRules
 from sync_worker.settings import durations, values
 from sync_worker.settings.setting_errors import RawValue
 from sync_worker.targets import KELET, Encoding, PresetName
@@ -422,9 +422,9 @@ class Settings(BaseSettings):
         return self.model_copy(update=dict(source.own)) if source.own else self
 
     @property
-    def rules(self) -> Rules:
+    def rules(self) -> RedactionRules:
         """What is redacted and left out."""
-        return Rules(
+        return RedactionRules(
             self.redact,
             self.patterns,
             self.redact_with,

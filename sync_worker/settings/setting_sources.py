@@ -24,7 +24,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import PydanticBaseSettingsSource
 
 from sync_worker.settings import setting_errors
-from sync_worker.settings.files import read_bytes, read_text
+from sync_worker.settings.file_reading import read_bytes, read_text
 from sync_worker.settings.model import FIELDS, INFO, PATHS, SECRETS, WHEREABOUTS, Settings, file_name_of, names_of
 from sync_worker.settings.setting_errors import Problems, RawValue, WrongValueError
 from sync_worker.settings.values import parse_path

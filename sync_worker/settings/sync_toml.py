@@ -11,8 +11,8 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from sync_worker.configured import Route, ScoreOverride
-from sync_worker.redaction.rules import DETECTORS
-from sync_worker.settings.files import read_text
+from sync_worker.redaction.redaction_rules import DETECTORS
+from sync_worker.settings.file_reading import read_text
 from sync_worker.settings.model import (
     FIELDS,
     LISTS,

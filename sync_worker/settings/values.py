@@ -19,7 +19,7 @@ from pydantic_core import PydanticKnownError
 
 from sync_worker.patterns import matches, why_unusable
 from sync_worker.printable import is_printable
-from sync_worker.redaction.rules import CONTENT, DETECTORS
+from sync_worker.redaction.redaction_rules import CONTENT, DETECTORS
 from sync_worker.settings.setting_errors import WrongValueError, looks_like_key, nearest
 from sync_worker.wording import counted
 

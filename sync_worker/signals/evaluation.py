@@ -12,7 +12,7 @@ from sync_worker.configured import ScoreOverride
 from sync_worker.records import Score, ScoreConfig
 from sync_worker.signals.content import content_of
 from sync_worker.signals.mapping import rate
-from sync_worker.signals.model import Attribution
+from sync_worker.signals.signal_model import Attribution
 from sync_worker.spans.ids import otlp_span_id, otlp_trace_id
 
 EVENT_NAME = "gen_ai.evaluation.result"

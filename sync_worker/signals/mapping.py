@@ -21,8 +21,8 @@ from typing import Any
 from sync_worker.configured import ScoreOverride
 from sync_worker.records import Number, Score, ScoreConfig
 from sync_worker.signals.content import content_of
-from sync_worker.signals.model import Attribution, Signal
-from sync_worker.signals.names import is_feedback, slug, words
+from sync_worker.signals.score_names import is_feedback, slug, words
+from sync_worker.signals.signal_model import Attribution, Signal
 from sync_worker.spans.ids import otlp_span_id, otlp_trace_id
 from sync_worker.times import iso_time
 

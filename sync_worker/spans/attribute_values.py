@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from sync_worker.json_text import dump
-from sync_worker.spans.model import AttributeValue
+from sync_worker.spans.span_model import AttributeValue
 
 _INT64 = 2**63
 

@@ -14,7 +14,8 @@ from sync_worker.json_text import utf8
 from sync_worker.records import Observation
 from sync_worker.spans.context import trace_of
 from sync_worker.spans.fingerprint import fingerprint
-from sync_worker.spans.model import (
+from sync_worker.spans.sizes import cut_text, cut_value
+from sync_worker.spans.span_model import (
     AttributeValue,
     EncodedSpan,
     ObservationKey,
@@ -23,7 +24,6 @@ from sync_worker.spans.model import (
     SharedValue,
     Span,
 )
-from sync_worker.spans.sizes import cut_text, cut_value
 from sync_worker.spans.wire import AttributeWriter, head_of
 
 _INT64 = 2**63

@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 
 from sync_worker.records import Observation
-from sync_worker.spans.model import Attributes, AttributeValue
 from sync_worker.spans.restore import Originals
+from sync_worker.spans.span_model import Attributes, AttributeValue
 
 #: How OpenTelemetry's Python SDK words the status of a span that an exception went through.
 _TYPED = re.compile(r"\s*((?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*(?:Error|Exception))\b(?::\s*(.*))?", re.DOTALL)

@@ -13,10 +13,10 @@ from typing import Any
 from sync_worker.json_text import dump, parse
 from sync_worker.records import Observation
 from sync_worker.spans.messages import Conversation, read_input, read_output
-from sync_worker.spans.model import Attributes, AttributeValue
 from sync_worker.spans.providers import provider_called, provider_of
 from sync_worker.spans.request_parameters import is_given, request_attributes
 from sync_worker.spans.retrieval import retrieval_attributes
+from sync_worker.spans.span_model import Attributes, AttributeValue
 from sync_worker.spans.tool_calls import is_tool, tool_call
 from sync_worker.spans.tool_definitions import DEFINITIONS, tool_definitions
 from sync_worker.spans.usage import usage_attributes

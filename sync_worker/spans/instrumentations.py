@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from sync_worker.records import Observation
-from sync_worker.spans.model import AttributeValue, Scope
 from sync_worker.spans.openllmetry import markers_of
+from sync_worker.spans.span_model import AttributeValue, Scope
 from sync_worker.spans.versions import version_of
 
 UNSET, OK, ERROR = 0, 1, 2

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from sync_worker.records import Observation
 from sync_worker.spans.instrumentations import MODEL_CALLS, PYDANTIC_AI, UNKNOWN, span_profile_of
-from sync_worker.spans.model import AttributeValue, Scope
 from sync_worker.spans.openllmetry import markers_of
+from sync_worker.spans.span_model import AttributeValue, Scope
 from sync_worker.spans.versions import version_of
 
 INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER = 1, 2, 3, 4, 5

@@ -8,7 +8,7 @@ from typing import Any
 from sync_worker.json_text import dump, utf8
 from sync_worker.records import Number, Observation
 from sync_worker.spans.context import RESERVED_KEY, TraceContext, session_of, user_of
-from sync_worker.spans.langfuse_sdk import names
+from sync_worker.spans.langfuse_sdk import attribute_names as names
 from sync_worker.spans.langfuse_sdk.attributes import (
     Written,
     common,
@@ -19,9 +19,9 @@ from sync_worker.spans.langfuse_sdk.attributes import (
     written,
 )
 from sync_worker.spans.langfuse_sdk.sdks import LEGACY, Sdk
-from sync_worker.spans.model import Attributes
 from sync_worker.spans.overrides import NO_OVERRIDES, Overrides
 from sync_worker.spans.restore import Originals
+from sync_worker.spans.span_model import Attributes
 
 #: Kelet's SDK keeps a span's session metadata below this many bytes, and drops what is over.
 METADATA_BUDGET_BYTES = 16 * 1024

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sync_worker.spans.model import AttributeValue, Scope
+from sync_worker.spans.span_model import AttributeValue, Scope
 from sync_worker.spans.versions import version_of
 
 PREFIX = "opentelemetry.instrumentation."

@@ -13,7 +13,7 @@ from typing import Any
 
 from sync_worker.spans.attribute_values import attribute_value, text_of
 from sync_worker.spans.memo import Memo
-from sync_worker.spans.model import Attributes, Scope, SharedAttributes, shared
+from sync_worker.spans.span_model import Attributes, Scope, SharedAttributes, shared
 
 #: What keys of metadata begin with that were attributes of the span, its resource and its scope.
 ATTRIBUTES, _RESOURCE, _SCOPE_ATTRIBUTES = "attributes.", "resourceAttributes.", "scope.attributes."

@@ -7,7 +7,7 @@ from operator import itemgetter
 from typing import Any
 
 from sync_worker.json_text import parse
-from sync_worker.spans.model import Attributes, AttributeValue
+from sync_worker.spans.span_model import Attributes, AttributeValue
 
 _Reader = Callable[[Any], AttributeValue | None]
 

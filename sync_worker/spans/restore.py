@@ -16,8 +16,8 @@ from typing import Any
 
 from sync_worker.json_text import is_compact, parse
 from sync_worker.spans.attribute_values import EMPTY_ARRAY, attribute_value, is_scalar_list
-from sync_worker.spans.model import Attributes, Scope, SharedAttributes
 from sync_worker.spans.origins import ATTRIBUTES, LAYOUTS, Origin, is_of_attributes, is_of_origin, origin_of
+from sync_worker.spans.span_model import Attributes, Scope, SharedAttributes
 from sync_worker.spans.written_types import WrittenTypes
 
 #: Numbers as JavaScript writes them, without needless zeros.

@@ -12,7 +12,7 @@ from typing import Any
 
 from sync_worker.json_text import dump, parse
 from sync_worker.records import Observation
-from sync_worker.spans.model import Attributes, AttributeValue
+from sync_worker.spans.span_model import Attributes, AttributeValue
 
 QUERY, DOCUMENTS, TOP_K = "gen_ai.retrieval.query.text", "gen_ai.retrieval.documents", "gen_ai.retrieval.top_k"
 

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from sync_worker.json_text import dump, parse, utf8
-from sync_worker.spans.model import Attributes, AttributeValue
+from sync_worker.spans.span_model import Attributes, AttributeValue
 
 #: Attributes whose value is JSON that a reader parses: they are cut inside their texts, so that they stay JSON.
 _JSON_MESSAGES = frozenset({"gen_ai.input.messages", "gen_ai.output.messages", "gen_ai.system_instructions"})

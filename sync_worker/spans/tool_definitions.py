@@ -8,7 +8,7 @@ from typing import Any
 
 from sync_worker.json_text import dump, parse
 from sync_worker.records import Observation
-from sync_worker.spans.model import AttributeValue
+from sync_worker.spans.span_model import AttributeValue
 
 DEFINITIONS = "gen_ai.tool.definitions"
 

@@ -15,7 +15,7 @@ from functools import lru_cache
 from itertools import product
 
 from sync_worker.records import Number
-from sync_worker.spans.model import AttributeValue
+from sync_worker.spans.span_model import AttributeValue
 from sync_worker.spans.token_kinds import Kind, Side, kind_of
 
 IN, OUT = "gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens"

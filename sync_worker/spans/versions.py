@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 from typing import TypeAlias
 
-from sync_worker.spans.model import Scope
+from sync_worker.spans.span_model import Scope
 
 Version: TypeAlias = tuple[int, ...]
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from sys import getsizeof
 
 from sync_worker.spans.memo import Memo
-from sync_worker.spans.model import Attributes, AttributeValue, Span
+from sync_worker.spans.span_model import Attributes, AttributeValue, Span
 
 #: Serialises one attribute of a span with OpenTelemetry's messages.
 Plainly = Callable[[str, AttributeValue], bytes]

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from sync_worker.json_text import dump, parse
-from sync_worker.spans.model import AttributeValue
+from sync_worker.spans.span_model import AttributeValue
 
 _INT64 = 2**63
 

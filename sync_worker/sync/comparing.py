@@ -8,7 +8,7 @@ from functools import partial
 from typing import Literal
 
 from sync_worker.intervals import Interval
-from sync_worker.langfuse.client import EndpointMissing, LangfuseClient
+from sync_worker.langfuse.langfuse_client import EndpointMissing, LangfuseClient
 from sync_worker.langfuse.reader import Reader
 from sync_worker.langfuse.v1 import V1Reader
 from sync_worker.langfuse.v2 import V2Reader

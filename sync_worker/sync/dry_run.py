@@ -21,10 +21,10 @@ from sync_worker.pipeline.limits import Limits
 from sync_worker.pipeline.report import SourceReport
 from sync_worker.settings import Settings, Source
 from sync_worker.spans.encode import attribute_texts
-from sync_worker.spans.model import EncodedSpan
+from sync_worker.spans.span_model import EncodedSpan
 from sync_worker.sync.engine import Engine
 from sync_worker.sync.opening import Transports
-from sync_worker.sync.source import SourceSync
+from sync_worker.sync.source_sync import SourceSync
 from sync_worker.times import iso_time
 
 #: Examples of each Kelet project, and reasons of dead letters.

@@ -24,8 +24,8 @@ from sync_worker.errors import (
 )
 from sync_worker.intervals import Interval
 from sync_worker.langfuse.buckets import RateLimiters
-from sync_worker.langfuse.client import EndpointMissing
 from sync_worker.langfuse.concurrency import ConcurrencyLimits, ServerSlots
+from sync_worker.langfuse.langfuse_client import EndpointMissing
 from sync_worker.langfuse.rate_limiter import Quota
 from sync_worker.ledger import DeadLetter, Ledger
 from sync_worker.ledger.state_keys import CYCLES, last_cycle
@@ -33,19 +33,19 @@ from sync_worker.measurements import CYCLE_SECONDS
 from sync_worker.measurements import CYCLES as CYCLE_COUNTS
 from sync_worker.pipeline.daily_limit import DailyLimit
 from sync_worker.pipeline.limits import Limits
-from sync_worker.pipeline.pauses import Pauses
+from sync_worker.pipeline.pause_check import Pauses
 from sync_worker.pipeline.report import SourceReport
 from sync_worker.runs.backfill import ScoreChoice
 from sync_worker.runs.division import Jobs
 from sync_worker.runs.progress import Progress
-from sync_worker.runs.protection import check_key
 from sync_worker.runs.retry import retry
+from sync_worker.runs.stored_protection import check_key
 from sync_worker.settings import Settings, Source, reread, target_of
 from sync_worker.sync.identities import Identities
 from sync_worker.sync.keys import keys_of
 from sync_worker.sync.opening import Transports, ask_time, open_source, projects_of
 from sync_worker.sync.provisional import ProvisionalStarts
-from sync_worker.sync.source import SourceSync
+from sync_worker.sync.source_sync import SourceSync
 from sync_worker.sync.timekeeping import Clocks, last_certain_ms
 from sync_worker.times import iso_time
 

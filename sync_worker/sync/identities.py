@@ -25,8 +25,8 @@ from sync_worker.backoff import Backoff
 from sync_worker.clock import Clock
 from sync_worker.errors import ConfigError, StateError, Stop, SyncError, TransientError
 from sync_worker.langfuse.buckets import Buckets
-from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.identity import Project, project_of, still_answers
+from sync_worker.langfuse.langfuse_client import LangfuseClient
 from sync_worker.ledger import Ledger, SourceState, same_address, source_scope
 from sync_worker.ledger.state_keys import ID_MAPPING, UNDECIDED
 from sync_worker.settings import Settings, Source

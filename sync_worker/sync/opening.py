@@ -8,37 +8,37 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from sync_worker.answers import unless_stopped
 from sync_worker.backoff import Backoff
+from sync_worker.bounded_client import unless_stopped
 from sync_worker.corrected import CorrectedClock
 from sync_worker.http import date_hooks
 from sync_worker.langfuse.buckets import RateLimiters
-from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.concurrency import ServerSlots
+from sync_worker.langfuse.langfuse_client import LangfuseClient
 from sync_worker.ledger import Ledger, SourceState, source_scope
 from sync_worker.ledger.state_keys import DELIVERY, GZIP_REJECTED, PAGE_LIMITS, REJECTED_IN_A_ROW
 from sync_worker.measurements import REQUEST_SPANS, Measurements
-from sync_worker.otlp.client import TargetClient
 from sync_worker.otlp.delivery import Delivery
+from sync_worker.otlp.target_client import TargetClient
 from sync_worker.pipeline.daily_limit import DailyLimit
 from sync_worker.pipeline.driver import Pipeline
 from sync_worker.pipeline.limits import Limits
-from sync_worker.pipeline.pauses import Pauses
+from sync_worker.pipeline.pause_check import Pauses
 from sync_worker.pipeline.readiness import ReadinessLimits
 from sync_worker.pipeline.report import SourceReport
 from sync_worker.pipeline.session import Session
 from sync_worker.pipeline.sink import LedgerSink
 from sync_worker.runs.coverage import Coverage
 from sync_worker.runs.policy import policy_of
-from sync_worker.runs.protection import protection_of, scrub
+from sync_worker.runs.stored_protection import protection_of, scrub
 from sync_worker.settings import Settings, Source, target_of
-from sync_worker.spans.model import EncodedSpan
+from sync_worker.spans.span_model import EncodedSpan
 from sync_worker.sync.audit import Audit
-from sync_worker.sync.generation import Generations
 from sync_worker.sync.identities import Identities, organization_scope
 from sync_worker.sync.keys import keys_of
 from sync_worker.sync.observed import langfuse_transport, target_transport
-from sync_worker.sync.source import SourceSync, receiver_scope
+from sync_worker.sync.source_sync import SourceSync, receiver_scope
+from sync_worker.sync.stored_generation import Generations
 from sync_worker.sync.timekeeping import SCOPE as CLOCK_SCOPE
 from sync_worker.times import span_ms
 

@@ -43,7 +43,7 @@ class Response:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class HttpRequest:
     """What a page gets of a request: its header `Accept`, and the parameters of its address."""
 
     accept: str = ""
@@ -51,7 +51,7 @@ class Request:
 
 
 #: What makes the answer of a path. A SyncError becomes a 503 with its one line.
-Page = Callable[[Request], Response]
+Page = Callable[[HttpRequest], Response]
 
 
 def text(line: str, *, ok: bool = True) -> Response:
@@ -118,7 +118,7 @@ class HttpServer:
         if self._stopping and path != "/healthz":
             return text("the worker is stopping", ok=False)
         try:
-            return page(Request(environ.get("HTTP_ACCEPT", ""), environ.get("QUERY_STRING", "")))
+            return page(HttpRequest(environ.get("HTTP_ACCEPT", ""), environ.get("QUERY_STRING", "")))
         except SyncError as error:
             return text(str(error), ok=False)
         except Exception as error:  # the response reports it, and the worker continues

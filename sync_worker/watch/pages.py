@@ -20,7 +20,7 @@ from sync_worker.settings import Settings, Source
 from sync_worker.waits import Wait
 from sync_worker.watch import ledger_metrics
 from sync_worker.watch.exposition import render, with_measurements
-from sync_worker.watch.http_server import Page, Request, Response, text
+from sync_worker.watch.http_server import HttpRequest, Page, Response, text
 from sync_worker.watch.metrics import Samples
 from sync_worker.watch.page import view
 from sync_worker.watch.page.document import CONTENT_TYPE, HEADERS, document, unreadable
@@ -59,7 +59,7 @@ class Pages:
             "/status": self.status,
         }  # fmt: skip
 
-    def page(self, request: Request) -> Response:
+    def page(self, request: HttpRequest) -> Response:
         """Return the status page, also where there is no state file to read."""
         refresh = parse_qs(request.query).get("refresh", [""])[0]
         try:
@@ -70,21 +70,21 @@ class Pages:
         found = replace(found, tick_age=self._tick.age(), offsets=dict(self.offsets()), waits=self._errors_waited_for())
         return Response("200 OK", CONTENT_TYPE, document(found, refresh), HEADERS)
 
-    def metrics(self, request: Request) -> Response:
+    def metrics(self, request: HttpRequest) -> Response:
         """Return all metrics. Raises StateError."""
         with self._ledger() as ledger:
             samples = ledger_metrics.read(ledger, self._settings, self._sources, self._clock)
         kind, body = render(self._with_own(samples), request.accept, process=True)
         return Response("200 OK", kind, body, (("Vary", "Accept"),))
 
-    def healthz(self, _: Request) -> Response:
+    def healthz(self, _: HttpRequest) -> Response:
         """Return whether the event loop runs, also while it waits."""
         age = self._tick.age()
         if age < HANGS_AFTER:
             return text("ok")
         return text(f"the event loop has not run for {age:.0f} s. Try: restart the worker; nothing is lost", ok=False)
 
-    def readyz(self, _: Request) -> Response:
+    def readyz(self, _: HttpRequest) -> Response:
         """Return whether the state file can be read and the lease is held; settings were before. Raises StateError."""
         lease = self.lease
         if lease is None:
@@ -95,7 +95,7 @@ class Pages:
             return text("the lease of the live sync was taken over by another run", ok=False)
         return text("ok")
 
-    def status(self, _: Request) -> Response:
+    def status(self, _: HttpRequest) -> Response:
         """Return what `status --json` prints. Raises StateError."""
         with self._ledger() as ledger:
             windows, limits = lookback_windows_ms(self._settings, ledger), daily_limits(self._settings, ledger)

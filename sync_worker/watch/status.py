@@ -13,7 +13,7 @@ from sync_worker.ledger import Ledger, SourceState, source_scope
 from sync_worker.ledger.daily_spans import DAY_MS, spans_of_day
 from sync_worker.ledger.lease import BACKFILL, LIVE, lease_owner
 from sync_worker.ledger.pauses import Pause, active_pauses
-from sync_worker.ledger.scores import WAITING
+from sync_worker.ledger.score_notes import WAITING
 from sync_worker.ledger.state_keys import LAST_SCORE_SCAN
 from sync_worker.pipeline.plan import live_view
 from sync_worker.runs import arrival_delay

@@ -14,7 +14,7 @@ from sync_worker.intervals import Interval
 from sync_worker.ledger import Ledger, open_ledger, source_scope
 from sync_worker.ledger.lease import LIVE
 from sync_worker.ledger.state_keys import last_scan
-from sync_worker.spans.model import ObservationKey
+from sync_worker.spans.span_model import ObservationKey
 from tests.ledger.made import letter, note
 from tests.support.clock import VirtualClock
 

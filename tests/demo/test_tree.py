@@ -5,7 +5,7 @@ from __future__ import annotations
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from sync_worker.demo.receiver import ReceivedSpan, decode
-from sync_worker.demo.tree import render
+from sync_worker.demo.trace_tree import render
 from tests.support import otlp
 
 

@@ -13,6 +13,7 @@ from sync_worker.cli import help_text
 from sync_worker.cli.arguments import Parser
 from sync_worker.cli.parser import build_parser
 from sync_worker.cli.reference import EVERYWHERE
+from sync_worker.settings.json_schema import schema
 from sync_worker.settings.model import (
     FIELDS,
     PER_SOURCE,
@@ -22,7 +23,6 @@ from sync_worker.settings.model import (
     default_text,
     meaning,
 )
-from sync_worker.settings.schema import schema
 from sync_worker.watch.metrics import METRICS
 
 ROOT = Path(__file__).resolve().parents[2]

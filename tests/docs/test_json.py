@@ -179,7 +179,7 @@ def test_every_object_is_on_the_page(printed: dict[str, set[str]]) -> None:
     }
     assert printing == {
         "__init__",
-        "jobs",
+        "leased_run",
         "plan",
         "status",
         "check",
@@ -189,7 +189,7 @@ def test_every_object_is_on_the_page(printed: dict[str, set[str]]) -> None:
         "scores",
         "send",
         "convert",
-        "dry_run",
+        "dry_run_report",
         "pause",
         "privacy",
         "dead_letters",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -18,7 +19,7 @@ PACKAGE = ROOT / "sync_worker"
 COMMON = frozenset(
     {
         "__version__",
-        "answers",
+        "bounded_client",
         "backoff",
         "choices",
         "clock",
@@ -60,7 +61,7 @@ MAY: dict[str, frozenset[str]] = {
             "clock",
             "backoff",
             "http",
-            "answers",
+            "bounded_client",
             "connections",
             "request_snapshot",
             "waits",
@@ -77,7 +78,7 @@ MAY: dict[str, frozenset[str]] = {
             "backoff",
             "compression",
             "http",
-            "answers",
+            "bounded_client",
             "connections",
             "targets",
             "wording",
@@ -135,7 +136,7 @@ MAY: dict[str, frozenset[str]] = {
     "backoff": frozenset({"errors", "clock", "waits", "wording"}),
     "corrected": frozenset({"clock", "times"}),
     "http": frozenset({"json_text", "wording"}),
-    "answers": frozenset({"clock", "compression", "wording"}),
+    "bounded_client": frozenset({"clock", "compression", "wording"}),
     "__init__": frozenset(),
     "__main__": frozenset({"cli", "garbage"}),
 }
@@ -144,7 +145,7 @@ MAY: dict[str, frozenset[str]] = {
 ONLY: dict[str, frozenset[str]] = {
     "sqlite3": frozenset({"ledger"}),
     "sqlite_utils": frozenset({"ledger"}),
-    "httpx": frozenset({"langfuse", "otlp", "http", "answers", "connections", "sync", "watch"}),
+    "httpx": frozenset({"langfuse", "otlp", "http", "bounded_client", "connections", "sync", "watch"}),
     "apscheduler": frozenset({"sync"}),
     "pydantic": frozenset({"settings"}),
     "pydantic_settings": frozenset({"settings"}),
@@ -236,3 +237,17 @@ def test_the_page_draws_the_rule(part: str) -> None:
     page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     (line,) = (line for line in page.splitlines() if line.startswith(f"| `{part}` |"))
     assert set(re.findall(r"`(\w+)`", line.split("|")[3])) == {name for name in MAY[part] if not name.startswith("__")}
+
+
+def test_file_and_class_names_are_unique() -> None:
+    """Who types a name into "go to file" or "go to symbol" has to choose among places, and takes a wrong one."""
+    files = Counter(path.name for path in PACKAGE.rglob("*.py") if path.name not in {"__init__.py", "__main__.py"})
+    of_commands = len(list((PACKAGE / "cli" / "commands").glob("*/run.py")))
+    assert {name: count for name, count in files.items() if count > 1} == {"run.py": of_commands}
+    classes = Counter(
+        one.name
+        for path in PACKAGE.rglob("*.py")
+        for one in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(one, ast.ClassDef) and not one.name.startswith("_")
+    )
+    assert {name for name, count in classes.items() if count > 1} == set()

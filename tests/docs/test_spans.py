@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from sync_worker.spans.convert import SOURCE
+from sync_worker.spans.conversion import SOURCE
 from sync_worker.spans.ids import otlp_span_id, otlp_trace_id
 from tests.docs.tables import ROOT
 

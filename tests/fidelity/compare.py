@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from sync_worker.spans.model import Span, unshared
+from sync_worker.spans.span_model import Span, unshared
 from tests.fidelity.lost import Reason, reason_for
 from tests.fidelity.pairs import GENERATIONS, Direct, Pair, spans_of
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from sync_worker.spans.model import AttributeValue
+from sync_worker.spans.span_model import AttributeValue
 from tests.fidelity.pairs import DATA, GENERATIONS, Pair, SpanKey, spans_of
 
 #: The table's columns, and how each is counted: the whole value, each message, or each count of tokens.

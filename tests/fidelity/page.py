@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 
-from sync_worker.spans.model import Span
+from sync_worker.spans.span_model import Span
 from tests.docs.tables import ROOT, MarkerError
 from tests.fidelity.compare import Finding, Score, score
 from tests.fidelity.derived import COLUMNS, Derived, derived

@@ -10,13 +10,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sync_worker.langfuse.observations import parse_v2_observation
+from sync_worker.langfuse.observation_parser import parse_v2_observation
 from sync_worker.langfuse.v1_observations import parse_observation, parse_trace
 from sync_worker.pipeline.assemble import Assembly
 from sync_worker.records import Observation
 from sync_worker.spans.context import gather
-from sync_worker.spans.convert import convert
-from sync_worker.spans.model import Conversion, Span
+from sync_worker.spans.conversion import convert
+from sync_worker.spans.span_model import Conversion, Span
 
 DATA = Path(__file__).resolve().parent.parent / "data" / "fidelity"
 NAMES = tuple(sorted(path.name.removesuffix(".json.gz") for path in DATA.glob("*.json.gz")))

@@ -17,8 +17,8 @@ from sync_worker.demo.langfuse_server import RecordedLangfuse
 from sync_worker.demo.serving import Request
 from sync_worker.intervals import Interval
 from sync_worker.langfuse.buckets import Buckets
-from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.concurrency import ConcurrencyLimit
+from sync_worker.langfuse.langfuse_client import LangfuseClient
 from sync_worker.langfuse.listing import OBSERVATIONS, TRACES
 from sync_worker.langfuse.page_size import PageSize
 from sync_worker.langfuse.rate_limiter import Quota

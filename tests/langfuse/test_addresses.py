@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from sync_worker.errors import TransientError
 from sync_worker.langfuse import addresses
 from sync_worker.langfuse.addresses import Reach, literal, reach_of, resolve
-from sync_worker.langfuse.client import _address
-from sync_worker.langfuse.store import Store, UnavailableError
+from sync_worker.langfuse.langfuse_client import _address
+from sync_worker.langfuse.object_store import ObjectStore, UnavailableError
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def _resolves(monkeypatch: pytest.MonkeyPatch, **names: str) -> None:
         found = names[host.partition(".")[0]] if known is None else ""
         return [known] if known else [ipaddress.ip_address(item) for item in found.split()]
 
-    monkeypatch.setattr("sync_worker.langfuse.store.resolve", resolve)
+    monkeypatch.setattr("sync_worker.langfuse.object_store.resolve", resolve)
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
 
@@ -70,9 +70,9 @@ async def test_a_public_langfuse_leads_nowhere_inside(url: str, monkeypatch: pyt
     """A name that leads inside, one of whose addresses does, or plain http is connected to all the same."""
     _resolves(monkeypatch, langfuse="8.8.8.8", inside="10.0.0.5", both="8.8.8.8 127.0.0.1", meta="169.254.169.254",
               outside="8.8.4.4", localhost="127.0.0.1")  # fmt: skip
-    monkeypatch.setattr("sync_worker.langfuse.store._get", _fails)
+    monkeypatch.setattr("sync_worker.langfuse.object_store._get", _fails)
     with pytest.raises(UnavailableError):
-        await Store("https://langfuse.test").read(url, 100)
+        await ObjectStore("https://langfuse.test").read(url, 100)
 
 
 async def _fails(*arguments: Any) -> NoReturn:
@@ -88,8 +88,8 @@ async def test_it_connects_to_what_it_checked(monkeypatch: pytest.MonkeyPatch) -
         asked.append((at.host, url.host))
         return b"text"
 
-    monkeypatch.setattr("sync_worker.langfuse.store._get", get)
-    assert await Store("https://langfuse.test").read("https://outside.test/x", 100) == "text"
+    monkeypatch.setattr("sync_worker.langfuse.object_store._get", get)
+    assert await ObjectStore("https://langfuse.test").read("https://outside.test/x", 100) == "text"
     assert asked == [("8.8.4.4", "outside.test")]
 
 
@@ -105,8 +105,8 @@ async def test_a_second_address_is_tried_and_no_third(connects: int, monkeypatch
             raise httpx.ConnectError("no")
         return b"text"
 
-    monkeypatch.setattr("sync_worker.langfuse.store._get", get)
-    read = Store("https://langfuse.test").read("https://outside.test/x", 100)
+    monkeypatch.setattr("sync_worker.langfuse.object_store._get", get)
+    read = ObjectStore("https://langfuse.test").read("https://outside.test/x", 100)
     if connects > 2:
         with pytest.raises(TransientError, match="cannot be reached"):
             await read
@@ -138,8 +138,8 @@ async def test_private_stores(
     async def get(*arguments: Any) -> bytes:
         return b"text"
 
-    monkeypatch.setattr("sync_worker.langfuse.store._get", get)
-    store = Store("https://langfuse.test", allowed)
+    monkeypatch.setattr("sync_worker.langfuse.object_store._get", get)
+    store = ObjectStore("https://langfuse.test", allowed)
     if may:
         assert await store.read(url, 100) == "text"
     else:
@@ -152,7 +152,7 @@ async def test_behind_a_proxy_forms_decide(monkeypatch: pytest.MonkeyPatch) -> N
     _resolves(monkeypatch, langfuse="8.8.8.8")
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", "")
-    store = Store("https://langfuse.test")
+    store = ObjectStore("https://langfuse.test")
     for host in ("127.1", "10.0.0.1", "minio", "db.internal", "[::ffff:169.254.169.254]"):
         with pytest.raises(UnavailableError):
             await store.read(f"https://{host}/x", 100)
@@ -166,9 +166,9 @@ async def test_an_unknown_name_may_come_back(monkeypatch: pytest.MonkeyPatch) ->
     async def resolve(host: str, port: int) -> list[addresses.Address]:
         raise socket.gaierror("no")
 
-    monkeypatch.setattr("sync_worker.langfuse.store.resolve", resolve)
+    monkeypatch.setattr("sync_worker.langfuse.object_store.resolve", resolve)
     with pytest.raises(TransientError):
-        await Store("https://langfuse.test").read("https://outside.test/x", 100)
+        await ObjectStore("https://langfuse.test").read("https://outside.test/x", 100)
 
 
 async def test_a_proxy_that_cannot_be_used_costs_a_text_and_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +176,7 @@ async def test_a_proxy_that_cannot_be_used_costs_a_text_and_no_run(monkeypatch: 
     _resolves(monkeypatch, langfuse="93.184.216.34", outside="93.184.216.34")
     monkeypatch.setenv("HTTPS_PROXY", "socks4://proxy.test")
     with pytest.raises(UnavailableError, match="HTTPS_PROXY"):
-        await Store("https://langfuse.test").read("https://outside.test/x", 1000)
+        await ObjectStore("https://langfuse.test").read("https://outside.test/x", 1000)
 
 
 @given(st.dictionaries(st.text(max_size=8), st.text(max_size=20), min_size=1, max_size=4))

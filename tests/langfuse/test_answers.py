@@ -14,8 +14,8 @@ from sync_worker.demo.serving import Reply, Request
 from sync_worker.errors import SyncError
 from sync_worker.http import describe
 from sync_worker.langfuse.identity import project_of
-from sync_worker.langfuse.media import Media
-from sync_worker.langfuse.observations import parse_v2_observation
+from sync_worker.langfuse.observation_parser import parse_v2_observation
+from sync_worker.langfuse.truncated_fields import Media
 from tests.langfuse.conftest import ALWAYS, Connect, ids, newest_first, some_rows, unreadable_ids, walk
 from tests.support.rows import row
 

@@ -10,8 +10,8 @@ import pytest
 from sync_worker.clock import Stopped
 from sync_worker.demo.serving import Reply, Request
 from sync_worker.errors import TransientError
-from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.concurrency import MOST_AT_ONCE, ConcurrencyLimit, ConcurrencyLimits
+from sync_worker.langfuse.langfuse_client import LangfuseClient
 from tests.langfuse.conftest import ALWAYS, ConnectV1, walk
 from tests.langfuse.v1_worlds import keys, keys_of, steady, unreadable
 from tests.support import faults

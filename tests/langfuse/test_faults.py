@@ -9,8 +9,8 @@ from sync_worker.demo.langfuse_server import RecordedLangfuse
 from sync_worker.demo.serving import Reply, Request
 from sync_worker.errors import CredentialsRejected, SourcePaused, TransientError
 from sync_worker.langfuse.buckets import METRICS, PUBLIC_API
-from sync_worker.langfuse.client import EndpointMissing, RequestRejected, ServerError
-from sync_worker.langfuse.metrics import count_observations
+from sync_worker.langfuse.langfuse_client import EndpointMissing, RequestRejected, ServerError
+from sync_worker.langfuse.metrics_api import count_observations
 from sync_worker.langfuse.page_size import HEAVY_PAGE_BYTES, PageSize
 from sync_worker.langfuse.reader import Page
 from sync_worker.langfuse.v2 import FULL, PATH

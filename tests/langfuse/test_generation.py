@@ -15,14 +15,14 @@ from sync_worker.choices import Api
 from sync_worker.demo.serving import Reply, Request, json_reply
 from sync_worker.errors import CredentialsRejected, SourcePaused, TransientError
 from sync_worker.langfuse.buckets import Buckets
-from sync_worker.langfuse.client import EndpointMissing, LangfuseClient
 from sync_worker.langfuse.generation import ask
+from sync_worker.langfuse.langfuse_client import EndpointMissing, LangfuseClient
 from sync_worker.langfuse.rate_limiter import Quota
 from sync_worker.langfuse.v1 import V1Reader
 from sync_worker.langfuse.v2 import V2Reader
 from sync_worker.ledger import Ledger, open_ledger
 from sync_worker.ledger.lease import LIVE, Lease, release, take
-from sync_worker.sync.generation import Generations
+from sync_worker.sync.stored_generation import Generations
 from tests.langfuse.conftest import PUBLIC_KEY, SECRET_KEY, ConnectV1
 from tests.support import faults
 from tests.support.clock import VirtualClock

@@ -8,8 +8,8 @@ from sync_worker.demo.langfuse_server import RecordedLangfuse
 from sync_worker.demo.serving import Reply, json_reply
 from sync_worker.errors import CredentialsRejected, SourcePaused, SyncError, TransientError
 from sync_worker.langfuse.buckets import PUBLIC_API
-from sync_worker.langfuse.client import EndpointMissing, RequestRejected
 from sync_worker.langfuse.identity import Project, project_of, server_version
+from sync_worker.langfuse.langfuse_client import EndpointMissing, RequestRejected
 from tests.langfuse.conftest import Connect, Connected
 from tests.support import faults
 

@@ -12,9 +12,9 @@ from vcr.request import Request
 
 from sync_worker.errors import CredentialsRejected
 from sync_worker.intervals import Interval
-from sync_worker.langfuse.client import EndpointMissing, RequestRejected, ServerError
 from sync_worker.langfuse.identity import Project, project_of, server_version
-from sync_worker.langfuse.observations import parse_v2_observation
+from sync_worker.langfuse.langfuse_client import EndpointMissing, RequestRejected, ServerError
+from sync_worker.langfuse.observation_parser import parse_v2_observation
 from sync_worker.langfuse.v2 import PATH
 from tests.langfuse.conftest import ALWAYS, Connect, ids, walk
 from tests.support.cassettes import CASSETTES, HOST, Recorded, play, recorded

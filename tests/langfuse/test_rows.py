@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sync_worker.errors import RecordRejected
-from sync_worker.langfuse.observations import parse_v2_observation
+from sync_worker.langfuse.observation_parser import parse_v2_observation
 from sync_worker.langfuse.v1_observations import parse_observation
 from sync_worker.records import Observation
 from tests.support.rows import row

@@ -18,10 +18,9 @@ from sync_worker.errors import TransientError
 from sync_worker.intervals import Interval
 from sync_worker.langfuse import score_records
 from sync_worker.langfuse.buckets import Buckets
-from sync_worker.langfuse.client import LangfuseClient, PageTooHeavy
+from sync_worker.langfuse.langfuse_client import LangfuseClient, PageTooHeavy
 from sync_worker.langfuse.rate_limiter import Quota
-from sync_worker.langfuse.score_records import parse_config, parse_scores, parse_v2, parse_v3
-from sync_worker.langfuse.scores import (
+from sync_worker.langfuse.score_reader import (
     OPEN_END,
     ConfigNotServed,
     ScorePage,
@@ -31,6 +30,7 @@ from sync_worker.langfuse.scores import (
     fetch_config,
     traces_of_session,
 )
+from sync_worker.langfuse.score_records import parse_config, parse_scores, parse_v2, parse_v3
 from sync_worker.records import Score, ScoreConfig
 from sync_worker.signals.content import content_of
 from tests.support.clock import VirtualClock

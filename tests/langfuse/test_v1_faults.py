@@ -12,7 +12,7 @@ from sync_worker.demo.rowstore import to_ms
 from sync_worker.demo.serving import Reply, Request, json_reply
 from sync_worker.errors import CredentialsRejected, SourcePaused, TransientError
 from sync_worker.intervals import Interval
-from sync_worker.langfuse.client import EndpointMissing
+from sync_worker.langfuse.langfuse_client import EndpointMissing
 from sync_worker.langfuse.listing import OBSERVATIONS
 from sync_worker.langfuse.reader import Page
 from tests.langfuse.conftest import ALWAYS, ConnectV1, walk

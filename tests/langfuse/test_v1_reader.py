@@ -11,7 +11,7 @@ import pytest
 from sync_worker.demo.serving import Reply, Request
 from sync_worker.errors import TransientError
 from sync_worker.intervals import Interval
-from sync_worker.langfuse.client import EndpointMissing
+from sync_worker.langfuse.langfuse_client import EndpointMissing
 from sync_worker.langfuse.v1 import V1Reader, takes_filters
 from tests.langfuse.conftest import ALWAYS, ConnectV1, moment, walk
 from tests.langfuse.v1_worlds import ODD_IDS, crowd, keys, keys_of, steady, unreadable

@@ -14,10 +14,10 @@ import vcr
 from httpx import QueryParams
 
 from sync_worker.errors import CredentialsRejected
-from sync_worker.langfuse.client import EndpointMissing, RequestRejected
 from sync_worker.langfuse.generation import ask
+from sync_worker.langfuse.langfuse_client import EndpointMissing, RequestRejected
 from sync_worker.langfuse.listing import OBSERVATIONS, TRACES, Question, fetch_part
-from sync_worker.langfuse.observations import parse_v2_observation
+from sync_worker.langfuse.observation_parser import parse_v2_observation
 from sync_worker.langfuse.v1_observations import parse_observation, parse_trace
 from sync_worker.records import Observation
 from tests.langfuse.conftest import ALWAYS, Connect, ConnectV1, walk

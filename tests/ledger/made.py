@@ -16,7 +16,7 @@ from typing import Any
 
 from sync_worker.ledger import DeadLetter, Ledger, TraceNote, open_ledger
 from sync_worker.ledger.lease import release, take
-from sync_worker.spans.model import EncodedSpan, ObservationKey
+from sync_worker.spans.span_model import EncodedSpan, ObservationKey
 
 ROOT = Path(__file__).parents[2]
 

@@ -16,8 +16,8 @@ from sync_worker.intervals import Interval
 from sync_worker.ledger import Ledger, backup, open_ledger
 from sync_worker.ledger.backup import back_up, drop_old_copies
 from sync_worker.ledger.claims import claim
+from sync_worker.ledger.file_format import SCHEMA_VERSION
 from sync_worker.ledger.lease import BACKFILL, release, take
-from sync_worker.ledger.schema import SCHEMA_VERSION
 from tests.ledger.made import sent_observations, span
 from tests.support.clock import VirtualClock
 

@@ -318,7 +318,7 @@ def test_a_file_is_in_as_a_whole_or_not_at_all(make: Make, monkeypatch: pytest.M
         raise StateError("in the middle")
 
     with monkeypatch.context() as patch:
-        patch.setattr("sync_worker.ledger.merging.files._take_completed", fail)
+        patch.setattr("sync_worker.ledger.merging.state_files._take_completed", fail)
         with pytest.raises(StateError, match="in the middle"):
             merge(own, other)
     assert _all(own) == before

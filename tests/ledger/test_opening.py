@@ -16,8 +16,8 @@ from sqlite_utils.migrations import Migrations
 from sync_worker.errors import StateError
 from sync_worker.intervals import Interval
 from sync_worker.ledger import Ledger, file, file_systems, open_ledger
+from sync_worker.ledger.file_format import SCHEMA_VERSION
 from sync_worker.ledger.merging import merge
-from sync_worker.ledger.schema import SCHEMA_VERSION
 from sync_worker.ledger.sources import memory_name
 from sync_worker.ledger.sqlite_errors import is_of_the_copy, state_error
 from sync_worker.ledger.steps import migrate, step_1, steps

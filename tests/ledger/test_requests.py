@@ -11,8 +11,8 @@ from sqlite_utils import Database
 
 from sync_worker.errors import StateError
 from sync_worker.ledger import Ledger, file_systems, open_ledger
+from sync_worker.ledger.file_format import SCHEMA_VERSION
 from sync_worker.ledger.lease import LIVE, release, take
-from sync_worker.ledger.schema import SCHEMA_VERSION
 from sync_worker.ledger.steps import steps
 from tests.ledger.made import span
 from tests.support.clock import VirtualClock

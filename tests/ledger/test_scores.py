@@ -12,7 +12,7 @@ from sync_worker.intervals import Interval
 from sync_worker.ledger import Ledger, ScoreNote, open_ledger, open_scratch
 from sync_worker.ledger.lease import BACKFILL, LIVE, pretend, release, take
 from sync_worker.ledger.merging import merge
-from sync_worker.ledger.records import ReadScores
+from sync_worker.ledger.stored_records import ReadScores
 from tests.ledger.made import letter, note
 from tests.support.clock import VirtualClock
 

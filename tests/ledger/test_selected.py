@@ -7,7 +7,7 @@ from typing import Any
 
 from sync_worker.intervals import Interval
 from sync_worker.ledger import Ledger
-from sync_worker.spans.model import ObservationKey
+from sync_worker.spans.span_model import ObservationKey
 from tests.ledger.made import note, sent_observations, span
 
 OUT: dict[str, Any] = {"left_out_by": "SYNC_SAMPLE=1%", "rules": "abc"}

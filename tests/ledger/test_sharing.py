@@ -13,7 +13,7 @@ from sqlite_utils import Database
 from sync_worker.errors import StateError
 from sync_worker.intervals import Interval
 from sync_worker.ledger import Ledger, open_ledger
-from sync_worker.ledger.schema import APPLICATION_ID
+from sync_worker.ledger.file_format import APPLICATION_ID
 from sync_worker.ledger.steps import step_1, steps
 from tests.ledger.made import Other, another_program
 from tests.support.clock import VirtualClock

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sync_worker.intervals import Interval
 from sync_worker.ledger import Ledger, Pending, TraceNote, open_ledger
 from sync_worker.ledger.lease import BACKFILL, LIVE, RETRY, release, take
-from sync_worker.ledger.records import Waiting
+from sync_worker.ledger.stored_records import Waiting
 from tests.ledger.made import note
 
 _MOMENTS = st.integers(-(2**40), 2**44)

@@ -16,9 +16,9 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from sync_worker.backoff import Backoff
 from sync_worker.clock import Clock
 from sync_worker.demo.receiver import OtlpReceiver
-from sync_worker.otlp.client import Accepted, TargetClient
 from sync_worker.otlp.delivery import Delivery, Result
-from sync_worker.spans.model import EncodedSpan, ObservationKey
+from sync_worker.otlp.target_client import Accepted, TargetClient
+from sync_worker.spans.span_model import EncodedSpan, ObservationKey
 from sync_worker.targets import PRESETS, Target, authorization, endpoint
 from tests.support import otlp
 from tests.support.clock import VirtualClock

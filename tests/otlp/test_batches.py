@@ -14,7 +14,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
 from sync_worker.otlp.batches import Batcher, body
-from sync_worker.spans.model import EncodedSpan, ObservationKey
+from sync_worker.spans.span_model import EncodedSpan, ObservationKey
 from tests.otlp.conftest import encoded
 
 SIZES = st.sampled_from([0, 1, 90, 126, 127, 128, 129, 300, 16_200, 16_383, 16_384, 20_000]) | st.integers(0, 400)

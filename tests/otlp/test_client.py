@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from sync_worker import __version__
-from sync_worker.answers import BrokenOff, TooSlow
+from sync_worker.bounded_client import BrokenOff, TooSlow
 from sync_worker.demo.receiver import OtlpReceiver, TraceRequest
 from sync_worker.demo.serving import Reply, json_reply
 from sync_worker.errors import CredentialsRejected, SourcePaused, SyncError, TransientError
 from sync_worker.otlp.acknowledgement import partial_success, why_not_acknowledged
 from sync_worker.otlp.batches import body
-from sync_worker.otlp.client import Accepted, ProjectUnknown, Rejected, RequestFailed, TargetClient
-from sync_worker.spans.model import EncodedSpan
+from sync_worker.otlp.target_client import Accepted, ProjectUnknown, Rejected, RequestFailed, TargetClient
+from sync_worker.spans.span_model import EncodedSpan
 from tests.otlp.conftest import KEY, PROJECT, MakeClient, encoded, spans
 from tests.support import faults
 

@@ -14,7 +14,7 @@ from sync_worker.demo.serving import Reply
 from sync_worker.errors import CredentialsRejected, SourcePaused, StateError, TransientError
 from sync_worker.otlp.delivery import Result
 from sync_worker.otlp.posting import MAX_IN_FLIGHT
-from sync_worker.spans.model import EncodedSpan
+from sync_worker.spans.span_model import EncodedSpan
 from tests.otlp.conftest import Direct, Kept, Send, direct, encoded, numbers, send_all, spans
 from tests.support import faults
 from tests.support.clock import VirtualClock

@@ -14,9 +14,9 @@ from sync_worker.clock import Stopped
 from sync_worker.demo.receiver import OtlpReceiver, TraceRequest
 from sync_worker.demo.serving import Reply
 from sync_worker.errors import PausedByOperator, SourcePaused, TransientError
-from sync_worker.otlp.client import ProjectUnknown, RequestFailed
 from sync_worker.otlp.delivery import MAX_FAILING_IN_A_ROW
-from sync_worker.spans.model import EncodedSpan
+from sync_worker.otlp.target_client import ProjectUnknown, RequestFailed
+from sync_worker.spans.span_model import EncodedSpan
 from tests.otlp.conftest import Direct, Send, Sending, direct, encoded, numbers, send_all, spans
 from tests.support import faults
 from tests.support.clock import VirtualClock

@@ -9,7 +9,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from sync_worker.otlp.json_encoding import spans_as_json
 from sync_worker.spans.encode import to_proto
-from sync_worker.spans.model import Event, Scope, Span
+from sync_worker.spans.span_model import Event, Scope, Span
 
 TRACE, ID = "0af7651916cd43dd8448eb211c80319c", "00000000000000a1"
 

@@ -17,9 +17,9 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from sync_worker.demo.receiver import OtlpReceiver, ReceivedSpan, TraceRequest
 from sync_worker.demo.serving import Reply
 from sync_worker.errors import SourcePaused
-from sync_worker.otlp.client import Accepted, Rejected
 from sync_worker.otlp.delivery import MAX_REJECTED_IN_A_ROW, Delivery
-from sync_worker.spans.model import EncodedSpan
+from sync_worker.otlp.target_client import Accepted, Rejected
+from sync_worker.spans.span_model import EncodedSpan
 from tests.otlp.conftest import Kept, Send, backoff, encoded, kelet_target, numbers, send_all, spans
 from tests.support import faults
 from tests.support.clock import VirtualClock

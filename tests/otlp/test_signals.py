@@ -12,8 +12,8 @@ from sync_worker.clock import Stopped
 from sync_worker.demo.receiver import OtlpReceiver, TraceRequest
 from sync_worker.demo.serving import Reply
 from sync_worker.errors import CredentialsRejected, SourcePaused, StateError, TransientError
-from sync_worker.otlp.signals import MAX_FAILED_RUNS, RejectedSignal, SignalDelivery
-from sync_worker.signals.model import EncodedSignal
+from sync_worker.otlp.signal_delivery import MAX_FAILED_RUNS, RejectedSignal, SignalDelivery
+from sync_worker.signals.signal_model import EncodedSignal
 from tests.otlp.conftest import PROJECT, MakeClient, backoff
 from tests.support import faults
 from tests.support.clock import VirtualClock

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sync_worker.otlp.suspects import Suspects
-from sync_worker.spans.model import EncodedSpan
+from sync_worker.spans.span_model import EncodedSpan
 from tests.otlp.conftest import encoded
 
 BAD = encoded("bad", 1)

@@ -20,8 +20,8 @@ from sync_worker.demo.serving import Reply, json_reply
 from sync_worker.errors import CredentialsRejected, SourcePaused, TransientError
 from sync_worker.otlp.acknowledgement import why_not_acknowledged
 from sync_worker.otlp.batches import body
-from sync_worker.otlp.client import Accepted, Rejected, TargetClient
 from sync_worker.otlp.json_encoding import as_json
+from sync_worker.otlp.target_client import Accepted, Rejected, TargetClient
 from sync_worker.targets import PRESETS, Encoding, PresetName, Target, authorization, endpoint
 from tests.otlp.conftest import encoded, spans
 from tests.support import faults, otlp

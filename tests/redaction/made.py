@@ -8,8 +8,8 @@ from sync_worker.records import Observation
 from sync_worker.redaction.matcher import MOST_WORK
 from sync_worker.redaction.observations import protection_for
 from sync_worker.redaction.protection import Protection
+from sync_worker.redaction.redaction_rules import DETECTORS, LeaveOut, RedactionRules
 from sync_worker.redaction.redactor import Redactor
-from sync_worker.redaction.rules import DETECTORS, LeaveOut, Rules
 from sync_worker.spans.context import session_of, user_of
 
 KEY = b"a key of the tests, of 32 bytes!"
@@ -17,13 +17,15 @@ KEY = b"a key of the tests, of 32 bytes!"
 
 def redactor(*names: str, most_work: int = MOST_WORK, **options: Any) -> Redactor:
     """Return a redactor with these detectors, all of them where none is named."""
-    return Redactor(Rules(names or DETECTORS, **options), KEY, most_work=most_work)
+    return Redactor(RedactionRules(names or DETECTORS, **options), KEY, most_work=most_work)
 
 
 def protection(*names: str, leave_out: LeaveOut | None = None, **options: Any) -> Protection:
     """Return a protection with these detectors, all of them where none is named."""
     chosen = () if names == ("none",) else names or DETECTORS
-    return protection_for(Rules(chosen, leave_out=leave_out or LeaveOut(), **options), KEY, session_of, user_of)
+    return protection_for(
+        RedactionRules(chosen, leave_out=leave_out or LeaveOut(), **options), KEY, session_of, user_of
+    )
 
 
 def observation(**fields: Any) -> Observation:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
-from sync_worker.redaction.rules import DETECTORS
+from sync_worker.redaction.redaction_rules import DETECTORS
 from tests.redaction.corpus import LOOK_ALIKES, PLANTED, look_alikes, planted
 from tests.redaction.made import in_context, observation, protection, redactor
 

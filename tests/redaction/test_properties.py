@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sync_worker.expressions import compile_re2
-from sync_worker.langfuse.observations import parse_all, parse_v2_observation
+from sync_worker.langfuse.observation_parser import parse_all, parse_v2_observation
 from sync_worker.redaction.decoding import decode
 from sync_worker.redaction.detectors import without_assertions
 from sync_worker.redaction.matcher import MOST_WORK, why_not

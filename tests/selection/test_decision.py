@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sync_worker.configured import Route
-from sync_worker.selection import Filter, Rules, left_out_by, outcome, unread_environments
+from sync_worker.selection import FieldFilter, SelectionRules, left_out_by, outcome, unread_environments
 from sync_worker.spans.context import TraceContext
 from tests.ledger.made import note
 
@@ -18,9 +18,9 @@ TRACE = "0" * 31 + "1"
 _WORDS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=6)
 
 
-def _rules(include: str = "", exclude: str = "", name: str = "environments") -> Rules:
+def _rules(include: str = "", exclude: str = "", name: str = "environments") -> SelectionRules:
     lists = (tuple(part for part in text.split(",") if part) for text in (include, exclude))
-    return Rules.of([Filter(name, *lists)], (), Fraction(1), keep_errors=False)
+    return SelectionRules.of([FieldFilter(name, *lists)], (), Fraction(1), keep_errors=False)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_exclude_wins_over_include() -> None:
 def test_routes_decide_in_their_order() -> None:
     """A route that drops would take what a route before it takes."""
     routes = (Route(project="a", environment="x"), Route(drop=True, environment="*"), Route(project="b", user="u"))
-    rules = Rules.of((), routes, Fraction(1), keep_errors=False)
+    rules = SelectionRules.of((), routes, Fraction(1), keep_errors=False)
     assert left_out_by(rules, TraceContext(TRACE, environment="x"), has_error=False) is None
     assert left_out_by(rules, TraceContext(TRACE, environment="y"), has_error=False) == "route that drops environment=*"
     assert len(rules.routes) == 2  # what follows cannot change what is left out
@@ -66,14 +66,14 @@ def test_samples_hold_each_other_and_their_share() -> None:
             number
             for number in range(4_000)
             if left_out_by(
-                Rules(sample=Fraction(share, 100)), TraceContext(f"{number:032x}"), has_error=False
+                SelectionRules(sample=Fraction(share, 100)), TraceContext(f"{number:032x}"), has_error=False
             ) is None
         }
         for share in (0, 10, 50, 100)
     ]  # fmt: skip
     assert [round(len(sample) / 400) for sample in samples] == [0, 1, 5, 10]
     assert samples[0] < samples[1] < samples[2] < samples[3]
-    kept = Rules(sample=Fraction(0), keep_errors=True)
+    kept = SelectionRules(sample=Fraction(0), keep_errors=True)
     assert left_out_by(kept, TraceContext(TRACE), has_error=True) is None
     assert left_out_by(kept, TraceContext(TRACE), has_error=False) == "SYNC_SAMPLE=0%"
 
@@ -86,11 +86,11 @@ def test_rules_are_read_back(
     include: list[str], exclude: list[str], sample: Fraction, *, errors: bool, environment: str | None, drop: bool
 ) -> None:
     """What old rules left out is decided by what was stored of them."""
-    filters = [Filter("tags", tuple(sorted(include)), tuple(sorted(exclude)))]
+    filters = [FieldFilter("tags", tuple(sorted(include)), tuple(sorted(exclude)))]
     routes = [Route(project="", environment=environment, tags=("x",), metadata=(("a", "b"),), drop=drop)]
-    rules = Rules.of(filters, routes, sample, keep_errors=errors)
-    assert Rules.from_text(rules.as_text()) == rules
-    assert Rules.from_text(rules.as_text()).digest == rules.digest
+    rules = SelectionRules.of(filters, routes, sample, keep_errors=errors)
+    assert SelectionRules.from_text(rules.as_text()) == rules
+    assert SelectionRules.from_text(rules.as_text()).digest == rules.digest
     assert (rules.digest == "") == (not include and not exclude and not drop and sample == 1)
 
 

@@ -11,7 +11,7 @@ from jsonschema import Draft7Validator
 
 from sync_worker.errors import ConfigError
 from sync_worker.settings import load
-from sync_worker.settings.schema import schema
+from sync_worker.settings.json_schema import schema
 from tests.support.programs import ROOT
 
 SCHEMA = schema()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sync_worker.errors import ConfigError
-from sync_worker.settings import Settings, files, load
+from sync_worker.settings import Settings, file_reading, load
 
 KEYS = {
     "LANGFUSE_PUBLIC_KEY": "pk-lf-environment-0001",
@@ -358,7 +358,7 @@ def test_files_that_never_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n
     )
     (tmp_path / name).unlink()
     os.mkfifo(tmp_path / name)
-    monkeypatch.setattr(files, "PIPE_SECONDS", 0.0)
+    monkeypatch.setattr(file_reading, "PIPE_SECONDS", 0.0)
     assert "nothing was written to this pipe" in refusal(environ, tmp_path)
 
 

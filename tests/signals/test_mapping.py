@@ -13,8 +13,8 @@ from sync_worker.records import Score, ScoreConfig
 from sync_worker.signals.content import content_of
 from sync_worker.signals.evaluation import to_event, to_request
 from sync_worker.signals.mapping import to_signal
-from sync_worker.signals.model import Attribution
-from sync_worker.signals.names import is_feedback, is_wanted, slug
+from sync_worker.signals.score_names import is_feedback, is_wanted, slug
+from sync_worker.signals.signal_model import Attribution
 from sync_worker.spans.ids import otlp_span_id, otlp_trace_id
 
 TRACE = "0" * 31 + "7"

@@ -16,10 +16,10 @@ from sync_worker.ledger.lease import BACKFILL, LIVE
 from sync_worker.ledger.pauses import Pause
 from sync_worker.pipeline.report import SourceReport
 from sync_worker.runs.verify import Verdict
-from sync_worker.selection import Rules
+from sync_worker.selection import SelectionRules
 from sync_worker.selection.decision import is_in_sample
 from sync_worker.spans.ids import otlp_span_id, otlp_trace_id, source_parent_id
-from sync_worker.spans.model import EncodedSpan
+from sync_worker.spans.span_model import EncodedSpan
 from tests.simulation.history import FILTERS, History, RowStory, Version
 from tests.simulation.kelet import Arrival, Kelet, label_of
 from tests.simulation.langfuse import Langfuse
@@ -171,7 +171,7 @@ class Checks:
             return Fate.STAYS
         key = row.key[0]
         if key not in self._fates:
-            rules = Rules(sample=Fraction(FILTERS["SYNC_SAMPLE"].rstrip("%")) / 100)
+            rules = SelectionRules(sample=Fraction(FILTERS["SYNC_SAMPLE"].rstrip("%")) / 100)
             members = [row] if row.trace.id is None else row.trace.rows
             has_error = any(version.row["level"] == "ERROR" for one in members for version in one.versions)
             self._fates[key] = Fate.GOES if is_in_sample(rules, key) else Fate.BROUGHT if has_error else Fate.STAYS

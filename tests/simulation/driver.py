@@ -29,7 +29,7 @@ from sync_worker.settings import Settings, Source, load
 from sync_worker.sync.engine import Engine
 from sync_worker.sync.opening import Transports
 from sync_worker.sync.schedule import REJECTED_KEYS_PAUSE, Worker
-from sync_worker.sync.source import SourceSync
+from sync_worker.sync.source_sync import SourceSync
 from tests.simulation import kelet as receiver
 from tests.simulation import langfuse as server
 from tests.simulation.checks import Checks

@@ -14,7 +14,7 @@ import orjson
 
 from sync_worker.demo import langfuse_server, query
 from sync_worker.demo.rowstore import to_ms
-from sync_worker.langfuse import metrics, scores
+from sync_worker.langfuse import metrics_api, score_reader
 from tests.simulation.history import QUIET, History, Listed, Version, iso, moment
 from tests.simulation.keys import Keys
 from tests.simulation.langfuse_v1 import OlderLangfuse
@@ -86,19 +86,19 @@ class Langfuse:
         if limited is not None:
             return limited
         params = list(request.url.params.multi_items())
-        if request.url.path == scores.V3_PATH:  # 3.225.4 has it too
+        if request.url.path == score_reader.V3_PATH:  # 3.225.4 has it too
             return self._list_scores(params, number)
-        if self._older and request.url.path == scores.V2_PATH:
+        if self._older and request.url.path == score_reader.V2_PATH:
             return self._number_scores(dict(request.url.params), number)
-        if self._older and request.url.path.startswith(scores.CONFIG_PATH):
+        if self._older and request.url.path.startswith(score_reader.CONFIG_PATH):
             return _json(404, {"message": "Score config not found within authorized project"})
         if self._older:
             response = self._older[number].answer(request, self._moments.true_ms())
             self._moments.note(f"Langfuse says {response.status_code} to {request.url.path[-30:]}{request.url.query!r}")
             return response
-        if request.url.path == metrics.PATH:
+        if request.url.path == metrics_api.PATH:
             return self._count(orjson.loads(dict(params)["query"]), number)
-        if request.url.path.startswith(scores.CONFIG_PATH):
+        if request.url.path.startswith(score_reader.CONFIG_PATH):
             return _json(404, {"message": "Score config not found within authorized project"})
         return self._list(params, number)
 
@@ -106,7 +106,7 @@ class Langfuse:
         store = listed(self._stories, number, self._moments.true_ms())
         try:
             found = store.listed(params)
-        except query.Rejected as no:
+        except query.QueryRejected as no:
             return _json(no.status, no.body)
         if len(found["data"]) > self._plan.page_limit:
             return _json(422, {"message": "too much"})
@@ -135,7 +135,7 @@ class Langfuse:
         if self._plan.rate_limit is None:
             return None
         bucket, limit, length = "public-api", self._plan.rate_limit, MINUTE
-        if path == metrics.PATH:
+        if path == metrics_api.PATH:
             bucket, limit, length = "public-api-v2-metrics", 2, DAY
         now = self._moments.true_ms()
         began, count = self._counted.get(bucket, (now, 0))
@@ -189,7 +189,7 @@ class Langfuse:
     def _list(self, params: list[tuple[str, str]], number: int) -> httpx.Response:
         try:
             asked = query.parse(params)
-        except query.Rejected as no:
+        except query.QueryRejected as no:
             return _json(no.status, no.body)
         names = dict(params)
         if asked.limit > self._plan.page_limit:

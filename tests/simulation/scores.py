@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sync_worker.demo.scores import ScoreStore
+from sync_worker.demo.score_server import ScoreStore
 from tests.simulation.history import History, RowStory, TraceStory, iso
 from tests.simulation.moments import HOUR, MINUTE, SECOND
 from tests.simulation.plan import Plan

@@ -11,36 +11,35 @@ import pytest
 
 from sync_worker.corrected import CorrectedClock, Reading
 from sync_worker.intervals import Interval
-from sync_worker.langfuse import buckets, observations, v2
-from sync_worker.langfuse import client as langfuse_client
+from sync_worker.langfuse import buckets, langfuse_client, observation_parser, v2
 from sync_worker.langfuse.reader import Page
 from sync_worker.langfuse.v2 import V2Reader
 from sync_worker.ledger import Ledger, ScoreNote, SentObservation, TraceNote, claims, copies, file, ledger
 from sync_worker.ledger.place import Place
-from sync_worker.otlp import client, posting
-from sync_worker.otlp.signals import SignalDelivery
+from sync_worker.otlp import posting, target_client
+from sync_worker.otlp.signal_delivery import SignalDelivery
 from sync_worker.pipeline import notes, readiness
-from sync_worker.pipeline.attribution import Attributor, Verdict, Wait
+from sync_worker.pipeline.attribution import Attributor, ScoreWait, Verdict
 from sync_worker.pipeline.convert import Converter
 from sync_worker.pipeline.driver import Pipeline
 from sync_worker.pipeline.filter import Filter
 from sync_worker.pipeline.lanes import Lanes
-from sync_worker.pipeline.pauses import Pauses
+from sync_worker.pipeline.pause_check import Pauses
 from sync_worker.pipeline.prepare import Preparer
 from sync_worker.pipeline.trace import Trace, TracePart
 from sync_worker.records import Observation, Score
 from sync_worker.runs import backfill, interval, live, pending, score_sync
 from sync_worker.runs.bucket_counts import BucketCounts, Compare
-from sync_worker.runs.interval import IntervalJob
+from sync_worker.runs.interval import IntervalWork
 from sync_worker.runs.lookback import LookbackScans
 from sync_worker.runs.pending import PendingTraces
 from sync_worker.runs.score_sync import ScoreSync
-from sync_worker.runs.second_read import SecondReads
+from sync_worker.runs.second_read import SecondReading
 from sync_worker.runs.verify import Verification
 from sync_worker.settings.rotation import Reread
 from sync_worker.signals.content import content_of
-from sync_worker.signals.model import Attribution, EncodedSignal
-from sync_worker.spans.model import EncodedSpan
+from sync_worker.signals.signal_model import Attribution, EncodedSignal
+from sync_worker.spans.span_model import EncodedSpan
 from sync_worker.sync import engine, scheduler
 from tests.simulation.plan import draw
 from tests.simulation.run import simulate
@@ -52,15 +51,15 @@ Break = Callable[[pytest.MonkeyPatch], None]
 
 
 def _covers_before_it_sends(patch: pytest.MonkeyPatch) -> None:
-    usual = IntervalJob.walk
+    usual = IntervalWork.walk
 
-    async def walk(self: IntervalJob) -> AsyncIterator[Page]:
+    async def walk(self: IntervalWork) -> AsyncIterator[Page]:
         pages = [page async for page in usual(self)]
         self._session.ledger.commit_interval(self._session.source_id, self._role, self._interval, [], [])
         for page in pages:
             yield page
 
-    patch.setattr(IntervalJob, "walk", walk)
+    patch.setattr(IntervalWork, "walk", walk)
 
 
 def _skips_late_scans(patch: pytest.MonkeyPatch) -> None:
@@ -145,7 +144,7 @@ def _loses_the_session(patch: pytest.MonkeyPatch) -> None:
 
 
 def _takes_any_success_for_kelets(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(client, "why_not_acknowledged", lambda *_: None)
+    patch.setattr(target_client, "why_not_acknowledged", lambda *_: None)
 
 
 def _sends_what_a_backfill_sends(patch: pytest.MonkeyPatch) -> None:
@@ -159,16 +158,16 @@ def _believes_its_own_clock(patch: pytest.MonkeyPatch) -> None:
 
 
 def _sends_before_the_store_has_merged(patch: pytest.MonkeyPatch) -> None:
-    async def run(self: SecondReads) -> None:
+    async def run(self: SecondReading) -> None:
         return None
 
-    patch.setattr(SecondReads, "run", run)
+    patch.setattr(SecondReading, "run", run)
     for module in (readiness, pending, interval):
         patch.setattr(module, "awaits_merge", lambda *_: False)
 
 
 def _takes_a_page_for_as_odd_as_a_row_of_it(patch: pytest.MonkeyPatch) -> None:
-    usual = observations.parse_all
+    usual = observation_parser.parse_all
 
     def parse_all(items: Any, parse: Any, **options: Any) -> Any:
         read, unreadable = usual(items, parse, **options)
@@ -250,7 +249,9 @@ def _sends_signals_before_their_spans(patch: pytest.MonkeyPatch) -> None:
         ids = list(trace_ids)
         found = usual(self, ids)
         return {
-            trace_id: Attribution("simulated") if isinstance(verdict := found.get(trace_id), Wait | None) else verdict
+            trace_id: Attribution("simulated")
+            if isinstance(verdict := found.get(trace_id), ScoreWait | None)
+            else verdict
             for trace_id in ids
         }
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from sync_worker.records import Observation
 from sync_worker.spans.context import gather
-from sync_worker.spans.convert import Converted, convert
-from sync_worker.spans.model import Attributes, Conversion, Span
+from sync_worker.spans.conversion import Converted, convert
+from sync_worker.spans.span_model import Attributes, Conversion, Span
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 ROOT, CHILD, GRANDCHILD = "00000000000000a1", "00000000000000b2", "00000000000000c3"

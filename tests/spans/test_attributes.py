@@ -6,8 +6,8 @@ import pytest
 
 from sync_worker.records import Observation
 from sync_worker.spans.context import TraceContext
-from sync_worker.spans.convert import convert
-from sync_worker.spans.model import Conversion
+from sync_worker.spans.conversion import convert
+from sync_worker.spans.span_model import Conversion
 from tests.spans.made import (
     CHILD,
     GRANDCHILD,

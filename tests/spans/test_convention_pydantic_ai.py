@@ -7,7 +7,7 @@ import pytest
 
 from sync_worker.records import Observation
 from sync_worker.spans.genai import GUESSED
-from sync_worker.spans.model import Attributes, Span
+from sync_worker.spans.span_model import Attributes, Span
 from tests.spans.made import attributes, held, row, span
 
 USER = {"role": "user", "parts": [{"type": "text", "content": "Wetter?"}]}

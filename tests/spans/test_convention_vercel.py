@@ -7,7 +7,7 @@ import pytest
 
 from sync_worker.records import Observation
 from sync_worker.spans.genai import GUESSED
-from sync_worker.spans.model import Attributes
+from sync_worker.spans.span_model import Attributes
 from tests.spans.made import attributes, generation, held, row, span
 
 SCOPE: dict[str, Any] = {"scope.name": "ai", "resourceAttributes.telemetry.sdk.language": "nodejs"}

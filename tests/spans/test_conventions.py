@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from sync_worker.spans.context import TraceContext, gather
 from sync_worker.spans.conventions import CONVENTIONS, rebuilt
 from sync_worker.spans.conventions.convention import Rebuilt
-from sync_worker.spans.convert import convert
+from sync_worker.spans.conversion import convert
 from sync_worker.spans.encode import to_proto
-from sync_worker.spans.model import Conversion
 from sync_worker.spans.restore import take_apart
+from sync_worker.spans.span_model import Conversion
 from tests.spans.made import CHILD, OTLP, ROOT, TRACE, row
 from tests.support.cost import MOST, TIMES, growth
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from sync_worker.spans.context import gather
-from sync_worker.spans.convert import _HELD, _ORIGINS, _SMALL, convert
-from sync_worker.spans.model import Attributes, Conversion, Event, SharedAttributes
+from sync_worker.spans.conversion import _HELD, _ORIGINS, _SMALL, convert
+from sync_worker.spans.span_model import Attributes, Conversion, Event, SharedAttributes
 from tests.spans.made import CHILD, OTLP, ROOT, T0, TRACE, generation, held, otlp, row, span, spans
 
 INTERNAL, CLIENT = 1, 3

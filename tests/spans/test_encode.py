@@ -10,7 +10,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as ProtoSpan
 
 from sync_worker.spans.encode import encode, shrink, to_proto
-from sync_worker.spans.model import AttributeValue, EncodedSpan, Event, ObservationKey, Scope, Span
+from sync_worker.spans.span_model import AttributeValue, EncodedSpan, Event, ObservationKey, Scope, Span
 from tests.spans.made import T0, TRACE, row
 
 PLAIN = Span(

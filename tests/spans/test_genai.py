@@ -7,7 +7,7 @@ import pytest
 from sync_worker.json_text import dump, parse
 from sync_worker.records import Observation
 from sync_worker.spans.genai import genai_attributes
-from sync_worker.spans.model import Attributes, AttributeValue
+from sync_worker.spans.span_model import Attributes, AttributeValue
 from tests.spans.made import T0, generation, held
 
 SYSTEM, ASKED, ANSWERED = "gen_ai.system_instructions", "gen_ai.input.messages", "gen_ai.output.messages"

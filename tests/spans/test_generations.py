@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 
 from sync_worker.json_text import parse
-from sync_worker.langfuse.observations import parse_v2_observation
+from sync_worker.langfuse.observation_parser import parse_v2_observation
 from sync_worker.langfuse.v1_observations import parse_observation, parse_trace
 from sync_worker.records import Observation
 from sync_worker.spans.context import gather
-from sync_worker.spans.convert import convert
-from sync_worker.spans.model import Conversion, Span
+from sync_worker.spans.conversion import convert
+from sync_worker.spans.span_model import Conversion, Span
 
 DATA = Path(__file__).parents[1] / "data" / "v4.16.0-dual-items.json.gz"
 

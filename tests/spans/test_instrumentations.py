@@ -6,8 +6,8 @@ import pytest
 
 from sync_worker.spans.instrumentations import OK, UNSET, status_of
 from sync_worker.spans.kinds import CLIENT, CONSUMER, INTERNAL, PRODUCER, SERVER, kind_of
-from sync_worker.spans.model import Scope
-from sync_worker.spans.names import name_of
+from sync_worker.spans.span_model import Scope
+from sync_worker.spans.span_names import name_of
 from tests.spans.made import row
 
 NEW: dict[str, Any] = {"gen_ai.provider.name": "x"}

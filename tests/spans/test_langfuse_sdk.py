@@ -10,8 +10,8 @@ from sync_worker.json_text import dump
 from sync_worker.records import Observation
 from sync_worker.spans.context import TraceContext, gather
 from sync_worker.spans.langfuse_sdk.sdks import LEGACY, Sdk, sdk_of
-from sync_worker.spans.model import AttributeValue
 from sync_worker.spans.restore import take_apart
+from sync_worker.spans.span_model import AttributeValue
 from tests.spans.made import CHILD, GRANDCHILD, OTLP, ROOT, TRACE, attributes, generation, held, row, span, spans
 from tests.support.cost import MOST, TIMES, growth
 

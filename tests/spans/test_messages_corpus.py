@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from sync_worker.json_text import dump, parse
-from sync_worker.langfuse.observations import parse_v2_observation
+from sync_worker.langfuse.observation_parser import parse_v2_observation
 from sync_worker.spans.messages import beside, read_input, read_output
 from tests.fidelity.pairs import NAMES, load
 from tests.spans.made import attributes, generation

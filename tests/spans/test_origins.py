@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from sync_worker.spans import origins, restore
 from sync_worker.spans.encode import serialize
-from sync_worker.spans.model import Attributes, Scope, Span, shared
 from sync_worker.spans.restore import take_apart
+from sync_worker.spans.span_model import Attributes, Scope, Span, shared
 
 SCALARS = st.none() | st.booleans() | st.integers(-3, 3) | st.floats(-3, 3) | st.text(max_size=3) | st.just(2**70)
 VALUES = SCALARS | st.lists(SCALARS, max_size=3) | st.dictionaries(st.text(max_size=2), SCALARS, max_size=2)

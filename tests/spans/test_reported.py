@@ -9,11 +9,11 @@ from typing import Any, Literal
 import pytest
 
 from sync_worker.json_text import parse
-from sync_worker.langfuse.observations import parse_v2_observation
+from sync_worker.langfuse.observation_parser import parse_v2_observation
 from sync_worker.pipeline.assemble import Assembly
 from sync_worker.spans.context import gather
-from sync_worker.spans.convert import convert
-from sync_worker.spans.model import Conversion, Span
+from sync_worker.spans.conversion import convert
+from sync_worker.spans.span_model import Conversion, Span
 
 DATA = Path(__file__).resolve().parent.parent / "data" / "reported"
 NAMES = sorted(path.name for path in DATA.iterdir() if path.is_dir())

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from sync_worker.spans.attribute_values import attribute_value
-from sync_worker.spans.model import AttributeValue
 from sync_worker.spans.restore import take_apart
+from sync_worker.spans.span_model import AttributeValue
 
 
 def typed(value: AttributeValue) -> tuple[str, AttributeValue]:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from sync_worker.spans.model import AttributeValue
 from sync_worker.spans.retrieval import DOCUMENTS, QUERY, TOP_K, retrieval_attributes
+from sync_worker.spans.span_model import AttributeValue
 from tests.spans.made import ROOT, otlp, row, spans
 
 LANGCHAIN = {"id": None, "page_content": "shoes are red", "metadata": {"source": "a.md"}, "type": "Document"}

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from sync_worker.json_text import utf8
 from sync_worker.spans import sizes
-from sync_worker.spans.model import Attributes
 from sync_worker.spans.sizes import cut_text, cut_value, mark, within
+from sync_worker.spans.span_model import Attributes
 
 TOKEN = "@@@langfuseMedia:type=image/jpeg|id=abcdefghijklmnopqrstuv|source=base64_data_uri@@@"
 MESSAGE_KEYS = ["gen_ai.input.messages", "gen_ai.output.messages", "gen_ai.system_instructions"]

@@ -7,8 +7,8 @@ import pytest
 
 from sync_worker.records import Observation
 from sync_worker.spans.context import TraceContext, gather
-from sync_worker.spans.convert import convert
-from sync_worker.spans.model import Attributes, Conversion
+from sync_worker.spans.conversion import convert
+from sync_worker.spans.span_model import Attributes, Conversion
 from tests.spans.made import CHILD, ROOT, TRACE, row
 
 PREFIXES = ("langfuse.trace.", "langfuse.observation.metadata.", "langfuse.release")

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from sync_worker.spans.encode import serialize, to_proto
 from sync_worker.spans.memo import Memo
-from sync_worker.spans.model import Event, Scope, Span
+from sync_worker.spans.span_model import Event, Scope, Span
 from sync_worker.spans.wire import varint
 
 ANY_TEXT = st.text(max_size=8) | st.text(min_size=90, max_size=200) | st.text(st.characters(), max_size=8)

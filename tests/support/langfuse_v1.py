@@ -43,7 +43,7 @@ from urllib.parse import unquote, urlsplit
 import httpx
 
 from sync_worker.demo.langfuse_server import RecordedLangfuse
-from sync_worker.demo.query import Rejected
+from sync_worker.demo.query import QueryRejected
 from sync_worker.demo.rowstore import to_ms
 from sync_worker.demo.serving import Reply, Request, json_reply
 from tests.support import v2_scores
@@ -254,7 +254,7 @@ class LangfuseV1(RecordedLangfuse):
             return self._one(items, unquote(item_id), request)
         try:
             query = parse(items.kind, request.params, old=self.mode == "v2", filter_replaces=self.filter_replaces)
-        except Rejected as no:
+        except QueryRejected as no:
             return json_reply(no.status, no.body)
         return self._page(items, query)
 

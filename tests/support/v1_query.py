@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from sync_worker.demo.query import LEVELS, TYPES, Rejected, invalid, parse_filter, parse_time
+from sync_worker.demo.query import LEVELS, TYPES, QueryRejected, invalid, parse_filter, parse_time
 from tests.support.v1_items import Item
 
 Predicate = Callable[[Item], bool]
@@ -81,7 +81,7 @@ def parse(kind: Kind, params: Sequence[tuple[str, str]], *, old: bool, filter_re
     if kind is TRACES and single.get("orderBy"):
         column, _, way = single["orderBy"].partition(".")
         if column not in _ORDERS or way not in ("asc", "desc"):
-            raise Rejected(400, f"Invalid order by column: {column}", "InvalidRequestError")
+            raise QueryRejected(400, f"Invalid order by column: {column}", "InvalidRequestError")
         query.order = (column, way)
     if not old and kind is TRACES and single.get("fields"):
         query.fields = frozenset(single["fields"].split(",")) | {"core"}
@@ -142,7 +142,7 @@ def _read_filter(query: Query, kind: Kind, text: str) -> set[str]:
 def _condition(kind: Kind, condition: Mapping[str, Any]) -> Predicate:
     column, operator, value = condition.get("column"), condition.get("operator"), condition.get("value")
     if not isinstance(column, str) or column not in kind.columns:
-        raise Rejected(400, f"Column {column} does not match a UI / CH table mapping.", "InvalidRequestError")
+        raise QueryRejected(400, f"Column {column} does not match a UI / CH table mapping.", "InvalidRequestError")
     is_time = column in ("timestamp", "startTime", "endTime")
     match condition.get("type"), operator, value:
         case "datetime", (">" | ">=" | "<" | "<="), str() if is_time:

@@ -6,7 +6,7 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-from sync_worker.demo.scores import ScoreStore
+from sync_worker.demo.score_server import ScoreStore
 
 PATHS = ("/api/public/v2/scores", "/api/public/scores")
 _ALL_FIELDS = "core,details,subject,annotation"

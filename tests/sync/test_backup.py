@@ -15,7 +15,7 @@ from sync_worker.clock import SystemClock
 from sync_worker.errors import ExitCode, StateError
 from sync_worker.ledger import open_ledger
 from sync_worker.ledger.backup import back_up
-from sync_worker.ledger.schema import SCHEMA_VERSION
+from sync_worker.ledger.file_format import SCHEMA_VERSION
 from sync_worker.ledger.steps import steps
 from tests.support import faults
 from tests.support.rows import Row, trace

@@ -12,7 +12,7 @@ import pytest
 from sync_worker.errors import ExitCode
 from sync_worker.langfuse.saved import read_saved
 from sync_worker.runs.preview import preview
-from sync_worker.spans.model import Conversion
+from sync_worker.spans.span_model import Conversion
 from tests.fidelity.pairs import load, spans_of
 from tests.support.rows import trace
 from tests.sync.conftest import MakeWorld

@@ -13,7 +13,7 @@ import pytest
 from sync_worker.demo.serving import Request
 from sync_worker.ledger import TraceNote, open_ledger
 from sync_worker.runs.policy import rules_of
-from sync_worker.selection import Rules
+from sync_worker.selection import SelectionRules
 from sync_worker.selection.decision import is_in_sample
 from sync_worker.settings import load
 from sync_worker.times import moment_ms
@@ -319,4 +319,4 @@ def test_rules_of_a_source(tmp_path: Path) -> None:
     assert settings.of(settings.sources[0]).exclude_environments == ("x", "y*")
     assert settings.of(settings.sources[1]).exclude_environments == ("langfuse-*",)
     for rules in (first, second):
-        assert Rules.from_text(rules.as_text()) == rules
+        assert SelectionRules.from_text(rules.as_text()) == rules

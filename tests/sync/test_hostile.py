@@ -253,8 +253,8 @@ def _breaks(usual: Any, fault: BaseException) -> Any:
 
 @pytest.mark.parametrize("fault", [RecursionError("deep"), MemoryError(), ValueError("odd")], ids=repr)
 @pytest.mark.parametrize(
-    "stage", ["langfuse.v2.parse_v2_observation", "pipeline.prepare.gather", "spans.convert.convert",
-              "spans.encode.encode", "spans.convert._span", "spans.encode.fingerprint"]
+    "stage", ["langfuse.v2.parse_v2_observation", "pipeline.prepare.gather", "spans.conversion.convert",
+              "spans.encode.encode", "spans.conversion._span", "spans.encode.fingerprint"]
 )  # fmt: skip
 def test_whatever_a_stage_makes_of_a_row(stage: str, fault: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault in one stage on one row stops the source, takes the trace with it, or comes back at every run."""

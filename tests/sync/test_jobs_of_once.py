@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from sync_worker.cli.crew import LazyCrew
+from sync_worker.cli.lazy_crew import LazyCrew
 from sync_worker.demo.receiver import TraceRequest
 from sync_worker.demo.serving import Reply
 from sync_worker.errors import ExitCode

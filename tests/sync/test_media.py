@@ -14,8 +14,8 @@ import pytest
 
 from sync_worker.demo.serving import Reply, Request, json_reply
 from sync_worker.errors import TransientError
-from sync_worker.langfuse import store as stores
-from sync_worker.langfuse.media import MAX_TEXT_BYTES
+from sync_worker.langfuse import object_store as stores
+from sync_worker.langfuse.truncated_fields import MAX_TEXT_BYTES
 from sync_worker.pipeline.limits import Limits
 from tests.support import faults
 from tests.support.rows import trace
@@ -235,7 +235,7 @@ def test_text_is_sent_before_more_of_it_is_read(make_world: MakeWorld) -> None:
 
 def test_few_texts_are_kept_for_the_next_observation(make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     """Texts, or tokens that stand for none, are kept without end, until no memory is left."""
-    monkeypatch.setattr("sync_worker.langfuse.media._REMEMBERED", 2)
+    monkeypatch.setattr("sync_worker.langfuse.truncated_fields._REMEMBERED", 2)
     root, *children = trace(4, start=0.0, seconds=9.0)
     for child, name in zip(children, ("gone-1", "gone-2", "gone-3", "gone-1"), strict=True):
         child["input"] = TOKEN.format(name)
@@ -288,7 +288,7 @@ def test_a_store_that_trickles(monkeypatch: pytest.MonkeyPatch) -> None:
         async with await asyncio.start_server(trickle, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
             try:
-                await stores.Store(f"http://127.0.0.1:{port}").read(f"http://127.0.0.1:{port}/text", 1000)
+                await stores.ObjectStore(f"http://127.0.0.1:{port}").read(f"http://127.0.0.1:{port}/text", 1000)
             finally:
                 await served.wait()
 

@@ -10,12 +10,12 @@ import pytest
 
 from sync_worker.demo.serving import Reply, Request
 from sync_worker.intervals import Interval
-from sync_worker.langfuse.metrics import PATH as METRICS
+from sync_worker.langfuse.metrics_api import PATH as METRICS
 from sync_worker.langfuse.page_size import MAX_LIMIT
 from sync_worker.ledger import open_ledger
 from sync_worker.runs.estimate import _SAMPLED, Estimate, estimate
 from sync_worker.sync.engine import Engine
-from sync_worker.sync.source import SourceSync
+from sync_worker.sync.source_sync import SourceSync
 from sync_worker.times import moment_ms
 from tests.support import faults
 from tests.support.rows import NOON, Row, row, trace

@@ -11,7 +11,7 @@ import pytest
 
 from sync_worker.demo.serving import Reply, Request
 from sync_worker.ledger import DeadLetter, open_ledger
-from sync_worker.spans.convert import convert
+from sync_worker.spans.conversion import convert
 from tests.support.rows import Row, at, trace
 from tests.sync.conftest import MakeWorld
 from tests.sync.world import World, identities
@@ -146,7 +146,7 @@ def test_conversion_that_failed_by_chance_passes(make_world: MakeWorld, monkeypa
         return convert(sent, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr("sync_worker.spans.convert.convert", breaks)
+        patch.setattr("sync_worker.spans.conversion.convert", breaks)
         assert made.once()[1] == 3
         assert set(_cycles(made, 2 * HOUR, every=600.0)) == {0}
     assert len(_letters(made)) == 1

@@ -17,7 +17,7 @@ from types import CodeType, FrameType
 from typing import Any
 
 import sync_worker
-import sync_worker.spans.convert  # with what it imports: the worker does so with its first trace
+import sync_worker.spans.conversion  # with what it imports: the worker does so with its first trace
 import sync_worker.spans.encode
 from sync_worker.pipeline.report import SourceReport
 from sync_worker.settings import Source

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sync_worker.cli.crew import LazyCrew
+from sync_worker.cli.lazy_crew import LazyCrew
 from sync_worker.demo.langfuse_server import RecordedLangfuse
 from sync_worker.demo.receiver import OtlpReceiver, ReceivedSpan
 from sync_worker.intervals import Interval
@@ -27,7 +27,7 @@ from sync_worker.spans.ids import otlp_span_id, otlp_trace_id, source_trace_id
 from sync_worker.sync.engine import Engine
 from sync_worker.sync.opening import Transports
 from sync_worker.sync.shards import Shard
-from sync_worker.sync.source import SourceSync
+from sync_worker.sync.source_sync import SourceSync
 from tests.support.clock import VirtualClock
 from tests.support.direct import Network
 from tests.support.programs import Program, start_program

@@ -10,7 +10,7 @@ import pytest
 from sync_worker.errors import PausedByOperator
 from sync_worker.ledger import Ledger, open_ledger
 from sync_worker.ledger.pauses import Pause, store_pauses
-from sync_worker.pipeline.pauses import Pauses, describe
+from sync_worker.pipeline.pause_check import Pauses, describe
 from tests.support.clock import VirtualClock
 
 SINCE = 1_700_000_000_000

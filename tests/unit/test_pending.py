@@ -16,7 +16,7 @@ from sync_worker.ledger import SecondRead, SentObservation, TraceNote, open_ledg
 from sync_worker.ledger.state_keys import LAST_ENDED_SCAN, State, last_scan
 from sync_worker.pipeline.assemble import Assembly
 from sync_worker.pipeline.daily_limit import DailyLimit
-from sync_worker.pipeline.dead_letters import DeadLetters
+from sync_worker.pipeline.dead_lettering import DeadLettering
 from sync_worker.pipeline.dedupe import SECOND_READ_MS, Dedupe, second_read_ms
 from sync_worker.pipeline.driver import Pipeline
 from sync_worker.pipeline.limits import Limits
@@ -151,7 +151,7 @@ def test_an_older_state_never_goes_out_over_a_newer_one(updated: int, *, goes: b
     """A replica that lags behind would put back what was corrected since."""
     sent = SentObservation(updated_ms=10, fingerprint=fingerprint(row("a", 1, input="newer", updated_ms=10)))
     session = cast("Session", _Sent(sent))
-    dedupe = Dedupe(session, cast("DeadLetters", None))
+    dedupe = Dedupe(session, cast("DeadLettering", None))
     everything = SimpleNamespace(contains=lambda _: True)
     listed = row("a", 1, input="other", updated_ms=updated, api="v2")
     assert bool(dedupe.fresh({"t": [listed]}, cast("Any", everything), again=False)) is goes
@@ -171,7 +171,7 @@ def test_what_changed_is_left_as_it_was_sent_where_the_operator_says_so(sent: Se
     """Changes would go out all the same, or what could not be read before never."""
     stand_in = _Sent(sent)
     stand_in.policy.resend_changed = False
-    dedupe = Dedupe(cast("Session", stand_in), cast("DeadLetters", None))
+    dedupe = Dedupe(cast("Session", stand_in), cast("DeadLettering", None))
     everything = SimpleNamespace(contains=lambda _: True)
     listed = row("a", 1, input="other", updated_ms=11, api="v1")
     assert bool(dedupe.fresh({"t": [listed]}, cast("Any", everything), again=False)) is goes
@@ -184,7 +184,7 @@ def test_what_was_updated_without_a_change_is_read_a_second_time(left_out: tuple
     now = VirtualClock().now_ms()
     listed = row("a", 1, input="same", updated_ms=now - 1_000, api="v2")
     stand_in = _Sent(SentObservation(updated_ms=now - 60_000, fingerprint=fingerprint(listed)))
-    dedupe = Dedupe(cast("Session", stand_in), cast("DeadLetters", None))
+    dedupe = Dedupe(cast("Session", stand_in), cast("DeadLettering", None))
     assert dedupe.fresh({"t": [listed]}, Interval(0, now), again=False, left_out=left_out) == {}
     assert [read.due_ms for read in stand_in.second_reads] == [now - 1_000 + SECOND_READ_MS] * reads
 
@@ -193,7 +193,7 @@ def test_each_observation_that_is_not_served_has_its_own_dead_letter(tmp_path: P
     """Intervals that only touch would be one observation, which hides the other; or one be dead-lettered twice."""
     ledger = open_ledger(tmp_path / "state.db", VirtualClock())
     session = SimpleNamespace(source_id=1, ledger=ledger, protection=NOTHING, report=SourceReport("one"))
-    letters = DeadLetters(cast("Session", session))
+    letters = DeadLettering(cast("Session", session))
     for start, end, count in ((200, 300, 1), (100, 200, 2), (300, 400, 3), (150, 160, 3), (299, 300, 3)):
         letters.add_without_id([Unreadable("not served", start_ms=start, until_ms=end)])
         assert len(ledger.unserved_intervals(1)) == session.report.dead_letters == count

@@ -19,7 +19,7 @@ from sync_worker.clock import SystemClock
 from sync_worker.ledger import open_ledger
 from sync_worker.otlp import batches
 from sync_worker.settings import load
-from sync_worker.spans.langfuse_sdk import names
+from sync_worker.spans.langfuse_sdk import attribute_names as names
 from sync_worker.sync.keys import keys_of
 
 ROOT = Path(__file__).parents[2]
@@ -53,7 +53,7 @@ tell()
 
 _OFFLINE = {
     "langfuse", "httpx", "sqlite_utils", "re2", "google.protobuf", "opentelemetry", "apscheduler", "msgspec",
-    "sync_worker.langfuse", "sync_worker.otlp", "sync_worker.spans.convert", "sync_worker.demo",
+    "sync_worker.langfuse", "sync_worker.otlp", "sync_worker.spans.conversion", "sync_worker.demo",
 }  # fmt: skip
 _UNUSED: Mapping[str, set[str]] = {
     "--version": _OFFLINE | {"pydantic", "pydantic_settings", "sqlite3", "asyncio", "sync_worker.settings"},
@@ -61,7 +61,7 @@ _UNUSED: Mapping[str, set[str]] = {
     "status": _OFFLINE,
     "once": {
         "langfuse", "sqlite_utils", "re2", "google.protobuf", "opentelemetry", "apscheduler", "sync_worker.demo",
-        "sync_worker.spans.convert", "sync_worker.spans.encode", "sync_worker.redaction.detectors",
+        "sync_worker.spans.conversion", "sync_worker.spans.encode", "sync_worker.redaction.detectors",
         "sync_worker.runs.estimate",
     },
 }  # fmt: skip

@@ -23,12 +23,12 @@ from sync_worker.ledger.history import SLOT_MS, SLOTS, Slot
 from sync_worker.ledger.lease import BACKFILL, LIVE
 from sync_worker.ledger.pauses import Pause
 from sync_worker.ledger.reading import open_to_read
-from sync_worker.ledger.records import DeadLetterGroup
 from sync_worker.ledger.state_keys import CYCLES, LAST_BACKFILL, last_cycle
+from sync_worker.ledger.stored_records import DeadLetterGroup
 from sync_worker.measurements import Measurements, Tick
 from sync_worker.settings import Settings, load
 from sync_worker.sync.keys import keys_of
-from sync_worker.watch.http_server import Request
+from sync_worker.watch.http_server import HttpRequest
 from sync_worker.watch.page import view as views_of
 from sync_worker.watch.page.advice import KINDS, is_behind, of_source, of_worker
 from sync_worker.watch.page.document import HEADERS, document, unreadable
@@ -454,18 +454,18 @@ def test_where_there_is_nothing_to_read(make_world: MakeWorld) -> None:
     """Somebody would get an error of the program, or wait, where the page should say what is wrong."""
     made = make_world([])
     pages = _pages(made.settings(), made.clock)
-    answer = pages.page(Request())
+    answer = pages.page(HttpRequest())
     assert answer.status == "503 Service Unavailable"
     assert f"the state file {made.state} is not there" in printed(answer.body)
     assert answer.headers == HEADERS
     open_ledger(made.state, made.clock).close()
-    assert pages.page(Request(query="refresh=60&x=<script>")).body.count(b'content="60"') == 1
+    assert pages.page(HttpRequest(query="refresh=60&x=<script>")).body.count(b'content="60"') == 1
     other = sqlite3.connect(made.state, isolation_level=None)
     other.execute("PRAGMA journal_mode = delete")
     other.execute("BEGIN EXCLUSIVE")
-    answer = pages.page(Request())
+    answer = pages.page(HttpRequest())
     other.close()
     assert (answer.status[:3], "cannot be read in time" in printed(answer.body)) == ("503", True)
     made.state.write_bytes(b"\xff" * 10_000)
-    answer = pages.page(Request())
+    answer = pages.page(HttpRequest())
     assert (answer.status[:3], str(made.state) in printed(answer.body)) == ("503", True)

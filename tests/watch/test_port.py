@@ -301,5 +301,5 @@ def test_once_starts_as_it_did(make_world: MakeWorld) -> None:
     loaded = {line.rpartition("|")[2].strip() for line in err.splitlines() if line.startswith("import time:")}
     assert "sync_worker.sync.engine" in loaded
     assert not {name for name in loaded if name.startswith(("prometheus_client", "wsgiref", "sync_worker.watch.p"))} - {
-        "sync_worker.watch.progress"
+        "sync_worker.watch.progress_line"
     }

@@ -17,7 +17,7 @@ from sync_worker.runs.progress import Counts, Progress
 from sync_worker.waits import Wait, collect, waiting
 from sync_worker.watch import logs
 from sync_worker.watch.live_line import LiveLine, above
-from sync_worker.watch.progress import ProgressLine, Rates
+from sync_worker.watch.progress_line import ProgressLine, Rates
 
 HOUR = 3_600_000
 

@@ -8,7 +8,7 @@ from typing import Any
 from sync_worker.intervals import Interval
 from sync_worker.ledger.history import SLOT_MS, SLOTS, Slot
 from sync_worker.ledger.pauses import Pause
-from sync_worker.ledger.records import DeadLetterGroup, Pending
+from sync_worker.ledger.stored_records import DeadLetterGroup, Pending
 from sync_worker.runs.arrival_delay import ArrivalDelay
 from sync_worker.watch.page.view import BackfillView, LastCycle, ScoresView, SourceView, View
 from sync_worker.watch.quotas import RequestQuota

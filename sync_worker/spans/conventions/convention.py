@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from sync_worker.records import Observation
 from sync_worker.spans.context import TraceContext
-from sync_worker.spans.model import Attributes
 from sync_worker.spans.restore import Originals
+from sync_worker.spans.span_model import Attributes
 
 
 @dataclass(slots=True)

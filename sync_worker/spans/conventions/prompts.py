@@ -12,8 +12,8 @@ from typing import Any
 from sync_worker.json_text import dump, is_compact, parse
 from sync_worker.spans.attribute_values import is_scalar_list, scalars
 from sync_worker.spans.conventions.convention import Rebuilt
-from sync_worker.spans.model import AttributeValue
 from sync_worker.spans.restore import Originals
+from sync_worker.spans.span_model import AttributeValue
 
 PROMPT, COMPLETION = "gen_ai.prompt", "gen_ai.completion"
 

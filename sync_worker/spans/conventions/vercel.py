@@ -14,8 +14,8 @@ from sync_worker.spans.attribute_values import attribute_value
 from sync_worker.spans.context import RESERVED_KEY, TraceContext
 from sync_worker.spans.conventions.convention import Convention, Rebuilt
 from sync_worker.spans.conventions.tools import take_tools
-from sync_worker.spans.model import AttributeValue
 from sync_worker.spans.restore import Originals, has_whole_doubles
+from sync_worker.spans.span_model import AttributeValue
 
 _METADATA = "ai.telemetry.metadata."
 _TOOLS = "ai.prompt.tools"

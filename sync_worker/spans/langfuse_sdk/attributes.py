@@ -10,11 +10,11 @@ from sync_worker.json_text import dump, parse
 from sync_worker.records import Observation
 from sync_worker.spans.context import RESERVED_KEY, TraceContext
 from sync_worker.spans.ids import source_parent_id
-from sync_worker.spans.langfuse_sdk import names
+from sync_worker.spans.langfuse_sdk import attribute_names as names
+from sync_worker.spans.langfuse_sdk.sdk_usage import is_cost_computed, usage_as_given
 from sync_worker.spans.langfuse_sdk.sdks import Sdk
-from sync_worker.spans.langfuse_sdk.usage import is_cost_computed, usage_as_given
-from sync_worker.spans.model import Attributes, AttributeValue
 from sync_worker.spans.restore import Originals
+from sync_worker.spans.span_model import Attributes, AttributeValue
 from sync_worker.times import iso_time
 
 #: Set by SDKs that still have a trace-level input and output.

@@ -8,8 +8,8 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from sync_worker.json_text import dump
-from sync_worker.spans.model import AttributeValue
 from sync_worker.spans.restore import Originals
+from sync_worker.spans.span_model import AttributeValue
 from sync_worker.spans.versions import MAX_CHARS, Version, numbers_of
 
 _SCOPE = "langfuse-sdk"

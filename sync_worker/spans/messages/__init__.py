@@ -5,6 +5,6 @@ parts. What is not understood stays whole, as one text part: a reader may get le
 """
 
 from sync_worker.spans.messages.conversation import Conversation
-from sync_worker.spans.messages.read import read_input, read_output
+from sync_worker.spans.messages.conversations import read_input, read_output
 
 __all__ = ["Conversation", "read_input", "read_output"]

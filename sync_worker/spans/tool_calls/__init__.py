@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from sync_worker.json_text import dump, parse
 from sync_worker.records import Observation
-from sync_worker.spans.model import Attributes, AttributeValue
 from sync_worker.spans.python_text import read
+from sync_worker.spans.span_model import Attributes, AttributeValue
 from sync_worker.spans.tool_calls.envelopes import (
     Content,
     arguments_in,

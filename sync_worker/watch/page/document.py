@@ -9,7 +9,7 @@ from sync_worker import __version__
 from sync_worker.watch.page import charts
 from sync_worker.watch.page.advice import LEVELS, Advice, Level, is_behind, level_of, of_source, of_worker
 from sync_worker.watch.page.html import Child, Markup, element, join, name
-from sync_worker.watch.page.source import LABELS, advice_item, badge, section, spans_a_minute, table
+from sync_worker.watch.page.source_section import LABELS, advice_item, badge, section, spans_a_minute, table
 from sync_worker.watch.page.style import POLICY, STYLE
 from sync_worker.watch.page.view import SourceView, View
 from sync_worker.watch.page.words import duration, moment, rate, size

@@ -14,7 +14,6 @@ from sync_worker.ledger.daily_spans import DAY_MS
 from sync_worker.ledger.history import SLOT_MS, SLOTS, Slot, history
 from sync_worker.ledger.lease import BACKFILL, LIVE, lease_owner
 from sync_worker.ledger.pauses import Pause, active_pauses
-from sync_worker.ledger.records import DeadLetterGroup, Pending
 from sync_worker.ledger.state_keys import (
     ARRIVAL_DELAY,
     CYCLES,
@@ -26,6 +25,7 @@ from sync_worker.ledger.state_keys import (
     last_cycle,
     last_scan,
 )
+from sync_worker.ledger.stored_records import DeadLetterGroup, Pending
 from sync_worker.runs.arrival_delay import ArrivalDelay
 from sync_worker.settings import Settings, Source
 from sync_worker.sync.engine import outcome_of

@@ -7,8 +7,8 @@ import os
 from collections.abc import Sequence
 
 from sync_worker.cli.common import run_async, select_sources, settings_for, state_file
-from sync_worker.cli.crew import crew_of
-from sync_worker.cli.jobs import Job, run_job
+from sync_worker.cli.lazy_crew import crew_of
+from sync_worker.cli.leased_run import LeasedRun, run_leased
 from sync_worker.cli.metrics_file import metrics_file
 from sync_worker.cli.shard import full_range, shard_of
 from sync_worker.clock import SystemClock
@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
             parts = 1 if shard is None else shard.of
             now = await Engine(settings, ledger, clock, settings.patience.total_seconds(), parts=parts).now_ms(sources)
             job = _job(arguments, shard, now)
-            return await run_job(
+            return await run_leased(
                 job, settings, sources, ledger, clock, as_json=arguments.json, metrics=metrics, crew=crew
             )
 
@@ -59,7 +59,7 @@ def _check_pauses(engine: Engine, sources: Sequence[Source]) -> None:
         raise SourcePaused(" · ".join(map(str, paused)))
 
 
-def _job(arguments: argparse.Namespace, shard: Shard | None, now_ms: int) -> Job:
+def _job(arguments: argparse.Namespace, shard: Shard | None, now_ms: int) -> LeasedRun:
     """Return the job. `now_ms` is the current time in Unix milliseconds. Raises ConfigError."""
     if shard is None:
         interval, parts, of = interval_of(arguments.start, arguments.end, now_ms), None, 1
@@ -67,7 +67,7 @@ def _job(arguments: argparse.Namespace, shard: Shard | None, now_ms: int) -> Job
         whole = full_range(arguments.start, arguments.end, now_ms)
         interval, parts, of = Interval(whole.start, min(whole.end, now_ms)), shard.partitions(whole), shard.of
     scores: ScoreChoice = arguments.scores or "too"
-    return Job(
+    return LeasedRun(
         "backfill",
         BACKFILL,
         lambda engine, source, line: engine.backfill(source, interval, line, parts, scores),

@@ -29,9 +29,9 @@ from sync_worker.errors import ConfigError, ExitCode, SourcePaused, SyncError
 from sync_worker.http import date_hooks
 from sync_worker.intervals import Interval
 from sync_worker.langfuse.buckets import Buckets
-from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.generation import ask
 from sync_worker.langfuse.identity import Project, key_expiry, project_of, server_version
+from sync_worker.langfuse.langfuse_client import LangfuseClient
 from sync_worker.langfuse.page_size import MAX_LIMIT
 from sync_worker.langfuse.rate_limiter import Quota
 from sync_worker.langfuse.v1 import V1Reader
@@ -39,8 +39,8 @@ from sync_worker.langfuse.v2 import V2Reader
 from sync_worker.ledger import Ledger, open_ledger
 from sync_worker.ledger.copies import check_latest
 from sync_worker.ledger.file_systems import file_system, on_network
-from sync_worker.otlp.client import Rejected, TargetClient
 from sync_worker.otlp.posting import STOP_GRACE, until_stopped
+from sync_worker.otlp.target_client import Rejected, TargetClient
 from sync_worker.printable import escape
 from sync_worker.settings import Settings, Source, target_of
 from sync_worker.settings.model import SECRETS

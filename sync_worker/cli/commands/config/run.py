@@ -29,7 +29,7 @@ def run_show(arguments: argparse.Namespace) -> int:
 
 def run_schema(_: argparse.Namespace) -> int:
     """Run `schema`."""
-    from sync_worker.settings.schema import schema  # noqa: PLC0415 - only this command
+    from sync_worker.settings.json_schema import schema  # noqa: PLC0415 - only this command
 
     print_json(schema())
     return 0

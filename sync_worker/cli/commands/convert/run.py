@@ -10,17 +10,17 @@ from pathlib import Path
 import orjson
 
 from sync_worker.cli.common import select_sources, settings_for
-from sync_worker.cli.jobs import for_each_source
+from sync_worker.cli.leased_run import for_each_source
 from sync_worker.cli.output import print_json, say
 from sync_worker.errors import ConfigError, ExitCode, RecordRejected
 from sync_worker.langfuse.saved import read_saved
 from sync_worker.otlp.json_encoding import spans_as_json
 from sync_worker.runs.policy import conversion_of
 from sync_worker.runs.preview import Preview, preview, preview_trace
-from sync_worker.runs.protection import protection_of
+from sync_worker.runs.stored_protection import protection_of
 from sync_worker.settings import target_of
-from sync_worker.spans.model import Conversion
-from sync_worker.sync.source import SourceSync
+from sync_worker.spans.span_model import Conversion
+from sync_worker.sync.source_sync import SourceSync
 
 #: `kelet.project` of spans that are converted without settings.
 _PROJECT = "example"

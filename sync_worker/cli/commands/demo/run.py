@@ -11,15 +11,15 @@ from pathlib import Path
 from sync_worker.cli.commands.demo import SHOWN_TRACES
 from sync_worker.cli.commands.once.run import ONE_CYCLE
 from sync_worker.cli.common import run_async, state_file
-from sync_worker.cli.jobs import run_job
+from sync_worker.cli.leased_run import run_leased
 from sync_worker.cli.output import print_line, summarise
 from sync_worker.cli.terminal import has_colors
 from sync_worker.clock import SystemClock
 from sync_worker.demo.langfuse_server import RecordedLangfuse
 from sync_worker.demo.receiver import OtlpReceiver, ReceivedSignal
 from sync_worker.demo.rows import load_rows
-from sync_worker.demo.scores import load_scores
-from sync_worker.demo.tree import render
+from sync_worker.demo.score_server import load_scores
+from sync_worker.demo.trace_tree import render
 from sync_worker.settings import load
 from sync_worker.watch import logs
 from sync_worker.wording import counted
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
         clock = SystemClock()
         with state_file(settings, clock) as ledger:
             code = run_async(
-                lambda: run_job(ONE_CYCLE, settings, settings.sources, ledger, clock, as_json=arguments.json), clock
+                lambda: run_leased(ONE_CYCLE, settings, settings.sources, ledger, clock, as_json=arguments.json), clock
             )
         if not arguments.json:
             limit = None if arguments.all else SHOWN_TRACES

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from sync_worker.cli.jobs import for_each_source
+from sync_worker.cli.leased_run import for_each_source
 from sync_worker.cli.output import print_json, print_line, print_table
 from sync_worker.errors import ExitCode
 from sync_worker.runs.explain import explain
 from sync_worker.sync.engine import overall
-from sync_worker.sync.source import SourceSync
+from sync_worker.sync.source_sync import SourceSync
 
 
 def run(arguments: argparse.Namespace) -> int:

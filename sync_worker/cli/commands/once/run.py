@@ -12,14 +12,14 @@ from sync_worker.cli.common import (
     state_file,
     warn_of_ignored_start,
 )
-from sync_worker.cli.crew import crew_of
-from sync_worker.cli.jobs import Job, run_job
+from sync_worker.cli.lazy_crew import crew_of
+from sync_worker.cli.leased_run import LeasedRun, run_leased
 from sync_worker.cli.metrics_file import metrics_file
 from sync_worker.clock import SystemClock
 from sync_worker.errors import ConfigError
 from sync_worker.ledger.lease import LIVE
 
-ONE_CYCLE = Job("once", LIVE, lambda engine, source, progress: engine.live(source, progress))
+ONE_CYCLE = LeasedRun("once", LIVE, lambda engine, source, progress: engine.live(source, progress))
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
         warn_of_ignored_start(settings, sources, ledger)
         crew = crew_of(settings)
         return run_async(
-            lambda: run_job(
+            lambda: run_leased(
                 ONE_CYCLE, settings, sources, ledger, clock, as_json=arguments.json, metrics=metrics, crew=crew
             ),
             clock,
@@ -45,8 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _dry_run(arguments: argparse.Namespace) -> int:
-    from sync_worker.cli import dry_run  # noqa: PLC0415 - only with the option
+    from sync_worker.cli import dry_run_report  # noqa: PLC0415 - only with the option
 
     if arguments.metrics_file is not None:
         raise ConfigError("--metrics-file is not written by a dry run. Try: without it")
-    return dry_run.run(arguments, arguments.requests or DRY_RUN_REQUESTS)
+    return dry_run_report.run(arguments, arguments.requests or DRY_RUN_REQUESTS)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 
 from sync_worker.cli.commands.backfill.run import check_interval, interval_of
-from sync_worker.cli.jobs import for_each_source
+from sync_worker.cli.leased_run import for_each_source
 from sync_worker.cli.output import print_json, print_line
 from sync_worker.runs.estimate import Estimate, estimate
-from sync_worker.sync.source import SourceSync
+from sync_worker.sync.source_sync import SourceSync
 from sync_worker.wording import counted, in_words
 
 

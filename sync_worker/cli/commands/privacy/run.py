@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from sync_worker.cli.common import select_sources, settings_for
-from sync_worker.cli.jobs import for_each_source
+from sync_worker.cli.leased_run import for_each_source
 from sync_worker.cli.output import print_json, print_line, print_table, say
 from sync_worker.cli.terminal import is_terminal
 from sync_worker.errors import ConfigError, ExitCode, RecordRejected
 from sync_worker.langfuse.saved import read_saved
 from sync_worker.runs.privacy_test import PrivacyTest, try_rules
-from sync_worker.runs.protection import protection_of
-from sync_worker.sync.source import SourceSync
+from sync_worker.runs.stored_protection import protection_of
+from sync_worker.sync.source_sync import SourceSync
 from sync_worker.wording import counted
 
 _LARGEST = 100_000  # observations

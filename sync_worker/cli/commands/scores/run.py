@@ -7,9 +7,9 @@ import json
 from typing import TYPE_CHECKING
 
 from sync_worker.cli.commands.backfill.run import check_interval, interval_of
-from sync_worker.cli.jobs import for_each_source
+from sync_worker.cli.leased_run import for_each_source
 from sync_worker.cli.output import print_json, print_line
-from sync_worker.sync.source import SourceSync
+from sync_worker.sync.source_sync import SourceSync
 from sync_worker.wording import counted
 
 if TYPE_CHECKING:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from sync_worker.cli.jobs import for_each_source
+from sync_worker.cli.leased_run import for_each_source
 from sync_worker.cli.output import print_json, print_line
 from sync_worker.errors import ExitCode
 from sync_worker.ledger.lease import SEND
 from sync_worker.runs.send import SendResult, send
 from sync_worker.sync.engine import overall
-from sync_worker.sync.source import SourceSync
+from sync_worker.sync.source_sync import SourceSync
 from sync_worker.wording import counted
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 
 from sync_worker.cli.commands.backfill.run import check_interval, interval_of
-from sync_worker.cli.jobs import for_each_source
+from sync_worker.cli.leased_run import for_each_source
 from sync_worker.cli.output import print_json, print_line
 from sync_worker.errors import ConfigError, ExitCode
 from sync_worker.ledger.lease import BACKFILL
 from sync_worker.runs.resend import resend
 from sync_worker.runs.verify import Hour, Verdict, verify
 from sync_worker.sync.engine import overall
-from sync_worker.sync.source import SourceSync
+from sync_worker.sync.source_sync import SourceSync
 from sync_worker.times import iso_time
 from sync_worker.wording import counted
 

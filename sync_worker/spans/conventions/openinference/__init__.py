@@ -19,8 +19,8 @@ from sync_worker.spans.conventions.openinference.unread import pairs, scattered,
 from sync_worker.spans.conventions.openinference.writing import flat
 from sync_worker.spans.conventions.tools import take_tools
 from sync_worker.spans.instrumentations import OPENINFERENCE_KIND
-from sync_worker.spans.model import Attributes
 from sync_worker.spans.restore import Originals
+from sync_worker.spans.span_model import Attributes
 from sync_worker.spans.versions import Version
 
 _INPUT, _OUTPUT = "llm.input_messages", "llm.output_messages"

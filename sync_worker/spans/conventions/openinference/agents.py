@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sync_worker.spans.conventions.openinference.chat import calls
+from sync_worker.spans.conventions.openinference.openai_chat import calls
 from sync_worker.spans.conventions.openinference.writing import (
     Pairs,
     as_text,

@@ -11,11 +11,11 @@ from sync_worker.spans.conventions.openinference import (
     agents,
     backend,
     bedrock,
-    chat,
-    gemini,
     general,
-    langchain,
-    responses,
+    google_genai,
+    langchain_messages,
+    openai_chat,
+    openai_responses,
     shown,
 )
 from sync_worker.spans.conventions.openinference.anthropic import anthropic_input, anthropic_output
@@ -68,22 +68,22 @@ def _any_version(read: Callable[[Any], Pairs]) -> Reader:
 
 def _openai_input(value: Any, version: Version) -> Pairs:
     if "messages" in fields(value):
-        return chat.chat_input(value)
-    return responses.responses_input(value, reasoning_whole=version >= _REASONING_WHOLE)
+        return openai_chat.chat_input(value)
+    return openai_responses.responses_input(value, reasoning_whole=version >= _REASONING_WHOLE)
 
 
 def _openai_output(value: Any, version: Version) -> Pairs:
     if "choices" in fields(value):
-        return chat.chat_output(value)
-    return responses.responses_output(value, reasoning_whole=version >= _REASONING_WHOLE)
+        return openai_chat.chat_output(value)
+    return openai_responses.responses_output(value, reasoning_whole=version >= _REASONING_WHOLE)
 
 
 _OPENAI = Instrumentation(_openai_input, _openai_output, tools="kept")
 _ANTHROPIC = Instrumentation(anthropic_input, anthropic_output, tools="kept")
-_LANGCHAIN = Instrumentation(langchain.langchain_input, langchain.langchain_output, only_llm=False)
-_ADK = Instrumentation(_any_version(gemini.adk_input), _any_version(gemini.adk_output))
+_LANGCHAIN = Instrumentation(langchain_messages.langchain_input, langchain_messages.langchain_output, only_llm=False)
+_ADK = Instrumentation(_any_version(google_genai.adk_input), _any_version(google_genai.adk_output))
 _GENAI = Instrumentation(
-    _any_version(gemini.genai_input), _any_version(gemini.genai_output), tools="declared", sure=False
+    _any_version(google_genai.genai_input), _any_version(google_genai.genai_output), tools="declared", sure=False
 )
 #: A program's own spans, of which any text may be the input.
 _STRANGER = Instrumentation(sure=False)
@@ -110,9 +110,13 @@ _AGENTS_CHAT = Instrumentation(_any_version(agents.agents_chat), _any_version(ag
 #: By the last part of the scope's name.
 _INSTRUMENTATIONS: dict[str, Instrumentation] = {
     "openai": _OPENAI,
-    "groq": Instrumentation(_any_version(chat.groq_input), _any_version(chat.groq_output), tools="kept"),
-    "portkey": Instrumentation(_any_version(chat.groq_input), _any_version(chat.groq_output), tools="kept", sure=False),
-    "mistralai": Instrumentation(_any_version(chat.mistral_input), _any_version(chat.mistral_output), tools="kept"),
+    "groq": Instrumentation(_any_version(openai_chat.groq_input), _any_version(openai_chat.groq_output), tools="kept"),
+    "portkey": Instrumentation(
+        _any_version(openai_chat.groq_input), _any_version(openai_chat.groq_output), tools="kept", sure=False
+    ),
+    "mistralai": Instrumentation(
+        _any_version(openai_chat.mistral_input), _any_version(openai_chat.mistral_output), tools="kept"
+    ),
     "anthropic": _ANTHROPIC,
     "langchain": _LANGCHAIN,
     "google_adk": _ADK,

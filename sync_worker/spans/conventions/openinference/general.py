@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from sync_worker.spans.conventions.openinference.bedrock import bedrock_output
-from sync_worker.spans.conventions.openinference.chat import function_call
-from sync_worker.spans.conventions.openinference.gemini import genai_input, genai_output
-from sync_worker.spans.conventions.openinference.responses import responses_input, responses_output
+from sync_worker.spans.conventions.openinference.google_genai import genai_input, genai_output
+from sync_worker.spans.conventions.openinference.openai_chat import function_call
+from sync_worker.spans.conventions.openinference.openai_responses import responses_input, responses_output
 from sync_worker.spans.conventions.openinference.shown import as_object
 from sync_worker.spans.conventions.openinference.writing import Pairs, as_text, call, content, fields, image, items
 

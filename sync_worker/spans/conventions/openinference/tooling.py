@@ -6,11 +6,11 @@ import re
 from typing import Any, Literal, TypeAlias
 
 from sync_worker.json_text import dump, parse
-from sync_worker.spans.conventions.openinference import gemini
+from sync_worker.spans.conventions.openinference import google_genai
 from sync_worker.spans.conventions.openinference.writing import MAX_KEYS, fields, items, json_of
 from sync_worker.spans.conventions.tools import merged_input, take_tools, tool_name
-from sync_worker.spans.model import Attributes
 from sync_worker.spans.restore import Originals
+from sync_worker.spans.span_model import Attributes
 
 #: Where Langfuse found and left tools, see `Instrumentation`.
 Place: TypeAlias = Literal["kept", "declared", "added", "wrapped", "joined", "either"]
@@ -59,7 +59,7 @@ def tool_attributes(
     """Return the attributes for moved tools; those without a name have stayed at their places."""
     if not tools:
         return {}
-    functions = gemini.declarations(asked)
+    functions = google_genai.declarations(asked)
     if functions or stand == "joined":
         return _declared(tools, functions)
     shown = items(fields(answered).get("tools"))

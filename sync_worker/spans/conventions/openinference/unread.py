@@ -11,7 +11,7 @@ from typing import Any
 
 from sync_worker.json_text import parse
 from sync_worker.spans.conventions.openinference.writing import Pairs
-from sync_worker.spans.model import AttributeValue
+from sync_worker.spans.span_model import AttributeValue
 
 _KEYS = frozenset({"message", "thought", "function"})
 _SCATTERED = re.compile(r"input\.value\.(\d{1,6})\.(role|content)\Z")

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any, TypeAlias
 
 from sync_worker.json_text import dump
-from sync_worker.spans.model import Attributes
+from sync_worker.spans.span_model import Attributes
 
 #: Keys below `llm.input_messages.` or `llm.output_messages.` with their values.
 Pairs: TypeAlias = Iterator[tuple[str, Any]]

@@ -16,7 +16,7 @@ from urllib.parse import quote
 from sync_worker.choices import Api
 from sync_worker.errors import CredentialsRejected, RecordRejected, SourcePaused, TransientError
 from sync_worker.intervals import Interval
-from sync_worker.langfuse.client import (
+from sync_worker.langfuse.langfuse_client import (
     Answer,
     EndpointMissing,
     LangfuseClient,

@@ -1,4 +1,4 @@
-"""Runs a command on each source: as a job that sends under a lease and reports, or for a result alone."""
+"""Runs a command on each source: under a lease where it sends, with reports, or for a result alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from sync_worker.cli.common import hold_lease, run_async, run_with_heartbeats, select_sources, settings_for, state_file
-from sync_worker.cli.crew import LazyCrew
+from sync_worker.cli.lazy_crew import LazyCrew
 from sync_worker.cli.metrics_file import MetricsFile
 from sync_worker.cli.output import is_quiet, print_json, say, summarise
 from sync_worker.cli.terminal import moves_cursor
@@ -21,16 +21,16 @@ from sync_worker.pipeline.report import SourceReport
 from sync_worker.runs.progress import Counts, Progress
 from sync_worker.settings import Settings, Source
 from sync_worker.sync.engine import GOOD, Engine
-from sync_worker.sync.source import SourceSync
+from sync_worker.sync.source_sync import SourceSync
 from sync_worker.waits import collect
-from sync_worker.watch.progress import ProgressLine, drawn
+from sync_worker.watch.progress_line import ProgressLine, drawn
 
 #: The work on one source: (engine, source, progress) to its report and exit code.
 Work = Callable[[Engine, Source, Progress], Awaitable[tuple[SourceReport, int]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class LeasedRun:
     """A command that sends: its name, the lease it needs, and its interval if it is given one.
 
     `parts` is the number of processes (shards) that share the request limit of Langfuse.
@@ -43,8 +43,8 @@ class Job:
     parts: int = 1
 
 
-async def run_job(
-    job: Job,
+async def run_leased(
+    run: LeasedRun,
     settings: Settings,
     sources: Sequence[Source],
     ledger: Ledger,
@@ -54,18 +54,18 @@ async def run_job(
     metrics: MetricsFile | None = None,
     crew: LazyCrew | None = None,
 ) -> int:
-    """Run a job on sources under its lease, print its reports, and return the exit code."""
-    engine = Engine(settings, ledger, clock, settings.patience.total_seconds(), parts=job.parts)
+    """Run it on sources under its lease, print its reports, and return the exit code."""
+    engine = Engine(settings, ledger, clock, settings.patience.total_seconds(), parts=run.parts)
     started = clock.monotonic()
-    line = ProgressLine(job.command, sys.stderr if moves_cursor(sys.stderr) and not is_quiet() else None)
+    line = ProgressLine(run.command, sys.stderr if moves_cursor(sys.stderr) and not is_quiet() else None)
     progress = {source.name: Progress() for source in sources}
     made = engine.transports.measurements
-    with hold_lease(ledger, job.role) as lease:
+    with hold_lease(ledger, run.role) as lease:
         if metrics is not None:
             metrics.begin(ledger, made)
         if crew is not None:
             crew.lead(engine)
-        if job.role == LIVE:
+        if run.role == LIVE:
             engine.note_starts(sources)
         try:
             with collect() as waits:
@@ -73,7 +73,7 @@ async def run_job(
                     reports, code = await run_with_heartbeats(
                         ledger,
                         lease,
-                        engine.each(sources, lambda source: job.work(engine, source, progress[source.name])),
+                        engine.each(sources, lambda source: run.work(engine, source, progress[source.name])),
                     )
         except Stopped:
             say("sync-worker: stopped; every response is stored, and the same command resumes from there")
@@ -81,10 +81,10 @@ async def run_job(
         began_ms = ledger.clock.now_ms() - round((clock.monotonic() - started) * 1000)
         if metrics is not None:
             metrics.keep(ledger, made)
-        ledger.store_run(job.command, began_ms, code, {"sources": [report.as_json() for report in reports]})
+        ledger.store_run(run.command, began_ms, code, {"sources": [report.as_json() for report in reports]})
         if metrics is not None:
             metrics.write(ledger, settings, sources, clock, made)
-    if job.role == LIVE and settings.heartbeat_url is not None:
+    if run.role == LIVE and settings.heartbeat_url is not None:
         await _call_heartbeat(settings.heartbeat_url.get_secret_value(), good=code in GOOD)
     if as_json:
         print_json({"exit_code": code, "sources": [report.as_json() for report in reports]})

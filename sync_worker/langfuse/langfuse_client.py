@@ -17,8 +17,8 @@ from urllib.parse import urlencode
 
 import httpx
 
-from sync_worker.answers import MAX_BYTES, BadAnswer, BoundedClient, TooLarge, TooSlow
 from sync_worker.backoff import Backoff
+from sync_worker.bounded_client import MAX_BYTES, BadAnswer, BoundedClient, TooLarge, TooSlow
 from sync_worker.clock import Clock
 from sync_worker.connections import ProxyTransport
 from sync_worker.errors import CredentialsRejected, SourcePaused, TransientError

@@ -27,12 +27,12 @@ from sync_worker.spans.kinds import kind_of
 from sync_worker.spans.langfuse_attributes import identity_attributes, langfuse_fields, metadata_attributes
 from sync_worker.spans.langfuse_sdk.attributes import TRACE_INPUT, TRACE_OUTPUT
 from sync_worker.spans.langfuse_sdk.sdks import sdk_of
-from sync_worker.spans.model import Attributes, Conversion, Event, Scope, SharedAttributes, Span, shared, unshared
-from sync_worker.spans.names import name_of
 from sync_worker.spans.overrides import Overrides
 from sync_worker.spans.restore import Originals, take_apart
 from sync_worker.spans.retrieval import QUERY
 from sync_worker.spans.sizes import MAX_KEY_BYTES, cut_text, cut_value, within
+from sync_worker.spans.span_model import Attributes, Conversion, Event, Scope, SharedAttributes, Span, shared, unshared
+from sync_worker.spans.span_names import name_of
 from sync_worker.spans.tree import Agents, depths_of, ends_of, in_tree_order, parents_of
 
 #: Attributes of our own, for what the worker did to an observation.

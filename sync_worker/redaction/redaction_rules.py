@@ -36,7 +36,7 @@ class LeaveOut:
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class RedactionRules:
     """What is replaced, and by what. `patterns` are pairs of a name and an expression of RE2."""
 
     detectors: tuple[str, ...] = ()

@@ -18,15 +18,15 @@ from dataclasses import dataclass, replace
 
 import httpx
 
-from sync_worker.answers import unless_stopped
 from sync_worker.backoff import Backoff
+from sync_worker.bounded_client import unless_stopped
 from sync_worker.clock import Stopped
 from sync_worker.errors import CredentialsRejected, SyncError, TransientError
 from sync_worker.http import describe
 from sync_worker.json_text import dump, parse
-from sync_worker.langfuse.client import LangfuseClient, ServerError
 from sync_worker.langfuse.identity import OPTIONS, api, failure_of, server_version
-from sync_worker.langfuse.store import Store, UnavailableError
+from sync_worker.langfuse.langfuse_client import LangfuseClient, ServerError
+from sync_worker.langfuse.object_store import ObjectStore, UnavailableError
 from sync_worker.records import Observation
 
 #: Tokens of one observation that are put back, and bytes that all their texts may have: memory stays bounded.
@@ -82,7 +82,7 @@ class Media:
 
     def __init__(self, client: LangfuseClient) -> None:
         self._client = client
-        self._store = Store(client.base_url, client.media_hosts)
+        self._store = ObjectStore(client.base_url, client.media_hosts)
         self._store_backoff = Backoff("Langfuse's media store", client.clock, _MAX_ELAPSED)
         self._known: OrderedDict[str, str | None] = OrderedDict()
         self._size = 0

@@ -20,9 +20,9 @@ from sync_worker.errors import StateError
 from sync_worker.intervals import Interval, gaps
 from sync_worker.ledger.lease import BACKFILL, LIVE
 from sync_worker.ledger.ledger import Ledger
-from sync_worker.ledger.merging.hourly_counts import done_by_hour, known_by_hour, take_hourly_counts
+from sync_worker.ledger.merging.counts import done_by_hour, known_by_hour, take_hourly_counts
 from sync_worker.ledger.merging.memory import Memory
-from sync_worker.ledger.merging.observations import (
+from sync_worker.ledger.merging.sent_observations import (
     Pair,
     take_dead_letters,
     take_deliveries,
@@ -33,10 +33,10 @@ from sync_worker.ledger.merging.observations import (
     take_whole_traces,
     wake_scores,
 )
-from sync_worker.ledger.records import SourceState
 from sync_worker.ledger.sources import memory_name, same_address, source_scope
 from sync_worker.ledger.sqlite_errors import translated_errors
 from sync_worker.ledger.state_keys import ID_MAPPING, Merge, names_by
+from sync_worker.ledger.stored_records import SourceState
 from sync_worker.spans.ids import ID_MAP_VERSION
 
 

@@ -16,8 +16,8 @@ from typing import Any
 import httpx
 import pytest
 
-from sync_worker import answers
-from sync_worker.answers import BoundedClient, NotUnpacked, TooLarge, TooSlow, unless_stopped
+from sync_worker import bounded_client
+from sync_worker.bounded_client import BoundedClient, NotUnpacked, TooLarge, TooSlow, unless_stopped
 from sync_worker.clock import Stopped, SystemClock
 
 Write = Callable[[asyncio.StreamWriter], Awaitable[None]]
@@ -79,7 +79,7 @@ def _bomb() -> bytes:
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """Deadlines that a test can wait for."""
     for name in ("_HEAD", "_LEAST_HEAD", "_BODY", "_LEAST_BODY", "_ERROR_SECONDS"):
-        monkeypatch.setattr(answers, name, 0.3)
+        monkeypatch.setattr(bounded_client, name, 0.3)
 
 
 @pytest.mark.parametrize("packed", [True, False])
@@ -118,19 +118,19 @@ async def test_a_packed_answer_never_unfolds_in_memory() -> None:
     """The limit would be looked at when the machine is out of memory already."""
     async with _served(_sends(_sized(_bomb(), b"Content-Encoding: gzip"))) as (client, url):
         pieces: list[int] = []
-        whole = answers._Body._unpacked
+        whole = bounded_client._Body._unpacked
 
-        def noted(body: answers._Body, chunk: bytes) -> object:
+        def noted(body: bounded_client._Body, chunk: bytes) -> object:
             for piece in whole(body, chunk):
                 pieces.append(len(piece))
                 yield piece
 
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(answers._Body, "_unpacked", noted)
+            patched.setattr(bounded_client._Body, "_unpacked", noted)
             with pytest.raises(TooLarge):
                 await client.get(url)
-    assert max(pieces) <= answers._PIECE
-    assert sum(pieces) <= answers.MAX_BYTES + answers._PIECE
+    assert max(pieces) <= bounded_client._PIECE
+    assert sum(pieces) <= bounded_client.MAX_BYTES + bounded_client._PIECE
 
 
 @pytest.mark.usefixtures("brief")
@@ -158,7 +158,7 @@ async def test_head_that_never_ends(again: bytes) -> None:
 @pytest.mark.usefixtures("brief")
 async def test_slow_line_passes() -> None:
     """An honest line that is slow would never bring a page over, although all of it comes."""
-    body = b"x" * answers._LEAST_RATE
+    body = b"x" * bounded_client._LEAST_RATE
 
     async def write(writer: asyncio.StreamWriter) -> None:
         writer.write(OK + b"Content-Length: %d\r\n\r\n" % (len(body) * 8))
@@ -174,7 +174,7 @@ async def test_slow_line_passes() -> None:
 @pytest.mark.parametrize("left", [0.0, 1.0, -5.0])
 async def test_deadline_within_patience(left: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """`once` would be held for longer than SYNC_PATIENCE says by one answer that trickles."""
-    monkeypatch.setattr(answers, "_LEAST_BODY", 0.2)
+    monkeypatch.setattr(bounded_client, "_LEAST_BODY", 0.2)
     async with _served(_sends(OK + b"\r\n", again=b" ", every=0.05), left=lambda: left) as (client, url):
         with pytest.raises(TooSlow):
             await asyncio.wait_for(client.get(url), 60.0)
@@ -205,7 +205,7 @@ async def test_status_counts_where_the_body_of_a_fault_has_no_end(again: bytes, 
     async with _served(_sends(head, again=again, every=0.01)) as (client, url):
         answer = await client.get(url)
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "7")
-    assert len(answer.content) <= answers._ERROR_BYTES
+    assert len(answer.content) <= bounded_client._ERROR_BYTES
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from sync_worker.ledger.file_systems import on_network
 from sync_worker.runs.division import Jobs
 from sync_worker.settings import Settings
 from sync_worker.sync.engine import Engine
-from sync_worker.sync.source import SourceSync
+from sync_worker.sync.source_sync import SourceSync
 
 if TYPE_CHECKING:
     from sync_worker.parallel.crew import Crew

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sync_worker.intervals import Interval, gaps, merged
-from sync_worker.ledger.records import CompletedInterval
 from sync_worker.ledger.store import Store
+from sync_worker.ledger.stored_records import CompletedInterval
 
 
 class CompletedIntervals(Store):

@@ -31,7 +31,7 @@ class UnavailableError(Exception):
     """The text is missing or may not be fetched; a retry would not help."""
 
 
-class Store:
+class ObjectStore:
     """Reads texts at addresses that Langfuse gave. `allowed` are hosts, each with or without a port, anywhere."""
 
     def __init__(self, langfuse_url: str, allowed: Collection[str] = ()) -> None:

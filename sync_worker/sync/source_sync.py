@@ -19,9 +19,9 @@ from sync_worker.runs.live import LiveSync
 from sync_worker.runs.opened import OpenSource
 from sync_worker.runs.progress import Progress
 from sync_worker.sync.audit import Audit
-from sync_worker.sync.generation import Generations
 from sync_worker.sync.provisional import provisional_start_ms, start_scope, sync_start_ms
 from sync_worker.sync.start import remember_start
+from sync_worker.sync.stored_generation import Generations
 from sync_worker.targets import Target
 from sync_worker.times import iso_time
 

@@ -12,8 +12,8 @@ from typing import Literal
 
 from sync_worker.choices import Api
 from sync_worker.clock import Clock
-from sync_worker.langfuse.client import LangfuseClient
 from sync_worker.langfuse.generation import Answers, ask
+from sync_worker.langfuse.langfuse_client import LangfuseClient
 from sync_worker.langfuse.reader import Reader
 from sync_worker.langfuse.v1 import V1Reader
 from sync_worker.langfuse.v2 import V2Reader

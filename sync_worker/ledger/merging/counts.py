@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from sync_worker.ledger.hourly_counts import HOUR_MS
 from sync_worker.ledger.ledger import Ledger
-from sync_worker.ledger.merging.observations import Pair
+from sync_worker.ledger.merging.sent_observations import Pair
 
 _SENT = f"SELECT start_ms / {HOUR_MS}, count(*) FROM sent WHERE source_id = ? GROUP BY 1"
 _FORGOTTEN = "SELECT hour, rows FROM {}hourly_counts WHERE source_id = ?"

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from sync_worker.intervals import Interval
 from sync_worker.ledger.ledger import Ledger
-from sync_worker.ledger.records import DeadLetter, ReadScores
-from sync_worker.ledger.scores import SCORE_COLUMNS, WAITING
+from sync_worker.ledger.score_notes import SCORE_COLUMNS, WAITING
 from sync_worker.ledger.store import SENT_COLUMNS
+from sync_worker.ledger.stored_records import DeadLetter, ReadScores
 
 _LETTER_COLUMNS = ", ".join(name for name in DeadLetter.__slots__ if name not in {"id", "source_id"})
 #: Why a score waits that may find its trace in the other file.

@@ -10,7 +10,7 @@ import json
 
 from sync_worker.errors import SourcePaused, TransientError
 from sync_worker.intervals import Interval
-from sync_worker.langfuse.client import LangfuseClient
+from sync_worker.langfuse.langfuse_client import LangfuseClient
 from sync_worker.times import iso_time
 
 PATH = "/api/public/v2/metrics"

@@ -12,7 +12,7 @@ from typing import Any, Final, Union, get_args, get_origin
 
 from pydantic import PlainValidator
 
-from sync_worker.redaction.rules import DETECTORS
+from sync_worker.redaction.redaction_rules import DETECTORS
 from sync_worker.settings import durations, sync_toml, values
 from sync_worker.settings.model import (
     INFO,

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class DeadLetters:
+class DeadLettering:
     """Creates and stores the dead letters of one source."""
 
     session: Session

@@ -19,9 +19,9 @@ from typing import Protocol
 from sync_worker.backoff import Backoff
 from sync_worker.clock import Clock
 from sync_worker.errors import SourcePaused, TransientError
-from sync_worker.otlp.client import ProjectUnknown, Rejected, RequestFailed, TargetClient
 from sync_worker.otlp.posting import STOP_GRACE, until_stopped
-from sync_worker.signals.model import EncodedSignal
+from sync_worker.otlp.target_client import ProjectUnknown, Rejected, RequestFailed, TargetClient
+from sync_worker.signals.signal_model import EncodedSignal
 from sync_worker.wording import counted
 
 MAX_REJECTED_IN_A_ROW = 8

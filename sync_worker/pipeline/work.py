@@ -1,4 +1,4 @@
-"""Jobs: what to read, which traces are ready, and what to commit afterwards."""
+"""Work for the pipeline: what to read, which traces are ready, and what to commit afterwards."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class Choice:
     stay_pending: Collection[str] = ()
 
 
-class Job(ABC):
-    """Work for the pipeline.
+class Work(ABC):
+    """What one walk does: an interval, pending traces, a retry, ….
 
     `again`: what is done is sent too. `streams`: complete traces are sent during the walk. `overrules`: what rules
     leave out is sent all the same. `redecides`: what other rules have left out is decided on again.

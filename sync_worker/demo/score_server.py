@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from sync_worker.demo.query import Rejected, invalid
+from sync_worker.demo.query import QueryRejected, invalid
 from sync_worker.demo.rowstore import to_ms
 
 MAX_LIMIT = 100
@@ -173,8 +173,8 @@ def _position(cursor: str) -> tuple[int, str]:
         place = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         return to_ms(place["lastTimestamp"]), place["lastId"]
     except (ValueError, KeyError, TypeError, binascii.Error):
-        raise Rejected(400, "Invalid cursor format", "InvalidRequestError") from None
+        raise QueryRejected(400, "Invalid cursor format", "InvalidRequestError") from None
 
 
-def _custom(message: str) -> Rejected:
+def _custom(message: str) -> QueryRejected:
     return invalid({"code": "custom", "message": message, "path": []})

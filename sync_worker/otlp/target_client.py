@@ -12,14 +12,14 @@ from urllib.parse import quote
 import httpx
 
 from sync_worker import __version__
-from sync_worker.answers import MAX_BYTES, BadAnswer, BoundedClient, BrokenOff, TooSlow
+from sync_worker.bounded_client import MAX_BYTES, BadAnswer, BoundedClient, BrokenOff, TooSlow
 from sync_worker.compression import compress
 from sync_worker.connections import ProxyTransport
 from sync_worker.errors import CredentialsRejected, SourcePaused, TransientError
 from sync_worker.http import Hooks, describe, excerpt, redirect_target, response_text, retry_after
 from sync_worker.otlp.acknowledgement import partial_success, why_log_rejected, why_not_acknowledged
 from sync_worker.otlp.batches import body
-from sync_worker.spans.model import EncodedSpan
+from sync_worker.spans.span_model import EncodedSpan
 from sync_worker.targets import CONTENT_TYPES, Target
 from sync_worker.wording import counted
 

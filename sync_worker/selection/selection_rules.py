@@ -26,7 +26,7 @@ _DIGEST_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
+class FieldFilter:
     """The patterns of one setting; `name` is the last word of it: `environments` of SYNC_EXCLUDE_ENVIRONMENTS."""
 
     name: str
@@ -35,21 +35,23 @@ class Filter:
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class SelectionRules:
     """Filters, the routes up to the last one that drops, and the share of traces in the sample."""
 
-    filters: tuple[Filter, ...] = ()
+    filters: tuple[FieldFilter, ...] = ()
     routes: tuple[Route, ...] = ()
     sample: Fraction = Fraction(1)
     keep_errors: bool = False
 
     @classmethod
-    def of(cls, filters: Iterable[Filter], routes: Iterable[Route], sample: Fraction, *, keep_errors: bool) -> Rules:
+    def of(
+        cls, filters: Iterable[FieldFilter], routes: Iterable[Route], sample: Fraction, *, keep_errors: bool
+    ) -> SelectionRules:
         """Return the rules of settings, without what has no effect."""
         stored = tuple(replace(route, project="", drop=drops(route)) for route in routes)  # where they go is no matter
         last = max((number for number, route in enumerate(stored, 1) if route.drop), default=0)
         kept = tuple(
-            Filter(one.name, tuple(sorted(one.include)), tuple(sorted(one.exclude)))
+            FieldFilter(one.name, tuple(sorted(one.include)), tuple(sorted(one.exclude)))
             for one in filters
             if one.include or one.exclude
         )
@@ -70,12 +72,13 @@ class Rules:
         return json.dumps(written, sort_keys=True) if written else ""
 
     @classmethod
-    def from_text(cls, text: str) -> Rules:
+    def from_text(cls, text: str) -> SelectionRules:
         """Read back what `as_text` returned."""
         written: Mapping[str, Any] = json.loads(text) if text else {}
         return cls(
             tuple(
-                Filter(name, tuple(include), tuple(exclude)) for name, include, exclude in written.get("filters", ())
+                FieldFilter(name, tuple(include), tuple(exclude))
+                for name, include, exclude in written.get("filters", ())
             ),
             tuple(
                 Route("", environment, trace_name, tuple(tags), user, session, release, _pairs(metadata), drop)
@@ -93,7 +96,7 @@ class Rules:
 
 
 #: Rules that leave nothing out.
-NO_RULES: Final = Rules()
+NO_RULES: Final = SelectionRules()
 
 
 def _pairs(metadata: Iterable[Iterable[str]]) -> tuple[tuple[str, str], ...]:

@@ -11,7 +11,7 @@ from sync_worker.spans.instrumentations import (
     is_pydantic_by_conventions,
     runs_tool_by_conventions,
 )
-from sync_worker.spans.model import AttributeValue, Scope
+from sync_worker.spans.span_model import AttributeValue, Scope
 
 _TOOL = "gen_ai.tool.name"
 

@@ -9,9 +9,9 @@ from typing import Any
 from sync_worker.intervals import Interval
 from sync_worker.ledger.history import add_to_history
 from sync_worker.ledger.lease import BACKFILL, LIVE, RETRY, lease_owner
-from sync_worker.ledger.records import DeadLetter, ReadScores, ScoreNote
 from sync_worker.ledger.score_intervals import ScoreIntervals
 from sync_worker.ledger.store import in_lists, storable
+from sync_worker.ledger.stored_records import DeadLetter, ReadScores, ScoreNote
 from sync_worker.ledger.totals import EDITED_SIGNALS, SIGNALS, count
 
 SCORE_COLUMNS = (
