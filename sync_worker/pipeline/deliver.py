@@ -103,16 +103,30 @@ class Deliverer:
         return undelivered
 
     async def _deliver_within_the_day(self, traces: Sequence[Trace], limit: DailyLimit) -> set[str]:
-        """Deliver the traces that may still be sent today. Raises DailyLimitReached where some are left."""
-        spans = sum(len(trace.fresh) for trace in traces)
-        admitted = limit.admit(traces)
-        try:
-            undelivered = await self._deliver(admitted)
-        finally:
-            limit.end(admitted)
-        if len(admitted) < len(traces) or sum(len(trace.fresh) for trace in admitted) < spans:
-            limit.stop()
-        return undelivered
+        """Deliver the traces that may still be sent today. Raises DailyLimitReached where some are left.
+
+        What cannot be delivered, as its lane is closed, takes nothing of the day from the others.
+        """
+        undelivered: set[str] = set()
+        rest = list(traces)
+        while True:
+            closed = {trace.trace_id for trace in rest if not self._session.routing.has_lane(trace.note)}
+            undelivered |= closed
+            rest = [trace for trace in rest if trace.trace_id not in closed]
+            if not rest:
+                return undelivered
+            spans = {trace.trace_id: len(trace.fresh) for trace in rest}
+            admitted = limit.admit(rest)
+            if not admitted:
+                limit.stop()
+            try:
+                left = await self._deliver(admitted)
+            finally:
+                limit.end(admitted)
+            undelivered |= left
+            if any(len(trace.fresh) < spans[trace.trace_id] and trace.trace_id not in left for trace in admitted):
+                limit.stop()
+            rest = [trace for trace in rest if trace not in admitted]
 
     async def _deliver(self, traces: Sequence[Trace]) -> set[str]:
         if not traces:

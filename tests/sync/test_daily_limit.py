@@ -12,6 +12,7 @@ import pytest
 from sync_worker.errors import ExitCode
 from sync_worker.ledger import open_ledger
 from sync_worker.ledger.lease import BACKFILL, SEND, release, take
+from sync_worker.ledger.pauses import Pause, delete_pauses, store_pauses
 from sync_worker.pipeline.daily_limit import DailyLimit
 from sync_worker.pipeline.trace import Trace
 from sync_worker.records import Observation
@@ -143,6 +144,34 @@ def test_processes_keep_the_limit_together(make_world: MakeWorld) -> None:
     higher = {"SYNC_MAX_SPANS_PER_DAY": "100"}
     assert made.program("send", early[0]["traceId"], environ=higher)[0] == 0
     assert made.arrived() == identities([*rows, *early])
+
+
+@pytest.mark.parametrize("how", ["paused", "unknown"])
+@pytest.mark.parametrize("limit", [10, 5], ids=["within the limit", "larger than the limit"])
+def test_a_closed_lane_takes_nothing_of_the_day(make_world: MakeWorld, how: str, limit: int) -> None:
+    """Traces of a project that is paused, or that Kelet does not know, use up each day, and no other is ever sent."""
+    shop = [row for number in range(3) for row in trace(7, start=float(number), seconds=5.0, environment="shop")]
+    made = make_world([*shop, *trace(3, start=60.0, seconds=5.0)], **LONG_AGO, SYNC_MAX_SPANS_PER_DAY=str(limit))
+    made.configure_route()
+    pause = Pause(None, "shop", made.clock.now_ms())
+    if how == "paused":
+        with closing(open_ledger(made.state, made.clock)) as ledger:
+            store_pauses(ledger, [pause])
+    else:
+        made.kelet.script = faults.when(
+            lambda request: request.project == "shop", faults.always(faults.no_such_project("shop"))
+        )
+    report, code = made.once()
+    assert (report.spans_sent, report.traces_pending, code) == (4, 3, ExitCode.PAUSED)
+    assert {span.project for span in made.kelet.spans} == {"main"}
+    assert "SYNC_MAX_SPANS_PER_DAY" not in str(report.error)
+    made.kelet.script = None
+    with closing(open_ledger(made.state, made.clock)) as ledger:
+        delete_pauses(ledger, [pause])
+    for _ in range(9):
+        made.clock.advance(86_400)
+        made.once()
+    assert made.arrived() == identities(made.langfuse.rows)
 
 
 def _traces(*names: str) -> list[Trace]:
