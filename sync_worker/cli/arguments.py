@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
-from sync_worker.cli.output import print_help, say
+from sync_worker.cli.output import print_help, print_json, say
 from sync_worker.cli.reference import Reference
 from sync_worker.errors import ExitCode
 
@@ -72,6 +72,8 @@ class Parser(argparse.ArgumentParser):
         """Return the parser of a command, `["dead-letters", "list"]`. Exits with 2 where there is none."""
         if not words:
             return self
+        if not self.verbs():
+            self._fail(f"one argument too many: {words[0]!r}", f"Try: {self.prog} --help")
         if words[0] not in self.verbs():
             self._refuse_command(words[0])
         return self.verbs()[words[0]][1].find(words[1:])
@@ -168,7 +170,10 @@ class Parser(argparse.ArgumentParser):
         self._fail(f"there is no command {typed!r}", meant)
 
     def _fail(self, problem: str, hint: str) -> NoReturn:
-        say(f"{self.prog}: {problem}. {hint}")
+        message = f"{problem}. {hint}"
+        say(f"{self.prog}: {message}")
+        if "--json" in self._typed and "--json" in self.options():
+            print_json({"error": message, "exit_code": ExitCode.USAGE})
         self.exit(ExitCode.USAGE)
 
 

@@ -61,13 +61,13 @@ def settings_for(arguments: argparse.Namespace, *, need_sources: bool = True) ->
 
 def select_sources(settings: Settings, arguments: argparse.Namespace) -> tuple[Source, ...]:
     """Return the sources that a command works on. Raises ConfigError."""
-    if not arguments.source:
+    if arguments.source is None:
         return settings.sources
     wanted = arguments.source
     chosen = tuple(one for one in settings.sources if wanted in {one.name, one.name.partition("/")[0]})
     if not chosen:
         names = ", ".join(source.name for source in settings.sources)
-        raise ConfigError(f"--source {arguments.source}: there is no such source. Try: one of {names}")
+        raise ConfigError(f"--source {wanted or repr(wanted)}: there is no such source. Try: one of {names}")
     return chosen
 
 

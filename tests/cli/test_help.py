@@ -84,6 +84,7 @@ def test_a_slip_is_answered_with_what_was_meant(tmp_path: Path, typed: str, mean
         ("dead-letters list --limit ٣", "is not a whole number from 1 to 1000000. Try: "),
         ("once --sourc\x1b[2J", "there is no option '--sourc\\x1b[2J'. Did you mean --source?"),
         ("status --metrics-file x", "--metrics-file is an option of other commands. Try: sync-worker status --help"),
+        ("help status x", "status: one argument too many: 'x'. Try: sync-worker status --help"),
         ("--nonsense", "there is no option '--nonsense'. Try: sync-worker --help"),
     ],
 )

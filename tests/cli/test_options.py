@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from sync_worker.clock import SystemClock
 from sync_worker.errors import ExitCode
+from sync_worker.ledger import open_ledger
 from tests.cli.program import on_terminal, run
 
 KEYS = {
@@ -112,6 +115,29 @@ def test_what_is_no_path_is_refused(tmp_path: Path, command: list[str], path: st
     """An empty variable in a script is the working directory, or a name that is too long an unexpected error."""
     code, _, err = run(tmp_path, *command, path, environ=KEYS)
     assert (code, " path" in err, len(err.splitlines())) == (ExitCode.USAGE, True, 1), err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["once"], ["backfill", "--from", "1d", "--to", "now"], ["check", "--offline"],
+        ["dead-letters", "drop", "--all", "--yes"], ["dead-letters", "list"],
+    ],
+)  # fmt: skip
+def test_a_source_without_a_name_is_refused(tmp_path: Path, arguments: list[str]) -> None:
+    """An empty variable in a script syncs every source, or drops the dead letters of all."""
+    open_ledger(tmp_path / "sync-state.db", SystemClock()).close()
+    code, _, err = run(tmp_path, *arguments, "--source", "", environ=KEYS)
+    assert (code, "--source '': there is no such source. Try: one of default" in err) == (ExitCode.USAGE, True), err
+
+
+@pytest.mark.parametrize("arguments", ["status x", "dead-letters list --after x", "backfill", "once x"])
+def test_wrong_arguments_are_an_object_too(tmp_path: Path, arguments: str) -> None:
+    """A script that reads the JSON of a command finds nothing there where its arguments are wrong."""
+    code, out, err = run(tmp_path, *arguments.split(), "--json")
+    assert json.loads(out) == {"error": err.strip().partition(": ")[2], "exit_code": ExitCode.USAGE}
+    assert (code, len(err.splitlines())) == (ExitCode.USAGE, 1)
+    assert run(tmp_path, *arguments.split())[1] == ""
 
 
 def test_a_pipe_may_hold_the_variables(tmp_path: Path) -> None:

@@ -145,7 +145,7 @@ def _filters(arguments: argparse.Namespace, settings: Settings, ledger: Ledger) 
         except WrongValueError as error:
             raise ConfigError(f"--older-than {arguments.older_than!r}: {error}. Try: 12h or 30d") from None
         chosen["made_before_ms"] = ledger.clock.now_ms() - age
-    if arguments.source:
+    if arguments.source is not None:
         states = [ledger.source_by_key(keys_of(one), one.target) for one in select_sources(settings, arguments)]
         chosen["source_ids"] = [state.id for state in states if state is not None]
     return chosen
