@@ -111,6 +111,24 @@ def test_command_lines_for_deployment_are_accepted(path: Path, capsys: pytest.Ca
         assert complaint(yaml.safe_load("".join(arguments)), capsys) == "", arguments
 
 
+def test_common_options_are_those_of_the_page() -> None:
+    """The page says of a command that it takes an option, and the program refuses it."""
+    verbs = PARSER.verbs()
+    commands = {
+        f"{name} {verb}".strip(): parser
+        for name, (_, command) in verbs.items()
+        for verb, parser in ({key: one for key, (_, one) in command.verbs().items()} or {"": command}).items()
+    }
+    without = {
+        option: {name for name, parser in commands.items() if option not in parser.options()}
+        for option in ("--state", "--json")
+    }
+    assert without == {
+        "--state": {"demo", "init", "config schema", "help"},
+        "--json": {"run", "init", "config schema", "help"},
+    }
+
+
 def test_command_lines_are_found() -> None:
     """The patterns would match nothing, and let every mistake pass."""
     for line, expected in (

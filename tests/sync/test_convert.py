@@ -56,6 +56,7 @@ def test_a_file_needs_no_settings(bare: World, generation: str) -> None:
     assert (code, err) == (0, "")
     assert {(span["traceId"], span["spanId"]) for span in spans(out)} == {span.key for span in pair.direct}
     assert list(bare.folder.glob("*.db")) == []
+    assert convert(bare, "observations.json --json") == (0, out, "")
 
 
 def test_stdin(bare: World) -> None:

@@ -33,7 +33,7 @@ def add_to(subparsers: Subparsers) -> None:
         help="attribute conventions for a file, as SYNC_ATTRIBUTES",
         otherwise="both",
     )
-    add_common_options(parser, source=True, json=False)
+    add_common_options(parser, source=True)
     runs(
         parser, "convert.run", "the spans are printed", READS,
         ("convert observations.json", "the spans of a saved response"),
