@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sync_worker.errors import StateError
 from sync_worker.intervals import Interval, merged
 from sync_worker.langfuse.reader import Page
 from sync_worker.ledger.hourly_counts import HOUR_MS
@@ -48,12 +50,19 @@ class SendResult:
         }
 
 
-async def send(opened: OpenSource, trace_ids: Sequence[str], *, again: bool) -> list[SendResult]:
-    """Send traces by id now; see `TraceSend`. Raises as reader and delivery do."""
+async def send(opened: OpenSource, trace_ids: Sequence[str], results: list[SendResult], *, again: bool) -> None:
+    """Send traces by id now, and add what becomes of each to `results`; see `TraceSend`.
+
+    Raises as reader and delivery do; the results are then what is known by that time.
+    """
     work = TraceSend(opened.pipeline, opened.name, trace_ids, again=again)
-    await opened.pipeline.run(work)
+    results.extend(work.results.values())
+    try:
+        await opened.pipeline.run(work)
+    except Exception:
+        work.abandon()
+        raise
     opened.session.delivery.check()
-    return list(work.results.values())
 
 
 class TraceSend(Work):
@@ -67,6 +76,7 @@ class TraceSend(Work):
         self._everything = Interval(0, self._session.clock.now_ms() + 1)
         self.again = again
         self.results = {trace_id: SendResult(source, trace_id) for trace_id in trace_ids}
+        self._under_way: set[tuple[str, str]] = set()  # trace and observation
 
     @property
     def sends(self) -> Interval:
@@ -101,11 +111,25 @@ class TraceSend(Work):
         fresh = {trace.trace_id: len(trace.fresh) + len(choice.pending.get(trace.trace_id, ())) for trace in traces}
         for trace_id, observations in taken.items():
             self.results[trace_id].sent_before += len(observations) - fresh.get(trace_id, 0)
+        self._under_way = {(trace.trace_id, one.id) for trace in traces for one in trace.fresh}
         return choice
+
+    def abandon(self) -> None:
+        """Note in the results what an error left unfinished."""
+        session = self._session
+        done: Collection[tuple[str, str]] = ()
+        if not self.again:
+            with contextlib.suppress(StateError):
+                done = session.ledger.completed_observations(session.source_id, {one for one, _ in self._under_way})
+        for trace_id, observation_id in self._under_way:
+            result = self.results[trace_id]
+            result.sent += 1
+            result.undelivered = result.undelivered or (trace_id, observation_id) not in done
 
     def commit(self, group: Group, taken: Mapping[str, Sequence[Observation]], choice: Choice, left: set[str]) -> None:
         """Store the notes of traces with pending observations: the live sync sends these."""
         del group, taken
+        self._under_way = set()
         for trace in choice.ready:
             self.results[trace.trace_id].sent += len(trace.fresh) - len(trace.left_out)
             self.results[trace.trace_id].filter_overruled = trace.overruled

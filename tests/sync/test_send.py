@@ -9,9 +9,11 @@ from itertools import permutations
 import pytest
 
 from sync_worker.demo.serving import Request
+from sync_worker.errors import ExitCode
 from sync_worker.ledger import TraceNote, open_ledger
 from sync_worker.ledger.lease import LIVE, SEND, Lease, release, take
 from sync_worker.times import moment_ms
+from tests.support import faults
 from tests.support.rows import NOON, trace
 from tests.sync.conftest import MakeWorld
 from tests.sync.world import World, identities
@@ -191,6 +193,29 @@ def test_the_command(make_world: MakeWorld) -> None:
     assert code == 0
     assert [(one["sent"], one["sent_before"]) for one in found["traces"]] == [(0, 2)]
     assert made.arrived() == identities(rows)
+
+
+def test_a_trace_that_cannot_be_sent_is_not_called_missing(make_world: MakeWorld) -> None:
+    """A trace that a pause, the limit of a day or an error keeps back is said not to be in Langfuse."""
+    rows = rows_of(2)
+    made = make_world(rows, after_noon=HOUR, SYNC_MAX_SPANS_PER_DAY="3")
+    first, second = (str(row["traceId"]) for row in rows[::2])
+    code, out, _ = made.program("send", first, second)
+    assert code == ExitCode.PAUSED
+    assert f"trace {first}: 2 observations in Langfuse, 2 sent\n" in out
+    assert f"trace {second}: 2 observations in Langfuse, 2 to send, not all delivered\n" in out
+    assert made.arrived() == identities(rows[:2])
+    assert made.program("pause", "default", "--project", "support_test")[0] == ExitCode.OK
+    higher = {"SYNC_MAX_SPANS_PER_DAY": "0"}
+    code, out, _ = made.program("send", first, second, environ=higher)
+    assert code == ExitCode.PAUSED
+    assert f"trace {first}: 2 observations in Langfuse, 0 sent, 2 sent before" in out
+    assert f"trace {second}: 2 observations in Langfuse, 2 to send, not all delivered" in out
+    assert made.program("resume", "default", "--project", "support_test")[0] == ExitCode.OK
+    made.langfuse.script = faults.when(lambda request: "observations" in request.path, faults.status(403))
+    code, found = made.program_json("send", second)
+    assert (code, found["traces"], found["not_found"]) == (ExitCode.CREDENTIALS, [], [])
+    assert f"trace {second}: not sent, and" in made.program("send", second)[1]
 
 
 def _claim(made: World, trace_id: str) -> Lease:

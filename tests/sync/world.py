@@ -118,7 +118,7 @@ class World:
         results: list[SendResult] = []
 
         async def work(sync: SourceSync) -> None:
-            results.extend(await send(sync, trace_ids, again=again))
+            await send(sync, trace_ids, results, again=again)
 
         report, code = self._run(lambda engine, source: engine.work(source, work), 60.0, SEND)
         assert (report.error, code) == (None, 0)

@@ -16,17 +16,19 @@ from sync_worker.wording import counted
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    results: list[SendResult] = []
+    by_source: dict[str, list[SendResult]] = {}
     traces = list(dict.fromkeys(arguments.traces))
 
     async def work(sync: SourceSync) -> None:
-        results.extend(await send(sync, traces, again=arguments.again))
+        results = by_source[sync.name] = []
+        await send(sync, traces, results, again=arguments.again)
 
     code, errors = for_each_source(arguments, work, must_exist=False, role=SEND)
-    found = {result.trace_id for result in results if result.in_langfuse}
     # One that no source has is shown once; the others only where they are.
-    shown = [result for result in results if result.in_langfuse]
-    missing = [trace_id for trace_id in traces if trace_id not in found]
+    shown = [result for results in by_source.values() for result in results if result.in_langfuse]
+    found = {result.trace_id for result in shown}
+    left = [trace_id for trace_id in traces if trace_id not in found]
+    missing, unknown = ([], left) if errors else (left, [])
     if missing or any(result.forgotten or result.undelivered for result in shown):
         code = overall([code, ExitCode.GAPS])
     if arguments.json:
@@ -41,6 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
             print_line(_line(result))
         for trace_id in missing:
             print_line(f"trace {trace_id}: not in Langfuse. Try: the id from its address in Langfuse, and --source")
+        for trace_id in unknown:
+            print_line(f"trace {trace_id}: not sent, and not every source could be asked for it: see the error")
     return code
 
 
