@@ -179,7 +179,7 @@ def test_every_object_is_on_the_page(printed: dict[str, set[str]]) -> None:
     }
     assert printing == {
         "__init__",
-"arguments",
+        "arguments",
         "leased_run",
         "plan",
         "status",

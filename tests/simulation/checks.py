@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from fractions import Fraction
@@ -23,7 +24,7 @@ from sync_worker.spans.span_model import EncodedSpan
 from tests.simulation.history import FILTERS, History, RowStory, Version
 from tests.simulation.kelet import Arrival, Kelet, label_of
 from tests.simulation.langfuse import Langfuse
-from tests.simulation.moments import MINUTE, Moments, readable
+from tests.simulation.moments import DAY, MINUTE, Moments, readable
 from tests.simulation.plan import Plan
 from tests.simulation.weather import Weather
 
@@ -57,13 +58,14 @@ class Checks:
         self._fates: dict[str, Fate] = {}
         self._filling_since: int | None = None
         self._roles = plan.sources
+        self._of_day: Counter[tuple[int, int]] = Counter()  # spans, by the source's id and the day
         self._sources: dict[int, int] = {}  # number of the source, by its id in the ledger
         self.wrong: list[str] = []
         self.paused: Pause | None = None  # of everything
 
     # While it runs
 
-    def listen(self, ledger: Ledger, role: str) -> None:
+    def listen(self, ledger: Ledger, role: str, daily_limit: int) -> None:
         """Hear what one process commits."""
         commit_result, commit_interval = ledger.commit_result, ledger.commit_interval
         book = self._kelet.book
@@ -78,6 +80,7 @@ class Checks:
                 if not self._weather.dead and self._weather.disk_failed > failed:
                     book.lose(role)
             book.settle(labels)
+            self._count(ledger, source_id, len(accepted), daily_limit)
             self._moments.note(
                 f"{role} noted {sorted(labels)}{f' and {len(dead_letters)} letters' if dead_letters else ''}"
             )
@@ -97,6 +100,29 @@ class Checks:
         self._roles = max(self._roles, self._plan.sources * (1 + (role == BACKFILL)))
         setattr(ledger, "commit_result", answer)  # noqa: B010
         setattr(ledger, "commit_interval", completed)  # noqa: B010
+
+    def _count(self, ledger: Ledger, source_id: int, spans: int, limit: int) -> None:
+        """Count what was accepted on a day, by the time that the process goes by, and check that it is no more."""
+        day = source_id, ledger.clock.now_ms() // DAY
+        self._of_day[day] += spans
+        if limit and self._of_day[day] > limit and not self._plan.worlds & {"gone", "restore"}:
+            self._say(f"{self._of_day[day]} spans were sent on a day, of which {limit} may be")
+
+    def day_is_used(self, ledger: Ledger, reports: Sequence[SourceReport], limit: int) -> None:
+        """Check that a day ends with as many spans as it may have, but for those of one trace, which is sent whole."""
+        if self._plan.deaths or self._plan.worlds & {"gone", "restore", "clocks", "backfill"} or self._plan.backfill:
+            return  # what was in flight, or is of another process, counts too
+        day = ledger.clock.now_ms() // DAY
+        for source in ledger.sources():
+            number = self._number_of(ledger, source.id)
+            is_over = any(
+                "SYNC_MAX_SPANS_PER_DAY" in (report.error or "") and report.source in {"default", f"source-{number}"}
+                for report in reports
+            )
+            largest = max(len(trace.rows) for trace in self._history.traces if trace.source == number)
+            sent = self._of_day[source.id, day]
+            if is_over and sent + largest <= limit:
+                self._say(f"a day ended after {sent} of {limit} spans, though no trace has more than {largest}")
 
     def _obeys_the_pause(self) -> None:
         """Check that what Kelet answers now was in flight when everything was paused."""

@@ -45,6 +45,8 @@ _MOST_TRIES = 200  # of a backfill, before it counts as stuck
 _DONE = (ExitCode.OK, ExitCode.DEAD_LETTERS)
 #: The role of a process that holds no lease.
 ASKING = "asking"
+#: How much longer than planned all may take where the spans of a day are limited.
+_LONGEST_LIMITED = 60 * DAY
 #: A cycle takes no longer, in calm weather and where no more goes wrong than that a limit is reached.
 _LONGEST_CYCLE = 2 * HOUR
 Result = tuple[list[SourceReport], int]
@@ -93,7 +95,7 @@ class Process:
                 self.lease.lock.close()
             self.ledger.close()
             raise
-        simulation.checks.listen(self.ledger, role)
+        simulation.checks.listen(self.ledger, role, simulation.daily_limit)
         simulation.signals.listen(self.ledger, role)
         ways = Transports(simulation.langfuse.transport(), simulation.kelet.transport(role))
         limits = _SMALL if plan.small else Limits()
@@ -130,6 +132,10 @@ class Simulation:
         self.checks = Checks(self.plan, self.history, self.weather, self.langfuse, self.kelet, self.moments)
         self.signals = SignalChecks(self.plan, self.scores, self.weather, self.kelet, self.moments)
         self.chance = random.Random(f"driver {seed}")
+        #: Spans of a day, of each source.
+        self.daily_limit = (
+            max(2, len(self.history.rows) // (self.plan.sources * self.plan.days)) if self.plan.days else 0
+        )
         self.folder = folder
         self.state = folder / "state.db"
         self.settings = self._settings()
@@ -226,15 +232,20 @@ class Simulation:
     def _calm(self) -> None:
         self.weather.calm = True
         self.moments.note("CALM")
-        last = max(self.history.last_moment, self.moments.true_ms(), self.plan.end)
+        # What backs up while a day has no spans left takes as many days, and what changes is sent again.
+        limited_until = self.moments.true_ms() + (2 * self.plan.days + 2) * DAY if self.daily_limit else 0
+        last = max(self.history.last_moment, self.moments.true_ms(), self.plan.end, limited_until)
         last += self.plan.deepest + self.plan.deepest // 12 + self.plan.max_open + 2 * self.plan.quiet_step
+        latest = last + _LONGEST_LIMITED
         if self.scores:
             deepest = max(self.plan.score_horizons)
             last = max(last, last_change(self.scores)) + deepest // 12 + 2 * self.plan.quiet_step + 2 * HOUR
         while self.moments.true_ms() < last or (not self._filled and self._tries < _MOST_TRIES):
+            if self.daily_limit and self.moments.true_ms() > latest:
+                break
             for process in self.processes.values():
                 process.clock.set_right()
-            self._pass(self.moments.true_ms() // SECOND * SECOND + self.plan.quiet_step)
+            self._pass(self.moments.true_ms() // SECOND * SECOND + self._calm_step(limited_until))
             self._cycle(LIVE)
         if self.plan.has("run"):  # what follows asks beside no cycle
             self._shut(dead=False)
@@ -249,6 +260,13 @@ class Simulation:
             self.checks.wrong += self.signals.final(self.processes[LIVE].ledger)
             if not self.checks.wrong:
                 self._verify()
+
+    def _calm_step(self, limited_until: int) -> int:
+        """Return the time to the next cycle: until a time they are seldom, and on a day without spans left more so."""
+        if self.moments.true_ms() >= limited_until:
+            return self.plan.quiet_step
+        is_over = all("SYNC_MAX_SPANS_PER_DAY" in (report.error or "") for report in self.reports)
+        return max(self.plan.quiet_step, 6 * HOUR if is_over else HOUR)
 
     def _verify(self) -> None:
         """Ask `verify`, which finds nothing; and once more when something has come late."""
@@ -267,8 +285,9 @@ class Simulation:
             backup = self.folder / f"backup-{backed_up}"
             if number == backed_up and self.state.exists():
                 self._shut(dead=False)
-                backup.mkdir()
-                shutil.copy(self.state, backup)
+                if self.state.exists():  # it may be taken away at the last moment
+                    backup.mkdir()
+                    shutil.copy(self.state, backup)
             elif number == restored and backup.exists():
                 self._shut(dead=False)
                 self._restore(backup / self.state.name)
@@ -379,6 +398,8 @@ class Simulation:
         for report in self.reports:
             self.moments.note(f"cycle done, {code}: {report.error or report.line()}")
         self.checks.cycle_done()
+        if self.daily_limit:
+            self.checks.day_is_used(self.processes[LIVE].ledger, self.reports, self.daily_limit)
         took = self.moments.true_ms() - began
         if took > _LONGEST_CYCLE and (self.weather.calm or self.plan.rate_limit is not None):
             self.checks.wrong.append(f"a cycle took {took} ms")
@@ -448,6 +469,7 @@ class Simulation:
             for report in reports:
                 self.moments.note(f"backfill done, {code}: {report.error or report.line()}")
             self._filled = code in _DONE
+            self._tries -= code == ExitCode.PAUSED and self.daily_limit > 0  # which goes on the next day
             if wait:
                 return
         if not self._filled and self._filling is None:
@@ -569,6 +591,8 @@ class Simulation:
         }  # fmt: skip
         if plan.has("filters"):
             environ |= FILTERS
+        if self.daily_limit:
+            environ["SYNC_MAX_SPANS_PER_DAY"] = str(self.daily_limit)
         if plan.requests_per_minute is not None:
             environ["SYNC_REQUESTS_PER_MINUTE"] = str(plan.requests_per_minute)
         if plan.sources == 1:

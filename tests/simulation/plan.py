@@ -59,6 +59,7 @@ class Plan:
     restores: list[tuple[int, int]] = field(default_factory=list)  # (backed up, restored) before these cycles
     #: Before which cycles a pause of everything begins and ends, whether by the Kelet project, and whether by itself.
     pauses: list[tuple[int, int, bool, bool]] = field(default_factory=list)
+    days: int = 0  # how many days its spans take, where their number on a day is limited
     interval_seconds: int = 60  # from one cycle of a long-running worker to the next
     estimates: list[int] = field(default_factory=list)  # numbers of cycles beside which `plan` is asked
 
@@ -124,6 +125,8 @@ WORLDS = {
 SCORES_SHARE = 0.3
 #: The same of seeds in which an operator pauses the sync for a while.
 PAUSES_SHARE = 0.15
+#: The same of seeds in which the spans of a day are limited.
+LIMIT_SHARE = 0.12
 
 
 def draw(seed: int, worlds: frozenset[str] | None = None) -> Plan:
@@ -156,6 +159,7 @@ def draw(seed: int, worlds: frozenset[str] | None = None) -> Plan:
     if worlds is None and random.Random(f"scores {seed}").random() < SCORES_SHARE:
         plan.worlds |= {"scores"}
     _draw_pauses(plan, random.Random(f"pauses {seed}"), worlds)
+    _draw_limit(plan, random.Random(f"limit {seed}"), worlds)
     return plan
 
 
@@ -166,6 +170,13 @@ def _draw_pauses(plan: Plan, chance: random.Random, worlds: frozenset[str] | Non
         first = chance.randrange(len(plan.cycles) - 1)
         last = chance.randrange(first + 1, len(plan.cycles))
         plan.pauses = [(first, last, chance.random() < 0.5, chance.random() < 0.5)]
+
+
+def _draw_limit(plan: Plan, chance: random.Random, worlds: frozenset[str] | None) -> None:
+    if worlds is None and chance.random() < LIMIT_SHARE and not plan.has("run"):  # whose cycles of days are too many
+        plan.worlds |= {"limit"}
+    if plan.has("limit"):
+        plan.days = chance.choice([2, 3, 6])
 
 
 def _draw_cycles(plan: Plan, chance: random.Random) -> None:

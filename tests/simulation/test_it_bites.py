@@ -14,13 +14,14 @@ from sync_worker.intervals import Interval
 from sync_worker.langfuse import buckets, langfuse_client, observation_parser, v2
 from sync_worker.langfuse.reader import Page
 from sync_worker.langfuse.v2 import V2Reader
-from sync_worker.ledger import Ledger, ScoreNote, SentObservation, TraceNote, claims, copies, file, ledger
+from sync_worker.ledger import Ledger, ScoreNote, SentObservation, TraceNote, claims, copies, daily_spans, file, ledger
 from sync_worker.ledger.place import Place
 from sync_worker.otlp import posting, target_client
 from sync_worker.otlp.signal_delivery import SignalDelivery
-from sync_worker.pipeline import notes, readiness
+from sync_worker.pipeline import daily_limit, notes, readiness
 from sync_worker.pipeline.attribution import Attributor, ScoreWait, Verdict
 from sync_worker.pipeline.convert import Converter
+from sync_worker.pipeline.daily_limit import DailyLimit
 from sync_worker.pipeline.driver import Pipeline
 from sync_worker.pipeline.filter import Filter
 from sync_worker.pipeline.lanes import Lanes
@@ -283,6 +284,20 @@ def _sends_a_signal_in_each_cycle(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ScoreSync, "_triage", triage)
 
 
+def _counts_the_spans_of_a_day_for_ever(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(daily_spans, "today", lambda _: 0)
+    patch.setattr(daily_limit, "today", lambda _: 0)
+
+
+def _ends_a_day_too_early(patch: pytest.MonkeyPatch) -> None:
+    usual = DailyLimit._used
+    patch.setattr(DailyLimit, "_used", lambda self: usual(self) + self._limit // 2)
+
+
+def _forgets_what_others_send(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(daily_limit, "spans_of_others", lambda *_: 0)
+
+
 def _ignores_a_pause(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Pauses, "_active", lambda *_: [])
 
@@ -325,7 +340,11 @@ ODD_BREAKS: Mapping[str, tuple[Break, str, str]] = {
     "notes signals before it sends them": (_notes_signals_before_it_sends_them, "noted as accepted", "scores"),
     "sends a signal in each cycle": (_sends_a_signal_in_each_cycle, "was sent again", "scores"),
     "ignores a pause": (_ignores_a_pause, "although everything is paused", "pauses"),
+    "counts a day's spans for ever": (_counts_the_spans_of_a_day_for_ever, "LOST", "limit"),
+    "ends a day too early": (_ends_a_day_too_early, "a day ended after", "limit"),
+    "forgets what others send on a day": (_forgets_what_others_send, "spans were sent on a day", "limit,backfill"),
 }
+
 
 #: The seed that found a break lately: it is tried first, and the others only if it finds nothing any more.
 FOUND_BY: Mapping[str, int] = {
@@ -361,6 +380,9 @@ FOUND_BY: Mapping[str, int] = {
     "notes signals before it sends them": 7,
     "sends a signal in each cycle": 7,
     "ignores a pause": 3,
+    "counts a day's spans for ever": 0,
+    "ends a day too early": 17,
+    "forgets what others send on a day": 27,
 }
 
 
