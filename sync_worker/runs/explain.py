@@ -71,7 +71,7 @@ class Explanation:
             "pending": bool(note is not None and note.pending),
             "pending_since": _time(note.pending_ms if note is not None else None),
             "deleted_in_langfuse": bool(delivered and not observations),
-            "why": self._why(note, observations) if observations else _why_gone(note, delivered),
+            "why": self._why(note, observations, remembered=bool(done)) if observations else _why_gone(note, delivered),
             "project": note.project if note is not None else None,
             "filtered_by": self._filtered_by(note, observations),
             "observations": listed,
@@ -94,7 +94,7 @@ class Explanation:
         context = TraceContext(trace_of(unread[0]), environment=unread[0].environment)
         return left_out_by(self._rules, context, has_error=False) or f"environment {unread[0].environment}, then"
 
-    def _why(self, note: TraceNote | None, observations: Sequence[Observation]) -> str:
+    def _why(self, note: TraceNote | None, observations: Sequence[Observation], *, remembered: bool) -> str:
         rule = self._filtered_by(note, observations)
         if rule is not None:
             later = "" if note is None or note.rules == self._rules.digest else " (rules that are no longer set)"
@@ -105,7 +105,9 @@ class Explanation:
             until = iso_time(note.open_ms + OPEN_FOR_MS)
             return f"it was sent, but its root had not ended: that is looked up once an hour until {until}"
         if not note.pending:
-            return "it was sent"
+            return (
+                "it was sent" if remembered else "it is to be sent, or was and that is forgotten: see its observations"
+            )
         roots = roots_of(observations, str(note.context.get("id_kind", "")))
         deadline = iso_time(note.earliest_ms + self._limits.max_open)
         if not roots:

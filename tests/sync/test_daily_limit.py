@@ -69,6 +69,17 @@ def test_whole_traces_up_to_the_limit(make_world: MakeWorld) -> None:
     assert made.arrived() == identities(rows)
 
 
+def test_explain_knows_what_was_not_sent_today(make_world: MakeWorld) -> None:
+    """A trace that did not fit into the day is said to be in Kelet, since its project was decided."""
+    made = make_world(_rows(3), **LONG_AGO, SYNC_MAX_SPANS_PER_DAY="10")
+    assert made.program("once")[0] == ExitCode.PAUSED
+    why = {
+        trace_id: made.program_json("explain", trace_id)[1]["sources"][0]["why"]
+        for trace_id in sorted({row["traceId"] for row in made.langfuse.rows})
+    }
+    assert [one == "it was sent" for one in why.values()] == [True, True, False]
+
+
 def test_each_day_has_the_limit_again(make_world: MakeWorld) -> None:
     """What was sent today adds to the limit, or a day on which all fits ends as if something were left."""
     rows = _rows(5)
