@@ -273,6 +273,8 @@ def parse_project(text: str) -> str:
         raise WrongValueError(
             "holds characters that an HTTP header cannot carry", expected="printable ASCII characters in one line"
         )
+    if project in {".", ".."}:
+        raise WrongValueError("a step in an address and no name", expected="the name of a Kelet project")
     return project
 
 

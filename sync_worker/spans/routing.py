@@ -21,8 +21,8 @@ BY_DEFAULT, BY_OVERRIDE = "default", "project_from"
 TEMPLATE_FIELDS = ("environment", "trace_name", "user", "session", "release")
 _FIELD = re.compile(r"\{([^{}]*)\}")
 _PROJECT = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,198}[\x21-\x7e])?")
-#: Where Kelet puts what names no project.
-_NO_PROJECT = "default"
+#: Where Kelet puts what names no project; and what in the address of a signal would be a step to another address.
+_NO_PROJECT = frozenset({"default", ".", ".."})
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ def render(template: str, context: TraceContext, may_show: MayShow = _everything
 
 def is_project(text: str) -> bool:
     """Whether a text from a trace can be a project: in a header it must be what it is in an attribute."""
-    return _PROJECT.fullmatch(text) is not None and text.lower() != _NO_PROJECT
+    return _PROJECT.fullmatch(text) is not None and text.lower() not in _NO_PROJECT
 
 
 def conditions_of(rule: Route) -> str:

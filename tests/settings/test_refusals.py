@@ -176,6 +176,12 @@ def test_an_empty_project_is_refused_even_with_permission(tmp_path: Path) -> Non
     assert "silent loss" in refusal(tmp_path, KELET_PROJECT="", SYNC_ALLOW_DEFAULT_PROJECT="true")
 
 
+@pytest.mark.parametrize("project", [".", "..", " .. "])
+def test_a_project_is_no_step_in_an_address(tmp_path: Path, project: str) -> None:
+    """Signals would go, with the key, to another address of Kelet."""
+    assert refusal(tmp_path, KELET_PROJECT=project).startswith("KELET_PROJECT: a step in an address and no name")
+
+
 @pytest.mark.parametrize("project", ["shop\r\nX-Evil: 1", "bücher", "shop\x00", "tab\tbed"])
 def test_a_project_must_fit_a_header(tmp_path: Path, project: str) -> None:
     """A request would break in the HTTP client, or carry a header that was smuggled in."""

@@ -185,15 +185,21 @@ def test_agent_and_project_from_fields(make_world: MakeWorld) -> None:
     named, plain = trace(1, start=0.0), trace(1, start=60.0)
     named[0]["metadata"] = {"bot": "Travel", "team": "search"}
     plain[0]["metadata"] = {"team": "é"}
-    made = make_world([*named, *plain])
+    stepping = trace(0, start=90.0)
+    stepping[0]["metadata"] = {"team": ".."}
+    made = make_world([*named, *plain, *stepping])
     _configure(
         made, _route("routed", environment="*"),
         source='sync_agent_from = ["metadata.bot", "agent"]\nsync_project_from = ["metadata.team"]',
     )  # fmt: skip
     assert made.once()[1] == 0
-    assert _projects(made) == {named[0]["traceId"]: {"search"}, plain[0]["traceId"]: {"routed"}}
+    assert _projects(made) == {
+        named[0]["traceId"]: {"search"}, plain[0]["traceId"]: {"routed"}, stepping[0]["traceId"]: {"routed"},
+    }  # fmt: skip
     agents = {(span.trace_id, str(span.attributes["gen_ai.agent.name"])) for span in made.kelet.spans}
-    assert agents == {(named[0]["traceId"], "Travel"), (plain[0]["traceId"], "agent")}
+    assert agents == {
+        (named[0]["traceId"], "Travel"), (plain[0]["traceId"], "agent"), (stepping[0]["traceId"], "agent"),
+    }  # fmt: skip
 
 
 def test_no_personal_data_becomes_the_name_of_a_project(make_world: MakeWorld) -> None:
