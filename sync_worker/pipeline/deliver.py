@@ -131,8 +131,8 @@ class Deliverer:
     async def _deliver(self, traces: Sequence[Trace]) -> set[str]:
         if not traces:
             return set()
-        policy = self._session.policy
-        batches = Batcher(policy.max_batch_spans, policy.max_batch_bytes)
+        settings = self._session.settings
+        batches = Batcher(settings.max_batch_spans, settings.max_batch_bytes)
         async with self._session.delivery.sending() as sending:
             async for part in self._preparer.resolve(traces):
                 for stage in self._stages:

@@ -21,6 +21,7 @@ from sync_worker.pipeline.report import SourceReport
 from sync_worker.records import Observation
 from sync_worker.redaction.protection import NOTHING, Protection
 from sync_worker.selection import NO_RULES, SelectionRules
+from sync_worker.settings import Settings
 from sync_worker.spans.context import TraceContext
 from sync_worker.spans.span_model import Conversion
 
@@ -30,23 +31,22 @@ RULES = "rules"
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Settings of sending. Times in milliseconds, sizes in bytes."""
+    """What follows from the settings for sending. Times in milliseconds."""
 
     project: str
     routes: Sequence[Route]
     conversion: Conversion
     resend_changed: bool
-    max_batch_spans: int
-    max_batch_bytes: int
     deepest_ms: int  # the longest lookback window
     rules: SelectionRules = NO_RULES
 
 
 @dataclass(slots=True)
 class Session:
-    """A source in a run: its reader, delivery, state and report."""
+    """A source in a run: its reader, delivery, state and report. `settings` are as they are for this source."""
 
     source_id: int
+    settings: Settings
     policy: Policy
     readiness_limits: ReadinessLimits
     limits: Limits

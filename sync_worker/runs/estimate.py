@@ -115,10 +115,10 @@ class _Sizes:
 
 async def estimate(opened: OpenSource, interval: Interval) -> Estimate:
     """Estimate the cost of a backfill of an interval, without what is completed. Raises as the reader does."""
-    policy = opened.session.policy
+    policy, settings = opened.session.policy, opened.settings
     completed, _ = opened.coverage.under_rules()
     found = await _of_spans(
-        opened, due(interval.start, interval.end, completed), (policy.max_batch_spans, policy.max_batch_bytes),
+        opened, due(interval.start, interval.end, completed), (settings.max_batch_spans, settings.max_batch_bytes),
         lambda sample: sum(
             len(to_proto(span).SerializeToString())
             for span in preview(sample, policy.project, policy.conversion, policy.routes).spans

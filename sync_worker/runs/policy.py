@@ -23,8 +23,6 @@ def policy_of(settings: Settings, source: Source, target: Target, protection: Pr
         routes=source.routes,
         conversion=conversion_of(settings, source, target, protection),
         resend_changed=settings.updates == "resend",
-        max_batch_spans=settings.max_batch_spans,
-        max_batch_bytes=settings.max_batch_bytes,
         deepest_ms=max(span_ms(window) for window in settings.late_horizons),
         rules=rules_of(settings, source.routes),
     )

@@ -141,8 +141,8 @@ async def open_source(
         reader = (await generations.known(client)).reader(client, keys.get(PAGE_LIMITS))
         readiness_limits = ReadinessLimits(span_ms(settings.settle), span_ms(settings.max_open))
         session = Session(
-            state.id, policy_of(settings, source, target, protection), readiness_limits, limits, ledger, reader,
-            delivery, report, clock, daily_limit, protection,
+            state.id, settings, policy_of(settings, source, target, protection), readiness_limits, limits, ledger,
+            reader, delivery, report, clock, daily_limit, protection,
         )  # fmt: skip
         yield SourceSync(
             source, settings, state, client, receiver, pauses, session, Pipeline(session),

@@ -157,3 +157,16 @@ def test_state_stays_level(make_world: MakeWorld) -> None:
     assert max(made.arrived().values()) == 1
     assert max(kept[30:]) <= 14 * 40
     assert max(sizes[40:]) <= max(sizes[20:40]) * 1.1
+
+
+def test_source_sends_by_its_own_settings(make_world: MakeWorld, tmp_path: Path) -> None:
+    """What a source of sync.toml sets for itself has no effect on how it sends, or has it on all sources."""
+    made = make_world(trace(5), **LONG_AGO)
+    with RecordedLangfuse(trace(5), project_id="h1-proj-b") as other:
+        _two_sources(made, other, tmp_path)
+        with (tmp_path / "sync.toml").open("a") as stream:
+            stream.write("sync_max_batch_spans = 2\n")  # of the last table, the second source
+        _, result = made.program_json("once")
+    first, second = result["sources"]
+    assert (first["spans_sent"], first["kelet_requests"]) == (6, 1)
+    assert (second["spans_sent"], second["kelet_requests"]) == (6, 3)
