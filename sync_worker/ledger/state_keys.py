@@ -7,7 +7,7 @@ with the next transaction, so an idle cycle does not write each key for itself; 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
@@ -91,8 +91,8 @@ AUDITED = _object("audited", Merge.NEVER)
 DAILY_LIMIT = _object("daily limit", Merge.NEVER)
 #: The version of the mapping of ids that its spans went out under.
 ID_MAPPING = _number("id mapping", Merge.ALWAYS)
-
-
+#: The digest of the rules under which its traces and dead letters are stored.
+RULES_DIGEST = _text("rules", Merge.NEVER)
 #: Signals that Kelet rejected since it accepted one.
 SIGNALS_REJECTED_IN_A_ROW = _number("signals_rejected_in_a_row", Merge.NEVER)
 #: When the last listing of the newest scores began.
@@ -103,6 +103,9 @@ SCORES_FORGOTTEN_BEFORE = _number("scores forgotten before", Merge.LARGER)
 SCORES_LISTED = _object("scores listed")
 #: By id, the range and categories of score configs, and when they were asked for.
 SCORE_CONFIGS = _object("score configs", Merge.ALWAYS)
+
+#: Every key above: those of a source whose names are constant.
+_OF_SOURCE: tuple[StateKey[Any], ...] = tuple(key for key in globals().values() if isinstance(key, StateKey))
 
 
 def last_score_scan(interval_ms: int) -> StateKey[int]:
@@ -144,8 +147,6 @@ def measured(command: str) -> StateKey[Any]:
 
 #: The scope of `measured`.
 MEASURED = "measured"
-#: The digest of the rules under which its traces and dead letters are stored.
-RULES_DIGEST = _text("rules", Merge.NEVER)
 
 # Of the redaction.
 
@@ -161,13 +162,6 @@ LAST_CERTAIN = _number("last certain")
 UNCONFIRMED = _number("unconfirmed")
 #: Set where a target takes no gzip.
 GZIP_REJECTED = _number("gzip_rejected", Merge.ALWAYS)
-
-_OF_SOURCE: Sequence[StateKey[Any]] = (
-    INTERVAL_LENGTH, ARRIVAL_DELAY, PAGE_LIMITS, REJECTED_IN_A_ROW, DELIVERY, FORGOTTEN_BEFORE, LAST_ENDED_SCAN,
-    BUCKET_COUNTS, LAST_SECOND_READ, PAUSED_PROJECTS, GENERATION, SYNC_START_SETTING, UNDECIDED, ID_MAPPING,
-    RULES_DIGEST, LAST_BACKFILL, AUDITED, DAILY_LIMIT,
-    SIGNALS_REJECTED_IN_A_ROW, LAST_SCORE_SCAN, SCORES_FORGOTTEN_BEFORE, SCORES_LISTED, SCORE_CONFIGS,
-)  # fmt: skip
 
 
 def names_by(merge: Merge) -> tuple[str, ...]:

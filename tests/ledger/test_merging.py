@@ -12,7 +12,7 @@ from sqlite_utils.migrations import Migrations
 
 from sync_worker.errors import StateError
 from sync_worker.intervals import Interval
-from sync_worker.ledger import Ledger, ScoreNote, open_ledger
+from sync_worker.ledger import Ledger, ScoreNote, open_ledger, state_keys
 from sync_worker.ledger.lease import BACKFILL, LIVE
 from sync_worker.ledger.merging import merge
 from sync_worker.ledger.steps import step_1, steps
@@ -421,3 +421,12 @@ def test_rules_and_what_they_left_out_are_taken_in(make: Make) -> None:
         "sent": None,
     }
     assert own.whole_traces(1, 9) == ["back"]
+
+
+def test_merge_knows_every_key_of_a_source() -> None:
+    """A key that is declared below those of a source is forgotten by a merge, whatever it says of one."""
+    of_others = {"PSEUDONYM_KEY", "FIRST_NOTED", "LAST_CERTAIN", "UNCONFIRMED", "GZIP_REJECTED"}
+    declared = {name: key for name, key in vars(state_keys).items() if isinstance(key, state_keys.StateKey)}
+    known = {name for merge in state_keys.Merge for name in state_keys.names_by(merge)}
+    misplaced = {name for name, key in declared.items() if key.name not in known} - of_others
+    assert not misplaced, "declare keys of a source above _OF_SOURCE; name those of another scope in this test"
