@@ -29,7 +29,8 @@ class Preset:
     path: str
     #: The base address where none is set; None: it must be set.
     base_url: str | None = None
-    #: How the key becomes the `Authorization` header.
+    #: The header that holds the key, and how the key becomes its value.
+    key_header: str = "Authorization"
     scheme: Literal["raw", "bearer", "basic"] = "bearer"
     key_required: bool = False
     #: The header of a request, and the resource attribute, that name the project of its spans.
@@ -100,12 +101,13 @@ def endpoint(url: str, preset: Preset) -> str:
     return url if url.endswith("/traces") else url.rstrip("/") + preset.path
 
 
-def authorization(key: str, preset: Preset) -> str:
-    """Return the `Authorization` header of a key; of a Basic one the key is `user:password`."""
+def key_headers(key: str, preset: Preset) -> dict[str, str]:
+    """Return the header with a key; a Basic one is made of `user:password`."""
     match preset.scheme:
         case "raw":  # no scheme: what Kelet's own SDKs send
-            return key
+            value = key
         case "bearer":
-            return f"Bearer {key}"
+            value = f"Bearer {key}"
         case "basic":
-            return f"Basic {base64.b64encode(key.encode()).decode()}"
+            value = f"Basic {base64.b64encode(key.encode()).decode()}"
+    return {preset.key_header: value}

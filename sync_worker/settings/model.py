@@ -23,7 +23,7 @@ from sync_worker.configured import Route, ScoreOverride
 from sync_worker.redaction.redaction_rules import DETECTORS, LeaveOut, RedactionRules
 from sync_worker.settings import durations, values
 from sync_worker.settings.setting_errors import RawValue
-from sync_worker.targets import KELET, Encoding, PresetName
+from sync_worker.targets import KELET, PRESETS, Encoding, PresetName
 
 _Word = TypeVar("_Word")
 
@@ -175,7 +175,9 @@ class Settings(BaseSettings):
         "Kelet project that receives the spans."
     )
     target: _Choice[PresetName] = _setting(
-        "kelet", "What spans are sent to: `kelet`, `phoenix`, `langfuse`, or `otlp` for any other OTLP/HTTP endpoint."
+        "kelet",
+        f"What spans are sent to: {', '.join(f'`{name}`' for name in PRESETS if name != 'otlp')}, or `otlp` for any "
+        "other OTLP/HTTP endpoint.",
     )
     target_url: Annotated[str | None, PlainValidator(values.parse_target_url)] = _unset(
         "Base address of a target other than Kelet, or the address of its traces endpoint; that of `phoenix` is "

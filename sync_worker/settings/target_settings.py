@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from sync_worker.settings.model import SOURCE_FIELDS, Settings, Source
 from sync_worker.settings.setting_errors import WrongValueError
 from sync_worker.settings.values import headers_of
-from sync_worker.targets import KELET, PRESETS, Target, authorization, endpoint
+from sync_worker.targets import KELET, PRESETS, Target, endpoint, key_headers
 
 _OF_LANGFUSE: Final = tuple(name for name in SOURCE_FIELDS if name.startswith("langfuse_"))
 _AUTHORIZATION: Final = "authorization"
@@ -25,7 +25,7 @@ def needed_settings(settings: Settings) -> tuple[str, ...]:
     needed = list(_OF_LANGFUSE)
     if preset.base_url is None:
         needed.append("sync_target_url")
-    if preset.key_required and _AUTHORIZATION not in _header_names(settings):
+    if preset.key_required and preset.key_header.lower() not in _header_names(settings):
         needed.append("sync_target_key")
     if preset.project_required and settings.kelet_project is None:
         needed.append("sync_target_project")
@@ -46,14 +46,14 @@ def contradictions(settings: Settings, written: frozenset[str]) -> Iterator[tupl
                 instead = {"sync_target_url": "KELET_API_URL", "sync_target_key": "KELET_API_KEY"}
                 hint = f"set {instead.get(name, 'KELET_PROJECT')}, or SYNC_TARGET to another target"
                 yield name, WrongValueError("has no effect on Kelet", hint=hint)
-    encodings = PRESETS[settings.target].encodings
-    if settings.target_encoding not in encodings:
+    preset = PRESETS[settings.target]
+    if settings.target_encoding not in preset.encodings:
         why = f"{settings.target} does not take {settings.target_encoding}"
-        yield "sync_target_encoding", WrongValueError(why, expected=" or ".join(encodings))
+        yield "sync_target_encoding", WrongValueError(why, expected=" or ".join(preset.encodings))
     key_given = settings.target == KELET or settings.target_key is not None
-    if key_given and _AUTHORIZATION in _header_names(settings):
+    if key_given and preset.key_header.lower() in _header_names(settings):
         key = "KELET_API_KEY" if settings.target == KELET else "SYNC_TARGET_KEY"
-        yield "sync_target_headers", WrongValueError(f"holds Authorization, which {key} makes", hint="remove one")
+        yield "sync_target_headers", WrongValueError(f"holds {preset.key_header}, which {key} makes", hint="remove one")
     if settings.target == "langfuse" and settings.target_key is not None:
         key_text = settings.target_key.get_secret_value()
         if not all(key_text.partition(":")):
@@ -68,7 +68,7 @@ def target_of(source: Source) -> Target:
     headers = _headers(source)
     key = source.kelet_api_key if is_kelet else source.target_key
     if key is not None:
-        headers["Authorization"] = authorization(key.get_secret_value(), preset)
+        headers |= key_headers(key.get_secret_value(), preset)
     base = source.kelet_api_url if is_kelet else source.target_url or preset.base_url or ""
     return Target(
         source.target,

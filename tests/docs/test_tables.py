@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -11,6 +12,7 @@ import yaml
 from sync_worker.cli.parser import build_parser
 from sync_worker.errors import ExitCode
 from sync_worker.settings.model import ALIASES, FIELDS, SECRETS, file_name_of
+from sync_worker.targets import PRESETS, PresetName
 from tests.docs.pages import FILES_WITH_COMMANDS, PAGES, anchors, code_lines, inline_code, links, started
 from tests.docs.tables import (
     COMMANDS,
@@ -157,6 +159,15 @@ def test_settings_named_exist(path: Path) -> None:
     known = {name.upper() for field in FIELDS for name in (field, *ALIASES.get(field, ()))}
     known |= {file_name_of(field).upper() for field in SECRETS} | OTHER_VARIABLES
     assert set(VARIABLES.findall(path.read_text(encoding="utf-8"))) <= known
+
+
+def test_targets_page_has_every_preset() -> None:
+    """A preset would be known to the parser, and to nobody who looks for it on its page."""
+    rows = [line for line in (ROOT / "docs" / "targets.md").read_text(encoding="utf-8").splitlines() if line[:1] == "|"]
+    assert set(PRESETS) == set(get_args(PresetName))
+    for name, preset in PRESETS.items():
+        (row,) = [row for row in rows if row.startswith(f"| `{name}` |")] or [f"no row of {name} in docs/targets.md"]
+        assert f"`{preset.path}`" in row
 
 
 def test_files_named_for_contributors_exist() -> None:

@@ -19,7 +19,7 @@ from sync_worker.demo.receiver import OtlpReceiver
 from sync_worker.otlp.delivery import Delivery, Result
 from sync_worker.otlp.target_client import Accepted, TargetClient
 from sync_worker.spans.span_model import EncodedSpan, ObservationKey
-from sync_worker.targets import PRESETS, Target, authorization, endpoint
+from sync_worker.targets import PRESETS, Target, endpoint, key_headers
 from tests.support import otlp
 from tests.support.clock import VirtualClock
 
@@ -30,7 +30,7 @@ PROJECT = "proj"
 def kelet_target(url: str) -> Target:
     """Return Kelet at an address, with the test's key."""
     preset = PRESETS["kelet"]
-    return Target("kelet", endpoint(url, preset), preset, {"Authorization": authorization(KEY, preset)})
+    return Target("kelet", endpoint(url, preset), preset, key_headers(KEY, preset))
 
 
 async def send_all(delivery: Delivery, batches: Iterable[Sequence[EncodedSpan]]) -> set[ObservationKey]:

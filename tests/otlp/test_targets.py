@@ -22,7 +22,7 @@ from sync_worker.otlp.acknowledgement import why_not_acknowledged
 from sync_worker.otlp.batches import body
 from sync_worker.otlp.json_encoding import as_json
 from sync_worker.otlp.target_client import Accepted, Rejected, TargetClient
-from sync_worker.targets import PRESETS, Encoding, PresetName, Target, authorization, endpoint
+from sync_worker.targets import PRESETS, Encoding, PresetName, Target, endpoint, key_headers
 from tests.otlp.conftest import encoded, spans
 from tests.support import faults, otlp
 from tests.support.receivers import AnyReceiver, from_json
@@ -35,7 +35,7 @@ def target(
     headers: Mapping[str, str] | None = None,
 ) -> Target:  # fmt: skip
     kind = PRESETS[preset]
-    of_key = {} if key is None else {"Authorization": authorization(key, kind)}
+    of_key = {} if key is None else key_headers(key, kind)
     return Target(preset, endpoint(url, kind), kind, {**(headers or {}), **of_key}, encoding, kelet_attributes=False)
 
 
@@ -203,7 +203,9 @@ async def test_langfuse_acknowledges_with_a_job(answer: dict[str, object]) -> No
     """Spans that Langfuse has queued would be sent again and again."""
     content = orjson.dumps(answer)
     assert why_not_acknowledged(200, "application/json; charset=utf-8", content) is None
-    with AnyReceiver("/api/public/otel/v1/traces", authorization("pk:sk", PRESETS["langfuse"])) as receiver:
+    with AnyReceiver(
+        "/api/public/otel/v1/traces", key_headers("pk:sk", PRESETS["langfuse"])["Authorization"]
+    ) as receiver:
         receiver.script = faults.always(json_reply(200, answer))
         assert await post(target(receiver.url, "langfuse", key="pk:sk")) == Accepted()
 

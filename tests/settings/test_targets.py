@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sync_worker.errors import ConfigError
 from sync_worker.settings import Settings, load, reread, target_of
-from sync_worker.targets import Target
+from sync_worker.targets import PRESETS, Target
 
 LANGFUSE = {"LANGFUSE_PUBLIC_KEY": "pk-lf-hidden-0001", "LANGFUSE_SECRET_KEY": "sk-lf-hidden-0002"}
 KELET = {"KELET_API_KEY": "sk-kelet-hidden-0003", "KELET_PROJECT": "shop"}
@@ -248,3 +249,17 @@ def test_keys_of_targets_change_in_their_files(tmp_path: Path) -> None:
     found = reread(source)
     assert [file.name for file in found.changed] == ["key", "headers"]
     assert dict(target_of(found.source).headers) == {"Authorization": "Bearer hidden-new", "x-key": "hidden-newer"}
+
+
+def test_key_stands_in_the_header_of_its_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A receiver that has a header of its own for the key is sent Authorization, or both."""
+    monkeypatch.setitem(
+        PRESETS, "otlp", replace(PRESETS["otlp"], key_header="X-Ingest-Key", scheme="raw", key_required=True)
+    )
+    there = {"SYNC_TARGET": "otlp", "SYNC_TARGET_URL": "https://ingest.example"}
+    assert target(tmp_path, **there, SYNC_TARGET_KEY="hidden-key").headers == {"X-Ingest-Key": "hidden-key"}
+    own = {"SYNC_TARGET_HEADERS": "x-ingest-key=hidden-key"}
+    assert target(tmp_path, **there, **own).headers == {"x-ingest-key": "hidden-key"}
+    assert "SYNC_TARGET_KEY" in refusal(tmp_path, **there)
+    both = refusal(tmp_path, **there, **own, SYNC_TARGET_KEY="hidden-key")
+    assert "holds X-Ingest-Key, which SYNC_TARGET_KEY makes" in both
