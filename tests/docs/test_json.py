@@ -200,7 +200,7 @@ def _commands_on_the_page() -> Iterator[str]:
         for other in others:
             yield other
             yield f"{first.rpartition(' ')[0]} {other}".strip()
-    yield from re.findall(r"^Also printed by `(.+?) --json`", PAGE, re.MULTILINE)
+    yield from re.findall(r"^(?:Also printed by )?`(\S+?)(?: --json`|` prints OTLP/JSON)", PAGE, re.MULTILINE)
 
 
 def test_dataclasses_that_are_printed_are_whole() -> None:

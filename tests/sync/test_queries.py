@@ -1,4 +1,4 @@
-"""What an idle cycle asks of the state file."""
+"""What a cycle asks of the state file and of Langfuse."""
 
 from __future__ import annotations
 
@@ -38,3 +38,18 @@ def test_idle_cycle_asks_little_of_the_state_file(make_world: MakeWorld) -> None
     counts = Counter(statement.split()[0].upper() for statement in statements)
     assert counts["BEGIN"] <= 3
     assert counts["SELECT"] <= 15, "\n".join(statements)
+
+
+def test_cycle_asks_little_of_langfuse(make_world: MakeWorld) -> None:
+    """Another kind of scan lists in every cycle, or in the first one, when all is yet to be read.
+
+    A first cycle asks for the project, for what is due in two intervals, and for what ended late; one that follows a
+    minute later for the last two. A scan that is due less often begins in a later cycle: the first one notes the time.
+    """
+    made = make_world(trace(2))
+    for most in (4, 2):
+        before = len(made.langfuse.requests)
+        made.once()
+        asked = [request.target for request in made.langfuse.requests[before:]]
+        assert len(asked) <= most, "\n".join(asked)
+        made.clock.advance(60)
