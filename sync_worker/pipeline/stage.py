@@ -11,8 +11,9 @@ from sync_worker.spans.context import TraceContext
 class Stage:
     """Changes the traces of one source before they are converted. What a stage does not define does nothing.
 
-    An observation as it is to be sent goes into `Trace.shown` or `TracePart.resolved`, by its id. The observations of
-    the trace stay as listed: later listings are compared with them.
+    An observation as it is to be sent goes into `Trace.shown`, by its id. One with truncated fields resolved is made
+    from the listed one and sent instead of the shown one, so `process_resolved` changes it in `TracePart.resolved` in
+    the same way. The observations of the trace stay as listed: later listings are compared with them.
     """
 
     def process(self, traces: Sequence[Trace]) -> None:

@@ -176,3 +176,14 @@ def test_files_named_for_contributors_exist() -> None:
     named = {path for path in code if re.match(r"(?:sync_worker|tests|docs|deploy|scripts|\.github)/\S+$", path)}
     assert len(named) > 20
     assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
+
+
+def test_names_named_for_contributors_exist() -> None:
+    """CONTRIBUTING.md would send somebody with a task to a class, function or constant that was renamed."""
+    code = inline_code((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    named = {name for name in code if re.fullmatch(r"[A-Z]\w{2,}(\.\w+)?|_\w+|\w+_(of|to)", name)}
+    files = [path for folder in ("sync_worker", "tests", "scripts/lib") for path in (ROOT / folder).rglob("*.*")]
+    texts = [path.read_text(encoding="utf-8") for path in files if path.suffix in {".py", ".sh"}]
+    words = set(re.findall(r"\w+", "\n".join(texts)))
+    assert len(named) > 15
+    assert [name for name in sorted(named) if not words.issuperset(name.split("."))] == []
