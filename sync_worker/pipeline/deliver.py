@@ -126,7 +126,8 @@ class Deliverer:
             undelivered |= left
             if any(len(trace.fresh) < spans[trace.trace_id] and trace.trace_id not in left for trace in admitted):
                 limit.stop()
-            rest = [trace for trace in rest if trace not in admitted]
+            tried = {trace.trace_id for trace in admitted}
+            rest = [trace for trace in rest if trace.trace_id not in tried]
 
     async def _deliver(self, traces: Sequence[Trace]) -> set[str]:
         if not traces:
