@@ -14,7 +14,7 @@ from sync_worker.choices import Api
 #: A number as it stands in JSON: 9 and 9.0 are written again as they came, so it is not always a float.
 Number: TypeAlias = int | float
 
-#: Prefix of the synthetic root row that Langfuse makes from a trace when old SDKs wrote it (dual write mode).
+#: Prefix of the synthetic root that Langfuse makes from a trace when old SDKs wrote it (dual write mode).
 SYNTHETIC_ROOT_PREFIX = "t-"
 
 #: Stands before a character of an id that UTF-8 cannot hold (`U+FDD0`, which no text has a use for), and before itself.
@@ -28,7 +28,7 @@ _HEX_SPAN = re.compile(r"[0-9a-fA-F]{16}\Z")
 
 @dataclass(slots=True)
 class Observation:
-    """One Langfuse observation, called a row. Times are Unix milliseconds (Langfuse keeps no more)."""
+    """One Langfuse observation. Times are Unix milliseconds (Langfuse keeps no more)."""
 
     id: str
     trace_id: str | None
@@ -71,7 +71,7 @@ class Observation:
 
     @property
     def is_synthetic_root(self) -> bool:
-        """Whether Langfuse made this row from a trace; it ends with its trace's last row."""
+        """Whether Langfuse made it from a trace; it ends with the last observation of its trace."""
         return self.trace_id is not None and self.id == SYNTHETIC_ROOT_PREFIX + self.trace_id
 
     @property
@@ -86,12 +86,12 @@ class Observation:
 
     @property
     def is_open(self) -> bool:
-        """Whether the row still waits for its end (events and synthetic roots never have one)."""
+        """Whether the observation still waits for its end (events and synthetic roots never have one)."""
         return self.end_ms is None and self.type != "EVENT" and not self.is_synthetic_root
 
     @property
     def last_ms(self) -> int:
-        """The last time that is known of the row: the latest of its start, end and last update."""
+        """The last time that is known of the observation: the latest of its start, end and last update."""
         return max(self.start_ms, self.end_ms or 0, self.updated_ms or 0)
 
 

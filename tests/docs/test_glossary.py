@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import FILES_WITH_COMMANDS, PAGES
+from tests.docs.pages import FILES_WITH_COMMANDS, PAGES, inline_code
 from tests.docs.tables import ROOT
 
 GLOSSARY = ROOT / "docs" / "glossary.md"
@@ -132,6 +132,15 @@ def test_every_term_is_in_the_glossary() -> None:
     """A page would be corrected to a term that is explained nowhere."""
     explained = set(re.findall(r"\*\*([\w -]+)\*\*", GLOSSARY.read_text(encoding="utf-8")))
     assert {term for terms in RETIRED for term in terms} - explained == set()
+
+
+def test_fields_named_in_the_glossary_exist() -> None:
+    """The glossary would send a reader to a field or table that has another name now."""
+    named = {
+        name for name in inline_code(GLOSSARY.read_text(encoding="utf-8")) if re.fullmatch(r"[a-z]+(_[a-z]+)+", name)
+    }
+    code = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "sync_worker").rglob("*.py"))
+    assert named - set(re.findall(r"\w+", code)) == set()
 
 
 def test_retired_terms_are_found() -> None:
