@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, TypeVar, cast, get_args
 
 from pydantic import BeforeValidator, Field, GetPydanticSchema, PlainValidator, SecretStr, model_validator
 from pydantic.fields import FieldInfo
@@ -52,42 +52,18 @@ TARGET_FIELDS: Final = (
     "sync_target_project", "sync_target_kelet_attributes",
 )  # fmt: skip
 
-#: Settings that a source of `sync.toml` may set for itself; `Settings.of` returns them.
-PER_SOURCE: Final = (
-    "sync_start", "sync_interval", "sync_settle", "sync_max_open", "sync_late_horizons", "sync_updates",
-    "sync_langfuse_api", "sync_requests_per_minute", "sync_budget_share", "sync_compression", "sync_attributes",
-    "sync_max_value_bytes", "sync_max_attributes",
-    "sync_max_spans_per_day", "sync_max_batch_spans", "sync_max_batch_bytes", "sync_media_hosts",
-    "sync_max_response_bytes",
-    "sync_include_environments", "sync_exclude_environments", "sync_include_trace_names", "sync_exclude_trace_names",
-    "sync_include_tags", "sync_exclude_tags", "sync_include_users", "sync_exclude_users", "sync_include_sessions",
-    "sync_exclude_sessions", "sync_include_releases", "sync_exclude_releases", "sync_include_levels",
-    "sync_exclude_levels", "sync_sample", "sync_sample_errors", "sync_session_from", "sync_user_from",
-    "sync_agent_from", "sync_project_from", "sync_redact", "sync_redact_with", "sync_leave_out",
-    "sync_include_metadata", "sync_exclude_metadata", "sync_user_ids",
-    "sync_scores", "sync_score_horizons", "sync_score_updates", "sync_score_authors", "sync_score_events",
-)  # fmt: skip
-
-#: Settings that `sync.toml` may say as a list of strings.
-LISTS: Final = frozenset(
-    {"sync_late_horizons", "sync_media_hosts", "sync_redact", "sync_leave_out", "sync_scores", "sync_score_horizons"}
-    | {name for name in PER_SOURCE if name.startswith(("sync_include_", "sync_exclude_")) or name.endswith("_from")}
-)
-
 #: Settings that `sync.toml` may say as a table of strings.
 TABLES: Final = frozenset({"sync_target_headers"})
-
-#: Settings whose values are never shown in full. The public key is among them: swapped keys are a common mistake.
-SECRETS: Final = frozenset(
-    {"langfuse_public_key", "langfuse_secret_key", "kelet_api_key", "sync_target_key", "sync_target_headers",
-     "sync_pseudonym_key", "sync_heartbeat_url"}
-)  # fmt: skip
 
 #: Settings without which a source cannot be synced to Kelet.
 REQUIRED: Final = frozenset({"langfuse_public_key", "langfuse_secret_key", "kelet_api_key", "kelet_project"})
 
-#: Settings whose values are paths.
-PATHS: Final = frozenset({"sync_config", "sync_secrets_dir", "sync_state_path"})
+#: Settings of the process as a whole. A source of `sync.toml` may set all others for itself.
+OF_PROCESS: Final = frozenset(
+    {"sync_config", "sync_secrets_dir", "sync_state_path", "sync_max_dead_letters", "sync_patience", "sync_jobs",
+     "sync_allow_default_project", "sync_allow_plain_http", "sync_pseudonym_key", "sync_http_listen",
+     "sync_heartbeat_url", "sync_log_format", "sync_log_level"}
+)  # fmt: skip
 
 #: Settings that say where other settings are, and so cannot stand in the file or the folder that they name.
 WHEREABOUTS: Final = frozenset({"sync_config", "sync_secrets_dir"})
@@ -439,6 +415,23 @@ INFO: Final[dict[str, FieldInfo]] = {
     str(info.alias): info for info in Settings.model_fields.values() if info.description
 }
 FIELDS: Final[tuple[str, ...]] = tuple(INFO)
+
+
+def _of_type(kind: Any) -> frozenset[str]:
+    return frozenset(name for name, info in INFO.items() if kind in {info.annotation, *get_args(info.annotation)})
+
+
+#: Settings that a source of `sync.toml` may set for itself; `Settings.of` returns them.
+PER_SOURCE: Final = tuple(name for name in FIELDS if name not in {*SOURCE_FIELDS, *TARGET_FIELDS, *OF_PROCESS})
+
+#: Settings whose values are never shown in full. The public key is among them: swapped keys are a common mistake.
+SECRETS: Final = _of_type(SecretStr)
+
+#: Settings whose values are paths.
+PATHS: Final = _of_type(Path)
+
+#: Settings that `sync.toml` may say as a list of strings.
+LISTS: Final = frozenset(name for name, info in INFO.items() if Ellipsis in get_args(info.annotation))
 
 
 def names_of(name: str) -> tuple[str, ...]:
