@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from typing import Protocol
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
 
 from sync_worker.errors import SyncError
 
@@ -109,3 +111,16 @@ class SystemClock:
     def stopping(self) -> bool:
         """Whether the run was asked to stop."""
         return self._stopped
+
+
+@asynccontextmanager
+async def first_of(*waits: Awaitable[Any]) -> AsyncIterator[Sequence[asyncio.Future[Any]]]:
+    """Wait until one of several waits has ended, and yield all as futures; what has not ended by then is cancelled."""
+    futures = [asyncio.ensure_future(one) for one in waits]
+    try:
+        await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+        yield futures
+    finally:
+        for future in futures:
+            future.cancel()
+        await asyncio.gather(*futures, return_exceptions=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, nullcontext
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from sync_worker.backoff import Backoff
-from sync_worker.clock import Clock, Stopped
+from sync_worker.clock import Clock, Stopped, first_of
 from sync_worker.errors import TransientError
 from sync_worker.otlp.request_size import RequestSize, size_of
 from sync_worker.otlp.target_client import Accepted, Rejected, RequestFailed, TargetClient
@@ -155,28 +155,17 @@ class Poster:
 
 async def until_stopped(post: Coroutine[None, None, _T], clock: Clock, grace: float, title: str) -> _T:
     """Await a request; once the run is asked to stop, for at most so many seconds more. Raises Stopped then."""
-    posting, stopped = asyncio.ensure_future(post), asyncio.ensure_future(clock.stopped())
-    try:
-        await asyncio.wait({posting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    async with first_of(post, clock.stopped()) as (posting, _):
         if not posting.done():
             await asyncio.wait({posting}, timeout=grace)
         if not posting.done():
             raise Stopped(f"asked to stop, and {title} did not answer within {grace:.0f} s")
-        return posting.result()
-    finally:
-        stopped.cancel()
-        posting.cancel()
-        await asyncio.gather(posting, stopped, return_exceptions=True)
+        return cast("_T", posting.result())
 
 
 async def _wait_unless_ending(ending: asyncio.Event, wait: Coroutine[None, None, None], error: TransientError) -> None:
     """Wait, but raise the error as soon as the run ends."""
-    waiting, end = asyncio.ensure_future(wait), asyncio.ensure_future(ending.wait())
-    try:
-        await asyncio.wait({waiting, end}, return_when=asyncio.FIRST_COMPLETED)
+    async with first_of(wait, ending.wait()) as (waiting, _):
         if not waiting.done():
             raise error
         waiting.result()
-    finally:
-        waiting.cancel()
-        end.cancel()

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sync_worker import event_loop
-from sync_worker.clock import Stopped, SystemClock
+from sync_worker.clock import Stopped, SystemClock, first_of
 from sync_worker.errors import SyncError
 from sync_worker.intervals import Interval
 from sync_worker.ledger import copies
@@ -94,17 +94,13 @@ class _Slot:
         place = asyncio.get_running_loop().create_future()
         self._waiting.append(place)
         self._pipe.send(messages.Wanted(self._server))
-        stopped = asyncio.ensure_future(self._clock.stopped())
         try:
-            await asyncio.wait({place, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            self._clock.check()
+            async with first_of(place, self._clock.stopped()):
+                self._clock.check()
         except BaseException:
-            if place.done():
+            if place.done() and not place.cancelled():
                 self.release(None, failed=False)
-            place.cancel()
             raise
-        finally:
-            stopped.cancel()
 
     def granted(self) -> None:
         """Pass a place to the request that waits longest; it goes back where none does any more."""

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from sync_worker.clock import RunClock, Stopped
+from sync_worker.clock import RunClock, Stopped, first_of
 from sync_worker.errors import ExitCode, Stop
 from sync_worker.ledger import lease as leases
 from sync_worker.settings import Source
@@ -52,11 +52,8 @@ class Worker:
         scheduler.start()
         try:
             while not self.clock.stopping and not self._ended.is_set():
-                stop = asyncio.create_task(self.clock.stopped())
-                end = asyncio.create_task(self._ended.wait())
-                await asyncio.wait((stop, end), return_when=asyncio.FIRST_COMPLETED)
-                stop.cancel()
-                end.cancel()
+                async with first_of(self.clock.stopped(), self._ended.wait()):
+                    pass
         finally:
             scheduler.pause()
             self.clock.stop()
