@@ -101,7 +101,12 @@ class CredentialsRejected(SourcePaused):
 
 
 class DeadLettersFull(SourcePaused):
-    """A source has the maximum number of dead letters; what would be one more is not synced."""
+    """A source has the maximum number of dead letters; what would be one more is not synced.
+
+    `stored` is how many spans were dead-lettered all the same: those that there was room for.
+    """
+
+    stored = 0
 
 
 class PausedByOperator(SourcePaused):

@@ -231,14 +231,19 @@ class DeadLetters(Traces):
         for source_id in () if beyond_the_limit else {letter.source_id for letter in letters}:
             self._check_room(source_id)
 
-    def _check_room(self, source_id: int) -> None:
+    def _room(self, source_id: int) -> int | None:
+        """Return how many dead letters of a source there is room for, negative when there are too many; None: any."""
         if self.max_dead_letters is None:
-            return
+            return None
         ((count,),) = self.query("SELECT count(*) FROM dead_letters WHERE source_id = ?", [source_id])
-        if count > self.max_dead_letters:
+        return self.max_dead_letters - int(count)
+
+    def _check_room(self, source_id: int) -> None:
+        room = self._room(source_id)
+        if room is not None and room < 0:
             raise DeadLettersFull(
-                f"{self.path} holds {counted(self.max_dead_letters, 'dead letter')} of this source, and no more are "
-                "kept (SYNC_MAX_DEAD_LETTERS), so the source waits with the next one. "
+                f"{self.path} has no room for {counted(-room, 'more dead letter')} of this source: "
+                f"{self.max_dead_letters} are kept (SYNC_MAX_DEAD_LETTERS), so the source waits. "
                 "Try: `dead-letters list`; then `dead-letters retry --all`, `dead-letters drop --all`, or a larger "
                 "SYNC_MAX_DEAD_LETTERS"
             )

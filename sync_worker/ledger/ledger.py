@@ -141,15 +141,19 @@ class Ledger(Sources, CompletedIntervals, Scores, Selected, SecondReads):
     ) -> None:
         """Store the result of one response in one transaction.
 
-        Raises DeadLettersFull when there is no room for the dead letters; what was accepted is stored all the same, and
-        with it its partial rejections, which no later response would repeat.
+        Raises DeadLettersFull when there is no room for the dead letters. Stored all the same are what was accepted, its
+        partial rejections, which no later response would repeat, and those of the others that there is room for.
         """
         try:
             self._commit_result(source_id, accepted, dead_letters)
-        except DeadLettersFull:
-            if accepted:
-                partial = [letter for letter in dead_letters if letter.kind == "partial"]
-                self._commit_result(source_id, accepted, partial, beyond_the_limit=True)
+        except DeadLettersFull as full:
+            partial = [letter for letter in dead_letters if letter.kind == "partial"]
+            others = [letter for letter in dead_letters if letter.kind != "partial"]
+            room = max(0, (self._room(source_id) or 0) - len(partial))
+            if accepted or room:
+                stored = [*partial, *others[:room]]
+                self._commit_result(source_id, accepted, stored, beyond_the_limit=True)
+                full.stored = sum(letter.spans for letter in stored)
             raise
 
     def _commit_result(

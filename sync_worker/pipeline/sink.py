@@ -84,8 +84,9 @@ class LedgerSink:
             self.observe_accepted(result.accepted)
         try:
             self.ledger.commit_result(self.source_id, result.accepted, letters)
-        except DeadLettersFull:
+        except DeadLettersFull as full:
             self.report.spans_sent += len(result.accepted)
+            self.report.dead_letters += full.stored
             raise
         except StateError as error:
             self._not_stored = error

@@ -83,6 +83,21 @@ def test_dead_letters_have_a_limit(ledger: Ledger) -> None:
     assert [item.reason for item in ledger.dead_letters(1)][1:] == ["later", "some"]
 
 
+def test_dead_letters_up_to_the_limit_are_stored(ledger: Ledger) -> None:
+    """How many there are when the source pauses hangs on how many came with one response."""
+    ledger.max_dead_letters = 3
+    ledger.commit_result(1, [], [letter("t", "a")])
+    four = [letter("t", name) for name in "bcde"]
+    with pytest.raises(DeadLettersFull, match=r"no room for 2 more dead letters .* 3 are kept") as full:
+        ledger.commit_result(1, [], four)
+    assert full.value.stored == 2
+    assert [item.observation_id for item in ledger.dead_letters(1)] == ["a", "b", "c"]
+    with pytest.raises(DeadLettersFull) as full:
+        ledger.commit_result(1, [], four[2:])
+    assert full.value.stored == 0
+    assert len(ledger.dead_letters(1)) == 3
+
+
 def test_what_is_kept_of_a_dead_letter_is_bounded(ledger: Ledger) -> None:
     """One row of many megabytes, or a server that talks much, fills the state file."""
     ledger.commit_result(1, [], [letter(reason="x" * 100_000, raw="y" * 100_000)])
