@@ -141,8 +141,8 @@ class Ledger(Sources, CompletedIntervals, Scores, Selected, SecondReads):
     ) -> None:
         """Store the result of one response in one transaction.
 
-        Raises DeadLettersFull when there is no room for the dead letters. Stored all the same are what was accepted, its
-        partial rejections, which no later response would repeat, and those of the others that there is room for.
+        Raises DeadLettersFull when there is no room for the dead letters. Stored all the same are what was accepted,
+        its partial rejections, which no later response would repeat, and those of the others that there is room for.
         """
         try:
             self._commit_result(source_id, accepted, dead_letters)
