@@ -265,8 +265,8 @@ class Simulation:
         """Return the time to the next cycle: until a time they are seldom, and on a day without spans left more so."""
         if self.moments.true_ms() >= limited_until:
             return self.plan.quiet_step
-        is_over = all("SYNC_MAX_SPANS_PER_DAY" in (report.error or "") for report in self.reports)
-        return max(self.plan.quiet_step, 6 * HOUR if is_over else HOUR)
+        is_busy = any(report.spans_sent and not report.error for report in self.reports)
+        return max(self.plan.quiet_step, HOUR if is_busy else 6 * HOUR)
 
     def _verify(self) -> None:
         """Ask `verify`, which finds nothing; and once more when something has come late."""
