@@ -15,13 +15,14 @@ from sync_worker.intervals import Interval, clip
 from sync_worker.ledger import DeadLetter, Ledger, TraceNote
 from sync_worker.ledger.lease import BACKFILL, LIVE
 from sync_worker.ledger.pauses import Pause
+from sync_worker.pipeline.dead_lettering import UNREDACTED
 from sync_worker.pipeline.report import SourceReport
 from sync_worker.runs.verify import Verdict
 from sync_worker.selection import SelectionRules
 from sync_worker.selection.decision import is_in_sample
 from sync_worker.spans.ids import otlp_span_id, otlp_trace_id, source_parent_id
 from sync_worker.spans.span_model import EncodedSpan
-from tests.simulation.history import FILTERS, History, RowStory, Version
+from tests.simulation.history import FILTERS, PEOPLE, History, RowStory, Version
 from tests.simulation.kelet import Arrival, Kelet, label_of
 from tests.simulation.langfuse import Langfuse
 from tests.simulation.moments import DAY, MINUTE, Moments, readable
@@ -59,6 +60,7 @@ class Checks:
         self._filling_since: int | None = None
         self._roles = plan.sources
         self._of_day: Counter[tuple[int, int]] = Counter()  # spans, by the source's id and the day
+        self._pseudonyms: dict[str, str] = {}  # by user
         self._sources: dict[int, int] = {}  # number of the source, by its id in the ledger
         self.wrong: list[str] = []
         self.paused: Pause | None = None  # of everything
@@ -258,6 +260,9 @@ class Checks:
                 self._say(f"an idle cycle took {report.langfuse_requests} requests")
         if ledger.query("PRAGMA quick_check")[0][0] != "ok":
             self._say("the state file is damaged")
+        files = ledger.path.parent.glob(f"{ledger.path.name}*")
+        if self._plan.has("redaction") and any(PEOPLE.encode() in file.read_bytes() for file in files):
+            self._say("an address of somebody is in the state file")
 
     def verified(self, found: Mapping[str, Verdict], missing: Sequence[RowStory]) -> None:
         """Hear what `verify` found where these rows are missing."""
@@ -288,6 +293,8 @@ class Checks:
         # An odd row may be a dead letter without its id; so is one that a server of the older API does not serve.
         is_nameless = row.odd or (row.unservable and self._plan.has("v1"))
         if is_nameless and (accepted or any(letter.kind == "unreadable" for letter in letters)):
+            return
+        if row.odd and self._plan.has("redaction") and any(letter.kind == UNREDACTED for letter in own):
             return
         if any(version.name in self._history.stuck | self._kelet.book.blocked for version in row.versions):
             return
@@ -363,6 +370,7 @@ class Checks:
         if found != expected:
             self._say(f"{arrival.name} arrived as {found}, not {expected}")
         self._ends_right(arrival, version)
+        self._hides_people(arrival, row)
         if fate is Fate.BROUGHT:
             return  # whole, whenever it starts
         if arrival.batch.role == LIVE and row.start < first:
@@ -371,6 +379,13 @@ class Checks:
             self._say(f"{self._described(row)} was sent by a backfill of another interval")
         if not arrival.session and self._session_was_known(arrival, row):
             self._say(f"{arrival.name} arrived without the session {row.trace.session}")
+
+    def _hides_people(self, arrival: Arrival, row: RowStory) -> None:
+        """Check that one person has one pseudonym, for as long as the key of pseudonyms is kept."""
+        if arrival.user and not self._plan.worlds & {"gone", "restore"}:
+            known = self._pseudonyms.setdefault(row.trace.user, arrival.user)
+            if arrival.user != known:
+                self._say(f"{arrival.name} names {row.trace.user} {arrival.user}, and others {known}")
 
     def _ends_right(self, arrival: Arrival, version: Version) -> None:
         end = version.row["endTime"]

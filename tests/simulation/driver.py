@@ -33,7 +33,7 @@ from sync_worker.sync.source_sync import SourceSync
 from tests.simulation import kelet as receiver
 from tests.simulation import langfuse as server
 from tests.simulation.checks import Checks
-from tests.simulation.history import FILTERS, Author, RowStory
+from tests.simulation.history import FILTERS, REDACTION, Author, RowStory
 from tests.simulation.keys import Keys
 from tests.simulation.moments import DAY, HOUR, MINUTE, SECOND, Loop, Moments, SimulatedClock, Stuck
 from tests.simulation.plan import Plan, draw
@@ -591,6 +591,8 @@ class Simulation:
         }  # fmt: skip
         if plan.has("filters"):
             environ |= FILTERS
+        if plan.has("redaction"):
+            environ |= REDACTION
         if self.daily_limit:
             environ["SYNC_MAX_SPANS_PER_DAY"] = str(self.daily_limit)
         if plan.requests_per_minute is not None:

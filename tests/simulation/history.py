@@ -21,6 +21,9 @@ FILTERS = {
     "SYNC_SAMPLE": "60%",
     "SYNC_SAMPLE_ERRORS": "true",
 }
+#: Where the addresses of people are, which redaction lets nobody see, and the settings of a seed with it.
+PEOPLE = "@people.example"
+REDACTION = {"SYNC_REDACT": "email"}
 #: No row shows up so shortly before the deepest look-back of its trace ends, or later.
 _MARGIN = 15 * MINUTE
 
@@ -125,6 +128,7 @@ class TraceStory:
     limit: int  # nothing of it shows up later
     source: int = 0
     session: str = ""
+    user: str = ""
     deleted: int | None = None
     environment: str = "default"
     rows: list[RowStory] = field(default_factory=list)
@@ -182,6 +186,8 @@ class Author:
             self._delete(trace)
         if self._plan.has("filters"):
             self._draw_fields(random.Random(f"filters {self._plan.seed}"))
+        if self._plan.has("redaction"):
+            self._name_people()
         if self._plan.has("odd rows"):
             self._make_odd()
         self._poison()
@@ -205,6 +211,17 @@ class Author:
                 level = "ERROR" if chance.random() < 0.07 else "DEFAULT"
                 for version in row.versions:
                     version.row |= {"environment": trace.environment, "level": level}
+
+    def _name_people(self) -> None:
+        """Let the addresses of people stand in whatever a row has but its output, which tells its states apart."""
+        for number, trace in enumerate(self.history.traces):
+            trace.user = f"user-{number % 3}{PEOPLE}"
+            for row in trace.rows:
+                for version in row.versions:
+                    said = f"{version.row['input']} of row-{row.number}{PEOPLE}"
+                    version.row |= {"userId": trace.user, "input": said, "statusMessage": f"asked {trace.user}"}
+                    version.row |= {"metadata": {"owner": trace.user, f"key-of-owner{PEOPLE}": {"deep": [trace.user]}}}
+                    version.row |= {"tags": [trace.user], "traceName": f"chat of {trace.user}"}
 
     # Shapes of traces
 

@@ -15,7 +15,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from tests.simulation.history import History, label, moment
+from tests.simulation.history import PEOPLE, History, label, moment
 from tests.simulation.keys import Keys
 from tests.simulation.moments import Moments
 from tests.simulation.plan import Plan
@@ -58,6 +58,7 @@ class Arrival:
     start_ms: int
     end_ms: int
     session: str
+    user: str
     incomplete: bool
     batch: Batch
 
@@ -131,16 +132,18 @@ class Kelet:
             self._moments.note(f"Kelet says {refusal.status_code}")
             return refusal
         content = request.content
-        if request.url.path.endswith("/signal"):
-            return self._take_signal(request, role)
         if request.headers.get("Content-Encoding") == "gzip":
             content = gzip.decompress(content)
+        if self._plan.has("redaction") and PEOPLE.encode() in content:
+            self.book.wrong.append(f"an address of somebody was sent to {request.url.path}")
+        if request.url.path.endswith("/signal"):
+            return self._take_signal(request, role)
         limit = self._plan.body_limit
         if (limit is not None and len(content) > limit) or (len(content) > 4_000 and self._weather.hits("kelet 413")):
             self._moments.note(f"Kelet says 413 to {len(content)} bytes")
             return httpx.Response(413)
         spans = _spans(content)
-        names = [span.name for _, span in spans]
+        names = [span.name for span in spans]
         gateway = self._plan.gateway
         if gateway is not None and len(content) > gateway:
             self._moments.note(f"a gateway cannot pass on {len(content)} bytes")
@@ -191,21 +194,21 @@ class Kelet:
             raise httpx.ReadTimeout("slow")
         return httpx.Response(200, json={})
 
-    def _take(self, spans: list[tuple[str, Span]], role: str) -> httpx.Response:
+    def _take(self, spans: list[Span], role: str) -> httpx.Response:
         answer = ExportTraceServiceResponse()
-        labels = frozenset(label_of(span) for _, span in spans)
+        labels = frozenset(label_of(span) for span in spans)
         if self._weather.hits("kelet partial"):
             count = self._weather.chance.randint(1, len(spans))
-            for _, span in spans[:count]:
+            for span in spans[:count]:
                 self.book.rejected.add(span.name)
             spans = spans[count:]
             answer.partial_success.rejected_spans = count
             answer.partial_success.error_message = "some"
         batch = Batch(self._moments.true_ms(), role, labels, self.cycles.get(role, 0))
         self.book.batches.append(batch)
-        for session, span in spans:
-            self._enter(span, session, batch)
-        self._moments.note(f"Kelet takes from {role}: {[span.name for _, span in spans]}")
+        for span in spans:
+            self._enter(span, batch)
+        self._moments.note(f"Kelet takes from {role}: {[span.name for span in spans]}")
         if self._weather.hits("kelet dropped after"):
             batch.lost = True
             self._moments.note("... and drops the line")
@@ -220,8 +223,9 @@ class Kelet:
             200, content=answer.SerializeToString(), headers={"Content-Type": "application/x-protobuf"}
         )
 
-    def _enter(self, span: Span, session: str, batch: Batch) -> None:
+    def _enter(self, span: Span, batch: Batch) -> None:
         label = label_of(span)
+        texts = {pair.key: pair.value.string_value for pair in span.attributes}
         arrival = Arrival(
             label=label,
             name=span.name,
@@ -230,8 +234,9 @@ class Kelet:
             parent_id=span.parent_span_id.hex(),
             start_ms=span.start_time_unix_nano // 1_000_000,
             end_ms=span.end_time_unix_nano // 1_000_000,
-            session=session,
-            incomplete=any(pair.key == "kelet.source.langfuse.incomplete" for pair in span.attributes),
+            session=texts.get("session.id", ""),
+            user=texts.get("user.id", ""),
+            incomplete="kelet.source.langfuse.incomplete" in texts,
             batch=batch,
         )
         before = self.book.last.get(label)
@@ -264,11 +269,6 @@ def label_of(span: Span) -> str:
     return label(span.name, next(output, ""))
 
 
-def _spans(content: bytes) -> list[tuple[str, Span]]:
+def _spans(content: bytes) -> list[Span]:
     request = ExportTraceServiceRequest.FromString(content)
-    return [
-        (next((pair.value.string_value for pair in span.attributes if pair.key == "session.id"), ""), span)
-        for resource in request.resource_spans
-        for scope in resource.scope_spans
-        for span in scope.spans
-    ]
+    return [span for resource in request.resource_spans for scope in resource.scope_spans for span in scope.spans]

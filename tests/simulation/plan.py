@@ -127,6 +127,8 @@ SCORES_SHARE = 0.3
 PAUSES_SHARE = 0.15
 #: The same of seeds in which the spans of a day are limited.
 LIMIT_SHARE = 0.12
+#: The same of seeds in which people's addresses stand in many places, and are redacted.
+REDACTION_SHARE = 0.15
 
 
 def draw(seed: int, worlds: frozenset[str] | None = None) -> Plan:
@@ -160,6 +162,8 @@ def draw(seed: int, worlds: frozenset[str] | None = None) -> Plan:
         plan.worlds |= {"scores"}
     _draw_pauses(plan, random.Random(f"pauses {seed}"), worlds)
     _draw_limit(plan, random.Random(f"limit {seed}"), worlds)
+    if worlds is None and random.Random(f"redaction {seed}").random() < REDACTION_SHARE:
+        plan.worlds |= {"redaction"}
     return plan
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sync_worker.demo.score_server import ScoreStore
-from tests.simulation.history import History, RowStory, TraceStory, iso
+from tests.simulation.history import PEOPLE, History, RowStory, TraceStory, iso
 from tests.simulation.moments import HOUR, MINUTE, SECOND
 from tests.simulation.plan import Plan
 
@@ -81,10 +81,11 @@ def _content(plan: Plan, story: ScoreStory, words: str, dated: int, given: int) 
         "experiment": {"kind": "experiment", "id": f"run {plan.seed}"},
         "observation": {"kind": "observation", "id": "" if story.row is None else story.row.id, "traceId": trace_id},
     }[story.subject]
+    by = f" by judge{PEOPLE}" if plan.has("redaction") else ""
     return {
         "id": story.id, "projectId": f"h1-proj-{story.trace.source}", "name": "csat", "source": "ANNOTATION",
         "timestamp": iso(dated), "environment": "default", "createdAt": iso(given), "updatedAt": iso(given),
-        "comment": words, "configId": None, "metadata": {}, "authorUserId": None, "queueId": None,
+        "comment": words + by, "configId": None, "metadata": {}, "authorUserId": None, "queueId": None,
         "subject": subject, "dataType": "NUMERIC", "value": 0.5,
     }  # fmt: skip
 

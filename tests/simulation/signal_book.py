@@ -27,8 +27,8 @@ class SignalArrival:
 
     @property
     def words(self) -> str:
-        """Return what it says."""
-        return str(self.content.get("value"))
+        """Return what it says, without whom it names."""
+        return str(self.content.get("value")).partition(" ")[0]
 
 
 @dataclass(slots=True)

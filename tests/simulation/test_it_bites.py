@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -27,9 +28,10 @@ from sync_worker.pipeline.filter import Filter
 from sync_worker.pipeline.lanes import Lanes
 from sync_worker.pipeline.pause_check import Pauses
 from sync_worker.pipeline.prepare import Preparer
+from sync_worker.pipeline.redact import Redaction
 from sync_worker.pipeline.trace import Trace, TracePart
 from sync_worker.records import Observation, Score
-from sync_worker.runs import backfill, interval, live, pending, score_sync
+from sync_worker.runs import backfill, interval, live, pending, score_sync, stored_protection
 from sync_worker.runs.bucket_counts import BucketCounts, Compare
 from sync_worker.runs.interval import IntervalWork
 from sync_worker.runs.lookback import LookbackScans
@@ -298,6 +300,18 @@ def _forgets_what_others_send(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(daily_limit, "spans_of_others", lambda *_: 0)
 
 
+def _keeps_the_context_as_listed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Redaction, "context_of", lambda _, trace: trace.plain)
+
+
+def _makes_a_key_of_pseudonyms_each_time(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(stored_protection, "_stored_key", lambda _: secrets.token_hex())
+
+
+def _sends_scores_as_given(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ScoreSync, "_redact", lambda _, signal: signal)
+
+
 def _ignores_a_pause(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Pauses, "_active", lambda *_: [])
 
@@ -340,6 +354,9 @@ ODD_BREAKS: Mapping[str, tuple[Break, str, str]] = {
     "notes signals before it sends them": (_notes_signals_before_it_sends_them, "noted as accepted", "scores"),
     "sends a signal in each cycle": (_sends_a_signal_in_each_cycle, "was sent again", "scores"),
     "ignores a pause": (_ignores_a_pause, "although everything is paused", "pauses"),
+    "keeps the context of a trace as listed": (_keeps_the_context_as_listed, "is in the state file", "redaction"),
+    "makes a key of pseudonyms each time": (_makes_a_key_of_pseudonyms_each_time, "and others", "redaction"),
+    "sends scores as they were given": (_sends_scores_as_given, "was sent to", "redaction,scores"),
     "counts a day's spans for ever": (_counts_the_spans_of_a_day_for_ever, "LOST", "limit"),
     "ends a day too early": (_ends_a_day_too_early, "a day ended after", "limit"),
     "forgets what others send on a day": (_forgets_what_others_send, "spans were sent on a day", "limit,backfill"),
@@ -380,6 +397,9 @@ FOUND_BY: Mapping[str, int] = {
     "notes signals before it sends them": 7,
     "sends a signal in each cycle": 7,
     "ignores a pause": 3,
+    "keeps the context of a trace as listed": 0,
+    "makes a key of pseudonyms each time": 0,
+    "sends scores as they were given": 0,
     "counts a day's spans for ever": 0,
     "ends a day too early": 17,
     "forgets what others send on a day": 27,
