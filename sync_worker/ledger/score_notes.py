@@ -151,13 +151,8 @@ class Scores(ScoreIntervals):
             }
         return found
 
-    def commit_score(
-        self, source_id: int, score_id: str, content: bytes, project: str, rejected: Sequence[tuple[bytes, DeadLetter]]
-    ) -> None:
-        """Store in one transaction that a signal was accepted, and which others are dead letters, with their contents.
-
-        What another run has since seen edited waits on, in its new state.
-        """
+    def commit_score(self, source_id: int, score_id: str, content: bytes, project: str) -> None:
+        """Store that a signal was accepted. What another run has since seen edited waits on, in its new state."""
         now = self.clock.now_ms()
         with self.transaction():
             edited = self.query(
@@ -172,20 +167,16 @@ class Scores(ScoreIntervals):
                 [content, now, content, project, source_id, score_id],
             )
             self._drop_score_letters(source_id, [score_id])
-            self._reject_scores(source_id, rejected)
 
-    def reject_scores(self, source_id: int, rejected: Sequence[tuple[bytes, DeadLetter]]) -> None:
-        """Store scores as dead letters, with their contents. Raises DeadLettersFull."""
+    def reject_score(self, content: bytes, letter: DeadLetter) -> None:
+        """Store a score as a dead letter; `content` is what was rejected. Raises DeadLettersFull."""
         with self.transaction():
-            self._reject_scores(source_id, rejected)
-
-    def _reject_scores(self, source_id: int, rejected: Sequence[tuple[bytes, DeadLetter]]) -> None:
-        self.execute_many(
-            "UPDATE scores SET state = CASE content WHEN ? THEN 'rejected' ELSE state END, reason = NULL, owner = NULL "
-            "WHERE source_id = ? AND score_id = ?",
-            [(content, source_id, letter.score_id) for content, letter in rejected],
-        )
-        self._add_dead_letters([letter for _, letter in rejected])
+            self.execute(
+                "UPDATE scores SET state = CASE content WHEN ? THEN 'rejected' ELSE state END, reason = NULL, "
+                "owner = NULL WHERE source_id = ? AND score_id = ?",
+                [content, letter.source_id, letter.score_id],
+            )
+            self._add_dead_letters([letter])
 
     def forget_scores(self, source_id: int, before_ms: int, taken: ReadScores | None) -> int:
         """Forget scores with a result that are dated before a time in Unix ms; return how many.

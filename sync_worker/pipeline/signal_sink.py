@@ -1,4 +1,4 @@
-"""Commits what became of each signal: one transaction an answer."""
+"""Commits what became of each signal: one transaction a signal."""
 
 from __future__ import annotations
 
@@ -32,20 +32,34 @@ class LedgerSignalSink:
         self.pauses.check()
 
     def accept(self, signal: EncodedSignal, rejected: Collection[RejectedSignal]) -> None:
-        """Commit that a signal was accepted, and dead letters. Raises StateError, LeaseHeld or DeadLettersFull."""
+        """Commit that a signal was accepted, then dead letters: it stays accepted where there is no room for these.
+
+        Raises StateError, LeaseHeld or DeadLettersFull.
+        """
         session = self.session
         before = session.ledger.scores(session.source_id, [signal.score_id]).get(signal.score_id)
-        session.ledger.commit_score(
-            session.source_id, signal.score_id, signal.content, signal.project, self._letters(rejected)
-        )
+        session.ledger.commit_score(session.source_id, signal.score_id, signal.content, signal.project)
         session.report.signals_sent += 1
         session.report.signals_changed += before is not None and before.sent_content is not None
-        session.report.dead_letters += len(rejected)
+        self.reject(rejected)
 
     def reject(self, rejected: Collection[RejectedSignal]) -> None:
-        """Commit dead letters. Raises as `accept`."""
-        self.session.ledger.reject_scores(self.session.source_id, self._letters(rejected))
-        self.session.report.dead_letters += len(rejected)
+        """Commit dead letters, as many as there is room for. Raises as `accept`."""
+        session, now = self.session, self.session.ledger.clock.now_ms()
+        for one in rejected:
+            letter = DeadLetter(
+                source_id=session.source_id,
+                kind="score",
+                reason=one.reason,
+                made_ms=now,
+                trace_id=one.signal.trace_id,
+                status=one.status,
+                project=one.signal.project,
+                start_ms=one.signal.timestamp_ms,
+                score_id=one.signal.score_id,
+            )
+            session.ledger.reject_score(one.signal.content, letter)
+            session.report.dead_letters += 1
 
     def postpone(self, signal: EncodedSignal) -> int:
         """Commit that Kelet failed at a signal in this run; return in how many it did."""
@@ -57,23 +71,3 @@ class LedgerSignalSink:
             later = replace(note, reason=FAILING, tries=runs, check_ms=now + (_AGAIN_MS << runs))
             session.ledger.store_scores(session.source_id, [later])
         return runs
-
-    def _letters(self, rejected: Collection[RejectedSignal]) -> list[tuple[bytes, DeadLetter]]:
-        now = self.session.ledger.clock.now_ms()
-        return [
-            (
-                one.signal.content,
-                DeadLetter(
-                    source_id=self.session.source_id,
-                    kind="score",
-                    reason=one.reason,
-                    made_ms=now,
-                    trace_id=one.signal.trace_id,
-                    status=one.status,
-                    project=one.signal.project,
-                    start_ms=one.signal.timestamp_ms,
-                    score_id=one.signal.score_id,
-                ),
-            )
-            for one in rejected
-        ]

@@ -218,9 +218,7 @@ def test_what_was_dead_lettered_and_accepted_counts_as_accepted(make: Make, cloc
 def _refuse(ledger: Ledger, score_id: str, made_ms: int) -> None:
     """Note that Kelet refused a score."""
     ledger.store_scores(1, [ScoreNote(score_id, b"v1", 0, "t", None, "waiting", 0)])
-    ledger.reject_scores(
-        1, [(b"v1", letter("t", None, kind="score", score_id=score_id, made_ms=made_ms, start_ms=None))]
-    )
+    ledger.reject_score(b"v1", letter("t", None, kind="score", score_id=score_id, made_ms=made_ms, start_ms=None))
 
 
 def test_scores_that_were_dead_lettered_are_distinguished(make: Make, clock: VirtualClock) -> None:
@@ -232,7 +230,7 @@ def test_scores_that_were_dead_lettered_are_distinguished(make: Make, clock: Vir
     _refuse(other, "refused by both", 4)
     _refuse(own, "accepted there", 5)
     other.store_scores(1, [ScoreNote("accepted there", b"v1", 0, "t", None, "waiting", 0)])
-    other.commit_score(1, "accepted there", b"v1", "p", [])
+    other.commit_score(1, "accepted there", b"v1", "p")
     for _ in range(2):
         merge(own, other)
         assert sorted((one.score_id, one.made_ms) for one in own.dead_letters()) == [

@@ -26,7 +26,7 @@ def _note(score_id: str = "s", content: bytes = A, time: int = 10, state: str = 
 def test_what_was_accepted_is_noted_with_its_content(ledger: Ledger) -> None:
     """Another content of it is an edit, this one is not sent again."""
     ledger.store_scores(1, [_note()])
-    ledger.commit_score(1, "s", A, "project", [])
+    ledger.commit_score(1, "s", A, "project")
     (found,) = ledger.scores(1, ["s"]).values()
     assert (found.state, found.sent_content, found.project) == ("sent", A, "project")
 
@@ -34,8 +34,8 @@ def test_what_was_accepted_is_noted_with_its_content(ledger: Ledger) -> None:
 def test_signals_are_counted_once_each_and_edits_beside_them(ledger: Ledger) -> None:
     """Metrics and the status page would tell more signals than Kelet took, or an edit as a new one."""
     ledger.store_scores(1, [_note()])
-    ledger.commit_score(1, "s", A, "project", [])
-    ledger.commit_score(1, "s", B, "project", [])
+    ledger.commit_score(1, "s", A, "project")
+    ledger.commit_score(1, "s", B, "project")
     assert ledger.query("SELECT sum(signals) FROM history") == [(2,)]
     counted = {name: total for name, total in ledger.query("SELECT name, value FROM state_keys") if "signals" in name}
     assert sorted(counted.values()) == ["1", "1"]
@@ -63,7 +63,7 @@ def test_a_pretended_lease_owns_all_scores(ledger: Ledger, path: Path, clock: Vi
 def test_an_older_note_does_not_undo_an_answer(ledger: Ledger) -> None:
     """Another run listed the score before this one sent it."""
     ledger.store_scores(1, [_note()])
-    ledger.commit_score(1, "s", A, "project", [])
+    ledger.commit_score(1, "s", A, "project")
     ledger.store_scores(1, [_note()])
     assert ledger.scores(1, ["s"])["s"].state == "sent"
 
@@ -87,11 +87,11 @@ def test_only_one_run_sends_a_score(path: Path, clock: VirtualClock) -> None:
 def test_a_dead_letter_goes_when_its_score_is_accepted(ledger: Ledger) -> None:
     """It would be retried for ever."""
     ledger.store_scores(1, [_note()])
-    ledger.reject_scores(1, [(A, letter(None, None, kind="score", score_id="s"))])
-    ledger.reject_scores(1, [(A, letter(None, None, kind="score", score_id="s", reason="later"))])
+    ledger.reject_score(A, letter(None, None, kind="score", score_id="s"))
+    ledger.reject_score(A, letter(None, None, kind="score", score_id="s", reason="later"))
     assert [one.reason for one in ledger.dead_letters(1)] == ["later"]
     assert ledger.scores(1, ["s"])["s"].state == "rejected"
-    ledger.commit_score(1, "s", A, "project", [])
+    ledger.commit_score(1, "s", A, "project")
     assert ledger.dead_letters(1) == []
 
 
@@ -99,8 +99,8 @@ def test_an_answer_is_to_the_content_that_was_sent(ledger: Ledger) -> None:
     """Another run has seen an edit meanwhile: noted as settled, it would be sent by nobody."""
     for answered in ("accepted", "rejected"):
         ledger.store_scores(1, [_note(answered, B)])
-    ledger.commit_score(1, "accepted", A, "project", [])
-    ledger.reject_scores(1, [(A, letter(None, None, kind="score", score_id="rejected"))])
+    ledger.commit_score(1, "accepted", A, "project")
+    ledger.reject_score(A, letter(None, None, kind="score", score_id="rejected"))
     assert {note.state for note in ledger.scores(1, ["accepted", "rejected"]).values()} == {"waiting"}
 
 
@@ -109,7 +109,7 @@ def test_full_dead_letters_leave_the_score_waiting(ledger: Ledger) -> None:
     ledger.max_dead_letters = 0
     ledger.store_scores(1, [_note()])
     with pytest.raises(DeadLettersFull):
-        ledger.reject_scores(1, [(A, letter(None, None, kind="score", score_id="s"))])
+        ledger.reject_score(A, letter(None, None, kind="score", score_id="s"))
     assert ledger.scores(1, ["s"])["s"].state == "waiting"
 
 
@@ -139,7 +139,7 @@ def test_scores_of_shards_are_merged(tmp_path: Path, clock: VirtualClock) -> Non
         ledger.store_source("key", "https://lf.example", "p", "kelet", "P", "org")
     own.store_scores(1, [_note("both"), _note("own")])
     other.store_scores(1, [_note("both"), _note("other")])
-    other.commit_score(1, "both", A, "project", [])
+    other.commit_score(1, "both", A, "project")
     other.commit_scores_interval(1, Interval(10, 20), "all")
     own.commit_scores_interval(1, Interval(20, 30), "all")
     other.commit_scores_interval(1, Interval(0, 10), "some")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sync_worker.demo.rowstore import to_ms
-from sync_worker.ledger import DeadLetter, Ledger, SourceState
+from sync_worker.ledger import Ledger, SourceState
 from sync_worker.spans.ids import otlp_trace_id
 from tests.simulation.kelet import Kelet
 from tests.simulation.moments import Moments, readable
@@ -38,15 +38,13 @@ class SignalChecks:
         """Hear what one process commits."""
         commit_score = ledger.commit_score
 
-        def commit(
-            source_id: int, score_id: str, content: bytes, project: str, rejected: Sequence[tuple[bytes, DeadLetter]]
-        ) -> None:
+        def commit(source_id: int, score_id: str, content: bytes, project: str) -> None:
             label = (score_id, content.hex())
             if not any(arrival.label == label for arrival in self._kelet.signals.arrivals):
                 self._wrong.append(f"the signal of {score_id} was noted as accepted and has not arrived")
             failed = self._weather.disk_failed
             try:
-                commit_score(source_id, score_id, content, project, rejected)
+                commit_score(source_id, score_id, content, project)
             finally:
                 if not self._weather.dead and self._weather.disk_failed > failed:
                     self._kelet.signals.lose(role)

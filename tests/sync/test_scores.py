@@ -306,6 +306,20 @@ def test_a_rejected_signal_is_dead_lettered_and_retried(make_world: MakeWorld) -
     assert len(signals_of(world, 1)) == 1
 
 
+def test_an_accepted_signal_stays_accepted_though_there_is_no_room_for_dead_letters(make_world: MakeWorld) -> None:
+    """Undone with what was rejected before it and does not fit, it arrives twice; what fits is stored."""
+    rows = trace_with_session()
+    world = scored_world(make_world, rows, SYNC_MAX_DEAD_LETTERS="1")
+    world.langfuse.scores.put(*(score_on(rows[0], number, number) for number in range(3)))
+    world.kelet.script = answer_signals(status(422), status(422))
+    report, code = world.once()
+    assert "SYNC_MAX_DEAD_LETTERS" in (report.error or "")
+    assert (report.signals_sent, report.dead_letters, code) == (1, 1, ExitCode.PAUSED)
+    world.clock.advance(120)
+    world.once()
+    assert [len(signals_of(world, number)) for number in range(3)] == [0, 1, 1]
+
+
 def test_eight_rejections_in_a_row_are_no_poison(make_world: MakeWorld) -> None:
     """Something is wrong with all of them: none is marked."""
     rows = trace_with_session()
