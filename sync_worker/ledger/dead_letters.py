@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -204,6 +205,8 @@ class DeadLetters(Traces):
         )
 
     def _add_dead_letters(self, letters: Sequence[DeadLetter], *, beyond_the_limit: bool = False) -> None:
+        limited = () if beyond_the_limit else {letter.source_id for letter in letters}
+        rooms = {source_id: self._room(source_id) for source_id in limited}
         for letter in letters:
             values = {name: getattr(letter, name) for name in DeadLetter.__slots__ if name != "id"}
             values = {name: storable(value) if isinstance(value, str) else value for name, value in values.items()}
@@ -228,21 +231,22 @@ class DeadLetters(Traces):
             self.insert("dead_letters", values)
             count(self, letter.source_id, DEAD_LETTERED, letter.kind, letter.spans)
             add_to_history(self, letter.source_id, self.clock.now_ms(), dead_letters=letter.spans)
-        for source_id in () if beyond_the_limit else {letter.source_id for letter in letters}:
-            self._check_room(source_id)
+        for source_id, room in rooms.items():
+            self._check_room(source_id, room)
 
-    def _room(self, source_id: int) -> int | None:
-        """Return how many dead letters of a source there is room for, negative when there are too many; None: any."""
+    def _room(self, source_id: int) -> int:
+        """Return how many dead letters of a source there is room for, negative when there are too many."""
         if self.max_dead_letters is None:
-            return None
+            return sys.maxsize
         ((count,),) = self.query("SELECT count(*) FROM dead_letters WHERE source_id = ?", [source_id])
         return self.max_dead_letters - int(count)
 
-    def _check_room(self, source_id: int) -> None:
-        room = self._room(source_id)
-        if room is not None and room < 0:
+    def _check_room(self, source_id: int, before: int) -> None:
+        """Raise DeadLettersFull for what was added although there was only room for so many before, or for none."""
+        more = min(0, before) - self._room(source_id)
+        if more > 0:
             raise DeadLettersFull(
-                f"{self.path} has no room for {counted(-room, 'more dead letter')} of this source: "
+                f"{self.path} has no room for {counted(more, 'more dead letter')} of this source: "
                 f"{self.max_dead_letters} are kept (SYNC_MAX_DEAD_LETTERS), so the source waits. "
                 "Try: `dead-letters list`; then `dead-letters retry --all`, `dead-letters drop --all`, or a larger "
                 "SYNC_MAX_DEAD_LETTERS"

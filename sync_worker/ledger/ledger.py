@@ -149,7 +149,7 @@ class Ledger(Sources, CompletedIntervals, Scores, Selected, SecondReads):
         except DeadLettersFull as full:
             partial = [letter for letter in dead_letters if letter.kind == "partial"]
             others = [letter for letter in dead_letters if letter.kind != "partial"]
-            room = max(0, (self._room(source_id) or 0) - len(partial))
+            room = max(0, self._room(source_id) - len(partial))
             if accepted or room:
                 stored = [*partial, *others[:room]]
                 self._commit_result(source_id, accepted, stored, beyond_the_limit=True)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from sync_worker.errors import DeadLettersFull
 from sync_worker.langfuse.reader import Unreadable
 from sync_worker.ledger import DeadLetter
 from sync_worker.pipeline.session import Session
@@ -134,6 +135,11 @@ class DeadLettering:
             return b""
 
     def _keep(self, letters: Sequence[DeadLetter]) -> None:
-        if letters:
+        if not letters:
+            return
+        try:
             self.session.ledger.commit_result(self.session.source_id, (), letters)
-            self.session.report.dead_letters += len(letters)
+        except DeadLettersFull as full:
+            self.session.report.dead_letters += full.stored
+            raise
+        self.session.report.dead_letters += len(letters)

@@ -98,6 +98,18 @@ def test_dead_letters_up_to_the_limit_are_stored(ledger: Ledger) -> None:
     assert len(ledger.dead_letters(1)) == 3
 
 
+def test_dead_letters_beyond_the_limit_leave_room_for_the_same_ones(ledger: Ledger) -> None:
+    """A partial rejection may be one too many: what fails once more takes no room, and is not counted as more."""
+    ledger.max_dead_letters = 1
+    ledger.commit_result(1, [], [letter("t", "a")])
+    with pytest.raises(DeadLettersFull):
+        ledger.commit_result(1, [span("t", "sent")], [letter(None, None, kind="partial")])
+    ledger.commit_result(1, [], [letter("t", "a", reason="later")])
+    assert "later" in {item.reason for item in ledger.dead_letters(1)}
+    with pytest.raises(DeadLettersFull, match="no room for 1 more dead letter of"):
+        ledger.commit_result(1, [], [letter("t", "b")])
+
+
 def test_what_is_kept_of_a_dead_letter_is_bounded(ledger: Ledger) -> None:
     """One row of many megabytes, or a server that talks much, fills the state file."""
     ledger.commit_result(1, [], [letter(reason="x" * 100_000, raw="y" * 100_000)])

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from sync_worker.errors import DailyLimitReached
+from sync_worker.errors import DailyLimitReached, DeadLettersFull
 from sync_worker.intervals import Interval
 from sync_worker.langfuse.reader import Unreadable
 from sync_worker.ledger import SecondRead, SentObservation, TraceNote, open_ledger
@@ -197,6 +197,18 @@ def test_each_observation_that_is_not_served_has_its_own_dead_letter(tmp_path: P
     for start, end, count in ((200, 300, 1), (100, 200, 2), (300, 400, 3), (150, 160, 3), (299, 300, 3)):
         letters.add_without_id([Unreadable("not served", start_ms=start, until_ms=end)])
         assert len(ledger.unserved_intervals(1)) == session.report.dead_letters == count
+    ledger.close()
+
+
+def test_dead_letters_that_fit_are_counted(tmp_path: Path) -> None:
+    """The report of a run that ends at the limit would have fewer than it made."""
+    ledger = open_ledger(tmp_path / "state.db", VirtualClock())
+    ledger.max_dead_letters = 2
+    session = SimpleNamespace(source_id=1, ledger=ledger, protection=NOTHING, report=SourceReport("one"))
+    letters = DeadLettering(cast("Session", session))
+    with pytest.raises(DeadLettersFull):
+        letters.add_unreadable(Unreadable("broken", name, "t") for name in "abc")
+    assert len(ledger.dead_letters(1)) == session.report.dead_letters == 2
     ledger.close()
 
 
