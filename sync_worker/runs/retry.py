@@ -187,7 +187,7 @@ class ManualRetry(Work):
 
     def __init__(self, pipeline: Pipeline, letters: Sequence[DeadLetter]) -> None:
         self._session = pipeline.session
-        self._letters = {letter.observation_id: letter for letter in letters if letter.observation_id is not None}
+        self._letters = letters
 
     @property
     def sends(self) -> Interval:
@@ -196,19 +196,16 @@ class ManualRetry(Work):
 
     def walk(self) -> AsyncIterator[Page]:
         """Read by id."""
-        starts = [letter.start_ms for letter in self._letters.values() if letter.start_ms is not None]
+        starts = [letter.start_ms for letter in self._letters if letter.start_ms is not None]
         known = len(starts) == len(self._letters)
         last = max(starts) if known else self._session.clock.now_ms()
         around = Interval(min(starts) if known else 0, last + 1)
-        return self._session.reader.observations(list(self._letters), around)
+        ids = dict.fromkeys(letter.observation_id for letter in self._letters if letter.observation_id is not None)
+        return self._session.reader.observations(list(ids), around)
 
     def take(self, page: Page) -> Sequence[Observation]:
         """Take the observations of the dead letters."""
-        return [
-            observation
-            for observation in page.observations
-            if self._letters[observation.id].trace_id in {None, trace_of(observation)}
-        ]
+        return [observation for observation in page.observations if _letters_of(observation, self._letters)]
 
     def choose(self, traces: Sequence[Trace], taken: Mapping[str, Sequence[Observation]]) -> Choice:
         """Send all."""

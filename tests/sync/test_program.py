@@ -16,7 +16,7 @@ import pytest
 
 from sync_worker.errors import ExitCode
 from tests.support import faults
-from tests.support.rows import Row, iso, trace
+from tests.support.rows import Row, iso, row, trace
 from tests.sync.conftest import MakeWorld
 from tests.sync.world import KEY, World, identities
 
@@ -339,6 +339,18 @@ def test_closed_pipe_is_no_error(make_world: MakeWorld) -> None:
         err = process.stderr.read()
         process.wait(timeout=20)
     assert "Traceback" not in err
+
+
+def test_dead_letters_of_one_id_in_two_traces_are_both_retried(make_world: MakeWorld) -> None:
+    """Ids of observations are the maker's choice: a child numbered in each trace would stay a dead letter in one."""
+    roots = [row(name="root"), row(name="root")]
+    steps = [row(trace=root["traceId"], id="step-1", parent=root["id"], name="poison") for root in roots]
+    made = make_world([*roots, *steps])
+    made.kelet.script = faults.when(faults.has_span("poison"), faults.status(400))
+    assert made.once()[0].dead_letters == 2
+    made.kelet.script = None
+    code, result = made.program_json("dead-letters", "retry", "--all")
+    assert (code, result["sent"], result["left"]) == (0, 2, 0)
 
 
 def test_dead_letters_at_their_limit(make_world: MakeWorld) -> None:
