@@ -16,10 +16,11 @@ from sync_worker.measurements import (
     TARGET_REQUESTS,
     Measurements,
 )
+from sync_worker.targets import Target
 
 #: What the label `code` says of a request without an answer.
 NO_ANSWER = "none"
-#: Endpoints of Langfuse by how their paths begin, the longest first; all other paths have ids in them, or media.
+#: Endpoints of Langfuse that are counted by name, whatever stands around them in a path; others, as of scores, are one.
 _ENDPOINTS = (
     "/api/public/v2/observations",
     "/api/public/v2/metrics",
@@ -30,7 +31,6 @@ _ENDPOINTS = (
     "/api/public/media",
     "/api/public/ready",
 )
-_PROJECT_HEADER = "X-Kelet-Project"
 
 _Observe = Callable[[httpx.Request, str, float], None]
 
@@ -45,18 +45,18 @@ def langfuse_transport(inner: httpx.AsyncBaseTransport | None, source: str, made
 
 
 def target_transport(
-    inner: httpx.AsyncBaseTransport | None, source: str, project: str, made: Measurements
+    inner: httpx.AsyncBaseTransport | None, source: str, target: Target, project: str, made: Measurements
 ) -> ObservedTransport:
     """Return a transport to the target that counts. `project` is what requests are for that name none."""
 
     def observe(request: httpx.Request, code: str, seconds: float) -> None:
         if request.method == "POST":
-            is_signal = request.url.path.endswith("/signal")
-            addressed = request.url.path.split("/")[-2] if is_signal else request.headers.get(_PROJECT_HEADER)
-            endpoint = "signals" if is_signal else "traces"
+            path, header = request.url.path, target.preset.project_header or ""
+            addressed = path.split("/")[-2] if path.endswith("/signal") else request.headers.get(header)
+            endpoint = "traces" if path.endswith("/traces") else "signals"
             made.count(TARGET_REQUESTS, source, addressed or project, endpoint, code)
             made.count(SENT_BYTES, source, by=int(request.headers.get("Content-Length", "0")))
-            if code != NO_ANSWER and not is_signal:
+            if code != NO_ANSWER and endpoint == "traces":
                 made.observe(DELIVERY_SECONDS, seconds, source)
 
     return ObservedTransport(inner, observe, None)

@@ -98,7 +98,9 @@ async def open_source(
         left=lambda: sending.remaining,
         hooks=date_hooks(clock.monotonic, clock.kelet.report),
         redact=protection.report,
-        transport=target_transport(transports.kelet, source.name, source.kelet_project, transports.measurements),
+        transport=target_transport(
+            transports.kelet, source.name, target, source.kelet_project, transports.measurements
+        ),
     )
     try:
         try:

@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import httpx
 import pytest
 
 from sync_worker.clock import SystemClock
@@ -17,11 +18,21 @@ from sync_worker.errors import ConfigError, StateError
 from sync_worker.ledger import open_ledger
 from sync_worker.ledger.reading import open_to_read
 from sync_worker.ledger.totals import ACCEPTED, count, totals
-from sync_worker.measurements import BOUNDS, CYCLE_SECONDS, CYCLES, Histogram, Measurements, Tick
+from sync_worker.measurements import (
+    BOUNDS,
+    CYCLE_SECONDS,
+    CYCLES,
+    DELIVERY_SECONDS,
+    TARGET_REQUESTS,
+    Histogram,
+    Measurements,
+    Tick,
+)
 from sync_worker.runs.arrival_delay import BOUNDS as ARRIVAL
 from sync_worker.settings import WrongValueError
 from sync_worker.settings.values import parse_listen
-from sync_worker.sync.observed import endpoint_of
+from sync_worker.sync.observed import endpoint_of, target_transport
+from sync_worker.targets import PRESETS, PresetName, Target
 from sync_worker.watch.exposition import render, with_measurements
 from sync_worker.watch.http_server import HttpServer, text
 from sync_worker.watch.metrics import ARRIVAL_BOUNDS, METRICS, MOST_VALUES, bounded
@@ -195,6 +206,26 @@ def test_a_query_that_takes_long_is_broken_off(tmp_path: Path) -> None:
 def test_endpoints_have_no_ids(path: str, endpoint: str) -> None:
     """Each trace would be a series of its own, with its id in it."""
     assert endpoint_of(path) == endpoint
+
+
+@pytest.mark.parametrize(
+    ("preset", "path", "series"),
+    [
+        ("kelet", "/api/traces", ("shop", "traces")),
+        ("kelet", "/api/projects/lab/signal", ("lab", "signals")),
+        ("phoenix", "/v1/traces", ("main", "traces")),
+        ("phoenix", "/v1/logs", ("main", "signals")),
+    ],
+)
+async def test_scores_to_any_target_are_no_spans(preset: PresetName, path: str, series: tuple[str, str]) -> None:
+    """A target that takes scores as log events seems to get more requests with spans, and to answer them faster."""
+    made, target = Measurements(), Target(preset, "https://t.example", PRESETS[preset])
+    answer = httpx.MockTransport(lambda _: httpx.Response(200))
+    async with target_transport(answer, "one", target, "main", made) as transport:
+        headers = {"X-Kelet-Project": "shop"} if preset == "kelet" else {}
+        await transport.handle_async_request(httpx.Request("POST", f"https://t.example{path}", headers=headers))
+    assert made.counters(TARGET_REQUESTS) == {("one", *series, "200"): 1}
+    assert len(made.histograms(DELIVERY_SECONDS)) == (series[1] == "traces")
 
 
 @pytest.mark.parametrize(
