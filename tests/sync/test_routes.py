@@ -135,6 +135,21 @@ def test_routes_test_shows_what_would_be(make_world: MakeWorld) -> None:
     assert not made.kelet.spans
 
 
+def test_check_asks_for_the_projects_that_there_are(make_world: MakeWorld) -> None:
+    """A route that drops, or whose project is a template, names none: Kelet does not know it, and `check` fails."""
+    made = make_world([])
+    _configure(
+        made,
+        _route(None, environment="probe")
+        + _route("shop {environment}", environment="prod")
+        + _route("lab", environment="dev"),
+    )
+    made.kelet.script = faults.when(lambda request: request.project not in {"main", "lab"}, faults.status(404))
+    code, found = made.program_json("check")
+    asked = [one["check"] for one in found["checks"] if "Kelet key" in one["check"]]
+    assert (code, asked) == (0, ["one: Kelet key, project main", "one: Kelet key, project lab"])
+
+
 def test_session_and_user_from_metadata(make_world: MakeWorld) -> None:
     """A team whose session id stands in metadata sees no session in Kelet, or one on some spans only."""
     first, second = trace(2, start=0.0, seconds=10.0), trace(2, start=60.0, seconds=10.0, session="own", user="u")

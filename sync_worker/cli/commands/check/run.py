@@ -44,6 +44,7 @@ from sync_worker.otlp.target_client import Rejected, TargetClient
 from sync_worker.printable import escape
 from sync_worker.settings import Settings, Source, target_of
 from sync_worker.settings.model import SECRETS
+from sync_worker.spans.routing import is_template
 from sync_worker.sync.engine import Engine, overall
 from sync_worker.times import iso_time, moment_ms, span_ms
 from sync_worker.wording import counted
@@ -216,7 +217,8 @@ async def _check_source(
                     f"{name}: Langfuse project", lambda: engine.identities.preview(source, opened[0])
                 )
             await findings.attempt(f"{name}: Langfuse API", lambda: _due(client, settings, corrected))
-        projects = dict.fromkeys([source.kelet_project, *(route.project for route in source.routes)])
+        routed = [one.project for one in source.routes if not one.drop and not is_template(one.project)]
+        projects = dict.fromkeys([source.kelet_project, *routed])
         for project in projects:
             of = f"{name}: {target.title[:1].upper()}{target.title[1:]} key"
             of = of if len(projects) == 1 else f"{of}, project {project}"
