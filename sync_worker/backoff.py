@@ -16,8 +16,8 @@ INITIAL_INTERVAL = 0.5  # seconds
 MAX_INTERVAL = 60.0  # seconds, unless the server asks for more
 #: Longest wait of a run without a deadline for an overloaded server, whatever its Retry-After.
 MAX_OVERLOAD_INTERVAL = 3_600.0  # seconds
-#: Seconds of the first try that count as outage at most. No server is silent for longer in one try (`answers`): in the
-#: rest something arrived, or this process was stopped, as a suspended machine is.
+#: Seconds of the first try that count as outage at most. No server is silent for longer in one try (`bounded_client`):
+#: in the rest something arrived, or this process was stopped, as a suspended machine is.
 _LONGEST_SILENCE = 90.0
 _LOGGED_TRIES = 3  # tries that are each logged; then only powers of two, so that a long outage does not flood the log
 

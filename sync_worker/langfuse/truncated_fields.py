@@ -4,8 +4,8 @@ The token:
 `@@@langfuseMedia:type=text/plain|id=…|source=field_size_limit@@@`. Anybody can type one, so only a whole field, or a
 whole text in a field's JSON, is taken for one, and a few in an observation; it is asked for with the keys of its
 project, which give access to no other project's media. The media endpoint answers with an address that is signed and
-short-lived, so it is read at once (`store`) and never passed on. All other tokens stay, and so does one whose text is
-unavailable.
+short-lived, so it is read at once (`object_store`) and never passed on. All other tokens stay, and so does one whose
+text is unavailable.
 (Langfuse v4.16.0, `LANGFUSE_OBSERVATION_FIELD_OVERFLOW_ENABLED`; its answer names no project.)
 """
 

@@ -138,7 +138,7 @@ class SignalDelivery:
         if self.failing:
             raise TransientError(
                 f"{self.client.target.title} fails at {counted(self.failing, 'signal')} while others go on. They are "
-                f"are tried again, and dead-lettered after {MAX_FAILED_RUNS} runs. Try: run again"
+                f"tried again, and dead-lettered after {MAX_FAILED_RUNS} runs. Try: run again"
             )
 
     async def _wait_for_turn(self) -> None:

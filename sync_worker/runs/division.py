@@ -66,7 +66,7 @@ class NoJobs:
 async def sync_interval(
     pipeline: Pipeline, role: str, interval: Interval, progress: Progress | None, *, hands_back: bool
 ) -> Synced:
-    """Sync an interval in this process, beside others; see `IntervalJob`. Raises as reader and delivery do."""
+    """Sync an interval in this process, beside others; see `IntervalWork`. Raises as reader and delivery do."""
     limits = pipeline.session.limits
     work = IntervalWork(pipeline, role, interval, progress, hands_back=hands_back)
     await pipeline.run(work, limits.held_bytes // limits.backfill_intervals)

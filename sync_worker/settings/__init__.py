@@ -5,10 +5,11 @@
     durations        `30s`, `20m`, `48h`, `7d`: text to timedelta and back; ISO-8601 times
     setting_errors   what is wrong with a value, and how it is reported without giving a secret away
     setting_sources  where values are looked for: command line, environment, files
+    file_reading     files of settings, which may be pipes
     sync_toml        `sync.toml`, and which traces of a source go to another Kelet project
     target_settings  what spans are sent to, by the settings of a source
     near_names       which name was meant
-    schema           a JSON Schema of `sync.toml`
+    json_schema      a JSON Schema of `sync.toml`
     loading          all of it together; what is synced to where
     rotation         keys that change in their files while the worker runs
 

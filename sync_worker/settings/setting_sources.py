@@ -49,7 +49,7 @@ class SettingSource(PydanticBaseSettingsSource):
 
     @abstractmethod
     def find(self, name: str) -> RawValue | None:
-        """Return the value of a setting in this toml_table, or None; raises WrongValueError if it cannot be read."""
+        """Return the value of a setting in this place, or None; raises WrongValueError if it cannot be read."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
         """Return the raw value of one setting, its key, and that it is no JSON."""

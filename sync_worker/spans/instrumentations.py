@@ -1,8 +1,8 @@
 """What is known of the instrumentations whose spans reach Langfuse, by the name of their scope.
 
 Langfuse drops the difference between OK and UNSET, a span's kind (see `kinds`), and shows some spans under another name
-(see `names`). All follow from who made the span; the rules were read off the instrumentations' sources, and off spans
-exported directly by them.
+(see `span_names`). All follow from who made the span; the rules were read off the instrumentations' sources, and off
+spans exported directly by them.
 """
 
 from __future__ import annotations

@@ -239,7 +239,7 @@ async def test_signal_at_which_kelet_fails_holds_up_no_other(kelet: OtlpReceiver
         assert kept.runs == {"s2": run}
         if run < MAX_FAILED_RUNS:
             assert kept.rejected == []
-            with pytest.raises(TransientError):
+            with pytest.raises(TransientError, match=r"others go on\. They are tried again, and"):
                 made.delivery.check()
     made.delivery.check()
     assert kept.rejected == [("s2", 500)]
