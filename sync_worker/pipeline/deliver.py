@@ -66,8 +66,7 @@ class Deliverer:
             self._session.source_id, [trace.trace_id for trace in orphaned]
         )
         for trace in orphaned:
-            trace.others += [one for one in trace.fresh if (trace.trace_id, one.id) in done]
-            trace.fresh = [one for one in trace.fresh if (trace.trace_id, one.id) not in done]
+            trace.keep_as_context({one.id for one in trace.fresh if (trace.trace_id, one.id) in done})
         orphaned_ids = {trace.trace_id for trace in orphaned}
         return undelivered - orphaned_ids | await self._deliver_all(orphaned, holder, stay_pending, again=again)
 
@@ -175,10 +174,8 @@ class Deliverer:
         self._holding.add(holder)
         out = self._follow(traces, begun.decided) if begun.decided else set()
         for trace in traces if begun.sent and not again else ():
-            done = [one for one in trace.fresh if _is_sent(one, begun.sent.get((trace.trace_id, one.id)))]
-            if done:
-                trace.others += done
-                trace.fresh = [one for one in trace.fresh if one not in done]
+            sent = {one.id for one in trace.fresh if _is_sent(one, begun.sent.get((trace.trace_id, one.id)))}
+            trace.keep_as_context(sent)
         return begun.others, out
 
     def _follow(self, traces: Sequence[Trace], decided: Mapping[str, Decided]) -> set[str]:
@@ -194,9 +191,9 @@ class Deliverer:
                 trace.note = replace(trace.note, project=decision.project, origin=decision.origin)
         if out:
             session = self._session
-            rows = [one for trace in out.values() for one in trace.fresh]
-            session.ledger.leave_out(session.source_id, map(as_done, rows))
-            session.report.observations_filtered += len(rows)
+            observations = [one for trace in out.values() for one in trace.fresh]
+            session.ledger.leave_out(session.source_id, map(as_done, observations))
+            session.report.observations_filtered += len(observations)
         return set(out)
 
 

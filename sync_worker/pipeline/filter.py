@@ -55,7 +55,8 @@ class Filter:
             is_other = trace.note is None or trace.note.rules != session.digest
             rule, comes_back = self._decide(work, trace)
             if rule is not None:
-                trace.fresh = [one for one in trace.fresh if one not in forgotten]  # the hourly counts have them
+                counted = {one.id for one in forgotten}  # by the hourly counts
+                trace.fresh = [one for one in trace.fresh if one.id not in counted]
                 out[trace.trace_id] = trace, rule
             elif comes_back or forgotten:
                 back.append(trace)
@@ -114,10 +115,8 @@ class Filter:
                 sent.append(observation)
             elif of:
                 left.append(observation)
-        if sent:
-            trace.fresh = [one for one in trace.fresh if one not in sent]
-            trace.others += sent
-            session.report.observations_unchanged += len(sent)
+        trace.keep_as_context({one.id for one in sent})
+        session.report.observations_unchanged += len(sent)
         return left
 
     def _was_sent(self, trace: Trace, rules: SelectionRules, decisions: dict[str, bool]) -> bool:

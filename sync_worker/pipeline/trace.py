@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from sync_worker.ledger import TraceNote
@@ -33,6 +34,11 @@ class Trace:
 
     def __post_init__(self) -> None:
         self.context = self.plain = TraceContext(self.trace_id)
+
+    def keep_as_context(self, ids: Collection[str]) -> None:
+        """Do not send these of the fresh observations: from here on they only give context."""
+        self.others += [one for one in self.fresh if one.id in ids]
+        self.fresh = [one for one in self.fresh if one.id not in ids]
 
     @property
     def observations(self) -> list[Observation]:
