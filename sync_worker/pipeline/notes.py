@@ -10,6 +10,7 @@ from sync_worker.pipeline.lanes import check_pending_limit
 from sync_worker.pipeline.readiness import ReadinessLimits, has_ended, pending_observations
 from sync_worker.pipeline.session import Session
 from sync_worker.pipeline.trace import Trace
+from sync_worker.pipeline.work import Choice
 from sync_worker.records import Observation
 from sync_worker.spans.context import TraceContext
 
@@ -68,6 +69,14 @@ class Notes:
         first = min(observation.start_ms for observation in observations)
         check = min(_next_check(observation, now_ms, self.session.readiness_limits) for observation in observations)
         return replace(self.of_pending(trace, check), earliest_ms=first)
+
+    def of_each_partly_sent(self, choice: Choice, now_ms: int) -> list[TraceNote]:
+        """Return the notes of the ready traces of which observations are still pending alone."""
+        return [
+            self.of_partly_sent(trace, choice.pending[trace.trace_id], now_ms)
+            for trace in choice.ready
+            if trace.trace_id in choice.pending
+        ]
 
     def of_left_out(self, trace: Trace, rule: str) -> TraceNote:
         """Return the note of a trace that a rule leaves out."""

@@ -86,12 +86,7 @@ class TimedWork(Work):
         if self._role == BACKFILL:
             return [], _moments(undelivered)
         now, notes = self._now, self._pipeline.notes
-        kept = list(choice.notes)
-        kept += [
-            notes.of_partly_sent(trace, choice.pending[trace.trace_id], now)
-            for trace in choice.ready
-            if trace.trace_id in choice.pending
-        ]
+        kept = [*choice.notes, *notes.of_each_partly_sent(choice, now)]
         lone = [trace for trace in undelivered if any(one.trace_id is None for one in trace.fresh)]
         kept += [
             notes.of_undelivered(trace, now)

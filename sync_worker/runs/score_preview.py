@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from sync_worker.intervals import Interval
@@ -38,21 +38,6 @@ class NamePreview:
     unredactable: int = 0
     examples: list[dict[str, Any]] = field(default_factory=list)
 
-    def as_json(self) -> dict[str, Any]:
-        """Return it as a JSON object."""
-        return {
-            "name": self.name,
-            "source": self.source,
-            "type": self.type,
-            "count": self.count,
-            "left_out": self.left_out,
-            "override": self.override,
-            "unrated": self.unrated,
-            "assumed": self.assumed,
-            "unredactable": self.unredactable,
-            "examples": self.examples,
-        }
-
 
 @dataclass(slots=True)
 class ScorePreview:
@@ -65,12 +50,7 @@ class ScorePreview:
 
     def as_json(self) -> dict[str, Any]:
         """Return it as a JSON object."""
-        return {
-            "source": self.source,
-            "scores": self.scores,
-            "more": self.more,
-            "names": [one.as_json() for one in self.names],
-        }
+        return asdict(self)
 
 
 async def preview_scores(scores: ScoreSync, interval: Interval, most: int) -> ScorePreview:

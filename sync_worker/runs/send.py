@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sync_worker.errors import StateError
@@ -37,17 +37,7 @@ class SendResult:
 
     def as_json(self) -> dict[str, Any]:
         """Return it as a JSON object."""
-        return {
-            "source": self.source,
-            "trace_id": self.trace_id,
-            "in_langfuse": self.in_langfuse,
-            "sent": self.sent,
-            "sent_before": self.sent_before,
-            "pending": self.pending,
-            "forgotten": self.forgotten,
-            "undelivered": self.undelivered,
-            "filter_overruled": self.filter_overruled,
-        }
+        return asdict(self)
 
 
 async def send(opened: OpenSource, trace_ids: Sequence[str], results: list[SendResult], *, again: bool) -> None:
@@ -133,15 +123,8 @@ class TraceSend(Work):
         for trace in choice.ready:
             self.results[trace.trace_id].sent += len(trace.fresh) - len(trace.left_out)
             self.results[trace.trace_id].filter_overruled = trace.overruled
-        now, notes = self._session.clock.certain_ms(), self._pipeline.notes
-        self._session.ledger.store_traces(
-            self._session.source_id,
-            [
-                notes.of_partly_sent(trace, choice.pending[trace.trace_id], now)
-                for trace in choice.ready
-                if trace.trace_id in choice.pending
-            ],
-        )
+        notes = self._pipeline.notes.of_each_partly_sent(choice, self._session.clock.certain_ms())
+        self._session.ledger.store_traces(self._session.source_id, notes)
         for trace_id in left:
             self.results[trace_id].undelivered = True
 

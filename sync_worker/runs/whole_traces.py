@@ -62,16 +62,9 @@ class _FetchWhole(Work):
     def commit(self, group: Group, taken: Mapping[str, Sequence[Observation]], choice: Choice, left: set[str]) -> None:
         """Store that the traces were sent; those with pending observations are pending."""
         del taken
-        session, notes = self._session, self._pipeline.notes
-        now = session.clock.certain_ms()
+        session = self._session
         self._left |= left
-        session.ledger.store_traces(
-            session.source_id,
-            [
-                notes.of_partly_sent(trace, choice.pending[trace.trace_id], now)
-                for trace in choice.ready
-                if trace.trace_id in choice.pending
-            ],
-        )
+        notes = self._pipeline.notes.of_each_partly_sent(choice, session.clock.certain_ms())
+        session.ledger.store_traces(session.source_id, notes)
         if group.is_last:
             session.ledger.end_whole(session.source_id, self._ids - self._left)
