@@ -48,6 +48,11 @@ class TraceNote:
     left_out_by: str | None = None  # the rule that leaves the trace out, as `selection` names it
     rules: str | None = None  # the digest of the rules that it belongs to
 
+    @property
+    def id_kind(self) -> str:
+        """The kind of its ids, as `TraceContext` has it; empty where it is not known."""
+        return str(self.context.get("id_kind", ""))
+
 
 @dataclass(frozen=True, slots=True)
 class ReadScores:

@@ -153,7 +153,7 @@ class Attributor:
             for observation in observations
             if observation.start_ms < before
             and self._is_completed(observation.start_ms)
-            and not is_hidden(observation, context)
+            and not is_hidden(observation, context.id_kind)
         }
         if not forgotten:
             return False
@@ -200,7 +200,7 @@ class Attributor:
                 left = [
                     observation
                     for observation in observations
-                    if (trace_id, observation.id) not in sent and not is_hidden(observation, context)
+                    if (trace_id, observation.id) not in sent and not is_hidden(observation, context.id_kind)
                 ]
                 context.session_id = context.session_id if left else None
             # As it was decided: by what the sync has read of the trace.

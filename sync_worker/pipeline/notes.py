@@ -44,7 +44,7 @@ class Notes:
 
     def of_sent(self, note: TraceNote, observations: Sequence[Observation], *, was_open: bool = True) -> TraceNote:
         """Return the note of a trace that was sent; `was_open`: its root is looked up if it has not ended."""
-        if note.left_out_by is not None or has_ended(observations, str(note.context.get("id_kind", ""))):
+        if note.left_out_by is not None or has_ended(observations, note.id_kind):
             return replace(no_longer_pending(note), open_ms=None)
         if not was_open and note.open_ms is None:
             return no_longer_pending(note)

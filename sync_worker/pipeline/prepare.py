@@ -138,7 +138,7 @@ class Preparer:
             trace.trace_id: trace
             for trace in traces
             if all(observation.is_synthetic_root for observation in trace.observations)
-            and not (trace.note is not None and trace.note.context.get("id_kind"))
+            and not (trace.note is not None and trace.note.id_kind)
             and trace.trace_id not in whole
         }
         if lonely:

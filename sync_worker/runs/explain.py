@@ -14,7 +14,7 @@ from sync_worker.records import Observation
 from sync_worker.runs.coverage import not_read
 from sync_worker.runs.opened import OpenSource
 from sync_worker.selection import NotRead, left_out_by
-from sync_worker.spans.context import TraceContext, roots_of, trace_of
+from sync_worker.spans.context import TraceContext, is_hidden, roots_of, trace_of
 from sync_worker.spans.ids import otlp_span_id, otlp_trace_id
 from sync_worker.times import iso_time
 
@@ -108,7 +108,7 @@ class Explanation:
             return (
                 "it was sent" if remembered else "it is to be sent, or was and that is forgotten: see its observations"
             )
-        roots = roots_of(observations, str(note.context.get("id_kind", "")))
+        roots = roots_of(observations, note.id_kind)
         deadline = iso_time(note.earliest_ms + self._limits.max_open)
         if not roots:
             return f"pending: its root is not in Langfuse yet; without one it is sent at {deadline}"
@@ -132,7 +132,7 @@ class Explanation:
         letter: DeadLetter | None,
         completed: dict[str, list[Interval]],
     ) -> dict[str, Any]:
-        left_out = _is_left_out(observation, note) or (note is not None and note.left_out_by is not None)
+        left_out = note is not None and (note.left_out_by is not None or is_hidden(observation, note.id_kind))
         return {
             "observation_id": observation.id,
             "span_id": otlp_span_id(observation.project_id, trace_of(observation), observation.id),
@@ -163,7 +163,7 @@ class Explanation:
             return "filtered with its trace"
         if (note is None or note.project is None) and self._not_read.was_left(observation):
             return "not read: its environment is left out"
-        if _is_left_out(observation, note):
+        if note is not None and is_hidden(observation, note.id_kind):
             return "left out: synthetic, a direct export has no such span"
         if done is not None:
             changed = observation.updated_ms is not None and observation.updated_ms > done.updated_ms
@@ -192,10 +192,6 @@ def _why_gone(note: TraceNote | None, delivered: Collection[str]) -> str:
     if note.pending:
         return "Langfuse has deleted it while it was pending; nothing of it was sent"
     return "Langfuse has deleted it; nothing of it is known to have been sent"
-
-
-def _is_left_out(observation: Observation, note: TraceNote | None) -> bool:
-    return observation.is_synthetic_root and note is not None and note.context.get("id_kind") == "otel"
 
 
 def _time(moment_ms: int | None) -> str | None:

@@ -39,7 +39,7 @@ async def look_up_open_traces(session: Session, pending: PendingTraces, waiting:
             return
         left -= len(due)
         roots = await pending.roots(due, now, guess)
-        ended = [note for note in due if has_ended(roots.get(note.trace_id, ()), str(note.context.get("id_kind", "")))]
+        ended = [note for note in due if has_ended(roots.get(note.trace_id, ()), note.id_kind)]
         later = [replace(note, check_ms=now + OPEN_EVERY_MS) for note in due if note not in ended]
         session.ledger.store_traces(session.source_id, later)
         await pending.send(ended, now, guess)

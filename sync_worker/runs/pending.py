@@ -196,9 +196,8 @@ def _readiness(
     pipeline: Pipeline, observations: Sequence[Observation], note: TraceNote, now: int, guess: int
 ) -> Readiness:
     newest = max(note.newest_ms, *(observation.last_ms for observation in observations))
-    kind = str(note.context.get("id_kind", ""))
     return readiness(
-        observations, note.earliest_ms, newest, now, pipeline.session.readiness_limits, kind, guess_ms=guess
+        observations, note.earliest_ms, newest, now, pipeline.session.readiness_limits, note.id_kind, guess_ms=guess
     )
 
 

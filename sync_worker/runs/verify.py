@@ -21,7 +21,7 @@ from sync_worker.records import Observation
 from sync_worker.runs.coverage import not_read
 from sync_worker.runs.opened import OpenSource
 from sync_worker.selection import NotRead
-from sync_worker.spans.context import trace_of
+from sync_worker.spans.context import is_hidden, trace_of
 from sync_worker.times import iso_time
 
 if TYPE_CHECKING:
@@ -39,9 +39,8 @@ class Hour:
     missing: int = 0
     forgotten: bool = False  # compared by count: the ids are no longer known
     again: int = 0  # observations that would be sent again with the missing ones, ids unknown
-    observations: dict[tuple[str, str], None] = field(
-        default_factory=dict
-    )  # what is missing, by (trace id, observation id)
+    #: What is missing, by (trace id, observation id).
+    observations: dict[tuple[str, str], None] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -56,9 +55,8 @@ class Verdict:
     hours: list[Hour] = field(default_factory=list)  # those with differences
     complete_to_ms: int | None = None
     reopened: list[Interval] = field(default_factory=list)
-    resent: list[Interval] = field(
-        default_factory=list
-    )  # completed parts of hours whose missing observations were sent
+    #: Completed parts of hours whose missing observations were sent.
+    resent: list[Interval] = field(default_factory=list)
     spans_sent: int = 0  # of them
     hours_not_sent: int = 0  # hours that are not sent unless sending other observations again is allowed
     scores: ScoreVerdict | None = None  # where scores are sent
@@ -234,7 +232,7 @@ class Verification:
                 and observation.start_ms < first
                 and not any(w.contains(observation.start_ms) for w in backfilled)
             )
-            hidden = observation.is_synthetic_root and note is not None and note.context.get("id_kind") == "otel"
+            hidden = note is not None and is_hidden(observation, note.id_kind)
             if (trace, observation.id) in done or waits or not_due or hidden:
                 continue
             hour.observations[trace, observation.id] = None
@@ -284,12 +282,8 @@ class Verification:
         return merged([*self._coverage(LIVE), *self._coverage(BACKFILL)])
 
 
-def _hour_after(moment_ms: int) -> int:
-    return -(-moment_ms // HOUR_MS) * HOUR_MS
-
-
 def _whole_hours(interval: Interval) -> Interval:
-    return Interval(interval.start // HOUR_MS * HOUR_MS, _hour_after(interval.end))
+    return Interval(interval.start // HOUR_MS * HOUR_MS, -(-interval.end // HOUR_MS) * HOUR_MS)
 
 
 def _interval(interval: Interval) -> dict[str, str]:

@@ -132,7 +132,7 @@ def gather(
         context.public = context.public or observation.public
         if observation.is_trace_root:
             context.root_seen = True
-            if not is_hidden(observation, context):  # that one bears the trace's name
+            if not is_hidden(observation, context.id_kind):  # that one bears the trace's name
                 context.root_level = context.root_level or observation.level
                 context.root_name = context.root_name or observation.name
             if not context.metadata:
@@ -143,9 +143,9 @@ def gather(
     return context
 
 
-def is_hidden(observation: Observation, context: TraceContext) -> bool:
+def is_hidden(observation: Observation, id_kind: str) -> bool:
     """Whether it is the synthetic root of a trace that OpenTelemetry wrote: a direct export had no such span."""
-    return context.id_kind == "otel" and observation.is_synthetic_root
+    return id_kind == "otel" and observation.is_synthetic_root
 
 
 def filled(context: TraceContext, known: TraceContext) -> TraceContext:

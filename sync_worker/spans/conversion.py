@@ -151,7 +151,7 @@ def convert(
     """Convert observations of one trace; `ancestors` are observations of it that are at hand but not to be sent."""
     result = Converted()
     everything = {observation.id: observation for observation in (*ancestors, *observations)}
-    hidden = next((observation for observation in everything.values() if is_hidden(observation, context)), None)
+    hidden = next((observation for observation in everything.values() if is_hidden(observation, context.id_kind)), None)
     parents = parents_of(context.trace_id, everything, result.notes)
     depths = depths_of(everything.values(), parents)
     ends = ends_of(everything, parents, depths)
