@@ -28,7 +28,7 @@ from sync_worker.langfuse.page_size import PageSize
 from sync_worker.langfuse.score_records import parse_config, parse_scores, parse_v2, parse_v3
 from sync_worker.langfuse.shrinking import fetch_fitting
 from sync_worker.records import Score, ScoreConfig, langfuse_id
-from sync_worker.times import iso_time, unix_ms
+from sync_worker.times import iso_time
 
 V3_PATH = "/api/public/v3/scores"
 V2_PATH = "/api/public/v2/scores"
@@ -308,19 +308,19 @@ async def fetch_config(client: LangfuseClient, config_id: str) -> ScoreConfig | 
                 return None
 
 
-async def traces_of_session(client: LangfuseClient, api: Api, session_id: str, now_ms: int) -> list[tuple[str, int]]:
-    """Return ids of traces of a session, with the start of an observation of each in Unix ms, newest first.
+async def traces_of_session(client: LangfuseClient, api: Api, session_id: str, now_ms: int) -> list[str]:
+    """Return ids of traces of a session, newest first.
 
     A server that does not know the parameter returns what is of other sessions: that is passed over.
     """
     wanted = langfuse_id(session_id)
     bounds = {"sessionId": wanted}
     if api == "v1":
-        path, time = "/api/public/traces", "timestamp"
+        path, key = "/api/public/traces", "id"
         asked = {**bounds, "page": "1", "fields": "core", "orderBy": "timestamp.desc"}
         asked |= {"fromTimestamp": iso_time(0), "toTimestamp": iso_time(now_ms)}
     else:
-        path, time = "/api/public/v2/observations", "startTime"
+        path, key = "/api/public/v2/observations", "traceId"
         asked = {**bounds, "fields": "core,basic", "fromStartTime": iso_time(0), "toStartTime": iso_time(now_ms)}
 
     async def fetch(limit: int) -> list[Any]:
@@ -328,14 +328,8 @@ async def traces_of_session(client: LangfuseClient, api: Api, session_id: str, n
         return _list(path, answer.body)[0]
 
     data = await fetch_fitting(client, PageSize(MAX_SCORES, MAX_SCORES), fetch, _none_alone)
-    found: dict[str, int] = {}
-    for one in data:
-        if not isinstance(one, Mapping) or one.get("sessionId") != wanted:
-            continue
-        trace, start = one.get("id" if api == "v1" else "traceId"), unix_ms(one.get(time))
-        if isinstance(trace, str) and start is not None:
-            found.setdefault(trace, start)
-    return list(found.items())
+    traces = [one.get(key) for one in data if isinstance(one, Mapping) and one.get("sessionId") == wanted]
+    return list(dict.fromkeys(trace for trace in traces if isinstance(trace, str)))
 
 
 async def _none_alone(error: TransientError) -> Any:

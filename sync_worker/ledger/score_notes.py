@@ -27,9 +27,11 @@ _UPSERT = (
     "tries = excluded.tries WHERE sent_content IS excluded.sent_content"
 )
 WAITING = "waiting"
-#: With a result, and known without a note to have been taken; a backfill may still bring the trace that a score lacks.
+#: A backfill may still bring the trace that a score lacks.
+_HAS_RESULT = f"state NOT IN ('{WAITING}', 'rejected', 'no_trace')"
+#: With a result, and known without a note to have been taken.
 _FORGETTABLE = (
-    f"state NOT IN ('{WAITING}', 'rejected', 'no_trace') AND EXISTS (SELECT 1 FROM score_coverage WHERE "
+    f"{_HAS_RESULT} AND EXISTS (SELECT 1 FROM score_coverage WHERE "
     "score_coverage.source_id = scores.source_id AND timestamp_ms >= from_ms AND timestamp_ms < to_ms)"
 )
 
@@ -178,27 +180,24 @@ class Scores(ScoreIntervals):
             )
             self._add_dead_letters([letter])
 
-    def forget_scores(self, source_id: int, before_ms: int, taken: ReadScores | None) -> int:
-        """Forget scores with a result that are dated before a time in Unix ms; return how many.
+    def forget_scores(self, source_id: int, before_ms: int, taken: ReadScores | None) -> None:
+        """Forget scores with a result that are dated before a time in Unix ms.
 
         `taken` says of those that no backfill has read that they were taken.
         """
         with self.transaction():
             if taken is not None:
                 self.add_read_scores(source_id, taken)
-            return int(
-                self.execute(
-                    f"DELETE FROM scores WHERE source_id = ? AND timestamp_ms < ? AND {_FORGETTABLE}",
-                    [source_id, before_ms],
-                ).rowcount
+            self.execute(
+                f"DELETE FROM scores WHERE source_id = ? AND timestamp_ms < ? AND {_FORGETTABLE}",
+                [source_id, before_ms],
             )
 
     def has_scores_before(self, source_id: int, before_ms: int) -> bool:
         """Whether there are scores with a result that are dated before a time in Unix ms."""
-        has_result = f"state NOT IN ('{WAITING}', 'rejected', 'no_trace')"
         return bool(
             self.query(
-                f"SELECT 1 FROM scores WHERE source_id = ? AND timestamp_ms < ? AND {has_result} LIMIT 1",
+                f"SELECT 1 FROM scores WHERE source_id = ? AND timestamp_ms < ? AND {_HAS_RESULT} LIMIT 1",
                 [source_id, before_ms],
             )
         )

@@ -37,11 +37,6 @@ class StateKey(Generic[T]):
     dump: Callable[[T], str]
     merge: Merge = Merge.WITH_LIVE
 
-    @property
-    def is_number(self) -> bool:
-        """Whether its value is one number."""
-        return self.load is int
-
 
 def _number(name: str, merge: Merge = Merge.WITH_LIVE) -> StateKey[int]:
     return StateKey(name, int, str, merge)
@@ -171,7 +166,7 @@ def names_by(merge: Merge) -> tuple[str, ...]:
 
 def number_names() -> frozenset[str]:
     """Return the names of a source's keys that hold one number."""
-    return frozenset(key.name for key in _OF_SOURCE if key.is_number)
+    return frozenset(key.name for key in _OF_SOURCE if key.load is int)
 
 
 class State:

@@ -177,18 +177,15 @@ class TargetClient:
             response = await self._post_spans(plain, project, spans, zipped=False)
         return self._accepted(response, project)
 
-    async def _post_signal(self, plain: bytes, project: str) -> None:
-        url = signal_url(self.url, project)
-        response = await self._post(url, plain, {"Content-Type": "application/json"}, "1 signal")
-        self._check(response, url, project)
-
     async def post_score(self, plain: bytes, project: str) -> None:
         """Send a score once: as a signal where the target takes signals, else as a request for logs. Raises as `post`.
 
         A log record that a partial success rejects is rejected.
         """
         if self.target.preset.takes_signals:
-            await self._post_signal(plain, project)
+            url = signal_url(self.url, project)
+            response = await self._post(url, plain, {"Content-Type": "application/json"}, "1 signal")
+            self._check(response, url, project)
             return
         url = logs_url(self.url)
         if self.target.encoding == "json":

@@ -64,7 +64,7 @@ class NoJobs:
 
 
 async def sync_interval(
-    pipeline: Pipeline, role: str, interval: Interval, progress: Progress | None, *, hands_back: bool
+    pipeline: Pipeline, role: str, interval: Interval, progress: Progress, *, hands_back: bool
 ) -> Synced:
     """Sync an interval in this process, beside others; see `IntervalWork`. Raises as reader and delivery do."""
     limits = pipeline.session.limits

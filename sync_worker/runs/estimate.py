@@ -65,15 +65,16 @@ class Estimate:
     minutes: float
     scores: int | None = None  # an estimate; None where scores are not sent
 
-    def with_scores(self, scores: int, requests: int, signals_per_minute: float) -> Estimate:
-        """Return the estimate with so many scores, read in so many requests and sent one by one after the spans."""
+    def with_scores(self, scores: int) -> Estimate:
+        """Return the estimate with so many scores, which are sent one by one after the spans."""
+        requests = math.ceil(scores / _SCORES_A_REQUEST)
         reading = requests / self.requests_per_minute if self.requests_per_minute else 0.0
         return replace(
             self,
             scores=scores,
             langfuse_requests=self.langfuse_requests + requests,
             kelet_requests=self.kelet_requests + scores,
-            minutes=round(self.minutes + max(reading, scores / signals_per_minute), 1),
+            minutes=round(self.minutes + max(reading, scores / _SIGNALS_PER_MINUTE), 1),
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -126,8 +127,7 @@ async def estimate(opened: OpenSource, interval: Interval) -> Estimate:
     )  # fmt: skip
     if opened.scores is None:
         return found
-    scores = await opened.scores.estimate(interval)
-    return found.with_scores(scores, -(-scores // _SCORES_A_REQUEST), _SIGNALS_PER_MINUTE)
+    return found.with_scores(await opened.scores.estimate(interval))
 
 
 async def _of_spans(

@@ -112,17 +112,17 @@ class IntervalWork(TimedWork):
         pipeline: Pipeline,
         role: str,
         interval: Interval,
-        progress: Progress | None = None,
+        progress: Progress,
         delay: ArrivalDelay | None = None,
         *,
-        hands_back: bool = False,
+        hands_back: bool,
     ) -> None:
         super().__init__(pipeline, role, interval)
         self._hands_back = hands_back
         self.flush_after = self._session.limits.interval_observations
         self.redecides = role == BACKFILL
         self.count = 0
-        self._progress = Progress() if progress is None else progress
+        self._progress = progress
         self.done_to = interval.end  # from here on, Unix ms, the interval was handled
         self._delay = delay
         self._kept: list[TraceNote] = []

@@ -45,7 +45,7 @@ class Progress:
         read = interval.end - max(interval.start, min(interval.end, down_to_ms))
         self._read[interval] = max(read, self._read.get(interval, 0))
 
-    def complete(self, interval: Interval, part: Interval | None = None) -> None:
-        """Count an interval as synced, or only this part of it."""
+    def complete(self, interval: Interval, part: Interval) -> None:
+        """Count this part of an interval, or all of it, as synced; the rest was not read."""
         self._read.pop(interval, None)
-        self._completed_ms += (part or interval).length
+        self._completed_ms += part.length

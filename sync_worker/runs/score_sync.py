@@ -129,8 +129,12 @@ class ScoreSync:
         session = self.session
         notes = session.ledger.scores_within(session.source_id, interval)
         now = session.clock.now_ms()
-        given_up = [note for note in notes if note.state in {"no_trace", "gone"} or self._is_let_in(note)]
-        again = [replace(note, state=WAITING, reason=None, check_ms=0, tries=0, seen_ms=now) for note in given_up]
+        again = [
+            replace(note, state=WAITING, reason=None, check_ms=0, tries=0, seen_ms=now)
+            for note in notes
+            if note.state in {"no_trace", "gone"}
+            or (note.state == "filtered" and self._may_go(note.trace_id, note.state))
+        ]
         session.ledger.store_scores(session.source_id, again)
 
     async def send_again(self, ids: Sequence[str]) -> None:
@@ -205,10 +209,6 @@ class ScoreSync:
         if before.state != "deleted":  # it waits, or is a dead letter
             return replace(before, timestamp_ms=note.timestamp_ms)
         return note
-
-    def _is_let_in(self, note: ScoreNote) -> bool:
-        """Whether a rule left a score out, and its trace was sent since."""
-        return note.state == "filtered" and self._may_go(note.trace_id, note.state)
 
     def _may_go(self, trace_id: str | None, state: str) -> bool:
         """Whether a score that was given up, or left out, may be sent now, as far as the ledger alone knows."""
@@ -358,7 +358,7 @@ class ScoreSync:
             listed = await traces_of_session(
                 self.client, session.reader.api, session_id, session.clock.now_ms() + 86_400_000
             )
-            found[session_id] = [trace_id for trace_id, _ in listed[:_TRACES_OF_SESSION]]
+            found[session_id] = listed[:_TRACES_OF_SESSION]
         return found
 
     def _note_others(self, notes: Sequence[ScoreNote], verdicts: Mapping[str, Verdict]) -> None:

@@ -10,7 +10,6 @@ from fractions import Fraction
 from typing import Any, Final
 
 from sync_worker.configured import Route
-from sync_worker.spans.routing import drops
 
 #: What filters look at, by the last word of their settings.
 FIELDS: Final = {
@@ -48,7 +47,7 @@ class SelectionRules:
         cls, filters: Iterable[FieldFilter], routes: Iterable[Route], sample: Fraction, *, keep_errors: bool
     ) -> SelectionRules:
         """Return the rules of settings, without what has no effect."""
-        stored = tuple(replace(route, project="", drop=drops(route)) for route in routes)  # where they go is no matter
+        stored = tuple(replace(route, project="") for route in routes)  # where they go is no matter
         last = max((number for number, route in enumerate(stored, 1) if route.drop), default=0)
         kept = tuple(
             FieldFilter(one.name, tuple(sorted(one.include)), tuple(sorted(one.exclude)))

@@ -450,15 +450,12 @@ class _SourceBuilder:
         files = tuple((one, file) for one in secrets_in_use(settings) if (file := reading.raw(one).file))
         source = Source(name=name, routes=routes, scores=scores, key_files=files, **parsed)
         if sends_back(source):
-            self._refuse_loop(reading, toml_table)
+            loop = WrongValueError(
+                "is the Langfuse project that is read: what is sent there would be read and sent for ever",
+                expected="the keys of another project",
+            )
+            self.problems.refuse(reading.raw("sync_target_key").label("sync_target_key"), loop)
         return source
-
-    def _refuse_loop(self, reading: _Reading, toml_table: str) -> None:
-        wrong = WrongValueError(
-            "is the Langfuse project that is read: what is sent there would be read and sent for ever",
-            expected="the keys of another project",
-        )
-        self.problems.refuse(reading.raw("sync_target_key").label("sync_target_key"), wrong)
 
     def _check(self, name: str, reading: _Reading) -> None:
         raw, text = reading.raw(name), reading.text(name)

@@ -51,7 +51,7 @@ def decide(context: TraceContext, rules: Sequence[Route], default: str, may_show
     if context.project is not None and is_project(context.project) and may_show(context.project, context.user_id):
         return Decision(context.project, BY_OVERRIDE)
     for rule in rules:
-        if not drops(rule) and fits(rule, context):
+        if not rule.drop and fits(rule, context):
             project = render(rule.project, context, may_show)
             if project is not None:
                 return Decision(project, origin_of(rule))
@@ -70,7 +70,7 @@ def follow(decided: Decision, rules: Sequence[Route], default: str) -> Decision:
         (
             Decision(rule.project, decided.origin)
             for rule in rules
-            if not drops(rule) and not is_template(rule.project) and origin_of(rule) == decided.origin
+            if not rule.drop and not is_template(rule.project) and origin_of(rule) == decided.origin
         ),
         decided,
     )
@@ -88,11 +88,6 @@ def origin_of(rule: Route) -> str:
         sorted(map(list, rule.metadata)),
     ]  # fmt: skip
     return f"route {dump([*conditions, rule.project] if is_template(rule.project) else conditions)}"
-
-
-def drops(rule: Route) -> bool:
-    """Whether a rule drops traces."""
-    return rule.drop
 
 
 def is_template(project: str) -> bool:

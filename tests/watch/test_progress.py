@@ -46,7 +46,7 @@ def test_progress_moves_within_an_interval() -> None:
     assert progress.counts == Counts(8 * HOUR, 2 * HOUR, 2000)
     progress.read(whole, -HOUR, 1)  # a trace that began before the interval
     assert progress.counts == Counts(8 * HOUR, 6 * HOUR, 2001)
-    progress.complete(whole)
+    progress.complete(whole, whole)
     assert progress.counts == Counts(8 * HOUR, 6 * HOUR, 2001)
     progress.plan([Interval(8 * HOUR, 10 * HOUR)])
     assert progress.counts == Counts(2 * HOUR, 0, 2001)

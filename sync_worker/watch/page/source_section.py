@@ -171,9 +171,9 @@ def _day(key: str, source: SourceView, now_ms: int) -> Markup:
     return join([
         element(
             "div",
-            _figure("Lag", words, f"{duration(top)}", start, now_ms,
+            _figure("Lag", words, f"{duration(top)}", start,
                     charts.lines(f"{key}-lag", "Lag in the last 24 hours", words, lags, top)),
-            _figure("Spans a minute", spoken, rate(top_rate), start, now_ms,
+            _figure("Spans a minute", spoken, rate(top_rate), start,
                     charts.bars(f"{key}-spans", "Spans a minute in the last 24 hours", spoken, rates, top_rate,
                                 [bool(slot.dead_letters) for slot in slots])),
             class_="charts",
@@ -182,7 +182,7 @@ def _day(key: str, source: SourceView, now_ms: int) -> Markup:
     ])  # fmt: skip
 
 
-def _figure(title: str, words: str, top: str, start_ms: int, now_ms: int, drawing: Markup) -> Markup:
+def _figure(title: str, words: str, top: str, start_ms: int, drawing: Markup) -> Markup:
     times = [clock_time(start_ms + step * _DAY_MS // 4) for step in range(4)]
     return element(
         "figure",
