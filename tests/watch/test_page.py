@@ -161,7 +161,7 @@ class TestAnswers:
 
     def test_the_same_of_many_sources_is_reported_once(self) -> None:
         """The same line twenty times would hide the one that matters."""
-        down = [views.source(f"s{one}", cycle=LastCycle("credentials", NOW, None)) for one in range(20)]
+        down = [views.source(f"s{one}", cycle=LastCycle("credentials", None)) for one in range(20)]
         shown = printed(document(views.view(*down)))
         assert "✕ 1 thing to act on" in shown
         assert "A key was rejected: 20 sources — s0, s1, s2, s3 and 16 more" in shown
@@ -185,31 +185,31 @@ class TestAnswers:
     @pytest.mark.parametrize(
         ("changes", "title", "level"),
         [
-            ({"cycle": LastCycle("credentials", NOW, NOW)}, "A key was rejected", "bad"),
-            ({"cycle": LastCycle("settings", NOW, NOW)}, "Settings or state file cannot be used", "bad"),
-            ({"cycle": LastCycle("error", NOW, NOW)}, "The last cycle ended with an unexpected error", "bad"),
+            ({"cycle": LastCycle("credentials", NOW)}, "A key was rejected", "bad"),
+            ({"cycle": LastCycle("settings", NOW)}, "Settings or state file cannot be used", "bad"),
+            ({"cycle": LastCycle("error", NOW)}, "The last cycle ended with an unexpected error", "bad"),
             (
-                {"cycle": LastCycle("paused", NOW, NOW), "closed": ["x"]},
+                {"cycle": LastCycle("paused", NOW), "closed": ["x"]},
                 "Paused: Kelet does not know 1 project that traces go to",
                 "bad",
             ),
             (
-                {"cycle": LastCycle("paused", NOW, NOW)},
+                {"cycle": LastCycle("paused", NOW)},
                 "Paused: a server rejects requests for a reason that a retry does not fix",
                 "bad",
             ),
-            ({"cycle": LastCycle("paused_on_purpose", NOW, NOW - 5 * HOUR)}, None, "ok"),
+            ({"cycle": LastCycle("paused_on_purpose", NOW - 5 * HOUR)}, None, "ok"),
             (
                 {
-                    "cycle": LastCycle("paused_on_purpose", NOW, NOW - 5 * HOUR),
+                    "cycle": LastCycle("paused_on_purpose", NOW - 5 * HOUR),
                     "limit_reached": 500,
                     "watermark_ms": NOW - 5 * HOUR,
                 },
                 "As many spans are sent today as may be: SYNC_MAX_SPANS_PER_DAY=500",
                 "warn",
             ),
-            ({"cycle": LastCycle("transient", NOW, None)}, "No cycle does all its work: none has yet", "warn"),
-            ({"cycle": LastCycle("ok", NOW, NOW - HOUR)}, "No cycle does all its work: the last did 1 h ago", "warn"),
+            ({"cycle": LastCycle("transient", None)}, "No cycle does all its work: none has yet", "warn"),
+            ({"cycle": LastCycle("ok", NOW - HOUR)}, "No cycle does all its work: the last did 1 h ago", "warn"),
             ({"watermark_ms": NOW - 901_000}, "Behind: by 15 min", "warn"),
             ({"watermark_ms": NOW - 901_000, "interval_ms": HOUR}, None, "ok"),
             ({"watermark_ms": None}, "The first cycle has not ended", "note"),
@@ -223,7 +223,7 @@ class TestAnswers:
 
     def test_a_pause_is_reported_instead_of_what_follows_from_it(self) -> None:
         """Somebody would look for an outage where a colleague has paused the source, or forget the pause."""
-        behind = LastCycle("paused", NOW, NOW - 5 * HOUR)
+        behind = LastCycle("paused", NOW - 5 * HOUR)
         pause = Pause("shop", None, NOW - 5 * HOUR, NOW + HOUR, "migration `x` " + "y" * 5_000)
         paused = views.source(cycle=behind, watermark_ms=NOW - 5 * HOUR, pauses=[pause])
         (found,) = of_source(paused, NOW)
@@ -244,7 +244,7 @@ class TestAnswers:
 
     def test_a_full_dead_letter_box(self) -> None:
         """A source would pause, and the page say that nobody knows why."""
-        full = views.broken(cycle=LastCycle("paused", NOW, NOW), max_dead_letters=50_000)
+        full = views.broken(cycle=LastCycle("paused", NOW), max_dead_letters=50_000)
         assert of_source(full, NOW)[0].title == "Paused: it has as many dead letters as SYNC_MAX_DEAD_LETTERS allows"
 
     def test_every_kind_has_its_words(self) -> None:

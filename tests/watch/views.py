@@ -56,8 +56,8 @@ def source(name: str = "shop", **changes: Any) -> SourceView:
         "watermark_ms": NOW - 52_000, "live": [Interval(NOW - 6 * DAY, NOW - 52_000)],
         "backfilled": [Interval(NOW - 30 * DAY, NOW - 6 * DAY)],
         "backfill": BackfillView(Interval(NOW - 30 * DAY, NOW - 6 * DAY), NOW - 3 * DAY, 24 * DAY, 0, runs=False),
-        "cycle": LastCycle("ok", NOW - 20_000, NOW - 20_000),
-        "delay": ArrivalDelay([120, 9_000, 700, 40, 12, 3, 1, 0, 0, 0, 0, 0]), "checked_back_ms": 172_800_000,
+        "cycle": LastCycle("ok", NOW - 20_000),
+        "delay": ArrivalDelay([120, 9_000, 700, 40, 12, 3, 1, 0, 0, 0, 0, 0]),
         "pending": Pending(14, NOW - 8 * 60_000), "filtered": 1_204,
         "quotas": [RequestQuota("public-api", 1_000, 800, 655, 60)],
         "scores": ScoresView({"sent": 812, "waiting: pending": 9, "filtered": 31, "experiment": 4}, NOW - 20_000),
@@ -74,7 +74,7 @@ def broken(name: str = "web", dead: int = 50_000, **changes: Any) -> SourceView:
         "gaps": gaps,
         "live": [Interval(NOW - 6 * DAY, NOW - 3 * HOUR - 720_000)],
         "backfill": BackfillView(Interval(NOW - 90 * DAY, NOW - 6 * DAY), NOW - HOUR, 84 * DAY, 31 * DAY, runs=True),
-        "cycle": LastCycle("transient", NOW - 600_000, NOW - 3 * HOUR), "pending": Pending(8_412, NOW - 9 * HOUR),
+        "cycle": LastCycle("transient", NOW - 3 * HOUR), "pending": Pending(8_412, NOW - 9 * HOUR),
         "closed": ["billing_agent"], "slots": slots(outage_hours=3.2, is_over=False, dead=dead, busy=90.0),
         "dead_letters": [
             DeadLetterGroup("rejected", 422, dead - 3_321, NOW - 5 * HOUR, NOW - 3 * HOUR),
@@ -102,7 +102,7 @@ def many() -> View:
     """Return twenty sources: most in order, some not, three with names that nobody would choose."""
     fine = [source(f"team-{number:02}", slots=slots(busy=2.0 + number)) for number in range(11)]
     refused = [
-        source(f"refused-{number}", cycle=LastCycle("credentials", NOW - 60_000, NOW - 2 * HOUR),
+        source(f"refused-{number}", cycle=LastCycle("credentials", NOW - 2 * HOUR),
                watermark_ms=NOW - 2 * HOUR)
         for number in range(2)
     ]  # fmt: skip

@@ -23,7 +23,6 @@ from sync_worker.ledger.state_keys import (
     PAUSED_PROJECTS,
     State,
     last_cycle,
-    last_scan,
 )
 from sync_worker.ledger.stored_records import DeadLetterGroup, Pending
 from sync_worker.runs.arrival_delay import ArrivalDelay
@@ -40,7 +39,6 @@ class LastCycle:
     """How the last cycle of a source ended, as metrics call it, and when the last good one did."""
 
     outcome: str
-    ended_ms: int
     good_ms: int | None
 
 
@@ -92,7 +90,6 @@ class SourceView:
     backfill: BackfillView | None = None
     cycle: LastCycle | None = None
     delay: ArrivalDelay = field(default_factory=ArrivalDelay)
-    checked_back_ms: int | None = None
     pending: Pending = field(default_factory=lambda: Pending(0, None))
     pauses: Sequence[Pause] = ()  # by an operator
     limit_reached: int | None = None  # SYNC_MAX_SPANS_PER_DAY, where it was reached today
@@ -190,8 +187,8 @@ def _source(
     state = ledger.source_by_key(keys_of(source), source.target)
     if state is None:
         return unknown
-    windows = [span_ms(window) for window in settings.late_horizons]
-    live, keys = live_state(ledger, state, now, max(windows)), ledger.state(source_scope(state.id))
+    deepest = max(span_ms(window) for window in settings.late_horizons)
+    live, keys = live_state(ledger, state, now, deepest), ledger.state(source_scope(state.id))
     scores = ScoresView(ledger.score_counts(state.id), keys.get(LAST_SCORE_SCAN)) if settings.scores else None
     return replace(
         unknown,
@@ -203,7 +200,6 @@ def _source(
         backfilled=live.backfilled,
         backfill=_backfill(ledger, state, keys.get(LAST_BACKFILL), runs=runs),
         delay=ArrivalDelay.from_counts(keys.get(ARRIVAL_DELAY)),
-        checked_back_ms=max((window for window in windows if keys.get(last_scan(window))), default=None),
         pending=ledger.pending(state.id),
         closed=keys.get(PAUSED_PROJECTS) or (),
         limit_reached=_limit_reached(keys, settings, now),
@@ -222,10 +218,9 @@ def _limit_reached(keys: State, settings: Settings, now: int) -> int | None:
 
 def _cycle(ledger: Ledger, name: str) -> LastCycle | None:
     stored = ledger.state(CYCLES).get(last_cycle(name))
-    return None if stored is None else LastCycle(
-        outcome_of(stored["exit_code"], on_purpose=stored.get("on_purpose", False)),
-        stored["ended_ms"], stored["good_ms"],
-    )  # fmt: skip
+    if stored is None:
+        return None
+    return LastCycle(outcome_of(stored["exit_code"], on_purpose=stored.get("on_purpose", False)), stored["good_ms"])
 
 
 def _backfill(ledger: Ledger, state: SourceState, stored: dict[str, int] | None, *, runs: bool) -> BackfillView | None:
