@@ -51,9 +51,8 @@ class Worker:
         logging.getLogger("apscheduler").setLevel(logging.ERROR)  # a cycle longer than its interval is no warning
         scheduler.start()
         try:
-            while not self.clock.stopping and not self._ended.is_set():
-                async with first_of(self.clock.stopped(), self._ended.wait()):
-                    pass
+            async with first_of(self.clock.stopped(), self._ended.wait()):
+                pass
         finally:
             scheduler.pause()
             self.clock.stop()
