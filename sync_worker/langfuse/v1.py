@@ -50,14 +50,13 @@ class V1Reader:
         self, client: LangfuseClient, limits: Mapping[str, int] | None = None, version: str | None = None
     ) -> None:
         self._client = client
-        self._media: Media | None = None
-        estimated_limit = limits or {}
+        self._media = Media(client)
+        limits = limits or {}
         self._filters = takes_filters(version)
-        self._observations = self._new(OBSERVATIONS, estimated_limit)
-        self._traces = self._new(TRACES, estimated_limit)
-
-    def _new(self, listing: Listing, estimated_limit: Mapping[str, int]) -> Walk:
-        return Walk(self._client, listing, estimated_limit.get(listing.path, MAX_ROWS), filters=self._filters)
+        self._observations, self._traces = (
+            Walk(client, listing, limits.get(listing.path, MAX_ROWS), filters=self._filters)
+            for listing in (OBSERVATIONS, TRACES)
+        )
 
     @property
     def limits(self) -> dict[str, int]:
@@ -136,11 +135,7 @@ class V1Reader:
             yield page
 
     async def resolve(self, observation: Observation) -> Observation:
-        """Return the observation with truncated fields resolved.
-
-        The same observation where none is.
-        """
-        self._media = self._media or Media(self._client)
+        """Return the observation with truncated fields resolved; the same observation where none is."""
         return await self._media.resolve(observation)
 
     async def _observations_of(

@@ -48,11 +48,9 @@ class V2Reader:
 
     def __init__(self, client: LangfuseClient, limits: Mapping[str, int] | None = None) -> None:
         self._client = client
-        self._media: Media | None = None
-        estimated_limit = limits or {}
-        self._sizes = {
-            fields: PageSize(estimated_limit.get(fields, MAX_LIMIT)) for fields in (FULL, METADATA_ONLY, CONTEXT)
-        }
+        self._media = Media(client)
+        limits = limits or {}
+        self._sizes = {fields: PageSize(limits.get(fields, MAX_LIMIT)) for fields in (FULL, METADATA_ONLY, CONTEXT)}
         self._served: dict[str, Observation] = {}  # by fields, an observation that was served last, without its content
         self._blame = Blame(proofs=1)  # an attempt lists it, fails on it and reads another: one is enough
 
@@ -114,11 +112,7 @@ class V2Reader:
                 yield page
 
     async def resolve(self, observation: Observation) -> Observation:
-        """Return the observation with truncated fields resolved.
-
-        The same observation where none is.
-        """
-        self._media = self._media or Media(self._client)
+        """Return the observation with truncated fields resolved; the same observation where none is."""
         return await self._media.resolve(observation)
 
     def _walk(self, fields: str, params: Mapping[str, str]) -> AsyncGenerator[Page, None]:
