@@ -253,18 +253,6 @@ class Ledger(Sources, CompletedIntervals, Scores, Selected, SecondReads):
                 [(updated, known, source_id, key.trace, key.observation) for key, updated, known in observations],
             )
 
-    def leave_out(self, source_id: int, observations: Iterable[tuple[ObservationKey, int, int, bytes]]) -> None:
-        """Note observations (with start and update in Unix ms, and fingerprint) as completed that are never sent."""
-        now = self.clock.now_ms()
-        with self.transaction():
-            self.execute_many(
-                f"INSERT OR REPLACE INTO sent ({SENT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, NULL)",
-                [
-                    (source_id, storable(key.trace), storable(key.observation), start, updated, fingerprint, now)
-                    for key, start, updated, fingerprint in observations
-                ],
-            )
-
     def completed_by_hour(self, source_id: int) -> Counter[int]:
         """Return how many observations that start in each hour (from 1970) are done, forgotten ones included."""
         return completed_by_hour(self, source_id)

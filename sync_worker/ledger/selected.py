@@ -21,18 +21,32 @@ class Selected(DeadLetters):
     The observations of a trace that is left out are in the table of those that were sent, as done.
     """
 
+    def leave_out(self, source_id: int, observations: Iterable[tuple[ObservationKey, int, int, bytes]]) -> None:
+        """Note observations (with start and update in Unix ms, and fingerprint) as completed that are never sent."""
+        with self.transaction():
+            self._leave_out(source_id, observations)
+
+    def _leave_out(self, source_id: int, observations: Iterable[tuple[ObservationKey, int, int, bytes]]) -> None:
+        now = self.clock.now_ms()
+        self.execute_many(
+            f"INSERT OR REPLACE INTO sent ({SENT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, NULL)",
+            [
+                (source_id, storable(key.trace), storable(key.observation), start, updated, fingerprint, now)
+                for key, start, updated, fingerprint in observations
+            ],
+        )
+
     def leave_out_traces(
         self,
         source_id: int,
         notes: Sequence[TraceNote],
-        rows: Mapping[str, Iterable[tuple[ObservationKey, int, int, bytes]]],
+        observations: Mapping[str, Iterable[tuple[ObservationKey, int, int, bytes]]],
     ) -> set[str]:
         """Store traces that are left out, and their observations, by trace, as done, in one transaction.
 
-        Of an observation: start and update in Unix ms, and fingerprint. Returns the traces that another run has begun
-        to send at the same time; of them nothing is stored.
+        Observations are as in `leave_out`. Returns the traces that another run has begun to send at the same time; of
+        them nothing is stored.
         """
-        now = self.clock.now_ms()
         with self.transaction():
             known = self.traces(source_id, [note.trace_id for note in notes])
             taken = {trace_id for trace_id, note in known.items() if note.project is not None}
@@ -43,14 +57,8 @@ class Selected(DeadLetters):
                 note.left_out_by for note in mine if note.left_out_by != before.get(note.trace_id)
             ).items():
                 count(self, source_id, FILTERED, str(rule), traces)
-            done = [row for note in mine for row in rows.get(note.trace_id, ())]
-            self.execute_many(
-                f"INSERT OR REPLACE INTO sent ({SENT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, NULL)",
-                [
-                    (source_id, storable(key.trace), storable(key.observation), start, updated, fingerprint, now)
-                    for key, start, updated, fingerprint in done
-                ],
-            )
+            done = [one for note in mine for one in observations.get(note.trace_id, ())]
+            self._leave_out(source_id, done)
             keys = [(storable(key.trace), storable(key.observation)) for key, _, _, _ in done]
             self._drop_dead_letters(source_id, keys)
         return {note.trace_id for note in notes if storable(note.trace_id) in taken}
