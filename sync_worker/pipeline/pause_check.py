@@ -55,10 +55,10 @@ def describe(pause: Pause, source: str) -> str:
     what = source if pause.project is None else f"{source}: the Kelet project {pause.project!r}"
     until = "" if pause.until_ms is None else f" until {iso_time(pause.until_ms)}"
     reason = "" if pause.reason is None else f" ({pause.reason})"
-    words = [] if pause.source is None else [shlex.quote(pause.source)]
+    words = ["sync-worker resume"] if pause.source is None else ["sync-worker resume", shlex.quote(pause.source)]
     if pause.project is not None:
         words.append(f"--project {shlex.quote(pause.project)}")
     return (
         f"{what} is paused since {iso_time(pause.since_ms)}{until}{reason}. Nothing is lost. "
-        f"Try: `sync-worker resume {' '.join(words)}`"
+        f"Try: `{' '.join(words)}`"
     )

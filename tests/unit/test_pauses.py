@@ -50,7 +50,7 @@ def test_a_source_stops_where_nothing_of_it_may_be_sent(
 @pytest.mark.parametrize(
     ("pause", "what", "resume"),
     [
-        (Pause(None, None, SINCE), "my source is", "resume "),
+        (Pause(None, None, SINCE), "my source is", "resume"),
         (Pause("my source", None, SINCE), "my source is", "resume 'my source'"),
         (Pause(None, "shop", SINCE), "my source: the Kelet project 'shop' is", "resume --project shop"),
         (
