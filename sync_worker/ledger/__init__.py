@@ -5,7 +5,6 @@ from sync_worker.ledger.ledger import Ledger
 from sync_worker.ledger.sources import same_address, source_scope
 from sync_worker.ledger.stored_records import (
     DeadLetter,
-    Pending,
     ScoreNote,
     SecondRead,
     SentObservation,
@@ -16,7 +15,6 @@ from sync_worker.ledger.stored_records import (
 __all__ = [
     "DeadLetter",
     "Ledger",
-    "Pending",
     "ScoreNote",
     "SecondRead",
     "SentObservation",

@@ -59,6 +59,5 @@ def describe(pause: Pause, source: str) -> str:
     if pause.project is not None:
         words.append(f"--project {shlex.quote(pause.project)}")
     return (
-        f"{what} is paused since {iso_time(pause.since_ms)}{until}{reason}. Nothing is lost. "
-        f"Try: `{' '.join(words)}`"
+        f"{what} is paused since {iso_time(pause.since_ms)}{until}{reason}. Nothing is lost. Try: `{' '.join(words)}`"
     )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from sync_worker.patterns import matches
 from sync_worker.selection.selection_rules import FIELDS, FieldFilter, SelectionRules
@@ -14,33 +13,6 @@ from sync_worker.spans.routing import conditions_of, fits
 #: The setting by whose name a trace is left out that is not in the sample.
 SAMPLE: Final = "SYNC_SAMPLE"
 _HASHES = 1 << 64
-
-
-class DecisionNote(Protocol):
-    """What is remembered of a trace, as far as its selection goes."""
-
-    @property
-    def left_out_by(self) -> str | None:
-        """The rule that leaves it out."""
-
-    @property
-    def project(self) -> str | None:
-        """The Kelet project that it was sent to."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What was decided on a trace: a rule that leaves it out, or its project; both None: nothing yet."""
-
-    left_out_by: str | None
-    project: str | None
-    session: str | None
-    user: str | None
-
-
-def outcome(note: DecisionNote, context: TraceContext) -> Outcome:
-    """Return what was decided on a trace, and the session and user that its spans carry."""
-    return Outcome(note.left_out_by, note.project, context.session_id, context.user_id)
 
 
 def left_out_by(rules: SelectionRules, context: TraceContext, *, has_error: bool) -> str | None:

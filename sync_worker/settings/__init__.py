@@ -20,13 +20,12 @@ from __future__ import annotations
 
 from sync_worker.settings.durations import format_duration, parse_duration, parse_time
 from sync_worker.settings.loading import load
-from sync_worker.settings.model import SettingRow, Settings, Source
+from sync_worker.settings.model import Settings, Source
 from sync_worker.settings.rotation import reread
 from sync_worker.settings.setting_errors import WrongValueError
 from sync_worker.settings.target_settings import target_of
 
 __all__ = [
-    "SettingRow",
     "Settings",
     "Source",
     "WrongValueError",

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sync_worker.intervals import Interval
-from sync_worker.ledger import Ledger, Pending, TraceNote, open_ledger
+from sync_worker.ledger import Ledger, TraceNote, open_ledger
 from sync_worker.ledger.lease import BACKFILL, LIVE, RETRY, release, take
-from sync_worker.ledger.stored_records import Waiting
+from sync_worker.ledger.stored_records import Pending, Waiting
 from tests.ledger.made import note
 
 _MOMENTS = st.integers(-(2**40), 2**44)

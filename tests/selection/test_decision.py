@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sync_worker.configured import Route
-from sync_worker.selection import FieldFilter, SelectionRules, left_out_by, outcome, unread_environments
+from sync_worker.selection import FieldFilter, SelectionRules, left_out_by, unread_environments
 from sync_worker.spans.context import TraceContext
-from tests.ledger.made import note
 
 TRACE = "0" * 31 + "1"
 _WORDS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=6)
@@ -105,9 +104,3 @@ def test_only_full_names_are_not_read() -> None:
     assert unread_environments(rules, has_lookback=True) == ("langfuse-x", "staging")
     assert unread_environments(rules, has_lookback=False) == ("langfuse-x",)
     assert unread_environments(_rules(exclude="staging", name="tags"), has_lookback=True) == ()
-
-
-def test_outcome() -> None:
-    """What was decided on a trace would have to be found out by everybody anew."""
-    found = outcome(note("t", left_out_by="x"), TraceContext("t", session_id="s", user_id="u"))
-    assert (found.left_out_by, found.project, found.session, found.user) == ("x", None, "s", "u")
