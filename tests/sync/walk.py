@@ -99,8 +99,8 @@ def _name_of(code: CodeType) -> tuple[str, int, str] | None:
     return None if path.parts[0] == _NOT_OURS else (path.as_posix(), code.co_firstlineno, code.co_qualname)
 
 
-def walk(made: World, rows: list[Row]) -> tuple[Walk, SourceReport]:
-    """Collect the functions of the cycle that syncs these observations, and return them with its report."""
+def walk(made: World, rows: list[Row]) -> Walk:
+    """Collect the functions of the cycle that syncs these observations."""
     found = Walk()
 
     async def work(engine: Engine, source: Source) -> tuple[SourceReport, int]:
@@ -111,20 +111,15 @@ def walk(made: World, rows: list[Row]) -> tuple[Walk, SourceReport]:
             return await engine.live(source)
 
     report, code = made.live(work)
-    assert (report.error, code) == (None, 0)
-    return found, report
-
-
-def three_observations() -> list[Row]:
-    """Return the observations of a trace: a root and two of its children."""
-    return trace(2, start=0.0, seconds=5.0)
+    assert (report.error, code, report.spans_sent) == (None, 0, len(rows))
+    return found
 
 
 def main() -> int:
-    """Print what one cycle runs."""
+    """Print what one cycle runs that syncs a root and two of its children."""
     argparse.ArgumentParser(prog="python -m tests.sync.walk", description=__doc__).parse_args()
     with tempfile.TemporaryDirectory() as folder, world(Path(folder), [], moment_ms(NOON)) as made:
-        print(walk(made, three_observations())[0].listing())
+        print(walk(made, trace(2, start=0.0, seconds=5.0)).listing())
     return 0
 
 
