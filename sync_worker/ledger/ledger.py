@@ -200,6 +200,7 @@ class Ledger(Sources, CompletedIntervals, Scores, Selected, SecondReads):
                 source_id,
                 {span.key.trace: (storable(span.key.trace), span.start_ms, span.project) for span in accepted}.values(),
             )
+            self._wake_scores(source_id, {span.key.trace for span in accepted})
             self._drop_dead_letters(
                 source_id, [(storable(span.key.trace), storable(span.key.observation)) for span in accepted]
             )

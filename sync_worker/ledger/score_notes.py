@@ -27,6 +27,8 @@ _UPSERT = (
     "tries = excluded.tries WHERE sent_content IS excluded.sent_content"
 )
 WAITING = "waiting"
+#: Why a score waits whose trace is not known of.
+NOWHERE_YET = "'not_synced', 'no_trace', 'not_found'"
 #: A backfill may still bring the trace that a score lacks.
 _HAS_RESULT = f"state NOT IN ('{WAITING}', 'rejected', 'no_trace')"
 #: With a result, and known without a note to have been taken.
@@ -115,6 +117,14 @@ class Scores(ScoreIntervals):
         if notes:
             with self.transaction():
                 self.execute_many(_UPSERT, [(source_id, *_values(note)) for note in notes])
+
+    def _wake_scores(self, source_id: int, traces: Iterable[str]) -> None:
+        """Have scores be looked at at once of whose traces something was accepted: they wait longer each time."""
+        self.execute_many(
+            "UPDATE scores SET check_ms = 0, tries = 0 WHERE source_id = ? AND trace_id = ? "
+            f"AND state = '{WAITING}' AND reason IN ({NOWHERE_YET})",
+            [(source_id, storable(trace_id)) for trace_id in traces],
+        )
 
     def drop_scores(self, source_id: int, ids: Iterable[str], letters_of: Sequence[str]) -> None:
         """Delete the notes of scores that were never sent, and dead letters of scores that are gone at Langfuse."""

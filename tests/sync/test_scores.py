@@ -198,6 +198,19 @@ def test_a_trace_that_is_not_synced_holds_its_score(make_world: MakeWorld) -> No
     assert (report.error, code, len(signals_of(world, 1))) == (None, ExitCode.OK, 1)
 
 
+def test_a_score_goes_with_the_cycle_that_syncs_its_trace_at_last(make_world: MakeWorld) -> None:
+    """While the sync is behind, scores wait longer and longer: the signals came up to six hours after their spans."""
+    rows = trace_with_session(3590.0)
+    world = scored_world(make_world, rows, SYNC_SETTLE="5h", SYNC_MAX_OPEN="6h")
+    world.langfuse.scores.put(score_on(rows[0], 1, 3595.0))
+    spans = signals = 0
+    while not spans:
+        world.clock.advance(600)
+        report = once(world)
+        spans, signals = report.spans_sent, report.signals_sent
+    assert (spans, signals) == (len(rows), 1)
+
+
 def test_a_backfill_brings_the_scores_of_its_rangeonce(make_world: MakeWorld) -> None:
     """It is repeated after a kill; what it has brought it does not bring again."""
     rows = trace_with_session(-40 * 86_400.0)

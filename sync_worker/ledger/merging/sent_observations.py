@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 from sync_worker.intervals import Interval
 from sync_worker.ledger.ledger import Ledger
-from sync_worker.ledger.score_notes import SCORE_COLUMNS, WAITING
+from sync_worker.ledger.score_notes import NOWHERE_YET, SCORE_COLUMNS, WAITING
 from sync_worker.ledger.store import SENT_COLUMNS
 from sync_worker.ledger.stored_records import DeadLetter, ReadScores
 
 _LETTER_COLUMNS = ", ".join(name for name in DeadLetter.__slots__ if name not in {"id", "source_id"})
 #: Why a score waits that may find its trace in the other file.
-_FOR_A_TRACE = "'pending', 'not_synced', 'no_trace', 'not_found'"
+_FOR_A_TRACE = f"'pending', {NOWHERE_YET}"
 _SAME_OBSERVATION = "{0}.trace_id IS {1}.trace_id AND {0}.observation_id = {1}.observation_id"
 #: Of two dead letters: the same observation, or the same score.
 _SAME_SUBJECT = f"({_SAME_OBSERVATION} OR {{0}}.score_id = {{1}}.score_id)"
