@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from sync_worker.errors import SyncError
 from sync_worker.intervals import Interval
 from sync_worker.ledger import claims
 from sync_worker.ledger.lease import LIVE
@@ -71,9 +72,13 @@ class LiveSync:
             await pending.send_ready(lanes)  # what became due since then: traces in which the scans found something
         await look_up_open_traces(session, pending, waiting)
         await send_whole_traces(pipeline)
+        try:
+            if scores is not None:  # before what they belong to is forgotten: after an outage, what was sent just now
+                await scores.cycle()
+        except SyncError:
+            forget(opened, min(now, clock.certain_ms()))
+            raise
         forget(opened, min(now, clock.certain_ms()))
-        if scores is not None:
-            await scores.cycle()
         session.delivery.check()
         for jobs in helpers:
             jobs.check()

@@ -198,6 +198,21 @@ def test_a_trace_that_is_not_synced_holds_its_score(make_world: MakeWorld) -> No
     assert (report.error, code, len(signals_of(world, 1))) == (None, ExitCode.OK, 1)
 
 
+def test_after_an_outage_scores_go_by_what_was_sent_just_now(make_world: MakeWorld) -> None:
+    """It is too old to be remembered: the signal went by what Langfuse lists, which the spans may lack."""
+    world = scored_world(make_world, [], SYNC_LATE_HORIZONS="20m,1h")
+    once(world)
+    rows = trace_with_session(3700.0)
+    world.langfuse.rows.extend(rows)
+    world.langfuse.scores.put(score_on(rows[0], 1, 3705.0))
+    world.clock.advance(10 * 3600)
+    before = len(world.langfuse.requests)
+    report = once(world)
+    assert (report.spans_sent, report.signals_sent) == (len(rows), 1)
+    asked = [request for request in world.langfuse.requests[before:] if rows[0]["traceId"] in str(request.query)]
+    assert asked == []
+
+
 def test_a_score_goes_with_the_cycle_that_syncs_its_trace_at_last(make_world: MakeWorld) -> None:
     """While the sync is behind, scores wait longer and longer: the signals came up to six hours after their spans."""
     rows = trace_with_session(3590.0)
