@@ -64,8 +64,7 @@ class Store:
         if self.in_memory:
             return self.connection
         if self._unflushed is None:
-            if self._place is not None:  # to open a name that is gone would make an empty file
-                self._place.check()
+            self.check_place()  # to open a name that is gone would make an empty file
             connection = sqlite3.connect(
                 self.path, isolation_level=None, timeout=UNFLUSHED_TIMEOUT, check_same_thread=False
             )
@@ -118,8 +117,7 @@ class Store:
         Raises StateError, or LeaseHeld when the lease was taken over.
         """
         connection = self.connection
-        if self._place is not None:
-            self._place.check()
+        self.check_place()
         try:
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -129,8 +127,7 @@ class Store:
                 for sql, values in later:
                     connection.execute(sql, values)
                 number = None if self.counted is None else self.counted.count(connection)
-                if self._place is not None:
-                    self._place.check()
+                self.check_place()
                 connection.execute("COMMIT")
             except BaseException:
                 if connection.in_transaction:
@@ -182,13 +179,17 @@ class Store:
             )
         return unsaved
 
+    def check_place(self) -> None:
+        """Make sure that the file is the one under its name. Raises StateError."""
+        if self._place is not None:
+            self._place.check()
+
     def check(self) -> None:
         """Make sure, before something is sent, that its result can be stored.
 
         Raises StateError when the file is gone, or LeaseHeld when the lease was taken over.
         """
-        if self._place is not None:
-            self._place.check()
+        self.check_place()
         with translated_errors(self.path):
             self._check_lease()
 

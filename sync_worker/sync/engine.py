@@ -240,11 +240,12 @@ class Engine:
         return await self.work(source, work, unless_paused=True)
 
     def check_pauses(self, source: Source) -> None:
-        """Raise PausedByOperator or DailyLimitReached where a source is paused.
+        """Raise PausedByOperator or DailyLimitReached where a source is paused. Raises StateError.
 
         A pause ends by the best guess of the time, and the limit of a day is left to what sends where the day is
         uncertain: no response would ever correct the time of a source that is paused.
         """
+        self.ledger.check_place()  # a pause in a file that is gone is ended by no `resume`
         clock = self.clocks.of(source)
         self._pauses_of(source).check(clock.now_ms())
         limit = self.settings.of(source).max_spans_per_day

@@ -8,9 +8,12 @@ from contextlib import closing
 
 import pytest
 
-from sync_worker.errors import ExitCode
+from sync_worker.errors import ExitCode, StateError
 from sync_worker.ledger import open_ledger
 from sync_worker.ledger.pauses import Pause, delete_pauses, store_pauses
+from sync_worker.pipeline.report import SourceReport
+from sync_worker.settings import Source
+from sync_worker.sync.engine import Engine
 from tests.support import faults
 from tests.support.rows import Row, trace
 from tests.sync.conftest import MakeWorld
@@ -136,6 +139,21 @@ def test_a_paused_project_waits_and_others_go_on(make_world: MakeWorld) -> None:
     assert made.program("once")[0] == 0
     assert made.arrived() == identities([*shop, *main])
     assert {span.project for span in made.kelet.spans} == {"main", "shop"}
+
+
+def test_a_pause_does_not_hide_that_the_state_file_is_gone(make_world: MakeWorld) -> None:
+    """The pause stands in a file that nobody can find any more: `resume` says that it ended, and nothing is synced."""
+    made = make_world(_rows(1), **LONG_AGO)
+    path = made.settings().state_path
+
+    async def work(engine: Engine, source: Source) -> tuple[SourceReport, int]:
+        store_pauses(engine.ledger, [Pause("default", None, made.clock.now_ms(), None)])
+        assert (await engine.live(source))[1] == ExitCode.PAUSED
+        path.rename(path.with_name("moved"))
+        return await engine.live(source)
+
+    with pytest.raises(StateError, match="gone"):
+        made.live(work)
 
 
 def test_what_was_paused_goes_with_the_next_cycle(make_world: MakeWorld) -> None:
