@@ -12,6 +12,8 @@ from sync_worker.times import iso_time
 
 #: Bytes that a list of ids may take in an address: bare servers took 16 KB, an edge in front may take less.
 MAX_FILTER_BYTES = 6_400
+#: As many ids as fit in one request by that, at 32 characters an id.
+IDS_A_REQUEST = 150
 
 
 def filtered(*conditions: Mapping[str, Any]) -> dict[str, str]:

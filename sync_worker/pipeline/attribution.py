@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sync_worker.intervals import Interval, contiguous_end, merged
+from sync_worker.langfuse.filters import IDS_A_REQUEST
 from sync_worker.ledger import TraceNote
 from sync_worker.ledger.state_keys import FORGOTTEN_BEFORE
 from sync_worker.pipeline.session import Session
@@ -20,8 +21,6 @@ from sync_worker.spans.context import TraceContext, gather, is_hidden, trace_of
 
 #: A trace is first looked for so long before the first of its scores and after the last, in milliseconds.
 _BEFORE_MS, _AFTER_MS = 32 * 86_400_000, 86_400_000
-#: Traces that are looked up in one request.
-_AT_ONCE = 150
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +81,9 @@ class Attributor:
         """
         found: dict[str, Verdict] = {}
         ids = list(traces)
-        for start in range(0, len(ids), _AT_ONCE):
+        for start in range(0, len(ids), IDS_A_REQUEST):
             self._session.clock.check()
-            part = ids[start : start + _AT_ONCE]
+            part = ids[start : start + IDS_A_REQUEST]
             times = [traces[trace_id] for trace_id in part]
             around = Interval(max(0, min(times) - _BEFORE_MS), max(times) + _AFTER_MS)
             listed = await self._list(part, around)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sync_worker.langfuse.filters import MAX_FILTER_BYTES
+from sync_worker.langfuse.filters import IDS_A_REQUEST, MAX_FILTER_BYTES
 from sync_worker.pipeline.plan import TARGET_OBSERVATIONS
 
 
@@ -20,8 +20,8 @@ class Limits:
     backfill_intervals: int = 2
     #: Observations that must be due, beyond those read, for jobs to help the live sync; as many as five intervals have.
     jobs_above: int = 100_000
-    #: Pending traces checked at once: as many ids as fit in one request.
-    pending_traces: int = 150
+    #: Pending traces checked at once.
+    pending_traces: int = IDS_A_REQUEST
     #: Traces forgotten in one transaction.
     forgotten_traces: int = 5_000
     #: Requests of lookback scans allowed in a cycle, however small the limit a minute is.

@@ -17,6 +17,7 @@ from statistics import stdev
 from typing import Any
 
 from sync_worker.intervals import Interval
+from sync_worker.langfuse.filters import IDS_A_REQUEST
 from sync_worker.langfuse.listing import MAX_ROWS
 from sync_worker.langfuse.page_size import MAX_LIMIT, PageSize
 from sync_worker.langfuse.reader import Page, Reader
@@ -38,7 +39,6 @@ _GOLDEN = 0.618  # its multiples modulo 1 are evenly spread
 #: Observations whose content is read for the bytes, in so many requests; these are compared for the margin.
 _SAMPLED = 600
 _GROUPS = 4
-_LOOKED_UP_AT_ONCE = 150  # roots a request, at 32 characters an id
 #: The real value lies within so many standard errors of the estimate, nineteen times out of twenty.
 _DEVIATIONS = 2.0
 _SCORES_A_REQUEST = 100
@@ -185,7 +185,7 @@ def _requests(
         observations = round(survey.count(interval))
         traces = {one.trace_id for one in survey.of(interval)}
         rooted = {one.trace_id for one in survey.of(interval) if one.is_trace_root}
-        lookups = math.ceil(len(traces - rooted) / _LOOKED_UP_AT_ONCE)
+        lookups = math.ceil(len(traces - rooted) / IDS_A_REQUEST)
         pages, left = 0, observations
         while left > 0 or not pages:
             pages, of_page = pages + 1, min(left, size.limit)

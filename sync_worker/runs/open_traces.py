@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from sync_worker.langfuse.filters import IDS_A_REQUEST
 from sync_worker.ledger.stored_records import Waiting, is_due
 from sync_worker.pipeline.notes import OPEN_EVERY_MS, OPEN_FOR_MS
 from sync_worker.pipeline.readiness import has_ended
@@ -17,8 +18,6 @@ from sync_worker.runs.pending import PendingTraces
 
 #: Maximum open traces of a source; beyond, the oldest are given up.
 MOST_OPEN = 10_000
-#: Traces looked up at once: as many ids as fit in one request.
-_AT_ONCE = 150
 #: Traces looked up in a cycle where a listing is as expensive as a read: older v1 servers need a request a trace.
 _FEW_A_CYCLE = 25
 
@@ -34,7 +33,7 @@ async def look_up_open_traces(session: Session, pending: PendingTraces, waiting:
     left = MOST_OPEN if session.reader.metadata_only_is_cheap else _FEW_A_CYCLE
     while left > 0:
         session.clock.check()
-        due = session.ledger.open_due(session.source_id, now, min(left, _AT_ONCE))
+        due = session.ledger.open_due(session.source_id, now, min(left, IDS_A_REQUEST))
         if not due:
             return
         left -= len(due)

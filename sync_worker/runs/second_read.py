@@ -13,6 +13,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sync_worker.intervals import Interval
+from sync_worker.langfuse.filters import IDS_A_REQUEST
+from sync_worker.langfuse.page_size import MAX_LIMIT
 from sync_worker.langfuse.reader import Page
 from sync_worker.ledger import SecondRead
 from sync_worker.ledger.state_keys import LAST_SECOND_READ
@@ -28,9 +30,6 @@ from sync_worker.spans.context import trace_of
 GATHER_MS = 120_000
 #: How long other processes leave alone what is being read, in milliseconds.
 _TAKEN_MS = 30_000
-#: Observations of one request by ids, at 32 characters an id; and of one page of an interval.
-_IDS_A_REQUEST = 150
-_PAGE_SIZE = 1_000
 #: Second reads may use one in so many of the requests a minute.
 _REQUEST_SHARE = 8
 _MIN_REQUESTS = 4
@@ -58,7 +57,7 @@ class SecondReading:
         self._session = session = pipeline.session
         self._role = role
         per_minute = requests_per_minute or session.limits.assumed_per_minute
-        self._most = max(_MIN_REQUESTS, per_minute // _REQUEST_SHARE) * _IDS_A_REQUEST
+        self._most = max(_MIN_REQUESTS, per_minute // _REQUEST_SHARE) * IDS_A_REQUEST
         self._length = length_ms
         self._state = session.state
 
@@ -72,7 +71,7 @@ class SecondReading:
         now = session.ledger.clock.now_ms()
         due = session.ledger.second_reads_due(session.source_id, now, self._most, session.claimed)
         last = self._state.get(LAST_SECOND_READ) or 0
-        if not due or (len(due) < _PAGE_SIZE and 0 <= now - last < GATHER_MS):
+        if not due or (len(due) < MAX_LIMIT and 0 <= now - last < GATHER_MS):
             return
         done = session.ledger.sent_observations(session.source_id, {read.trace_id for read in due})
         session.ledger.delete_second_reads(
@@ -177,7 +176,7 @@ def plan_reads(reads: Sequence[SecondRead], length_ms: int | None) -> ReadPlan:
 def _assign(run: list[SecondRead], length_ms: int | None, plan: ReadPlan) -> None:
     interval = Interval(run[0].start_ms, run[-1].start_ms + 1)
     observations = max(len(run), interval.length * TARGET_OBSERVATIONS // length_ms) if length_ms else None
-    if observations is not None and observations / _PAGE_SIZE + 1 < len(run) / _IDS_A_REQUEST:
+    if observations is not None and observations / MAX_LIMIT + 1 < len(run) / IDS_A_REQUEST:
         plan.intervals.append(interval)
     else:
         plan.by_id.extend(run)
