@@ -115,6 +115,17 @@ def due(first_ms: int, end_ms: int, completed: Sequence[Interval], taken: Sequen
     return gaps(Interval(first_ms, end_ms), [*completed, *taken]) if end_ms > first_ms else []
 
 
+def spread(intervals: Sequence[Interval], parts: int) -> tuple[list[Interval], list[Interval]]:
+    """Return intervals cut into about so many parts, and some of these, twice as many at most, spread evenly."""
+    length = max(1, -(-sum(interval.length for interval in intervals) // parts))
+    cut = [
+        Interval(start, min(interval.end, start + length))
+        for interval in intervals
+        for start in range(interval.start, interval.end, length)
+    ]
+    return cut, cut[:: max(1, -(-len(cut) // (2 * parts)))]
+
+
 def live_view(live: Sequence[Interval], backfilled: Sequence[Interval], now_ms: int, deepest_ms: int) -> list[Interval]:
     """Return what the live sync need not read: its completed intervals, and a backfill's final ones.
 

@@ -22,7 +22,7 @@ from sync_worker.langfuse.listing import MAX_ROWS
 from sync_worker.langfuse.page_size import MAX_LIMIT, PageSize
 from sync_worker.langfuse.reader import Page, Reader
 from sync_worker.pipeline.limits import Limits
-from sync_worker.pipeline.plan import IntervalPlanner, due
+from sync_worker.pipeline.plan import IntervalPlanner, due, spread
 from sync_worker.records import Observation
 from sync_worker.runs.opened import OpenSource
 from sync_worker.runs.preview import preview
@@ -224,13 +224,7 @@ async def _count(reader: Reader, intervals: Sequence[Interval]) -> int | None:
 
 async def _survey(reader: Reader, intervals: Sequence[Interval]) -> _Survey:
     """List parts that are spread evenly over the intervals, each to its start as long as there are pages left."""
-    length = max(1, math.ceil(sum(interval.length for interval in intervals) / _PARTS))
-    parts = [
-        Interval(start, min(interval.end, start + length))
-        for interval in intervals
-        for start in range(interval.start, interval.end, length)
-    ]
-    chosen = parts[:: max(1, math.ceil(len(parts) / (2 * _PARTS)))]
+    parts, chosen = spread(intervals, _PARTS)
     found = dict[tuple[str | None, str], Observation]()
     left = {part: part.end for part in chosen}  # from where on a part is listed
     unlisted = dict[Interval, int]()

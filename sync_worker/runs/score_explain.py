@@ -9,6 +9,7 @@ from typing import Any
 from sync_worker.intervals import Interval
 from sync_worker.langfuse.score_reader import ScoreReader
 from sync_worker.ledger import ScoreNote
+from sync_worker.pipeline.plan import spread
 from sync_worker.records import Score
 from sync_worker.runs.score_sync import ScoreSync
 from sync_worker.signals.content import content_of
@@ -55,16 +56,11 @@ def _state(scores: ScoreSync, score: Score | None, note: ScoreNote | None) -> st
 
 async def estimate_scores(reader: ScoreReader, intervals: Sequence[Interval]) -> int:
     """Estimate the scores of intervals by one page of parts that are spread evenly. Raises as the reader does."""
-    whole_ms = sum(interval.length for interval in intervals)
-    length = max(1, math.ceil(whole_ms / _PARTS))
-    parts = [
-        Interval(start, min(interval.end, start + length))
-        for interval in intervals
-        for start in range(interval.start, interval.end, length)
-    ][: 2 * _PARTS]
+    _, parts = spread(intervals, _PARTS)
     scores = 0.0
     for part in parts:
         async for page in reader.interval(part):
             scores += len(page.scores) * part.length / max(1, part.end - page.down_to_ms)
             break
+    whole_ms = sum(interval.length for interval in intervals)
     return math.ceil(scores * whole_ms / max(1, sum(part.length for part in parts)))

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from itertools import pairwise
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sync_worker.intervals import Interval, merged
+from sync_worker.langfuse.score_reader import ScorePage, ScoreReader
 from sync_worker.pipeline.plan import TARGET_OBSERVATIONS, Density, DueTime, IntervalPlanner, due
+from sync_worker.records import Score
+from sync_worker.runs.score_explain import estimate_scores
 
 _HOUR = 3_600_000
 _INTERVALS = st.lists(
@@ -128,3 +133,22 @@ def test_density_is_that_of_all_and_the_highest() -> None:
     assert (read.average, read.highest) == (0.1, 0.1)
     read.add(Interval(1000, 1100), 1000)
     assert (read.average, read.highest, read.is_known) == (1.0, 10.0, True)
+
+
+class _NewScores:
+    """Stands in for a reader of scores: one a minute, from a time on."""
+
+    def __init__(self, since: int) -> None:
+        self._since = since
+
+    async def interval(self, interval: Interval) -> AsyncGenerator[ScorePage, None]:
+        minutes = range(max(interval.start, self._since), interval.end, 60_000)
+        yield ScorePage([Score(str(at), "s", "NUMERIC", "API", at, 1) for at in minutes], down_to_ms=interval.start)
+
+
+async def test_scores_of_many_gaps_are_estimated_from_all_of_them() -> None:
+    """A backfill that is mostly done would be planned by its oldest gaps alone: without scores, if these have none."""
+    gaps = [Interval(start, start + _HOUR) for start in range(0, 96 * _HOUR, 2 * _HOUR)]
+    reader = cast("ScoreReader", _NewScores(48 * _HOUR))
+    assert await estimate_scores(reader, gaps) == pytest.approx(24 * 60, rel=0.1)
+    assert await estimate_scores(reader, []) == 0
