@@ -119,8 +119,8 @@ class ScoreSync:
         if not due:
             return
         verdicts = await self._verdicts(due)
+        self._note_others(due, verdicts)
         ready = [note for note in due if isinstance(verdicts[note.score_id], Attribution)]
-        self._note_others([note for note in due if note not in ready], verdicts)
         for start in range(0, len(ready), _READ_AT_ONCE):
             await self.send_again([note.score_id for note in ready[start : start + _READ_AT_ONCE]])
 
@@ -225,7 +225,7 @@ class ScoreSync:
             return
         session = self.session
         verdicts = await self._verdicts(notes)
-        self._note_others([note for note in notes if not isinstance(verdicts[note.score_id], Attribution)], verdicts)
+        self._note_others(notes, verdicts)
         ready = [note for note in notes if isinstance(verdicts[note.score_id], Attribution)]
         own = session.ledger.own_scores(session.source_id, ready)
         for note in sorted(ready, key=lambda note: (note.timestamp_ms, note.score_id)):
@@ -362,7 +362,7 @@ class ScoreSync:
         return found
 
     def _note_others(self, notes: Sequence[ScoreNote], verdicts: Mapping[str, Verdict]) -> None:
-        """Note what cannot be sent: what is left out for good, and when to look again at what waits."""
+        """Note what of these cannot be sent: what is left out for good, and when to look again at what waits."""
         session, now = self.session, self.session.clock.now_ms()
         noted: list[ScoreNote] = []
         for note in notes:
