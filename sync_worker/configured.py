@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+#: Fields of a trace that a route may have a pattern for, and that a template may name, beside `metadata.KEY`.
+ROUTE_FIELDS: Final = ("environment", "trace_name", "user", "session", "release")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,14 @@ class Route:
     release: str | None = None
     metadata: tuple[tuple[str, str], ...] = ()
     drop: bool = False
+
+    @property
+    def conditions(self) -> str:
+        """The conditions for people: `environment=prod*, tags=[a, b], metadata.team=x`."""
+        found = [f"{name}={getattr(self, name)}" for name in ROUTE_FIELDS if getattr(self, name) is not None]
+        if self.tags:
+            found.append(f"tags=[{', '.join(self.tags)}]")
+        return ", ".join([*found, *(f"metadata.{key}={pattern}" for key, pattern in self.metadata)])
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from sync_worker.pipeline.session import Session
 from sync_worker.runs.opened import OpenSource
 from sync_worker.selection import left_out_by
 from sync_worker.spans.context import TraceContext, gather, trace_of
-from sync_worker.spans.routing import BY_DEFAULT, BY_OVERRIDE, conditions_of, decide, origin_of
+from sync_worker.spans.routing import BY_DEFAULT, BY_OVERRIDE, decide, origin_of
 
 #: How long before the first observation read a root may start, in milliseconds.
 _ROOT_BEFORE_MS = 24 * 3_600_000
@@ -98,4 +98,4 @@ def _decide(session: Session, context: TraceContext, *, has_error: bool) -> tupl
 
 
 def _rule(route: Route) -> str:
-    return f"route that drops {conditions_of(route)}" if route.drop else f"route {conditions_of(route)}"
+    return f"route that drops {route.conditions}" if route.drop else f"route {route.conditions}"

@@ -8,7 +8,7 @@ from typing import Final
 from sync_worker.patterns import matches
 from sync_worker.selection.selection_rules import FIELDS, FieldFilter, SelectionRules
 from sync_worker.spans.context import TraceContext
-from sync_worker.spans.routing import conditions_of, fits
+from sync_worker.spans.routing import fits
 
 #: The setting by whose name a trace is left out that is not in the sample.
 SAMPLE: Final = "SYNC_SAMPLE"
@@ -27,7 +27,7 @@ def left_out_by(rules: SelectionRules, context: TraceContext, *, has_error: bool
     for route in rules.routes:
         if fits(route, context):
             if route.drop:
-                return f"route that drops {conditions_of(route)}"
+                return f"route that drops {route.conditions}"
             break
     if rules.sample < 1 and not (rules.keep_errors and has_error) and not is_in_sample(rules, context.trace_id):
         return f"{SAMPLE}={_percent(rules)}"

@@ -12,6 +12,7 @@ from typing import Any, Final, Union, get_args, get_origin
 
 from pydantic import PlainValidator
 
+from sync_worker.configured import ROUTE_FIELDS
 from sync_worker.redaction.redaction_rules import DETECTORS
 from sync_worker.settings import durations, sync_toml, values
 from sync_worker.settings.model import (
@@ -89,7 +90,7 @@ def _target() -> _Schema:
 
 def _route() -> _Schema:
     text: _Schema = {"type": "string", "minLength": 1}
-    conditions: _Schema = dict.fromkeys(sync_toml.PATTERNS, text)
+    conditions: _Schema = dict.fromkeys(ROUTE_FIELDS, text)
     conditions["tags"] = {"type": "array", "minItems": 1, "items": text}
     conditions["metadata"] = {"type": "object", "minProperties": 1, "additionalProperties": {"type": "string"}}
     return {

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from sync_worker.configured import Route, ScoreOverride
+from sync_worker.configured import ROUTE_FIELDS, Route, ScoreOverride
 from sync_worker.redaction.redaction_rules import DETECTORS
 from sync_worker.settings.file_reading import read_text
 from sync_worker.settings.model import (
@@ -46,8 +46,7 @@ IN_A_SOURCE: Final = (
 IN_A_TARGET: Final = (
     "name", *_OF_TARGET, *(file_name_of(name) for name in _OF_TARGET if name in SECRETS), *PER_SOURCE
 )  # fmt: skip
-PATTERNS: Final = ("environment", "trace_name", "user", "session", "release")
-_CONDITIONS: Final = (*PATTERNS, "tags", "metadata")
+_CONDITIONS: Final = (*ROUTE_FIELDS, "tags", "metadata")
 _FIELD: Final = re.compile(r"\{([^{}]*)\}")
 _OVERRIDES: Final = ("match", "kind", "source", "trigger", "range", "invert", "skip")
 KINDS: Final = ("feedback", "edit", "event", "metric", "arbitrary")
@@ -239,11 +238,7 @@ def describe_override(override: ScoreOverride) -> str:
 
 def describe(route: Route) -> str:
     """Return a route in one line: `shop-eu if environment=prod*, tags=[a, b], metadata.team=x`."""
-    conditions = [f"{name}={getattr(route, name)}" for name in PATTERNS if getattr(route, name) is not None]
-    if route.tags:
-        conditions.append(f"tags=[{', '.join(route.tags)}]")
-    conditions.extend(f"metadata.{key}={pattern}" for key, pattern in route.metadata)
-    return f"{'drop' if route.drop else route.project} if {', '.join(conditions)}"
+    return f"{'drop' if route.drop else route.project} if {route.conditions}"
 
 
 def _raws(
@@ -344,11 +339,11 @@ def _template(project: str) -> str:
     unknown = [
         name
         for name in _FIELD.findall(project)
-        if name not in PATTERNS and not (name.startswith("metadata.") and name != "metadata.")
+        if name not in ROUTE_FIELDS and not (name.startswith("metadata.") and name != "metadata.")
     ]
     if "{" in rest or "}" in rest or unknown:
         what = f"{{{unknown[0]}}} is no field of a trace" if unknown else "a brace without its other one"
-        raise WrongValueError(what, expected=f"a template with {{{'}, {'.join(PATTERNS)}}} or {{metadata.KEY}}")
+        raise WrongValueError(what, expected=f"a template with {{{'}, {'.join(ROUTE_FIELDS)}}} or {{metadata.KEY}}")
     return project
 
 

@@ -10,15 +10,13 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sync_worker.configured import Route
+from sync_worker.configured import ROUTE_FIELDS, Route
 from sync_worker.json_text import dump
 from sync_worker.patterns import matches
 from sync_worker.spans.context import TraceContext
 
 #: The origin of a decision that no rule made: the source's own project; and of one that `project_from` made.
 BY_DEFAULT, BY_OVERRIDE = "default", "project_from"
-#: Fields that a template may name, beside `metadata.<key>`.
-TEMPLATE_FIELDS = ("environment", "trace_name", "user", "session", "release")
 _FIELD = re.compile(r"\{([^{}]*)\}")
 _PROJECT = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,198}[\x21-\x7e])?")
 #: Where Kelet puts what names no project; and what in the address of a signal would be a step to another address.
@@ -95,16 +93,11 @@ def is_template(project: str) -> bool:
     return "{" in project
 
 
-def fields_of(template: str) -> list[str]:
-    """Return the fields that a template names."""
-    return _FIELD.findall(template)
-
-
 def render(template: str, context: TraceContext, may_show: MayShow = _everything) -> str | None:
     """Return the project of a trace by a template; None where a field has no value or the result cannot be one."""
     if not is_template(template):
         return template
-    values = {name: _value(name, context) for name in fields_of(template)}
+    values = {name: _value(name, context) for name in _FIELD.findall(template)}
     if not all(value and may_show(value, context.user_id) for value in values.values()):
         return None
     project = _FIELD.sub(lambda found: values[found[1]] or "", template).strip()
@@ -116,17 +109,9 @@ def is_project(text: str) -> bool:
     return _PROJECT.fullmatch(text) is not None and text.lower() not in _NO_PROJECT
 
 
-def conditions_of(rule: Route) -> str:
-    """Return the conditions of a rule for people: `environment=prod*, tags=[a, b], metadata.team=x`."""
-    found = [f"{name}={getattr(rule, name)}" for name in TEMPLATE_FIELDS if getattr(rule, name) is not None]
-    if rule.tags:
-        found.append(f"tags=[{', '.join(rule.tags)}]")
-    return ", ".join([*found, *(f"metadata.{key}={pattern}" for key, pattern in rule.metadata)])
-
-
 def fits(rule: Route, context: TraceContext) -> bool:
     """Whether a trace fits all conditions of a rule."""
-    pairs = ((getattr(rule, name), _value(name, context)) for name in TEMPLATE_FIELDS)
+    pairs = ((getattr(rule, name), _value(name, context)) for name in ROUTE_FIELDS)
     return (
         all(_like(wanted, value) for wanted, value in pairs)
         and all(any(matches(wanted, tag) for tag in context.tags) for wanted in rule.tags)
