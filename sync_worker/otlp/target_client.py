@@ -281,15 +281,17 @@ class TargetClient:
                 f"{url} redirects to {redirect_target(response)} ({status}), which is not followed with a key. "
                 f"Try: set {preset.url_setting} to the address of {self.target.title}'s API, which may be that one"
             )
-        if status == 415:
+        endpoint = "traces" if url == self.url else "signal" if preset.takes_signals else "logs"
+        if status == 415 and endpoint != "signal":
             other = "protobuf" if self.target.encoding == "json" else "json"
             raise SourcePaused(
                 f"{title} does not take {CONTENT_TYPES[self.target.encoding]} ({where}). "
                 f"Try: SYNC_TARGET_ENCODING={other}, or check {preset.url_setting}"
             )
+        off = {"traces": "", "signal": ", or SYNC_SCORES=false", "logs": ", or SYNC_SCORE_EVENTS=false"}[endpoint]
         raise SourcePaused(
-            f"{title} answered {where}, which is no answer of its {'traces' if url == self.url else 'logs'} endpoint. "
-            f"Try: check {preset.url_setting}{'' if url == self.url else ', or SYNC_SCORE_EVENTS=false'}"
+            f"{title} answered {where}, which is no answer of its {endpoint} endpoint. "
+            f"Try: check {preset.url_setting}{off}"
         )
 
     def _accepted(self, response: httpx.Response, project: str) -> Accepted:

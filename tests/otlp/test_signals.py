@@ -190,6 +190,14 @@ async def test_rejected_key_pauses_the_source(status: int, kelet: OtlpReceiver, 
     assert (_posts(kelet), made.kept.rejected) == (1, [])
 
 
+@pytest.mark.parametrize("status", [405, 415])
+async def test_what_pauses_signals_alone_names_their_setting(status: int, kelet: OtlpReceiver, make: Make) -> None:
+    """An operator is sent to settings of other targets, which say nothing of Kelet's signals."""
+    kelet.script = faults.always(faults.status(status))
+    with pytest.raises(SourcePaused, match=r"of its signal endpoint\. Try: check KELET_API_URL, or SYNC_SCORES=false"):
+        await make().send(1)
+
+
 async def test_unknown_project_closes_its_lane_alone(kelet: OtlpReceiver, make: Make) -> None:
     """Signals of other projects wait, or those of the unknown one are asked for one by one."""
     kelet.script = lambda request: faults.status(404) if "/other/" in request.path else None
