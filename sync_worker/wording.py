@@ -1,7 +1,8 @@
-"""Numbers as people write them: `1 trace`, `2 traces`, `2h 5m`."""
+"""Numbers as people write them, `1 trace`, `2 traces`, `2h 5m`, and the word that they meant."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 _UNITS: Final = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
@@ -22,3 +23,12 @@ def in_words(seconds: float) -> str:
         if count:
             parts.append(f"{count}{unit}")
     return " ".join(parts) or "0s"
+
+
+def nearest(typed: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """Return the one of `known` that was probably meant, in any case; an empty text where none is near enough."""
+    from difflib import get_close_matches  # noqa: PLC0415 - only after a mistake
+
+    by_folded = {name.lower(): name for name in known}
+    found = get_close_matches(typed.lower(), by_folded, 1, cutoff)
+    return by_folded[found[0]] if found else ""

@@ -13,11 +13,11 @@ from typing import Any, NoReturn
 from sync_worker.cli.output import print_help, print_json, say
 from sync_worker.cli.reference import Reference
 from sync_worker.errors import ExitCode
+from sync_worker.wording import nearest
 
 #: Commands of other programs, by which people look for one of these.
 _SYNONYMS = {"start": "run", "sync": "once", "setup": "init", "configure": "init", "test": "check"}
 _REQUIRED = "the following arguments are required: "
-_NEAR = 0.6
 _NOT_SET = argparse.SUPPRESS
 
 
@@ -175,12 +175,3 @@ class Parser(argparse.ArgumentParser):
         if "--json" in self._typed and "--json" in self.options():
             print_json({"error": message, "exit_code": ExitCode.USAGE})
         self.exit(ExitCode.USAGE)
-
-
-def nearest(typed: str, known: Iterable[str]) -> str:
-    """Return the one of `known` that was probably meant, or an empty text."""
-    from difflib import get_close_matches  # noqa: PLC0415 - only after a mistake
-
-    by_folded = {name.lower(): name for name in known}
-    found = get_close_matches(typed.lower(), by_folded, 1, _NEAR)
-    return by_folded[found[0]] if found else ""

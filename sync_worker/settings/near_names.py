@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from sync_worker.settings.model import FIELDS, SECRETS, file_name_of, names_of
-from sync_worker.settings.setting_errors import Problems, nearest
+from sync_worker.settings.setting_errors import Problems
+from sync_worker.wording import nearest
 
 _KNOWN: Final = frozenset(
     {*(one.upper() for name in FIELDS for one in names_of(name)), *(file_name_of(name).upper() for name in SECRETS)}

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -14,6 +13,7 @@ from pydantic.fields import FieldInfo
 
 from sync_worker.errors import ConfigError
 from sync_worker.printable import escape
+from sync_worker.wording import nearest
 
 MASK = "***"
 LONGEST_SHOWN = 80  # characters of a wrong value that a message repeats
@@ -65,13 +65,6 @@ def mask(secret: str) -> str:
 def looks_like_key(text: str) -> bool:
     """Whether there is something in `text` that has the prefix of a key."""
     return _KEY_SHAPE.search(text) is not None
-
-
-def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """Return the one of `known` that is nearest to `name`, in any case, or an empty text."""
-    by_folded = {candidate.lower(): candidate for candidate in known}
-    near = difflib.get_close_matches(name.lower(), by_folded, 1, cutoff)
-    return by_folded[near[0]] if near else ""
 
 
 def in_our_words(error: ValidationError, fields: Mapping[str, FieldInfo]) -> dict[str, WrongValueError]:

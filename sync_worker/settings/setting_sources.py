@@ -28,6 +28,7 @@ from sync_worker.settings.file_reading import read_bytes, read_text
 from sync_worker.settings.model import FIELDS, INFO, PATHS, SECRETS, WHEREABOUTS, Settings, file_name_of, names_of
 from sync_worker.settings.setting_errors import Problems, RawValue, WrongValueError
 from sync_worker.settings.values import parse_path
+from sync_worker.wording import nearest
 
 #: What to try where a file of settings is not there.
 ANOTHER_PATH: Final = "another path, or without it"
@@ -193,9 +194,7 @@ def command_line(overrides: Mapping[str, str], problems: Problems) -> dict[str, 
             flag = given if given in names else flags[name]
             raws[name] = RawValue(text, f"command line {flag}", secret=name in SECRETS)
         else:
-            near = setting_errors.nearest(
-                given, flags.values() if given.startswith("-") else (one.upper() for one in flags)
-            )
+            near = nearest(given, flags.values() if given.startswith("-") else (one.upper() for one in flags))
             problems.refuse(given, WrongValueError("not a setting", hint=near))
     return raws
 

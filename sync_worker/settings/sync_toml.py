@@ -25,9 +25,10 @@ from sync_worker.settings.model import (
     file_name_of,
     names_of,
 )
-from sync_worker.settings.setting_errors import Problems, RawValue, WrongValueError, nearest
+from sync_worker.settings.setting_errors import Problems, RawValue, WrongValueError
 from sync_worker.settings.setting_sources import ANOTHER_PATH, leftovers, unreadable
 from sync_worker.settings.values import check_pattern, parse_project, split_list
+from sync_worker.wording import nearest
 
 _KEY_FILES: Final = tuple(file_name_of(name) for name in (*SOURCE_FIELDS, *TARGET_FIELDS) if name in SECRETS)
 _OF_TARGET: Final = (*(name for name in SOURCE_FIELDS if name.startswith("kelet_")), *TARGET_FIELDS)

@@ -20,8 +20,8 @@ from pydantic_core import PydanticKnownError
 from sync_worker.patterns import matches, why_unusable
 from sync_worker.printable import is_printable
 from sync_worker.redaction.redaction_rules import CONTENT, DETECTORS
-from sync_worker.settings.setting_errors import WrongValueError, looks_like_key, nearest
-from sync_worker.wording import counted
+from sync_worker.settings.setting_errors import WrongValueError, looks_like_key
+from sync_worker.wording import counted, nearest
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _MOST_JOBS = 64
