@@ -100,8 +100,6 @@ def take(ledger: Ledger, role: str) -> Lease:
     """
     lock, locked = _lock_with_retries(ledger.path, role)
     try:
-        token = secrets.token_hex(8)
-        host, boot = socket.gethostname(), _boot_id()
         abandoned = _watch(ledger, role, locked=locked)
         now = ledger.clock.now_ms()
         with _without_jobs(ledger.path, role), ledger.transaction(fenced=False):
@@ -111,15 +109,7 @@ def take(ledger: Ledger, role: str) -> Lease:
                     f"another run ({role}, pid {held['pid']} on {held['host']}) holds the state file {ledger.path}. "
                     f"Try: again when it is done; if it died, its lease ends {LIMIT:.0f} s after its last heartbeat"
                 )
-            ledger.insert(
-                "leases",
-                {
-                    "role": role, "token": token, "host": host, "boot": boot, "pid": os.getpid(),
-                    "taken_ms": now, "heartbeat_ms": now,
-                },
-                replace=True,
-            )  # fmt: skip
-            _delete_claims(ledger, role)
+            token = _store(ledger, role, now)
     except BaseException:
         lock.close()
         raise
@@ -130,17 +120,8 @@ def take(ledger: Ledger, role: str) -> Lease:
 
 def pretend(ledger: Ledger, role: str) -> None:
     """Hold the lease of a role in a copy that nobody else sees: other runs keep theirs, and none is sending a trace."""
-    token, now = secrets.token_hex(8), ledger.clock.now_ms()
     with ledger.transaction(fenced=False):
-        ledger.insert(
-            "leases",
-            {
-                "role": role, "token": token, "host": socket.gethostname(), "boot": _boot_id(), "pid": os.getpid(),
-                "taken_ms": now, "heartbeat_ms": now,
-            },
-            replace=True,
-        )  # fmt: skip
-        _delete_claims(ledger, role)
+        token = _store(ledger, role, ledger.clock.now_ms())
         ledger.execute("DELETE FROM trace_claims")
         ledger.execute("UPDATE scores SET owner = NULL")
     ledger.lease = Lease(role, token, io.StringIO(), locked=False)
@@ -189,6 +170,21 @@ def is_owned(ledger: Store, held: Mapping[str, Any] | None) -> bool:
     except OSError:
         locked = False
     return _may_live(held, ledger.clock.now_ms(), locked=locked) or _has_jobs(ledger.path, held["role"])
+
+
+def _store(ledger: Ledger, role: str, now_ms: int) -> str:
+    """Store this process as the owner of a role's lease, within the current transaction; return the token of it."""
+    token = secrets.token_hex(8)
+    ledger.insert(
+        "leases",
+        {
+            "role": role, "token": token, "host": socket.gethostname(), "boot": _boot_id(), "pid": os.getpid(),
+            "taken_ms": now_ms, "heartbeat_ms": now_ms,
+        },
+        replace=True,
+    )  # fmt: skip
+    _delete_claims(ledger, role)
+    return token
 
 
 def _delete_claims(ledger: Ledger, role: str) -> None:
