@@ -55,4 +55,4 @@ async def fetch_fitting(
 
 def _shrink(size: PageSize, limit: int, divisor: int, error: TransientError) -> None:
     size.record_failure(limit, divisor)
-    log.info("%s: the page becomes %d observations", error, size.limit, extra={"action": "shrink"})
+    log.info("%s: the page is made smaller, %d at most", error, size.limit, extra={"action": "shrink"})

@@ -22,6 +22,7 @@ from sync_worker.records import Observation
 from sync_worker.runs.opened import OpenSource
 from sync_worker.spans.context import trace_of
 from sync_worker.spans.fingerprint import fingerprint
+from sync_worker.wording import counted
 
 #: Dead letters retried in a cycle, those in the first request, and how many may fail before the cycle stops.
 _AT_ONCE = 50
@@ -73,7 +74,8 @@ class Retries:
         stay = {letter.id for letter in session.ledger.dead_letters(ids=[letter.id or 0 for letter in due])}
         session.ledger.store_tries([_postpone(letter, now) for letter in self._tried if letter.id in stay])
         if len(stay) < len(due):
-            log.info("%d dead letters could be read after all", len(due) - len(stay), extra={"action": "retry"})
+            read = counted(len(due) - len(stay), "dead letter")
+            log.info("%s could be read after all", read, extra={"action": "retry"})
 
     async def _retry_many(
         self, letters: Sequence[DeadLetter], around: Interval, now: int, at_once: int = _FIRST_AT_ONCE

@@ -24,6 +24,7 @@ from sync_worker.sync.start import remember_start
 from sync_worker.sync.stored_generation import Generations
 from sync_worker.targets import Target
 from sync_worker.times import iso_time
+from sync_worker.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -143,9 +144,9 @@ class SourceSync(OpenSource):
         left = self.ledger.count_second_reads(self.state.id)
         if left:
             log.info(
-                "%s: %d observations were updated less than ten minutes before they were sent: the next `once`, `run` "
-                "or `backfill` after that time reads them once more",
-                self.source.name, left, extra={"action": "plan"},
+                "%s: %s updated less than ten minutes before being sent: the next `once`, `run` or `backfill` after "
+                "that time reads them once more",
+                self.source.name, counted(left, "observation"), extra={"action": "plan"},
             )  # fmt: skip
 
     def _put_findings(self) -> None:
