@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 import httpx
@@ -11,6 +11,7 @@ import httpx
 from sync_worker.backoff import Backoff
 from sync_worker.bounded_client import unless_stopped
 from sync_worker.corrected import CorrectedClock
+from sync_worker.errors import LeaseHeld, StateError
 from sync_worker.http import date_hooks
 from sync_worker.langfuse.buckets import RateLimiters
 from sync_worker.langfuse.concurrency import ServerSlots
@@ -86,7 +87,8 @@ async def open_source(
         transports.accepted(spans)
         if daily_limit is not None:
             daily_limit.count(spans)
-        audit.log_if_due(at_end=False)
+        with suppress(StateError, LeaseHeld):  # the answer itself is yet to be stored, and the line is due again
+            audit.log_if_due(at_end=False)
 
     target = target_of(source)
     sending = Backoff(target.title, clock, max_elapsed)

@@ -6,11 +6,14 @@ import json
 import sqlite3
 from typing import Any
 
-from sync_worker.errors import ExitCode
+import pytest
+
+from sync_worker.errors import ExitCode, StateError
+from sync_worker.sync.audit import Audit
 from tests.support import faults
 from tests.support.rows import Row, trace
 from tests.sync.conftest import MakeWorld
-from tests.sync.world import World
+from tests.sync.world import World, identities
 
 LONG_AGO = {"SYNC_START": "2026-11-20T00:00:00Z"}
 
@@ -63,3 +66,18 @@ def test_a_line_an_hour(make_world: MakeWorld) -> None:
     assert sent < len(made.kelet.spans)
     assert (line["filtered"], line["dead_lettered"]) == ({}, {})
     assert _audits(made, "once") == []
+
+
+def test_a_line_that_cannot_be_stored_undoes_no_answer(make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A state file that is busy while the line is due would have what was just accepted sent again."""
+
+    def busy(_: Audit, *, at_end: bool) -> None:
+        if not at_end:
+            raise StateError("it is locked by another program", transient=True)
+
+    monkeypatch.setattr(Audit, "log_if_due", busy)
+    rows = _rows(2)
+    made = make_world(rows)
+    report, code = made.once()
+    assert (report.error, code, len(made.kelet.spans)) == (None, ExitCode.OK, len(rows))
+    assert made.arrived() == identities(rows)
