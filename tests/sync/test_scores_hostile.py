@@ -422,3 +422,27 @@ def test_what_is_no_score_is_counted(make_world: MakeWorld, odd: Any) -> None:
     world.langfuse.script = _answers(odd, score_on(rows[0], 2, 2.0))
     report = once(world)
     assert (report.scores_unreadable, len(signals_of(world, 2))) == (1, 1)
+
+
+def test_a_signal_that_was_accepted_counts_though_no_dead_letter_has_room(make_world: MakeWorld) -> None:
+    """It arrives again in each run until somebody drops a dead letter, or what there was room for is dropped with it."""
+    rows = trace_with_session()
+    world = scored_world(make_world, rows, SYNC_MAX_DEAD_LETTERS="1")
+    world.langfuse.scores.put(*(score_on(rows[0], number, float(number)) for number in range(1, 5)))
+    wrong = {f'"langfuse_score_id":"score-{number}"'.encode() for number in (1, 2, 4)}
+    world.kelet.script = faults.when(
+        lambda request: any(mark in request.body for mark in wrong), status(422, message="not acceptable")
+    )
+    for _ in range(3):
+        report, code = world.once()
+        assert (report.error is not None, code) == (True, ExitCode.PAUSED)
+        assert "has no room for" in str(report.error)
+        world.clock.advance(60)
+    assert len(signals_of(world, 3)) == 1
+    (source,) = world.program_json("status")[1]["sources"]
+    assert (source["dead_letters"], source["scores"]["rejected"], source["scores"]["sent"]) == (1, 1, 1)
+    world.kelet.script = None
+    world.environ["SYNC_MAX_DEAD_LETTERS"] = "10"
+    assert world.program("dead-letters", "retry", "--all")[0] == ExitCode.OK
+    once(world)
+    assert [len(signals_of(world, number)) for number in (1, 2, 3, 4)] == [1, 1, 1, 1]
