@@ -95,7 +95,7 @@ class SourceReport:
             (0 if self.traces_filtered else self.observations_filtered, "observation", "of filtered traces"),
             (self.dead_letters, "dead letter", ""),
             (self.signals_sent, "signal", "sent"),
-            (self.scores_waiting, "score", "waiting for the spans of a trace"),
+            (self.scores_waiting, "score", "waiting"),
             (self.scores_filtered + self.scores_of_experiments, "score", "left out"),
             (self.scores_gone + self.scores_without_trace, "score", "without a trace"),
             (self.scores_deleted, "sent score", "deleted in Langfuse"),
