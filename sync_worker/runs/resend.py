@@ -10,6 +10,8 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from sync_worker.clock import Stopped
+from sync_worker.errors import SourcePaused, TransientError
 from sync_worker.intervals import Interval, clip
 from sync_worker.langfuse.reader import Page
 from sync_worker.ledger import claims
@@ -22,6 +24,7 @@ from sync_worker.runs.opened import OpenSource
 from sync_worker.runs.verify import Hour, Verdict, Verification
 from sync_worker.spans.context import trace_of
 from sync_worker.times import iso_time
+from sync_worker.wording import counted
 
 #: How often to check whether a live sync has released its claims, in seconds.
 _POLL_SECONDS = 1.0
@@ -33,14 +36,19 @@ async def resend(opened: OpenSource, interval: Interval | None, found: Verdict, 
     """Send what a verification of the same interval found missing, and return what is missing then.
 
     Hours whose records were forgotten are sent only with `again`, all of them. Needs a backfill's lease. Raises as
-    reader and delivery do; what was sent by then is committed.
+    reader and delivery do; what was sent by then is committed, and the hours that are left are reopened.
     """
     hours = [hour for hour in found.hours if again or not hour.forgotten]
     sent: list[Interval] = []
     if hours:
         opened.coverage.mark_claimed()
         before = opened.report.spans_sent
-        sent = await Resend(opened.pipeline, opened.state.sync_start_ms).send(hours, Verification(opened).completed())
+        completed = Verification(opened).completed()
+        try:
+            await Resend(opened.pipeline, opened.state.sync_start_ms, sent).send(hours, completed)
+        except (SourcePaused, TransientError, Stopped):
+            _reopen(opened, [hour for hour in hours if not any(clip(sent, _interval(hour)))])
+            raise
         scores, found = found.scores, await Verification(opened).run(interval)
         found.scores = scores
         found.spans_sent = opened.report.spans_sent - before
@@ -48,21 +56,41 @@ async def resend(opened: OpenSource, interval: Interval | None, found: Verdict, 
     return found
 
 
+def _reopen(opened: OpenSource, hours: Sequence[Hour]) -> None:
+    """Reopen hours that could not be sent now, as without `--resend`: whatever ended this is waited for by others."""
+    reopened = Verification(opened).reopen(hours)
+    if reopened:
+        log.warning(
+            "%s: %s are reopened, from %s to %s: the next run sends what is missing; before the sync start, the next "
+            "backfill does",
+            opened.name, counted(len(reopened), "interval"), iso_time(reopened[0].start), iso_time(reopened[-1].end),
+            extra={"action": "resend"},
+        )  # fmt: skip
+    if any(hour.forgotten for hour in hours):
+        log.warning(
+            "%s: %s of which only counts are kept are not sent. Try: the same command again", opened.name,
+            counted(sum(hour.forgotten for hour in hours), "hour"), extra={"action": "resend"},
+        )  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Resend:
-    """Sends missing observations of one source, under the lease of a backfill. `sync_start_ms` is the live sync's."""
+    """Sends missing observations of one source, under the lease of a backfill. `sync_start_ms` is the live sync's.
+
+    `done` gets the intervals that were sent.
+    """
 
     pipeline: Pipeline
     sync_start_ms: int | None
+    done: list[Interval]
 
-    async def send(self, hours: Sequence[Hour], completed: Sequence[Interval]) -> list[Interval]:
-        """Send what is missing in the completed intervals of these hours; return the intervals that were sent.
+    async def send(self, hours: Sequence[Hour], completed: Sequence[Interval]) -> None:
+        """Send what is missing in the completed intervals of these hours.
 
         Raises as reader and delivery do; what was sent by then is committed.
         """
         parts = [(hour, list(clip(completed, _interval(hour)))) for hour in hours]
         await self._take_over([part for _, of_hour in parts for part in of_hour])
-        done: list[Interval] = []
         session = self.pipeline.session
         for hour, of_hour in parts:
             if hour.forgotten:
@@ -72,8 +100,7 @@ class Resend:
                 for role, interval in self._split_at_sync_start(part):
                     log.info("sending what starts from %s to %s", iso_time(interval.start), iso_time(interval.end))
                     await self.pipeline.run(_Missing(self.pipeline, role, interval, hour))
-                done.append(part)
-        return done
+                self.done.append(part)
 
     async def _take_over(self, parts: Sequence[Interval]) -> None:
         """Claim these intervals, and wait until a live sync in a cycle has released them."""

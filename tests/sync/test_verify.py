@@ -219,6 +219,40 @@ def test_resend_that_meets_a_refusal(make_world: MakeWorld) -> None:
     assert made.arrived() == identities(rows)
 
 
+def test_what_a_resend_could_not_send_is_sent_by_the_next_run(make_world: MakeWorld) -> None:
+    """At the limit of the day it says that it continues by itself, and no run ever sends what is left."""
+    rows = [made for hour in range(3) for made in trace(3, start=hour * 3600.0, seconds=5.0)]
+    made = make_world(rows, **LONG_AGO)
+    made.program("once")
+    for name in ("sent", "traces"):
+        _change(made, f"DELETE FROM {name}")
+    made.kelet.clear()
+    code, out, err = made.program(*RESEND, environ={"SYNC_MAX_SPANS_PER_DAY": str(len(rows) + 5)})
+    assert (code, len(made.kelet.spans)) == (ExitCode.PAUSED, 4)
+    assert "it continues by itself" in err
+    assert "2 intervals are reopened, from 2026-11-20T13:00:00.000Z to 2026-11-20T15:00:00.000Z" in err
+    assert "complete" not in out
+    assert made.program("once")[0] == 0
+    assert made.arrived() == identities(rows)
+
+
+def test_resend_beside_a_pause_is_no_success(make_world: MakeWorld) -> None:
+    """Nothing was sent, and the command that was to send it ends with 0."""
+    rows = _rows(1)
+    made = make_world(rows, **LONG_AGO)
+    made.program("once")
+    for name in ("sent", "traces"):
+        _change(made, f"DELETE FROM {name}")
+    made.kelet.clear()
+    assert made.program("pause", "--project", "support_test")[0] == 0
+    code, found = made.program_json(*RESEND)
+    assert (code, found["exit_code"], found["sources"][0]["spans_sent"]) == (ExitCode.PAUSED, ExitCode.PAUSED, 0)
+    assert "is paused since" in found["errors"]["default"]
+    assert made.program("resume", "--project", "support_test")[0] == 0
+    assert made.program("once")[0] == 0
+    assert made.arrived() == identities(rows)
+
+
 def test_resend_beside_a_live_sync(make_world: MakeWorld) -> None:
     """A resend beside `run` never begins, or both send the same rows."""
     rows = _rows()

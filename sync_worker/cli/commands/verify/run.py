@@ -38,6 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
                 _announce(found, again=arguments.again)
             found = await resend(sync, interval, found, again=arguments.again)
         verdicts.append(found)
+        if arguments.resend:
+            sync.session.delivery.check()
 
     role = BACKFILL if arguments.resend else None
     code, errors = for_each_source(arguments, work, must_exist=True, role=role, only_reads=not arguments.repair)
