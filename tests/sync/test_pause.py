@@ -223,3 +223,18 @@ def test_a_backfill_obeys_too(make_world: MakeWorld) -> None:
     assert made.program("resume", "default")[0] == 0
     assert made.program(*command)[0] == 0
     assert made.arrived() == identities(rows)
+
+
+def test_dead_letters_that_are_paused_could_have_been_read(make_world: MakeWorld) -> None:
+    """The result says that Langfuse had nothing of them, and somebody drops them."""
+    rows = _rows(1)
+    made = make_world(rows, **LONG_AGO)
+    made.kelet.script = faults.refuse_span("agent")
+    assert made.program("once")[0] == ExitCode.DEAD_LETTERS
+    made.kelet.script = None
+    assert made.program("pause", "--project", "support_test")[0] == 0
+    code, _, err = made.program("dead-letters", "retry", "--all")
+    assert (code, err.splitlines()[-1]) == (ExitCode.PAUSED, "0 sent, 0 rejected again, 1 left as they were")
+    assert made.program("resume", "--project", "support_test")[0] == 0
+    assert made.program("dead-letters", "retry", "--all")[0] == 0
+    assert made.arrived() == identities(rows)

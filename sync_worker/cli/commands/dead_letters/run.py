@@ -116,9 +116,8 @@ async def _retry(
                 break
     code = overall(codes or [ExitCode.OK])
     result = {"sent": sent, "rejected_again": rejected, "left": left, "exit_code": code}
-    _print_result(
-        arguments, result, f"{sent} sent, {rejected} rejected again, {left} left as they were (nothing to read)"
-    )
+    why = " (nothing to read)" if left and code in {ExitCode.OK, ExitCode.DEAD_LETTERS} else ""
+    _print_result(arguments, result, f"{sent} sent, {rejected} rejected again, {left} left as they were{why}")
     return overall([code, ExitCode.DEAD_LETTERS if rejected else ExitCode.OK])
 
 
