@@ -69,6 +69,18 @@ class _Rules:
     def value(self, value: Any, key: str = "") -> Any:
         return value if self._redactor is None else self._redactor.value(value, key)
 
+    def metadata(self, metadata: Any) -> Any:
+        leave_out = self._leave_out
+        if leave_out is None:
+            return metadata
+        if isinstance(metadata, list):
+            items = [self.metadata(item) for item in metadata]
+            return [item for item in items if item is not None] or None
+        if not isinstance(metadata, dict):
+            return None if leave_out.only_metadata else metadata
+        kept = without(metadata, leave_out)
+        return (kept if leave_out.user_ids == "keep" else _without_user(kept, set(), self.user)) or None
+
     def identifier(self, text: str) -> str:
         return text if self._redactor is None else self._redactor.identifier(text)
 
@@ -200,25 +212,25 @@ class _Rules:
             if leave_out.user_ids == "pseudonym" and user:
                 new = self._user_pseudonym(user)
             changes["user_id"] = new
-            changes["metadata"] = _without_user(metadata, {user, observation.user_id} - {None, ""}, new)
+            changes["metadata"] = _without_user(metadata, {user, observation.user_id} - {None, ""}, lambda _: new)
         for part in leave_out.content:
             changes |= {part: None, f"trace_{part}": None}
         return replace(observation, **changes)
 
 
-def _without_user(value: dict[str, Any], users: set[str | None], new: str | None) -> dict[str, Any]:
-    """Return metadata in which no key names a user, and no value is one; `new` stands in their place, if anything."""
+def _without_user(value: dict[str, Any], users: set[str | None], shown: Callable[[str], str | None]) -> dict[str, Any]:
+    """Return metadata in which no key names a user, and no value is one; what is `shown` of each is there instead."""
     made: dict[str, Any] = {}
     for key, item in value.items():
         if isinstance(item, str | int) and not isinstance(item, bool):
             if str(item) not in users and not _names_user(key):
                 made[key] = item
-            elif new is not None:
+            elif (new := shown(str(item))) is not None:
                 made[key] = new
         elif isinstance(item, dict):
-            made[key] = _without_user(item, users, new)
+            made[key] = _without_user(item, users, shown)
         elif isinstance(item, list):
-            made[key] = list(_without_user(dict(_numbered(item)), users, new).values())
+            made[key] = list(_without_user(dict(_numbered(item)), users, shown).values())
         else:
             made[key] = item
     return made

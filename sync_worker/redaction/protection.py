@@ -35,6 +35,12 @@ class Protection(Protocol):
     def value(self, value: Any, key: str = "") -> Any:
         """Return a JSON value, redacted. Raises RedactionFailed."""
 
+    def metadata(self, metadata: Any) -> Any:
+        """Return metadata of a score without keys that are left out, and without user ids; None where nothing stays.
+
+        It is not redacted yet.
+        """
+
     def identifier(self, text: str) -> str:
         """Return an id with pseudonyms for what was found in it. Raises RedactionFailed."""
 
@@ -68,6 +74,9 @@ class _Nothing:
     def value(self, value: Any, key: str = "") -> Any:
         del key
         return value
+
+    def metadata(self, metadata: Any) -> Any:
+        return metadata
 
     def identifier(self, text: str) -> str:
         return text

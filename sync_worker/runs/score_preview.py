@@ -79,7 +79,8 @@ async def _add(scores: ScoreSync, score: Score, found: dict[tuple[str, str, str]
     one.left_out = score.experiment_id is not None or not scores.settings.takes(score.name)
     if one.left_out:
         return
-    attribution = Attribution(scores.session.policy.project, score.session_id)
+    session_id = None if score.session_id is None else _shown(scores, score.session_id)
+    attribution = Attribution(scores.session.policy.project, session_id)
     why: str | None = None
     if score.trace_id is not None and len(one.examples) < _EXAMPLES:
         verdict = scores.attributor.known([score.trace_id]).get(score.trace_id)
@@ -108,6 +109,14 @@ async def _add(scores: ScoreSync, score: Score, found: dict[tuple[str, str, str]
         if not scores.delivery.client.target.preset.takes_signals:
             shown = await _event(scores, score, attribution)
         one.examples.append({"project": attribution.project, "waits": why, "signal": shown})
+
+
+def _shown(scores: ScoreSync, session_id: str) -> str | None:
+    """Return a session id as spans have it, None where it cannot be redacted: the score cannot either."""
+    try:
+        return scores.session.protection.identifier(session_id)
+    except RedactionFailed:
+        return None
 
 
 async def _event(scores: ScoreSync, score: Score, attribution: Attribution) -> dict[str, Any]:

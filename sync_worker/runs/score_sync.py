@@ -46,6 +46,8 @@ _TRACES_OF_SESSION = 20
 _SOON_MS = 30_000
 _LOOK_UP_MS = {"not_synced": 60_000, "no_trace": 600_000, "not_found": 60_000, "no_config": 60_000}
 _LONGEST_MS = 6 * 3_600_000
+#: The key of the metadata of a signal under which the metadata of its score is.
+_OWN_METADATA = "langfuse_metadata"
 #: Keys of the metadata of a signal whose values are ids: two must not become one.
 _IDENTIFIERS = frozenset(
     {"langfuse_score_id", "langfuse_trace_id", "langfuse_observation_id", "langfuse_author_id", "langfuse_queue_id"}
@@ -291,17 +293,18 @@ class ScoreSync:
         return replace(attribution, shown_trace_id=shown)
 
     def _redact(self, signal: Signal) -> Signal:
-        """Return a signal without what the rules of redaction find; its session id comes from a redacted context.
+        """Return a signal without what is left out or redacted; its session id comes from a redacted context.
 
         Raises RedactionFailed.
         """
         protection = self.session.protection
         if not protection.digest:
             return signal
+        kept = {**signal.metadata, _OWN_METADATA: protection.metadata(signal.metadata.get(_OWN_METADATA))}
         metadata = {
             key: protection.identifier(value) if key in _IDENTIFIERS and isinstance(value, str)
             else protection.value(value, key)
-            for key, value in signal.metadata.items()
+            for key, value in kept.items() if value is not None
         }  # fmt: skip
         return replace(
             signal,

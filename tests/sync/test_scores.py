@@ -550,6 +550,54 @@ def test_what_is_redacted_on_spans_is_redacted_on_signals(make_world: MakeWorld)
     assert {signal.content["session_id"] for signal in world.kelet.signals} == spans
 
 
+@pytest.mark.parametrize(
+    ("settings", "left"),
+    [
+        ({"SYNC_EXCLUDE_METADATA": "*mail*,secret"}, {"user_id": "jane", "team": "a", "inner": {"enduser": "joe"}}),
+        ({"SYNC_INCLUDE_METADATA": "team"}, {"team": "a"}),
+        ({"SYNC_INCLUDE_METADATA": "none-of-it"}, None),
+        ({"SYNC_USER_IDS": "drop"}, {"e-mail": "j@x.org", "secret": "s", "team": "a", "inner": {}}),
+        ({"SYNC_REDACT": "email", "SYNC_USER_IDS": "drop"},
+         {"e-mail": "[redacted:email]", "secret": "s", "team": "a", "inner": {}}),
+    ],
+)  # fmt: skip
+def test_what_is_left_out_of_metadata_is_left_out_of_that_of_scores(
+    make_world: MakeWorld, settings: dict[str, str], left: dict[str, Any] | None
+) -> None:
+    """A user id, or a key that may not leave, leaves by the metadata of a score."""
+    rows = trace_with_session()
+    world = scored_world(make_world, rows, **settings)
+    metadata = {"user_id": "jane", "e-mail": "j@x.org", "secret": "s", "team": "a", "inner": {"enduser": "joe"}}
+    world.langfuse.scores.put(score_on(rows[0], 1, metadata=metadata), score_on(rows[0], 2, metadata=[metadata]))
+    once(world)
+    (one,), (of_list,) = signals_of(world, 1), signals_of(world, 2)
+    assert one.content["metadata"].get("langfuse_metadata") == left
+    assert of_list.content["metadata"].get("langfuse_metadata") == (None if left is None else [left])
+
+
+def test_user_ids_of_scores_are_pseudonyms_as_on_spans(make_world: MakeWorld) -> None:
+    """A user of a score is another one than that of its spans, or leaves as he is."""
+    rows = trace_with_session(user="jane")
+    world = scored_world(make_world, rows, SYNC_USER_IDS="pseudonym", SYNC_PSEUDONYM_KEY="0" * 64)
+    world.langfuse.scores.put(score_on(rows[0], 1, metadata={"userId": "jane", "by": {"user.id": "joe"}}))
+    once(world)
+    (signal,) = signals_of(world, 1)
+    shown = signal.content["metadata"]["langfuse_metadata"]
+    assert {span.attributes["user.id"] for span in world.kelet.spans} == {shown["userId"]}
+    assert shown["by"]["user.id"].startswith("[redacted:user:")
+    assert shown["by"]["user.id"] != shown["userId"]
+
+
+def test_scores_test_shows_the_session_of_a_score_as_it_would_be_sent(make_world: MakeWorld) -> None:
+    """It shows an address that redaction would replace, as if that were sent."""
+    world = scored_world(make_world, trace_with_session(session="jane@example.com"), SYNC_REDACT="email")
+    world.langfuse.scores.put(score_on(None, 1, subject={"kind": "session", "id": "jane@example.com"}))
+    code, found = world.program_json("scores", "test", "--from", "2026-11-20T00:00:00Z")
+    (one,) = found["sources"][0]["names"]
+    (example,) = one["examples"]
+    assert (code, example["signal"]["session_id"].startswith("[redacted:email:")) == (0, True)
+
+
 def test_windows_begin_with_the_first_try_not_with_the_first_that_works(make_world: MakeWorld) -> None:
     """Langfuse is out of reach for hours when the worker is set up: scores of the traces that it then sends are due."""
     rows = trace_with_session()
