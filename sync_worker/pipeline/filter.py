@@ -57,7 +57,8 @@ class Filter:
             if rule is not None:
                 counted = {one.id for one in forgotten}  # by the hourly counts
                 trace.fresh = [one for one in trace.fresh if one.id not in counted]
-                out[trace.trace_id] = trace, rule
+                if trace.fresh or trace.trace_id in choice.pending:
+                    out[trace.trace_id] = trace, rule
             elif comes_back or forgotten:
                 back.append(trace)
                 uncounted.update(one.start_ms // HOUR_MS for one in forgotten)

@@ -218,6 +218,24 @@ def test_backfill_under_other_rules_knows_what_was_forgotten(make_world: MakeWor
     assert (code, verified["sources"][0]["missing"]) == (0, 0)
 
 
+def test_backfill_under_other_rules_that_leave_out_the_same(make_world: MakeWorld) -> None:
+    """A backfill over what was left out and forgotten ends with an unexpected error, in each rerun too."""
+    out, other = trace(2, environment="staging"), trace(2, start=60.0, environment="test")
+    short = {"SYNC_LATE_HORIZONS": "10m", "SYNC_MAX_OPEN": "5m", "SYNC_SETTLE": "1s"}
+    made = make_world([*out, *other], **short, SYNC_EXCLUDE_ENVIRONMENTS="staging*,test*")
+    made.once()
+    made.cycles(2 * HOUR, every=600)
+    made.environ["SYNC_EXCLUDE_ENVIRONMENTS"] = "staging*"
+    report, code = made.backfill(START, START + 600_000)
+    assert (report.error, code) == (None, 0)
+    assert made.arrived() == identities(other)
+    made.environ["SYNC_EXCLUDE_ENVIRONMENTS"] = "none"
+    assert made.backfill(START, START + 600_000)[1] == 0
+    assert made.arrived() == identities([*out, *other])
+    code, verified = made.program_json("verify", "--from", "2026-11-20T12:00:00Z", "--to", "2026-11-20T12:10:00Z")
+    assert (code, verified["sources"][0]["missing"]) == (0, 0)
+
+
 def test_backfill_sends_a_trace_whole_that_reaches_out_of_it(make_world: MakeWorld) -> None:
     """A trace across the end of a backfill is torn: what starts after it stays left out."""
     out = trace(3, start=0.0, seconds=1200.0, environment="staging")
