@@ -13,9 +13,10 @@ from sync_worker.intervals import Interval, contiguous_end, merged
 from sync_worker.langfuse.filters import IDS_A_REQUEST
 from sync_worker.ledger import TraceNote
 from sync_worker.ledger.state_keys import FORGOTTEN_BEFORE
+from sync_worker.ledger.stored_records import CompletedInterval
 from sync_worker.pipeline.session import Session
 from sync_worker.records import Observation
-from sync_worker.selection import left_out_by
+from sync_worker.selection import SelectionRules, left_out_by
 from sync_worker.signals.signal_model import Attribution
 from sync_worker.spans.context import TraceContext, gather, is_hidden, trace_of
 
@@ -55,6 +56,7 @@ class Attributor:
         self._session = session
         self._completed = merged(completed)
         end = max((interval.end for interval in self._completed), default=0)
+        self._read: list[CompletedInterval] | None = None  # with the rules of each
         self.synced_to_ms = end if sync_start_ms is None else min(end, contiguous_end(sync_start_ms, self._completed))
 
     def known(self, trace_ids: Iterable[str]) -> dict[str, Verdict]:
@@ -113,19 +115,31 @@ class Attributor:
         return found
 
     def _decide(
-        self, note: TraceNote | None, context: TraceContext, *, has_error: bool = False
+        self, note: TraceNote | None, context: TraceContext, observations: Sequence[Observation] = ()
     ) -> Attribution | Filtered:
         """Return where the signals of a trace go that was sent: as its spans did.
 
-        Of one that was forgotten, the rules say again whether it was. `has_error` is what they ask of its observations.
+        Of one that was forgotten, the rules under which its observations were read say again whether it was.
         """
         if note is None:
-            rule = left_out_by(self._session.policy.rules, context, has_error=has_error)
-            if rule is not None:
-                return Filtered(rule)
+            # As it was decided: by what the sync has read of the trace.
+            has_error = any(one.level == "ERROR" and self._is_completed(one.start_ms) for one in observations)
+            found = [left_out_by(rules, context, has_error=has_error) for rules in self._rules_of(observations)]
+            if None not in found:
+                return Filtered(str(found[0]))
         decision = self._session.routing.decide(note, context, is_ready=True)
         project = self._session.policy.project if decision is None else decision.project
         return Attribution(project, context.session_id, context.user_id)
+
+    def _rules_of(self, observations: Sequence[Observation]) -> list[SelectionRules]:
+        """Return the rules under which observations were read, those of this run where they were not."""
+        session = self._session
+        if self._read is None:
+            self._read = session.ledger.completed_with_rules(session.source_id)
+        texts = {
+            one.rules_text for one in self._read if any(one.interval.contains(found.start_ms) for found in observations)
+        }
+        return [SelectionRules.from_text(text) for text in sorted(texts)] or [session.policy.rules]
 
     def _protected(self, verdict: Attribution | Filtered) -> Attribution | Filtered:
         """Return a verdict by Langfuse's own context with the ids that redaction puts on spans."""
@@ -202,9 +216,7 @@ class Attributor:
                     if (trace_id, observation.id) not in sent and not is_hidden(observation, context.id_kind)
                 ]
                 context.session_id = context.session_id if left else None
-            # As it was decided: by what the sync has read of the trace.
-            has_error = any(one.level == "ERROR" and self._is_completed(one.start_ms) for one in observations)
-            found[trace_id] = self._protected(self._decide(note, context, has_error=has_error))
+            found[trace_id] = self._protected(self._decide(note, context, observations))
         return found
 
     async def _list(self, trace_ids: Sequence[str], around: Interval) -> dict[str, list[Observation]]:

@@ -25,6 +25,7 @@ from sync_worker.pipeline.session import Session
 from sync_worker.records import Score, ScoreConfig
 from sync_worker.redaction.protection import RedactionFailed
 from sync_worker.runs.score_configs import ScoreConfigs
+from sync_worker.selection import left_out_still
 from sync_worker.signals.content import content_of
 from sync_worker.signals.mapping import to_signal
 from sync_worker.signals.score_names import Selection, override_for
@@ -127,16 +128,18 @@ class ScoreSync:
             await self.send_again([note.score_id for note in ready[start : start + _READ_AT_ONCE]])
 
     def revive(self, interval: Interval) -> None:
-        """Have scores of an interval wait again whose trace was not there, or was left out by rules of then."""
+        """Have scores of an interval wait again whose trace was not there, or was left out by rules of then.
+
+        A trace that is forgotten is looked up, unless the rule that left it out is still set.
+        """
         session = self.session
         notes = session.ledger.scores_within(session.source_id, interval)
         now = session.clock.now_ms()
-        again = [
-            replace(note, state=WAITING, reason=None, check_ms=0, tries=0, seen_ms=now)
-            for note in notes
-            if note.state in {"no_trace", "gone"}
-            or (note.state == "filtered" and self._may_go(note.trace_id, note.state))
-        ]
+        filtered = [note for note in notes if note.state == "filtered" and note.trace_id is not None]
+        known = self.attributor.known({str(note.trace_id) for note in filtered})
+        let_in = {note.score_id for note in filtered if self._is_let_in(note, known)}
+        given_up = [note for note in notes if note.state in {"no_trace", "gone"} or note.score_id in let_in]
+        again = [replace(note, state=WAITING, reason=None, check_ms=0, tries=0, seen_ms=now) for note in given_up]
         session.ledger.store_scores(session.source_id, again)
 
     async def send_again(self, ids: Sequence[str]) -> None:
@@ -211,6 +214,13 @@ class ScoreSync:
         if before.state != "deleted":  # it waits, or is a dead letter
             return replace(before, timestamp_ms=note.timestamp_ms)
         return note
+
+    def _is_let_in(self, note: ScoreNote, known: Mapping[str, Verdict]) -> bool:
+        """Whether a rule left a score out, and its trace was sent since, or may have been and is forgotten."""
+        verdict = known.get(note.trace_id or "")
+        if verdict is None:
+            return not left_out_still(self.session.policy.rules, note.reason)
+        return isinstance(verdict, Attribution)
 
     def _may_go(self, trace_id: str | None, state: str) -> bool:
         """Whether a score that was given up, or left out, may be sent now, as far as the ledger alone knows."""

@@ -34,6 +34,16 @@ def left_out_by(rules: SelectionRules, context: TraceContext, *, has_error: bool
     return None
 
 
+def left_out_still(rules: SelectionRules, rule: str | None) -> bool:
+    """Whether these rules leave out what one left out before, by its name: it is a filter or the sample of theirs.
+
+    Routes that drop are not compared: another one may take a trace first.
+    """
+    sample = {f"{SAMPLE}={_percent(rules)}"} if rules.sample < 1 else set()
+    excluded = {_excluding(one, pattern) for one in rules.filters for pattern in one.exclude}
+    return rule in sample | excluded | {_including(one) for one in rules.filters if one.include}
+
+
 def is_in_sample(rules: SelectionRules, trace_id: str) -> bool:
     """Whether a trace is in the sample: by a hash of its id, so that a smaller sample is a part of a larger one."""
     found = int.from_bytes(hashlib.sha256(trace_id.encode("utf-8", "surrogatepass")).digest()[:8])
@@ -44,10 +54,18 @@ def _filtered_by(one: FieldFilter, context: TraceContext) -> str | None:
     values = _values(FIELDS[one.name], context)
     for pattern in one.exclude:
         if any(matches(pattern, value) for value in values):
-            return f"SYNC_EXCLUDE_{one.name.upper()}={pattern}"
+            return _excluding(one, pattern)
     if one.include and not any(matches(pattern, value) for pattern in one.include for value in values):
-        return f"SYNC_INCLUDE_{one.name.upper()}={','.join(one.include)}"
+        return _including(one)
     return None
+
+
+def _excluding(one: FieldFilter, pattern: str) -> str:
+    return f"SYNC_EXCLUDE_{one.name.upper()}={pattern}"
+
+
+def _including(one: FieldFilter) -> str:
+    return f"SYNC_INCLUDE_{one.name.upper()}={','.join(one.include)}"
 
 
 def _values(field: str, context: TraceContext) -> tuple[str, ...]:

@@ -425,7 +425,7 @@ def test_what_is_no_score_is_counted(make_world: MakeWorld, odd: Any) -> None:
 
 
 def test_a_signal_that_was_accepted_counts_though_no_dead_letter_has_room(make_world: MakeWorld) -> None:
-    """It arrives again in each run until somebody drops a dead letter, or what there was room for is dropped with it."""
+    """It arrives again in each run until somebody drops a dead letter, or what there was room for is lost."""
     rows = trace_with_session()
     world = scored_world(make_world, rows, SYNC_MAX_DEAD_LETTERS="1")
     world.langfuse.scores.put(*(score_on(rows[0], number, float(number)) for number in range(1, 5)))
@@ -446,3 +446,46 @@ def test_a_signal_that_was_accepted_counts_though_no_dead_letter_has_room(make_w
     assert world.program("dead-letters", "retry", "--all")[0] == ExitCode.OK
     once(world)
     assert [len(signals_of(world, number)) for number in (1, 2, 3, 4)] == [1, 1, 1, 1]
+
+
+#: The state file forgets a trace within half an hour.
+SHORT = {"SYNC_LATE_HORIZONS": "10m", "SYNC_MAX_OPEN": "5m"}
+
+
+def test_a_score_is_sent_when_a_backfill_brings_its_trace_that_was_left_out(make_world: MakeWorld) -> None:
+    """What is older than the longest lookback window is forgotten before its scores are sent, and they never are."""
+    rows = trace_with_session(environment="staging")
+    world = scored_world(make_world, rows, **SHORT, SYNC_EXCLUDE_ENVIRONMENTS="stag*")
+    world.langfuse.scores.put(score_on(rows[0], 1, 60.0))
+    assert once(world).scores_filtered == 1
+    for _ in range(6):
+        world.clock.advance(600)
+        once(world)
+    backfilled = moment_ms(NOON) - 3_600_000, world.clock.now_ms()
+    world.environ["SYNC_EXCLUDE_ENVIRONMENTS"] = "stag*,test"
+    assert world.backfill(*backfilled)[1] == ExitCode.OK
+    assert (len(world.kelet.spans), len(world.kelet.signals)) == (0, 0)
+    world.environ["SYNC_EXCLUDE_ENVIRONMENTS"] = "none"
+    for _ in range(2):
+        report, code = world.backfill(*backfilled)
+        assert (report.error, code) == (None, ExitCode.OK)
+        assert (len(world.kelet.spans), len(world.kelet.signals)) == (3, 1)
+
+
+@pytest.mark.parametrize(("then", "now", "signals"), [("none", "stag*", 1), ("stag*", "none", 0)])
+def test_whether_a_forgotten_trace_was_left_out_is_decided_by_the_rules_of_then(
+    make_world: MakeWorld, then: str, now: str, signals: int
+) -> None:
+    """A signal arrives for a trace that Kelet never got, or none for one that it has."""
+    rows = trace_with_session(environment="staging")
+    world = scored_world(make_world, rows, **SHORT, SYNC_EXCLUDE_ENVIRONMENTS=then)
+    once(world)
+    for _ in range(6):
+        world.clock.advance(600)
+        once(world)
+    world.environ["SYNC_EXCLUDE_ENVIRONMENTS"] = now
+    once(world)
+    world.langfuse.scores.put(score_on(rows[0], 1, 7000.0))
+    world.clock.advance(60)
+    once(world)
+    assert (len(world.kelet.spans), len(world.kelet.signals)) == (3 * signals, signals)
