@@ -38,7 +38,7 @@ class Filter:
         One that was left out and is not any more is returned only if all of it is at hand.
         """
         session = self.session
-        out: dict[str, tuple[Trace, str]] = {}
+        out: dict[str, tuple[Trace, str, str | None]] = {}
         back: list[Trace] = []
         later: set[str] = set()
         uncounted: Counter[int] = Counter()
@@ -58,7 +58,7 @@ class Filter:
                 counted = {one.id for one in forgotten}  # by the hourly counts
                 trace.fresh = [one for one in trace.fresh if one.id not in counted]
                 if trace.fresh or trace.trace_id in choice.pending:
-                    out[trace.trace_id] = trace, rule
+                    out[trace.trace_id] = trace, rule, self._digest_of(work, trace, rule)
             elif comes_back or forgotten:
                 back.append(trace)
                 uncounted.update(one.start_ms // HOUR_MS for one in forgotten)
@@ -96,6 +96,12 @@ class Filter:
         now = left_out_by(rules, trace.plain, has_error=trace.has_error)
         return now, now is None
 
+    def _digest_of(self, work: Work, trace: Trace, rule: str) -> str | None:
+        """Return the digest of the rules that leave a trace out: those of then where it was not decided on again."""
+        note = trace.note
+        stands = note is not None and note.left_out_by == rule and not work.redecides
+        return note.rules if note is not None and stands else self.session.digest
+
     def _drop_what_was_sent(self, trace: Trace) -> list[Observation]:
         """Remove what was sent under other rules and forgotten since; return what those left out, of what is forgotten.
 
@@ -126,13 +132,13 @@ class Filter:
             decisions[digest] = left_out_by(rules, trace.plain, has_error=trace.has_error) is None
         return decisions[digest]
 
-    def _leave_out(self, out: dict[str, tuple[Trace, str]], choice: Choice) -> set[str]:
+    def _leave_out(self, out: dict[str, tuple[Trace, str, str | None]], choice: Choice) -> set[str]:
         """Store traces that are left out; return those that another run has begun to send."""
         session = self.session
         notes: list[TraceNote] = []
         observations: dict[str, list[tuple[ObservationKey, int, int, bytes]]] = {}
-        for trace_id, (trace, rule) in out.items():
-            notes.append(self.notes.of_left_out(trace, rule))
+        for trace_id, (trace, rule, digest) in out.items():
+            notes.append(self.notes.of_left_out(trace, rule, digest))
             waiting = choice.pending.get(trace_id, [])
             observations[trace_id] = [as_done(one) for one in (*trace.fresh, *waiting)]
         taken = session.ledger.leave_out_traces(session.source_id, notes, observations)
@@ -143,7 +149,7 @@ class Filter:
         for note in notes:
             if note.trace_id in taken:
                 continue
-            trace, rule = out[note.trace_id]
+            trace, rule, _ = out[note.trace_id]
             choice.pending.pop(note.trace_id, None)
             session.report.observations_filtered += len(observations[note.trace_id])
             if trace.note is None or trace.note.left_out_by != rule:

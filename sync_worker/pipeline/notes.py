@@ -78,10 +78,10 @@ class Notes:
             if trace.trace_id in choice.pending
         ]
 
-    def of_left_out(self, trace: Trace, rule: str) -> TraceNote:
-        """Return the note of a trace that a rule leaves out."""
+    def of_left_out(self, trace: Trace, rule: str, digest: str | None) -> TraceNote:
+        """Return the note of a trace that a rule leaves out, of the rules with this digest."""
         note = self._note(trace, pending=False, check_ms=0, is_ready=False)
-        return replace(no_longer_pending(note), open_ms=None, left_out_by=rule, rules=self.session.digest)
+        return replace(no_longer_pending(note), open_ms=None, left_out_by=rule, rules=digest)
 
     def _note(self, trace: Trace, *, pending: bool, check_ms: int, is_ready: bool) -> TraceNote:
         before = trace.note

@@ -236,6 +236,20 @@ def test_backfill_under_other_rules_that_leave_out_the_same(make_world: MakeWorl
     assert (code, verified["sources"][0]["missing"]) == (0, 0)
 
 
+def test_what_is_late_of_a_trace_that_is_left_out_belongs_to_the_rules_that_leave_it_out(make_world: MakeWorld) -> None:
+    """Once something of it came late under other rules, it counts as left out by these, and no backfill brings it."""
+    out = trace(2, environment="staging")
+    made = make_world(out, **GLOB)
+    made.once()
+    made.environ["SYNC_EXCLUDE_ENVIRONMENTS"] = "none"
+    late = _late(out[0], 3000.0)
+    made.langfuse.rows.add(late)
+    made.cycles(1200)
+    assert not made.arrived()
+    assert made.backfill(START, START + 3_600_000)[1] == 0
+    assert made.arrived() == identities([*out, late])
+
+
 def test_backfill_sends_a_trace_whole_that_reaches_out_of_it(make_world: MakeWorld) -> None:
     """A trace across the end of a backfill is torn: what starts after it stays left out."""
     out = trace(3, start=0.0, seconds=1200.0, environment="staging")
