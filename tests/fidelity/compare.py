@@ -73,7 +73,7 @@ def score(pair: Pair, generation: str) -> Score:
     for direct in pair.direct:
         span = made.get(direct.key)
         if direct.key not in reached and span is None:
-            continue  # held back by the exporter of Langfuse's SDK
+            continue  # not exported by the exporter of Langfuse's SDK
         found.of += 1
         if span is not None:
             _compare(direct, span, pair, generation, found)

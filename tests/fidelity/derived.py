@@ -67,7 +67,7 @@ def expectations(name: str) -> dict[SpanKey, dict[str, Any]]:
 
 
 def derived(pair: Pair, generation: str) -> Derived:
-    """Compare what is derived of a pair's rows with what is expected; spans that were held back are left out."""
+    """Compare what is derived of a pair's rows with what is expected; spans that were not exported are left out."""
     made = spans_of(GENERATIONS[generation](pair))
     found = Derived()
     for key, reported in expectations(pair.name).items():

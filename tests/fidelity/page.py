@@ -45,8 +45,8 @@ def pairs_table() -> str:
 
 def figures_table(generation: str) -> str:
     """A line for each pair: what agrees, of how many; and what became of the attributes."""
-    heads = ("pair", "spans", *_AGREEMENTS, "resource", "attributes", "of these as JSON", "other type", "wrong",
-             "missing", "lost for good", "extra", "held back")  # fmt: skip
+    heads = ("pair", "spans", *_AGREEMENTS, "resource", "attributes", "equal as JSON", "other type", "wrong",
+             "missing", "lost for good", "extra", "not exported")  # fmt: skip
     lines = [f"| {' | '.join(heads)} |", "| --- |" + " ---: |" * (len(heads) - 1)]
     lines += [f"| {' | '.join((name, *_cells(found)))} |" for name, found in scores(generation).items()]
     return "\n".join(lines) + "\n"
