@@ -130,18 +130,18 @@ class Settings(BaseSettings):
     )
 
     langfuse_base_url: Annotated[str, PlainValidator(values.parse_langfuse_url)] = _setting(
-        "https://cloud.langfuse.com", "Base address of Langfuse; `LANGFUSE_HOST` is read too."
+        "https://cloud.langfuse.com", "Base URL of Langfuse; `LANGFUSE_HOST` is read too."
     )
     langfuse_public_key: Annotated[SecretStr | None, PlainValidator(values.parse_langfuse_public_key)] = _unset(
         "Public key of the Langfuse project, from Project settings → API keys (a read-only Viewer key is enough, if "
-        "the server has them), or `LANGFUSE_PUBLIC_KEY_FILE` with the path of its file."
+        "the server has them), or `LANGFUSE_PUBLIC_KEY_FILE` with the path of a file that contains it."
     )
     langfuse_secret_key: Annotated[SecretStr | None, PlainValidator(values.parse_langfuse_secret_key)] = _unset(
         "Secret key of the Langfuse project, from Project settings → API keys, or `LANGFUSE_SECRET_KEY_FILE` with the "
         "path of a file that contains it."
     )
     kelet_api_url: Annotated[str, PlainValidator(values.parse_kelet_url)] = _setting(
-        "https://api.kelet.ai", "Base address of Kelet."
+        "https://api.kelet.ai", "Base URL of Kelet."
     )
     kelet_api_key: Annotated[SecretStr | None, PlainValidator(values.parse_kelet_key)] = _unset(
         "Secret key of the Kelet organisation, from console.kelet.ai → API keys, or `KELET_API_KEY_FILE` with the path "
@@ -152,27 +152,27 @@ class Settings(BaseSettings):
     )
     target: _Choice[PresetName] = _setting(
         "kelet",
-        f"What spans are sent to: {', '.join(f'`{name}`' for name in PRESETS if name != 'otlp')}, or `otlp` for any "
+        f"Where spans are sent: {', '.join(f'`{name}`' for name in PRESETS if name != 'otlp')}, or `otlp` for any "
         "other OTLP/HTTP endpoint.",
     )
     target_url: Annotated[str | None, PlainValidator(values.parse_target_url)] = _unset(
-        "Base address of a target other than Kelet, or the address of its traces endpoint; that of `phoenix` is "
-        "`http://localhost:6006` if unset, that of `langfuse` its EU cloud."
+        "Base URL of a target other than Kelet, or the URL of its traces endpoint; if unset, `http://localhost:6006` "
+        "for `phoenix` and the EU cloud for `langfuse`."
     )
     target_key: Annotated[SecretStr | None, PlainValidator(values.parse_target_key)] = _unset(
-        "Key of a target other than Kelet, sent as Bearer, to `langfuse` as Basic (public key, colon, secret key); or "
-        "`SYNC_TARGET_KEY_FILE` with the path of its file."
+        "Key of a target other than Kelet, sent as Bearer, for `langfuse` as Basic (public key, colon, secret key), "
+        "or `SYNC_TARGET_KEY_FILE` with the path of a file that contains it."
     )
     target_headers: Annotated[SecretStr | None, PlainValidator(values.parse_headers)] = _unset(
-        "Headers of each request to the target, in the form of `OTEL_EXPORTER_OTLP_HEADERS` or one a line; or "
-        "`SYNC_TARGET_HEADERS_FILE` with the path of their file."
+        "Headers of each request to the target, in the form of `OTEL_EXPORTER_OTLP_HEADERS` or one a line, or "
+        "`SYNC_TARGET_HEADERS_FILE` with the path of a file that contains them."
     )
     target_encoding: _Choice[Encoding] = _setting("protobuf", "Encoding of requests: `protobuf` or `json`.")
     target_project: Annotated[str | None, PlainValidator(values.parse_target_project)] = _unset(
         "Project of a target other than Kelet, required by `phoenix`; `KELET_PROJECT` if unset."
     )
     target_kelet_attributes: _Switch = _setting(
-        "false", "Whether spans for a target other than Kelet carry the attributes `kelet.*` too."
+        "false", "Whether spans for a target other than Kelet also carry the `kelet.*` attributes."
     )
     config: _Path = _setting("sync.toml", "File with several sources and routes, read if it exists.")
     secrets_dir: Annotated[Path | None, PlainValidator(values.parse_path)] = _unset(
@@ -182,7 +182,7 @@ class Settings(BaseSettings):
         "./sync-state.db", "SQLite file with all progress; keep it on a local disk that persists between runs."
     )
     start: Annotated[timedelta | datetime, PlainValidator(durations.parse_start)] = _setting(
-        "24h", "Sync start of the first run: a duration before it, or an ISO-8601 time with an offset."
+        "24h", "Sync start: a duration before the first run, or an ISO 8601 time with an offset."
     )
     interval: _PositiveDuration = _setting("60s", "Time from one cycle of `run` to the next.")
     settle: _Duration = _setting(
@@ -191,8 +191,8 @@ class Settings(BaseSettings):
     max_open: _PositiveDuration = _setting("30m", "Age at which a trace is sent even if it has not ended.")
     late_horizons: Annotated[tuple[timedelta, ...], PlainValidator(durations.parse_horizons)] = _setting(
         "20m,2h,48h",
-        "Lookback windows of the scans for late-arriving observations, shortest first; each scan runs once per twelfth "
-        "of its length.",
+        "Lookback windows of the scans for late-arriving observations, shortest first; each is scanned once per "
+        "twelfth of its length.",
     )
     updates: _Choice[Literal["resend", "ignore"]] = _setting(
         "resend", "What happens to an observation that changes after it was sent: `resend` or `ignore`."
@@ -215,8 +215,8 @@ class Settings(BaseSettings):
     )
     scores: Annotated[tuple[str, ...], PlainValidator(values.parse_scores)] = _setting(
         "false",
-        "Whether scores are sent as signals: `true`, `false`, or names and globs with commas between them, `!name` to "
-        "leave one out.",
+        "Which scores are sent as signals: `true` for all, `false` for none, or names and globs separated by commas, "
+        "with `!name` to exclude one.",
     )
     score_horizons: Annotated[tuple[timedelta, ...], PlainValidator(durations.parse_horizons)] = _setting(
         "2h,48h,14d",
@@ -225,24 +225,25 @@ class Settings(BaseSettings):
     )
     score_updates: _Choice[Literal["send", "ignore"]] = _setting(
         "send",
-        "What happens to a score that is edited after it was sent: `send` a signal that supersedes, or `ignore`.",
+        "What happens to a score that is edited after it was sent: `send` a new signal that supersedes the old one, "
+        "or `ignore`.",
     )
     score_authors: _Switch = _setting(
         "false", "Whether signals carry the ids of the author and of the annotation queue of their score."
     )
     score_events: _Switch = _setting(
         "false",
-        "Whether the scores of `SYNC_SCORES` go to a target other than Kelet, each as a `gen_ai.evaluation.result` log "
-        "event to its `/v1/logs`.",
+        "Whether the scores that `SYNC_SCORES` selects are sent to a target other than Kelet too, as "
+        "`gen_ai.evaluation.result` log events to its `/v1/logs`.",
     )
     include_environments: _Patterns = _setting(
         "",
-        "Environments that are synced, as patterns with `*`, `?` and `[…]`, or with `re:` and an expression of RE2; if "
+        "Environments that are synced, as patterns with `*`, `?` and `[…]`, or as RE2 expressions after `re:`; if "
         "unset, all.",
     )
     exclude_environments: _Patterns = _setting(
         "langfuse-*",
-        "Environments that are not synced, by default those of Langfuse's own evaluators; `none` for no pattern.",
+        "Environments that are not synced, by default those of Langfuse's own evaluators; `none` excludes none.",
     )
     include_trace_names: _Patterns = _setting("", "Trace names that are synced; if unset, all.")
     exclude_trace_names: _Patterns = _setting("", "Trace names that are not synced.")
@@ -262,22 +263,22 @@ class Settings(BaseSettings):
         "100%", "Share of the traces that is synced, from `0%` to `100%`: whole traces, chosen by their ids."
     )
     sample_errors: _Switch = _setting(
-        "false", "Whether traces with an observation of level `ERROR` are synced whatever `SYNC_SAMPLE` is."
+        "false", "Whether traces with an observation of level `ERROR` are synced regardless of `SYNC_SAMPLE`."
     )
     session_from: _Fields = _setting(
         "",
-        "Fields of which the first that has a value is a trace's session id: `session`, `user`, `environment`, "
-        "`trace_name`, `release`, `version` or `metadata.KEY`; if unset, the session.",
+        "Fields for the session id of a trace, of which the first with a value is used: `session`, `user`, "
+        "`environment`, `trace_name`, `release`, `version` or `metadata.KEY`; if unset, `session`.",
     )
-    user_from: _Fields = _setting("", "Where the user id of a trace comes from, as in `SYNC_SESSION_FROM`.")
+    user_from: _Fields = _setting("", "Fields for the user id of a trace, as in `SYNC_SESSION_FROM`.")
     agent_from: Annotated[tuple[str, ...], PlainValidator(values.parse_agent_fields)] = _setting(
         "",
-        "Where the agent name of all spans of a trace comes from, as in `SYNC_SESSION_FROM`, `agent` being what each "
-        "observation says.",
+        "Fields for the agent name on all spans of a trace, as in `SYNC_SESSION_FROM`; `agent` leaves each span its "
+        "own.",
     )
     project_from: _Fields = _setting(
         "",
-        "Where the Kelet project of a trace comes from, as in `SYNC_SESSION_FROM`; without a value there, routes and "
+        "Fields for the Kelet project of a trace, as in `SYNC_SESSION_FROM`; without a value, routes and "
         "`KELET_PROJECT` decide.",
     )
     max_value_bytes: _Whole = _setting(
@@ -295,8 +296,8 @@ class Settings(BaseSettings):
     )
     max_spans_per_day: _Whole = _setting(
         "0",
-        "Maximum number of spans of a source that are sent on a day (UTC), in whole traces, before it is "
-        "paused until the next day; 0 for no maximum.",
+        "Maximum number of spans that a source sends on a day (UTC), in whole traces, before it pauses until the next"
+        " day; 0 means no limit.",
         ge=0,
     )
     max_dead_letters: _Whole = _setting(
@@ -306,8 +307,8 @@ class Settings(BaseSettings):
     )
     media_hosts: Annotated[tuple[str, ...], PlainValidator(values.parse_hosts)] = _setting(
         "",
-        "Hosts, each with or without a port, that truncated fields may be downloaded from by `http://` or at addresses "
-        "that are not public; if unset, only if Langfuse itself has such an address.",
+        "Hosts, with or without a port, from which truncated fields may be downloaded by `http://` or at addresses "
+        "that are not public; if unset, this is allowed only if Langfuse itself has such an address.",
     )
     max_response_bytes: _Whole = _setting(
         "67108864",
@@ -321,8 +322,8 @@ class Settings(BaseSettings):
     )
     jobs: Annotated[int | None, PlainValidator(values.parse_jobs)] = _setting(
         "auto",
-        "Processes that `backfill` divides a long range among, and `once` more than 100,000 observations: from 1 to "
-        "64, or `auto`: one for each core, as far as there is memory, at most 8.",
+        "Number of processes among which `backfill` divides a long range, and `once` more than 100,000 observations: "
+        "from 1 to 64, or `auto` for one per core, as far as memory allows, at most 8.",
     )
     allow_default_project: _Switch = _setting(
         "false", "Whether the Kelet project may be named `default`, where data without a project ends up."
@@ -332,39 +333,38 @@ class Settings(BaseSettings):
     )
     redact: Annotated[tuple[str, ...], PlainValidator(values.parse_detectors)] = _setting(
         "none",
-        "What is replaced in all that is sent: `none`, `all`, or some of "
+        "What is redacted in everything that is sent: `none`, `all`, or some of "
         f"{', '.join(f'`{name}`' for name in DETECTORS)}.",
     )
     redact_with: _Choice[Literal["label", "pseudonym"]] = _setting(
         "label",
-        "What replaces it: a `label` (`[redacted:email]`) or a `pseudonym`, the same for the same value; in "
-        "session and user ids always a pseudonym.",
+        "What replaces it: a `label` (`[redacted:email]`) or a `pseudonym`, which is the same for the same value; "
+        "session and user ids always get a pseudonym.",
     )
     pseudonym_key: Annotated[SecretStr | None, PlainValidator(values.parse_pseudonym_key)] = _unset(
-        "Secret of pseudonyms, of at least 16 characters, or `SYNC_PSEUDONYM_KEY_FILE` with the path of its file; if "
-        "unset, one is made and kept in the state file.",
+        "Secret for pseudonyms, at least 16 characters, or `SYNC_PSEUDONYM_KEY_FILE` with the path of a file that "
+        "contains it; if unset, one is generated and kept in the state file.",
     )
     leave_out: Annotated[tuple[str, ...], PlainValidator(values.parse_content)] = _setting(
-        "", "Content of observations that is not sent: `input`, `output`, or both with a comma between them."
+        "", "Content of observations that is not sent: `input`, `output`, or both, separated by a comma."
     )
     include_metadata: Annotated[tuple[str, ...], PlainValidator(values.parse_globs)] = _setting(
         "",
-        "Metadata keys that are sent, as wildcards with commas between them, inner keys joined with dots; if unset, "
-        "all.",
+        "Metadata keys that are sent, as wildcards separated by commas, inner keys joined with dots; if unset, all.",
     )
     exclude_metadata: Annotated[tuple[str, ...], PlainValidator(values.parse_globs)] = _setting(
-        "", "Metadata keys that are not sent, written in the same way; they win over `SYNC_INCLUDE_METADATA`."
+        "", "Metadata keys that are not sent, in the same form; they take precedence over `SYNC_INCLUDE_METADATA`."
     )
     user_ids: _Choice[Literal["keep", "pseudonym", "drop"]] = _setting(
         "keep", "What becomes of user ids: `keep`, `pseudonym` (always the same for the same user) or `drop`."
     )
     http_listen: Annotated[tuple[str, int] | None, PlainValidator(values.parse_listen)] = _unset(
-        "Address at which `run` answers, such as `127.0.0.1:9464`: a status page at `/`, `/metrics`, `/healthz`, "
-        "`/readyz` and `/status`; if unset, it does not listen."
+        "Address on which `run` listens, such as `127.0.0.1:9464`, with a status page at `/`, and `/metrics`, "
+        "`/healthz`, `/readyz` and `/status`; if unset, it does not listen."
     )
     heartbeat_url: Annotated[SecretStr | None, PlainValidator(values.parse_heartbeat_url)] = _unset(
-        "Address that `run` and `once` call after good cycles, with `/fail` behind its path after a bad one, or "
-        "`SYNC_HEARTBEAT_URL_FILE` with the path of its file; nothing is sent with it."
+        "URL that `run` and `once` call after good cycles, and with `/fail` appended to its path after a bad one, or "
+        "`SYNC_HEARTBEAT_URL_FILE` with the path of a file that contains it; nothing is sent with it."
     )
     log_format: _Choice[Literal["text", "json"]] = _setting("text", "Format of the log lines: `text` or `json`.")
     log_level: _Choice[Literal["debug", "info", "warning", "error"]] = _setting(

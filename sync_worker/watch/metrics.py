@@ -58,29 +58,30 @@ METRICS: Final[tuple[Metric, ...]] = (
     _gauge(
         "watermark_timestamp_seconds",
         "source",
-        "Up to here the live sync is complete without a gap; none before its first cycle.",
+        "The watermark: up to here the live sync is complete without a gap; none before its first cycle.",
         "min",
     ),
     _gauge("lag_seconds", "source", "Time from the watermark to now."),
     _gauge("gap_seconds", "source", "Length of all gaps between completed intervals of the live sync.", "sum"),
-    _gauge("pending_traces", "source", "Pending traces.", "sum"),
-    _gauge("spans_today", "source", "Spans that were accepted on this day, UTC.", "sum"),
-    _gauge("spans_daily_limit", "source", "SYNC_MAX_SPANS_PER_DAY; none where there is no limit.", "sum"),
+    _gauge("pending_traces", "source", "Number of pending traces.", "sum"),
+    _gauge("spans_today", "source", "Spans that were accepted today (UTC).", "sum"),
+    _gauge("spans_daily_limit", "source", "SYNC_MAX_SPANS_PER_DAY; none without a limit.", "sum"),
     _gauge(
         "paused",
         "source kelet_project outcome",
-        "1 while a source, or one Kelet project of it, is paused by `pause` (`operator`), or the source until the next "
-        "day (`daily_limit`). `kelet_project` is empty where nothing of the source is sent.",
+        "1 while a source, or one Kelet project of it, is paused by `pause` (`operator`), or while a source is paused"
+        " until the next day (`daily_limit`). `kelet_project` is empty if the whole source is paused.",
     ),
     _gauge(
-        "oldest_pending_timestamp_seconds", "source", "Since when the oldest pending trace is; none without one.", "min"
+        "oldest_pending_timestamp_seconds", "source", "Since when the oldest pending trace has been pending; none "
+                                                      "without pending traces.", "min"
     ),
-    _gauge("dead_letters", "source outcome", "Spans in the dead letters now, and scores, by kind.", "sum"),
+    _gauge("dead_letters", "source outcome", "Spans and scores in the dead letters, by kind.", "sum"),
     _gauge(
         "scores",
         "source outcome",
-        "Scores that are remembered, by their state: `sent`, `filtered`, `no_trace` and so on; those that wait for the "
-        "spans of their trace by the reason, as `waiting_pending` or `waiting_failing`. None without SYNC_SCORES.",
+        "Remembered scores by state: `sent`, `filtered`, `no_trace` and so on; scores that wait for the spans of "
+        "their trace by reason, such as `waiting_pending` or `waiting_failing`. None without SYNC_SCORES.",
         "sum",
     ),
     _gauge(
@@ -89,39 +90,39 @@ METRICS: Final[tuple[Metric, ...]] = (
         "When the newest scores were last listed; none without SYNC_SCORES.",
         "min",
     ),
-    _gauge("last_cycle_timestamp_seconds", "source", "When the last cycle ended, in whatever way.", "min"),
+    _gauge("last_cycle_timestamp_seconds", "source", "When the last cycle ended, successful or not.", "min"),
     _gauge(
         "last_successful_cycle_timestamp_seconds",
         "source",
-        "When the last cycle ended with all its work done; dead letters are no failure.",
+        "When the last successful cycle ended; dead letters are no failure.",
         "min",
     ),
     _gauge(
         "last_cycle_outcome",
         "source outcome",
-        "1 for the way in which the last cycle ended, 0 for the others: `ok`, `dead_letters`, `transient`, `settings`, "
-        "`credentials`, `paused`, or `paused_on_purpose` where only `pause` or the daily limit ended it.",
+        "1 for the outcome of the last cycle, 0 for the others: `ok`, `dead_letters`, `transient`, `settings`, "
+        "`credentials`, `paused`, or `paused_on_purpose` if only `pause` or the daily limit ended it.",
     ),
     _gauge(
         "langfuse_request_limit",
         "source endpoint",
-        "Requests that Langfuse reported as its limit, or that SYNC_REQUESTS_PER_MINUTE sets, by rate limit; none "
-        "while no limit is known.",
+        "Limit of requests to Langfuse, as reported by Langfuse or set by SYNC_REQUESTS_PER_MINUTE, by rate limit; "
+        "none while no limit is known.",
     ),
     _gauge(
         "langfuse_request_quota",
         "source endpoint",
-        "Requests of this limit that all runs on this state file may use: SYNC_BUDGET_SHARE of it, or all that the "
-        "setting allows.",
+        "Requests of this limit that all runs on this state file may use: SYNC_BUDGET_SHARE of a reported limit, or "
+        "all of a set one.",
     ),
     _gauge(
         "langfuse_requests_remaining",
         "source endpoint",
-        "Of the quota, requests that are free now; 0 during a wait that Langfuse asked for.",
+        "Requests of the quota that are still free; 0 during a wait that Langfuse asked for.",
         "min",
     ),
     _gauge("state_file_bytes", "", "Size of the state file, its write-ahead log included."),
-    _gauge("state_file_system_free_bytes", "", "Room that is left on the state file's file system.", "min"),
+    _gauge("state_file_system_free_bytes", "", "Free space on the state file's file system.", "min"),
     _gauge("state_file_system_size_bytes", "", "Size of that file system."),
     _gauge("live_lease_held", "", "1 while a live sync holds its lease, as `once` and `run` do."),
     _gauge("backfill_lease_held", "", "1 while a backfill holds its lease."),
@@ -148,7 +149,7 @@ METRICS: Final[tuple[Metric, ...]] = (
         bounds=ARRIVAL_BOUNDS,
     ),
     # What the process counts.
-    _measured("cycles_total", "counter", "source outcome", "Cycles that ended, by how.", measurements.CYCLES),
+    _measured("cycles_total", "counter", "source outcome", "Cycles by outcome.", measurements.CYCLES),
     _measured(
         "cycle_duration_seconds", "histogram", "source", "How long cycles took, waits included.",
         measurements.CYCLE_SECONDS,
@@ -157,31 +158,31 @@ METRICS: Final[tuple[Metric, ...]] = (
         "langfuse_requests_total",
         "counter",
         "source endpoint code",
-        "Requests to Langfuse, by endpoint and status; `none` without an answer.",
+        "Requests to Langfuse, by endpoint and status; `none` without a response.",
         measurements.LANGFUSE_REQUESTS,
     ),
     _measured(
         "target_requests_total",
         "counter",
         "source kelet_project endpoint code",
-        "Requests to Kelet, or another target, with spans (`traces`) or scores (`signals`), by status; `none` without "
-        "an answer.",
+        "Requests to Kelet, or another target, with spans (`traces`) or scores (`signals`), by status; `none` without"
+        " a response.",
         measurements.TARGET_REQUESTS,
     ),
     _measured(
-        "received_bytes_total", "counter", "source", "Bytes of Langfuse's answers, as they were on the wire.",
+        "received_bytes_total", "counter", "source", "Bytes of Langfuse's responses, on the wire.",
         measurements.RECEIVED_BYTES,
     ),
     _measured(
-        "sent_bytes_total", "counter", "source", "Bytes of requests to the target, as they were on the wire.",
+        "sent_bytes_total", "counter", "source", "Bytes of requests to the target, on the wire.",
         measurements.SENT_BYTES,
     ),
     _measured(
-        "delivery_duration_seconds", "histogram", "source", "Time from a request with spans to its answer.",
+        "delivery_duration_seconds", "histogram", "source", "Time from a request with spans to its response.",
         measurements.DELIVERY_SECONDS,
     ),
     _measured(
-        "request_spans", "histogram", "source", "Spans of the requests that were accepted.", measurements.REQUEST_SPANS
+        "request_spans", "histogram", "source", "Number of spans in accepted requests.", measurements.REQUEST_SPANS
     ),
     Metric(
         "clock_offset_seconds",

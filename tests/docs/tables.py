@@ -70,7 +70,7 @@ def metrics_table() -> str:
     lines = ["| Metric | Kind | Labels | Meaning |", "| --- | --- | --- | --- |"]
     for metric in METRICS:
         labels = ", ".join(f"`{label}`" for label in metric.labels) or "—"
-        more = " Begins at 0 with the process." if metric.measured else " `run` alone has it." if metric.of_run else ""
+        more = " Starts at 0 with the process." if metric.measured else " Only `run` has it." if metric.of_run else ""
         lines.append(f"| `{metric.full_name}` | {metric.kind} | {labels} | {metric.meaning}{more} |")
     return "\n".join(lines) + "\n"
 
