@@ -47,14 +47,14 @@ class ExitCode:
 
 #: What each exit code means, for the help and the documentation.
 MEANINGS: Final[Mapping[int, str]] = {
-    ExitCode.OK: "everything that was due is synced",
+    ExitCode.OK: "everything is synced",
     ExitCode.TRANSIENT: "a temporary error: run again, nothing is lost",
     ExitCode.USAGE: "an error in usage, settings or the state file",
-    ExitCode.DEAD_LETTERS: "synced, and this run made dead letters",
+    ExitCode.DEAD_LETTERS: "synced, but this run made dead letters",
     ExitCode.CREDENTIALS: "credentials rejected",
     ExitCode.LEASE: "another run holds the lease",
     ExitCode.GAPS: "gaps found",
-    ExitCode.PAUSED: "paused: by `pause`, or by a server that rejects requests whatever is retried; nothing is lost",
+    ExitCode.PAUSED: "paused: by `pause`, or because a retry would not help; nothing is lost",
     ExitCode.SIGINT: "stopped by Ctrl-C, after the requests in flight",
     ExitCode.SIGTERM: "stopped by SIGTERM, after the requests in flight",
 }

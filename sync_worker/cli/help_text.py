@@ -88,12 +88,12 @@ def invocation(action: argparse.Action) -> str:
 
 #: What to type first, with what it does.
 _FIRST = (
-    ("demo", "a complete sync of recorded data, without an account"),
-    ("init", "write .env by asking for your keys"),
+    ("demo", "run a complete sync of recorded data, without an account"),
+    ("init", "ask for your keys and write .env"),
     ("check", "test keys, addresses, clocks and the state file"),
-    ("once", "sync the last 24 hours, and from then on what is new"),
-    ("run", "the same, again and again"),
-    ("status", "how far it is"),
+    ("once", "sync the last 24 hours; later runs sync what is new"),
+    ("run", "the same on a schedule"),
+    ("status", "show how far the sync is"),
 )
 
 

@@ -61,7 +61,7 @@ def add_jobs_option(parser: Parser, task: str) -> None:
     parser.add_argument(
         "--jobs",
         metavar="N|auto",
-        help=f"processes that {task}, or `auto`: by cores and memory; with 1, this one does all",
+        help=f"number of processes that {task}; `auto` follows cores and memory, 1 means no extra processes",
         otherwise="SYNC_JOBS (auto)",
     )
 
@@ -72,7 +72,7 @@ def add_metrics_option(parser: Parser) -> None:
         "--metrics-file",
         metavar="FILE",
         type=path,
-        help="at the end, replace this file by one with all metrics, for node_exporter's textfile collector",
+        help="write all metrics to this file at the end, for node_exporter's textfile collector",
         otherwise="none is written",
     )
 
@@ -86,7 +86,7 @@ def add_common_options(parser: Parser, *, source: bool = False, json: bool = Tru
         parser.add_argument(
             "--source",
             metavar="NAME",
-            help="only this source of sync.toml, or this target of it: NAME/TARGET",
+            help="only this source of sync.toml, or one target of it (NAME/TARGET)",
             otherwise="every source",
         )
 

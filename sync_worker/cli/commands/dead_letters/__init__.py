@@ -35,26 +35,26 @@ def add_to(subparsers: Subparsers) -> None:
     _add_filter_options(listing)
     add_common_options(listing, source=True)
     runs(
-        listing, "dead_letters.run_list", "the list is printed, it may be empty", OFFLINE,
+        listing, "dead_letters.run_list", "the list is printed; it may be empty", OFFLINE,
         ("dead-letters list", "the first of them, oldest first"),
         ("dead-letters list --reason timeout --source shop", "some of them"),
     )  # fmt: skip
-    show = verbs.add_parser("show", help="show all that is known of dead letters, with the reason in full")
+    show = verbs.add_parser("show", help="show dead letters with all details and the full reason")
     show.add_argument("ids", nargs="+", type=number(1), metavar="ID", help=_IDS)
     add_common_options(show)
     runs(
         show, "dead_letters.run_show", "they are shown", OFFLINE,
-        ("dead-letters show 3", "the reason in full, and what Langfuse returned"),
+        ("dead-letters show 3", "the full reason, and what Langfuse returned"),
     )  # fmt: skip
-    retry = _add_verb(verbs, "retry", "read observations and scores again from Langfuse by id and send them")
+    retry = _add_verb(verbs, "retry", "read observations and scores from Langfuse again, by id, and send them")
     runs(
-        retry, "dead_letters.run_retry", "those that could be read are sent", SENDS,
+        retry, "dead_letters.run_retry", "all that could be read are sent", SENDS,
         ("dead-letters retry --all", "after the cause is fixed"), ("dead-letters retry 3 7", "two of them"),
     )  # fmt: skip
     drop = _add_verb(verbs, "drop", "delete dead letters; their observations count as synced")
     runs(
         drop, "dead_letters.run_drop", "they are deleted", OFFLINE,
-        ("dead-letters drop 3", "it is not sent, ever"),
+        ("dead-letters drop 3", "it is never sent"),
         ("dead-letters drop --all --kind rejected --older-than 30d --yes", "from a script"),
     )  # fmt: skip
 
@@ -62,9 +62,9 @@ def add_to(subparsers: Subparsers) -> None:
 def _add_verb(verbs: Subparsers, name: str, words: str) -> Parser:
     verb = verbs.add_parser(name, help=words)
     verb.add_argument("ids", nargs="*", type=number(1), metavar="ID", help=_IDS)
-    verb.add_argument("--all", action="store_true", help="every dead letter, or all that the filters leave")
+    verb.add_argument("--all", action="store_true", help="every dead letter that the filters select")
     if name == "drop":
-        verb.add_argument("--yes", action="store_true", help="do not ask before --all, as for a script")
+        verb.add_argument("--yes", action="store_true", help="do not ask before --all, for scripts")
     _add_filter_options(verb)
     add_common_options(verb, source=True)
     return verb
@@ -76,6 +76,8 @@ def _add_filter_options(parser: Parser) -> None:
         "--kind", metavar="KIND", choices=_KINDS, help=f"only one of {', '.join(_KINDS)}", otherwise="any"
     )
     parser.add_argument(
-        "--reason", metavar="TEXT", type=text, help="only those with this text in their reason", otherwise="any"
+        "--reason", metavar="TEXT", type=text, help="only dead letters with this text in their reason", otherwise="any"
     )
-    parser.add_argument("--older-than", metavar="TIME", help="only those made longer ago (7d)", otherwise="any age")
+    parser.add_argument(
+        "--older-than", metavar="TIME", help="only dead letters older than this (7d)", otherwise="any age"
+    )

@@ -13,7 +13,7 @@ GROUP, PLACE = "set up", 1
 
 def add_to(subparsers: Subparsers) -> None:
     """Add the command."""
-    parser = subparsers.add_parser("demo", help="a complete sync of recorded data, without an account")
+    parser = subparsers.add_parser("demo", help="run a complete sync of recorded data, without an account")
     parser.add_argument("--all", action="store_true", help=f"show every trace, not only {SHOWN_TRACES}")
     parser.add_argument("--json", action="store_true", help="print the run's report as a JSON object on stdout")
     runs(

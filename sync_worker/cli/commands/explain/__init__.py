@@ -10,8 +10,8 @@ GROUP, PLACE = "see how it stands", 3
 
 def add_to(subparsers: Subparsers) -> None:
     """Add the command."""
-    parser = subparsers.add_parser("explain", help="why a trace is, or is not, in Kelet")
-    parser.add_argument("trace", metavar="TRACE", type=text, help="trace id of Langfuse")
+    parser = subparsers.add_parser("explain", help="show why a trace is, or is not, in Kelet")
+    parser.add_argument("trace", metavar="TRACE", type=text, help="trace id in Langfuse")
     add_common_options(parser, source=True)
     runs(
         parser, "explain.run", "the answer is printed", (*READS, ExitCode.GAPS),

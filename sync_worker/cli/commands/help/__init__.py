@@ -10,7 +10,7 @@ GROUP, PLACE = "learn more", 1
 
 def add_to(subparsers: Subparsers) -> None:
     """Add the command."""
-    parser = subparsers.add_parser("help", help="what to do first, or the help of a command")
+    parser = subparsers.add_parser("help", help="show what to do first, or the help of a command")
     parser.add_argument(
         "words", metavar="COMMAND", nargs="*", help="a command, such as `backfill`, `dead-letters list`"
     )

@@ -10,7 +10,7 @@ GROUP, PLACE = "set up", 2
 
 def add_to(subparsers: Subparsers) -> None:
     """Add the command."""
-    parser = subparsers.add_parser("init", help="write .env by asking for keys and project; sends nothing")
+    parser = subparsers.add_parser("init", help="ask for keys and project, and write .env; sends nothing")
     runs(
         parser, "init.run", "the file is written", (ExitCode.USAGE, *ENDS),
         ("init", "asks for three keys and a project"), ("init --env-file prod.env", "another file"),

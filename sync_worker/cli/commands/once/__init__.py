@@ -21,7 +21,7 @@ GROUP, PLACE = "sync", 1
 
 def add_to(subparsers: Subparsers) -> None:
     """Add the command."""
-    parser = subparsers.add_parser("once", help="one cycle of every source, for cron and CronJob")
+    parser = subparsers.add_parser("once", help="run one cycle of every source, for cron and CronJob")
     parser.add_argument(
         "--dry-run", action="store_true", help="show what would be sent, with examples; sends and stores nothing"
     )
@@ -29,10 +29,10 @@ def add_to(subparsers: Subparsers) -> None:
         "--requests",
         metavar="N",
         type=number(_LEAST_REQUESTS, _MOST_REQUESTS),
-        help="with --dry-run: at most so many requests to Langfuse for each source",
+        help="with --dry-run: maximum number of requests to Langfuse for each source",
         otherwise=str(DRY_RUN_REQUESTS),
     )
-    add_jobs_option(parser, "help where a first run or an outage left more than 100,000 observations due")
+    add_jobs_option(parser, "help if a first run or an outage left more than 100,000 observations")
     add_common_options(parser, source=True)
     add_metrics_option(parser)
     runs(

@@ -10,8 +10,14 @@ GROUP, PLACE = "sync", 6
 
 def add_to(subparsers: Subparsers) -> None:
     """Add both commands."""
-    pause = _add(subparsers, "pause", "pause a source or a Kelet project; a running worker obeys, and nothing is lost")
-    pause.add_argument("--for", dest="duration", metavar="DURATION", help="so long (2h)", otherwise="until `resume`")
+    pause = _add(subparsers, "pause", "pause a source or a Kelet project, also in a running worker; nothing is lost")
+    pause.add_argument(
+        "--for",
+        dest="duration",
+        metavar="DURATION",
+        help="end the pause after this time (2h)",
+        otherwise="until `resume`",
+    )
     pause.add_argument(
         "--reason",
         metavar="TEXT",
@@ -25,17 +31,19 @@ def add_to(subparsers: Subparsers) -> None:
         ('pause shop --for 2h --reason "target is moved"', "one source of sync.toml, for two hours"),
         ("pause --project staging", "one Kelet project"),
     )  # fmt: skip
-    resume = _add(subparsers, "resume", "end a pause; what waited is synced from the next cycle on")
+    resume = _add(subparsers, "resume", "end a pause; the next cycle continues where it stopped")
     add_common_options(resume)
     runs(
         resume, "pause.run_resume", "it is not paused", OFFLINE,
-        ("resume shop", "what waited is synced from the next cycle on"),
+        ("resume shop", "the next cycle continues where it stopped"),
     )  # fmt: skip
 
 
 def _add(subparsers: Subparsers, verb: str, words: str) -> Parser:
     parser = subparsers.add_parser(verb, help=words)
-    parser.add_argument("source", metavar="SOURCE", nargs="?", help="name of the source; without a sync.toml: default")
+    parser.add_argument(
+        "source", metavar="SOURCE", nargs="?", help="name of the source; without a sync.toml it is default"
+    )
     parser.add_argument(
         "--project",
         metavar="P",

@@ -10,7 +10,7 @@ GROUP, PLACE = "sync", 2
 
 def add_to(subparsers: Subparsers) -> None:
     """Add the command."""
-    parser = subparsers.add_parser("run", help="cycles on a schedule, until SIGTERM")
+    parser = subparsers.add_parser("run", help="run cycles on a schedule, until SIGTERM")
     add_common_options(parser, source=True, json=False)
     runs(
         parser, "run.run", "stopped by SIGTERM or Ctrl-C, after the requests in flight",

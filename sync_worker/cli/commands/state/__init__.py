@@ -14,19 +14,19 @@ def add_to(subparsers: Subparsers) -> None:
         "state", help="copy or merge state files; decide about a copy, or about a project that moved"
     )
     verbs = parser.add_subparsers(metavar="backup|merge|confirm|adopt|separate", required=True)
-    verb = verbs.add_parser("backup", help="copy the state file, beside a running worker too; the copy is checked")
+    verb = verbs.add_parser("backup", help="copy the state file, even beside a running worker; the copy is checked")
     verb.add_argument("file", metavar="FILE", type=path, help="where the copy is made")
-    verb.add_argument("--force", action="store_true", help="replace FILE where it exists")
+    verb.add_argument("--force", action="store_true", help="replace FILE if it exists")
     add_common_options(verb)
     runs(
-        verb, "state.run_backup", "the copy is there, checked", OFFLINE,
+        verb, "state.run_backup", "the copy is complete and checked", OFFLINE,
         ("state backup /var/backups/sync-state.db", "beside a running worker; the copy is checked"),
         ("state backup sync-state.backup.db --force", "every night, in place of the last one"),
     )  # fmt: skip
     verb = verbs.add_parser("merge", help="merge other state files into this one; repeating it changes nothing")
     verb.add_argument("files", nargs="+", metavar="FILE", type=path, help="the state file of a shard")
     verb.add_argument(
-        "--by-id", action="store_true", help="a project with the same id at another address is the same project"
+        "--by-id", action="store_true", help="treat a project with the same id at another address as the same project"
     )
     add_common_options(verb)
     runs(
@@ -39,14 +39,14 @@ def add_to(subparsers: Subparsers) -> None:
         verb, "state.run_confirm", "the next run resumes from this file", (*OFFLINE, ExitCode.LEASE),
         ("state confirm", "after the state file was moved with cp"),
     )  # fmt: skip
-    verb = verbs.add_parser("adopt", help="a source is the project that is stored under another address")
-    verb.add_argument("--from", dest="old", metavar="URL", help="that address, if there are several")
+    verb = verbs.add_parser("adopt", help="treat a source as the project that is stored under another address")
+    verb.add_argument("--from", dest="old", metavar="URL", help="the stored address, if there are several")
     add_common_options(verb, source=True)
     runs(
         verb, "state.run_adopt", "the decision is stored", (*READS, ExitCode.LEASE),
         ("state adopt --source shop", "the Langfuse server of this source has a new address"),
     )  # fmt: skip
-    verb = verbs.add_parser("separate", help="a source is a different project than the stored one with the same id")
+    verb = verbs.add_parser("separate", help="treat a source as another project than the stored one with the same id")
     add_common_options(verb, source=True)
     runs(
         verb, "state.run_separate", "the decision is stored", (*READS, ExitCode.LEASE),

@@ -9,17 +9,17 @@ GROUP, PLACE = "see how it stands", 1
 
 def add_to(subparsers: Subparsers) -> None:
     """Add the command."""
-    parser = subparsers.add_parser("status", help="watermark, lag, pending traces, dead letters; offline")
+    parser = subparsers.add_parser("status", help="show watermark, lag, pending traces and dead letters; offline")
     parser.add_argument(
         "--watch",
         metavar="TIME",
         nargs="?",
         const="2s",
-        help="show it again and again, each TIME (2s), until Ctrl-C",
+        help="show it again every TIME (2s), until Ctrl-C",
         otherwise="shown once",
     )
     add_common_options(parser)
     runs(
         parser, "status.run", "the status is printed", OFFLINE,
-        ("status", "how far each source is"), ("status --watch 5s", "again each 5 seconds, until Ctrl-C"),
+        ("status", "how far each source is"), ("status --watch 5s", "again every 5 seconds, until Ctrl-C"),
     )  # fmt: skip

@@ -23,12 +23,12 @@ def add_to(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--again",
         action="store_true",
-        help="with --resend: also in hours for which only the count is kept; all observations of such an hour are sent "
-        "again, under the same ids",
+        help="with --resend: include hours of which only the count is kept; all observations of such an hour are sent"
+        " again, under the same ids",
     )
     add_common_options(parser, source=True)
     runs(
         parser, "verify.run", "nothing is missing", (*READS, ExitCode.LEASE, ExitCode.GAPS),
-        ("verify", "compare the time of the longest lookback window"),
-        ("verify --from 30d --to now --repair --resend", "send what is missing of the last 30 days"),
+        ("verify", "compare the longest lookback window"),
+        ("verify --from 30d --to now --repair --resend", "send missing observations of the last 30 days"),
     )  # fmt: skip
