@@ -12,9 +12,6 @@ from tests.docs.pages import FILES_WITH_COMMANDS, PAGES, inline_code
 from tests.docs.tables import ROOT
 
 GLOSSARY = ROOT / "docs" / "glossary.md"
-#: Pages that this module does not check.
-_OTHERS = frozenset({"docs/benchmark.md"})
-CHECKED = [path for path in PAGES if path.relative_to(ROOT).as_posix() not in _OTHERS]
 
 #: By terms of the glossary, those that they replaced: regular expressions of whole words.
 RETIRED: dict[tuple[str, ...], tuple[str, ...]] = {
@@ -105,7 +102,7 @@ def _name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-@pytest.mark.parametrize("path", CHECKED, ids=_name)
+@pytest.mark.parametrize("path", PAGES, ids=_name)
 def test_pages_use_the_terms_of_the_glossary(path: Path) -> None:
     """A reader would meet two words for one concept, and look for a difference that does not exist."""
     assert list(retired(path.read_text(encoding="utf-8"))) == []
