@@ -65,7 +65,7 @@ def freshness(rate: float, minutes: float, interval: float, folder: Path) -> Rep
     report = Report("freshness",
                     {"observations a second": rate, "minutes": minutes, "SYNC_INTERVAL": f"{interval:g}s",
                      "SYNC_SETTLE": f"{_QUIET_MS // 1000}s", "cores": len(cores())},
-                    ("seconds", "count", "median", "99th percentile", "most"))  # fmt: skip
+                    ("seconds", "count", "median", "99th percentile", "maximum"))  # fmt: skip
     flow = Flow(rate, minutes * 60, time.time_ns() // 1_000_000 + _LEAD_MS)
     shape = flow.shape
     room = _room(folder, "flow")
@@ -204,7 +204,7 @@ def purposes(counts: Mapping[str, int], observations: int) -> Table:
     ]
     rows.sort(key=lambda row: -row[2])
     rows.append(("all", counts["requests"], counts["rows"], counts["rows"] / observations))
-    return Table(("requests to Langfuse for", "requests", "observations", "for each of the flow"), rows)
+    return Table(("requests to Langfuse for", "requests", "observations", "listings of each observation"), rows)
 
 
 def _cycles(state: Path) -> list[int]:

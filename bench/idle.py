@@ -21,7 +21,7 @@ def idle(shape: Shape, folder: Path) -> Report:
 
     For the hours the worker's clock is put forward. Raises ClientFailed when a row arrives twice or not at all.
     """
-    report = Report("idle", {"rows": shape.rows}, ("cycles", "count", "requests a cycle", "most", "Kelet requests"))
+    report = Report("idle", {"rows": shape.rows}, ("cycles", "count", "requests a cycle", "maximum", "Kelet requests"))
     with servers(shape) as both:
         worker = Worker(both, folder)
         worker.once()
