@@ -81,8 +81,8 @@ def dotenv_example() -> str:
     Comments stand on lines of their own, because Docker reads one behind a value as a part of the value.
     """
     return (
-        "# Settings of the worker. Copy this file to .env and fill in what has no value; the lines with # show the "
-        "defaults.\n# Variables of the environment win over this file. Durations are written 30s, 20m, 48h, 7d or "
+        "# Settings of the worker. Copy this file to .env and fill in the empty values; lines with # show the "
+        "defaults.\n# Environment variables take precedence over this file. Durations are written 30s, 20m, 48h, 7d or "
         "1h30m.\n"
     ) + "".join(
         f"\n# {meaning(name)}\n{'' if name in REQUIRED else '#'}{name.upper()}={default_text(name)}\n"
