@@ -94,7 +94,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     _gauge(
         "last_successful_cycle_timestamp_seconds",
         "source",
-        "When the last successful cycle ended; dead letters are no failure.",
+        "When the last successful cycle ended; dead letters do not make it unsuccessful.",
         "min",
     ),
     _gauge(
