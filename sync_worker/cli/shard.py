@@ -31,7 +31,7 @@ def shard_of(text: str | None, environ: Mapping[str, str]) -> Shard | None:
     written = re.fullmatch(r"(auto|[0-9]{1,9})/([0-9]{1,9})", text.strip())
     if written is None:
         raise ConfigError(
-            f"--shard {text!r} is no shard. Try: 0/4 for the first of four, or auto/4 where {INDEX_VARIABLE} is set"
+            f"--shard {text!r} is not a shard. Try: 0/4 for the first of four, or auto/4 where {INDEX_VARIABLE} is set"
         )
     of = int(written[2])
     if not 1 <= of <= _MOST:

@@ -115,7 +115,7 @@ class V3Scores:
             page.down_to_ms = low
             if cursor in seen:
                 raise TransientError(
-                    f"{V3_PATH} gave a page cursor twice: the walk would never end. Try: run again; if it stays, "
+                    f"{V3_PATH} returned a page cursor twice: the walk would never end. Try: run again; if it stays, "
                     "report the server's version"
                 )
             yield page
@@ -274,9 +274,13 @@ async def _attempt(client: LangfuseClient, path: str, params: Mapping[str, str])
     try:
         return await client.attempt(path, params)
     except EndpointMissing as missing:
-        raise EndpointMissing(f"scores cannot be read; spans go on: {missing}. Try: SYNC_SCORES=false") from missing
+        raise EndpointMissing(
+            f"scores cannot be read, spans are still sent: {missing}. Try: SYNC_SCORES=false"
+        ) from missing
     except CredentialsRejected as rejected:
-        raise SourcePaused(f"scores cannot be read; spans go on: {rejected}, or SYNC_SCORES=false") from rejected
+        raise SourcePaused(
+            f"scores cannot be read, spans are still sent: {rejected}, or SYNC_SCORES=false"
+        ) from rejected
 
 
 async def fetch_config(client: LangfuseClient, config_id: str) -> ScoreConfig | None:

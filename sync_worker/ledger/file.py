@@ -123,7 +123,7 @@ def _check_place(path: Path, *, must_exist: bool) -> None:
         raise StateError(f"there is no state file at {path}. Try: another SYNC_STATE_PATH, or run `once` first")
     if not path.parent.is_dir():
         if path.parent.exists():
-            raise StateError(f"{path.parent} is no folder for a state file. Try: another SYNC_STATE_PATH")
+            raise StateError(f"{path.parent} cannot be the folder of a state file. Try: another SYNC_STATE_PATH")
         raise StateError(
             f"the folder of the state file does not exist: {path.parent}. Try: mkdir -p {shlex.quote(str(path.parent))}"
         )

@@ -220,9 +220,9 @@ class Delivery:
             raise SourcePaused(" · ".join(str(error) for error in self.paused.values()))
         if self._failing:
             raise TransientError(
-                f"{self._title} fails again and again at {counted(len(self._failing), 'span')} sent alone; "
-                f"others went on ({next(iter(self._failing.values()))}). They are tried again, and "
-                "dead-lettered once others were taken before and after. Try: run again"
+                f"{self._title} fails again and again at {counted(len(self._failing), 'span')} sent alone, and "
+                f"accepts others ({next(iter(self._failing.values()))}). They are retried, and "
+                "dead-lettered once others were accepted before and after. Try: run again"
             )
 
     @asynccontextmanager
@@ -347,9 +347,9 @@ class Delivery:
         if self._poster.accepted == batch.accepted_before:
             self._streak.pending.clear()
             raise SourcePaused(
-                f"{self._title} rejected {MAX_REJECTED_IN_A_ROW} spans one by one and accepted none between, so it is "
-                f"not the spans: {refusal}. Try: {self._preset.url_setting} and {self._preset.project_setting}; "
-                "SYNC_COMPRESSION=none. Nothing was marked"
+                f"{self._title} rejected {MAX_REJECTED_IN_A_ROW} spans one by one and accepted none in between, so "
+                f"the spans are not the cause: {refusal}. Try: check {self._preset.url_setting} and "
+                f"{self._preset.project_setting}; or SYNC_COMPRESSION=none. Nothing was marked as sent"
             )
         believed, self._streak = self._streak.pending, _Streak()
         if believed:

@@ -137,8 +137,8 @@ class SignalDelivery:
             raise SourcePaused(" · ".join(str(error) for error in self.closed.values()))
         if self.failing:
             raise TransientError(
-                f"{self.client.target.title} fails at {counted(self.failing, 'signal')} while others go on. They are "
-                f"tried again, and dead-lettered after {MAX_FAILED_RUNS} runs. Try: run again"
+                f"{self.client.target.title} fails at {counted(self.failing, 'signal')} and accepts others. They are "
+                f"retried, and dead-lettered after {MAX_FAILED_RUNS} runs. Try: run again"
             )
 
     async def _wait_for_turn(self) -> None:
@@ -165,10 +165,11 @@ class SignalDelivery:
         self._pending.append(RejectedSignal(signal, refusal.status, str(refusal)))
         if self.rejected_in_a_row + len(self._pending) >= MAX_REJECTED_IN_A_ROW:
             self._pending.clear()
+            preset = self.client.target.preset
             raise SourcePaused(
-                f"{self.client.target.title} rejected {MAX_REJECTED_IN_A_ROW} signals one after the other and accepted "
-                f"none between, so it is not the signals: {refusal}. Try: {self.client.target.preset.url_setting} and "
-                f"{self.client.target.preset.project_setting}. Nothing was marked"
+                f"{self.client.target.title} rejected {MAX_REJECTED_IN_A_ROW} signals one by one and accepted none in "
+                f"between, so the signals are not the cause: {refusal}. Try: check {preset.url_setting} and "
+                f"{preset.project_setting}. Nothing was marked as sent"
             )
 
     def _postpone(self, signal: EncodedSignal, error: RequestFailed) -> bool:

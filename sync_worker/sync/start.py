@@ -28,7 +28,7 @@ def start_without_effect(ledger: Ledger, state: SourceState, name: str, settings
         return None
     return (
         f"{name}: SYNC_START={now} has no effect: the first run, with SYNC_START={decided}, decided that the sync "
-        f"begins at {iso_time(first)}. Try: `backfill --from {now} --to {iso_time(first)}` for what is older"
+        f"begins at {iso_time(first)}. Try: `backfill --from {now} --to {iso_time(first)}` for older traces"
     )
 
 

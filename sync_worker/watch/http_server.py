@@ -130,7 +130,7 @@ def _cannot_listen(host: str, port: int, error: Exception) -> str:
     where = f"SYNC_HTTP_LISTEN: {host}:{port}"
     number = getattr(error, "errno", None)
     if number == errno.EADDRINUSE:
-        return f"{where} is in use by another program. Try: another port, or end what listens there"
+        return f"{where} is in use by another program. Try: another port, or stop that program"
     if number == errno.EACCES:
         return f"{where} may not be used by this user. Try: a port of 1024 or more, such as 9464"
     reason = getattr(error, "strerror", None) or str(error)

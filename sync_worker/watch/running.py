@@ -57,8 +57,8 @@ class Watch:
             log.info("listening at %s", self._server.url, extra={"action": "start"})
             if not _is_loopback(host):
                 log.warning(
-                    "SYNC_HTTP_LISTEN=%s: whoever reaches this address can read how the sync stands; there is no "
-                    "authentication. Try: 127.0.0.1, or a firewall or network policy",
+                    "SYNC_HTTP_LISTEN=%s: anyone who can reach this address can read the status of the sync; "
+                    "there is no authentication. Try: 127.0.0.1, or a firewall or network policy",
                     self._server.url.removeprefix("http://"), extra={"action": "settings"},
                 )  # fmt: skip
 

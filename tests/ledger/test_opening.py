@@ -360,7 +360,7 @@ def test_places_that_hold_no_file(tmp_path: Path, clock: VirtualClock) -> None:
     os.mkfifo(tmp_path / "pipe")
     _refused(tmp_path / "pipe", clock, "not a file")
     (tmp_path / "file").write_text("")
-    _refused(tmp_path / "file" / "state.db", clock, "file is no folder for a state file. Try: another")
+    _refused(tmp_path / "file" / "state.db", clock, "file cannot be the folder of a state file. Try: another")
     _refused(tmp_path / ("x" * 300), clock, "cannot be opened: File name too long")
 
 

@@ -76,7 +76,7 @@ async def test_all_rejected_is_no_poison(count: int, kelet: OtlpReceiver, send: 
     """When Kelet refuses everything, all there is to send is dead-lettered, span by span."""
     kelet.script = faults.always(faults.status(400))
     made = send()
-    with pytest.raises(SourcePaused, match="accepted none between"):
+    with pytest.raises(SourcePaused, match="accepted none in between"):
         await send_all(made.delivery, [spans(count)])
     made.delivery.finish()
     assert made.kept.results == []

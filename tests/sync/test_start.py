@@ -23,7 +23,7 @@ def test_a_changed_start_is_reported_to_have_no_effect(make_world: MakeWorld) ->
         (line,) = [line for line in (out + err).splitlines() if "has no effect" in line]
         assert code == ExitCode.OK
         assert "SYNC_START=60d has no effect: the first run, with SYNC_START=2026-11-20T00:00:00.000Z" in line
-        assert line.endswith("Try: `backfill --from 60d --to 2026-11-20T00:00:00.000Z` for what is older")
+        assert line.endswith("Try: `backfill --from 60d --to 2026-11-20T00:00:00.000Z` for older traces")
 
 
 def test_run_says_it_once(make_world: MakeWorld) -> None:

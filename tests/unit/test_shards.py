@@ -84,9 +84,9 @@ def test_what_shard_means() -> None:
         ("auto/4", "-1", "is not a number"),
         ("0/0", None, "1 to 1000 shards"),
         ("0/1001", None, "1 to 1000 shards"),
-        ("-1/4", None, "is no shard"),
-        ("4", None, "is no shard"),
-        ("", None, "is no shard"),
+        ("-1/4", None, "is not a shard"),
+        ("4", None, "is not a shard"),
+        ("", None, "is not a shard"),
         (None, "1", "each pod of this Job would send the whole range"),
     ],
 )

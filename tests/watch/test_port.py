@@ -206,7 +206,7 @@ def test_a_port_in_use(make_world: MakeWorld) -> None:
     assert code == 2
     assert err.splitlines()[-1] == (
         f"sync-worker: SYNC_HTTP_LISTEN: {address} is in use by another program. "
-        "Try: another port, or end what listens there"
+        "Try: another port, or stop that program"
     )
     assert "Traceback" not in err
     assert not made.state.exists()

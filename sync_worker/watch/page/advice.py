@@ -32,7 +32,7 @@ DONE = 0.999
 KINDS = {
     "rejected": ("the target rejected the span alone", "sync-worker dead-letters retry --all"),
     "partial": (
-        "the target took a request and rejected spans of it without naming them; a retry cannot find these",
+        "the target accepted a request but rejected some of its spans without naming them; a retry cannot find these",
         "sync-worker dead-letters list",
     ),
     "unreadable": (
@@ -40,7 +40,7 @@ KINDS = {
         "sync-worker dead-letters list",
     ),
     "redaction": (
-        "it could not be redacted, so nothing of it left; other rules may allow a retry",
+        "it could not be redacted, so nothing of it was sent; other rules may allow a retry",
         "sync-worker dead-letters retry --all",
     ),
     "score": ("the target rejected the signal of a score", "sync-worker dead-letters retry --all"),
@@ -70,8 +70,8 @@ _ENDED = {
         "bad",
         "A key was rejected",
         "",
-        "By Langfuse or the target. Nothing is marked as sent. `check` says which; a new key in a file is used without "
-        "a restart.",
+        "By Langfuse or the target: `check` shows which. Nothing is marked as sent. A new key in a file is used "
+        "without a restart.",
         "sync-worker check",
         "SyncWorkerCredentialsRefused",
     ),
@@ -87,7 +87,7 @@ _ENDED = {
         "bad",
         "The last cycle ended with an unexpected error",
         "",
-        "Nothing counts as sent without an answer, and the next cycle starts over. The log has the reason.",
+        "Nothing counts as sent without a response, and the next cycle starts over. The log has the reason.",
         "sync-worker check",
         "SyncWorkerNoSuccessfulCycle",
     ),
@@ -116,12 +116,13 @@ def of_worker(view: View) -> list[Advice]:
     if view.free_bytes < _LITTLE_ROOM or view.free_bytes < view.total_bytes * _LITTLE_SHARE:
         found.append(Advice(
             "bad", "The disk of the state file is nearly full", f"{size(view.free_bytes)} left",
-            "Without room for a commit nothing is sent, and nothing is lost. Make room.", "df -h", "SyncWorkerDiskFull",
+            "Without room for a commit nothing is sent, but nothing is lost. Free some space.", "df -h",
+            "SyncWorkerDiskFull",
         ))  # fmt: skip
     found += [
         Advice(
             "warn", "Waiting", f"for {shortened(reason)}, {duration(left)} more",
-            "It is tried again without limit, and nothing is lost. `check` asks both sides.", "sync-worker check",
+            "It is retried without limit, and nothing is lost. `check` tests both sides.", "sync-worker check",
             "SyncWorkerNoSuccessfulCycle",
         )
         for reason, left in view.waits
@@ -140,7 +141,7 @@ def of_source(source: SourceView, now_ms: int) -> list[Advice]:
     found = [_of_pause(pause, now_ms) for pause in source.pauses]
     if source.limit_reached is not None:
         found.append(Advice(
-            "warn", "As many spans are sent today as may be", f"SYNC_MAX_SPANS_PER_DAY={source.limit_reached}",
+            "warn", "The daily limit is reached", f"SYNC_MAX_SPANS_PER_DAY={source.limit_reached}",
             "Nothing is lost: it continues at 00:00 UTC, or after a restart with a higher limit.",
             "sync-worker once --dry-run", "SyncWorkerDailyLimit",
         ))  # fmt: skip
@@ -156,7 +157,7 @@ def _of_pause(pause: Pause, now_ms: int) -> Advice:
     subject = "Paused by an operator" if pause.project is None else "A Kelet project is paused by an operator"
     return Advice(
         "warn", subject, f"for {duration((now_ms - pause.since_ms) / 1000)}{until}",
-        f"Nothing is lost; what waits is synced afterwards. `status` shows all pauses.{reason}", _resume(pause),
+        f"Nothing is lost; the sync catches up afterwards. `status` shows all pauses.{reason}", _resume(pause),
         "SyncWorkerPausedByOperator",
     )  # fmt: skip
 
@@ -179,11 +180,11 @@ def _of_cycles(source: SourceView, now_ms: int) -> Iterator[Advice]:
     elif cycle is None or cycle.outcome == PAUSED_ON_PURPOSE:
         pass  # reported with the pause
     elif no_good_ms is not None and no_good_ms > max(_NO_GOOD_MS, 3 * source.interval_ms):
-        since = "none has yet" if cycle.good_ms is None else f"the last did {duration(no_good_ms / 1000)} ago"
+        since = "none yet" if cycle.good_ms is None else f"the last one was {duration(no_good_ms / 1000)} ago"
         yield Advice(
-            "warn", "No cycle does all its work", since,
+            "warn", "No successful cycle", since,
             "An outage of Langfuse or the target is retried without limit: then there is nothing to do, and nothing is "
-            "lost. `check` asks both.", "sync-worker check", "SyncWorkerNoSuccessfulCycle",
+            "lost. `check` tests both.", "sync-worker check", "SyncWorkerNoSuccessfulCycle",
         )  # fmt: skip
     if is_behind(source, now_ms):
         by = f"by {duration((source.lag_ms(now_ms) or 0) / 1000)}"
@@ -196,7 +197,7 @@ def _of_cycles(source: SourceView, now_ms: int) -> Iterator[Advice]:
         else:
             yield Advice(
                 "warn", "Behind", by,
-                "After an outage it catches up by itself: the lag falls then. If it does not, `check` asks both sides.",
+                "After an outage it catches up by itself, and the lag falls. If it does not, `check` tests both sides.",
                 "sync-worker check", "SyncWorkerLagging",
             )  # fmt: skip
     if source.watermark_ms is None and ended is None:
@@ -227,12 +228,12 @@ def _of_missing(source: SourceView) -> Iterator[Advice]:
         length = sum(gap.length for gap in source.gaps)
         yield Advice(
             "warn", "Gaps in what is synced", f"{len(source.gaps):,}, together {duration(length / 1000)}",
-            "The next cycle reads them. If they stay, cycles fail.", "sync-worker verify", "SyncWorkerGap",
+            "The next cycle reads them. If they remain, cycles are failing.", "sync-worker verify", "SyncWorkerGap",
         )  # fmt: skip
     if source.dead:
         yield Advice(
             "warn", "Dead letters", f"{source.dead:,}",
-            "Spans or scores that could not be synced. They are kept with their reasons; all else goes on.",
+            "Spans or scores that could not be synced. They are kept with their reasons; everything else continues.",
             "sync-worker dead-letters list", "SyncWorkerDeadLetters",
         )  # fmt: skip
 
@@ -244,7 +245,7 @@ def _of_waiting(source: SourceView, now_ms: int) -> Iterator[Advice]:
         yield Advice(
             "warn", "Traces are pending for longer than SYNC_MAX_OPEN",
             f"the oldest for {duration((now_ms - oldest) / 1000)}",
-            f"Their content is read when they can be sent; `explain` says of a trace what it waits for.{why}",
+            f"Their content is read when they can be sent; `explain` shows what a trace waits for.{why}",
             "sync-worker status",
         )  # fmt: skip
     scores = source.scores
@@ -257,8 +258,8 @@ def _of_waiting(source: SourceView, now_ms: int) -> Iterator[Advice]:
     if scores is not None and scores.listed_ms is not None and now_ms - scores.listed_ms > _NOT_LISTED_MS:
         yield Advice(
             "warn", "Scores are not listed", f"for {duration((now_ms - scores.listed_ms) / 1000)}",
-            "Langfuse may have no scores API, or the keys may not read scores; the log says.", "sync-worker check",
-            "SyncWorkerScoresNotRead",
+            "Langfuse may have no scores API, or the keys may not read scores; the log has the reason.",
+            "sync-worker check", "SyncWorkerScoresNotRead",
         )  # fmt: skip
     backfill = source.backfill
     if backfill is not None and not backfill.runs and backfill.share < DONE:

@@ -94,7 +94,7 @@ def _print(one: PrivacyTest, *, with_samples: bool) -> None:
     names = [*one.rules.detectors, *(name for name, _ in one.rules.patterns)]
     read = counted(one.observations, "observation")
     print_line(f"{one.source}: {read}, {one.redacted:,} with something replaced; nothing was sent")
-    print_line(f"  detectors: {', '.join(names) or 'none: everything leaves as it is. Try: SYNC_REDACT=all'}")
+    print_line(f"  detectors: {', '.join(names) or 'none: everything is sent unchanged. Try: SYNC_REDACT=all'}")
     if one.counts:
         rows = [(name, detector, str(count)) for (name, detector), count in sorted(one.counts.items())]
         print_table(("field", "detector", "count"), rows)
