@@ -51,7 +51,7 @@ def add_interval_options(
     parser: Parser, *, required: bool, otherwise: tuple[str | None, str | None] = (None, None)
 ) -> None:
     """Add `--from` and `--to`; `otherwise` is what holds without them."""
-    when = "an ISO-8601 time (2026-01-31T00:00:00Z), a duration before now (30d) or `now`"
+    when = "an ISO 8601 time (2026-01-31T00:00:00Z), a duration before now (30d) or `now`"
     for name, dest, default in zip(("--from", "--to"), ("start", "end"), otherwise, strict=True):
         parser.add_argument(name, dest=dest, metavar="TIME", required=required, help=when, otherwise=default)
 

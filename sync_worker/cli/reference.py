@@ -13,7 +13,7 @@ PROGRAM: Final = "sync-worker"
 EVERYWHERE: Final = frozenset({"help", "verbose", "quiet", "config", "env_file", "no_color"})
 
 #: What commands are for, in the order of the help.
-GROUPS: Final = ("set up", "sync", "see how it stands", "try rules without sending", "learn more")
+GROUPS: Final = ("set up", "sync", "inspect and repair", "try rules without sending", "learn more")
 
 
 class Reference(NamedTuple):

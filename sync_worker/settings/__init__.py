@@ -2,7 +2,7 @@
 
     model            the settings themselves: name, type, default, meaning
     values           text to value: addresses, keys, projects, numbers, paths
-    durations        `30s`, `20m`, `48h`, `7d`: text to timedelta and back; ISO-8601 times
+    durations        `30s`, `20m`, `48h`, `7d`: text to timedelta and back; ISO 8601 times
     setting_errors   what is wrong with a value, and how it is reported without giving a secret away
     setting_sources  where values are looked for: command line, environment, files
     file_reading     files of settings, which may be pipes

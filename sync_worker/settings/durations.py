@@ -1,4 +1,4 @@
-"""Durations as operators write them (`30s`, `1h30m`), and points in time (ISO-8601 with an offset)."""
+"""Durations as operators write them (`30s`, `1h30m`), and points in time (ISO 8601 with an offset)."""
 
 from __future__ import annotations
 
@@ -62,16 +62,16 @@ def format_duration(duration: timedelta) -> str:
 
 
 def parse_time(text: str) -> datetime:
-    """Read an ISO-8601 time with an offset; the answer is in UTC. Raises WrongValueError."""
+    """Read an ISO 8601 time with an offset; the answer is in UTC. Raises WrongValueError."""
     text = text.strip()
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
-        raise WrongValueError("not a time", expected="an ISO-8601 time such as 2026-01-31T00:00:00Z") from None
+        raise WrongValueError("not a time", expected="an ISO 8601 time such as 2026-01-31T00:00:00Z") from None
     if time.tzinfo is None:
         raise WrongValueError(
             "a time without an offset means another moment on every machine",
-            expected="an ISO-8601 time with its offset",
+            expected="an ISO 8601 time with its offset",
             hint=f"add Z for UTC: {text if len(text) > len('2026-01-31') else text + 'T00:00:00'}Z",
         )
     try:

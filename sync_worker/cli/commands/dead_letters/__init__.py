@@ -9,7 +9,7 @@ _KINDS = ("rejected", "unreadable", "partial", "redaction", "score")
 _LETTERS, _MOST_LETTERS = 100, 1_000_000  # that `list` prints at once
 _IDS = "as `dead-letters list` shows them"
 
-GROUP, PLACE = "see how it stands", 4
+GROUP, PLACE = "inspect and repair", 4
 
 
 def add_to(subparsers: Subparsers) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sync_worker.cli.options import READS, Subparsers, add_common_options, runs, text
 from sync_worker.errors import ExitCode
 
-GROUP, PLACE = "see how it stands", 3
+GROUP, PLACE = "inspect and repair", 3
 
 
 def add_to(subparsers: Subparsers) -> None:

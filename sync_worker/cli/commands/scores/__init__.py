@@ -13,7 +13,7 @@ def add_to(subparsers: Subparsers) -> None:
     test = parser.add_subparsers(metavar="test", required=True).add_parser(
         "test", help="show what each score name would become, with examples; sends nothing"
     )
-    when = "an ISO-8601 time, a duration before now or `now`"
+    when = "an ISO 8601 time, a duration before now or `now`"
     test.add_argument("--from", dest="start", metavar="TIME", default="14d", help=when)
     test.add_argument("--to", dest="end", metavar="TIME", default="now", help=when)
     add_common_options(test, source=True)

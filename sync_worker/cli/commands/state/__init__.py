@@ -5,7 +5,7 @@ from __future__ import annotations
 from sync_worker.cli.options import OFFLINE, READS, Subparsers, add_common_options, path, runs
 from sync_worker.errors import ExitCode
 
-GROUP, PLACE = "see how it stands", 5
+GROUP, PLACE = "inspect and repair", 5
 
 
 def add_to(subparsers: Subparsers) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sync_worker.cli.options import OFFLINE, Subparsers, add_common_options, runs
 
-GROUP, PLACE = "see how it stands", 1
+GROUP, PLACE = "inspect and repair", 1
 
 
 def add_to(subparsers: Subparsers) -> None:

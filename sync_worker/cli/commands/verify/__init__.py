@@ -5,7 +5,7 @@ from __future__ import annotations
 from sync_worker.cli.options import READS, Subparsers, add_common_options, add_interval_options, runs
 from sync_worker.errors import ExitCode
 
-GROUP, PLACE = "see how it stands", 2
+GROUP, PLACE = "inspect and repair", 2
 
 
 def add_to(subparsers: Subparsers) -> None:
