@@ -50,7 +50,7 @@ class V1Reader:
         self, client: LangfuseClient, limits: Mapping[str, int] | None = None, version: str | None = None
     ) -> None:
         self._client = client
-        self._media = Media(client)
+        self._media: Media | None = None
         limits = limits or {}
         self._filters = takes_filters(version)
         self._observations, self._traces = (
@@ -136,6 +136,7 @@ class V1Reader:
 
     async def resolve(self, observation: Observation) -> Observation:
         """Return the observation with truncated fields resolved; the same observation where none is."""
+        self._media = self._media or Media(self._client)
         return await self._media.resolve(observation)
 
     async def _observations_of(

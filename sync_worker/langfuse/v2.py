@@ -48,7 +48,7 @@ class V2Reader:
 
     def __init__(self, client: LangfuseClient, limits: Mapping[str, int] | None = None) -> None:
         self._client = client
-        self._media = Media(client)
+        self._media: Media | None = None
         limits = limits or {}
         self._sizes = {fields: PageSize(limits.get(fields, MAX_LIMIT)) for fields in (FULL, METADATA_ONLY, CONTEXT)}
         self._served: dict[str, Observation] = {}  # by fields, an observation that was served last, without its content
@@ -113,6 +113,7 @@ class V2Reader:
 
     async def resolve(self, observation: Observation) -> Observation:
         """Return the observation with truncated fields resolved; the same observation where none is."""
+        self._media = self._media or Media(self._client)
         return await self._media.resolve(observation)
 
     def _walk(self, fields: str, params: Mapping[str, str]) -> AsyncGenerator[Page, None]:

@@ -132,7 +132,8 @@ def pending_claimed(note: TraceNote, observations: Sequence[Observation], now_ms
 def take_pending(trace: Trace, now_ms: int, limits: ReadinessLimits) -> list[Observation]:
     """Remove from a trace, and return, the observations that are still pending alone."""
     pending = pending_observations(trace.fresh, now_ms, limits, None if trace.note is None else trace.note.pending_ms)
-    trace.keep_as_context({observation.id for observation in pending})
+    if pending:
+        trace.keep_as_context({observation.id for observation in pending})
     return pending
 
 
