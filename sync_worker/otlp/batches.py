@@ -12,12 +12,13 @@ from itertools import groupby
 from operator import attrgetter
 
 from sync_worker.spans.span_model import EncodedSpan
+from sync_worker.spans.wire import varint
 
-# Numbers of fields of ExportTraceServiceRequest, ResourceSpans and ScopeSpans, which OTLP never changes. Its library is
+# Tags of fields of ExportTraceServiceRequest, ResourceSpans and ScopeSpans, which OTLP never changes. Its library is
 # not asked for them, since importing that takes longer than the rest of this module.
-_RESOURCE_SPANS = 1
-_RESOURCE, _SCOPE_SPANS = 1, 2
-_SCOPE, _SPANS = 1, 2
+_RESOURCE_SPANS = b"\x0a"
+_RESOURCE, _SCOPE_SPANS = b"\x0a", b"\x12"
+_SCOPE, _SPANS = b"\x0a", b"\x12"
 
 _PROJECT = attrgetter("project")
 
@@ -108,21 +109,11 @@ def request_of(serialized: Iterable[tuple[bytes, bytes, bytes]]) -> bytes:
         resources.setdefault(resource, {}).setdefault(scope, []).append(span_bytes)
     request: list[bytes] = []
     for resource, scopes in resources.items():
-        inner = [_header(_RESOURCE, len(resource)), resource]
+        inner = [_RESOURCE, varint(len(resource)), resource]
         for scope, spans in scopes.items():
-            of_scope = [_header(_SCOPE, len(scope)), scope]
+            of_scope = [_SCOPE, varint(len(scope)), scope]
             for span_bytes in spans:
-                of_scope += _header(_SPANS, len(span_bytes)), span_bytes
-            inner += _header(_SCOPE_SPANS, sum(map(len, of_scope))), *of_scope
-        request += _header(_RESOURCE_SPANS, sum(map(len, inner))), *inner
+                of_scope += _SPANS, varint(len(span_bytes)), span_bytes
+            inner += _SCOPE_SPANS, varint(sum(map(len, of_scope))), *of_scope
+        request += _RESOURCE_SPANS, varint(sum(map(len, inner))), *inner
     return b"".join(request)
-
-
-def _header(number: int, length: int) -> bytes:
-    """Return tag and length of a length-delimited field."""
-    out = bytearray([number << 3 | 2])
-    while length > 0x7F:
-        out.append(length & 0x7F | 0x80)
-        length >>= 7
-    out.append(length)
-    return bytes(out)

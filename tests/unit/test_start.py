@@ -121,12 +121,12 @@ def test_attributes_have_the_names_of_the_sdk() -> None:
     assert {name: getattr(LangfuseOtelSpanAttributes, name) for name in ours} == ours
 
 
-def test_fields_have_the_numbers_of_otlp() -> None:
-    def number(message: type[ExportTraceServiceRequest | ResourceSpans | ScopeSpans], name: str) -> int:
-        return message.DESCRIPTOR.fields_by_name[name].number
+def test_tags_have_the_numbers_of_otlp() -> None:
+    def tag(message: type[ExportTraceServiceRequest | ResourceSpans | ScopeSpans], name: str) -> bytes:
+        return bytes([message.DESCRIPTOR.fields_by_name[name].number << 3 | 2])  # and that its length follows
 
-    assert number(ExportTraceServiceRequest, "resource_spans") == batches._RESOURCE_SPANS
-    assert number(ResourceSpans, "resource") == batches._RESOURCE
-    assert number(ResourceSpans, "scope_spans") == batches._SCOPE_SPANS
-    assert number(ScopeSpans, "scope") == batches._SCOPE
-    assert number(ScopeSpans, "spans") == batches._SPANS
+    assert tag(ExportTraceServiceRequest, "resource_spans") == batches._RESOURCE_SPANS
+    assert tag(ResourceSpans, "resource") == batches._RESOURCE
+    assert tag(ResourceSpans, "scope_spans") == batches._SCOPE_SPANS
+    assert tag(ScopeSpans, "scope") == batches._SCOPE
+    assert tag(ScopeSpans, "spans") == batches._SPANS
