@@ -116,7 +116,7 @@ class SystemClock:
 @asynccontextmanager
 async def first_of(*waits: Awaitable[Any]) -> AsyncIterator[Sequence[asyncio.Future[Any]]]:
     """Wait until one of several waits has ended, and yield all as futures; what has not ended by then is cancelled."""
-    futures = [asyncio.ensure_future(one) for one in waits]
+    futures = list(map(asyncio.ensure_future, waits))
     try:
         await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
         yield futures

@@ -37,7 +37,7 @@ def conversion_of(settings: Settings, source: Source, target: Target, protection
         langfuse_url=source.langfuse_base_url,
         project_attribute=target.preset.project_attribute,
         kelet=target.kelet_attributes,
-        overrides=overrides_of(settings),
+        overrides=Overrides(settings.session_from, settings.user_from, settings.agent_from, settings.project_from),
         show_id=protection.identifier,
     )
 
@@ -48,8 +48,3 @@ def rules_of(settings: Settings, routes: Iterable[Route]) -> SelectionRules:
         FieldFilter(name, getattr(settings, f"include_{name}"), getattr(settings, f"exclude_{name}")) for name in FIELDS
     )
     return SelectionRules.of(filters, routes, settings.sample, keep_errors=settings.sample_errors)
-
-
-def overrides_of(settings: Settings) -> Overrides:
-    """Return where session, user, agent and project of a source's traces come from."""
-    return Overrides(settings.session_from, settings.user_from, settings.agent_from, settings.project_from)

@@ -114,7 +114,10 @@ async def open_source(
         if known is None:
             shared.adopt(client.rate_limits)
         client.rate_limits = shared
-        await _correct_clock(clock, client, receiver)
+        if clock.needs_langfuse:
+            clock.langfuse.note_request()
+            await client.ask_time()
+            await _ask_target_time(clock, receiver)
         keys = ledger.state(source_scope(state.id))
         ledger.reload(keys.scope, CLOCK_SCOPE)
         scrub(ledger, state.id, protection)
@@ -163,15 +166,8 @@ def projects_of(source: Source) -> set[str]:
     return {source.kelet_project, *(route.project for route in source.routes if not route.drop)}
 
 
-async def _correct_clock(clock: CorrectedClock, client: LangfuseClient, receiver: TargetClient) -> None:
-    """Request Langfuse's time if it is not known recently, and the target's if the time is still uncertain."""
-    if clock.needs_langfuse:
-        clock.langfuse.note_request()
-        await client.ask_time()
-        await _ask_target_time(clock, receiver)
-
-
 async def _ask_target_time(clock: CorrectedClock, receiver: TargetClient) -> None:
+    """Request the target's time if Langfuse reports none, or none that is certain."""
     if clock.needs_kelet:
         clock.kelet.note_request()
         await unless_stopped(clock, receiver.ask_time())
