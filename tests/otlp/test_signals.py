@@ -247,7 +247,7 @@ async def test_signal_at_which_kelet_fails_holds_up_no_other(kelet: OtlpReceiver
         assert kept.runs == {"s2": run}
         if run < MAX_FAILED_RUNS:
             assert kept.rejected == []
-            with pytest.raises(TransientError, match=r"others go on\. They are tried again, and"):
+            with pytest.raises(TransientError, match=r"accepts others\. They are retried, and"):
                 made.delivery.check()
     made.delivery.check()
     assert kept.rejected == [("s2", 500)]

@@ -88,5 +88,5 @@ def test_every_setting_can_be_read(tmp_path: Path) -> None:
 def test_the_exported_names_are_the_documented_ones() -> None:
     """A name that others use would vanish unnoticed."""
     assert {"ConfigError"}.isdisjoint(sync_worker.settings.__all__)
-    assert {"SettingRow", "Settings", "Source", "load", "target_of"} <= set(sync_worker.settings.__all__)
+    assert {"Settings", "Source", "load", "target_of"} <= set(sync_worker.settings.__all__)
     assert all(hasattr(sync_worker.settings, name) for name in sync_worker.settings.__all__)

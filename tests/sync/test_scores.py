@@ -437,7 +437,7 @@ def test_a_score_that_kelet_fails_at_holds_up_no_other(make_world: MakeWorld) ->
     world.kelet.script = lambda request: status(500) if b'"score-1"' in request.body else None
     report, code = world.once()
     assert (code, len(signals_of(world, 2))) == (ExitCode.TRANSIENT, 1)
-    assert "while others go on. They are tried again, and dead-lettered after 5 runs" in str(report.error)
+    assert "and accepts others. They are retried, and dead-lettered after 5 runs" in str(report.error)
     assert "1 score waiting, " in report.line()  # not for a trace: that was sent
     for number in range(3, 12):
         world.langfuse.scores.put(score_on(rows[0], number, float(number)))
