@@ -160,7 +160,9 @@ class ScoreJobs:
     def _finish(self, scores: ScoreSync) -> None:
         """Store what is left of a run, however it ended."""
         session = self._session
-        scores.delivery.finish()
-        session.state.put(SIGNALS_REJECTED_IN_A_ROW, scores.delivery.rejected_in_a_row)
+        try:
+            scores.delivery.finish()
+        finally:
+            session.state.put(SIGNALS_REJECTED_IN_A_ROW, scores.delivery.rejected_in_a_row)
         counts = session.ledger.score_counts(session.source_id)
         session.report.scores_waiting = sum(count for state, count in counts.items() if state.startswith(WAITING))

@@ -115,12 +115,12 @@ class SourceSync(OpenSource):
     def finish(self) -> None:
         """Complete the report, release claims, and store what was discovered for the next run."""
         self._put_findings()
-        self.audit.log_if_due(at_end=True)
         self.coverage.release_claims(self.state)
         self.ledger.save()
         self._count_requests(self.report)
         self.report.traces_pending = self.ledger.pending(self.state.id).count
         self.report.complete_to_ms = self.coverage.note_watermark(self.state)
+        self.audit.log_if_due(at_end=True)
 
     def _count_requests(self, report: SourceReport) -> None:
         report.langfuse_requests += self.client.requests
