@@ -17,21 +17,23 @@ from sync_worker.settings import Settings, Source
 log = logging.getLogger(__name__)
 
 
-def metrics_file(arguments: argparse.Namespace, command: str) -> MetricsFile | None:
+def metrics_file(arguments: argparse.Namespace, settings: Settings, command: str) -> MetricsFile | None:
     """Return the file that was asked for. Raises ConfigError where it could not be written, before anything is done."""
-    return None if arguments.metrics_file is None else MetricsFile(Path(arguments.metrics_file), command)
+    if arguments.metrics_file is None:
+        return None
+    return MetricsFile(Path(arguments.metrics_file), settings.state_path, command)
 
 
 class MetricsFile:
     """The file of one run. What is counted goes on from earlier runs of the command with such a file.
 
-    Raises ConfigError where it could not be written.
+    Raises ConfigError where it could not be written, or would take the place of something else, as the `state` file.
     """
 
-    def __init__(self, path: Path, command: str) -> None:
+    def __init__(self, path: Path, state: Path, command: str) -> None:
         from sync_worker.watch.exposition import check_textfile  # noqa: PLC0415 - only with the option
 
-        check_textfile(path)
+        check_textfile(path, state)
         self._path = path
         self._command = command
 

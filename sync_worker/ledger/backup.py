@@ -74,7 +74,7 @@ def _check_target(path: Path, to: Path, *, replace: bool) -> None:
         raise StateError(f"the folder {to.parent} does not exist. Try: mkdir -p {shlex.quote(str(to.parent))}")
     if to.is_symlink():
         raise StateError(f"{to} is a link that leads to itself. Try: another name")
-    if _belongs_to(to, path.resolve()):
+    if belongs_to(to, path.resolve()):
         raise StateError(f"{to} is the state file itself, or belongs to it. Try: another name")
     if to.exists() and not to.is_file():
         raise StateError(f"{to} is not a file, and would be replaced by one. Try: another name")
@@ -82,7 +82,7 @@ def _check_target(path: Path, to: Path, *, replace: bool) -> None:
         raise _exists(to)
 
 
-def _belongs_to(file: Path, state: Path) -> bool:
+def belongs_to(file: Path, state: Path) -> bool:
     """Whether a file is the state file, or one that runs make, replace or delete beside it."""
     if file.parent != state.parent:
         return False

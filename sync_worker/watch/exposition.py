@@ -14,8 +14,12 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 from sync_worker.errors import ConfigError
+from sync_worker.ledger.backup import belongs_to
 from sync_worker.measurements import Histogram, Labels, Measurements
 from sync_worker.watch.metrics import METRICS, Metric, Samples, bounded
+
+#: With what a metrics file begins.
+_BEGINNING = b"# HELP "
 
 
 def render(samples: Samples, accept: str, *, process: bool) -> tuple[str, bytes]:
@@ -39,12 +43,30 @@ def with_measurements(samples: Samples, made: Measurements) -> Samples:
     return found
 
 
-def check_textfile(path: Path) -> None:
-    """Raise ConfigError where a metrics file could not be written."""
+def check_textfile(path: Path, state: Path) -> None:
+    """Raise ConfigError where a metrics file could not be written, or would take the place of something else.
+
+    `state` is the state file. What is there is replaced if it is empty, or a metrics file.
+    """
     if path.is_dir():
         raise ConfigError(f"--metrics-file {path} is a folder. Try: {path / 'sync_worker.prom'}")
     if not os.access(path.absolute().parent, os.W_OK):
         raise ConfigError(f"--metrics-file {path}: its folder does not exist or cannot be written. Try: another path")
+    if belongs_to(path.resolve(), state.resolve()):
+        raise ConfigError(f"--metrics-file {path} is the state file, or belongs to it. Try: another path")
+    if path.exists() and not _is_textfile(path):
+        raise ConfigError(f"--metrics-file {path} is something else, and would be replaced. Try: another path")
+
+
+def _is_textfile(path: Path) -> bool:
+    """Whether what is there is a file without content, or with metrics."""
+    if not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_BEGINNING)) in {b"", _BEGINNING}
+    except OSError:
+        return False
 
 
 def write_textfile(path: Path, samples: Samples) -> None:

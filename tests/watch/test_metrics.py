@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import sqlite3
 import time
 import urllib.error
@@ -268,6 +269,21 @@ class TestMetricsFile:
         made = make_world([])
         code, _, err = made.program("backfill", "--from", "2d", "--to", "1d", "--metrics-file", "no/m.prom")
         assert (code, "its folder does not exist" in err, made.langfuse.requests) == (2, True, [])
+
+    @pytest.mark.parametrize("name", ["state.db", "state.db-wal", ".env", "pipe"])
+    def test_what_is_something_else_is_not_replaced(self, make_world: MakeWorld, name: str) -> None:
+        """A slip of the hand replaces the state file, a file of keys or a device, and the run ends with 0."""
+        made = make_world([])
+        (made.folder / ".env").write_text("KELET_PROJECT=support_test\n")
+        os.mkfifo(made.folder / "pipe")
+        first = name.startswith("state")  # it is not there yet
+        assert first or made.program("once")[0] == 0
+        code, _, err = made.program("once", "--metrics-file", name)
+        assert (code, f"--metrics-file {name} is " in err) == (2, True)
+        assert (made.folder / ".env").read_text() == "KELET_PROJECT=support_test\n"
+        assert (made.folder / "pipe").is_fifo()
+        assert made.program("once")[0] == 0
+        assert made.program("once", "--metrics-file", name)[0] == 2
 
 
 def test_all_metrics_have_a_place(make_world: MakeWorld) -> None:

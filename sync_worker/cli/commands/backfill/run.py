@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = settings_for(arguments)
     sources = select_sources(settings, arguments)
     _check_scores(arguments.scores, settings, sources)
-    metrics = metrics_file(arguments, "backfill")
+    metrics = metrics_file(arguments, settings, "backfill")
     with state_file(settings, clock) as ledger:
         _check_pauses(Engine(settings, ledger, clock, None), sources)
         crew = crew_of(settings)

@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = settings_for(arguments)
     sources = select_sources(settings, arguments)
     clock = SystemClock()
-    metrics = metrics_file(arguments, "once")
+    metrics = metrics_file(arguments, settings, "once")
     with state_file(settings, clock) as ledger:
         warn_of_ignored_start(settings, sources, ledger)
         crew = crew_of(settings)
