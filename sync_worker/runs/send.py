@@ -12,6 +12,7 @@ from sync_worker.intervals import Interval, merged
 from sync_worker.langfuse.reader import Page
 from sync_worker.ledger.hourly_counts import HOUR_MS
 from sync_worker.ledger.lease import BACKFILL, LIVE
+from sync_worker.ledger.state_keys import FORGOTTEN_BEFORE
 from sync_worker.pipeline.driver import Pipeline
 from sync_worker.pipeline.notes import take_each_pending
 from sync_worker.pipeline.trace import Trace
@@ -129,24 +130,35 @@ class TraceSend(Work):
             self.results[trace_id].undelivered = True
 
     def _forgotten(self, traces: Mapping[str, Sequence[Observation]]) -> dict[str, int]:
-        """Return, by trace, how many observations may have been sent and forgotten since."""
+        """Return, by trace, how many observations may have been sent and forgotten since.
+
+        A trace that is known may be one of which something came late, after all else of it was forgotten.
+        """
         session = self._session
         known = session.ledger.traces(session.source_id, traces)
-        unknown = {trace_id: found for trace_id, found in traces.items() if trace_id not in known}
-        if not unknown:
-            return {}
         hours = session.ledger.forgotten_hours(session.source_id)
+        if not hours:
+            return {}
+        done = session.ledger.completed_observations(session.source_id, known)
+        before = session.state.get(FORGOTTEN_BEFORE, fresh=True) or 0
         completed = merged(
             interval
             for role in (LIVE, BACKFILL)
             for interval in session.ledger.completed_intervals(session.source_id, role)
         )
+
+        def may_be_forgotten(trace_id: str, observation: Observation) -> bool:
+            note = known.get(trace_id)
+            if note is not None:
+                is_known = (trace_id, observation.id) in done or note.left_out_by is not None
+                waits = note.pending and observation.start_ms >= note.earliest_ms
+                if is_known or waits or observation.start_ms >= before:
+                    return False
+            is_counted = observation.start_ms // HOUR_MS in hours
+            return is_counted and any(interval.contains(observation.start_ms) for interval in completed)
+
         counts = {
-            trace_id: sum(
-                observation.start_ms // HOUR_MS in hours
-                and any(interval.contains(observation.start_ms) for interval in completed)
-                for observation in observations
-            )
-            for trace_id, observations in unknown.items()
+            trace_id: sum(may_be_forgotten(trace_id, observation) for observation in observations)
+            for trace_id, observations in traces.items()
         }
         return {trace_id: count for trace_id, count in counts.items() if count}

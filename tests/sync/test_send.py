@@ -14,7 +14,7 @@ from sync_worker.ledger import TraceNote, open_ledger
 from sync_worker.ledger.lease import LIVE, SEND, Lease, release, take
 from sync_worker.times import moment_ms
 from tests.support import faults
-from tests.support.rows import NOON, trace
+from tests.support.rows import NOON, row, trace
 from tests.sync.conftest import MakeWorld
 from tests.sync.world import World, identities
 
@@ -49,6 +49,25 @@ def test_what_was_sent_is_not_sent_again(make_world: MakeWorld) -> None:
     (found,) = made.send(str(rows[0]["traceId"]), again=True)
     assert (found.sent, found.sent_before) == (2, 0)
     assert set(made.arrived().values()) == {2}
+
+
+@pytest.mark.parametrize("seconds", [1.0, None], ids=["ended", "open"])
+def test_a_forgotten_trace_of_which_something_came_late_needs_a_decision(
+    make_world: MakeWorld, seconds: float | None
+) -> None:
+    """The trace is known again, so all that was sent of it before counts as missing, and goes a second time."""
+    rows = trace(2, start=0.0, seconds=5.0)
+    trace_id = str(rows[0]["traceId"])
+    made = make_world(rows, SYNC_LATE_HORIZONS="10m", SYNC_MAX_OPEN="5m", SYNC_SETTLE="0s")
+    made.once()
+    made.cycles(2 * HOUR, every=600)
+    late = row(trace=trace_id, parent=rows[0]["id"], start=3 * HOUR - 20, seconds=seconds, name="late")
+    made.langfuse.rows.add(late)
+    made.cycles(HOUR / 4, every=300)
+    assert made.arrived() == identities([*rows, late])
+    assert [(one.forgotten, one.sent) for one in made.send(trace_id)] == [(3, 0)]
+    assert made.arrived() == identities([*rows, late])
+    assert [one.sent for one in made.send(trace_id, again=True)] == [4]
 
 
 def test_forgotten_traces_need_a_decision(make_world: MakeWorld) -> None:
