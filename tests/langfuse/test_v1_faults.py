@@ -371,7 +371,7 @@ async def test_what_is_stepped_over_is_reported(connect_v1: ConnectV1, caplog: p
 
 @pytest.mark.parametrize("apart", [1, 2, 1000])
 async def test_an_unserved_row_just_before_another_is_not_lost(apart: int, connect_v1: ConnectV1) -> None:
-    """What starts a millisecond after the newest row that is served is neither read nor set aside."""
+    """What starts a millisecond after the newest row that is served is neither read nor dead-lettered."""
     rows = [observation_item("trace", start=60.0 + number * apart / 1000) for number in range(4)]
     server = LangfuseV1([], rows)
     server.unserved = {rows[-1]["id"]}

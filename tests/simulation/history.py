@@ -218,8 +218,8 @@ class Author:
             trace.user = f"user-{number % 3}{PEOPLE}"
             for row in trace.rows:
                 for version in row.versions:
-                    said = f"{version.row['input']} of row-{row.number}{PEOPLE}"
-                    version.row |= {"userId": trace.user, "input": said, "statusMessage": f"asked {trace.user}"}
+                    asked = f"{version.row['input']} of row-{row.number}{PEOPLE}"
+                    version.row |= {"userId": trace.user, "input": asked, "statusMessage": f"asked {trace.user}"}
                     version.row |= {"metadata": {"owner": trace.user, f"key-of-owner{PEOPLE}": {"deep": [trace.user]}}}
                     version.row |= {"tags": [trace.user], "traceName": f"chat of {trace.user}"}
 
