@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sync_worker.intervals import Interval, gaps, merged
+from sync_worker.intervals import Interval, clip, gaps, merged
 from sync_worker.ledger.store import Store
-from sync_worker.ledger.stored_records import CompletedInterval
+from sync_worker.ledger.stored_records import PLUS, CompletedInterval
 
 
 class CompletedIntervals(Store):
@@ -38,7 +38,7 @@ class CompletedIntervals(Store):
     def add_completed(self, source_id: int, role: str, interval: Interval, rules: str = "") -> None:
         """Add an interval within the current transaction, merged with those that it touches of the same rules.
 
-        What it overlaps of others was read again: these keep the rest.
+        What it overlaps of others was read again, and is under both from then on.
         """
         if interval.length <= 0:
             return
@@ -47,12 +47,26 @@ class CompletedIntervals(Store):
             "RETURNING from_ms, to_ms, rules",
             [source_id, role, interval.end, interval.start],
         )
-        same = merged([interval, *(Interval(start, end) for start, end, name in touching if name == rules)])
-        kept = [(part, rules) for part in same]
-        kept += [
-            (part, name) for start, end, name in touching if name != rules for part in gaps(Interval(start, end), same)
-        ]
-        self._insert(source_id, role, kept)
+        found = [(Interval(start, end), name) for start, end, name in touching]
+        by_rules: dict[str, list[Interval]] = {rules: gaps(interval, [one for one, _ in found])}
+        for one, name in found:
+            again = clip([one], interval)
+            by_rules.setdefault(name, []).extend(gaps(one, again))
+            by_rules.setdefault(self._joined(name, rules), []).extend(again)
+        self._insert(source_id, role, [(part, name) for name, parts in by_rules.items() for part in merged(parts)])
+
+    def _joined(self, before: str, now: str) -> str:
+        """Return the name of rules under which an interval counts that was read under both."""
+        names = sorted({*before.split(PLUS), *now.split(PLUS)})
+        if "" in names:
+            return ""  # what is under none is sent
+        name = PLUS.join(names)
+        if name not in {before, now}:
+            marks = ",".join("?" * len(names))
+            texts = dict(self.query(f"SELECT digest, text FROM rules WHERE digest IN ({marks})", names))
+            text = f'{{"any": [{", ".join(texts.get(one) or "{}" for one in names)}]}}'
+            self.execute("INSERT OR IGNORE INTO rules (digest, text) VALUES (?, ?)", [name, text])
+        return name
 
     def reopen(self, source_id: int, role: str, interval: Interval) -> None:
         """Reopen an interval of a role: the next run reads it again."""

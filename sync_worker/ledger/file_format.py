@@ -5,4 +5,4 @@ from __future__ import annotations
 #: Marks a file as ours in SQLite's header ("LfKl").
 APPLICATION_ID = 0x4C664B6C
 #: The version this program writes.
-SCHEMA_VERSION = 13
+SCHEMA_VERSION = 14

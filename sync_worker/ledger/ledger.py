@@ -319,13 +319,19 @@ class Ledger(Sources, CompletedIntervals, Scores, Selected, SecondReads):
         notes: Iterable[TraceNote],
         dead_letters: Sequence[DeadLetter],
         rules: str = "",
+        regular: Iterable[str] = (),
     ) -> None:
         """Store a completed interval, its pending traces and its dead letters in one transaction.
 
-        `rules` is the digest of the rules that it was read under. A backfill releases its claim.
+        `rules` is the digest of the rules that it was read under; `regular` are traces that are decided on as these
+        say, and were not as those of before. A backfill releases its claim.
         """
         with self.transaction():
             self.add_completed(source_id, role, interval, rules)
+            self.execute_many(
+                "UPDATE traces SET exceptional = 0 WHERE source_id = ? AND trace_id = ?",
+                [(source_id, storable(trace_id)) for trace_id in regular],
+            )
             if self.lease is not None and self.lease.role == BACKFILL:
                 unclaim(self, source_id, interval)
             self._store_traces(source_id, notes)
@@ -352,7 +358,7 @@ class Ledger(Sources, CompletedIntervals, Scores, Selected, SecondReads):
         the last known moment of it: the rest of a trace that a gap cuts still needs its session. Kept is
         what starts where observations were not served whose ids are not known: they are tried again by reading all of
         it. Kept is also what has an observation that is to be read once more: without what was sent, nobody could say
-        whether it differs.
+        whether it differs. And what was decided on otherwise than the rules of its time say, by which a backfill goes.
         """
         unserved = self.unserved_intervals(source_id)
         intervals = [part for interval in merged(completed) for part in gaps(interval, unserved)]
@@ -360,7 +366,8 @@ class Ledger(Sources, CompletedIntervals, Scores, Selected, SecondReads):
         rows = self.execute(
             "SELECT trace_id, earliest_ms, newest_ms, "
             f"(SELECT min(start_ms) {_SENT_OF}), (SELECT max(start_ms) {_SENT_OF}) "
-            "FROM traces t WHERE source_id = ? AND newest_ms < ? AND pending = 0 AND open_ms IS NULL AND NOT EXISTS "
+            "FROM traces t WHERE source_id = ? AND newest_ms < ? AND pending = 0 AND open_ms IS NULL "
+            "AND exceptional = 0 AND NOT EXISTS "
             "(SELECT 1 FROM second_reads WHERE source_id = t.source_id AND trace_id = t.trace_id) AND NOT EXISTS "
             "(SELECT 1 FROM whole_traces WHERE source_id = t.source_id AND trace_id = t.trace_id) ORDER BY newest_ms",
             [source_id, before_ms],

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from sync_worker.intervals import Interval
 from sync_worker.ledger.dead_letters import DeadLetters
 from sync_worker.ledger.store import SENT_COLUMNS, in_lists, storable
 from sync_worker.ledger.stored_records import TraceNote
@@ -83,6 +84,21 @@ class Selected(DeadLetters):
                 "UPDATE hourly_counts SET rows = max(0, rows - ?) WHERE source_id = ? AND hour = ?",
                 [(count, source_id, hour) for hour, count in (forgotten or {}).items()],
             )
+
+    def note_exceptional(self, source_id: int, trace_ids: Iterable[str]) -> None:
+        """Note that these traces were decided on otherwise than by the rules under which their time counts as read."""
+        ids = [(source_id, storable(trace_id)) for trace_id in trace_ids]
+        with self.transaction():
+            self.execute_many("UPDATE traces SET exceptional = 1 WHERE source_id = ? AND trace_id = ?", ids)
+
+    def left_out_exceptionally(self, source_id: int, digest: str) -> list[Interval]:
+        """Return when the traces were that are left out, by other rules than these, though their time's let them in."""
+        rows = self.query(
+            "SELECT earliest_ms, newest_ms FROM traces WHERE source_id = ? AND exceptional = 1 "
+            "AND left_out_by IS NOT NULL AND rules IS NOT ?",
+            [source_id, digest],
+        )
+        return [Interval(earliest, newest + 1) for earliest, newest in rows]
 
     def whole_traces(self, source_id: int, limit: int, after: str = "") -> list[str]:
         """Return traces that are still to be sent whole, by their ids; `after` is the last one seen."""

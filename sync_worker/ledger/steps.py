@@ -300,6 +300,14 @@ def step_13(db: Database) -> None:
     db.conn.execute("PRAGMA user_version = 13")
 
 
+@steps()
+def step_14(db: Database) -> None:
+    """Keep which traces were decided on otherwise than by the rules under which their time was read."""
+    db.conn.execute("ALTER TABLE traces ADD COLUMN exceptional INTEGER NOT NULL DEFAULT 0")  # 1: it is not forgotten
+    db.conn.execute("CREATE INDEX traces_exceptional ON traces (source_id) WHERE exceptional = 1")
+    db.conn.execute("PRAGMA user_version = 14")
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Run the steps that a file has not had, within the caller's transaction; a new file gets what they make."""
     if connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None:

@@ -47,6 +47,7 @@ class TraceNote:
     origin: str | None = None  # the setting that decided the project, as `spans.routing` names it; None: not known
     left_out_by: str | None = None  # the rule that leaves the trace out, as `selection` names it
     rules: str | None = None  # the digest of the rules that it belongs to
+    exceptional: bool = False  # sent, or left out, otherwise than the rules say that its time was read under
 
     @property
     def id_kind(self) -> str:
@@ -75,13 +76,21 @@ class Pending:
     oldest_ms: int | None
 
 
+#: Stands between the digests of several rules that an interval was read under.
+PLUS = "+"
+
+
 class CompletedInterval(NamedTuple):
     """A completed interval: whose it is, and the rules that it was read under, by digest and as text."""
 
     interval: Interval
     role: str
-    rules: str  # empty: none that are known
+    rules: str  # empty: none that are known; several with a plus between them: what one let in was sent
     rules_text: str
+
+    def is_under(self, digest: str) -> bool:
+        """Whether rules with this digest leave nothing more to be sent of it."""
+        return not self.rules or digest in self.rules.split(PLUS)
 
 
 @dataclass(frozen=True, slots=True)

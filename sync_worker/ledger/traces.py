@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sync_worker.ledger.lease import LIVE
@@ -12,21 +13,22 @@ from sync_worker.ledger.stored_records import Pending, TraceNote
 
 _COLUMNS = (
     "trace_id, pending, earliest_ms, newest_ms, check_ms, pending_ms, project, context, open_ms, origin, left_out_by, "
-    "rules"
+    "rules, exceptional"
 )
-_INSERT = f"INSERT INTO traces (source_id, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+_INSERT = f"INSERT INTO traces (source_id, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
 #: A trace that has a project is sent; one that is left out stays so until it gets one.
 _LEFT_OUT = ", ".join(
     f"{name} = CASE WHEN coalesce(project, excluded.project) IS NULL THEN coalesce(excluded.{name}, {name}) END"
     for name in ("left_out_by", "rules")
 )
+_LASTING = f"{_LEFT_OUT}, exceptional = max(exceptional, excluded.exceptional)"
 #: The project is decided once: the first stays, also when two runs decide at the same moment.
 _REPLACE = (
     "ON CONFLICT (source_id, trace_id) DO UPDATE SET pending = excluded.pending, earliest_ms = excluded.earliest_ms, "
     "newest_ms = excluded.newest_ms, check_ms = excluded.check_ms, pending_ms = excluded.pending_ms, "
     "origin = CASE WHEN project IS NULL THEN excluded.origin ELSE origin END, "
     "project = coalesce(project, excluded.project), context = excluded.context, open_ms = excluded.open_ms, "
-    f"{_LEFT_OUT}"
+    f"{_LASTING}"
 )
 #: Only the live sync knows which observations of a pending trace remain: other runs leave it pending. So do its jobs,
 #: since another one may have stored it in the meantime.
@@ -37,7 +39,7 @@ _MERGE = (
     "pending_ms = coalesce(pending_ms, excluded.pending_ms), "
     "origin = CASE WHEN project IS NULL THEN excluded.origin ELSE origin END, "
     "project = coalesce(project, excluded.project), context = excluded.context, "
-    f"open_ms = coalesce(open_ms, excluded.open_ms), {_LEFT_OUT}"
+    f"open_ms = coalesce(open_ms, excluded.open_ms), {_LASTING}"
 )
 
 
@@ -153,7 +155,7 @@ class Traces(Store):
                 (
                     source_id, storable(note.trace_id), int(note.pending), note.earliest_ms, note.newest_ms,
                     note.check_ms, note.pending_ms, note.project, json.dumps(note.context, ensure_ascii=True),
-                    note.open_ms, note.origin, note.left_out_by, note.rules,
+                    note.open_ms, note.origin, note.left_out_by, note.rules, int(note.exceptional),
                 )
                 for note in notes
             ],
@@ -164,11 +166,13 @@ class Traces(Store):
         self.execute_many(
             _INSERT + "ON CONFLICT (source_id, trace_id) DO NOTHING",
             [
-                (source_id, trace, 0, start, start, 0, None, project, "{}", None, None, None, None)
+                (source_id, trace, 0, start, start, 0, None, project, "{}", None, None, None, None, 0)
                 for trace, start, project in traces
             ],
         )
 
 
 def _note(row: Sequence[Any]) -> TraceNote:
-    return TraceNote(row[0], bool(row[1]), row[2], row[3], row[4], row[5], row[6], json.loads(row[7]), *row[8:])
+    *known, is_exceptional = row
+    note = TraceNote(row[0], bool(row[1]), row[2], row[3], row[4], row[5], row[6], json.loads(row[7]), *known[8:])
+    return replace(note, exceptional=True) if is_exceptional else note

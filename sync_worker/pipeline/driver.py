@@ -12,6 +12,7 @@ from sync_worker.pipeline.filter import Filter
 from sync_worker.pipeline.notes import Notes
 from sync_worker.pipeline.prepare import Preparer
 from sync_worker.pipeline.read import read
+from sync_worker.pipeline.read_under import ReadUnder
 from sync_worker.pipeline.redact import Redaction
 from sync_worker.pipeline.session import Session
 from sync_worker.pipeline.stage import Stage
@@ -28,7 +29,7 @@ class Pipeline:
         self.notes = Notes(session)
         self.dead_letters = DeadLettering(session)
         dedupe = Dedupe(session, self.dead_letters)
-        self.filter = Filter(session, self.notes)
+        self.filter = Filter(session, self.notes, ReadUnder(session))
         self.preparer = Preparer(session, dedupe, self.dead_letters)
         self.stages: list[Stage] = []  # between prepare and convert, in this order
         if session.protection.digest:
@@ -46,6 +47,9 @@ class Pipeline:
                     traces = await self.preparer.prepare(
                         taken, work.sends, again=work.again, redecide=work.redecides, overrule=work.overrules
                     )
+                    if work.completes and len(traces) < len(taken):
+                        fresh = {trace.trace_id for trace in traces}
+                        self.filter.check_done(work, taken, fresh, self.preparer.gather_context)
                     for stage in self.stages:
                         stage.process(traces)
                     choice = work.choose(traces, taken)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from sync_worker.intervals import Interval
@@ -11,12 +11,16 @@ from sync_worker.ledger import TraceNote
 from sync_worker.ledger.hourly_counts import HOUR_MS
 from sync_worker.ledger.state_keys import FORGOTTEN_BEFORE
 from sync_worker.pipeline.notes import Notes
+from sync_worker.pipeline.read_under import Decisions, ReadUnder
 from sync_worker.pipeline.session import Session
 from sync_worker.pipeline.trace import Trace, as_done
 from sync_worker.pipeline.work import Choice, Work
 from sync_worker.records import Observation
-from sync_worker.selection import SAMPLE, SelectionRules, left_out_by
+from sync_worker.selection import SAMPLE, left_out_by
 from sync_worker.spans.span_model import ObservationKey
+
+#: Gathers the context of a trace.
+Gather = Callable[[Trace], Trace]
 
 
 @dataclass(slots=True)
@@ -30,6 +34,7 @@ class Filter:
 
     session: Session
     notes: Notes
+    read_under: ReadUnder
     _whole: set[str] = field(default_factory=set)  # brought back, and about to be sent whole
 
     def select(self, work: Work, choice: Choice) -> Sequence[Trace]:
@@ -54,6 +59,8 @@ class Filter:
                 continue
             is_other = trace.note is None or trace.note.rules != session.digest
             rule, comes_back = self._decide(work, trace)
+            if trace.note is None or not trace.note.exceptional:
+                trace.exceptional = self.read_under.is_exceptional(work, trace, trace.fresh, is_sent=rule is None)
             if rule is not None:
                 counted = {one.id for one in forgotten}  # by the hourly counts
                 trace.fresh = [one for one in trace.fresh if one.id not in counted]
@@ -71,6 +78,29 @@ class Filter:
         if back:
             self._bring_back(back, uncounted)
         return [trace for trace in choice.ready if trace.fresh and trace.trace_id not in later]
+
+    def check_done(
+        self, work: Work, taken: Mapping[str, Sequence[Observation]], fresh: Collection[str], gather: Gather
+    ) -> None:
+        """Note what of an interval was decided on otherwise than by the rules that it counts as read under from now on.
+
+        All of it is done, so it is not among the `fresh` traces: it was decided on in a run that did not complete it.
+        """
+        session = self.session
+        notes = session.ledger.traces(session.source_id, taken.keys() - fresh)
+        exceptional: list[str] = []
+        for trace_id, note in notes.items():
+            is_left_out = note.project is None
+            if is_left_out and (note.exceptional or note.left_out_by is None or note.rules == session.digest):
+                continue
+            if note.exceptional and not (work.sends.contains(note.earliest_ms) and note.newest_ms < work.sends.end):
+                continue  # the rules of another time may be what it differs from
+            trace = gather(Trace(trace_id, [], list(taken[trace_id]), note))
+            inside = [one for one in trace.others if work.sends.contains(one.start_ms)]
+            if self.read_under.is_exceptional(work, trace, inside, is_sent=not is_left_out):
+                exceptional.append(trace_id)  # until it is completed, maybe: nothing forgets it before
+        if exceptional:
+            session.ledger.note_exceptional(session.source_id, exceptional)
 
     def end(self, undelivered: Collection[str]) -> None:
         """Store which traces that were left out before were sent whole."""
@@ -109,28 +139,23 @@ class Filter:
         """
         session = self.session
         before = session.state.get(FORGOTTEN_BEFORE, fresh=True) or 0
-        if not session.reread or (trace.note is not None and trace.note.project is None):
+        note = trace.note
+        if not session.reread or (note is not None and note.project is None):
             return []
         sent: list[Observation] = []
         left: list[Observation] = []
-        decisions: dict[str, bool] = {}
+        decisions = Decisions(trace)
         for observation in trace.fresh:
             if observation.start_ms >= before:
                 continue
             of = [rules for interval, rules in session.reread if interval.contains(observation.start_ms)]
-            if of and any(self._was_sent(trace, rules, decisions) for rules in of):
+            if of and any(decisions.is_sent_by(rules) for rules in of):
                 sent.append(observation)
             elif of:
                 left.append(observation)
         trace.keep_as_context({one.id for one in sent})
         session.report.observations_unchanged += len(sent)
-        return left
-
-    def _was_sent(self, trace: Trace, rules: SelectionRules, decisions: dict[str, bool]) -> bool:
-        digest = rules.digest
-        if digest not in decisions:
-            decisions[digest] = left_out_by(rules, trace.plain, has_error=trace.has_error) is None
-        return decisions[digest]
+        return [] if note is not None and note.exceptional else left  # of such a trace what was sent is remembered
 
     def _leave_out(self, out: dict[str, tuple[Trace, str, str | None]], choice: Choice) -> set[str]:
         """Store traces that are left out; return those that another run has begun to send."""

@@ -100,6 +100,7 @@ class Notes:
             origin=None if decision is None else decision.origin,
             left_out_by=None if before is None or decision is not None else before.left_out_by,
             rules=None if before is None or decision is not None else before.rules,
+            exceptional=trace.exceptional or (before is not None and before.exceptional),
         )
 
     def _dated(self, trace: Trace) -> TraceContext:

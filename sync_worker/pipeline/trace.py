@@ -25,6 +25,7 @@ class Trace:
     left_out: list[Observation] = field(default_factory=list)  # what a direct export would not have
     is_sent: bool = False  # whether a span of it was passed to the delivery
     is_open: bool = False  # it is sent although no root of it has ended
+    exceptional: bool = False  # it is decided on otherwise than by the rules under which its time was read
     overruled: str | None = None  # the rule that leaves it out, and that does not count in this run
     context: TraceContext = field(init=False)
     plain: TraceContext = field(init=False)  # before redaction: only to decide by

@@ -43,13 +43,18 @@ class Work(ABC):
     """What one walk does: an interval, pending traces, a retry, ….
 
     `again`: what is done is sent too. `streams`: complete traces are sent during the walk. `overrules`: what rules
-    leave out is sent all the same. `redecides`: what other rules have left out is decided on again.
+    leave out is sent all the same. `redecides`: what other rules have left out is decided on again. `completes`: what
+    it sends lies in an interval that counts as read under the rules of this run then.
     """
 
     again = False
     streams = False
     overrules = False
     redecides = False
+    completes = False
+    #: Traces that are sent otherwise than the rules of their time say, until that is completed under those of this run,
+    #: with the start of what is sent, in Unix ms.
+    until_completed: dict[str, int]
     #: Whether the rest is left to others: nothing more is read after the group that was committed.
     is_done = False
     #: Observations after which what was read is flushed; None: only at the memory limit.

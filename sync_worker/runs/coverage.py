@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from sync_worker.intervals import Interval, contiguous_end, gaps, merged
+from sync_worker.intervals import Interval, clip, contiguous_end, gaps, merged
 from sync_worker.ledger import Ledger, SourceState, claims
 from sync_worker.ledger.history import note_watermark
 from sync_worker.ledger.lease import BACKFILL, LIVE
@@ -36,15 +36,21 @@ class Coverage:
         return [interval for intervals in found.values() for interval in intervals]
 
     def under_rules(self) -> tuple[list[Interval], list[tuple[Interval, SelectionRules]]]:
-        """Return what is completed under this run's rules, or under none, and what is under others, with these."""
+        """Return what is completed under this run's rules, or under none, and what is under others, with these.
+
+        Counted among the others is the time of traces that rules of another time left out there.
+        """
         session = self.session
         own: list[Interval] = []
         other: list[tuple[Interval, SelectionRules]] = []
+        apart = merged(session.ledger.left_out_exceptionally(session.source_id, session.digest))
         for found in session.ledger.completed_with_rules(session.source_id):
-            if found.rules in {"", session.digest}:
-                own.append(found.interval)
+            rules = SelectionRules.from_text(found.rules_text)
+            if found.is_under(session.digest):
+                own += gaps(found.interval, apart)
+                other += [(part, rules) for part in clip(apart, found.interval)]
             else:
-                other.append((found.interval, SelectionRules.from_text(found.rules_text)))
+                other.append((found.interval, rules))
         return own, other
 
     def scan_view(self, now: int) -> tuple[list[Interval], NotRead]:

@@ -106,6 +106,7 @@ class IntervalWork(TimedWork):
     """
 
     streams = True
+    completes = True
 
     def __init__(
         self,
@@ -119,6 +120,7 @@ class IntervalWork(TimedWork):
     ) -> None:
         super().__init__(pipeline, role, interval)
         self._hands_back = hands_back
+        self.until_completed = {}
         self.flush_after = self._session.limits.interval_observations
         self.redecides = role == BACKFILL
         self.count = 0
@@ -164,8 +166,9 @@ class IntervalWork(TimedWork):
         is_open = any(part.end > done.start for part in self._undelivered)
         synced = Interval(done.start, done.start) if is_open else self._certain(done)
         new = session.ledger.count_new(self._letters) if self._letters else 0
+        regular = [trace_id for trace_id, start in self.until_completed.items() if synced.contains(start)]
         session.ledger.commit_interval(
-            session.source_id, self._role, synced, self._kept, self._letters, rules=session.digest
+            session.source_id, self._role, synced, self._kept, self._letters, rules=session.digest, regular=regular
         )
         session.report.dead_letters += new
         self.done_to = done.start

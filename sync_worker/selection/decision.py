@@ -20,6 +20,8 @@ def left_out_by(rules: SelectionRules, context: TraceContext, *, has_error: bool
 
     `has_error` says whether one of its observations has the level ERROR.
     """
+    if rules.others and any(left_out_by(one, context, has_error=has_error) is None for one in rules.others):
+        return None
     for one in rules.filters:
         found = _filtered_by(one, context)
         if found is not None:

@@ -8,7 +8,7 @@ where a lookback scan, which lists everything, brings what belongs to a trace th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sync_worker.intervals import Interval
 from sync_worker.patterns import is_exact
@@ -23,6 +23,10 @@ def unread_environments(rules: SelectionRules, *, has_lookback: bool) -> tuple[s
 
     Langfuse has no condition that is exactly a pattern, so these are the names in full.
     """
+    if rules.others:
+        each = [unread_environments(one, has_lookback=has_lookback) for one in rules.others]
+        own = unread_environments(replace(rules, others=()), has_lookback=has_lookback)
+        return tuple(name for name in own if all(name in names for names in each))
     excluded = {name for one in rules.filters if one.name == "environments" for name in one.exclude if is_exact(name)}
     return tuple(sorted(name for name in excluded if has_lookback or name.startswith(_RESERVED)))
 

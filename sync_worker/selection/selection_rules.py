@@ -35,12 +35,16 @@ class FieldFilter:
 
 @dataclass(frozen=True, slots=True)
 class SelectionRules:
-    """Filters, the routes up to the last one that drops, and the share of traces in the sample."""
+    """Filters, the routes up to the last one that drops, and the share of traces in the sample.
+
+    With `others`, what time was read under that was read several times: what one of them lets in was sent.
+    """
 
     filters: tuple[FieldFilter, ...] = ()
     routes: tuple[Route, ...] = ()
     sample: Fraction = Fraction(1)
     keep_errors: bool = False
+    others: tuple[SelectionRules, ...] = ()
 
     @classmethod
     def of(
@@ -72,8 +76,13 @@ class SelectionRules:
 
     @classmethod
     def from_text(cls, text: str) -> SelectionRules:
-        """Read back what `as_text` returned."""
+        """Read back what `as_text` returned, or several of these as the state file joins them."""
         written: Mapping[str, Any] = json.loads(text) if text else {}
+        first, *others = [cls._of_json(one) for one in written.get("any", [written])]
+        return replace(first, others=tuple(others))
+
+    @classmethod
+    def _of_json(cls, written: Mapping[str, Any]) -> SelectionRules:
         return cls(
             tuple(
                 FieldFilter(name, tuple(include), tuple(exclude))
@@ -89,7 +98,9 @@ class SelectionRules:
 
     @property
     def digest(self) -> str:
-        """Name these rules: 16 hexadecimal digits; empty if they leave nothing out."""
+        """Name these rules: 16 hexadecimal digits; empty if they leave nothing out. Of several, all their names."""
+        if self.others:
+            return "+".join(one.digest for one in (replace(self, others=()), *self.others))
         text = self.as_text()
         return hashlib.sha256(text.encode()).hexdigest()[: 2 * _DIGEST_BYTES] if text else ""
 

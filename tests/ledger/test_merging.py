@@ -410,10 +410,14 @@ def test_rules_and_what_they_left_out_are_taken_in(make: Make) -> None:
     other.bring_back(1, [note("back", 5)])
     merge(own, other)
     assert sorted((part, rules) for part, _, rules, _ in own.completed_with_rules(1)) == [
-        (Interval(0, 10), "mine"),
+        (Interval(0, 5), "mine"),
+        (Interval(5, 10), "mine+theirs"),
         (Interval(10, 20), "theirs"),
     ]
-    assert {one.rules_text for one in own.completed_with_rules(1)} == {"", "{}"}  # that of "mine" was never stored
+    texts = {one.rules_text for one in own.completed_with_rules(1)}
+    assert texts == {"", '{"any": [{}, {}]}', "{}"}  # that of "mine" was never stored
+    merge(own, other)
+    assert len(own.completed_with_rules(1)) == 3
     assert {trace: one.left_out_by for trace, one in own.traces(1, ["out", "sent"]).items()} == {
         "out": "x",
         "sent": None,

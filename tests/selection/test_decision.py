@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sync_worker.configured import Route
-from sync_worker.selection import FieldFilter, SelectionRules, left_out_by, unread_environments
+from sync_worker.selection import FieldFilter, SelectionRules, left_out_by, left_out_still, unread_environments
 from sync_worker.spans.context import TraceContext
 
 TRACE = "0" * 31 + "1"
@@ -104,3 +104,34 @@ def test_only_full_names_are_not_read() -> None:
     assert unread_environments(rules, has_lookback=True) == ("langfuse-x", "staging")
     assert unread_environments(rules, has_lookback=False) == ("langfuse-x",)
     assert unread_environments(_rules(exclude="staging", name="tags"), has_lookback=True) == ()
+
+
+def test_rules_of_several_readings() -> None:
+    """What one reading sent would count as left out by another, or what one of them read as not read."""
+    first, second = _rules(exclude="a,staging"), _rules(exclude="b,staging")
+    both = SelectionRules.from_text(f'{{"any": [{first.as_text()}, {second.as_text()}]}}')
+    assert both.digest == f"{first.digest}+{second.digest}"
+    out = [
+        environment
+        for environment in ("a", "b", "staging", "prod")
+        if left_out_by(both, TraceContext(TRACE, environment=environment), has_error=False) is not None
+    ]
+    assert out == ["staging"]
+    assert unread_environments(both, has_lookback=True) == ("staging",)
+
+
+@pytest.mark.parametrize(
+    ("rule", "still"),
+    [
+        ("SYNC_EXCLUDE_ENVIRONMENTS=a", True), ("SYNC_EXCLUDE_ENVIRONMENTS=b", False),
+        ("SYNC_INCLUDE_ENVIRONMENTS=p,q", True), ("SYNC_INCLUDE_ENVIRONMENTS=p", False), ("SYNC_SAMPLE=50%", True),
+        ("SYNC_SAMPLE=10%", False), ("route that drops environment=a", False), (None, False),
+    ],
+)  # fmt: skip
+def test_a_rule_that_is_still_set(rule: str | None, *, still: bool) -> None:
+    """Scores would be looked up that are left out all the same, or none of those that are let in now."""
+    rules = SelectionRules.of(
+        [FieldFilter("environments", ("p", "q"), ("a",))], (Route("", environment="a", drop=True),), Fraction(1, 2),
+        keep_errors=True,
+    )  # fmt: skip
+    assert left_out_still(rules, rule) is still

@@ -94,8 +94,9 @@ class Checks:
             notes: Iterable[TraceNote],
             letters: Sequence[DeadLetter],
             rules: str = "",
+            regular: Iterable[str] = (),
         ) -> None:
-            commit_interval(source_id, whose, interval, notes, letters, rules)
+            commit_interval(source_id, whose, interval, notes, letters, rules, regular)
             self._moments.note(f"{whose} covered {interval.start}..{interval.end}")
             self._completed(ledger, source_id, whose, interval)
 

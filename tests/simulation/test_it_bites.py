@@ -83,8 +83,9 @@ def _forgets_pending_traces(patch: pytest.MonkeyPatch) -> None:
         notes: Sequence[TraceNote],
         letters: Sequence[Any],
         rules: str = "",
+        regular: Sequence[str] = (),
     ) -> None:
-        usual(self, source_id, role, interval, [note for note in notes if not note.pending], letters, rules)
+        usual(self, source_id, role, interval, [note for note in notes if not note.pending], letters, rules, regular)
 
     patch.setattr(Ledger, "commit_interval", commit_interval)
 

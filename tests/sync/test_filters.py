@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,17 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from sync_worker.demo.serving import Request
+from sync_worker.errors import ExitCode
 from sync_worker.ledger import TraceNote, open_ledger
 from sync_worker.runs.policy import rules_of
 from sync_worker.selection import SelectionRules
 from sync_worker.selection.decision import is_in_sample
 from sync_worker.settings import load
 from sync_worker.times import moment_ms
+from tests.support import faults
 from tests.support.rows import DATA, NOON, Row, at, row, trace
 from tests.sync.conftest import MakeWorld
-from tests.sync.world import World, identities
+from tests.sync.world import World, identities, identity
 
 START = moment_ms(NOON)
 HOUR = 3600.0
@@ -221,8 +224,7 @@ def test_backfill_under_other_rules_knows_what_was_forgotten(make_world: MakeWor
 def test_backfill_under_other_rules_that_leave_out_the_same(make_world: MakeWorld) -> None:
     """A backfill over what was left out and forgotten ends with an unexpected error, in each rerun too."""
     out, other = trace(2, environment="staging"), trace(2, start=60.0, environment="test")
-    short = {"SYNC_LATE_HORIZONS": "10m", "SYNC_MAX_OPEN": "5m", "SYNC_SETTLE": "1s"}
-    made = make_world([*out, *other], **short, SYNC_EXCLUDE_ENVIRONMENTS="staging*,test*")
+    made = make_world([*out, *other], **SHORT, SYNC_EXCLUDE_ENVIRONMENTS="staging*,test*")
     made.once()
     made.cycles(2 * HOUR, every=600)
     made.environ["SYNC_EXCLUDE_ENVIRONMENTS"] = "staging*"
@@ -248,6 +250,109 @@ def test_what_is_late_of_a_trace_that_is_left_out_belongs_to_the_rules_that_leav
     assert not made.arrived()
     assert made.backfill(START, START + 3_600_000)[1] == 0
     assert made.arrived() == identities([*out, late])
+
+
+#: The state file forgets a trace within half an hour.
+SHORT = {"SYNC_LATE_HORIZONS": "10m", "SYNC_MAX_OPEN": "5m", "SYNC_SETTLE": "1s"}
+
+
+def _forget(made: World) -> None:
+    """Let all be forgotten that may be."""
+    made.cycles(2 * HOUR, every=600)
+
+
+def _backfill(made: World) -> None:
+    """Do a backfill over all that there is."""
+    report, code = made.backfill(START - 3_600_000, made.clock.now_ms())
+    assert (report.error, code) == (None, 0)
+
+
+@pytest.mark.parametrize(("then", "now"), [("sta*", "none"), ("none", "sta*")])
+def test_a_trace_that_is_pending_while_the_rules_change(make_world: MakeWorld, then: str, now: str) -> None:
+    """Its time was read under rules that would have decided otherwise: a backfill sends it twice, or never."""
+    rows = trace(2, start=3595.0, seconds=3.0, environment="staging")
+    ended = rows[0]["endTime"]
+    rows[0]["endTime"] = None
+    made = make_world(rows, **SHORT, SYNC_EXCLUDE_ENVIRONMENTS=then)
+    assert made.once()[0].traces_pending == 1
+    made.clock.advance(60)
+    made.langfuse.rows.replace(rows[0] | {"endTime": ended})
+    made.environ["SYNC_EXCLUDE_ENVIRONMENTS"] = now
+    made.once()
+    assert made.arrived() == (identities(rows) if now == "none" else {})
+    _forget(made)
+    for rules in ("test", "none", "test"):
+        made.environ["SYNC_EXCLUDE_ENVIRONMENTS"] = rules
+        _backfill(made)
+        assert made.arrived() == identities(rows)
+
+
+def test_a_trace_that_was_sent_by_hand_is_not_sent_again(make_world: MakeWorld) -> None:
+    """It is forgotten, and a backfill under other rules takes it for left out."""
+    rows = trace(2, start=3500.0, environment="staging")
+    made = make_world(rows, **SHORT, **GLOB)
+    made.once()
+    (result,) = made.send(rows[0]["traceId"])
+    assert result.sent == 3
+    _forget(made)
+    made.environ["SYNC_EXCLUDE_ENVIRONMENTS"] = "none"
+    _backfill(made)
+    assert made.arrived() == identities(rows)
+
+
+@pytest.mark.parametrize(("then", "now"), [("sta*", "none"), ("none", "sta*")])
+def test_an_interval_that_is_read_under_one_rule_and_completed_under_another(
+    make_world: MakeWorld, then: str, now: str
+) -> None:
+    """A run that fails on the way has sent, or left out, what the rules of the next one decide otherwise."""
+    rows, other = trace(2, start=10.0, environment="staging"), trace(2, start=0.0)
+    made = make_world([*rows, *other], **SHORT, SYNC_EXCLUDE_ENVIRONMENTS=then, SYNC_MAX_BATCH_SPANS="3")
+    failing = identity(other[0])[0]
+    made.kelet.script = faults.when(lambda request: request.spans[0].trace_id == failing, faults.status(403))
+    assert made.once()[1] == ExitCode.CREDENTIALS
+    made.kelet.script = None
+    made.environ["SYNC_EXCLUDE_ENVIRONMENTS"] = now
+    made.once()
+    _forget(made)
+    for rules in ("test", "none"):
+        made.environ["SYNC_EXCLUDE_ENVIRONMENTS"] = rules
+        _backfill(made)
+        assert made.arrived() == identities([*rows, *other])
+
+
+def test_a_backfill_that_breaks_is_not_forgotten_before_it_resumes(make_world: MakeWorld) -> None:
+    """What it sent of history is forgotten while the interval is open, and its rerun sends that again."""
+    rows = [one for number in range(6) for one in trace(2, start=number * 60.0, environment="staging")]
+    made = make_world(rows, **SHORT, **GLOB, SYNC_MAX_BATCH_SPANS="3")
+    made.once()
+    _forget(made)
+    made.environ["SYNC_EXCLUDE_ENVIRONMENTS"] = "none"
+    last = identity(rows[0])[0]
+    made.kelet.script = faults.when(lambda request: request.spans[0].trace_id == last, faults.status(403))
+    whole = START - 3_600_000, made.clock.now_ms()
+    assert made.backfill(*whole)[1] == ExitCode.CREDENTIALS
+    assert 0 < made.arrived().total() < len(rows)
+    made.kelet.script = None
+    _forget(made)
+    for _ in range(2):
+        report, code = made.backfill(*whole)
+        assert (report.error, code) == (None, 0)
+        assert made.arrived() == identities(rows)
+        _forget(made)
+    with closing(open_ledger(made.state, made.clock)) as ledger:
+        assert ledger.query("SELECT count(*) FROM traces") == [(0,)]  # nor remembered for ever
+
+
+def test_what_a_backfill_brought_is_not_brought_again_after_one_under_stricter_rules(make_world: MakeWorld) -> None:
+    """The stricter rules take the place of those under which it was sent, and a third one takes it for left out."""
+    rows = trace(2, environment="staging")
+    made = make_world(rows, **SHORT, **GLOB)
+    made.once()
+    _forget(made)
+    for rules in ("test", "sta*,test", "none", "sta*", "test"):
+        made.environ["SYNC_EXCLUDE_ENVIRONMENTS"] = rules
+        _backfill(made)
+        assert made.arrived() == identities(rows)
 
 
 def test_backfill_sends_a_trace_whole_that_reaches_out_of_it(make_world: MakeWorld) -> None:

@@ -132,9 +132,9 @@ def take_traces(pair: Pair, *, pending: bool) -> None:
     waits = "pending, {}, check_ms, pending_ms, open_ms" if pending else "0, {}, 0, NULL, NULL"
     pair.change(
         "INSERT INTO main.traces (source_id, trace_id, pending, earliest_ms, newest_ms, check_ms, pending_ms, open_ms, "
-        "project, origin, context, left_out_by, rules) "
+        "project, origin, context, left_out_by, rules, exceptional) "
         f"SELECT :own, trace_id, {waits.format('earliest_ms, newest_ms')}, project, origin, context, "
-        "left_out_by, rules FROM other.traces WHERE source_id = :other "
+        "left_out_by, rules, exceptional FROM other.traces WHERE source_id = :other "
         "ON CONFLICT (source_id, trace_id) DO UPDATE SET pending = max(pending, excluded.pending), "
         "earliest_ms = min(earliest_ms, excluded.earliest_ms), newest_ms = max(newest_ms, excluded.newest_ms), "
         "check_ms = CASE WHEN pending THEN check_ms ELSE excluded.check_ms END, "
@@ -144,6 +144,7 @@ def take_traces(pair: Pair, *, pending: bool) -> None:
         "left_out_by = CASE WHEN coalesce(project, excluded.project) IS NULL "
         "THEN coalesce(left_out_by, excluded.left_out_by) END, "
         "rules = CASE WHEN coalesce(project, excluded.project) IS NULL THEN coalesce(rules, excluded.rules) END, "
+        "exceptional = max(exceptional, excluded.exceptional), "
         f"context = CASE WHEN {_JOINED} = json(context) THEN context ELSE {_JOINED} END"
     )
 

@@ -191,7 +191,7 @@ def _take_state_keys(ledger: Ledger, pair: Pair, *, as_own: bool) -> None:
 def _take_completed(ledger: Ledger, other: Ledger, pair: Pair, *, as_own: bool) -> int:
     """Add the completed intervals of the other file; returns how much of it is new, in milliseconds.
 
-    What is completed here stays under the rules by which it was read here.
+    What is completed in both is under the rules of both.
     """
     before = _completed(ledger, pair.own)
     ledger.execute("INSERT OR IGNORE INTO rules SELECT * FROM other.rules")
@@ -200,9 +200,7 @@ def _take_completed(ledger: Ledger, other: Ledger, pair: Pair, *, as_own: bool) 
     )]  # fmt: skip
     for interval, role, rules, _ in other.completed_with_rules(pair.other):
         as_role = role if as_own else BACKFILL
-        parts = gaps(interval, ledger.completed_intervals(pair.own, as_role))
-        if role == LIVE and not as_own:
-            parts = [part for whole in parts for part in gaps(whole, waits)]
+        parts = gaps(interval, waits) if role == LIVE and not as_own else [interval]
         for part in parts:
             ledger.add_completed(pair.own, as_role, part, rules)
     return sum(part.length for interval in _completed(ledger, pair.own) for part in gaps(interval, before))
