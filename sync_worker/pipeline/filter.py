@@ -118,7 +118,9 @@ class Filter:
             trace.overruled = before or left_out_by(rules, trace.plain, has_error=trace.has_error)
             return None, before is not None
         if before is None:
-            return left_out_by(rules, trace.plain, has_error=trace.has_error), False
+            of = self.read_under.rules_of(trace.fresh) if note is None and work.follows else [rules]
+            found = [left_out_by(one, trace.plain, has_error=trace.has_error) for one in of]
+            return None if None in found else found[-1], False
         is_other = note is not None and note.rules != self.session.digest
         is_error = before.startswith(SAMPLE) and rules.keep_errors and trace.has_error
         if not is_error and not (is_other and work.redecides):

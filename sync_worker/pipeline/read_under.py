@@ -41,6 +41,15 @@ class ReadUnder:
     _own: list[Interval] | None = None  # under this run's rules
     _others: list[tuple[Interval, SelectionRules]] = field(default_factory=list)
 
+    def rules_of(self, observations: Sequence[Observation]) -> list[SelectionRules]:
+        """Return the rules under which the time of observations was read, this run's where it was not."""
+        if self._own is None:
+            self._ask()
+        starts = [one.start_ms for one in observations]
+        found = [rules for interval, rules in self._others if any(interval.contains(start) for start in starts)]
+        is_own = any(self._is_own(one) for one in observations)
+        return [*found, self.session.policy.rules] if is_own or not found else found
+
     def is_exceptional(self, work: Work, trace: Trace, observations: Sequence[Observation], *, is_sent: bool) -> bool:
         """Whether a trace is sent, or left out, otherwise than the rules of the time of these observations decide.
 

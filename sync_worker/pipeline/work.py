@@ -44,7 +44,8 @@ class Work(ABC):
 
     `again`: what is done is sent too. `streams`: complete traces are sent during the walk. `overrules`: what rules
     leave out is sent all the same. `redecides`: what other rules have left out is decided on again. `completes`: what
-    it sends lies in an interval that counts as read under the rules of this run then.
+    it sends lies in an interval that counts as read under the rules of this run then. `follows`: a trace that is
+    forgotten goes by the rules under which its time was read.
     """
 
     again = False
@@ -52,6 +53,7 @@ class Work(ABC):
     overrules = False
     redecides = False
     completes = False
+    follows = False
     #: Traces that are sent otherwise than the rules of their time say, until that is completed under those of this run,
     #: with the start of what is sent, in Unix ms.
     until_completed: dict[str, int]

@@ -104,6 +104,7 @@ class _Retry(Work):
     """Reads observations that could not be read, and sends them; those still pending stay dead letters."""
 
     again = True
+    follows = True
 
     def __init__(self, pipeline: Pipeline, letters: Sequence[DeadLetter], around: Interval) -> None:
         self._session = pipeline.session
@@ -186,6 +187,7 @@ class ManualRetry(Work):
     """Reads the observations of dead letters by id, and sends them regardless of what was sent before."""
 
     again = True
+    follows = True
 
     def __init__(self, pipeline: Pipeline, letters: Sequence[DeadLetter]) -> None:
         self._session = pipeline.session

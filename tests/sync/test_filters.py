@@ -19,6 +19,7 @@ from sync_worker.selection import SelectionRules
 from sync_worker.selection.decision import is_in_sample
 from sync_worker.settings import load
 from sync_worker.times import moment_ms
+from tests.ledger.made import letter
 from tests.support import faults
 from tests.support.rows import DATA, NOON, Row, at, row, trace
 from tests.sync.conftest import MakeWorld
@@ -318,6 +319,25 @@ def test_an_interval_that_is_read_under_one_rule_and_completed_under_another(
         made.environ["SYNC_EXCLUDE_ENVIRONMENTS"] = rules
         _backfill(made)
         assert made.arrived() == identities([*rows, *other])
+
+
+@pytest.mark.parametrize(("then", "now"), [("none", "sta*"), ("sta*,sta?ing", "none")])
+def test_a_dead_letter_follows_its_trace_that_is_forgotten(make_world: MakeWorld, then: str, now: str) -> None:
+    """Retried under rules of today, it is removed and not sent, or sent though the rest of its trace is left out."""
+    rows = trace(2, environment="staging")
+    made = make_world(rows, **SHORT, SYNC_EXCLUDE_ENVIRONMENTS=then)
+    made.kelet.script = faults.refuse_span("llm-1")
+    made.once()
+    _forget(made)
+    made.kelet.script = None
+    if then != "none":  # of what was left out, one that could not be read
+        with closing(open_ledger(made.state, made.clock)) as ledger:
+            start = moment_ms(datetime.fromisoformat(rows[1]["startTime"]))
+            ledger.commit_result(1, [], [letter(rows[1]["traceId"], rows[1]["id"], kind="unreadable", start_ms=start)])
+    made.environ["SYNC_EXCLUDE_ENVIRONMENTS"] = now
+    code, result = made.program_json("dead-letters", "retry", "--all")
+    assert (code, result["sent"]) == (0, int(then == "none"))
+    assert made.arrived() == (identities(rows) if then == "none" else {})
 
 
 def test_a_backfill_that_breaks_is_not_forgotten_before_it_resumes(make_world: MakeWorld) -> None:
