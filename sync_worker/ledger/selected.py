@@ -85,9 +85,21 @@ class Selected(DeadLetters):
                 [(count, source_id, hour) for hour, count in (forgotten or {}).items()],
             )
 
+    def sent_within(self, source_id: int, interval: Interval, environments: Sequence[str]) -> list[str]:
+        """Return the traces of these environments that are sent, and may have observations in an interval."""
+        marks = ",".join("?" * len(environments))
+        rows = self.query(
+            "SELECT trace_id FROM traces WHERE source_id = ? AND newest_ms >= ? AND earliest_ms < ? "
+            f"AND exceptional = 0 AND project IS NOT NULL AND json_extract(context, '$.environment') IN ({marks})",
+            [source_id, interval.start, interval.end, *environments],
+        )
+        return [trace_id for (trace_id,) in rows]
+
     def note_exceptional(self, source_id: int, trace_ids: Iterable[str]) -> None:
         """Note that these traces were decided on otherwise than by the rules under which their time counts as read."""
         ids = [(source_id, storable(trace_id)) for trace_id in trace_ids]
+        if not ids:
+            return
         with self.transaction():
             self.execute_many("UPDATE traces SET exceptional = 1 WHERE source_id = ? AND trace_id = ?", ids)
 

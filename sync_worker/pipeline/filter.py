@@ -99,8 +99,7 @@ class Filter:
             inside = [one for one in trace.others if work.sends.contains(one.start_ms)]
             if self.read_under.is_exceptional(work, trace, inside, is_sent=not is_left_out):
                 exceptional.append(trace_id)  # until it is completed, maybe: nothing forgets it before
-        if exceptional:
-            session.ledger.note_exceptional(session.source_id, exceptional)
+        session.ledger.note_exceptional(session.source_id, exceptional)
 
     def end(self, undelivered: Collection[str]) -> None:
         """Store which traces that were left out before were sent whole."""

@@ -121,6 +121,7 @@ class IntervalWork(TimedWork):
         super().__init__(pipeline, role, interval)
         self._hands_back = hands_back
         self.until_completed = {}
+        self._unread: tuple[str, ...] = ()  # environments that are not asked for
         self.flush_after = self._session.limits.interval_observations
         self.redecides = role == BACKFILL
         self.count = 0
@@ -136,7 +137,7 @@ class IntervalWork(TimedWork):
         session = self._session
         unread = unread_environments(session.policy.rules, has_lookback=self._role == LIVE)
         if unread and session.reader.leaves_out_environments:
-            session.report.not_read = list(unread)
+            session.report.not_read, self._unread = list(unread), unread
             return session.reader.interval(self._interval, without_environments=unread)
         return session.reader.interval(self._interval)
 
@@ -166,6 +167,10 @@ class IntervalWork(TimedWork):
         is_open = any(part.end > done.start for part in self._undelivered)
         synced = Interval(done.start, done.start) if is_open else self._certain(done)
         new = session.ledger.count_new(self._letters) if self._letters else 0
+        if self._unread and synced.length:  # what a run that broke has sent of these, under other rules, is not read
+            ledger = session.ledger
+            sent = ledger.sent_within(session.source_id, synced, self._unread)
+            ledger.note_exceptional(session.source_id, sent)
         regular = [trace_id for trace_id, start in self.until_completed.items() if synced.contains(start)]
         session.ledger.commit_interval(
             session.source_id, self._role, synced, self._kept, self._letters, rules=session.digest, regular=regular

@@ -301,7 +301,7 @@ def test_a_trace_that_was_sent_by_hand_is_not_sent_again(make_world: MakeWorld) 
     assert made.arrived() == identities(rows)
 
 
-@pytest.mark.parametrize(("then", "now"), [("sta*", "none"), ("none", "sta*")])
+@pytest.mark.parametrize(("then", "now"), [("sta*", "none"), ("none", "sta*"), ("none", "staging")])
 def test_an_interval_that_is_read_under_one_rule_and_completed_under_another(
     make_world: MakeWorld, then: str, now: str
 ) -> None:
