@@ -150,6 +150,14 @@ def test_a_pipe_may_hold_the_variables(tmp_path: Path) -> None:
     assert (code, "7m" in shown) == (0, True)
 
 
+@pytest.mark.parametrize("option", ["--from", "--to"])
+def test_an_empty_time_is_not_left_out(tmp_path: Path, option: str) -> None:
+    """An empty variable in a script tests the routes of another hour than was meant."""
+    nowhere = {"LANGFUSE_BASE_URL": "http://127.0.0.1:1", "SYNC_PATIENCE": "1s"}
+    code, _, err = run(tmp_path, "routes", "test", option, "", environ=KEYS | nowhere)
+    assert (code, f"{option} '': not a time" in err) == (ExitCode.USAGE, True)
+
+
 def test_a_table_in_a_pipe_has_tabs(tmp_path: Path) -> None:
     """`cut` cannot find the columns of a table, since cells are empty or have spaces in them."""
     _, out, _ = run(tmp_path, "config", "show", environ={"SYNC_INCLUDE_TAGS": "two words,b"})

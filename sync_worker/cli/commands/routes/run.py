@@ -14,7 +14,8 @@ from sync_worker.wording import counted
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    start, end = arguments.start or "1h", arguments.end or "now"
+    start = "1h" if arguments.start is None else arguments.start
+    end = "now" if arguments.end is None else arguments.end
     check_interval(start, end)
     found: list[RouteTest] = []
 
