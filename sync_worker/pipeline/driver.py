@@ -47,9 +47,7 @@ class Pipeline:
                     traces = await self.preparer.prepare(
                         taken, work.sends, again=work.again, redecide=work.redecides, overrule=work.overrules
                     )
-                    if work.completes and len(traces) < len(taken):
-                        fresh = {trace.trace_id for trace in traces}
-                        self.filter.check_done(work, taken, fresh, self.preparer.gather_context)
+                    self.filter.check_done(work, taken, traces, self.preparer.gather_context)
                     for stage in self.stages:
                         stage.process(traces)
                     choice = work.choose(traces, taken)

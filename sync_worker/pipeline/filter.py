@@ -80,14 +80,16 @@ class Filter:
         return [trace for trace in choice.ready if trace.fresh and trace.trace_id not in later]
 
     def check_done(
-        self, work: Work, taken: Mapping[str, Sequence[Observation]], fresh: Collection[str], gather: Gather
+        self, work: Work, taken: Mapping[str, Sequence[Observation]], traces: Collection[Trace], gather: Gather
     ) -> None:
         """Note what of an interval was decided on otherwise than by the rules that it counts as read under from now on.
 
-        All of it is done, so it is not among the `fresh` traces: it was decided on in a run that did not complete it.
+        All of it is done, so it is not among the `traces`: it was decided on in a run that did not complete it.
         """
+        if not work.completes or len(traces) == len(taken):
+            return
         session = self.session
-        notes = session.ledger.traces(session.source_id, taken.keys() - fresh)
+        notes = session.ledger.traces(session.source_id, taken.keys() - {trace.trace_id for trace in traces})
         exceptional: list[str] = []
         for trace_id, note in notes.items():
             is_left_out = note.project is None
