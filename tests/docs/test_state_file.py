@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     """Return the tables of a new state file."""
     path = tmp_path_factory.mktemp("state") / "state.db"
     open_ledger(path, SystemClock()).close()
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     return {name for name in names if not name.startswith(_NOT_OURS)}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -171,7 +172,7 @@ def test_commits_of_two_runs_are_counted_together(path: Path, clock: VirtualCloc
 def test_backup_by_sqlite_is_reported(path: Path, tmp_path: Path, clock: VirtualClock) -> None:
     """A backup that was taken as SQLite recommends passes for the latest file when it is restored."""
     _run(path, clock)
-    with sqlite3.connect(path) as raw:
+    with closing(sqlite3.connect(path)) as raw, raw:
         raw.execute("VACUUM INTO ?", [str(tmp_path / "backup")])
     raw.close()
     _run(path, clock)

@@ -7,6 +7,7 @@ import random
 import shutil
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -134,7 +135,7 @@ def test_step_that_raises_leaves_the_old_version(
     monkeypatch.setattr(file, "SCHEMA_VERSION", version[0][0] + 1)
     _refused(path, clock, "in the middle")
 
-    with sqlite3.connect(path) as raw:
+    with closing(sqlite3.connect(path)) as raw, raw:
         assert raw.execute("PRAGMA user_version").fetchall() == version
         assert raw.execute("SELECT * FROM state_keys WHERE scope != 'file'").fetchall() == [("scope", "name", "value")]
     raw.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -55,7 +56,7 @@ def test_a_line_an_hour(make_world: MakeWorld) -> None:
     assert code == ExitCode.OK, err
     until = line["until"]
 
-    with sqlite3.connect(made.state) as write:  # as if an hour had passed
+    with closing(sqlite3.connect(made.state)) as write, write:  # as if an hour had passed
         ((stored,),) = write.execute("SELECT value FROM state_keys WHERE name = 'audited'").fetchall()
         value = json.loads(stored)
         value["until_ms"] -= 3_600_000

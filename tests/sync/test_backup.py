@@ -6,6 +6,7 @@ import os
 import shutil
 import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,7 @@ def test_copy_beside_a_worker_and_restored(make_world: MakeWorld) -> None:
     assert result["schema"] == SCHEMA_VERSION
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     assert _beside(copy) == {copy.name}
-    with sqlite3.connect(copy) as read:
+    with closing(sqlite3.connect(copy)) as read, read:
         assert read.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         ((known,),) = read.execute("SELECT count(*) FROM sent").fetchall()
         assert read.execute("SELECT count(*) FROM leases").fetchall() == [(0,)]
@@ -128,7 +129,7 @@ def test_damage_is_not_copied_as_a_backup(make_world: MakeWorld) -> None:
     """A copy of a damaged file counts as a backup until the day it is needed."""
     made = make_world(_rows(2), **LONG_AGO)
     assert made.program("once")[0] == 0
-    with sqlite3.connect(made.state) as write:
+    with closing(sqlite3.connect(made.state)) as write, write:
         write.execute("UPDATE runs SET report = '{'")
     for what in ("value", "page"):
         if what == "page":
@@ -183,7 +184,7 @@ def test_a_copy_before_a_migration(make_world: MakeWorld, old: Path) -> None:
     assert f"is brought from schema 10 to {SCHEMA_VERSION}; {copy} is a copy from before" in err
     assert sorted(one.name for one in old.parent.glob("state.db.schema-*")) == [copy.name, "state.db.schema-9"]
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
-    with sqlite3.connect(copy) as read:
+    with closing(sqlite3.connect(copy)) as read, read:
         assert read.execute("PRAGMA user_version").fetchall() == [(10,)]
         assert read.execute("SELECT project_id FROM sources").fetchall() == [("p",)]
     assert made.program("status")[2] == ""  # once
@@ -201,7 +202,7 @@ def test_a_migration_needs_room_for_its_copy(old: Path, monkeypatch: pytest.Monk
     ) as full:
         open_ledger(old, SystemClock())
     assert full.value.exit_code == ExitCode.TRANSIENT
-    with sqlite3.connect(old) as read:
+    with closing(sqlite3.connect(old)) as read, read:
         assert read.execute("PRAGMA user_version").fetchall() == [(10,)]
     assert _beside(old) == {old.name}
     monkeypatch.undo()

@@ -30,7 +30,7 @@ def _rows(traces: int, spans: int = 4) -> list[Row]:
 
 def _next_day(made: World) -> None:
     """Make what the state file counted today that of the day before."""
-    with sqlite3.connect(made.state) as write:
+    with closing(sqlite3.connect(made.state)) as write, write:
         write.execute("UPDATE state_keys SET name = CAST(name AS INTEGER) - 1 WHERE scope GLOB 'days *'")
         for value, row in write.execute("SELECT value, rowid FROM state_keys WHERE name = 'daily limit'").fetchall():
             stored = json.loads(value)

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -76,7 +77,7 @@ def rows_of(made: World) -> list[Row]:
 
 def completed(made: World, state: str) -> list[tuple[str, int, int]]:
     """Return the completed intervals of a state file: role, start and end in Unix ms."""
-    with sqlite3.connect(made.folder / state) as read:
+    with closing(sqlite3.connect(made.folder / state)) as read, read:
         return read.execute("SELECT role, from_ms, to_ms FROM coverage ORDER BY 1, 2").fetchall()
 
 
@@ -133,7 +134,10 @@ def test_an_outage_after_a_first_run(make_world: MakeWorld) -> None:
     for one in late:
         made.langfuse.rows.add(one)
     assert made.program("once", environ={"SYNC_START": iso(begin - timedelta(minutes=3))})[0] == 0
-    with sqlite3.connect(made.state) as write:  # as if the run had been hours ago, and the trace pending since
+    with (
+        closing(sqlite3.connect(made.state)) as write,
+        write,
+    ):  # as if the run had been hours ago, and the trace pending since
         write.execute("UPDATE coverage SET to_ms = ?", [int((begin.timestamp() - 30) * 1000)])
         write.execute("DELETE FROM sent")
         write.execute("DELETE FROM traces")

@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import threading
 import time
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -208,7 +209,8 @@ def test_kill_at_any_moment_loses_nothing(make_world: MakeWorld) -> None:
     arrived = made.arrived()
     assert set(identities(rows)) == set(arrived)
     assert sum(arrived.values()) - len(rows) <= kills * 4 * 16
-    check = sqlite3.connect(made.state).execute("PRAGMA quick_check").fetchone()[0]
+    with closing(sqlite3.connect(made.state)) as read:
+        check = read.execute("PRAGMA quick_check").fetchone()[0]
     assert check == "ok"
 
 

@@ -6,6 +6,7 @@ import gzip
 import json
 import re
 import sqlite3
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -158,7 +159,7 @@ def test_what_cannot_be_checked_becomes_a_dead_letter(make_world: MakeWorld) -> 
     letters = made.program_json("dead-letters", "list")[1]["dead_letters"]
     assert {letter["kind"] for letter in letters} == {"redaction"}
     assert {letter["next_try"] for letter in letters} == {None}
-    with sqlite3.connect(made.state) as file:
+    with closing(sqlite3.connect(made.state)) as file, file:
         assert file.execute("SELECT count(*) FROM dead_letters WHERE raw IS NOT NULL").fetchone() == (0,)
     assert MAIL not in _everything(made, "")
     assert made.program_json("once")[1]["sources"][0]["dead_letters"] == 0
@@ -198,7 +199,7 @@ def test_unreadable_observations_are_kept_redacted(make_world: MakeWorld) -> Non
     rows = [row(start=1.0), row(start=2.0, input=f"{'y' * 19_990} {MAIL}") | {"id": None}]
     made = make_world(rows, **ALL)
     made.program("once")
-    with sqlite3.connect(made.state) as file:
+    with closing(sqlite3.connect(made.state)) as file, file:
         ((raw,),) = file.execute("SELECT raw FROM dead_letters").fetchall()
     assert "yyyy" in raw
     assert "alice" not in _everything(made, "")

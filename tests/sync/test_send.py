@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from itertools import permutations
 
 import pytest
@@ -238,7 +239,7 @@ def test_a_trace_that_cannot_be_sent_is_not_called_missing(make_world: MakeWorld
 
 
 def _claim(made: World, trace_id: str) -> Lease:
-    ledger = open_ledger(made.state, made.clock)
-    lease = take(ledger, SEND)
-    ledger.begin_sending(1, [TraceNote(trace_id, pending=False, earliest_ms=START, newest_ms=START)])
+    with closing(open_ledger(made.state, made.clock)) as ledger:
+        lease = take(ledger, SEND)
+        ledger.begin_sending(1, [TraceNote(trace_id, pending=False, earliest_ms=START, newest_ms=START)])
     return lease

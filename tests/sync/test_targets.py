@@ -9,7 +9,7 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from typing import Any
 
@@ -144,7 +144,7 @@ def _wait(until: Callable[[], bool], process: Program) -> None:
 
 def _sent(made: World) -> dict[str, int]:
     """Return the observations that the state file knows as sent, by target."""
-    with sqlite3.connect(made.state) as db:
+    with closing(sqlite3.connect(made.state)) as db, db:
         return dict(
             db.execute("SELECT target, count(sent.source_id) FROM sources LEFT JOIN sent ON source_id = id GROUP BY 1")
         )

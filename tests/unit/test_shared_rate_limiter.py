@@ -7,7 +7,7 @@ import logging
 import random
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def machine(tmp_path: Path) -> Machine:
 
 def _requests(machine: Machine) -> list[tuple[str, int, int]]:
     """Return what the file says of requests: organisation, milliseconds after the beginning, whether live."""
-    with sqlite3.connect(machine.state) as raw:
+    with closing(sqlite3.connect(machine.state)) as raw, raw:
         rows = raw.execute("SELECT bucket, sent_ms, live FROM requests ORDER BY id").fetchall()
     raw.close()
     return [(organization, sent - NOON, live) for organization, sent, live in rows]
