@@ -125,7 +125,7 @@ def test_a_lost_answer_repeats_one_signal_at_most(make_world: MakeWorld) -> None
 
 
 def test_a_score_that_kelet_fails_at_holds_up_no_other(make_world: MakeWorld) -> None:
-    """It is tried again in later cycles, and set aside after some of them."""
+    """It is tried again in later cycles, and dead-lettered after some of them."""
     rows = trace_with_session()
     world = scored_world(make_world, rows)
     world.langfuse.scores.put(score_on(rows[0], 1, 1.0), score_on(rows[0], 2, 2.0))
