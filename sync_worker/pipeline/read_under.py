@@ -19,18 +19,17 @@ from sync_worker.selection import SelectionRules, left_out_by
 
 @dataclass(slots=True)
 class Decisions:
-    """What rules decide on one trace, asked once of each."""
+    """What rules decide on one trace, asked once of each. Whoever asks holds the rules for as long."""
 
     trace: Trace
-    _known: dict[str, bool] = field(default_factory=dict)
+    _known: dict[int, bool] = field(default_factory=dict)  # by id of the object: a digest takes longer than to decide
 
     def is_sent_by(self, rules: SelectionRules) -> bool:
         """Whether these rules let the trace in."""
-        digest = rules.digest
-        if digest not in self._known:
+        if id(rules) not in self._known:
             trace = self.trace
-            self._known[digest] = left_out_by(rules, trace.plain, has_error=trace.has_error) is None
-        return self._known[digest]
+            self._known[id(rules)] = left_out_by(rules, trace.plain, has_error=trace.has_error) is None
+        return self._known[id(rules)]
 
 
 @dataclass(slots=True)
